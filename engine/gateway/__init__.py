@@ -1,0 +1,1 @@
+"""The OpenAI-compatible door for clients: HTTP in, tokens out, requests recorded."""

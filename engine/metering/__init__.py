@@ -1,0 +1,1 @@
+"""What is measured: requests, per-second samples, the host and its GPUs."""

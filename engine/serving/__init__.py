@@ -1,0 +1,1 @@
+"""The batching engine: one worker process per loaded model, and what keeps it alive."""
