@@ -37,7 +37,7 @@ check: venv
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet .; false; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/python -W error -m compileall -q $(FLOORS) tests
-	@$(BIN)/lint-imports --no-timings
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy $(FLOORS) tests
 
 .PHONY: bench

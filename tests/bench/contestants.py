@@ -1,0 +1,182 @@
+"""The servers of the bench, each started on loopback and stopped again; one way to ask them all.
+
+A contestant knows how its process is started for a shape, when it is ready, and what a completion
+request to it looks like. Measures nothing. Imported by the bench only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from tests.bench import peers, seed
+
+START_S: Final = 120.0
+HIDDEN_KEYS: Final = {"PADDOCK_HOME"}
+
+
+class DidNotStart(Exception):
+    """A server did not become ready; the message says where its log is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What every contestant serves alike: a model and room for so many sequences of a length."""
+
+    model: Path
+    sequences: int
+    context_tokens: int
+    threads: int
+    gpu_layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started server: where it listens and what a request must say."""
+
+    name: str
+    port: int
+    pid: int
+    start_us: int
+    model: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listened on a moment ago."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+@asynccontextmanager
+async def llama_server(built: peers.Built, shape: Shape, work: Path) -> AsyncIterator[Running]:
+    """llama.cpp's own server, its slots laid out as ours are."""
+    port = free_port()
+    command = [
+        str(built.llama_server),
+        *("--model", str(shape.model), "--host", "127.0.0.1", "--port", str(port)),
+        *("--parallel", str(shape.sequences)),
+        *("--ctx-size", str(shape.sequences * shape.context_tokens)),
+        *("--threads", str(shape.threads), "--threads-batch", str(shape.threads)),
+        *("--gpu-layers", str(max(shape.gpu_layers, 0)), "--no-webui"),
+    ]
+    async with _server("llama-server", command, port, "/health", work, os.environ) as running:
+        yield running
+
+
+@asynccontextmanager
+async def example_server(built: peers.Built, shape: Shape, work: Path) -> AsyncIterator[Running]:
+    """The Python server in llama-cpp-python's examples, over the same build of llama.cpp."""
+    port = free_port()
+    settings = {
+        "server": {"host": "127.0.0.1", "port": port},
+        "model": {
+            "path": str(shape.model),
+            "alias": "bench",
+            "n_ctx": shape.sequences * shape.context_tokens,
+            "n_seq_max": shape.sequences,
+            "threads": shape.threads,
+            "threads_batch": shape.threads,
+            "n_gpu_layers": shape.gpu_layers,
+            "kv_unified": True,  # its partial sequence copies abort without
+            "store_logits": False,
+        },
+    }
+    listed = work / "example.json"
+    listed.write_text(json.dumps(settings))
+    env = dict(os.environ) | {
+        "LLAMA_CPP_LIB_PATH": str(built.libraries),
+        "MTMD_CPP_LIB": str(built.libraries),
+    }
+    command = [sys.executable, str(built.example_server), "-C", str(listed)]
+    async with _server("example server", command, port, "/healthz", work, env) as running:
+        yield running
+
+
+@asynccontextmanager
+async def paddock(_: peers.Built | None, shape: Shape, work: Path) -> AsyncIterator[Running]:
+    """The whole node: gateway, control, runner and one worker, on a home of its own."""
+    home = work / "home"
+    seeded = await seed.home(
+        home,
+        model=shape.model,
+        sequences=shape.sequences,
+        context_tokens=shape.context_tokens,
+        threads=shape.threads,
+        gpu_layers=shape.gpu_layers,
+    )
+    port = free_port()
+    env = {k: v for k, v in os.environ.items() if k not in HIDDEN_KEYS}
+    env["PADDOCK_GATEWAY__PORT"] = str(port)
+    command = [sys.executable, "-m", "engine", "--home", str(home)]
+    async with _server("paddock", command, port, "/readyz", work, env) as running:
+        yield Running(
+            running.name,
+            running.port,
+            running.pid,
+            running.start_us,
+            model=seeded.service,
+            headers={"authorization": f"Bearer {seeded.secret}"},
+        )
+
+
+CONTESTANTS: Final = {
+    "paddock": paddock,
+    "llama-server": llama_server,
+    "example server": example_server,
+}
+
+
+@asynccontextmanager
+async def _server(
+    name: str, command: list[str], port: int, path: str, work: Path, env: Mapping[str, str]
+) -> AsyncIterator[Running]:
+    log = work / f"{name.replace(' ', '-')}.log"
+    with log.open("ab") as said:
+        began = time.monotonic_ns()
+        process = subprocess.Popen(  # noqa: ASYNC220 starting it is what is timed
+            command, env=dict(env), cwd=peers.ROOT, stdin=subprocess.DEVNULL, stdout=said,
+            stderr=said,
+        )  # fmt: skip
+    try:
+        await _ready(process, f"http://127.0.0.1:{port}{path}", log)
+        took_us = (time.monotonic_ns() - began) // 1000
+        yield Running(name, port, process.pid, took_us, model="bench")
+    finally:
+        await asyncio.to_thread(_stop, process)
+
+
+async def _ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    until = time.monotonic() + START_S
+    async with httpx.AsyncClient(timeout=2) as client:
+        while time.monotonic() < until and process.poll() is None:
+            try:
+                if (await client.get(url)).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.01)
+    raise DidNotStart(f"{url} did not answer; the server's log is {log}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,251 @@
+"""The rules of the house that no tool checks: where things live, what they are called, what loads.
+
+The import contracts stand in `pyproject.toml`; here some are proved again at run time, because a
+contract reads source and a process loads what it loads.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+FLOORS: Final = ("app", "engine", "runbooks", "storage")
+PURE: Final = (
+    "engine/serving/scheduler.py",
+    "engine/serving/sequences.py",
+    "engine/traffic/routing.py",
+)
+LONG_LINES: Final = 250
+
+# A module may be longer than 250 lines when splitting it would hide more than it shows; the table
+# says why, so that the next reader need not ask.
+LONG: Final[dict[str, str]] = {}
+
+TOP_LEVEL: Final = {
+    "app",
+    "engine",
+    "runbooks",
+    "storage",
+    "tests",
+    "docs",
+    ".ci",
+    ".github",
+    ".gitattributes",
+    ".gitignore",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "constraints.txt",
+    "pyproject.toml",
+}
+
+# A name that could hold anything ends up holding everything.
+SHAPELESS: Final = {
+    "utils", "util", "common", "helpers", "helper", "manager", "managers", "base", "misc", "lib",
+}  # fmt: skip
+
+# Addresses that a document may hold; all others are an address somebody must keep working.
+ADDRESSES: Final = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\]|box01|example\.\w+)\b")
+
+
+def tracked() -> list[Path]:
+    """The files of the repository, as git knows them; all files where there is no git."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode == 0 and listed.stdout:
+        return [path for name in listed.stdout.split("\0") if (path := ROOT / name).is_file()]
+    return [
+        path
+        for top in TOP_LEVEL
+        for path in ([ROOT / top] if (ROOT / top).is_file() else (ROOT / top).rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+
+
+def modules(*tops: str) -> list[Path]:
+    """The Python files under some of the top-level folders."""
+    return [
+        path
+        for path in tracked()
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in tops
+    ]
+
+
+def named(path: Path) -> str:
+    """A path as a message shows it."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_the_top_level_is_the_five_floors_and_what_a_project_needs() -> None:
+    """A folder at the top is a promise that its name says what is inside."""
+    found = {path.relative_to(ROOT).parts[0] for path in tracked()}
+    assert found - TOP_LEVEL == set()
+    assert {*FLOORS, "tests"} <= found
+
+
+def test_no_module_has_a_shapeless_name() -> None:
+    """No utils, common, helpers, manager, base: on any floor, as a file or a folder."""
+    found = [
+        named(path)
+        for path in modules(*FLOORS, "tests")
+        if SHAPELESS & {path.stem, *path.relative_to(ROOT).parts[:-1]}
+    ]
+    assert found == []
+
+
+def test_every_module_says_what_it_is() -> None:
+    """A docstring opens each module; packages that only hold others may do with one line."""
+    silent = [
+        named(path)
+        for path in modules(*FLOORS, "tests")
+        if not ast.get_docstring(ast.parse(path.read_bytes()))
+    ]
+    assert silent == []
+
+
+def test_modules_are_short_or_say_why_not() -> None:
+    """Over 250 lines needs a reason in the table above; a reason that is not needed goes."""
+    found = {
+        named(path) for path in modules(*FLOORS) if len(path.read_text().splitlines()) > LONG_LINES
+    }
+    assert found == set(LONG)
+
+
+def test_no_source_compiles_with_a_warning() -> None:
+    """Warnings as errors begin where Python reads the source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for path in modules(*FLOORS, "tests"):
+            compile(path.read_bytes(), named(path), "exec", dont_inherit=True)
+
+
+def test_nothing_is_left_for_later() -> None:
+    """What is not done is an issue, not a comment."""
+    marks = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+    found = [
+        f"{named(path)}:{number}"
+        for path in modules(*FLOORS, "tests")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if marks.search(line)
+    ]
+    assert found == []
+
+
+def test_tests_wait_for_signals_and_never_sleep() -> None:
+    """A sleep in a test is a guess about somebody else's machine. The bench measures; it may."""
+    found = [
+        f"{named(path)}:{node.lineno}"
+        for path in modules("tests")
+        if "bench" not in path.parts
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"sleep", "time.sleep", "asyncio.sleep", "anyio.sleep"}
+        and not (len(node.args) == 1 and ast.unparse(node.args[0]) == "0")
+    ]
+    assert found == []
+
+
+def test_every_test_is_a_sentence_with_a_docstring() -> None:
+    """What a test promises stands in its name and under it."""
+    found = [
+        f"{named(path)}:{node.lineno} {node.name}"
+        for path in modules("tests")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
+    ]
+    assert found == []
+
+
+def test_the_lock_names_versions_and_hashes_and_no_place() -> None:
+    """Where packages come from is the user's setting, not ours."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    strange = [
+        line
+        for line in lines
+        if not re.fullmatch(r"[a-z0-9._-]+==[^\s;]+( ; [^\\]+)? \\", line)
+        and not re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line)
+    ]
+    assert strange == []
+
+
+def test_documents_name_no_addresses_but_the_box_itself() -> None:
+    """An address in a document is one more thing that breaks without us."""
+    readable = {".md", ".toml", ".yml", ".yaml", ".cmake", ""}
+    found = [
+        f"{named(path)}: {match}"
+        for path in tracked()
+        if path.suffix in readable
+        and path.name != "LICENSE"
+        and path.relative_to(ROOT).parts[0] != "tests"
+        for match in re.findall(r"https?://[^\s)\"'`>]+", path.read_text(errors="replace"))
+        if not ADDRESSES.match(match)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", PURE)
+def test_what_decides_imports_the_standard_library_and_the_frames(path: str) -> None:
+    """Scheduler, sequences and routing run by the thousand a second in tests, without a model."""
+    allowed = sys.stdlib_module_names | {"msgspec", "engine.serving.wire"}
+    allowed |= {name.removesuffix(".py").replace("/", ".") for name in PURE}
+    source = ast.parse((ROOT / path).read_bytes())
+    found = set()
+    for node in ast.walk(source):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            origin = node.module or ""
+            found |= (
+                {f"{origin}.{alias.name}" for alias in node.names}
+                if origin.split(".")[0] == "engine"
+                else {origin.split(".")[0]}
+            )
+    assert found - allowed == set()
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules in memory after a statement in a fresh process."""
+    program = f"{statement}\nimport sys\nprint(*sys.modules, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def under(loaded: set[str], *packages: str) -> set[str]:
+    """Those of some packages that are loaded."""
+    return {name for name in packages if name in loaded}
+
+
+@pytest.mark.parametrize("statement", ["import app.cli", "import app.tui", "import runbooks"])
+def test_a_terminal_never_loads_the_engine(statement: str) -> None:
+    """A failed assertion in libllama ends its process; no operator's terminal is at that risk."""
+    assert under(loaded_by(statement), "engine", "llama_cpp", "numpy", "fastapi") == set()
+
+
+def test_a_worker_loads_neither_the_store_nor_the_web() -> None:
+    """A worker is put back after a crash; what it imports is time in which nobody is answered."""
+    loaded = loaded_by("import engine.serving.worker")
+    heavy = ("sqlmodel", "sqlalchemy", "fastapi", "starlette", "uvicorn", "pydantic", "textual")
+    assert under(loaded, *heavy) == set()
+
+
+def test_the_node_and_the_gateway_never_load_the_model_library() -> None:
+    """Only workers hold libllama, so that its abort takes along one worker and nothing else."""
+    for part in ("engine.__main__", "engine.gateway.__main__", "engine.control.__main__"):
+        assert under(loaded_by(f"import {part}"), "llama_cpp", "textual") == set()
