@@ -158,13 +158,15 @@ class Refused(msgspec.Struct, frozen=True, array_like=True):
     """A sequence was not admitted or cannot go on.
 
     `code` is queue_full, deadline, too_long, no_lane, empty or engine; `retry_after_us` is the wait
-    that would have been, 0 where waiting does not help.
+    that would have been, 0 where waiting does not help. `busy_us` is the worker's wall time that
+    went into it before.
     """
 
     id: int
     code: str
     message: str
     retry_after_us: int
+    busy_us: int = 0
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):

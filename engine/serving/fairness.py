@@ -1,0 +1,117 @@
+"""The queue of one class on one lane: tenants share by a virtual token counter.
+
+Sheng et al. 2024, "Fairness in Serving Large Language Models" (VTC): each tenant's counter grows by
+what it was served, the waiting tenant with the least counter goes next, and a tenant that comes
+back is lifted to the others, so that idling earns nothing. Within a tenant: first come, first
+served, what was parked before what is new.
+
+Pure; standard library alone. Imported by the scheduler.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.serving.sequences import Sequence
+
+PROMPT_WEIGHT: Final = 1
+DRAWN_WEIGHT: Final = 2
+
+
+class _Waiting:
+    """What one tenant has in the queue, by id, oldest first."""
+
+    __slots__ = ("fresh", "parked")
+
+    def __init__(self) -> None:
+        self.parked: dict[int, Sequence] = {}
+        self.fresh: dict[int, Sequence] = {}
+
+    def __len__(self) -> int:
+        return len(self.parked) + len(self.fresh)
+
+    def head(self) -> Sequence:
+        return next(iter((self.parked or self.fresh).values()))
+
+
+class Queue:
+    """Sequences that wait, in the order of fairness."""
+
+    def __init__(self) -> None:
+        """Begin empty, every counter at zero."""
+        self._tenants: dict[str, _Waiting] = {}
+        self._served: dict[str, float] = {}
+        self._last_left = 0.0
+        self.count = 0
+        self.fresh = 0
+        self.tokens = 0
+
+    def served(self, tenant: str) -> float:
+        """The virtual tokens that a tenant was charged."""
+        return self._served.get(tenant, 0.0)
+
+    def push(self, sequence: Sequence, *, parked: bool = False) -> None:
+        """Let a sequence wait; a tenant that had nothing waiting is lifted first."""
+        tenant = sequence.tenant
+        waiting = self._tenants.get(tenant)
+        if waiting is None:
+            floor = min((self.served(t) for t in self._tenants), default=self._last_left)
+            self._served[tenant] = max(self.served(tenant), floor)
+            waiting = self._tenants[tenant] = _Waiting()
+        (waiting.parked if parked else waiting.fresh)[sequence.id] = sequence
+        self.count += 1
+        if not parked:
+            self.fresh += 1
+            self.tokens += sequence.prompt
+
+    def peek(self) -> Sequence | None:
+        """Who goes next."""
+        if not self._tenants:
+            return None
+        heads = ((self._served[t], w.head().arrived_us, t) for t, w in self._tenants.items())
+        return self._tenants[min(heads)[2]].head()
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a sequence out, wherever in the queue it is."""
+        tenant = sequence.tenant
+        waiting = self._tenants[tenant]
+        if waiting.parked.pop(sequence.id, None) is None:
+            del waiting.fresh[sequence.id]
+            self.fresh -= 1
+            self.tokens -= sequence.prompt
+        self.count -= 1
+        if not waiting:
+            del self._tenants[tenant]
+            self._last_left = self.served(tenant)
+
+    def charge(self, tenant: str, *, prompt: int = 0, drawn: int = 0) -> None:
+        """Count what a tenant was served."""
+        self._served[tenant] = self.served(tenant) + PROMPT_WEIGHT * prompt + DRAWN_WEIGHT * drawn
+
+    def oldest_us(self) -> int | None:
+        """When the one that waits longest arrived."""
+        return min((w.head().arrived_us for w in self._tenants.values()), default=None)
+
+    def ahead(self, tenant: str) -> tuple[int, int]:
+        """How many (sequences, prompt tokens) go before a newcomer of this tenant, about."""
+        own = self._tenants.get(tenant)
+        turn = len(own) + 1 if own else 1
+        before = (len(own) if own else 0) + sum(
+            min(len(w), turn) for t, w in self._tenants.items() if t != tenant
+        )
+        tokens = self.tokens * before // self.count if self.count else 0
+        return before, tokens
+
+    def displaceable(self, tenant: str | None) -> Sequence | None:
+        """The newest of the tenant that holds most, if it holds two more than `tenant` does.
+
+        None as the tenant stands for a newcomer of a higher class: anybody's newest will do.
+        """
+        fullest = max(self._tenants.values(), key=lambda w: len(w.fresh), default=None)
+        if fullest is None or not fullest.fresh:
+            return None
+        if tenant is not None:
+            own = self._tenants.get(tenant)
+            if len(fullest.fresh) < (len(own.fresh) if own else 0) + 2:
+                return None
+        return next(reversed(fullest.fresh.values()))

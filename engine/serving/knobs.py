@@ -1,0 +1,59 @@
+"""The live knobs of a worker: names, ranges, values in force.
+
+Knows no policy. Standard library alone. Imported by the scheduler and the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+
+from engine.serving.sequences import Class
+
+RANGES: Final[Mapping[str, tuple[int, int]]] = {
+    "max_running": (1, 256),
+    "prefill_budget": (16, 8192),
+    "max_tokens_cap": (1, 131_072),
+    "queue_limit": (0, 10_000),
+    "queue_tokens_limit": (0, 100_000_000),
+    "weight_interactive": (1, 1000),
+    "weight_batch": (1, 1000),
+    "weight_background": (1, 1000),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """Values in force.
+
+    `queue_limit` and `queue_tokens_limit` bound what waits beyond the free slots. The weights say
+    how fast a waiting class gains on the others, and which share of the time background work may
+    take from the classes above it.
+    """
+
+    max_running: int = 16
+    prefill_budget: int = 256
+    max_tokens_cap: int = 131_072
+    queue_limit: int = 256
+    queue_tokens_limit: int = 262_144
+    weight_interactive: int = 100
+    weight_batch: int = 30
+    weight_background: int = 10
+
+    def changed(self, values: Mapping[str, int]) -> Knobs:
+        """These knobs with some set anew, held within their ranges; unknown names are ignored."""
+        known = {
+            name: min(max(int(value), RANGES[name][0]), RANGES[name][1])
+            for name, value in values.items()
+            if name in RANGES
+        }
+        return replace(self, **known)
+
+    def weight(self, klass: Class) -> int:
+        """The weight of a class."""
+        return (self.weight_interactive, self.weight_batch, self.weight_background)[klass]
+
+    def values(self) -> dict[str, int]:
+        """By name, as the wire carries them."""
+        return asdict(self)

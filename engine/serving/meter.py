@@ -1,0 +1,104 @@
+"""What steps cost, measured while they happen, and who owes it.
+
+Fits step time = fixed + decode x rows + prefill x tokens with forgetting, and splits each step's
+time among its sequences so that the parts add up to the whole. Decides nothing. Standard library
+alone. Imported by the scheduler and the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from typing import Final
+
+_KEEP: Final = 0.98
+_ENOUGH: Final = 8
+
+
+class Cost:
+    """Microseconds of a step: `fixed`, per decoded row, per prefilled token."""
+
+    def __init__(self) -> None:
+        """Begin knowing nothing; all figures are zero until enough steps were seen."""
+        self.fixed = self.decode = self.prefill = 0.0
+        self.seen = 0
+        self._sums = [0.0] * 9  # n, d, p, dd, dp, pp, t, dt, pt
+
+    @property
+    def known(self) -> bool:
+        """Whether enough was seen to judge by."""
+        return self.seen >= _ENOUGH
+
+    def observe(self, rows: int, tokens: int, took_us: int) -> None:
+        """A step of `rows` decoded and `tokens` prefilled tokens took that long."""
+        squares = (rows * rows, rows * tokens, tokens * tokens)
+        fresh = (1, rows, tokens, *squares, took_us, rows * took_us, tokens * took_us)
+        self._sums = [s * _KEEP + f for s, f in zip(self._sums, fresh, strict=True)]
+        self.seen += 1
+        if self.seen <= _ENOUGH or self.seen % 16 == 0:
+            self._fit()
+
+    def step_us(self, rows: int, tokens: int) -> float:
+        """What a step of this shape should take."""
+        return self.fixed + self.decode * rows + self.prefill * tokens
+
+    def _fit(self) -> None:
+        """Least squares over the weighted past; a little ridge keeps it solvable and positive."""
+        n, d, p, dd, dp, pp, t, dt, pt = self._sums
+        share = t / max(n + d + p, 1e-9)
+        ridge = 1e-3
+        rows = [
+            [n * (1 + ridge), d, p, t + ridge * n * share],
+            [d, dd + ridge * (dd + n), dp, dt + ridge * (dd + n) * share],
+            [p, dp, pp + ridge * (pp + n), pt + ridge * (pp + n) * share],
+        ]
+        solved = _solve(rows)
+        least = share * 1e-3
+        self.fixed, self.decode, self.prefill = (max(value, least) for value in solved)
+
+
+def _solve(rows: list[list[float]]) -> list[float]:
+    """Gauss-Jordan for three unknowns; the ridge keeps the pivots away from zero."""
+    for i in range(3):
+        pivot = rows[i][i] or 1e-12
+        rows[i] = [value / pivot for value in rows[i]]
+        for j in range(3):
+            if j != i:
+                factor = rows[j][i]
+                rows[j] = [a - factor * b for a, b in zip(rows[j], rows[i], strict=True)]
+    return [row[3] for row in rows]
+
+
+def shares(total_us: int, weights: Many[float]) -> list[int]:
+    """Split whole microseconds by weight; the parts are whole and add up to the total."""
+    whole = sum(weights)
+    if not weights:
+        return []
+    if whole <= 0:
+        weights = [1.0] * len(weights)
+        whole = float(len(weights))
+    parts: list[int] = []
+    reached = 0.0
+    given = 0
+    for weight in weights:
+        reached += weight
+        upto = round(total_us * (reached / whole))
+        parts.append(upto - given)
+        given = upto
+    parts[-1] += total_us - given
+    return parts
+
+
+class Average:
+    """An average that forgets; None until something was seen."""
+
+    def __init__(self, keep: float = 0.9) -> None:
+        """`keep` is how much of the past stays with each new value."""
+        self._keep = keep
+        self.value: float | None = None
+
+    def add(self, value: float) -> None:
+        """Count one more."""
+        if self.value is None:
+            self.value = value
+        else:
+            self.value += (1 - self._keep) * (value - self.value)

@@ -1,0 +1,204 @@
+"""Logits (B, V) and each row's parameters to tokens, for the whole batch in one pass.
+
+Temperature is applied first; top-k, then top-p over what top-k left, then min-p relative to the
+best are applied to the tempered distribution; one uniform number per row picks from what remains,
+in order of falling probability. Exact: no filter is approximated.
+
+- Top-k by block maxima: the k-th largest maximum of disjoint blocks bounds the k-th largest value
+  from below, so one comparison leaves a handful that is then sorted.
+- Top-p: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration".
+- Min-p: Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling".
+- The uniform number of a row is a hash of (seed, position), the counter-based way of Salmon et al.
+  2011, "Parallel Random Numbers: As Easy as 1, 2, 3", with the mixer of Steele, Lea and Flood 2014,
+  "Fast Splittable Pseudorandom Number Generators": what else is in the batch changes nothing.
+
+Knows nothing of requests. Imports NumPy alone. Imported by the worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_BLOCK: Final = 256
+_FIRST: Final = 64
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2: Final = np.uint64(0x94D049BB133111EB)
+_30, _27, _31, _11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One entry per row of logits; temperature 0 is greedy, top_k 0, top_p 1, min_p 0 are off."""
+
+    temperature: Floats
+    top_k: Ints
+    top_p: Floats
+    min_p: Floats
+    seed: npt.NDArray[np.uint64]
+    position: npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """Natural-log probabilities of one row: the chosen token's and the most likely ones'."""
+
+    chosen: float
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+def uniforms(seed: npt.NDArray[np.uint64], position: npt.NDArray[np.uint64]) -> Doubles:
+    """A number in [0, 1) for each (seed, position), the same wherever it is asked for."""
+    with np.errstate(over="ignore"):
+        bits = _mix(_mix(seed + _GOLDEN) + (position + np.uint64(1)) * _GOLDEN)
+    return (bits >> _11).astype(np.float64) * 2.0**-53
+
+
+def _mix(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    bits = (bits ^ (bits >> _30)) * _MIX_1
+    bits = (bits ^ (bits >> _27)) * _MIX_2
+    return bits ^ (bits >> _31)
+
+
+def draw(logits: Floats, rows: Rows) -> Ints:
+    """One token per row."""
+    greedy = rows.temperature <= 0
+    if greedy.all():
+        return np.asarray(logits.argmax(axis=1), np.int64)
+    tokens = np.empty(len(logits), np.int64)
+    if greedy.any():
+        places = np.flatnonzero(greedy)
+        for place in places:
+            tokens[place] = logits[place].argmax()
+    picks = uniforms(rows.seed, rows.position)
+    limited = ~greedy & (rows.top_k > 0) & (rows.top_k < logits.shape[1])
+    if limited.all():
+        return _limited(logits, rows.top_k, rows, picks)
+    if limited.any():
+        places = np.flatnonzero(limited)
+        part = _part(rows, places)
+        tokens[places] = _limited(logits[places], part.top_k, part, picks[places])
+    for place in np.flatnonzero(~greedy & ~limited):
+        tokens[place] = _unlimited(
+            logits[place],
+            float(rows.temperature[place]),
+            float(rows.top_p[place]),
+            float(rows.min_p[place]),
+            float(picks[place]),
+        )
+    return tokens
+
+
+def _part(rows: Rows, places: Ints) -> Rows:
+    return Rows(
+        rows.temperature[places],
+        rows.top_k[places],
+        rows.top_p[places],
+        rows.min_p[places],
+        rows.seed[places],
+        rows.position[places],
+    )
+
+
+def best(logits: Floats, k: Ints) -> tuple[Ints, Doubles]:
+    """Each row's k best tokens, best first, ties by token: ids and logits, padded with -inf."""
+    rows, size = logits.shape
+    floor = _floors(logits, k)
+    flat = np.flatnonzero(logits >= floor[:, None])
+    row, token = np.divmod(flat, size)
+    counts = np.bincount(row, minlength=rows)
+    width = int(counts.max())
+    column = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
+    values = np.full((rows, width), -np.inf)
+    ids = np.zeros((rows, width), np.int64)
+    values[row, column] = logits.reshape(-1)[flat]
+    ids[row, column] = token
+    order = np.argsort(-values, axis=1, kind="stable")[:, : int(k.max())]
+    values = np.take_along_axis(values, order, 1)
+    values[np.arange(values.shape[1]) >= k[:, None]] = -np.inf
+    return np.take_along_axis(ids, order, 1), values
+
+
+def _floors(logits: Floats, k: Ints) -> Floats:
+    """Per row a value that at least k of the row reach, and few more."""
+    rows, size = logits.shape
+    block = _BLOCK
+    while block > 1 and size // block < 2 * int(k.max()):
+        block //= 2
+    whole = size // block
+    maxima = logits[:, : whole * block].reshape(rows, whole, block).max(axis=2)
+    if whole * block < size:
+        rest = logits[:, whole * block :].max(axis=1, keepdims=True)
+        maxima = np.concatenate((maxima, rest), axis=1)
+    maxima.sort(axis=1)
+    k = np.minimum(k, maxima.shape[1])
+    return np.asarray(maxima[np.arange(rows), maxima.shape[1] - k])
+
+
+def _limited(logits: Floats, k: Ints, rows: Rows, picks: Doubles) -> Ints:
+    """Rows with a top-k: everything happens among the k best."""
+    ids, values = best(logits, k)
+    weights = np.exp((values - values[:, :1]) / rows.temperature[:, None].astype(np.float64))
+    weights = _keep(weights, weights.sum(axis=1), rows.top_p, rows.min_p)
+    ladder = weights.cumsum(axis=1)
+    column = (ladder <= (picks * ladder[:, -1])[:, None]).sum(axis=1)
+    last = (weights > 0).sum(axis=1) - 1
+    column = np.minimum(column, last)
+    return np.asarray(ids[np.arange(len(ids)), column])
+
+
+def _keep(weights: Doubles, total: Doubles, top_p: Floats, min_p: Floats) -> Doubles:
+    """Zero what top-p and min-p drop; rows are sorted, the first weight of each is 1."""
+    before = weights.cumsum(axis=1) - weights
+    nucleus = before < (top_p.astype(np.float64) * total)[:, None]
+    nucleus |= (top_p >= 1)[:, None]
+    nucleus &= weights >= min_p[:, None]
+    nucleus[:, 0] = True
+    return np.where(nucleus, weights, 0.0)
+
+
+def _unlimited(logits: Floats, temperature: float, top_p: float, min_p: float, pick: float) -> int:
+    """A row without top-k: the whole vocabulary has a say in the normaliser."""
+    weights = np.exp((logits.astype(np.float64) - float(logits.max())) / temperature)
+    if min_p <= 0 and top_p >= 1:
+        ladder = weights.cumsum()
+        return int(np.searchsorted(ladder, pick * ladder[-1], side="right"))
+    total = weights.sum()
+    size = len(logits)
+    k = min(_FIRST, size)
+    while True:
+        ids, values = best(logits[None], np.array([k]))
+        head = np.exp((values - values[:, :1]) / temperature)
+        enough = head.sum() >= top_p * total if top_p < 1 else head[0, -1] < min_p
+        if enough or k == size:
+            break
+        k = min(k * 8, size)
+    kept = _keep(
+        head, np.array([total]), np.array([top_p], np.float32), np.array([min_p], np.float32)
+    )
+    ladder = kept[0].cumsum()
+    column = int(np.searchsorted(ladder, pick * ladder[-1], side="right"))
+    return int(ids[0, min(column, int((kept[0] > 0).sum()) - 1)])
+
+
+def likely(logits: Floats, token: int, top: int) -> Likely:
+    """Log probabilities of one row (V,) at temperature 1: the chosen token and `top` others."""
+    peak = float(logits.max())
+    normaliser = peak + float(np.log(np.exp(logits - peak, dtype=np.float64).sum()))
+    if top <= 0:
+        return Likely(float(logits[token]) - normaliser, (), ())
+    ids, values = best(logits[None], np.array([min(top, len(logits))]))
+    return Likely(
+        float(logits[token]) - normaliser,
+        tuple(int(i) for i in ids[0]),
+        tuple(float(v) - normaliser for v in values[0]),
+    )

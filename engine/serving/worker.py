@@ -1,0 +1,392 @@
+"""The loop of one worker: hear, plan, compute, draw, tell.
+
+One thread, one step at a time; between steps it polls the socket, idle it sleeps on it. Beats come
+from this thread, so a computation that hangs stops them. Knows nothing of HTTP, services or
+releases. Imported by `python -m engine.serving`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from engine.serving import admission, errors, sampling, wire
+from engine.serving.knobs import Knobs
+from engine.serving.lanes import Lanes
+from engine.serving.link import HIGH_WATER, Link
+from engine.serving.plans import Plan, Refusal, Row
+from engine.serving.reports import Reports
+from engine.serving.scheduler import Scheduler
+from engine.serving.sequences import Class, Sequence
+from engine.serving.streams import Stream
+
+BEAT_US: Final = 900_000
+STALL_MOST_US: Final = 10_000_000
+
+
+def monotonic_us() -> int:
+    """Microseconds of a clock that never jumps."""
+    return time.monotonic_ns() // 1000
+
+
+class Worker:
+    """Everything between the socket and libllama."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        link: Link,
+        reports: Reports,
+        *,
+        sha256: str,
+        build: str,
+        sequence_tokens: int,
+        sequences: int,
+        knobs: Knobs,
+        now_us: Callable[[], int] = monotonic_us,
+    ) -> None:
+        """Take over loaded lanes and a listening link."""
+        self._lanes = lanes
+        self._link = link
+        self._reports = reports
+        self._sha256 = sha256
+        self._build = build
+        self._sequences = sequences
+        self._now_us = now_us
+        self._vocabulary = lanes.model.vocabulary
+        room = lanes.contexts[""].room
+        self._scheduler = Scheduler(
+            slots=sequences, sequence_tokens=sequence_tokens, room=room, knobs=knobs
+        )
+        self._scheduler.open("")
+        self._streams: dict[int, Stream] = {}
+        self._news: list[wire.FromWorker] = []
+        self._finished: list[wire.Finished] = []
+        self._refused: list[wire.Refused] = []
+        self._number = 0
+        self._waited_us = 0
+        self._mark_us = self._beat_us = self._token_us = now_us()
+        self.draining = False
+
+    # the loop
+
+    def run(self) -> None:
+        """Serve until told to drain and nothing is left."""
+        while True:
+            self._hear()
+            if self.draining and not self._scheduler.live:
+                self._tell(None, ())
+                return
+            plan = self._scheduler.plan(self._now_us())
+            self._refuse(plan.refusals)
+            if plan.rows:
+                self._step(plan)
+            elif self._finished or self._refused or self._news:
+                self._tell(None, ())
+            self._beat()
+
+    def _hear(self) -> None:
+        """Take what came; sleep when there is nothing to compute, or nobody takes the tokens."""
+        self._listen(self._patience_s())
+        stalled_us = 0
+        while self._link.pending >= HIGH_WATER:
+            stalled_us += self._listen(0.1)
+            if stalled_us > STALL_MOST_US:
+                self._link.drop()
+            self._beat()
+
+    def _patience_s(self) -> float:
+        if self._scheduler.live or self.draining:
+            return 0.0
+        return max(self._beat_us + BEAT_US - self._now_us(), 0) / 1e6
+
+    def _listen(self, timeout_s: float) -> int:
+        """Wait for the gateway and do what it says; return how long that waited."""
+        began = self._now_us()
+        inboxes = self._link.wait(timeout_s)
+        waited = self._now_us() - began if timeout_s else 0
+        self._waited_us += waited
+        if self._link.lost:
+            self._link.lost = False
+            self._forget()
+        if self._link.arrived:
+            self._link.arrived = False
+            self._news.append(self._hello())
+        for inbox in inboxes:
+            for item in inbox.items:
+                self._take(item)
+        return waited
+
+    def _beat(self) -> None:
+        now = self._now_us()
+        if now - self._beat_us < BEAT_US:
+            return
+        self._beat_us = now
+        scheduler = self._scheduler
+        self._reports.say(
+            beat=time.time_ns() // 1000,
+            step=self._number,
+            running=scheduler.running,
+            waiting=scheduler.waiting,
+            since_token_us=now - self._token_us,
+        )
+        if not scheduler.live:
+            self._tell(None, ())  # so that idle time shows every second, not when it is over
+
+    # what the gateway says
+
+    def _hello(self) -> wire.Hello:
+        vocabulary = self._vocabulary
+        return wire.Hello(
+            pid=os.getpid(),
+            sha256=self._sha256,
+            build=self._build,
+            sequence_tokens=self._scheduler.sequence_tokens,
+            max_sequences=self._sequences,
+            vocabulary=vocabulary.size,
+            chat_template=self._lanes.model.chat_template,
+            bos=vocabulary.text(vocabulary.bos),
+            eos=vocabulary.text(vocabulary.eos),
+            control_tokens=vocabulary.control_texts,
+            lanes=tuple(self._lanes.contexts),
+            knobs=self._scheduler.knobs.values(),
+        )
+
+    def _take(self, item: wire.ToWorker) -> None:
+        match item:
+            case wire.Submit():
+                self._submit(item)
+            case wire.Cancel():
+                self._cancel(item.id)
+            case wire.OpenLane():
+                self._open(item)
+            case wire.SetKnobs():
+                self._scheduler.knobs = self._scheduler.knobs.changed(item.values)
+                self._news.append(wire.KnobsSet(self._scheduler.knobs.values()))
+
+    def _submit(self, submit: wire.Submit) -> None:
+        if submit.id in self._scheduler.live:
+            self._link.drop()  # two sequences under one id: the peer has lost count
+            return
+        now = self._now_us()
+        sequence = Sequence(
+            id=submit.id,
+            lane=submit.lane,
+            klass=Class(min(max(submit.klass, 0), 2)),
+            tenant=submit.tenant,
+            prompt=0,
+            limit=submit.max_tokens,
+            arrived_us=now,
+            deadline_us=now + submit.queue_us,
+        )
+        if self.draining:
+            message = "this worker is leaving; its successor takes requests"
+            self._refuse((Refusal(sequence, "engine", message, 1_000_000),))
+            return
+        size = sum(len(segment.text.encode("utf-8", "replace")) for segment in submit.prompt)
+        least = size // self._vocabulary.piece_most
+        if least >= self._scheduler.sequence_tokens:  # not worth the time to count exactly
+            refusal = admission.too_long(sequence, least, self._scheduler.sequence_tokens)
+            self._refuse((refusal,))
+            return
+        tokens = self._vocabulary.tokenise((s.text, s.special) for s in submit.prompt)
+        sequence.prompt = len(tokens)
+        self._streams[submit.id] = Stream(sequence, submit, tokens)
+        self._refuse(self._scheduler.submit(sequence, now))
+
+    def _cancel(self, id: int) -> None:
+        stream = self._streams.pop(id, None)
+        if stream is not None:
+            self._scheduler.end(stream.sequence)
+            self._finished.append(stream.finished("cancelled"))
+
+    def _forget(self) -> None:
+        """The gateway is gone: so is everything it wanted."""
+        for stream in self._streams.values():
+            self._scheduler.end(stream.sequence)
+        self._streams.clear()
+        self._news.clear()
+        self._finished.clear()
+        self._refused.clear()
+
+    def _open(self, wanted: wire.OpenLane) -> None:
+        """Load an adapter; the time it takes is nobody's, so it counts as waiting."""
+        began = self._now_us()
+        try:
+            self._lanes.open(wanted.lane, Path(wanted.path), wanted.sha256)
+        except errors.EngineFault as fault:
+            self._news.append(wire.LaneFailed(wanted.lane, str(fault)))
+        else:
+            if wanted.lane not in self._scheduler.lanes:
+                self._scheduler.open(wanted.lane)
+            self._news.append(wire.LaneOpened(wanted.lane, wanted.sha256))
+        self._waited_us += self._now_us() - began
+
+    def _refuse(self, refusals: tuple[Refusal, ...]) -> None:
+        for sequence, code, message, retry_after_us in refusals:
+            self._streams.pop(sequence.id, None)
+            self._refused.append(
+                wire.Refused(sequence.id, code, message, retry_after_us, sequence.busy_us)
+            )
+
+    # one step
+
+    def _step(self, plan: Plan) -> None:
+        context = self._lanes.contexts[plan.lane]
+        try:
+            for source, target in plan.carries:
+                if source < 0:
+                    context.clear(target)
+                else:
+                    context.move(source, target)
+            drawing = self._fill(plan)
+            logits = context.decode(plan.decode + plan.prefill, len(drawing))
+        except errors.Computing as fault:
+            self._lose(plan.lane, fault)
+            return
+        except errors.EngineFault as fault:
+            for row in plan.rows:
+                self._fail(row.sequence, str(fault))
+            return
+        deltas, ended, broken = self._draw(drawing, logits)
+        now = self._now_us()
+        busy = now - self._mark_us - self._waited_us
+        self._scheduler.settle(plan, [stream.sequence for stream, _ in ended], busy, now)
+        self._token_us = now
+        for stream, reason in ended:
+            del self._streams[stream.sequence.id]
+            self._finished.append(stream.finished(reason))
+        for stream in broken:
+            self._fail(stream.sequence, "the model produced no number to draw from")
+        self._number += 1
+        self._tell(plan, tuple(deltas), now)
+
+    def _fill(self, plan: Plan) -> list[Row]:
+        """Write the plan into the context's batch; return the rows that draw, in order."""
+        batch = self._lanes.contexts[plan.lane].batch
+        streams = self._streams
+        if not plan.prefill:
+            count = len(plan.rows)
+            batch.tokens[:count] = [streams[row.sequence.id].tokens[-1] for row in plan.rows]
+            batch.positions[:count] = [row.start for row in plan.rows]
+            batch.slots[:count] = [row.sequence.slot for row in plan.rows]
+            batch.wanted[:count] = 1
+            return list(plan.rows)
+        at = 0
+        for sequence, start, count, draws in plan.rows:
+            end = at + count
+            batch.tokens[at:end] = streams[sequence.id].tokens[start : start + count]
+            batch.positions[at:end] = np.arange(start, start + count)
+            batch.slots[at:end] = sequence.slot
+            batch.wanted[at:end] = 0
+            batch.wanted[end - 1] = draws
+            at = end
+        return [row for row in plan.rows if row.draws]
+
+    def _draw(
+        self, rows: list[Row], logits: sampling.Floats
+    ) -> tuple[list[wire.Delta], list[tuple[Stream, str]], list[Stream]]:
+        """Draw for every row; return what they gained, who ended, and who cannot go on."""
+        deltas: list[wire.Delta] = []
+        ended: list[tuple[Stream, str]] = []
+        broken: list[Stream] = []
+        if not rows:
+            return deltas, ended, broken
+        streams = [self._streams[row.sequence.id] for row in rows]
+        if np.isnan(logits[:, 0]).any():
+            broken = [s for s, bad in zip(streams, np.isnan(logits[:, 0]), strict=True) if bad]
+            logits = np.nan_to_num(logits)
+        drawn: list[int] = sampling.draw(
+            logits,
+            sampling.Rows(
+                temperature=np.array([s.temperature for s in streams], np.float32),
+                top_k=np.array([s.top_k for s in streams], np.int64),
+                top_p=np.array([s.top_p for s in streams], np.float32),
+                min_p=np.array([s.min_p for s in streams], np.float32),
+                seed=np.array([s.seed for s in streams], np.uint64),
+                position=np.array([len(s.tokens) for s in streams], np.uint64),
+            ),
+        ).tolist()
+        for place, (stream, token) in enumerate(zip(streams, drawn, strict=True)):
+            sequence = stream.sequence
+            stream.tokens.append(token)
+            logprobs: tuple[wire.TokenLogprob, ...] = ()
+            if token in self._vocabulary.ends:
+                text, reason = stream.text.flush(), "stop"
+            else:
+                if stream.logprobs >= 0:
+                    logprobs = (self._logprob(logits[place], token, stream.logprobs),)
+                text, reason = stream.text.push(self._vocabulary.piece(token)), ""
+                if stream.text.stopped:
+                    reason = "stop"
+                elif sequence.drawn + 1 >= sequence.limit:
+                    text += stream.text.flush()
+                    reason = "stop" if stream.text.stopped else "length"
+            if reason:
+                ended.append((stream, reason))
+            deltas.append(wire.Delta(sequence.id, text, 1, logprobs))
+        if broken:
+            ended = [entry for entry in ended if entry[0] not in broken]
+        return deltas, ended, broken
+
+    def _logprob(self, logits: sampling.Floats, token: int, top: int) -> wire.TokenLogprob:
+        found = sampling.likely(logits, token, top)
+        raw = self._vocabulary.raw
+        return wire.TokenLogprob(
+            wire.Logprob(raw(token), found.chosen),
+            tuple(
+                wire.Logprob(raw(other), logprob)
+                for other, logprob in zip(found.tokens, found.logprobs, strict=True)
+            ),
+        )
+
+    def _fail(self, sequence: Sequence, message: str) -> None:
+        self._scheduler.end(sequence)
+        self._refuse((Refusal(sequence, "engine", message, 0),))
+
+    def _lose(self, lane: str, fault: errors.Computing) -> None:
+        """A lane that failed while computing is closed; without the base there is no worker."""
+        if not lane:
+            raise fault
+        for stream in [s for s in self._streams.values() if s.sequence.lane == lane]:
+            self._fail(stream.sequence, str(fault))
+        del self._scheduler.lanes[lane]
+        self._lanes.close(lane)
+        self._news.append(wire.LaneFailed(lane, str(fault)))
+
+    def _tell(
+        self, plan: Plan | None, deltas: tuple[wire.Delta, ...], now: int | None = None
+    ) -> None:
+        """Send one frame: the step, or an empty one, with all that has ended since the last."""
+        now = self._now_us() if now is None else now
+        wall = now - self._mark_us
+        idle = self._waited_us if plan is not None else wall
+        scheduler = self._scheduler
+        step = wire.Step(
+            number=self._number,
+            lane=plan.lane if plan else "",
+            wall_us=wall,
+            busy_us=wall - idle,
+            idle_us=idle,
+            prefill_tokens=plan.prefill if plan else 0,
+            decode_tokens=plan.decode if plan else 0,
+            running=scheduler.running,
+            waiting=scheduler.waiting,
+            oldest_waiting_us=scheduler.oldest_waiting_us(now),
+            kv_used_tokens=scheduler.resident_tokens(),
+            kv_total_tokens=scheduler.sequence_tokens * self._sequences * len(scheduler.lanes),
+            deltas=deltas,
+            finished=tuple(self._finished),
+            refused=tuple(self._refused),
+        )
+        self._mark_us = now
+        self._waited_us = 0
+        self._link.send(wire.Outbox((*self._news, step)))
+        self._news.clear()
+        self._finished.clear()
+        self._refused.clear()
