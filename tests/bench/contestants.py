@@ -10,22 +10,22 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import httpx
 
-from tests.bench import peers, seed
+from storage import keys, releases
+from tests import boxes
+from tests.bench import peers
 
 START_S: Final = 120.0
-HIDDEN_KEYS: Final = {"PADDOCK_HOME"}
 
 
 class DidNotStart(Exception):
@@ -55,17 +55,10 @@ class Running:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def free_port() -> int:
-    """A port of the loopback that nobody listened on a moment ago."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
-
-
 @asynccontextmanager
 async def llama_server(built: peers.Built, shape: Shape, work: Path) -> AsyncIterator[Running]:
     """llama.cpp's own server, its slots laid out as ours are."""
-    port = free_port()
+    port = boxes.free_port()
     command = [
         str(built.llama_server),
         *("--model", str(shape.model), "--host", "127.0.0.1", "--port", str(port)),
@@ -81,7 +74,7 @@ async def llama_server(built: peers.Built, shape: Shape, work: Path) -> AsyncIte
 @asynccontextmanager
 async def example_server(built: peers.Built, shape: Shape, work: Path) -> AsyncIterator[Running]:
     """The Python server in llama-cpp-python's examples, over the same build of llama.cpp."""
-    port = free_port()
+    port = boxes.free_port()
     settings = {
         "server": {"host": "127.0.0.1", "port": port},
         "model": {
@@ -110,27 +103,24 @@ async def example_server(built: peers.Built, shape: Shape, work: Path) -> AsyncI
 @asynccontextmanager
 async def paddock(_: peers.Built | None, shape: Shape, work: Path) -> AsyncIterator[Running]:
     """The whole node: gateway, control, runner and one worker, on a home of its own."""
-    home = work / "home"
-    seeded = await seed.home(
-        home,
-        model=shape.model,
-        sequences=shape.sequences,
-        context_tokens=shape.context_tokens,
-        threads=shape.threads,
-        gpu_layers=shape.gpu_layers,
+    box = await boxes.furnish(
+        work / "home",
+        weights=shape.model,
+        adapter=None,
+        engine=releases.Engine(
+            context_tokens=shape.context_tokens,
+            max_sequences=shape.sequences,
+            threads=shape.threads,
+            gpu_layers=shape.gpu_layers,
+        ),
     )
-    port = free_port()
-    env = {k: v for k, v in os.environ.items() if k not in HIDDEN_KEYS}
-    env["PADDOCK_GATEWAY__PORT"] = str(port)
-    command = [sys.executable, "-m", "engine", "--home", str(home)]
-    async with _server("paddock", command, port, "/readyz", work, env) as running:
-        yield Running(
-            running.name,
-            running.port,
-            running.pid,
-            running.start_us,
-            model=seeded.service,
-            headers={"authorization": f"Bearer {seeded.secret}"},
+    port = int(box.url.rpartition(":")[2])
+    command = [sys.executable, "-m", "engine", "--home", str(box.home.root)]
+    async with _server("paddock", command, port, "/readyz", work, os.environ) as running:
+        yield replace(
+            running,
+            model=box.service,
+            headers={"authorization": f"Bearer {box.secrets[keys.Role.CLIENT]}"},
         )
 
 
