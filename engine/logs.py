@@ -1,0 +1,47 @@
+"""How the parts log: one JSON object a line, and a full disk costs lines, never the part.
+
+`configure()` once in main; then `structlog.get_logger("node.door").info("event", key=value)`.
+Prompts, answers and keys are never logged. Imported by every part of the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any, TextIO
+
+import structlog
+
+
+class _Lines:
+    """Writes what it can."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one line; a disk that is full, or a reader that has gone, is no error here."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def configure(stream: TextIO | None = None) -> None:
+    """Send all log lines of this process to `stream`, standard error by default."""
+    out = _Lines(stream or sys.stderr)
+
+    def factory(*_: Any) -> _Lines:
+        return out
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )

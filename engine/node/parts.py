@@ -1,0 +1,300 @@
+"""One supervised process: spawned, listened to, told to stop, killed, put back.
+
+The thin actor below `engine.serving.supervisor`, which decides. A part tells its state by JSON
+lines on its standard output; its standard error is its log. Nothing here knows what a part does,
+and nothing here writes to the store: facts go to whoever asked for them. Imported by
+`engine.node`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from engine import lifeline
+from engine.node import lines
+from engine.serving import supervisor
+from engine.serving.supervisor import Act, Observed, Plan, Reason
+
+LOG_LIMIT: Final = 16 * 1024 * 1024
+_PIPE_READ: Final = 65536
+_LATE_US: Final = supervisor.SECOND_US
+
+_log = structlog.get_logger("node.parts")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What to run under which name, and how patiently.
+
+    `model` is the id of the model version that a worker loads.
+    """
+
+    name: str
+    kind: str
+    command: tuple[str, ...]
+    log: Path
+    plan: Plan = field(default_factory=Plan)
+    model: int | None = None
+    final: bool = False
+    """Whether a `failed` of this part holds until the plan changes; otherwise it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """The state of a part since `at_us` (monotonic); `state` is a word of the processes table."""
+
+    name: str
+    kind: str
+    state: str
+    reason: str | None = None
+    pid: int | None = None
+    restarts: int = 0
+    model: int | None = None
+    sha256: str | None = None
+    build: str | None = None
+    failed: str | None = None
+
+
+class Part:
+    """Keeps one process as it is wanted, until it is not wanted any more."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        monotonic_us: Callable[[], int],
+        tell: Callable[[Fact], None],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.fact = Fact(spec.name, spec.kind, "stopped", model=spec.model)
+        self._now = monotonic_us
+        self._tell = tell
+        self._environment = dict(os.environ if environment is None else environment)
+        self._environment[lifeline.NODE] = str(os.getpid())
+        self._observed = Observed(wanted=True)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
+        self._lines = lines.Lines()
+        self._poked = asyncio.Event()
+        self._ready_us: int | None = None
+        self._killed_for: Reason | None = None
+        self._last_words: str | None = None
+        self._spawns = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process else None
+
+    def stop(self) -> None:
+        """It is not wanted any more: let it finish its work and leave."""
+        self._change(wanted=False)
+
+    def kill(self) -> None:
+        """Do not wait for it any longer."""
+        self._signal(signal.SIGKILL)
+
+    async def run(self) -> None:
+        """Act on decisions until the part is neither wanted nor running."""
+        try:
+            while True:
+                now = self._now()
+                decision = supervisor.decide(self._observed, self.spec.plan, now)
+                if decision.reason is Reason.GONE:
+                    return
+                if decision.act is Act.WAIT:
+                    await self._wait(decision.again_us)
+                else:
+                    await self._act(decision)
+        finally:
+            self.kill()
+
+    async def _act(self, decision: supervisor.Decision) -> None:
+        if decision.act is Act.SPAWN:
+            self._spawn()
+            return
+        self._killed_for = decision.reason
+        if decision.act is Act.TERMINATE:
+            self._signal(signal.SIGTERM)
+            self._change(told_us=self._now())
+            self._say("draining", decision.reason.value)
+            return
+        _log.warning("killing a part", part=self.spec.name, reason=decision.reason.value)
+        self._signal(signal.SIGKILL)
+        while self._observed.running:  # the kernel's answer, which always comes
+            await self._wait(None)
+
+    async def _wait(self, until_us: int | None) -> None:
+        timeout = None if until_us is None else max(0.0, (until_us - self._now()) / 1e6)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._poked.wait(), timeout)
+        self._poked.clear()
+        if until_us is not None and (late := self._now() - until_us) > _LATE_US:
+            self._forgive(late)
+
+    def _forgive(self, late_us: int) -> None:
+        """This process itself was stopped or starved: nobody's silence counts for that time."""
+        seen = self._observed
+        self._change(
+            heard_us=seen.heard_us + late_us,
+            token_us=seen.token_us + late_us,
+            step_us=seen.step_us + late_us,
+        )
+
+    def _change(self, **fields: object) -> None:
+        self._observed = dataclasses.replace(self._observed, **fields)  # type: ignore[arg-type]
+        self._poked.set()
+
+    def _say(self, state: str, reason: str | None = None, **fields: object) -> None:
+        self.fact = dataclasses.replace(
+            self.fact,
+            state=state,
+            reason=reason,
+            pid=self.pid,
+            restarts=max(0, self._spawns - 1),
+            **fields,  # type: ignore[arg-type]
+        )
+        self._tell(self.fact)
+
+    def _spawn(self) -> None:
+        now = self._now()
+        self._lines = lines.Lines()
+        self._ready_us = self._killed_for = self._last_words = None
+        try:
+            self._process = self._start()
+        except OSError as error:
+            self._ended(f"could not be started: {error.strerror or error}")
+            return
+        self._spawns += 1
+        self._observed = Observed(
+            wanted=self._observed.wanted,
+            running=True,
+            heard_us=now,
+            token_us=now,
+            step_us=now,
+            failures=self._observed.failures,
+        )
+        loop = asyncio.get_running_loop()
+        self._pidfd = os.pidfd_open(self._process.pid)
+        loop.add_reader(self._pidfd, self._reap)
+        assert self._process.stdout is not None  # noqa: S101 a pipe was asked for
+        os.set_blocking(self._process.stdout.fileno(), False)
+        loop.add_reader(self._process.stdout.fileno(), self._read)
+        _log.info("spawned", part=self.spec.name, pid=self._process.pid)
+        self._say("starting", sha256=None, build=None, failed=None)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        log = self.spec.log
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > LOG_LIMIT:
+                log.replace(log.with_suffix(".log.1"))
+        try:
+            stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError:  # a full disk may cost a log, never a part
+            stderr = os.open(os.devnull, os.O_WRONLY)
+        try:
+            return subprocess.Popen(  # noqa: S603 our own interpreter and modules
+                self.spec.command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=self._environment,
+                umask=0o077,
+                start_new_session=True,  # an interrupt at the node's terminal is the node's alone
+                bufsize=0,
+            )
+        finally:
+            os.close(stderr)
+
+    def _read(self) -> None:
+        process = self._process
+        if process is None or process.stdout is None:
+            return
+        while True:
+            try:
+                data = os.read(process.stdout.fileno(), _PIPE_READ)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                asyncio.get_running_loop().remove_reader(process.stdout.fileno())
+                return
+            for said in self._lines.feed(data):
+                self._hear(said)
+
+    def _hear(self, said: lines.Said) -> None:
+        now = self._now()
+        seen = self._observed
+        busy = said.running + said.waiting > 0
+        if said.failed is not None:
+            _log.error("a part can not work", part=self.spec.name, reason=said.failed)
+            self._last_words = said.failed
+            self._change(failed=said.failed if self.spec.final else None, heard_us=now)
+            return
+        if said.beat is not None and said.beat is not False:
+            self._change(
+                heard_us=now,
+                beaten=True,
+                working=busy,
+                token_us=now - said.since_token_us if busy else now,
+                step_us=now if not busy or said.step != self._lines.step else seen.step_us,
+            )
+            self._lines.step = said.step
+            return
+        self._change(heard_us=now)
+        if said.ready and not seen.ready:
+            self._ready_us = now
+            self._change(ready=True)
+            if seen.told_us is None:
+                self._say("ready", sha256=said.sha256, build=said.build)
+
+    def _reap(self) -> None:
+        process = self._process
+        if process is None or process.poll() is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self._read()  # its last words count
+        if process.stdout is not None:
+            loop.remove_reader(process.stdout.fileno())
+            process.stdout.close()
+        self._process = None
+        self._ended(lines.ending(process.returncode))
+
+    def _ended(self, how: str) -> None:
+        now = self._now()
+        seen = self._observed
+        told = seen.told_us is not None
+        failures = supervisor.failures_after(seen, self.spec.plan, self._ready_us, now)
+        self._change(
+            running=False, ready=False, told_us=None, ended_us=now, failures=0 if told else failures
+        )
+        if self._last_words is not None:
+            self._say("crashed", self._last_words, failed=self._last_words)
+        elif told or not seen.wanted:
+            forced = self._killed_for is Reason.STUBBORN
+            self._say("stopped", Reason.STUBBORN.value if forced else None)
+        else:
+            why = self._killed_for.value if self._killed_for else how
+            _log.warning("a part ended", part=self.spec.name, reason=why, failures=failures)
+            self._say("crashed", why)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
