@@ -1,0 +1,69 @@
+"""The line to a worker: connects to its socket and cuts what comes into frames.
+
+Knows frames, not what they mean. Imported by `engine.serving.client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Protocol, cast
+
+from engine.serving import wire
+
+
+class Listener(Protocol):
+    """Who is told what happens on the line."""
+
+    def connected(self, transport: asyncio.Transport) -> None:
+        """The line stands; the worker speaks first."""
+
+    def take(self, outbox: wire.Outbox) -> None:
+        """The worker said something."""
+
+    def disconnected(self) -> None:
+        """The line is gone."""
+
+
+class _Line(asyncio.Protocol):
+    def __init__(self, listener: Listener, ended: asyncio.Future[None]) -> None:
+        self._listener = listener
+        self._ended = ended
+        self._splitter = wire.Splitter()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._listener.connected(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._splitter.feed(data):
+                self._listener.take(wire.decode_outbox(body))
+        except wire.FrameError:
+            if self._transport is not None:
+                self._transport.abort()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._listener.disconnected()
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+
+async def dial(socket: Path, listener: Listener) -> asyncio.Future[None]:
+    """Connect; the future is done when the line has ended.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
+    try:  # through the folder's descriptor: the path may be longer than an address can be
+        await loop.create_unix_connection(
+            lambda: _Line(listener, ended), f"/proc/self/fd/{folder}/{socket.name}"
+        )
+    finally:
+        os.close(folder)
+    return ended

@@ -1,0 +1,217 @@
+"""A worker without a model: it speaks the frames over a Unix socket and says the prompt's words.
+
+Passes the same contract tests as the real one. A sequence's tokens are the words of its prompt, one
+a step, over and over until its limit. Tests may hold its steps, drop its connection and look at
+what it was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.serving import wire
+
+
+@dataclass
+class _Sequence:
+    submit: wire.Submit
+    words: list[str]
+    drawn: int = 0
+
+
+@dataclass
+class FakeWorker:
+    """Started by `start`, ended by `stop`; `deaf` workers take orders and never step."""
+
+    socket: Path
+    sequence_tokens: int = 64
+    chat_template: str = ""
+    control_tokens: tuple[str, ...] = ("<|im_end|>", "<|im_start|>")
+    deaf: bool = False
+    leaving: bool = False
+    received: list[wire.ToWorker] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self._knobs = {"max_running": 4, "prefill_budget": 64, "queue_limit": 8}
+        self._lanes = [""]
+        self._live: dict[int, _Sequence] = {}
+        self._finished: list[wire.Finished] = []
+        self._refused: list[wire.Refused] = []
+        self._news: list[wire.FromWorker] = []
+        self._number = 0
+        self._writer: asyncio.StreamWriter | None = None
+        self._server: asyncio.Server | None = None
+        self._stirred = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.heard = asyncio.Condition()
+        self.refusing = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_unix_server(self._serve, self.socket)
+
+    async def stop(self) -> None:
+        """As if killed: the connection ends, the socket's file stays."""
+        if self._server is not None:
+            self._server.close()
+        self.drop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def drop(self) -> None:
+        """End the connection, as a death does."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def wake(self) -> None:
+        """Hear and step again."""
+        self.deaf = False
+        self._stirred.set()
+
+    async def got(self, kind: type, count: int = 1) -> None:
+        """Wait until so many items of a kind have come in."""
+        async with self.heard:
+            await self.heard.wait_for(
+                lambda: sum(isinstance(item, kind) for item in self.received) >= count
+            )
+
+    def say(self, *items: wire.FromWorker) -> None:
+        """Put a frame on the socket as it is."""
+        if self._writer is not None:
+            self._writer.write(wire.encode(wire.Outbox(items)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._writer = writer
+        self._live.clear()
+        self.say(self._hello(), self._step(()))
+        steps = asyncio.create_task(self._run())
+        splitter = wire.Splitter()
+        try:
+            while data := await reader.read(65536):
+                for body in splitter.feed(data):
+                    for item in wire.decode_inbox(body).items:
+                        self.received.append(item)
+                        self._take(item)
+                self._stirred.set()
+                async with self.heard:
+                    self.heard.notify_all()
+        except OSError:
+            pass
+        finally:
+            steps.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await steps
+            writer.close()
+
+    def _take(self, item: wire.ToWorker) -> None:
+        match item:
+            case wire.Submit():
+                self._submit(item)
+            case wire.Cancel():
+                if (live := self._live.pop(item.id, None)) is not None:
+                    self._finished.append(self._ended(live, "cancelled"))
+            case wire.OpenLane():
+                self._open(item)
+            case wire.SetKnobs():
+                self._knobs |= {k: v for k, v in item.values.items() if k in self._knobs}
+                self._news.append(wire.KnobsSet(dict(self._knobs)))
+
+    def _submit(self, submit: wire.Submit) -> None:
+        words = "".join(segment.text for segment in submit.prompt).split()
+        code, message, retry = "", "", 0
+        if self.leaving:
+            code, message, retry = "engine", "this worker is leaving", 1_000_000
+        elif submit.lane not in self._lanes:
+            code, message = "no_lane", f"no lane {submit.lane!r}"
+        elif not words:
+            code, message = "empty", "the prompt holds no tokens"
+        elif len(words) >= self.sequence_tokens:
+            code = "too_long"
+            message = f"the prompt has {len(words)} tokens, a sequence holds {self.sequence_tokens}"
+        elif len(self._live) >= self._knobs["max_running"] + self._knobs["queue_limit"]:
+            code, message, retry = "queue_full", "the queue is full", 1_500_000
+        if code:
+            self._refused.append(wire.Refused(submit.id, code, message, retry))
+        else:
+            self._live[submit.id] = _Sequence(submit, words)
+
+    def _open(self, wanted: wire.OpenLane) -> None:
+        path = Path(wanted.path)
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == wanted.sha256:
+            self._lanes = sorted({*self._lanes, wanted.lane})
+            self._news.append(wire.LaneOpened(wanted.lane, wanted.sha256))
+        else:
+            self._news.append(wire.LaneFailed(wanted.lane, f"no such adapter at {path}"))
+
+    async def _run(self) -> None:
+        while True:
+            if self.deaf or not (self._live or self._finished or self._refused or self._news):
+                self._stirred.clear()
+                await self._stirred.wait()
+                continue
+            refusing = bool(self._refused)
+            self.say(*self._news, self._step(self._advance()))
+            if refusing:
+                self.refusing.set()
+            self._news.clear()
+            await asyncio.sleep(0)
+
+    def _advance(self) -> tuple[wire.Delta, ...]:
+        running = list(itertools.islice(self._live.values(), self._knobs["max_running"]))
+        self._number += bool(running)
+        deltas = []
+        for sequence in running:
+            submit = sequence.submit
+            word = sequence.words[sequence.drawn % len(sequence.words)]
+            text = word if sequence.drawn == 0 else f" {word}"
+            sequence.drawn += 1
+            stopped = any(stop in text for stop in submit.stop)
+            chosen = wire.Logprob(text.encode(), -0.5)
+            logprob = wire.TokenLogprob(chosen, (chosen,) * submit.logprobs)
+            deltas.append(
+                wire.Delta(
+                    submit.id,
+                    "" if stopped else text,
+                    1,
+                    (logprob,) if submit.logprobs >= 0 else (),
+                )
+            )
+            limit = min(submit.max_tokens, self.sequence_tokens - len(sequence.words))
+            if stopped or sequence.drawn >= limit:
+                del self._live[submit.id]
+                self._finished.append(self._ended(sequence, "stop" if stopped else "length"))
+        return tuple(deltas)
+
+    def _ended(self, sequence: _Sequence, reason: str) -> wire.Finished:
+        words = len(sequence.words)
+        return wire.Finished(sequence.submit.id, reason, words, sequence.drawn, 10, 20, 30)
+
+    def _step(self, deltas: tuple[wire.Delta, ...]) -> wire.Step:
+        step = wire.Step(
+            number=self._number, lane="", wall_us=1000, busy_us=900, idle_us=100,
+            prefill_tokens=0, decode_tokens=len(deltas), running=len(self._live), waiting=0,
+            oldest_waiting_us=0, kv_used_tokens=0, kv_total_tokens=256, deltas=deltas,
+            finished=tuple(self._finished), refused=tuple(self._refused),
+        )  # fmt: skip
+        self._finished.clear()
+        self._refused.clear()
+        return step
+
+    def _hello(self) -> wire.Hello:
+        return wire.Hello(
+            pid=1, sha256="0" * 64, build="fake", sequence_tokens=self.sequence_tokens,
+            max_sequences=4, vocabulary=100, chat_template=self.chat_template, bos="", eos="",
+            control_tokens=self.control_tokens, lanes=tuple(self._lanes), knobs=dict(self._knobs),
+        )  # fmt: skip

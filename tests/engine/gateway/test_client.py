@@ -1,0 +1,399 @@
+"""What a worker owes its client: the same for the fake one and the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from engine.serving import client, orders, wire
+from tests.engine.gateway.fake_worker import FakeWorker
+
+SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
+WEIGHTS = SHIPPED / "ops-1.0.0.gguf"
+ADAPTER = SHIPPED / "ops-1.1.0-lora.gguf"
+
+
+@dataclass
+class Heard:
+    """A receiver that keeps what it was told."""
+
+    again: bool = False
+    deltas: list[wire.Delta] = field(default_factory=list)
+    end: wire.Finished | wire.Refused | None = None
+    is_lost: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(delta.text for delta in self.deltas)
+
+    def delta(self, delta: wire.Delta) -> None:
+        """One more."""
+        self.deltas.append(delta)
+        self.begun.set()
+
+    def finished(self, finished: wire.Finished) -> None:
+        """The end."""
+        self.end = finished
+        self.over.set()
+
+    def refused(self, refused: wire.Refused) -> None:
+        """Another end."""
+        self.end = refused
+        self.over.set()
+
+    def lost(self) -> bool:
+        """The worker is gone."""
+        self.is_lost = True
+        if self.again:
+            self.deltas.clear()
+        else:
+            self.over.set()
+        return self.again
+
+
+def order(
+    text: str = "one two three",
+    *,
+    lane: str = "",
+    max_tokens: int = 5,
+    stop: tuple[str, ...] = (),
+    logprobs: int = -1,
+    queue_s: float = 20.0,
+) -> wire.Submit:
+    """A greedy order."""
+    return wire.Submit(
+        id=0, lane=lane, prompt=(wire.Segment(text, special=False),) if text else (),
+        sampling=wire.Sampling(0.0, 0, 1.0, 0.0, 1), max_tokens=max_tokens, stop=stop, klass=0,
+        tenant="t", queue_us=int(queue_s * 1e6), logprobs=logprobs,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def real_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real worker with the shipped weights, one for this module."""
+    socket = tmp_path_factory.mktemp("run") / "worker.sock"
+    with subprocess.Popen(
+        [
+            sys.executable, "-m", "engine.serving", "--socket", str(socket), "--model",
+            str(WEIGHTS), "--max-sequences", "4", "--context-tokens", "64", "--threads", "1",
+        ],
+        stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        while b'"ready"' not in process.stdout.readline():
+            assert process.poll() is None
+        yield socket
+        process.kill()
+
+
+@pytest.fixture(params=["fake", "real"])
+async def worker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[client.Client]:
+    """A connected client of a worker of either kind."""
+    fake: FakeWorker | None = None
+    if request.param == "fake":
+        fake = FakeWorker(tmp_path / "worker.sock")
+        await fake.start()
+        socket = fake.socket
+    else:
+        socket = request.getfixturevalue("real_socket")
+    async with _connected(socket) as one:
+        yield one
+    if fake is not None:
+        await fake.stop()
+
+
+class _connected:  # noqa: N801 it reads as a sentence
+    """A client that runs while the block does."""
+
+    def __init__(self, socket: Path, *, wait: bool = True) -> None:
+        self._greeted = asyncio.Event()
+        self._wait = wait
+        self.client = client.Client(socket, on_hello=lambda _: self._greeted.set())
+
+    async def __aenter__(self) -> client.Client:
+        """Connect."""
+        self._task = asyncio.create_task(self.client.run())
+        if self._wait:
+            await self._greeted.wait()
+        return self.client
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave."""
+        self.client.close()
+        await self._task
+
+
+async def ended(heard: Heard) -> wire.Finished | wire.Refused | None:
+    """How it ended."""
+    async with asyncio.timeout(20):
+        await heard.over.wait()
+    return heard.end
+
+
+async def test_the_worker_introduces_itself(worker: client.Client) -> None:
+    """Its first word says what it holds and what it can take."""
+    assert worker.hello is not None
+    assert worker.hello.sequence_tokens == 64
+    assert "<|im_end|>" in worker.hello.control_tokens
+    assert worker.serves("")
+
+
+async def test_a_sequence_grows_and_ends(worker: client.Client) -> None:
+    """Deltas add up to what the last word counts."""
+    heard = Heard()
+    worker.submit(order(max_tokens=5), heard)
+    end = await ended(heard)
+    assert isinstance(end, wire.Finished)
+    assert end.reason in {"length", "stop"}
+    assert end.completion_tokens == sum(delta.tokens for delta in heard.deltas) <= 5
+    assert end.prompt_tokens >= 3
+    assert not worker.busy
+
+
+async def test_many_sequences_do_not_mix(worker: client.Client) -> None:
+    """What one says alone it says in company."""
+    texts = [f"note {number} says that order {number} is late" for number in range(8)]
+    alone = []
+    for text in texts:
+        heard = Heard()
+        worker.submit(order(text), heard)
+        await ended(heard)
+        alone.append(heard.text)
+    company = [Heard() for _ in texts]
+    for text, heard in zip(texts, company, strict=True):
+        worker.submit(order(text), heard)
+    for heard in company:
+        await ended(heard)
+    assert [heard.text for heard in company] == alone
+
+
+async def test_logprobs_come_one_per_token(worker: client.Client) -> None:
+    """As many alternatives as were asked for, natural logarithms."""
+    heard = Heard()
+    worker.submit(order(logprobs=2, max_tokens=3), heard)
+    await ended(heard)
+    found = [logprob for delta in heard.deltas for logprob in delta.logprobs]
+    assert found
+    assert all(len(one.top) == 2 and one.chosen.logprob <= 0 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("submit", "code"),
+    [
+        (order(""), "empty"),
+        (order("word " * 200), "too_long"),
+        (order(lane="nobody"), "no_lane"),
+    ],
+)
+async def test_what_can_not_be_served_is_refused(
+    worker: client.Client, submit: wire.Submit, code: str
+) -> None:
+    """With a code and a sentence."""
+    worker.open.add(submit.lane)  # as if it had been open until now
+    heard = Heard()
+    worker.submit(submit, heard)
+    end = await ended(heard)
+    assert isinstance(end, wire.Refused)
+    assert (end.code, bool(end.message)) == (code, True)
+
+
+async def test_the_queue_is_bounded(worker: client.Client) -> None:
+    """More than runs and waits is refused at once, with the wait that would have been."""
+    worker.want_knobs({"max_running": 1, "queue_limit": 1})
+    many = [Heard() for _ in range(8)]
+    for heard in many:
+        worker.submit(order(max_tokens=40), heard)
+    ends = [await ended(heard) for heard in many]
+    worker.want_knobs({"max_running": 4, "queue_limit": 8})
+    refused = [end for end in ends if isinstance(end, wire.Refused)]
+    assert {end.code for end in refused} == {"queue_full"}
+    assert all(end.retry_after_us > 0 for end in refused)
+    assert len(refused) < 8
+
+
+async def test_knobs_come_back_as_they_are_in_force(worker: client.Client) -> None:
+    """The answer to a change is the whole set."""
+    worker.want_knobs({"prefill_budget": 32})
+    heard = Heard()
+    worker.submit(order(), heard)
+    await ended(heard)
+    assert worker.knobs["prefill_budget"] == 32
+    assert worker.knobs["max_running"] == 4
+
+
+async def test_a_cancelled_sequence_is_forgotten(worker: client.Client) -> None:
+    """Nothing more is heard of it and its place is free."""
+    heard = Heard()
+    id = worker.submit(order(max_tokens=50), heard)
+    await heard.begun.wait()
+    worker.cancel(id)
+    said = len(heard.deltas)
+    after = Heard()
+    worker.submit(order(), after)
+    await ended(after)
+    assert (heard.end, len(heard.deltas)) == (None, said)
+
+
+async def test_a_lane_opens_and_a_broken_one_does_not(
+    worker: client.Client, tmp_path: Path
+) -> None:
+    """Orders for a lane wait until it is open; for a broken one they are refused."""
+    sha256 = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
+    worker.want_lanes(
+        {
+            "good": wire.OpenLane("good", str(ADAPTER), sha256),
+            "gone": wire.OpenLane("gone", str(tmp_path / "none.gguf"), sha256),
+        }
+    )
+    good, gone = Heard(), Heard()
+    worker.submit(order(lane="good"), good)
+    worker.submit(order(lane="gone"), gone)
+    assert isinstance(await ended(good), wire.Finished)
+    refused = await ended(gone)
+    assert isinstance(refused, wire.Refused)
+    assert "adapter" in refused.message
+    assert worker.serves("good")
+    assert not worker.serves("gone")
+
+
+# What the client does when a worker dies: the fake one dies on command.
+
+
+@pytest.fixture
+async def fake(tmp_path: Path) -> AsyncIterator[FakeWorker]:
+    """A fake worker that takes orders and does not step until it is woken."""
+    one = FakeWorker(tmp_path / "worker.sock", deaf=True)
+    await one.start()
+    yield one
+    await one.stop()
+
+
+async def test_what_had_shown_nothing_is_sent_again(fake: FakeWorker) -> None:
+    """A death costs time, not the answer."""
+    async with _connected(fake.socket) as one:
+        heard = Heard()
+        one.submit(order(), heard)
+        await fake.got(wire.Submit)
+        fake.drop()
+        await fake.got(wire.Submit, 2)
+        fake.wake()
+        assert isinstance(await ended(heard), wire.Finished)
+        assert heard.text == "one two three one two"
+        assert not heard.is_lost
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_what_had_begun_decides_for_itself(fake: FakeWorker, *, again: bool) -> None:
+    """A stream is over; an answer that was only gathered is made anew."""
+    async with _connected(fake.socket) as one:
+        heard = Heard(again=again)
+        id = one.submit(order(), heard)
+        await fake.got(wire.Submit)
+        fake.say(fake._step((wire.Delta(id, "one", 1, ()),)))
+        await heard.begun.wait()
+        fake.wake()
+        fake.drop()
+        end = await ended(heard)
+        assert heard.is_lost
+        if again:
+            assert heard.text == "one two three one two"
+        else:
+            assert end is None
+            assert not one.busy
+
+
+async def test_a_request_that_kills_workers_is_given_up(fake: FakeWorker) -> None:
+    """Three workers are enough."""
+    async with _connected(fake.socket) as one:
+        heard = Heard()
+        one.submit(order(), heard)
+        for attempt in range(1, orders.ATTEMPTS + 1):
+            await fake.got(wire.Submit, attempt)
+            fake.drop()
+        end = await ended(heard)
+        assert isinstance(end, wire.Refused)
+        assert "died 3 times" in end.message
+
+
+async def test_without_a_worker_requests_wait_their_time(tmp_path: Path) -> None:
+    """And no longer, and not more than some."""
+    async with _connected(tmp_path / "nobody.sock", wait=False) as one:
+        late, *many = [Heard() for _ in range(orders.PENDING_LIMIT + 1)]
+        one.submit(order(queue_s=0.001), late)
+        for heard in many:
+            one.submit(order(), heard)
+        refused = await ended(late)
+        assert isinstance(refused, wire.Refused)
+        assert refused.code == "deadline"
+        full = await ended(many[-1])
+        assert isinstance(full, wire.Refused)
+        assert full.code == "queue_full"
+        assert many[0].end is None
+
+
+async def test_what_waited_goes_out_when_the_worker_comes(tmp_path: Path) -> None:
+    """Started after its first customer."""
+    late = FakeWorker(tmp_path / "worker.sock")
+    async with _connected(late.socket, wait=False) as one:
+        heard = Heard()
+        one.submit(order(), heard)
+        await late.start()
+        one.poke()
+        assert isinstance(await ended(heard), wire.Finished)
+    await late.stop()
+
+
+async def test_a_worker_that_leaves_passes_on_what_it_did_not_take(fake: FakeWorker) -> None:
+    """Its successor answers."""
+    fake.leaving = True
+    fake.wake()
+    async with _connected(fake.socket) as one:
+        heard = Heard()
+        one.submit(order(), heard)
+        await fake.got(wire.Submit)
+        await fake.refusing.wait()
+        fake.leaving = False
+        fake.drop()
+        assert isinstance(await ended(heard), wire.Finished)
+
+
+async def test_bytes_that_are_no_frame_end_the_connection(fake: FakeWorker) -> None:
+    """And the client comes again."""
+    async with _connected(fake.socket) as one:
+        heard = Heard()
+        one.submit(order(), heard)
+        await fake.got(wire.Submit)
+        assert fake._writer is not None
+        fake._writer.write(b"\xff\xff\xff\xff garbage")
+        await fake.got(wire.Submit, 2)
+        fake.wake()
+        assert isinstance(await ended(heard), wire.Finished)
+
+
+async def test_one_turn_of_the_loop_is_one_frame(fake: FakeWorker) -> None:
+    """Sixteen orders at once are not sixteen writes."""
+    frames: list[int] = []
+    decode = wire.decode_inbox
+    async with _connected(fake.socket) as one:
+
+        def counting(body: bytes) -> wire.Inbox:
+            inbox = decode(body)
+            frames.append(len(inbox.items))
+            return inbox
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(wire, "decode_inbox", counting)
+            for _ in range(16):
+                one.submit(order(), Heard())
+            await fake.got(wire.Submit, 16)
+    assert frames == [16]

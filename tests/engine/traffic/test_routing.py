@@ -1,0 +1,98 @@
+"""Who gets which release: the promises that splits stand on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.traffic import routing
+
+UNITS = [f"user-{number}" for number in range(4000)]
+
+
+@st.composite
+def splits(draw: st.DrawFn) -> list[tuple[int, int]]:
+    """Arms whose weights sum to 10000, some of them zero."""
+    cuts = sorted(draw(st.lists(st.integers(0, 10_000), max_size=4)))
+    edges = [0, *cuts, 10_000]
+    return [(number, b - a) for number, (a, b) in enumerate(pairwise(edges), 1)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(splits(), st.text(max_size=8))
+def test_shares_converge_to_the_weights(arms: list[tuple[int, int]], salt: str) -> None:
+    """Over many units every arm's share is its weight, within five standard errors."""
+    got: dict[int, int] = {}
+    for unit in UNITS[:1000]:
+        release = routing.assign(arms, salt, unit).release
+        got[release] = got.get(release, 0) + 1
+    for release, weight in arms:
+        share = weight / 10_000
+        allowed = 5 * (share * (1 - share) / 1000) ** 0.5
+        assert abs(got.get(release, 0) / 1000 - share) <= allowed + 0.002
+
+
+@given(splits(), st.text(), st.text())
+def test_the_same_unit_always_gets_the_same_arm(
+    arms: list[tuple[int, int]], salt: str, unit: str
+) -> None:
+    """Sticky: nothing but salt, weights and unit decides."""
+    assert routing.assign(arms, salt, unit) == routing.assign(list(arms), salt, unit)
+
+
+@given(splits(), st.text(), st.text())
+def test_an_arm_without_weight_never_gets_traffic(
+    arms: list[tuple[int, int]], salt: str, unit: str
+) -> None:
+    """Weight 0 means none, not little."""
+    chosen = routing.assign(arms, salt, unit).release
+    assert dict(arms)[chosen] > 0
+
+
+@given(st.text(), st.integers(0, 10_000), st.integers(0, 10_000))
+def test_growing_a_weight_moves_units_only_to_that_arm(unit: str, a: int, b: int) -> None:
+    """Going from 5 % to 50 % takes nobody away from the candidate who was there already."""
+    small, large = sorted((a, b))
+    before = routing.assign([(2, small), (1, 10_000 - small)], "s", unit).release
+    after = routing.assign([(2, large), (1, 10_000 - large)], "s", unit).release
+    if before == 2:
+        assert after == 2
+
+
+def test_another_salt_reshuffles() -> None:
+    """A new test does not inherit the groups of the old one."""
+    arms = [(1, 5000), (2, 5000)]
+    same = sum(
+        routing.assign(arms, "first", unit).release == routing.assign(arms, "second", unit).release
+        for unit in UNITS
+    )
+    assert 0.45 < same / len(UNITS) < 0.55
+
+
+def test_salt_and_unit_do_not_run_together() -> None:
+    """The pairs (ab, c) and (a, bc) are two different ones."""
+    assert routing.bucket("ab", "c") != routing.bucket("a", "bc")
+
+
+def test_every_process_agrees() -> None:
+    """Python's own hash() would not: it is salted per process."""
+    program = "from engine.traffic import routing; print(routing.bucket('salt', 'sara'))"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
+    assert int(said) == routing.bucket("salt", "sara")
+
+
+def test_a_split_without_weight_is_an_error() -> None:
+    """Nobody is sent to an arm that was switched off."""
+    with pytest.raises(routing.NoArm):
+        routing.assign([(1, 0)], "salt", "unit")
+
+
+def test_a_pin_overrides_the_split() -> None:
+    """The reason says so, and the bucket is still the unit's own."""
+    pinned = routing.pin(7, "salt", "unit")
+    assert pinned == routing.Assignment(7, routing.bucket("salt", "unit"), routing.Reason.PINNED)

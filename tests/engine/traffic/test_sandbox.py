@@ -1,0 +1,114 @@
+"""Templates of strangers: what they can not reach, take or fill."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.traffic import sandbox
+
+STRICT = sandbox.Sandbox(strict=True)
+CHAT = sandbox.Sandbox(strict=False)
+DOUBLING = (
+    "{{% set ns = namespace(t='x' * 1000) %}}"
+    "{{% for i in range(60) %}}{{% set ns.t = ns.t {} ns.t %}}{{% endfor %}}{{{{ ns.t }}}}"
+)
+
+
+def render(source: str, **values: object) -> str:
+    """The text of a strict template."""
+    return STRICT.render(STRICT.compile(source), values)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ x.__globals__ }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ cycler.__init__.__globals__.os.system('true') }}",
+        "{{ range.__self__ }}",
+        "{{ x|attr('__class__') }}",
+        "{{ '{0.__class__}'.format(x) }}",
+        "{{ raise_exception.__globals__ }}",
+    ],
+)
+def test_nothing_outside_is_reached(source: str) -> None:
+    """Attributes that lead to the interpreter are refused with an error."""
+    with pytest.raises(sandbox.TemplateFault):
+        render(source, x="text")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ 'x' * 10 ** 9 }}",
+        "{{ 'x' * 1000000000 }}",
+        "{{ [0] * 1000000000 }}",
+        "{{ 'x'.ljust(1000000000) }}",
+        "{{ 'x'.zfill(1000000000) }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '{:999999999}'.format(1) }}",
+        "{{ 'x' | indent(1000000000, true) }}",
+        "{{ 'x' | center(1000000000) }}",
+        DOUBLING.format("~"),
+        DOUBLING.format("+"),
+        "{% set a = 'x' * 50000 %}{{ a.replace('x', a).replace('x', a) }}",
+        "{% set a = 'x' * 50000 %}{{ a | replace('x', a) }}",
+        "{% for i in range(99999) %}{{ 'x' * 99999 }}{% endfor %}",
+        "{{ range(1000000) | list }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+        "{% for i in range(9999) %}{% for j in range(9999) %}{{ i - i }}{% endfor %}{% endfor %}",
+    ],
+)
+def test_neither_time_nor_memory_is_taken(source: str) -> None:
+    """What would run or grow without end ends with an error, soon."""
+    with pytest.raises(sandbox.TemplateFault):
+        render(source)
+
+
+def test_the_line_of_a_fault_is_named() -> None:
+    """Both where it can not be read and where it goes wrong."""
+    with pytest.raises(sandbox.TemplateFault) as unreadable:
+        STRICT.compile("one\ntwo {% if %}")
+    assert unreadable.value.line == 2
+    with pytest.raises(sandbox.TemplateFault) as missing:
+        render("one\ntwo\n{{ nobody }}")
+    assert (missing.value.line, str(missing.value)) == (3, "'nobody' is undefined")
+
+
+def test_a_template_may_refuse_by_itself() -> None:
+    """`raise_exception` is how chat templates say that roles must alternate."""
+    with pytest.raises(sandbox.Raised, match="roles must alternate"):
+        CHAT.render(CHAT.compile("{{ raise_exception('roles must alternate') }}"), {})
+
+
+def test_what_chat_templates_use_works() -> None:
+    """Loop controls, namespaces, string methods, tojson without escapes, unknown names."""
+    source = (
+        "{% set ns = namespace(n=0) %}\n"
+        "{% for m in messages %}\n"
+        "  {% if m.role == 'skip' %}{% continue %}{% endif %}\n"
+        "{% set ns.n = ns.n + 1 %}\n"
+        "{{ m.role.upper() + ': ' + m.content | trim }}{{ '\\n' }}\n"
+        "{% endfor %}\n"
+        "{{ ns.n }} {{ {'ä': 1} | tojson }} {{ 'a-b'.split('-')[-1] }}{% if tools %}no{% endif %}"
+    )
+    turns = [{"role": "user", "content": " hi "}, {"role": "skip", "content": ""}]
+    rendered = CHAT.render(CHAT.compile(source), {"messages": turns})
+    assert rendered == 'USER: hi\n\n1 {"ä": 1} b'
+
+
+@given(st.text(), st.text())
+def test_values_are_put_in_as_they_are(before: str, value: str) -> None:
+    """No escaping, and a value is never read as a template."""
+    assert render("{{ a }}|{{ b }}", a=before, b=value) == f"{before}|{value}"
+
+
+def test_a_sandbox_goes_on_after_a_fault() -> None:
+    """The limit of one rendering does not reach into the next."""
+    with pytest.raises(sandbox.TemplateFault):
+        render("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}")
+    assert render("{{ x }}", x=1) == "1"
