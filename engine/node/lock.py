@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 
-class AlreadyRuns(Exception):  # noqa: N818 the sentence is the name
+class AlreadyRuns(Exception):
     """Another node holds this home; stop it with `paddock stop`, or choose another --home."""
 
 

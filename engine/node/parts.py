@@ -92,6 +92,7 @@ class Part:
         self._killed_for: Reason | None = None
         self._last_words: str | None = None
         self._spawns = 0
+        self.was_ready = False
 
     @property
     def pid(self) -> int | None:
@@ -257,6 +258,7 @@ class Part:
         self._change(heard_us=now)
         if said.ready and not seen.ready:
             self._ready_us = now
+            self.was_ready = True
             self._change(ready=True)
             if seen.told_us is None:
                 self._say("ready", sha256=said.sha256, build=said.build)

@@ -1,0 +1,98 @@
+"""`python -m engine.control --home DIR`: the controllers, the host's samples, retention.
+
+Says on standard output when it is ready and that it lives; its log goes to standard error. Leaves
+with exit 0 when it is told to; any fault ends it, and the node puts it back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from engine import lifeline, logs
+from engine.control.intents import BY, Intents
+from engine.control.retention import Keeper, schedule
+from engine.control.telemetry import Telemetry
+from engine.metering.gpu import Gpus
+from engine.metering.host import Host
+from storage import clock, config, errors, nudges
+from storage import home as homes
+from storage import store as stores
+from storage.home import Home
+
+_log = structlog.get_logger("control")
+
+
+def main() -> int:
+    """Run until told to leave."""
+    lifeline.hold()
+    parser = argparse.ArgumentParser(prog="python -m engine.control", description=__doc__)
+    parser.add_argument("--home", type=Path, default=None)
+    home = homes.find(parser.parse_args().home)
+    logs.configure()
+    try:
+        asyncio.run(_live(home))
+    except errors.StorageError as error:
+        _log.error("control can not go on", error=str(error))
+        return 1
+    return 0
+
+
+async def _live(home: Home) -> None:
+    leave = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, leave.set)
+    settings = config.load(home)
+    store = await stores.open(home)
+    try:
+        with nudges.listen(home, BY) as listener:
+            intents = Intents(store, now_us=clock.now_us)
+            gpus = Gpus(monotonic_us=clock.monotonic_us)
+            telemetry = Telemetry(
+                store,
+                Host(home.root),
+                gpus,
+                now_us=clock.now_us,
+                beat=lambda: _say(beat=clock.monotonic_us()),
+            )
+            keeper = Keeper(
+                store, settings.retention, now_us=clock.now_us, monotonic_us=clock.monotonic_us
+            )
+            scheduler = schedule(keeper)
+            await intents.reclaim()
+            scheduler.start()
+            _say(ready=True)
+            tasks = {
+                asyncio.create_task(intents.run(listener)),
+                asyncio.create_task(telemetry.run()),
+                asyncio.create_task(leave.wait()),
+            }
+            ended, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            scheduler.shutdown(wait=False)
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            gpus.close()
+            for task in ended:
+                task.result()
+    finally:
+        await store.close()
+
+
+def _say(**words: object) -> None:
+    """One line for the node, which may be slow to read but is never waited for long."""
+    try:
+        os.write(1, msgspec.json.encode(words) + b"\n")
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Claims intents, has them decided and done once, and says how each ended.
+
+A claim, what is done for it and its end stand in one transaction, so that a crash leaves either
+all or nothing; an intent that first reads a large file is claimed before and put back when
+control dies meanwhile. Imported by `engine.control`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.control import models, verbs
+from engine.control.decisions import Decision, Reason, Refusal, of
+from storage import errors, intents, nudges
+from storage import verbs as kinds
+from storage.intents import Intent, State
+from storage.nudges import Listener
+from storage.store import Store
+
+BY: Final = "control"
+LOOK_S: Final = 5.0
+AGAIN_S: Final = 2.0
+
+_log = structlog.get_logger("control.intents")
+
+
+class Intents:
+    """The loop over what people want."""
+
+    def __init__(self, store: Store, *, now_us: Callable[[], int]) -> None:
+        self._store = store
+        self._now_us = now_us
+        self._reading: asyncio.Task[None] | None = None
+
+    async def reclaim(self) -> None:
+        """Put back what an earlier control had claimed when it died."""
+
+        async def work(session: AsyncSession) -> list[int]:
+            return await intents.reclaim(session, BY, self._now_us())
+
+        if again := await self._store.write(work, durable=True, nudge=False):
+            _log.info("reclaimed", intents=again)
+
+    async def run(self, listener: Listener) -> None:
+        """Carry out intents as they come, for ever."""
+        try:
+            while True:
+                try:
+                    await self.settle()
+                except errors.Unavailable as error:
+                    _log.warning("intents wait for the store", error=str(error))
+                    await asyncio.sleep(AGAIN_S)
+                    continue
+                await listener.wait(timeout_s=LOOK_S)
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
+
+    async def settle(self) -> None:
+        """Carry out everything that can be carried out now."""
+        while await self._one():
+            pass
+        if self._reading is None or self._reading.done():
+            intent = await self._claim(verbs.AFTER_READING)
+            if intent is not None:
+                self._reading = asyncio.create_task(self._after_reading(intent))
+
+    async def _one(self) -> bool:
+        """One intent from claim to end; False when there is none."""
+
+        async def work(session: AsyncSession) -> bool:
+            intent = await intents.claim(
+                session, verbs=verbs.AT_ONCE.keys(), by=BY, at_us=self._now_us()
+            )
+            if intent is None:
+                return False
+            await self._carry_out(session, intent, None)
+            return True
+
+        did = await self._store.write(work, durable=True, nudge=False)
+        if did:
+            nudges.send(self._store.home)
+        return did
+
+    async def _claim(self, names: Collection[str]) -> Intent | None:
+        async def work(session: AsyncSession) -> Intent | None:
+            return await intents.claim(session, verbs=names, by=BY, at_us=self._now_us())
+
+        return await self._store.write(work, durable=True, nudge=False)
+
+    async def _after_reading(self, intent: Intent) -> None:
+        """Read what the intent names, then carry it out."""
+        try:
+            wish = kinds.parse(intent.verb, intent.arguments)
+            assert isinstance(wish, kinds.ModelsAdd)  # noqa: S101 the only verb of this kind
+            found: models.File | Decision = await asyncio.to_thread(verbs.read, wish)
+        except Refusal as refusal:
+            found = refusal.decision
+        except Exception as error:  # noqa: BLE001 one file must not hold up the rest
+            found = _fault(intent, error)
+
+        async def work(session: AsyncSession) -> None:
+            await self._carry_out(session, intent, found)
+
+        while True:
+            try:
+                await self._store.write(work, durable=True)
+            except errors.Unavailable as error:
+                _log.warning("an intent waits for the store", intent=intent.id, error=str(error))
+                await asyncio.sleep(AGAIN_S)
+            else:
+                nudges.send(self._store.home)
+                return
+
+    async def _carry_out(
+        self, session: AsyncSession, intent: Intent, found: models.File | Decision | None
+    ) -> None:
+        decision = (
+            found if isinstance(found, Decision) else await self._decide(session, intent, found)
+        )
+        state = State.APPLIED if decision.plan is not None else State.REFUSED
+        if decision.reason is Reason.UNCHANGED:
+            state = State.APPLIED
+        if decision.reason is Reason.FAULT:
+            state = State.FAILED
+        await intents.end(session, intent.id, state, decision.sentence, self._now_us(), by=BY)
+        _log.info(
+            "ended",
+            intent=intent.id,
+            verb=intent.verb,
+            target=intent.target,
+            state=state.value,
+            reason=decision.reason.name,
+        )
+
+    async def _decide(
+        self, session: AsyncSession, intent: Intent, file: models.File | None
+    ) -> Decision:
+        """Decide and act; what a refusal had begun to write is taken back."""
+        at_us = self._now_us()
+        try:
+            wish = kinds.parse(intent.verb, intent.arguments)
+            async with session.begin_nested():
+                if file is not None:
+                    assert isinstance(wish, kinds.ModelsAdd)  # noqa: S101 only it reads a file
+                    return await models.add(session, intent, wish, at_us, file)
+                return await verbs.AT_ONCE[intent.verb](session, intent, wish, at_us)
+        except Refusal as refusal:
+            return refusal.decision
+        except errors.StorageError as error:
+            decision = of(error)
+            if decision is None:
+                raise
+            return decision
+        except IntegrityError as error:
+            return _fault(intent, error)
+        except DBAPIError:
+            raise  # the store itself: nothing is written, and the intent waits
+        except Exception as error:  # noqa: BLE001 one intent must not hold up the rest
+            return _fault(intent, error)
+
+
+def _fault(intent: Intent, error: Exception) -> Decision:
+    _log.error("a controller failed", intent=intent.id, verb=intent.verb, exc_info=error)
+    said = f"{type(error).__name__}: {error}"
+    return Decision(Reason.FAULT, f"It could not be done ({said}); control.log has the trace.")

@@ -1,0 +1,45 @@
+"""API keys: only their hashes arrive here. Imported by `engine.control.verbs`."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.control.decisions import Decision, Reason
+from storage import keys, verbs
+from storage.intents import Intent
+from storage.keys import Role
+
+
+async def add(s: AsyncSession, intent: Intent, wish: verbs.KeysAdd, at_us: int) -> Decision:
+    """Keep the hash of a key that was minted where its owner sits."""
+    decision = decide(wish.role, Role(intent.role))
+    if decision.plan is None:
+        return decision
+    key = await keys.add(
+        s,
+        name=wish.name,
+        prefix=wish.prefix,
+        sha256=wish.sha256,
+        role=wish.role,
+        tenant=wish.tenant,
+        synthetic=wish.synthetic,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    kind = "synthetic " if key.synthetic else ""
+    return Decision(Reason.APPLIED, f"The {kind}key {key.name} ({key.prefix}…) is valid.", key)
+
+
+async def revoke(s: AsyncSession, intent: Intent, _wish: verbs.NoArguments, at_us: int) -> Decision:
+    """From now on the key opens nothing."""
+    key = await keys.revoke(s, intent.target, actor=intent.actor, at_us=at_us, intent_id=intent.id)
+    return Decision(Reason.APPLIED, f"The key {key.name} ({key.prefix}…) is revoked.", key)
+
+
+def decide(wanted: Role, asker: Role) -> Decision:
+    """Nobody hands out more than they have."""
+    if not asker.may(wanted):
+        said = f"A key of role {wanted} is more than your own role {asker}; ask an admin."
+        return Decision(Reason.INVALID, said)
+    return Decision(Reason.APPLIED, f"A key of role {wanted} may be given.", wanted)

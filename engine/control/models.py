@@ -1,0 +1,122 @@
+"""Models: a file is read, hashed and registered; what can not be served never gets a name.
+
+Reading takes as long as the file is large, so it happens outside of any transaction. Imported by
+`engine.control.verbs`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.control import headers
+from engine.control.decisions import Decision, Reason, Refusal
+from storage import models, verbs
+from storage.intents import Intent
+from storage.models import Kind, ModelVersion, Standing
+
+_CHUNK: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as it was while it was read."""
+
+    path: Path
+    header: headers.Header
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+
+
+def read(path: Path) -> File:
+    """Header and hash of a file; Refusal with the reason when it can not be served. Blocks."""
+    if not path.is_absolute():
+        raise Refusal(Reason.UNREADABLE, f"{path} is no absolute path; write it from / on.")
+    try:
+        before = path.stat()
+        if not stat.S_ISREG(before.st_mode):
+            raise Refusal(Reason.UNREADABLE, f"{path} is no file.")
+        header = headers.read(path)
+        sha256 = _hash(path)
+        after = path.stat()
+    except headers.Broken as error:
+        raise Refusal(Reason.BROKEN, f"{path} can not be served: {error}.") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Refusal(Reason.UNREADABLE, f"{path} can not be read: {why}.") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        said = f"{path} changed while it was read; wait until it is complete and add it again."
+        raise Refusal(Reason.UNREADABLE, said)
+    return File(path, header, sha256, after.st_size, after.st_mtime_ns)
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+async def add(
+    s: AsyncSession, intent: Intent, wish: verbs.ModelsAdd, at_us: int, file: File
+) -> Decision:
+    """Register a file that was read."""
+    base = None if wish.base is None else await models.find(s, wish.base)
+    decision = decide(file, wish.kind, base)
+    if decision.plan is None:
+        return decision
+    header = file.header
+    version = await models.add(
+        s,
+        model=wish.model,
+        version=wish.version,
+        kind=header.kind,
+        base_id=None if base is None else base.id,
+        path=str(file.path),
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        mtime_ns=file.mtime_ns,
+        architecture=header.architecture,
+        parameters=header.parameters,
+        quantisation=header.quantisation,
+        context_tokens=header.context_tokens or (base.context_tokens if base else 0),
+        licence=wish.licence or header.licence,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    said = f"{version.name} is registered: {version.kind}, {version.architecture}"
+    return Decision(Reason.APPLIED, f"{said}, SHA-256 {version.sha256[:12]}….", version)
+
+
+def decide(file: File, kind: Kind, base: ModelVersion | None) -> Decision:
+    """Whether the file is what was said of it, and fits on its base."""
+    if (reason := _unfit(file.header, kind, base)) is not None:
+        return Decision(Reason.UNFIT, f"{file.path} {reason}.")
+    if base is not None and base.standing is Standing.UNLOADABLE:
+        return Decision(Reason.UNLOADABLE, f"{base.name} can not be loaded.")
+    return Decision(Reason.APPLIED, f"{file.path} can be served.", file)
+
+
+def _unfit(header: headers.Header, kind: Kind, base: ModelVersion | None) -> str | None:
+    adapter = header.kind is Kind.ADAPTER
+    if adapter and base is None:
+        return "is an adapter; say on which weights it stands (base)"
+    if not adapter and kind is Kind.ADAPTER:
+        return "holds weights, not an adapter"
+    if not adapter and base is not None:
+        return "holds weights, which stand on no base"
+    if base is not None and base.kind is not Kind.WEIGHTS:
+        return f"can not stand on {base.name}, which is an adapter itself"
+    if base is not None and base.architecture != header.architecture:
+        return f"is for {header.architecture}, {base.name} is {base.architecture}"
+    return None

@@ -1,0 +1,75 @@
+"""Prompts: new versions, and labels that move. Templates are parsed before they are kept.
+
+Imported by `engine.control.verbs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from jinja2 import Environment, meta
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.control.decisions import Decision, Reason
+from engine.traffic import sandbox
+from storage import prompts, verbs
+from storage.intents import Intent
+from storage.prompts import Message, Variable
+
+_SANDBOX: Final = sandbox.Sandbox(strict=True)
+_PLAIN: Final = Environment(extensions=["jinja2.ext.loopcontrols"])  # noqa: S701 parses, never renders
+_GIVEN: Final = frozenset({"range", "namespace", "dict", "raise_exception", "strftime_now"})
+
+
+async def add(s: AsyncSession, intent: Intent, wish: verbs.PromptsAdd, at_us: int) -> Decision:
+    """The next version of a prompt."""
+    decision = decide(wish.prompt, wish.messages, wish.variables)
+    if decision.plan is None:
+        return decision
+    before = {version.id for version in await prompts.every(s)}
+    version = await prompts.add(
+        s,
+        prompt=wish.prompt,
+        messages=wish.messages,
+        variables=wish.variables,
+        author=intent.actor,
+        comment=wish.comment,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    if version.id in before:
+        return Decision(Reason.UNCHANGED, f"{version.name} says this already.", version)
+    return Decision(Reason.APPLIED, f"{version.name} is there.", version)
+
+
+async def label(s: AsyncSession, intent: Intent, wish: verbs.PromptsLabel, at_us: int) -> Decision:
+    """Point a label at a version."""
+    before = (await prompts.labels(s, intent.target)).get(wish.label)
+    await prompts.label(
+        s, intent.target, wish.label, wish.number, intent.actor, at_us, intent_id=intent.id
+    )
+    now = f"{intent.target}:{wish.label} is {intent.target}@{wish.number}"
+    if before == wish.number:
+        return Decision(Reason.UNCHANGED, f"{now} already.", wish.number)
+    told = f" (before: {intent.target}@{before})" if before is not None else ""
+    return Decision(Reason.APPLIED, f"{now}{told}.", wish.number)
+
+
+def decide(name: str, messages: Iterable[Message], variables: Iterable[Variable]) -> Decision:
+    """Whether the templates can be compiled as the gateway will, with declared variables only."""
+    declared = {variable.name for variable in variables}
+    for number, message in enumerate(messages, 1):
+        place = f"message {number} ({message.role}) of {name}"
+        try:
+            _SANDBOX.compile(message.template)
+            used = meta.find_undeclared_variables(_PLAIN.parse(message.template))
+        except sandbox.TemplateFault as fault:
+            return Decision(Reason.INVALID, f"In {place}, line {fault.line}: {fault}.")
+        if unknown := used - declared - _GIVEN:
+            there = ", ".join(sorted(declared)) or "none"
+            return Decision(
+                Reason.INVALID,
+                f"In {place}: {min(unknown)} is no variable of the prompt; declared: {there}.",
+            )
+    return Decision(Reason.APPLIED, f"{name} can be rendered.", declared)

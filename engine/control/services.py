@@ -1,0 +1,134 @@
+"""Services and their splits: who answers, and how often. The first controller that is real.
+
+Decides with what stands in the store; the gateway and the node act on the split that is set.
+Imported by `engine.control.verbs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.control.decisions import Decision, Reason
+from storage import models, releases, services, verbs
+from storage.intents import Intent
+from storage.models import ModelVersion, Standing
+from storage.services import Arm, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the decision about a split rests on. `broken` says why a release can not be loaded."""
+
+    service: Service
+    broken: Mapping[int, str]
+
+
+async def create(
+    s: AsyncSession, intent: Intent, wish: verbs.ServicesCreate, at_us: int
+) -> Decision:
+    """A new service, all of it on one release."""
+    release = await releases.find(s, wish.release)
+    arms = (Arm(release=release.number, weight_bp=services.WHOLE_BP),)
+    if refusal := _unloadable(arms, await _broken(s, arms)):
+        return refusal
+    created = await services.create(
+        s,
+        name=intent.target,
+        release=release.number,
+        record_text=wish.record_text,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    return Decision(Reason.APPLIED, f"{created.name} answers with {release.name}.", created)
+
+
+async def split(s: AsyncSession, intent: Intent, wish: verbs.ServicesSplit, at_us: int) -> Decision:
+    """Set the weights of the arms."""
+    standing = await services.find(s, intent.target)
+    arms = tuple(
+        [
+            Arm(release=(await releases.find(s, name)).number, weight_bp=weight)
+            for name, weight in wish.arms.items()
+        ]
+    )
+    services.check_arms(arms)
+    decision = decide(arms, Observed(standing, await _broken(s, arms)), intent.seen)
+    if decision.plan is not None:
+        await services.set_split(
+            s,
+            service=standing.name,
+            arms=arms,
+            seen=intent.seen,
+            actor=intent.actor,
+            at_us=at_us,
+            intent_id=intent.id,
+        )
+    return decision
+
+
+async def undo(s: AsyncSession, intent: Intent, _wish: verbs.NoArguments, at_us: int) -> Decision:
+    """Set the split that stood before the current one."""
+    standing = await services.find(s, intent.target)
+    past = await services.history(s, standing.name, limit=2)
+    arms = past[-1].arms
+    if refusal := _unloadable(arms, await _broken(s, arms)):
+        return refusal
+    now = await services.undo(
+        s,
+        service=standing.name,
+        seen=intent.seen,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    return Decision(Reason.APPLIED, _told(standing, now.arms), now)
+
+
+def decide(arms: Sequence[Arm], observed: Observed, seen: int | None) -> Decision:
+    """Whether a split that is well formed may be set. A split that stands already is kept."""
+    standing = observed.service
+    if refusal := _unloadable(arms, observed.broken):
+        return refusal
+    same = set(arms) == set(standing.split.arms)
+    if same and seen in {None, standing.version}:
+        return Decision(Reason.UNCHANGED, f"{standing.name} is split so already: {words(arms)}.")
+    return Decision(Reason.APPLIED, _told(standing, arms), tuple(arms))
+
+
+def words(arms: Sequence[Arm]) -> str:
+    """The arms as people read them."""
+    return ", ".join(f"r{arm.release} {arm.weight_bp / 100:g} %" for arm in arms)
+
+
+def _told(before: Service, arms: Sequence[Arm]) -> str:
+    return f"{before.name}: {words(arms)} (before: {words(before.split.arms)})."
+
+
+def _unloadable(arms: Sequence[Arm], broken: Mapping[int, str]) -> Decision | None:
+    """An arm that would get traffic and can not give any; without traffic it may stand."""
+    for arm in arms:
+        if arm.weight_bp and arm.release in broken:
+            return Decision(Reason.UNLOADABLE, broken[arm.release])
+    return None
+
+
+async def _broken(s: AsyncSession, arms: Sequence[Arm]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for arm in arms:
+        release = await releases.get(s, arm.release)
+        version = await models.get(s, release.model_version_id)
+        below = None if version.base_id is None else await models.get(s, version.base_id)
+        for each in (version, below):
+            if each is not None and each.standing is Standing.UNLOADABLE:
+                found[arm.release] = why(release.name, each)
+    return found
+
+
+def why(release: str, version: ModelVersion) -> str:
+    """Why a release can not answer."""
+    reason = (version.standing_reason or "no reason was given").rstrip(".")
+    return f"{release} can not answer: {version.name} can not be loaded ({reason})."

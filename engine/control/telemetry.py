@@ -1,0 +1,76 @@
+"""The host and its GPUs, sampled at each full second and written to the store.
+
+A second that could not be written is missing, never made up. Imported by `engine.control`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.metering.gpu import Gpus
+from engine.metering.host import Host
+from storage import errors, samples
+from storage.samples import Kind, Sample
+from storage.store import Store
+
+_SECOND_US: Final = 1_000_000
+
+_log = structlog.get_logger("control.telemetry")
+
+
+class Telemetry:
+    """Samples until it is cancelled; `beat` is called each time around."""
+
+    def __init__(
+        self,
+        store: Store,
+        host: Host,
+        gpus: Gpus,
+        *,
+        now_us: Callable[[], int],
+        beat: Callable[[], None],
+        every_s: int = 1,
+    ) -> None:
+        self._store = store
+        self._host = host
+        self._gpus = gpus
+        self._now_us = now_us
+        self._beat = beat
+        self._every_us = every_s * _SECOND_US
+        self._subject = platform.node() or "host"
+        self._missed = False
+
+    async def run(self) -> None:
+        """Sample for ever. A clock that jumps changes the stamps, never the pace for long."""
+        while True:
+            await asyncio.sleep((self._every_us - self._now_us() % self._every_us) / 1e6)
+            await self.once()
+            self._beat()
+
+    async def once(self) -> None:
+        """One second's samples."""
+        second = self._now_us() // _SECOND_US
+        found: list[tuple[Kind, str, Sample]] = [(Kind.HOST, self._subject, self._host.sample())]
+        if self._gpus.present():  # NVML may take its time, so it gets a thread
+            found += [
+                (Kind.GPU, str(sample.index), sample)
+                for sample in await asyncio.to_thread(self._gpus.sample)
+            ]
+
+        async def work(session: AsyncSession) -> None:
+            await samples.record(session, second, found)
+
+        try:
+            await self._store.write(work, nudge=False)
+        except errors.StorageError as error:
+            if not self._missed:
+                _log.warning("samples are not written", error=str(error))
+            self._missed = True
+        else:
+            self._missed = False

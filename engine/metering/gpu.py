@@ -1,0 +1,117 @@
+"""The GPUs in figures, by NVML. A machine without a driver has none, which is no error.
+
+A GPU that falls off the bus, a figure that a card does not have, a driver that is updated under
+us: what can be read is read, what can not is zero, and nothing is ever raised. Imported by
+`engine.control`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from storage.samples import GpuSample
+
+_AGAIN_US: Final = 60_000_000
+_THROTTLES: Final = {
+    0x0000000000000004: "power cap",
+    0x0000000000000008: "hardware slowdown",
+    0x0000000000000020: "thermal, software",
+    0x0000000000000040: "thermal, hardware",
+    0x0000000000000080: "power brake",
+}
+
+_log = structlog.get_logger("metering.gpu")
+
+
+def library() -> Any:
+    """NVML's module, imported when it is first wanted."""
+    import pynvml  # noqa: PLC0415 a box without a GPU need not load it
+
+    return pynvml
+
+
+class Gpus:
+    """Samples all GPUs; looks for a driver again each minute while there is none."""
+
+    def __init__(
+        self, *, monotonic_us: Callable[[], int], nvml: Callable[[], Any] = library
+    ) -> None:
+        self._now = monotonic_us
+        self._library = nvml
+        self._nvml: Any = None
+        self._handles: list[Any] = []
+        self._look_us = 0
+
+    def present(self) -> bool:
+        """Whether there is anything to sample; cheap while there is not."""
+        return self._nvml is not None or self._begin()
+
+    def sample(self) -> list[GpuSample]:
+        """All GPUs now; empty without any."""
+        if self._nvml is None and not self._begin():
+            return []
+        samples = []
+        for index, handle in enumerate(self._handles):
+            sample = self._one(index, handle)
+            if sample is not None:
+                samples.append(sample)
+        if self._handles and not samples:
+            self.close()  # the driver went away as a whole: begin again later
+        return samples
+
+    def close(self) -> None:
+        """Let the driver go."""
+        if self._nvml is not None:
+            self._ask(self._nvml.nvmlShutdown, default=None)
+        self._nvml = None
+        self._handles = []
+        self._look_us = self._now() + _AGAIN_US
+
+    def _begin(self) -> bool:
+        if self._now() < self._look_us:
+            return False
+        self._look_us = self._now() + _AGAIN_US
+        try:
+            nvml = self._library()
+            nvml.nvmlInit()
+            count = nvml.nvmlDeviceGetCount()
+            handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+        except Exception as error:  # noqa: BLE001 whatever a driver says, it is not here
+            _log.debug("no GPU is measured", reason=str(error))
+            return False
+        self._nvml, self._handles = nvml, handles
+        _log.info("GPUs are measured", count=count)
+        return bool(handles)
+
+    def _one(self, index: int, handle: Any) -> GpuSample | None:
+        nvml = self._nvml
+        memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle, default=None)
+        if memory is None:
+            return None
+        name = self._ask(nvml.nvmlDeviceGetName, handle, default="GPU")
+        rates = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle, default=None)
+        throttle = self._ask(nvml.nvmlDeviceGetCurrentClocksEventReasons, handle, default=None)
+        if throttle is None:  # drivers before 535 know it by its older name
+            throttle = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle, default=0)
+        celsius = nvml.NVML_TEMPERATURE_GPU
+        return GpuSample(
+            index=index,
+            name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
+            utilisation_percent=float(rates.gpu) if rates is not None else 0.0,
+            memory_used=int(memory.used),
+            memory_total=int(memory.total),
+            power_mw=int(self._ask(nvml.nvmlDeviceGetPowerUsage, handle, default=0)),
+            power_limit_mw=int(self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle, default=0)),
+            temperature_c=int(self._ask(nvml.nvmlDeviceGetTemperature, handle, celsius, default=0)),
+            throttle=tuple(word for bit, word in _THROTTLES.items() if int(throttle) & bit),
+        )
+
+    @staticmethod
+    def _ask(question: Callable[..., Any], *arguments: Any, default: Any) -> Any:
+        try:
+            return question(*arguments)
+        except Exception:  # noqa: BLE001 NVML's own errors, and functions that a driver lacks
+            return default

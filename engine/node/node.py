@@ -1,0 +1,230 @@
+"""The node: starts the parts of the box, keeps them as the store wants them, and leaves in order.
+
+It reads which workers the splits need, and hands everything else to who knows it: parts to
+`parts`, decisions to `engine.serving.supervisor`, the door to `door`, facts to `records`. It never
+produces a token, never answers HTTP and never decides an intent. Imported by `engine.__main__`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from engine.node import placement, plans, repair
+from engine.node.door import Door
+from engine.node.parts import Fact, Part, Spec
+from engine.node.records import Records
+from storage import clock, errors, models, nudges, releases, services
+from storage.config import Config
+from storage.home import Home
+from storage.store import Store
+
+LOOK_S: Final = 5.0
+LINGER_S: Final = 5.0
+SETTLE_S: Final = 5.0
+FLUSH_S: Final = 3.0
+
+PORT_TAKEN: Final = 4
+
+_log = structlog.get_logger("node")
+
+
+class Node:
+    """One life of the box."""
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        config: Config,
+        *,
+        started_at_us: int,
+        clean: bool,
+        say: Callable[..., None],
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._config = config
+        self._started_at_us = started_at_us
+        self._clean = clean
+        self._say = say
+        self._records = Records(store, now_us=clock.now_us)
+        self._parts: dict[str, Part] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unwanted: dict[str, int] = {}
+        self._leave = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._code = 0
+        self._damage: list[str] = []
+        self._door = Door(
+            home,
+            store,
+            config,
+            now_us=clock.now_us,
+            state=self.state,
+            stop=self.stop,
+            runner=lambda: self._pid("runner"),
+        )
+
+    async def run(self) -> int:
+        """Serve until told to leave; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told, signal.Signals(number).name)
+        writing = asyncio.create_task(self._records.run())
+        listener = nudges.listen(self._home, "node")
+        try:
+            self._begin(plans.gateway(self._home))
+            await self._reconcile()
+            await self._door.open()
+            self._say(ready=True, pid=os.getpid())
+            settling = asyncio.create_task(self._settle())
+            await self._watch(listener)
+            settling.cancel()
+        finally:
+            await self._end()
+            writing.cancel()
+            listener.close()
+        return self._code
+
+    def state(self) -> dict[str, Any]:
+        """What runs here now, as the door tells it."""
+        return {
+            "pid": os.getpid(),
+            "version": metadata.version("paddock"),
+            "started_at_us": self._started_at_us,
+            "trouble": self._records.trouble or "; ".join(self._damage) or None,
+            "processes": [
+                {
+                    "name": part.fact.name,
+                    "kind": part.fact.kind,
+                    "pid": part.fact.pid,
+                    "state": part.fact.state,
+                    "reason": part.fact.reason,
+                    "restarts": part.fact.restarts,
+                }
+                for part in self._parts.values()
+            ],
+        }
+
+    def stop(self, why: str, code: int = 0) -> None:
+        """Drain and leave."""
+        if not self._leave.is_set():
+            _log.info("leaving", reason=why)
+            self._code = code
+            self._leave.set()
+
+    def _told(self, name: str) -> None:
+        if self._leave.is_set():  # told twice: do not wait for anybody's work
+            for part in self._parts.values():
+                part.kill()
+        self.stop(f"{name} came")
+
+    def _pid(self, name: str) -> int | None:
+        part = self._parts.get(name)
+        return part.pid if part else None
+
+    # parts
+
+    def _begin(self, spec: Spec) -> None:
+        part = Part(spec, monotonic_us=clock.monotonic_us, tell=self._note)
+        self._parts[spec.name] = part
+        self._tasks[spec.name] = asyncio.create_task(part.run(), name=spec.name)
+        self._tasks[spec.name].add_done_callback(lambda _: self._heard.set())
+
+    def _note(self, fact: Fact) -> None:
+        self._records.tell(fact)
+        self._heard.set()
+        if fact.name == "gateway" and fact.failed and not self._was_ready("gateway"):
+            self.stop(fact.failed, PORT_TAKEN)
+            self._say(failed=fact.failed)
+
+    def _was_ready(self, name: str) -> bool:
+        part = self._parts.get(name)
+        return part is not None and part.was_ready
+
+    async def _settle(self) -> None:
+        """Start what tokens do not need once what they need is there, or has had its time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                while any(part.fact.state == "starting" for part in self._parts.values()):
+                    self._heard.clear()
+                    await self._heard.wait()
+        for spec in (plans.control(self._home), plans.runner(self._home)):
+            if not self._leave.is_set():
+                self._begin(spec)
+        if not self._clean:  # reads the whole file: after everything that people wait for
+            self._damage = await repair.check(self._store)
+
+    async def _watch(self, listener: nudges.Listener) -> None:
+        """Keep the workers as the splits want them."""
+        leaving = asyncio.create_task(self._leave.wait())
+        while not leaving.done():
+            nudge = asyncio.create_task(listener.wait(timeout_s=self._patience_s()))
+            await asyncio.wait((leaving, nudge), return_when=asyncio.FIRST_COMPLETED)
+            if leaving.done():
+                nudge.cancel()
+                return
+            try:
+                if await self._store.changed() or self._unwanted:
+                    await self._reconcile()
+            except errors.StorageError as error:
+                _log.warning("the store can not be read; parts stay", error=str(error))
+
+    def _patience_s(self) -> float:
+        return min(LOOK_S, LINGER_S / 2) if self._unwanted else LOOK_S
+
+    async def _reconcile(self) -> None:
+        wanted = await self._wanted()
+        now = clock.monotonic_us()
+        for name, worker in wanted.items():
+            self._unwanted.pop(name, None)
+            if name not in self._parts:
+                self._begin(plans.worker(self._home, worker))
+        for name, part in list(self._parts.items()):
+            if self._tasks[name].done():
+                del self._parts[name], self._tasks[name]
+                self._unwanted.pop(name, None)
+            elif part.spec.kind == "worker" and name not in wanted:
+                # The gateway may not have read the new split yet: let it, before the worker goes.
+                since = self._unwanted.setdefault(name, now)
+                if now - since >= LINGER_S * 1e6 or part.fact.state == "crashed":
+                    part.stop()
+
+    async def _wanted(self) -> dict[str, placement.Worker]:
+        async with self._store.read() as session:
+            every = await services.every(session)
+            numbers = {arm.release for service in every for arm in service.split.arms}
+            found = {number: await releases.get(session, number) for number in numbers}
+            versions = {version.id: version for version in await models.every(session)}
+        return placement.plan(every, found, versions)
+
+    # the end
+
+    async def _end(self) -> None:
+        """First the gateway, so that what it answers can end; then whoever answered for it."""
+        first = ("gateway", "control", "runner")
+        await self._stop([name for name in self._parts if name in first])
+        await self._stop([name for name in self._parts if name not in first])
+        await self._records.flush(FLUSH_S)
+        await self._door.close()
+
+    async def _stop(self, names: list[str]) -> None:
+        for name in names:
+            self._parts[name].stop()
+        await asyncio.gather(*(self._tasks[name] for name in names), return_exceptions=True)
+
+
+def say(**words: Any) -> None:
+    """A line on standard output; whoever started the node may read it, or may have gone."""
+    with contextlib.suppress(OSError):
+        os.write(sys.stdout.fileno(), msgspec.json.encode(words) + b"\n")

@@ -1,0 +1,88 @@
+"""How each part is started, and how patiently it is watched.
+
+Tests and small machines may shorten or stretch the patience by environment: `PADDOCK_BEAT_S`,
+`PADDOCK_TOKEN_S`, `PADDOCK_DRAIN_S`, seconds as decimals. Imported by `engine.node`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from typing import Final
+
+from engine.node.parts import Spec
+from engine.node.placement import Worker
+from engine.serving import supervisor
+from engine.serving.supervisor import Plan
+from storage.home import Home
+
+_WORKER_BEAT_S: Final = 30.0
+"""A worker beats between steps, and one step of a large model on a CPU may take long."""
+
+
+def gateway(home: Home) -> Spec:
+    """The HTTP door. It is tried again when it can not listen; the node decides what that means."""
+    return _part(home, "gateway", "gateway", "engine.gateway")
+
+
+def control(home: Home) -> Spec:
+    """The controllers."""
+    return _part(home, "control", "control", "engine.control")
+
+
+def runner(home: Home) -> Spec:
+    """Who runs runbooks for people."""
+    return _part(home, "runner", "runner", "runbooks")
+
+
+def worker(home: Home, wanted: Worker) -> Spec:
+    """One worker; what it says of a model that it can not load is final."""
+    engine = wanted.engine
+    name = f"worker-{wanted.name}"
+    return Spec(
+        name=wanted.name,
+        kind="worker",
+        command=(
+            *(sys.executable, "-m", "engine.serving"),
+            *("--socket", str(home.worker(wanted.name))),
+            *("--model", wanted.path),
+            *("--sha256", wanted.sha256),
+            *("--name", wanted.name),
+            *("--context-tokens", str(engine.context_tokens)),
+            *("--max-sequences", str(engine.max_sequences)),
+            *("--gpu-layers", str(engine.gpu_layers)),
+            *("--threads", str(engine.threads)),
+            *("--prefill-budget", str(engine.prefill_budget)),
+        ),
+        log=home.logs / f"{name}.log",
+        plan=_patience(Plan(beats=True, beat_us=_us("PADDOCK_BEAT_S", _WORKER_BEAT_S))),
+        model=wanted.model,
+        final=True,
+    )
+
+
+def _part(home: Home, name: str, kind: str, module: str) -> Spec:
+    return Spec(
+        name=name,
+        kind=kind,
+        command=(sys.executable, "-m", module, "--home", str(home.root)),
+        log=home.logs / f"{name}.log",
+        plan=_patience(Plan()),
+    )
+
+
+def _patience(plan: Plan) -> Plan:
+    return dataclasses.replace(
+        plan,
+        token_us=_us("PADDOCK_TOKEN_S", plan.token_us / supervisor.SECOND_US),
+        drain_us=_us("PADDOCK_DRAIN_S", plan.drain_us / supervisor.SECOND_US),
+    )
+
+
+def _us(name: str, otherwise_s: float) -> int:
+    try:
+        seconds = float(os.environ.get(name, ""))
+    except ValueError:
+        seconds = otherwise_s
+    return int(seconds * supervisor.SECOND_US)

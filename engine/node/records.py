@@ -1,0 +1,115 @@
+"""What the node writes down: the states of its parts, and models that can not be loaded.
+
+Serving never waits for it. While the store takes nothing (a full disk), facts are kept, the
+newest of each part, and written when it takes them again; `trouble` says so meanwhile. Imported
+by `engine.node`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.node.parts import Fact
+from storage import errors, models, processes
+from storage.processes import State
+from storage.store import Store
+
+AGAIN_S: Final = 2.0
+
+_log = structlog.get_logger("node.records")
+
+
+class Records:
+    """Writes facts in the order in which they happened."""
+
+    def __init__(self, store: Store, *, now_us: Callable[[], int]) -> None:
+        self._store = store
+        self._now_us = now_us
+        self._facts: list[tuple[int, Fact]] = []
+        self._more = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.trouble: str | None = None
+
+    def tell(self, fact: Fact) -> None:
+        """Take a fact; returns at once."""
+        if self.trouble is not None:  # only the newest of each part, so that memory stays bounded
+            self._facts = [kept for kept in self._facts if kept[1].name != fact.name]
+        self._facts.append((self._now_us(), fact))
+        self._empty.clear()
+        self._more.set()
+
+    async def run(self) -> None:
+        """Write for ever."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._facts:
+                batch = list(self._facts)
+                if await self._write(batch):
+                    self._facts = [kept for kept in self._facts if kept not in batch]
+                else:
+                    await asyncio.sleep(AGAIN_S)
+            self._empty.set()
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait until everything is written, but not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+
+    async def _write(self, batch: list[tuple[int, Fact]]) -> bool:
+        async def work(session: AsyncSession) -> None:
+            for at_us, fact in batch:
+                await _record(session, fact, at_us)
+
+        try:
+            await self._store.write(work, durable=True)
+        except errors.StorageError as error:
+            if self.trouble is None:
+                _log.error("the store takes nothing; serving goes on", error=str(error))
+            self.trouble = str(error)
+            return False
+        if self.trouble is not None:
+            _log.info("the store takes facts again")
+        self.trouble = None
+        return True
+
+
+async def _record(session: AsyncSession, fact: Fact, at_us: int) -> None:
+    if fact.failed is not None and fact.model is not None:
+        await models.mark_unloadable(session, fact.model, fact.failed, at_us)
+    if fact.state == State.STARTING:
+        await _declare(session, fact, at_us)
+        return
+    try:
+        await processes.move(session, fact.name, State(fact.state), at_us=at_us, **_of(fact))
+    except (errors.NotFound, errors.Invalid):  # what came between was never written
+        await _declare(session, fact, at_us)
+        await processes.move(session, fact.name, State(fact.state), at_us=at_us, **_of(fact))
+
+
+async def _declare(session: AsyncSession, fact: Fact, at_us: int) -> None:
+    await processes.declare(
+        session,
+        name=fact.name,
+        kind=processes.Kind(fact.kind),
+        at_us=at_us,
+        pid=fact.pid,
+        restarts=fact.restarts,
+        model_version_id=fact.model,
+    )
+
+
+def _of(fact: Fact) -> dict[str, Any]:
+    """What a move changes beside the state."""
+    changes: dict[str, Any] = {"reason": fact.reason, "restarts": fact.restarts}
+    if fact.state == State.READY:
+        changes |= {"sha256": fact.sha256, "build": fact.build}
+    return changes
