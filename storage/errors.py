@@ -1,0 +1,105 @@
+"""What can go wrong on this floor; each message says what to do next.
+
+    StorageError
+      NotFound         there is no such thing; the message lists what there is
+      AlreadyExists    the name is taken by something else
+      Moved            it changed since you looked
+      Invalid          a value that no record may hold
+        BadName        a name that breaks the rule for names
+        BadArguments   the arguments of a verb; the message names the field
+      Unavailable      the store can not be used just now
+        DiskFull       no room; nothing was lost, nothing was written
+        Busy           another process holds it for too long
+        Unreadable     the file is damaged or is not a database
+        WrongSchema    written by a newer Paddock, or not yet migrated by this one
+        NotPrivate     the home is not ours alone
+      ConfigError      config.toml; the message names the key
+      DoorError        the node did not do what was asked
+        NodeIsDown     nobody is behind the door
+        NotAllowed     the role does not suffice
+        Refused        asked wrongly; the message says how
+
+Imports nothing, so that anybody may import it.
+"""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """Something on the storage floor did not work; the text says what to do."""
+
+
+class NotFound(StorageError):
+    """There is no such thing; look at the known names."""
+
+
+class AlreadyExists(StorageError):
+    """The name is taken; choose another."""
+
+
+class Moved(StorageError):
+    """It changed since you looked; look again and decide again."""
+
+
+class Invalid(StorageError):
+    """A value that no record may hold; the message says what is allowed."""
+
+
+class BadName(Invalid):
+    """Names are `[a-z0-9][a-z0-9_.-]{0,35}`."""
+
+
+class BadArguments(Invalid):
+    """The arguments do not fit the verb; the message names the field."""
+
+
+class Unavailable(StorageError):
+    """The store can not be used just now; the message says why."""
+
+
+class DiskFull(Unavailable):
+    """There is no room on the disk; make some and try again."""
+
+
+class Busy(Unavailable):
+    """Another process holds the store; try again."""
+
+
+class Unreadable(Unavailable):
+    """The file is damaged or is not a database; restore it or move it away."""
+
+
+class WrongSchema(Unavailable):
+    """The store was written by another version of Paddock."""
+
+
+class NotPrivate(Unavailable):
+    """The home belongs to, or can be read by, somebody else."""
+
+
+class ConfigError(StorageError):
+    """config.toml can not be used; the message names the key."""
+
+
+class DoorError(StorageError):
+    """The node did not do what was asked."""
+
+
+class NodeIsDown(DoorError):
+    """The node is not running; start it with `paddock serve`."""
+
+
+class NotAllowed(DoorError):
+    """Your role does not suffice; ask somebody whose role does."""
+
+
+class Refused(DoorError):
+    """The node refused; the message says what to ask instead."""
+
+
+def unknown(noun: str, name: object, known: list[str]) -> NotFound:
+    """NotFound with the names there are, at most a dozen."""
+    if not known:
+        return NotFound(f"There is no {noun} {name}; there is none yet.")
+    shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")  # noqa: PLR2004 a dozen
+    return NotFound(f"There is no {noun} {name}; known: {shown}.")

@@ -1,0 +1,120 @@
+"""What clients thought of answers: a thumb, perhaps whether it was correct, perhaps a comment.
+
+Written by the gateway, read by everybody, for the most part through `storage.requests`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import msgspec
+from sqlalchemy import column, delete, func, select, table
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+from storage import errors
+
+_COMMENT: Final = 4_000
+_requests: Final = table("requests", column("id"), column("service"), column("release"))
+
+
+class FeedbackRow(SQLModel, table=True):
+    """A word on an answer as it is kept."""
+
+    __tablename__: ClassVar[str] = "feedback"
+
+    id: int | None = Field(default=None, primary_key=True)
+    request_id: str
+    at_us: int
+    score: int
+    correct: bool | None
+    comment: str | None
+    key_id: int
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True):
+    """One word on an answer; `score` is 1 or -1, `correct` None when nobody said."""
+
+    id: int
+    request_id: str
+    at_us: int
+    score: int
+    correct: bool | None
+    comment: str | None
+    key_id: int
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Feedback of one release."""
+
+    up: int
+    down: int
+    correct: int
+    wrong: int
+
+
+async def add(
+    s: AsyncSession,
+    *,
+    request_id: str,
+    at_us: int,
+    score: int,
+    correct: bool | None,
+    comment: str | None,
+    key_id: int,
+) -> Feedback:
+    """Keep a word on a request; the last word of a key on a request counts."""
+    if score not in {-1, 1}:
+        raise errors.Invalid("The score of an answer is 1 or -1.")
+    values = {
+        "at_us": at_us,
+        "score": score,
+        "correct": correct,
+        "comment": None if comment is None else comment[:_COMMENT],
+    }
+    await s.execute(
+        insert(FeedbackRow)
+        .values(request_id=request_id, key_id=key_id, **values)
+        .on_conflict_do_update(index_elements=["request_id", "key_id"], set_=values)
+    )
+    return next(each for each in await of(s, request_id) if each.key_id == key_id)
+
+
+async def of(s: AsyncSession, request_id: str) -> list[Feedback]:
+    """What was said of a request, oldest first."""
+    query = (
+        select(FeedbackRow)
+        .where(col(FeedbackRow.request_id) == request_id)
+        .order_by(col(FeedbackRow.at_us), col(FeedbackRow.id))
+        .execution_options(populate_existing=True)
+    )
+    return [msgspec.convert(row, Feedback, from_attributes=True) for row in await s.scalars(query)]
+
+
+async def counts(s: AsyncSession, service: str, since_us: int) -> dict[int, Counts]:
+    """Feedback that came since a moment, by release of the service."""
+    query = (
+        select(
+            _requests.c.release,
+            func.count().filter(col(FeedbackRow.score) > 0),
+            func.count().filter(col(FeedbackRow.score) < 0),
+            func.count().filter(col(FeedbackRow.correct).is_(True)),
+            func.count().filter(col(FeedbackRow.correct).is_(False)),
+        )
+        .join_from(FeedbackRow, _requests, _requests.c.id == col(FeedbackRow.request_id))
+        .where(col(FeedbackRow.at_us) >= since_us, _requests.c.service == service)
+        .group_by(_requests.c.release)
+    )
+    return {
+        release: Counts(up=up, down=down, correct=correct, wrong=wrong)
+        for release, up, down, correct, wrong in (await s.execute(query))
+        if release is not None
+    }
+
+
+async def prune(s: AsyncSession, before_us: int, limit: int) -> int:
+    """Forget at most `limit` words from before a moment; how many. Call it until it is 0."""
+    old = select(col(FeedbackRow.id)).where(col(FeedbackRow.at_us) < before_us).limit(limit)
+    gone = await s.execute(delete(FeedbackRow).where(col(FeedbackRow.id).in_(old)))
+    return int(gone.rowcount)  # type: ignore[attr-defined]

@@ -1,0 +1,191 @@
+"""Keys of the HTTP door. Only hashes are kept: a secret is shown once, where it was made.
+
+Read by the gateway, written by `engine.control`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Final
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+from storage import errors, ledger, names
+
+_PREFIX: Final = 11  # "pk-" and eight characters: enough to recognise, too few to guess the rest
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_SHOWN: Final = re.compile(r"pk-[A-Za-z0-9_-]{4,13}")
+
+
+class Role(StrEnum):
+    """Who may do what; each may do what those before it may."""
+
+    CLIENT = "client"
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        """0 for a client to 3 for an admin."""
+        return list(Role).index(self)
+
+    def may(self, needed: Role) -> bool:
+        """Whether this role suffices where `needed` is asked for."""
+        return self.rank >= needed.rank
+
+
+class KeyRow(SQLModel, table=True):
+    """A key as it is kept."""
+
+    __tablename__: ClassVar[str] = "keys"
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    prefix: str
+    sha256: str
+    role: str
+    tenant: str
+    synthetic: bool
+    created_at_us: int
+    created_by: str
+    revoked_at_us: int | None
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A key without its secret. Requests by a `synthetic` key are load, and counted apart."""
+
+    id: int
+    name: str
+    prefix: str
+    sha256: str
+    role: Role
+    tenant: str
+    synthetic: bool
+    created_at_us: int
+    created_by: str
+    revoked_at_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A new secret with what may be kept of it."""
+
+    secret: str
+    prefix: str
+    sha256: str
+
+    def __repr__(self) -> str:
+        """Without the secret: a log must not hold it."""
+        return f"Minted(prefix={self.prefix!r})"
+
+
+def mint() -> Minted:
+    """A new secret of 256 random bits."""
+    secret = f"pk-{secrets.token_urlsafe(32)}"
+    return Minted(secret=secret, prefix=secret[:_PREFIX], sha256=digest(secret))
+
+
+def digest(secret: str) -> str:
+    """What a secret is found by. A plain hash will do: secrets are random, not chosen."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def add(
+    s: AsyncSession,
+    *,
+    name: str,
+    prefix: str,
+    sha256: str,
+    role: Role,
+    tenant: str,
+    synthetic: bool,
+    actor: str,
+    at_us: int,
+    intent_id: int | None = None,
+) -> Key:
+    """Add a key by its hash.
+
+    Raises:
+        AlreadyExists: a key of that name works, or the secret is known already.
+    """
+    names.check("key", name)
+    names.check("tenant", tenant)
+    if not _SHA256.fullmatch(sha256) or not _SHOWN.fullmatch(prefix):
+        raise errors.Invalid("A key is added by its prefix (pk-…) and its SHA-256 in hex.")
+    same = (await s.scalars(select(KeyRow).where(col(KeyRow.sha256) == sha256))).first()
+    if same is not None:
+        raise errors.AlreadyExists(f"This key is known as {same.name}; create a new one.")
+    if any(key.name == name and key.revoked_at_us is None for key in await every(s)):
+        raise errors.AlreadyExists(f"A key {name} works already; choose another name or revoke it.")
+    row = KeyRow(
+        name=name,
+        prefix=prefix,
+        sha256=sha256,
+        role=role.value,
+        tenant=tenant,
+        synthetic=synthetic,
+        created_at_us=at_us,
+        created_by=actor,
+        revoked_at_us=None,
+    )
+    s.add(row)
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="keys.add", noun="key", key=name, before=None,
+        after={"prefix": prefix, "role": role.value, "tenant": tenant, "synthetic": synthetic},
+        at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return _key(row)
+
+
+async def revoke(
+    s: AsyncSession, name: str, *, actor: str, at_us: int, intent_id: int | None = None
+) -> Key:
+    """Make a key worthless for good; `name` is its name or its prefix.
+
+    Raises:
+        NotFound: there is none. Moved: it was revoked before.
+    """
+    key = await find(s, name)
+    row = await s.get_one(KeyRow, key.id)
+    if row.revoked_at_us is not None:
+        raise errors.Moved(f"The key {key.name} was revoked before.")
+    row.revoked_at_us = at_us
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="keys.revoke", noun="key", key=key.name, before="works",
+        after="revoked", at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return _key(row)
+
+
+async def find(s: AsyncSession, name: str) -> Key:
+    """By name or prefix; of several with one name the one that works, else the newest."""
+    known = await every(s)
+    fitting = [key for key in known if name in {key.name, key.prefix}]
+    if not fitting:
+        raise errors.unknown("key", name, [key.name for key in known])
+    return max(fitting, key=lambda key: (key.revoked_at_us is None, key.id))
+
+
+async def by_digest(s: AsyncSession, sha256: str) -> Key | None:
+    """The key with this hash, None when there is none or it was revoked."""
+    row = (await s.scalars(select(KeyRow).where(col(KeyRow.sha256) == sha256))).first()
+    return None if row is None or row.revoked_at_us is not None else _key(row)
+
+
+async def every(s: AsyncSession) -> list[Key]:
+    """All keys, revoked ones too, oldest first."""
+    return [_key(row) for row in await s.scalars(select(KeyRow).order_by(col(KeyRow.id)))]
+
+
+def _key(row: KeyRow) -> Key:
+    return msgspec.convert(row, Key, from_attributes=True)

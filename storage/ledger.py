@@ -1,0 +1,105 @@
+"""Who did what to which thing: one entry for each change, written with the change itself.
+
+Entries are never changed and never removed. Functions of the nouns write them; who calls those
+need not. Read by everybody.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+
+class LedgerRow(SQLModel, table=True):
+    """An entry as it is kept; `before` and `after` are JSON."""
+
+    __tablename__: ClassVar[str] = "ledger"
+
+    id: int | None = Field(default=None, primary_key=True)
+    at_us: int
+    actor: str
+    verb: str
+    noun: str
+    key: str
+    before: str | None
+    after: str | None
+    intent_id: int | None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One change. `before` is None for what was created."""
+
+    id: int
+    at_us: int
+    actor: str
+    verb: str
+    noun: str
+    key: str
+    before: Any
+    after: Any
+    intent_id: int | None
+
+
+async def write(
+    s: AsyncSession,
+    *,
+    actor: str,
+    verb: str,
+    noun: str,
+    key: str,
+    before: object,
+    after: object,
+    at_us: int,
+    intent_id: int | None = None,
+) -> None:
+    """Add an entry in the transaction of the change that it tells of."""
+    s.add(
+        LedgerRow(
+            at_us=at_us,
+            actor=actor,
+            verb=verb,
+            noun=noun,
+            key=key,
+            before=None if before is None else msgspec.json.encode(before).decode(),
+            after=None if after is None else msgspec.json.encode(after).decode(),
+            intent_id=intent_id,
+        )
+    )
+    await s.flush()
+
+
+async def tail(s: AsyncSession, limit: int = 100, before_id: int | None = None) -> list[Entry]:
+    """The newest entries, newest first; with `before_id` those before that one."""
+    query = select(LedgerRow).order_by(col(LedgerRow.id).desc()).limit(limit)
+    if before_id is not None:
+        query = query.where(col(LedgerRow.id) < before_id)
+    return [_entry(row) for row in await s.scalars(query)]
+
+
+async def of(s: AsyncSession, noun: str, key: str, limit: int = 100) -> list[Entry]:
+    """The newest entries about one thing, newest first."""
+    query = (
+        select(LedgerRow)
+        .where(col(LedgerRow.noun) == noun, col(LedgerRow.key) == key)
+        .order_by(col(LedgerRow.id).desc())
+        .limit(limit)
+    )
+    return [_entry(row) for row in await s.scalars(query)]
+
+
+def _entry(row: LedgerRow) -> Entry:
+    return Entry(
+        id=row.id or 0,
+        at_us=row.at_us,
+        actor=row.actor,
+        verb=row.verb,
+        noun=row.noun,
+        key=row.key,
+        before=None if row.before is None else msgspec.json.decode(row.before),
+        after=None if row.after is None else msgspec.json.decode(row.after),
+        intent_id=row.intent_id,
+    )

@@ -1,0 +1,141 @@
+"""The schema, as the numbered steps that made it; each in one transaction with its record.
+
+A step is a module `mNNNN_name.py` with `async def up(connection)`. A step that was released never
+changes. Imported by `storage.store`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import importlib
+import os
+import pkgutil
+import re
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from storage import connections
+from storage.errors import WrongSchema
+from storage.home import Home
+
+_MODULE: Final = re.compile(r"m(\d{4})_(\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema."""
+
+    number: int
+    name: str
+    up: Callable[[AsyncConnection], Awaitable[None]]
+
+
+def every() -> list[Migration]:
+    """All steps in their order; their numbers have no gaps."""
+    found = []
+    for module in pkgutil.iter_modules(__path__):
+        if named := _MODULE.fullmatch(module.name):
+            up = importlib.import_module(f"{__name__}.{module.name}").up
+            found.append(Migration(int(named[1]), module.name, up))
+    return sorted(found, key=lambda step: step.number)
+
+
+def newest() -> int:
+    """The schema that this Paddock speaks."""
+    named = (_MODULE.fullmatch(module.name) for module in pkgutil.iter_modules(__path__))
+    return max(int(found[1]) for found in named if found)
+
+
+def standing(home: Home) -> int:
+    """The schema of the store as it is; 0 for a file without any."""
+    if not home.database.exists():
+        return 0
+    with contextlib.closing(connections.watcher(home)) as watch:
+        watch.execute(f"PRAGMA busy_timeout={int(connections.BUSY_S * 1000)}")
+        known = watch.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'").fetchone()
+        if not known:
+            return 0
+        return int(watch.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()[0])
+
+
+def expect(home: Home) -> None:
+    """Check that the store can be read by this Paddock as it is.
+
+    Raises:
+        WrongSchema: it is newer, or it was not migrated yet.
+    """
+    found = standing(home)
+    _refuse_newer(home, found)
+    if found < newest():
+        raise WrongSchema(
+            f"{home.database} has schema {found}, this Paddock reads {newest()}: stop the node "
+            "and start this version with `paddock serve`, which migrates it."
+        )
+
+
+async def apply(home: Home, now_us: Callable[[], int]) -> None:
+    """Bring the store to the newest schema, step by step; whoever comes second finds it done.
+
+    Raises:
+        WrongSchema: it is newer than this Paddock.
+    """
+    if home.database.exists() and standing(home) == newest():
+        return
+    lock = await asyncio.to_thread(_lock, home)
+    try:
+        _refuse_newer(home, standing(home))
+        connections.create(home)
+        with contextlib.closing(sqlite3.connect(home.database)) as first:
+            first.execute("PRAGMA journal_mode=WAL")
+        engine = connections.writer(home)
+        try:
+            for step in every():
+                if step.number > standing(home):
+                    await _take(engine, step, now_us())
+        finally:
+            await engine.dispose()
+    finally:
+        os.close(lock)
+
+
+async def _take(engine: AsyncEngine, step: Migration, at_us: int) -> None:
+    async with engine.connect() as bare:
+        connection = await bare.execution_options(**{connections.DURABLE: True})
+        async with connection.begin():
+            await connection.exec_driver_sql(
+                "CREATE TABLE IF NOT EXISTS migrations "
+                "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, at_us INTEGER NOT NULL) STRICT"
+            )
+            await step.up(connection)
+            await connection.exec_driver_sql(
+                "INSERT INTO migrations (number, name, at_us) VALUES (?, ?, ?)",
+                (step.number, step.name, at_us),
+            )
+
+
+def _lock(home: Home) -> int:
+    """One process migrates at a time; the kernel takes the lock back from a dead one."""
+    descriptor = os.open(home.run / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def _refuse_newer(home: Home, found: int) -> None:
+    if found > newest():
+        raise WrongSchema(
+            f"{home.database} has schema {found}, written by a newer Paddock; this one knows "
+            f"{newest()}. Install the newer version, or choose another home."
+        )
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script in which each ends with a semicolon at the end of a line."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            yield statement.strip().rstrip(";")

@@ -1,0 +1,226 @@
+"""Models and their immutable versions: weights, or an adapter on the weights of another version.
+
+A version is what its file was when it was registered, by SHA-256; nothing here opens that file.
+Read by everybody, written by `engine.control` (and the node, when a version can not be loaded).
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import ClassVar, Final
+
+import msgspec
+import semver
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+from storage import errors, ledger, moves, names
+
+_VERSION: Final = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
+
+
+class Kind(StrEnum):
+    """What a version's file holds."""
+
+    WEIGHTS = "weights"
+    ADAPTER = "adapter"
+
+
+class Standing(StrEnum):
+    """Whether workers may be asked to load a version.
+
+    REGISTERED: control put it there after reading the file's header. It stays so for good unless a
+        worker proves otherwise; a crash leaves either no row or this one.
+    UNLOADABLE: the node moved it here because a worker ended while loading it, with the reason. No
+        worker is started for it any more. If the node dies before it wrote this, the next worker
+        for it ends the same way and it is written then.
+    """
+
+    REGISTERED = "registered"
+    UNLOADABLE = "unloadable"
+
+
+MOVES: Final = moves.Table(
+    noun="model",
+    column="standing",
+    begins=frozenset({Standing.REGISTERED}),
+    legal={
+        Standing.REGISTERED: frozenset({Standing.UNLOADABLE}),
+        Standing.UNLOADABLE: frozenset(),
+    },
+)
+
+
+class ModelRow(SQLModel, table=True):
+    """A version as it is kept."""
+
+    __tablename__: ClassVar[str] = "models"
+
+    id: int | None = Field(default=None, primary_key=True)
+    model: str
+    version: str
+    kind: str
+    base_id: int | None
+    path: str
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+    architecture: str
+    parameters: int
+    quantisation: str
+    context_tokens: int
+    licence: str | None
+    standing: str
+    standing_reason: str | None
+    created_at_us: int
+    created_by: str
+
+
+class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a model. `mtime_ns` and `size_bytes` are the file's at registration."""
+
+    id: int
+    model: str
+    version: str
+    kind: Kind
+    base_id: int | None
+    path: str
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+    architecture: str
+    parameters: int
+    quantisation: str
+    context_tokens: int
+    licence: str | None
+    standing: Standing
+    standing_reason: str | None
+    created_at_us: int
+    created_by: str
+
+    @property
+    def name(self) -> str:
+        """As people write it: ops@1.1.0."""
+        return f"{self.model}@{self.version}"
+
+
+def check_version(version: str) -> str:
+    """The version itself; Invalid unless it is MAJOR.MINOR.PATCH."""
+    if _VERSION.fullmatch(version):
+        return version
+    raise errors.Invalid(f"{version!r} is not a version; write MAJOR.MINOR.PATCH, as in 1.0.0.")
+
+
+def order(version: str) -> semver.Version:
+    """What versions are ordered by: 1.10.0 comes after 1.9.0."""
+    return semver.Version.parse(version)
+
+
+async def add(
+    s: AsyncSession,
+    *,
+    model: str,
+    version: str,
+    kind: Kind,
+    base_id: int | None,
+    path: str,
+    sha256: str,
+    size_bytes: int,
+    mtime_ns: int,
+    architecture: str,
+    parameters: int,
+    quantisation: str,
+    context_tokens: int,
+    licence: str | None,
+    actor: str,
+    at_us: int,
+    intent_id: int | None = None,
+) -> ModelVersion:
+    """Register a version.
+
+    Raises:
+        AlreadyExists: the model has this version.
+        Invalid: an adapter without weights below it, or weights on something.
+    """
+    names.check("model", model)
+    check_version(version)
+    if (kind is Kind.ADAPTER) != (base_id is not None):
+        raise errors.Invalid("An adapter needs the version it stands on (base); weights need none.")
+    if base_id is not None and (base := await get(s, base_id)).kind is not Kind.WEIGHTS:
+        raise errors.Invalid(f"{base.name} is an adapter; an adapter stands on weights.")
+    if await _row(s, model, version) is not None:
+        raise errors.AlreadyExists(
+            f"{model}@{version} is registered; versions never change, so take the next number."
+        )
+    row = ModelRow(
+        model=model,
+        version=version,
+        kind=kind.value,
+        base_id=base_id,
+        path=path,
+        sha256=sha256,
+        size_bytes=size_bytes,
+        mtime_ns=mtime_ns,
+        architecture=architecture,
+        parameters=parameters,
+        quantisation=quantisation,
+        context_tokens=context_tokens,
+        licence=licence,
+        standing=Standing.REGISTERED.value,
+        standing_reason=None,
+        created_at_us=at_us,
+        created_by=actor,
+    )
+    s.add(row)
+    await s.flush()
+    added = _version(row)
+    await ledger.write(
+        s, actor=actor, verb="models.add", noun="model", key=added.name,
+        before=None, after=added, at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return added
+
+
+async def find(s: AsyncSession, name: str) -> ModelVersion:
+    """By `ops@1.1.0`, or by `ops`, which means its highest version."""
+    model, at, version = name.partition("@")
+    rows = list(await s.scalars(select(ModelRow).where(col(ModelRow.model) == model)))
+    fitting = [row for row in rows if not at or row.version == version]
+    if not fitting:
+        raise errors.unknown("model", name, [each.name for each in await every(s)])
+    return _version(max(fitting, key=lambda row: order(row.version)))
+
+
+async def get(s: AsyncSession, id: int) -> ModelVersion:
+    """By its id."""
+    row = await s.get(ModelRow, id)
+    if row is None:
+        raise errors.NotFound(f"There is no model version with id {id}.")
+    return _version(row)
+
+
+async def every(s: AsyncSession) -> list[ModelVersion]:
+    """All versions, by model and then from low to high."""
+    found = [_version(row) for row in await s.scalars(select(ModelRow))]
+    return sorted(found, key=lambda each: (each.model, order(each.version)))
+
+
+async def mark_unloadable(s: AsyncSession, id: int, reason: str, at_us: int) -> None:
+    """Say that workers can not load it; saying it again changes nothing."""
+    if (await get(s, id)).standing is Standing.UNLOADABLE:
+        return
+    await moves.move(
+        s, MOVES, ModelRow, id, Standing.REGISTERED, Standing.UNLOADABLE,
+        actor="node", at_us=at_us, changes={"standing_reason": reason},
+    )  # fmt: skip
+
+
+async def _row(s: AsyncSession, model: str, version: str) -> ModelRow | None:
+    query = select(ModelRow).where(col(ModelRow.model) == model, col(ModelRow.version) == version)
+    return (await s.scalars(query)).first()
+
+
+def _version(row: ModelRow) -> ModelVersion:
+    return msgspec.convert(row, ModelVersion, from_attributes=True)

@@ -1,0 +1,227 @@
+"""Requests that were answered or not: one row each, and what clients thought of the answers.
+
+Rows are numbered as they are recorded, at the end of a request; newest first means last recorded
+first, found by number however many there are. Written by the gateway, read by everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, ClassVar, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+from storage import errors, feedback, texts
+from storage.feedback import Feedback
+from storage.texts import Text
+
+__all__ = [
+    "Class", "Feedback", "Outcome", "Request", "Text", "count", "feedback_add", "feedback_counts",
+    "feedback_of", "find", "prune", "prune_texts", "record", "record_texts", "tail", "text_of",
+]  # fmt: skip
+
+# What belongs to a request and is kept beside it.
+feedback_add = feedback.add
+feedback_of = feedback.of
+feedback_counts = feedback.counts
+record_texts = texts.record
+text_of = texts.of
+prune_texts = texts.prune
+
+FILTER_DEPTH: Final = 100_000  # rows looked through for a text, so that no screen ever waits
+_SEED_SPACE: Final = 2**64
+_SEED_HALF: Final = 2**63
+
+
+class Outcome(StrEnum):
+    """How a request ended. What never was a request (malformed, unknown key) is not recorded."""
+
+    OK = "ok"
+    CANCELLED = "cancelled"  # the client went away
+    REFUSED = "refused"  # 429 or 503 by admission
+    FAILED = "failed"  # the worker or the engine
+
+
+class Class(StrEnum):
+    """Who waits for whom; the first is served first."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+    BACKGROUND = "background"
+
+
+class RequestRow(SQLModel, table=True):
+    """A request as it is kept; `number` is the order of recording."""
+
+    __tablename__: ClassVar[str] = "requests"
+
+    number: int | None = Field(default=None, primary_key=True)
+    id: str
+    at_us: int
+    service: str
+    release: int | None
+    worker: str
+    endpoint: str
+    key_id: int
+    tenant: str
+    class_: str = Field(sa_column_kwargs={"name": "class"})
+    synthetic: bool
+    stream: bool
+    prompt_tokens: int
+    completion_tokens: int
+    queue_us: int
+    ttft_us: int | None
+    latency_us: int
+    busy_us: int
+    outcome: str
+    finish_reason: str | None
+    error_code: str | None
+    seed: int | None
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One request. `at_us` is its arrival, `busy_us` the worker's time that went into it.
+
+    `seed` counts modulo 2^64, as the sampler takes it.
+    """
+
+    id: str
+    at_us: int
+    service: str
+    release: int | None
+    worker: str
+    endpoint: str
+    key_id: int
+    tenant: str
+    class_: Class = Class.INTERACTIVE
+    synthetic: bool = False
+    stream: bool = False
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    queue_us: int = 0
+    ttft_us: int | None = None
+    latency_us: int = 0
+    busy_us: int = 0
+    outcome: Outcome
+    finish_reason: str | None = None
+    error_code: str | None = None
+    seed: int | None = None
+
+
+async def record(s: AsyncSession, rows: Iterable[Request]) -> None:
+    """Keep requests that have ended, in the order given."""
+    values = [_values(request) for request in rows]
+    if values:
+        await s.execute(insert(RequestRow), values)
+
+
+async def tail(
+    s: AsyncSession,
+    limit: int = 100,
+    before_id: str | None = None,
+    service: str | None = None,
+    outcome: Outcome | None = None,
+    text_filter: str | None = None,
+) -> list[Request]:
+    """The last recorded requests, newest first; with `before_id` those recorded before that one.
+
+    `text_filter` keeps rows that contain the text (id, service, worker, tenant, endpoint, reasons,
+    or a release as r14) and looks through the newest 100,000 rows only.
+
+    Raises:
+        NotFound: there is no request `before_id`.
+    """
+    query = select(RequestRow).order_by(col(RequestRow.number).desc()).limit(limit)
+    before = None if before_id is None else await _number(s, before_id)
+    if before is not None:
+        query = query.where(col(RequestRow.number) < before)
+    if service is not None:
+        query = query.where(col(RequestRow.service) == service)
+    if outcome is not None:
+        query = query.where(col(RequestRow.outcome) == outcome.value)
+        if outcome is not Outcome.OK:  # said literally, it lets SQLite use the small index
+            query = query.where(text("outcome <> 'ok'"))
+    if text_filter:
+        newest = before or ((await s.execute(select(func.max(RequestRow.number)))).scalar() or 0)
+        query = query.where(col(RequestRow.number) > newest - FILTER_DEPTH, _contains(text_filter))
+    return await _requests(s, query)
+
+
+async def find(s: AsyncSession, id: str) -> Request:
+    """By its id; also by the id of a chat answer, which ends alike."""
+    wanted = f"req_{id.partition('-')[2]}" if id.startswith(("chatcmpl-", "cmpl-")) else id
+    found = await _requests(s, select(RequestRow).where(col(RequestRow.id) == wanted))
+    if not found:
+        raise errors.NotFound(
+            f"There is no request {id}; requests are recorded when they end, at most a second "
+            "late, and kept as config.toml says."
+        )
+    return found[0]
+
+
+async def count(s: AsyncSession, since_us: int) -> int:
+    """How many arrived since a moment."""
+    query = select(func.count()).where(col(RequestRow.at_us) >= since_us)
+    return (await s.execute(query)).scalar_one()
+
+
+async def prune(s: AsyncSession, before_us: int, limit: int = 5_000) -> int:
+    """Forget at most `limit` requests from before a moment, and as many texts and words on them.
+
+    Returns how many rows went. Call it until it is 0; each call is short, so that nobody waits.
+    """
+    old = select(col(RequestRow.number)).where(col(RequestRow.at_us) < before_us).limit(limit)
+    gone = await s.execute(delete(RequestRow).where(col(RequestRow.number).in_(old)))
+    beside = await texts.prune(s, before_us, limit) + await feedback.prune(s, before_us, limit)
+    return int(gone.rowcount) + beside  # type: ignore[attr-defined]
+
+
+async def _requests(s: AsyncSession, query: Select[RequestRow]) -> list[Request]:
+    return [_request(row) for row in await s.scalars(query)]
+
+
+async def _number(s: AsyncSession, id: str) -> int:
+    query = select(col(RequestRow.number)).where(col(RequestRow.id) == id)
+    number = (await s.execute(query)).scalar()
+    if number is None:
+        raise errors.NotFound(f"There is no request {id} any more; begin at the newest.")
+    return number
+
+
+def _contains(wanted: str) -> ColumnElement[bool]:
+    columns = (
+        RequestRow.id,
+        RequestRow.service,
+        RequestRow.worker,
+        RequestRow.tenant,
+        RequestRow.endpoint,
+        RequestRow.outcome,
+        RequestRow.class_,
+        RequestRow.finish_reason,
+        RequestRow.error_code,
+    )
+    hits = [col(each).contains(wanted, autoescape=True) for each in columns]
+    if wanted[:1] == "r" and wanted[1:].isascii() and wanted[1:].isdecimal():
+        hits.append(col(RequestRow.release) == min(int(wanted[1:20]), _SEED_HALF - 1))
+    return or_(*hits)
+
+
+def _values(request: Request) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.structs.asdict(request)
+    values["class_"], values["outcome"] = request.class_.value, request.outcome.value
+    if request.seed is not None:  # SQLite's integers are signed
+        seed = request.seed % _SEED_SPACE
+        values["seed"] = seed - _SEED_SPACE if seed >= _SEED_HALF else seed
+    return values
+
+
+def _request(row: RequestRow) -> Request:
+    if row.seed is not None and row.seed < 0:
+        return msgspec.structs.replace(
+            msgspec.convert(row, Request, from_attributes=True), seed=row.seed + _SEED_SPACE
+        )
+    return msgspec.convert(row, Request, from_attributes=True)
