@@ -1,0 +1,112 @@
+"""`python -m runbooks --home DIR`: the runner, a part of the node that outlives terminals.
+
+Says on standard output when it is ready and that it lives; its log goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from runbooks import steps
+from runbooks.probes import PROBES
+from runbooks.runner import BY, Runner
+from runbooks.steps import Runbook
+from storage import clock, errors, nudges, verbs
+from storage import home as homes
+from storage import store as stores
+from storage.home import Home
+
+_PR_SET_PDEATHSIG: Final = 1
+
+_log = structlog.get_logger("runner")
+
+
+def main() -> int:
+    """Run until told to leave."""
+    os.umask(0o077)
+    if node := os.environ.get("PADDOCK_NODE"):  # die with the node that started this
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if str(os.getppid()) != node:
+            return 0
+    parser = argparse.ArgumentParser(prog="python -m runbooks", description=__doc__)
+    parser.add_argument("--home", type=Path, default=None)
+    home = homes.find(parser.parse_args().home)
+    _logs()
+    try:
+        asyncio.run(_live(home))
+    except errors.StorageError as error:
+        _log.error("the runner can not go on", error=str(error))
+        return 1
+    return 0
+
+
+async def _live(home: Home) -> None:
+    leave = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, leave.set)
+    store = await stores.open(home)
+    try:
+        with nudges.listen(home, BY) as listener:
+            runner = Runner(
+                store,
+                books(home),
+                now_us=clock.now_us,
+                beat=lambda: _say(beat=time.monotonic_ns() // 1000),
+            )
+            running = asyncio.create_task(runner.run(listener))
+            leaving = asyncio.create_task(leave.wait())
+            _say(ready=True)
+            await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    finally:
+        await store.close()
+
+
+def books(home: Home) -> dict[str, Runbook | str]:
+    """The shipped runbooks and those in the home's `runbooks`; what is wrong with one, by name."""
+    found: dict[str, Runbook | str] = {}
+    for folder in (steps.LIBRARY, home.root / "runbooks"):
+        for path in sorted(folder.glob("*.yaml")):
+            try:
+                found[path.stem] = steps.read(path, probes=PROBES, verbs=verbs.TABLE)
+            except steps.BadRunbook as error:
+                _log.error("a runbook can not be used", error=str(error))
+                found[path.stem] = str(error)
+    return found
+
+
+def _logs() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+def _say(**words: object) -> None:
+    try:
+        os.write(1, msgspec.json.encode(words) + b"\n")
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

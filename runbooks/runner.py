@@ -1,0 +1,241 @@
+"""Walks the steps of runs: look, do, verify. What it knows of a run stands in the store.
+
+Killed at any instant, it goes on at the first step that has not ended; what a step saw before it
+acted is what it is verified against. It acts only by asking at the door. Imported by
+`runbooks.__main__`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from runbooks import actions, steps
+from runbooks.probes import PROBES
+from runbooks.steps import Runbook, Step, Value, Verify
+from storage import door, errors, intents, runs, verbs
+from storage.intents import Intent
+from storage.nudges import Listener
+from storage.runs import Run
+from storage.store import Store
+
+BY: Final = "runner"
+LOOK_S: Final = 4.0
+OUTCOME_S: Final = 60.0
+_VERIFY_S: Final = 1.0
+_AGAIN_S: Final = 2.0
+
+_log = structlog.get_logger("runner")
+
+
+class Refused(Exception):
+    """The run can not be started; the message says why."""
+
+
+class Failed(Exception):
+    """A step did not work; the message says what happened."""
+
+
+class Runner:
+    """All runs that go on. `books` are the runbooks by name, or what is wrong with one."""
+
+    def __init__(
+        self,
+        store: Store,
+        books: Mapping[str, Runbook | str],
+        *,
+        now_us: Callable[[], int],
+        beat: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._books = books
+        self._now_us = now_us
+        self._beat = beat
+        self._news = asyncio.Event()
+        self._runs: set[asyncio.Task[None]] = set()
+
+    async def run(self, listener: Listener) -> None:
+        """Take runs and walk them until cancelled; what goes on then is taken up later."""
+        try:
+            await self._write(lambda s: intents.reclaim(s, BY, self._now_us()))
+            while True:
+                await self._take()
+                await listener.wait(timeout_s=LOOK_S)
+                self._news.set()
+                self._news.clear()
+                self._beat()
+        finally:
+            for task in self._runs:
+                task.cancel()
+            await asyncio.gather(*self._runs, return_exceptions=True)
+
+    async def _take(self) -> None:
+        """Begin every run that is wanted."""
+        try:
+            while (intent := await self._claim()) is not None:
+                task = asyncio.create_task(self._carefully(intent))
+                self._runs.add(task)
+                task.add_done_callback(self._runs.discard)
+        except errors.Unavailable as error:
+            _log.warning("runs wait for the store", error=str(error))
+
+    async def _carefully(self, intent: Intent) -> None:
+        """A fault of ours ends one run, never the others."""
+        try:
+            await self._walk(intent)
+        except Exception as error:  # noqa: BLE001
+            _log.exception("a run failed", intent=intent.id)
+            said = f"The runner failed ({type(error).__name__}: {error}); runner.log has the trace."
+            await self._end(intent, None, intents.State.FAILED, said)
+
+    async def _claim(self) -> Intent | None:
+        async def work(s: AsyncSession) -> Intent | None:
+            return await intents.claim(s, verbs={"runbooks.start"}, by=BY, at_us=self._now_us())
+
+        return await self._store.write(work, durable=True, nudge=False)
+
+    async def _write(self, work: Callable[[AsyncSession], Any]) -> Any:
+        """Write, and wait for a store that takes nothing just now."""
+        while True:
+            try:
+                return await self._store.write(work, durable=True)
+            except errors.Unavailable as error:
+                _log.warning("a run waits for the store", error=str(error))
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _walk(self, intent: Intent) -> None:
+        """One run from where it stands to its end."""
+        try:
+            book, inputs = self._book(intent)
+        except Refused as refused:
+            await self._end(intent, None, intents.State.REFUSED, str(refused))
+            return
+        run: Run = await self._write(
+            lambda s: runs.begin(
+                s,
+                runbook=book.name,
+                intent_id=intent.id,
+                actor=intent.actor,
+                inputs=inputs,
+                at_us=self._now_us(),
+            )
+        )
+        async with self._store.read() as session:
+            begun = {step.name: step for step in await runs.steps(session, run.id)}
+        for position, step in enumerate(book.steps):
+            before = begun.get(step.name)
+            if before is not None and before.ended_at_us is not None:
+                continue
+            try:
+                said = await self._step(run, step, position, before)
+            except (Failed, errors.StorageError) as error:
+                said = f"step {step.name}: {error}"
+                await self._note(run, step, position, sentence=str(error), ended=True)
+                await self._end(intent, run, intents.State.FAILED, f"{book.name}: {said}")
+                return
+            await self._note(run, step, position, sentence=said, ended=True)
+        await self._end(intent, run, intents.State.APPLIED, f"{book.name}: all steps ended well.")
+
+    def _book(self, intent: Intent) -> tuple[Runbook, dict[str, str]]:
+        book = self._books.get(intent.target)
+        if book is None:
+            known = ", ".join(sorted(self._books)) or "none"
+            raise Refused(f"There is no runbook {intent.target}; known: {known}.")
+        if isinstance(book, str):
+            raise Refused(book)
+        given = verbs.parse(intent.verb, intent.arguments).inputs
+        if strange := sorted(set(given) - set(book.inputs)):
+            raise Refused(f"{book.name} has no input {strange[0]}; {_asked(book)}.")
+        inputs = {
+            name: str(given.get(name, asked.default))
+            for name, asked in book.inputs.items()
+            if given.get(name, asked.default) is not None
+        }
+        if missing := sorted(set(book.inputs) - set(inputs)):
+            raise Refused(f"{book.name} needs the input {missing[0]}; {_asked(book)}.")
+        return book, inputs
+
+    async def _step(self, run: Run, step: Step, position: int, before: runs.Step | None) -> str:
+        """Look, do, verify; returns what the step came to."""
+        looked: Value = before.looked if before is not None else None
+        said = ""
+        if step.look is not None:
+            if before is None:
+                looked = await self._probe(step.look.probe, step.look.of, step.look.window_s, run)
+                fine = steps.as_expected(looked, step.look.expected)
+                await self._note(run, step, position, looked=looked, as_expected=fine)
+            said = _saw(step.look, looked)
+        if step.do is not None:
+            number = await actions.ask(self._store, run, step.name, step.do)
+            await self._note(run, step, position, intent_id=number)
+            ended = await door.wait(self._store, number, OUTCOME_S)
+            if ended.state is not intents.State.APPLIED:
+                raise Failed(ended.outcome or f"intent {number} has not ended in {OUTCOME_S:.0f} s")
+            said = ended.outcome or said
+        if step.verify is not None:
+            await self._verify(run, step.verify, looked)
+        return said
+
+    async def _verify(self, run: Run, verify: Verify, looked: Value) -> None:
+        until = time.monotonic() + verify.timeout_s
+        while True:
+            found = await self._probe(verify.probe, verify.of, verify.window_s, run)
+            if steps.as_expected(found, verify.expected, looked):
+                return
+            left = until - time.monotonic()
+            if left <= 0:
+                wanted = looked if verify.expected == steps.LOOKED else verify.expected
+                raise Failed(
+                    f"{verify.probe} is {found} after {verify.timeout_s:g} s, expected {wanted}"
+                )
+            try:
+                async with asyncio.timeout(min(left, _VERIFY_S)):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    async def _probe(self, name: str, of: str, window_s: int, run: Run) -> Value:
+        second = self._now_us() // 1_000_000
+        async with self._store.read() as session:
+            return await PROBES[name](session, steps.filled(of, run.inputs), window_s, second)
+
+    async def _note(
+        self, run: Run, step: Step, position: int, *, ended: bool = False, **seen: Any
+    ) -> None:
+        now = self._now_us()
+        if ended:
+            seen["ended_at_us"] = now
+        await self._write(lambda s: runs.note(s, run.id, step.name, position, now, **seen))
+
+    async def _end(
+        self, intent: Intent, run: Run | None, state: intents.State, sentence: str
+    ) -> None:
+        now = self._now_us()
+
+        async def work(s: AsyncSession) -> None:
+            if run is not None:
+                well = state is intents.State.APPLIED
+                to = runs.State.DONE if well else runs.State.FAILED
+                await runs.end(s, run.id, to, reason=sentence, at_us=now)
+            await intents.end(s, intent.id, state, sentence, now, by=BY)
+
+        await self._write(work)
+        _log.info("a run ended", intent=intent.id, state=state.value, said=sentence)
+
+
+def _asked(book: Runbook) -> str:
+    return "it asks for " + (", ".join(sorted(book.inputs)) or "nothing")
+
+
+def _saw(look: steps.Look, value: Value) -> str:
+    if value is None:
+        return f"{look.probe}: nothing was measured"
+    if look.expected is None:
+        return f"{look.probe} is {value}"
+    fine = steps.as_expected(value, look.expected)
+    return f"{look.probe} is {value}, {'' if fine else 'not '}{look.expected} as expected"
