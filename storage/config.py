@@ -110,4 +110,7 @@ def _told(home: Home, error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"]) or "the file"
     told = {"extra_forbidden": "there is no such key"}.get(first["type"], first["msg"])
     said = "" if first["type"] in {"extra_forbidden", "missing"} else f" (found {first['input']!r})"
-    return f"{home.config}: {key}: {told}{said}. Correct it, or remove the line for the default."
+    return (
+        f"{home.config} (or PADDOCK_… in the environment): {key}: {told}{said}. "
+        "Correct it, or remove it for the default."
+    )

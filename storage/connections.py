@@ -27,6 +27,7 @@ _READERS: Final = 4
 _WAL_BYTES: Final = 64 * 1024 * 1024
 _NO_ROOM_BYTES: Final = 256 * 1024
 _SYNCHRONOUS: Final = "synchronous"
+_ROOM: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}  # said, too, where room is missing
 
 # What a transaction is begun with: an option of the connection.
 DURABLE: Final = "durable"
@@ -106,13 +107,17 @@ def told(error: DBAPIError | sqlite3.Error | OSError, database: Path) -> errors.
     """The error of the driver as one of ours, with what to do."""
     origin = error.orig if isinstance(error, DBAPIError) else error
     said = str(origin)
-    code = getattr(origin, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL or (
-        code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN} and _no_room(database.parent)
-    ):
+    exact = getattr(origin, "sqlite_errorcode", 0)
+    code = exact & 0xFF
+    if code == sqlite3.SQLITE_FULL or (code in _ROOM and _no_room(database.parent)):
         return errors.DiskFull(
             f"The disk is full: nothing was written. Free space in {database.parent} "
-            "(or raise its quota) and try again; the store goes on by itself."
+            "and try again; the store goes on by itself."
+        )
+    if exact == sqlite3.SQLITE_IOERR_WRITE:
+        return errors.DiskFull(
+            f"The disk takes no more: nothing was written. {database.parent} is over its quota, or "
+            "the disk fails; make room and try again, the store goes on by itself."
         )
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return errors.Busy(

@@ -62,13 +62,14 @@ def listen(home: Home, part: str) -> Listener:
 
 def send(home: Home) -> None:
     """Nudge everybody who listens."""
-    _reach(home)
+    with contextlib.suppress(OSError):  # no descriptor left: they look by themselves, later
+        _reach(home)
 
 
 def sweep(home: Home) -> None:
     """Remove the sockets of processes that were killed; for the node's start."""
-    for path in _reach(home):
-        home.nudge(path).unlink(missing_ok=True)
+    for part in _reach(home):
+        home.nudge(part).unlink(missing_ok=True)
 
 
 def _reach(home: Home) -> list[str]:

@@ -164,6 +164,10 @@ class Store:
                 told = connections.told(error, self.home.database)
                 told.__cause__ = error
                 _fail(job, told)
+            except asyncio.CancelledError:
+                job.done.cancel()
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise  # we are told to end; else the work ended itself so
             except Exception as error:  # noqa: BLE001 it is handed to who asked
                 _fail(job, error)
             else:

@@ -1,0 +1,101 @@
+"""Migrations: once, in order, each in one transaction; and the rows that fit what they made."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pkgutil
+import sqlite3
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import SQLModel
+
+import storage
+from storage import errors, migrations
+from storage import store as stores
+from storage.home import Home
+from storage.migrations import Migration
+
+
+def rows(home: Home, query: str) -> list[tuple[object, ...]]:
+    """What the file holds, seen without the store."""
+    with contextlib.closing(sqlite3.connect(home.database)) as bare:
+        return bare.execute(query).fetchall()
+
+
+async def opened(home: Home, at_us: int = 1) -> None:
+    """Open and close, migrating what is to be migrated."""
+    await (await stores.open(home, now_us=lambda: at_us)).close()
+
+
+async def test_each_migration_runs_once(home: Home) -> None:
+    """Opening again finds it done, with the time at which it was."""
+    await opened(home, 10)
+    await opened(home, 20)
+    kept = rows(home, "SELECT number, name, at_us FROM migrations ORDER BY number")
+    assert kept == [(step.number, step.name, 10) for step in migrations.every()]
+    assert [step.number for step in migrations.every()] == list(range(1, len(kept) + 1))
+
+
+async def test_a_migration_that_fails_leaves_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a schema would be neither the old one nor the new one."""
+    await opened(home)
+    next_number = migrations.newest() + 1
+
+    async def half(connection: AsyncConnection) -> None:
+        await connection.exec_driver_sql("CREATE TABLE half (id INTEGER)")
+        await connection.exec_driver_sql("INSERT INTO half VALUES (1)")
+        await connection.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
+
+    async def whole(connection: AsyncConnection) -> None:
+        await connection.exec_driver_sql("CREATE TABLE half (id INTEGER)")
+
+    steps = migrations.every()
+    monkeypatch.setattr(migrations, "newest", lambda: next_number)
+    for up, expected in ((half, next_number - 1), (whole, next_number)):
+        step = Migration(next_number, f"m{next_number:04}_half", up)
+        monkeypatch.setattr(migrations, "every", lambda step=step: [*steps, step])
+        with contextlib.suppress(errors.Unavailable):
+            await opened(home)
+        assert migrations.standing(home) == expected
+        tables = [name for (name,) in rows(home, "SELECT name FROM sqlite_schema")]
+        assert ("half" in tables) == (up is whole)
+
+
+async def test_a_newer_schema_is_refused(home: Home) -> None:
+    """An old Paddock does not touch, and does not misread, what a newer one wrote."""
+    await opened(home)
+    with contextlib.closing(sqlite3.connect(home.database)) as bare, bare:
+        bare.execute("INSERT INTO migrations VALUES (999, 'm0999_later', 1)")
+    for readonly in (True, False):
+        with pytest.raises(errors.WrongSchema, match="written by a newer Paddock"):
+            await stores.open(home, readonly=readonly)
+
+
+async def test_a_reader_does_not_read_what_is_not_migrated(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal of the new version says so, instead of failing somewhere in a query."""
+    await opened(home)
+    monkeypatch.setattr(migrations, "newest", lambda: 999)
+    with pytest.raises(errors.WrongSchema, match="paddock serve"):
+        await stores.open(home, readonly=True)
+
+
+async def test_rows_fit_what_the_migrations_made(home: Home) -> None:
+    """Every table that code knows has the same columns in the file, nullable or not alike."""
+    await opened(home)
+    for module in pkgutil.iter_modules(storage.__path__):
+        importlib.import_module(f"storage.{module.name}")
+    known = SQLModel.metadata.tables
+    made = {name for (name,) in rows(home, "SELECT name FROM sqlite_schema WHERE type='table'")}
+    assert made - {"migrations", "sqlite_sequence"} == set(known)
+    for name, table in known.items():
+        found = {
+            (column, bool(required or primary))
+            for _, column, _, required, _, primary in rows(home, f"PRAGMA table_info({name})")
+        }
+        assert found == {(column.name, not column.nullable) for column in table.columns}, name

@@ -1,0 +1,317 @@
+"""The store: snapshots, one writer, all or nothing, and what other processes see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+import stat
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from storage import errors, nudges, processes
+from storage import store as stores
+from storage.home import Home
+from storage.store import Store
+
+
+async def note(s: AsyncSession, pid: int = 1) -> None:
+    """Write any one row."""
+    await processes.node_started(s, pid=pid, at_us=1, host="box01", version="0")
+
+
+async def notes(store: Store) -> list[int]:
+    """The rows that `note` wrote."""
+    async with store.read() as s:
+        found = await s.execute(text("SELECT pid FROM nodes ORDER BY id"))
+        return [row[0] for row in found]
+
+
+@contextlib.asynccontextmanager
+async def another(home: Home, *, readonly: bool = False) -> AsyncIterator[Store]:
+    """A second store on the same home."""
+    opened = await stores.open(home, readonly=readonly)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def test_what_was_written_is_read(store: Store) -> None:
+    """A write returns what its work returns, and stands when it returns."""
+
+    async def work(s: AsyncSession) -> str:
+        await note(s, 7)
+        return "done"
+
+    assert await store.write(work) == "done"
+    assert await notes(store) == [7]
+
+
+async def test_a_read_is_one_snapshot(store: Store) -> None:
+    """While somebody looks, nothing moves, though others write in the meantime."""
+    count = text("SELECT count(*) FROM nodes")
+    async with store.read() as s:
+        before = (await s.execute(count)).scalar()
+        await store.write(note)
+        assert (await s.execute(count)).scalar() == before == 0
+    assert await notes(store) == [1]
+
+
+async def test_a_reader_can_not_write(store: Store) -> None:
+    """A screen that has a bug still changes nothing."""
+    with pytest.raises(errors.Unavailable, match="readonly"):
+        async with store.read() as s:
+            await note(s)
+    assert await notes(store) == []
+
+
+async def test_a_write_holds_the_lock_before_it_looks(home: Home, store: Store) -> None:
+    """What a write has read can not be overtaken by another process before it commits."""
+
+    async def work(s: AsyncSession) -> str:
+        await s.execute(text("SELECT count(*) FROM nodes"))
+        with (
+            contextlib.closing(sqlite3.connect(home.database, timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked") as caught,
+        ):
+            other.execute(
+                "INSERT INTO nodes (pid, started_at_us, host, version) VALUES (1,1,'','')"
+            )
+        return str(caught.value)
+
+    assert "locked" in await store.write(work)
+
+
+async def test_a_write_is_all_or_nothing(store: Store) -> None:
+    """Whatever the work raises reaches the caller, and nothing of it stays."""
+
+    async def work(s: AsyncSession) -> None:
+        await note(s)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await store.write(work)
+    assert await notes(store) == []
+    await store.write(note)
+    assert await notes(store) == [1]
+
+
+async def test_writes_of_a_process_take_turns(store: Store) -> None:
+    """However many tasks write at once, each sees what those before it wrote."""
+
+    async def work(s: AsyncSession) -> None:
+        seen = (await s.execute(text("SELECT count(*) FROM nodes"))).scalar() or 0
+        await note(s, seen)
+
+    await asyncio.gather(*(store.write(work) for _ in range(50)))
+    assert await notes(store) == list(range(50))
+
+
+async def test_a_write_inside_a_write_is_an_error_not_a_deadlock(store: Store) -> None:
+    """It would wait for itself for ever; so it is told at once."""
+
+    async def work(_: AsyncSession) -> None:
+        await store.write(note)
+
+    with pytest.raises(RuntimeError, match="inside a write"):
+        await store.write(work)
+
+
+async def test_who_stops_waiting_does_not_stop_the_others(store: Store) -> None:
+    """A cancelled writer's work is not begun, or finished whole; the next writes go on."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(s: AsyncSession) -> None:
+        await note(s, 1)
+        begun.set()
+        await go_on.wait()
+
+    first = asyncio.create_task(store.write(slow))
+    await begun.wait()
+    second = asyncio.create_task(store.write(lambda s: note(s, 2)))
+    await asyncio.sleep(0)
+    first.cancel()
+    second.cancel()
+    go_on.set()
+    await asyncio.gather(first, second, return_exceptions=True)
+    await store.write(lambda s: note(s, 3))
+    assert await notes(store) == [1, 3]
+
+
+async def test_work_that_is_cancelled_from_inside_ends_alone(store: Store) -> None:
+    """The writer outlives what it carries out."""
+
+    async def work(_: AsyncSession) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await store.write(work)
+    await store.write(note)
+    assert await notes(store) == [1]
+
+
+async def test_a_cancelled_read_leaves_the_store_usable(store: Store) -> None:
+    """A screen that is closed in the middle of a look harms nobody, however often."""
+
+    async def look() -> None:
+        async with store.read() as s:
+            await s.execute(text("SELECT count(*) FROM nodes"))
+            await asyncio.Event().wait()
+
+    for _ in range(10):
+        task = asyncio.create_task(look())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await store.write(note)
+    assert await notes(store) == [1]
+
+
+async def test_durable_writes_wait_for_the_disk(store: Store) -> None:
+    """Moves and intents with synchronous=FULL, measurements with NORMAL, turn by turn."""
+
+    async def work(s: AsyncSession) -> int:
+        return int((await s.execute(text("PRAGMA synchronous"))).scalar_one())
+
+    asked = [True, False, False, True]
+    assert [await store.write(work, durable=each) for each in asked] == [2, 1, 1, 2]
+
+
+async def test_changes_are_seen_once(home: Home, store: Store) -> None:
+    """`changed` tells of every write since it was asked last, of this process or another."""
+    async with another(home) as other:
+        assert await store.changed() is False
+        await store.write(note)
+        assert await store.changed() is True
+        assert await store.changed() is False
+        await other.write(note)
+        assert await store.changed() is True
+        assert await store.changed() is False
+
+
+async def test_a_write_nudges_who_listens(home: Home, store: Store) -> None:
+    """After the commit, and not for measurements; a failed write nudges nobody."""
+    with nudges.listen(home, "screen") as listener:
+        await store.write(note, nudge=False)
+        assert await listener.wait(0) is False
+        await store.write(note)
+        await store.write(note)
+        assert await listener.wait(5) is True
+        assert await listener.wait(0) is False
+
+
+def test_nudges_reach_the_living_and_ignore_the_dead(home: Home) -> None:
+    """A killed listener's socket stays until the node's next start sweeps it away."""
+    left = nudges.listen(home, "killed")
+    left._socket.close()
+    with nudges.listen(home, "alive"):
+        nudges.send(home)
+        nudges.sweep(home)
+        assert [path.name for path in home.run.glob("*.nudge")] == ["alive.nudge"]
+    assert list(home.run.glob("*.nudge")) == []
+
+
+async def test_files_are_their_owners_alone(home: Home, store: Store) -> None:
+    """The database and its companions are 0600 whatever the umask."""
+    await store.write(note)
+    files = [path for path in home.root.iterdir() if path.name.startswith("paddock.db")]
+    assert {path.name for path in files} == {"paddock.db", "paddock.db-wal", "paddock.db-shm"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+async def test_a_readonly_store_reads_beside_a_writer_and_after_it(home: Home) -> None:
+    """A terminal attaches to a box that runs, and to one that was stopped."""
+    async with another(home) as writing:
+        await writing.write(note)
+        async with another(home, readonly=True) as reading:
+            assert await notes(reading) == [1]
+            with pytest.raises(errors.Unavailable, match="for reading"):
+                await reading.write(note)
+    async with another(home, readonly=True) as reading:
+        assert await notes(reading) == [1]
+
+
+async def test_reading_where_there_is_no_box_says_how_to_get_one(home: Home) -> None:
+    """And creates none."""
+    with pytest.raises(errors.NotFound, match="paddock serve"):
+        await stores.open(home, readonly=True)
+    assert not home.database.exists()
+
+
+async def test_what_is_no_database_is_told_and_left_alone(home: Home) -> None:
+    """A damaged file is somebody's data: it is never overwritten."""
+    home.database.write_bytes(b"not a database at all, but long enough to look like one" * 50)
+    before = home.database.read_bytes()
+    for readonly in (True, False):
+        with pytest.raises(errors.Unreadable, match="move it away"):
+            await stores.open(home, readonly=readonly)
+    assert home.database.read_bytes() == before
+
+
+async def test_damage_inside_is_found_by_the_check(home: Home) -> None:
+    """The node asks at its start; a page of zeros in the middle does not go unseen."""
+    async with another(home) as store:
+        for pid in range(200):
+            await store.write(lambda s, pid=pid: note(s, pid))  # type: ignore[misc]
+        assert await store.check() == []
+    with contextlib.closing(sqlite3.connect(home.database)) as whole:
+        whole.execute("PRAGMA journal_mode=DELETE")
+        page = whole.execute("SELECT rootpage FROM sqlite_schema WHERE name='nodes'").fetchone()[0]
+    with home.database.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes(4096))
+    async with another(home, readonly=True) as store:
+        assert await store.check() != []
+
+
+async def test_a_closed_store_says_so(home: Home) -> None:
+    """Closing twice is fine, and what was queued before is written."""
+    store = await stores.open(home)
+    queued = asyncio.create_task(store.write(note))
+    await asyncio.sleep(0)
+    await store.close()
+    await store.close()
+    await queued
+    with pytest.raises(errors.Unavailable, match="closed"):
+        await store.write(note)
+
+
+async def test_a_lock_that_is_held_too_long_is_told(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever for a process that was stopped in the middle of a write."""
+    monkeypatch.setattr("storage.connections.BUSY_S", 0.01)
+    async with another(home) as store:
+        with contextlib.closing(sqlite3.connect(home.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(errors.Busy, match="Try again"):
+                await store.write(note)
+            other.execute("ROLLBACK")
+        await store.write(note)
+        assert await notes(store) == [1]
+
+
+async def test_many_processes_may_open_a_new_home_at_once(home: Home) -> None:
+    """Node, gateway and control start together; one migrates, the others find it done."""
+    shutil.rmtree(home.root)
+    program = (
+        "import asyncio, pathlib\n"
+        "from storage import home, store\n"
+        "async def main():\n"
+        f"    opened = await store.open(home.Home(pathlib.Path({str(home.root)!r})))\n"
+        "    await opened.close()\n"
+        "asyncio.run(main())\n"
+    )
+    started = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", program) for _ in range(3)
+    ]
+    assert [await each.wait() for each in started] == [0, 0, 0]
+    async with another(home, readonly=True) as store:
+        assert await store.check() == []
