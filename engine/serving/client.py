@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -18,14 +17,10 @@ from typing import Final
 from engine.serving import orders, wire
 from engine.serving.dial import dial
 from engine.serving.orders import Order, Receiver
+from storage import clock
 
 _BACKOFF_S: Final = (0.02, 1.0, 1.6)
 """First wait, longest wait, growth."""
-
-
-def monotonic_us() -> int:
-    """Microseconds of a clock that never jumps."""
-    return time.monotonic_ns() // 1000
 
 
 class Client:
@@ -39,7 +34,7 @@ class Client:
         self,
         socket: Path,
         *,
-        now_us: Callable[[], int] = monotonic_us,
+        now_us: Callable[[], int] = clock.monotonic_us,
         on_step: Callable[[wire.Step], None] = lambda _: None,
         on_hello: Callable[[wire.Hello], None] = lambda _: None,
     ) -> None:
@@ -91,10 +86,15 @@ class Client:
         return order.submit.id
 
     def cancel(self, id: int) -> None:
-        """Forget a sequence; nothing more is said about it."""
-        order = self._orders.pop(id)
-        if order is not None and order.sent:
+        """Nobody wants a sequence any more; its last word is `finished`, which counts its cost."""
+        order = self._orders.get(id)
+        if order is None or order.cancelled:
+            return
+        order.cancelled = True
+        if order.sent:
             self._queue(wire.Cancel(id))
+        else:
+            self._orders.forget(order)
 
     def want_lanes(self, lanes: Mapping[str, wire.OpenLane]) -> None:
         """The adapters that are to be open, by lane; those that failed are tried again."""
@@ -138,7 +138,7 @@ class Client:
         """Give up everything; the worker cancels what it was doing."""
         self._closed.set()
         for order in self._orders.every():
-            self._orders.refuse(order, "engine", "the gateway lets go of this worker")
+            self._orders.refuse(order, "worker_gone", "this worker is needed no more")
         if self._transport is not None:
             self._transport.close()
         self._poked.set()
@@ -214,7 +214,7 @@ class Client:
         get, pop = self._orders.get, self._orders.pop
         for delta in step.deltas:
             order = get(delta.id)
-            if order is not None:
+            if order is not None and not order.cancelled:
                 order.begun = True
                 order.receiver.delta(delta)
         for finished in step.finished:
@@ -229,6 +229,9 @@ class Client:
 
     def _refused(self, order: Order, refused: wire.Refused) -> None:
         leaving = refused.code == "engine" and refused.retry_after_us > 0
+        if order.cancelled:
+            self._orders.forget(order)
+            return
         if leaving and not order.begun:  # its successor takes it
             self._leaving = True
         elif refused.code == "no_lane" and order.submit.lane in self._lanes:
@@ -245,4 +248,4 @@ class Client:
         self.failed[item.lane] = item.reason
         for order in self._orders.held(item.lane):
             message = f"the adapter can not be used: {item.reason}"
-            self._orders.refuse(order, "engine", message)
+            self._orders.refuse(order, "no_lane", message)

@@ -23,7 +23,7 @@ _SECOND_US: Final = 1_000_000
 
 
 class Receiver(Protocol):
-    """What becomes of one sequence; `finished` or `refused` is the last word."""
+    """What becomes of one sequence; there is one last word: `finished`, `refused` or `lost`."""
 
     def delta(self, delta: wire.Delta) -> None:
         """It gained something."""
@@ -35,12 +35,15 @@ class Receiver(Protocol):
         """It was not admitted, or can not go on."""
 
     def lost(self) -> bool:
-        """The worker died. True: forget what came and send it again; False: give it up."""
+        """The worker died. True: forget what came and send it again; False: it is over."""
 
 
 @dataclass(slots=True, eq=False)
 class Order:
-    """A sequence to produce. `begun`: the worker has said something of it. `timer`: it waits."""
+    """A sequence to produce. `begun`: the worker has said something of it. `timer`: it waits.
+
+    `cancelled`: nobody wants it any more, the worker's last word is all that is missing.
+    """
 
     submit: wire.Submit
     receiver: Receiver
@@ -49,6 +52,7 @@ class Order:
     attempts: int = 0
     sent: bool = False
     begun: bool = False
+    cancelled: bool = False
     timer: asyncio.TimerHandle | None = None
 
 
@@ -110,7 +114,7 @@ class Orders:
             message = f"the worker is not there and {PENDING_LIMIT} requests wait for it already"
             self.refuse(order, "queue_full", message, _SECOND_US)
         elif lane in failed:
-            self.refuse(order, "engine", f"the adapter can not be used: {failed[lane]}")
+            self.refuse(order, "no_lane", f"the adapter can not be used: {failed[lane]}")
         elif (left := order.deadline_us - self._now_us()) <= 0:
             self._expire(order)
         else:
@@ -126,6 +130,9 @@ class Orders:
 
         What was in time for its first token has the time for one again.
         """
+        if order.cancelled:
+            self.forget(order)
+            return
         if order.begun:
             if not order.receiver.lost():
                 self.pop(order.submit.id)
@@ -134,9 +141,14 @@ class Orders:
             order.begun = False
         if order.attempts >= ATTEMPTS:
             message = f"the worker died {ATTEMPTS} times while it had this request"
-            self.refuse(order, "engine", message)
+            self.refuse(order, "worker_lost", message)
         else:
             self.hold(order, failed)
+
+    def forget(self, order: Order) -> None:
+        """It was cancelled and the worker has nothing to say about it."""
+        self.pop(order.submit.id)
+        order.receiver.finished(wire.Finished(order.submit.id, "cancelled", 0, 0, 0, 0, 0))
 
     def refuse(self, order: Order, code: str, message: str, retry_after_us: int = 0) -> None:
         """It is over."""

@@ -232,16 +232,17 @@ async def test_knobs_come_back_as_they_are_in_force(worker: client.Client) -> No
 
 
 async def test_a_cancelled_sequence_is_forgotten(worker: client.Client) -> None:
-    """Nothing more is heard of it and its place is free."""
+    """Nothing more is heard of it but what it has cost, and its place is free."""
     heard = Heard()
     id = worker.submit(order(max_tokens=50), heard)
     await heard.begun.wait()
     worker.cancel(id)
     said = len(heard.deltas)
-    after = Heard()
-    worker.submit(order(), after)
-    await ended(after)
-    assert (heard.end, len(heard.deltas)) == (None, said)
+    end = await ended(heard)
+    assert isinstance(end, wire.Finished)
+    assert end.reason == "cancelled"
+    assert end.completion_tokens >= said == len(heard.deltas)
+    assert not worker.busy
 
 
 async def test_a_lane_opens_and_a_broken_one_does_not(
@@ -264,6 +265,16 @@ async def test_a_lane_opens_and_a_broken_one_does_not(
     assert "adapter" in refused.message
     assert worker.serves("good")
     assert not worker.serves("gone")
+
+
+async def test_what_waits_is_cancelled_at_once(tmp_path: Path) -> None:
+    """Without a worker there is nobody to ask."""
+    async with _connected(tmp_path / "nobody.sock", wait=False) as one:
+        heard = Heard()
+        one.cancel(one.submit(order(), heard))
+        assert isinstance(heard.end, wire.Finished)
+        assert heard.end.reason == "cancelled"
+        assert not one.busy
 
 
 # What the client does when a worker dies: the fake one dies on command.

@@ -1,0 +1,60 @@
+"""`python -m engine.gateway --home DIR`: the OpenAI-compatible HTTP door of a box.
+
+Says on standard output that it is ready, on which port, and that it lives; logs go to standard
+error. Exit 0 after draining, 2 for a faulty configuration, 4 when the port can not be had, 6 when
+the store can not be opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from engine import lifeline, logs
+from engine.gateway import server
+from engine.serving.reports import Reports
+from storage import config, errors, home
+
+_CONFIG: Final = 2
+_PORT: Final = 4
+_STORE: Final = 6
+
+
+def main() -> int:
+    """Read the configuration, take the port, serve."""
+    lifeline.hold()
+    parser = argparse.ArgumentParser(prog="python -m engine.gateway", description=__doc__)
+    parser.add_argument("--home", type=Path, default=None)
+    arguments = parser.parse_args()
+    reports = Reports.take_stdout()
+    logs.configure()
+    found = home.find(arguments.home)
+    try:
+        settings = config.load(found)
+        listening = server.listen(settings.gateway.host, settings.gateway.port)
+        uvloop.run(server.Gateway(found, settings, reports).run(listening))
+    except errors.ConfigError as error:
+        return _fail(reports, _CONFIG, error)
+    except server.PortInUse as error:
+        return _fail(reports, _PORT, error)
+    except errors.StorageError as error:
+        return _fail(reports, _STORE, error)
+    return 0
+
+
+def _fail(reports: Reports, code: int, error: Exception) -> int:
+    reports.say(failed=str(error))
+    sys.stderr.write(f"{error}\n")
+    return code
+
+
+if __name__ == "__main__":
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)  # threads of the store may wait for a disk that does not answer

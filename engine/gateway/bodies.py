@@ -1,0 +1,228 @@
+"""What clients send: decoded, held to its types and ranges, and refused with the field's name.
+
+A field that OpenAI's API knows and this box does not is refused when it would change the answer and
+passed over when it would not; a field that nobody knows is refused, as OpenAI does, because it is
+most often a typing error. Imported by the gateway.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from engine.gateway import errors
+
+SEQUENCES_LIMIT: Final = 128
+STOPS_LIMIT: Final = 16
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+_Stop = Annotated[str, Meta(max_length=1024)]
+_Name = Annotated[str, Meta(max_length=512)]
+_Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class StreamOptions(msgspec.Struct):
+    """`include_usage` adds a last chunk with the token counts."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Wanted(msgspec.Struct, kw_only=True):
+    """What both kinds of completion take. Absent and null mean the release's own setting."""
+
+    model: _Name
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1, le=SEQUENCES_LIMIT)] | None = None
+    stop: _Stop | Annotated[list[_Stop], Meta(max_length=STOPS_LIMIT)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: _Share | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=1_000_000)] | None = None
+    min_p: _Share | None = None
+    max_tokens: _Tokens | None = None
+    user: _Name | None = None
+    prompt_variables: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings."""
+        found = [self.stop] if isinstance(self.stop, str) else self.stop or ()
+        return tuple(stop for stop in found if stop)
+
+    def limit(self) -> int | None:
+        """The most tokens, if it is said."""
+        return self.max_tokens
+
+    def alternatives(self) -> int:
+        """Log-probabilities of how many alternatives per token; -1 is none at all."""
+        return -1
+
+
+class Part(msgspec.Struct):
+    """A piece of a message's content; only text is read here."""
+
+    type: str
+    text: str | None = None
+
+
+class Turn(msgspec.Struct):
+    """A message; what is not role or content is not read, and refused where it would matter."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Part] | None = None
+    tool_calls: Any = None
+    function_call: Any = None
+    audio: Any = None
+
+
+class Chat(Wanted, kw_only=True):
+    """The body of POST /v1/chat/completions."""
+
+    messages: Annotated[list[Turn], Meta(min_length=1, max_length=10_000)]
+    max_completion_tokens: _Tokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+
+    def limit(self) -> int | None:
+        """The newer name wins."""
+        return self.max_completion_tokens or self.max_tokens
+
+    def alternatives(self) -> int:
+        """`logprobs` asks for the chosen token's, `top_logprobs` for more."""
+        return (self.top_logprobs or 0) if self.logprobs else -1
+
+
+class Completion(Wanted, kw_only=True):
+    """The body of POST /v1/completions."""
+
+    prompt: str | Annotated[list[str], Meta(min_length=1, max_length=SEQUENCES_LIMIT)]
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+
+    def alternatives(self) -> int:
+        """`logprobs` is their number."""
+        return -1 if self.logprobs is None else self.logprobs
+
+    def prompts(self) -> list[str]:
+        """One or several."""
+        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+
+
+class Feedback(msgspec.Struct, kw_only=True):
+    """The body of POST /v1/feedback; `id` may be the completion's own."""
+
+    request_id: _Name | None = None
+    id: _Name | None = None
+    score: Literal[-1, 1]
+    correct: bool | None = None
+    comment: Annotated[str, Meta(max_length=10_000)] | None = None
+
+
+def _always(_: object) -> bool:
+    return True
+
+
+def _one_of(*values: object) -> Callable[[object], bool]:
+    return lambda value: value in values
+
+
+# Fields of OpenAI's API that are not served: whether a value leaves the answer as it is.
+_HARMLESS: Final[Mapping[str, Callable[[object], bool]]] = {
+    "store": _always,
+    "service_tier": _always,
+    "safety_identifier": _always,
+    "prompt_cache_key": _always,
+    "prompt_cache_retention": _always,
+    "parallel_tool_calls": _always,
+    "tools": _one_of([]),
+    "tool_choice": _one_of("none", "auto"),
+    "functions": _one_of([]),
+    "function_call": _one_of("none", "auto"),
+    "response_format": _one_of({"type": "text"}),
+    "modalities": _one_of(["text"]),
+    "audio": _one_of(),
+    "prediction": _one_of(),
+    "web_search_options": _one_of(),
+    "reasoning_effort": _one_of("none"),
+    "verbosity": _one_of("medium"),
+    "moderation": _one_of(),
+    "frequency_penalty": _one_of(0),
+    "presence_penalty": _one_of(0),
+    "logit_bias": _one_of({}),
+    "echo": _one_of(False),
+    "suffix": _one_of(""),
+    "best_of": _one_of(1),
+}
+
+_AT: Final = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
+_FIELD: Final = re.compile(r"field `(\w+)`")
+_top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Reader:
+    """Decodes the bodies of one endpoint."""
+
+    def __init__(self, body: type[Body]) -> None:
+        self.body = body
+        self._decoder = msgspec.json.Decoder(body)
+        self._known = frozenset(field.encode_name for field in msgspec.structs.fields(body))
+
+    def read(self, raw: bytes) -> Any:
+        """The body.
+
+        Raises:
+            BadRequest: it is not that; the message says what and `param` where.
+        """
+        try:
+            for name, value in _top.decode(raw).items():
+                if name not in self._known:
+                    _check_foreign(name, value)
+            return self._decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            raise _invalid(error) from error
+        except msgspec.DecodeError as error:
+            message = f"We could not parse the JSON body of your request: {error}."
+            raise errors.BadRequest(message, code="invalid_json") from error
+        except UnicodeDecodeError as error:
+            message = f"The body of your request is not UTF-8: {error.reason}."
+            raise errors.BadRequest(message, code="invalid_utf8") from error
+        except RecursionError as error:
+            message = "The JSON body of your request is nested too deeply."
+            raise errors.BadRequest(message, code="invalid_json") from error
+
+
+def _check_foreign(name: str, raw: msgspec.Raw) -> None:
+    harmless = _HARMLESS.get(name)
+    if harmless is None:
+        message = f"Unrecognized request argument supplied: {name}"
+        raise errors.BadRequest(message, code="unknown_parameter", param=name)
+    value = msgspec.json.decode(raw)
+    if value is not None and not harmless(value):
+        message = f"{name!r} with this value is not supported here; leave it out."
+        raise errors.BadRequest(message, code="unsupported_parameter", param=name)
+
+
+def _invalid(error: msgspec.ValidationError) -> errors.BadRequest:
+    match = _AT.match(str(error))
+    said, where = (match[1], match[2]) if match else (str(error), None)
+    field = _FIELD.search(said)
+    if where and field:
+        where = f"{where}.{field[1]}"
+    param = where or (field[1] if field else None)
+    missing = "missing required" in said
+    place = f"{param}: " if where else ""
+    hint = ""
+    if param is not None and param.startswith("prompt") and "got `int`" in said:
+        hint = "; token ids are not taken here, send text"
+    return errors.BadRequest(
+        f"{place}{said.replace('`', '')}{hint}.",
+        code="missing_required_parameter" if missing else "invalid_value",
+        param=param,
+    )

@@ -1,0 +1,166 @@
+"""What the gateway knows of the store: services, releases, models, prompts, keys, knobs.
+
+One frozen picture, made anew when something changed. A process that writes nudges; besides, once a
+second, the ledger is looked at if anybody wrote at all. With the store out of reach the last
+picture stands. Imported by the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from engine.gateway import errors
+from engine.traffic import rendering, sandbox
+from storage import errors as faults
+from storage import keys, knobs, ledger, models, prompts, releases, services
+from storage.keys import Key
+from storage.models import ModelVersion
+from storage.releases import Release
+from storage.services import Service
+from storage.store import Store
+
+_AGAIN_US = 250_000
+
+_log = structlog.get_logger("gateway.catalogue")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The store as it was at one moment. `keys` by their hash, without the revoked ones."""
+
+    services: Mapping[str, Service] = field(default_factory=dict)
+    releases: Mapping[int, Release] = field(default_factory=dict)
+    models: Mapping[int, ModelVersion] = field(default_factory=dict)
+    prompts: Mapping[int, rendering.Prompt] = field(default_factory=dict)
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    knobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def live(self) -> set[tuple[str, int]]:
+        """The arms that get traffic, as (service, release)."""
+        return {
+            (service.name, arm.release)
+            for service in self.services.values()
+            for arm in service.split.arms
+            if arm.weight_bp > 0
+        }
+
+    def resident(self) -> dict[int, Release]:
+        """The releases that are arms, whatever their weight: their workers are kept."""
+        return {
+            arm.release: self.releases[arm.release]
+            for service in self.services.values()
+            for arm in service.split.arms
+            if arm.release in self.releases
+        }
+
+
+class Catalogue:
+    """The picture, and how it is kept fresh."""
+
+    def __init__(
+        self, store: Store, *, now_us: Callable[[], int], on_change: Callable[[Picture], None]
+    ) -> None:
+        self._store = store
+        self._now_us = now_us
+        self._on_change = on_change
+        self._sandbox = sandbox.Sandbox(strict=True)
+        self._entry = -1
+        self._looked_us = 0
+        self.picture = Picture()
+
+    async def refresh(self) -> None:
+        """Look at everything."""
+        self._looked_us = self._now_us()
+        try:
+            picture, entry = await self._read()
+        except faults.StorageError as error:
+            _log.warning("the store can not be read; the last picture stands", reason=str(error))
+            return
+        self._entry = entry
+        self.picture = picture
+        self._on_change(picture)
+
+    async def look(self) -> None:
+        """Look at everything if anything was changed; measurements are no change."""
+        try:
+            if not await self._store.changed():
+                return
+            async with self._store.read() as s:
+                newest = await ledger.tail(s, 1)
+        except faults.StorageError:
+            return
+        if (newest[0].id if newest else 0) != self._entry:
+            await self.refresh()
+
+    async def miss(self) -> None:
+        """Somebody named what is not in the picture: perhaps it is new. A few times a second."""
+        if self._now_us() - self._looked_us > _AGAIN_US:
+            await self.refresh()
+
+    async def key(self, secret: str) -> Key | None:
+        """The key with this secret, None when it is unknown or revoked."""
+        digest = keys.digest(secret)
+        if digest not in self.picture.keys:
+            await self.miss()
+        return self.picture.keys.get(digest)
+
+    async def service(self, name: str) -> Service:
+        """The service of this name.
+
+        Raises:
+            errors.NotFound: there is none.
+        """
+        if name not in self.picture.services:
+            await self.miss()
+        try:
+            return self.picture.services[name]
+        except KeyError:
+            known = ", ".join(sorted(self.picture.services)) or "none yet"
+            raise errors.NotFound(
+                f"The model {name[:64]!r} does not exist here; there are: {known}.",
+                code="model_not_found",
+                param="model",
+            ) from None
+
+    async def release(self, name: str) -> Release:
+        """The release that is called r14.
+
+        Raises:
+            errors.NotFound: there is none.
+        """
+        digits = name[1:]
+        number = int(digits) if name[:1] == "r" and digits.isdecimal() and digits.isascii() else -1
+        if number not in self.picture.releases:
+            await self.miss()
+        try:
+            return self.picture.releases[number]
+        except KeyError:
+            raise errors.NotFound(
+                f"There is no release {name[:64]!r}.",
+                code="release_not_found",
+                param="x-paddock-release",
+            ) from None
+
+    async def _read(self) -> tuple[Picture, int]:
+        known = self.picture.prompts
+        async with self._store.read() as s:
+            newest = await ledger.tail(s, 1)
+            every = await releases.every(s)
+            picture = Picture(
+                services={service.name: service for service in await services.every(s)},
+                releases={release.number: release for release in every},
+                models={model.id: model for model in await models.every(s)},
+                prompts={
+                    version.id: known.get(version.id) or rendering.Prompt(version, self._sandbox)
+                    for version in await prompts.every(s)
+                },
+                keys={k.sha256: k for k in await keys.every(s) if k.revoked_at_us is None},
+                knobs={
+                    worker: await knobs.of(s, worker)
+                    for worker in sorted({release.worker for release in every})
+                },
+            )
+        return picture, newest[0].id if newest else 0

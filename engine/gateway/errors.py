@@ -1,0 +1,134 @@
+"""What a client can be told, as OpenAI error objects.
+
+Problem
+├── BadRequest          400  the request itself; sending it again does not help
+├── Unauthenticated     401  no key, or none that is known here
+├── Forbidden           403  the key's role does not allow it
+├── NotFound            404  no such model, request or path
+├── WrongMethod         405  the path exists, the method does not
+├── TooLarge            413  the body exceeds the limit
+├── Overloaded          429  the queue is full; Retry-After says when to come again
+├── Broken              500  something here is faulty; an operator has to look
+└── Unavailable         503  the worker is not there or not in time; come again
+
+The unmodified `openai` client raises its own class for each status. Imported by the gateway.
+"""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import ClassVar, Final
+
+import msgspec
+
+_INVALID: Final = "invalid_request_error"
+
+
+class Problem(Exception):
+    """One error, ready to be sent; `param` names the field that is meant."""
+
+    status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
+    type: ClassVar[str] = "server_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_us: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.param = param
+        self.retry_after_us = retry_after_us
+
+    def document(self) -> bytes:
+        """The JSON object that OpenAI's clients read."""
+        return msgspec.json.encode(
+            {
+                "error": {
+                    "message": self.message,
+                    "type": self.type,
+                    "param": self.param,
+                    "code": self.code,
+                }
+            }
+        )
+
+    def headers(self) -> dict[str, str]:
+        """What goes with it: when to come again, and how to prove who you are."""
+        headers = {}
+        if self.retry_after_us:
+            headers["retry-after"] = str(math.ceil(self.retry_after_us / 1_000_000))
+            headers["retry-after-ms"] = str(math.ceil(self.retry_after_us / 1000))
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers["www-authenticate"] = "Bearer"
+        return headers
+
+
+class BadRequest(Problem):
+    """The request can not be served as it is."""
+
+    status = HTTPStatus.BAD_REQUEST
+    type = _INVALID
+
+
+class Unauthenticated(Problem):
+    """No key, or one that is unknown or revoked."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    type = _INVALID
+
+
+class Forbidden(Problem):
+    """The key is known, its role does not allow this."""
+
+    status = HTTPStatus.FORBIDDEN
+    type = "permission_error"
+
+
+class NotFound(Problem):
+    """What the request names does not exist."""
+
+    status = HTTPStatus.NOT_FOUND
+    type = _INVALID
+
+
+class WrongMethod(Problem):
+    """The path takes another method."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    type = _INVALID
+
+
+class TooLarge(Problem):
+    """The body exceeds the limit that is configured."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    type = _INVALID
+
+
+class Overloaded(Problem):
+    """More than the box takes; come again."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    type = "rate_limit_error"
+
+
+class Broken(Problem):
+    """Something here is faulty; the box's operators see it in their logs."""
+
+
+class Unavailable(Problem):
+    """Nobody can answer just now; come again."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def sentence(said: object) -> str:
+    """A message as a client reads it."""
+    text = str(said)
+    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -1,0 +1,178 @@
+"""The workers that the gateway talks to: one client each, with the lanes and knobs it should have.
+
+Follows the picture of the store; never starts or stops a worker. Imported by the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from engine.gateway import errors
+from engine.gateway.catalogue import Picture
+from engine.metering.windows import Windows
+from engine.serving import wire
+from engine.serving.client import Client
+from engine.serving.knobs import Knobs
+from engine.serving.orders import PENDING_LIMIT
+from engine.traffic import rendering, sandbox
+from storage.home import Home
+from storage.models import Standing
+from storage.releases import Release
+
+SILENCE_US: Final = 10_000_000
+RETRY_US: Final = 1_000_000
+
+_log = structlog.get_logger("gateway.fleet")
+
+
+@dataclass(slots=True)
+class Member:
+    """A worker: its client, and its model's chat template once it has said hello."""
+
+    name: str
+    client: Client
+    task: asyncio.Task[None]
+    template: rendering.ChatTemplate | None = None
+    _here: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: int = 0
+
+    def greeted(self, template: rendering.ChatTemplate) -> None:
+        """The worker has said hello."""
+        self.template = template
+        self._here.set()
+
+    async def introduced(self, within_s: float) -> None:
+        """Wait for a worker that was never there yet.
+
+        Raises:
+            errors.Unavailable: it did not come.
+            errors.Overloaded: too many wait for it already.
+        """
+        if self._waiting >= PENDING_LIMIT:
+            raise errors.Overloaded(
+                f"Worker {self.name} is not there and {PENDING_LIMIT} requests wait for it.",
+                code="queue_full",
+                retry_after_us=RETRY_US,
+            )
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._here.wait(), within_s)
+        except TimeoutError as error:
+            raise errors.Unavailable(
+                f"Worker {self.name} was not there within {within_s:g} s.",
+                code="worker_unavailable",
+                retry_after_us=RETRY_US,
+            ) from error
+        finally:
+            self._waiting -= 1
+
+
+class Fleet:
+    """All workers by name."""
+
+    def __init__(self, home: Home, windows: Windows, *, now_us: Callable[[], int]) -> None:
+        self._home = home
+        self._windows = windows
+        self._now_us = now_us
+        self._sandbox = sandbox.Sandbox(strict=False)
+        self._picture = Picture()
+        self.members: dict[str, Member] = {}
+        self._leaving: list[Member] = []
+
+    def follow(self, picture: Picture) -> None:
+        """Connect to the workers that are needed now, and let go of the others."""
+        self._picture = picture
+        needed: dict[str, list[Release]] = {}
+        for release in picture.resident().values():
+            needed.setdefault(release.worker, []).append(release)
+        for name, served in needed.items():
+            member = self.members.get(name) or self._join(name)
+            member.client.want_knobs(self._knobs(served[0]))
+            member.client.want_lanes(
+                {
+                    release.lane: lane
+                    for release in served
+                    if (lane := self.lane(release)) and release.lane not in member.client.open
+                }
+            )
+            member.client.poke()
+        for name in self.members.keys() - needed.keys():
+            self._leaving.append(self.members.pop(name))
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Close the clients of workers that are needed no more, once they have nothing to do."""
+        for member in [m for m in self._leaving if not m.client.busy]:
+            member.client.close()
+            self._leaving.remove(member)
+
+    async def close(self) -> None:
+        """Let go of all."""
+        everybody = [*self.members.values(), *self._leaving]
+        for member in everybody:
+            member.client.close()
+        await asyncio.gather(*(member.task for member in everybody), return_exceptions=True)
+
+    def lane(self, release: Release) -> wire.OpenLane | None:
+        """What a release's worker needs besides the weights."""
+        adapter = self._picture.models.get(release.model_version_id)
+        if not release.lane or adapter is None:
+            return None
+        return wire.OpenLane(release.lane, adapter.path, adapter.sha256)
+
+    def unable(self, release: Release) -> str | None:
+        """Why a release can not produce tokens now, None when it can."""
+        reason = self.hopeless(release)
+        if reason is not None:
+            return reason
+        client = self.members[release.worker].client
+        if client.hello is None:
+            return f"worker {release.worker} is not connected"
+        if not client.serves(release.lane):
+            return f"worker {release.worker} is opening the adapter of {release.name}"
+        if client.silent_us > SILENCE_US:
+            silent = client.silent_us // 1_000_000
+            return f"worker {release.worker} computed nothing for {silent} s although work waits"
+        return None
+
+    def hopeless(self, release: Release) -> str | None:
+        """Why waiting for a release does not help, None when it might."""
+        member = self.members.get(release.worker)
+        if member is None:
+            return f"release {release.name} is loaded nowhere: it is in no service's split"
+        adapter = self._picture.models.get(release.model_version_id)
+        base = self._picture.models.get(adapter.base_id or -1) if adapter else None
+        for model in (adapter, base):
+            if model is not None and model.standing is Standing.UNLOADABLE:
+                return f"model {model.name} can not be loaded: {model.standing_reason}"
+        failed = member.client.failed.get(release.lane)
+        return f"the adapter of {release.name} can not be used: {failed}" if failed else None
+
+    def _join(self, name: str) -> Member:
+        window = self._windows.worker(name)
+
+        def greeted(hello: wire.Hello) -> None:
+            _log.info("a worker is here", worker=name, pid=hello.pid, build=hello.build)
+            member.greeted(rendering.ChatTemplate(hello, self._sandbox))
+
+        client = Client(
+            self._home.worker(name), now_us=self._now_us, on_step=window.step, on_hello=greeted
+        )
+        task = asyncio.create_task(client.run(), name=f"worker {name}")
+        member = self.members[name] = Member(name, client, task)
+        return member
+
+    def _knobs(self, release: Release) -> dict[str, int]:
+        """All knobs, those that nobody set as the worker's start has them."""
+        started = Knobs().changed(
+            {
+                "max_running": release.engine.max_sequences,
+                "prefill_budget": release.engine.prefill_budget,
+            }
+        )
+        return started.values() | dict(self._picture.knobs.get(release.worker, {}))

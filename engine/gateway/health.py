@@ -1,0 +1,46 @@
+"""Whether the box is alive, and whether it can produce tokens. Imported by the gateway's routes."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+from starlette.responses import Response
+
+from engine.gateway.catalogue import Picture
+from engine.gateway.fleet import Fleet
+from engine.gateway.state import State
+
+
+def alive() -> Response:
+    """GET /healthz: this process answers."""
+    return _json(HTTPStatus.OK, {"status": "alive"})
+
+
+def ready(state: State) -> Response:
+    """GET /readyz: every arm that gets traffic can produce tokens, else 503 with the reasons."""
+    reasons = unready(state.catalogue.picture, state.fleet)
+    recorder = state.recorder
+    document: dict[str, object] = {
+        "status": "unready" if reasons else "ready",
+        "reasons": reasons,
+        "recorder": {"trouble": recorder.trouble, "held": recorder.held, "lost": recorder.lost},
+    }
+    return _json(HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, document)
+
+
+def unready(picture: Picture, fleet: Fleet) -> list[dict[str, str]]:
+    """Which arms can not produce tokens, and why. Without a service nothing can."""
+    if not picture.services:
+        return [{"reason": "there is no service yet; `paddock services create` makes one"}]
+    found = []
+    for service, number in sorted(picture.live()):
+        release = picture.releases.get(number)
+        reason = "it is unknown" if release is None else fleet.unable(release)
+        if reason is not None:
+            found.append({"service": service, "release": f"r{number}", "reason": reason})
+    return found
+
+
+def _json(status: HTTPStatus, document: object) -> Response:
+    return Response(msgspec.json.encode(document), status, media_type="application/json")

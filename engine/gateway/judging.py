@@ -1,0 +1,81 @@
+"""POST /v1/feedback: what a client thinks of an answer. Imported by the gateway's routes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.gateway import bodies, callers, errors
+from engine.gateway.state import State
+from storage import errors as faults
+from storage import feedback, requests
+from storage.feedback import Feedback
+from storage.keys import Key, Role
+from storage.requests import Request as Answered
+
+_READER: Final = bodies.Reader(bodies.Feedback)
+
+
+async def take(state: State, request: Request) -> Response:
+    """Keep it; it stands once this answers. A tenant speaks of its own requests only."""
+    key = await callers.known(request, state.catalogue)
+    body: bodies.Feedback = _READER.read(await callers.body(request, state.body_limit))
+    named = body.request_id or body.id
+    if not named:
+        raise errors.BadRequest(
+            "Say which request is meant: request_id is in the answer's x-request-id header.",
+            code="missing_required_parameter",
+            param="request_id",
+        )
+    await state.recorder.flush()  # the request may have ended a moment ago
+    try:
+        async with state.store.read() as s:
+            answered = await requests.find(s, named)
+        _check_own(key, answered, named)
+        kept = await state.store.write(lambda s: _add(s, state, body, answered, key), nudge=False)
+    except faults.NotFound as error:
+        raise _unknown(named) from error
+    except faults.Unavailable as error:
+        raise errors.Unavailable(str(error), code="store_unavailable") from error
+    if answered.release is not None:
+        state.windows.arm(answered.service, answered.release).judged(body.score)
+        state.metrics.judged(answered.service, answered.release, body.score)
+    document = {
+        "object": "feedback",
+        "id": kept.id,
+        "request_id": answered.id,
+        "score": kept.score,
+        "correct": kept.correct,
+    }
+    return Response(msgspec.json.encode(document), media_type="application/json")
+
+
+async def _add(
+    s: AsyncSession, state: State, body: bodies.Feedback, answered: Answered, key: Key
+) -> Feedback:
+    return await feedback.add(
+        s,
+        request_id=answered.id,
+        at_us=state.now_us(),
+        score=body.score,
+        correct=body.correct,
+        comment=body.comment,
+        key_id=key.id,
+    )
+
+
+def _check_own(key: Key, answered: Answered, named: str) -> None:
+    if key.tenant != answered.tenant and not key.role.may(Role.OPERATOR):
+        raise _unknown(named)
+
+
+def _unknown(named: str) -> errors.NotFound:
+    return errors.NotFound(
+        f"There is no request {named[:64]!r} of yours; feedback is for answers that have ended.",
+        code="request_not_found",
+        param="request_id",
+    )

@@ -1,0 +1,145 @@
+"""GET /metrics: what Prometheus reads, with the words that the screens use.
+
+Counters are fed when a request ends; what stands at the moment is looked up when somebody asks.
+Requests of the synthetic load are labelled so. Imported by the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from engine.gateway.fleet import Fleet
+from engine.metering.requests import Recorder
+from storage.requests import Outcome, Request
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
+_ARM: Final = ("service", "release", "synthetic")
+
+
+disable_created_metrics()  # when a counter began is not worth a line beside each
+
+
+class Metrics:
+    """The counters of one gateway."""
+
+    def __init__(self, fleet: Fleet, recorder: Recorder, *, ready: Callable[[], bool]) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._requests = Counter(
+            "paddock_requests",
+            "Requests that have ended.",
+            (*_ARM, "class", "outcome"),
+            registry=self._registry,
+        )
+        self._tokens = Counter(
+            "paddock_tokens", "Tokens.", (*_ARM, "kind"), registry=self._registry
+        )
+        self._busy = Counter(
+            "paddock_busy_seconds",
+            "Time of workers that went into requests.",
+            _ARM,
+            registry=self._registry,
+        )
+        self._latency = Histogram(
+            "paddock_latency_seconds",
+            "From arrival to the end of the answer.",
+            _ARM,
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._ttft = Histogram(
+            "paddock_ttft_seconds",
+            "From arrival to the first token.",
+            _ARM,
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._feedback = Counter(
+            "paddock_feedback", "Thumbs.", ("service", "release", "thumb"), registry=self._registry
+        )
+        self._registry.register(_Now(fleet, recorder, ready))
+
+    def ended(self, request: Request) -> None:
+        """A request has ended."""
+        arm = (request.service, f"r{request.release}", str(request.synthetic).lower())
+        self._requests.labels(*arm, request.class_.value, request.outcome.value).inc()
+        self._tokens.labels(*arm, "prompt").inc(request.prompt_tokens)
+        self._tokens.labels(*arm, "completion").inc(request.completion_tokens)
+        self._busy.labels(*arm).inc(request.busy_us / 1e6)
+        if request.outcome is Outcome.OK:
+            self._latency.labels(*arm).observe(request.latency_us / 1e6)
+        if request.ttft_us is not None:
+            self._ttft.labels(*arm).observe(request.ttft_us / 1e6)
+
+    def judged(self, service: str, release: int, score: int) -> None:
+        """Somebody said what an answer was worth."""
+        self._feedback.labels(service, f"r{release}", "up" if score > 0 else "down").inc()
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self._registry)
+
+
+class _Now(Collector):
+    """What stands at the moment of asking."""
+
+    def __init__(self, fleet: Fleet, recorder: Recorder, ready: Callable[[], bool]) -> None:
+        self._fleet = fleet
+        self._recorder = recorder
+        self._ready = ready
+
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+        """One family after another."""
+        yield _gauge("paddock_ready", "Whether every arm can produce tokens.", int(self._ready()))
+        yield _gauge("paddock_rows_held", "Rows that wait for the store.", self._recorder.held)
+        yield CounterMetricFamily(
+            "paddock_rows_lost", "Rows that could not be kept.", value=self._recorder.lost
+        )
+        up = GaugeMetricFamily("paddock_worker_up", "Whether it is connected.", labels=["worker"])
+        families = {
+            name: GaugeMetricFamily(f"paddock_worker_{name}", said, labels=["worker"])
+            for name, said in (
+                ("running", "Sequences that are being computed."),
+                ("waiting", "Requests that wait."),
+                ("oldest_waiting_seconds", "How long the oldest of them has waited."),
+                ("kv_used_tokens", "Tokens that the KV memory holds."),
+                ("kv_total_tokens", "Tokens that it has room for."),
+            )
+        }
+        knobs = GaugeMetricFamily(
+            "paddock_worker_knob", "Knobs in force.", labels=["worker", "knob"]
+        )
+        for name, member in self._fleet.members.items():
+            client, step = member.client, member.client.step
+            up.add_metric([name], int(client.hello is not None))
+            if client.hello is None or step is None:
+                continue
+            for metric, value in (
+                ("running", step.running),
+                ("waiting", step.waiting),
+                ("oldest_waiting_seconds", step.oldest_waiting_us / 1e6),
+                ("kv_used_tokens", step.kv_used_tokens),
+                ("kv_total_tokens", step.kv_total_tokens),
+            ):
+                families[metric].add_metric([name], value)
+            for knob, value in client.knobs.items():
+                knobs.add_metric([name, knob], value)
+        yield up
+        yield from families.values()
+        yield knobs
+
+
+def _gauge(name: str, said: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, said, value=value)

@@ -1,0 +1,144 @@
+"""The paths of the HTTP door, and how every error becomes an OpenAI error object.
+
+Routes take the raw request and answer with bytes; the OpenAPI document says what they take.
+Imported by `engine.gateway.server`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+import structlog
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.gateway import bodies, callers, completing, errors, health, judging, listing, metrics
+from engine.gateway.state import State
+from storage.keys import Role
+
+_log = structlog.get_logger("gateway.routes")
+
+_BODIES: Final = {
+    "chat": bodies.Chat,
+    "text": bodies.Completion,
+    "feedback": bodies.Feedback,
+}
+_SCHEMAS: Final = msgspec.json.schema_components(
+    _BODIES.values(), ref_template="#/components/schemas/{name}"
+)
+
+
+def build(state: State) -> FastAPI:
+    """The application over the parts of one gateway."""
+    app = FastAPI(title="Paddock", docs_url=None, redoc_url=None, redirect_slashes=False)
+
+    @app.post("/v1/chat/completions", **_documented("chat"))
+    async def chat(request: Request) -> Response:
+        """Answer a conversation, whole or streamed."""
+        return await completing.chat(state, request)
+
+    @app.post("/v1/completions", **_documented("text"))
+    async def text(request: Request) -> Response:
+        """Continue a text, whole or streamed."""
+        return await completing.text(state, request)
+
+    @app.get("/v1/models", response_class=Response)
+    async def models(request: Request) -> Response:
+        """The services."""
+        return await listing.every(state, request)
+
+    @app.get("/v1/models/{name:path}", response_class=Response)
+    async def model(request: Request, name: str) -> Response:
+        """One service."""
+        return await listing.one(state, request, name)
+
+    @app.post("/v1/feedback", **_documented("feedback"))
+    async def feedback(request: Request) -> Response:
+        """What an answer was worth."""
+        return await judging.take(state, request)
+
+    @app.get("/healthz", response_class=Response)
+    async def healthz() -> Response:
+        """Alive."""
+        return health.alive()
+
+    @app.get("/readyz", response_class=Response)
+    async def readyz() -> Response:
+        """Able to produce tokens."""
+        return health.ready(state)
+
+    @app.get("/metrics", response_class=Response)
+    async def measures(request: Request) -> Response:
+        """For Prometheus: open on loopback, else for viewers."""
+        if not callers.local(request):
+            key = await callers.known(request, state.catalogue)
+            callers.check_role(key, Role.VIEWER, "Reading the metrics")
+        return Response(state.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+    app.add_exception_handler(errors.Problem, _problem)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+    _describe(app)
+    return app
+
+
+def _documented(kind: str) -> dict[str, Any]:
+    name = _BODIES[kind].__name__
+    schema = {"$ref": f"#/components/schemas/{name}"}
+    return {
+        "response_class": Response,
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
+        },
+    }
+
+
+def _describe(app: FastAPI) -> None:
+    """Put the bodies' schemas into the document, once somebody asks for it."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = made()
+        document.setdefault("components", {}).setdefault("schemas", {}).update(_SCHEMAS[1])
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    problem = error if isinstance(error, errors.Problem) else errors.Broken(str(error))
+    headers = problem.headers()
+    if (id := getattr(request.state, "id", None)) is not None:
+        headers["x-request-id"] = f"req_{id}"
+    if (release := getattr(request.state, "release", None)) is not None:
+        headers["x-paddock-release"] = release
+    return Response(
+        problem.document(), problem.status, headers=headers, media_type="application/json"
+    )
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """What the framework refuses: unknown paths and methods, clients that left."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    said = f"{request.method} {request.url.path}"
+    if status == HTTPStatus.NOT_FOUND:
+        return await _problem(
+            request, errors.NotFound(f"There is nothing at {said[:200]}.", code="unknown_url")
+        )
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return await _problem(
+            request, errors.WrongMethod(f"{said[:200]} is not allowed.", code="method_not_allowed")
+        )
+    return await _problem(request, errors.BadRequest(f"{said[:200]} can not be served."))
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    _log.error("a request failed", path=request.url.path, exc_info=error)
+    return await _problem(
+        request,
+        errors.Broken("Something went wrong here; the gateway's log says what.", code="internal"),
+    )

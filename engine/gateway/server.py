@@ -1,0 +1,191 @@
+"""The running gateway: its parts put together, the socket, and the one beat a second.
+
+Imported by `python -m engine.gateway`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+import uvicorn
+
+from engine.gateway import health, routes
+from engine.gateway.catalogue import Catalogue, Picture
+from engine.gateway.fleet import Fleet
+from engine.gateway.metrics import Metrics
+from engine.gateway.state import State
+from engine.metering.requests import Recorder
+from engine.metering.windows import Windows
+from engine.serving.reports import Reports
+from storage import clock, nudges
+from storage import store as stores
+from storage.config import Config
+from storage.home import Home
+
+PART: Final = "gateway"
+_DRAIN_S: Final = 15
+_KEEP_ALIVE_S: Final = 75
+_SECOND_US: Final = 1_000_000
+_AFTER_US: Final = 20_000
+"""A second is closed this long after its end, so that what happened in it is in."""
+
+_log = structlog.get_logger("gateway.server")
+
+
+class PortInUse(Exception):
+    """Another process listens there; stop it or set gateway.port in config.toml."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket.
+
+    Raises:
+        PortInUse: the message says how to go on.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        raise PortInUse(
+            f"port {port} on {host} can not be used: {error.strerror or error}; stop what listens "
+            "there, or set another port under [gateway] in config.toml"
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signals, and with one tick a second instead of ten."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.leave = asyncio.Event()
+        self.started_event = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def main_loop(self) -> None:
+        self.started_event.set()
+        while not self.should_exit:
+            await self.on_tick(0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.leave.wait(), 1)
+            self.should_exit = self.leave.is_set()
+
+
+class Gateway:
+    """One gateway from start to end."""
+
+    def __init__(self, home: Home, config: Config, reports: Reports) -> None:
+        self._home = home
+        self._config = config
+        self._reports = reports
+
+    async def run(self, listening: socket.socket) -> None:
+        """Serve until SIGTERM or SIGINT, then let what is under way end."""
+        store = await stores.open(self._home)
+        windows = Windows()
+        fleet = Fleet(self._home, windows, now_us=clock.monotonic_us)
+        recorder = Recorder(store)
+        catalogue = Catalogue(store, now_us=clock.monotonic_us, on_change=fleet.follow)
+        state = State(
+            store=store,
+            catalogue=catalogue,
+            fleet=fleet,
+            windows=windows,
+            recorder=recorder,
+            metrics=Metrics(
+                fleet, recorder, ready=lambda: not health.unready(catalogue.picture, fleet)
+            ),
+            body_limit=self._config.gateway.body_limit_bytes,
+            now_us=clock.now_us,
+            monotonic_us=clock.monotonic_us,
+            new_id=lambda: secrets.token_hex(12),
+            new_seed=lambda: secrets.randbits(63),
+        )
+        server = _Server(
+            uvicorn.Config(
+                routes.build(state),
+                http="httptools",
+                ws="none",
+                loop="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_DRAIN_S,
+            )
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.leave.set)
+        listener = nudges.listen(self._home, PART)
+        await catalogue.refresh()
+        tasks = [
+            asyncio.create_task(self._say(server, listening), name="ready"),
+            asyncio.create_task(self._heed(listener, catalogue), name="nudges"),
+            asyncio.create_task(self._beat(state), name="beat"),
+        ]
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await fleet.close()
+            self._close_second(state)
+            await recorder.flush()
+            listener.close()
+            await store.close()
+
+    async def _say(self, server: _Server, listening: socket.socket) -> None:
+        port = listening.getsockname()[1]
+        await server.started_event.wait()
+        self._reports.say(ready=True, port=port)
+        _log.info("listening", host=self._config.gateway.host, port=port)
+
+    async def _heed(self, listener: nudges.Listener, catalogue: Catalogue) -> None:
+        """Somebody changed something: look at once."""
+        while True:
+            if await listener.wait():
+                await catalogue.look()
+
+    async def _beat(self, state: State) -> None:
+        """All that is done once a second."""
+        while True:
+            into = state.now_us() % _SECOND_US
+            await asyncio.sleep((_SECOND_US - into + _AFTER_US) / 1e6)
+            self._reports.say(beat=state.now_us())
+            try:
+                self._close_second(state)
+                await state.recorder.flush()
+                await state.catalogue.look()
+                state.fleet.sweep()
+            except Exception:  # noqa: BLE001 the next second is another chance
+                _log.exception("a beat failed")
+
+    def _close_second(self, state: State) -> None:
+        second = state.now_us() // _SECOND_US - 1
+        picture: Picture = state.catalogue.picture
+        for row in state.windows.close(second, picture.live()):
+            state.recorder.sample(row)
+        for name, member in state.fleet.members.items():
+            client = member.client
+            for row in state.windows.worker(name).close(second, client.hello, client.knobs):
+                state.recorder.sample(row)

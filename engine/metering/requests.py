@@ -1,0 +1,134 @@
+"""Writes down what the gateway saw: requests, texts, samples; at most a second late.
+
+One transaction for all that came in a second. When the store can not be written the rows wait, in
+bounds; what had to be dropped is counted and said, and serving goes on. Imported by the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from itertools import groupby, islice
+from typing import Final, TypeVar
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.metering.windows import Row
+from storage import errors, requests, samples, texts
+from storage.requests import Request
+from storage.store import Store
+from storage.texts import Text
+
+ROWS_LIMIT: Final = 20_000
+TEXTS_LIMIT: Final = 1_000
+_BATCH: Final = 2_000
+
+_T = TypeVar("_T")
+_Batch = tuple[tuple[Request, ...], tuple[Text, ...], tuple[Row, ...]]
+
+_log = structlog.get_logger("gateway.recorder")
+
+
+class Recorder:
+    """`trouble` is why nothing can be written, None while all is well; `lost` counts rows."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._requests: deque[Request] = deque()
+        self._texts: deque[Text] = deque()
+        self._samples: deque[Row] = deque()
+        self._recent: dict[str, Request] = {}
+        self._writing = asyncio.Lock()
+        self.trouble: str | None = None
+        self.lost = 0
+
+    @property
+    def held(self) -> int:
+        """Rows that are not written yet."""
+        return len(self._requests) + len(self._texts) + len(self._samples)
+
+    def note(self, request: Request, text: Text | None = None) -> None:
+        """A request has ended."""
+        self._requests.append(request)
+        self._recent[request.id] = request
+        if text is not None:
+            self._texts.append(text)
+        self._bound()
+
+    def sample(self, row: Row) -> None:
+        """A second is over."""
+        self._samples.append(row)
+        self._bound()
+
+    def pending(self, id: str) -> Request | None:
+        """A request that has ended and is not written yet."""
+        return self._recent.get(id)
+
+    async def flush(self) -> None:
+        """Write what there is; what can not be written now is tried again with the next."""
+        async with self._writing:
+            while self.held:
+                batch = (
+                    tuple(islice(self._requests, _BATCH)),
+                    tuple(islice(self._texts, _BATCH)),
+                    tuple(islice(self._samples, _BATCH)),
+                )
+                if not await self._write(batch):
+                    return
+
+    async def _write(self, batch: _Batch) -> bool:
+        """Whether to go on with the next batch."""
+        try:
+            await self._store.write(lambda s: _insert(s, batch), nudge=False)
+        except errors.Unavailable as error:
+            if self.trouble is None:
+                _log.warning("rows wait for the store", reason=str(error), rows=self.held)
+            self.trouble = str(error)
+            return False
+        except Exception:  # noqa: BLE001 rows that the store will never take must not block those behind them
+            self.lost += sum(map(len, batch))
+            _log.exception("rows were dropped", rows=sum(map(len, batch)))
+        else:
+            if self.trouble is not None:
+                _log.info("the store takes rows again", rows=self.held, lost=self.lost)
+            self.trouble = None
+        self._written(batch)
+        return True
+
+    def _written(self, batch: _Batch) -> None:
+        """Let go of the rows of a batch; some may have been dropped meanwhile."""
+        _drop(self._requests, batch[0])
+        _drop(self._texts, batch[1])
+        _drop(self._samples, batch[2])
+        for request in batch[0]:
+            self._recent.pop(request.id, None)
+
+    def _bound(self) -> None:
+        while len(self._requests) > ROWS_LIMIT:
+            self._recent.pop(self._requests.popleft().id, None)
+            self.lost += 1
+        while len(self._texts) > TEXTS_LIMIT:
+            self._texts.popleft()
+            self.lost += 1
+        while len(self._samples) > ROWS_LIMIT:
+            self._samples.popleft()
+            self.lost += 1
+
+
+def _drop(queue: deque[_T], rows: tuple[_T, ...]) -> None:
+    done = {id(row) for row in rows}
+    while queue and id(queue[0]) in done:
+        queue.popleft()
+
+
+async def _insert(s: AsyncSession, batch: _Batch) -> None:
+    ended, written, rows = batch
+    await requests.record(s, ended)
+    await texts.record(s, written)
+    for second, group in groupby(sorted(rows, key=_second), key=_second):
+        await samples.record(s, second, [row[1:] for row in group])
+
+
+def _second(row: Row) -> int:
+    return row[0]

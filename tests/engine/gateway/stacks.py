@@ -1,0 +1,254 @@
+"""A gateway process over a real store, with real workers or fake ones, on a port of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from storage import home as homes
+from storage import keys, models, prompts, releases, services
+from storage import store as stores
+from storage.home import Home
+from storage.releases import Engine, Limits, Release, Sampling
+from storage.services import Arm
+from storage.store import Store
+
+SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
+WEIGHTS = SHIPPED / "ops-1.0.0.gguf"
+ADAPTER = SHIPPED / "ops-1.1.0-lora.gguf"
+ENGINE = Engine(context_tokens=512, max_sequences=16, threads=1)
+
+
+@dataclass
+class Stack:
+    """What a test needs to know of it."""
+
+    home: Home
+    port: int
+    secrets: dict[str, str]
+    releases: dict[str, Release]
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where clients go."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def http(self, key: str | None = "client", **headers: str) -> httpx.Client:
+        """A plain HTTP client with a key."""
+        if key is not None:
+            headers["authorization"] = f"Bearer {self.secrets[key]}"
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+
+    def kill(self, name: str) -> None:
+        """As a crash does."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def stop(self, name: str) -> int:
+        """As the node does."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(30)
+
+    def start_worker(self, release: Release) -> None:
+        """A real worker for a release; returns when it is ready."""
+        name = release.worker
+        self._start(
+            name,
+            "engine.serving",
+            *("--socket", str(self.home.worker(name)), "--model", str(WEIGHTS), "--name", name),
+            *("--sha256", digest(WEIGHTS), "--max-sequences", str(release.engine.max_sequences)),
+            *("--context-tokens", str(release.engine.context_tokens), "--threads", "1"),
+        )
+
+    def start_gateway(self) -> None:
+        """The gateway; returns when it listens."""
+        self._start("gateway", "engine.gateway", "--home", str(self.home.root))
+
+    def until_ready(self) -> None:
+        """Wait until every arm produces tokens."""
+        with self.http(None) as client:
+            while client.get("/readyz").status_code != 200:
+                assert self.processes["gateway"].poll() is None
+
+    def _start(self, name: str, module: str, *arguments: str) -> None:
+        environment = os.environ | {"PADDOCK_GATEWAY__PORT": str(self.port)}
+        with self.home.log(name).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+            )
+        self.processes[name] = process
+        assert process.stdout is not None
+        for line in process.stdout:
+            said = json.loads(line)
+            assert "failed" not in said, said
+            if said.get("ready"):
+                break
+        else:
+            raise AssertionError(self.home.log(name).read_text())
+        threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
+
+
+def _drain(pipe: Any) -> None:
+    for _ in pipe:
+        pass
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def furnish(root: Path) -> Stack:
+    """A home with two releases of one service, a plain one, and a key of each kind."""
+    home = homes.make(Home(root))
+    store = await stores.open(home)
+    minted = {name: keys.mint() for name in ("client", "viewer", "operator", "synthetic", "other")}
+    made: dict[str, Release] = {}
+
+    async def work(s: Any) -> None:
+        base = await _model(s, "1.0.0", models.Kind.WEIGHTS, None, WEIGHTS)
+        adapter = await _model(s, "1.1.0", models.Kind.ADAPTER, base.id, ADAPTER)
+        prompt = await prompts.add(
+            s,
+            prompt="terse",
+            messages=[
+                prompts.Message(role="system", template="You are a helpful {{ kind }}.{{ more }}")
+            ],
+            variables=[
+                prompts.Variable(name="kind", default="assistant"),
+                prompts.Variable(name="more", default=""),
+            ],
+            author="t",
+            comment="",
+            at_us=1,
+        )
+        broken = await prompts.add(
+            s,
+            prompt="broken",
+            messages=[prompts.Message(role="system", template="one\n{{ nobody }}")],
+            variables=[],
+            author="t",
+            comment="",
+            at_us=1,
+        )
+        for name, model, own, limits in (
+            ("plain", base, None, Limits(max_tokens=48)),
+            ("prompted", base, prompt, Limits(max_tokens=48, max_tokens_cap=400)),
+            ("adapted", adapter, prompt, Limits(max_tokens=48)),
+            ("broken", base, broken, Limits()),
+            ("hasty", base, None, Limits(queue_s=0.05)),
+        ):
+            made[name] = await releases.create(
+                s,
+                model_version=model,
+                base=base if model is adapter else None,
+                prompt_version=own,
+                sampling=Sampling(temperature=0.0),
+                limits=limits,
+                engine=ENGINE,
+                comment="",
+                actor="t",
+                at_us=2,
+            )
+        for service, release, record in (
+            ("ops", made["prompted"], True),
+            ("raw", made["plain"], False),
+            ("faulty", made["broken"], False),
+        ):
+            await services.create(
+                s, name=service, release=release.number, record_text=record, actor="t", at_us=3
+            )
+        await services.set_split(
+            s,
+            service="ops",
+            arms=[
+                Arm(release=made["prompted"].number, weight_bp=5000),
+                Arm(release=made["adapted"].number, weight_bp=5000),
+            ],
+            seen=None,
+            actor="t",
+            at_us=4,
+        )
+        for name, key in minted.items():
+            role = keys.Role(name) if name in {"client", "viewer", "operator"} else "client"
+            await keys.add(
+                s,
+                name=name,
+                prefix=key.prefix,
+                sha256=key.sha256,
+                role=keys.Role(role),
+                tenant="elsewhere" if name == "other" else "here",
+                synthetic=name == "synthetic",
+                actor="t",
+                at_us=5,
+            )
+
+    await store.write(work)
+    await store.close()
+    secrets = {name: key.secret for name, key in minted.items()} | {"wrong": keys.mint().secret}
+    return Stack(home, free_port(), secrets, made)
+
+
+async def _model(
+    s: Any, version: str, kind: models.Kind, base: int | None, path: Path
+) -> models.ModelVersion:
+    return await models.add(
+        s,
+        model="ops",
+        version=version,
+        kind=kind,
+        base_id=base,
+        path=str(path),
+        sha256=digest(path),
+        size_bytes=path.stat().st_size,
+        mtime_ns=path.stat().st_mtime_ns,
+        architecture="llama",
+        parameters=2_000_000,
+        quantisation="Q8_0",
+        context_tokens=2048,
+        licence="Apache-2.0",
+        actor="t",
+        at_us=1,
+    )
+
+
+@contextmanager
+def running(stack: Stack) -> Iterator[Stack]:
+    """Whatever it has started is gone afterwards."""
+    try:
+        yield stack
+    finally:
+        for process in stack.processes.values():
+            process.kill()
+            process.wait()
+
+
+async def opened(stack: Stack) -> Store:
+    """The store of a stack."""
+    return await stores.open(stack.home)

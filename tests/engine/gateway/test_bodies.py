@@ -1,0 +1,137 @@
+"""Bad input gets a clear error that names the field."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.gateway import bodies, errors
+
+CHAT = bodies.Reader(bodies.Chat)
+COMPLETION = bodies.Reader(bodies.Completion)
+FEEDBACK = bodies.Reader(bodies.Feedback)
+HI = {"model": "ops", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def refused(reader: bodies.Reader, raw: bytes) -> errors.BadRequest:
+    """The error that a body gets."""
+    with pytest.raises(errors.BadRequest) as caught:
+        reader.read(raw)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "param"),
+    [
+        ({"messages": []}, "invalid_value", "messages"),
+        ({"messages": "hi"}, "invalid_value", "messages"),
+        ({"messages": [{"role": "user", "content": 5}]}, "invalid_value", "messages[0].content"),
+        ({"messages": [{"role": "king", "content": ""}]}, "invalid_value", "messages[0].role"),
+        ({"messages": [{"content": ""}]}, "missing_required_parameter", "messages[0].role"),
+        ({"temperature": 2.5}, "invalid_value", "temperature"),
+        ({"temperature": "hot"}, "invalid_value", "temperature"),
+        ({"temperature": True}, "invalid_value", "temperature"),
+        ({"top_p": 1.1}, "invalid_value", "top_p"),
+        ({"n": 0}, "invalid_value", "n"),
+        ({"n": 129}, "invalid_value", "n"),
+        ({"max_tokens": 0}, "invalid_value", "max_tokens"),
+        ({"max_completion_tokens": -1}, "invalid_value", "max_completion_tokens"),
+        ({"seed": 2**70}, "invalid_value", "seed"),
+        ({"stop": ["x"] * 17}, "invalid_value", "stop"),
+        ({"top_logprobs": 21}, "invalid_value", "top_logprobs"),
+        ({"stream": "yes"}, "invalid_value", "stream"),
+        ({"temprature": 1}, "unknown_parameter", "temprature"),
+        ({"tools": [{"type": "function"}]}, "unsupported_parameter", "tools"),
+        ({"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
+        ({"frequency_penalty": 0.5}, "unsupported_parameter", "frequency_penalty"),
+        ({"logit_bias": {"5": 1}}, "unsupported_parameter", "logit_bias"),
+        ({"audio": {"voice": "alloy"}}, "unsupported_parameter", "audio"),
+    ],
+)
+def test_a_bad_field_is_named(changed: dict[str, Any], code: str, param: str) -> None:
+    """In `param` and in the message."""
+    error = refused(CHAT, json.dumps(HI | changed).encode())
+    assert (error.code, error.param) == (code, param)
+    assert param.partition("[")[0] in error.message
+
+
+@pytest.mark.parametrize("name", ["model", "messages"])
+def test_a_missing_field_is_named(name: str) -> None:
+    """As a required parameter."""
+    body = {key: value for key, value in HI.items() if key != name}
+    error = refused(CHAT, json.dumps(body).encode())
+    assert (error.code, error.param) == ("missing_required_parameter", name)
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"", "invalid_json"),
+        (b"{", "invalid_json"),
+        (b'{"model": NaN}', "invalid_json"),
+        (b'{"model":"ops","messages":[{"role":"user","content":"\\ud800"}]}', "invalid_json"),
+        (b'{"model":"ops","messages":[{"role":"user","content":"\xff"}]}', "invalid_utf8"),
+        (b"[1]", "invalid_value"),
+        (b'{"model":' + b"[" * 100_000, "invalid_json"),
+        ("{}".encode("utf-16"), "invalid_json"),
+    ],
+)
+def test_what_is_no_json_says_so(raw: bytes, code: str) -> None:
+    """Malformed, lone surrogates, not UTF-8, too deep."""
+    assert refused(CHAT, raw).code == code
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"tools": []},
+        {"tools": None},
+        {"response_format": {"type": "text"}},
+        {"frequency_penalty": 0.0},
+        {"logit_bias": {}},
+        {"store": True},
+        {"user": "sara", "metadata": {"a": "b"}},
+        {"temperature": None, "stop": None, "n": None},
+        {"top_k": 5, "min_p": 0.1, "prompt_variables": {"tone": "dry"}},
+    ],
+)
+def test_what_does_not_change_the_answer_is_taken(extra: dict[str, Any]) -> None:
+    """Clients send defaults and nulls; so they may."""
+    assert CHAT.read(json.dumps(HI | extra).encode()).model == "ops"
+
+
+def test_control_characters_are_text() -> None:
+    """Escape sequences in a prompt are the prompt's business."""
+    body = HI | {"messages": [{"role": "user", "content": "\x1b[2J\x00\x07"}]}
+    assert CHAT.read(json.dumps(body).encode()).messages[0].content == "\x1b[2J\x00\x07"
+
+
+def test_token_ids_get_a_hint() -> None:
+    """Some clients send them; text is what is taken here."""
+    error = refused(COMPLETION, b'{"model":"ops","prompt":[1,2,3]}')
+    assert "send text" in error.message
+
+
+def test_the_chats_own_field_is_unknown_to_completions() -> None:
+    """Each endpoint knows its own."""
+    error = refused(COMPLETION, json.dumps(HI | {"prompt": "x"}).encode())
+    assert error.message == "Unrecognized request argument supplied: messages"
+
+
+@pytest.mark.parametrize("score", [0, 2, "1", None])
+def test_a_score_is_one_up_or_one_down(score: object) -> None:
+    """Nothing between."""
+    raw = json.dumps({"request_id": "req_1", "score": score}).encode()
+    assert refused(FEEDBACK, raw).param == "score"
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_do_anything_but_decode_or_be_refused(raw: bytes) -> None:
+    """Whatever comes in."""
+    with contextlib.suppress(errors.BadRequest):
+        CHAT.read(raw)
