@@ -94,6 +94,8 @@ def load(home: Home) -> Config:
     Raises:
         ConfigError: the file can not be read, is not TOML, or a key does not fit; the key is named.
     """
+    if home.config.exists() and not home.config.is_file():
+        raise ConfigError(f"{home.config} can not be read: it is no file. Move it away.")
     try:
         found: dict[str, Any] = TomlConfigSettingsSource(Config, home.config)()
         return Config(**found)

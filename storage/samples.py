@@ -135,6 +135,9 @@ async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str
     second); for the other kinds the later measurement counts.
     """
     new = {(Kind(kind), subject): sample for kind, subject, sample in samples}
+    for (kind, subject), sample in new.items():
+        if not isinstance(sample, _TYPES[kind]):
+            raise TypeError(f"{kind} {subject} was given as {type(sample).__name__}")
     arms = [subject for kind, subject in new if kind is Kind.ARM]
     for subject, before in await _arms(s, second, arms):
         new[Kind.ARM, subject] = together([before, cast("ArmSample", new[Kind.ARM, subject])])

@@ -1,0 +1,99 @@
+"""Keys: the secret is never kept; a revoked key is worthless for good."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from storage import errors, keys, ledger
+from storage.home import Home
+from storage.keys import Key, Minted, Role
+from storage.store import Store
+
+
+async def add(store: Store, minted: Minted, name: str = "demo", prefix: str | None = None) -> Key:
+    """Add what was minted."""
+    return await store.write(
+        lambda s: keys.add(
+            s,
+            name=name,
+            prefix=prefix or minted.prefix,
+            sha256=minted.sha256,
+            role=Role.CLIENT,
+            tenant="acme",
+            synthetic=False,
+            actor="sara",
+            at_us=1,
+        )
+    )
+
+
+async def revoke(store: Store, name: str) -> Key:
+    """Revoke by name or prefix."""
+    return await store.write(lambda s: keys.revoke(s, name, actor="sara", at_us=2))
+
+
+def test_a_secret_is_found_by_its_hash_alone() -> None:
+    """No two are alike, and no log that prints one shows it."""
+    minted, other = keys.mint(), keys.mint()
+    assert minted.secret.startswith("pk-")
+    assert minted.secret != other.secret
+    assert minted.sha256 == hashlib.sha256(minted.secret.encode()).hexdigest()
+    assert minted.sha256 == keys.digest(minted.secret)
+    assert minted.secret not in repr(minted)
+    assert len(minted.secret) >= len(minted.prefix) + 32
+
+
+async def test_the_secret_is_nowhere_in_the_home(home: Home, store: Store) -> None:
+    """Not in a table, not in the ledger, not in the log of the database."""
+    minted = keys.mint()
+    await add(store, minted)
+    everything = b"".join(path.read_bytes() for path in home.root.rglob("*") if path.is_file())
+    assert minted.prefix.encode() in everything
+    assert minted.secret.encode() not in everything
+
+
+async def test_a_revoked_key_opens_nothing(store: Store) -> None:
+    """It stays in the list; its name may be given again; it can not be revoked twice."""
+    first, second = keys.mint(), keys.mint()
+    await add(store, first)
+    async with store.read() as s:
+        found = await keys.by_digest(s, keys.digest(first.secret))
+    assert found is not None
+    assert found.name == "demo"
+    await revoke(store, "demo")
+    with pytest.raises(errors.Moved, match="revoked before"):
+        await revoke(store, first.prefix)
+    await add(store, second)
+    async with store.read() as s:
+        assert await keys.by_digest(s, keys.digest(first.secret)) is None
+        assert (await keys.find(s, "demo")).prefix == second.prefix
+        assert [key.revoked_at_us for key in await keys.every(s)] == [2, None]
+        assert [entry.verb for entry in await ledger.of(s, "key", "demo")] == [
+            "keys.add",
+            "keys.revoke",
+            "keys.add",
+        ]
+
+
+async def test_a_key_is_added_once_under_one_name(store: Store) -> None:
+    """A name that works is taken, a secret that is known is not new."""
+    minted = keys.mint()
+    await add(store, minted)
+    with pytest.raises(errors.AlreadyExists, match="works already"):
+        await add(store, keys.mint())
+    with pytest.raises(errors.AlreadyExists, match="known as demo"):
+        await add(store, minted, "other")
+    with pytest.raises(errors.Invalid, match="SHA-256"):
+        await add(store, keys.mint(), "third", prefix=keys.mint().secret)
+    with pytest.raises(errors.NotFound, match="known: demo"):
+        await revoke(store, "nobody")
+
+
+def test_roles_hold_all_that_is_below_them() -> None:
+    """Client < viewer < operator < admin."""
+    assert [role.rank for role in Role] == [0, 1, 2, 3]
+    assert Role.ADMIN.may(Role.CLIENT)
+    assert Role.OPERATOR.may(Role.OPERATOR)
+    assert not Role.VIEWER.may(Role.OPERATOR)

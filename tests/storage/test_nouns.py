@@ -1,0 +1,287 @@
+"""Names, models, prompts, releases: what they are found by, and what never changes."""
+
+from __future__ import annotations
+
+import re
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from storage import errors, ledger, models, names, prompts, releases
+from storage.models import Kind
+from storage.prompts import Message, Variable
+from storage.releases import Engine, Limits, Sampling
+from storage.store import Store
+from tests.storage import furniture
+
+
+@given(name=st.from_regex(names.PATTERN, fullmatch=True))
+def test_a_name_that_follows_the_rule_is_taken(name: str) -> None:
+    """Letters, digits, and _ . - after the first."""
+    assert names.check("model", name) == name
+
+
+@given(name=st.text(max_size=50))
+def test_a_name_that_breaks_the_rule_is_told_the_rule(name: str) -> None:
+    """Any text at all: taken exactly when the rule says so, newlines and all."""
+    allowed = set(string.ascii_lowercase + string.digits + "_.-")
+    fits = 0 < len(name) <= 36 and set(name) <= allowed and name[0] not in "_.-"
+    if fits:
+        assert names.check("model", name) == name
+    else:
+        with pytest.raises(errors.BadName, match="1 to 36 characters"):
+            names.check("model", name)
+
+
+parts = st.integers(0, 10**9 - 1)
+triples = st.tuples(parts, parts, parts)
+
+
+@given(a=triples, b=triples)
+def test_versions_are_ordered_by_number(a: tuple[int, int, int], b: tuple[int, int, int]) -> None:
+    """1.10.0 comes after 1.9.0, as numbers do and texts do not."""
+    first, second = (".".join(map(str, each)) for each in (a, b))
+    assert models.check_version(first) == first
+    assert (models.order(first) < models.order(second)) == (a < b)
+
+
+@pytest.mark.parametrize(
+    "version", ["1", "1.0", "v1.0.0", "1.0.0-rc1", "01.0.0", "1.0.0\n", "١.0.0"]
+)
+def test_other_versions_are_refused(version: str) -> None:
+    """Three plain numbers and nothing else."""
+    with pytest.raises(errors.Invalid, match=re.escape("MAJOR.MINOR.PATCH")):
+        models.check_version(version)
+
+
+async def test_a_bare_model_name_means_its_highest_version(store: Store) -> None:
+    """Not the last registered one."""
+
+    async def work(s: AsyncSession) -> list[str]:
+        for version in ("1.2.0", "1.10.0", "1.9.9"):
+            await furniture.model(s, version)
+        return [(await models.find(s, name)).name for name in ("ops", "ops@1.2.0")]
+
+    assert await store.write(work) == ["ops@1.10.0", "ops@1.2.0"]
+    async with store.read() as s:
+        assert [each.version for each in await models.every(s)] == ["1.2.0", "1.9.9", "1.10.0"]
+        with pytest.raises(errors.NotFound, match=re.escape("known: ops@1.2.0")):
+            await models.find(s, "ops@3.0.0")
+
+
+async def test_a_version_never_changes(store: Store) -> None:
+    """Registering it again is refused, whatever the file holds now."""
+    await store.write(furniture.model)
+    with pytest.raises(errors.AlreadyExists, match="take the next number"):
+        await store.write(furniture.model)
+
+
+@pytest.mark.parametrize("kind", [Kind.WEIGHTS, Kind.ADAPTER])
+async def test_an_adapter_stands_on_weights_and_weights_on_nothing(
+    store: Store, kind: Kind
+) -> None:
+    """Both ways of getting it wrong are refused, and an adapter on an adapter too."""
+
+    async def work(s: AsyncSession) -> None:
+        base = await furniture.model(s)
+        adapter = await furniture.model(s, "1.1.0", kind=Kind.ADAPTER, base_id=base.id)
+        below = None if kind is Kind.ADAPTER else base.id
+        with pytest.raises(errors.Invalid, match="adapter"):
+            await furniture.model(s, "2.0.0", kind=kind, base_id=below)
+        with pytest.raises(errors.Invalid, match="is an adapter"):
+            await furniture.model(s, "2.0.0", kind=Kind.ADAPTER, base_id=adapter.id)
+
+    await store.write(work)
+
+
+async def test_an_unloadable_version_says_why(store: Store) -> None:
+    """Once for good; the ledger tells when."""
+
+    async def work(s: AsyncSession) -> models.ModelVersion:
+        added = await furniture.model(s)
+        for _ in range(2):
+            await models.mark_unloadable(s, added.id, "not enough memory", 9)
+        assert len(await ledger.of(s, "model", str(added.id))) == 1
+        return await models.get(s, added.id)
+
+    marked = await store.write(work)
+    assert (marked.standing, marked.standing_reason) == ("unloadable", "not enough memory")
+
+
+async def test_prompt_versions_are_numbered_by_content(store: Store) -> None:
+    """The latest again is the latest; older content again is a new version."""
+
+    async def work(s: AsyncSession) -> list[tuple[str, str]]:
+        said = ["Be brief.", "Be brief.", "Be kind.", "Be brief."]
+        added = [await furniture.prompt(s, text) for text in said]
+        return [(each.name, each.sha256[:8]) for each in added]
+
+    found = await store.write(work)
+    assert [name for name, _ in found] == ["terse@1", "terse@1", "terse@2", "terse@3"]
+    assert found[0][1] == found[3][1] != found[2][1]
+
+
+messages = st.lists(
+    st.builds(
+        Message,
+        role=st.sampled_from(["system", "user", "assistant"]),
+        template=st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    ),
+    min_size=1,
+    max_size=3,
+)
+variables = st.lists(st.builds(Variable, name=st.sampled_from(["a", "b"])), max_size=2)
+
+
+@given(one=st.tuples(messages, variables), two=st.tuples(messages, variables))
+def test_content_is_addressed_by_what_it_says(
+    one: tuple[list[Message], list[Variable]], two: tuple[list[Message], list[Variable]]
+) -> None:
+    """Equal content has an equal hash, different content a different one."""
+    assert (prompts.content(*one) == prompts.content(*two)) == (one == two)
+
+
+async def test_labels_point_at_versions_and_move(store: Store) -> None:
+    """A bare name means production where that is set, else the latest."""
+
+    async def work(s: AsyncSession) -> list[str]:
+        for text in ("one", "two", "three"):
+            await furniture.prompt(s, text)
+        found = [(await prompts.find(s, "terse")).name]
+        await prompts.label(s, "terse", "production", 1, "sara", 5, None)
+        found.append((await prompts.find(s, "terse")).name)
+        await prompts.label(s, "terse", "production", 2, "sara", 6, None)
+        asked = ("terse", "terse:production", "terse@1", "terse:latest")
+        found += [(await prompts.find(s, name)).name for name in asked]
+        assert await prompts.labels(s, "terse") == {"production": 2}
+        told = await ledger.of(s, "prompt", "terse:production")
+        assert [(entry.before, entry.after) for entry in told] == [(1, 2), (None, 1)]
+        return found
+
+    assert await store.write(work) == [
+        "terse@3", "terse@1", "terse@2", "terse@2", "terse@1", "terse@3",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["terse@9", "terse@x", "terse:beta", "other", "terse@" + "9" * 40])
+async def test_an_unknown_prompt_lists_the_known(store: Store, name: str) -> None:
+    """So that the next try is right."""
+    await store.write(furniture.prompt)
+    async with store.read() as s:
+        with pytest.raises(errors.NotFound, match=re.escape("known: terse@1")):
+            await prompts.find(s, name)
+
+
+async def test_what_a_prompt_may_not_be(store: Store) -> None:
+    """Empty, with two variables of a name, with a label that moves by itself."""
+
+    def adding(messages: list[Message], variables: list[Variable]) -> Any:
+        return lambda s: prompts.add(
+            s, prompt="terse", messages=messages, variables=variables, author="sara", comment="",
+            at_us=1,
+        )  # fmt: skip
+
+    said = [Message(role="system", template="x")]
+    with pytest.raises(errors.Invalid, match="at least one message"):
+        await store.write(adding([], []))
+    with pytest.raises(errors.Invalid, match="same name"):
+        await store.write(adding(said, [Variable(name="a"), Variable(name="a")]))
+    with pytest.raises(errors.Invalid, match="can not be a variable"):
+        await store.write(adding(said, [Variable(name="a-b")]))
+    await store.write(adding(said, []))
+    with pytest.raises(errors.Invalid, match="moves by itself"):
+        await store.write(lambda s: prompts.label(s, "terse", "latest", 1, "sara", 1, None))
+    with pytest.raises(errors.NotFound):
+        await store.write(lambda s: prompts.label(s, "terse", "beta", 7, "sara", 1, None))
+
+
+async def test_the_same_content_is_the_same_release(store: Store) -> None:
+    """Whoever creates it, however numbers are written; any change is another release."""
+
+    async def work(s: AsyncSession) -> list[int]:
+        weights = await furniture.model(s)
+        terse = await furniture.prompt(s)
+        made = [
+            await furniture.release(s, weights, None, terse, sampling=Sampling(temperature=0)),
+            await furniture.release(s, weights, None, terse, sampling=Sampling(temperature=0.0)),
+            await furniture.release(s, weights, None, terse),
+            await furniture.release(s, weights),
+            await furniture.release(s, weights, engine=Engine(threads=2)),
+        ]
+        first = made[0]
+        assert await releases.find(s, first.sha256[:6]) == first == await releases.get(s, 1)
+        return [each.number for each in made]
+
+    assert await store.write(work) == [1, 1, 2, 3, 4]
+
+
+async def test_a_worker_is_named_by_what_it_loads(store: Store) -> None:
+    """An adapter shares the worker of its base; other engine settings get another worker."""
+
+    async def work(s: AsyncSession) -> list[tuple[str, bool]]:
+        weights = await furniture.model(s)
+        adapter = await furniture.model(s, "1.1.0", kind=Kind.ADAPTER, base_id=weights.id)
+        made = [
+            await furniture.release(s, weights),
+            await furniture.release(s, adapter, weights),
+            await furniture.release(s, adapter, weights, engine=Engine(max_sequences=4)),
+            await furniture.release(s, weights, engine=Engine(max_sequences=4)),
+        ]
+        assert {each.lane for each in made} == {"", adapter.sha256[:16]}
+        return [(each.worker, bool(each.lane)) for each in made]
+
+    plain, shared, tuned, tuned_plain = await store.write(work)
+    assert (plain, shared) == (("ops-1.0.0", False), ("ops-1.0.0", True))
+    assert tuned[0] == tuned_plain[0]
+    assert re.fullmatch(r"ops-1\.0\.0-[0-9a-f]{4}", tuned[0])
+
+
+async def test_two_workers_never_share_a_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should short hashes meet, the name grows."""
+    monkeypatch.setattr(releases, "_SUFFIXES", (0, 4))
+
+    async def work(s: AsyncSession) -> list[str]:
+        weights = await furniture.model(s)
+        engines = [Engine(threads=1), Engine(threads=2), Engine(threads=1)]
+        made = [
+            await furniture.release(s, weights, engine=engine, sampling=Sampling(top_k=n))
+            for n, engine in enumerate(engines)
+        ]
+        return [each.worker for each in made]
+
+    first, second, again = await store.write(work)
+    assert first == again == "ops-1.0.0-"
+    assert re.fullmatch(r"ops-1\.0\.0-[0-9a-f]{4}", second)
+
+
+async def test_settings_out_of_range_are_refused(store: Store) -> None:
+    """Here too, not only at the door; and a base that is not the adapter's."""
+
+    async def work(s: AsyncSession) -> None:
+        weights = await furniture.model(s)
+        with pytest.raises(errors.Invalid, match="out of range"):
+            await furniture.release(s, weights, sampling=Sampling(top_p=3.0))
+        with pytest.raises(errors.Invalid, match="do not belong together"):
+            await furniture.release(s, weights, weights)
+
+    await store.write(work)
+
+
+@pytest.mark.parametrize("name", ["r9", "r", "rx", "r" + "9" * 30, "abc", "ffffff", "%%%%%%", ""])
+async def test_an_unknown_release_lists_the_known(store: Store, name: str) -> None:
+    """Numbers, hashes and nonsense alike."""
+    await furniture.furnish(store)
+    async with store.read() as s:
+        with pytest.raises(errors.NotFound, match="known: r1, r2"):
+            await releases.find(s, name)
+
+
+def test_defaults_are_the_houses() -> None:
+    """What the documents promise when nothing is set."""
+    assert (Sampling().temperature, Limits().max_tokens, Engine().max_sequences) == (0.7, 256, 16)

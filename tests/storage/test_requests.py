@@ -1,0 +1,177 @@
+"""Requests: the newest first however many there are, their texts, and what clients said."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from storage import errors, requests
+from storage.requests import Outcome, Request, Text
+from storage.store import Store
+from tests.storage import furniture
+
+
+async def fill(store: Store, count: int) -> list[Request]:
+    """Requests of two services, each third of which failed."""
+    made = [
+        furniture.request(
+            number,
+            outcome=Outcome.OK if number % 3 else Outcome.FAILED,
+            service="support" if number % 2 else "billing",
+        )
+        for number in range(count)
+    ]
+    await store.write(lambda s: requests.record(s, made), nudge=False)
+    return made
+
+
+async def test_the_tail_is_the_last_recorded_newest_first(store: Store) -> None:
+    """Page by page, nothing twice and nothing missed, also while new ones come."""
+    made = await fill(store, 25)
+    found: list[Request] = []
+    last: str | None = None
+    while True:
+        async with store.read() as s:
+            page = await requests.tail(s, 10, before_id=last)
+        if not page:
+            break
+        found += page
+        last = page[-1].id
+        newcomer = furniture.request(1000 + len(found))
+        await store.write(lambda s, new=newcomer: requests.record(s, [new]))  # type: ignore[misc]
+    assert found == made[::-1]
+
+
+async def test_the_tail_can_be_narrowed(store: Store) -> None:
+    """By service, by outcome, by both, by any text of the row or its release."""
+    await fill(store, 30)
+    async with store.read() as s:
+        failed = await requests.tail(s, 3, outcome=Outcome.FAILED)
+        billing = await requests.tail(s, 3, service="billing")
+        both = await requests.tail(s, 3, before_id="req_10", service="billing", outcome=Outcome.OK)
+        texts = {
+            wanted: [each.id for each in await requests.tail(s, 3, text_filter=wanted)]
+            for wanted in ("req_1", "bill", "r1", "r2", "acme", "%", "_2", "")
+        }
+    assert [each.at_us for each in failed] == [27, 24, 21]
+    assert [each.at_us for each in billing] == [28, 26, 24]
+    assert [each.at_us for each in both] == [8, 4, 2]
+    assert texts == {
+        "req_1": ["req_19", "req_18", "req_17"],
+        "bill": ["req_28", "req_26", "req_24"],
+        "r1": ["req_29", "req_28", "req_27"],
+        "r2": [],
+        "acme": ["req_29", "req_28", "req_27"],
+        "%": [],
+        "_2": ["req_29", "req_28", "req_27"],
+        "": ["req_29", "req_28", "req_27"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ("", "SEARCH requests USING INTEGER PRIMARY KEY (rowid<?)"),
+        ("AND service = ?", "SEARCH requests USING INDEX requests_by_service (service=? AND"),
+        (
+            "AND outcome = ? AND outcome <> 'ok'",
+            "SEARCH requests USING INDEX requests_not_ok (outcome=? AND",
+        ),
+        (
+            "AND service = ? AND outcome = ? AND outcome <> 'ok'",
+            "SEARCH requests USING INDEX requests_not_ok_by_service (service=? AND outcome=? AND",
+        ),
+    ],
+)
+async def test_no_page_is_counted_or_sorted(store: Store, asked: str, index: str) -> None:
+    """Each way of narrowing goes straight to its rows by an index: ten million are as one page."""
+    page = "ORDER BY number DESC LIMIT 100"
+    query = f"SELECT * FROM requests WHERE number < ? {asked} {page}"  # noqa: S608 ours
+    async with store.read() as s:
+        connection = await s.connection()
+        found = await connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {query}", ("x",) * query.count("?")
+        )
+        plan = [str(row.detail) for row in found]
+    assert len(plan) == 1
+    assert plan[0].startswith(index)
+
+
+async def test_a_request_is_found_by_its_id_and_by_its_answers_id(store: Store) -> None:
+    """Clients know it as chatcmpl-…, the header as req_…."""
+    (made,) = await fill(store, 1)
+    async with store.read() as s:
+        assert await requests.find(s, "req_0") == await requests.find(s, "chatcmpl-0") == made
+        for search in (requests.find(s, "req_x"), requests.tail(s, before_id="req_x")):
+            with pytest.raises(errors.NotFound, match="no request req_x"):
+                await search
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**63 - 1, 2**63, 2**64 - 1, -1, 2**70 + 3])
+async def test_any_seed_is_kept_as_the_sampler_takes_it(store: Store, seed: int) -> None:
+    """Modulo 2^64, though the file's integers are signed."""
+    made = Request(
+        id="req_1", at_us=1, service="a", release=None, worker="", endpoint="chat", key_id=1,
+        tenant="t", outcome=Outcome.REFUSED, error_code="queue_full", seed=seed,
+    )  # fmt: skip
+    await store.write(lambda s: requests.record(s, [made]))
+    async with store.read() as s:
+        assert (await requests.find(s, "req_1")).seed == seed % 2**64
+
+
+async def test_texts_are_kept_apart_whatever_is_in_them(store: Store) -> None:
+    """Control characters, halves of surrogates, escape sequences: kept as data."""
+    wild = "\x1b[31m\0 [/red] \ud83d 😀"
+    kept = Text(request_id="req_1", at_us=5, prompt=wild, completion="ok")
+    await store.write(lambda s: requests.record_texts(s, [kept]))
+    async with store.read() as s:
+        found = await requests.text_of(s, "req_1")
+        assert await requests.text_of(s, "req_2") is None
+    assert found is not None
+    assert (found.prompt, found.completion) == ("\x1b[31m\0 [/red] � 😀", "ok")
+
+
+async def test_the_last_word_of_a_key_counts(store: Store) -> None:
+    """Who changes their mind is not counted twice; releases are counted apart."""
+    await fill(store, 4)
+
+    async def work(s: AsyncSession) -> None:
+        said = [("req_1", 1, True, 1), ("req_1", -1, False, 1), ("req_1", 1, None, 2)]
+        for at_us, (id, score, correct, key) in enumerate([*said, ("req_2", 1, True, 1)]):
+            await requests.feedback_add(
+                s, request_id=id, at_us=at_us, score=score, correct=correct, comment=None,
+                key_id=key,
+            )  # fmt: skip
+        with pytest.raises(errors.Invalid, match="1 or -1"):
+            await requests.feedback_add(
+                s, request_id="req_1", at_us=9, score=5, correct=None, comment=None, key_id=1
+            )
+
+    await store.write(work)
+    async with store.read() as s:
+        given = await requests.feedback_of(s, "req_1")
+        counts = await requests.feedback_counts(s, "support", 0)
+        later = await requests.feedback_counts(s, "support", 2)
+    assert [(each.key_id, each.score, each.correct) for each in given] == [
+        (1, -1, False),
+        (2, 1, None),
+    ]
+    assert {release: (each.up, each.down, each.wrong) for release, each in counts.items()} == {
+        1: (1, 1, 1)
+    }
+    assert (later[1].up, later[1].down) == (1, 0)
+
+
+async def test_what_is_old_is_forgotten_in_short_steps(store: Store) -> None:
+    """Each step is a write of its own, so that a large clean-up holds nobody up."""
+    await fill(store, 25)
+    steps = []
+    while gone := await store.write(lambda s: requests.prune(s, 20, limit=8), nudge=False):
+        steps.append(gone)
+    async with store.read() as s:
+        assert [each.at_us for each in await requests.tail(s)] == [24, 23, 22, 21, 20]
+        assert await requests.count(s, 22) == 3
+        sequence = (await s.execute(text("SELECT seq FROM sqlite_sequence"))).scalar()
+    assert steps == [8, 8, 4]
+    assert sequence == 25  # numbers are never given again: a page that is read stays in order

@@ -1,0 +1,146 @@
+"""Samples: a row for a second, kind and subject; the newest; sums that are sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from storage import samples
+from storage.samples import ArmSample, GpuSample, HostSample, Kind, WorkerSample
+from storage.sketches import Sketch
+from storage.store import Store
+
+HOST = HostSample(
+    cpu_percent=12.5, cores=2, memory_used=1, memory_total=2, disk_used=3, disk_total=4, load1=0.5
+)
+GPU = GpuSample(
+    index=0, name="H200", utilisation_percent=87.0, memory_used=1, memory_total=2, power_mw=3,
+    power_limit_mw=4, temperature_c=71, throttle=("power cap",),
+)  # fmt: skip
+WORKER = WorkerSample(
+    running=1, waiting=2, max_running=3, oldest_waiting_us=4, sequences=5, kv_used_tokens=6,
+    kv_total_tokens=7, steps=8, prefill_tokens=9, decode_tokens=10, busy_us=11, idle_us=12,
+    batch_max=13,
+)  # fmt: skip
+
+
+def arm(*latencies_us: int, **counts: Any) -> ArmSample:
+    """An arm that answered requests which took so long."""
+    sketch = Sketch()
+    for latency in latencies_us:
+        sketch.add(latency)
+    return ArmSample(
+        requests=len(latencies_us), ok=len(latencies_us), latency=sketch.to_dict(), **counts
+    )
+
+
+async def record(store: Store, second: int, *rows: tuple[Kind, str, Any]) -> None:
+    """Record as the gateway and control do."""
+    await store.write(lambda s: samples.record(s, second, rows), nudge=False)
+
+
+async def test_each_kind_reads_back_as_it_was_measured(store: Store) -> None:
+    """Structs in, the same structs out."""
+    given = [
+        (Kind.HOST, "box01", HOST),
+        (Kind.GPU, "0", GPU),
+        (Kind.WORKER, "ops-1.0.0", WORKER),
+        (Kind.ARM, "support/r1", arm(1000, 2000, busy_us=7)),
+    ]
+    await record(store, 100, *given)
+    async with store.read() as s:
+        found = [
+            await samples.latest(s, Kind.HOST),
+            await samples.latest(s, Kind.GPU),
+            await samples.latest(s, Kind.WORKER),
+            await samples.latest(s, Kind.ARM),
+        ]
+        assert await samples.newest(s) == 100
+    assert found == [[(100, subject, sample)] for _, subject, sample in given]
+
+
+async def test_latest_is_the_newest_of_each_that_is_still_measured(store: Store) -> None:
+    """A worker that is a second behind is shown; one that was stopped is not."""
+    await record(store, 90, (Kind.WORKER, "gone", WORKER))
+    await record(store, 99, (Kind.WORKER, "late", WORKER), (Kind.WORKER, "here", WORKER))
+    await record(store, 100, (Kind.WORKER, "here", WORKER))
+    async with store.read() as s:
+        found = await samples.latest(s, Kind.WORKER)
+        assert await samples.latest(s, Kind.GPU) == []
+        since = await samples.since(s, 99, Kind.WORKER)
+    assert [(second, subject) for second, subject, _ in found] == [(100, "here"), (99, "late")]
+    assert [(second, subject) for second, subject, _ in since] == [
+        (99, "here"),
+        (99, "late"),
+        (100, "here"),
+    ]
+
+
+async def test_nothing_measured_is_nothing_shown(store: Store) -> None:
+    """No zeros are made up."""
+    async with store.read() as s:
+        assert await samples.newest(s) is None
+        assert await samples.latest(s, Kind.HOST) == []
+
+
+async def test_a_second_recorded_twice_is_added_for_arms_and_replaced_for_the_rest(
+    store: Store,
+) -> None:
+    """A gateway that is put back within a second had answered others before it died."""
+    await record(store, 5, (Kind.ARM, "a/r1", arm(1000)), (Kind.HOST, "box", HOST))
+    await record(store, 5, (Kind.ARM, "a/r1", arm(2000, 3000)), (Kind.HOST, "box", HOST))
+    async with store.read() as s:
+        ((_, _, found),) = await samples.latest(s, Kind.ARM)
+        assert len(await samples.since(s, 0, Kind.HOST)) == 1
+    assert found == samples.together([arm(1000), arm(2000, 3000)]) == arm(1000, 2000, 3000)
+
+
+def test_no_arms_together_are_an_empty_arm() -> None:
+    """A window without requests has zero of them and no latency."""
+    assert samples.together([]) == ArmSample()
+
+
+async def test_an_arm_is_an_arm_sample(store: Store) -> None:
+    """A host's figures under an arm's name are a bug, told where it is made."""
+    with pytest.raises(TypeError, match="arm a/r1 was given as HostSample"):
+        await record(store, 5, (Kind.ARM, "a/r1", HOST))
+
+
+async def test_old_samples_are_forgotten_in_short_steps(store: Store) -> None:
+    """Of all kinds, at most so many a step."""
+    for second in range(10):
+        await record(store, second, (Kind.HOST, "box", HOST), (Kind.GPU, "0", GPU))
+    steps = []
+    while gone := await store.write(lambda s: samples.prune(s, 8, limit=5), nudge=False):
+        steps.append(gone)
+    async with store.read() as s:
+        left = [
+            second
+            for second, _, _ in [
+                *await samples.since(s, 0, Kind.HOST),
+                *await samples.since(s, 0, Kind.GPU),
+            ]
+        ]
+    assert steps == [5, 5, 5, 1]
+    assert left == [8, 9, 8, 9]
+
+
+async def test_the_newest_of_a_week_is_found_by_its_key(store: Store) -> None:
+    """Not by looking at all seconds."""
+
+    async def plan(s: AsyncSession, query: str) -> list[str]:
+        connection = await s.connection()
+        found = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("arm",))
+        return [str(row.detail) for row in found]
+
+    async with store.read() as s:
+        (newest,) = await plan(s, "SELECT max(second) FROM samples WHERE kind = ?")
+        (since,) = await plan(
+            s,
+            "SELECT second, subject, body FROM samples WHERE kind = ? AND second >= 5 "
+            "ORDER BY second, subject",
+        )
+    assert newest == "SEARCH samples USING PRIMARY KEY (kind=?)"
+    assert since == "SEARCH samples USING PRIMARY KEY (kind=? AND second>?)"
