@@ -247,5 +247,4 @@ class Client:
         self.open.discard(item.lane)
         self.failed[item.lane] = item.reason
         for order in self._orders.held(item.lane):
-            message = f"the adapter can not be used: {item.reason}"
-            self._orders.refuse(order, "no_lane", message)
+            self._orders.hold(order, self.failed)

@@ -110,6 +110,7 @@ class Orders:
         """Let it wait for the worker or its lane; only newcomers are turned away for number."""
         lane = order.submit.lane
         order.sent = False
+        self._unhold(order)
         if self._waiting >= PENDING_LIMIT and not order.attempts:
             message = f"the worker is not there and {PENDING_LIMIT} requests wait for it already"
             self.refuse(order, "queue_full", message, _SECOND_US)
