@@ -169,7 +169,7 @@ async def count(s: AsyncSession, since_us: int) -> int:
     return (await s.execute(query)).scalar_one()
 
 
-async def prune(s: AsyncSession, before_us: int, limit: int = 5_000) -> int:
+async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
     """Forget at most `limit` requests from before a moment, and as many texts and words on them.
 
     Returns how many rows went. Call it until it is 0; each call is short, so that nobody waits.

@@ -217,7 +217,7 @@ async def newest(s: AsyncSession) -> int | None:
     return max((second for second in seconds if second is not None), default=None)
 
 
-async def prune(s: AsyncSession, before_second: int, limit: int = 20_000) -> int:
+async def prune(s: AsyncSession, before_second: int, limit: int = 5_000) -> int:
     """Forget at most `limit` samples from before a second; how many. Call it until it is 0."""
     gone = 0
     for kind in Kind:

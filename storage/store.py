@@ -142,10 +142,10 @@ class Store:
         if self._task is not None:
             self._queue.put_nowait(None)
             await self._task
-        if self._writer is not None:
-            await self._writer.dispose()
-        await self._reader.dispose()
         self._watch.close()
+        await self._reader.dispose()
+        if self._writer is not None:  # the last to leave folds the log into the file
+            await self._writer.dispose()
 
     def _look(self) -> int | None:
         """The version of the data, None when it can not be told just now."""

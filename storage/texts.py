@@ -55,7 +55,7 @@ async def of(s: AsyncSession, request_id: str) -> Text | None:
     return None if row is None else msgspec.convert(row, Text, from_attributes=True)
 
 
-async def prune(s: AsyncSession, before_us: int, limit: int = 5_000) -> int:
+async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
     """Forget at most `limit` texts from before a moment; how many. Call it until it is 0."""
     old = select(col(TextRow.request_id)).where(col(TextRow.at_us) < before_us).limit(limit)
     gone = await s.execute(delete(TextRow).where(col(TextRow.request_id).in_(old)))

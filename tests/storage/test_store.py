@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -224,6 +225,24 @@ async def test_files_are_their_owners_alone(home: Home, store: Store) -> None:
     files = [path for path in home.root.iterdir() if path.name.startswith("paddock.db")]
     assert {path.name for path in files} == {"paddock.db", "paddock.db-wal", "paddock.db-shm"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+async def test_the_last_to_leave_folds_the_log_into_the_file(home: Home) -> None:
+    """A box that was stopped is one file, easy to copy."""
+    async with another(home) as store:
+        await store.write(note)
+        assert await notes(store) == [1]
+    left = [path.name for path in home.root.iterdir() if path.name.startswith("paddock.db")]
+    assert left == ["paddock.db"]
+
+
+async def test_a_home_may_be_called_anything(tmp_path: Path) -> None:
+    """Signs that mean something in an address are only letters in a path."""
+    odd = Home(tmp_path / "ho me?mode=rw#%41é")
+    async with another(odd) as store, another(odd, readonly=True) as reading:
+        await store.write(note)
+        assert await notes(reading) == [1]
+    assert odd.database.exists()
 
 
 async def test_a_readonly_store_reads_beside_a_writer_and_after_it(home: Home) -> None:
