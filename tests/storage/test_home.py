@@ -70,6 +70,14 @@ def test_a_directory_of_other_things_is_left_as_it_is(tmp_path: Path) -> None:
     assert mode(root) == 0o755
 
 
+def test_somebody_elses_home_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root who serves in a user's home would leave files there that the user can not read."""
+    home = homes.make(Home(tmp_path / "home"))
+    monkeypatch.setattr(os, "geteuid", lambda: home.root.stat().st_uid + 1)
+    with pytest.raises(errors.NotPrivate, match="another user"):
+        homes.make(home)
+
+
 async def test_a_socket_is_reached_however_long_its_path(tmp_path: Path) -> None:
     """A Unix address holds 107 bytes; a home may lie deeper than that."""
     deep = tmp_path / ("d" * 100) / ("e" * 100)

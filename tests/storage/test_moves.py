@@ -209,6 +209,43 @@ async def test_a_part_that_is_declared_again_starts_afresh(store: Store) -> None
     )
 
 
+async def test_intents_and_entries_are_read_page_by_page(store: Store) -> None:
+    """Newest first; the next page begins before the last of this one."""
+    for _ in range(5):
+        await store.write(accept)
+        await store.write(claim("control"))
+    async with store.read() as s:
+        pages = [await intents.tail(s, 3), await intents.tail(s, 3, before_id=3)]
+        told = [await ledger.tail(s, 2), await ledger.tail(s, 2, before_id=2)]
+        with pytest.raises(errors.NotFound, match="paddock intents tail"):
+            await intents.find(s, 99)
+    assert [[intent.id for intent in page] for page in pages] == [[5, 4, 3], [2, 1]]
+    assert [[(entry.id, entry.key) for entry in page] for page in told] == [
+        [(5, "5"), (4, "4")],
+        [(1, "1")],
+    ]
+
+
+async def test_a_node_that_left_says_when(store: Store) -> None:
+    """The newest run counts; one that was killed has no end."""
+
+    async def work(s: AsyncSession) -> list[processes.Node | None]:
+        seen = [await processes.node_now(s)]
+        for pid in (1, 2):
+            await processes.node_started(s, pid=pid, at_us=pid, host="box01", version="0.1.0")
+            seen.append(await processes.node_now(s))
+        await processes.node_stopped(s, at_us=9)
+        return [*seen, await processes.node_now(s)]
+
+    runs = await store.write(work)
+    assert [run and (run.pid, run.stopped_at_us) for run in runs] == [
+        None,
+        (1, None),
+        (2, None),
+        (2, 9),
+    ]
+
+
 def test_the_drawings_are_made_from_the_table() -> None:
     """Documents show what the code does, because they are made from it."""
     assert moves.mermaid(models.MOVES) == (
