@@ -65,7 +65,8 @@ async def _live(home: Home, settings: config.Config) -> int:
             clean=life.clean,
             say=node.say,
         )
-        return await here.run()
+        code = await here.run()
+        return _sorry(here.why, code) if code else 0
     finally:
         await life.end()
 

@@ -29,7 +29,6 @@ from storage.home import Home
 from storage.store import Store
 
 LOOK_S: Final = 5.0
-LINGER_S: Final = 5.0
 SETTLE_S: Final = 5.0
 FLUSH_S: Final = 3.0
 
@@ -63,7 +62,9 @@ class Node:
         self._unwanted: dict[str, int] = {}
         self._leave = asyncio.Event()
         self._heard = asyncio.Event()
+        self.why = ""
         self._code = 0
+        self._linger_us = plans.linger_us()
         self._damage: list[str] = []
         self._door = Door(
             home,
@@ -120,6 +121,7 @@ class Node:
         """Drain and leave."""
         if not self._leave.is_set():
             _log.info("leaving", reason=why)
+            self.why = why
             self._code = code
             self._leave.set()
 
@@ -146,7 +148,6 @@ class Node:
         self._heard.set()
         if fact.name == "gateway" and fact.failed and not self._was_ready("gateway"):
             self.stop(fact.failed, PORT_TAKEN)
-            self._say(failed=fact.failed)
 
     def _was_ready(self, name: str) -> bool:
         part = self._parts.get(name)
@@ -181,7 +182,7 @@ class Node:
                 _log.warning("the store can not be read; parts stay", error=str(error))
 
     def _patience_s(self) -> float:
-        return min(LOOK_S, LINGER_S / 2) if self._unwanted else LOOK_S
+        return min(LOOK_S, self._linger_us / 2e6) if self._unwanted else LOOK_S
 
     async def _reconcile(self) -> None:
         wanted = await self._wanted()
@@ -197,7 +198,7 @@ class Node:
             elif part.spec.kind == "worker" and name not in wanted:
                 # The gateway may not have read the new split yet: let it, before the worker goes.
                 since = self._unwanted.setdefault(name, now)
-                if now - since >= LINGER_S * 1e6 or part.fact.state == "crashed":
+                if now - since >= self._linger_us or part.fact.state == "crashed":
                     part.stop()
 
     async def _wanted(self) -> dict[str, placement.Worker]:

@@ -1,7 +1,8 @@
 """How each part is started, and how patiently it is watched.
 
 Tests and small machines may shorten or stretch the patience by environment: `PADDOCK_BEAT_S`,
-`PADDOCK_TOKEN_S`, `PADDOCK_DRAIN_S`, seconds as decimals. Imported by `engine.node`.
+`PADDOCK_TOKEN_S`, `PADDOCK_DRAIN_S`, `PADDOCK_LINGER_S`, seconds as decimals. Imported by
+`engine.node`.
 """
 
 from __future__ import annotations
@@ -17,23 +18,24 @@ from engine.serving import supervisor
 from engine.serving.supervisor import Plan
 from storage.home import Home
 
+_LINGER_S: Final = 5.0
 _WORKER_BEAT_S: Final = 30.0
 """A worker beats between steps, and one step of a large model on a CPU may take long."""
 
 
 def gateway(home: Home) -> Spec:
     """The HTTP door. It is tried again when it can not listen; the node decides what that means."""
-    return _part(home, "gateway", "gateway", "engine.gateway")
+    return _part(home, "gateway", "gateway", "engine.gateway", Plan())
 
 
 def control(home: Home) -> Spec:
     """The controllers."""
-    return _part(home, "control", "control", "engine.control")
+    return _part(home, "control", "control", "engine.control", Plan(beats=True))
 
 
 def runner(home: Home) -> Spec:
     """Who runs runbooks for people."""
-    return _part(home, "runner", "runner", "runbooks")
+    return _part(home, "runner", "runner", "runbooks", Plan(beats=True))
 
 
 def worker(home: Home, wanted: Worker) -> Spec:
@@ -62,13 +64,13 @@ def worker(home: Home, wanted: Worker) -> Spec:
     )
 
 
-def _part(home: Home, name: str, kind: str, module: str) -> Spec:
+def _part(home: Home, name: str, kind: str, module: str, plan: Plan) -> Spec:
     return Spec(
         name=name,
         kind=kind,
         command=(sys.executable, "-m", module, "--home", str(home.root)),
         log=home.logs / f"{name}.log",
-        plan=_patience(Plan()),
+        plan=_patience(plan),
     )
 
 
@@ -78,6 +80,11 @@ def _patience(plan: Plan) -> Plan:
         token_us=_us("PADDOCK_TOKEN_S", plan.token_us / supervisor.SECOND_US),
         drain_us=_us("PADDOCK_DRAIN_S", plan.drain_us / supervisor.SECOND_US),
     )
+
+
+def linger_us() -> int:
+    """How long a worker that no split names stays, so that the gateway reads the split first."""
+    return _us("PADDOCK_LINGER_S", _LINGER_S)
 
 
 def _us(name: str, otherwise_s: float) -> int:

@@ -1,0 +1,156 @@
+"""A real node in a home of its own, for tests: started, asked, watched, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from storage import door, intents, nudges, processes
+from storage import home as homes
+from storage import store as stores
+from storage.home import Home
+from storage.intents import Intent
+from storage.processes import Process
+from storage.store import Store
+
+SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
+WEIGHTS = SHIPPED / "ops-1.0.0.gguf"
+ADAPTER = SHIPPED / "ops-1.1.0-lora.gguf"
+ENGINE = {"context_tokens": 256, "max_sequences": 2, "threads": 1}
+BOUND_S = 30.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probing:
+        probing.bind(("127.0.0.1", 0))
+        return int(probing.getsockname()[1])
+
+
+class RealNode:
+    """`python -m engine` on a home; `patience` is its environment."""
+
+    def __init__(self, root: Path, **patience: str) -> None:
+        self.home: Home = homes.make(Home(root))
+        self.environment = {
+            **os.environ,
+            "PADDOCK_GATEWAY__PORT": str(free_port()),
+            **patience,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The node's process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start it without waiting for anything."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "engine", "--home", str(self.home.root)],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def start(self) -> None:
+        """Start it and wait for its own word that its door is open."""
+        self.process = self.spawn()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.log()
+        assert json.loads(line)["ready"] is True
+
+    def stop(self) -> int:
+        """Tell it to leave, and wait; its exit code."""
+        assert self.process is not None
+        process, self.process = self.process, None
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(BOUND_S)
+        finally:
+            _close(process)
+
+    def kill(self) -> list[psutil.Process]:
+        """As a crash does; returns the children that it had."""
+        assert self.process is not None
+        process, self.process = self.process, None
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait(BOUND_S)
+        _close(process)
+        return children
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        if self.process is not None:
+            self.stop()
+
+    def log(self) -> str:
+        """What the node said."""
+        path = self.home.log("node")
+        return path.read_text() if path.exists() else "(no log)"
+
+    async def do(self, verb: str, target: str, arguments: Mapping[str, Any]) -> Intent:
+        """Ask at the door, as a person does, and wait for how it ended."""
+        accepted = await door.ask(self.home, verb, target, arguments)
+        async with opened(self.home) as store:
+            return await door.wait(store, accepted.intent_id, BOUND_S)
+
+    async def must(self, verb: str, target: str, arguments: Mapping[str, Any]) -> str:
+        """The same, and it is applied; the outcome's sentence."""
+        intent = await self.do(verb, target, arguments)
+        assert intent.state is intents.State.APPLIED, intent.outcome
+        return intent.outcome or ""
+
+    async def release(self, model: str, path: Path, **more: Any) -> str:
+        """A release of a model file; its name."""
+        arguments = {"model": model, "version": "1.0.0", "path": str(path)}
+        await self.must("models.add", model, arguments)
+        said = await self.must("releases.create", "", {"model": model, "engine": ENGINE, **more})
+        return said.split()[0]
+
+    async def until(self, holds: Callable[[dict[str, Process]], bool]) -> dict[str, Process]:
+        """The parts by name as soon as `holds` is true of them."""
+        async with asyncio.timeout(BOUND_S), opened(self.home) as store:
+            with nudges.listen(self.home, f"test-{os.getpid()}") as listener:
+                while True:
+                    async with store.read() as session:
+                        found = {part.name: part for part in await processes.every(session)}
+                    if holds(found):
+                        return found
+                    await listener.wait(timeout_s=0.25)
+
+
+@asynccontextmanager
+async def opened(home: Home) -> AsyncIterator[Store]:
+    """The store, as a screen opens it."""
+    store = await stores.open(home, readonly=True)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def ready(name: str) -> Callable[[dict[str, Process]], bool]:
+    """Whether a part is ready, for `until`."""
+    return lambda parts: name in parts and parts[name].state is processes.State.READY
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()

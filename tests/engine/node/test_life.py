@@ -1,0 +1,147 @@
+"""How a node begins and ends: refused, killed, told to leave, with other things in its way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from storage import door, intents, knobs, processes
+from storage.processes import State
+from tests.engine.node.nodes import BOUND_S, WEIGHTS, RealNode, opened, ready
+
+WORKER = "ops-1.0.0"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[RealNode]:
+    """A node of its own for each test, not yet started."""
+    made = RealNode(tmp_path / "home")
+    yield made
+    made.end()
+
+
+def _refused(node: RealNode) -> tuple[int, str]:
+    """The exit code of a node that can not start, and its last line."""
+    process = node.spawn()
+    _, said = process.communicate(timeout=BOUND_S)
+    return process.returncode, said.decode().strip().splitlines()[-1]
+
+
+def test_a_second_node_on_the_same_home_is_refused(node: RealNode) -> None:
+    """It names the process that has the home, and the first one does not notice."""
+    node.start()
+    code, said = _refused(node)
+    assert code == 5
+    assert f"A node (process {node.pid}) already runs on {node.home.root}" in said
+    assert asyncio.run(door.who(node.home)).role == "admin"
+
+
+def test_a_port_in_use_ends_the_node_with_a_sentence(node: RealNode) -> None:
+    """A box that nobody can reach is not left running."""
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", int(node.environment["PADDOCK_GATEWAY__PORT"])))
+        taken.listen()
+        code, said = _refused(node)
+    assert code == 4
+    assert node.environment["PADDOCK_GATEWAY__PORT"] in said
+    assert "in use" in said
+
+
+def test_a_file_that_is_no_store_is_told_and_left_alone(node: RealNode) -> None:
+    """Nothing is written over what is not ours."""
+    rubbish = b"this is no database " * 300
+    node.home.database.write_bytes(rubbish)
+    code, said = _refused(node)
+    assert code == 6
+    assert "damaged or is not a Paddock store" in said
+    assert node.home.database.read_bytes() == rubbish
+
+
+def test_a_bad_configuration_names_the_key(node: RealNode) -> None:
+    """Before anything is started."""
+    node.home.config.write_text("[gateway]\nprot = 8411\n")
+    code, said = _refused(node)
+    assert code == 2
+    assert "gateway.prot" in said
+
+
+async def test_told_to_leave_it_leaves_in_order(node: RealNode) -> None:
+    """SIGTERM: exit 0, no process left, every part stopped, the run of the node closed."""
+    node.start()
+    children = psutil.Process(node.pid).children(recursive=True)
+    assert node.stop() == 0
+    assert not [child for child in children if child.is_running()]
+    async with opened(node.home) as store, store.read() as session:
+        states = {part.name: part.state for part in await processes.every(session)}
+        life = await processes.node_now(session)
+    assert set(states.values()) <= {State.STOPPED}
+    assert life is not None
+    assert life.stopped_at_us is not None
+    assert not node.home.door.exists()
+
+
+async def test_an_operator_stops_it_at_the_door(node: RealNode) -> None:
+    """`paddock stop` is an answer first, and then the same end."""
+    node.start()
+    await door.stop(node.home)
+    assert node.process is not None
+    assert await asyncio.to_thread(node.process.wait, BOUND_S) == 0
+
+
+async def test_killed_it_leaves_no_child_and_loses_no_intent(node: RealNode) -> None:
+    """Kill -9 right after acknowledgements: all of them stand and are carried out afterwards."""
+    node.start()
+    await node.release("ops", WEIGHTS)
+    await node.must("services.create", "support", {"release": "r1"})
+    parts = await node.until(
+        lambda parts: any(
+            part.kind == "worker" and part.state is State.READY for part in parts.values()
+        )
+    )
+    worker = next(name for name, part in parts.items() if part.kind == "worker")
+    asked = [
+        (await door.ask(node.home, "knobs.set", worker, {"name": "queue_limit", "value": value}))
+        for value in range(30)
+    ]
+    children = await asyncio.to_thread(node.kill)
+    gone, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=BOUND_S)
+    assert (len(gone), alive) == (len(children), [])
+
+    node.start()
+    async with opened(node.home) as store:
+        ended = [await door.wait(store, each.intent_id, BOUND_S) for each in asked]
+        async with store.read() as session:
+            assert (await knobs.of(session, worker))["queue_limit"] == 29
+    assert [intent.state for intent in ended] == [intents.State.APPLIED] * 30
+    after = await node.until(ready(worker))
+    assert after[worker].pid != parts[worker].pid
+    with closing(sqlite3.connect(node.home.database)) as file:
+        assert file.execute("PRAGMA quick_check").fetchone() == ("ok",)
+        lives = file.execute("SELECT stopped_at_us IS NULL FROM nodes ORDER BY id").fetchall()
+    assert lives == [(1,), (1,)]
+
+
+async def test_parts_that_do_not_leave_are_killed_in_time(tmp_path: Path) -> None:
+    """A stopped part can not hear SIGTERM; the node still leaves within its bound."""
+    node = RealNode(tmp_path / "home", PADDOCK_DRAIN_S="0.5")
+    node.start()
+    try:
+        parts = await node.until(ready("gateway"))
+        pid = parts["gateway"].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        assert await asyncio.to_thread(node.stop) == 0
+        assert time.monotonic() - began < BOUND_S
+    finally:
+        node.end()

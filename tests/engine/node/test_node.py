@@ -1,0 +1,174 @@
+"""One real node with all its parts: what it does when parts are killed, stopped or broken."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import door, intents, ledger, models, services
+from storage.processes import Process, State
+from tests.engine.node.nodes import ADAPTER, BOUND_S, WEIGHTS, RealNode, opened, ready
+
+WORKER = "ops-1.0.0"
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """A node that serves one service with one worker, impatient about beats."""
+    running = RealNode(
+        tmp_path_factory.mktemp("box") / "home", PADDOCK_BEAT_S="1.6", PADDOCK_LINGER_S="1"
+    )
+    running.start()
+    try:
+        asyncio.run(_furnish(running))
+        yield running
+    finally:
+        running.end()
+
+
+async def _furnish(node: RealNode) -> None:
+    await node.must("models.add", "ops", _file("1.0.0", WEIGHTS))
+    await node.must("models.add", "ops", {**_file("1.1.0", ADAPTER), "base": "ops@1.0.0"})
+    await node.must("releases.create", "", {"model": "ops@1.0.0"})
+    await node.must("releases.create", "", {"model": "ops@1.1.0"})
+    await node.must("services.create", "support", {"release": "r1"})
+    await node.until(ready(WORKER))
+
+
+def _file(version: str, path: Path) -> dict[str, str]:
+    return {"model": "ops", "version": version, "path": str(path)}
+
+
+def _back(before: Process) -> object:
+    """Whether a part is ready again as another process, for `until`."""
+    return lambda parts: ready(before.name)(parts) and parts[before.name].restarts > before.restarts
+
+
+async def test_a_split_goes_from_the_door_to_the_store(node: RealNode) -> None:
+    """Asked, stored, decided, set, told: and the ledger knows who and why."""
+    intent = await node.do("services.split", "support", {"arms": {"r1": 9000, "r2": 1000}})
+    assert intent.state is intents.State.APPLIED
+    assert intent.outcome == "support: r1 90 %, r2 10 % (before: r1 100 %)."
+    async with opened(node.home) as store, store.read() as session:
+        service = await services.find(session, "support")
+        entry = (await ledger.of(session, "service", "support"))[0]
+    assert [(arm.release, arm.weight_bp) for arm in service.split.arms] == [(1, 9000), (2, 1000)]
+    assert (entry.intent_id, entry.after) == (intent.id, {"r1": 9000, "r2": 1000})
+
+
+async def test_two_releases_on_the_same_weights_share_a_worker(node: RealNode) -> None:
+    """The adapter is a lane of its base's worker: no second process is there."""
+    parts = await node.until(ready(WORKER))
+    assert [name for name, part in parts.items() if part.kind == "worker"] == [WORKER]
+
+
+async def test_the_gateway_is_a_part_and_says_that_tokens_flow(node: RealNode) -> None:
+    """Ready means that the box answers."""
+    await node.until(ready("gateway"))
+    port = int(node.environment["PADDOCK_GATEWAY__PORT"])
+    async with asyncio.timeout(BOUND_S):
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/readyz")
+            answer = connection.getresponse()
+            answer.read()
+            connection.close()
+            if answer.status == 200:
+                return
+            await asyncio.to_thread(os.sched_yield)
+
+
+async def test_a_killed_worker_is_back_by_itself(node: RealNode) -> None:
+    """Kill -9: another process under the same name, counted as a restart."""
+    before = (await node.until(ready(WORKER)))[WORKER]
+    assert before.pid is not None
+    os.kill(before.pid, signal.SIGKILL)
+    after = (await node.until(_back(before)))[WORKER]  # type: ignore[arg-type]
+    assert after.pid != before.pid
+    assert after.restarts == before.restarts + 1
+    assert after.sha256 == before.sha256
+
+
+async def test_a_stopped_worker_is_replaced(node: RealNode) -> None:
+    """SIGSTOP: it neither beats nor ends, so it is ended."""
+    before = (await node.until(ready(WORKER)))[WORKER]
+    assert before.pid is not None
+    os.kill(before.pid, signal.SIGSTOP)
+    after = (await node.until(_back(before)))[WORKER]  # type: ignore[arg-type]
+    assert after.pid != before.pid
+    async with opened(node.home) as store, store.read() as session:
+        moves = [entry.after for entry in await ledger.of(session, "process", WORKER)]
+    assert moves[:3] == ["ready", "starting", "crashed"]
+
+
+async def test_control_and_runner_are_put_back_too(node: RealNode) -> None:
+    """Every part is crash-only; what was asked meanwhile is done afterwards."""
+    parts = await node.until(lambda parts: ready("control")(parts) and ready("runner")(parts))
+    for name in ("control", "runner"):
+        pid = parts[name].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    said = await node.must("knobs.set", WORKER, {"name": "max_running", "value": 3})
+    assert said.startswith(f"{WORKER}: max_running is 3")
+    await node.until(_back(parts["runner"]))  # type: ignore[arg-type]
+
+
+async def test_a_model_that_can_not_be_loaded_costs_only_itself(
+    node: RealNode, tmp_path: Path
+) -> None:
+    """It is marked with the worker's own reason, not tried again, and the other service goes on."""
+    path = tmp_path / "broken.gguf"
+    shutil.copy(WEIGHTS, path)
+    release = await node.release("broken", path)
+    with path.open("r+b") as file:  # damaged after it was registered
+        file.truncate(path.stat().st_size // 2)
+    before = (await node.until(ready(WORKER)))[WORKER]
+    await node.must("services.create", "doomed", {"release": release})
+    parts = await node.until(
+        lambda parts: any(
+            part.state is State.CRASHED and name.startswith("broken")
+            for name, part in parts.items()
+        )
+    )
+    broken = next(part for name, part in parts.items() if name.startswith("broken"))
+    async with opened(node.home) as store, store.read() as session:
+        version = await models.find(session, "broken")
+    assert version.standing is models.Standing.UNLOADABLE
+    assert version.standing_reason == broken.reason
+    assert broken.restarts == 0
+    assert parts[WORKER].pid == before.pid
+    refused = await node.do("services.split", "support", {"arms": {"r1": 1, release: 9999}})
+    assert refused.state is intents.State.REFUSED
+    assert "broken@1.0.0 can not be loaded" in (refused.outcome or "")
+
+
+async def test_a_worker_that_no_split_names_any_more_leaves(node: RealNode, tmp_path: Path) -> None:
+    """Placement follows the splits: what is in none is drained and stopped, and no crash."""
+    path = tmp_path / "other.gguf"
+    shutil.copy(WEIGHTS, path)
+    release = await node.release("other", path)
+    await node.must("services.create", "brief", {"release": release})
+    parts = await node.until(
+        lambda parts: any(
+            part.state is State.READY and name.startswith("other") for name, part in parts.items()
+        )
+    )
+    name = next(name for name in parts if name.startswith("other"))
+    await node.must("services.split", "brief", {"arms": {"r1": 10_000}})
+    parts = await node.until(lambda parts: parts[name].state is State.STOPPED)
+    assert parts[name].restarts == 0
+
+
+async def test_the_door_tells_what_runs(node: RealNode) -> None:
+    """`state` is the node's own knowledge, whatever the store can take."""
+    state = await door.state(node.home)
+    assert state["pid"] == node.pid
+    assert state["trouble"] is None
+    assert {"gateway", "control", "runner", WORKER} <= {part["name"] for part in state["processes"]}
