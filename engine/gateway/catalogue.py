@@ -7,6 +7,7 @@ picture stands. Imported by the gateway.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -21,8 +22,6 @@ from storage.models import ModelVersion
 from storage.releases import Release
 from storage.services import Service
 from storage.store import Store
-
-_AGAIN_US = 250_000
 
 _log = structlog.get_logger("gateway.catalogue")
 
@@ -60,51 +59,49 @@ class Picture:
 class Catalogue:
     """The picture, and how it is kept fresh."""
 
-    def __init__(
-        self, store: Store, *, now_us: Callable[[], int], on_change: Callable[[Picture], None]
-    ) -> None:
+    def __init__(self, store: Store, *, on_change: Callable[[Picture], None]) -> None:
         self._store = store
-        self._now_us = now_us
         self._on_change = on_change
+        self._looking = asyncio.Lock()
         self._sandbox = sandbox.Sandbox(strict=True)
         self._entry = -1
-        self._looked_us = 0
+        self._stale = True
         self.picture = Picture()
 
     async def refresh(self) -> None:
         """Look at everything."""
-        self._looked_us = self._now_us()
         try:
             picture, entry = await self._read()
         except faults.StorageError as error:
             _log.warning("the store can not be read; the last picture stands", reason=str(error))
+            self._stale = True
             return
+        self._stale = False
         self._entry = entry
         self.picture = picture
         self._on_change(picture)
 
     async def look(self) -> None:
         """Look at everything if anything was changed; measurements are no change."""
-        try:
-            if not await self._store.changed():
+        async with self._looking:  # whoever comes second sees what the first one found
+            try:
+                if not (await self._store.changed() or self._stale):
+                    return
+                self._stale = True
+                async with self._store.read() as s:
+                    newest = await ledger.tail(s, 1)
+            except faults.StorageError:
                 return
-            async with self._store.read() as s:
-                newest = await ledger.tail(s, 1)
-        except faults.StorageError:
-            return
-        if (newest[0].id if newest else 0) != self._entry:
-            await self.refresh()
-
-    async def miss(self) -> None:
-        """Somebody named what is not in the picture: perhaps it is new. A few times a second."""
-        if self._now_us() - self._looked_us > _AGAIN_US:
-            await self.refresh()
+            if (newest[0].id if newest else 0) != self._entry:
+                await self.refresh()
+            else:
+                self._stale = False
 
     async def key(self, secret: str) -> Key | None:
         """The key with this secret, None when it is unknown or revoked."""
         digest = keys.digest(secret)
         if digest not in self.picture.keys:
-            await self.miss()
+            await self.look()  # perhaps it is new
         return self.picture.keys.get(digest)
 
     async def service(self, name: str) -> Service:
@@ -114,7 +111,7 @@ class Catalogue:
             errors.NotFound: there is none.
         """
         if name not in self.picture.services:
-            await self.miss()
+            await self.look()  # perhaps it is new
         try:
             return self.picture.services[name]
         except KeyError:
@@ -134,7 +131,7 @@ class Catalogue:
         digits = name[1:]
         number = int(digits) if name[:1] == "r" and digits.isdecimal() and digits.isascii() else -1
         if number not in self.picture.releases:
-            await self.miss()
+            await self.look()  # perhaps it is new
         try:
             return self.picture.releases[number]
         except KeyError:

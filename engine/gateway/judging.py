@@ -32,6 +32,12 @@ async def take(state: State, request: Request) -> Response:
             param="request_id",
         )
     await state.recorder.flush()  # the request may have ended a moment ago
+    if state.recorder.pending(f"req_{named.rpartition('-')[2].removeprefix('req_')}"):
+        raise errors.Unavailable(
+            errors.sentence(state.recorder.trouble or "the store is busy"),
+            code="store_unavailable",
+            retry_after_us=1_000_000,
+        )
     try:
         async with state.store.read() as s:
             answered = await requests.find(s, named)

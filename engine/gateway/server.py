@@ -101,7 +101,7 @@ class Gateway:
         windows = Windows()
         fleet = Fleet(self._home, windows, now_us=clock.monotonic_us)
         recorder = Recorder(store)
-        catalogue = Catalogue(store, now_us=clock.monotonic_us, on_change=fleet.follow)
+        catalogue = Catalogue(store, on_change=fleet.follow)
         state = State(
             store=store,
             catalogue=catalogue,

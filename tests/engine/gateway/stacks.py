@@ -41,6 +41,7 @@ class Stack:
     secrets: dict[str, str]
     releases: dict[str, Release]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _readers: dict[str, threading.Thread] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -58,12 +59,15 @@ class Stack:
         process = self.processes.pop(name)
         process.kill()
         process.wait()
+        self._readers.pop(name).join()
 
     def stop(self, name: str) -> int:
         """As the node does."""
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)
-        return process.wait(30)
+        code = process.wait(30)
+        self._readers.pop(name).join()
+        return code
 
     def start_worker(self, release: Release) -> None:
         """A real worker for a release; returns when it is ready."""
@@ -95,21 +99,19 @@ class Stack:
                 stderr=log,
                 env=environment,
             )
-        self.processes[name] = process
         assert process.stdout is not None
-        for line in process.stdout:
-            said = json.loads(line)
-            assert "failed" not in said, said
-            if said.get("ready"):
-                break
-        else:
-            raise AssertionError(self.home.log(name).read_text())
-        threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
+        if not any(json.loads(line).get("ready") for line in process.stdout):
+            with process:
+                raise AssertionError(self.home.log(name).read_text())
+        self.processes[name] = process
+        self._readers[name] = threading.Thread(target=_drain, args=(process.stdout,))
+        self._readers[name].start()
 
 
 def _drain(pipe: Any) -> None:
-    for _ in pipe:
-        pass
+    with pipe:
+        for _ in pipe:
+            pass
 
 
 def digest(path: Path) -> str:
@@ -244,9 +246,8 @@ def running(stack: Stack) -> Iterator[Stack]:
     try:
         yield stack
     finally:
-        for process in stack.processes.values():
-            process.kill()
-            process.wait()
+        for name in list(stack.processes):
+            stack.kill(name)
 
 
 async def opened(stack: Stack) -> Store:

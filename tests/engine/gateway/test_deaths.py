@@ -1,0 +1,258 @@
+"""What clients see when a part dies, leaves, or is changed under load: real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+
+from storage import keys, knobs, services
+from storage import store as stores
+from storage.services import Arm
+from tests.engine.gateway import stacks
+from tests.engine.gateway.stacks import Stack
+
+if not stacks.WEIGHTS.exists():
+    pytest.skip("the shipped model is not here", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for this module; every test leaves it whole."""
+    made = asyncio.run(stacks.furnish(tmp_path_factory.mktemp("deaths") / "home"))
+    with stacks.running(made):
+        made.start_worker(made.releases["plain"])
+        made.start_gateway()
+        made.until_ready()
+        yield made
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[OpenAI]:
+    """The openai client; it does not try again by itself."""
+    with OpenAI(
+        base_url=f"{stack.url}/v1", api_key=stack.secrets["client"], max_retries=0, timeout=30
+    ) as one:
+        yield one
+
+
+def ask(client: OpenAI, **fields: Any) -> Any:
+    """A text completion."""
+    return client.completions.create(
+        **{"model": "raw", "prompt": "order 17", "max_tokens": 6, "seed": 1, **fields}
+    )
+
+
+def change(stack: Stack, work: Callable[[Any], Awaitable[Any]]) -> None:
+    """As control does it: a write, and the nudge that goes with it."""
+
+    async def run() -> None:
+        store = await stores.open(stack.home)
+        await store.write(work)
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_killed_worker_costs_time_but_no_answer_that_was_not_begun(
+    stack: Stack, client: OpenAI
+) -> None:
+    """What had shown nothing is answered by the next worker; a stream ends with an error event.
+
+    Meanwhile the box says that it is not ready, and why.
+    """
+    plain = stack.releases["plain"]
+    worker = stack.processes[plain.worker]
+    expected = ask(client).choices[0].text
+    stream = ask(client, stream=True, max_tokens=400)
+    next(stream)
+    worker.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(ask, client) for _ in range(4)]
+        stack.kill(plain.worker)
+        with pytest.raises(openai.APIError) as caught:
+            for _ in stream:
+                pass
+        assert caught.value.code == "worker_lost"
+        with stack.http(None) as http:
+            said = http.get("/readyz")
+        assert said.status_code == 503
+        assert {reason["reason"] for reason in said.json()["reasons"]} == {
+            f"worker {plain.worker} is not connected"
+        }
+        stack.start_worker(plain)
+        assert [each.result().choices[0].text for each in waiting] == [expected] * 4
+    stack.until_ready()
+
+
+def test_without_a_worker_a_request_waits_its_time_and_no_longer(
+    stack: Stack, client: OpenAI
+) -> None:
+    """503, with the time after which to come again."""
+    plain = stack.releases["plain"]
+    stack.kill(plain.worker)
+    pin = {"x-paddock-release": stack.releases["hasty"].name}
+    with (
+        client.with_options(api_key=stack.secrets["operator"]) as operator,
+        pytest.raises(openai.InternalServerError) as caught,
+    ):
+        ask(operator, extra_headers=pin)
+    assert (caught.value.status_code, caught.value.code) == (503, "deadline")
+    assert caught.value.response.headers["retry-after"] == "1"
+    stack.start_worker(plain)
+    stack.until_ready()
+
+
+def test_a_revoked_key_stops_working_at_once(stack: Stack, client: OpenAI) -> None:
+    """And a new one works at once."""
+    made = keys.mint()
+
+    async def add(s: Any) -> None:
+        await keys.add(
+            s, name="late", prefix=made.prefix, sha256=made.sha256, role=keys.Role.CLIENT,
+            tenant="here", synthetic=False, actor="t", at_us=9,
+        )  # fmt: skip
+
+    async def revoke(s: Any) -> None:
+        await keys.revoke(s, "late", actor="t", at_us=10)
+
+    change(stack, add)
+    with client.with_options(api_key=made.secret) as late:
+        assert ask(late).choices
+        change(stack, revoke)
+        until(lambda: _unknown(late))
+
+
+def _unknown(client: OpenAI) -> bool:
+    try:
+        client.models.list()
+    except openai.AuthenticationError:
+        return True
+    return False
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Ask until it is so; the run's own limit ends what never is."""
+    while not true():
+        pass
+
+
+def test_a_new_split_takes_effect_on_the_next_requests(stack: Stack, client: OpenAI) -> None:
+    """All traffic to the other arm."""
+    adapted = stack.releases["adapted"]
+
+    async def split(s: Any) -> None:
+        await services.set_split(
+            s, service="raw", arms=[Arm(release=adapted.number, weight_bp=10_000)], seen=None,
+            actor="t", at_us=11,
+        )  # fmt: skip
+
+    change(stack, split)
+
+    def moved() -> bool:
+        raw = client.completions.with_raw_response.create(model="raw", prompt="x", max_tokens=1)
+        return raw.headers["x-paddock-release"] == adapted.name
+
+    until(moved)
+
+
+def test_a_knob_reaches_the_worker(stack: Stack, client: OpenAI) -> None:
+    """What it has in force is what the metrics show; a cap on tokens holds for the next answer."""
+    worker = stack.releases["plain"].worker
+
+    async def set_knob(s: Any) -> None:
+        await knobs.set(s, worker=worker, name="max_tokens_cap", value=3, actor="t", at_us=12)
+
+    async def undo(s: Any) -> None:
+        await knobs.undo(s, worker=worker, name="max_tokens_cap", actor="t", at_us=13)
+
+    def in_force(value: str) -> bool:
+        with stack.http(None) as http:
+            said = http.get("/metrics").text
+        return f'paddock_worker_knob{{knob="max_tokens_cap",worker="{worker}"}} {value}' in said
+
+    change(stack, set_knob)
+    until(lambda: in_force("3.0"))
+    assert ask(client).usage.completion_tokens == 3
+    change(stack, undo)
+    until(lambda: in_force("131072.0"))
+
+
+def test_a_full_disk_costs_no_answer_and_no_row(stack: Stack, client: OpenAI) -> None:
+    """Serving goes on, the rows wait, the box says so; with room again they are written."""
+    gateway = stack.processes["gateway"].pid
+    before = resource.prlimit(gateway, resource.RLIMIT_FSIZE)
+    resource.prlimit(gateway, resource.RLIMIT_FSIZE, (1, before[1]))
+    answer = ask(client)
+    with stack.http(None) as http:
+        until(lambda: http.get("/readyz").json()["recorder"]["trouble"] is not None)
+        said = http.get("/readyz").json()["recorder"]
+        assert "disk" in said["trouble"]
+        assert (said["held"] > 0, said["lost"]) == (True, 0)
+    with stack.http() as http:
+        refused = http.post("/v1/feedback", json={"id": answer.id, "score": 1})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
+        assert ask(client).choices
+        resource.prlimit(gateway, resource.RLIMIT_FSIZE, before)
+        until(lambda: http.get("/readyz").json()["recorder"]["trouble"] is None)
+        said = http.post("/v1/feedback", json={"id": answer.id, "score": 1})
+        assert said.status_code == 200
+
+
+def test_a_gateway_that_leaves_finishes_what_it_began(stack: Stack, client: OpenAI) -> None:
+    """And writes it down; the next one answers on the same port."""
+    stream = ask(client, stream=True, max_tokens=300, stream_options={"include_usage": True})
+    first = next(stream)
+    stack.processes["gateway"].send_signal(signal.SIGTERM)
+    *_, last = stream
+    client.close()
+    assert last.usage.completion_tokens > 0
+    assert stack.stop("gateway") == 0
+    stack.start_gateway()
+    stack.until_ready()
+    with stack.http("operator") as http:
+        answer = http.post("/v1/feedback", json={"id": first.id, "score": 1})
+    assert answer.status_code == 200
+
+
+def _started(home: Path, port: int) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "engine.gateway", "--home", str(home)],
+        env=os.environ | {"PADDOCK_GATEWAY__PORT": str(port)},
+        capture_output=True, check=False, timeout=30,
+    )  # fmt: skip
+
+
+def test_a_port_in_use_is_told_and_nothing_is_served(tmp_path: Path) -> None:
+    """To the node on standard output, to people on standard error."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = _started(tmp_path / "home", port)
+    assert ended.returncode == 4
+    assert f"port {port} on 127.0.0.1" in json.loads(ended.stdout)["failed"]
+    assert b"config.toml" in ended.stderr
+
+
+def test_a_faulty_configuration_is_told(tmp_path: Path) -> None:
+    """With the name of what is wrong."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "config.toml").write_text("[gateway]\nhots = 'x'\n")
+    ended = _started(home, 1)
+    assert ended.returncode == 2
+    assert "hots" in json.loads(ended.stdout)["failed"]

@@ -1,0 +1,569 @@
+"""The unmodified `openai` client against a real gateway, a real worker, a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from openai.types.chat import ChatCompletion
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.engine.gateway import stacks
+from tests.engine.gateway.stacks import Stack
+
+if not stacks.WEIGHTS.exists():
+    pytest.skip("the shipped model is not here", allow_module_level=True)
+
+ASK = [
+    {"role": "user", "content": "Notes: order 17 is late. What is the status of order 17?"},
+]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for this module."""
+    made = asyncio.run(stacks.furnish(tmp_path_factory.mktemp("gateway") / "home"))
+    with stacks.running(made):
+        made.start_worker(made.releases["plain"])
+        made.start_gateway()
+        made.until_ready()
+        yield made
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[OpenAI]:
+    """A client's client."""
+    with connect(stack, "client") as one:
+        yield one
+
+
+def connect(stack: Stack, key: str, **headers: str) -> OpenAI:
+    """The openai client with one of the stack's keys; it does not try again by itself."""
+    return OpenAI(
+        base_url=f"{stack.url}/v1", api_key=stack.secrets[key], max_retries=0, timeout=30,
+        default_headers=headers,
+    )  # fmt: skip
+
+
+def chat(one: OpenAI, **fields: Any) -> ChatCompletion:
+    """A chat answer."""
+    answer = one.chat.completions.create(**{"model": "ops", "messages": ASK, **fields})
+    assert isinstance(answer, ChatCompletion)
+    return answer
+
+
+def text_of(answer: ChatCompletion) -> str:
+    """The first choice's text."""
+    return answer.choices[0].message.content or ""
+
+
+def streamed(one: OpenAI, **fields: Any) -> list[Any]:
+    """The chunks of a streamed chat answer."""
+    return list(
+        one.chat.completions.create(**{"model": "ops", "messages": ASK, "stream": True, **fields})
+    )
+
+
+def rows(stack: Stack, query: str, *values: object) -> list[Any]:
+    """What stands in the store."""
+    with closing(sqlite3.connect(stack.home.database)) as connection:
+        connection.row_factory = sqlite3.Row
+        return connection.execute(query, values).fetchall()
+
+
+def recorded(stack: Stack, answer: Any) -> Any:
+    """The row of a request, once it is written: feedback on it waits for that."""
+    id = f"req_{answer.id.partition('-')[2]}"
+    with stack.http("operator") as http:
+        http.post("/v1/feedback", json={"request_id": id, "score": 1}).raise_for_status()
+    (row,) = rows(stack, "SELECT * FROM requests WHERE id = ?", id)
+    return row
+
+
+def test_it_chats(client: OpenAI) -> None:
+    """An answer with its usage, its reason to end and its service as the model."""
+    answer = chat(client)
+    assert answer.object == "chat.completion"
+    assert answer.model == "ops"
+    assert answer.id.startswith("chatcmpl-")
+    assert answer.choices[0].message.role == "assistant"
+    assert answer.choices[0].finish_reason in {"stop", "length"}
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def test_a_stream_says_the_same_as_the_whole(client: OpenAI) -> None:
+    """Role first, then text, the reason, and the usage when it is asked for."""
+    whole = chat(client, seed=1, user="sara")
+    first, *middle, usage = streamed(
+        client, seed=1, user="sara", stream_options={"include_usage": True}
+    )
+    assert first.choices[0].delta.role == "assistant"
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in middle)
+    assert said == text_of(whole)
+    assert middle[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert usage.choices == []
+    assert usage.usage == whole.usage
+    assert all(chunk.usage is None for chunk in [first, *middle])
+
+
+def test_without_being_asked_a_stream_has_no_usage(client: OpenAI) -> None:
+    """As OpenAI does it."""
+    assert all(chunk.usage is None and chunk.choices for chunk in streamed(client))
+
+
+def test_n_gives_n_choices_with_seeds_of_their_own(client: OpenAI) -> None:
+    """Whole and streamed alike: choice i is what seed + i alone would say."""
+    asked = {"temperature": 1.5, "max_tokens": 12, "user": "sara", "top_p": 1}
+    three = chat(client, n=3, seed=7, **asked)
+    assert [choice.index for choice in three.choices] == [0, 1, 2]
+    texts = [choice.message.content for choice in three.choices]
+    assert texts == [text_of(chat(client, seed=7 + i, **asked)) for i in range(3)]
+    grown = ["", "", ""]
+    for chunk in streamed(client, n=3, seed=7, **asked):
+        for choice in chunk.choices:
+            grown[choice.index] += choice.delta.content or ""
+    assert grown == texts
+    assert three.usage is not None
+    assert three.usage.prompt_tokens < 3 * 40
+
+
+def test_a_seed_repeats_an_answer_and_another_one_does_not(client: OpenAI) -> None:
+    """Sampled, alone."""
+    hot: dict[str, Any] = {"temperature": 1.5, "max_tokens": 24, "user": "sara", "top_p": 1}
+    assert text_of(chat(client, seed=3, **hot)) == text_of(chat(client, seed=3, **hot))
+    assert text_of(chat(client, seed=3, **hot)) != text_of(chat(client, seed=4, **hot))
+
+
+def test_a_stop_string_ends_an_answer_and_is_not_in_it(client: OpenAI) -> None:
+    """One or a list of them."""
+    whole = text_of(chat(client, user="sara", max_tokens=24))
+    stop = whole[len(whole) // 2 :][:3]
+    cut = chat(client, user="sara", max_tokens=24, stop=stop)
+    assert text_of(cut) == whole[: whole.index(stop)]
+    assert cut.choices[0].finish_reason == "stop"
+    assert text_of(chat(client, user="sara", max_tokens=24, stop=["\x00", stop])) == text_of(cut)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_limit_on_tokens_holds(client: OpenAI, name: str) -> None:
+    """By either name."""
+    answer = chat(client, **{name: 3})
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens <= 3
+
+
+def test_logprobs_of_a_chat(client: OpenAI) -> None:
+    """One entry per token, with alternatives, best first; the same in a stream."""
+    asked: dict[str, Any] = {"logprobs": True, "top_logprobs": 3, "max_tokens": 5, "user": "sara"}
+    found = chat(client, **asked).choices[0].logprobs
+    assert found is not None
+    assert found.content
+    for entry in found.content:
+        assert len(entry.top_logprobs) == 3
+        ordered = [other.logprob for other in entry.top_logprobs]
+        assert ordered == sorted(ordered, reverse=True)
+        assert bytes(entry.bytes or []).decode("utf-8", "replace") == entry.token
+    grown = [
+        entry
+        for chunk in streamed(client, **asked)
+        for choice in chunk.choices
+        if choice.logprobs
+        for entry in choice.logprobs.content
+    ]
+    assert [entry.token for entry in grown] == [entry.token for entry in found.content]
+
+
+def test_text_is_continued(client: OpenAI) -> None:
+    """Several prompts, n, logprobs as a number, streamed and not."""
+    answer = client.completions.create(
+        model="raw", prompt=["order 17", "server 4"], n=2, max_tokens=4, logprobs=2, seed=1
+    )
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    logprobs = answer.choices[0].logprobs
+    assert logprobs is not None
+    assert len(logprobs.tokens or []) == len(logprobs.top_logprobs or []) > 0
+    assert logprobs.text_offset == [
+        sum(map(len, (logprobs.tokens or [])[:i])) for i in range(len(logprobs.tokens or []))
+    ]
+    one = client.completions.create(model="raw", prompt="order 17", max_tokens=4, seed=1)
+    grown = client.completions.create(
+        model="raw", prompt="order 17", max_tokens=4, seed=1, stream=True
+    )
+    assert "".join(chunk.choices[0].text for chunk in grown) == one.choices[0].text
+    assert one.choices[0].text == answer.choices[0].text
+
+
+def test_the_services_are_the_models(client: OpenAI) -> None:
+    """Listed and looked up."""
+    assert [model.id for model in client.models.list()] == ["faulty", "ops", "raw"]
+    assert client.models.retrieve("ops").owned_by == "paddock"
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
+        client.models.retrieve("gpt-5")
+
+
+def test_a_wrong_key_is_told_so(stack: Stack) -> None:
+    """Neither says what keys there are."""
+    with connect(stack, "wrong") as stranger, pytest.raises(openai.AuthenticationError) as caught:
+        chat(stranger)
+    assert caught.value.code == "invalid_api_key"
+    with stack.http(None) as http:
+        answer = http.get("/v1/models")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "missing_api_key")
+
+
+def test_an_unknown_model_is_told_so(client: OpenAI) -> None:
+    """With the names that there are."""
+    with pytest.raises(openai.NotFoundError, match="faulty, ops, raw") as caught:
+        chat(client, model="gpt-5")
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"temperature": -1}, "temperature"),
+        ({"messages": []}, "messages"),
+        ({"n": 0}, "n"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"extra_body": {"temprature": 1}}, "temprature"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+         "messages[0].content[0]"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages[0]"),
+        ({"extra_body": {"prompt_variables": {"nobody": 1}}}, "prompt_variables"),
+        ({"extra_headers": {"x-paddock-class": "royal"}}, "x-paddock-class"),
+    ],
+)  # fmt: skip
+def test_bad_parameters_are_named(client: OpenAI, fields: dict[str, Any], param: str) -> None:
+    """As the client's own BadRequestError."""
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat(client, user="sara", **fields)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("length", [600, 100_000])
+def test_a_prompt_over_the_context_says_both_numbers(client: OpenAI, length: int) -> None:
+    """How long it is and how long it may be."""
+    with pytest.raises(openai.BadRequestError, match="512") as caught:
+        chat(client, messages=[{"role": "user", "content": "order 17 " * length}])
+    assert caught.value.code == "context_length_exceeded"
+
+
+def test_a_role_that_does_not_suffice_is_told_so(stack: Stack, client: OpenAI) -> None:
+    """Naming the release is for operators; theirs is answered by it."""
+    pin = {"x-paddock-release": stack.releases["plain"].name}
+    with pytest.raises(openai.PermissionDeniedError, match="operator"):
+        chat(client, extra_headers=pin)
+    with connect(stack, "operator") as operator:
+        raw = operator.chat.completions.with_raw_response.create(
+            model="ops", messages=[{"role": "user", "content": "hi"}], extra_headers=pin
+        )
+        assert raw.headers["x-paddock-release"] == pin["x-paddock-release"]
+        with pytest.raises(openai.NotFoundError):
+            chat(operator, extra_headers={"x-paddock-release": "r999"})
+
+
+def test_overload_is_told_with_the_time_to_wait(stack: Stack, client: OpenAI) -> None:
+    """The client's RateLimitError with Retry-After; the rest is answered."""
+
+    def ask(number: int) -> Any:
+        try:
+            return client.completions.create(
+                model="raw", prompt=f"order {number}", n=8, max_tokens=40
+            )
+        except openai.APIStatusError as error:
+            return error
+
+    with ThreadPoolExecutor(48) as pool:
+        answers = list(pool.map(ask, range(48)))
+    refused = [a for a in answers if isinstance(a, openai.APIStatusError)]
+    assert len(refused) < len(answers)
+    assert {type(error) for error in refused} == {openai.RateLimitError}
+    assert all(int(error.response.headers["retry-after"]) >= 1 for error in refused)
+    assert all(error.code == "queue_full" for error in refused)
+    (counted,) = rows(stack, "SELECT count(*) FROM requests WHERE outcome = 'failed'")
+    assert counted[0] == 0
+
+
+def test_sixteen_streams_at_once_do_not_mix(client: OpenAI) -> None:
+    """Each says in company what it says alone; how often is what the worker's tests count."""
+    asked = [f"What is the status of order {number}?" for number in range(16)]
+
+    def ask(question: str) -> str:
+        chunks = streamed(
+            client, messages=[{"role": "user", "content": question}], user="sara", max_tokens=8
+        )
+        return "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+
+    alone = [ask(question) for question in asked]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(ask, asked))
+    same = sum(a == b for a, b in zip(alone, together, strict=True))
+    assert same >= 12  # rounding differs with the batch; a mix-up would leave next to none
+
+
+def test_users_stick_to_their_arm_and_the_arms_share(stack: Stack, client: OpenAI) -> None:
+    """By `user`, or by the session header where there is none."""
+
+    def arm(user: str | None, **headers: str) -> str:
+        raw = client.completions.with_raw_response.create(
+            model="ops", prompt="x", max_tokens=1, extra_headers=headers,
+            extra_body={"user": user} if user else {},
+        )  # fmt: skip
+        return raw.headers["x-paddock-release"]
+
+    arms = {name: arm(name) for name in ("sara", "tom", "ines", "raj", "li", "noa", "kim", "ada")}
+    assert set(arms.values()) == {stack.releases[n].name for n in ("prompted", "adapted")}
+    assert {name: arm(None, **{"x-paddock-session": name}) for name in arms} == arms
+
+
+def test_what_was_answered_is_written_down(stack: Stack, client: OpenAI) -> None:
+    """Who, what, by whom, how long; the text only where the service says so."""
+    answer = chat(client, user="sara", seed=5, extra_headers={"x-paddock-class": "batch"})
+    row = recorded(stack, answer)
+    assert answer.usage is not None
+    assert (row["service"], row["outcome"], row["class"]) == ("ops", "ok", "batch")
+    assert row["endpoint"] == "/v1/chat/completions"
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (
+        answer.usage.prompt_tokens,
+        answer.usage.completion_tokens,
+    )
+    assert (row["seed"], row["stream"], row["synthetic"], row["tenant"]) == (5, 0, 0, "here")
+    assert 0 < row["ttft_us"] <= row["latency_us"]
+    assert row["busy_us"] > 0
+    (text,) = rows(stack, "SELECT * FROM request_texts WHERE request_id = ?", row["id"])
+    assert text["completion"] == text_of(answer)
+    assert "What is the status of order 17?" in text["prompt"]
+    assert "You are a helpful assistant." in text["prompt"]
+    private = client.completions.create(model="raw", prompt="x", max_tokens=1)
+    id = recorded(stack, private)["id"]
+    assert rows(stack, "SELECT * FROM request_texts WHERE request_id = ?", id) == []
+
+
+def test_a_stream_is_written_down_with_its_text(stack: Stack, client: OpenAI) -> None:
+    """Although nobody held it whole."""
+    chunks = streamed(client, user="sara")
+    row = recorded(stack, chunks[0])
+    (text,) = rows(stack, "SELECT * FROM request_texts WHERE request_id = ?", row["id"])
+    assert text["completion"] == "".join(c.choices[0].delta.content or "" for c in chunks)
+    assert row["stream"] == 1
+
+
+def test_synthetic_load_is_written_down_as_such(stack: Stack) -> None:
+    """And labelled in the metrics."""
+    with connect(stack, "synthetic") as load:
+        row = recorded(stack, chat(load))
+    assert row["synthetic"] == 1
+    with stack.http(None) as http:
+        assert 'synthetic="true"' in http.get("/metrics").text
+
+
+def test_a_client_who_leaves_is_not_computed_for(stack: Stack) -> None:
+    """The sequence is freed and the request is written down as cancelled, with what it cost."""
+    body = {"model": "raw", "prompt": "order", "max_tokens": 400, "stream": True, "seed": 77}
+    with stack.http() as http, http.stream("POST", "/v1/completions", json=body) as answer:
+        id = answer.headers["x-request-id"]
+        next(answer.iter_lines())
+    row = until_recorded(stack, id)
+    assert row["outcome"] == "cancelled"
+    assert row["completion_tokens"] < 400
+    assert row["busy_us"] > 0
+
+
+def until_recorded(stack: Stack, id: str) -> Any:
+    """Wait for a row; feedback answers 404 until it is there."""
+    with stack.http("operator") as http:
+        while True:
+            answer = http.post("/v1/feedback", json={"request_id": id, "score": -1})
+            if answer.status_code == 200:
+                break
+            assert answer.status_code == 404
+    (row,) = rows(stack, "SELECT * FROM requests WHERE id = ?", id)
+    return row
+
+
+def test_feedback_is_kept_and_only_of_ones_own_answers(stack: Stack, client: OpenAI) -> None:
+    """By the request's id or the answer's; of another tenant's there is no such request."""
+    answer = chat(client)
+    with stack.http() as http:
+        body = {"id": answer.id, "score": -1, "correct": False, "comment": "wrong \x1b[31morder"}
+        said = http.post("/v1/feedback", json=body)
+        assert said.status_code == 200
+        id = said.json()["request_id"]
+        missing = http.post("/v1/feedback", json={"score": 1})
+        assert missing.json()["error"]["param"] == "request_id"
+    with stack.http("other") as http:
+        assert http.post("/v1/feedback", json={"id": answer.id, "score": 1}).status_code == 404
+    (row,) = rows(stack, "SELECT * FROM feedback WHERE request_id = ?", id)
+    assert (row["score"], row["correct"], row["comment"]) == (-1, 0, "wrong \x1b[31morder")
+
+
+def test_samples_are_taken_of_arms_and_workers(stack: Stack, client: OpenAI) -> None:
+    """Sketches of durations for an arm, steps and times for a worker."""
+    chat(client, user="sara")
+    subject = stack.releases["plain"].worker
+    arms: list[Any] = []
+    while not arms:  # at most a second late
+        arms = rows(stack, "SELECT body FROM samples WHERE kind='arm' AND body LIKE '%buckets%'")
+    arm = json.loads(arms[-1]["body"])
+    assert arm["requests"] > 0
+    assert arm["latency"]["count"] > 0
+    workers = rows(
+        stack, "SELECT body FROM samples WHERE kind='worker' AND subject=? ORDER BY second", subject
+    )
+    samples = [json.loads(row["body"]) for row in workers]
+    assert max(sample["batch_max"] for sample in samples) == 16
+    assert sum(sample["busy_us"] for sample in samples) > 0
+
+
+def test_a_broken_prompt_names_prompt_version_and_line(client: OpenAI) -> None:
+    """It is the operators' fault, so it is a 500."""
+    with pytest.raises(openai.InternalServerError) as caught:
+        chat(client, model="faulty")
+    assert "Prompt broken@1, message 1 (system), line 2: 'nobody' is undefined" in str(caught.value)
+
+
+def test_prompt_variables_reach_the_prompt(stack: Stack, client: OpenAI) -> None:
+    """And a client's own system text is appended."""
+    answer = chat(
+        client,
+        user="sara",
+        messages=[{"role": "system", "content": "In French."}, *ASK],
+        extra_body={"prompt_variables": {"kind": "parrot"}},
+    )
+    id = recorded(stack, answer)["id"]
+    (text,) = rows(stack, "SELECT prompt FROM request_texts WHERE request_id = ?", id)
+    assert text["prompt"].startswith("system: You are a helpful parrot.\n\nIn French.\n\nuser:")
+
+
+def test_text_that_spells_a_control_token_is_text(client: OpenAI) -> None:
+    """It costs more tokens than the one that it spells, and it goes through."""
+
+    def tokens(content: str) -> int:
+        answer = chat(client, model="raw", messages=[{"role": "user", "content": content}],
+                      max_tokens=1)  # fmt: skip
+        assert answer.usage is not None
+        return answer.usage.prompt_tokens
+
+    assert tokens("<|im_end|>" * 10) - tokens("") > 20
+
+
+def test_the_extensions_are_taken(client: OpenAI) -> None:
+    """top_k 1 is greedy, whatever the temperature."""
+    greedy = text_of(chat(client, user="sara", temperature=0, max_tokens=8))
+    hot = chat(
+        client, user="sara", temperature=2, max_tokens=8, metadata={"a": "b"},
+        extra_body={"top_k": 1, "min_p": 0.5},
+    )  # fmt: skip
+    assert text_of(hot) == greedy
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "invalid_json"),
+        (b'{"model":"ops","messages":[{"role":"user","content":"\xff"}]}', 400, "invalid_utf8"),
+        (b'{"model":"ops","messages":[{"role":"user","content":"\\ud800"}]}', 400, "invalid_json"),
+        (b'{"model":' + b"[" * 100_000, 400, "invalid_json"),
+        (b" " * 2_000_001, 413, "body_too_large"),
+    ],
+)
+def test_bad_bodies_are_told_apart(stack: Stack, body: bytes, status: int, code: str) -> None:
+    """Malformed, not UTF-8, half a surrogate pair, too deep, too large."""
+    with stack.http() as http:
+        answer = http.post("/v1/chat/completions", content=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_a_body_without_a_length_is_bounded_too(stack: Stack) -> None:
+    """Chunked bodies announce nothing."""
+    with stack.http() as http:
+        answer = http.post("/v1/completions", content=(b" " * 65536 for _ in range(40)))
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("GET", "/v1/chat/completions", 405), ("POST", "/v1/models", 405)],
+)
+def test_wrong_paths_get_error_objects_too(
+    stack: Stack, method: str, path: str, status: int
+) -> None:
+    """With the four fields that clients read."""
+    with stack.http() as http:
+        answer = http.request(method, path)
+    assert answer.status_code == status
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_alive_ready_and_measured(stack: Stack) -> None:
+    """Open to probes; the exposition parses and has the house's names."""
+    with stack.http(None) as http:
+        assert http.get("/healthz").json() == {"status": "alive"}
+        ready = http.get("/readyz")
+        assert (ready.status_code, ready.json()["reasons"]) == (200, [])
+        families = {f.name: f for f in text_string_to_metric_families(http.get("/metrics").text)}
+    assert {"paddock_requests", "paddock_tokens", "paddock_latency_seconds", "paddock_ready",
+            "paddock_worker_up", "paddock_worker_knob"} <= set(families)  # fmt: skip
+    assert all(name.startswith("paddock_") for name in families)
+    assert families["paddock_ready"].samples[0].value == 1
+
+
+def test_metrics_from_elsewhere_take_a_viewers_key(stack: Stack) -> None:
+    """A proxy's clients are not on loopback."""
+    away = {"x-forwarded-for": "10.0.0.1"}
+    with stack.http(None) as http:
+        assert http.get("/metrics", headers=away).status_code == 401
+    with stack.http("client") as http:
+        assert http.get("/metrics", headers=away).status_code == 403
+    with stack.http("viewer") as http:
+        assert http.get("/metrics", headers=away).status_code == 200
+
+
+def test_the_documentation_describes_the_bodies(stack: Stack) -> None:
+    """OpenAPI with the schemas that the decoder uses."""
+    with stack.http(None) as http:
+        document = http.get("/openapi.json").json()
+    assert {"Chat", "Completion", "Feedback"} <= set(document["components"]["schemas"])
+    assert "/v1/chat/completions" in document["paths"]
+
+
+def test_a_slow_reader_holds_up_only_itself(stack: Stack, client: OpenAI) -> None:
+    """While one does not read at all, others are answered; its answer waits or is given up."""
+    body = json.dumps(
+        {"model": "raw", "prompt": "order", "max_tokens": 400, "stream": True, "n": 8,
+         "logprobs": 20, "seed": 1}
+    ).encode()  # fmt: skip
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", stack.port))
+        head = (
+            "POST /v1/completions HTTP/1.1\r\nhost: x\r\n"
+            f"authorization: Bearer {stack.secrets['client']}\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
+        slow.sendall(head.encode() + body)
+        assert slow.recv(16).startswith(b"HTTP/1.1 200")
+        for _ in range(3):
+            assert text_of(chat(client, user="sara"))
+
+
+def test_connections_are_kept(stack: Stack) -> None:
+    """Errors do not cost a connection."""
+    with httpx.Client(base_url=stack.url) as http:
+        ports = set()
+        for path in ("/healthz", "/v1/models", "/nowhere", "/healthz"):
+            stream = http.get(path).extensions["network_stream"]
+            ports.add(stream.get_extra_info("client_addr")[1])
+    assert len(ports) == 1

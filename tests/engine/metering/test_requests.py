@@ -1,0 +1,127 @@
+"""Rows on their way to the store: late by little, held in bounds, dropped only with a count."""
+
+from __future__ import annotations
+
+import errno
+import io
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import structlog
+
+from engine import logs
+from engine.metering import requests as recorders
+from engine.metering.requests import Recorder
+from storage import home as homes
+from storage import requests, samples, texts
+from storage import store as stores
+from storage.requests import Outcome, Request
+from storage.samples import ArmSample, Kind
+from storage.store import Store
+from storage.texts import Text
+
+ONE = Request(
+    id="req_0", at_us=1, service="ops", release=1, worker="w", endpoint="/v1/completions",
+    key_id=1, tenant="t", outcome=Outcome.OK, seed=2**63 + 5,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[io.StringIO]:
+    """The log as the parts keep it; pytest's own would meet the full disk."""
+    lines = io.StringIO()
+    logs.configure(lines)
+    yield lines
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """A store of its own."""
+    opened = await stores.open(homes.make(homes.Home(tmp_path / "home")))
+    yield opened
+    await opened.close()
+
+
+def request(number: int) -> Request:
+    """One of many."""
+    return msgspec.structs.replace(ONE, id=f"req_{number}")
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_flush_writes_all_of_it(store: Store) -> None:
+    """Requests in their order, texts where there are some, samples in their second."""
+    recorder = Recorder(store)
+    for number in range(2500):
+        recorder.note(request(number))
+    recorder.note(request(9999), Text(request_id="req_9999", prompt="p", completion="c", at_us=1))
+    recorder.sample((100, Kind.ARM, "ops/r1", ArmSample(requests=1)))
+    recorder.sample((101, Kind.ARM, "ops/r1", ArmSample(requests=2)))
+    assert recorder.pending("req_7") is not None
+    await recorder.flush()
+    assert (recorder.held, recorder.pending("req_7")) == (0, None)
+    async with store.read() as s:
+        newest = await requests.tail(s, 3000)
+        text = await texts.of(s, "req_9999")
+        seconds = await samples.since(s, 0, Kind.ARM)
+    assert [r.id for r in newest] == ["req_9999", *(f"req_{n}" for n in range(2499, -1, -1))]
+    assert text is not None
+    assert [(second, sample.requests) for second, _, sample in seconds] == [(100, 1), (101, 2)]
+
+
+async def test_a_full_disk_holds_rows_and_loses_none(store: Store) -> None:
+    """The reason is said while it lasts; afterwards everything is written."""
+    recorder = Recorder(store)
+    with full_disk():
+        recorder.note(request(1))
+        await recorder.flush()
+        assert "disk" in str(recorder.trouble)
+        recorder.note(request(2))
+        await recorder.flush()
+        assert recorder.held == 2
+    await recorder.flush()
+    assert (recorder.trouble, recorder.held, recorder.lost) == (None, 0, 0)
+    async with store.read() as s:
+        assert [r.id for r in await requests.tail(s)] == ["req_2", "req_1"]
+
+
+async def test_what_is_held_is_bounded_and_what_is_lost_is_counted(store: Store) -> None:
+    """The oldest go first."""
+    recorder = Recorder(store)
+    for number in range(recorders.ROWS_LIMIT + 5):
+        recorder.note(request(number))
+    assert (recorder.held, recorder.lost) == (recorders.ROWS_LIMIT, 5)
+    assert recorder.pending("req_4") is None
+    assert recorder.pending("req_5") is not None
+
+
+async def test_rows_that_can_never_be_written_do_not_block_the_others(store: Store) -> None:
+    """They are dropped, counted and logged."""
+    recorder = Recorder(store)
+    recorder.note(msgspec.structs.replace(request(1), at_us=2**70))
+    await recorder.flush()
+    assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
+    recorder.note(request(2))
+    await recorder.flush()
+    assert recorder.lost == 1
+
+
+def test_a_limit_on_file_size_is_an_error_and_no_signal(tmp_path: Path) -> None:
+    """What `full_disk` above stands on."""
+    with full_disk(), pytest.raises(OSError) as caught:  # noqa: PT011 the number is looked at
+        (tmp_path / "file").write_bytes(b"12")
+    assert caught.value.errno == errno.EFBIG

@@ -1,0 +1,116 @@
+"""Seconds as they are written down: what happened, and what idle time there was."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.metering.windows import IDLE_S, Row, Windows, Worker
+from engine.serving import wire
+from storage.requests import Outcome, Request
+from storage.samples import ArmSample, WorkerSample
+from storage.sketches import Sketch
+
+HELLO = wire.Hello(1, "", "", 64, 4, 100, "", "", "", (), ("",), {})
+
+
+def step(busy_us: int, idle_us: int, *, tokens: int = 0, running: int = 0) -> wire.Step:
+    """One frame."""
+    deltas = tuple(wire.Delta(id, "x", 1, ()) for id in range(tokens))
+    return wire.Step(
+        number=1, lane="", wall_us=busy_us + idle_us, busy_us=busy_us, idle_us=idle_us,
+        prefill_tokens=0, decode_tokens=tokens, running=running, waiting=0, oldest_waiting_us=0,
+        kv_used_tokens=7, kv_total_tokens=64, deltas=deltas, finished=(), refused=(),
+    )  # fmt: skip
+
+
+def request(outcome: Outcome, latency_us: int = 1000, *, synthetic: bool = False) -> Request:
+    """One that has ended."""
+    return Request(
+        id="req_1", at_us=0, service="ops", release=1, worker="w", endpoint="/v1/completions",
+        key_id=1, tenant="t", synthetic=synthetic, prompt_tokens=3, completion_tokens=5,
+        ttft_us=100, latency_us=latency_us, busy_us=50, outcome=outcome,
+    )  # fmt: skip
+
+
+def test_an_arms_second_adds_up() -> None:
+    """Counts by outcome, tokens, thumbs, and sketches of the durations."""
+    windows = Windows()
+    arm = windows.arm("ops", 1)
+    for outcome in Outcome:
+        arm.ended(request(outcome, synthetic=outcome is Outcome.OK))
+    arm.gaps += [10, 20, 30]
+    arm.judged(1)
+    arm.judged(-1)
+    ((second, _, subject, sample),) = windows.close(100, {("ops", 1)})
+    assert (second, subject) == (100, "ops/r1")
+    assert isinstance(sample, ArmSample)
+    assert (sample.requests, sample.ok, sample.failed, sample.refused, sample.cancelled) == (
+        4, 1, 1, 1, 1,
+    )  # fmt: skip
+    assert (sample.synthetic, sample.prompt_tokens, sample.completion_tokens) == (1, 12, 20)
+    assert (sample.busy_us, sample.thumbs_up, sample.thumbs_down) == (200, 1, 1)
+    counts = [
+        Sketch.from_dict(each).count for each in (sample.latency, sample.ttft, sample.inter_token)
+    ]
+    assert counts == [1, 4, 3]
+
+
+def test_nothing_is_written_twice_and_quiet_arms_seldom() -> None:
+    """A live arm shows that it is quiet every few seconds; one without traffic not at all."""
+    windows = Windows()
+    windows.arm("ops", 1).ended(request(Outcome.OK))
+    windows.arm("ops", 2).ended(request(Outcome.OK))
+    rows = [row for second in range(100, 110) for row in windows.close(second, {("ops", 1)})]
+    assert [(row[0], row[2]) for row in rows if row[2] == "ops/r2"] == [(100, "ops/r2")]
+    live = [row for row in rows if row[2] == "ops/r1"]
+    assert [row[0] for row in live] == [100, 100 + IDLE_S, 100 + 2 * IDLE_S]
+    assert isinstance(live[1][3], ArmSample)
+    assert live[1][3].requests == 0
+
+
+SECONDS = st.lists(
+    st.lists(st.tuples(st.integers(0, 900), st.integers(0, 900), st.integers(0, 3)), max_size=3),
+    max_size=20,
+)
+
+
+@given(SECONDS)
+def test_busy_and_idle_time_add_up_to_what_was_told(
+    seconds: list[list[tuple[int, int, int]]],
+) -> None:
+    """Whatever is left out while idle stands in a later row, and no second has two rows."""
+    worker = Worker("w")
+    rows: list[Row] = []
+    last = [(0, 0, 1)]
+    for second, frames in enumerate([*seconds, last], 1000):
+        for busy, idle, tokens in frames:
+            worker.step(step(busy, idle, tokens=tokens))
+        rows += worker.close(second, HELLO, {})
+    samples = [row[3] for row in rows]
+    told = [frame for frames in seconds for frame in frames]
+    assert all(isinstance(sample, WorkerSample) for sample in samples)
+    workers = [sample for sample in samples if isinstance(sample, WorkerSample)]
+    assert sum(sample.busy_us for sample in workers) == sum(frame[0] for frame in told)
+    assert sum(sample.idle_us for sample in workers) == sum(frame[1] for frame in told)
+    assert sum(sample.decode_tokens for sample in workers) == 1 + sum(frame[2] for frame in told)
+    assert len({row[0] for row in rows}) == len(rows)
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+
+
+def test_a_worker_that_is_gone_is_not_measured() -> None:
+    """A second without a row was not measured."""
+    worker = Worker("w")
+    worker.step(step(10, 10, tokens=2, running=2))
+    assert list(worker.close(100, None, {})) == []
+    assert list(worker.close(101, HELLO, {})) == []
+
+
+def test_the_largest_batch_of_a_second_is_kept() -> None:
+    """And the knobs in force."""
+    worker = Worker("w")
+    for tokens in (1, 16, 4):
+        worker.step(step(10, 0, tokens=tokens, running=tokens))
+    ((_, _, _, sample),) = worker.close(100, HELLO, {"max_running": 8})
+    assert isinstance(sample, WorkerSample)
+    assert (sample.batch_max, sample.steps, sample.max_running, sample.running) == (16, 3, 8, 4)
