@@ -113,9 +113,10 @@ def decide(observed: Observed, plan: Plan, now_us: int) -> Decision:
         if now_us >= until:
             return Decision(Act.KILL, Reason.STUBBORN)
         return Decision(Act.WAIT, Reason.FINISHING, until)
-    if not observed.wanted or observed.failed is not None:
-        reason = Reason.NOT_WANTED if not observed.wanted else Reason.UNLOADABLE
-        return Decision(Act.TERMINATE, reason)
+    if not observed.wanted:
+        return Decision(Act.TERMINATE, Reason.NOT_WANTED)
+    if observed.failed is not None:  # it leaves by itself
+        return _bounded(observed.heard_us + plan.drain_us, Reason.UNLOADABLE, now_us)
     if not observed.ready:
         return _bounded(observed.heard_us + plan.start_us, Reason.SLOW_START, now_us)
     return _ready(observed, plan, now_us)

@@ -1,0 +1,230 @@
+"""The door over a real socket with the kernel's own credentials, and with clients of all kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.node.door import Door
+from storage import clock, config, errors, intents
+from storage import door as client
+from storage import home as homes
+from storage import store as stores
+from storage.home import Home
+from storage.store import Store
+
+
+class Standing:
+    """An open door with what it was told."""
+
+    def __init__(self, home: Home, store: Store) -> None:
+        self.home = home
+        self.store = store
+        self.stopped: list[str] = []
+        self.runner: int | None = None
+
+    async def say(self, *lines: bytes) -> list[dict[str, Any]]:
+        """Raw lines over one connection, and what is answered to each."""
+        with homes.short(self.home.door) as address:
+            reader, writer = await asyncio.open_unix_connection(address)
+        answers = []
+        for line in lines:
+            writer.write(line + b"\n")
+            answers.append(json.loads(await reader.readline()))
+        writer.close()
+        return answers
+
+    async def intents(self) -> list[intents.Intent]:
+        """All that were stored, oldest first."""
+        async with self.store.read() as session:
+            return (await intents.tail(session))[::-1]
+
+
+@asynccontextmanager
+async def standing(root: Path, silence_s: float = 10.0) -> AsyncIterator[Standing]:
+    """A door on a home of its own."""
+    home = homes.make(Home(root))
+    store = await stores.open(home)
+    made = Standing(home, store)
+    door = Door(
+        home,
+        store,
+        config.load(home),
+        now_us=clock.now_us,
+        state=lambda: {"pid": 7, "processes": []},
+        stop=made.stopped.append,
+        runner=lambda: made.runner,
+        silence_s=silence_s,
+    )
+    await door.open()
+    try:
+        yield made
+    finally:
+        await door.close()
+        await store.close()
+
+
+async def test_an_intent_is_stored_before_it_is_acknowledged(tmp_path: Path) -> None:
+    """With who asked as the kernel knows them, and everything that was said."""
+    async with standing(tmp_path / "home") as door:
+        accepted = await client.ask(
+            door.home, "services.split", "support", {"arms": {"r1": 10_000}}, "because", seen=3
+        )
+        (intent,) = await door.intents()
+    assert intent.id == accepted.intent_id
+    assert (intent.actor, intent.role) == (accepted.actor, "admin")
+    assert (intent.verb, intent.target, intent.seen) == ("services.split", "support", 3)
+    assert (intent.arguments, intent.reason) == ({"arms": {"r1": 10_000}}, "because")
+    assert intent.state is intents.State.ACCEPTED
+
+
+async def test_who_and_state_and_stop(tmp_path: Path) -> None:
+    """The owner of the home is admin; stopping is handed on with who asked."""
+    async with standing(tmp_path / "home") as door:
+        person = await client.who(door.home)
+        assert person.role == "admin"
+        assert (await client.state(door.home))["pid"] == 7
+        await client.stop(door.home)
+        assert door.stopped == [f"{person.name} asked at the door"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"", "bad_request"),
+        (b"{", "bad_request"),
+        (b"[]", "bad_request"),
+        (b'"who"', "bad_request"),
+        (b"\xff\xfe", "bad_request"),
+        (b'{"do": 7}', "bad_request"),
+        (b'{"do": "dance"}', "bad_request"),
+        (b'{"do": "intent", "arguments": []}', "bad_request"),
+        (b'{"do": "intent", "seen": "x"}', "bad_request"),
+        (b'{"do": "intent", "verb": "services.burn"}', "unknown_verb"),
+        (b'{"do": "intent", "verb": "services.split", "arguments": {}}', "bad_arguments"),
+        (b'{"do":"intent","verb":"services.undo","arguments":{"x":1}}', "bad_arguments"),
+        (
+            b'{"do":"intent","verb":"services.undo","target":"' + b"x" * 3000 + b'"}',
+            "bad_arguments",
+        ),
+        (b'{"do":"intent","verb":"services.undo","behalf":1}', "not_allowed"),
+    ],
+)
+async def test_what_is_no_request_is_answered_and_the_next_one_heard(
+    tmp_path: Path, line: bytes, code: str
+) -> None:
+    """A clear error on the same connection, nothing stored, and the door goes on."""
+    async with standing(tmp_path / "home") as door:
+        refused, heard = await door.say(line, b'{"do": "who"}')
+        assert refused["ok"] is False
+        assert refused["error"]["code"] == code
+        assert refused["error"]["message"]
+        assert heard["ok"] is True
+        assert await door.intents() == []
+
+
+async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
+    """More than 1 MiB is not read."""
+    async with standing(tmp_path / "home") as door:
+        with homes.short(door.home.door) as address:
+            reader, writer = await asyncio.open_unix_connection(address)
+        with pytest.raises(ConnectionError):  # it stops reading, and says why before it hangs up
+            for _ in range(64):
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+                await asyncio.sleep(0)
+            answer = await reader.readline()
+            assert json.loads(answer)["error"]["code"] == "bad_request"
+            raise ConnectionError
+        writer.close()
+        assert (await client.who(door.home)).role == "admin"
+
+
+async def test_silent_clients_are_hung_up_on_and_hold_up_nobody(tmp_path: Path) -> None:
+    """Twenty who say nothing, and one who asks meanwhile."""
+    async with standing(tmp_path / "home", silence_s=0.3) as door:
+        with homes.short(door.home.door) as address:
+            silent = [await asyncio.open_unix_connection(address) for _ in range(20)]
+            silent[0][1].write(b'{"do":')  # half a line is silence too
+        assert (await client.who(door.home)).role == "admin"
+        async with asyncio.timeout(20):
+            ends = [await reader.read() for reader, _ in silent]
+        assert set(ends) == {b""}
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None:
+    """And only for a run that goes on, with the role of whoever started it."""
+    async with standing(tmp_path / "home") as door:
+
+        async def begin(session: Any) -> int:
+            number = await intents.accept(
+                session, actor="kim", role="operator", verb="runbooks.start", target="roll-back",
+                arguments={}, at_us=1,
+            )  # fmt: skip
+            await intents.claim(session, verbs={"runbooks.start"}, by="runner", at_us=2)
+            return number
+
+        run = await door.store.write(begin)
+        with pytest.raises(errors.NotAllowed):
+            await client.ask(door.home, "services.undo", "support", {}, behalf=run)
+        door.runner = os.getpid()
+        accepted = await client.ask(door.home, "services.undo", "support", {}, behalf=run)
+        assert (accepted.actor, accepted.role) == ("kim", "operator")
+        with pytest.raises(errors.NotAllowed, match="kim is operator"):
+            await client.ask(door.home, "keys.revoke", "demo", {}, behalf=run)
+        with pytest.raises(errors.NotAllowed):
+            await client.ask(door.home, "services.undo", "x", {}, behalf=accepted.intent_id)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+async def test_a_stranger_is_told_that_they_have_no_role(tmp_path: Path) -> None:
+    """The kernel says who it is, whatever they say."""
+    asks = (
+        "import os, socket, sys\n"
+        "line = socket.socket(socket.AF_UNIX)\n"
+        "os.chdir(sys.argv[1])\n"
+        "os.setuid(65534)\n"
+        "line.connect('node.sock')\n"
+        'line.sendall(b\'{"do": "intent", "verb": "services.undo", "target": "x"}\\n\')\n'
+        "print(line.makefile().readline())\n"
+    )
+    root = tmp_path / "home"
+    homes.make(Home(root)).config.write_text('[people]\nviewer = ["@nobody-here", "sara"]\n')
+    async with standing(root) as door:
+        root.chmod(0o711)  # as an admin who lets others in would
+        for folder in [root, *root.parents][:-1]:
+            folder.chmod(folder.stat().st_mode | 0o011)
+        said = await asyncio.to_thread(
+            subprocess.check_output, [sys.executable, "-c", asks, str(root)]
+        )
+        answer = json.loads(said)
+        assert answer["error"]["code"] == "not_allowed"
+        assert "has no role on this box" in answer["error"]["message"]
+        assert await door.intents() == []
+
+
+async def test_the_socket_is_for_the_owner_unless_others_have_roles(tmp_path: Path) -> None:
+    """Nobody else can even knock on a box of one's own."""
+    async with standing(tmp_path / "mine") as door:
+        assert door.home.door.stat().st_mode & 0o777 == 0o600
+    shared = homes.make(Home(tmp_path / "shared"))
+    shared.config.write_text('[people]\noperator = ["@oncall"]\n')
+    async with standing(shared.root) as door:
+        assert door.home.door.stat().st_mode & 0o777 == 0o666
+
+
+async def test_a_home_with_a_long_path_has_a_door_too(tmp_path: Path) -> None:
+    """Longer than a socket's address may be."""
+    async with standing(tmp_path / ("deep" * 30) / "home") as door:
+        assert (await client.who(door.home)).role == "admin"
