@@ -109,16 +109,15 @@ def decide(observed: Observed, plan: Plan, now_us: int) -> Decision:
     if not observed.running:
         return _absent(observed, plan, now_us)
     if observed.told_us is not None:
-        until = observed.told_us + plan.drain_us
-        if now_us >= until:
-            return Decision(Act.KILL, Reason.STUBBORN)
-        return Decision(Act.WAIT, Reason.FINISHING, until)
+        return _bounded(observed.told_us + plan.drain_us, Reason.FINISHING, Reason.STUBBORN, now_us)
     if not observed.wanted:
         return Decision(Act.TERMINATE, Reason.NOT_WANTED)
     if observed.failed is not None:  # it leaves by itself
-        return _bounded(observed.heard_us + plan.drain_us, Reason.UNLOADABLE, now_us)
+        until = observed.heard_us + plan.drain_us
+        return _bounded(until, Reason.UNLOADABLE, Reason.UNLOADABLE, now_us)
     if not observed.ready:
-        return _bounded(observed.heard_us + plan.start_us, Reason.SLOW_START, now_us)
+        until = observed.heard_us + plan.start_us
+        return _bounded(until, Reason.LOADING, Reason.SLOW_START, now_us)
     return _ready(observed, plan, now_us)
 
 
@@ -143,15 +142,14 @@ def _ready(observed: Observed, plan: Plan, now_us: int) -> Decision:
     if not bounds:
         return Decision(Act.WAIT, Reason.SERVING)
     at, reason = min(bounds, key=lambda bound: bound[0])
-    if now_us >= at:
-        return Decision(Act.KILL, reason)
-    return Decision(Act.WAIT, Reason.SERVING, at)
+    return _bounded(at, Reason.SERVING, reason, now_us)
 
 
-def _bounded(until_us: int, reason: Reason, now_us: int) -> Decision:
+def _bounded(until_us: int, meanwhile: Reason, then: Reason, now_us: int) -> Decision:
+    """Wait for one reason until a time, and kill for another from then on."""
     if now_us >= until_us:
-        return Decision(Act.KILL, reason)
-    return Decision(Act.WAIT, Reason.LOADING, until_us)
+        return Decision(Act.KILL, then)
+    return Decision(Act.WAIT, meanwhile, until_us)
 
 
 def failures_after(observed: Observed, plan: Plan, ready_us: int | None, now_us: int) -> int:
