@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -15,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 from engine.gateway.flights import Flight
 from engine.gateway.papers import Paper
 
-_GONE = 499
+GONE: Final = 499
+"""A client that left; nobody reads the status."""
 
 
 async def gone(receive: Receive) -> None:
@@ -46,7 +48,7 @@ async def ready(flight: Flight) -> None:
 def whole(flight: Flight, paper: Paper, headers: dict[str, str]) -> Response:
     """The finished answer as one document; nothing when nobody is there to read it."""
     if flight.gone:
-        return Response(status_code=_GONE)
+        return Response(status_code=GONE)
     return Response(paper.whole(flight.choices), headers=headers, media_type="application/json")
 
 

@@ -163,6 +163,7 @@ _HARMLESS: Final[Mapping[str, Callable[[object], bool]]] = {
 
 _AT: Final = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _FIELD: Final = re.compile(r"field `(\w+)`")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -188,7 +189,8 @@ class Reader:
         except msgspec.ValidationError as error:
             raise _invalid(error) from error
         except msgspec.DecodeError as error:
-            message = f"We could not parse the JSON body of your request: {error}."
+            half = " (half of a surrogate pair is no text)" if _SURROGATE.search(raw) else ""
+            message = f"We could not parse the JSON body of your request: {error}{half}."
             raise errors.BadRequest(message, code="invalid_json") from error
         except UnicodeDecodeError as error:
             message = f"The body of your request is not UTF-8: {error.reason}."

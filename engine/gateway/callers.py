@@ -6,6 +6,7 @@ metrics takes a viewer's key; naming the release takes an operator's. Imported b
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from typing import Final
 
@@ -16,6 +17,7 @@ from engine.gateway.catalogue import Catalogue
 from storage.keys import Key, Role
 from storage.requests import Class
 
+BODY_S: Final = 60
 _SESSION_LIMIT: Final = 512
 
 
@@ -98,6 +100,7 @@ async def body(request: Request, limit: int) -> bytes:
 
     Raises:
         errors.TooLarge: it exceeds the limit.
+        errors.TooSlow: it did not come within a minute.
     """
     too_large = errors.TooLarge(
         f"The body of your request exceeds the limit of {limit} bytes "
@@ -109,9 +112,15 @@ async def body(request: Request, limit: int) -> bytes:
         raise too_large
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise too_large
-        parts.append(part)
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError as error:
+        raise errors.TooSlow(
+            f"The body of your request did not come within {BODY_S} s.", code="body_timeout"
+        ) from error
     return b"".join(parts)

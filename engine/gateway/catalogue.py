@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -145,19 +145,17 @@ class Catalogue:
         known = self.picture.prompts
         async with self._store.read() as s:
             newest = await ledger.tail(s, 1)
-            every = await releases.every(s)
             picture = Picture(
                 services={service.name: service for service in await services.every(s)},
-                releases={release.number: release for release in every},
+                releases={release.number: release for release in await releases.every(s)},
                 models={model.id: model for model in await models.every(s)},
                 prompts={
                     version.id: known.get(version.id) or rendering.Prompt(version, self._sandbox)
                     for version in await prompts.every(s)
                 },
                 keys={k.sha256: k for k in await keys.every(s) if k.revoked_at_us is None},
-                knobs={
-                    worker: await knobs.of(s, worker)
-                    for worker in sorted({release.worker for release in every})
-                },
             )
+            workers = sorted({release.worker for release in picture.resident().values()})
+            settings = {worker: await knobs.of(s, worker) for worker in workers}
+            picture = replace(picture, knobs=settings)
         return picture, newest[0].id if newest else 0

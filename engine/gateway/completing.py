@@ -141,7 +141,9 @@ async def _answer(
             keep = ticket.prompt is not None
             return answers.Stream(flight, paper, headers, keep=keep, closed=closed)
         response = answers.whole(flight, paper, headers)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, errors.BadRequest):
+            error.param = paper.asks
         flight.abandon()
         closed()
         raise

@@ -6,6 +6,7 @@ Problem
 ├── Forbidden           403  the key's role does not allow it
 ├── NotFound            404  no such model, request or path
 ├── WrongMethod         405  the path exists, the method does not
+├── TooSlow             408  the body did not come in time
 ├── TooLarge            413  the body exceeds the limit
 ├── Overloaded          429  the queue is full; Retry-After says when to come again
 ├── Broken              500  something here is faulty; an operator has to look
@@ -101,6 +102,13 @@ class WrongMethod(Problem):
     """The path takes another method."""
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
+    type = _INVALID
+
+
+class TooSlow(Problem):
+    """The body did not come in time."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
     type = _INVALID
 
 

@@ -18,14 +18,14 @@ UNREAD_LIMIT: Final = 1 << 20
 """Characters that may wait for a client who does not read."""
 
 _PER_LOGPROB: Final = 128
-_REFUSALS: Final[Mapping[str, tuple[type[errors.Problem], str, str | None]]] = {
-    "queue_full": (errors.Overloaded, "queue_full", None),
-    "deadline": (errors.Unavailable, "deadline", None),
-    "too_long": (errors.BadRequest, "context_length_exceeded", "messages"),
-    "empty": (errors.BadRequest, "empty_prompt", "prompt"),
-    "no_lane": (errors.Unavailable, "adapter_unavailable", None),
-    "worker_lost": (errors.Unavailable, "worker_lost", None),
-    "worker_gone": (errors.Unavailable, "worker_gone", None),
+_REFUSALS: Final[Mapping[str, tuple[type[errors.Problem], str]]] = {
+    "queue_full": (errors.Overloaded, "queue_full"),
+    "deadline": (errors.Unavailable, "deadline"),
+    "too_long": (errors.BadRequest, "context_length_exceeded"),
+    "empty": (errors.BadRequest, "empty_prompt"),
+    "no_lane": (errors.Unavailable, "adapter_unavailable"),
+    "worker_lost": (errors.Unavailable, "worker_lost"),
+    "worker_gone": (errors.Unavailable, "worker_gone"),
 }
 
 
@@ -205,5 +205,5 @@ class Flight:
 def problem(refused: wire.Refused) -> errors.Problem:
     """What a client is told when the worker refuses."""
     message = errors.sentence(refused.message)
-    kind, code, param = _REFUSALS.get(refused.code, (errors.Broken, "engine_error", None))
-    return kind(message, code=code, param=param, retry_after_us=refused.retry_after_us)
+    kind, code = _REFUSALS.get(refused.code, (errors.Broken, "engine_error"))
+    return kind(message, code=code, retry_after_us=refused.retry_after_us)

@@ -42,12 +42,14 @@ async def take(state: State, request: Request) -> Response:
         async with state.store.read() as s:
             answered = await requests.find(s, named)
         _check_own(key, answered, named)
-        kept = await state.store.write(lambda s: _add(s, state, body, answered, key), nudge=False)
+        kept, first = await state.store.write(
+            lambda s: _add(s, state, body, answered, key), nudge=False
+        )
     except faults.NotFound as error:
         raise _unknown(named) from error
     except faults.Unavailable as error:
         raise errors.Unavailable(str(error), code="store_unavailable") from error
-    if answered.release is not None:
+    if first and answered.release is not None:  # a second thought is kept, and not counted twice
         state.windows.arm(answered.service, answered.release).judged(body.score)
         state.metrics.judged(answered.service, answered.release, body.score)
     document = {
@@ -62,8 +64,9 @@ async def take(state: State, request: Request) -> Response:
 
 async def _add(
     s: AsyncSession, state: State, body: bodies.Feedback, answered: Answered, key: Key
-) -> Feedback:
-    return await feedback.add(
+) -> tuple[Feedback, bool]:
+    before = await feedback.of(s, answered.id)
+    kept = await feedback.add(
         s,
         request_id=answered.id,
         at_us=state.now_us(),
@@ -72,6 +75,7 @@ async def _add(
         comment=body.comment,
         key_id=key.id,
     )
+    return kept, all(each.key_id != key.id for each in before)
 
 
 def _check_own(key: Key, answered: Answered, named: str) -> None:

@@ -50,6 +50,8 @@ class Paper(ABC):
     mark: ClassVar[str]
     whole_name: ClassVar[str]
     chunk_name: ClassVar[str]
+    asks: ClassVar[str]
+    """The body's field that holds what the model reads."""
 
     def __init__(self, head: Head) -> None:
         self.head = head
@@ -125,6 +127,7 @@ class ChatPaper(Paper):
     mark = "chatcmpl"
     whole_name = "chat.completion"
     chunk_name = "chat.completion.chunk"
+    asks = "messages"
 
     def opening(self, index: int) -> bytes:
         """The role."""
@@ -167,6 +170,7 @@ class TextPaper(Paper):
     mark = "cmpl"
     whole_name = "text_completion"
     chunk_name = "text_completion"
+    asks = "prompt"
 
     def __init__(self, head: Head) -> None:
         super().__init__(head)

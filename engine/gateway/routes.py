@@ -13,10 +13,20 @@ import msgspec
 import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from engine.gateway import bodies, callers, completing, errors, health, judging, listing, metrics
+from engine.gateway import (
+    answers,
+    bodies,
+    callers,
+    completing,
+    errors,
+    health,
+    judging,
+    listing,
+    metrics,
+)
 from engine.gateway.state import State
 from storage.keys import Role
 
@@ -81,6 +91,7 @@ def build(state: State) -> FastAPI:
 
     app.add_exception_handler(errors.Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _unforeseen)
     _describe(app)
     return app
@@ -134,6 +145,11 @@ async def _http(request: Request, error: Exception) -> Response:
             request, errors.WrongMethod(f"{said[:200]} is not allowed.", code="method_not_allowed")
         )
     return await _problem(request, errors.BadRequest(f"{said[:200]} can not be served."))
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    """The client went away while it sent its body; nobody reads this."""
+    return Response(status_code=answers.GONE)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

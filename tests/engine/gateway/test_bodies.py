@@ -105,6 +105,12 @@ def test_what_does_not_change_the_answer_is_taken(extra: dict[str, Any]) -> None
     assert CHAT.read(json.dumps(HI | extra).encode()).model == "ops"
 
 
+def test_half_a_surrogate_pair_is_named() -> None:
+    """The decoder's own words would be about truncation."""
+    said = refused(CHAT, b'{"model":"ops\\ud800","messages":[]}').message
+    assert "half of a surrogate pair" in said
+
+
 def test_control_characters_are_text() -> None:
     """Escape sequences in a prompt are the prompt's business."""
     body = HI | {"messages": [{"role": "user", "content": "\x1b[2J\x00\x07"}]}

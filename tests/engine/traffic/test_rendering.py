@@ -133,7 +133,7 @@ def test_no_text_of_a_message_is_ever_read_as_control_tokens(texts: list[str]) -
         == "".join(f"<|im_start|>user\n{text}<|im_end|>\n" for text in texts)
         + "<|im_start|>assistant\n"
     )
-    special = "".join(s.text for s in segments if s.special)
+    special = "\0".join(s.text for s in segments if s.special)
     assert special.count("<|im_start|>") == len(texts) + 1
     assert special.count("<|im_end|>") == len(texts)
     assert special.count("<s>") + special.count("</s>") == 0
