@@ -1,0 +1,269 @@
+"""Control carries out what was accepted: once, in one piece, whatever else happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.control.intents import Intents
+from storage import clock, intents, keys, ledger, models, nudges, prompts, services
+from storage import home as homes
+from storage import store as stores
+from storage.home import Home
+from storage.intents import Intent, State
+from storage.store import Store
+
+SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
+WEIGHTS = SHIPPED / "ops-1.0.0.gguf"
+ADAPTER = SHIPPED / "ops-1.1.0-lora.gguf"
+
+
+class Desk:
+    """A store with a control that is told when to work."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.control = Intents(store, now_us=clock.now_us)
+
+    async def accept(self, verb: str, target: str, seen: int | None = None, **asked: Any) -> int:
+        """As the door does."""
+
+        async def work(session: AsyncSession) -> int:
+            return await intents.accept(
+                session, actor="kim", role=self.role, verb=verb, target=target, arguments=asked,
+                seen=seen, at_us=clock.now_us(),
+            )  # fmt: skip
+
+        return await self.store.write(work)
+
+    role = "admin"
+
+    async def ended(self, number: int) -> Intent:
+        """Let control work until this one has ended."""
+        async with asyncio.timeout(20):
+            with nudges.listen(self.store.home, "test") as listener:
+                while True:
+                    await self.control.settle()
+                    async with self.store.read() as session:
+                        intent = await intents.find(session, number)
+                    if intent.ended_at_us is not None:
+                        return intent
+                    await listener.wait(timeout_s=0.25)
+
+    async def do(self, verb: str, target: str, seen: int | None = None, **asked: Any) -> Intent:
+        """Accept it, and let control end it."""
+        return await self.ended(await self.accept(verb, target, seen, **asked))
+
+    async def furnish(self) -> None:
+        """A service `support` on r1, and r2 beside."""
+        steps: tuple[tuple[str, str, dict[str, Any]], ...] = (
+            ("models.add", "ops", {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}),
+            ("models.add", "ops", {"model": "ops", "version": "1.1.0", "path": str(ADAPTER),
+                                   "base": "ops@1.0.0"}),
+            ("releases.create", "", {"model": "ops@1.0.0"}),
+            ("releases.create", "", {"model": "ops@1.1.0"}),
+            ("services.create", "support", {"release": "r1"}),
+        )  # fmt: skip
+        for verb, target, asked in steps:
+            intent = await self.do(verb, target, **asked)
+            assert intent.state is State.APPLIED, intent.outcome
+
+
+@asynccontextmanager
+async def desk(root: Path) -> AsyncIterator[Desk]:
+    """Control on a home of its own."""
+    store = await stores.open(homes.make(Home(root)))
+    try:
+        yield Desk(store)
+    finally:
+        await store.close()
+
+
+async def test_from_a_file_to_a_split_and_back(tmp_path: Path) -> None:
+    """The way that every box goes, each step with its sentence."""
+    async with desk(tmp_path / "home") as control:
+        await control.furnish()
+        split = await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
+        assert split.outcome == "support: r1 90 %, r2 10 % (before: r1 100 %)."
+        again = await control.do("services.split", "support", arms={"r2": 1000, "r1": 9000})
+        assert (again.state, again.outcome) == (
+            State.APPLIED,
+            "support is split so already: r2 10 %, r1 90 %.",
+        )
+        undone = await control.do("services.undo", "support")
+        assert undone.outcome == "support: r1 100 % (before: r1 90 %, r2 10 %)."
+        async with control.store.read() as session:
+            versions = await models.every(session)
+            service = await services.find(session, "support")
+    assert [version.name for version in versions] == ["ops@1.0.0", "ops@1.1.0"]
+    assert (versions[1].kind, versions[1].base_id) == (models.Kind.ADAPTER, versions[0].id)
+    assert service.version == 3
+
+
+@pytest.mark.parametrize(
+    ("verb", "target", "asked", "said"),
+    [
+        ("services.split", "support", {"arms": {"r9": 10_000}}, "no release r9; known: r1, r2"),
+        ("services.split", "nobody", {"arms": {"r1": 10_000}}, "no service nobody; known: support"),
+        ("services.undo", "support", {}, "nothing to undo"),
+        ("services.create", "support", {"release": "r1"}, "There is a service support"),
+        ("services.create", "Bad Name", {"release": "r1"}, "Bad Name"),
+        ("releases.create", "", {"model": "opps"}, "no model opps; known: ops@1.0.0"),
+        ("releases.create", "", {"model": "ops", "prompt": "x"}, "no prompt x"),
+        ("releases.create", "", {"model": "ops", "engine": {"context_tokens": 99_999}}, "context"),
+        ("knobs.set", "nobody", {"name": "max_running", "value": 4}, "ops-1.0.0"),
+        ("knobs.set", "ops-1.0.0", {"name": "max_running", "value": 0}, "max_running is 1 to 256"),
+        ("knobs.undo", "ops-1.0.0", {"name": "queue_limit"}, "never set"),
+        ("keys.revoke", "nobody", {}, "no key nobody"),
+        ("prompts.label", "terse", {"label": "production", "number": 1}, "no prompt terse@1"),
+        (
+            "prompts.add",
+            "terse",
+            {"prompt": "terse", "messages": [{"role": "system", "template": "{% if %}"}]},
+            "message 1 (system) of terse, line 1",
+        ),
+        (
+            "prompts.add",
+            "terse",
+            {"prompt": "terse", "messages": [{"role": "user", "template": "{{ nme }}"}]},
+            "nme is no variable of the prompt",
+        ),
+        ("models.add", "x", {"model": "x", "version": "1.0.0", "path": "/nowhere"}, "No such file"),
+        ("models.add", "x", {"model": "x", "version": "1.0.0", "path": "x.gguf"}, "no absolute"),
+        ("models.add", "x", {"model": "x", "version": "1.0.0", "path": "/etc"}, "is no file"),
+        ("models.add", "x", {"model": "x", "version": "1.0.0", "path": __file__}, "letters GGUF"),
+        (
+            "models.add",
+            "x",
+            {"model": "x", "version": "1.0.0", "path": str(ADAPTER)},
+            "is an adapter; say on which weights",
+        ),
+        (
+            "models.add",
+            "x",
+            {"model": "x", "version": "1.0.0", "path": str(WEIGHTS), "kind": "adapter"},
+            "holds weights, not an adapter",
+        ),
+        (
+            "models.add",
+            "ops",
+            {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)},
+            "ops@1.0.0 is registered",
+        ),
+    ],
+)
+async def test_refusals_say_what_to_do(
+    furnished: Desk, verb: str, target: str, asked: dict[str, Any], said: str
+) -> None:
+    """Refused, with a sentence, and nothing but the intent is written."""
+    before = await _ledger(furnished.store)
+    intent = await furnished.do(verb, target, **asked)
+    assert intent.state is State.REFUSED
+    assert said in (intent.outcome or "")
+    assert await _ledger(furnished.store) == before
+
+
+async def _ledger(store: Store) -> list[int]:
+    """The entries that are of no intent's own moves."""
+    async with store.read() as session:
+        return [entry.id for entry in await ledger.tail(session) if entry.noun != "intent"]
+
+
+@pytest.fixture
+async def furnished(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A box with a service."""
+    async with desk(tmp_path / "home") as made:
+        await made.furnish()
+        yield made
+
+
+async def test_who_looked_before_another_changed_it_is_told(furnished: Desk) -> None:
+    """Two operators: the second one's `seen` is old."""
+    await furnished.do("services.split", "support", 1, arms={"r1": 5000, "r2": 5000})
+    late = await furnished.do("services.split", "support", 1, arms={"r1": 1000, "r2": 9000})
+    assert late.state is State.REFUSED
+    assert "changed since you looked: kim set" in (late.outcome or "")
+
+
+async def test_an_intent_of_a_dead_control_is_taken_up_again(furnished: Desk) -> None:
+    """Claimed, killed, started: it is carried out once."""
+    number = await furnished.accept("services.split", "support", arms={"r2": 10_000})
+
+    async def claim(session: AsyncSession) -> None:
+        await intents.claim(session, verbs={"services.split"}, by="control", at_us=1)
+
+    await furnished.store.write(claim)
+    await furnished.control.reclaim()
+    assert (await furnished.ended(number)).state is State.APPLIED
+    async with furnished.store.read() as session:
+        assert len(await services.history(session, "support")) == 2
+
+
+async def test_arguments_that_no_door_let_in_are_refused_here_too(furnished: Desk) -> None:
+    """Whatever stands in the store, control does not fall over it."""
+    intent = await furnished.do("services.split", "support", arms={"r1": "much"})
+    assert intent.state is State.REFUSED
+    assert "arms" in (intent.outcome or "")
+
+
+async def test_a_fault_in_a_controller_ends_one_intent(
+    furnished: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has failed and says so; what it began is taken back; the next one is carried out."""
+
+    async def breaks(session: AsyncSession, *_: object, **__: object) -> None:
+        await prompts.add(
+            session, prompt="half", messages=[prompts.Message(role="user", template="x")],
+            variables=[], author="kim", comment="", at_us=1,
+        )  # fmt: skip
+        raise ZeroDivisionError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(services, "undo", breaks)
+        await furnished.do("services.split", "support", arms={"r2": 10_000})
+        broken = await furnished.do("services.undo", "support")
+    assert broken.state is State.FAILED
+    assert "ZeroDivisionError: a bug" in (broken.outcome or "")
+    async with furnished.store.read() as session:
+        assert await prompts.every(session) == []
+    assert (await furnished.do("services.undo", "support")).state is State.APPLIED
+
+
+async def test_nobody_hands_out_more_than_they_have(furnished: Desk) -> None:
+    """An operator makes no admin's key, should the table ever let them ask."""
+    minted = keys.mint()
+    furnished.role = "operator"
+    asked: dict[str, Any] = {
+        "name": "k",
+        "prefix": minted.prefix,
+        "sha256": minted.sha256,
+        "tenant": "t",
+    }
+    refused = await furnished.do("keys.add", "k", **asked, role="admin")
+    assert refused.state is State.REFUSED
+    given = await furnished.do("keys.add", "k", **asked, role="client")
+    assert given.state is State.APPLIED
+    assert minted.secret not in (given.outcome or "")
+    revoked = await furnished.do("keys.revoke", "k")
+    assert (revoked.outcome or "").endswith("is revoked.")
+
+
+async def test_a_large_file_does_not_hold_up_the_rest(furnished: Desk, tmp_path: Path) -> None:
+    """While a file is read, other intents are carried out."""
+    path = tmp_path / "large.gguf"
+    path.write_bytes(WEIGHTS.read_bytes())
+    with path.open("r+b") as file:
+        file.truncate(512 * 1024 * 1024)  # a hole: quick to make, slow to hash
+    asked: dict[str, Any] = {"model": "large", "version": "1.0.0", "path": str(path)}
+    reading = await furnished.accept("models.add", "large", **asked)
+    split = await furnished.do("services.split", "support", arms={"r2": 10_000})
+    assert split.state is State.APPLIED
+    async with furnished.store.read() as session:
+        assert (await intents.find(session, reading)).state is State.CLAIMED
+    assert (await furnished.ended(reading)).state is State.APPLIED

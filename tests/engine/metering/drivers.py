@@ -1,0 +1,42 @@
+"""NVML as a driver answers it, for tests on machines without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+GPU = {
+    "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=3 << 30, total=80 << 30),
+    "nvmlDeviceGetName": "Test GPU",
+    "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=83, memory=12),
+    "nvmlDeviceGetCurrentClocksEventReasons": 0x4 | 0x40,
+    "nvmlDeviceGetCurrentClocksThrottleReasons": 0x80,
+    "nvmlDeviceGetPowerUsage": 312_000,
+    "nvmlDeviceGetEnforcedPowerLimit": 700_000,
+    "nvmlDeviceGetTemperature": 61,
+    "nvmlDeviceGetHandleByIndex": 0,
+    "nvmlInit": None,
+    "nvmlShutdown": None,
+}
+
+
+class Driver:
+    """Each function answers from the table; `broken` are those that fail as NVML's do."""
+
+    NVML_TEMPERATURE_GPU = 0
+
+    def __init__(self, gpus: int = 1, broken: tuple[str, ...] = ()) -> None:
+        self._answers: dict[str, Any] = {**GPU, "nvmlDeviceGetCount": gpus}
+        self.broken = broken
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """The function of this name."""
+        answer = self._answers[name]
+
+        def question(*_: object) -> Any:
+            if name in self.broken:
+                raise RuntimeError("GPU is lost")
+            return answer
+
+        return question
