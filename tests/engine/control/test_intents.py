@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.control.intents import Intents
@@ -158,21 +159,30 @@ async def test_from_a_file_to_a_split_and_back(tmp_path: Path) -> None:
         ),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_refusals_say_what_to_do(
-    furnished: Desk, verb: str, target: str, asked: dict[str, Any], said: str
+    shared: Desk, verb: str, target: str, asked: dict[str, Any], said: str
 ) -> None:
     """Refused, with a sentence, and nothing but the intent is written."""
-    before = await _ledger(furnished.store)
-    intent = await furnished.do(verb, target, **asked)
+    before = await _ledger(shared.store)
+    intent = await shared.do(verb, target, **asked)
     assert intent.state is State.REFUSED
     assert said in (intent.outcome or "")
-    assert await _ledger(furnished.store) == before
+    assert await _ledger(shared.store) == before
 
 
 async def _ledger(store: Store) -> list[int]:
     """The entries that are of no intent's own moves."""
     async with store.read() as session:
         return [entry.id for entry in await ledger.tail(session) if entry.noun != "intent"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    """A box with a service, for tests that change nothing."""
+    async with desk(tmp_path_factory.mktemp("box") / "home") as made:
+        await made.furnish()
+        yield made
 
 
 @pytest.fixture

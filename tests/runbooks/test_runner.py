@@ -1,0 +1,150 @@
+"""Runs of runbooks on a real box: carried out, refused, cut off and gone on with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from storage import door, intents, ledger, runs, services
+from storage.intents import State
+from tests.engine.node.nodes import BOUND_S, WEIGHTS, RealNode, opened, ready
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """A box with two releases of one service."""
+    running = RealNode(tmp_path_factory.mktemp("box") / "home")
+    (running.home.root / "runbooks").mkdir()
+    (running.home.root / "runbooks" / "stuck.yaml").write_text(STUCK)
+    (running.home.root / "runbooks" / "broken.yaml").write_text("name: broken\n")
+    running.start()
+    try:
+        asyncio.run(_furnish(running))
+        yield running
+    finally:
+        running.end()
+
+
+STUCK = """
+name: stuck
+title: Waits for something that another has to do
+when: In tests.
+inputs: {service: {sentence: which}}
+steps:
+  - name: first
+    sentence: Send everything to the second release.
+    do: {verb: services.split, target: "{service}", arguments: {arms: {r2: 10000}}}
+  - name: second
+    sentence: Wait until somebody has put it back.
+    look: {probe: split_before, of: "{service}"}
+    do: {verb: services.undo, target: "{service}"}
+    verify: {probe: split, of: "{service}", expected: looked, timeout_s: 20}
+  - name: third
+    sentence: Requests must come.
+    do: {verb: services.undo, target: "{service}"}
+    verify: {probe: requests, of: "{service}", window_s: 60, expected: ">= 1", timeout_s: 0.2}
+    undo: {verb: services.undo, target: "{service}"}
+"""
+
+
+async def _furnish(node: RealNode) -> None:
+    await node.release("ops", WEIGHTS)
+    engine = {"context_tokens": 256, "max_sequences": 2, "threads": 1}
+    await node.must(
+        "releases.create", "", {"model": "ops", "engine": engine, "sampling": {"temperature": 0}}
+    )
+    await node.must("services.create", "support", {"release": "r1"})
+    await node.until(ready("runner"))
+
+
+async def _run(node: RealNode, intent_id: int) -> tuple[runs.Run, list[runs.Step]]:
+    async with opened(node.home) as store, store.read() as session:
+        run = next(run for run in await runs.tail(session) if run.intent_id == intent_id)
+        return run, await runs.steps(session, run.id)
+
+
+async def _weights(node: RealNode) -> dict[int, int]:
+    async with opened(node.home) as store, store.read() as session:
+        split = (await services.find(session, "support")).split
+    return {arm.release: arm.weight_bp for arm in split.arms}
+
+
+async def test_roll_back_gives_the_service_its_split_back(node: RealNode) -> None:
+    """Looks, acts in the name of whoever started it, verifies, and all of it is written down."""
+    await node.must("services.split", "support", {"arms": {"r1": 2000, "r2": 8000}})
+    asked = {"inputs": {"service": "support"}}
+    ended = await node.do("runbooks.start", "roll-back", asked)
+    assert (ended.state, ended.outcome) == (State.APPLIED, "roll-back: all steps ended well.")
+    assert await _weights(node) == {1: 10_000}
+    run, steps = await _run(node, ended.id)
+    assert (run.state, run.actor) == (runs.State.DONE, ended.actor)
+    assert [step.name for step in steps] == ["errors", "latency", "back"]
+    assert (steps[2].looked, steps[2].sentence) == (
+        "r1=10000",
+        "support: r1 100 % (before: r1 20 %, r2 80 %).",
+    )
+    async with opened(node.home) as store, store.read() as session:
+        undo = await intents.find(session, steps[2].intent_id or 0)
+        entry = (await ledger.of(session, "service", "support"))[0]
+    assert (undo.actor, undo.verb) == (ended.actor, "services.undo")
+    assert undo.reason == f"runbook roll-back, run {run.id}, step back"
+    assert entry.intent_id == undo.id
+
+
+@pytest.mark.parametrize(
+    ("book", "inputs", "said"),
+    [
+        ("nope", {}, "There is no runbook nope; known: broken, roll-back, stuck."),
+        ("roll-back", {}, "roll-back needs the input service"),
+        ("roll-back", {"service": "support", "x": "y"}, "roll-back has no input x"),
+        ("broken", {}, "broken.yaml"),
+    ],
+)
+async def test_what_can_not_be_started_is_refused(
+    node: RealNode, book: str, inputs: dict[str, str], said: str
+) -> None:
+    """With a sentence, and without a run."""
+    ended = await node.do("runbooks.start", book, {"inputs": inputs})
+    assert ended.state is State.REFUSED
+    assert said in (ended.outcome or "")
+
+
+async def test_a_step_that_is_refused_fails_the_run(node: RealNode) -> None:
+    """The reason of the refusal is the reason of the run."""
+    ended = await node.do("runbooks.start", "roll-back", {"inputs": {"service": "nobody"}})
+    assert ended.state is State.FAILED
+    assert "step errors: There is no service nobody; known: support." in (ended.outcome or "")
+
+
+async def test_a_runner_that_is_killed_goes_on_where_it_was(node: RealNode) -> None:
+    """Kill -9 while a step waits: no step is done twice, none is left out."""
+    runner = (await node.until(ready("runner")))["runner"].pid
+    assert runner is not None
+    accepted = await door.ask(
+        node.home, "runbooks.start", "stuck", {"inputs": {"service": "support"}}
+    )
+    async with asyncio.timeout(BOUND_S), opened(node.home) as store:
+        while True:  # until its first intent stands in the store
+            async with store.read() as session:
+                newest = (await intents.tail(session, 1))[0]
+            if newest.verb == "services.split" and newest.id > accepted.intent_id:
+                break
+            await asyncio.sleep(0)
+        os.kill(runner, signal.SIGKILL)
+        ended = await door.wait(store, accepted.intent_id, BOUND_S)
+        async with store.read() as session:
+            asked = [
+                intent.verb
+                for intent in (await intents.tail(session))[::-1]
+                if intent.id > accepted.intent_id and "runbook stuck" in intent.reason
+            ]
+    assert asked == ["services.split", "services.undo", "services.undo"]
+    assert ended.state is State.FAILED  # its last step expects requests, and there are none
+    assert "step third: requests is 0.0 after 0.2 s, expected >= 1" in (ended.outcome or "")
+    run, steps = await _run(node, accepted.intent_id)
+    assert run.state is runs.State.FAILED
+    assert [step.ended_at_us is not None for step in steps] == [True, True, True]
