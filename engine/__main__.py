@@ -2,7 +2,8 @@
 
 Exit 0 after draining; 2 bad arguments or configuration; 4 the gateway can not listen; 5 another
 node has this home; 6 the store can not be used. The sentence is the last line on standard error,
-and the log is in the home.
+and the log is in the home. The gateway takes longest to be ready, so it is started first, before
+the libraries of the store are read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final, TextIO
@@ -17,15 +19,14 @@ from typing import Final, TextIO
 import structlog
 
 from engine import logs
-from engine.node import lock, node, repair
-from storage import config, errors
+from engine.node import lock, plans, specs
+from storage import errors
 from storage import home as homes
 from storage.home import Home
 
 _BAD_CONFIG: Final = 2
 _SECOND_NODE: Final = 5
 _NO_STORE: Final = 6
-_LOG_LIMIT: Final = 16 * 1024 * 1024
 
 _log = structlog.get_logger("node")
 
@@ -39,22 +40,29 @@ def main() -> int:
     try:
         homes.make(home)
         held = lock.take(home.lock)
-        settings = config.load(home)
     except lock.AlreadyRuns as error:
         return _sorry(str(error), _SECOND_NODE)
     except (errors.StorageError, OSError) as error:
         return _sorry(str(error), _BAD_CONFIG)
     logs.configure(_log_file(home))
+    gateway = specs.start(plans.gateway(home))
     try:
-        return asyncio.run(_live(home, settings))
+        return asyncio.run(_live(home, gateway))
+    except errors.ConfigError as error:
+        return _sorry(str(error), _BAD_CONFIG)
     except errors.StorageError as error:
-        _log.error("the node can not go on", message=str(error))
         return _sorry(str(error), _NO_STORE)
     finally:
+        gateway.kill()  # where the node did not come as far as to watch it
         os.close(held)
 
 
-async def _live(home: Home, settings: config.Config) -> int:
+async def _live(home: Home, gateway: subprocess.Popen[bytes]) -> int:
+    # After the gateway's start, which is what takes longest.
+    from engine.node import node, repair  # noqa: PLC0415
+    from storage import config  # noqa: PLC0415
+
+    settings = config.load(home)
     life = await repair.begin(home)
     try:
         here = node.Node(
@@ -63,6 +71,7 @@ async def _live(home: Home, settings: config.Config) -> int:
             settings,
             started_at_us=life.started_at_us,
             clean=life.clean,
+            gateway=gateway,
             say=node.say,
         )
         code = await here.run()
@@ -74,7 +83,7 @@ async def _live(home: Home, settings: config.Config) -> int:
 def _log_file(home: Home) -> TextIO:
     path = home.log("node")
     try:
-        if path.stat().st_size > _LOG_LIMIT:
+        if path.stat().st_size > specs.LOG_LIMIT:
             path.replace(path.with_suffix(".log.1"))
     except OSError:
         pass
@@ -85,6 +94,8 @@ def _log_file(home: Home) -> TextIO:
 
 
 def _sorry(message: str, code: int) -> int:
+    if structlog.is_configured():  # a node that holds its home has a log there
+        _log.error("the node can not go on", message=message)
     sys.stderr.write(message + "\n")
     return code
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -21,8 +22,9 @@ import structlog
 
 from engine.node import placement, plans, repair
 from engine.node.door import Door
-from engine.node.parts import Fact, Part, Spec
+from engine.node.parts import Part
 from engine.node.records import Records
+from engine.node.specs import Fact, Spec
 from storage import clock, errors, models, nudges, releases, services
 from storage.config import Config
 from storage.home import Home
@@ -48,6 +50,7 @@ class Node:
         *,
         started_at_us: int,
         clean: bool,
+        gateway: subprocess.Popen[bytes],
         say: Callable[..., None],
     ) -> None:
         self._home = home
@@ -55,6 +58,7 @@ class Node:
         self._config = config
         self._started_at_us = started_at_us
         self._clean = clean
+        self._gateway = gateway
         self._say = say
         self._records = Records(store, now_us=clock.now_us)
         self._parts: dict[str, Part] = {}
@@ -84,7 +88,7 @@ class Node:
         writing = asyncio.create_task(self._records.run())
         listener = nudges.listen(self._home, "node")
         try:
-            self._begin(plans.gateway(self._home))
+            self._begin(plans.gateway(self._home), self._gateway)
             await self._reconcile()
             await self._door.open()
             self._say(ready=True, pid=os.getpid())
@@ -137,8 +141,8 @@ class Node:
 
     # parts
 
-    def _begin(self, spec: Spec) -> None:
-        part = Part(spec, monotonic_us=clock.monotonic_us, tell=self._note)
+    def _begin(self, spec: Spec, started: subprocess.Popen[bytes] | None = None) -> None:
+        part = Part(spec, monotonic_us=clock.monotonic_us, tell=self._note, started=started)
         self._parts[spec.name] = part
         self._tasks[spec.name] = asyncio.create_task(part.run(), name=spec.name)
         self._tasks[spec.name].add_done_callback(lambda _: self._heard.set())

@@ -14,60 +14,27 @@ import dataclasses
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from engine import lifeline
-from engine.node import lines
+from engine.node import lines, specs
+from engine.node.specs import Fact, Spec
 from engine.serving import supervisor
-from engine.serving.supervisor import Act, Observed, Plan, Reason
+from engine.serving.supervisor import Act, Observed, Reason
 
-LOG_LIMIT: Final = 16 * 1024 * 1024
 _PIPE_READ: Final = 65536
 _LATE_US: Final = supervisor.SECOND_US
 
 _log = structlog.get_logger("node.parts")
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What to run under which name, and how patiently.
-
-    `model` is the id of the model version that a worker loads.
-    """
-
-    name: str
-    kind: str
-    command: tuple[str, ...]
-    log: Path
-    plan: Plan = field(default_factory=Plan)
-    model: int | None = None
-    final: bool = False
-    """Whether a `failed` of this part holds until the plan changes; otherwise it is tried again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """The state of a part since `at_us` (monotonic); `state` is a word of the processes table."""
-
-    name: str
-    kind: str
-    state: str
-    reason: str | None = None
-    pid: int | None = None
-    restarts: int = 0
-    model: int | None = None
-    sha256: str | None = None
-    build: str | None = None
-    failed: str | None = None
-
-
 class Part:
-    """Keeps one process as it is wanted, until it is not wanted any more."""
+    """Keeps one process as it is wanted, until it is not wanted any more.
+
+    `started` is a process that was begun for it before; it takes that over first.
+    """
 
     def __init__(
         self,
@@ -75,14 +42,13 @@ class Part:
         *,
         monotonic_us: Callable[[], int],
         tell: Callable[[Fact], None],
-        environment: Mapping[str, str] | None = None,
+        started: subprocess.Popen[bytes] | None = None,
     ) -> None:
         self.spec = spec
         self.fact = Fact(spec.name, spec.kind, "stopped", model=spec.model)
         self._now = monotonic_us
         self._tell = tell
-        self._environment = dict(os.environ if environment is None else environment)
-        self._environment[lifeline.NODE] = str(os.getpid())
+        self._started = started
         self._observed = Observed(wanted=True)
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
@@ -174,7 +140,7 @@ class Part:
         self._lines = lines.Lines()
         self._ready_us = self._killed_for = self._last_words = None
         try:
-            self._process = self._start()
+            self._process, self._started = self._started or specs.start(self.spec), None
         except OSError as error:
             self._ended(f"could not be started: {error.strerror or error}")
             return
@@ -195,29 +161,6 @@ class Part:
         loop.add_reader(self._process.stdout.fileno(), self._read)
         _log.info("spawned", part=self.spec.name, pid=self._process.pid)
         self._say("starting", sha256=None, build=None, failed=None)
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        log = self.spec.log
-        with contextlib.suppress(OSError):
-            if log.stat().st_size > LOG_LIMIT:
-                log.replace(log.with_suffix(".log.1"))
-        try:
-            stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError:  # a full disk may cost a log, never a part
-            stderr = os.open(os.devnull, os.O_WRONLY)
-        try:
-            return subprocess.Popen(  # noqa: S603 our own interpreter and modules
-                self.spec.command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=self._environment,
-                umask=0o077,
-                start_new_session=True,  # an interrupt at the node's terminal is the node's alone
-                bufsize=0,
-            )
-        finally:
-            os.close(stderr)
 
     def _read(self) -> None:
         process = self._process

@@ -10,13 +10,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from engine.node.parts import Spec
-from engine.node.placement import Worker
+from engine.node.specs import Spec
 from engine.serving import supervisor
 from engine.serving.supervisor import Plan
 from storage.home import Home
+
+if TYPE_CHECKING:  # the gateway is started before the store's libraries are read
+    from engine.node.placement import Worker
 
 _LINGER_S: Final = 5.0
 _WORKER_BEAT_S: Final = 30.0

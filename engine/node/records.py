@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.node.parts import Fact
+from engine.node.specs import Fact
 from storage import errors, models, processes
 from storage.processes import State
 from storage.store import Store

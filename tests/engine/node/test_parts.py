@@ -10,7 +10,8 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from engine.node.parts import Fact, Part, Spec
+from engine.node.parts import Part
+from engine.node.specs import Fact, Spec
 from engine.serving.supervisor import SECOND_US, Plan
 from storage import clock
 
