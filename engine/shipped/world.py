@@ -123,16 +123,23 @@ class Recipe:
     facts: tuple[int, ...] = (2, 3, 4, 5)
     questions: int = 6
     remark_chance: float = 0.2
+    ids: int = 300  # of each kind, the first so many
+    alike: float = 0.0  # how often all things are of one kind and told with the same attributes
 
 
 def draw_case(rng: random.Random, recipe: Recipe) -> Case:
     """Notes of `recipe` with `recipe.questions` different questions about them."""
     kinds = [rng.choice(recipe.kinds) for _ in range(rng.choice(recipe.entities))]
-    ids = _distinct_ids(rng, kinds)
+    told: dict[str, list[vocabulary.Attribute]] = {}
+    if recipe.alike and rng.random() < recipe.alike:
+        kinds = kinds[:1] * len(kinds)
+        told = {kinds[0].name: rng.sample(kinds[0].attributes, rng.choice(recipe.facts))}
+    ids = _distinct_ids(rng, recipe, kinds)
     stated = {
         (kind.name, id, attribute.name): rng.choice(attribute.values)
         for kind, id in zip(kinds, ids, strict=True)
-        for attribute in rng.sample(kind.attributes, rng.choice(recipe.facts))
+        for attribute in told.get(kind.name)
+        or rng.sample(kind.attributes, rng.choice(recipe.facts))
     }
     entities = list(zip(kinds, ids, strict=True))
     questions = {
@@ -143,12 +150,14 @@ def draw_case(rng: random.Random, recipe: Recipe) -> Case:
     return Case(_write_notes(rng, recipe, stated), tuple(chosen))
 
 
-def _distinct_ids(rng: random.Random, kinds: Sequence[vocabulary.Kind]) -> list[str]:
+def _distinct_ids(
+    rng: random.Random, recipe: Recipe, kinds: Sequence[vocabulary.Kind]
+) -> list[str]:
     ids: list[str] = []
     for kind in kinds:
-        id = rng.choice(kind.ids)
+        id = rng.choice(kind.ids[: recipe.ids])
         while id in ids:
-            id = rng.choice(kind.ids)
+            id = rng.choice(kind.ids[: recipe.ids])
         ids.append(id)
     return ids
 
@@ -182,12 +191,13 @@ def _draw_question(
     kind, id = rng.choice(entities)
     if skill == "unknown id":
         kind = rng.choice(recipe.kinds)
-        id = rng.choice([other for other in kind.ids if other not in {one for _, one in entities}])
+        known = {one for _, one in entities}
+        id = rng.choice([other for other in kind.ids[: recipe.ids] if other not in known])
         attribute = rng.choice(kind.attributes)
     else:
-        known = [each for each in kind.attributes if (kind.name, id, each.name) in stated]
-        unknown = [each for each in kind.attributes if each not in known]
-        attribute = rng.choice(known if skill == "stated" else unknown)
+        told = [each for each in kind.attributes if (kind.name, id, each.name) in stated]
+        unknown = [each for each in kind.attributes if each not in told]
+        attribute = rng.choice(told if skill == "stated" else unknown)
     return Question(
         kind=kind.name,
         id=id,

@@ -1,0 +1,135 @@
+"""A byte-level BPE tokenizer in which every word of the world is one token.
+
+Same scheme as GPT-2 (Radford et al. 2019): bytes are written as printable characters, text is cut
+into words with their leading space, and merges are applied in the order of their rank. Any text can
+be written and read back. Training uses it; serving uses llama.cpp's own, fed from the GGUF. The two
+agree on ASCII; only the exotic letters of Unicode may be cut differently.
+Standard library only; never writes files. `train` and its modules import it.
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+END_OF_TEXT, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+SPECIALS = (END_OF_TEXT, START, END)
+
+_SPECIAL = re.compile("(" + "|".join(re.escape(special) for special in SPECIALS) + ")")
+_WORDS = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
+
+Pair = tuple[str, str]
+
+
+def _printable() -> dict[int, str]:
+    """Byte to character: printable Latin-1 stands for itself, the rest moves up to U+0100."""
+    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    rest = [byte for byte in range(256) if byte not in plain]
+    return {byte: chr(byte) for byte in plain} | {
+        byte: chr(256 + place) for place, byte in enumerate(rest)
+    }
+
+
+_CHARACTER = _printable()
+_BYTE = {character: byte for byte, character in _CHARACTER.items()}
+
+
+def _characters(text: str) -> str:
+    return "".join(_CHARACTER[byte] for byte in text.encode())
+
+
+def words(text: str) -> list[str]:
+    """`text` cut as GPT-2 cuts it, before any merge."""
+    return _WORDS.findall(text)
+
+
+def learn_merges(vocabulary: Iterable[str]) -> list[Pair]:
+    """The merges after which every word of `vocabulary` is one token.
+
+    Byte-pair encoding (Sennrich et al. 2016) counting each word once, until nothing is left over.
+    Numbers come first and grow from the left, so that their parts are shared.
+    """
+    merges: list[Pair] = []
+    spelled: dict[str, list[str]] = {}
+    for word in sorted(set(vocabulary)):
+        spelling = _characters(word)
+        if word.strip().isdigit():
+            steps = [(spelling[:place], spelling[place]) for place in range(1, len(spelling))]
+            merges.extend(step for step in steps if step not in merges)
+        else:
+            spelled[word] = list(spelling)
+    merges.sort(key=lambda pair: (not pair[0].startswith(_CHARACTER[0x20]), len(pair[0])))
+    while True:
+        pairs: Counter[Pair] = Counter()
+        for parts in spelled.values():
+            pairs.update(itertools.pairwise(parts))
+        if not pairs:
+            return merges
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        for word, parts in spelled.items():
+            spelled[word] = _merge(parts, best)
+
+
+def _merge(parts: Sequence[str], pair: Pair) -> list[str]:
+    merged: list[str] = []
+    place = 0
+    while place < len(parts):
+        if tuple(parts[place : place + 2]) == pair:
+            merged.append(pair[0] + pair[1])
+            place += 2
+        else:
+            merged.append(parts[place])
+            place += 1
+    return merged
+
+
+class Tokenizer:
+    """Text to token numbers and back. Tokens: the specials, the 256 bytes, then one per merge."""
+
+    def __init__(self, merges: Sequence[Pair]) -> None:
+        self.merges = tuple(merges)
+        self.tokens = (
+            *SPECIALS,
+            *(_CHARACTER[byte] for byte in range(256)),
+            *(left + right for left, right in merges),
+        )
+        self.number = {token: number for number, token in enumerate(self.tokens)}
+        self._rank = {pair: rank for rank, pair in enumerate(self.merges)}
+        self._encode_word = lru_cache(maxsize=1 << 16)(self._spell)
+
+    def __len__(self) -> int:
+        """How many tokens there are."""
+        return len(self.tokens)
+
+    def encode(self, text: str) -> list[int]:
+        """The token numbers of `text`, special tokens included where they are written out."""
+        numbers: list[int] = []
+        for piece in _SPECIAL.split(text):
+            if piece in SPECIALS:
+                numbers.append(self.number[piece])
+                continue
+            for word in words(piece):
+                numbers.extend(self._encode_word(word))
+        return numbers
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of `numbers`; bytes that are no UTF-8 become U+FFFD."""
+        raw = bytearray()
+        for number in numbers:
+            token = self.tokens[number]
+            if number < len(SPECIALS):
+                raw += token.encode()
+            else:
+                raw += bytes(_BYTE[character] for character in token)
+        return raw.decode(errors="replace")
+
+    def _spell(self, word: str) -> tuple[int, ...]:
+        parts = list(_characters(word))
+        while len(parts) > 1:
+            known = [pair for pair in itertools.pairwise(parts) if pair in self._rank]
+            if not known:
+                break
+            parts = _merge(parts, min(known, key=self._rank.__getitem__))
+        return tuple(self.number[part] for part in parts)
