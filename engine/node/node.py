@@ -32,6 +32,8 @@ from storage.store import Store
 
 LOOK_S: Final = 5.0
 SETTLE_S: Final = 5.0
+GREET_S: Final = 0.5
+"""For gateway and workers to find each other before anybody else wants a processor."""
 FLUSH_S: Final = 3.0
 
 PORT_TAKEN: Final = 4
@@ -159,11 +161,13 @@ class Node:
 
     async def _settle(self) -> None:
         """Start what tokens do not need once what they need is there, or has had its time."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_S):
-                while any(part.fact.state == "starting" for part in self._parts.values()):
-                    self._heard.clear()
-                    await self._heard.wait()
+        if any(part.spec.kind == "worker" for part in self._parts.values()):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_S):
+                    while any(part.fact.state == "starting" for part in self._parts.values()):
+                        self._heard.clear()
+                        await self._heard.wait()
+            await asyncio.sleep(GREET_S)
         for spec in (plans.control(self._home), plans.runner(self._home)):
             if not self._leave.is_set():
                 self._begin(spec)

@@ -110,6 +110,8 @@ async def _declare(session: AsyncSession, fact: Fact, at_us: int) -> None:
 def _of(fact: Fact) -> dict[str, Any]:
     """What a move changes beside the state."""
     changes: dict[str, Any] = {"reason": fact.reason, "restarts": fact.restarts}
+    if fact.pid is not None:  # the fact of its start may never have been written
+        changes |= {"pid": fact.pid}
     if fact.state == State.READY:
         changes |= {"sha256": fact.sha256, "build": fact.build}
     return changes

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
+import resource
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from storage import door, intents, ledger, models, services
+from storage import door, errors, intents, ledger, models, services
 from storage.processes import Process, State
 from tests.engine.node.nodes import ADAPTER, BOUND_S, WEIGHTS, RealNode, opened, ready
 
@@ -46,7 +47,7 @@ def _file(version: str, path: Path) -> dict[str, str]:
     return {"model": "ops", "version": version, "path": str(path)}
 
 
-def _back(before: Process) -> object:
+def _back(before: Process) -> Callable[[dict[str, Process]], bool]:
     """Whether a part is ready again as another process, for `until`."""
     return lambda parts: ready(before.name)(parts) and parts[before.name].restarts > before.restarts
 
@@ -90,7 +91,7 @@ async def test_a_killed_worker_is_back_by_itself(node: RealNode) -> None:
     before = (await node.until(ready(WORKER)))[WORKER]
     assert before.pid is not None
     os.kill(before.pid, signal.SIGKILL)
-    after = (await node.until(_back(before)))[WORKER]  # type: ignore[arg-type]
+    after = (await node.until(_back(before)))[WORKER]
     assert after.pid != before.pid
     assert after.restarts == before.restarts + 1
     assert after.sha256 == before.sha256
@@ -101,7 +102,7 @@ async def test_a_stopped_worker_is_replaced(node: RealNode) -> None:
     before = (await node.until(ready(WORKER)))[WORKER]
     assert before.pid is not None
     os.kill(before.pid, signal.SIGSTOP)
-    after = (await node.until(_back(before)))[WORKER]  # type: ignore[arg-type]
+    after = (await node.until(_back(before)))[WORKER]
     assert after.pid != before.pid
     async with opened(node.home) as store, store.read() as session:
         moves = [entry.after for entry in await ledger.of(session, "process", WORKER)]
@@ -117,7 +118,7 @@ async def test_control_and_runner_are_put_back_too(node: RealNode) -> None:
         os.kill(pid, signal.SIGKILL)
     said = await node.must("knobs.set", WORKER, {"name": "max_running", "value": 3})
     assert said.startswith(f"{WORKER}: max_running is 3")
-    await node.until(_back(parts["runner"]))  # type: ignore[arg-type]
+    await node.until(_back(parts["runner"]))
 
 
 async def test_a_model_that_can_not_be_loaded_costs_only_itself(
@@ -164,6 +165,28 @@ async def test_a_worker_that_no_split_names_any_more_leaves(node: RealNode, tmp_
     await node.must("services.split", "brief", {"arms": {"r1": 10_000}})
     parts = await node.until(lambda parts: parts[name].state is State.STOPPED)
     assert parts[name].restarts == 0
+
+
+async def test_a_store_that_takes_nothing_does_not_stop_the_serving(node: RealNode) -> None:
+    """No room: the node still puts a worker back, says what is wrong, and catches up afterwards."""
+    before = (await node.until(ready(WORKER)))[WORKER]
+    assert before.pid is not None
+    limits = resource.prlimit(node.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(errors.Unavailable):
+            await door.ask(node.home, "services.undo", "support", {})
+        os.kill(before.pid, signal.SIGKILL)
+        async with asyncio.timeout(BOUND_S):
+            while True:
+                state = await door.state(node.home)
+                now = next(part for part in state["processes"] if part["name"] == WORKER)
+                if now["state"] == "ready" and now["pid"] != before.pid and state["trouble"]:
+                    break
+    finally:
+        resource.prlimit(node.pid, resource.RLIMIT_FSIZE, limits)
+    after = (await node.until(_back(before)))[WORKER]
+    assert after.pid == now["pid"]
 
 
 async def test_the_door_tells_what_runs(node: RealNode) -> None:
