@@ -16,9 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engine.metering.gpu import Gpus
 from engine.metering.host import Host
 from storage import errors, samples
-from storage.samples import Kind, Sample
+from storage.samples import GpuSample, Kind, Sample
 from storage.store import Store
 
+NVML_S: Final = 0.5
 _SECOND_US: Final = 1_000_000
 
 _log = structlog.get_logger("control.telemetry")
@@ -45,6 +46,7 @@ class Telemetry:
         self._every_us = every_s * _SECOND_US
         self._subject = platform.node() or "host"
         self._missed = False
+        self._asking: asyncio.Task[list[GpuSample]] | None = None
 
     async def run(self) -> None:
         """Sample for ever. A clock that jumps changes the stamps, never the pace for long."""
@@ -57,11 +59,7 @@ class Telemetry:
         """One second's samples."""
         second = self._now_us() // _SECOND_US
         found: list[tuple[Kind, str, Sample]] = [(Kind.HOST, self._subject, self._host.sample())]
-        if self._gpus.present():  # NVML may take its time, so it gets a thread
-            found += [
-                (Kind.GPU, str(sample.index), sample)
-                for sample in await asyncio.to_thread(self._gpus.sample)
-            ]
+        found += [(Kind.GPU, str(sample.index), sample) for sample in await self._of_gpus()]
 
         async def work(session: AsyncSession) -> None:
             await samples.record(session, second, found)
@@ -74,3 +72,15 @@ class Telemetry:
             self._missed = True
         else:
             self._missed = False
+
+    async def _of_gpus(self) -> list[GpuSample]:
+        """NVML may take its time, or for ever: it gets a thread, and nobody waits for long."""
+        if self._asking is None and self._gpus.present():
+            self._asking = asyncio.create_task(asyncio.to_thread(self._gpus.sample))
+        if self._asking is None:
+            return []
+        done, _ = await asyncio.wait({self._asking}, timeout=NVML_S)
+        if not done:
+            return []
+        samples, self._asking = self._asking.result(), None
+        return samples

@@ -52,6 +52,14 @@ class Lines:
         return heard
 
 
+_FAULTS: Final = frozenset({"SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"})
+
+
+def is_fault(code: int) -> bool:
+    """Whether a process ended by a fault of its own, from its return code; SIGKILL is another's."""
+    return code < 0 and any(signal.Signals[name] == -code for name in _FAULTS)
+
+
 def ending(code: int) -> str:
     """How a process ended, from its return code as `subprocess` gives it."""
     if code >= 0:

@@ -87,6 +87,7 @@ class Node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told, signal.Signals(number).name)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a node outlives its terminal
         writing = asyncio.create_task(self._records.run())
         listener = nudges.listen(self._home, "node")
         try:

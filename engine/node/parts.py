@@ -219,9 +219,12 @@ class Part:
             loop.remove_reader(process.stdout.fileno())
             process.stdout.close()
         self._process = None
-        self._ended(lines.ending(process.returncode))
+        loading = self.spec.final and self._ready_us is None
+        self._ended(
+            lines.ending(process.returncode), loading and lines.is_fault(process.returncode)
+        )
 
-    def _ended(self, how: str) -> None:
+    def _ended(self, how: str, faulted: bool = False) -> None:
         now = self._now()
         seen = self._observed
         told = seen.told_us is not None
@@ -229,6 +232,9 @@ class Part:
         self._change(
             running=False, ready=False, told_us=None, ended_us=now, failures=0 if told else failures
         )
+        if faulted and not told and failures >= supervisor.LOADS:
+            self._last_words = f"{how} while it loaded, {failures} times in a row"
+            self._change(failed=self._last_words)
         if self._last_words is not None:
             self._say("crashed", self._last_words, failed=self._last_words)
         elif told or not seen.wanted:

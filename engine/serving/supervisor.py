@@ -13,6 +13,8 @@ from enum import Enum, StrEnum
 from typing import Final
 
 SECOND_US: Final = 1_000_000
+LOADS: Final = 3
+"""So many faults in a row while loading, and the part is given up: the model is the reason."""
 
 
 class Act(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -53,6 +54,27 @@ async def test_a_second_is_written_with_host_and_gpus(store: Store) -> None:
         ("0", 61),
         ("1", 61),
     ]
+
+
+async def test_a_driver_that_hangs_costs_its_own_figures_only(store: Store) -> None:
+    """The host is still sampled, each second, while NVML does not come back."""
+    hung = threading.Event()
+    driver = Driver(gpus=1, slow=hung.wait)
+    telemetry = Telemetry(
+        store,
+        Host(store.home.root),
+        Gpus(monotonic_us=clock.monotonic_us, nvml=lambda: driver),
+        now_us=clock.now_us,
+        beat=lambda: None,
+    )
+    try:
+        await telemetry.once()
+        await telemetry.once()
+    finally:
+        hung.set()
+    async with store.read() as session:
+        assert await samples.latest(session, Kind.GPU) == []
+        assert len(await samples.latest(session, Kind.HOST)) == 1
 
 
 class Times:

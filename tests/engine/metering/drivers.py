@@ -22,13 +22,22 @@ GPU = {
 
 
 class Driver:
-    """Each function answers from the table; `broken` are those that fail as NVML's do."""
+    """Each function answers from the table; `broken` are those that fail as NVML's do.
+
+    `slow` is waited for by one question of each sample.
+    """
 
     NVML_TEMPERATURE_GPU = 0
 
-    def __init__(self, gpus: int = 1, broken: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        gpus: int = 1,
+        broken: tuple[str, ...] = (),
+        slow: Callable[[], object] = lambda: None,
+    ) -> None:
         self._answers: dict[str, Any] = {**GPU, "nvmlDeviceGetCount": gpus}
         self.broken = broken
+        self._slow = slow
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """The function of this name."""
@@ -37,6 +46,8 @@ class Driver:
         def question(*_: object) -> Any:
             if name in self.broken:
                 raise RuntimeError("GPU is lost")
+            if name == "nvmlDeviceGetTemperature":
+                self._slow()
             return answer
 
         return question

@@ -141,6 +141,17 @@ async def test_what_can_not_work_is_not_started_again(tmp_path: Path) -> None:
         assert watched.facts[-1].failed == "the file is truncated"
 
 
+async def test_who_faults_while_loading_again_and_again_is_given_up(tmp_path: Path) -> None:
+    """Libllama may abort on a file whose header was fine: three times are enough."""
+    plan = Plan(backoff_us=1000)
+    async with running(Watched(tmp_path, "import os; os.abort()", plan)) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].failed is not None)
+        assert watched.states == ["starting", "crashed"] * 3
+        assert watched.facts[-1].failed == (
+            "it was killed by SIGABRT while it loaded, 3 times in a row"
+        )
+
+
 async def test_a_crash_loop_waits_longer_each_time(tmp_path: Path) -> None:
     """The second failure in a row is followed by a wait, and the state says so meanwhile."""
     script = "raise SystemExit(1)"
