@@ -1,0 +1,73 @@
+"""Quantities over the last quarter of an hour, in ranges that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from app import snapshot, words
+from app.figures import load
+from app.figures.facts import LEAST_TOP, Facts
+from app.recent import NOW_S, SPAN_S
+
+TOKENS: Final = "tokens generated a second"
+
+
+def ceiling(peak: float, before: float = 0.0, least: float = LEAST_TOP) -> float:
+    """A round top above the peak: 10, 20, 50, 100…; it shrinks only when far too high."""
+    if before >= peak and before <= max(4 * peak, least):
+        return max(before, least)
+    top = least
+    while top < peak:
+        lead = str(top)[0]
+        top *= 2.5 if lead == "2" else 2
+    return top
+
+
+def charts(facts: Facts) -> tuple[snapshot.Series, ...]:
+    """Quantities over the last quarter of an hour, the most telling one first."""
+    end, begin = facts.end, facts.end - SPAN_S + 1
+    quiet = facts.node is snapshot.Node.DOWN
+    tokens = facts.recent.tokens(end, begin)
+    top = ceiling(max((value or 0 for value in tokens), default=0), facts.top)
+    now = None if quiet else load.mean(tokens[-NOW_S:])
+    busy = facts.recent.busy(end, begin)
+    work = None if quiet else load.mean(busy[-NOW_S:])
+    found = [
+        snapshot.Series(
+            title=TOKENS,
+            top=top,
+            label=f"{top:.0f}",
+            last=words.rate(now, "tok"),
+            end=end,
+            values=tuple(tokens),
+        ),
+        _share("worker busy", end, busy, work),
+    ]
+    if facts.recent.gpus:
+        rows = [
+            [
+                row.utilisation_percent / 100
+                for gpu in facts.recent.gpus.values()
+                if (row := gpu.get(at))
+            ]
+            for at in range(begin, end + 1)
+        ]
+        used = [load.mean(row) for row in rows]
+        found.insert(
+            0, _share("GPU utilisation", end, used, None if quiet else load.mean(used[-NOW_S:]))
+        )
+    return tuple(found)
+
+
+def _share(
+    title: str, end: int, values: Sequence[float | None], now: float | None
+) -> snapshot.Series:
+    return snapshot.Series(
+        title=title,
+        top=1.0,
+        label="100 %",
+        last=words.UNKNOWN if now is None else f"{now * 100:.0f} %",
+        end=end,
+        values=tuple(values),
+    )

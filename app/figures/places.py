@@ -1,0 +1,104 @@
+"""What each place shows, put together."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app import recent, snapshot
+from app.figures import arms, charts, load, machine
+from app.figures import facts as facts_
+from app.figures.facts import SECOND_US, Facts
+from storage import processes
+
+_EVENTS: Final = 12
+
+
+def house_line(facts: Facts) -> snapshot.HouseLine:
+    """The first row."""
+    asked, synthetic = 0, 0
+    for _, second in facts_.window(facts):
+        asked += second.sample.requests
+        synthetic += second.sample.synthetic
+    newest = facts.recent.newest
+    return snapshot.HouseLine(
+        host=facts.run.host if facts.run else facts.host,
+        person=facts.person,
+        node=facts.node,
+        live=tuple(
+            (each.name, tuple((arm.release, arm.weight_bp) for arm in each.split.arms))
+            for each in facts.services
+        ),
+        synthetic=synthetic / asked if asked else None,
+        troubles=tuple(
+            f"{each.name} {each.state.value}"
+            for each in facts.processes
+            if facts.node is snapshot.Node.UP and each.state is processes.State.CRASHED
+        ),
+        as_of_us=None if newest is None else newest * SECOND_US,
+        now_us=facts.now_us,
+    )
+
+
+def parts(facts: Facts) -> tuple[snapshot.Part, ...]:
+    """The node's processes, the workers last."""
+    heard = load.loads(facts)
+    order = sorted(
+        facts.processes, key=lambda each: (each.kind is processes.Kind.WORKER, each.name)
+    )
+    return tuple(
+        snapshot.Part(
+            name=each.name,
+            kind=each.kind.value,
+            state=each.state.value if facts.node is snapshot.Node.UP else "not running",
+            reason=each.reason or "",
+            restarts=each.restarts,
+            pid=each.pid,
+            started_at_us=each.started_at_us,
+            load=heard.get(each.name),
+        )
+        for each in order
+    )
+
+
+def events(facts: Facts) -> tuple[snapshot.Event, ...]:
+    """What people wanted and what happened to parts, newest first."""
+    found = [
+        snapshot.Event(
+            at_us=each.at_us,
+            who=each.actor,
+            what=each.outcome or f"{each.verb} {each.target}",
+            state=each.state.value,
+        )
+        for each in facts.intents
+    ]
+    found += [
+        snapshot.Event(
+            at_us=each.at_us,
+            who=each.actor,
+            what=f"{each.key} is {each.after}",
+            state=str(each.after),
+        )
+        for each in facts.entries
+        if each.noun == "process"
+    ]
+    return tuple(sorted(found, key=lambda each: each.at_us, reverse=True)[:_EVENTS])
+
+
+def pulse(facts: Facts) -> snapshot.Pulse:
+    """The box at a glance."""
+    seconds = [second for _, second in facts_.window(facts)]
+    return snapshot.Pulse(
+        machine=machine.machine(facts),
+        load=load.together(facts),
+        ttft_p95_us=recent.merged(second.ttft for second in seconds).quantile(0.95),
+        charts=charts.charts(facts),
+        services=arms.shown(facts),
+        parts=parts(facts),
+        events=events(facts),
+        lately=facts_.lately(facts),
+    )
+
+
+def traffic(facts: Facts) -> snapshot.Traffic:
+    """Services and their arms."""
+    return snapshot.Traffic(services=arms.shown(facts), lately=facts_.lately(facts))

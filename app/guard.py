@@ -1,0 +1,60 @@
+"""The guard of one screen: read-only unless armed, and armed for a quarter of an hour.
+
+It keeps people from changing a box by a slip of the finger. Who may change what is decided at the
+node's door, not here. Imported by `app.tui`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.snapshot import HouseLine, Node
+
+ARMED_US: Final = 15 * 60 * 1_000_000
+
+
+class Guard:
+    """Armed or not."""
+
+    def __init__(self) -> None:
+        self._until_us: int | None = None
+        self._since_us = 0
+
+    def left_us(self, now_us: int) -> int | None:
+        """How much longer changes are allowed; None when they are not."""
+        if self._until_us is None or not self._since_us <= now_us < self._until_us:
+            self._until_us = None  # run out, or the clock was set back
+            return None
+        return self._until_us - now_us
+
+    def arm(self, house: HouseLine, now_us: int) -> str:
+        """Allow changes; else why not."""
+        if why := _unable(house):
+            return why
+        self._since_us, self._until_us = now_us, now_us + ARMED_US
+        return ""
+
+    def disarm(self) -> None:
+        """Read-only again."""
+        self._until_us = None
+
+    def refusal(self, house: HouseLine, now_us: int, *, loaded: bool) -> str:
+        """Why no change can be made now; empty when it can."""
+        if why := _unable(house):
+            return why
+        if self.left_us(now_us) is None:
+            return "read-only: :rw first"
+        return "" if loaded else "still loading"
+
+
+def _unable(house: HouseLine) -> str:
+    if house.node is Node.ABSENT:
+        return "there is no box here yet"
+    if house.node is Node.DOWN:
+        return "the node is down; `paddock serve` starts it"
+    if house.node is Node.ASKING:
+        return "the node has not answered yet"
+    if not house.person.acts:
+        role = house.person.role or "nobody"
+        return f"you are {role} here; an admin can name you operator in config.toml"
+    return ""

@@ -1,0 +1,15 @@
+"""What the person looks at, so that nothing is read which nobody sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interest:
+    """The place that is open, and for requests which of them."""
+
+    place: str = "pulse"
+    filter: str = ""
+    limit: int = 100
+    request: str = ""

@@ -1,0 +1,115 @@
+"""The keys of the place one came from, what works everywhere, and what the figures mean.
+
+What can be done is read from the table of actions, so it is the same on the command line.
+Imported by `app.tui`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual.widget import Widget
+
+from app import snapshot
+from app.screens import keymap
+from app.screens.place import Place
+from app.widgets import ink
+from app.widgets.ink import Line
+from app.widgets.lines import Lines
+
+if TYPE_CHECKING:
+    from app.actions import Action
+
+_KEY: Final = 7
+_TWIN: Final = 30
+
+MEANING: Final = (
+    ("now", "running, KV, QUEUE: the last second; CPU, tok/s, busy: mean of 10 s"),
+    ("lately", "all figures of arms and ttft p95: the last 5 min, or since the node's start"),
+    ("SET, ACTUAL", "the share that was set, the share of requests that was measured"),
+    ("P95, TTFT", "answered requests: 95 % took less; time to the first token"),
+    ("ERR", "share that failed; refused and cancelled ones are counted apart"),
+    ("1k tok", "price of the worker's time for 1000 tokens; – without [price] in config.toml"),
+    ("LIKED", "thumbs up of all thumbs; synthetic: asked by a key for synthetic load"),
+)
+LOCAL: Final = {
+    "pulse": (),
+    "traffic": ("services.split", "services.undo", "look.copy"),
+    "requests": ("look.open", "look.filter", "look.copy"),
+    "request": ("look.copy",),
+    "help": (),
+}
+EVERYWHERE: Final = (
+    "look.pulse", "look.traffic", "look.requests", "look.goto", "look.arm", "look.freeze",
+    "look.back", "look.previous", "look.quit",
+)  # fmt: skip
+_TYPED: Final = {"look.arm": ":rw"}
+
+
+def draw(of: str, table: Sequence[Action], width: int) -> list[Line]:
+    """The rows of help for a place."""
+    known = {action.name: action for action in table}
+    rows: list[Line] = []
+    if LOCAL.get(of):
+        rows.append(ink.rule(width, f"KEYS OF {of.upper()}", "the same on the command line"))
+        rows += [_row(known[name], width) for name in LOCAL[of] if name in known]
+        if of in {"traffic", "requests"}:
+            rows.append(_plain("arrows", "move; page up, page down, home, end too"))
+    rows.append(ink.rule(width, "EVERYWHERE", "the same on the command line"))
+    rows += [_row(known[name], width) for name in EVERYWHERE if name in known]
+    rows.append(ink.rule(width, "FIGURES"))
+    rows += [ink.cut(((f" {word:<13}", "bold"), (text, "")), width) for word, text in MEANING]
+    return rows
+
+
+def _plain(key: str, sentence: str) -> Line:
+    return ((f" {key:<{_KEY}}", "key"), (sentence, ""))
+
+
+def _row(action: Action, width: int) -> Line:
+    key = _TYPED.get(action.name) or keymap.sign(action.key)
+    twin: Line = ((f"paddock {action.twin} ", "dim"),) if action.twin else ()
+    if action.twin == "--help":
+        twin = (("paddock --help ", "dim"),)
+    return ink.spread(_plain(key, action.sentence), twin, width)
+
+
+class Help(Place):
+    """Help for the place one came from."""
+
+    where: ClassVar[str] = "help"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of = "pulse"
+        self.table: Sequence[Action] = ()
+        self._top = 0
+
+    def body(self) -> Iterable[Widget]:
+        """One block of rows."""
+        yield Lines(id="help")
+
+    def path(self) -> str:
+        """Help of what."""
+        return f"{self.of} › help"
+
+    def open(self, of: str) -> None:
+        """Help for another place from now on."""
+        self.of, self._top = of, 0
+
+    def draw(self, picture: snapshot.Picture) -> None:
+        """Draw it; the picture does not matter here."""
+        del picture
+        height = self.wide("help")[1]
+        rows = draw(self.of, self.table, self.size.width)
+        self._top = min(self._top, max(len(rows) - height, 0))
+        self.query_one("#help", Lines).show(rows[self._top : self._top + height])
+
+    def moved(self, key: str) -> bool:
+        """Scroll."""
+        steps = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10, "home": -1000, "end": 1000}
+        if key not in steps:
+            return False
+        self._top = max(self._top + steps[key], 0)
+        return True

@@ -1,0 +1,84 @@
+"""Which key calls what, and which places there are.
+
+The table of actions is the truth; it stands on the store's libraries, which take longer to load
+than the first paint may. So the keys that only look are written here once more, and a test holds
+them to the table. Imported by `app.tui` and the places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from app.actions import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place: its name, its letter, and the place it is inside of."""
+
+    name: str
+    key: str
+    inside: str = ""
+
+
+PLACES: Final[Mapping[str, Where]] = {
+    where.name: where
+    for where in (
+        Where("pulse", "o"),
+        Where("traffic", "t", "pulse"),
+        Where("requests", "l", "pulse"),
+        Where("request", "", "requests"),
+        Where("help", "question_mark", "pulse"),
+    )
+}
+
+EARLY: Final[Mapping[str, str]] = {
+    **{where.key: f"look.{where.name}" for where in PLACES.values() if where.key},
+    "enter": "look.open",
+    "escape": "look.back",
+    "minus": "look.previous",
+    "colon": "look.goto",
+    "slash": "look.filter",
+    "space": "look.freeze",
+    "y": "look.copy",
+    "q": "look.quit",
+}
+
+# What a person can type after a colon besides the names of places.
+ORDERS: Final[Mapping[str, str]] = {
+    "rw": "look.arm",
+    "ro": "look.disarm",
+    "q": "look.quit",
+    "quit": "look.quit",
+}
+
+_SIGNS: Final = {
+    "question_mark": "?",
+    "escape": "esc",
+    "minus": "-",
+    "colon": ":",
+    "slash": "/",
+}
+
+
+def keys(table: Iterable[Action]) -> dict[str, str]:
+    """Names of actions by their key."""
+    return {action.key: action.name for action in table if action.key}
+
+
+def sign(key: str) -> str:
+    """A key as it is printed."""
+    return _SIGNS.get(key, key)
+
+
+def meant(typed: str) -> str | None:
+    """The place or order that a word after the colon names, also by an unmistakable beginning."""
+    word = typed.strip().lower()
+    known = [name for name, where in PLACES.items() if where.key] + list(ORDERS)
+    if word in known:
+        return word
+    close = [name for name in known if word and name.startswith(word)]
+    return close[0] if len({ORDERS.get(name, name) for name in close}) == 1 else None

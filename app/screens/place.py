@@ -1,0 +1,199 @@
+"""What all places have in common: the house line, a body, the bar, the keys.
+
+A place draws pictures that it is handed and says what it wants to be handed; it reads nothing by
+itself and has no timer, so a covered place costs nothing. Imported by the places and `app.tui`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Protocol, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widget import Widget
+
+from app import snapshot
+from app.interest import Interest
+from app.screens import keymap
+from app.widgets import ink
+from app.widgets.bar import Bar
+from app.widgets.chart import Glyphs
+from app.widgets.house import House, Mode
+from app.widgets.ink import Line
+from app.widgets.lines import Lines
+
+WIDTH: Final = 80
+HEIGHT: Final = 24
+
+KEYS: Final = ("pulse", "traffic", "requests")
+
+
+class Desk(Protocol):
+    """What a place may ask of the program around it."""
+
+    glyphs: Glyphs
+
+    @property
+    def mode(self) -> Mode:
+        """Read-only or not, frozen or not."""
+
+    def refusal(self, name: str, offer: Offer | None) -> str:
+        """Why an action can not be done now; empty when it can."""
+
+    def key(self, key: str, character: str | None) -> None:
+        """A key was pressed."""
+
+    def typed(self, text: str) -> None:
+        """Text was pasted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What an action would do here: what goes to the door, and its effect in a sentence."""
+
+    target: str = ""
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    seen: int | None = None  # the version of the target that is on the screen
+    effect: str = ""
+    unable: str = ""  # why this place can not offer it just now
+    form: str | None = None  # what is typed first, where something has to be typed
+
+
+class Place(Screen[None]):
+    """One place."""
+
+    where: ClassVar[str] = ""
+    hints: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Keys of this place alone, as (key, word)."""
+
+    def compose(self) -> ComposeResult:
+        """House line on top, bar and keys at the foot, the body between."""
+        yield House(id="house")
+        yield from self.body()
+        yield Bar(id="bar")
+        yield Lines(id="keys")
+        yield Lines(id="small")
+
+    def body(self) -> Iterable[Widget]:
+        """The widgets of this place."""
+        raise NotImplementedError
+
+    def draw(self, picture: snapshot.Picture) -> None:
+        """Draw the body."""
+        raise NotImplementedError
+
+    def interest(self) -> Interest:
+        """What has to be read for this place."""
+        return Interest(place=self.where)
+
+    def offer(self, name: str, typed: str | None = None) -> Offer | None:
+        """What an action would do here; None where it has no meaning."""
+        del name, typed
+        return None
+
+    def path(self) -> str:
+        """Where this is: pulse › requests."""
+        steps, name = [self.where], keymap.PLACES[self.where].inside
+        while name:
+            steps.insert(0, name)
+            name = keymap.PLACES[name].inside
+        return " › ".join(steps)
+
+    def moved(self, key: str) -> bool:
+        """Move the cursor or the text; whether the key meant that here."""
+        del key
+        return False
+
+    def opened(self) -> tuple[str, str] | None:
+        """What `enter` opens: a place and what is shown there."""
+        return None
+
+    def copied(self) -> str:
+        """What `y` copies; empty for nothing."""
+        return ""
+
+    def back(self) -> bool:
+        """Undo one step inside the place (a filter); False when there is none."""
+        return False
+
+    def filtered(self, text: str | None = None) -> str | None:
+        """The filter, perhaps a new one; None where nothing can be filtered."""
+        del text
+        return None
+
+    @property
+    def desk(self) -> Desk:
+        """The program around."""
+        return cast("Desk", self.app)
+
+    def wide(self, id: str) -> tuple[int, int]:
+        """The size of a widget of this place."""
+        size = self.query_one(f"#{id}", Lines).size
+        return size.width, size.height
+
+    def show(self, picture: snapshot.Picture, bar: Sequence[Line]) -> None:
+        """Draw all of it, or say that there is no room."""
+        if not self.is_attached or not self.size:
+            return
+        small = self.size.width < WIDTH or self.size.height < HEIGHT
+        self.set_class(small, "small")
+        self.query_one(House).show_house(picture.house, self.desk.mode)
+        if small:
+            self.query_one("#small", Lines).show(too_small(self.size.width, self.size.height))
+            return
+        self.query_one(Bar).show_bar(bar)
+        self.query_one("#keys", Lines).show([foot(self.where, self.hints, self.size.width)])
+        self.draw(picture)
+
+    def on_key(self, event: events.Key) -> None:
+        """Every key is the program's."""
+        event.stop()
+        event.prevent_default()
+        self.desk.key(event.key, event.character)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """So is what is pasted."""
+        event.stop()
+        self.desk.typed(event.text)
+
+
+def too_small(width: int, height: int) -> list[Line]:
+    """What is said where nothing else has room."""
+    return [
+        (),
+        ((f" The screen needs {WIDTH}×{HEIGHT};", "bold"),),
+        ((f" this terminal has {width}×{height}.", ""),),
+        ((" It comes back when there is room.", "dim"),),
+        ((" q: quit", "dim"),),
+    ]
+
+
+def foot(name: str, hints: Sequence[tuple[str, str]], width: int) -> Line:
+    """The keys: this place's own first, then those that work everywhere."""
+    places = [
+        (where.key, where.name)
+        for where in keymap.PLACES.values()
+        if where.name in KEYS and where.name != name
+    ]
+    everywhere = [
+        ("colon", "go to"),
+        ("space", "freeze"),
+        ("escape", "back"),
+        ("question_mark", "help"),
+        ("q", "quit"),
+    ]
+    if name == "pulse":
+        everywhere.remove(("escape", "back"))
+    shown: list[Line] = []
+    room = width - 1
+    for key, word in (*hints, *places, *everywhere):
+        part: Line = ((keymap.sign(key), "key"), (f" {word}", "dim"))
+        taken = ink.length(part) + (2 if shown else 0)
+        if taken > room:
+            break
+        shown.append(part)
+        room -= taken
+    return ((" ", ""), *ink.join(shown, "  "))

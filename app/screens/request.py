@@ -1,0 +1,194 @@
+"""One request in full: who asked, what answered, where the time went, what was said.
+
+Texts are somebody's: they are shown with every control made visible, and only where the service
+keeps them. Imported by `app.tui`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Final
+
+from textual.widget import Widget
+
+from app import snapshot, words
+from app.interest import Interest
+from app.screens.place import Place
+from app.widgets import bar, ink
+from app.widgets.ink import Line
+from app.widgets.lines import Lines
+
+_LABEL: Final = 11
+
+
+def _row(label: str, value: str, name: str = "") -> Line:
+    return ((f" {label:<{_LABEL}}", "dim"), (value, name))
+
+
+def timings(request: snapshot.Request, width: int) -> list[Line]:
+    """Where the time went, to scale: waiting, until the first token, the rest."""
+    row = request.row
+    whole = max(row.latency_us, 1)
+    first = row.ttft_us
+    queue = min(row.queue_us, whole)
+    spans = [("queued", queue, "dim")]
+    if first is not None:
+        spans.append(("first token", max(first - queue, 0), "draw"))
+        spans.append(("the rest", max(row.latency_us - first, 0), "draw2"))
+    else:
+        spans.append(("no token came", max(row.latency_us - queue, 0), "warn"))
+    room = max(width - _LABEL - 28, 10)
+    rows: list[Line] = []
+    begin = 0
+    for name, span, tone in spans:
+        left = round(begin / whole * room)
+        cells = max(round((begin + span) / whole * room) - left, 1 if span else 0)
+        drawn = " " * min(left, room - cells) + "█" * cells
+        rows.append(
+            (
+                (f" {name:<{_LABEL + 3}}", "dim"),
+                (f"{words.duration(span):>9} ", ""),
+                ("│", "dim"),
+                (drawn.ljust(room), tone),
+                ("│", "dim"),
+            )
+        )
+        begin += span
+    speed = "–"
+    if first is not None and row.latency_us > first and row.completion_tokens > 1:
+        speed = words.rate((row.completion_tokens - 1) * 1e6 / (row.latency_us - first), "tok")
+    rows.append(
+        (
+            (f" {'in all':<{_LABEL + 3}}", "dim"),
+            (f"{words.duration(row.latency_us):>9} ", "bold"),
+            (f"  {speed} after the first", ""),
+            (f"   worker time {words.duration(request.busy_us)}", ""),
+        )
+    )
+    return rows
+
+
+def facts(request: snapshot.Request) -> list[Line]:
+    """Who asked, what answered, how it ended."""
+    row = request.row
+    arm = "no arm" if row.release is None else f"r{row.release}"
+    bad = {"failed": "bad", "refused": "warn"}.get(row.outcome, "bold")
+    sign = {"failed": "▲ ", "refused": "△ "}.get(row.outcome, "")
+    ended = f"{sign}{row.outcome}"
+    why = request.error_code or request.finish_reason
+    who = f"key {request.key or 'unknown'}, tenant {request.tenant}"
+    seed = "–" if request.seed is None else str(request.seed)
+    return [
+        _row("arrived", f"{words.clock(row.at_us)}   {'stream' if row.stream else 'whole'} answer"),
+        _row("asked by", who + ("   SYNTHETIC load" if row.synthetic else "")),
+        _row("answered", f"{row.service} {arm} {request.model}   worker {request.worker or '–'}"),
+        ((f" {'ended':<{_LABEL}}", "dim"), (ended, bad), (f"   {why}" if why else "", "")),
+        _row(
+            "tokens",
+            f"{words.count(row.prompt_tokens)} in, {words.count(row.completion_tokens)} out"
+            f"   class {row.class_}   seed {seed}   {request.endpoint}",
+        ),
+    ]
+
+
+def said(request: snapshot.Request, width: int) -> list[Line]:
+    """What clients thought, and the texts."""
+    rows: list[Line] = []
+    for each in request.opinions:
+        thumb = "up" if each.score > 0 else "down"
+        right = {True: ", correct", False: ", not correct", None: ""}[each.correct]
+        told = f"thumb {thumb}{right}   {words.clock(each.at_us)}   {each.comment}"
+        rows.append(ink.cut(_row("feedback", told), width))
+    if request.prompt is None:
+        why = "not kept any more" if request.records_text else "this service keeps no texts"
+        return [*rows, ink.rule(width, "TEXT"), ((f" {why}", "dim"),)]
+    rows += [ink.rule(width, "PROMPT"), *_text(request.prompt, width)]
+    return [*rows, ink.rule(width, "ANSWER"), *_text(request.completion or "", width)]
+
+
+def _text(text: str, width: int) -> list[Line]:
+    rows: list[Line] = []
+    for line in words.safe(text, lines=True).split("\n"):
+        rows += [((f" {part}", ""),) for part in bar.wrapped(line, max(width - 2, 1))]
+    return rows
+
+
+def draw(request: snapshot.Request, width: int) -> list[Line]:
+    """All of it."""
+    return [
+        ink.rule(width, f"REQUEST {request.row.id}"),
+        *(ink.cut(line, width) for line in facts(request)),
+        ink.rule(width, "TIME"),
+        *timings(request, width),
+        *said(request, width),
+    ]
+
+
+class Request(Place):
+    """One request."""
+
+    where: ClassVar[str] = "request"
+    hints: ClassVar = (("y", "copy id"),)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.request = ""
+        self._top = 0
+        self._rows: list[Line] = []
+
+    def body(self) -> Iterable[Widget]:
+        """One block of rows that can be scrolled."""
+        yield Lines(id="request")
+
+    def interest(self) -> Interest:
+        """That request."""
+        return Interest(place=self.where, request=self.request)
+
+    def path(self) -> str:
+        """With its id."""
+        return f"pulse › requests › {self.request}"
+
+    def open(self, id: str) -> None:
+        """Show another one from now on."""
+        self.request, self._top, self._rows = id, 0, []
+
+    def draw(self, picture: snapshot.Picture) -> None:
+        """Draw as much as there is room for."""
+        found = picture.request
+        if found is not None and found.row.id == self.request:
+            self._rows = draw(found, self.size.width)
+        elif not self._rows or picture.missing:
+            told = picture.house.error or picture.missing or "reading the store…"
+            self._rows = saying(told, self.size.width)
+        self._scroll()
+
+    def _scroll(self) -> None:
+        height = self.wide("request")[1]
+        self._top = min(self._top, max(len(self._rows) - height, 0))
+        rows = self._rows[self._top : self._top + height]
+        left = len(self._rows) - self._top - height
+        if left > 0 and rows:
+            rows[-1] = ((f" … {left + 1} more rows: down, page down", "dim"),)
+        self.query_one("#request", Lines).show(rows)
+
+    def moved(self, key: str) -> bool:
+        """Scroll."""
+        height = max(self.wide("request")[1] - 1, 1)
+        steps = {
+            "up": -1, "down": 1, "pageup": -height, "pagedown": height,
+            "home": -len(self._rows), "end": len(self._rows),
+        }  # fmt: skip
+        if key not in steps:
+            return False
+        self._top = max(self._top + steps[key], 0)
+        self._scroll()
+        return True
+
+    def copied(self) -> str:
+        """Its id."""
+        return self.request
+
+
+def saying(told: str, width: int) -> list[Line]:
+    """A sentence where the request would stand."""
+    return [(), *bar.saying(told, "bold", width)]

@@ -1,0 +1,143 @@
+"""Services and their arms: what was set beside what is measured, and the two ways to shift it.
+
+`s` types new weights, `u` puts back the split before; both are confirmed with their effect in
+full and carry the version that was seen. Imported by `app.tui`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Final
+
+from textual.widget import Widget
+
+from app import snapshot, words
+from app.screens import splitting
+from app.screens.place import Offer, Place
+from app.widgets import arms, ink
+from app.widgets.ink import Line
+from app.widgets.lines import Lines
+from app.widgets.table import Table
+
+_SPLITS: Final = 4
+
+
+def told(split: snapshot.Split, now_us: int) -> str:
+    """A split in words, with who set it and when."""
+    given = " · ".join(f"r{release} {words.weight(bp)}" for release, bp in split.arms)
+    ago = words.age(max(now_us - split.set_at_us, 0))
+    when = "just now" if ago == "now" else f"{ago} ago"
+    return f"{given}   set by {split.set_by} {when}"
+
+
+def detail(
+    service: snapshot.Service, arm: snapshot.Arm | None, now_us: int, width: int
+) -> list[Line]:
+    """What is known of the service under the cursor, and of its arm."""
+    kept = "texts of requests are kept" if service.record_text else "texts are not kept"
+    rows: list[Line] = [ink.rule(width, service.name, f"version {service.version} · {kept}")]
+    if arm is not None:
+        with_prompt = f" with {arm.prompt}" if arm.prompt else ""
+        counts = {"failed": arm.failed, "refused": arm.refused, "cancelled": arm.cancelled}
+        ended = "".join(f", {words.count(count)} {how}" for how, count in counts.items())
+        asked = f": {words.count(arm.requests)} requests{ended}"
+        is_ = f" is {arm.model or 'unknown'}{with_prompt}"
+        rows.append(((f" r{arm.release}", "bold"), (is_ + asked, "")))
+    for number, split in enumerate(service.history[:_SPLITS]):
+        label = "set now" if number == 0 else "before" if number == 1 else ""
+        rows.append(((f" {label:<8}", "dim"), (told(split, now_us), "" if number < 2 else "dim")))  # noqa: PLR2004
+    return [ink.cut(row, width) for row in rows]
+
+
+class Traffic(Place):
+    """Services and their arms."""
+
+    where: ClassVar[str] = "traffic"
+    hints: ClassVar = (("s", "split"), ("u", "undo"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: snapshot.Traffic | None = None
+        self._now_us = 0
+
+    def body(self) -> Iterable[Widget]:
+        """The arms, and what is known of the one under the cursor."""
+        yield Lines(id="title", grows=True)
+        yield Table(id="arms")
+        yield Lines(id="detail", grows=True)
+
+    def draw(self, picture: snapshot.Picture) -> None:
+        """Draw the body."""
+        self._now_us = picture.house.now_us
+        if picture.traffic is None:
+            said = picture.house.error or ("" if self._seen else "reading the store…")
+            if said:
+                self.query_one("#title", Lines).show([((f" {said}", "bold"),)])
+            return
+        self._seen = picture.traffic
+        seen, width = picture.traffic, self.size.width
+        about = arms.about(seen.services, seen.lately)
+        self.query_one("#title", Lines).show([ink.rule(width, "SERVICES", about)])
+        self.query_one(Table).show_table(
+            arms.columns(seen.lately, seen.services),
+            arms.rows(seen.services),
+            "no service yet: `paddock services create NAME --release r1` makes one",
+        )
+        self._detail()
+
+    def _detail(self) -> None:
+        service, width = self.service(), self.size.width
+        rows: list[Line] = []
+        if service is not None:
+            cursor = self.query_one(Table).cursor
+            arm = next((each for each in service.arms if each.key == cursor), None)
+            rows += detail(service, arm, self._now_us, width)
+        rows.append(())
+        for name, key, word in (("services.split", "s", "split"), ("services.undo", "u", "undo")):
+            offer = self.offer(name)
+            why = self.desk.refusal(name, offer)
+            effect = offer.effect if offer is not None and name == "services.undo" else ""
+            rows.append(
+                (
+                    (f" {key} ", "dim" if why else "key"),
+                    (f"{word:<6}", "dim" if why else ""),
+                    (why or effect or "set other weights for the arms", "dim"),
+                )
+            )
+        self.query_one("#detail", Lines).show([ink.cut(row, width) for row in rows])
+
+    def service(self) -> snapshot.Service | None:
+        """The service under the cursor."""
+        cursor = self.query_one(Table).cursor
+        if self._seen is None or cursor is None:
+            return None
+        return next(
+            (
+                service
+                for service in self._seen.services
+                if any(arm.key == cursor for arm in service.arms)
+            ),
+            None,
+        )
+
+    def moved(self, key: str) -> bool:
+        """Move the cursor."""
+        if not self.query_one(Table).key(key):
+            return False
+        self._detail()
+        return True
+
+    def copied(self) -> str:
+        """The arm under the cursor."""
+        return self.query_one(Table).cursor or ""
+
+    def offer(self, name: str, typed: str | None = None) -> Offer | None:
+        """Shift the split of the service under the cursor, or put back the one before."""
+        if name not in {"services.split", "services.undo"}:
+            return None
+        service = self.service()
+        if service is None:
+            return Offer(unable="there is no service under the cursor")
+        return (
+            splitting.undo(service) if name == "services.undo" else splitting.split(service, typed)
+        )

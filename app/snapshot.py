@@ -1,0 +1,299 @@
+"""What screens see: frozen pictures of the box, each built from one read of the store.
+
+Figures of *now* are means of the last ten seconds, figures of *lately* are of the last five
+minutes; what was not measured is None and is drawn as a dash, never as a zero. Nothing here reads,
+decides or formats. Built by `app.figures`, carried by `app.watch`, drawn by `app.screens`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Node(StrEnum):
+    """Whether the node lives, as far as this terminal knows."""
+
+    ASKING = "asking"  # nobody has answered yet
+    UP = "up"
+    DOWN = "down"
+    ABSENT = "absent"  # there is no box in this home yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who sits here; `role` is what the door says, empty while nobody can be asked."""
+
+    name: str
+    role: str = ""
+
+    @property
+    def acts(self) -> bool:
+        """Whether this role may change anything."""
+        return self.role in {"operator", "admin"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HouseLine:
+    """The first row of every place."""
+
+    host: str
+    person: Person
+    node: Node
+    live: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
+    """Services with their arms as (release, basis points)."""
+    synthetic: float | None = None  # share of the requests lately
+    troubles: tuple[str, ...] = ()  # parts that should run and do not
+    as_of_us: int | None = None  # the newest measurement
+    now_us: int = 0
+    error: str = ""  # why nothing can be read, in a sentence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU now."""
+
+    index: int
+    name: str
+    utilisation: float  # of one
+    memory_used: int
+    memory_total: int
+    power_mw: int
+    power_limit_mw: int
+    temperature_c: int
+    throttle: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The machine now; `cpu` is a share of all cores."""
+
+    cpu: float
+    cores: int
+    memory_used: int
+    memory_total: int
+    disk_used: int
+    disk_total: int
+    load1: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the box is made of; `driver` says whether the kernel has one for GPUs."""
+
+    host: Host | None = None
+    gpus: tuple[Gpu, ...] = ()
+    driver: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What one worker, or all together, have to do now."""
+
+    running: int
+    max_running: int
+    kv: float | None  # share of the tokens that the cache can hold
+    waiting: int
+    oldest_us: int
+    tokens_per_s: float | None
+    busy: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One quantity: a value for each second up to `end`, None where nothing was measured."""
+
+    title: str
+    top: float
+    label: str  # the top of the range as the axis shows it
+    last: str  # the newest value as it is printed
+    end: int  # the second of the last value, whole seconds since 1970
+    values: tuple[float | None, ...]
+    span: str = "15 min"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One release of a service lately: what was set beside what was measured."""
+
+    service: str
+    release: int
+    model: str
+    prompt: str
+    weight_bp: int
+    actual: float | None
+    requests: int
+    synthetic: int
+    per_s: float | None
+    p50_us: float | None
+    p95_us: float | None
+    ttft_p95_us: float | None
+    failed: int
+    refused: int
+    cancelled: int
+    tokens_per_s: float | None
+    kilo_micro: int | None  # price of a thousand tokens in micro-units; None without a price
+    up: int
+    down: int
+
+    @property
+    def key(self) -> str:
+        """As rows are found again: support/r14."""
+        return f"{self.service}/r{self.release}"
+
+    @property
+    def errors(self) -> float | None:
+        """The share that failed."""
+        return self.failed / self.requests if self.requests else None
+
+    @property
+    def liked(self) -> float | None:
+        """The share of thumbs that point up."""
+        return self.up / (self.up + self.down) if self.up + self.down else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Weights that were set once."""
+
+    id: int
+    arms: tuple[tuple[int, int], ...]  # release, basis points
+    set_at_us: int
+    set_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service with the splits it has had, newest first; the first one stands."""
+
+    name: str
+    version: int  # what an intent has seen
+    record_text: bool
+    arms: tuple[Arm, ...]
+    history: tuple[Split, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A process of the node; `load` is a worker's, while it is heard."""
+
+    name: str
+    kind: str
+    state: str
+    reason: str
+    restarts: int
+    pid: int | None
+    started_at_us: int
+    load: Load | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that somebody wanted, or that happened to a part."""
+
+    at_us: int
+    who: str
+    what: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lately:
+    """The window of the traffic figures."""
+
+    window_us: int
+    currency: str
+    priced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """The box at a glance."""
+
+    machine: Machine
+    load: Load | None
+    ttft_p95_us: float | None
+    charts: tuple[Series, ...]  # the most telling one first
+    services: tuple[Service, ...]
+    parts: tuple[Part, ...]
+    events: tuple[Event, ...]
+    lately: Lately
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Services and their arms."""
+
+    services: tuple[Service, ...]
+    lately: Lately
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRow:
+    """One request in the list."""
+
+    id: str
+    at_us: int
+    service: str
+    release: int | None
+    outcome: str
+    class_: str
+    synthetic: bool
+    stream: bool
+    prompt_tokens: int
+    completion_tokens: int
+    queue_us: int
+    ttft_us: int | None
+    latency_us: int
+    code: str  # error code or finish reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    """The last requests, newest first."""
+
+    rows: tuple[RequestRow, ...]
+    filter: str
+    more: bool  # there are older ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a client said of an answer."""
+
+    at_us: int
+    score: int
+    correct: bool | None
+    comment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request in full; text only where its service keeps it."""
+
+    row: RequestRow
+    worker: str
+    endpoint: str
+    tenant: str
+    key: str
+    model: str
+    busy_us: int
+    seed: int | None
+    finish_reason: str
+    error_code: str
+    opinions: tuple[Opinion, ...]
+    records_text: bool
+    prompt: str | None
+    completion: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """Everything one look gave; the part of a place that was not looked at is None."""
+
+    house: HouseLine
+    pulse: Pulse | None = None
+    traffic: Traffic | None = None
+    requests: Requests | None = None
+    request: Request | None = None
+    missing: str = ""  # why the request that was asked for is not there

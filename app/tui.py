@@ -1,0 +1,254 @@
+"""The terminal screen: places, keys, the guard before changes, and the one poller behind it.
+
+It paints before it reads: the libraries of the store are loaded in a thread after the first
+frame. Changes go through the node's door by the table of actions; leaving never stops the node.
+Imported by `app.commands.attach`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import locale
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+
+from rich.console import RenderableType
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from app import snapshot, watch
+from app.deeds import Deeds
+from app.guard import Guard
+from app.screens import keymap
+from app.screens.help import Help
+from app.screens.place import Offer, Place
+from app.screens.pulse import Pulse
+from app.screens.request import Request
+from app.screens.requests import Requests
+from app.screens.traffic import Traffic
+from app.talk import Talk
+from app.widgets import spans
+from app.widgets.chart import GLYPHS, Glyphs
+from app.widgets.house import Mode
+from app.widgets.ink import Line
+from storage import clock
+from storage.home import Home
+
+if TYPE_CHECKING:
+    from app.actions import Action
+
+THEME: Final = "ansi-dark"
+
+
+def glyphs(asked: str | None) -> Glyphs:
+    """What charts are drawn with: as asked, else what the terminal can surely show."""
+    wanted = asked or os.environ.get("PADDOCK_CHART", "")
+    if wanted in GLYPHS:
+        return wanted
+    return (
+        "braille" if "utf" in locale.getpreferredencoding(do_setlocale=False).lower() else "ascii"
+    )
+
+
+class Tui(App[None]):
+    """The program."""
+
+    CSS_PATH = "styles/paddock.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "quit", "Quit", priority=True, show=False),
+        Binding("tab,shift+tab", "nothing", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        chart: str | None = None,
+        theme: str | None = None,
+        now_us: Callable[[], int] = clock.now_us,
+        every_s: float = watch.EVERY_S,
+    ) -> None:
+        # NO_COLOR over a theme that is not ANSI would turn ANSI colours black on black.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
+        self.theme = theme or os.environ.get("TEXTUAL_THEME") or THEME
+        self.home = home
+        self.glyphs: Glyphs = glyphs(chart)
+        self.ascii_only = self.glyphs == "ascii"
+        self.now_us = now_us
+        self.picture = snapshot.Picture(
+            house=snapshot.HouseLine(
+                host=os.uname().nodename,
+                person=snapshot.Person(name=""),
+                node=snapshot.Node.ASKING,
+            )
+        )
+        self.guard = Guard()
+        self.talk = Talk()
+        self.deeds = Deeds(self)
+        self.watcher = watch.Watch(home, self._pictured, now_us=now_us, every_s=every_s)
+        self.table: Mapping[str, Action] = {}
+        self._keys: Mapping[str, str] = keymap.EARLY
+        self._frozen: snapshot.Picture | None = None
+        self._trail: list[str] = []
+        self._before = "pulse"
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def on_mount(self) -> None:
+        """Show the pulse, and begin to read once it is painted."""
+        for place in (Pulse(), Traffic(), Requests(), Request(), Help()):
+            self.install_screen(place, place.where)
+        self.push_screen("pulse")
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.keep(self.watcher.run())
+        self.keep(self._load())
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the screen; what it raises ends the screen."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._handle_exception(cast("Exception", error))
+
+    async def _load(self) -> None:
+        actions = await asyncio.to_thread(importlib.import_module, "app.actions")
+        self.table = actions.TABLE
+        self._keys = {**keymap.EARLY, **keymap.keys(self.table.values())}
+        self.get_screen("help", Help).table = tuple(self.table.values())
+        self.redraw()
+
+    async def on_unmount(self) -> None:
+        """Stop reading."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # What is shown
+
+    @property
+    def place(self) -> Place | None:
+        """The place that is open."""
+        screen = self.screen if self.screen_stack else None
+        return screen if isinstance(screen, Place) else None
+
+    @property
+    def mode(self) -> Mode:
+        """Read-only or not, frozen or not."""
+        frozen = None if self._frozen is None else self._frozen.house.now_us
+        return Mode(armed_us=self.guard.left_us(self.now_us()), frozen_us=frozen)
+
+    def _pictured(self, picture: snapshot.Picture) -> None:
+        self.picture = picture
+        if (
+            self.guard.left_us(self.now_us()) is not None
+            and picture.house.node is not snapshot.Node.UP
+        ):
+            self.guard.disarm()
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the open place; only what changed is written."""
+        place = self.place
+        if place is not None:
+            shown = self.picture if self._frozen is None else self._frozen
+            place.show(shown, self.bar(place))
+
+    def bar(self, place: Place) -> list[Line]:
+        """The rows above the keys."""
+        return self.talk.rows(place.path(), place.size.width)
+
+    def on_resize(self) -> None:
+        """The terminal has another size: draw anew once the layout stands."""
+        self.call_after_refresh(self.redraw)
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        super()._display(screen, cast("RenderableType | None", spans.tight(renderable)))
+
+    # Going places
+
+    def go(self, name: str, what: str = "") -> None:
+        """Open a place; esc comes back here."""
+        here = self.place
+        if here is not None and here.where != name:
+            self._trail = [step for step in self._trail if step != name][-8:]
+            self._trail.append(here.where)
+        self._open(name, what)
+
+    def _open(self, name: str, what: str = "") -> None:
+        here = self.place
+        place = self.get_screen(name, Place)
+        if isinstance(place, Request) and what:
+            place.open(what)
+        if isinstance(place, Help) and here is not None and here is not place:
+            place.open(here.where)
+        if here is not None and here is not place:
+            self._before = here.where
+            self._frozen = None
+            self.switch_screen(name)
+        self.watcher.look_at(place.interest())
+        self.call_after_refresh(self.redraw)
+
+    def freeze(self) -> None:
+        """Hold the picture, or let it go on."""
+        self._frozen = None if self._frozen is not None else self.picture
+
+    def go_before(self) -> None:
+        """Open the place before this one."""
+        self.go(self._before)
+
+    def back(self) -> None:
+        """One step back; on the pulse there is none."""
+        place = self.place
+        if place is not None and place.back():
+            self.watcher.look_at(place.interest())
+        elif self._trail:
+            self._open(self._trail.pop())
+        elif place is not None and place.where != "pulse":
+            self._open("pulse")
+
+    # Keys
+
+    def refusal(self, name: str, offer: Offer | None) -> str:
+        """Why an action can not be done now; empty when it can."""
+        return self.deeds.refusal(name, offer)
+
+    def action_nothing(self) -> None:
+        """A key that Textual would use and that means nothing here."""
+
+    def typed(self, text: str) -> None:
+        """Something was pasted; it counts only where something is being typed."""
+        self.talk.paste(text)
+        self.redraw()
+
+    def key(self, key: str, character: str | None) -> None:
+        """A key was pressed."""
+        place = self.place
+        if place is None:
+            return
+        if self.talk.busy:
+            self.talk.key(key, character)
+        else:
+            self.talk.quiet()
+            if not place.moved(key):
+                name = self._keys.get(key)
+                if name is not None:
+                    self.deeds.do(name, place)
+        self.redraw()
+        if self.place is place:
+            self.watcher.look_at(place.interest())
+
+
+def run(
+    home: Home, *, mouse: bool = False, chart: str | None = None, theme: str | None = None
+) -> None:
+    """Draw the box until the person leaves; the node goes on."""
+    Tui(home, chart=chart, theme=theme).run(mouse=mouse)

@@ -1,0 +1,101 @@
+"""The house line: the first row of every place, at every size.
+
+Who is here and on which box, what is live, whether this screen may change anything, what is
+broken, and how old the picture is. Nothing else may take its place. Imported by screens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from app import words
+from app.snapshot import HouseLine, Node
+from app.widgets import ink
+from app.widgets.ink import Line, Piece
+from app.widgets.lines import Lines
+
+_SECOND_US: Final = 1_000_000
+_FRESH_US: Final = 3 * _SECOND_US
+_ARMS: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """How this screen stands to the box."""
+
+    armed_us: int | None = None  # how much longer changes are allowed; None: read-only
+    frozen_us: int | None = None  # since when the picture stands still
+
+
+def age(house: HouseLine) -> str:
+    """How old the newest measurement is."""
+    if house.as_of_us is None:
+        return "nothing measured yet"
+    old = house.now_us - house.as_of_us
+    if old < -_FRESH_US:
+        return f"clock is {words.age(-old)} back"
+    return "as of now" if old <= _FRESH_US else f"as of {words.age(old)}"
+
+
+def live(house: HouseLine) -> str:
+    """What answers clients."""
+    if house.node in {Node.DOWN, Node.ABSENT}:
+        return "nothing is live"
+    if not house.live:
+        return "no service yet"
+    if len(house.live) > 1:
+        return f"LIVE {len(house.live)} services"
+    name, arms = house.live[0]
+    given = [f"r{release} {words.weight(bp)}" for release, bp in arms if bp]
+    if len(given) == 1:
+        given = [given[0].partition(" ")[0]]
+    more = f" +{len(given) - _ARMS}" if len(given) > _ARMS else ""
+    return f"LIVE {name} {' · '.join(given[:_ARMS])}{more}"
+
+
+def draw(house: HouseLine, mode: Mode, width: int) -> Line:
+    """The line in exactly `width` cells."""
+    tone = "ro" if mode.armed_us is None else "rw"
+    who = f" {words.cut(house.host, 20)} · {words.cut(house.person.name or '–', 16)}"
+    left: list[Piece] = [(who, f"{tone}-bold")]
+    if house.node is Node.DOWN:
+        left += [("  ", tone), (" ▲ NODE DOWN ", f"{tone}-bad")]
+    elif house.node is Node.ABSENT:
+        left += [("  ", tone), (" no box here ", f"{tone}-bad")]
+    elif house.troubles:
+        rest = f" +{len(house.troubles) - 1}" if len(house.troubles) > 1 else ""
+        left += [("  ", tone), (f" ▲ {house.troubles[0]}{rest} ", f"{tone}-bad")]
+    if house.node is Node.ASKING:
+        left += [("   reading…", f"{tone}-dim")]
+    elif house.node is not Node.ABSENT:
+        left += [(f"   {live(house)}", tone)]
+    right: list[Piece] = []
+    if house.synthetic:
+        right += [(f"  synthetic {house.synthetic * 100:.0f} %", tone)]
+    right += [(f"  {permission(mode)}  ", f"{tone}-bold")]
+    if mode.frozen_us is not None:
+        right += [(f" FROZEN {words.clock(mode.frozen_us)[11:]} ", f"{tone}-bad")]
+    else:
+        right += [(f"{age(house)} ", f"{tone}-dim")]
+    return ink.spread(tuple(left), tuple(right), width, tone)
+
+
+def permission(mode: Mode) -> str:
+    """RO, or RW with the minutes that are left."""
+    if mode.armed_us is None:
+        return "RO"
+    left = max(mode.armed_us, 0)
+    minutes = -(-left // (60 * _SECOND_US))
+    return f"RW {minutes} min"
+
+
+class House(Lines):
+    """The first row."""
+
+    DEFAULT_CSS = "House { dock: top; height: 1; width: 1fr; }"
+
+    def show_house(self, house: HouseLine, mode: Mode) -> None:
+        """Draw it at the widget's width."""
+        if self.size.width:
+            self.show([draw(house, mode, self.size.width)])
