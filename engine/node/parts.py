@@ -180,8 +180,7 @@ class Part:
                 self._hear(said)
 
     def _hear(self, said: lines.Said) -> None:
-        now = self._now()
-        seen = self._observed
+        now, seen = self._now(), self._observed
         busy = said.running + said.waiting > 0
         if said.failed is not None:
             _log.error("a part can not work", part=self.spec.name, reason=said.failed)
@@ -225,8 +224,7 @@ class Part:
         )
 
     def _ended(self, how: str, faulted: bool = False) -> None:
-        now = self._now()
-        seen = self._observed
+        now, seen = self._now(), self._observed
         told = seen.told_us is not None
         failures = supervisor.failures_after(seen, self.spec.plan, self._ready_us, now)
         self._change(
