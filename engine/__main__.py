@@ -67,10 +67,8 @@ async def _live(home: Home, gateway: subprocess.Popen[bytes]) -> int:
     try:
         here = node.Node(
             home,
-            life.store,
+            life,
             settings,
-            started_at_us=life.started_at_us,
-            clean=life.clean,
             gateway=gateway,
             say=node.say,
         )

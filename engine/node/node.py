@@ -28,7 +28,6 @@ from engine.node.specs import Fact, Spec
 from storage import clock, errors, models, nudges, releases, services
 from storage.config import Config
 from storage.home import Home
-from storage.store import Store
 
 LOOK_S: Final = 5.0
 SETTLE_S: Final = 5.0
@@ -47,22 +46,19 @@ class Node:
     def __init__(
         self,
         home: Home,
-        store: Store,
+        life: repair.Life,
         config: Config,
         *,
-        started_at_us: int,
-        clean: bool,
         gateway: subprocess.Popen[bytes],
         say: Callable[..., None],
     ) -> None:
         self._home = home
-        self._store = store
+        self._store = life.store
         self._config = config
-        self._started_at_us = started_at_us
-        self._clean = clean
+        self._life = life
         self._gateway = gateway
         self._say = say
-        self._records = Records(store, now_us=clock.now_us)
+        self._records = Records(life.store, now_us=clock.now_us, owed=life.owed)
         self._parts: dict[str, Part] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unwanted: dict[str, int] = {}
@@ -74,7 +70,7 @@ class Node:
         self._damage: list[str] = []
         self._door = Door(
             home,
-            store,
+            life.store,
             config,
             now_us=clock.now_us,
             state=self.state,
@@ -109,7 +105,7 @@ class Node:
         return {
             "pid": os.getpid(),
             "version": metadata.version("paddock"),
-            "started_at_us": self._started_at_us,
+            "started_at_us": self._life.started_at_us,
             "trouble": self._records.trouble or "; ".join(self._damage) or None,
             "processes": [
                 {
@@ -172,7 +168,7 @@ class Node:
         for spec in (plans.control(self._home), plans.runner(self._home)):
             if not self._leave.is_set():
                 self._begin(spec)
-        if not self._clean:  # reads the whole file: after everything that people wait for
+        if not self._life.clean:  # reads the whole file: after everything that people wait for
             self._damage = await repair.check(self._store)
 
     async def _watch(self, listener: nudges.Listener) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
@@ -28,9 +28,16 @@ _log = structlog.get_logger("node.records")
 class Records:
     """Writes facts in the order in which they happened."""
 
-    def __init__(self, store: Store, *, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        now_us: Callable[[], int],
+        owed: Callable[[AsyncSession], Awaitable[object]] | None,
+    ) -> None:
         self._store = store
         self._now_us = now_us
+        self._owed = owed
         self._facts: list[tuple[int, Fact]] = []
         self._more = asyncio.Event()
         self._empty = asyncio.Event()
@@ -66,6 +73,8 @@ class Records:
 
     async def _write(self, batch: list[tuple[int, Fact]]) -> bool:
         async def work(session: AsyncSession) -> None:
+            if self._owed is not None:
+                await self._owed(session)
             for at_us, fact in batch:
                 await _record(session, fact, at_us)
 
@@ -78,7 +87,7 @@ class Records:
             return False
         if self.trouble is not None:
             _log.info("the store takes facts again")
-        self.trouble = None
+        self.trouble = self._owed = None
         return True
 
 

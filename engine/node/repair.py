@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
@@ -28,11 +29,16 @@ _log = structlog.get_logger("node.repair")
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """An open store with the record of this run; `clean` says how the run before ended."""
+    """An open store with the record of this run; `clean` says how the run before ended.
+
+    `owed` is what a full disk kept from being written, and can be written later: claimers that
+    have started meanwhile put back their own intents.
+    """
 
     store: Store
     started_at_us: int
     clean: bool
+    owed: Callable[[AsyncSession], Awaitable[object]] | None = None
 
     async def end(self) -> None:
         """Record that the node left as it should, and let the store go."""
@@ -58,11 +64,8 @@ async def begin(home: Home) -> Life:
     now = clock.now_us()
     clean = await _ended_well(store)
 
-    async def work(session: AsyncSession) -> tuple[list[str], list[int]]:
+    async def record(session: AsyncSession) -> list[str]:
         parts = await processes.repair(session, now)
-        open_again = [
-            number for by in CLAIMERS for number in await intents.reclaim(session, by, now)
-        ]
         await processes.node_started(
             session,
             pid=os.getpid(),
@@ -70,17 +73,23 @@ async def begin(home: Home) -> Life:
             host=platform.node(),
             version=metadata.version("paddock"),
         )
-        return parts, open_again
+        return parts
+
+    async def work(session: AsyncSession) -> tuple[list[str], list[int]]:
+        open_again = [
+            number for by in CLAIMERS for number in await intents.reclaim(session, by, now)
+        ]
+        return await record(session), open_again
 
     try:
         parts, open_again = await store.write(work, durable=True)
     except errors.DiskFull as error:
         _log.error("the store takes nothing; serving goes on", error=str(error))
+        return Life(store, now, clean, owed=record)
     except BaseException:
         await store.close()
         raise
-    else:
-        _log.info("begun", repaired=parts, reclaimed=open_again, clean=clean)
+    _log.info("begun", repaired=parts, reclaimed=open_again, clean=clean)
     return Life(store, now, clean)
 
 
