@@ -10,6 +10,7 @@ from app.figures import load
 from app.figures.facts import LEAST_TOP, Facts
 from app.recent import NOW_S, SPAN_S
 
+_BLOCK_S: Final = 5
 TOKENS: Final = "tokens generated a second"
 
 
@@ -24,12 +25,18 @@ def ceiling(peak: float, before: float = 0.0, least: float = LEAST_TOP) -> float
     return top
 
 
+def _peak(values: Sequence[float | None]) -> float:
+    """The highest mean of five seconds; a single second may stand out of the chart."""
+    blocks = (load.mean(values[at : at + _BLOCK_S]) for at in range(0, len(values), _BLOCK_S))
+    return max((block for block in blocks if block is not None), default=0.0)
+
+
 def charts(facts: Facts) -> tuple[snapshot.Series, ...]:
     """Quantities over the last quarter of an hour, the most telling one first."""
     end, begin = facts.end, facts.end - SPAN_S + 1
     quiet = facts.node is snapshot.Node.DOWN
     tokens = facts.recent.tokens(end, begin)
-    top = ceiling(max((value or 0 for value in tokens), default=0), facts.top)
+    top = ceiling(_peak(tokens), facts.top)
     now = None if quiet else load.mean(tokens[-NOW_S:])
     busy = facts.recent.busy(end, begin)
     work = None if quiet else load.mean(busy[-NOW_S:])

@@ -37,7 +37,7 @@ def _load(last: Sequence[WorkerSample], rows: Recent, end: int) -> snapshot.Load
     begin = end - NOW_S + 1
     total = sum(row.kv_total_tokens for row in last)
     return snapshot.Load(
-        running=sum(row.running for row in last),
+        running=sum(min(max(row.running, row.batch_max), row.max_running) for row in last),
         max_running=sum(row.max_running for row in last),
         kv=sum(row.kv_used_tokens for row in last) / total if total else None,
         waiting=sum(row.waiting for row in last),

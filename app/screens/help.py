@@ -25,7 +25,7 @@ _KEY: Final = 7
 _TWIN: Final = 30
 
 MEANING: Final = (
-    ("now", "running, KV, QUEUE: the last second; CPU, tok/s, busy: mean of 10 s"),
+    ("now", "running: most at once in the last second; CPU, tok/s, busy: mean of 10 s"),
     ("lately", "all figures of arms and ttft p95: the last 5 min, or since the node's start"),
     ("SET, ACTUAL", "the share that was set, the share of requests that was measured"),
     ("P95, TTFT", "answered requests: 95 % took less; time to the first token"),

@@ -15,7 +15,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
-from app import snapshot
+from app import snapshot, words
 from app.interest import Interest
 from app.screens import keymap
 from app.widgets import ink
@@ -68,6 +68,8 @@ class Place(Screen[None]):
     where: ClassVar[str] = ""
     hints: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Keys of this place alone, as (key, word)."""
+
+    ready = False  # its widgets stand
 
     def compose(self) -> ComposeResult:
         """House line on top, bar and keys at the foot, the body between."""
@@ -136,7 +138,7 @@ class Place(Screen[None]):
 
     def show(self, picture: snapshot.Picture, bar: Sequence[Line]) -> None:
         """Draw all of it, or say that there is no room."""
-        if not self.is_attached or not self.size:
+        if not self.ready or not self.size:
             return
         small = self.size.width < WIDTH or self.size.height < HEIGHT
         self.set_class(small, "small")
@@ -147,6 +149,10 @@ class Place(Screen[None]):
         self.query_one(Bar).show_bar(bar)
         self.query_one("#keys", Lines).show([foot(self.where, self.hints, self.size.width)])
         self.draw(picture)
+
+    def on_mount(self) -> None:
+        """From now on it can be drawn."""
+        self.ready = True
 
     def on_key(self, event: events.Key) -> None:
         """Every key is the program's."""
@@ -172,28 +178,31 @@ def too_small(width: int, height: int) -> list[Line]:
 
 
 def foot(name: str, hints: Sequence[tuple[str, str]], width: int) -> Line:
-    """The keys: this place's own first, then those that work everywhere."""
+    """The keys: this place's own, then the places, then those that work everywhere.
+
+    Where there is no room for all, those that help and lead away stay.
+    """
     places = [
         (where.key, where.name)
         for where in keymap.PLACES.values()
         if where.name in KEYS and where.name != name
     ]
-    everywhere = [
-        ("colon", "go to"),
-        ("space", "freeze"),
-        ("escape", "back"),
-        ("question_mark", "help"),
-        ("q", "quit"),
+    back = [] if name == "pulse" else [("escape", "back")]
+    rest = [("colon", "go to"), ("space", "freeze")]
+    ends = [("question_mark", "help"), ("q", "quit")]
+    room, kept = width - 1, set()
+    for pair in (*hints, *ends, *back, *places, *rest):
+        taken = words.width(_key(pair)) + 2
+        if taken <= room + 2:
+            kept.add(pair)
+            room -= taken
+    shown: list[Line] = [
+        ((keymap.sign(key), "key"), (f" {word}", "dim"))
+        for key, word in (*hints, *places, *rest, *back, *ends)
+        if (key, word) in kept
     ]
-    if name == "pulse":
-        everywhere.remove(("escape", "back"))
-    shown: list[Line] = []
-    room = width - 1
-    for key, word in (*hints, *places, *everywhere):
-        part: Line = ((keymap.sign(key), "key"), (f" {word}", "dim"))
-        taken = ink.length(part) + (2 if shown else 0)
-        if taken > room:
-            break
-        shown.append(part)
-        room -= taken
     return ((" ", ""), *ink.join(shown, "  "))
+
+
+def _key(pair: tuple[str, str]) -> str:
+    return f"{keymap.sign(pair[0])} {pair[1]}"

@@ -76,17 +76,18 @@ def facts(request: snapshot.Request) -> list[Line]:
     sign = {"failed": "▲ ", "refused": "△ "}.get(row.outcome, "")
     ended = f"{sign}{row.outcome}"
     why = request.error_code or request.finish_reason
+    how = "streamed" if row.stream else "answered whole"
     who = f"key {request.key or 'unknown'}, tenant {request.tenant}"
     seed = "–" if request.seed is None else str(request.seed)
     return [
-        _row("arrived", f"{words.clock(row.at_us)}   {'stream' if row.stream else 'whole'} answer"),
+        _row("arrived", f"{words.clock(row.at_us)}   {request.endpoint}, {how}"),
         _row("asked by", who + ("   SYNTHETIC load" if row.synthetic else "")),
         _row("answered", f"{row.service} {arm} {request.model}   worker {request.worker or '–'}"),
         ((f" {'ended':<{_LABEL}}", "dim"), (ended, bad), (f"   {why}" if why else "", "")),
         _row(
             "tokens",
             f"{words.count(row.prompt_tokens)} in, {words.count(row.completion_tokens)} out"
-            f"   class {row.class_}   seed {seed}   {request.endpoint}",
+            f"   class {row.class_}   seed {seed}",
         ),
     ]
 

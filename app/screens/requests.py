@@ -35,7 +35,7 @@ COLUMNS: Final = (
     Column(title="QUEUED", width=7, right=True, least=92),
     Column(title="TTFT", width=7, right=True),
     Column(title="LATENCY", width=7, right=True),
-    Column(title="FROM", width=4),
+    Column(title="FROM", width=6),
 )
 
 
@@ -56,7 +56,7 @@ def row(request: snapshot.RequestRow) -> Row:
         (words.duration(request.queue_us), ""),
         (words.duration(request.ttft_us), ""),
         (words.duration(request.latency_us), "bold"),
-        ("synt" if request.synthetic else "user", "dim"),
+        ("synth" if request.synthetic else "client", "dim"),
     )
     return Row(request.id, cells)
 

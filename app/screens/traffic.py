@@ -43,10 +43,25 @@ def detail(
         asked = f": {words.count(arm.requests)} requests{ended}"
         is_ = f" is {arm.model or 'unknown'}{with_prompt}"
         rows.append(((f" r{arm.release}", "bold"), (is_ + asked, "")))
+        rows.append(((f" {_more(arm)}", ""),))
     for number, split in enumerate(service.history[:_SPLITS]):
         label = "set now" if number == 0 else "before" if number == 1 else ""
         rows.append(((f" {label:<8}", "dim"), (told(split, now_us), "" if number < 2 else "dim")))  # noqa: PLR2004
     return [ink.cut(row, width) for row in rows]
+
+
+def _more(arm: snapshot.Arm) -> str:
+    """What a narrow table has no columns for."""
+    share = arm.synthetic / arm.requests if arm.requests else None
+    return "   ".join(
+        (
+            f"p50 {words.duration(arm.p50_us)}",
+            f"p95 {words.duration(arm.p95_us)}",
+            f"ttft p95 {words.duration(arm.ttft_p95_us)}",
+            words.rate(arm.tokens_per_s, "tok"),
+            f"synthetic {words.percent(share)}",
+        )
+    )
 
 
 class Traffic(Place):

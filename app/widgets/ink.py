@@ -59,7 +59,10 @@ _PLAIN: Final = {
     "dim": "dim",
 }
 # For terminals that can not show more than ASCII; each sign keeps its one cell.
-_ASCII: Final = str.maketrans("─│·…—–→▸▲△●○×°µ█▏▕↻┤├›«»±≥✓", "-|...--->>^!*o*ou#||~||><>+>v")
+_ASCII: Final = str.maketrans(
+    "─│·…—–→▸▲△●○°×µ█▉▊▋▌▍▎▕▏↻›“”\u2009",
+    '-|.~-->>^!*ooxu#####||||x>"" ',
+)
 
 
 @cache

@@ -1,0 +1,140 @@
+"""What the screen costs a terminal: bytes a second, processor time, time to the first paint.
+
+Starts the screen on a pseudo-terminal against a home that exists, with a node or without, reads
+what it writes, and prints the figures: `python -m tests.bench.screen_bytes --home DIR`. It
+presses the keys that it is given and changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+PROGRAM: Final = (
+    "from pathlib import Path; import sys; from app import tui; from storage.home import Home; "
+    "tui.run(Home(Path(sys.argv[1])))"
+)
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(slots=True)
+class Terminal:
+    """A pseudo-terminal with the screen in it, and what came out when."""
+
+    pid: int
+    descriptor: int
+    started: float
+    seen: list[tuple[float, bytes]] = field(default_factory=list)
+
+    def read(self, seconds: float, until: bytes = b"") -> bool:
+        """Read for a while, or until some bytes have come; whether they have."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if not select.select([self.descriptor], [], [], left)[0]:
+                break
+            with contextlib.suppress(OSError):
+                self.seen.append((time.monotonic(), os.read(self.descriptor, 65536)))
+            if until and until in self.written():
+                return True
+        return False
+
+    def written(self, since: float = 0.0) -> bytes:
+        """All that came since a moment."""
+        return b"".join(data for at, data in self.seen if at >= since)
+
+    def press(self, keys: str) -> None:
+        """Type."""
+        os.write(self.descriptor, keys.encode())
+
+    def processor_s(self) -> float:
+        """Processor seconds that the screen has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def memory_kib(self) -> int:
+        """What it holds in memory."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    def close(self) -> None:
+        """Quit, and see that it has."""
+        with contextlib.suppress(OSError):
+            self.press("q")
+            self.read(5)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.descriptor)
+
+
+def start(home: Path, width: int, height: int) -> Terminal:
+    """The screen in a pseudo-terminal of that size."""
+    begun = time.monotonic()
+    pid, descriptor = pty.fork()
+    if pid == 0:
+        os.environ.update(TERM="xterm-256color", LANG="C.UTF-8", LC_ALL="C.UTF-8")
+        os.execv(sys.executable, [sys.executable, "-c", PROGRAM, str(home)])  # noqa: S606 our own interpreter
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+    return Terminal(pid, descriptor, begun)
+
+
+def measure(home: Path, width: int, height: int, keys: str, seconds: int) -> dict[str, object]:
+    """All figures of one run."""
+    terminal = start(home, width, height)
+    try:
+        painted = terminal.read(20, b" RO ")
+        first_paint_s = time.monotonic() - terminal.started
+        figures = terminal.read(20, b"BATCH")
+        first_figures_s = time.monotonic() - terminal.started
+        terminal.press(keys)
+        terminal.read(5)
+        begun, used = time.monotonic(), terminal.processor_s()
+        terminal.read(seconds)
+        took = time.monotonic() - begun
+        by_second = [0] * (int(took) + 1)
+        for at, data in terminal.seen:
+            if at >= begun:
+                by_second[min(int(at - begun), len(by_second) - 1)] += len(data)
+        return {
+            "size": f"{width}x{height}",
+            "keys": keys,
+            "painted": painted and figures,
+            "first_paint_s": round(first_paint_s, 3),
+            "first_figures_s": round(first_figures_s, 3),
+            "seconds": round(took, 1),
+            "bytes_per_s": round(len(terminal.written(begun)) / took, 1),
+            "most_in_a_second": max(by_second),
+            "core_percent": round((terminal.processor_s() - used) / took * 100, 2),
+            "memory_kib": terminal.memory_kib(),
+        }
+    finally:
+        terminal.close()
+
+
+def main() -> None:
+    """Measure as asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--size", default="80x24")
+    parser.add_argument("--keys", default="", help="typed after the first figures")
+    parser.add_argument("--seconds", type=int, default=30)
+    asked = parser.parse_args()
+    width, height = map(int, asked.size.split("x"))
+    print(json.dumps(measure(asked.home, width, height, asked.keys, asked.seconds)))
+
+
+if __name__ == "__main__":
+    main()
