@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from engine.node import placement, plans, repair
+from engine.node import files, placement, plans, repair
 from engine.node.door import Door
 from engine.node.parts import Part
 from engine.node.records import Records
@@ -194,7 +194,11 @@ class Node:
         now = clock.monotonic_us()
         for name, worker in wanted.items():
             self._unwanted.pop(name, None)
-            if name not in self._parts:
+            if name in self._parts:
+                continue
+            if why := await files.changed(worker):
+                self._note(Fact(name, "worker", "crashed", why, model=worker.model, failed=why))
+            else:
                 self._begin(plans.worker(self._home, worker))
         for name, part in list(self._parts.items()):
             if self._tasks[name].done():

@@ -23,6 +23,8 @@ class Worker:
     model: int
     path: str
     sha256: str
+    size_bytes: int
+    mtime_ns: int
     engine: Engine
 
 
@@ -44,6 +46,8 @@ def plan(
                 model=weights.id,
                 path=weights.path,
                 sha256=weights.sha256,
+                size_bytes=weights.size_bytes,
+                mtime_ns=weights.mtime_ns,
                 engine=release.engine,
             )
     return wanted

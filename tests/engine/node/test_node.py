@@ -15,6 +15,7 @@ import pytest
 
 from storage import door, errors, intents, ledger, models, services
 from storage.processes import Process, State
+from tests.engine.control.ggufs import made
 from tests.engine.node.nodes import ADAPTER, BOUND_S, WEIGHTS, RealNode, opened, ready
 
 WORKER = "ops-1.0.0"
@@ -125,11 +126,8 @@ async def test_a_model_that_can_not_be_loaded_costs_only_itself(
     node: RealNode, tmp_path: Path
 ) -> None:
     """It is marked with the worker's own reason, not tried again, and the other service goes on."""
-    path = tmp_path / "broken.gguf"
-    shutil.copy(WEIGHTS, path)
-    release = await node.release("broken", path)
-    with path.open("r+b") as file:  # damaged after it was registered
-        file.truncate(path.stat().st_size // 2)
+    path = made(tmp_path / "broken.gguf", **{"llama.context_length": 2048})
+    release = await node.release("broken", path)  # its header is sound
     before = (await node.until(ready(WORKER)))[WORKER]
     await node.must("services.create", "doomed", {"release": release})
     parts = await node.until(
@@ -148,6 +146,21 @@ async def test_a_model_that_can_not_be_loaded_costs_only_itself(
     refused = await node.do("services.split", "support", {"arms": {"r1": 1, release: 9999}})
     assert refused.state is intents.State.REFUSED
     assert "broken@1.0.0 can not be loaded" in (refused.outcome or "")
+
+
+async def test_a_file_that_was_replaced_is_not_served(node: RealNode, tmp_path: Path) -> None:
+    """What answers is what was registered, or nothing: a sound file in its place changes that."""
+    path = tmp_path / "mine.gguf"
+    shutil.copy(WEIGHTS, path)
+    release = await node.release("mine", path)
+    path.write_bytes(ADAPTER.read_bytes())
+    await node.must("services.create", "mine", {"release": release})
+    parts = await node.until(lambda parts: any(name.startswith("mine") for name in parts))
+    mine = next(part for name, part in parts.items() if name.startswith("mine"))
+    assert mine.state is State.CRASHED
+    assert "is not the file that was registered" in (mine.reason or "")
+    async with opened(node.home) as store, store.read() as session:
+        assert (await models.find(session, "mine")).standing is models.Standing.UNLOADABLE
 
 
 async def test_a_worker_that_no_split_names_any_more_leaves(node: RealNode, tmp_path: Path) -> None:

@@ -1,0 +1,27 @@
+"""Tiny GGUF files: their headers are sound, and no model is in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+
+def made(path: Path, **changes: object) -> Path:
+    """A tiny GGUF; `changes` are metadata that is added, or None to leave one out."""
+    writer = gguf.GGUFWriter(path, "llama")
+    facts: dict[str, object] = {"llama.context_length": 64, "general.license": "mit", **changes}
+    for name, value in facts.items():
+        if isinstance(value, int):
+            writer.add_uint32(name, value)
+        elif isinstance(value, str):
+            writer.add_string(name, value)
+    writer.add_array("tokenizer.ggml.tokens", ["a", "b", "c"])
+    writer.add_array("tokenizer.ggml.token_type", [1, 1, 3])
+    writer.add_tensor("token_embd.weight", np.ones((3, 32), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
