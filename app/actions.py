@@ -8,22 +8,18 @@ Imported by the commands, the screens and their tests.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import Final
 
-if TYPE_CHECKING:
-    from storage.home import Home
-    from storage.store import Store
+from app import words
+from storage import door, intents, services, verbs
+from storage.home import Home
+from storage.store import Store
+from storage.verbs import Danger
 
-
-class Danger(StrEnum):
-    """How much care an action asks for; the door guards it again, below every screen."""
-
-    LOOK = "look"
-    REVERSIBLE = "reversible"  # one confirm that names target and effect
-    HARD = "hard"  # type the target's name
+OUTCOME_S: Final = 10.0  # how long a person waits for the outcome before being told where to look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +39,10 @@ class Done:
     ok: bool
     sentence: str
     intent_id: int | None = None
-    state: str = ""  # the intent's state; "accepted" when it had not ended in time
+    state: str = ""  # the intent's state; "accepted" or "claimed" when it had not ended in time
 
 
-Handler = Callable[["Home", "Store", "Wanted"], Awaitable[Done]]
+Handler = Callable[["Action", Home, Store, Wanted, float], Awaitable[Done]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +55,168 @@ class Action:
     key: str  # one letter on the screen, "" for none; one letter means one thing everywhere
     danger: Danger
     sentence: str
-    twin: str  # "services split NAME r1=90 r2=10", without the leading `paddock`
+    twin: str  # "services split NAME r1=90 r2=10", without the leading `paddock`; "" for none
     handler: Handler | None = None  # None: a screen or a command draws it by itself
 
     @property
     def writes(self) -> bool:
         """Whether it changes the box, so that read-only people and screens see why they may not."""
         return self.danger is not Danger.LOOK
+
+
+async def through_the_door(
+    action: Action, home: Home, store: Store, wanted: Wanted, timeout_s: float
+) -> Done:
+    """Hand in an intent and wait for how it ended."""
+    accepted = await door.ask(
+        home,
+        action.name,
+        wanted.target,
+        dict(wanted.arguments),
+        reason=wanted.reason,
+        seen=wanted.seen,
+    )
+    intent = await door.wait(store, accepted.intent_id, timeout_s)
+    if intent.ended_at_us is None:
+        return Done(
+            ok=True,
+            sentence=f"Intent {intent.id} is accepted and waits to be carried out; "
+            "`paddock intents tail` shows how it ends.",
+            intent_id=intent.id,
+            state=intent.state.value,
+        )
+    return Done(
+        ok=intent.state is intents.State.APPLIED,
+        sentence=words.safe(intent.outcome or f"Intent {intent.id}: {intent.state.value}."),
+        intent_id=intent.id,
+        state=intent.state.value,
+    )
+
+
+async def stop_the_node(
+    action: Action, home: Home, store: Store, wanted: Wanted, timeout_s: float
+) -> Done:
+    """Ask the node to drain and leave; it ends by itself."""
+    del action, store, wanted, timeout_s
+    await door.stop(home)
+    return Done(ok=True, sentence="The node finishes what it answers and stops.")
+
+
+async def perform(
+    home: Home, store: Store, action: Action, wanted: Wanted, *, timeout_s: float = OUTCOME_S
+) -> Done:
+    """Carry out an action that was confirmed.
+
+    Raises:
+        storage.errors.StorageError: the node is down, or refuses; its text says what to do.
+    """
+    if action.handler is None:
+        raise LookupError(f"{action.name} is drawn, not performed")
+    return await action.handler(action, home, store, wanted, timeout_s)
+
+
+def arms(split: Iterable[services.Arm]) -> str:
+    """A split in words: r1 90 %  r2 10 %."""
+    return "  ".join(f"r{arm.release} {words.weight(arm.weight_bp)}" for arm in split)
+
+
+def effect(action: Action, wanted: Wanted, *, standing: services.Service | None = None) -> str:
+    """What a confirm shows: the target, and what is set before and after."""
+    head = f"{action.sentence}: {wanted.target}"
+    if action.name == "services.split" and standing is not None:
+        before = {f"r{arm.release}": arm.weight_bp for arm in standing.split.arms}
+        after = {str(k): int(str(v)) for k, v in _arms_of(wanted).items()}
+        changes = [
+            f"{name} {words.weight(before.get(name, 0))} → {words.weight(after.get(name, 0))}"
+            for name in dict.fromkeys([*before, *after])
+        ]
+        return f"{wanted.target}  " + "  ".join(changes)
+    if action.name == "services.undo" and standing is not None:
+        return f"{wanted.target}  {arms(standing.split.arms)} → the split before it"
+    rest = ", ".join(f"{name} {value}" for name, value in wanted.arguments.items())
+    return f"{head} {rest}".rstrip()
+
+
+def _arms_of(wanted: Wanted) -> Mapping[str, object]:
+    asked = wanted.arguments.get("arms")
+    return asked if isinstance(asked, Mapping) else {}
+
+
+# The screen's letter and the command's words for each verb of the door.
+_TWINS: Final[dict[str, tuple[str, str]]] = {
+    "models.add": ("", "models add PATH --name NAME --version 1.0.0 [--base NAME@1.0.0]"),
+    "prompts.add": ("", "prompts add FILE"),
+    "prompts.label": ("", "prompts label NAME@NUMBER LABEL"),
+    "releases.create": ("", "releases create --model NAME@1.0.0 [--prompt NAME@1]"),
+    "services.create": ("", "services create NAME --release r1 [--record-text]"),
+    "services.split": ("s", "services split NAME r1=90 r2=10"),
+    "services.undo": ("u", "services undo NAME"),
+    "keys.add": ("", "keys create --name NAME --role client [--synthetic]"),
+    "keys.revoke": ("", "keys revoke NAME"),
+    "knobs.set": ("", "knobs set WORKER KNOB=VALUE"),
+    "knobs.undo": ("", "knobs undo WORKER KNOB"),
+    "runbooks.start": ("", "runbooks start NAME [INPUT=VALUE]"),
+}
+
+# Looking: places and moves of the screen, and the commands that only show.
+_LOOKS: Final[tuple[tuple[str, str, str, str], ...]] = (
+    ("pulse", "o", "The box at a glance", "status"),
+    ("traffic", "t", "Services and their arms, set beside actual", "services list"),
+    ("requests", "l", "The last requests, newest first", "requests tail [--follow]"),
+    ("help", "question_mark", "The keys of this place", "--help"),
+    ("open", "enter", "Open the row under the cursor", "requests show ID"),
+    ("back", "escape", "Back to where you came from; always works", ""),
+    ("previous", "minus", "The place before this one", ""),
+    ("goto", "colon", "Go to a place by its name", ""),
+    ("filter", "slash", "Show only rows that contain a text", ""),
+    ("freeze", "space", "Freeze the picture, never the recording", ""),
+    ("copy", "y", "Copy the row to the clipboard", ""),
+    ("arm", "", "Allow changes from this screen for 15 minutes (:rw)", ""),
+    ("disarm", "", "Read-only again (:ro)", ""),
+    ("quit", "q", "Leave the screen; the node goes on", ""),
+)
+
+
+def _table() -> dict[str, Action]:
+    rows = [
+        Action(
+            name=verb.name,
+            noun=verb.noun,
+            verb=verb.name.partition(".")[2],
+            key=_TWINS[verb.name][0],
+            danger=verb.danger,
+            sentence=verb.sentence,
+            twin=_TWINS[verb.name][1],
+            handler=through_the_door,
+        )
+        for verb in verbs.VERBS.values()
+        if verb.name in _TWINS
+    ]
+    rows.append(
+        Action(
+            name="node.stop",
+            noun="node",
+            verb="stop",
+            key="",
+            danger=Danger.HARD,
+            sentence="Stop the node: answers in progress are finished first",
+            twin="stop",
+            handler=stop_the_node,
+        )
+    )
+    rows += [
+        Action(
+            name=f"look.{verb}",
+            noun="look",
+            verb=verb,
+            key=key,
+            danger=Danger.LOOK,
+            sentence=sentence,
+            twin=twin,
+        )
+        for verb, key, sentence, twin in _LOOKS
+    ]
+    return {row.name: row for row in rows}
+
+
+TABLE: Final[Mapping[str, Action]] = MappingProxyType(_table())

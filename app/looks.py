@@ -42,8 +42,8 @@ _AGAIN_US: Final = 5 * SECOND_US
 _SILENT_US: Final = 3 * SECOND_US  # without measurements for so long, the door is asked
 _ASK_AGAIN_US: Final = 2 * SECOND_US
 _DOOR_S: Final = 2.0
-_INTENTS: Final = 12
-_ENTRIES: Final = 60
+_INTENTS: Final = 40
+_ENTRIES: Final = 120
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 
 

@@ -207,6 +207,15 @@ class Lately:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The node's newest run, whether it lives or not."""
+
+    pid: int
+    version: str
+    started_at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pulse:
     """The box at a glance."""
 
@@ -218,6 +227,7 @@ class Pulse:
     parts: tuple[Part, ...]
     events: tuple[Event, ...]
     lately: Lately
+    run: Run | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ def glyphs(asked: str | None) -> Glyphs:
 class Tui(App[None]):
     """The program."""
 
+    TITLE = "Paddock"
     CSS_PATH = "styles/paddock.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -14,7 +14,7 @@ from typing import Final
 
 from rich import cells
 
-UNKNOWN: Final = "–"  # noqa: RUF001 a dash is what is meant
+UNKNOWN: Final = "–"
 _SECOND: Final = 1_000_000
 _MINUTE: Final = 60 * _SECOND
 _HOUR: Final = 60 * _MINUTE
@@ -64,10 +64,10 @@ def width(text: str) -> int:
 
 def cut(text: str, limit: int) -> str:
     """The text in at most `limit` cells, with an ellipsis where something is missing."""
-    if limit <= 0:
-        return ""
     if width(text) <= limit:
         return text
+    if limit <= 0:
+        return ""
     kept, room = 0, limit - 1
     for _start, end, taken in cells.split_graphemes(text)[0]:
         room -= taken

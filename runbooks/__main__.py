@@ -18,11 +18,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from runbooks import steps
-from runbooks.probes import PROBES
+from runbooks import books
 from runbooks.runner import BY, Runner
-from runbooks.steps import Runbook
-from storage import clock, errors, nudges, verbs
+from storage import clock, errors, nudges
 from storage import home as homes
 from storage import store as stores
 from storage.home import Home
@@ -57,10 +55,14 @@ async def _live(home: Home) -> None:
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     store = await stores.open(home)
     try:
+        known = books.every(home)
+        for name, book in known.items():
+            if isinstance(book, str):
+                _log.error("a runbook can not be used", runbook=name, error=book)
         with nudges.listen(home, BY) as listener:
             runner = Runner(
                 store,
-                books(home),
+                known,
                 now_us=clock.now_us,
                 beat=lambda: _say(beat=time.monotonic_ns() // 1000),
             )
@@ -74,19 +76,6 @@ async def _live(home: Home) -> None:
             await asyncio.gather(running, return_exceptions=True)
     finally:
         await store.close()
-
-
-def books(home: Home) -> dict[str, Runbook | str]:
-    """The shipped runbooks and those in the home's `runbooks`; what is wrong with one, by name."""
-    found: dict[str, Runbook | str] = {}
-    for folder in (steps.LIBRARY, home.root / "runbooks"):
-        for path in sorted(folder.glob("*.yaml")):
-            try:
-                found[path.stem] = steps.read(path, probes=PROBES, verbs=verbs.TABLE)
-            except steps.BadRunbook as error:
-                _log.error("a runbook can not be used", error=str(error))
-                found[path.stem] = str(error)
-    return found
 
 
 def _logs() -> None:

@@ -115,14 +115,6 @@ def read(path: Path, *, probes: Mapping[str, Any], verbs: Mapping[str, Any]) -> 
     return book
 
 
-def every(
-    folder: Path = LIBRARY, *, probes: Mapping[str, Any], verbs: Mapping[str, Any]
-) -> dict[str, Runbook]:
-    """All runbooks of a folder by name."""
-    books = (read(path, probes=probes, verbs=verbs) for path in sorted(folder.glob("*.yaml")))
-    return {book.name: book for book in books}
-
-
 def as_expected(value: Value, expected: str | None, looked: Value = None) -> bool | None:
     """Whether the value is as expected; None where nothing is expected or nothing was seen."""
     if expected is None or value is None:

@@ -10,7 +10,7 @@ from app.figures import facts as facts_
 from app.figures.facts import SECOND_US, Facts
 from storage import processes
 
-_EVENTS: Final = 12
+_EVENTS: Final = 40
 
 
 def house_line(facts: Facts) -> snapshot.HouseLine:
@@ -84,6 +84,14 @@ def events(facts: Facts) -> tuple[snapshot.Event, ...]:
     return tuple(sorted(found, key=lambda each: each.at_us, reverse=True)[:_EVENTS])
 
 
+def run(facts: Facts) -> snapshot.Run | None:
+    """The node's newest run."""
+    newest = facts.run
+    if newest is None:
+        return None
+    return snapshot.Run(pid=newest.pid, version=newest.version, started_at_us=newest.started_at_us)
+
+
 def pulse(facts: Facts) -> snapshot.Pulse:
     """The box at a glance."""
     seconds = [second for _, second in facts_.window(facts)]
@@ -96,6 +104,7 @@ def pulse(facts: Facts) -> snapshot.Pulse:
         parts=parts(facts),
         events=events(facts),
         lately=facts_.lately(facts),
+        run=run(facts),
     )
 
 

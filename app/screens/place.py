@@ -40,6 +40,9 @@ class Desk(Protocol):
     def mode(self) -> Mode:
         """Read-only or not, frozen or not."""
 
+    def redraw(self) -> None:
+        """Draw the open place again; what stands is not written."""
+
     def refusal(self, name: str, offer: Offer | None) -> str:
         """Why an action can not be done now; empty when it can."""
 
@@ -153,6 +156,11 @@ class Place(Screen[None]):
     def on_mount(self) -> None:
         """From now on it can be drawn."""
         self.ready = True
+
+    def on_lines_resized(self, event: Lines.Resized) -> None:
+        """Draw for the new sizes."""
+        event.stop()
+        self.call_after_refresh(self.desk.redraw)
 
     def on_key(self, event: events.Key) -> None:
         """Every key is the program's."""

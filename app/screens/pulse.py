@@ -20,12 +20,13 @@ from app.widgets.ink import Line
 from app.widgets.lines import Lines
 
 _CHART_ROWS: Final = 4
-_CHART_MOST: Final = 14
+_CHART_MOST: Final = 16
 _EVENTS: Final = 3
 _GPUS: Final = 4
 _WORKERS: Final = 3
 _SECOND_US: Final = 1_000_000
 _FULL: Final = 0.9
+_ROOMY: Final = 100
 
 
 def gauge(share: float | None, cells: int) -> Line:
@@ -61,7 +62,7 @@ def machine(seen: snapshot.Machine, width: int) -> list[Line]:
 def _gpu(gpu: snapshot.Gpu) -> Line:
     slow = ((f"   ▲ {', '.join(gpu.throttle)}", "bad"),) if gpu.throttle else ()
     return (
-        (f" GPU {gpu.index}   ", "bold"),
+        (f" GPU {gpu.index}  ", "bold"),
         *gauge(gpu.utilisation, 12),
         (f" {share(gpu.utilisation)}", "bold"),
         (f"   MEM {_of(gpu.memory_used, gpu.memory_total)}", ""),
@@ -78,7 +79,7 @@ def _gpus(gpus: Sequence[snapshot.Gpu]) -> Line:
     power = sum(each.power_mw for each in gpus) / 1000
     slowed = sum(bool(each.throttle) for each in gpus)
     return (
-        (f" GPU ×{len(gpus)}  ", "bold"),
+        (f" GPU ×{len(gpus)} ", "bold"),
         *gauge(used, 12),
         (f" {share(used)}", "bold"),
         (f" ({low * 100:.0f}–{high * 100:.0f})", "dim"),
@@ -93,7 +94,7 @@ def _host(seen: snapshot.Machine, width: int) -> Line:
     absent = "no GPU: NVML is silent" if seen.driver else "no GPU: driver not found"
     missing: Line = () if seen.gpus else ((absent, "dim"),)
     if host is None:
-        return ink.join(((), ((" HOST", "bold"), ("    not measured now", "dim")), missing))
+        return ink.join(((), ((" HOST", "bold"), ("   not measured now", "dim")), missing))
     disk: Line = (
         (
             f"DISK {_of(host.disk_used, host.disk_total)}",
@@ -101,8 +102,8 @@ def _host(seen: snapshot.Machine, width: int) -> Line:
         ),
     )
     head: Line = (
-        (" HOST    ", "bold"),
-        *gauge(host.cpu, 12),
+        (" HOST   ", "bold"),
+        *gauge(host.cpu, 12 if width >= _ROOMY else 6),
         (f" {share(host.cpu)}", "bold"),
         (f" of {host.cores} CPU", ""),
     )

@@ -24,7 +24,7 @@ _MOST: Final = 2_000
 
 COLUMNS: Final = (
     Column(title="TIME UTC", width=8),
-    Column(title="ID", width=12, grows=True),
+    Column(title="ID", width=12, most=28),
     Column(title="SERVICE", width=12, least=100),
     Column(title="ARM", width=4),
     Column(title="OUTCOME", width=9),

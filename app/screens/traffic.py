@@ -111,7 +111,11 @@ class Traffic(Place):
         for name, key, word in (("services.split", "s", "split"), ("services.undo", "u", "undo")):
             offer = self.offer(name)
             why = self.desk.refusal(name, offer)
-            effect = offer.effect if offer is not None and name == "services.undo" else ""
+            effect = (
+                offer.effect.removeprefix("undo: ")
+                if offer is not None and name == "services.undo"
+                else ""
+            )
             rows.append(
                 (
                     (f" {key} ", "dim" if why else "key"),

@@ -22,7 +22,7 @@ def columns(lately: Lately, services: Sequence[Service]) -> list[Column]:
     money = f"{lately.currency}/1k tok"
     return [
         Column(title="ARM", width=name),
-        Column(title="MODEL", width=12, least=108, grows=True),
+        Column(title="MODEL", width=12, least=108, most=28),
         Column(title="PROMPT", width=10, least=140),
         Column(title="SET", width=6, right=True),
         Column(title="ACTUAL", width=6, right=True),

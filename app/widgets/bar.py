@@ -62,7 +62,7 @@ def typing(label: str, edit: Edit, hint: str, width: int) -> list[Line]:
     row: Line = (
         (f" {label}", "bold"),
         (edit.text[: edit.at], ""),
-        (under, "cursor"),
+        (under, "block"),
         (edit.text[edit.at + 1 :], ""),
     )
     room = width - ink.length(row) - 3

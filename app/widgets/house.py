@@ -47,17 +47,23 @@ def live(house: HouseLine) -> str:
     if len(house.live) > 1:
         return f"LIVE {len(house.live)} services"
     name, arms = house.live[0]
-    given = [f"r{release} {words.weight(bp)}" for release, bp in arms if bp]
+    given = [f"r{release} {tight(words.weight(bp))}" for release, bp in arms if bp]
     if len(given) == 1:
         given = [given[0].partition(" ")[0]]
     more = f" +{len(given) - _ARMS}" if len(given) > _ARMS else ""
     return f"LIVE {name} {' · '.join(given[:_ARMS])}{more}"
 
 
+def tight(text: str) -> str:
+    """A percentage without its space: there is no room for manners in this row."""
+    return text.replace(" %", "%")
+
+
 def draw(house: HouseLine, mode: Mode, width: int) -> Line:
     """The line in exactly `width` cells."""
     tone = "ro" if mode.armed_us is None else "rw"
-    who = f" {words.cut(house.host, 20)} · {words.cut(house.person.name or '–', 16)}"
+    most = 20 if width >= 100 else 12  # noqa: PLR2004
+    who = f" {words.cut(house.host, most)} · {words.cut(house.person.name or '–', most)}"
     left: list[Piece] = [(who, f"{tone}-bold")]
     if house.node is Node.DOWN:
         left += [("  ", tone), (" ▲ NODE DOWN ", f"{tone}-bad")]
@@ -72,7 +78,7 @@ def draw(house: HouseLine, mode: Mode, width: int) -> Line:
         left += [(f"   {live(house)}", tone)]
     right: list[Piece] = []
     if house.synthetic:
-        right += [(f"  synthetic {house.synthetic * 100:.0f} %", tone)]
+        right += [(f"  synthetic {tight(words.percent(house.synthetic))}", tone)]
     right += [(f"  {permission(mode)}  ", f"{tone}-bold")]
     if mode.frozen_us is not None:
         right += [(f" FROZEN {words.clock(mode.frozen_us)[11:]} ", f"{tone}-bad")]

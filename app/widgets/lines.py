@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.segment import Segment
+from textual import events
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -71,6 +73,9 @@ class Lines(Widget):
 
     ALLOW_SELECT = False
 
+    class Resized(Message):
+        """It has another size, and what it shows may have to be drawn for that."""
+
     def __init__(self, *, id: str | None = None, grows: bool = False) -> None:
         super().__init__(id=id, markup=False)
         self._rows: list[Line] = []
@@ -96,6 +101,11 @@ class Lines(Widget):
             regions = [Region(x, y, to - x, 1) for x, to in changes(old, new, width)]
             if regions:
                 self.refresh(*regions)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Tell the place."""
+        del event
+        self.post_message(self.Resized())
 
     @property
     def text(self) -> str:

@@ -25,7 +25,7 @@ class Column:
     width: int
     right: bool = False
     least: int = 0
-    grows: bool = False  # takes what is left over
+    most: int = 0  # takes what is left over, up to so many cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,12 @@ def fitted(columns: Sequence[Column], width: int) -> list[tuple[int, Column, int
     """The columns that are shown: position among all, column, cells."""
     shown = [(at, column) for at, column in enumerate(columns) if width >= column.least]
     spare = width - 1 - sum(column.width for _, column in shown) - GAP * (len(shown) - 1)
-    growing = [at for at, column in shown if column.grows]
+    growing = [at for at, column in shown if column.most]
     each = max(spare, 0) // len(growing) if growing else 0
-    return [(at, column, column.width + (each if column.grows else 0)) for at, column in shown]
+    return [
+        (at, column, max(min(column.width + each, column.most), column.width))
+        for at, column in shown
+    ]
 
 
 def head(columns: Sequence[Column], width: int) -> Line:

@@ -9,10 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbooks import steps
+from runbooks import books, steps
 from runbooks.probes import PROBES
 from runbooks.steps import BadRunbook
 from storage import verbs
+from storage.home import Home
 
 GOOD = {
     "name": "good",
@@ -36,11 +37,22 @@ def read(folder: Path, book: object, name: str = "good") -> steps.Runbook:
     return steps.read(path, probes=PROBES, verbs=verbs.TABLE)
 
 
-def test_every_shipped_runbook_can_be_read() -> None:
+def test_every_shipped_runbook_can_be_read(tmp_path: Path) -> None:
     """With the probes and verbs that there are."""
-    books = steps.every(probes=PROBES, verbs=verbs.TABLE)
-    assert "roll-back" in books
-    assert [step.name for step in books["roll-back"].steps] == ["errors", "latency", "back"]
+    found = books.every(Home(tmp_path))
+    assert [book for book in found.values() if isinstance(book, str)] == []
+    back = found["roll-back"]
+    assert isinstance(back, steps.Runbook)
+    assert [step.name for step in back.steps] == ["errors", "latency", "back"]
+
+
+def test_a_broken_one_of_the_home_costs_only_itself(tmp_path: Path) -> None:
+    """What is wrong with it stands in its place; the others can be started."""
+    (tmp_path / "runbooks").mkdir()
+    (tmp_path / "runbooks" / "mine.yaml").write_text("steps: none")
+    found = books.every(Home(tmp_path))
+    assert "mine.yaml" in str(found["mine"])
+    assert isinstance(found["roll-back"], steps.Runbook)
 
 
 def test_a_good_one_is_read(tmp_path: Path) -> None:

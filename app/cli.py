@@ -1,0 +1,143 @@
+"""The command `paddock`: attaches the screen, or runs one command and leaves.
+
+It knows the names of the commands and loads a noun's module only when it is called, so that help
+and completion answer at once. What a command does stands in `app.commands`. Never imported by
+anything but the entry point and tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+import typer.core
+
+from app import errors, terminal
+
+# name -> (module in app.commands, one line of help). A module holds an `app` of subcommands, or a
+# function named after the command.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "status": ("status", "What the box is doing now, for a first look."),
+    "serve": ("serve", "Run the node here; --detach leaves it running."),
+    "stop": ("serve", "Stop the node: answers in progress are finished first."),
+    "demo": ("demo", "A node with the shipped models under synthetic load."),
+    "models": ("models", "Model versions: weights and adapters."),
+    "prompts": ("prompts", "Prompt versions and their labels."),
+    "releases": ("releases", "Releases: what answers a request, as one immutable tuple."),
+    "services": ("services", "Services and the split of their traffic."),
+    "requests": ("requests", "What was asked and how it was answered."),
+    "keys": ("keys", "Keys of the HTTP door."),
+    "knobs": ("knobs", "Live settings of the workers."),
+    "runbooks": ("runbooks", "Named steps for people on call."),
+    "intents": ("intents", "What people asked for, and how it ended."),
+    "ledger": ("ledger", "Who did what, in order."),
+}
+
+
+class _Stub(typer.core.TyperCommand):
+    """A command's line in the help, standing in for a module that nobody has called."""
+
+    def __init__(self, name: str, help: str) -> None:
+        super().__init__(name, help=help, short_help=help)
+
+
+class Nouns(typer.core.TyperGroup):
+    """The commands by name; each loaded when it is called."""
+
+    def __init__(self, **options: Any) -> None:
+        options["commands"] = {name: _Stub(name, help) for name, (_, help) in COMMANDS.items()}
+        super().__init__(**options)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that was called, out of its module."""
+        if args and args[0] in COMMANDS:
+            module, help = COMMANDS[args[0]]
+            return args[0], load(module, args[0], help), args[1:]
+        return super().resolve_command(ctx, args)
+
+
+def load(module: str, name: str, help: str) -> Any:
+    """The command `name` out of its module in `app.commands`."""
+    loaded = importlib.import_module(f"app.commands.{module}")
+    group = getattr(loaded, "app", None)
+    command: Any
+    if group is None:
+        alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+        alone.command(name)(getattr(loaded, name))
+        command = typer.main.get_command(alone)
+    else:
+        group.info.help = help
+        command = typer.main.get_group(group)  # a noun with one verb is still a noun
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    cls=Nouns,
+    name="paddock",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def paddock(
+    ctx: typer.Context,
+    home: Annotated[
+        Path | None, typer.Option("--home", metavar="DIR", help="The box's home directory.")
+    ] = None,
+    mouse: Annotated[bool, typer.Option("--mouse", help="Let the screen take the mouse.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """The control room of one GPU box that serves language models.
+
+    Without a command it attaches the screen; without a terminal it prints the status.
+    """
+    if home is not None:
+        os.environ["PADDOCK_HOME"] = str(home.absolute())
+    if version:
+        metadata = importlib.import_module("importlib.metadata")
+        terminal.say(f"paddock {metadata.version('paddock')}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is not None:
+        return
+    if terminal.interactive():
+        importlib.import_module("app.commands.attach").attach(mouse=mouse)
+    else:
+        raise typer.Exit(importlib.import_module("app.commands.status").show(as_json=False))
+
+
+def main() -> None:
+    """Run one command; what was expected to go wrong is told in a sentence."""
+    os.umask(0o077)
+    try:
+        app()
+    except errors.AppError as error:
+        terminal.complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has left; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        code = _expected(error)
+        if code is None:
+            raise
+        terminal.complain(str(error))
+        sys.exit(code)
+
+
+def _expected(error: Exception) -> int | None:
+    """The exit code of an error of the floors below, None for what nobody expected."""
+    family = sys.modules.get("storage.errors")
+    if family is None or not isinstance(error, family.StorageError):
+        return None
+    down = getattr(family, "NodeIsDown", None)
+    return 3 if down is not None and isinstance(error, down) else 1

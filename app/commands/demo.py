@@ -1,0 +1,229 @@
+"""`paddock demo`: a box of its own with the shipped models, under synthetic load.
+
+It has a home apart from the user's, so that a real box is never touched. Every step looks before
+it acts: a second run takes up the same home, whatever ended the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shlex
+import signal
+import socket
+import time
+from typing import Annotated, Final
+
+import typer
+
+from app import config, desk, errors, loads, nodes, shipped, terminal
+from app.commands import status
+from storage import clock, keys, requests
+from storage import home as homes
+from storage.home import Home
+
+_RECORDED_S: Final = 4.0  # requests are written up to a second late
+_LOOK_S: Final = 0.25
+_PORTS_TRIED: Final = 3
+
+
+def demo(
+    headless: Annotated[
+        bool, typer.Option("--headless", help="No screen; also with PADDOCK_HEADLESS=1.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1, help="How long it runs without a screen.")
+    ] = 20.0,
+) -> None:
+    """A node with the shipped models under synthetic load, and the screen on it."""
+    quiet = headless or bool(os.environ.get("PADDOCK_HEADLESS")) or not terminal.interactive()
+    os.environ.setdefault("PADDOCK_HOME", str(homes.find().root.with_name("paddock-demo")))
+    signal.signal(signal.SIGTERM, _leave)
+    run = Demo(desk.home())
+    goes_on = False
+    try:
+        terminal.run(run.begin())
+        if quiet:
+            terminal.run(run.watch(seconds))
+        else:
+            goes_on = _attended(run)
+    finally:
+        if not goes_on:
+            terminal.run(run.end())
+    if goes_on:
+        terminal.say(
+            f"The node goes on at {run.url} with its synthetic load.\n"
+            f"Look: PADDOCK_HOME={run.home.root} paddock\n"
+            f"Stop both: PADDOCK_HOME={run.home.root} paddock stop"
+        )
+
+
+def _leave(number: int, frame: object) -> None:
+    """Told to stop: unwind, so that the node and the load are stopped too."""
+    del frame
+    raise SystemExit(128 + number)
+
+
+def _attended(run: Demo) -> bool:
+    """The screen, until the person quits; then whether the node shall go on."""
+    from app import tui  # noqa: PLC0415 the screen is loaded only when there is one
+
+    tui.run(run.home)
+    return terminal.ask("Shall the node go on, with its synthetic load?", default=False)
+
+
+class Demo:
+    """One run of the demo on its home."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.url = ""
+        self.load: loads.Load | None = None
+        self.begun_us = clock.now_us()
+        self.minted: list[str] = []
+
+    async def begin(self) -> None:
+        """Node, models, releases, service, keys, load: each unless it stands already."""
+        homes.make(self.home)
+        config.write(self.home.config)
+        terminal.say(f"The demo's home is {self.home.root}; your own box is not touched.")
+        node = await self._node()
+        self.url = node.url
+        if node.started:
+            await self._revoke_old_keys()
+        await shipped.register(self.home)
+        await shipped.serve()
+        client = await self._key(synthetic=False)
+        synthetic = await self._key(synthetic=True)
+        await nodes.ready(self.url)
+        self.load = loads.start(self.home, self.url, shipped.SERVICE, synthetic)
+        terminal.say(f"The node serves {shipped.SERVICE!r} at {self.url} under synthetic load.")
+        terminal.say(f"A client key of this run: {client}")
+        terminal.say(f"Try it:\n{curl(self.url, client)}\n")
+        self.begun_us = clock.now_us()
+
+    async def _node(self) -> nodes.Node:
+        """The running node, or a new one on a port that is free."""
+        for _ in range(_PORTS_TRIED):
+            if not await nodes.running(self.home):
+                self._find_port()
+            try:
+                return await nodes.start(self.home)
+            except errors.NodeDidNotStart:
+                if not self._taken():
+                    raise
+        raise errors.NodeDidNotStart("No port stayed free long enough; run `paddock demo` again.")
+
+    def _taken(self) -> bool:
+        gateway = nodes.address(self.home)
+        family = socket.AF_INET6 if ":" in gateway[0] else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(gateway)
+            except OSError:
+                return True
+        return False
+
+    def _find_port(self) -> None:
+        """Keep the port of the config when it is free; else write a free one there and say so."""
+        if not self._taken():
+            return
+        host, port = nodes.address(self.home)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+            free = int(probe.getsockname()[1])
+        config.move_port(self.home.config, free)
+        terminal.say(f"Port {port} is taken by another program; the demo uses {free}.")
+
+    async def _key(self, *, synthetic: bool) -> str:
+        """A key of this run; only its hash is kept."""
+        minted = keys.mint()
+        kind = "load" if synthetic else "client"
+        name = f"demo-{kind}-{secrets.token_hex(3)}"
+        await desk.do(
+            "keys.add",
+            name,
+            {
+                "name": name,
+                "prefix": minted.prefix,
+                "sha256": minted.sha256,
+                "role": keys.Role.CLIENT.value,
+                "tenant": "demo",
+                "synthetic": synthetic,
+            },
+        )
+        self.minted.append(name)
+        return minted.secret
+
+    async def _revoke_old_keys(self) -> None:
+        """Keys of runs that were killed before they could tidy up."""
+        async with desk.reading() as s:
+            old = [
+                key.name
+                for key in await keys.every(s)
+                if key.name.startswith("demo-") and key.revoked_at_us is None
+            ]
+        for name in old:
+            await desk.do("keys.revoke", name)
+
+    async def watch(self, seconds: float) -> None:
+        """Let it run without a screen; then show the status and judge the run."""
+        terminal.say(f"No screen: running for {seconds:g} s.")
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            await asyncio.sleep(_LOOK_S)
+            if not await nodes.running(self.home):
+                raise errors.AppError(
+                    f"The node ended during the demo; its log is {self.home.logs / 'node.log'}"
+                )
+        until = time.monotonic() + _RECORDED_S
+        answered = await self.answered()
+        while len(answered) < len(shipped.SPLIT) and time.monotonic() < until:
+            await asyncio.sleep(_LOOK_S)
+            answered = await self.answered()
+        await status.print_now(as_json=False)
+        told = ", ".join(f"{arm} {count}" for arm, count in sorted(answered.items()))
+        if len(answered) < len(shipped.SPLIT):
+            raise errors.AppError(
+                f"Not both arms have answered and been recorded: {told or 'no request at all'}. "
+                f"The logs are in {self.home.logs}"
+            )
+        terminal.say(f"\nRecorded answers to synthetic requests in this run: {told}.")
+
+    async def answered(self) -> dict[str, int]:
+        """Requests of this run that were answered and recorded, by arm."""
+        async with desk.reading() as s:
+            found = await requests.tail(
+                s, 1_000, service=shipped.SERVICE, outcome=requests.Outcome.OK
+            )
+        counts: dict[str, int] = {}
+        for request in found:
+            if request.at_us >= self.begun_us and request.release is not None:
+                name = f"r{request.release}"
+                counts[name] = counts.get(name, 0) + 1
+        return counts
+
+    async def end(self) -> None:
+        """Stop the load, make this run's keys worthless, stop the node."""
+        if self.load is not None:
+            self.load.stop()
+        if not await nodes.running(self.home):
+            return
+        for name in self.minted:
+            await desk.do("keys.revoke", name)
+        await nodes.stop(self.home)
+        terminal.say("The node and the synthetic load have stopped.")
+
+
+def curl(url: str, key: str) -> str:
+    """A line for the shell that asks the service something it can answer."""
+    body = json.dumps(
+        {"model": shipped.SERVICE, "messages": [{"role": "user", "content": shipped.QUESTION}]}
+    )
+    return (
+        f"curl -s {url}/v1/chat/completions -H {shlex.quote(f'authorization: Bearer {key}')} "
+        f"-H 'content-type: application/json' -d {shlex.quote(body)}"
+    )

@@ -1,0 +1,117 @@
+"""`paddock prompts`: add versions from files, look at them, move their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import desk, prompt_files, terminal, words
+from app.commands import options
+from storage import prompts
+
+app = options.group()
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file, or plain text.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="The prompt's name; else the file says it.")
+    ] = None,
+    comment: Annotated[str, typer.Option("--comment", help="What is new in it.")] = "",
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Add a prompt version: a TOML file, or a text file as the system message."""
+    read = prompt_files.read(file, name)
+    read.setdefault("comment", comment)
+    done = terminal.run(desk.ask("prompts.add", str(read["prompt"]), read, reason=reason))
+    desk.tell(done, as_json=as_json)
+
+
+@app.command("list")
+def every(as_json: options.Json = False) -> None:
+    """All prompt versions, with the labels that point at them."""
+    terminal.run(_every(as_json=as_json))
+
+
+async def _every(*, as_json: bool) -> None:
+    async with desk.reading() as s:
+        known = await prompts.every(s)
+        labels = {name: await prompts.labels(s, name) for name in {p.prompt for p in known}}
+    rows = [("PROMPT", "LABELS", "AUTHOR", "ADDED", "COMMENT")]
+    rows += [
+        (
+            version.name,
+            ", ".join(
+                sorted(
+                    k for k, number in labels[version.prompt].items() if number == version.number
+                )
+            ),
+            version.author,
+            words.clock(version.created_at_us),
+            words.cut(words.safe(version.comment or ""), 40),
+        )
+        for version in known
+    ]
+    terminal.show(known, words.table(rows), as_json=as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="terse@3, terse:production, terse")],
+    as_json: options.Json = False,
+) -> None:
+    """One prompt version in full."""
+    terminal.run(_show(name, as_json=as_json))
+
+
+async def _show(name: str, *, as_json: bool) -> None:
+    async with desk.reading() as s:
+        version = await prompts.find(s, name)
+        labels = await prompts.labels(s, version.prompt)
+    pointing = sorted(label for label, number in labels.items() if number == version.number)
+    lines = words.table(
+        [
+            ("name", version.name),
+            ("labels", ", ".join(pointing) or words.UNKNOWN),
+            ("sha256", version.sha256),
+            ("added", f"{words.clock(version.created_at_us)} by {version.author}"),
+            ("comment", words.safe(version.comment or "") or words.UNKNOWN),
+        ]
+    )
+    for variable in version.variables:
+        needed = "required" if variable.required else f"default {variable.default!r}"
+        lines.append(f"variable {variable.name}: {variable.type}, {needed}")
+    for message in version.messages:
+        lines += ["", f"[{message.role}]", message.template]
+    terminal.show(version, lines, as_json=as_json)
+
+
+@app.command()
+def label(
+    name: Annotated[str, typer.Argument(metavar="NAME@NUMBER", help="terse@3")],
+    label: Annotated[str, typer.Argument(metavar="LABEL", help="production")],
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Point a label at a version."""
+    terminal.run(_label(name, label, reason=reason, yes=yes, as_json=as_json))
+
+
+async def _label(name: str, label: str, *, reason: str, yes: bool, as_json: bool) -> None:
+    async with desk.reading() as s:
+        version = await prompts.find(s, name)
+        before = (await prompts.labels(s, version.prompt)).get(label)
+    was = f"{version.prompt}@{before}" if before else "nothing"
+    terminal.confirm(f"{version.prompt}:{label}  {was} → {version.name}", yes=yes)
+    done = await desk.ask(
+        "prompts.label",
+        version.prompt,
+        {"label": label, "number": version.number},
+        reason=reason,
+    )
+    desk.tell(done, as_json=as_json)

@@ -1,0 +1,137 @@
+"""`paddock releases`: bind a model version, a prompt version and settings into what answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from app import desk, terminal, words
+from app.commands import options
+from storage import models, prompts, releases
+
+app = options.group()
+
+
+@app.command()
+def create(  # noqa: PLR0917 the command line hands over every option by name
+    model: Annotated[str, typer.Option("--model", help="ops@1.0.0")],
+    prompt: Annotated[str | None, typer.Option("--prompt", help="helpful@1")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=5)] = None,
+    top_k: Annotated[int | None, typer.Option(min=0)] = None,
+    top_p: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    min_p: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="For the same text each time.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="When a client gives none.")] = None,
+    max_tokens_cap: Annotated[
+        int | None, typer.Option(min=1, help="The most that a client may ask for.")
+    ] = None,
+    queue_s: Annotated[
+        float | None, typer.Option(min=0, help="Longest wait for the first token.")
+    ] = None,
+    context_tokens: Annotated[int | None, typer.Option(min=1, help="Per sequence.")] = None,
+    max_sequences: Annotated[int | None, typer.Option(min=1)] = None,
+    gpu_layers: Annotated[int | None, typer.Option(help="-1 for all.")] = None,
+    threads: Annotated[int | None, typer.Option(min=0, help="0 for all cores.")] = None,
+    prefill_budget: Annotated[int | None, typer.Option(min=1, help="Tokens a step.")] = None,
+    comment: Annotated[str, typer.Option("--comment")] = "",
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Create a release; what is not given stands at the house's default."""
+    given: dict[str, dict[str, Any]] = {
+        "sampling": {
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "seed": seed,
+        },
+        "limits": {
+            "max_tokens": max_tokens,
+            "max_tokens_cap": max_tokens_cap,
+            "queue_s": queue_s,
+        },
+        "engine": {
+            "context_tokens": context_tokens,
+            "max_sequences": max_sequences,
+            "gpu_layers": gpu_layers,
+            "threads": threads,
+            "prefill_budget": prefill_budget,
+        },
+    }
+    arguments: dict[str, object] = {"model": model, "comment": comment}
+    if prompt is not None:
+        arguments["prompt"] = prompt
+    for part, settings in given.items():
+        arguments[part] = {name: value for name, value in settings.items() if value is not None}
+    done = terminal.run(desk.ask("releases.create", model, arguments, reason=reason))
+    desk.tell(done, as_json=as_json)
+
+
+@app.command("list")
+def every(as_json: options.Json = False) -> None:
+    """All releases."""
+    terminal.run(_every(as_json=as_json))
+
+
+async def _every(*, as_json: bool) -> None:
+    async with desk.reading() as s:
+        known = await releases.every(s)
+        model_names = {version.id: version.name for version in await models.every(s)}
+        prompt_names = {version.id: version.name for version in await prompts.every(s)}
+    rows = [("RELEASE", "MODEL", "PROMPT", "TEMPERATURE", "MAX TOKENS", "WORKER", "CREATED")]
+    rows += [
+        (
+            release.name,
+            model_names.get(release.model_version_id, words.UNKNOWN),
+            prompt_names.get(release.prompt_version_id or 0, words.UNKNOWN),
+            f"{release.sampling.temperature:g}",
+            words.count(release.limits.max_tokens),
+            release.worker,
+            words.clock(release.created_at_us),
+        )
+        for release in known
+    ]
+    terminal.show(known, words.table(rows, right=(3, 4)), as_json=as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="r14, or the start of its hash.")],
+    as_json: options.Json = False,
+) -> None:
+    """One release in full."""
+    terminal.run(_show(name, as_json=as_json))
+
+
+async def _show(name: str, *, as_json: bool) -> None:
+    async with desk.reading() as s:
+        release = await releases.find(s, name)
+        model = await models.get(s, release.model_version_id)
+        prompt = (
+            None
+            if release.prompt_version_id is None
+            else await prompts.get(s, release.prompt_version_id)
+        )
+    rows = [
+        ("name", release.name),
+        ("sha256", release.sha256),
+        ("model", f"{model.name} ({model.kind.value})"),
+        ("prompt", prompt.name if prompt else words.UNKNOWN),
+        ("worker", release.worker + (f", lane {release.lane}" if release.lane else "")),
+    ]
+    for part, settings in (
+        ("sampling", release.sampling),
+        ("limits", release.limits),
+        ("engine", release.engine),
+    ):
+        values = ((f, getattr(settings, f)) for f in settings.__struct_fields__)
+        rows.append((part, ", ".join(f"{f} {_value(value)}" for f, value in values)))
+    rows.append(("created", f"{words.clock(release.created_at_us)} by {release.created_by}"))
+    rows.append(("comment", words.safe(release.comment or "") or words.UNKNOWN))
+    terminal.show(release, words.table(rows), as_json=as_json)
+
+
+def _value(value: float | None) -> str:
+    return words.UNKNOWN if value is None else f"{value:g}"

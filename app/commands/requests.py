@@ -1,0 +1,146 @@
+"""`paddock requests`: the tail of what was asked, and one request in full."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final
+
+import typer
+
+from app import desk, terminal, words
+from app.commands import options
+from storage import requests
+from storage.store import Store
+
+app = options.group()
+
+_FOLLOW_S: Final = 1.0  # requests are written up to a second late: looking oftener shows no more
+_WINDOW: Final = 500  # requests looked back at while following, more than a second brings
+_WIDTHS: Final = (20, 14, 5, 9, 6, 6, 8, 8, 9, 36)
+_HEAD: Final = (
+    "AT",
+    "SERVICE",
+    "ARM",
+    "OUTCOME",
+    "PROMPT",
+    "ANSWER",
+    "TTFT",
+    "LATENCY",
+    "LOAD",
+    "REQUEST",
+)
+_FIGURES: Final = frozenset({4, 5, 6, 7})
+
+
+@app.command()
+def tail(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20,
+    service: Annotated[str | None, typer.Option("--service", help="Only this service's.")] = None,
+    outcome: Annotated[
+        requests.Outcome | None, typer.Option("--outcome", help="Only those that ended so.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they come.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """The last requests, newest at the bottom; with --json one object a line."""
+    terminal.run(_tail(limit, service, outcome, follow=follow, as_json=as_json))
+
+
+async def _tail(
+    limit: int,
+    service: str | None,
+    outcome: requests.Outcome | None,
+    *,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    shown: set[str] = set()
+    if not as_json:
+        terminal.say(_line(_HEAD))
+    async with desk.store() as store:
+        while True:
+            async with store.read() as s:
+                found = await requests.tail(s, limit, service=service, outcome=outcome)
+            for request in reversed(found):
+                if request.id not in shown:
+                    terminal.say(terminal.compact(request) if as_json else _line(_row(request)))
+            if not follow:
+                return
+            shown, limit = {request.id for request in found}, _WINDOW
+            await _change(store)
+
+
+async def _change(store: Store) -> None:
+    """Until something was written; who asks the store for its version asks for microseconds."""
+    while True:
+        await asyncio.sleep(_FOLLOW_S)
+        if await store.changed():
+            return
+
+
+def _row(request: requests.Request) -> tuple[str, ...]:
+    return (
+        words.clock(request.at_us),
+        words.safe(request.service),
+        words.UNKNOWN if request.release is None else f"r{request.release}",
+        request.outcome.value,
+        words.count(request.prompt_tokens),
+        words.count(request.completion_tokens),
+        words.duration(request.ttft_us),
+        words.duration(request.latency_us),
+        "synthetic" if request.synthetic else "real",
+        request.id,
+    )
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return "  ".join(
+        words.pad(cell, _WIDTHS[n], right=n in _FIGURES) for n, cell in enumerate(cells)
+    ).rstrip()
+
+
+@app.command()
+def show(
+    id: Annotated[str, typer.Argument(metavar="ID", help="req_…, as the answer's header says.")],
+    as_json: options.Json = False,
+) -> None:
+    """One request in full: timings, tokens, feedback, and its text where that is recorded."""
+    terminal.run(_show(id, as_json=as_json))
+
+
+async def _show(id: str, *, as_json: bool) -> None:
+    async with desk.reading() as s:
+        request = await requests.find(s, id)
+        feedback = await requests.feedback_of(s, id)
+        text = await requests.text_of(s, id)
+    lines = words.table(
+        [
+            ("request", request.id),
+            ("at", words.clock(request.at_us)),
+            ("service", f"{words.safe(request.service)}, arm {_row(request)[2]}"),
+            ("endpoint", words.safe(request.endpoint)),
+            ("asked by", f"{words.safe(request.tenant)}, {_row(request)[8]} load"),
+            ("class", request.class_.value + (", streamed" if request.stream else "")),
+            ("outcome", request.outcome.value),
+            ("finish", request.finish_reason or words.UNKNOWN),
+            ("error", request.error_code or words.UNKNOWN),
+            ("tokens", f"{request.prompt_tokens} prompt, {request.completion_tokens} answer"),
+            ("queue", words.duration(request.queue_us)),
+            ("first token", words.duration(request.ttft_us)),
+            ("latency", words.duration(request.latency_us)),
+            ("worker time", words.duration(request.busy_us)),
+            ("worker", request.worker),
+            ("seed", words.UNKNOWN if request.seed is None else str(request.seed)),
+        ]
+    )
+    for given in feedback:
+        thumb = "up" if given.score > 0 else "down"
+        right = {True: ", correct", False: ", wrong", None: ""}[given.correct]
+        said = f": {words.safe(given.comment)}" if given.comment else ""
+        lines.append(f"feedback {words.clock(given.at_us)}  {thumb}{right}{said}")
+    if text is None:
+        lines += ["", "The text of this service's requests is not kept."]
+    else:
+        lines += ["", "[prompt]", text.prompt, "", "[answer]", text.completion]
+    everything = {"request": request, "feedback": feedback, "text": text}
+    terminal.show(everything, lines, as_json=as_json)

@@ -1,0 +1,135 @@
+"""`paddock runbooks`: what runbooks there are, what a run of one did, and starting one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app import desk, errors, terminal, words
+from app.commands import options
+from runbooks import books
+from runbooks.steps import Do, Look, Runbook, Step
+from storage import runs
+
+app = options.group()
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `paddock runbooks list` names it.")]
+
+
+@app.command("list")
+def every(as_json: options.Json = False) -> None:
+    """The runbooks that can be started: the shipped ones and those of this home."""
+    found = books.every(desk.home())
+    rows = [("RUNBOOK", "STEPS", "TITLE")]
+    rows += [
+        (name, str(len(book.steps)), words.safe(book.title))
+        if isinstance(book, Runbook)
+        else (words.safe(name), words.UNKNOWN, f"can not be used: {words.safe(book)}")
+        for name, book in found.items()
+    ]
+    terminal.show(found, words.table(rows, right=(1,)), as_json=as_json)
+
+
+@app.command()
+def show(name: Name, as_json: options.Json = False) -> None:
+    """The steps of a runbook: what each looks at, does, verifies, and how it is undone."""
+    book = _find(name)
+    lines = [words.safe(f"{book.name}  {book.title}"), words.safe(f"when  {book.when}")]
+    lines += [words.safe(f"asks  {key}: {asked.sentence}") for key, asked in book.inputs.items()]
+    for number, step in enumerate(book.steps, 1):
+        lines += ["", words.safe(f"{number}. {step.name}  {step.sentence}"), *_parts(step)]
+    terminal.show(book, lines, as_json=as_json)
+
+
+def _find(name: str) -> Runbook:
+    known = books.every(desk.home())
+    book = known.get(name)
+    if isinstance(book, Runbook):
+        return book
+    if book is not None:
+        raise errors.AppError(f"{name} can not be used: {book}")
+    raise errors.AppError(f"There is no runbook {name}; there are: {words.one_of(known)}.")
+
+
+def _parts(step: Step) -> list[str]:
+    rows = []
+    if step.look is not None:
+        rows.append(f"   look    {_look(step.look)}")
+    if step.do is not None:
+        rows.append(f"   do      {_do(step.do)}")
+    if step.verify is not None:
+        wanted = step.verify
+        fact = f"{wanted.probe} {wanted.of} is {wanted.expected}"
+        rows.append(f"   verify  {fact} within {wanted.timeout_s:g} s")
+    if step.undo is not None:
+        rows.append(f"   undo    {_do(step.undo)}")
+    return [words.safe(row) for row in rows]
+
+
+def _look(look: Look) -> str:
+    expected = f", expected {look.expected}" if look.expected else ""
+    return f"{look.probe} {look.of} over {look.window_s} s{expected}"
+
+
+def _do(do: Do) -> str:
+    rest = "".join(f" {name}={value}" for name, value in do.arguments.items())
+    return f"{do.verb} {do.target}{rest}"
+
+
+@app.command()
+def start(
+    name: Name,
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="[INPUT=VALUE...]", help="service=support")
+    ] = None,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Start a runbook; it goes on when this terminal closes."""
+    book = _find(name)
+    given = parse(inputs or [])
+    told = "".join(f"  {key}={value}" for key, value in given.items())
+    terminal.confirm(f"{book.title}{told}", yes=yes)
+    done = terminal.run(desk.ask("runbooks.start", name, {"inputs": given}, reason=reason))
+    desk.tell(done, as_json=as_json)
+
+
+def parse(words_: list[str]) -> dict[str, str]:
+    """Inputs by name out of words such as service=support."""
+    given: dict[str, str] = {}
+    for word in words_:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise errors.BadWord(f"{word!r} is not INPUT=VALUE, as in service=support.")
+        given[name] = value
+    return given
+
+
+@app.command()
+def tail(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20,
+    as_json: options.Json = False,
+) -> None:
+    """The last runs with what each of their steps saw and did, newest at the bottom."""
+    terminal.run(_tail(limit, as_json=as_json))
+
+
+async def _tail(limit: int, *, as_json: bool) -> None:
+    async with desk.reading() as s:
+        found = sorted(await runs.tail(s, limit), key=lambda run: run.id)
+        walked = {run.id: await runs.steps(s, run.id) for run in found}
+    lines: list[str] = []
+    for run in found:
+        inputs = "".join(f" {name}={value}" for name, value in run.inputs.items())
+        lines.append(
+            f"run {run.id}  {words.clock(run.began_at_us)}  {words.safe(run.runbook + inputs)}  "
+            f"{run.state.value}  by {run.actor}"
+        )
+        lines += [
+            f"  {step.position + 1}. {words.safe(step.name)}  {words.safe(step.sentence or '')}"
+            for step in walked[run.id]
+        ]
+    both = [{"run": run, "steps": walked[run.id]} for run in found]
+    terminal.show(both, lines or ["No runbook was run yet."], as_json=as_json)

@@ -1,0 +1,38 @@
+"""`paddock serve` and `paddock stop`: the node, here or on its own, and its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from app import config, desk, nodes, terminal
+from storage import home as homes
+
+
+def serve(
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it running and return when it is up.")
+    ] = False,
+) -> None:
+    """Run the node here; --detach leaves it running."""
+    home = desk.home()
+    homes.make(home)
+    if config.write(home.config):
+        terminal.say(f"Wrote {home.config} with every setting at its default.")
+    nodes.url(home)  # a config that can not be read is told here, not in a log
+    if not detach:
+        os.execv(  # noqa: S606 our own interpreter and module
+            sys.executable, [sys.executable, "-m", "engine", "--home", str(home.root)]
+        )
+    node = terminal.run(nodes.start(home))
+    state = "runs" if node.started else "was running already"
+    terminal.say(f"The node {state} at {node.url}; `paddock stop` ends it.")
+
+
+def stop() -> None:
+    """Stop the node: answers in progress are finished first."""
+    terminal.run(nodes.stop(desk.home()))
+    terminal.say("The node has stopped.")

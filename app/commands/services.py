@@ -1,0 +1,171 @@
+"""`paddock services`: create a service, set and undo the split of its traffic."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+import typer
+
+from app import actions, desk, errors, terminal, words
+from app.commands import options
+from storage import releases, services
+
+app = options.group()
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The service, as clients call it.")]
+
+
+@app.command()
+def create(
+    name: Name,
+    release: Annotated[str, typer.Option("--release", help="The release that answers: r1")],
+    record_text: Annotated[
+        bool, typer.Option("--record-text", help="Keep prompts and answers, not only figures.")
+    ] = False,
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Create a service: the name that clients put into `model`."""
+    arguments: dict[str, object] = {"release": release, "record_text": record_text}
+    done = terminal.run(desk.ask("services.create", name, arguments, reason=reason))
+    desk.tell(done, as_json=as_json)
+
+
+@app.command()
+def split(
+    name: Name,
+    arms: Annotated[list[str], typer.Argument(metavar="RELEASE=PERCENT...", help="r1=90 r2=10")],
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Set the weights of a service's arms; they add up to 100."""
+    weights = parse(arms)
+    terminal.run(_split(name, weights, reason=reason, yes=yes, as_json=as_json))
+
+
+def parse(arms: list[str]) -> dict[str, int]:
+    """Basis points by release out of words such as r1=90 and r2=0.25."""
+    weights: dict[str, int] = {}
+    for word in arms:
+        release, equals, figure = word.partition("=")
+        try:
+            points = Decimal(figure.removesuffix("%")) * 100
+        except InvalidOperation:
+            points = Decimal("NaN")
+        if not equals or not release or points.is_nan() or points != points.to_integral_value():
+            raise errors.BadWord(
+                f"{word!r} is not RELEASE=PERCENT with at most two decimals, as in r1=90."
+            )
+        if release in weights:
+            raise errors.BadWord(f"{release} is named twice; give each arm once.")
+        weights[release] = int(points)
+    total = sum(weights.values())
+    if total != 10_000 or min(weights.values()) < 0:  # noqa: PLR2004 basis points
+        raise errors.BadWord(
+            f"The weights add up to {words.weight(total)}; give each arm 0 to 100, "
+            "100 % in all, as in r1=90 r2=10."
+        )
+    return weights
+
+
+async def _split(
+    name: str, weights: dict[str, int], *, reason: str, yes: bool, as_json: bool
+) -> None:
+    async with desk.reading() as s:
+        service = await services.find(s, name)
+        numbers = {arm: (await releases.find(s, arm)).name for arm in weights}
+    asked = {numbers[arm]: points for arm, points in weights.items()}
+    await _change("services.split", service, {"arms": asked}, reason=reason, yes=yes, json=as_json)
+
+
+@app.command()
+def undo(
+    name: Name,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Put back the split that stood before the current one."""
+    terminal.run(_undo(name, reason=reason, yes=yes, as_json=as_json))
+
+
+async def _undo(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
+    async with desk.reading() as s:
+        service = await services.find(s, name)
+    await _change("services.undo", service, {}, reason=reason, yes=yes, json=as_json)
+
+
+async def _change(
+    verb: str,
+    service: services.Service,
+    arguments: dict[str, object],
+    *,
+    reason: str,
+    yes: bool,
+    json: bool,
+) -> None:
+    wanted = actions.Wanted(
+        target=service.name, arguments=arguments, reason=reason, seen=service.version
+    )
+    terminal.confirm(actions.effect(actions.TABLE[verb], wanted, standing=service), yes=yes)
+    done = await desk.ask(verb, service.name, arguments, reason=reason, seen=service.version)
+    desk.tell(done, as_json=json)
+
+
+@app.command("list")
+def every(as_json: options.Json = False) -> None:
+    """All services and the splits that are set; `paddock status` has what was measured."""
+    terminal.run(_every(as_json=as_json))
+
+
+async def _every(*, as_json: bool) -> None:
+    async with desk.reading() as s:
+        known = await services.every(s)
+    rows = [("SERVICE", "SPLIT", "TEXTS", "SET", "BY")]
+    rows += [
+        (
+            service.name,
+            actions.arms(service.split.arms),
+            "recorded" if service.record_text else "not kept",
+            words.clock(service.split.set_at_us),
+            service.split.set_by,
+        )
+        for service in known
+    ]
+    terminal.show(known, words.table(rows), as_json=as_json)
+
+
+@app.command()
+def show(name: Name, as_json: options.Json = False) -> None:
+    """One service and the history of its splits, newest first."""
+    terminal.run(_show(name, as_json=as_json))
+
+
+async def _show(name: str, *, as_json: bool) -> None:
+    async with desk.reading() as s:
+        service = await services.find(s, name)
+        past = await services.history(s, name)
+    newest_first = sorted(past, key=lambda split: split.id, reverse=True)
+    lines = [
+        f"{service.name}  {actions.arms(service.split.arms)}",
+        f"texts {'are recorded' if service.record_text else 'are not kept'}",
+        f"created {words.clock(service.created_at_us)} by {service.created_by}",
+        "",
+        *words.table(
+            [
+                ("SET", "BY", "SPLIT", "INTENT"),
+                *(
+                    (
+                        words.clock(split.set_at_us),
+                        split.set_by,
+                        actions.arms(split.arms),
+                        str(split.intent_id or words.UNKNOWN),
+                    )
+                    for split in newest_first
+                ),
+            ]
+        ),
+    ]
+    terminal.show({"service": service, "history": newest_first}, lines, as_json=as_json)

@@ -1,0 +1,44 @@
+"""Prompts as files: TOML with messages and variables, or plain text as the system message.
+
+It reads and checks the form only; what a prompt may hold is decided at the door. Imported by
+`app.commands.prompts` and `app.shipped`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from app import errors
+
+_FORM: Final = (
+    "A prompt file is TOML: prompt = NAME, then [[messages]] with role and template, "
+    "and perhaps [[variables]] with name, type, default, required."
+)
+
+
+def read(file: Path, name: str | None) -> dict[str, Any]:
+    """The arguments of `prompts.add` out of a file."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise errors.AppError(f"{file} can not be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise errors.AppError(f"{file} is not UTF-8 text; prompts are.") from error
+    if file.suffix != ".toml":
+        return {
+            "prompt": name or file.stem,
+            "messages": [{"role": "system", "template": text.rstrip("\n")}],
+            "variables": [],
+        }
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise errors.AppError(f"{file} is not TOML: {error}. {_FORM}") from error
+    if not isinstance(found.get("messages"), list):
+        raise errors.AppError(f"{file} has no [[messages]]. {_FORM}")
+    known = {"prompt", "messages", "variables", "comment"}
+    if unknown := sorted(set(found) - known):
+        raise errors.AppError(f"{file} has unknown keys: {', '.join(unknown)}. {_FORM}")
+    return {"variables": [], **found, "prompt": name or found.get("prompt") or file.stem}

@@ -1,0 +1,128 @@
+"""`paddock demo` without a screen: the first thing that a new user, or a build server, runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+PADDOCK = Path(sys.executable).with_name("paddock")
+
+
+def started(home: Path, seconds: float) -> subprocess.Popen[str]:
+    """A demo on this home, without a screen."""
+    return subprocess.Popen(
+        [PADDOCK, "demo", "--headless", "--seconds", str(seconds)],
+        env={**os.environ, "PADDOCK_HOME": str(home), "COLUMNS": "160"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def until(lines: IO[str], wanted: str) -> str:
+    """What is printed up to the line that holds `wanted`."""
+    said = ""
+    for line in lines:
+        said += line
+        if wanted in line:
+            return said
+    pytest.fail(f"ended without {wanted!r}: {said}")
+
+
+def stopped(home: Path) -> bool:
+    """Whether no node answers on this home."""
+    done = subprocess.run(
+        [PADDOCK, "status"],
+        env={**os.environ, "PADDOCK_HOME": str(home)},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 3
+
+
+@contextmanager
+def demo(home: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """The same, told to leave at the end whatever happened."""
+    process = started(home, seconds)
+    try:
+        with process:
+            try:
+                yield process
+            finally:
+                process.terminate()
+    finally:
+        subprocess.run(
+            [PADDOCK, "stop"],
+            env={**os.environ, "PADDOCK_HOME": str(home)},
+            capture_output=True,
+            check=False,
+        )
+
+
+def test_a_demo_answers_from_both_arms_and_stops(tmp_path: Path) -> None:
+    """Exit code 0 means: both arms answered, it was recorded and labelled, nothing is left running.
+
+    The port it would like is taken meanwhile, and the curl line it prints works.
+    """
+    home = tmp_path / "demo"
+    with suppress(OSError), socket.socket() as taken:
+        taken.bind(("127.0.0.1", 8411))
+        taken.listen()
+        with demo(home, 6) as process:
+            assert process.stdout is not None
+            said = until(process.stdout, "curl ")
+            assert "synthetic load" in said
+            curl = re.search(r"^curl .*$", said, re.MULTILINE)
+            assert curl is not None
+            if shutil.which("curl"):
+                answer = subprocess.run(
+                    ["sh", "-c", curl.group()], capture_output=True, text=True, check=True
+                )
+                assert '"assistant"' in answer.stdout
+            out, err = process.communicate(timeout=60)
+            assert (process.returncode, err) == (0, ""), out + err
+    status = out
+    assert "service support" in status
+    assert "synthetic" in status
+    assert re.search(r"Recorded answers .* r1 \d+, r2 \d+", status)
+    assert "have stopped" in status
+    assert stopped(home)
+
+
+def test_a_demo_takes_up_what_a_killed_one_left(tmp_path: Path) -> None:
+    """After kill -9 node and load go on alone; the next demo takes them over and stops them."""
+    home = tmp_path / "demo"
+    with demo(home, 600) as process:
+        assert process.stdout is not None
+        until(process.stdout, "curl ")
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=10)
+        assert not stopped(home)
+        with demo(home, 4) as second:
+            out, err = second.communicate(timeout=60)
+            assert (second.returncode, err) == (0, ""), out + err
+    assert stopped(home)
+
+
+def test_a_demo_that_is_told_to_leave_stops_what_it_started(tmp_path: Path) -> None:
+    """SIGTERM ends the load and the node before the demo itself."""
+    home = tmp_path / "demo"
+    with demo(home, 600) as process:
+        assert process.stdout is not None
+        until(process.stdout, "curl ")
+        process.terminate()
+        out, _ = process.communicate(timeout=60)
+        assert "have stopped" in out
+    assert stopped(home)

@@ -1,0 +1,256 @@
+"""The command line as a person meets it: real processes, a real node, the shipped model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import shipped
+
+PADDOCK = Path(sys.executable).with_name("paddock")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Box:
+    """A home and the command that speaks about it."""
+
+    home: Path
+    port: int
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """One command, to its end."""
+        environment = {
+            **os.environ,
+            "PADDOCK_HOME": str(self.home),
+            "PADDOCK_GATEWAY__PORT": str(self.port),
+            "COLUMNS": "100",
+        }
+        return subprocess.run(
+            [PADDOCK, *words],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def good(self, *words: str) -> str:
+        """What a command prints that has to succeed."""
+        done = self.run(*words)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout
+
+    def json(self, *words: str) -> Any:
+        """What a command prints as JSON."""
+        return json.loads(self.good(*words, "--json"))
+
+    def bad(self, code: int, *words: str) -> str:
+        """The one sentence of a command that has to fail."""
+        done = self.run(*words)
+        assert code == done.returncode, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stderr.strip()
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A running node with the shipped weights and adapter, two releases and a service."""
+    box = Box(tmp_path_factory.mktemp("box"), free_port())
+    assert "runs at" in box.good("serve", "--detach")
+    try:
+        (weights, adapter) = (str(shipped.file(file)) for _, file, _ in shipped.MODELS)
+        box.good("models", "add", weights, "--name", "ops", "--version", "1.0.0")
+        named = ("--name", "ops", "--version", "1.1.0", "--base", "ops@1.0.0")
+        box.good("models", "add", adapter, *named)
+        box.good("prompts", "add", str(shipped.file("helpful.toml")))
+        for version in ("1.0.0", "1.1.0"):
+            box.good("releases", "create", "--model", f"ops@{version}", "--prompt", "helpful@1")
+        box.good("services", "create", "support", "--release", "r1")
+        yield box
+    finally:
+        box.run("stop")
+
+
+def test_help_answers_at_once_without_the_store() -> None:
+    """Help loads neither the store's libraries nor the screen's nor the engine's."""
+    code = (
+        "import sys; sys.argv = ['paddock', '--help']\n"
+        "from app import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'sqlmodel', 'sqlalchemy', 'textual', 'llama_cpp', 'engine', 'httpx'}\n"
+        "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "services" in done.stdout
+
+
+def test_an_unknown_command_is_a_usage_error_that_suggests(tmp_path: Path) -> None:
+    """A typing error is answered with the nearest command, exit code 2."""
+    said = Box(tmp_path, 1).bad(2, "servces", "list")
+    assert "services" in said
+
+
+def test_a_home_that_never_served_says_how_to_start(tmp_path: Path) -> None:
+    """Without a store there is nothing to show: exit code 3 and the way out."""
+    assert "paddock serve" in Box(tmp_path / "none", 1).bad(3, "status")
+
+
+def test_status_shows_the_running_node(box: Box) -> None:
+    """The first look has the node, its worker and the service."""
+    status = box.good("status")
+    assert "runs, pid" in status
+    assert "service support" in status
+    seen = box.json("status")
+    assert seen["up"] is True
+    assert [service["name"] for service in seen["services"]] == ["support"]
+
+
+def test_what_was_added_is_listed_and_shown(box: Box) -> None:
+    """Each noun has a list and a show, as text and as JSON."""
+    assert re.findall(r"^ops@\S+", box.good("models", "list"), re.MULTILINE) == [
+        "ops@1.0.0",
+        "ops@1.1.0",
+    ]
+    assert {"weights", "adapter"} == {model["kind"] for model in box.json("models", "list")}
+    assert "on ops@1.0.0" in box.good("models", "show", "ops@1.1.0")
+    assert "helpful" in box.good("prompts", "list")
+    assert "helpful assistant" in box.good("prompts", "show", "helpful@1")
+    assert re.findall(r"^r\d+", box.good("releases", "list"), re.MULTILINE) == ["r1", "r2"]
+    assert "temperature" in box.good("releases", "show", "r1")
+    assert "support" in box.good("services", "list")
+    assert box.json("releases", "show", "r1")["number"] == 1
+
+
+def test_a_split_is_set_and_undone(box: Box) -> None:
+    """The outcome is printed, the history grows, undo puts back what stood before."""
+    before = box.json("services", "show", "support")["service"]
+    box.good("services", "split", "support", "r1=90", "r2=10", "--reason", "try it")
+    after = box.json("services", "show", "support")["service"]
+    assert before["version"] + 1 == after["version"]
+    assert [arm["weight_bp"] for arm in after["split"]["arms"]] == [9000, 1000]
+    box.good("services", "undo", "support")
+    undone = box.json("services", "show", "support")["service"]["split"]["arms"]
+    assert before["split"]["arms"] == undone
+    assert "services.split" in box.good("intents", "tail")
+    assert "support" in box.good("ledger", "tail")
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "said"),
+    [
+        (2, ("services", "split", "support", "r1=90", "r2=20"), "110 %"),
+        (2, ("services", "split", "support", "r1=ninety"), "RELEASE=PERCENT"),
+        (2, ("services", "split", "support", "r1=50", "r1=50"), "named twice"),
+        (1, ("services", "split", "nobody", "r1=100"), "support"),
+        (1, ("services", "split", "support", "r99=100"), "r1"),
+        (1, ("models", "show", "nothing"), "ops"),
+        (1, ("models", "add", "/nowhere.gguf", "--name", "x", "--version", "1.0.0"), "nowhere"),
+        (1, ("models", "add", "/etc/passwd", "--name", "x", "--version", "1.0.0"), "GGUF"),
+        (1, ("prompts", "add", "/nowhere.toml"), "can not be read"),
+        (1, ("releases", "create", "--model", "nothing@1.0.0"), "nothing"),
+        (2, ("releases", "create", "--model", "ops@1.0.0", "--top-p", "7"), "top-p"),
+        (1, ("requests", "show", "req_nothing"), "req_nothing"),
+        (2, ("knobs", "set", "ops-1.0.0", "max_running"), "KNOB=VALUE"),
+        (1, ("knobs", "set", "ops-1.0.0", "speed=9"), "speed"),
+        (1, ("keys", "revoke", "nobody"), "nobody"),
+    ],
+)
+def test_errors_are_one_sentence(box: Box, code: int, words: tuple[str, ...], said: str) -> None:
+    """What is refused says what is wrong or what there is; never a traceback."""
+    assert said in box.bad(code, *words)
+
+
+def test_terminal_escapes_in_an_argument_never_come_back_raw(box: Box) -> None:
+    """What a message repeats is made visible first."""
+    assert "\x1b" not in box.bad(1, "models", "show", "\x1b[31mred\x07")
+
+
+def test_a_key_is_printed_once_and_never_stored(box: Box) -> None:
+    """The secret is nowhere in the home: not in the store, its log, or the processes' logs."""
+    created = box.json("keys", "create", "--name", "sara", "--role", "client")
+    secret = created["secret"].encode()
+    files = [path for path in box.home.rglob("*") if path.is_file()]
+    assert any(path.name.startswith("paddock.db") for path in files)
+    assert [path for path in files if secret in path.read_bytes()] == []
+    assert "sara" in box.good("keys", "list")
+    assert created["secret"] not in box.good("keys", "show", "sara")
+    box.good("keys", "revoke", "sara")
+    assert "revoked" in box.good("keys", "list")
+
+
+def test_knobs_are_set_and_undone(box: Box) -> None:
+    """A live setting is changed by intent and put back by another."""
+    worker = box.json("releases", "show", "r1")["worker"]
+    box.good("knobs", "set", worker, "max_running=4")
+    box.good("knobs", "set", worker, "max_running=8")
+    assert box.json("knobs", "list")[worker]["max_running"] == 8
+    box.good("knobs", "undo", worker, "max_running")
+    assert box.json("knobs", "list")[worker]["max_running"] == 4
+
+
+def test_the_tail_is_empty_before_the_first_request(box: Box) -> None:
+    """With nothing to show there is a head and no error."""
+    assert len(box.good("requests", "tail").splitlines()) == 1
+
+
+def test_paddock_without_a_terminal_prints_the_status(box: Box) -> None:
+    """Nobody can use a screen through a pipe."""
+    assert "runs, pid" in box.good()
+
+
+def test_home_can_be_named_on_the_command_line(box: Box, tmp_path: Path) -> None:
+    """--home counts before the environment."""
+    elsewhere = Box(tmp_path / "elsewhere", box.port)
+    assert "runs, pid" in elsewhere.good("--home", str(box.home), "status")
+
+
+def test_a_stopped_node_leaves_its_store_to_look_at(tmp_path: Path) -> None:
+    """Status shows the store, says that the node is down and leaves with 3; writes are refused."""
+    box = Box(tmp_path / "box", free_port())
+    box.good("serve", "--detach")
+    assert "was running already" in box.good("serve", "--detach")
+    box.good("stop")
+    done = box.run("status")
+    assert done.returncode == 3
+    assert "NODE DOWN" in done.stdout
+    assert "paddock serve" in box.bad(3, "keys", "create", "--name", "late")
+    assert "paddock serve" in box.bad(3, "stop")
+    assert "[gateway]" in (box.home / "config.toml").read_text()
+    assert (box.home / "config.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_config_that_can_not_be_read_names_its_key(tmp_path: Path) -> None:
+    """A mistake in config.toml is told in a sentence before anything starts."""
+    home = tmp_path / "box"
+    home.mkdir()
+    (home / "config.toml").write_text('[gateway]\nport = "many"\n')
+    done = subprocess.run(
+        [PADDOCK, "serve", "--detach"],
+        env={**os.environ, "PADDOCK_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "port" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,158 @@
+"""Quantities read the same everywhere, and foreign text never reaches a terminal raw."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import words
+
+HOSTILE = st.text(
+    alphabet=st.one_of(
+        st.characters(),
+        st.sampled_from("\x00\x07\x1b\x7f\x9b\x9d\u202e\u2066\u200b\u2028\ufeff\ud800\n\r\t"),
+        st.sampled_from("한漢👩🏽\u200d\ufe0f\u0301é"),
+    )
+)
+
+
+@given(HOSTILE)
+def test_safe_text_has_no_control_characters(text: str) -> None:
+    """Controls, escapes, direction marks, surrogates and line breaks are made visible."""
+    forbidden = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    assert set() == {unicodedata.category(c) for c in words.safe(text)} & forbidden
+
+
+@given(HOSTILE)
+def test_safe_text_stays_safe(text: str) -> None:
+    """Making safe text safe again changes nothing, so nobody has to know who did it."""
+    once = words.safe(text)
+    assert once == words.safe(once)
+    once.encode("utf-8")
+
+
+@given(HOSTILE)
+def test_safe_lines_keep_their_line_feeds_and_nothing_else(text: str) -> None:
+    """Asked for lines, only the line feed stays a control character."""
+    lines = words.safe(text, lines=True)
+    assert text.count("\n") == lines.count("\n")
+    assert "Cc" not in {unicodedata.category(c) for c in lines if c != "\n"}
+
+
+@given(HOSTILE, st.integers(min_value=-1, max_value=40))
+def test_cut_never_exceeds_its_width(text: str, limit: int) -> None:
+    """Neither wide characters nor joiners make a cut text wider than its place."""
+    assert words.width(words.cut(words.safe(text), limit)) <= max(limit, 0)
+    assert words.width(words.cut(text, limit)) <= max(limit, 0)
+
+
+@given(HOSTILE, st.integers(min_value=0, max_value=40), st.booleans())
+def test_pad_fills_its_width_exactly(text: str, limit: int, right: bool) -> None:
+    """A cell of a table is as wide as its column."""
+    assert limit == words.width(words.pad(words.safe(text), limit, right=right))
+
+
+@given(st.text(max_size=30), st.integers(min_value=0, max_value=40))
+def test_cut_leaves_alone_what_fits(text: str, limit: int) -> None:
+    """Only what does not fit gets an ellipsis."""
+    short = words.cut(text, limit)
+    assert (short == text) == (words.width(text) <= limit)
+
+
+@pytest.mark.parametrize(
+    ("us", "said"),
+    [
+        (None, "–"),
+        (0, "0 µs"),
+        (412, "412 µs"),
+        (12_000, "12 ms"),
+        (999_600, "1.00 s"),
+        (1_900_000, "1.90 s"),
+        (12_000_000, "12.0 s"),
+        (60_000_000, "1 min"),
+        (252_000_000, "4 min 12 s"),
+        (7_500_000_000, "2 h 5 min"),
+        (273_600_000_000, "3 d 4 h"),
+        (-12_000, "-12 ms"),
+    ],
+)
+def test_durations(us: int | None, said: str) -> None:
+    """A span is said in the two largest units that matter."""
+    assert said == words.duration(us)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "said"),
+    [
+        (0, "0 %"),
+        (0.0001, "<0.1 %"),
+        (0.001, "0.1 %"),
+        (0.902, "90.2 %"),
+        (0.9, "90 %"),
+        (0.9999, ">99.9 %"),
+        (1, "100 %"),
+    ],
+)
+def test_percentages_do_not_round_to_nothing_or_all(fraction: float, said: str) -> None:
+    """One error in ten thousand is not no error."""
+    assert said == words.percent(fraction)
+
+
+@pytest.mark.parametrize(
+    ("points", "said"), [(9000, "90 %"), (25, "0.25 %"), (10_000, "100 %"), (9050, "90.5 %")]
+)
+def test_weights_show_what_was_set(points: int, said: str) -> None:
+    """A weight is shown as it was set, without figures that nobody gave."""
+    assert said == words.weight(points)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "1 B"),
+        (627_000, "627 kB"),
+        (1_940_000, "1.94 MB"),
+        (80e9, "80.0 GB"),
+        (999_999, "1.00 MB"),
+    ],
+)
+def test_sizes(count: float, said: str) -> None:
+    """Bytes carry their unit and three figures."""
+    assert said == words.size(count)
+
+
+@pytest.mark.parametrize(
+    ("us", "said"),
+    [(0, "now"), (42_000_000, "42 s"), (240_000_000, "4 min"), (7_200_000_000, "2 h")],
+)
+def test_ages(us: int, said: str) -> None:
+    """How long ago is coarse on purpose."""
+    assert said == words.age(us)
+
+
+@pytest.mark.parametrize(
+    ("micro", "said"),
+    [(None, "no price set"), (21_300, "0.0213 USD"), (12_400_000, "12.40 USD")],
+)
+def test_money(micro: int | None, said: str) -> None:
+    """Money names its currency, and a missing price is said, not shown as zero."""
+    assert said == words.money(micro, "USD")
+
+
+def test_moments_are_utc() -> None:
+    """A moment carries its zone."""
+    assert words.clock(1_795_531_687_123_456) == "2026-11-24 14:48:07Z"
+
+
+def test_tables_align_by_width_not_by_length() -> None:
+    """A wide character does not push the columns behind it."""
+    assert words.table([("漢", "1"), ("ab", "2")]) == ["漢  1", "ab  2"]
+
+
+def test_long_lists_of_names_are_shortened() -> None:
+    """An error that names what is known stays a sentence."""
+    assert words.one_of(["c", "b", "a"], limit=2) == "a, b and 1 more"
+    assert words.one_of([]) == "none yet"
