@@ -69,11 +69,12 @@ def order(
     stop: tuple[str, ...] = (),
     logprobs: int = -1,
     queue_s: float = 20.0,
+    temperature: float = 0.0,
 ) -> wire.Submit:
-    """A greedy order."""
+    """An order, greedy unless told otherwise."""
     return wire.Submit(
         id=0, lane=lane, prompt=(wire.Segment(text, special=False),) if text else (),
-        sampling=wire.Sampling(0.0, 0, 1.0, 0.0, 1), max_tokens=max_tokens, stop=stop, klass=0,
+        sampling=wire.Sampling(temperature, 0, 1.0, 0.0, 1), max_tokens=max_tokens, stop=stop, klass=0,
         tenant="t", queue_us=int(queue_s * 1e6), logprobs=logprobs,
     )  # fmt: skip
 
@@ -234,7 +235,7 @@ async def test_knobs_come_back_as_they_are_in_force(worker: client.Client) -> No
 async def test_a_cancelled_sequence_is_forgotten(worker: client.Client) -> None:
     """Nothing more is heard of it but what it has cost, and its place is free."""
     heard = Heard()
-    id = worker.submit(order(max_tokens=50), heard)
+    id = worker.submit(order(max_tokens=50, temperature=5.0), heard)  # noise seldom ends
     await heard.begun.wait()
     worker.cancel(id)
     said = len(heard.deltas)

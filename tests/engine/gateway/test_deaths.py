@@ -186,7 +186,8 @@ def test_a_knob_reaches_the_worker(stack: Stack, client: OpenAI) -> None:
 
     change(stack, set_knob)
     until(lambda: in_force("3.0"))
-    assert ask(client).usage.completion_tokens == 3
+    capped = ask(client, prompt="Order 17 travels with")
+    assert (capped.usage.completion_tokens, capped.choices[0].finish_reason) == (3, "length")
     change(stack, undo)
     until(lambda: in_force("131072.0"))
 
