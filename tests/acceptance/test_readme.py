@@ -1,9 +1,10 @@
 """The README does what it says: its commands are run, in order, in a fresh home.
 
-Fenced blocks marked `sh` are run; a block marked `sh skip` needs what a test has not (a GPU, the
-network, systemd). `$` and `#` prompts are understood, and so are lines that go on after a
-backslash. A line that keeps the terminal (`paddock`, `paddock serve`, `--follow`, `make demo`) is
-run as its twin that ends.
+Fenced blocks marked `sh` are run, and each answer shown below a `$` must be what comes, but for
+figures; of a block marked `sh varies` the answers are a picture. One marked `sh skip` needs what a
+test has not (a GPU, the network, systemd). Blocks of `python` are run too, a block of `text` is the
+answer of what stands above it. A command that keeps the
+terminal (`paddock`, `paddock serve`, `--follow`) is run as its twin that ends.
 """
 
 from __future__ import annotations
@@ -16,37 +17,61 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 FENCE = re.compile(
-    r"^```sh[ \t]*(?P<skip>skip)?[^\n]*\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL
+    r"^```(?P<kind>sh|python|text)[ \t]*(?P<mark>\w*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL
 )
 # What builds .venv, or would run this test inside itself.
-ELSEWHERE = re.compile(r"^(make|git|cd|pip|python3?(\.\d+)? -m (pip|venv)|sudo|systemctl|apt)\b")
+ELSEWHERE = re.compile(
+    r"^(make|git|cd|pip|python3?(\.\d+)? -m (pip|venv)|sudo|systemctl|apt|\. \.venv)\b"
+)
+FIGURES = re.compile(r"\b[0-9a-f]{8,}\b|\d[\d.,]*")
+MARK = "-- end of a command --"
 
 
-def commands(text: str) -> list[str]:
-    """The commands of the README's runnable blocks, one per item."""
-    found: list[str] = []
+class Step(NamedTuple):
+    """A command with the answer that the README shows."""
+
+    command: str
+    shown: tuple[str, ...] = ()
+
+
+def steps(text: str) -> list[Step]:
+    """The commands of the README's runnable blocks."""
+    found: list[Step] = []
     for fence in FENCE.finditer(text):
-        if fence["skip"]:
+        if fence["mark"] == "skip":
             continue
-        block = fence["text"].replace("\\\n", " ")
-        prompted = re.search(r"^\$ ", block, re.MULTILINE) is not None
-        for line in block.splitlines():
-            command = line.removeprefix("$ ").strip()
-            if prompted and not line.startswith("$ "):
-                continue  # output
-            if command and not command.startswith("#"):
-                found.append(command)
-    return found
+        if fence["kind"] == "text":
+            found[-1] = found[-1]._replace(shown=tuple(fence["text"].splitlines()))
+            continue
+        if fence["kind"] == "python":
+            found.append(Step(f"python - <<'END'\n{fence['text']}END"))
+            continue
+        lines = fence["text"].replace("\\\n", " ").splitlines()
+        prompted = any(line.startswith("$ ") for line in lines)
+        for line in lines:
+            if line.startswith("$ ") or (not prompted and line and not line.startswith("#")):
+                found.append(Step(line.removeprefix("$ ").strip()))
+            elif prompted and line and fence["mark"] != "varies":
+                found[-1] = found[-1]._replace(shown=(*found[-1].shown, line))
+    return [step for step in found if not ELSEWHERE.match(step.command)]
+
+
+def masked(line: str) -> str:
+    """The line without its figures and without how it is aligned."""
+    return " ".join(FIGURES.sub("0", line).split())
 
 
 def endless(command: str) -> str:
     """The command, or its twin that ends."""
+    if "\n" in command:
+        return command
     words = shlex.split(command, comments=True)
     if words == ["paddock"]:
         return "paddock status"
@@ -57,17 +82,20 @@ def endless(command: str) -> str:
     return re.sub(r"\s(--follow|-f)\b", "", command) if "tail" in words else command
 
 
-def test_commands_are_found_in_fenced_blocks() -> None:
-    """Prompts, comments, output, long lines and skipped blocks are told apart."""
+def test_commands_and_their_answers_are_found_in_fenced_blocks() -> None:
+    """Prompts, comments, answers, long lines, Python and skipped blocks are told apart."""
     text = (
         "```sh\n# first\npaddock status\npaddock models add x \\\n  --name y\n```\n"
-        "```sh\n$ paddock keys list\nKEY  PREFIX\n```\n"
-        "```sh skip\nnvidia-smi\n```\n```toml\n[gateway]\n```\n"
+        "```sh\n$ paddock keys list\nKEY  PREFIX\n```\n```sh varies\n$ paddock\nas it is\n```\n"
+        "```sh skip\nnvidia-smi\n```\n```toml\n[gateway]\n```\n```python\nprint(1)\n```\n"
+        "```text\n1\n```\n"
     )
-    assert commands(text) == [
-        "paddock status",
-        "paddock models add x    --name y",
-        "paddock keys list",
+    assert steps(text) == [
+        Step("paddock status"),
+        Step("paddock models add x    --name y"),
+        Step("paddock keys list", ("KEY  PREFIX",)),
+        Step("paddock"),
+        Step("python - <<'END'\nprint(1)\nEND", ("1",)),
     ]
 
 
@@ -97,12 +125,11 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_every_command_of_the_readme_does_what_it_says(environment: dict[str, str]) -> None:
     """They are run in order by one shell, so that a variable set above counts below."""
     port = environment["PADDOCK_GATEWAY__PORT"]
-    lines = [
-        endless(command).replace("8411", port)
-        for command in commands(README.read_text())
-        if not ELSEWHERE.match(command)
-    ]
-    script = "".join(f"echo {shlex.quote('+ ' + line)} >&2\n{line}\n" for line in lines)
+    walked = steps(README.read_text())
+    script = "".join(
+        f"echo {shlex.quote('+ ' + command)} >&2\n{command}\necho {shlex.quote(MARK)}\n"
+        for command in (endless(step.command).replace("8411", port) for step in walked)
+    )
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         env=environment,
@@ -114,3 +141,6 @@ def test_every_command_of_the_readme_does_what_it_says(environment: dict[str, st
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    for step, said in zip(walked, done.stdout.split(MARK), strict=False):
+        came = [masked(line) for line in said.splitlines()]
+        assert [line for line in step.shown if masked(line) not in came] == [], said
