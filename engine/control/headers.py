@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -50,12 +51,12 @@ def read(path: Path) -> Header:
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
-        parameters = _Walk(file, size).parameters()
+        parameters, most = _Walk(file, size).tensors()
     try:
         values = _values(path)
     except Exception as error:
         raise Broken(f"its metadata can not be read: {error}") from error
-    return _header(values, parameters)
+    return _header(values, parameters, most)
 
 
 def _values(path: Path) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def _values(path: Path) -> dict[str, Any]:
     }
 
 
-def _header(values: dict[str, Any], parameters: int) -> Header:
+def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
     architecture = values.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise Broken("it does not name its architecture")
@@ -85,17 +86,18 @@ def _header(values: dict[str, Any], parameters: int) -> Header:
         kind=Kind.ADAPTER if adapter else Kind.WEIGHTS,
         architecture=architecture,
         parameters=parameters,
-        quantisation=_quantisation(values.get("general.file_type")),
+        quantisation=_quantisation(values.get("general.file_type")) or most,
         context_tokens=context,
         licence=licence if isinstance(licence, str) and licence else None,
     )
 
 
 def _quantisation(file_type: Any) -> str:
+    """The file's own word for its mixture of types; empty when it says none, as adapters do."""
     try:
         name = str(gguf.LlamaFileType(int(file_type)).name)
     except (TypeError, ValueError):
-        return "unknown"
+        return ""
     return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 
@@ -107,8 +109,8 @@ class _Walk:
         self._size = size
         self._alignment = 32
 
-    def parameters(self) -> int:
-        """The number of weights in all tensors, when the header and the file's length agree."""
+    def tensors(self) -> tuple[int, str]:
+        """How many weights there are and the type of most, when header and file length agree."""
         if self._take(4) != _MAGIC:
             raise Broken("it is not a GGUF file: it does not begin with the letters GGUF")
         version = self._number("<I")
@@ -127,24 +129,28 @@ class _Walk:
         if not seen:
             raise Broken("it holds no tensors")
         start = math.ceil(self._file.tell() / self._alignment) * self._alignment
-        needed = start + max(offset + length for _, offset, length in seen)
+        needed = start + max(offset + length for _, _, offset, length in seen)
         if needed > self._size:
             raise Broken(f"it is truncated: {self._size} bytes of the {needed} that it needs")
-        return sum(elements for elements, _, _ in seen)
+        weights: Counter[str] = Counter()
+        for elements, kind, _, _ in seen:
+            weights[kind] += elements
+        return weights.total(), weights.most_common(1)[0][0]
 
-    def _tensor(self) -> tuple[int, int, int]:
+    def _tensor(self) -> tuple[int, str, int, int]:
         name = self._text()
         dimensions = self._count("<I", _DIMENSIONS, "dimensions of a tensor")
         elements = math.prod(self._number("<Q") for _ in range(dimensions))
         kind = self._number("<I")
         offset = self._number("<Q")
         try:
-            block, length = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
+            known = gguf.GGMLQuantizationType(kind)
+            block, length = gguf.GGML_QUANT_SIZES[known]
         except (KeyError, ValueError):
             raise Broken(f"tensor {_shown(name)} is of the unknown type {kind}") from None
         if elements <= 0 or elements > self._size * 256:  # no type packs 256 weights in a byte
             raise Broken(f"tensor {_shown(name)} says that it has {elements} elements")
-        return elements, offset, math.ceil(elements / block) * length
+        return elements, str(known.name), offset, math.ceil(elements / block) * length
 
     def _value(self, kind: int) -> int | None:
         if kind == _STRING:

@@ -29,13 +29,14 @@ def test_the_shipped_adapter_is_one() -> None:
     """By its general.type, not by its name."""
     header = headers.read(SHIPPED / "ops-1.1.0-lora.gguf")
     assert (header.kind, header.architecture) == (Kind.ADAPTER, "llama")
+    assert header.quantisation == "F16"
 
 
 def test_a_tiny_file_is_read(tmp_path: Path) -> None:
-    """96 weights of 32 bits, not quantised."""
+    """96 weights of 32 bits; it names no mixture, so its tensors' type is told."""
     header = headers.read(made(tmp_path / "m.gguf"))
     assert (header.parameters, header.context_tokens, header.licence) == (96, 64, "mit")
-    assert header.quantisation == "unknown"
+    assert header.quantisation == "F32"
 
 
 @pytest.mark.parametrize(
