@@ -198,7 +198,7 @@ def _table() -> dict[str, Action]:
             noun="node",
             verb="stop",
             key="",
-            danger=Danger.HARD,
+            danger=Danger.REVERSIBLE,  # `paddock serve` brings it back
             sentence="Stop the node: answers in progress are finished first",
             twin="stop",
             handler=stop_the_node,

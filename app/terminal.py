@@ -66,10 +66,19 @@ def ask(question: str, *, default: bool) -> bool:
     return default if not answer else answer in {"y", "yes"}
 
 
-def confirm(effect: str, *, yes: bool) -> None:
-    """Show what would change and go on only if the person agrees; scripts have agreed already."""
+def confirm(effect: str, *, yes: bool, name: str = "") -> None:
+    """Show what would change and go on only if the person agrees; scripts have agreed already.
+
+    With a `name`, agreeing is typing it: for what is hard to reverse.
+    """
     if yes or not interactive():
         return
     say(effect)
-    if not ask("Do it?", default=False):
+    if name:
+        sys.stdout.write(words.safe(f"Type {name} to do it: "))
+        sys.stdout.flush()
+        agreed = sys.stdin.readline().strip() == name
+    else:
+        agreed = ask("Do it?", default=False)
+    if not agreed:
         raise errors.Stopped("Nothing was changed.")

@@ -55,9 +55,8 @@ def revoke(
 
 
 async def _revoke(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
-    terminal.confirm(
-        f"Key {name}  works → revoked, for good; its clients are refused at once", yes=yes
-    )
+    effect = f"Key {name}  works → revoked, for good; its clients are refused at once"
+    terminal.confirm(effect, yes=yes, name=name)
     done = await desk.ask("keys.revoke", name, reason=reason)
     desk.tell(done, as_json=as_json)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from app import config, desk, nodes, terminal
+from app.commands import options
 from storage import home as homes
 
 
@@ -32,7 +33,9 @@ def serve(
     terminal.say(f"The node {state} at {node.url}; `paddock stop` ends it.")
 
 
-def stop() -> None:
+def stop(yes: options.Yes = False) -> None:
     """Stop the node: answers in progress are finished first."""
-    terminal.run(nodes.stop(desk.home()))
+    home = desk.home()
+    terminal.confirm(f"The node of {home.root}  serves → stopped, for all of its clients", yes=yes)
+    terminal.run(nodes.stop(home))
     terminal.say("The node has stopped.")

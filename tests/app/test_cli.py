@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import socket
 import subprocess
@@ -196,6 +197,36 @@ def test_a_key_is_printed_once_and_never_stored(box: Box) -> None:
     assert created["secret"] not in box.good("keys", "show", "sara")
     box.good("keys", "revoke", "sara")
     assert "revoked" in box.good("keys", "list")
+
+
+def typed(box: Box, answer: str, *words: str) -> int:
+    """The exit code of a command whose question is answered at a terminal."""
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, answer.encode() + b"\n")
+        done = subprocess.run(
+            [PADDOCK, "--home", box.home, *words], stdin=theirs, stdout=theirs, timeout=60,
+            stderr=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    return done.returncode
+
+
+def test_what_is_hard_to_reverse_is_confirmed_by_its_name(box: Box) -> None:
+    """At a terminal the key's name has to be typed; anything else changes nothing."""
+    box.good("keys", "create", "--name", "lee")
+    assert typed(box, "y", "keys", "revoke", "lee") == 1
+    assert "works" in box.good("keys", "show", "lee")
+    assert typed(box, "lee", "keys", "revoke", "lee") == 0
+    assert "revoked" in box.good("keys", "show", "lee")
+
+
+def test_stopping_at_a_terminal_asks_first(box: Box) -> None:
+    """Whoever does not agree leaves the node running."""
+    assert typed(box, "n", "stop") == 1
+    assert "runs, pid" in box.good("status")
 
 
 def test_knobs_are_set_and_undone(box: Box) -> None:
