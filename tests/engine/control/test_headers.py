@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from engine.control import headers
 from storage.models import Kind
+from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.control.ggufs import made
-
-SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
 
 
 def test_the_shipped_weights_say_what_they_are() -> None:
     """Architecture, size, quantisation, context and licence."""
-    header = headers.read(SHIPPED / "ops-1.0.0.gguf")
+    header = headers.read(WEIGHTS)
     assert (header.kind, header.architecture) == (Kind.WEIGHTS, "llama")
     assert (header.quantisation, header.licence) == ("Q8_0", "apache-2.0")
     assert header.parameters > 1_000_000
@@ -27,7 +26,7 @@ def test_the_shipped_weights_say_what_they_are() -> None:
 
 def test_the_shipped_adapter_is_one() -> None:
     """By its general.type, not by its name."""
-    header = headers.read(SHIPPED / "ops-1.1.0-lora.gguf")
+    header = headers.read(ADAPTER)
     assert (header.kind, header.architecture) == (Kind.ADAPTER, "llama")
     assert header.quantisation == "F16"
 

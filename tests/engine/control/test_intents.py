@@ -19,10 +19,7 @@ from storage import store as stores
 from storage.home import Home
 from storage.intents import Intent, State
 from storage.store import Store
-
-SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
-WEIGHTS = SHIPPED / "ops-1.0.0.gguf"
-ADAPTER = SHIPPED / "ops-1.1.0-lora.gguf"
+from tests.boxes import ADAPTER, WEIGHTS
 
 
 class Desk:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,16 +17,16 @@ from typing import Any
 import httpx
 
 from storage import home as homes
-from storage import keys, models, prompts, releases, services
+from storage import keys, prompts, releases, services
 from storage import store as stores
 from storage.home import Home
+from storage.keys import Role
 from storage.releases import Engine, Limits, Release, Sampling
 from storage.services import Arm
 from storage.store import Store
+from tests import boxes
+from tests.boxes import ADAPTER, WEIGHTS
 
-SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
-WEIGHTS = SHIPPED / "ops-1.0.0.gguf"
-ADAPTER = SHIPPED / "ops-1.1.0-lora.gguf"
 ENGINE = Engine(context_tokens=512, max_sequences=16, threads=1)
 
 
@@ -76,7 +74,12 @@ class Stack:
             name,
             "engine.serving",
             *("--socket", str(self.home.worker(name)), "--model", str(WEIGHTS), "--name", name),
-            *("--sha256", digest(WEIGHTS), "--max-sequences", str(release.engine.max_sequences)),
+            *(
+                "--sha256",
+                boxes.digest(WEIGHTS),
+                "--max-sequences",
+                str(release.engine.max_sequences),
+            ),
             *("--context-tokens", str(release.engine.context_tokens), "--threads", "1"),
         )
 
@@ -114,28 +117,16 @@ def _drain(pipe: Any) -> None:
             pass
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def furnish(root: Path) -> Stack:
     """A home with two releases of one service, a plain one, and a key of each kind."""
     home = homes.make(Home(root))
     store = await stores.open(home)
-    minted = {name: keys.mint() for name in ("client", "viewer", "operator", "synthetic", "other")}
+    secrets = {"wrong": keys.mint().secret}
     made: dict[str, Release] = {}
 
     async def work(s: Any) -> None:
-        base = await _model(s, "1.0.0", models.Kind.WEIGHTS, None, WEIGHTS)
-        adapter = await _model(s, "1.1.0", models.Kind.ADAPTER, base.id, ADAPTER)
+        base = await boxes.add_model(s, WEIGHTS)
+        adapter = await boxes.add_model(s, ADAPTER, "1.1.0", base)
         prompt = await prompts.add(
             s,
             prompt="terse",
@@ -197,47 +188,18 @@ async def furnish(root: Path) -> Stack:
             actor="t",
             at_us=4,
         )
-        for name, key in minted.items():
-            role = keys.Role(name) if name in {"client", "viewer", "operator"} else "client"
-            await keys.add(
+        for name in ("client", "viewer", "operator", "synthetic", "other"):
+            secrets[name] = await boxes.add_key(
                 s,
-                name=name,
-                prefix=key.prefix,
-                sha256=key.sha256,
-                role=keys.Role(role),
+                name,
+                Role(name) if name in {"viewer", "operator"} else Role.CLIENT,
                 tenant="elsewhere" if name == "other" else "here",
                 synthetic=name == "synthetic",
-                actor="t",
-                at_us=5,
             )
 
     await store.write(work)
     await store.close()
-    secrets = {name: key.secret for name, key in minted.items()} | {"wrong": keys.mint().secret}
-    return Stack(home, free_port(), secrets, made)
-
-
-async def _model(
-    s: Any, version: str, kind: models.Kind, base: int | None, path: Path
-) -> models.ModelVersion:
-    return await models.add(
-        s,
-        model="ops",
-        version=version,
-        kind=kind,
-        base_id=base,
-        path=str(path),
-        sha256=digest(path),
-        size_bytes=path.stat().st_size,
-        mtime_ns=path.stat().st_mtime_ns,
-        architecture="llama",
-        parameters=2_000_000,
-        quantisation="Q8_0",
-        context_tokens=2048,
-        licence="Apache-2.0",
-        actor="t",
-        at_us=1,
-    )
+    return Stack(home, boxes.free_port(), secrets, made)
 
 
 @contextmanager

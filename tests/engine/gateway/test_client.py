@@ -13,11 +13,8 @@ from pathlib import Path
 import pytest
 
 from engine.serving import client, orders, wire
+from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.gateway.fake_worker import FakeWorker
-
-SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
-WEIGHTS = SHIPPED / "ops-1.0.0.gguf"
-ADAPTER = SHIPPED / "ops-1.1.0-lora.gguf"
 
 
 @dataclass
@@ -74,8 +71,8 @@ def order(
     """An order, greedy unless told otherwise."""
     return wire.Submit(
         id=0, lane=lane, prompt=(wire.Segment(text, special=False),) if text else (),
-        sampling=wire.Sampling(temperature, 0, 1.0, 0.0, 1), max_tokens=max_tokens, stop=stop, klass=0,
-        tenant="t", queue_us=int(queue_s * 1e6), logprobs=logprobs,
+        sampling=wire.Sampling(temperature, 0, 1.0, 0.0, 1), max_tokens=max_tokens, stop=stop,
+        klass=0, tenant="t", queue_us=int(queue_s * 1e6), logprobs=logprobs,
     )  # fmt: skip
 
 

@@ -22,10 +22,11 @@ from openai import OpenAI
 from storage import keys, knobs, services
 from storage import store as stores
 from storage.services import Arm
+from tests.boxes import WEIGHTS
 from tests.engine.gateway import stacks
 from tests.engine.gateway.stacks import Stack
 
-if not stacks.WEIGHTS.exists():
+if not WEIGHTS.exists():
     pytest.skip("the shipped model is not here", allow_module_level=True)
 
 

@@ -18,10 +18,11 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletion
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.boxes import WEIGHTS
 from tests.engine.gateway import stacks
 from tests.engine.gateway.stacks import Stack
 
-if not stacks.WEIGHTS.exists():
+if not WEIGHTS.exists():
     pytest.skip("the shipped model is not here", allow_module_level=True)
 
 ASK = [

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,19 +22,10 @@ from storage.home import Home
 from storage.intents import Intent
 from storage.processes import Process
 from storage.store import Store
+from tests import boxes
 
-SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
-WEIGHTS = SHIPPED / "ops-1.0.0.gguf"
-ADAPTER = SHIPPED / "ops-1.1.0-lora.gguf"
 ENGINE = {"context_tokens": 256, "max_sequences": 2, "threads": 1}
 BOUND_S = 30.0
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probing:
-        probing.bind(("127.0.0.1", 0))
-        return int(probing.getsockname()[1])
 
 
 class RealNode:
@@ -45,7 +35,7 @@ class RealNode:
         self.home: Home = homes.make(Home(root))
         self.environment = {
             **os.environ,
-            "PADDOCK_GATEWAY__PORT": str(free_port()),
+            "PADDOCK_GATEWAY__PORT": str(boxes.free_port()),
             **patience,
         }
         self.process: subprocess.Popen[bytes] | None = None

@@ -17,7 +17,8 @@ import pytest
 
 from storage import door, intents, knobs, processes
 from storage.processes import State
-from tests.engine.node.nodes import BOUND_S, WEIGHTS, RealNode, opened, ready
+from tests.boxes import WEIGHTS
+from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
 
 WORKER = "ops-1.0.0"
 

@@ -15,8 +15,9 @@ import pytest
 
 from storage import door, errors, intents, ledger, models, services
 from storage.processes import Process, State
+from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.control.ggufs import made
-from tests.engine.node.nodes import ADAPTER, BOUND_S, WEIGHTS, RealNode, opened, ready
+from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
 
 WORKER = "ops-1.0.0"
 
