@@ -1,4 +1,4 @@
-"""The servers of the bench, each started on loopback and stopped again; one way to ask them all.
+"""Whom the bench compares: servers on loopback, all asked alike, and the loop without a server.
 
 A contestant knows how its process is started for a shape, when it is ready, and what a completion
 request to it looks like. Measures nothing. Imported by the bench only.
@@ -13,17 +13,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import httpx
 
-from storage import keys, releases
+from storage import releases
 from tests import boxes
-from tests.bench import peers
+from tests.bench import figures, peers
 
 START_S: Final = 120.0
 
@@ -56,8 +56,9 @@ class Running:
 
 
 @asynccontextmanager
-async def llama_server(built: peers.Built, shape: Shape, work: Path) -> AsyncIterator[Running]:
+async def llama_server(shape: Shape, work: Path) -> AsyncIterator[Running]:
     """llama.cpp's own server, its slots laid out as ours are."""
+    built = peers.build()
     port = boxes.free_port()
     command = [
         str(built.llama_server),
@@ -72,8 +73,9 @@ async def llama_server(built: peers.Built, shape: Shape, work: Path) -> AsyncIte
 
 
 @asynccontextmanager
-async def example_server(built: peers.Built, shape: Shape, work: Path) -> AsyncIterator[Running]:
+async def example_server(shape: Shape, work: Path) -> AsyncIterator[Running]:
     """The Python server in llama-cpp-python's examples, over the same build of llama.cpp."""
+    built = peers.build()
     port = boxes.free_port()
     settings = {
         "server": {"host": "127.0.0.1", "port": port},
@@ -101,12 +103,12 @@ async def example_server(built: peers.Built, shape: Shape, work: Path) -> AsyncI
 
 
 @asynccontextmanager
-async def paddock(_: peers.Built | None, shape: Shape, work: Path) -> AsyncIterator[Running]:
+async def paddock(shape: Shape, work: Path) -> AsyncIterator[Running]:
     """The whole node: gateway, control, runner and one worker, on a home of its own."""
+    port = boxes.free_port()
     box = await boxes.furnish(
         work / "home",
         weights=shape.model,
-        adapter=None,
         engine=releases.Engine(
             context_tokens=shape.context_tokens,
             max_sequences=shape.sequences,
@@ -114,21 +116,47 @@ async def paddock(_: peers.Built | None, shape: Shape, work: Path) -> AsyncItera
             gpu_layers=shape.gpu_layers,
         ),
     )
-    port = int(box.url.rpartition(":")[2])
+    env = dict(os.environ) | {"PADDOCK_GATEWAY__PORT": str(port)}
     command = [sys.executable, "-m", "engine", "--home", str(box.home.root)]
-    async with _server("paddock", command, port, "/readyz", work, os.environ) as running:
+    async with _server("paddock", command, port, "/readyz", work, env) as running:
         yield replace(
             running,
             model=box.service,
-            headers={"authorization": f"Bearer {box.secrets[keys.Role.CLIENT]}"},
+            headers={"authorization": f"Bearer {box.secret}"},
         )
 
 
-CONTESTANTS: Final = {
-    "paddock": paddock,
+SERVERS: Final = {
+    figures.OURS: paddock,
     "llama-server": llama_server,
     "example server": example_server,
 }
+RAW: Final = "raw loop"
+
+
+@contextmanager
+def raw_loop(shape: Shape, work: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """No server: takes a job a line and answers each with a line; see `tests.bench.raw_loop`."""
+    command = [
+        *(sys.executable, "-m", "tests.bench.raw_loop", "--model", str(shape.model)),
+        *("--sequences", str(shape.sequences), "--context-tokens", str(shape.context_tokens)),
+        *("--threads", str(shape.threads), "--gpu-layers", str(shape.gpu_layers)),
+    ]
+    env = dict(os.environ) | {"OPENBLAS_NUM_THREADS": "1"}  # as a worker sets it
+    with (work / "raw-loop.log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            env=env,
+            cwd=peers.ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @asynccontextmanager

@@ -1,91 +1,48 @@
-"""`make bench`: the node beside llama-server and the Python example server, in one run.
+"""`make bench`: the node beside llama-server, the Python example server and the bare decode loop.
 
-Each server is started on loopback in turn, A B C A B C, so that a machine that grows warm or busy
-meets them all; every figure is the median over the rounds, and what counts are the ratios. The
-model has random weights and is made here, nothing is downloaded but the sdist. Bounded in time.
+All are started on loopback, idle while another is measured, and take turns scenario by scenario,
+in one order and then in the other, so that a machine that grows warm or busy meets them all alike;
+what counts are the ratios within a round. The model has random weights and is made here, nothing
+is downloaded but the sdist. Bounded in time.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from tests.bench import client, contestants, edges, figures, peers, random_gguf
+from tests.bench import client, contestants, edges, figures, peers, random_gguf, scenarios
+from tests.bench.scenarios import Scenario
 
-WORDS: Final = 60
 CONTEXT_TOKENS: Final = 512
+WARM_TOKENS: Final = 16
+
+Results = dict[str, dict[str, list[figures.Figures]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """So many clients, each sending `each` requests one after another."""
-
-    name: str
-    clients: int
-    each: int
-    max_tokens: int
-    stream: bool
-    temperature: float
-
-
-SCENARIOS: Final = (
-    Scenario("decode, 1 stream", 1, 24, 96, stream=True, temperature=0.0),
-    Scenario("decode, 4 streams", 4, 10, 96, stream=True, temperature=0.0),
-    Scenario("decode, 16 streams", 16, 3, 96, stream=True, temperature=0.0),
-    Scenario("decode, 16 clients", 16, 3, 96, stream=False, temperature=0.0),
-    Scenario("sampled, 16 streams", 16, 3, 96, stream=True, temperature=0.8),
-)
-
-
-def prompt(number: int) -> str:
-    """About 110 tokens of text that share no beginning with any other prompt's."""
-    words = (f"{(number * 7919 + place * 104729) % 9973}" for place in range(WORDS // 2))
-    return f"Report {number} of the shift: " + " ".join(words)
-
-
-def requests(
-    server: contestants.Running, scenario: Scenario, first: int, each: int
-) -> list[list[bytes]]:
-    """What every client of a scenario sends."""
-    headers = {**server.headers, "accept": "text/event-stream" if scenario.stream else "*/*"}
-    return [
-        [
-            client.request(
-                "/v1/completions",
-                headers,
-                {
-                    "model": server.model,
-                    "prompt": prompt(first + one * each + number),
-                    "max_tokens": scenario.max_tokens,
-                    "temperature": scenario.temperature,
-                    "top_p": 0.95,
-                    "seed": 1 + number,
-                    "stream": scenario.stream,
-                },
-            )
-            for number in range(each)
-        ]
-        for one in range(scenario.clients)
-    ]
-
-
-async def measure(
-    server: contestants.Running, scenario: Scenario, scale: float, first: int
+async def served(
+    server: contestants.Running, scenario: Scenario, prompts: list[list[str]]
 ) -> figures.Figures:
-    """Warms the server up with one request per client, then measures."""
-    await client.closed_loop(server.port, requests(server, scenario, first, 1))
-    each = max(1, round(scenario.each * scale))
-    asked = requests(server, scenario, first + scenario.clients, each)
+    """Warms the server up with one short request per client, then measures."""
+    to = (server.model, server.headers)
+    warming = [[f"Warming up. {one[0]}"] for one in prompts]
+    await client.closed_loop(
+        server.port, scenarios.requests(scenario, warming, *to, max_tokens=WARM_TOKENS)
+    )
+    asked = scenarios.requests(scenario, prompts, *to, max_tokens=scenario.max_tokens)
     before = time.process_time_ns()
     exchanges, wall_ns = await client.closed_loop(server.port, asked)
     used_ns = time.process_time_ns() - before
@@ -93,7 +50,7 @@ async def measure(
     gaps = [gap for answer in answers for gap in answer.gaps_us]
     ttfts = [answer.ttft_us for answer in answers if answer.ttft_us is not None]
     latencies = [answer.latency_us for answer in answers]
-    prompts = [answer.prompt_tokens for answer in answers if answer.prompt_tokens is not None]
+    counted = [answer.prompt_tokens for answer in answers if answer.prompt_tokens is not None]
     return figures.Figures(
         tokens_per_s=sum(answer.tokens for answer in answers) / wall_ns * 1e9,
         ttft_p50=figures.quantile(ttfts, 0.5),
@@ -101,35 +58,67 @@ async def measure(
         gap_p50=figures.quantile(gaps, 0.5),
         gap_p95=figures.quantile(gaps, 0.95),
         gap_p99=figures.quantile(gaps, 0.99),
-        latency_p50=figures.quantile(latencies, 0.5) or 0,
-        latency_p95=figures.quantile(latencies, 0.95) or 0,
-        prompt_tokens=figures.quantile(prompts, 0.5),
+        latency_p50=figures.quantile(latencies, 0.5),
+        latency_p95=figures.quantile(latencies, 0.95),
+        prompt_tokens=figures.quantile(counted, 0.5),
         client_cpu=used_ns / wall_ns,
     )
 
 
-async def compare(
-    asked: argparse.Namespace, shape: contestants.Shape, work: Path
-) -> dict[str, dict[str, list[figures.Figures]]]:
+def looped(
+    loop: subprocess.Popen[bytes], scenario: Scenario, prompts: list[list[str]]
+) -> figures.Figures:
+    """The same prompts and as many tokens in the bare loop; its steps are the gaps."""
+    assert loop.stdin is not None
+    assert loop.stdout is not None
+    rounds = [list(each) for each in zip(*prompts, strict=True)]
+    job = {"rounds": rounds, "max_tokens": scenario.max_tokens}
+    loop.stdin.write(json.dumps(job).encode() + b"\n")
+    loop.stdin.flush()
+    done = json.loads(loop.stdout.readline())
+    steps = [ns / 1000 for ns in done["steps_ns"]]
+    return figures.Figures(
+        tokens_per_s=done["tokens"] / done["wall_ns"] * 1e9,
+        gap_p50=figures.quantile(steps, 0.5),
+        gap_p95=figures.quantile(steps, 0.95),
+        gap_p99=figures.quantile(steps, 0.99),
+    )
+
+
+async def compare(asked: argparse.Namespace, shape: contestants.Shape, work: Path) -> Results:
     """All scenarios at all servers, round by round; stops early when the time is up."""
-    built = peers.build() if set(asked.servers) - {"paddock"} else None
+    if {"llama-server", "example server"} & set(asked.servers):
+        peers.build()
     until = time.monotonic() + asked.minutes * 60
-    results: dict[str, dict[str, list[figures.Figures]]] = {}
-    for number in range(asked.rounds):
-        for name in asked.servers:
-            if time.monotonic() > until:
-                print(f"the {asked.minutes} minutes are over after {number} rounds")
-                return results
-            place = work / f"{number}-{name.replace(' ', '-')}"
-            place.mkdir()
-            async with contestants.CONTESTANTS[name](built, shape, place) as server:
-                for index, scenario in enumerate(SCENARIOS):
-                    if asked.only not in scenario.name:
-                        continue
-                    seen = await measure(server, scenario, asked.scale, index * 10_000)
-                    results.setdefault(scenario.name, {}).setdefault(name, []).append(seen)
+    results: Results = {}
+    async with AsyncExitStack() as stack:
+        servers = {
+            name: await stack.enter_async_context(contestants.SERVERS[name](shape, work))
+            for name in asked.servers
+            if name != contestants.RAW
+        }
+        loop = stack.enter_context(contestants.raw_loop(shape, work))
+        for number in range(asked.rounds):
+            order = asked.servers if number % 2 == 0 else asked.servers[::-1]
+            for index, scenario in enumerate(scenarios.SCENARIOS):
+                if asked.only not in scenario.name:
+                    continue
+                if time.monotonic() > until:
+                    print(f"the {asked.minutes} minutes are over in round {number + 1}")
+                    return results
+                each = max(1, round(scenario.each * asked.scale))
+                prompts = scenario.prompts(number, index, each)
+                for name in order:
+                    if name in servers:
+                        seen = await served(servers[name], scenario, prompts)
+                    elif scenario.temperature:
+                        continue  # it only draws by argmax
+                    else:
+                        seen = looped(loop, scenario, prompts)
+                    kept = results.setdefault(scenario.name, {one: [] for one in asked.servers})
+                    kept[name].append(seen)
                     print(
-                        f"round {number + 1}  {name:15} {scenario.name:20}"
+                        f"round {number + 1}  {scenario.name:20} {name:15}"
                         f" {seen.tokens_per_s:7.0f} tok/s",
                         flush=True,
                     )
@@ -138,15 +127,13 @@ async def compare(
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The flags; every one shortens the run or narrows it."""
+    everybody = [*contestants.SERVERS, contestants.RAW]
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the requests")
-    parser.add_argument("--minutes", type=float, default=8.0, help="start no server after these")
+    parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing after these")
     parser.add_argument("--only", default="", help="scenarios whose name holds this")
-    parser.add_argument(
-        "--servers", nargs="+", default=list(contestants.CONTESTANTS),
-        choices=list(contestants.CONTESTANTS),
-    )  # fmt: skip
+    parser.add_argument("--servers", nargs="+", default=everybody, choices=everybody)
     parser.add_argument("--model", type=Path, help="a GGUF of your own instead of random weights")
     parser.add_argument("--gpu-layers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -156,12 +143,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def random_model() -> Path:
-    """A Llama of about 30M parameters with random weights, made once."""
-    made = peers.cache() / f"random-{random_gguf.VERSION}.gguf"
+    """A Llama of about 25M parameters with random weights, made once for each way of making it."""
+    made_by = hashlib.sha256(Path(random_gguf.__file__).read_bytes()).hexdigest()[:8]
+    made = peers.cache() / f"random-25m-{made_by}.gguf"
     if not made.exists():
         made.parent.mkdir(parents=True, exist_ok=True)
         part = made.with_suffix(".part")
-        random_gguf.make(part)
+        random_gguf.write(part)
         part.replace(made)
     return made
 
@@ -171,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parse(arguments)
     shape = contestants.Shape(
         model=(asked.model or random_model()).resolve(),
-        sequences=max(scenario.clients for scenario in SCENARIOS),
+        sequences=max(scenario.clients for scenario in scenarios.SCENARIOS),
         context_tokens=CONTEXT_TOKENS,
         threads=asked.threads,
         gpu_layers=asked.gpu_layers,
@@ -186,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="paddock-bench-") as work:
         results = asyncio.run(compare(asked, shape, Path(work)))
         print(figures.table(results))
+        print(figures.goals(results))
         report["scenarios"] = {
             scenario: {name: [asdict(each) for each in rounds] for name, rounds in servers.items()}
             for scenario, servers in results.items()
