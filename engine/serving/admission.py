@@ -1,12 +1,14 @@
 """Who is let into the queue: what fits, what the queue can hold, what can be in time.
 
-Judges by rates that the scheduler measured; before there are any it refuses nothing for time.
+Judges by rates that the scheduler measured. Before there are any, and when nothing is under way,
+it refuses nothing for time: a rate that was once measured badly is put right by trying.
 Pure; standard library alone. Imported by the scheduler.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from engine.serving.knobs import Knobs
@@ -21,20 +23,20 @@ _SOONEST_US: Final = 1_000
 
 def judge(
     scheduler: Scheduler, sequence: Sequence, now_us: int
-) -> tuple[Refusal | None, Sequence | None]:
-    """(why not, None), or (None, who has to leave the queue for it)."""
+) -> tuple[Refusal | None, list[Sequence]]:
+    """(why not, []), or (None, who has to leave the queue for it)."""
     refusal = _impossible(scheduler, sequence)
     if refusal is not None:
-        return refusal, None
+        return refusal, []
     most = scheduler.sequence_tokens - sequence.prompt
     sequence.limit = max(1, min(sequence.limit, scheduler.knobs.max_tokens_cap, most))
     wait = wait_us(scheduler, sequence)
-    if now_us + wait > sequence.deadline_us:
-        return late(sequence, wait), None
-    if not _overfull(scheduler, sequence):
-        return None, None
-    displaced = _displaceable(scheduler, sequence)
-    return (full(sequence, scheduler.knobs, wait) if displaced is None else None), displaced
+    if scheduler.live and now_us + wait > sequence.deadline_us:
+        return late(sequence, wait), []
+    displaced = _displaced(scheduler, sequence)
+    if displaced is None:
+        return full(sequence, scheduler.knobs, wait), []
+    return None, displaced
 
 
 def _impossible(scheduler: Scheduler, sequence: Sequence) -> Refusal | None:
@@ -72,34 +74,45 @@ def late(sequence: Sequence, wait: int) -> Refusal:
     return Refusal(sequence, "deadline", message, max(wait, _SOONEST_US))
 
 
-def _overfull(scheduler: Scheduler, sequence: Sequence) -> bool:
-    """Whether one more would exceed the bounds on what waits beyond the free slots."""
+def _displaced(scheduler: Scheduler, sequence: Sequence) -> list[Sequence] | None:
+    """Who leaves the queue so that a newcomer stays within its bounds; None: it can not.
+
+    Those of lower classes go first, as many as it takes; of its own class only whom a tenant holds
+    beyond what the newcomer's tenant does.
+    """
     queues = [q for lane in scheduler.lanes.values() for q in lane.queues.values()]
-    waiting = sum(q.fresh for q in queues)
+    waiting = sum(q.fresh for q in queues) + 1
     free = max(0, scheduler.knobs.max_running - scheduler.running)
-    free = min(free, scheduler.lanes[sequence.lane].slots.free)
-    if waiting + 1 <= free:
-        return False
-    if waiting + 1 - free > scheduler.knobs.queue_limit:
-        return True
-    tokens = sum(q.tokens for q in queues)
-    return tokens + sequence.prompt > scheduler.knobs.queue_tokens_limit
+    free = min(free, scheduler.lanes[sequence.lane].free) + _yielding(scheduler, sequence)
+    count = waiting - free - scheduler.knobs.queue_limit
+    tokens = sum(q.tokens for q in queues) + sequence.prompt - scheduler.knobs.queue_tokens_limit
+    if waiting <= free or (count <= 0 and tokens <= 0):
+        return []
+    displaced: list[Sequence] = []
+    for other in _displaceable(scheduler, sequence):
+        displaced.append(other)
+        count -= 1
+        tokens -= other.prompt
+        if count <= 0 and tokens <= 0:
+            return displaced
+    return None
 
 
-def _displaceable(scheduler: Scheduler, sequence: Sequence) -> Sequence | None:
-    """Whose place a newcomer may take: a lower class's, or one of a tenant that holds more."""
-    if scheduler.knobs.queue_limit == 0:
-        return None
-    lanes = scheduler.lanes.values()
+def _displaceable(scheduler: Scheduler, sequence: Sequence) -> Iterator[Sequence]:
+    """Whose places a newcomer may take, the least entitled first."""
     for klass in sorted(Class, reverse=True):
         if klass < sequence.klass:
-            break
+            return
         tenant = sequence.tenant if klass == sequence.klass else None
-        for lane in lanes:
-            found = lane.queues[klass].displaceable(tenant)
-            if found is not None and found.prompt >= sequence.prompt:
-                return found
-    return None
+        for lane in scheduler.lanes.values():
+            yield from lane.queues[klass].displaceable(tenant)
+
+
+def _yielding(scheduler: Scheduler, sequence: Sequence) -> int:
+    """How many of those that run in its lane would give their slots to a newcomer."""
+    if sequence.klass == Class.BACKGROUND:
+        return 0
+    return sum(s.klass == Class.BACKGROUND for s in scheduler.lanes[sequence.lane].running)
 
 
 def wait_us(scheduler: Scheduler, sequence: Sequence) -> int:
@@ -121,11 +134,8 @@ def wait_us(scheduler: Scheduler, sequence: Sequence) -> int:
             more, fed = queue.ahead(sequence.tenant)
             ahead += more
             tokens += fed
-    yielding = 0
-    if sequence.klass < Class.BACKGROUND:
-        yielding = sum(s.klass == Class.BACKGROUND for s in lane.running)
     slots = min(scheduler.knobs.max_running, lane.slots.size)
-    free = slots - (scheduler.running - yielding)
+    free = slots - (scheduler.running - _yielding(scheduler, sequence))
     missing = ahead + 1 - free
     wait = 0.0
     if missing > 0 and scheduler.residence_us.value is not None:

@@ -10,6 +10,8 @@ Pure; standard library alone. Imported by the scheduler.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from engine.serving.sequences import Sequence
@@ -102,16 +104,15 @@ class Queue:
         tokens = self.tokens * before // self.count if self.count else 0
         return before, tokens
 
-    def displaceable(self, tenant: str | None) -> Sequence | None:
-        """The newest of the tenant that holds most, if it holds two more than `tenant` does.
+    def displaceable(self, tenant: str | None) -> Iterator[Sequence]:
+        """The newest of the tenants that hold most, while they hold two more than `tenant` does.
 
         None as the tenant stands for a newcomer of a higher class: anybody's newest will do.
         """
-        fullest = max(self._tenants.values(), key=lambda w: len(w.fresh), default=None)
-        if fullest is None or not fullest.fresh:
-            return None
+        least = 0
         if tenant is not None:
             own = self._tenants.get(tenant)
-            if len(fullest.fresh) < (len(own.fresh) if own else 0) + 2:
-                return None
-        return next(reversed(fullest.fresh.values()))
+            least = (len(own.fresh) if own else 0) + 1
+        for waiting in sorted(self._tenants.values(), key=lambda w: len(w.fresh), reverse=True):
+            spare = max(len(waiting.fresh) - least, 0)
+            yield from islice(reversed(waiting.fresh.values()), spare)

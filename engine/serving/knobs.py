@@ -27,9 +27,9 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = {
 class Knobs:
     """Values in force.
 
-    `queue_limit` and `queue_tokens_limit` bound what waits beyond the free slots. The weights say
-    how fast a waiting class gains on the others, and which share of the time background work may
-    take from the classes above it.
+    `queue_limit` and `queue_tokens_limit` bound what waits beyond the free slots. The weights of
+    interactive and batch say how fast each gains on the other while it waits; background's against
+    theirs says which share of the time it may take from them.
     """
 
     max_running: int = 16

@@ -1,11 +1,11 @@
 """Decides what each step holds: state and clock in, plan out.
 
-Decode first, then at most `prefill_budget` prompt tokens. Interactive before batch before
-background: a class waits with priority weight x (age + 1 s), so that nobody starves; background
-takes a slot that nobody above wants, gives it back when somebody does, and in steps shared with
-others may take only its weighted share of their measured time. Within a class tenants are served
-by `fairness`. Lanes take turns, step by step. The queue is bounded, and what cannot be in time is
-refused at once with the wait that would have been.
+Decode first, then at most `prefill_budget` prompt tokens. Interactive before batch: each waits with
+priority weight x (age + 1 s), so that neither starves. Background comes after both, whatever its
+age: it takes a slot that nobody above wants, gives it back when somebody does, and in steps shared
+with others may take only its weighted share of their measured time. Within a class tenants are
+served by `fairness`. Lanes take turns, step by step. The queue is bounded, and what cannot be in
+time is refused at once with the wait that would have been.
 
 Never touches a token, a socket or a clock. Standard library alone. Imported by the worker.
 """
@@ -25,8 +25,8 @@ from engine.serving.sequences import Class, Sequence, State
 from engine.serving.slots import Slots
 
 SECOND_US: Final = 1_000_000
-PARKS_MOST: Final = 3
 CREDIT_MOST_US: Final = 200_000.0
+_STALE_MOST: Final = 64
 
 
 @dataclass(slots=True)
@@ -37,6 +37,11 @@ class Lane:
     running: list[Sequence] = field(default_factory=list)
     queues: dict[Class, Queue] = field(default_factory=lambda: {klass: Queue() for klass in Class})
     stepped: int = 0
+
+    @property
+    def free(self) -> int:
+        """How many more sequences may start; a slot is given out only when a step is arranged."""
+        return self.slots.size - len(self.running)
 
     def has(self, *, upper: bool) -> bool:
         """Whether a class above background (or background itself) runs or waits here."""
@@ -99,16 +104,19 @@ class Scheduler:
         if refusal is not None:
             sequence.move(State.ENDED)
             return (refusal,)
-        refusals: tuple[Refusal, ...] = ()
-        if displaced is not None:
-            self.end(displaced)
-            wait = admission.wait_us(self, displaced)
-            refusals = (admission.full(displaced, self.knobs, wait),)
+        refusals: list[Refusal] = []
+        for other in displaced:
+            self.end(other)
+            wait = admission.wait_us(self, other)
+            refusals.append(admission.full(other, self.knobs, wait))
         self.live[sequence.id] = sequence
         self.lanes[sequence.lane].queues[sequence.klass].push(sequence)
         self._pushed += 1
+        if len(self._deadlines) > 2 * len(self.live) + _STALE_MOST:
+            self._deadlines = [entry for entry in self._deadlines if _awaited(entry[2])]
+            heapq.heapify(self._deadlines)
         heapq.heappush(self._deadlines, (sequence.deadline_us, self._pushed, sequence))
-        return refusals
+        return tuple(refusals)
 
     def end(self, sequence: Sequence) -> None:
         """Free whatever a sequence holds; it never comes back."""
@@ -126,7 +134,6 @@ class Scheduler:
         lane = self.lanes[sequence.lane]
         lane.running.remove(sequence)
         lane.slots.release(sequence)
-        sequence.parks += 1
         sequence.move(State.PARKED)
         lane.queues[sequence.klass].push(sequence, parked=True)
 
@@ -135,7 +142,7 @@ class Scheduler:
         late: list[Refusal] = []
         while self._deadlines and self._deadlines[0][0] <= now_us:
             sequence = heapq.heappop(self._deadlines)[2]
-            if sequence.state is State.ENDED or sequence.first_us >= 0:
+            if not _awaited(sequence):
                 continue
             self.end(sequence)
             late.append(admission.late(sequence, admission.wait_us(self, sequence)))
@@ -167,7 +174,7 @@ class Scheduler:
         return sorted(names, key=lambda name: self.lanes[name].stepped)
 
     def _fill(self, name: str, now_us: int, *, upper: bool, refusals: tuple[Refusal, ...]) -> Plan:
-        """Decode rows, then prompts under way, then new ones."""
+        """Decode rows, then prompts under way, then new ones; background's prompts come last."""
         lane = self.lanes[name]
         spare = self._credit_us if upper else float("inf")
         rows = [Row(s, s.resident, 1, True) for s in lane.running if _above(s) and s.decoding]
@@ -179,17 +186,16 @@ class Scheduler:
                 break
             rows.append(Row(sequence, sequence.resident, 1, True))
         budget = min(self.knobs.prefill_budget, self.room - len(rows))
-        begun = sorted(
-            (s for s in lane.running if not s.decoding), key=lambda s: (s.klass, s.started_us)
-        )
-        for sequence in begun:
-            budget, spare = self._feed(rows, sequence, budget, spare)
-        while budget > 0:
-            fresh = self._next(lane, now_us)
-            if fresh is None or (not _above(fresh) and spare <= 0):
-                break
-            self._start(lane, fresh, now_us)
-            budget, spare = self._feed(rows, fresh, budget, spare)
+        for above in (True, False):
+            begun = [s for s in lane.running if _above(s) == above and not s.decoding]
+            for sequence in sorted(begun, key=lambda s: (s.klass, s.started_us)):
+                budget, spare = self._feed(rows, sequence, budget, spare)
+            while budget > 0 and (above or spare > self.cost.prefill):
+                fresh = self._next(lane, now_us)
+                if fresh is None or _above(fresh) != above:
+                    break
+                self._start(lane, fresh, now_us)
+                budget, spare = self._feed(rows, fresh, budget, spare)
         lane.slots.arrange(
             [s for s in lane.running if _above(s)], [s for s in lane.running if not _above(s)]
         )
@@ -225,33 +231,44 @@ class Scheduler:
         if sequence is None:
             return None
         free = self.knobs.max_running - self.running
-        if lane.slots.free == 0 or free <= 0:
+        if lane.free <= 0 or free <= 0:
             return sequence if self._make_room(lane, sequence) else None
         for other in self.lanes.values():
-            if other is not lane and other.slots.free:
+            if other is not lane and other.free > 0:
                 before = sum(q.count for k, q in self._ranked(other, now_us) if k > key)
-                free -= min(before, other.slots.free)
+                free -= min(before, other.free)
         return sequence if free > 0 else None
 
-    def _ranked(self, lane: Lane, now_us: int) -> list[tuple[int, Queue]]:
-        """This lane's queues that hold anybody, the most pressing first."""
+    def _ranked(self, lane: Lane, now_us: int) -> list[tuple[tuple[bool, int], Queue]]:
+        """This lane's queues that hold anybody, the most pressing first; background always last."""
         ranked = [
-            (self.knobs.weight(klass) * (max(now_us - oldest, 0) + SECOND_US), klass, queue)
+            (
+                klass < Class.BACKGROUND,
+                self.knobs.weight(klass) * (max(now_us - oldest, 0) + SECOND_US),
+                -klass,
+                queue,
+            )
             for klass, queue in lane.queues.items()
             if (oldest := queue.oldest_us()) is not None
         ]
-        ranked.sort(key=lambda entry: (-entry[0], entry[1]))
-        return [(key, queue) for key, _, queue in ranked]
+        ranked.sort(key=lambda entry: entry[:3], reverse=True)
+        return [((above, pressure), queue) for above, pressure, _, queue in ranked]
 
     def _make_room(self, lane: Lane, sequence: Sequence) -> bool:
-        """Park one background sequence where that helps a higher class."""
+        """Park background sequences, as few as will do, for one of a higher class.
+
+        More than one has to go when `max_running` was lowered below what runs.
+        """
         if not _above(sequence):
             return False
-        where = [lane] if lane.slots.free == 0 else list(self.lanes.values())
-        victims = [s for at in where for s in at.running if not _above(s) and s.parks < PARKS_MOST]
-        if not victims or self.running > self.knobs.max_running:
+        full = lane.free <= 0
+        victims = [s for at in self.lanes.values() for s in at.running if not _above(s)]
+        victims.sort(key=lambda s: (full and s.lane != sequence.lane, s.resident))
+        count = max(self.running - self.knobs.max_running, 0) + 1
+        if len(victims) < count or (full and victims[0].lane != sequence.lane):
             return False
-        self._park(min(victims, key=lambda s: s.resident))
+        for victim in victims[:count]:
+            self._park(victim)
         return True
 
     def _start(self, lane: Lane, sequence: Sequence, now_us: int) -> None:
@@ -316,3 +333,8 @@ class Scheduler:
 
 def _above(sequence: Sequence) -> bool:
     return sequence.klass < Class.BACKGROUND
+
+
+def _awaited(sequence: Sequence) -> bool:
+    """Whether its first token is still to come."""
+    return sequence.state is not State.ENDED and sequence.first_us < 0

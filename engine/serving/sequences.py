@@ -59,7 +59,6 @@ class Sequence:
     slot: int = -1
     drawn: int = 0
     resident: int = 0
-    parks: int = 0
     started_us: int = -1
     first_us: int = -1
     busy_us: int = 0

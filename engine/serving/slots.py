@@ -31,11 +31,6 @@ class Slots:
         self._held: list[Sequence | None] = [None] * size
         self._orders: list[Carry] = []
 
-    @property
-    def free(self) -> int:
-        """How many slots nobody holds."""
-        return self._held.count(None)
-
     def orders(self) -> tuple[Carry, ...]:
         """What the KV memory has to do now, in this order; handed out once."""
         orders = tuple(self._orders)

@@ -1,0 +1,179 @@
+"""A box without a model: the scheduler, a clock that steps move, and a KV memory that objects.
+
+Every step is checked on its way: what the plan may hold, and that each row finds in its slot just
+the tokens that the scheduler believes to be there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from engine.serving.knobs import Knobs
+from engine.serving.plans import Plan, Refusal
+from engine.serving.scheduler import Scheduler
+from engine.serving.sequences import Class, Sequence
+
+SECOND_US = 1_000_000
+FIXED_US, DECODE_US, PREFILL_US = 1000, 300, 50
+SEQUENCE_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A request to come: `wants` tokens unless its limit ends it before."""
+
+    at_us: int = 0
+    klass: Class = Class.INTERACTIVE
+    tenant: str = "t"
+    prompt: int = 8
+    wants: int = 4
+    limit: int = 100
+    patience_us: int = 3600 * SECOND_US
+    lane: str = ""
+    cancelled_us: int | None = None
+
+
+@dataclass(eq=False)
+class Box:
+    """One worker's scheduler, and what happened to it."""
+
+    slots: int = 4
+    lanes: tuple[str, ...] = ("",)
+    knobs: Knobs = field(default_factory=lambda: Knobs(max_running=4, prefill_budget=16))
+    room: int = 8196
+    watch: Callable[[Box, Plan], None] = lambda _box, _plan: None
+
+    def __post_init__(self) -> None:
+        """Open the lanes, all slots empty."""
+        self.scheduler = Scheduler(
+            slots=self.slots,
+            sequence_tokens=SEQUENCE_TOKENS,
+            room=self.room,
+            knobs=self.knobs,
+        )
+        for lane in self.lanes:
+            self.scheduler.open(lane)
+        self.memory = {lane: [(-1, 0)] * self.slots for lane in self.lanes}
+        self.now_us = 0
+        self.idle_us = 0
+        self.ids = itertools.count(1)
+        self.asked: dict[int, Arrival] = {}
+        self.known: dict[int, Sequence] = {}
+        self.refusals: dict[int, Refusal] = {}
+        self.finished: list[int] = []
+        self.cancelled: list[int] = []
+        self.served: Counter[tuple[str, Class]] = Counter()
+
+    def submit(self, arrival: Arrival) -> Sequence:
+        """Let one in, or hear why not."""
+        sequence = Sequence(
+            id=next(self.ids),
+            lane=arrival.lane,
+            klass=arrival.klass,
+            tenant=arrival.tenant,
+            prompt=arrival.prompt,
+            limit=arrival.limit,
+            arrived_us=self.now_us,
+            deadline_us=self.now_us + arrival.patience_us,
+        )
+        self.asked[sequence.id] = arrival
+        self.known[sequence.id] = sequence
+        self._refused(self.scheduler.submit(sequence, self.now_us))
+        return sequence
+
+    def flood(self, count: int, arrival: Arrival) -> list[Sequence]:
+        """Many of a kind."""
+        return [self.submit(arrival) for _ in range(count)]
+
+    def cancel(self, sequence: Sequence) -> None:
+        """Nobody wants it any more."""
+        self.scheduler.end(sequence)
+        self.cancelled.append(sequence.id)
+
+    def step(self) -> Plan:
+        """Plan, check, compute, settle; time passes by what was computed."""
+        before = self.scheduler.running
+        plan = self.scheduler.plan(self.now_us)
+        self._refused(plan.refusals)
+        assert self.scheduler.running + self.scheduler.waiting == len(self.scheduler.live)
+        if not plan.rows:
+            assert not self.scheduler.live, "something is there to do, and nothing is done"
+            return plan
+        self._check(plan, before)
+        self.watch(self, plan)
+        took = FIXED_US + DECODE_US * plan.decode + PREFILL_US * plan.prefill
+        self.now_us += took
+        ended = [
+            row.sequence
+            for row in plan.rows
+            if row.draws
+            and row.sequence.drawn + 1 >= min(self.asked[row.sequence.id].wants, row.sequence.limit)
+        ]
+        for row in plan.rows:
+            self.served[row.sequence.tenant, row.sequence.klass] += row.tokens
+        self.scheduler.settle(plan, ended, took, self.now_us)
+        self.finished += [sequence.id for sequence in ended]
+        return plan
+
+    def steps(self, count: int) -> list[Plan]:
+        """Several."""
+        return [self.step() for _ in range(count)]
+
+    def replay(self, arrivals: Iterable[Arrival], knobs: dict[int, dict[str, int]]) -> None:
+        """Everything that arrives, at its time; `knobs` are set before the step of that number."""
+        due = sorted(arrivals, key=lambda arrival: arrival.at_us)
+        due.reverse()
+        number = 0
+        while due or self.scheduler.live:
+            if not self.scheduler.live and due[-1].at_us > self.now_us:
+                self.idle_us += due[-1].at_us - self.now_us
+                self.now_us = due[-1].at_us
+            while due and due[-1].at_us <= self.now_us:
+                self.submit(due.pop())
+            for sequence in list(self.scheduler.live.values()):
+                at = self.asked[sequence.id].cancelled_us
+                if at is not None and at <= self.now_us:
+                    self.cancel(sequence)
+            self.scheduler.knobs = self.scheduler.knobs.changed(knobs.get(number, {}))
+            self.step()
+            number += 1
+
+    def _refused(self, refusals: Iterable[Refusal]) -> None:
+        for refusal in refusals:
+            self.refusals[refusal.sequence.id] = refusal
+
+    def _check(self, plan: Plan, running_before: int) -> None:
+        """What every plan owes."""
+        scheduler, lane = self.scheduler, self.scheduler.lanes[plan.lane]
+        assert plan.prefill <= scheduler.knobs.prefill_budget
+        assert plan.decode + plan.prefill <= self.room
+        assert scheduler.running <= max(scheduler.knobs.max_running, running_before)
+        assert len(lane.running) <= self.slots
+        stepped = [row.sequence.id for row in plan.rows]
+        decoding = [row for row in plan.rows if row.sequence.decoding]
+        assert len(decoding) == plan.decode
+        first = {s.id for s in lane.running if s.decoding and s.klass < Class.BACKGROUND}
+        assert first <= {row.sequence.id for row in decoding}, "decode goes first"
+        assert len(set(stepped)) == len(stepped)
+        self._compute(plan)
+
+    def _compute(self, plan: Plan) -> None:
+        """As the KV memory sees it."""
+        memory = self.memory[plan.lane]
+        for source, target in plan.carries:
+            if source < 0:
+                memory[target] = (-1, 0)
+            else:
+                assert memory[target] == (-1, 0), "a slot that is carried to was not empty"
+                memory[target], memory[source] = memory[source], (-1, 0)
+        for sequence, start, count, draws in plan.rows:
+            held = memory[sequence.slot] if start else (sequence.id, memory[sequence.slot][1])
+            assert sequence.slot >= 0
+            assert held == (sequence.id, start)
+            assert count > 0
+            assert draws == (start + count == sequence.prompt + sequence.drawn)
+            assert start + count < SEQUENCE_TOKENS
+            memory[sequence.slot] = (sequence.id, start + count)
