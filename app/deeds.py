@@ -113,7 +113,14 @@ class Deeds:
         elif offer.form is not None:
             self._form(name, place, offer.form, "percent; enter shows the effect")
         else:
-            app.talk.ask(offer.effect, lambda: app.keep(self._perform(name, offer)))
+            app.talk.ask(offer.effect, lambda: self._agreed(name, offer))
+
+    def _agreed(self, name: str, offer: Offer) -> None:
+        """A question may stand for long: what was true when it was asked is asked again."""
+        if why := self.refusal(name, offer):
+            self._app.talk.say(f"Not done: {why}.", "warn")
+        else:
+            self._app.keep(self._perform(name, offer))
 
     def _form(self, name: str, place: Place, text: str, hint: str) -> None:
         label = f"{self._app.table[name].verb} "

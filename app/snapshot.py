@@ -204,6 +204,7 @@ class Lately:
     window_us: int
     currency: str
     priced: bool
+    until_us: int | None = None  # where it ended, when that is not now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

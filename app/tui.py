@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import locale
 import os
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
@@ -30,8 +30,8 @@ from app.screens.request import Request
 from app.screens.requests import Requests
 from app.screens.traffic import Traffic
 from app.talk import Talk
+from app.widgets import chart as charts
 from app.widgets import spans
-from app.widgets.chart import GLYPHS, Glyphs
 from app.widgets.house import Mode
 from app.widgets.ink import Line
 from storage import clock
@@ -41,16 +41,6 @@ if TYPE_CHECKING:
     from app.actions import Action
 
 THEME: Final = "ansi-dark"
-
-
-def glyphs(asked: str | None) -> Glyphs:
-    """What charts are drawn with: as asked, else what the terminal can surely show."""
-    wanted = asked or os.environ.get("PADDOCK_CHART", "")
-    if wanted in GLYPHS:
-        return wanted
-    return (
-        "braille" if "utf" in locale.getpreferredencoding(do_setlocale=False).lower() else "ascii"
-    )
 
 
 class Tui(App[None]):
@@ -77,14 +67,13 @@ class Tui(App[None]):
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.theme = theme or os.environ.get("TEXTUAL_THEME") or THEME
         self.home = home
-        self.glyphs: Glyphs = glyphs(chart)
+        self.glyphs = charts.glyphs(chart)
         self.ascii_only = self.glyphs == "ascii"
         self.now_us = now_us
+        unasked = snapshot.Person(name="")
         self.picture = snapshot.Picture(
             house=snapshot.HouseLine(
-                host=os.uname().nodename,
-                person=snapshot.Person(name=""),
-                node=snapshot.Node.ASKING,
+                host=os.uname().nodename, person=unasked, node=snapshot.Node.ASKING
             )
         )
         self.guard = Guard()
@@ -96,6 +85,7 @@ class Tui(App[None]):
         self._frozen: snapshot.Picture | None = None
         self._trail: list[str] = []
         self._before = "pulse"
+        self._pressed: deque[tuple[str, str | None]] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def on_mount(self) -> None:
@@ -231,10 +221,16 @@ class Tui(App[None]):
         self.redraw()
 
     def key(self, key: str, character: str | None) -> None:
-        """A key was pressed."""
-        place = self.place
-        if place is None:
-            return
+        """A key was pressed; those that come before their place stands wait for it."""
+        self._pressed.append((key, character))
+        self.arrived()
+
+    def arrived(self) -> None:
+        """The open place stands: it gets the keys that waited."""
+        while self._pressed and (place := self.place) is not None and place.ready:
+            self._press(place, *self._pressed.popleft())
+
+    def _press(self, place: Place, key: str, character: str | None) -> None:
         if self.talk.busy:
             self.talk.key(key, character)
         else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 EVERY_S: Final = 1.0
-_STALE_TICKS: Final = 5  # without a change the age of the picture still grows: look now and then
+_STALE_TICKS: Final = 3  # a store in which nothing changes: has the node gone?
 
 
 class Watch:

@@ -128,6 +128,17 @@ def duration(us: float | None) -> str:
     raise AssertionError(us)  # pragma: no cover
 
 
+def brief(us: float | None) -> str:
+    """A duration in seven cells: as `duration` below a minute, then 4.2 min, 12 min, 3.1 h."""
+    if us is None or us < _MINUTE:
+        return duration(us)
+    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if us >= unit:
+            value = us / unit
+            return f"{value:.1f} {name}" if value < 9.95 else f"{value:.0f} {name}"  # noqa: PLR2004
+    raise AssertionError(us)  # pragma: no cover
+
+
 def age(us: float | None) -> str:
     """How long ago, coarsely: now, 42 s, 4 min, 2 h, 3 d."""
     if us is None:

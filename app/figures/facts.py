@@ -67,6 +67,7 @@ def lately(facts: Facts) -> snapshot.Lately:
         window_us=facts.window_us,
         currency=facts.currency,
         priced=facts.gpu_hour_micro is not None,
+        until_us=None if facts.node is snapshot.Node.UP else (facts.end + 1) * SECOND_US,
     )
 
 

@@ -11,6 +11,7 @@ from app.figures.facts import SECOND_US, Facts
 from storage import processes
 
 _EVENTS: Final = 40
+_CRASHED: Final = processes.State.CRASHED.value
 
 
 def house_line(facts: Facts) -> snapshot.HouseLine:
@@ -75,7 +76,7 @@ def events(facts: Facts) -> tuple[snapshot.Event, ...]:
         snapshot.Event(
             at_us=each.at_us,
             who=each.actor,
-            what=f"{each.key} is {each.after}",
+            what=f"{each.key} {'crashed' if each.after == _CRASHED else f'is {each.after}'}",
             state=str(each.after),
         )
         for each in facts.entries

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from app import snapshot
 from app.screens import keymap
 from app.screens.place import Place
-from app.widgets import ink
+from app.widgets import bar, ink
 from app.widgets.ink import Line
 from app.widgets.lines import Lines
 
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from app.actions import Action
 
 _KEY: Final = 7
-_TWIN: Final = 30
+_WORD: Final = 13
 
 MEANING: Final = (
-    ("now", "running: most at once in the last second; CPU, tok/s, busy: mean of 10 s"),
+    ("now", "running: most at once in the last second; CPU, tok/s, busy: means of 10 s"),
     ("lately", "all figures of arms and ttft p95: the last 5 min, or since the node's start"),
     ("SET, ACTUAL", "the share that was set, the share of requests that was measured"),
-    ("P95, TTFT", "answered requests: 95 % took less; time to the first token"),
-    ("ERR", "share that failed; refused and cancelled ones are counted apart"),
-    ("1k tok", "price of the worker's time for 1000 tokens; – without [price] in config.toml"),
-    ("LIKED", "thumbs up of all thumbs; synthetic: asked by a key for synthetic load"),
+    ("LAT, TTFT", "of answered requests: time to the last token, to the first; 95 % took less"),
+    ("ERR, REFUSED", "share that failed; how many were sent away (429, 503), counted apart"),
+    ("1k tok", "price of the worker's time for 1000 tokens; needs [price] in config.toml"),
+    ("LIKED", "thumbs up of all thumbs that were given"),
+    ("synthetic", "share of the requests that were asked by a key for synthetic load"),
+    ("requests", "listed by when they ended, last first; IN, OUT: tokens; FROM: whose key"),
 )
 LOCAL: Final = {
     "pulse": (),
@@ -54,12 +56,14 @@ def draw(of: str, table: Sequence[Action], width: int) -> list[Line]:
     if LOCAL.get(of):
         rows.append(ink.rule(width, f"KEYS OF {of.upper()}", "the same on the command line"))
         rows += [_row(known[name], width) for name in LOCAL[of] if name in known]
-        if of in {"traffic", "requests"}:
+        if of != "pulse":
             rows.append(_plain("arrows", "move; page up, page down, home, end too"))
     rows.append(ink.rule(width, "EVERYWHERE", "the same on the command line"))
     rows += [_row(known[name], width) for name in EVERYWHERE if name in known]
     rows.append(ink.rule(width, "FIGURES"))
-    rows += [ink.cut(((f" {word:<13}", "bold"), (text, "")), width) for word, text in MEANING]
+    for word, text in MEANING:
+        for at, part in enumerate(bar.wrapped(text, max(width - _WORD - 2, 1))):
+            rows.append(((f" {'' if at else word:<{_WORD}}", "bold"), (part, "")))
     return rows
 
 
@@ -104,7 +108,11 @@ class Help(Place):
         height = self.wide("help")[1]
         rows = draw(self.of, self.table, self.size.width)
         self._top = min(self._top, max(len(rows) - height, 0))
-        self.query_one("#help", Lines).show(rows[self._top : self._top + height])
+        shown = rows[self._top : self._top + height]
+        left = len(rows) - self._top - height
+        if left > 0 and shown:
+            shown[-1] = ((f" … {left + 1} more rows: down, page down", "dim"),)
+        self.query_one("#help", Lines).show(shown)
 
     def moved(self, key: str) -> bool:
         """Scroll."""

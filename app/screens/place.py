@@ -49,6 +49,9 @@ class Desk(Protocol):
     def key(self, key: str, character: str | None) -> None:
         """A key was pressed."""
 
+    def arrived(self) -> None:
+        """The place that was opened stands."""
+
     def typed(self, text: str) -> None:
         """Text was pasted."""
 
@@ -154,8 +157,9 @@ class Place(Screen[None]):
         self.draw(picture)
 
     def on_mount(self) -> None:
-        """From now on it can be drawn."""
+        """From now on it can be drawn, and takes keys."""
         self.ready = True
+        self.desk.arrived()
 
     def on_lines_resized(self, event: Lines.Resized) -> None:
         """Draw for the new sizes."""

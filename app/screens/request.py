@@ -98,8 +98,9 @@ def said(request: snapshot.Request, width: int) -> list[Line]:
     for each in request.opinions:
         thumb = "up" if each.score > 0 else "down"
         right = {True: ", correct", False: ", not correct", None: ""}[each.correct]
-        told = f"thumb {thumb}{right}   {words.clock(each.at_us)}   {each.comment}"
-        rows.append(ink.cut(_row("feedback", told), width))
+        told = f"thumb {thumb}{right}   {words.clock(each.at_us)}   {words.safe(each.comment)}"
+        wrapped = bar.wrapped(told, max(width - _LABEL - 2, 1))
+        rows += [_row("" if at else "feedback", row) for at, row in enumerate(wrapped)]
     if request.prompt is None:
         why = "not kept any more" if request.records_text else "this service keeps no texts"
         return [*rows, ink.rule(width, "TEXT"), ((f" {why}", "dim"),)]

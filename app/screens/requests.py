@@ -23,16 +23,16 @@ _STEP: Final = 200
 _MOST: Final = 2_000
 
 COLUMNS: Final = (
-    Column(title="TIME UTC", width=8),
-    Column(title="ID", width=12, most=28),
-    Column(title="SERVICE", width=12, least=100),
-    Column(title="ARM", width=4),
+    Column(title="ARRIVED", width=8),
+    Column(title="ID", width=10, most=24),
+    Column(title="SERVICE", width=12, rank=2, most=36),
+    Column(title="ARM", width=5),
     Column(title="OUTCOME", width=9),
-    Column(title="WHY", width=12, least=108),
-    Column(title="CLASS", width=11, least=124),
-    Column(title="IN", width=5, right=True),
+    Column(title="WHY", width=12, rank=3, most=24),
+    Column(title="CLASS", width=11, rank=4),
+    Column(title="IN", width=6, right=True),
     Column(title="OUT", width=5, right=True),
-    Column(title="QUEUED", width=7, right=True, least=92),
+    Column(title="QUEUED", width=7, right=True, rank=1),
     Column(title="TTFT", width=7, right=True),
     Column(title="LATENCY", width=7, right=True),
     Column(title="FROM", width=6),
@@ -51,11 +51,11 @@ def row(request: snapshot.RequestRow) -> Row:
         (signs.get(request.outcome, request.outcome), bad),
         (request.code, bad),
         (request.class_, ""),
-        (words.count(request.prompt_tokens), ""),
-        (words.count(request.completion_tokens), ""),
-        (words.duration(request.queue_us), ""),
-        (words.duration(request.ttft_us), ""),
-        (words.duration(request.latency_us), "bold"),
+        (str(request.prompt_tokens), ""),
+        (str(request.completion_tokens), ""),
+        (words.brief(request.queue_us), ""),
+        (words.brief(request.ttft_us), ""),
+        (words.brief(request.latency_us), "bold"),
         ("synth" if request.synthetic else "client", "dim"),
     )
     return Row(request.id, cells)
@@ -117,7 +117,8 @@ class Requests(Place):
             more = f"{newer} newer" if newer >= 0 else "many newer"
             state = f"held, {more} (home: follow)"
         filtered = f" containing “{seen.filter}”" if seen.filter else ""
-        title = ink.rule(self.size.width, f"REQUESTS{filtered}", f"{count} · {state}")
+        what = f"REQUESTS{filtered}"
+        title = ink.rule(self.size.width, what, f"UTC · {count} · {state}")
         self.query_one("#title", Lines).show([title])
 
     def moved(self, key: str) -> bool:

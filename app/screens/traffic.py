@@ -95,7 +95,7 @@ class Traffic(Place):
         self.query_one("#title", Lines).show([ink.rule(width, "SERVICES", about)])
         self.query_one(Table).show_table(
             arms.columns(seen.lately, seen.services),
-            arms.rows(seen.services),
+            arms.rows(seen.services, seen.lately),
             "no service yet: `paddock services create NAME --release r1` makes one",
         )
         self._detail()

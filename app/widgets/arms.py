@@ -6,67 +6,83 @@ Wide terminals get more columns, never other figures. Imported by the pulse and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from app import words
 from app.snapshot import Arm, Lately, Service
 from app.widgets.ink import Piece
 from app.widgets.table import Column, Row
 
-_SECOND_US = 1_000_000
+_SECOND_US: Final = 1_000_000
+_MICRO: Final = 1_000_000
+_ALONE: Final = 4
+_NAMED: Final = 16
+_SHARE: Final = 6
 
 
 def columns(lately: Lately, services: Sequence[Service]) -> list[Column]:
-    """The columns, from the width on at which each is shown."""
-    named = max((words.width(each.name) for each in services), default=0)
-    name = 4 if len(services) == 1 else min(named + 4, 18)
-    money = f"{lately.currency}/1k tok"
+    """The columns; which of them are shown, the width decides. Without a price there is none."""
+    named = max((words.width(arm.key) for each in services for arm in each.arms), default=0)
+    money = Column(title=f"{lately.currency}/1k tok", width=10, right=True, rank=3)
     return [
-        Column(title="ARM", width=name),
-        Column(title="MODEL", width=12, least=108, most=28),
-        Column(title="PROMPT", width=10, least=140),
-        Column(title="SET", width=6, right=True),
-        Column(title="ACTUAL", width=6, right=True),
-        Column(title="REQ/S", width=6, right=True),
-        Column(title="P50", width=8, right=True, least=124),
-        Column(title="P95", width=7, right=True),
-        Column(title="TTFT P95", width=8, right=True, least=96),
-        Column(title="TOK/S", width=6, right=True, least=132),
-        Column(title="ERR", width=6, right=True),
-        Column(title="REFUSED", width=7, right=True, least=156),
-        Column(title="SYNTHETIC", width=9, right=True, least=156),
-        Column(title=money, width=11, right=True),
-        Column(title="LIKED", width=12, right=True),
+        Column(title="ARM", width=_ALONE if len(services) == 1 else min(named, _NAMED)),
+        Column(title="MODEL", width=12, rank=5, most=28),
+        Column(title="PROMPT", width=10, rank=6, most=20),
+        Column(title="SET", width=_SHARE, right=True),
+        Column(title="ACTUAL", width=_SHARE, right=True),
+        Column(title="REQ/S", width=5, right=True),
+        Column(title="LAT P50", width=7, right=True, rank=7),
+        Column(title="LAT P95", width=7, right=True),
+        Column(title="TTFT P95", width=8, right=True, rank=4),
+        Column(title="TOK/S", width=5, right=True, rank=8),
+        Column(title="ERR", width=_SHARE, right=True),
+        Column(title="REFUSED", width=7, right=True, rank=1),
+        Column(title="SYNTHETIC", width=9, right=True, rank=9),
+        *([money] if lately.priced else []),
+        Column(title="LIKED", width=13, right=True, rank=2),
     ]
 
 
-def rows(services: Sequence[Service]) -> list[Row]:
+def rows(services: Sequence[Service], lately: Lately) -> list[Row]:
     """One row for each arm of each service."""
     alone = len(services) == 1
-    return [row(arm, alone=alone) for service in services for arm in service.arms]
+    return [
+        row(arm, alone=alone, priced=lately.priced) for service in services for arm in service.arms
+    ]
 
 
-def row(arm: Arm, *, alone: bool) -> Row:
+def row(arm: Arm, *, alone: bool, priced: bool) -> Row:
     """One arm; an arm that gets nothing and is given nothing is dimmed."""
     quiet = "dim" if not arm.weight_bp and not arm.requests else ""
-    errors = words.percent(arm.errors)
     cells: tuple[Piece, ...] = (
-        (f"r{arm.release}" if alone else arm.key, quiet or "bold"),
+        (f"r{arm.release}" if alone else short(arm), quiet or "bold"),
         (arm.model or words.UNKNOWN, quiet),
         (arm.prompt or words.UNKNOWN, quiet),
-        (words.weight(arm.weight_bp), quiet),
-        (words.percent(arm.actual), quiet),
+        (tight(words.weight(arm.weight_bp)), quiet),
+        (tight(words.percent(arm.actual)), quiet),
         (figure(arm.per_s), quiet),
-        (words.duration(arm.p50_us), quiet),
-        (words.duration(arm.p95_us), quiet),
-        (words.duration(arm.ttft_p95_us), quiet),
+        (words.brief(arm.p50_us), quiet),
+        (words.brief(arm.p95_us), quiet),
+        (words.brief(arm.ttft_p95_us), quiet),
         (figure(arm.tokens_per_s), quiet),
-        (errors, "bad" if arm.failed else quiet),
+        (tight(words.percent(arm.errors)), "bad" if arm.failed else quiet),
         (words.count(arm.refused), "warn" if arm.refused else quiet),
         (words.percent(arm.synthetic / arm.requests if arm.requests else None), quiet),
-        (price(arm.kilo_micro), quiet),
+        *([(price(arm.kilo_micro), quiet)] if priced else []),
         (liked(arm), quiet),
     )
     return Row(arm.key, cells)
+
+
+def short(arm: Arm) -> str:
+    """Service and release in the cells there are; it is the release that is never cut."""
+    release = f"/r{arm.release}"
+    return words.cut(arm.service, _NAMED - len(release)) + release
+
+
+def tight(share: str) -> str:
+    """A share; where it has more figures than there is room for, the space before % goes."""
+    return share if len(share) <= _SHARE else share.replace(" ", "")
 
 
 def figure(per_second: float | None) -> str:
@@ -75,8 +91,11 @@ def figure(per_second: float | None) -> str:
 
 
 def price(micro: int | None) -> str:
-    """Money whose currency stands in the title; three figures."""
-    return words.UNKNOWN if micro is None else f"{micro / 1_000_000:.3g}"
+    """Money whose currency stands in the title: 0.000021, 0.0213, 12.40."""
+    if micro is None:
+        return words.UNKNOWN
+    places = 6 if micro < _MICRO // 1000 else 4 if micro < _MICRO else 2
+    return f"{micro / _MICRO:.{places}f}"
 
 
 def liked(arm: Arm) -> str:
@@ -84,12 +103,23 @@ def liked(arm: Arm) -> str:
     judged = arm.up + arm.down
     if arm.liked is None:
         return words.UNKNOWN
-    return f"{arm.liked * 100:.0f} % of {words.count(judged)}"
+    thousands = judged / 1_000
+    many = str(judged) if thousands < 1 else f"{thousands:.{0 if thousands >= 9.95 else 1}f}k"  # noqa: PLR2004
+    return f"{arm.liked * 100:.0f} % of {many}"
+
+
+def span(lately: Lately) -> str:
+    """What "lately" is: last 5 min, last 42 s, or 5 min until a moment that has gone."""
+    seconds = round(lately.window_us / _SECOND_US)
+    long = words.duration(seconds * _SECOND_US) if seconds >= 60 else f"{seconds} s"  # noqa: PLR2004
+    if lately.until_us is None:
+        return f"last {long}"
+    return f"{long} until {words.clock(lately.until_us)[11:]}"
 
 
 def about(services: Sequence[Service], lately: Lately) -> str:
     """What the figures are of: the window, who asked, whether there is a price."""
-    parts = [f"last {words.duration(round(lately.window_us / _SECOND_US) * _SECOND_US)}"]
+    parts = [span(lately)]
     asked = sum(arm.requests for service in services for arm in service.arms)
     synthetic = sum(arm.synthetic for service in services for arm in service.arms)
     if synthetic:

@@ -7,6 +7,8 @@ measured is blank, a measured zero is drawn. Imported by screens.
 
 from __future__ import annotations
 
+import locale
+import os
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -25,6 +27,16 @@ _ASCII: Final = " .:|#"
 _LEFT: Final = (0x40, 0x04, 0x02, 0x01)
 _RIGHT: Final = (0x80, 0x20, 0x10, 0x08)
 _BRAILLE: Final = 0x2800
+
+
+def glyphs(asked: str | None) -> Glyphs:
+    """What charts are drawn with: as asked, else what the terminal can surely show."""
+    wanted = asked or os.environ.get("PADDOCK_CHART", "")
+    if wanted in GLYPHS:
+        return wanted
+    return (
+        "braille" if "utf" in locale.getpreferredencoding(do_setlocale=False).lower() else "ascii"
+    )
 
 
 def buckets(series: Series, count: int) -> list[float | None]:

@@ -17,7 +17,6 @@ from app.widgets.lines import Lines
 
 _SECOND_US: Final = 1_000_000
 _FRESH_US: Final = 3 * _SECOND_US
-_ARMS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +34,11 @@ def age(house: HouseLine) -> str:
     old = house.now_us - house.as_of_us
     if old < -_FRESH_US:
         return f"clock is {words.age(-old)} back"
-    return "as of now" if old <= _FRESH_US else f"as of {words.age(old)}"
+    return "as of now" if old <= _FRESH_US else f"as of {words.age(old)} ago"
 
 
-def live(house: HouseLine) -> str:
-    """What answers clients."""
+def live(house: HouseLine, room: int) -> str:
+    """What answers clients, as much of it as there is room for."""
     if house.node in {Node.DOWN, Node.ABSENT}:
         return "nothing is live"
     if not house.live:
@@ -47,11 +46,17 @@ def live(house: HouseLine) -> str:
     if len(house.live) > 1:
         return f"LIVE {len(house.live)} services"
     name, arms = house.live[0]
-    given = [f"r{release} {tight(words.weight(bp))}" for release, bp in arms if bp]
+    given = [(f"r{release}", tight(words.weight(bp))) for release, bp in arms if bp]
     if len(given) == 1:
-        given = [given[0].partition(" ")[0]]
-    more = f" +{len(given) - _ARMS}" if len(given) > _ARMS else ""
-    return f"LIVE {name} {' · '.join(given[:_ARMS])}{more}"
+        return f"LIVE {name} {given[0][0]}"
+    for shown in (
+        " · ".join(" ".join(arm) for arm in given),
+        " · ".join(release for release, _ in given),
+        f"{len(given)} arms",
+    ):
+        if words.width(f"LIVE {name} {shown}") <= room:
+            return f"LIVE {name} {shown}"
+    return f"LIVE {name}"
 
 
 def tight(text: str) -> str:
@@ -62,6 +67,7 @@ def tight(text: str) -> str:
 def draw(house: HouseLine, mode: Mode, width: int) -> Line:
     """The line in exactly `width` cells."""
     tone = "ro" if mode.armed_us is None else "rw"
+    right = _right(house, mode, tone)
     most = 20 if width >= 100 else 12  # noqa: PLR2004
     who = f" {words.cut(house.host, most)} · {words.cut(house.person.name or '–', most)}"
     left: list[Piece] = [(who, f"{tone}-bold")]
@@ -75,7 +81,12 @@ def draw(house: HouseLine, mode: Mode, width: int) -> Line:
     if house.node is Node.ASKING:
         left += [("   reading…", f"{tone}-dim")]
     elif house.node is not Node.ABSENT:
-        left += [(f"   {live(house)}", tone)]
+        room = width - ink.length((*left, *right)) - 3
+        left += [(f"   {live(house, room)}", tone)]
+    return ink.spread(tuple(left), right, width, tone)
+
+
+def _right(house: HouseLine, mode: Mode, tone: str) -> Line:
     right: list[Piece] = []
     if house.synthetic:
         right += [(f"  synthetic {tight(words.percent(house.synthetic))}", tone)]
@@ -84,7 +95,7 @@ def draw(house: HouseLine, mode: Mode, width: int) -> Line:
         right += [(f" FROZEN {words.clock(mode.frozen_us)[11:]} ", f"{tone}-bad")]
     else:
         right += [(f"{age(house)} ", f"{tone}-dim")]
-    return ink.spread(tuple(left), tuple(right), width, tone)
+    return tuple(right)
 
 
 def permission(mode: Mode) -> str:

@@ -27,9 +27,9 @@ _CONTINUED: Final = ""  # the second cell of a wide character
 
 
 def cells(line: Line, width: int) -> list[Cell]:
-    """The row cell by cell, cut or filled to its width."""
+    """The row cell by cell, cut as it is drawn, or filled to its width."""
     found: list[Cell] = []
-    for piece, name in line:
+    for piece, name in ink.cut(line, width):
         if piece.isascii():
             found += [(character, name) for character in piece]
             continue

@@ -19,12 +19,12 @@ GAP = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column: its title, its cells, and from which width of the table on it is shown."""
+    """A column: its title, its cells, and how soon it goes where there is no room for all."""
 
     title: str
     width: int
     right: bool = False
-    least: int = 0
+    rank: int = 0  # the highest goes first; without a rank it stays
     most: int = 0  # takes what is left over, up to so many cells
 
 
@@ -38,8 +38,13 @@ class Row:
 
 def fitted(columns: Sequence[Column], width: int) -> list[tuple[int, Column, int]]:
     """The columns that are shown: position among all, column, cells."""
-    shown = [(at, column) for at, column in enumerate(columns) if width >= column.least]
-    spare = width - 1 - sum(column.width for _, column in shown) - GAP * (len(shown) - 1)
+    shown = list(enumerate(columns))
+    spare = width - 1 - sum(column.width for column in columns) - GAP * (len(columns) - 1)
+    for at, column in sorted(shown, key=lambda each: -each[1].rank):
+        if spare >= 0 or not column.rank:
+            break
+        shown.remove((at, column))
+        spare += column.width + GAP
     growing = [at for at, column in shown if column.most]
     each = max(spare, 0) // len(growing) if growing else 0
     return [
