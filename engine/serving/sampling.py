@@ -1,8 +1,8 @@
 """Logits (B, V) and each row's parameters to tokens, for the whole batch in one pass.
 
 Temperature is applied first; top-k, then top-p over what top-k left, then min-p relative to the
-best are applied to the tempered distribution; one uniform number per row picks from what remains,
-in order of falling probability. Exact: no filter is approximated.
+best are applied to the tempered distribution; one uniform number per row picks from what remains.
+Exact: no filter is approximated.
 
 - Top-k by block maxima: the k-th largest maximum of disjoint blocks bounds the k-th largest value
   from below, so one comparison leaves a handful that is then sorted.
@@ -148,7 +148,8 @@ def _limited(logits: Floats, k: Ints, rows: Rows, picks: Doubles) -> Ints:
     """Rows with a top-k: everything happens among the k best."""
     ids, values = best(logits, k)
     weights = np.exp((values - values[:, :1]) / rows.temperature[:, None].astype(np.float64))
-    weights = _keep(weights, weights.sum(axis=1), rows.top_p, rows.min_p)
+    total = weights.cumsum(axis=1)[:, -1]  # summed in order: padding, so company, changes no bit
+    weights = _keep(weights, total, rows.top_p, rows.min_p)
     ladder = weights.cumsum(axis=1)
     column = (ladder <= (picks * ladder[:, -1])[:, None]).sum(axis=1)
     last = (weights > 0).sum(axis=1) - 1
