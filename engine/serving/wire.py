@@ -14,6 +14,7 @@ import msgspec
 
 FRAME_LIMIT: Final = 64 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class FrameError(Exception):
@@ -261,7 +262,7 @@ def decode_inbox(body: bytes) -> Inbox:
     """What the gateway sent; FrameError when it is not that."""
     try:
         return _inbox.decode(body)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise FrameError(str(error)) from error
 
 
@@ -269,5 +270,5 @@ def decode_outbox(body: bytes) -> Outbox:
     """What the worker sent; FrameError when it is not that."""
     try:
         return _outbox.decode(body)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise FrameError(str(error)) from error

@@ -1,0 +1,100 @@
+"""Slots stay dense, and what the KV memory is told to do leaves everybody's memory whole."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.serving.sequences import Class, Sequence
+from engine.serving.slots import Slots
+
+SIZE = 6
+
+
+def holder(id: int, klass: Class) -> Sequence:
+    """One that wants a slot."""
+    return Sequence(id, "", klass, "t", 1, 1, 0, 0)
+
+
+class Memory:
+    """What the slots hold, by what was ordered; it objects to what libllama could not do."""
+
+    def __init__(self) -> None:
+        """All empty."""
+        self.held = [0] * SIZE
+
+    def obey(self, slots: Slots) -> None:
+        """Carry out all orders."""
+        for source, target in slots.orders():
+            if source < 0:
+                self.held[target] = 0
+            else:
+                assert self.held[target] == 0, "carried onto another's memory"
+                self.held[target], self.held[source] = self.held[source], 0
+
+    def write(self, sequences: list[Sequence]) -> None:
+        """Each sequence computes: it finds its own or nothing, and leaves its own."""
+        for sequence in sequences:
+            assert self.held[sequence.slot] in {0, sequence.id}
+            self.held[sequence.slot] = sequence.id
+
+
+comings = st.lists(
+    st.tuples(st.sampled_from([Class.INTERACTIVE, Class.BACKGROUND]), st.integers(0, 9)),
+    max_size=60,
+)
+
+
+@given(comings)
+def test_slots_are_distinct_and_memory_follows_its_sequence(
+    comings: list[tuple[Class, int]],
+) -> None:
+    """Whoever comes and goes: no two in one slot, none outside, no memory lost or mixed."""
+    slots, memory, running = Slots(SIZE), Memory(), dict[int, Sequence]()
+    for id, (klass, leaver) in enumerate(comings, 1):
+        for gone in [s for s in running.values() if s.id % 10 == leaver]:
+            slots.release(running.pop(gone.id))
+        if len(running) < SIZE:
+            running[id] = holder(id, klass)
+        upper = [s for s in running.values() if s.klass is Class.INTERACTIVE]
+        lower = [s for s in running.values() if s.klass is Class.BACKGROUND]
+        slots.arrange(upper, lower)
+        memory.obey(slots)
+        assert len({s.slot for s in running.values()}) == len(running)
+        assert all(0 <= s.slot < SIZE for s in running.values())
+        memory.write(list(running.values()))
+        assert sorted(filter(None, memory.held)) == sorted(running)
+
+
+@given(comings)
+def test_slots_become_dense_with_the_higher_classes_first(
+    comings: list[tuple[Class, int]],
+) -> None:
+    """A hole costs libllama a pass over the weights: a few turns later there is none."""
+    slots, running = Slots(SIZE), dict[int, Sequence]()
+    for id, (klass, leaver) in enumerate(comings, 1):
+        for gone in [s for s in running.values() if s.id % 10 == leaver]:
+            slots.release(running.pop(gone.id))
+        if len(running) < SIZE:
+            running[id] = holder(id, klass)
+        upper = [s for s in running.values() if s.klass is Class.INTERACTIVE]
+        lower = [s for s in running.values() if s.klass is Class.BACKGROUND]
+        for _ in range(2):
+            slots.arrange(upper, lower)
+        slots.orders()
+        assert sorted(s.slot for s in upper + lower) == list(range(len(running)))
+        if len(running) < SIZE:  # without a free slot nobody can change places
+            for _ in range(2 * SIZE):
+                slots.arrange(upper, lower)
+            assert {s.slot for s in upper} == set(range(len(upper)))
+
+
+def test_orders_are_handed_out_once() -> None:
+    """A released slot is cleared once, before its next holder comes."""
+    slots = Slots(2)
+    first = holder(1, Class.BATCH)
+    slots.arrange([first], [])
+    slots.release(first)
+    assert [tuple(order) for order in slots.orders()] == [(-1, 0)]
+    assert slots.orders() == ()
+    assert (first.slot, first.resident) == (-1, 0)

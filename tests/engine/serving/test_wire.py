@@ -1,0 +1,104 @@
+"""Frames come out as they went in, and what is none is called so."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import types
+import typing
+from typing import Any, Final
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from engine.serving import wire
+
+PLAIN: Final[dict[Any, st.SearchStrategy[Any]]] = {
+    int: st.integers(-(2**63), 2**63 - 1),
+    float: st.floats(allow_nan=False),
+    str: st.text(st.characters(codec="utf-8"), max_size=12),
+    bytes: st.binary(max_size=8),
+    bool: st.booleans(),
+}
+
+
+def made(kind: Any) -> st.SearchStrategy[Any]:
+    """Everything that a type of `wire` allows."""
+    if kind in PLAIN:
+        return PLAIN[kind]
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return st.lists(made(arguments[0]), max_size=2).map(tuple)
+    if origin is dict:
+        return st.dictionaries(made(arguments[0]), made(arguments[1]), max_size=3)
+    if isinstance(kind, types.UnionType):
+        return st.one_of(*map(made, arguments))
+    hints = typing.get_type_hints(kind)
+    return st.builds(kind, **{f.name: made(hints[f.name]) for f in msgspec.structs.fields(kind)})
+
+
+inboxes = made(wire.Inbox)
+outboxes = made(wire.Outbox)
+
+
+def fed(raw: bytes, sizes: list[int]) -> list[bytes]:
+    """The bodies, when the bytes come in pieces of these sizes."""
+    splitter, found, at, turn = wire.Splitter(), list[bytes](), 0, 0
+    while at < len(raw):
+        size = sizes[turn % len(sizes)]
+        found += splitter.feed(raw[at : at + size])
+        at, turn = at + size, turn + 1
+    return found
+
+
+@given(st.lists(inboxes, max_size=3), st.lists(st.integers(1, 99), min_size=1, max_size=9))
+def test_what_the_gateway_sends_comes_out_as_it_went_in(
+    frames: list[wire.Inbox], sizes: list[int]
+) -> None:
+    """Every item, every field, wherever the stream is cut."""
+    raw = b"".join(map(wire.encode, frames))
+    assert [wire.decode_inbox(body) for body in fed(raw, sizes)] == frames
+
+
+@given(st.lists(outboxes, max_size=3), st.lists(st.integers(1, 99), min_size=1, max_size=9))
+def test_what_the_worker_sends_comes_out_as_it_went_in(
+    frames: list[wire.Outbox], sizes: list[int]
+) -> None:
+    """Every item, every field, wherever the stream is cut."""
+    raw = b"".join(map(wire.encode, frames))
+    assert [wire.decode_outbox(body) for body in fed(raw, sizes)] == frames
+
+
+@given(inboxes, st.data())
+def test_a_frame_that_is_not_whole_is_not_handed_out(
+    frame: wire.Inbox, data: st.DataObject
+) -> None:
+    """Its end may still come; its body cut short is called what it is."""
+    raw = wire.encode(frame)
+    cut = data.draw(st.integers(0, len(raw) - 1))
+    assert wire.Splitter().feed(raw[:cut]) == []
+    body = raw[4:]
+    with pytest.raises(wire.FrameError, match="truncated"):
+        wire.decode_inbox(body[: min(cut, len(body) - 1)])
+
+
+def test_a_frame_beyond_the_limit_is_refused_before_it_is_read() -> None:
+    """By its length alone, which the message names."""
+    with pytest.raises(wire.FrameError, match=str(wire.FRAME_LIMIT + 1)):
+        wire.Splitter().feed(struct.pack(">I", wire.FRAME_LIMIT + 1))
+    assert wire.Splitter().feed(struct.pack(">I", wire.FRAME_LIMIT)) == []
+
+
+@given(st.binary(max_size=80))
+@example(b"\x91\x91\x92\xa9set_knobs\x81\xa1\xff\x01")
+@example(b"\x91\x91\x92\xa6cancel\xa1\xff")
+@example(b"\x92\x90" + b"\x91" * 100_000)
+@example(b"\xc1")
+@example(b"")
+def test_garbage_is_no_frame_and_nothing_worse(body: bytes) -> None:
+    """Text that is no UTF-8 and arrays without end included: there is one kind of error."""
+    for decode in (wire.decode_inbox, wire.decode_outbox):
+        with contextlib.suppress(wire.FrameError):
+            decode(body)
