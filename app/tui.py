@@ -33,7 +33,6 @@ from app.talk import Talk
 from app.widgets import chart as charts
 from app.widgets import spans
 from app.widgets.house import Mode
-from app.widgets.ink import Line
 from storage import clock
 from storage.home import Home
 
@@ -107,8 +106,11 @@ class Tui(App[None]):
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._handle_exception(cast("Exception", error))
+        try:
+            if not task.cancelled():
+                task.result()
+        except Exception as error:  # noqa: BLE001 whatever it is, it is shown once the screen ends
+            self._handle_exception(error)
 
     async def _load(self) -> None:
         actions = await asyncio.to_thread(importlib.import_module, "app.actions")
@@ -151,11 +153,7 @@ class Tui(App[None]):
         place = self.place
         if place is not None:
             shown = self.picture if self._frozen is None else self._frozen
-            place.show(shown, self.bar(place))
-
-    def bar(self, place: Place) -> list[Line]:
-        """The rows above the keys."""
-        return self.talk.rows(place.path(), place.size.width)
+            place.show(shown, self.talk.rows(place.path(), place.size.width))
 
     def on_resize(self) -> None:
         """The terminal has another size: draw anew once the layout stands."""

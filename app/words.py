@@ -77,6 +77,14 @@ def cut(text: str, limit: int) -> str:
     return text[:kept] + "…"
 
 
+def squeeze(text: str, limit: int) -> str:
+    """A name in at most `limit` cells, its middle left out: versions stand at the end."""
+    if width(text) <= limit or not text.isascii():
+        return cut(text, limit)
+    tail = min(6, limit // 2)
+    return cut(text, limit - tail) + text[len(text) - tail :]
+
+
 def pad(text: str, limit: int, *, right: bool = False) -> str:
     """The text cut and filled to exactly `limit` cells; `right` aligns it as figures stand."""
     short = cut(text, limit)
@@ -186,7 +194,7 @@ def weight(basis_points: int) -> str:
 def rate(per_second: float | None, unit: str = "") -> str:
     """So many a second: 31.0/s, 512 tok/s."""
     if per_second is None:
-        return UNKNOWN
+        return f"{UNKNOWN} {unit}/s" if unit else UNKNOWN
     return f"{_three(per_second)} {unit}/s" if unit else f"{_three(per_second)}/s"
 
 

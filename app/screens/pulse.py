@@ -33,7 +33,7 @@ def load(seen: snapshot.Pulse, width: int) -> Line:
     running = words.UNKNOWN if now is None else f"{now.running}/{now.max_running}"
     waiting = words.UNKNOWN if now is None else words.count(now.waiting)
     oldest = f", oldest {words.brief(now.oldest_us)}" if now is not None and now.waiting else ""
-    speed: Line = ((_speed(now), ""),)
+    speed: Line = ((words.rate(now.tokens_per_s if now else None, "tok"), ""),)
     parts: list[Line] = [
         (("BATCH ", "bold"), (f"{running:>5}", ""), (" running", "")),
         (("KV ", "bold"), (machine.share(now.kv if now else None), "")),
@@ -46,20 +46,17 @@ def load(seen: snapshot.Pulse, width: int) -> Line:
     return ((" ", ""), *ink.join(parts, "  "))
 
 
-def _speed(now: snapshot.Load | None) -> str:
-    speed = None if now is None else now.tokens_per_s
-    return f"{words.UNKNOWN} tok/s" if speed is None else words.rate(speed, "tok")
-
-
 def parts(seen: Sequence[snapshot.Part], width: int) -> list[Line]:
     """The node's processes, then a row for each worker."""
     plain = [_part(each) for each in seen if each.kind != "worker"]
     workers = [each for each in seen if each.kind == "worker"]
+    workers.sort(key=lambda each: each.state == "ready")  # those that ail first
     rows = ink.flow(plain, width) if plain else [((" none yet", "dim"),)]
     rows += [_worker(each, width) for each in workers[:_WORKERS]]
     if len(workers) > _WORKERS:
         ailing = sum(each.state != "ready" for each in workers[_WORKERS:])
-        rest = f" and {len(workers) - _WORKERS} more workers, {ailing} of them not ready"
+        more = f" and {len(workers) - _WORKERS} more workers"
+        rest = f"{more}, {ailing} of them not ready" if ailing else more
         rows.append(((rest, "bad" if ailing else "dim"),))
     return rows
 
@@ -70,7 +67,7 @@ def _state(part: snapshot.Part) -> Line:
     if part.state in {"stopped", "not running"}:
         sign, name = "○", "dim"
     again = ((f" ↻{part.restarts}", "warn"),) if part.restarts else ()
-    why = ((f" {part.reason}", "bad"),) if part.reason and part.state != "ready" else ()
+    why = ((f" {words.safe(part.reason)}", "bad"),) if part.reason and part.state != "ready" else ()
     return ((f"{sign} ", name), (part.state, "" if sign == "●" else name), *again, *why)
 
 
@@ -79,15 +76,23 @@ def _part(part: snapshot.Part) -> Line:
 
 
 def _worker(part: snapshot.Part, width: int) -> Line:
-    """A worker; a long name gives way to the figures."""
-    now = part.load
-    rest: Line = ((" ", ""), *_state(part))
+    """A worker; where there is little room its name is shortened, then it tells less."""
+    now, state = part.load, _state(part)
+    told = []
     if now is not None:
-        running = f"   {now.running}/{now.max_running} running   KV {machine.share(now.kv).strip()}"
-        rest = (*rest, (f"{running}   busy {machine.share(now.busy).strip()}   {_speed(now)}", ""))
-    head: Line = ((" worker ", ""),)
-    room = max(width - ink.length(head) - ink.length(rest), _NAME)
-    return ink.cut((*head, (words.cut(part.name, room), "bold"), *rest), width)
+        told = [
+            f"{now.running}/{now.max_running} running",
+            f"KV {machine.share(now.kv).strip()}",
+            words.rate(now.tokens_per_s, "tok"),
+            f"busy {machine.share(now.busy).strip()}",
+        ]
+    taken = ink.length(state) + len(" worker  ") + 3 * len(told)
+    while told and taken + sum(map(words.width, told)) + min(len(part.name), _NAME) > width:
+        told.pop()
+        taken -= 3
+    name = words.squeeze(part.name, max(width - taken - sum(map(words.width, told)), _NAME))
+    row: Line = ((" worker ", ""), (name, "bold"), (" ", ""), *state)
+    return ink.cut((*row, *(("   " + each, "") for each in told)), width)
 
 
 def events(seen: Sequence[snapshot.Event], now_us: int, width: int) -> list[Line]:
@@ -115,11 +120,15 @@ def below(seen: snapshot.Pulse, now_us: int, width: int, height: int, most: int)
     rows.append(ink.rule(width, title, arms.about(seen.services, seen.lately)))
     rows.append(table.head(columns, width))
     found = [table.body(columns, row, width) for row in arms.rows(seen.services, seen.lately)]
+    ailing = arms.ailing_first(seen.services)
     tail = [ink.rule(width, "PROCESSES"), *parts(seen.parts, width), ink.rule(width, "LAST", "UTC")]
     room = max(most - len(rows) - len(tail) - 1, 2)
     if len(found) > room:
         left = len(found) - room + 1
-        found = [*found[: room - 1], ((f" and {left} more arms: t", "dim"),)]
+        shown = [found[at] for at, _ in ailing[: room - 1]]
+        bad = sum(bool(arm.failed or arm.refused) for _, arm in ailing[room - 1 :])
+        rest = f" and {left} more arms{f', {bad} of them failing or refusing' * bool(bad)}: t"
+        found = [*shown, ((rest, "bad" if bad else "dim"),)]
     rows += found or [((" no service yet: `paddock services create`", "dim"),)]
     rows += tail
     return rows + events(seen.events, now_us, width)[: max(height - len(rows), 1)]

@@ -37,7 +37,7 @@ def timings(request: snapshot.Request, width: int) -> list[Line]:
         spans.append(("the rest", max(row.latency_us - first, 0), "draw2"))
     else:
         spans.append(("no token came", max(row.latency_us - queue, 0), "warn"))
-    room = max(width - _LABEL - 28, 10)
+    room = max(width - _LABEL - 30, 10)
     rows: list[Line] = []
     begin = 0
     for name, span, tone in spans:
@@ -47,7 +47,7 @@ def timings(request: snapshot.Request, width: int) -> list[Line]:
         rows.append(
             (
                 (f" {name:<{_LABEL + 3}}", "dim"),
-                (f"{words.duration(span):>9} ", ""),
+                (f"{words.duration(span):>11} ", ""),
                 ("│", "dim"),
                 (drawn.ljust(room), tone),
                 ("│", "dim"),
@@ -60,7 +60,7 @@ def timings(request: snapshot.Request, width: int) -> list[Line]:
     rows.append(
         (
             (f" {'in all':<{_LABEL + 3}}", "dim"),
-            (f"{words.duration(row.latency_us):>9} ", "bold"),
+            (f"{words.duration(row.latency_us):>11} ", "bold"),
             (f"  {speed} after the first", ""),
             (f"   worker time {words.duration(request.busy_us)}", ""),
         )

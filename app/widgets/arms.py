@@ -51,6 +51,12 @@ def rows(services: Sequence[Service], lately: Lately) -> list[Row]:
     ]
 
 
+def ailing_first(services: Sequence[Service]) -> list[tuple[int, Arm]]:
+    """The arms with their position, in the order in which somebody on call wants them."""
+    every = enumerate(arm for service in services for arm in service.arms)
+    return sorted(every, key=lambda each: (-each[1].failed - each[1].refused, -each[1].requests))
+
+
 def row(arm: Arm, *, alone: bool, priced: bool) -> Row:
     """One arm; an arm that gets nothing and is given nothing is dimmed."""
     quiet = "dim" if not arm.weight_bp and not arm.requests else ""

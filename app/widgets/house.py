@@ -17,6 +17,7 @@ from app.widgets.lines import Lines
 
 _SECOND_US: Final = 1_000_000
 _FRESH_US: Final = 3 * _SECOND_US
+_WHOLE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,8 @@ def draw(house: HouseLine, mode: Mode, width: int) -> Line:
     tone = "ro" if mode.armed_us is None else "rw"
     right = _right(house, mode, tone)
     most = 20 if width >= 100 else 12  # noqa: PLR2004
-    who = f" {words.cut(house.host, most)} · {words.cut(house.person.name or '–', most)}"
+    host, person = words.safe(house.host), words.safe(house.person.name) or words.UNKNOWN
+    who = f" {words.cut(host, most)} · {words.cut(person, most)}"
     left: list[Piece] = [(who, f"{tone}-bold")]
     if house.node is Node.DOWN:
         left += [("  ", tone), (" ▲ NODE DOWN ", f"{tone}-bad")]
@@ -77,7 +79,9 @@ def draw(house: HouseLine, mode: Mode, width: int) -> Line:
         left += [("  ", tone), (" no box here ", f"{tone}-bad")]
     elif house.troubles:
         rest = f" +{len(house.troubles) - 1}" if len(house.troubles) > 1 else ""
-        left += [("  ", tone), (f" ▲ {house.troubles[0]}{rest} ", f"{tone}-bad")]
+        name, _, state = house.troubles[0].rpartition(" ")
+        trouble = f" ▲ {words.squeeze(name, most)} {state}{rest} "
+        left += [(" ", tone), (trouble, f"{tone}-bad")]
     if house.node is Node.ASKING:
         left += [("   reading…", f"{tone}-dim")]
     elif house.node is not Node.ABSENT:
@@ -89,7 +93,8 @@ def draw(house: HouseLine, mode: Mode, width: int) -> Line:
 def _right(house: HouseLine, mode: Mode, tone: str) -> Line:
     right: list[Piece] = []
     if house.synthetic:
-        right += [(f"  synthetic {tight(words.percent(house.synthetic))}", tone)]
+        share = f"{house.synthetic * 100:.0f}%" if house.synthetic >= _WHOLE else "<1%"
+        right += [(f"  synthetic {share}", tone)]
     right += [(f"  {permission(mode)}  ", f"{tone}-bold")]
     if mode.frozen_us is not None:
         right += [(f" FROZEN {words.clock(mode.frozen_us)[11:]} ", f"{tone}-bad")]

@@ -71,9 +71,9 @@ def _gpus(gpus: Sequence[snapshot.Gpu]) -> Line:
         *gauge(used, 12),
         (f" {share(used)}", "bold"),
         (f" ({low * 100:.0f}–{high * 100:.0f})", "dim"),
-        (f"   MEM {memory}   PWR {power:.0f} W", ""),
-        (f"   {max(each.temperature_c for each in gpus)} °C", ""),
         *(((f"   ▲ {slowed} slowed", "bad"),) if slowed else ()),
+        (f"   {max(each.temperature_c for each in gpus)} °C", ""),
+        (f"   MEM {memory}   PWR {power:.0f} W", ""),
     )
 
 
@@ -83,12 +83,9 @@ def _host(seen: snapshot.Machine, width: int) -> Line:
     missing: Line = () if seen.gpus else ((absent, "dim"),)
     if host is None:
         return ink.join(((), ((" HOST", "bold"), ("   not measured now", "dim")), missing))
-    disk: Line = (
-        (
-            f"DISK {_of(host.disk_used, host.disk_total)}",
-            "bad" if host.disk_used > _FULL * host.disk_total else "",
-        ),
-    )
+    tight = host.disk_used > _FULL * host.disk_total
+    used = f"{'▲ ' * tight}DISK {_of(host.disk_used, host.disk_total)}"
+    disk: Line = ((used, "bad" if tight else ""),)
     head: Line = (
         (" HOST   ", "bold"),
         *gauge(host.cpu, 12 if width >= _ROOMY else 6),
@@ -96,7 +93,6 @@ def _host(seen: snapshot.Machine, width: int) -> Line:
         (f" of {host.cores} CPU", ""),
     )
     memory: Line = ((f"RAM {_of(host.memory_used, host.memory_total)}", ""),)
-    tight = host.disk_used > _FULL * host.disk_total
     rest = [disk, missing] if tight or seen.gpus else [missing, disk]
     found = ink.join((head, memory))
     for part in (*rest, ((f"load {host.load1:.2f}", ""),)):
