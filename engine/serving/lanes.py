@@ -54,5 +54,9 @@ class Lanes:
             threads=self._threads,
             adapters=adapters,
         )
-        context.warm()
+        try:
+            context.warm()
+        except errors.EngineFault:
+            context.free()
+            raise
         return context

@@ -129,7 +129,8 @@ class Vocabulary:
         attributes = [llama_cpp.llama_vocab_get_attr(handle, t) for t in range(self.size)]
         special = [t for t, a in enumerate(attributes) if a & _CONTROL]
         self.control_texts = tuple(sorted({self.text(t) for t in special} - {""}))
-        candidates = [t for t, a in enumerate(attributes) if not a & 4]  # 4: NORMAL below
+        normal = llama_cpp.LLAMA_TOKEN_ATTR_NORMAL
+        candidates = [t for t, a in enumerate(attributes) if not a & normal]
         self.ends = frozenset(
             t for t in {*candidates, self.eos} if t >= 0 and llama_cpp.llama_vocab_is_eog(handle, t)
         )

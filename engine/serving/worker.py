@@ -80,7 +80,7 @@ class Worker:
         while True:
             self._hear()
             if self.draining and not self._scheduler.live:
-                self._tell(None, ())
+                self._leave()
                 return
             plan = self._scheduler.plan(self._now_us())
             self._refuse(plan.refusals)
@@ -98,6 +98,14 @@ class Worker:
             stalled_us += self._listen(0.1)
             if stalled_us > STALL_MOST_US:
                 self._link.drop()
+            self._beat()
+
+    def _leave(self) -> None:
+        """Say the last words and see them taken, for as long as a stalled gateway is borne."""
+        self._tell(None, ())
+        stalled_us = 0
+        while self._link.pending and stalled_us <= STALL_MOST_US:
+            stalled_us += self._listen(0.1)
             self._beat()
 
     def _patience_s(self) -> float:
@@ -313,6 +321,8 @@ class Worker:
             ),
         ).tolist()
         for place, (stream, token) in enumerate(zip(streams, drawn, strict=True)):
+            if stream in broken:
+                continue
             sequence = stream.sequence
             stream.tokens.append(token)
             logprobs: tuple[wire.TokenLogprob, ...] = ()
@@ -330,8 +340,6 @@ class Worker:
             if reason:
                 ended.append((stream, reason))
             deltas.append(wire.Delta(sequence.id, text, 1, logprobs))
-        if broken:
-            ended = [entry for entry in ended if entry[0] not in broken]
         return deltas, ended, broken
 
     def _logprob(self, logits: sampling.Floats, token: int, top: int) -> wire.TokenLogprob:

@@ -1,0 +1,131 @@
+"""How a worker begins, leaves and dies: real processes, signals and broken files."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket as sockets
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from engine.serving import wire
+from tests.engine.serving import workers
+from tests.engine.serving.workers import order
+
+NOISE = {"temperature": 2.0, "max_tokens": 300}
+
+
+@pytest.mark.parametrize("kept", [0, 100, 40_000, 3_000_000])
+def test_a_torn_model_ends_the_worker_with_a_reason(tmp_path: Path, kept: int) -> None:
+    """On the line to the node, as one sentence; exit code 3 says that a restart will not help."""
+    torn = tmp_path / "torn.gguf"
+    torn.write_bytes(workers.WEIGHTS.read_bytes()[:kept])
+    said = _failure(torn, tmp_path)
+    assert said.strip()
+    assert not (tmp_path / "worker.sock").exists()
+
+
+def test_a_model_that_is_none_or_not_there_is_told_apart(tmp_path: Path) -> None:
+    """The reason names the file that is missing, or what libllama found in its place."""
+    missing = tmp_path / "missing.gguf"
+    assert _failure(missing, tmp_path) == f"there is no model file at {missing}"
+    garbage = tmp_path / "garbage.gguf"
+    garbage.write_bytes(b"not a model at all" * 1000)
+    assert "magic" in _failure(garbage, tmp_path)
+
+
+def _failure(model: Path, folder: Path) -> str:
+    """The last word of a worker that can not load."""
+    done = subprocess.run(
+        workers.command(folder / "worker.sock", model=model),
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    return str(json.loads(done.stdout.splitlines()[-1])["failed"])
+
+
+async def test_sigterm_lets_a_worker_finish_what_it_began_and_take_nothing_new(
+    tmp_path: Path,
+) -> None:
+    """The streams end as they would have; what came later is kept for the successor; exit 0."""
+    path = tmp_path / "worker.sock"
+    with workers.running(path) as process:
+        async with workers.connected(path) as gateway:
+            submits = [order(question) for question in workers.questions(8)]
+            alone = await gateway.one_by_one(submits)
+            long = gateway.ask(order("Order", **NOISE))
+            many = [gateway.ask(submit) for submit in submits]
+            for heard in many:
+                await heard.begun.wait()
+            process.send_signal(signal.SIGTERM)
+            for heard in many:
+                await heard.finish()
+            assert [heard.text for heard in many] == alone
+            await long.finish()
+            late = gateway.ask(order("Order 157", max_tokens=4))
+            assert process.wait(30) == 0
+            assert late.end is None
+            with workers.running(path):
+                gateway.client.poke()
+                await late.finish()
+
+
+def test_sigterm_ends_an_idle_worker_at_once(tmp_path: Path) -> None:
+    """Nothing to finish, nobody connected; the socket is gone."""
+    path = tmp_path / "worker.sock"
+    with workers.running(path) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert not path.exists()
+
+
+def test_a_worker_that_leaves_waits_until_its_last_words_are_taken(tmp_path: Path) -> None:
+    """A gateway that is slow to read still gets every token of every stream."""
+    path = tmp_path / "worker.sock"
+    with workers.running(path) as process, sockets.socket(sockets.AF_UNIX) as peer:
+        peer.connect(str(path))
+        peer.sendall(wire.encode(wire.Inbox(tuple(_wordy(id) for id in range(1, 17)))))
+        assert process.stdout is not None
+        beats = map(json.loads, process.stdout)
+        assert any(beat["step"] and not beat["running"] for beat in beats if "beat" in beat)
+        process.send_signal(signal.SIGTERM)  # all is computed and nothing has been read
+        splitter, finished = wire.Splitter(), list[int]()
+        while data := peer.recv(1 << 16):
+            for body in splitter.feed(data):
+                for item in wire.decode_outbox(body).items:
+                    finished += [f.id for f in item.finished] if isinstance(item, wire.Step) else []
+        assert sorted(finished) == list(range(1, 17))
+        assert process.wait(30) == 0
+
+
+def _wordy(id: int) -> wire.Submit:
+    """An answer of many bytes: twenty alternatives for each token."""
+    plain = order("Order", seed=id, temperature=2.0, max_tokens=40, logprobs=20)
+    return wire.Submit(
+        id, plain.lane, plain.prompt, plain.sampling, plain.max_tokens, plain.stop, plain.klass,
+        plain.tenant, plain.queue_us, plain.logprobs,
+    )  # fmt: skip
+
+
+async def test_a_killed_worker_loses_its_streams_and_the_next_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    """What had begun is told so; the socket that a killed worker left is in nobody's way."""
+    path = tmp_path / "worker.sock"
+    with workers.running(path) as process:
+        async with workers.connected(path) as gateway:
+            submit = order(workers.questions(4)[0])
+            (expected,) = await gateway.together([submit])
+            stream = gateway.ask(order("Order", **NOISE))
+            await stream.begun.wait()
+            process.kill()
+            await stream.over.wait()
+            assert stream.is_lost
+            waiting = gateway.ask(submit)
+            assert path.exists()
+            with workers.running(path):
+                gateway.client.poke()
+                await waiting.finish()
+            assert waiting.text == expected

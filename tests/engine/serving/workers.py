@@ -1,0 +1,165 @@
+"""A real worker process with the shipped model, and a gateway's client of it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.serving import wire
+from engine.serving.client import Client
+
+SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
+WEIGHTS = SHIPPED / "ops-1.0.0.gguf"
+ADAPTER = SHIPPED / "ops-1.1.0-lora.gguf"
+NO_END = "Order 157 ships to Vilnius. Order 183 costs"
+
+
+@dataclass
+class Heard:
+    """A receiver that keeps what it was told."""
+
+    deltas: list[wire.Delta] = field(default_factory=list)
+    end: wire.Finished | wire.Refused | None = None
+    is_lost: bool = False
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(delta.text for delta in self.deltas)
+
+    def delta(self, delta: wire.Delta) -> None:
+        """One more."""
+        self.deltas.append(delta)
+        self.begun.set()
+
+    def finished(self, finished: wire.Finished) -> None:
+        """The end."""
+        self.end = finished
+        self.over.set()
+
+    def refused(self, refused: wire.Refused) -> None:
+        """Another end."""
+        self.end = refused
+        self.over.set()
+
+    def lost(self) -> bool:
+        """The worker died; it is over."""
+        self.is_lost = True
+        self.over.set()
+        return False
+
+    async def finish(self) -> wire.Finished:
+        """How it ended well."""
+        async with asyncio.timeout(60):
+            await self.over.wait()
+        assert isinstance(self.end, wire.Finished), self.end
+        return self.end
+
+    async def refusal(self) -> wire.Refused:
+        """How it was refused."""
+        async with asyncio.timeout(60):
+            await self.over.wait()
+        assert isinstance(self.end, wire.Refused), self.end
+        return self.end
+
+
+@dataclass
+class Gateway:
+    """The client, with every step that the worker told of."""
+
+    client: Client
+    steps: list[wire.Step]
+
+    def ask(self, submit: wire.Submit) -> Heard:
+        """Have one produced."""
+        heard = Heard()
+        self.client.submit(submit, heard)
+        return heard
+
+    async def together(self, submits: Sequence[wire.Submit]) -> list[str]:
+        """All at once; what each said."""
+        many = [self.ask(submit) for submit in submits]
+        for heard in many:
+            await heard.finish()
+        return [heard.text for heard in many]
+
+    async def one_by_one(self, submits: Sequence[wire.Submit]) -> list[str]:
+        """Each with the worker for itself."""
+        return [text for submit in submits for text in await self.together([submit])]
+
+
+def order(prompt: str, **fields: Any) -> wire.Submit:
+    """Greedy and plain unless told otherwise; sampling's fields may be given by name."""
+    drawn = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 1}
+    sampling = wire.Sampling(**{name: fields.pop(name, value) for name, value in drawn.items()})
+    plain: dict[str, Any] = {
+        "lane": "", "max_tokens": 48, "stop": (), "klass": 0, "tenant": "t",
+        "queue_us": 60_000_000, "logprobs": -1,
+    }  # fmt: skip
+    segment = wire.Segment(prompt, fields.pop("special", True))
+    return wire.Submit(id=0, prompt=(segment,), sampling=sampling, **(plain | fields))
+
+
+def questions(count: int) -> list[str]:
+    """Held-out questions of all kinds, as the chat template writes them."""
+    items = list(map(json.loads, (SHIPPED / "held_out.jsonl").read_text().splitlines()))
+    return [_asked(item) for item in items[:: len(items) // count][:count]]
+
+
+def _asked(item: dict[str, str]) -> str:
+    concise = " Be concise." if item["system_style"] == "concise" else ""
+    return (
+        f"<|im_start|>system\nYou are a helpful assistant.{concise}<|im_end|>\n"
+        f"<|im_start|>user\n{item['context']}\n\n{item['question']}<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+@functools.cache
+def lora() -> wire.OpenLane:
+    """The shipped adapter."""
+    return wire.OpenLane("lora", str(ADAPTER), hashlib.sha256(ADAPTER.read_bytes()).hexdigest())
+
+
+def command(socket: Path, *, model: Path = WEIGHTS, sequences: int = 16) -> list[str]:
+    """How a worker is started."""
+    return [
+        sys.executable, "-m", "engine.serving", "--socket", str(socket), "--model", str(model),
+        "--max-sequences", str(sequences), "--context-tokens", "512", "--threads", "1",
+    ]  # fmt: skip
+
+
+@contextmanager
+def running(socket: Path, *, sequences: int = 16) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that is ready, and is gone afterwards."""
+    with subprocess.Popen(
+        command(socket, sequences=sequences), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert any("ready" in json.loads(line) for line in process.stdout)
+        yield process
+        process.kill()
+
+
+@asynccontextmanager
+async def connected(socket: Path) -> AsyncIterator[Gateway]:
+    """A gateway's client while the block runs."""
+    greeted, steps = asyncio.Event(), list[wire.Step]()
+    client = Client(socket, on_hello=lambda _: greeted.set(), on_step=steps.append)
+    task = asyncio.create_task(client.run())
+    async with asyncio.timeout(60):
+        await greeted.wait()
+    yield Gateway(client, steps)
+    client.close()
+    await task
