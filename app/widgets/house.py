@@ -66,41 +66,53 @@ def tight(text: str) -> str:
 
 
 def draw(house: HouseLine, mode: Mode, width: int) -> Line:
-    """The line in exactly `width` cells."""
+    """The line in exactly `width` cells.
+
+    Where there is little room, what is live gets shorter first, then the share of synthetic load
+    goes and the names are cut; trouble, RO or RW and the age of the picture stay.
+    """
     tone = "ro" if mode.armed_us is None else "rw"
-    right = _right(house, mode, tone)
     most = 20 if width >= 100 else 12  # noqa: PLR2004
     host, person = words.safe(house.host), words.safe(house.person.name) or words.UNKNOWN
     who = f" {words.cut(host, most)} · {words.cut(person, most)}"
-    left: list[Piece] = [(who, f"{tone}-bold")]
-    if house.node is Node.DOWN:
-        left += [("  ", tone), (" ▲ NODE DOWN ", f"{tone}-bad")]
-    elif house.node is Node.ABSENT:
-        left += [("  ", tone), (" no box here ", f"{tone}-bad")]
-    elif house.troubles:
-        rest = f" +{len(house.troubles) - 1}" if len(house.troubles) > 1 else ""
-        name, _, state = house.troubles[0].rpartition(" ")
-        trouble = f" ▲ {words.squeeze(name, most)} {state}{rest} "
-        left += [(" ", tone), (trouble, f"{tone}-bad")]
-    if house.node is Node.ASKING:
-        left += [("   reading…", f"{tone}-dim")]
-    elif house.node is not Node.ABSENT:
-        room = width - ink.length((*left, *right)) - 3
-        left += [(f"   {live(house, room)}", tone)]
-    return ink.spread(tuple(left), right, width, tone)
-
-
-def _right(house: HouseLine, mode: Mode, tone: str) -> Line:
-    right: list[Piece] = []
+    trouble, end = _trouble(house, tone, most), _end(house, mode, tone)
+    synthetic: Line = ()
     if house.synthetic:
         share = f"{house.synthetic * 100:.0f}%" if house.synthetic >= _WHOLE else "<1%"
-        right += [(f"  synthetic {share}", tone)]
-    right += [(f"  {permission(mode)}  ", f"{tone}-bold")]
-    if mode.frozen_us is not None:
-        right += [(f" FROZEN {words.clock(mode.frozen_us)[11:]} ", f"{tone}-bad")]
+        synthetic = ((f"  synthetic {share}", tone),)
+    room = width - ink.length((*trouble, *end))
+    if room < words.width(who) + ink.length(synthetic):
+        synthetic = ()
+    left = ((words.cut(who, room), f"{tone}-bold"), *trouble)
+    right = (*synthetic, *end)
+    if house.node is Node.ASKING:
+        left = (*left, ("   reading…", f"{tone}-dim"))
+    elif house.node is not Node.ABSENT:
+        gap = "  " if trouble else "   "
+        room = width - ink.length((*left, *right)) - len(gap)
+        left = (*left, (f"{gap}{live(house, room)}", tone))
+    return ink.spread(left, right, width, tone)
+
+
+def _trouble(house: HouseLine, tone: str, most: int) -> Line:
+    if house.node is Node.DOWN:
+        said = "▲ NODE DOWN"
+    elif house.node is Node.ABSENT:
+        said = "no box here"
+    elif house.troubles:
+        name, _, state = house.troubles[0].rpartition(" ")
+        more = f" +{len(house.troubles) - 1}" if len(house.troubles) > 1 else ""
+        said = f"▲ {words.squeeze(name, most)} {state}{more}"
     else:
-        right += [(f"{age(house)} ", f"{tone}-dim")]
-    return tuple(right)
+        return ()
+    return ((f" {said} ", f"{tone}-bad"),)
+
+
+def _end(house: HouseLine, mode: Mode, tone: str) -> Line:
+    allowed: Piece = (f"  {permission(mode)}  ", f"{tone}-bold")
+    if mode.frozen_us is not None:
+        return (allowed, (f" FROZEN {words.clock(mode.frozen_us)[11:]} ", f"{tone}-bad"))
+    return (allowed, (f"{age(house)} ", f"{tone}-dim"))
 
 
 def permission(mode: Mode) -> str:
