@@ -1,10 +1,11 @@
 """The OpenAI-compatible HTTP door: requests in, tokens out, everything written down.
 
-Room by room: `callers` (keys, roles, headers, bodies' size), `bodies` (what may be sent),
-`catalogue` (what the store says), `fleet` (the workers), `conversations` (what the model reads),
-`completing` (from a body to an answer), `flights` (a request under way), `papers` and `answers`
-(how it is written and how it travels), `tickets` (what is recorded), `health`, `metrics`,
-`listing`, `judging`, `routes`, `server`. Never loads a model, never decides a split.
+Room by room: `connections` (what comes before a request), `callers` (keys, roles, headers, bodies'
+size), `bodies` (what may be sent), `catalogue` (what the store says), `fleet` (the workers),
+`conversations` (what the model reads), `completing` (from a body to an answer), `flights` (a
+request under way), `papers` and `answers` (how it is written and how it travels), `tickets` (what
+is recorded), `health`, `metrics`, `listing`, `judging`, `routes`, `server`. Never loads a model,
+never decides a split.
 
 What clients may rely on, beyond OpenAI's documents:
 
@@ -18,5 +19,7 @@ What clients may rely on, beyond OpenAI's documents:
 - The release's prompt comes first: before the client's messages, with the client's leading system
   text appended to it; before the text of a text completion, with a blank line between.
 - Choice i of n is drawn with seed + i. Text that spells a control token is only text.
-- A client that does not read is given up when a megabyte of its answer waits (`slow_reader`).
+- A client that does not read is given up when a megabyte of its answer waits (`slow_reader`), and
+  hung up on when it took nothing for a minute.
+- A head is complete within 64 KiB and a minute (`head_too_large`, `head_timeout`).
 """

@@ -24,6 +24,8 @@ from typing import ClassVar, Final
 import msgspec
 
 _INVALID: Final = "invalid_request_error"
+_MESSAGE_LIMIT: Final = 1000
+_PARAM_LIMIT: Final = 200
 
 
 class Problem(Exception):
@@ -40,10 +42,11 @@ class Problem(Exception):
         param: str | None = None,
         retry_after_us: int = 0,
     ) -> None:
+        message = _cut(message, _MESSAGE_LIMIT)
         super().__init__(message)
         self.message = message
         self.code = code
-        self.param = param
+        self.param = None if param is None else _cut(param, _PARAM_LIMIT)
         self.retry_after_us = retry_after_us
 
     def document(self) -> bytes:
@@ -134,6 +137,11 @@ class Unavailable(Problem):
     """Nobody can answer just now; come again."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def _cut(text: str, limit: int) -> str:
+    """What a client sent is repeated in bounds."""
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def sentence(said: object) -> str:

@@ -134,17 +134,20 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     """What the framework refuses: unknown paths and methods, clients that left."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    said = f"{request.method} {request.url.path}"
+    status, headers = 500, {}
+    if isinstance(error, HTTPException):
+        status, headers = error.status_code, dict(error.headers or {})
+    said = f"{request.method} {request.url.path}"[:200]
+    problem: errors.Problem = errors.BadRequest(f"{said} can not be served.")
     if status == HTTPStatus.NOT_FOUND:
-        return await _problem(
-            request, errors.NotFound(f"There is nothing at {said[:200]}.", code="unknown_url")
-        )
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return await _problem(
-            request, errors.WrongMethod(f"{said[:200]} is not allowed.", code="method_not_allowed")
-        )
-    return await _problem(request, errors.BadRequest(f"{said[:200]} can not be served."))
+        known = "the paths are listed at /openapi.json"
+        problem = errors.NotFound(f"There is nothing at {said}; {known}.", code="unknown_url")
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = f"; use {headers['Allow']}" if "Allow" in headers else ""
+        problem = errors.WrongMethod(f"{said} is not allowed{allowed}.", code="method_not_allowed")
+    response = await _problem(request, problem)
+    response.headers.update(headers)
+    return response
 
 
 async def _left(_request: Request, _error: Exception) -> Response:

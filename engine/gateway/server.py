@@ -18,6 +18,7 @@ import uvicorn
 
 from engine.gateway import health, routes
 from engine.gateway.catalogue import Catalogue, Picture
+from engine.gateway.connections import Connection
 from engine.gateway.fleet import Fleet
 from engine.gateway.metrics import Metrics
 from engine.gateway.state import State
@@ -120,11 +121,12 @@ class Gateway:
         server = _Server(
             uvicorn.Config(
                 routes.build(state),
-                http="httptools",
+                http=Connection,
                 ws="none",
                 loop="none",
                 lifespan="off",
                 log_config=None,
+                log_level="critical",  # what clients send is no news; faults are logged by us
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,

@@ -509,6 +509,25 @@ def test_wrong_paths_get_error_objects_too(
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
+def test_a_wrong_method_is_told_the_right_one(stack: Stack) -> None:
+    """In words, and in the header that proxies read."""
+    with stack.http() as http:
+        answer = http.get("/v1/chat/completions")
+    assert answer.headers["allow"] == "POST"
+    assert "use POST" in answer.json()["error"]["message"]
+
+
+def test_what_is_repeated_to_a_client_is_bounded(stack: Stack) -> None:
+    """A name of a hundred thousand characters does not come back whole."""
+    body = {"model": "ops", "messages": [{"role": "user", "content": "x"}], "x" * 100_000: 1}
+    with stack.http() as http:
+        answer = http.post("/v1/chat/completions", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "unknown_parameter")
+    assert error["param"].startswith("xxx")
+    assert len(answer.content) < 2000
+
+
 def test_alive_ready_and_measured(stack: Stack) -> None:
     """Open to probes; the exposition parses and has the house's names."""
     with stack.http(None) as http:

@@ -1,0 +1,144 @@
+"""A client's connection below its requests: what is no HTTP, and clients that do not go on.
+
+Uvicorn's own protocol, with three bounds that it lacks: a head that is not complete in size or in
+time, and a client that takes nothing of what is written to it. What can still be told is told as
+an OpenAI error object. Knows nothing of paths and bodies. Imported by `engine.gateway.server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from engine.gateway import errors
+
+HEAD_LIMIT: Final = 64 * 1024
+"""Bytes of a head that may have come without its end; one that comes whole may be larger."""
+HEAD_S: Final = 60.0
+TAKE_S: Final = 60.0
+"""So long nothing may be taken of an answer that waits."""
+
+
+class Connection(HttpToolsProtocol):
+    """One connection, as uvicorn makes it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._headed = False
+        self._head = 0
+        self._late: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """From now on a head is awaited."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is awaited any more."""
+        self._headed = True
+        self._await_head()
+        self._relieve()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """The client has gone: the transport closes, and takes nothing more from now on."""
+        self._part()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a client; a head that does not end is refused."""
+        super().data_received(data)
+        if not self._headed:
+            self._head += len(data)
+            if self._head > HEAD_LIMIT:
+                self.refuse(
+                    errors.TooLarge(
+                        f"The head of your request exceeds {HEAD_LIMIT} bytes; send fewer or "
+                        "shorter headers.",
+                        code="head_too_large",
+                    )
+                )
+        self._await_head()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._headed, self._head = False, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Its head is there."""
+        self._headed = True
+        super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is written to."""
+        super().pause_writing()
+        if self._stuck is None:
+            self._stuck = self.loop.call_later(TAKE_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._relieve()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 it says nothing of use
+        """What came is no HTTP."""
+        self.refuse(
+            errors.BadRequest(
+                "This is no HTTP/1.1 request that can be read; look at its first line, its headers "
+                "(no control characters) and the framing of its body.",
+                code="invalid_http",
+            )
+        )
+
+    def refuse(self, problem: errors.Problem) -> None:
+        """Say so and hang up; while another request is being answered only hang up."""
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        idle = cycle is None or cycle.response_complete
+        if idle or (cycle.more_body and not cycle.response_started and not self.pipeline):
+            self.transport.write(self._told(problem))
+        self._part()
+        self._headed = True
+        self.transport.close()
+
+    def _part(self) -> None:
+        """Nothing more may be written for the request under way, and it learns so."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def _told(self, problem: errors.Problem) -> bytes:
+        body = problem.document()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return b"%b%b\r\n%b" % (STATUS_LINE[problem.status], lines, body)
+
+    def _await_head(self) -> None:
+        """Have the bound on time run exactly while a head is incomplete."""
+        if self._headed and self._late is not None:
+            self._late.cancel()
+            self._late = None
+        elif not self._headed and self._late is None:
+            self._late = self.loop.call_later(HEAD_S, self._too_late)
+
+    def _too_late(self) -> None:
+        self.refuse(
+            errors.TooSlow(
+                f"The head of your request did not come within {HEAD_S:g} s; send it at once.",
+                code="head_timeout",
+            )
+        )
+
+    def _relieve(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
