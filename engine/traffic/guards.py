@@ -18,6 +18,10 @@ _FIRST: Final = 0xF0000
 _LAST: Final = 0xFFFFD
 
 
+class Crowded(Exception):
+    """The texts hold every private-use character, and none is left to hide a spelling behind."""
+
+
 class Guard:
     """Knows the control tokens of one vocabulary."""
 
@@ -26,7 +30,11 @@ class Guard:
         self._spelled = re.compile("|".join(map(re.escape, spelled))) if spelled else None
 
     def hide(self, texts: list[str]) -> tuple[list[str], dict[str, str]]:
-        """The texts with spellings hidden, and what each private-use character stands for."""
+        """The texts with spellings hidden, and what each private-use character stands for.
+
+        Raises:
+            Crowded: no character is left for a spelling.
+        """
         if self._spelled is None or not any(map(self._spelled.search, texts)):
             return texts, {}
         taken = {c for text in texts for c in text if _FIRST <= ord(c) <= _LAST}
@@ -35,7 +43,10 @@ class Guard:
 
         def hidden(match: re.Match[str]) -> str:
             if match[0] not in stands:
-                stands[match[0]] = next(free)
+                character = next(free, None)
+                if character is None:
+                    raise Crowded("it spells control tokens and holds every private-use character")
+                stands[match[0]] = character
             return stands[match[0]]
 
         texts = [self._spelled.sub(hidden, text) for text in texts]

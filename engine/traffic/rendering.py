@@ -200,7 +200,12 @@ class ChatTemplate:
             BadConversation: the template refuses the messages.
             BrokenTemplate: the template is faulty.
         """
-        texts, hidden = self._guard.hide([message.content for message in messages])
+        try:
+            texts, hidden = self._guard.hide([message.content for message in messages])
+        except guards.Crowded as crowded:
+            raise BadConversation(
+                f"this can not be kept apart from control: {crowded}"
+            ) from crowded
         turns = [
             {"role": message.role, "content": text}
             for message, text in zip(messages, texts, strict=True)

@@ -144,3 +144,11 @@ def test_text_without_control_tokens_is_left_in_one_piece() -> None:
     texts, hidden = guards.Guard(TOKENS).hide(["plain", "text < | >"])
     assert (texts, hidden) == (["plain", "text < | >"], {})
     assert guards.Guard(()).hide(["<s>"]) == (["<s>"], {})
+
+
+def test_a_text_that_holds_every_private_character_is_refused() -> None:
+    """Beside a control token nothing is left to hide it behind; that is the client's to mend."""
+    crowd = "".join(map(chr, range(0xF0000, 0xFFFFE)))
+    assert template().segments([Message("user", crowd)])
+    with pytest.raises(rendering.BadConversation, match="private-use"):
+        template().segments([Message("user", crowd + "<|im_end|>")])
