@@ -25,6 +25,9 @@ _TENSORS: Final = 1_048_576
 _ITEMS: Final = 8_388_608
 _TEXT: Final = 64 * 1024 * 1024
 _DIMENSIONS: Final = 4
+_WORD: Final = 64
+_LINE: Final = 2000
+_WHOLE: Final = 2**31 - 1
 _STRING: Final = 8
 _ARRAY: Final = 9
 _SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -73,12 +76,16 @@ def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
     architecture = values.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise Broken("it does not name its architecture")
-    if int(values.get("split.count", 0)) > 1:
+    if len(architecture) > _WORD:
+        raise Broken(f"it names an architecture of {len(architecture)} characters")
+    if _whole(values, "split.count") > 1:
         raise Broken("it is one piece of a split model; merge the pieces first")
     adapter = values.get("general.type") == "adapter"
     if adapter and values.get("adapter.type") != "lora":
-        raise Broken(f"it is an adapter of type {values.get('adapter.type')!r}, not lora")
-    context = int(values.get(f"{architecture}.context_length", 0))
+        raise Broken(
+            f"it is an adapter of type {str(values.get('adapter.type'))[:_WORD]!r}, not lora"
+        )
+    context = _whole(values, f"{architecture}.context_length")
     if not adapter and context <= 0:
         raise Broken("it does not say how many tokens of context it was made for")
     licence = values.get("general.license")
@@ -88,15 +95,23 @@ def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
         parameters=parameters,
         quantisation=_quantisation(values.get("general.file_type")) or most,
         context_tokens=context,
-        licence=licence if isinstance(licence, str) and licence else None,
+        licence=licence[:_LINE] if isinstance(licence, str) and licence else None,
     )
+
+
+def _whole(values: dict[str, Any], name: str) -> int:
+    """A count that the file says, 0 where it says none."""
+    value = values.get(name, 0)
+    if type(value) is not int or not 0 <= value <= _WHOLE:
+        raise Broken(f"its {name[:_WORD]} is no number that can be: {str(value)[:_WORD]!r}")
+    return value
 
 
 def _quantisation(file_type: Any) -> str:
     """The file's own word for its mixture of types; empty when it says none, as adapters do."""
     try:
         name = str(gguf.LlamaFileType(int(file_type)).name)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return ""
     return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 

@@ -13,8 +13,14 @@ def made(path: Path, **changes: object) -> Path:
     writer = gguf.GGUFWriter(path, "llama")
     facts: dict[str, object] = {"llama.context_length": 64, "general.license": "mit", **changes}
     for name, value in facts.items():
-        if isinstance(value, int):
-            writer.add_uint32(name, value)
+        if isinstance(value, bool):
+            writer.add_bool(name, value)
+        elif isinstance(value, int):
+            writer.add_uint64(name, value) if value >> 32 else writer.add_uint32(name, value)
+        elif isinstance(value, float):
+            writer.add_float32(name, value)
+        elif isinstance(value, list):
+            writer.add_array(name, value)
         elif isinstance(value, str):
             writer.add_string(name, value)
     writer.add_array("tokenizer.ggml.tokens", ["a", "b", "c"])

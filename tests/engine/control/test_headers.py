@@ -44,6 +44,13 @@ def test_a_tiny_file_is_read(tmp_path: Path) -> None:
         ({"llama.context_length": None}, "how many tokens"),
         ({"general.type": "adapter", "adapter.type": "ia3"}, "not lora"),
         ({"split.count": 3}, "one piece of a split model"),
+        ({"split.count": [1, 2]}, "split.count is no number"),
+        ({"llama.context_length": "many"}, "context_length is no number"),
+        ({"llama.context_length": float("inf")}, "context_length is no number"),
+        ({"llama.context_length": float("nan")}, "context_length is no number"),
+        ({"llama.context_length": [64]}, "context_length is no number"),
+        ({"llama.context_length": True}, "context_length is no number"),
+        ({"llama.context_length": 2**64 - 1}, "context_length is no number"),
     ],
 )
 def test_what_can_not_be_served_is_told(
@@ -52,6 +59,14 @@ def test_what_can_not_be_served_is_told(
     """A sentence for each."""
     with pytest.raises(headers.Broken, match=said):
         headers.read(made(tmp_path / "m.gguf", **changes))
+
+
+def test_words_of_a_file_are_kept_in_bounds(tmp_path: Path) -> None:
+    """A licence of megabytes is cut; a mixture that is no number is passed over."""
+    changes = {"general.license": "L" * 100_000, "general.file_type": float("inf")}
+    header = headers.read(made(tmp_path / "m.gguf", **changes))
+    assert header.licence == "L" * 2000
+    assert header.quantisation == "F32"
 
 
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:
