@@ -44,7 +44,7 @@ class Arm:
     def close(self, second: int, *, live: bool) -> Iterator[Row]:
         """The row of the second that is over, if it is worth one; quiet rows only while `live`."""
         active = bool(self._ended or self.gaps or self._thumbs)
-        if not active and (not live or second - self._written < IDLE_S):
+        if not active and (not live or _just(self._written, second)):
             return
         self._written = second
         yield second, Kind.ARM, self.subject, self._sample()
@@ -70,6 +70,11 @@ class Arm:
             thumbs_up=sum(score > 0 for score in self._thumbs),
             thumbs_down=sum(score < 0 for score in self._thumbs),
         )
+
+
+def _just(written: int, second: int) -> bool:
+    """Whether a row was written a moment ago; a clock that was set back makes none so."""
+    return 0 <= second - written < IDLE_S
 
 
 def _sketched(values: Iterable[int]) -> dict[str, object]:
@@ -131,7 +136,7 @@ class Worker:
             sums.busy_us += self._quiet[2].busy_us
             sums.idle_us += self._quiet[2].idle_us
             self._quiet = None
-        if active or second - self._written >= IDLE_S:
+        if active or not _just(self._written, second):
             self._written = second
             yield self._row(second, step, sums, hello, knobs)
         else:

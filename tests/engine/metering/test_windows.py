@@ -114,3 +114,16 @@ def test_the_largest_batch_of_a_second_is_kept() -> None:
     ((_, _, _, sample),) = worker.close(100, HELLO, {"max_running": 8})
     assert isinstance(sample, WorkerSample)
     assert (sample.batch_max, sample.steps, sample.max_running, sample.running) == (16, 3, 8, 4)
+
+
+def test_a_clock_that_was_set_back_silences_nobody() -> None:
+    """Quiet arms and workers are seen again at once, not hours later."""
+    windows = Windows()
+    worker = windows.worker("w")
+    worker.step(step(0, 1_000_000))
+    later, earlier = 100_000, 90_000
+    assert list(windows.close(later, {("ops", 1)}))
+    assert list(worker.close(later, HELLO, {}))
+    worker.step(step(0, 1_000_000))
+    assert [row[0] for row in windows.close(earlier, {("ops", 1)})] == [earlier]
+    assert [row[0] for row in worker.close(earlier, HELLO, {})] == [earlier]
