@@ -255,6 +255,7 @@ class Context:
     def decode(self, tokens: int, wanted: int) -> npt.NDArray[np.float32]:
         """Compute the first `tokens` of the batch; logits (wanted, V), valid until the next."""
         self.batch.struct.n_tokens = tokens
+        _said.clear()
         code = int(llama_cpp.llama_decode(self.handle, self.batch.struct))
         if code != 0:
             raise _fault(code)
