@@ -21,7 +21,11 @@ TEMPLATE: Final = """\
 # body_limit_bytes = 2_000_000
 
 [people]
-# The owner of this directory is admin. Others are Unix users or "@group".
+# Nobody but the owner can look into this directory, until a Unix group is named whose members
+# may: they read the store, recorded prompts and answers included, and reach the door.
+# group = "paddock"
+# What they may do there is their role. The owner is admin. Others are Unix users or "@group";
+# a member of the group without a role looks and changes nothing.
 # admin = []
 # operator = ["sara", "@oncall"]
 # viewer = ["@staff"]
@@ -52,7 +56,7 @@ def write(path: Path) -> bool:
 
 def move_port(path: Path, port: int) -> None:
     """Put another port into the file, whole or not at all."""
-    text = path.read_text()
+    text, mode = path.read_text(), path.stat().st_mode & 0o777  # a group may be reading it
     line = f"port = {port}"
     changed, hits = re.subn(r"(?m)^#? ?port = \d+.*$", line, text, count=1)
     if not hits:
@@ -61,6 +65,7 @@ def move_port(path: Path, port: int) -> None:
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(changed)
+        os.fchmod(file.fileno(), mode)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)

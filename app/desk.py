@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import actions, errors, terminal
 from storage import home as homes
+from storage import onlookers
 from storage import store as stores
 from storage.home import Home
 from storage.store import Store
@@ -27,6 +28,7 @@ def home() -> Home:
 async def store() -> AsyncIterator[Store]:
     """The store, read-only."""
     place = home()
+    onlookers.require(place)
     if not place.database.exists():
         raise errors.NodeIsDown(
             f"There is no box in {place.root} yet; start one with `paddock serve` "

@@ -133,7 +133,7 @@ async def stop(home: Home, *, timeout_s: float = 60.0) -> None:
     await door.stop(home)
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
-        if _left(home):
+        if await _left(home):
             return
         await asyncio.sleep(_LOOK_S)
     raise errors.AppError(
@@ -142,12 +142,17 @@ async def stop(home: Home, *, timeout_s: float = 60.0) -> None:
     )
 
 
-def _left(home: Home) -> bool:
-    """Whether no process holds the home's lock; it is tried only after a stop was accepted."""
+async def _left(home: Home) -> bool:
+    """Whether no process holds the home's lock; it is tried only after a stop was accepted.
+
+    The lock is the owner's: others go by the door, which the node closes last.
+    """
     try:
         descriptor = os.open(home.lock, os.O_RDONLY)
     except FileNotFoundError:
         return True
+    except PermissionError:
+        return not await running(home)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -60,11 +60,18 @@ def main() -> int:
 async def _live(home: Home, gateway: subprocess.Popen[bytes]) -> int:
     # After the gateway's start, which is what takes longest.
     from engine.node import node, repair  # noqa: PLC0415
-    from storage import config  # noqa: PLC0415
+    from storage import config, onlookers  # noqa: PLC0415
 
     settings = config.load(home)
+    people = settings.people
+    group = onlookers.group(people.group)
+    if group is None:
+        onlookers.admit(home, None)
+        if people.admin or people.operator or people.viewer:
+            _log.warning("people are named, but without [people] group the owner alone gets in")
     life = await repair.begin(home)
     try:
+        onlookers.admit(home, group)
         here = node.Node(
             home,
             life,

@@ -8,12 +8,17 @@ from __future__ import annotations
 from runbooks import steps
 from runbooks.probes import PROBES
 from runbooks.steps import Runbook
-from storage import verbs
+from storage import onlookers, verbs
 from storage.home import Home
 
 
 def every(home: Home) -> dict[str, Runbook | str]:
-    """All runbooks by name; in place of one that can not be used stands what is wrong with it."""
+    """All runbooks by name; in place of one that can not be used stands what is wrong with it.
+
+    Raises:
+        Closed: this user may not look into the home.
+    """
+    onlookers.require(home)
     found: dict[str, Runbook | str] = {}
     for folder in (steps.LIBRARY, home.root / "runbooks"):
         for path in sorted(folder.glob("*.yaml")):

@@ -17,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from storage import onlookers
 from storage.errors import ConfigError
 from storage.home import Home
 
@@ -39,7 +40,12 @@ class Gateway(_Section):
 
 
 class People(_Section):
-    """Unix users or @groups by role; the owner of the home is admin without being named."""
+    """Unix users or @groups by role; the owner of the home is admin without being named.
+
+    `group` is the Unix group whose members may look at all; None: the owner alone.
+    """
+
+    group: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
     admin: tuple[str, ...] = ()
     operator: tuple[str, ...] = ()
@@ -93,7 +99,9 @@ def load(home: Home) -> Config:
 
     Raises:
         ConfigError: the file can not be read, is not TOML, or a key does not fit; the key is named.
+        Closed: this user may not look into the home.
     """
+    onlookers.require(home)
     if home.config.exists() and not home.config.is_file():
         raise ConfigError(f"{home.config} can not be read: it is no file. Move it away.")
     try:
@@ -103,6 +111,8 @@ def load(home: Home) -> Config:
         raise ConfigError(_told(home, error)) from error
     except SettingsError as error:
         raise ConfigError(f"A PADDOCK_ variable of the environment: {error}.") from error
+    except PermissionError as error:
+        raise onlookers.closed(home) from error
     except (ValueError, OSError) as error:  # not TOML, not UTF-8, not readable
         raise ConfigError(f"{home.config} can not be read as TOML: {error}.") from error
 

@@ -21,21 +21,23 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from storage import errors
 from storage.home import Home
+from storage.rest import Rest
 
 BUSY_S: Final = 5.0
 _READERS: Final = 4
 _WAL_BYTES: Final = 64 * 1024 * 1024
 _NO_ROOM_BYTES: Final = 256 * 1024
 _SYNCHRONOUS: Final = "synchronous"
+_BESIDE: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 _ROOM: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}  # said, too, where room is missing
 
 # What a transaction is begun with: an option of the connection.
 DURABLE: Final = "durable"
 
 
-def reader(home: Home, *, readonly: bool) -> AsyncEngine:
+def reader(home: Home, *, readonly: bool, rest: Rest | None = None) -> AsyncEngine:
     """Connections for snapshots; they can not write."""
-    engine = _engine(home, readonly=readonly, size=_READERS)
+    engine = _engine(home, readonly=readonly, size=_READERS, rest=rest)
     _each(engine, ["PRAGMA query_only=ON"])
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -61,10 +63,10 @@ def writer(home: Home) -> AsyncEngine:
     return engine
 
 
-def watcher(home: Home) -> sqlite3.Connection:
+def watcher(home: Home, rest: Rest | None = None) -> sqlite3.Connection:
     """A bare connection for `PRAGMA data_version`, microseconds each; it waits for nobody."""
     return sqlite3.connect(
-        _address(home), uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        _address(home, rest), uri=True, timeout=0, isolation_level=None, check_same_thread=False
     )
 
 
@@ -74,9 +76,9 @@ def create(home: Home) -> None:
         os.close(os.open(home.database, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _engine(home: Home, *, readonly: bool, size: int) -> AsyncEngine:
+def _engine(home: Home, *, readonly: bool, size: int, rest: Rest | None = None) -> AsyncEngine:
     if readonly:
-        url = URL.create("sqlite+aiosqlite", database=_address(home), query={"uri": "true"})
+        url = URL.create("sqlite+aiosqlite", database=_address(home, rest), query={"uri": "true"})
     else:
         url = URL.create("sqlite+aiosqlite", database=str(home.database))
     return create_async_engine(
@@ -89,9 +91,10 @@ def _engine(home: Home, *, readonly: bool, size: int) -> AsyncEngine:
     )
 
 
-def _address(home: Home) -> str:
+def _address(home: Home, rest: Rest | None) -> str:
     """The file as SQLite's read-only address."""
-    return f"{home.database.as_uri()}?mode=ro"
+    unlocked = "" if rest is None else "&immutable=1"
+    return f"{home.database.as_uri()}?mode=ro{unlocked}"
 
 
 def _each(engine: AsyncEngine, pragmas: list[str]) -> None:
@@ -128,6 +131,11 @@ def told(error: DBAPIError | sqlite3.Error | OSError, database: Path) -> errors.
         return errors.Unreadable(
             f"{database} is damaged or is not a Paddock store ({said}). Restore it from a backup, "
             "or move it away with its -wal and -shm and start anew."
+        )
+    if code in _BESIDE and not os.access(database.parent, os.W_OK):
+        return errors.Unavailable(
+            f"{database} is just being opened or closed by its owner; look again. "
+            "If this stays so, the next start of the node repairs it."
         )
     return errors.Unavailable(f"{database} can not be used: {said}.")
 

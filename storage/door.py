@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from storage import errors, nudges
+from storage import errors, nudges, onlookers
 from storage import home as homes
 from storage.errors import DoorError, NodeIsDown, NotAllowed, Refused
 from storage.home import Home
@@ -65,7 +65,8 @@ async def ask(
     which the runner asks (the runner alone may).
 
     Raises:
-        NodeIsDown: nobody is behind the door. NotAllowed: the role does not suffice.
+        NodeIsDown: nobody is behind the door. NotAllowed: the role does not suffice, or the home
+            is not open to this user.
         Refused: the verb or its arguments are wrong; the message names the field.
         Unavailable: the node could not store it.
     """
@@ -98,7 +99,10 @@ async def stop(home: Home) -> None:
 
 
 async def wait(store: Store, intent_id: int, timeout_s: float) -> Intent:
-    """The intent as soon as it has ended, or as it stands after `timeout_s`."""
+    """The intent as soon as it has ended, or as it stands after `timeout_s`.
+
+    Whoever may not listen in the home, because it is not theirs, looks by the clock.
+    """
     from storage import intents  # noqa: PLC0415 asking at the door needs no database
 
     until = time.monotonic() + timeout_s
@@ -133,6 +137,8 @@ async def _ask(home: Home, asked: Mapping[str, Any]) -> dict[str, Any]:
         async with asyncio.timeout(ANSWER_S):
             answer = await _exchange(home, line)
         said = msgspec.json.decode(answer, type=dict[str, Any])
+    except PermissionError as error:
+        raise NotAllowed(str(onlookers.closed(home))) from error
     except (OSError, msgspec.DecodeError) as error:
         raise NodeIsDown(
             f"The node of {home.root} does not answer; start it with `paddock serve`."

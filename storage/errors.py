@@ -13,6 +13,7 @@
         Unreadable     the file is damaged or is not a database
         WrongSchema    written by a newer Paddock, or not yet migrated by this one
         NotPrivate     the home is not ours alone
+        Closed         the home is not open to this user
       ConfigError      config.toml; the message names the key
       DoorError        the node did not do what was asked
         NodeIsDown     nobody is behind the door
@@ -75,6 +76,10 @@ class WrongSchema(Unavailable):
 
 class NotPrivate(Unavailable):
     """The home belongs to, or can be read by, somebody else."""
+
+
+class Closed(Unavailable):
+    """The home is not open to this user; the message says who can open it."""
 
 
 class ConfigError(StorageError):

@@ -16,7 +16,8 @@ from typing import Final
 
 from storage.errors import NotPrivate
 
-_PRIVATE: Final = 0o700
+PRIVATE: Final = 0o700
+LOOKED_AT: Final = 0o2710  # for a group: names are known or not found; what is made here is its
 _ADDRESS_BYTES: Final = 107  # sun_path is 108 bytes with its closing zero
 
 
@@ -84,18 +85,31 @@ def find(explicit: Path | None = None) -> Home:
     return Home(Path(state).expanduser().absolute() / "paddock")
 
 
+def beside(database: Path) -> tuple[Path, Path]:
+    """What SQLite keeps beside the store while it is open: its log and that log's index."""
+    return database.with_name(f"{database.name}-wal"), database.with_name(f"{database.name}-shm")
+
+
 def make(home: Home) -> Home:
     """Create what is missing, readable by its owner alone. Doing it again changes nothing.
 
+    A home that the node has opened to a group stays so; the node's next start decides anew.
+
     Raises:
         NotPrivate: the directory belongs to somebody else, or is something else's directory that
-            others can read.
+            others can read, or can not be entered.
     """
-    home.root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-    _claim(home)
+    try:
+        home.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        _claim(home)
+    except PermissionError as error:
+        raise NotPrivate(
+            f"{home.root} can not be made or used by this user ({error.strerror}); "
+            "choose another home with PADDOCK_HOME or --home."
+        ) from error
     for inner in (home.run, home.logs, home.models):
-        inner.mkdir(mode=_PRIVATE, exist_ok=True)
-        inner.chmod(_PRIVATE)
+        inner.mkdir(mode=PRIVATE, exist_ok=True)
+        inner.chmod(PRIVATE)
     return home
 
 
@@ -106,7 +120,8 @@ def _claim(home: Home) -> None:
             f"{home.root} belongs to another user (uid {found.st_uid}); run as that user, "
             "or choose another home with PADDOCK_HOME or --home."
         )
-    if stat.S_IMODE(found.st_mode) == _PRIVATE:
+    mode = stat.S_IMODE(found.st_mode)
+    if mode == PRIVATE or (mode == LOOKED_AT and home.database.exists()):
         return
     ours = home.database.exists() or home.config.exists() or not any(home.root.iterdir())
     if not ours:  # never close a directory to others that was not made for this
@@ -114,7 +129,7 @@ def _claim(home: Home) -> None:
             f"{home.root} holds other files and can be read by others; choose an empty directory "
             f"as home, or close this one with `chmod 700 {home.root}`."
         )
-    home.root.chmod(_PRIVATE)
+    home.root.chmod(PRIVATE)
 
 
 @contextmanager

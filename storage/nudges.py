@@ -23,10 +23,14 @@ class Listener:
     def __init__(self, home: Home, part: str) -> None:
         self._path = home.nudge(part)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._path.unlink(missing_ok=True)
-        with homes.short(self._path) as address:
-            self._socket.bind(address)
-        self._path.chmod(0o600)
+        try:
+            self._path.unlink(missing_ok=True)
+            with homes.short(self._path) as address:
+                self._socket.bind(address)
+            self._path.chmod(0o600)
+        except OSError:
+            self._socket.close()
+            raise
 
     async def wait(self, timeout_s: float | None = None) -> bool:
         """True as soon as there was a nudge since the last call, False after `timeout_s`."""

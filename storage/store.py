@@ -17,9 +17,11 @@ from typing import Any, Final, TypeVar, cast
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from storage import clock, connections, errors, migrations, nudges
+from storage import clock, connections, errors, migrations, nudges, onlookers
 from storage import home as homes
+from storage import rest as rests
 from storage.home import Home
+from storage.rest import Rest
 
 T = TypeVar("T")
 Work = Callable[[AsyncSession], Awaitable[T]]
@@ -46,26 +48,31 @@ async def open(
         NotFound: `readonly`, and there is no store yet.
         WrongSchema: a newer Paddock wrote it, or `readonly` and it is not migrated yet.
         Unreadable: the file is damaged or is no database.
+        Closed: `readonly`, and this user may not look into the home.
         DiskFull, NotPrivate: the message says where.
     """
+    rest = None
     try:
         if readonly:
+            onlookers.require(home)
             if not home.database.exists():
                 raise errors.NotFound(
                     f"There is no box in {home.root} yet; start one with `paddock serve`."
                 )
-            migrations.expect(home)
+            rest = rests.find(home)
+            migrations.expect(home, rest)
         else:
             homes.make(home)
             await migrations.apply(home, now_us)
-        watch = connections.watcher(home)
+        watch = connections.watcher(home, rest)
     except (DBAPIError, sqlite3.Error, OSError) as error:
         raise connections.told(error, home.database) from error
     return Store(
         home,
-        reader=connections.reader(home, readonly=readonly),
+        reader=connections.reader(home, readonly=readonly, rest=rest),
         writer=None if readonly else connections.writer(home),
         watch=watch,
+        rest=rest,
     )
 
 
@@ -79,11 +86,13 @@ class Store:
         reader: AsyncEngine,
         writer: AsyncEngine | None,
         watch: sqlite3.Connection,
+        rest: Rest | None = None,
     ) -> None:
         self.home = home
         self._reader = reader
         self._writer = writer
         self._watch = watch
+        self._rest = rest
         self._version = self._look()
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue()
         self._task = None if writer is None else asyncio.create_task(self._serve(writer))
@@ -91,12 +100,22 @@ class Store:
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """One snapshot: from the first look to the last, nothing moves. Keep it short."""
+        """One snapshot: from the first look to the last, nothing moves. Keep it short.
+
+        Raises:
+            Busy: the store was read at rest and somebody opened it meanwhile; look again.
+        """
+        await self._rise()
+        rest = self._rest
         try:
             async with AsyncSession(self._reader, expire_on_commit=False) as session:
                 yield session
         except DBAPIError as error:
+            if rest is not None and rest.disturbed():
+                raise self._woken() from error
             raise connections.told(error, self.home.database) from error
+        if rest is not None and rest.disturbed():
+            raise self._woken()
 
     async def write(self, work: Work[T], *, durable: bool = False, nudge: bool = True) -> T:
         """Run `work` in a transaction of its own and return what it returns, once that stands.
@@ -120,6 +139,8 @@ class Store:
 
     async def changed(self) -> bool:
         """Whether anybody, this process included, wrote since the last call. Microseconds."""
+        if self._rest is not None:
+            return self._rest.disturbed()
         before, self._version = self._version, self._look()
         return before is None or self._version is None or before != self._version
 
@@ -146,6 +167,24 @@ class Store:
         await self._reader.dispose()
         if self._writer is not None:  # the last to leave folds the log into the file
             await self._writer.dispose()
+
+    async def _rise(self) -> None:
+        """Open anew what was opened at rest, once somebody has the store open."""
+        if self._rest is None or not self._rest.disturbed():
+            return
+        reader, watch = self._reader, self._watch
+        try:
+            self._rest = rests.find(self.home)
+            self._watch = connections.watcher(self.home, self._rest)
+        except (sqlite3.Error, OSError) as error:
+            raise connections.told(error, self.home.database) from error
+        self._reader = connections.reader(self.home, readonly=True, rest=self._rest)
+        self._version = None
+        watch.close()
+        await reader.dispose()
+
+    def _woken(self) -> errors.Busy:
+        return errors.Busy(f"The node of {self.home.root} is just starting; look again.")
 
     def _look(self) -> int | None:
         """The version of the data, None when it can not be told just now."""

@@ -18,7 +18,7 @@ import structlog
 
 from engine.node import people
 from engine.node.people import Peer
-from storage import errors, intents, verbs
+from storage import errors, intents, onlookers, verbs
 from storage import home as homes
 from storage.config import Config
 from storage.home import Home
@@ -75,6 +75,7 @@ class Door:
             Role.OPERATOR: config.people.operator,
             Role.VIEWER: config.people.viewer,
         }
+        self._group = config.people.group
         self._now_us = now_us
         self._state = state
         self._stop = stop
@@ -86,14 +87,15 @@ class Door:
     async def open(self) -> None:
         """Listen. The lock of the home is held, so a socket that is there is a dead node's.
 
-        Without people in the configuration the owner alone may connect; with them everybody may,
-        as far as the directory lets them, and the roles decide.
+        The owner alone may connect, or the group that may look, too; what they may do is decided
+        by their roles.
         """
+        group = onlookers.group(self._group)
         self._home.door.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX)
         with homes.short(self._home.door) as address:
             listening.bind(address)
-        self._home.door.chmod(0o666 if any(self._people.values()) else 0o600)
+        onlookers.admit_to_door(self._home, group)
         self._server = await asyncio.start_unix_server(
             self._visit, sock=listening, limit=LINE_LIMIT
         )
@@ -181,8 +183,8 @@ class Door:
         if role is None:
             raise Turned(
                 "not_allowed",
-                f"{person.name} has no role on this box; an admin can add one to [people] in "
-                f"{self._home.config}.",
+                f"{person.name} has no role on this box and may only look; an admin can add one "
+                f"to [people] in {self._home.config} and start the node again.",
             )
         return person.name, role
 

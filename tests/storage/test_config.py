@@ -22,6 +22,7 @@ def test_without_a_file_everything_stands_at_its_default(home: Home) -> None:
         None,
     )
     assert (found.people.admin, found.people.operator, found.people.viewer) == ((), (), ())
+    assert found.people.group is None
     days = found.retention
     assert (days.samples_days, days.requests_days, days.texts_days) == (7, 30, 7)
 
@@ -51,6 +52,8 @@ def test_the_file_counts_and_the_environment_counts_more(
         ("[gateway]\nprot = 1", "gateway.prot: there is no such key"),
         ("[gatway]\nport = 1", "gatway: there is no such key"),
         ('[people]\nadmin = "sara"', "people.admin"),
+        ('[people]\ngroup = ""', "people.group"),
+        ('[people]\ngroup = ["oncall"]', "people.group"),
         ("[price]\ngpu_hour_micro = 2.5", "price.gpu_hour_micro"),
         ('[price]\ncurrency = "dollars"', "price.currency"),
         ("[retention]\nsamples_days = 0", "retention.samples_days"),

@@ -101,7 +101,8 @@ def test_a_short_path_is_its_own_address() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["home", "clock", "errors", "door", "names", "nudges", "sketches"]
+    "module",
+    ["home", "clock", "errors", "door", "names", "nudges", "onlookers", "rest", "sketches"],
 )
 def test_what_everybody_imports_weighs_nothing(module: str) -> None:
     """A worker, `paddock --help` and a client of the door need no database library."""

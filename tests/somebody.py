@@ -1,0 +1,118 @@
+"""Somebody else on this machine, for tests that run as root: a process under ids that nobody has.
+
+Their Python may lie where they can not read, so what they need is loaded as root; then the process
+goes over for good. Needs no account: the kernel asks for numbers only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+BOUND_S: Final = 60.0
+
+only_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+
+_GOES_OVER: Final = """
+import json, os, sys
+words = [json.loads(word) for word in sys.argv[1:]]
+def goes_over(uid, groups):
+    os.setgroups(groups)
+    os.setgid(uid)
+    os.setuid(uid)
+"""
+
+_COMMANDS: Final = """
+import contextlib, io
+from app import cli
+def paddock(line):
+    sys.argv = ["paddock", *line]
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.main()
+        except SystemExit as left:
+            code = left.code
+    return code, out.getvalue(), err.getvalue()
+for name in "status", "services", "requests", "keys", "runbooks", "stop":
+    cli.load(cli.COMMANDS[name][0], name, "")
+paddock(["status"])
+paddock(["services", "list"])
+for uid, groups, lines in words[0]:
+    if os.fork() == 0:
+        goes_over(uid, groups)
+        print(json.dumps([paddock(line) for line in lines]), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class Somebody:
+    """A user by number, with the groups they are in beside their own."""
+
+    uid: int
+    groups: tuple[int, ...] = ()
+
+    def start(self, source: str, *words: object) -> subprocess.Popen[str]:
+        """Python that runs as root until it says `goes_over(*words[0])`; `words` is what we say."""
+        return _start(source, (self.uid, self.groups), *words)
+
+    def python(self, source: str, *words: object) -> str:
+        """The same, to its end; what it printed."""
+        return _end(self.start(source, *words))
+
+
+def paddock(asked: Mapping[Somebody, Sequence[Sequence[str]]]) -> list[list[Said]]:
+    """What people are told who give commands of `paddock` on the home of the environment."""
+    people = [(who.uid, who.groups, lines) for who, lines in asked.items()]
+    said = _end(_start(_COMMANDS, people)).splitlines()
+    assert len(said) == len(people), said
+    return [[Said(*each) for each in json.loads(line)] for line in said]
+
+
+def _start(source: str, *words: object) -> subprocess.Popen[str]:
+    given = [json.dumps(word) for word in words]
+    return subprocess.Popen(
+        [sys.executable, "-c", _GOES_OVER + source, *given],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=BOUND_S)
+    assert not err, err
+    return out
+
+
+@contextmanager
+def doorstep() -> Iterator[Path]:
+    """A directory that everybody may enter, unlike those of the tests; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="paddock-") as name:
+        place = Path(name)
+        if not all(each.stat().st_mode & 0o001 for each in place.parents):
+            pytest.skip(f"others may not enter {place.parent}")
+        place.chmod(0o755)
+        yield place
