@@ -223,6 +223,10 @@ class Scheduler:
 
     def _next(self, lane: Lane, now_us: int) -> Sequence | None:
         """Who in this lane's queues may start now; parks background for it when it must."""
+        free = self.knobs.max_running - self.running
+        full = lane.free <= 0 or free <= 0
+        if full and not any(not _above(s) for at in self.lanes.values() for s in at.running):
+            return None
         ranked = self._ranked(lane, now_us)
         if not ranked:
             return None
@@ -230,8 +234,7 @@ class Scheduler:
         sequence = queue.peek()
         if sequence is None:
             return None
-        free = self.knobs.max_running - self.running
-        if lane.free <= 0 or free <= 0:
+        if full:
             return sequence if self._make_room(lane, sequence) else None
         for other in self.lanes.values():
             if other is not lane and other.free > 0:
