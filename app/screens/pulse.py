@@ -107,7 +107,7 @@ def events(seen: Sequence[snapshot.Event], now_us: int, width: int) -> list[Line
         who = words.pad(each.who, 10)
         tone = "bad" if sign else ""
         what = f"{sign}{each.what}"
-        rows.append(ink.cut(((f" {at:<11}", "dim"), (f"{who} ", ""), (what, tone)), width))
+        rows.append(ink.cut(((f" {at:<11} ", "dim"), (f"{who} ", ""), (what, tone)), width))
     return rows or [((" nothing yet", "dim"),)]
 
 

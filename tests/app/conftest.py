@@ -38,5 +38,6 @@ def knock(monkeypatch: pytest.MonkeyPatch) -> Door:
     monkeypatch.setattr(door, "who", knocked.who)
     monkeypatch.setattr(door, "ask", knocked.ask)
     monkeypatch.setattr(looks, "_DRIVER", Path("/nowhere"))
+    monkeypatch.setattr(looks, "_login", lambda: "sara")
     sitting.plain_terminal(monkeypatch)
     return knocked

@@ -152,7 +152,9 @@ class Seat:
 
     async def type(self, text: str) -> None:
         """Type a text."""
-        await self.press(*("space" if each == " " else each for each in text))
+        for each in text:
+            self.app.key(each, each)
+        await self.pilot.pause()
 
     async def go(self, *keys: str) -> None:
         """Press keys and wait until the place they lead to has what it shows."""

@@ -1,0 +1,60 @@
+"""Ranges of charts are round, stay where they are, and hold what they show."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import recent
+from app.figures import charts
+from app.figures.facts import LEAST_TOP
+from tests.app import looking, scenes
+
+PEAK = st.floats(min_value=0, max_value=1e7)
+
+
+@given(PEAK, st.one_of(st.just(0.0), PEAK.map(charts.ceiling)))
+def test_a_ceiling_is_round_and_above_the_peak(peak: float, before: float) -> None:
+    """10, 20, 50, 100…: a range that somebody can read."""
+    top = charts.ceiling(peak, before)
+    assert top >= peak
+    assert top >= LEAST_TOP
+    assert f"{top:.0f}".rstrip("0") in {"1", "2", "5"}
+
+
+@given(PEAK, PEAK)
+def test_a_ceiling_moves_up_at_once_and_down_seldom(peak: float, earlier: float) -> None:
+    """A quieter minute leaves the range alone; only one that is far too high shrinks."""
+    before = charts.ceiling(earlier)
+    top = charts.ceiling(peak, before)
+    if top < before:
+        assert before > 4 * peak
+    assert charts.ceiling(peak, top) == top
+
+
+def test_no_second_is_made_up() -> None:
+    """A chart of a box that was never measured is empty, and its last value a dash."""
+    facts = looking.facts()
+    shown = charts.charts(facts)
+    assert [each.title for each in shown] == ["tokens generated a second", "worker busy"]
+    for each in shown:
+        assert set(each.values) == {None}
+        assert "–" in each.last
+        assert len(each.values) == recent.SPAN_S
+
+
+def test_the_gpu_comes_first_where_there_is_one() -> None:
+    """Its utilisation, with the mean of the last ten seconds printed."""
+    rows = {at: scenes.gpu(0) for at in range(scenes.NOW - 20, scenes.NOW + 1)}
+    shown = charts.charts(looking.facts(gpus={0: rows}))
+    assert shown[0].title == "GPU utilisation"
+    assert shown[0].last == "96 %"
+    assert shown[0].top == 1.0
+
+
+def test_with_the_node_down_the_past_is_drawn_and_now_is_a_dash() -> None:
+    """What it did stays to be looked at; what it does, nobody knows."""
+    rows = {at: scenes.worker(at) for at in range(scenes.NOW - 60, scenes.NOW + 1)}
+    shown = charts.charts(looking.facts(looking.DOWN, workers={"ops-1.0.0": rows}))
+    assert shown[0].last == "– tok/s"
+    assert any(shown[0].values)

@@ -1,0 +1,58 @@
+"""Help says what every key does here, from the table that the command line reads, too."""
+
+from __future__ import annotations
+
+import pytest
+
+from app import actions, words
+from app.screens import help, keymap
+from app.widgets import ink
+from storage.home import Home
+from tests.app import sitting
+from tests.app.sitting import Door
+
+
+def test_keys_that_only_look_agree_with_the_table() -> None:
+    """They are written twice so that the first paint need not wait; here they are held together."""
+    table = keymap.keys(actions.TABLE.values())
+    looks = {key: name for key, name in table.items() if name.startswith("look.")}
+    assert looks == dict(keymap.EARLY)
+    assert set(keymap.ORDERS.values()) <= set(actions.TABLE)
+
+
+@pytest.mark.parametrize("of", sorted(help.LOCAL))
+@pytest.mark.parametrize("width", [80, 200])
+def test_nothing_of_help_is_cut(of: str, width: int) -> None:
+    """Every sentence stands whole, with its twin on the command line."""
+    rows = [ink.text(row) for row in help.draw(of, tuple(actions.TABLE.values()), width)]
+    assert all(words.width(row) <= width for row in rows)
+    assert not [row for row in rows if "…" in row]
+    text = "\n".join(rows)
+    for name in (*help.LOCAL[of], *help.EVERYWHERE):
+        assert actions.TABLE[name].sentence in text
+    assert "paddock requests tail" in text
+
+
+@pytest.mark.parametrize("place", ["pulse", "traffic", "requests"])
+async def test_help_is_of_the_place_one_came_from(
+    quiet_home: Home, knock: Door, place: str
+) -> None:
+    """It scrolls to its end, and esc leads back."""
+    assert not knock.down
+    async with sitting.at(sitting.program(quiet_home)) as seat:
+        if place != "pulse":
+            await seat.go({"traffic": "t", "requests": "l"}[place])
+        await seat.press("question_mark")
+        assert f"{place} › help" in seat.said
+        await seat.press("end")
+        assert "IN, OUT: tokens" in seat.text
+        await seat.press("pageup", "up", "down", "home")
+        assert "the same on the command line" in seat.text
+        await seat.press("escape")
+        assert seat.place.where == place
+
+
+def test_a_place_is_meant_by_an_unmistakable_beginning() -> None:
+    """As people type at night."""
+    known = {"tr": "traffic", "PULSE": "pulse", " h ": "help", "rw": "rw", "r": None, "": None}
+    assert known == {typed: keymap.meant(typed) for typed in known}

@@ -1,0 +1,40 @@
+"""Whatever clients, models, files and other machines wrote: no terminal obeys it."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from storage.home import Home
+from tests.app import sitting
+from tests.app.sitting import Door
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60)])
+@pytest.mark.parametrize("keys", [(), ("t",), ("l",), ("l", "enter")], ids=" ".join)
+async def test_no_place_lets_an_escape_through(
+    crowded_home: Home, knock: Door, keys: tuple[str, ...], width: int, height: int
+) -> None:
+    """Controls, escapes, marks of direction and markup are shown, in every place that has them."""
+    assert not knock.down
+    async with sitting.at(sitting.program(crowded_home), width, height) as seat:
+        for key in keys:
+            await seat.go(key)
+        text = seat.text
+    assert set() == {unicodedata.category(c) for c in text.replace("\n", "")} & {"Cc", "Cf", "Cs"}
+    assert "␛]0;owned␇"[:4] in text
+
+
+async def test_what_is_pasted_is_made_visible(quiet_home: Home, knock: Door) -> None:
+    """A paste is text for the line that is typed, and nothing where none is."""
+    assert not knock.down
+    async with sitting.at(sitting.program(quiet_home)) as seat:
+        seat.app.typed("\x1b[2Jq")
+        assert seat.place.where == "pulse"
+        await seat.press("colon")
+        seat.app.typed("\x1b[2J[/foo]\nq\n")
+        await seat.pilot.pause()
+        assert seat.said.startswith(" :␛[2J[/foo]")
+        await seat.press("enter")
+        assert "There is no place “␛[2J[/foo]”" in seat.said

@@ -1,0 +1,178 @@
+"""The pulse: everything at 80×24, nothing cut that is needed, the truth when the node is down."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import snapshot, words
+from app.screens import pulse
+from app.snapshot import Load, Node, Part
+from app.widgets import ink, machine
+from storage.home import Home
+from tests.app import scenes, sitting
+from tests.app.sitting import Clock, Door
+
+HEADS = ("GPU", "HOST", "BATCH", "KV", "QUEUE", "ttft p95", "TRAFFIC", "SET", "PROCESSES", "LAST")
+
+
+async def test_all_of_it_stands_at_80_by_24(busy_home: Home, knock: Door) -> None:
+    """Every block is there, no row is cut, and the keys are the last row."""
+    assert not knock.down
+    async with sitting.at(sitting.program(busy_home)) as seat:
+        rows = seat.text.split("\n")
+    assert len(rows) == 24
+    for head in HEADS:
+        assert head in seat_text(rows), head
+    assert not [row for row in rows if "…" in row]
+    assert rows[-1].endswith("q quit")
+    assert "QUEUE 4, oldest 1.80 s" in seat_text(rows)
+    assert "28.2 % synthetic" in seat_text(rows)
+
+
+def seat_text(rows: list[str]) -> str:
+    """Rows as one text."""
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 60)])
+async def test_a_crowded_box_shows_first_what_ails(
+    crowded_home: Home, knock: Door, width: int, height: int
+) -> None:
+    """However much there is: what crashed, what refuses and what is full stand on the screen."""
+    assert not knock.down
+    async with sitting.at(sitting.program(crowded_home), width, height) as seat:
+        rows = seat.text.split("\n")
+    text = seat_text(rows)
+    assert len(rows) == height
+    assert all(words.width(row) <= width for row in rows)
+    for needed in ("▲ 2 slowed", "▲ DISK", "recorder ▲ crashed ↻3", "▲ crashed ↻1", "r1", "160"):
+        assert needed in text, needed
+    assert " RO  as of now" in rows[0]
+    assert "crashed +2" in rows[0]
+    assert "\x1b" not in text
+
+
+async def test_with_the_node_down_the_store_is_shown_and_says_so(
+    busy_home: Home, knock: Door
+) -> None:
+    """The house line says it, what is now is a dash, the past stays with the time it is of."""
+    knock.down = True
+    clock = Clock(scenes.NOW_US + 90 * scenes.SECOND_US)
+    async with sitting.at(sitting.program(busy_home, clock=clock)) as seat:
+        assert seat.node is Node.DOWN
+        text = seat.text
+    assert "▲ NODE DOWN" in text
+    assert "as of 1 min ago" in text
+    assert "5 min until 03:12:07Z" in text
+    assert "HOST   not measured now" in text
+    assert "BATCH     – running" in text
+    assert "gateway ○ not running" in text
+    assert "r1      90 %" in text
+
+
+async def test_a_node_that_dies_and_comes_back_is_noticed(busy_home: Home, knock: Door) -> None:
+    """Silence makes the screen ask; an answer makes it whole again."""
+    clock = Clock()
+    async with sitting.at(sitting.program(busy_home, clock=clock)) as seat:
+        assert seat.node is Node.UP
+        knock.down = True
+        clock.pass_s(5)
+        await seat.look()
+        assert "▲ NODE DOWN" in seat.house
+        knock.down = False
+        clock.pass_s(5)
+        await seat.look()
+        assert "NODE DOWN" not in seat.house
+        assert "LIVE support" in seat.house
+
+
+async def test_a_home_without_a_box_says_so_and_finds_it_later(tmp_path: Path, knock: Door) -> None:
+    """A screen that was opened too early need not be opened again."""
+    assert not knock.down
+    async with sitting.at(sitting.program(Home(tmp_path / "home"))) as seat:
+        assert "no box here" in seat.house
+        assert seat.app.picture.house.error.split()[0] in seat.text
+
+
+async def test_a_box_without_a_service_says_how_to_make_one(quiet_home: Home, knock: Door) -> None:
+    """Nothing measured is dashes, no GPU is said, and no figure is made up."""
+    assert not knock.down
+    async with sitting.at(sitting.program(quiet_home)) as seat:
+        text = seat.text
+    assert "no GPU: driver not found" in text
+    assert "now – tok/s" in text
+    assert "r1     100 %       –" in text
+    assert "synthetic" not in text
+
+
+PART = Part(
+    name="a-model-with-a-very-long-name-1.2.3", kind="worker", state="ready", reason="",
+    restarts=2, pid=1, started_at_us=0,
+)  # fmt: skip
+FULL = Load(
+    running=256, max_running=256, kv=1.0, waiting=12_345, oldest_us=599_000_000,
+    tokens_per_s=123_456.0, busy=1.0,
+)  # fmt: skip
+EMPTY = snapshot.Pulse(
+    machine=snapshot.Machine(), load=FULL, ttft_p95_us=599_000_000, charts=(), services=(),
+    parts=(), events=(), lately=snapshot.Lately(window_us=1, currency="USD", priced=False),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_fullest_batch_row_fits(width: int) -> None:
+    """Running, cache, queue with its oldest, and time to the first token stand at every size."""
+    row = ink.text(pulse.load(EMPTY, width))
+    assert words.width(row) <= width
+    for needed in ("256/256 running", "KV 100 %", "QUEUE 12 345, oldest 10 min", "ttft p95 10 min"):
+        assert needed in row
+    assert ("tok/s" in row) == (width > 80)
+
+
+def test_a_worker_keeps_its_version_and_its_figures() -> None:
+    """A long name loses its middle."""
+    row = ink.text(pulse.parts([dataclasses.replace(PART, load=FULL)], 80)[-1])
+    assert words.width(row) <= 80
+    assert row.startswith(" worker a-mo")
+    for needed in ("-1.2.3", "● ready ↻2", "256/256 running", "KV 100 %"):
+        assert needed in row
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 2**40)), max_size=9), st.integers(80, 200)
+)
+def test_rows_of_the_machine_fit(gpus: list[tuple[float, int]], width: int) -> None:
+    """None, one or nine GPUs: at most four rows and the host's, none too wide."""
+    seen = snapshot.Machine(
+        host=snapshot.Host(
+            cpu=0.5, cores=128, memory_used=1, memory_total=2**40, disk_used=1,
+            disk_total=2**45, load1=99.9,
+        ),
+        gpus=tuple(
+            snapshot.Gpu(
+                index=at, name="x", utilisation=share, memory_used=used, memory_total=2**40,
+                power_mw=1, power_limit_mw=700_000, temperature_c=71, throttle=("heat",),
+            )
+            for at, (share, used) in enumerate(gpus)
+        ),
+    )  # fmt: skip
+    rows = machine.draw(seen, width)
+    assert len(rows) <= 5
+    assert all(ink.length(row) <= width for row in rows)
+    assert all("▲" in ink.text(row) for row in rows[:-1])
+
+
+def test_events_of_another_day_have_their_date() -> None:
+    """A crash of yesterday is not taken for one of tonight."""
+    now = scenes.NOW_US
+    yesterday = now - 86_400 * scenes.SECOND_US
+    old = snapshot.Event(at_us=yesterday, who="node", what="gateway crashed", state="crashed")
+    new = snapshot.Event(at_us=now, who="sara", what="r9 is not known", state="refused")
+    rows = [ink.text(row) for row in pulse.events([new, old], now, 80)]
+    assert rows[0] == " 03:12:07    sara       ▲ refused: r9 is not known"
+    assert rows[1] == " 03-13 03:12 node       ▲ gateway crashed"

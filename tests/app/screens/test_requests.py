@@ -1,0 +1,187 @@
+"""The list of requests, and one of them in full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.widgets.table import Table
+from storage import requests
+from storage import store as stores
+from storage.home import Home
+from tests.app import scenes, sitting
+from tests.app.sitting import Door, Seat
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A box of this test's own, in which requests may come."""
+
+    async def scene(store: stores.Store) -> None:
+        await scenes.quiet(store)
+        made = [scenes.ended(number) for number in range(40, 0, -1)]
+        await store.write(lambda s: requests.record(s, made))
+
+    return scenes.make(tmp_path / "home", scene)
+
+
+async def come(home: Home, *numbers: int) -> None:
+    """More requests end."""
+    store = await stores.open(home)
+    made = [scenes.ended(number) for number in numbers]
+    await store.write(lambda s: requests.record(s, made))
+    await store.close()
+
+
+def cursor(seat: Seat) -> str | None:
+    """The request under the cursor."""
+    return seat.place.query_one(Table).cursor
+
+
+async def test_the_last_requests_with_their_figures(busy_home: Home, knock: Door) -> None:
+    """Newest first, with what happened in words and signs, and who asked."""
+    assert not knock.down
+    async with sitting.at(sitting.program(busy_home)) as seat:
+        await seat.go("l")
+        rows = seat.text.split("\n")
+    assert "all 60 · following" in rows[1]
+    assert rows[3].split() == [
+        "▸03:12:04", "000000000…", "r1", "ok", "131072", "40", "1.3", "min", "1.6", "min", "client",
+    ]  # fmt: skip
+    assert rows[4].endswith("synth")
+    assert "▲ failed" in rows[5]
+    assert "△ refused" in rows[6]
+
+
+async def test_the_filter_is_applied_shown_and_taken_away(busy_home: Home, knock: Door) -> None:
+    """Esc takes the filter away before it leaves the place."""
+    assert not knock.down
+    async with sitting.at(sitting.program(busy_home)) as seat:
+        await seat.go("l")
+        await seat.press("slash")
+        await seat.type("r2")
+        await seat.press("enter")
+        await seat.until(lambda: "containing “r2”" in seat.text)
+        assert {row.split()[2] for row in seat.text.split("\n")[3:9]} == {"r2"}
+        await seat.press("escape")
+        await seat.until(lambda: "all 60" in seat.text)
+        assert seat.place.where == "requests"
+        await seat.press("escape")
+        assert seat.place.where == "pulse"
+
+
+async def test_a_filter_that_finds_nothing_says_where_it_looked(home: Home, knock: Door) -> None:
+    """A hostile filter is only text."""
+    assert not knock.down
+    async with sitting.at(sitting.program(home)) as seat:
+        await seat.go("l")
+        await seat.press("slash")
+        await seat.type("[/foo]%_")
+        await seat.press("enter")
+        await seat.until(lambda: "none of the newest" in seat.text)
+        assert "“[/foo]%_”" in seat.text
+
+
+async def test_the_list_follows_until_the_cursor_leaves_the_top(home: Home, knock: Door) -> None:
+    """Then it holds, tells how many are newer, and follows again from the top."""
+    assert not knock.down
+    async with sitting.at(sitting.program(home)) as seat:
+        await seat.go("l")
+        await come(home, 100)
+        await seat.look()
+        assert cursor(seat) == f"req_{100:024x}"
+        await seat.press("down")
+        under = cursor(seat)
+        assert under == f"req_{1:024x}"
+        await come(home, 101, 102)
+        await seat.look()
+        assert cursor(seat) == under
+        assert "held, 2 newer (home: follow)" in seat.text
+        await seat.press("home")
+        await seat.look()
+        assert cursor(seat) == f"req_{102:024x}"
+        assert "following" in seat.text
+
+
+async def test_pages_and_ends_are_reached(home: Home, knock: Door) -> None:
+    """The cursor stays in sight."""
+    assert not knock.down
+    async with sitting.at(sitting.program(home)) as seat:
+        await seat.go("l")
+        await seat.press("end")
+        assert cursor(seat) == f"req_{40:024x}"
+        assert "▸" in seat.text
+        await seat.press("pageup", "pagedown", "up")
+        assert cursor(seat) == f"req_{39:024x}"
+
+
+async def test_a_request_in_full(busy_home: Home, knock: Door) -> None:
+    """Where its time went, whose it was, what was said of it; esc leads back to its row."""
+    assert not knock.down
+    async with sitting.at(sitting.program(busy_home)) as seat:
+        await seat.go("l")
+        await seat.press("down")
+        await seat.go("enter")
+        text = seat.text
+        assert "key demo-load, tenant acme   SYNTHETIC load" in text
+        assert "answered   support r1 ops@1.0.0   worker ops-1.0.0" in text
+        assert "26.4 tok/s after the first   worker time 310 ms" in text
+        assert "thumb up, correct" in text
+        assert "word for word" in text
+        assert "Where is order 214?" in text
+        await seat.go("escape")
+        assert cursor(seat) == f"req_{2:024x}"
+
+
+async def test_a_request_whose_text_is_not_kept_says_so(busy_home: Home, knock: Door) -> None:
+    """Nobody looks for a text that was never there."""
+    assert not knock.down
+    async with sitting.at(sitting.program(busy_home)) as seat:
+        await seat.go("l")
+        await seat.go("enter")
+        assert "not kept any more" in seat.text
+
+
+async def test_a_failed_and_a_refused_request_say_why(busy_home: Home, knock: Door) -> None:
+    """The reason stands beside how it ended; without a token there is no time to the first."""
+    assert not knock.down
+    async with sitting.at(sitting.program(busy_home)) as seat:
+        await seat.go("l")
+        await seat.press("down", "down")
+        await seat.go("enter")
+        assert "▲ failed   worker_died" in seat.text
+        await seat.go("escape")
+        await seat.press("down")
+        await seat.go("enter")
+        assert "△ refused   queue_full" in seat.text
+        assert "no token came" in seat.text
+        assert "no arm" in seat.text
+
+
+async def test_a_long_text_is_scrolled(crowded_home: Home, knock: Door) -> None:
+    """What is left below is counted, and every row can be reached."""
+    assert not knock.down
+    async with sitting.at(sitting.program(crowded_home)) as seat:
+        await seat.go("l")
+        await seat.go("enter")
+        assert "more rows: down, page down" in seat.text
+        await seat.press("end")
+        assert "more rows" not in seat.text
+        await seat.press("home")
+        assert "REQUEST req_" in seat.text
+
+
+async def test_the_id_is_copied(home: Home, knock: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By OSC 52, so that it works over SSH."""
+    assert not knock.down
+    copied: list[str] = []
+    app = sitting.program(home)
+    monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
+    async with sitting.at(app) as seat:
+        await seat.press("y")
+        assert "nothing to copy" in seat.said
+        await seat.go("l")
+        await seat.press("y")
+        assert copied == [f"req_{1:024x}"]
+        assert "OSC 52" in seat.said

@@ -1,0 +1,190 @@
+"""Traffic: weights are changed by people who mean it, and never on a row that moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.screens import splitting
+from storage import services
+from storage import store as stores
+from storage.home import Home
+from tests.app import scenes, sitting
+from tests.app.sitting import Clock, Door, Seat
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A box of this test's own, in which the split may change."""
+
+    async def scene(store: stores.Store) -> None:
+        await scenes.quiet(store)
+        await store.write(lambda s: scenes.split(s, "support", {1: 9_000, 2: 1_000}, 60))
+
+    return scenes.make(tmp_path / "home", scene)
+
+
+async def armed(seat: Seat) -> None:
+    """Go to the traffic and allow changes."""
+    await seat.go("t")
+    await seat.press("colon")
+    await seat.type("rw")
+    await seat.press("enter")
+
+
+async def weights(home: Home) -> Mapping[int, int]:
+    """The split that stands in the store."""
+    store = await stores.open(home, readonly=True)
+    try:
+        async with store.read() as s:
+            found = await services.find(s, "support")
+            return {arm.release: arm.weight_bp for arm in found.split.arms}
+    finally:
+        await store.close()
+
+
+async def test_a_read_only_screen_changes_nothing_and_says_why(home: Home, knock: Door) -> None:
+    """Keys of changes stay visible with their reason."""
+    async with sitting.at(sitting.program(home)) as seat:
+        await seat.go("t")
+        assert " s split read-only: :rw first" in seat.text
+        await seat.press("s")
+        assert seat.said == " Not done: read-only: :rw first."
+    assert knock.asked == []
+
+
+async def test_a_split_is_typed_confirmed_and_told(home: Home, knock: Door) -> None:
+    """The effect is shown arm by arm, and what goes to the door has the version that was seen."""
+    async with sitting.at(sitting.program(home)) as seat:
+        await armed(seat)
+        await seat.press("s")
+        assert seat.said.startswith(" split r1=90 r2=10")
+        await seat.press("ctrl+u")
+        await seat.type("r1=50 r2=50")
+        await seat.press("enter")
+        assert "split: support  r1 90 % → 50 %  r2 10 % → 50 %" in seat.said
+        assert knock.asked == []
+        await seat.press("enter")
+        await seat.until(lambda: "support: r1 50 %, r2 50 %" in seat.said)
+        await seat.until(lambda: "set now r1 50 %" in seat.text)
+    wanted = {"arms": {"r1": 5_000, "r2": 5_000}}
+    assert knock.asked == [("services.split", "support", wanted, 2)]
+    assert await weights(home) == {1: 5_000, 2: 5_000}
+
+
+async def test_undo_puts_back_the_split_before(home: Home, knock: Door) -> None:
+    """It says what that was, and twice is as if never."""
+    async with sitting.at(sitting.program(home)) as seat:
+        await armed(seat)
+        await seat.press("u")
+        assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in seat.said
+        await seat.press("enter")
+        await seat.until(lambda: "set now r1 100 %" in seat.text)
+    assert [verb for verb, *_ in knock.asked] == ["services.undo"]
+    assert await weights(home) == {1: 10_000}
+
+
+async def test_a_service_that_moved_meanwhile_is_not_hit(home: Home, knock: Door) -> None:
+    """Somebody else was quicker: what was seen is checked again, and nothing changes."""
+    async with sitting.at(sitting.program(home)) as seat:
+        await armed(seat)
+        await seat.press("u")
+        await knock.ask(home, "services.split", "support", {"arms": {"r1": 7_000, "r2": 3_000}})
+        await seat.press("enter")
+        await seat.until(lambda: "▲" in seat.said)
+    assert knock.asked[-1][-1] == 2
+    assert await weights(home) == {1: 7_000, 2: 3_000}
+
+
+async def test_esc_leaves_a_form_and_a_question(home: Home, knock: Door) -> None:
+    """Nothing was asked of the door, and esc goes on leading back."""
+    async with sitting.at(sitting.program(home)) as seat:
+        await armed(seat)
+        for key in ("s", "u"):
+            await seat.press(key, "escape")
+            assert seat.said == " pulse › traffic"
+        await seat.press("escape")
+        assert seat.place.where == "pulse"
+    assert knock.asked == []
+
+
+WRONG = {
+    "r1=50 r2=40": "add up to 90 %",
+    "r1=ninety r2=1": "'ninety' is not a percentage",
+    "r1": "not RELEASE=PERCENT",
+    "r1=50 r1=50": "r1 stands there twice",
+    "r1=90 r2=10": "the split that stands",
+    "r1=50.001 r2=49.999": "steps of 0.01",
+}
+
+
+async def test_what_can_not_be_a_split_can_be_corrected(home: Home, knock: Door) -> None:
+    """The line stays as it was typed, with the reason beside it."""
+    async with sitting.at(sitting.program(home), 120) as seat:
+        await armed(seat)
+        await seat.press("s")
+        for typed, said in WRONG.items():
+            await seat.press("ctrl+u")
+            await seat.type(typed)
+            await seat.press("enter")
+            assert said in seat.said
+            assert f"split {typed}" in seat.said
+    assert knock.asked == []
+
+
+async def test_a_question_that_stood_too_long_is_not_obeyed(home: Home, knock: Door) -> None:
+    """Armed is armed for a quarter of an hour, also for what was asked within it."""
+    clock = Clock()
+    async with sitting.at(sitting.program(home, clock=clock)) as seat:
+        await armed(seat)
+        await seat.press("u")
+        clock.pass_s(901)
+        await seat.press("enter")
+        assert "read-only" in seat.said
+    assert knock.asked == []
+
+
+async def test_a_node_that_died_refuses_in_a_sentence(home: Home, knock: Door) -> None:
+    """What the door can not take is told; the screen goes on."""
+    async with sitting.at(sitting.program(home)) as seat:
+        await armed(seat)
+        await seat.press("u")
+        knock.down = True
+        await seat.press("enter")
+        await seat.until(lambda: "▲ not done:" in seat.said)
+        assert "paddock serve" in seat.said
+    assert await weights(home) == {1: 9_000, 2: 1_000}
+
+
+async def test_a_viewer_is_told_who_may(home: Home, knock: Door) -> None:
+    """Arming needs a role that acts."""
+    knock.role = "viewer"
+    async with sitting.at(sitting.program(home)) as seat:
+        await armed(seat)
+        assert "you are viewer here" in seat.said
+        assert " RO " in seat.house
+
+
+@given(st.dictionaries(st.integers(1, 999), st.integers(0, 10_000), min_size=1, max_size=6))
+def test_a_split_reads_back_as_it_is_typed(split: dict[int, int]) -> None:
+    """What the form offers is what stands, to the hundredth of a percent."""
+    typed = splitting.form(split.items())
+    if sum(split.values()) == 10_000:
+        assert split == splitting.weights(typed)
+    else:
+        with pytest.raises(ValueError, match="add up"):
+            splitting.weights(typed)
+
+
+@given(st.text(max_size=40))
+def test_nothing_that_is_typed_breaks_the_form(typed: str) -> None:
+    """It is a split of a hundred percent, or a sentence."""
+    try:
+        found = splitting.weights(typed)
+    except ValueError:
+        return
+    assert sum(found.values()) == 10_000
