@@ -60,9 +60,9 @@ async def test_prompts_read_in_pieces_beside_others_give_the_same_answers(
 async def test_a_seed_gives_the_same_text_alone_and_in_company(gateway: Gateway) -> None:
     """With the sampling that releases have by default.
 
-    Rounding differs with the shape of a batch, so that a pick at the very border between two
-    tokens may fall to the other side: of 200 answers none did, with the base nor with the adapter;
-    at temperature 1 without filters 3 did, at 2 (noise) 31.
+    Rounding differs with the shape of a batch, so a pick at the very border between two tokens may
+    fall to the other side. Of 192 answers in full company that was none when greedy and 1 with
+    these defaults; without filters 3 at temperature 1 and 35 at 2 (two x86-64 cores).
     """
     submits = [
         order(question, seed=seed, **DEFAULTS)
@@ -71,7 +71,7 @@ async def test_a_seed_gives_the_same_text_alone_and_in_company(gateway: Gateway)
     alone = await gateway.one_by_one(submits)
     assert await gateway.one_by_one(submits) == alone
     company = await gateway.together(submits)
-    assert sum(one != other for one, other in zip(alone, company, strict=True)) <= 1
+    assert sum(one != other for one, other in zip(alone, company, strict=True)) <= 2
 
 
 async def test_another_seed_gives_another_text(gateway: Gateway) -> None:
