@@ -76,6 +76,30 @@ async def get(at: str, path: str) -> int | None:
     return await asyncio.to_thread(ask)
 
 
+async def trouble(home: Home) -> str | None:
+    """Why the box can not write down what happens, None while it can or does not say.
+
+    The node knows of its own facts, the gateway of requests and samples.
+    """
+    with contextlib.suppress(storage_errors.StorageError):
+        if said := (await door.state(home)).get("trouble"):
+            return str(said)
+    return await asyncio.to_thread(_recording, *address(home))
+
+
+def _recording(host: str, port: int) -> str | None:
+    connection = http.client.HTTPConnection(host, port, timeout=_HTTP_S)
+    try:
+        connection.request("GET", "/readyz")
+        said = json.loads(connection.getresponse().read())["recorder"]["trouble"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return None
+    else:
+        return None if said is None else str(said)
+    finally:
+        connection.close()
+
+
 def _spawn(home: Home, log: Path) -> subprocess.Popen[bytes]:
     """The node in a session of its own, with what it says appended to its log."""
     home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)

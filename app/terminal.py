@@ -20,8 +20,15 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run one command's coroutine to its end."""
-    return asyncio.run(work)
+    """Run one command's coroutine to its end.
+
+    Raises:
+        errors.BadWord: what was typed is not text, and so nothing can be called so.
+    """
+    try:
+        return asyncio.run(work)
+    except UnicodeEncodeError as error:
+        raise errors.BadWord(f"{str(error.object)[:80]!r} is not UTF-8; type it anew.") from error
 
 
 def say(text: str = "") -> None:

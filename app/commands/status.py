@@ -42,20 +42,27 @@ async def print_now(*, as_json: bool) -> int:
     house, pulse = picture.house, picture.pulse
     assert pulse is not None  # noqa: S101 it is what was asked for
     up = house.node is snapshot.Node.UP
-    terminal.show(_plain(up, house, pulse), lines(house, pulse, home), as_json=as_json)
+    trouble = await nodes.trouble(home) if up else None
+    plain = {"up": up, "trouble": trouble, **_plain(house, pulse)}
+    terminal.show(plain, lines(house, pulse, home, trouble), as_json=as_json)
     return 0 if up else _DOWN
 
 
-def _plain(up: bool, house: snapshot.HouseLine, pulse: snapshot.Pulse) -> dict[str, object]:
+def _plain(house: snapshot.HouseLine, pulse: snapshot.Pulse) -> dict[str, object]:
     """For scripts: the figures without the charts' seconds."""
     seen: dict[str, object] = msgspec.to_builtins(pulse)
     del seen["charts"]
-    return {"up": up, "house": house, **seen}
+    return {"house": house, **seen}
 
 
-def lines(house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home) -> list[str]:
-    """The status as text, most urgent first."""
-    out = [*_node(house, pulse, home), "", *_machine(pulse.machine), "", *_workers(pulse)]
+def lines(
+    house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home, trouble: str | None = None
+) -> list[str]:
+    """The status as text, most urgent first; `trouble` is why nothing can be written down."""
+    out = [*_node(house, pulse, home)]
+    if trouble is not None:
+        out.append(f"STORE {words.safe(trouble)}")
+    out += ["", *_machine(pulse.machine), "", *_workers(pulse)]
     for service in pulse.services:
         out += ["", *_service(service, pulse.lately)]
     if not pulse.services:
