@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pytest_textual_snapshot import SVGImageExtension  # type: ignore[import-untyped]
 
 from app import looks
 from storage import door
 from storage.home import Home
 from tests.app import scenes, sitting
 from tests.app.sitting import Door
+
+# Pictures that can be looked at: syrupy has renamed what the plugin sets.
+SVGImageExtension.file_extension = "svg"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,149 @@
+"""What the screen looks like, cell for cell: pictures that somebody has looked at.
+
+`pytest tests/app/test_snapshots.py --snapshot-update` draws them anew; look at each before it is
+committed. The boxes, the clock, the host and the person are the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from app.tui import Tui
+from storage.home import Home
+from tests.app import scenes, sitting
+from tests.app.sitting import Clock, Door, Seat
+
+Compare = Callable[..., bool]
+SIZES = pytest.mark.parametrize(
+    "size", [(80, 24), (120, 40), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}"
+)
+
+
+def compared(
+    compare: Compare,
+    app: Tui,
+    size: tuple[int, int],
+    *keys: str,
+    then: Callable[[Seat], Awaitable[None]] | None = None,
+) -> bool:
+    """Whether the screen after some keys looks as it did when somebody looked."""
+
+    async def sit(pilot: Pilot[Any]) -> None:
+        seat = Seat(app, pilot)
+        await seat.until(lambda: seat.shown() and bool(app.table))
+        for key in keys:
+            await seat.go(key)
+        if then is not None:
+            await then(seat)
+        await pilot.pause()
+
+    return compare(app, terminal_size=size, run_before=sit)
+
+
+@SIZES
+def test_the_pulse_of_a_busy_box(
+    busy_home: Home, knock: Door, snap_compare: Compare, size: tuple[int, int]
+) -> None:
+    """A GPU, a queue, an arm that fails and refuses."""
+    assert not knock.down
+    assert compared(snap_compare, sitting.program(busy_home), size)
+
+
+@SIZES
+def test_the_traffic_of_a_busy_box(
+    busy_home: Home, knock: Door, snap_compare: Compare, size: tuple[int, int]
+) -> None:
+    """Set beside actual, the splits before, and why nothing can be changed."""
+    assert not knock.down
+    assert compared(snap_compare, sitting.program(busy_home), size, "t")
+
+
+@SIZES
+def test_the_requests_of_a_busy_box(
+    busy_home: Home, knock: Door, snap_compare: Compare, size: tuple[int, int]
+) -> None:
+    """One refused, one failed, one synthetic, one that waited long."""
+    assert not knock.down
+    assert compared(snap_compare, sitting.program(busy_home), size, "l")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+def test_a_crowded_box(
+    crowded_home: Home, knock: Door, snap_compare: Compare, size: tuple[int, int]
+) -> None:
+    """More than there is room for, and hostile names."""
+    assert not knock.down
+    assert compared(snap_compare, sitting.program(crowded_home), size)
+
+
+def test_a_request_in_full(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
+    """With its text and what was thought of it."""
+    assert not knock.down
+
+    async def second(seat: Seat) -> None:
+        await seat.press("down")
+        await seat.go("enter")
+
+    assert compared(snap_compare, sitting.program(busy_home), (80, 24), "l", then=second)
+
+
+def test_the_help_of_the_traffic(quiet_home: Home, knock: Door, snap_compare: Compare) -> None:
+    """Keys, their twins on the command line, and what figures mean."""
+    assert not knock.down
+    assert compared(snap_compare, sitting.program(quiet_home), (80, 24), "t", "question_mark")
+
+
+def test_a_dead_node(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
+    """The store is shown, and nothing pretends to be now."""
+    knock.down = True
+    app = sitting.program(busy_home, clock=Clock(scenes.NOW_US + 90 * scenes.SECOND_US))
+    assert compared(snap_compare, app, (80, 24))
+
+
+def test_a_question_on_an_armed_screen(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
+    """The line is red, the effect stands in full."""
+    assert not knock.down
+
+    async def ask(seat: Seat) -> None:
+        await seat.press("colon")
+        await seat.type("rw")
+        await seat.press("enter", "u")
+
+    assert compared(snap_compare, sitting.program(busy_home), (80, 24), "t", then=ask)
+
+
+def test_a_quiet_box_on_a_light_terminal(
+    quiet_home: Home, knock: Door, snap_compare: Compare
+) -> None:
+    """No GPU, no worker, nobody asks."""
+    assert not knock.down
+    assert compared(snap_compare, sitting.program(quiet_home, theme="ansi-light"), (80, 24))
+
+
+def test_no_colour(
+    busy_home: Home, knock: Door, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weight and reversal carry what colours did."""
+    assert not knock.down
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert compared(snap_compare, sitting.program(busy_home), (80, 24), "t")
+
+
+def test_ascii(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
+    """For terminals that can show nothing else."""
+    assert not knock.down
+    assert compared(snap_compare, sitting.program(busy_home, chart="ascii"), (80, 24))
+
+
+def test_a_terminal_that_is_too_small(quiet_home: Home, knock: Door, snap_compare: Compare) -> None:
+    """It says what it needs."""
+    assert not knock.down
+
+    async def nothing(seat: Seat) -> None:
+        await seat.pilot.pause()
+
+    assert compared(snap_compare, sitting.program(quiet_home), (60, 20), then=nothing)

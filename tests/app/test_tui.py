@@ -1,0 +1,178 @@
+"""Keys that work everywhere, sizes, what is remembered between places, and how the screen ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.tui import Tui
+from app.widgets.house import House
+from storage.home import Home
+from tests.app import scenes, sitting
+from tests.app.sitting import Clock, Door
+
+
+async def test_places_are_reached_by_letter_and_by_name(quiet_home: Home, knock: Door) -> None:
+    """A letter, a name, the beginning of one; what is not known is told with what is."""
+    assert not knock.down
+    async with sitting.at(sitting.program(quiet_home)) as seat:
+        for keys, where in (("t", "traffic"), ("l", "requests"), ("o", "pulse")):
+            await seat.go(*keys)
+            assert seat.place.where == where
+        for typed, where in (("traffic", "traffic"), ("req", "requests"), ("pulse", "pulse")):
+            await seat.press("colon")
+            await seat.type(typed)
+            await seat.go("enter")
+            assert seat.place.where == where
+        await seat.press("colon")
+        await seat.type("gpu[/foo]")
+        await seat.press("enter")
+        assert "There is no place “gpu[/foo]”; known: pulse, traffic" in seat.said
+
+
+async def test_esc_always_leads_back_and_minus_to_the_place_before(
+    busy_home: Home, knock: Door
+) -> None:
+    """Also from deep inside; on the pulse esc means nothing, and harms nothing."""
+    assert not knock.down
+    async with sitting.at(sitting.program(busy_home)) as seat:
+        await seat.go("t")
+        await seat.go("l")
+        await seat.go("enter")
+        await seat.press("question_mark")
+        for where in ("request", "requests", "traffic", "pulse", "pulse"):
+            await seat.press("escape")
+            assert seat.place.where == where
+        await seat.go("minus")
+        assert seat.place.where == "traffic"
+        await seat.go("minus")
+        assert seat.place.where == "pulse"
+
+
+async def test_keys_that_come_before_their_place_wait_for_it(busy_home: Home, knock: Door) -> None:
+    """Over a slow link several keys arrive at once; each counts in the place it was meant for."""
+    assert not knock.down
+    async with sitting.at(sitting.program(busy_home)) as seat:
+        for key in ("l", "down", "t", "l", "question_mark", "escape", "escape"):
+            seat.app.key(key, None)
+        await seat.until(lambda: seat.place.where == "traffic" and seat.shown())
+
+
+async def test_space_freezes_the_picture_and_never_the_recording(
+    busy_home: Home, knock: Door
+) -> None:
+    """The house line says since when; the box goes on behind it; another place is not frozen."""
+    clock = Clock()
+    async with sitting.at(sitting.program(busy_home, clock=clock)) as seat:
+        await seat.press("space")
+        assert "FROZEN 03:12:07Z" in seat.house
+        frozen = seat.text
+        clock.pass_s(60)
+        knock.down = True
+        await seat.look()
+        assert seat.text == frozen
+        await seat.press("space")
+        assert "NODE DOWN" in seat.house
+        await seat.press("space")
+        await seat.go("t")
+        assert "FROZEN" not in seat.house
+
+
+async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(
+    quiet_home: Home, knock: Door
+) -> None:
+    """It runs out by itself, and :ro ends it at once."""
+    assert not knock.down
+    clock = Clock()
+    async with sitting.at(sitting.program(quiet_home, clock=clock)) as seat:
+        grounds = []
+        for typed in ("rw", "ro", "rw"):
+            await seat.press("colon")
+            await seat.type(typed)
+            await seat.press("enter")
+            strip = seat.place.query_one(House).render_line(0)
+            grounds.append({str(segment.style and segment.style.bgcolor) for segment in strip})
+        assert grounds[0] == grounds[2] != grounds[1]
+        assert len(grounds[0]) == 1
+        assert "RW 15 min" in seat.house
+        clock.pass_s(14 * 60)
+        seat.app.redraw()
+        await seat.pilot.pause()
+        assert "RW 1 min" in seat.house
+        clock.pass_s(61)
+        seat.app.redraw()
+        await seat.pilot.pause()
+        assert " RO " in seat.house
+
+
+async def test_a_dying_node_disarms(quiet_home: Home, knock: Door) -> None:
+    """Whoever comes back after it did has to mean it again."""
+    clock = Clock()
+    async with sitting.at(sitting.program(quiet_home, clock=clock)) as seat:
+        await seat.press("colon")
+        await seat.type("rw")
+        await seat.press("enter")
+        assert " RW " in seat.house
+        knock.down = True
+        clock.pass_s(10)
+        await seat.look()
+        assert " RO " in seat.house
+
+
+@pytest.mark.parametrize(("width", "height"), [(79, 24), (80, 23), (30, 5), (12, 2)])
+async def test_a_terminal_that_is_too_small_is_told_so(
+    quiet_home: Home, knock: Door, width: int, height: int
+) -> None:
+    """The house line stays, keys go on working, and with room everything is back."""
+    assert not knock.down
+    async with sitting.at(sitting.program(quiet_home), width, height) as seat:
+        assert len(seat.text.split("\n")) == height
+        assert "RO" in seat.house or width < 30
+        if height > 4 and width > 30:
+            assert f"this terminal has {width}×{height}" in seat.text
+        await seat.pilot.resize_terminal(80, 24)
+        await seat.until(lambda: "TRAFFIC support" in seat.text)
+        await seat.pilot.resize_terminal(60, 20)
+        await seat.until(lambda: "The screen needs 80×24" in seat.text)
+        await seat.press("q")
+        assert seat.app._exit
+
+
+async def test_q_asks_nothing(quiet_home: Home, knock: Door) -> None:
+    """Leaving is no danger: the node goes on."""
+    async with sitting.at(sitting.program(quiet_home)) as seat:
+        await seat.press("q")
+        assert seat.app._exit
+    assert knock.asked == []
+
+
+async def test_ascii_is_enough(busy_home: Home, knock: Door) -> None:
+    """A terminal without UTF-8 gets every block in ASCII, at the same places."""
+    assert not knock.down
+    async with sitting.at(sitting.program(busy_home, chart="ascii")) as seat:
+        assert seat.text.isascii()
+        assert "- TRAFFIC support -" in seat.text
+        assert all(len(row) <= 80 for row in seat.text.split("\n"))
+
+
+async def test_an_error_of_the_poller_ends_the_screen_with_its_own_traceback(
+    quiet_home: Home, knock: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake of ours is not hidden behind an old picture."""
+    assert not knock.down
+
+    async def broken() -> None:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError("a mistake")
+
+    app = Tui(quiet_home, now_us=lambda: scenes.NOW_US)
+    monkeypatch.setattr(app.watcher, "tick", broken)
+    with pytest.raises(ZeroDivisionError, match="a mistake"):
+        await _sit_until_it_ends(app)
+
+
+async def _sit_until_it_ends(app: Tui) -> None:
+    async with app.run_test() as pilot:
+        for _ in range(500):
+            await pilot.pause(0.01)

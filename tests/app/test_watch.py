@@ -1,0 +1,114 @@
+"""The one poller: reads when something changed, tells what it can not read, and goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app import snapshot, watch
+from app.interest import Interest
+from app.snapshot import Node
+from storage import errors
+from storage import store as stores
+from storage.home import Home
+from tests.app import scenes
+from tests.app.sitting import Door
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A box of this test's own."""
+    return scenes.make(tmp_path / "home", scenes.quiet)
+
+
+class Eyes:
+    """Whoever is shown pictures."""
+
+    def __init__(self, home: Home) -> None:
+        self.seen: list[snapshot.Picture] = []
+        self.watch = watch.Watch(home, self.seen.append, now_us=lambda: scenes.NOW_US)
+
+    async def ticks(self, count: int) -> int:
+        """Let some ticks pass; how many pictures there were."""
+        before = len(self.seen)
+        for _ in range(count):
+            await self.watch.tick()
+        return len(self.seen) - before
+
+
+async def test_nothing_is_read_while_nothing_changes(home: Home, knock: Door) -> None:
+    """Every third quiet tick looks, as silence may mean that the node has gone."""
+    assert not knock.down
+    eyes = Eyes(home)
+    assert [await eyes.ticks(1) for _ in range(7)] == [1, 0, 0, 1, 0, 0, 1]
+    await eyes.watch.close()
+
+
+async def test_a_change_is_seen_at_the_next_tick(home: Home, knock: Door) -> None:
+    """By another process, in its own connection."""
+    assert not knock.down
+    eyes = Eyes(home)
+    await eyes.ticks(2)
+    store = await stores.open(home)
+    await store.write(lambda s: scenes.split(s, "support", {1: 5_000, 2: 5_000}, 0))
+    await store.close()
+    assert await eyes.ticks(1) == 1
+    assert eyes.seen[-1].house.live[0][1] == ((1, 5_000), (2, 5_000))
+    await eyes.watch.close()
+
+
+async def test_another_place_is_read_at_once(home: Home, knock: Door) -> None:
+    """And only what that place shows."""
+    assert not knock.down
+    eyes = Eyes(home)
+    await eyes.ticks(1)
+    eyes.watch.look_at(Interest(place="requests"))
+    assert await eyes.ticks(1) == 1
+    assert eyes.seen[-1].requests is not None
+    assert eyes.seen[-1].pulse is None
+    await eyes.watch.close()
+
+
+async def test_a_store_that_appears_later_is_found(tmp_path: Path, knock: Door) -> None:
+    """Before that the screen says that there is none, and asks the store for nothing."""
+    assert not knock.down
+    home = Home(tmp_path / "home")
+    eyes = Eyes(home)
+    assert await eyes.ticks(2) == 2
+    assert [each.house.node for each in eyes.seen] == [Node.ABSENT, Node.ABSENT]
+    with pytest.raises(errors.Unavailable, match="nothing was asked"):
+        eyes.watch.opened()
+    store = await stores.open(_made(home))
+    await scenes.quiet(store)
+    await store.close()
+    assert await eyes.ticks(1) == 1
+    assert [each.house.node for each in eyes.seen[2:]] == [Node.UP]
+    await eyes.watch.close()
+
+
+def _made(home: Home) -> Home:
+    home.root.mkdir(mode=0o700)
+    return home
+
+
+async def test_a_damaged_store_is_told_in_a_sentence(home: Home, knock: Door) -> None:
+    """Whoever is on call learns what is wrong, not how we read it."""
+    assert not knock.down
+    home.database.write_bytes(b"not a database at all" * 1_000)
+    for beside in home.root.glob("paddock.db-*"):
+        beside.unlink()
+    eyes = Eyes(home)
+    assert await eyes.ticks(1) == 1
+    assert eyes.seen[-1].house.error
+    assert eyes.seen[-1].pulse is None
+
+
+async def test_watching_ends_with_the_store_closed(home: Home, knock: Door) -> None:
+    """Cancelled in the middle of its wait, it leaves nothing open."""
+    assert not knock.down
+    eyes = Eyes(home)
+    await eyes.ticks(1)
+    assert eyes.watch.store is not None
+    await eyes.watch.close()
+    assert eyes.watch.store is None
