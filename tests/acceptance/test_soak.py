@@ -45,6 +45,7 @@ class Told:
     broken: list[tuple[int, str]] = field(default_factory=list)
     failed: list[tuple[int, int, str]] = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    listening: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ async def ask(client: httpx.AsyncClient, told: Told, *, stream: bool) -> None:
         answer = await client.post("/v1/completions", json=body)
     except httpx.HTTPError as error:
         told.broken.append((now_us(), type(error).__name__))
-        await asyncio.sleep(0.05)  # nobody listens for a moment
+        await told.listening.wait()
         return
     if answer.status_code != httpx.codes.OK or (stream and '"error"' in answer.text):
         told.failed.append((now_us(), answer.status_code, answer.text[-200:]))
@@ -108,6 +109,7 @@ async def load(node: RealNode, secret: str, told: Told) -> AsyncIterator[None]:
             while True:
                 await ask(client, told, stream=number % 2 == 0)
 
+    told.listening.set()
     tasks = [asyncio.create_task(one(number)) for number in range(CLIENTS)]
     try:
         yield
@@ -165,7 +167,9 @@ async def test_a_box_that_is_killed_again_and_again_loses_nothing_it_acknowledge
             asked = await door.ask(node.home, "knobs.set", worker, knob)
             acknowledged.append(asked.intent_id)
             victim = VICTIMS[round] if round < len(VICTIMS) else chance.choice(VICTIMS)
+            told.listening.clear()
             died = await kill(node, victim)
+            told.listening.set()
             if victim in {"gateway", "node"}:
                 cuts.append(died)
         await until_answered(told, 20)
