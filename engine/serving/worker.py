@@ -13,13 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from engine.serving import admission, errors, sampling, wire
+from engine.serving import admission, drawing, errors, wire
 from engine.serving.knobs import Knobs
 from engine.serving.lanes import Lanes
 from engine.serving.link import HIGH_WATER, Link
-from engine.serving.plans import Plan, Refusal, Row
+from engine.serving.plans import Plan, Refusal
 from engine.serving.reports import Reports
 from engine.serving.scheduler import Scheduler
 from engine.serving.sequences import Class, Sequence
@@ -252,8 +250,8 @@ class Worker:
                     context.clear(target)
                 else:
                     context.move(source, target)
-            drawing = self._fill(plan)
-            logits = context.decode(plan.decode + plan.prefill, len(drawing))
+            rows = drawing.fill(context.batch, plan, self._streams)
+            logits = context.decode(plan.decode + plan.prefill, len(rows))
         except errors.Computing as fault:
             self._lose(plan.lane, fault)
             return
@@ -261,97 +259,19 @@ class Worker:
             for row in plan.rows:
                 self._fail(row.sequence, str(fault))
             return
-        deltas, ended, broken = self._draw(drawing, logits)
+        streams = [self._streams[row.sequence.id] for row in rows]
+        drawn = drawing.draw(streams, logits, self._vocabulary)
         now = self._now_us()
         busy = now - self._mark_us - self._waited_us
-        self._scheduler.settle(plan, [stream.sequence for stream, _ in ended], busy, now)
+        self._scheduler.settle(plan, [stream.sequence for stream, _ in drawn.ended], busy, now)
         self._token_us = now
-        for stream, reason in ended:
+        for stream, reason in drawn.ended:
             del self._streams[stream.sequence.id]
             self._finished.append(stream.finished(reason))
-        for stream in broken:
+        for stream in drawn.broken:
             self._fail(stream.sequence, "the model produced no number to draw from")
         self._number += 1
-        self._tell(plan, tuple(deltas), now)
-
-    def _fill(self, plan: Plan) -> list[Row]:
-        """Write the plan into the context's batch; return the rows that draw, in order."""
-        batch = self._lanes.contexts[plan.lane].batch
-        streams = self._streams
-        if not plan.prefill:
-            count = len(plan.rows)
-            batch.tokens[:count] = [streams[row.sequence.id].tokens[-1] for row in plan.rows]
-            batch.positions[:count] = [row.start for row in plan.rows]
-            batch.slots[:count] = [row.sequence.slot for row in plan.rows]
-            batch.wanted[:count] = 1
-            return list(plan.rows)
-        at = 0
-        for sequence, start, count, draws in plan.rows:
-            end = at + count
-            batch.tokens[at:end] = streams[sequence.id].tokens[start : start + count]
-            batch.positions[at:end] = np.arange(start, start + count)
-            batch.slots[at:end] = sequence.slot
-            batch.wanted[at:end] = 0
-            batch.wanted[end - 1] = draws
-            at = end
-        return [row for row in plan.rows if row.draws]
-
-    def _draw(
-        self, rows: list[Row], logits: sampling.Floats
-    ) -> tuple[list[wire.Delta], list[tuple[Stream, str]], list[Stream]]:
-        """Draw for every row; return what they gained, who ended, and who cannot go on."""
-        deltas: list[wire.Delta] = []
-        ended: list[tuple[Stream, str]] = []
-        broken: list[Stream] = []
-        if not rows:
-            return deltas, ended, broken
-        streams = [self._streams[row.sequence.id] for row in rows]
-        if np.isnan(logits[:, 0]).any():
-            broken = [s for s, bad in zip(streams, np.isnan(logits[:, 0]), strict=True) if bad]
-            logits = np.nan_to_num(logits)
-        drawn: list[int] = sampling.draw(
-            logits,
-            sampling.Rows(
-                temperature=np.array([s.temperature for s in streams], np.float32),
-                top_k=np.array([s.top_k for s in streams], np.int64),
-                top_p=np.array([s.top_p for s in streams], np.float32),
-                min_p=np.array([s.min_p for s in streams], np.float32),
-                seed=np.array([s.seed for s in streams], np.uint64),
-                position=np.array([len(s.tokens) for s in streams], np.uint64),
-            ),
-        ).tolist()
-        for place, (stream, token) in enumerate(zip(streams, drawn, strict=True)):
-            if stream in broken:
-                continue
-            sequence = stream.sequence
-            stream.tokens.append(token)
-            logprobs: tuple[wire.TokenLogprob, ...] = ()
-            if token in self._vocabulary.ends:
-                text, reason = stream.text.flush(), "stop"
-            else:
-                if stream.logprobs >= 0:
-                    logprobs = (self._logprob(logits[place], token, stream.logprobs),)
-                text, reason = stream.text.push(self._vocabulary.piece(token)), ""
-                if stream.text.stopped:
-                    reason = "stop"
-                elif sequence.drawn + 1 >= sequence.limit:
-                    text += stream.text.flush()
-                    reason = "stop" if stream.text.stopped else "length"
-            if reason:
-                ended.append((stream, reason))
-            deltas.append(wire.Delta(sequence.id, text, 1, logprobs))
-        return deltas, ended, broken
-
-    def _logprob(self, logits: sampling.Floats, token: int, top: int) -> wire.TokenLogprob:
-        found = sampling.likely(logits, token, top)
-        raw = self._vocabulary.raw
-        return wire.TokenLogprob(
-            wire.Logprob(raw(token), found.chosen),
-            tuple(
-                wire.Logprob(raw(other), logprob)
-                for other, logprob in zip(found.tokens, found.logprobs, strict=True)
-            ),
-        )
+        self._tell(plan, tuple(drawn.deltas), now)
 
     def _fail(self, sequence: Sequence, message: str) -> None:
         self._scheduler.end(sequence)
