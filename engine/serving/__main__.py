@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its idle threads would take libllama's cores
+# libllama's threads meet some hundred times a step. By default each spins for milliseconds for one
+# that the kernel has put aside, and so keeps it aside; this long is enough on a core of one's own.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from engine import lifeline
 from engine.serving import errors, llama, worker

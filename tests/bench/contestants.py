@@ -142,7 +142,10 @@ def raw_loop(shape: Shape, work: Path) -> Iterator[subprocess.Popen[bytes]]:
         *("--sequences", str(shape.sequences), "--context-tokens", str(shape.context_tokens)),
         *("--threads", str(shape.threads), "--gpu-layers", str(shape.gpu_layers)),
     ]
-    env = dict(os.environ) | {"OPENBLAS_NUM_THREADS": "1"}  # as a worker sets it
+    env = dict(os.environ) | {
+        "OPENBLAS_NUM_THREADS": "1",
+        "GOMP_SPINCOUNT": "1000",
+    }  # as in a worker
     with (work / "raw-loop.log").open("ab") as log:
         process = subprocess.Popen(
             command,
