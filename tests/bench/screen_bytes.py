@@ -45,8 +45,10 @@ class Terminal:
         while (left := end - time.monotonic()) > 0:
             if not select.select([self.descriptor], [], [], left)[0]:
                 break
-            with contextlib.suppress(OSError):
+            try:
                 self.seen.append((time.monotonic(), os.read(self.descriptor, 65536)))
+            except OSError:  # the screen has left
+                break
             if until and until in self.written():
                 return True
         return False
@@ -91,6 +93,23 @@ def start(home: Path, width: int, height: int) -> Terminal:
     return Terminal(pid, descriptor, begun)
 
 
+def answered_ms(terminal: Terminal) -> list[float]:
+    """Milliseconds from a key to the first byte of what it draws, place by place."""
+    found = []
+    for key in "tol?" * 5:
+        terminal.read(0.3)
+        before = len(terminal.seen)
+        pressed = time.monotonic()
+        terminal.press(key)
+        while len(terminal.seen) == before and time.monotonic() < pressed + 5:
+            select.select([terminal.descriptor], [], [], 5)
+            terminal.read(0.001)
+        found.append((terminal.seen[before][0] - pressed) * 1_000)
+    terminal.press("o")
+    terminal.read(1)
+    return sorted(found)
+
+
 def measure(home: Path, width: int, height: int, keys: str, seconds: int) -> dict[str, object]:
     """All figures of one run."""
     terminal = start(home, width, height)
@@ -99,6 +118,8 @@ def measure(home: Path, width: int, height: int, keys: str, seconds: int) -> dic
         first_paint_s = time.monotonic() - terminal.started
         figures = terminal.read(20, b"BATCH")
         first_figures_s = time.monotonic() - terminal.started
+        until_then_s = terminal.processor_s()
+        answers = answered_ms(terminal)
         terminal.press(keys)
         terminal.read(5)
         begun, used = time.monotonic(), terminal.processor_s()
@@ -114,6 +135,8 @@ def measure(home: Path, width: int, height: int, keys: str, seconds: int) -> dic
             "painted": painted and figures,
             "first_paint_s": round(first_paint_s, 3),
             "first_figures_s": round(first_figures_s, 3),
+            "processor_s_until_then": until_then_s,
+            "key_to_paint_ms": [round(answers[len(answers) // 2], 1), round(answers[-1], 1)],
             "seconds": round(took, 1),
             "bytes_per_s": round(len(terminal.written(begun)) / took, 1),
             "most_in_a_second": max(by_second),

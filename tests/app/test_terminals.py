@@ -1,0 +1,269 @@
+"""The screen in real terminals, on a real node: what a person meets, and what it costs.
+
+One node with the shipped weights, one tmux of this test's own; each test waits for what has to
+stand on the screen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from storage import door, models, processes, releases, services
+from storage import store as stores
+from storage.home import Home
+from tests import boxes
+from tests.app import scenes
+from tests.bench import screen_bytes
+
+PADDOCK = Path(sys.executable).with_name("paddock")
+PATIENCE_S = 30.0
+
+needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+
+
+@dataclass
+class Node:
+    """A node of this test's own."""
+
+    home: Home
+    port: int
+
+    def paddock(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """One command about this home."""
+        return subprocess.run(
+            [PADDOCK, *words], env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a terminal on this box has set."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return {
+            **kept,
+            "LANG": "C.UTF-8",
+            "PADDOCK_HOME": str(self.home.root),
+            "PADDOCK_GATEWAY__PORT": str(self.port),
+        }
+
+    def read(self, what: Callable[[AsyncSession], Any]) -> Any:
+        """Something out of its store."""
+
+        async def work() -> Any:
+            store = await stores.open(self.home, readonly=True)
+            try:
+                async with store.read() as s:
+                    return await what(s)
+            finally:
+                await store.close()
+
+        return asyncio.run(work())
+
+    def lives(self) -> bool:
+        """Whether somebody is behind its door."""
+        return asyncio.run(door.who(self.home)).name != ""
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A running node with one service, split between two releases."""
+    root = tmp_path_factory.mktemp("box") / "home"
+    box = asyncio.run(boxes.furnish(root, weights=boxes.WEIGHTS, engine=releases.Engine()))
+    asyncio.run(_split(box.home))
+    made = Node(box.home, boxes.free_port())
+    begun = made.paddock("serve", "--detach")
+    assert begun.returncode == 0, begun.stderr
+    yield made
+    made.paddock("stop", "--yes")
+
+
+async def _split(home: Home) -> None:
+    store = await stores.open(home)
+
+    async def work(s: AsyncSession) -> None:
+        second = await releases.create(
+            s, model_version=(await models.every(s))[0], base=None, prompt_version=None,
+            sampling=releases.Sampling(temperature=0.5), limits=releases.Limits(),
+            engine=releases.Engine(), comment="", actor="t", at_us=4,
+        )  # fmt: skip
+        weights = ((1, 9_000), (second.number, 1_000))
+        await services.set_split(
+            s, service="ops", actor="t", at_us=5, seen=None,
+            arms=[services.Arm(release=number, weight_bp=bp) for number, bp in weights],
+        )  # fmt: skip
+
+    await store.write(work)
+    await store.close()
+
+
+class Tmux:
+    """A terminal that can be looked at."""
+
+    def __init__(self, folder: Path, command: list[str], environment: dict[str, str]) -> None:
+        self._base = ["tmux", "-u", "-f", "/dev/null", "-S", str(folder / "tmux")]
+        self._environment = environment
+        self.do("new-session", "-d", "-x", "80", "-y", "24", *map(str, command))
+
+    def do(self, *words: str) -> str:
+        """One command of tmux."""
+        return subprocess.run(
+            [*self._base, *words], env=self._environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    def press(self, *keys: str) -> None:
+        """Type."""
+        self.do("send-keys", *keys)
+
+    def screen(self) -> str:
+        """What stands on the terminal."""
+        return self.do("capture-pane", "-p")
+
+    def until(self, text: str, *, gone: bool = False) -> str:
+        """Wait until a text stands there, or no longer; the screen as it is then."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            shown = self.screen()
+            if (text in shown) != gone:
+                return shown
+        raise AssertionError(f"{text!r} {'stays' if gone else 'never came'}:\n{self.screen()}")
+
+    def close(self) -> None:
+        """End it and all that runs in it."""
+        subprocess.run(
+            [*self._base, "kill-server"], env=self._environment, capture_output=True, check=False
+        )
+
+
+@pytest.fixture
+def tmux(node: Node, tmp_path: Path) -> Iterator[Tmux]:
+    """The screen in a tmux of 80×24, with the shell's word when it has left."""
+    told = ["sh", "-c", f"{PADDOCK}; echo left with $?; cat"]
+    opened = Tmux(tmp_path, told, node.environment)
+    yield opened
+    opened.close()
+
+
+@needs_tmux
+def test_in_tmux_every_place_stands_at_80_by_24(tmux: Tmux, node: Node) -> None:
+    """The pulse at once, the others by their letter, and the node goes on after q."""
+    shown = tmux.until("worker ops-1.0.0 ● ready")
+    assert "LIVE ops r1 90% · r2 10%" in shown
+    assert "…" not in shown
+    assert shown.rstrip("\n").count("\n") == 23
+    tmux.press("t")
+    assert "set now r1 90 % · r2 10 %" in tmux.until("─ ops ─")
+    tmux.press("l")
+    tmux.until("no request yet")
+    tmux.press("?")
+    tmux.until("KEYS OF REQUESTS")
+    tmux.press("Escape", "Escape", "Escape")
+    tmux.until("PROCESSES")
+    tmux.press("q")
+    tmux.until("left with 0")
+    assert node.lives()
+    assert "runs, pid" in node.paddock("status").stdout
+
+
+@needs_tmux
+def test_in_tmux_a_split_is_undone_and_undone_again(tmux: Tmux, node: Node) -> None:
+    """Armed, asked, confirmed, carried out by the real node, told; twice is as if never."""
+    tmux.until("LIVE ops")
+    tmux.press("t")
+    tmux.until("read-only: :rw first")
+    tmux.press(":", "r", "w", "Enter")
+    tmux.until("RW 15 min")
+    for after in ("r1 100 %", "r1 90 % · r2 10 %"):
+        tmux.press("u")
+        tmux.until("enter: do it")
+        tmux.press("Enter")
+        tmux.until(f"set now {after}")
+    split = node.read(lambda s: services.find(s, "ops")).split
+    assert [(arm.release, arm.weight_bp) for arm in split.arms] == [(1, 9_000), (2, 1_000)]
+
+
+@needs_tmux
+def test_in_tmux_a_killed_node_is_told_and_its_return_is_seen(tmux: Tmux, node: Node) -> None:
+    """From one second to the next nothing is live; the store stays to be looked at."""
+    tmux.until("worker ops-1.0.0 ● ready")
+    os.kill(node.read(processes.node_now).pid, signal.SIGKILL)
+    shown = tmux.until("NODE DOWN")
+    assert "nothing is live" in shown
+    assert "TRAFFIC ops" in shown
+    tmux.press("t", "s")
+    tmux.until("Not done: the node is down")
+    assert node.paddock("serve", "--detach").returncode == 0
+    tmux.until("LIVE ops")
+    tmux.press("o")
+    tmux.until("worker ops-1.0.0 ● ready")
+
+
+@needs_tmux
+def test_in_tmux_a_terminal_may_shrink_and_grow(tmux: Tmux) -> None:
+    """Too small is said, and everything is back when there is room."""
+    tmux.until("TRAFFIC ops")
+    tmux.do("resize-window", "-x", "60", "-y", "20")
+    tmux.until("this terminal has 60×20")
+    tmux.do("resize-window", "-x", "120", "-y", "40")
+    assert "LAT P50" in tmux.until("TRAFFIC ops")
+
+
+@pytest.fixture(scope="module")
+def silent(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A box whose node is down: nothing in it changes any more."""
+    return scenes.make(tmp_path_factory.mktemp("silent") / "home", scenes.quiet)
+
+
+def test_a_screen_on_which_nothing_changes_writes_nothing(silent: Home) -> None:
+    """Not one byte once it has been drawn, however often it looks; a key is drawn at once."""
+    terminal = screen_bytes.start(silent.root, 80, 24)
+    try:
+        assert terminal.read(PATIENCE_S, b"NODE DOWN")
+        while terminal.seen[-1][0] > time.monotonic() - 1:  # the rest of the first pictures
+            terminal.read(1.0)
+        quiet_since = time.monotonic()
+        terminal.read(4.0)
+        assert terminal.written(quiet_since) == b""
+        terminal.press("t")
+        assert terminal.read(PATIENCE_S, b"SERVICES")
+    finally:
+        terminal.close()
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from app import tui
+from storage.home import Home
+tui.run(Home(Path(sys.argv[1])))
+loaded = [name for name in ("llama_cpp", "engine", "numpy", "fastapi") if name in sys.modules]
+print("loaded:", "app.actions" in sys.modules, "app.looks" in sys.modules, loaded)
+"""
+
+
+def test_the_running_screen_never_loads_the_engine(
+    silent: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at its start, not for its figures, not for its actions."""
+    monkeypatch.setattr(screen_bytes, "PROGRAM", PROGRAM)
+    terminal = screen_bytes.start(silent.root, 80, 24)
+    try:
+        assert terminal.read(PATIENCE_S, b"NODE DOWN")
+        terminal.press("tl?")
+        assert terminal.read(PATIENCE_S, b"services list")
+        terminal.press("q")
+        assert terminal.read(PATIENCE_S, b"loaded: True True []"), terminal.written()[-300:]
+    finally:
+        terminal.close()
