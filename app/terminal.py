@@ -7,16 +7,20 @@ ASCII. It never touches the store. Imported by `app.cli` and `app.commands`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 
 import msgspec
 
 from app import errors, words
 
 T = TypeVar("T")
+
+_SENTENCE: Final = 2000
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -32,15 +36,41 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def say(text: str = "") -> None:
-    """One or more lines on standard output."""
-    sys.stdout.write(words.safe(text, lines=True) + "\n")
-    sys.stdout.flush()
+    """One or more lines on standard output.
+
+    Raises:
+        BrokenPipeError: the reader has left. errors.AppError: nothing can be written there.
+    """
+    try:
+        _write(sys.stdout, words.safe(text, lines=True) + "\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer would be tried again, and complained of, at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        said = error.strerror or str(error)
+        raise errors.AppError(f"Standard output takes nothing: {said}.") from error
 
 
 def complain(text: str) -> None:
-    """A sentence on standard error."""
-    sys.stderr.write(words.safe(text) + "\n")
-    sys.stderr.flush()
+    """A sentence on standard error; what was typed is repeated in bounds."""
+    said = words.safe(text)
+    if len(said) > _SENTENCE:
+        said = f"{said[:_SENTENCE]}…"
+    with contextlib.suppress(OSError, errors.AppError):
+        _write(sys.stderr, said + "\n")
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """A terminal that knows fewer letters gets those it does not know by their numbers."""
+    if stream is None:
+        raise errors.AppError("Standard output is closed.")
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        known = stream.encoding
+        stream.write(text.encode(known, "backslashreplace").decode(known))
+    stream.flush()
 
 
 def show(value: object, lines: Iterable[str], *, as_json: bool) -> None:

@@ -80,8 +80,9 @@ def _node(house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home) -> list[
         ]
     said = f"{words.safe(house.host)}  node"
     if run is not None:
-        up = words.duration(house.now_us - run.started_at_us)
-        said += f" {run.version} runs, pid {run.pid}, up {up}"
+        up = house.now_us - run.started_at_us
+        since = words.duration(up) if up >= 0 else f"{_DASH} (the clock was set back)"
+        said += f" {run.version} runs, pid {run.pid}, up {since}"
     ailing = [part for part in pulse.parts if part.state != _READY or part.restarts]
     return [
         said,
