@@ -139,6 +139,8 @@ class Pulse(Place):
 
     where: ClassVar[str] = "pulse"
 
+    _drawn = False
+
     def body(self) -> Iterable[Widget]:
         """Machine, charts, and the rest."""
         yield Lines(id="machine", grows=True)
@@ -153,6 +155,7 @@ class Pulse(Place):
         if seen is None:
             self._waiting(picture.house)
             return
+        self._drawn = True
         top = machine.draw(seen.machine, width)
         self.query_one("#machine", Lines).show(top)
         room = self.size.height - 3 - len(top)
@@ -169,6 +172,8 @@ class Pulse(Place):
                 chart_of.show_series(seen.charts[number], self.desk.glyphs)
 
     def _waiting(self, house: snapshot.HouseLine) -> None:
+        if self._drawn and not house.error:
+            return  # back from another place: the figures of before stand until the next look
         said = house.error or "reading the store…"
         self.query_one("#machine", Lines).show(
             [(), ((f" {said}", "bold" if house.error else "dim"),)]

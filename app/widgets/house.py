@@ -31,7 +31,7 @@ class Mode:
 def age(house: HouseLine) -> str:
     """How old the newest measurement is."""
     if house.as_of_us is None:
-        return "nothing measured yet"
+        return "age unknown" if house.error else "nothing measured yet"
     old = house.now_us - house.as_of_us
     if old < -_FRESH_US:
         return f"clock is {words.age(-old)} back"
@@ -85,7 +85,9 @@ def draw(house: HouseLine, mode: Mode, width: int) -> Line:
         synthetic = ()
     left = ((words.cut(who, room), f"{tone}-bold"), *trouble)
     right = (*synthetic, *end)
-    if house.node is Node.ASKING:
+    if house.error:
+        pass  # nobody knows what is live
+    elif house.node is Node.ASKING:
         left = (*left, ("   reading…", f"{tone}-dim"))
     elif house.node is not Node.ABSENT:
         gap = "  " if trouble else "   "
@@ -99,6 +101,8 @@ def _trouble(house: HouseLine, tone: str, most: int) -> Line:
         said = "▲ NODE DOWN"
     elif house.node is Node.ABSENT:
         said = "no box here"
+    elif house.error:
+        said = "▲ store unreadable"
     elif house.troubles:
         name, _, state = house.troubles[0].rpartition(" ")
         more = f" +{len(house.troubles) - 1}" if len(house.troubles) > 1 else ""

@@ -50,6 +50,18 @@ async def test_esc_always_leads_back_and_minus_to_the_place_before(
         assert seat.place.where == "pulse"
 
 
+async def test_coming_back_to_the_pulse_does_not_blank_it(busy_home: Home, knock: Door) -> None:
+    """Until the next look the figures of before stand; a blank row is a byte and a fright."""
+    assert not knock.down
+    async with sitting.at(sitting.program(busy_home)) as seat:
+        pulse = seat.text
+        await seat.go("t")
+        seat.app.key("o", None)
+        seat.app.redraw()
+        assert "reading" not in seat.text
+        await seat.until(lambda: seat.text == pulse)
+
+
 async def test_keys_that_come_before_their_place_wait_for_it(busy_home: Home, knock: Door) -> None:
     """Over a slow link several keys arrive at once; each counts in the place it was meant for."""
     assert not knock.down

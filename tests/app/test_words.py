@@ -156,3 +156,42 @@ def test_long_lists_of_names_are_shortened() -> None:
     """An error that names what is known stays a sentence."""
     assert words.one_of(["c", "b", "a"], limit=2) == "a, b and 1 more"
     assert words.one_of([]) == "none yet"
+
+
+@pytest.mark.parametrize(
+    ("us", "said"),
+    [
+        (None, "–"),
+        (412, "412 µs"),
+        (59_900_000, "59.9 s"),
+        (60_000_000, "1.0 min"),
+        (596_999_999, "9.9 min"),
+        (597_000_000, "10 min"),
+        (3_600_000_000, "1.0 h"),
+        (777_600_000_000, "9.0 d"),
+    ],
+)
+def test_brief_durations_fit_seven_cells(us: int | None, said: str) -> None:
+    """Columns of durations do not lose their unit when a box is slow."""
+    assert said == words.brief(us)
+    assert words.width(said) <= 7
+
+
+@given(st.floats(min_value=0, max_value=86_400e6 * 9_999))
+def test_no_brief_duration_is_wider(us: float) -> None:
+    """Up to decades."""
+    assert words.width(words.brief(us)) <= 7
+
+
+@given(st.text(alphabet="abc-1.", max_size=60), st.integers(min_value=1, max_value=40))
+def test_a_squeezed_name_keeps_its_end(name: str, limit: int) -> None:
+    """Two versions of a model are told apart wherever there is room for a few cells."""
+    short = words.squeeze(name, limit)
+    assert words.width(short) <= limit
+    assert short == name or (short.endswith(name[-min(6, limit // 2) :]) or limit == 1)
+
+
+def test_an_unknown_rate_keeps_its_unit() -> None:
+    """A dash alone says nothing; beside its title it is enough."""
+    assert words.rate(None, "tok") == "– tok/s"
+    assert words.rate(None) == "–"

@@ -95,6 +95,15 @@ def test_a_dead_node_is_told_at_every_size() -> None:
     assert "LIVE" not in shown(node=Node.DOWN)
 
 
+def test_a_store_that_can_not_be_read_is_trouble() -> None:
+    """Nothing is claimed: not what is live, and not how old it is."""
+    line = shown(node=Node.ASKING, error="The store is damaged.", as_of_us=None)
+    assert "▲ store unreadable" in line
+    assert "LIVE" not in line
+    assert line.endswith("RO  age unknown ")
+    assert "no box here" in shown(node=Node.ABSENT, error="There is none.", as_of_us=None)
+
+
 def test_a_part_that_crashed_is_named() -> None:
     """The first one, and how many more."""
     line = shown(troubles=("gateway crashed", "control crashed", "runner crashed"))
