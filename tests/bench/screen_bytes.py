@@ -19,6 +19,7 @@ import struct
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,10 @@ PROGRAM: Final = (
     "from pathlib import Path; import sys; from app import tui; from storage.home import Home; "
     "tui.run(Home(Path(sys.argv[1])))"
 )
+PAINTED: Final = b" RO "
+"""In the house line, which is complete with the first frame."""
+FIGURES: Final = b"BATCH"
+"""What the store says is there, too."""
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -82,13 +87,15 @@ class Terminal:
         os.close(self.descriptor)
 
 
-def start(home: Path, width: int, height: int) -> Terminal:
-    """The screen in a pseudo-terminal of that size."""
+def start(home: Path, width: int, height: int, command: Sequence[str] = ()) -> Terminal:
+    """The screen in a pseudo-terminal of that size, or what a command shows there."""
+    command = command or (sys.executable, "-c", PROGRAM, str(home))
     begun = time.monotonic()
     pid, descriptor = pty.fork()
     if pid == 0:
         os.environ.update(TERM="xterm-256color", LANG="C.UTF-8", LC_ALL="C.UTF-8")
-        os.execv(sys.executable, [sys.executable, "-c", PROGRAM, str(home)])  # noqa: S606 our own interpreter
+        os.environ.update(PADDOCK_HOME=str(home))
+        os.execv(command[0], list(command))  # noqa: S606 our own interpreter
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     return Terminal(pid, descriptor, begun)
 
@@ -114,9 +121,9 @@ def measure(home: Path, width: int, height: int, keys: str, seconds: int) -> dic
     """All figures of one run."""
     terminal = start(home, width, height)
     try:
-        painted = terminal.read(20, b" RO ")
+        painted = terminal.read(20, PAINTED)
         first_paint_s = time.monotonic() - terminal.started
-        figures = terminal.read(20, b"BATCH")
+        figures = terminal.read(20, FIGURES)
         first_figures_s = time.monotonic() - terminal.started
         until_then_s = terminal.processor_s()
         answers = answered_ms(terminal)
