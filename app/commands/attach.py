@@ -1,10 +1,14 @@
-"""`paddock` without a command: attach the screen to this home's box."""
+"""`paddock` without a command: attach the screen to this home's box.
+
+Never imports `app.desk`: the libraries of the store would be loaded before the first frame.
+"""
 
 from __future__ import annotations
 
-from app import desk, tui
+from app import tui
+from storage import home as homes
 
 
 def attach(*, mouse: bool = False) -> None:
     """Draw the box until the person leaves; the node goes on."""
-    tui.run(desk.home(), mouse=mouse)
+    tui.run(homes.find(), mouse=mouse)
