@@ -261,6 +261,12 @@ def test_a_terminal_never_loads_the_engine(statement: str) -> None:
     assert under(loaded_by(statement), "engine", "llama_cpp", "numpy", "fastapi") == set()
 
 
+def test_the_first_frame_waits_for_no_library_of_the_store() -> None:
+    """Whoever is woken by an alert sees a screen at once; what it shows is read after that."""
+    loaded = loaded_by("import app.cli, app.commands.attach")
+    assert under(loaded, "sqlmodel", "sqlalchemy", "pydantic_settings", "app.desk") == set()
+
+
 def test_a_worker_loads_neither_the_store_nor_the_web() -> None:
     """A worker is put back after a crash; what it imports is time in which nobody is answered."""
     loaded = loaded_by("import engine.serving.worker")

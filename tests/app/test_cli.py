@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,15 +16,9 @@ from typing import Any
 import pytest
 
 from app import shipped
+from tests import boxes
 
 PADDOCK = Path(sys.executable).with_name("paddock")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ class Box:
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     """A running node with the shipped weights and adapter, two releases and a service."""
-    box = Box(tmp_path_factory.mktemp("box"), free_port())
+    box = Box(tmp_path_factory.mktemp("box"), boxes.free_port())
     assert "runs at" in box.good("serve", "--detach")
     try:
         (weights, adapter) = (str(shipped.file(file)) for _, file, _ in shipped.MODELS)
@@ -257,7 +250,7 @@ def test_home_can_be_named_on_the_command_line(box: Box, tmp_path: Path) -> None
 
 def test_a_stopped_node_leaves_its_store_to_look_at(tmp_path: Path) -> None:
     """Status shows the store, says that the node is down and leaves with 3; writes are refused."""
-    box = Box(tmp_path / "box", free_port())
+    box = Box(tmp_path / "box", boxes.free_port())
     box.good("serve", "--detach")
     assert "was running already" in box.good("serve", "--detach")
     box.good("stop")
