@@ -1,7 +1,8 @@
-"""A closed-loop HTTP client that costs little: one connection per client, no parsing on the way.
+"""A closed-loop HTTP client that costs little: no parsing on the way.
 
 Speaks just enough HTTP/1.1 to drive completions on loopback. While tokens come in it counts and
-timestamps events; bodies are parsed when a measurement is over. Knows no server in particular.
+timestamps events; bodies are parsed when a measurement is over. A connection
+serves one request, because some servers close it after a stream. Knows no server in particular.
 Imported by the bench only.
 """
 
@@ -54,7 +55,7 @@ class ServerFailed(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; `ask` sends a request and returns when its answer is whole."""
+    """One connection; `ask` sends a request and returns when its answer is whole."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -146,21 +147,19 @@ def request(path: str, headers: Mapping[str, str], document: Mapping[str, object
 async def closed_loop(port: int, per_client: list[list[bytes]]) -> tuple[list[Exchange], int]:
     """Lets each client send its requests one after another; returns answers and wall time in ns."""
     loop = asyncio.get_running_loop()
-    connections = [
-        (await loop.create_connection(Connection, "127.0.0.1", port))[1] for _ in per_client
-    ]
 
-    async def drive(connection: Connection, requests: list[bytes]) -> list[Exchange]:
-        return [await connection.ask(each) for each in requests]
+    async def ask(request: bytes) -> Exchange:
+        _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
+        try:
+            return await connection.ask(request)
+        finally:
+            connection.close()
+
+    async def drive(requests: list[bytes]) -> list[Exchange]:
+        return [await ask(each) for each in requests]
 
     began = time.monotonic_ns()
-    try:
-        done = await asyncio.gather(
-            *(drive(*pair) for pair in zip(connections, per_client, strict=True))
-        )
-    finally:
-        for connection in connections:
-            connection.close()
+    done = await asyncio.gather(*(drive(requests) for requests in per_client))
     return [exchange for each in done for exchange in each], time.monotonic_ns() - began
 
 
