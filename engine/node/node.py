@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import metadata
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ GREET_S: Final = 0.5
 FLUSH_S: Final = 3.0
 
 PORT_TAKEN: Final = 4
+_COMING: Final = frozenset({"stopped", "starting"})
+"""A part that was begun just now has not been started yet."""
 
 _log = structlog.get_logger("node")
 
@@ -140,8 +143,15 @@ class Node:
 
     # parts
 
-    def _begin(self, spec: Spec, started: subprocess.Popen[bytes] | None = None) -> None:
-        part = Part(spec, monotonic_us=clock.monotonic_us, tell=self._note, started=started)
+    def _begin(
+        self,
+        spec: Spec,
+        started: subprocess.Popen[bytes] | None = None,
+        fit: Callable[[], Awaitable[str | None]] | None = None,
+    ) -> None:
+        part = Part(
+            spec, monotonic_us=clock.monotonic_us, tell=self._note, started=started, fit=fit
+        )
         self._parts[spec.name] = part
         self._tasks[spec.name] = asyncio.create_task(part.run(), name=spec.name)
         self._tasks[spec.name].add_done_callback(lambda _: self._heard.set())
@@ -161,7 +171,7 @@ class Node:
         if any(part.spec.kind == "worker" for part in self._parts.values()):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_S):
-                    while any(part.fact.state == "starting" for part in self._parts.values()):
+                    while any(part.fact.state in _COMING for part in self._parts.values()):
                         self._heard.clear()
                         await self._heard.wait()
             await asyncio.sleep(GREET_S)
@@ -194,12 +204,10 @@ class Node:
         now = clock.monotonic_us()
         for name, worker in wanted.items():
             self._unwanted.pop(name, None)
-            if name in self._parts:
-                continue
-            if why := await files.changed(worker):
-                self._note(Fact(name, "worker", "crashed", why, model=worker.model, failed=why))
-            else:
-                self._begin(plans.worker(self._home, worker))
+            if name not in self._parts:
+                # Before each start: a file may be replaced while its worker runs, too.
+                fit = functools.partial(files.changed, worker)
+                self._begin(plans.worker(self._home, worker), fit=fit)
         for name, part in list(self._parts.items()):
             if self._tasks[name].done():
                 del self._parts[name], self._tasks[name]

@@ -14,7 +14,7 @@ import dataclasses
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -33,7 +33,8 @@ _log = structlog.get_logger("node.parts")
 class Part:
     """Keeps one process as it is wanted, until it is not wanted any more.
 
-    `started` is a process that was begun for it before; it takes that over first.
+    `started` is a process that was begun for it before; it takes that over first. `fit` is asked
+    before each start of another one; what it says against it is final.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Part:
         monotonic_us: Callable[[], int],
         tell: Callable[[Fact], None],
         started: subprocess.Popen[bytes] | None = None,
+        fit: Callable[[], Awaitable[str | None]] | None = None,
     ) -> None:
         self.spec = spec
         self.fact = Fact(spec.name, spec.kind, "stopped", model=spec.model)
         self._now = monotonic_us
         self._tell = tell
         self._started = started
+        self._fit = fit
         self._observed = Observed(wanted=True)
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
@@ -90,7 +93,7 @@ class Part:
 
     async def _act(self, decision: supervisor.Decision) -> None:
         if decision.act is Act.SPAWN:
-            self._spawn()
+            await self._start()
             return
         self._killed_for = decision.reason
         if decision.act is Act.TERMINATE:
@@ -134,6 +137,19 @@ class Part:
             **fields,  # type: ignore[arg-type]
         )
         self._tell(self.fact)
+
+    async def _start(self) -> None:
+        why = None if self._fit is None or self._started is not None else await self._fit()
+        if not self._observed.wanted:  # it was stopped meanwhile
+            return
+        if why is None:
+            self._spawn()
+            return
+        _log.error("a part may not be started", part=self.spec.name, reason=why)
+        self._ready_us = self._killed_for = None
+        self._last_words = why
+        self._change(failed=why)
+        self._ended(why)
 
     def _spawn(self) -> None:
         now = self._now()

@@ -164,6 +164,30 @@ async def test_a_file_that_was_replaced_is_not_served(node: RealNode, tmp_path: 
         assert (await models.find(session, "mine")).standing is models.Standing.UNLOADABLE
 
 
+async def test_a_file_that_is_replaced_while_it_is_served_is_not_loaded_again(
+    node: RealNode, tmp_path: Path
+) -> None:
+    """The successor of a worker that died would serve it under the registered name."""
+    path = tmp_path / "mine.gguf"
+    shutil.copy(WEIGHTS, path)
+    release = await node.release("swapped", path)
+    await node.must("services.create", "swapped", {"release": release})
+
+    def mine(parts: dict[str, Process]) -> list[Process]:
+        return [part for name, part in parts.items() if name.startswith("swapped")]
+
+    parts = await node.until(lambda parts: any(part.state is State.READY for part in mine(parts)))
+    path.unlink()
+    shutil.copy(ADAPTER, path)
+    pid = mine(parts)[0].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    parts = await node.until(
+        lambda parts: "is not the file that was registered" in (mine(parts)[0].reason or "")
+    )
+    assert mine(parts)[0].state is State.CRASHED
+
+
 async def test_a_worker_that_no_split_names_any_more_leaves(node: RealNode, tmp_path: Path) -> None:
     """Placement follows the splits: what is in none is drained and stopped, and no crash."""
     path = tmp_path / "other.gguf"

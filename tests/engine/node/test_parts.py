@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from engine.node.parts import Part
@@ -30,7 +30,14 @@ BEATING = READY + (
 class Watched:
     """A part with everything that it told, and a way to wait for what it tells next."""
 
-    def __init__(self, folder: Path, script: str, plan: Plan, *words: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        script: str,
+        plan: Plan,
+        *words: str,
+        fit: Callable[[], Awaitable[str | None]] | None = None,
+    ) -> None:
         self.facts: list[Fact] = []
         self._news = asyncio.Event()
         spec = Spec(
@@ -41,7 +48,7 @@ class Watched:
             plan=plan,
             final=True,
         )
-        self.part = Part(spec, monotonic_us=clock.monotonic_us, tell=self._tell)
+        self.part = Part(spec, monotonic_us=clock.monotonic_us, tell=self._tell, fit=fit)
 
     def _tell(self, fact: Fact) -> None:
         self.facts.append(fact)
@@ -139,6 +146,42 @@ async def test_what_can_not_work_is_not_started_again(tmp_path: Path) -> None:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "crashed")
         assert watched.states == ["starting", "crashed"]
         assert watched.facts[-1].failed == "the file is truncated"
+
+
+async def test_what_is_unfit_meanwhile_is_not_started_again(tmp_path: Path) -> None:
+    """It is looked at before each start, not before the first alone."""
+    answers = iter([None, "the file was replaced"])
+
+    async def fit() -> str | None:
+        return next(answers)
+
+    watched = Watched(tmp_path, BLOCKED + OBEDIENT, Plan(), fit=fit)
+    async with running(watched):
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
+        watched.part.kill()
+        await watched.until(lambda facts: facts[-1].failed is not None)
+        assert watched.states == ["starting", "ready", "crashed", "crashed"]
+        assert watched.facts[-1].reason == "the file was replaced"
+        assert watched.part.pid is None
+
+
+async def test_what_is_stopped_while_it_is_looked_at_is_never_started(tmp_path: Path) -> None:
+    """The look may take as long as a large file is read."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def fit() -> str | None:
+        asked.set()
+        await answer.wait()
+        return None
+
+    watched = Watched(tmp_path, BLOCKED + OBEDIENT, Plan(), fit=fit)
+    task = asyncio.create_task(watched.part.run())
+    await asked.wait()
+    watched.part.stop()
+    answer.set()
+    async with asyncio.timeout(20):
+        await task
+    assert watched.states == []
 
 
 async def test_who_faults_while_loading_again_and_again_is_given_up(tmp_path: Path) -> None:
