@@ -109,9 +109,15 @@ def liked(arm: Arm) -> str:
     judged = arm.up + arm.down
     if arm.liked is None:
         return words.UNKNOWN
-    thousands = judged / 1_000
-    many = str(judged) if thousands < 1 else f"{thousands:.{0 if thousands >= 9.95 else 1}f}k"  # noqa: PLR2004
-    return f"{arm.liked * 100:.0f} % of {many}"
+    return f"{arm.liked * 100:.0f} % of {short_count(judged)}"
+
+
+def short_count(number: int) -> str:
+    """A count in four cells: 999, 1.2k, 123k, 1.2M."""
+    if number < 1_000:  # noqa: PLR2004
+        return str(number)
+    value, unit = (number / 1e3, "k") if number < 999_500 else (number / 1e6, "M")  # noqa: PLR2004
+    return f"{value:.1f}{unit}" if value < 9.95 else f"{value:.0f}{unit}"  # noqa: PLR2004
 
 
 def span(lately: Lately) -> str:

@@ -24,6 +24,8 @@ from storage.home import Home
 from tests.app import scenes
 
 _PATIENCE: Final = 500
+_FRAME_S: Final = 0.02
+_STILL: Final = 2
 SELDOM_S: Final = 3600.0  # looks happen when something is done, not when time passes
 
 
@@ -160,6 +162,15 @@ class Seat:
         """Press keys and wait until the place they lead to has what it shows."""
         await self.press(*keys)
         await self.until(self.shown)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until a few frames have come and gone without a change: layouts come in steps."""
+        before, still = "", 0
+        while still < _STILL:
+            await self.pilot.pause(_FRAME_S)
+            now = self.text
+            before, still = now, still + 1 if now == before else 0
 
     def shown(self) -> bool:
         """Whether the open place has been drawn with its own part of the picture."""
@@ -177,7 +188,7 @@ class Seat:
         self.app.watcher.poke()
         await self.until(lambda: self.app.watcher.ticks > before)
         await self.until(self.shown)
-        await self.pilot.pause()
+        await self.settle()
 
     @property
     def place(self) -> Place:
@@ -217,5 +228,5 @@ async def at(app: Tui, width: int = 80, height: int = 24) -> AsyncIterator[Seat]
     async with app.run_test(size=(width, height)) as pilot:
         seat = Seat(app, pilot)
         await seat.until(lambda: seat.shown() and bool(app.table))
-        await pilot.pause()
+        await seat.settle()
         yield seat

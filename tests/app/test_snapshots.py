@@ -39,7 +39,7 @@ def compared(
             await seat.go(key)
         if then is not None:
             await then(seat)
-        await pilot.pause()
+        await seat.settle()
 
     return compare(app, terminal_size=size, run_before=sit)
 

@@ -26,13 +26,20 @@ async def picture(home: Home, interest: Interest, now_us: int = scenes.NOW_US) -
         await store.close()
 
 
+def _rounded(value: Any) -> Any:
+    """Sums of floats differ in their last bit between versions of Python."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def told(seen: object) -> str:
-    """A view model as text; of charts without the seconds."""
-    plain: Any = msgspec.to_builtins(seen)
+    """A view model as text; of charts the last seconds, of floats six figures."""
+    plain: Any = _rounded(msgspec.to_builtins(seen))
     for chart in (plain.get("pulse") or {}).get("charts", ()):
-        chart["values"] = [None if value is None else round(value, 3) for value in chart["values"]][
-            -12:
-        ]
+        chart["values"] = chart["values"][-12:]
     return json.dumps(plain, indent=1, ensure_ascii=False)
 
 
