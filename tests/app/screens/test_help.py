@@ -33,23 +33,20 @@ def test_nothing_of_help_is_cut(of: str, width: int) -> None:
     assert "paddock requests tail" in text
 
 
-@pytest.mark.parametrize("place", ["pulse", "traffic", "requests"])
-async def test_help_is_of_the_place_one_came_from(
-    quiet_home: Home, knock: Door, place: str
-) -> None:
+async def test_help_is_of_the_place_one_came_from(quiet_home: Home, knock: Door) -> None:
     """It scrolls to its end, and esc leads back."""
     assert not knock.down
     async with sitting.at(sitting.program(quiet_home)) as seat:
-        if place != "pulse":
-            await seat.go({"traffic": "t", "requests": "l"}[place])
-        await seat.press("question_mark")
-        assert f"{place} › help" in seat.said
-        await seat.press("end")
-        assert "IN, OUT: tokens" in seat.text
-        await seat.press("pageup", "up", "down", "home")
-        assert "the same on the command line" in seat.text
-        await seat.press("escape")
-        assert seat.place.where == place
+        for key, place in (("o", "pulse"), ("t", "traffic"), ("l", "requests")):
+            await seat.go(key)
+            await seat.press("question_mark")
+            assert f"{place} › help" in seat.said
+            await seat.press("end")
+            assert "IN, OUT: tokens" in seat.text
+            await seat.press("pageup", "home")
+            assert "the same on the command line" in seat.text
+            await seat.press("escape")
+            assert seat.place.where == place
 
 
 def test_a_place_is_meant_by_an_unmistakable_beginning() -> None:

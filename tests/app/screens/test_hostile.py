@@ -12,18 +12,18 @@ from tests.app.sitting import Door
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60)])
-@pytest.mark.parametrize("keys", [(), ("t",), ("l",), ("l", "enter")], ids=" ".join)
 async def test_no_place_lets_an_escape_through(
-    crowded_home: Home, knock: Door, keys: tuple[str, ...], width: int, height: int
+    crowded_home: Home, knock: Door, width: int, height: int
 ) -> None:
     """Controls, escapes, marks of direction and markup are shown, in every place that has them."""
     assert not knock.down
+    seen = ""
     async with sitting.at(sitting.program(crowded_home), width, height) as seat:
-        for key in keys:
-            await seat.go(key)
-        text = seat.text
-    assert set() == {unicodedata.category(c) for c in text.replace("\n", "")} & {"Cc", "Cf", "Cs"}
-    assert "␛]0;owned␇"[:4] in text
+        for keys in ("o", "t", "l", "enter"):
+            await seat.go(keys)
+            seen += seat.text
+    assert set() == {unicodedata.category(c) for c in seen.replace("\n", "")} & {"Cc", "Cf", "Cs"}
+    assert seen.count("␛]0;owned␇") > 3
 
 
 async def test_what_is_pasted_is_made_visible(quiet_home: Home, knock: Door) -> None:

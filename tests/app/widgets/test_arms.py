@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import words
@@ -44,6 +44,7 @@ def services(*found: Arm) -> list[Service]:
     ]
 
 
+@settings(max_examples=50)
 @given(st.lists(ARMS, min_size=1, max_size=3))
 def test_every_figure_fits_its_column(found: list[Arm]) -> None:
     """No figure of the widest table is ever cut: a cut figure is a wrong one."""
@@ -55,6 +56,7 @@ def test_every_figure_fits_its_column(found: list[Arm]) -> None:
                 assert words.width(text) <= column.width, (column.title, text)
 
 
+@settings(max_examples=50)
 @given(st.lists(ARMS, min_size=1, max_size=3), st.booleans())
 def test_eighty_cells_hold_what_an_on_call_engineer_asks_first(
     found: list[Arm], priced: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import words
@@ -41,6 +41,7 @@ def test_a_rule_is_as_wide_as_the_screen(title: str, right: str, width: int) -> 
     assert width - 1 <= ink.length(ink.rule(width, title, right)) <= width
 
 
+@settings(max_examples=50)
 @given(st.lists(LINE.filter(lambda line: 0 < ink.length(line) <= 20), max_size=9))
 def test_flowing_parts_are_never_torn(parts: list[Line]) -> None:
     """Every part stands whole in one of the rows."""
