@@ -8,10 +8,9 @@ Never decides an intent and never acts on one. Imported by `engine.node`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import structlog
@@ -28,9 +27,13 @@ from storage.store import Store
 LINE_LIMIT: Final = 1024 * 1024
 SILENCE_S: Final = 10.0
 CONNECTIONS: Final = 64
+BACKLOG: Final = 1024
 _TEXT_LIMIT: Final = 2000
 
 _log = structlog.get_logger("node.door")
+
+
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # as the store keeps it
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -41,8 +44,8 @@ class Ask(msgspec.Struct, frozen=True):
     target: str = ""
     arguments: dict[str, Any] = {}
     reason: str = ""
-    seen: int | None = None
-    behalf: int | None = None
+    seen: _Number | None = None
+    behalf: _Number | None = None
 
 
 class Turned(Exception):
@@ -97,7 +100,7 @@ class Door:
             listening.bind(address)
         onlookers.admit_to_door(self._home, group)
         self._server = await asyncio.start_unix_server(
-            self._visit, sock=listening, limit=LINE_LIMIT
+            self._visit, sock=listening, limit=LINE_LIMIT, backlog=BACKLOG
         )
 
     async def close(self) -> None:
@@ -239,6 +242,5 @@ def _need(name: str, role: Role, needed: Role, what: str) -> None:
 
 
 def _no(code: str, message: str) -> dict[str, Any]:
-    with contextlib.suppress(UnicodeError):
-        message.encode()
-    return {"ok": False, "error": {"code": code, "message": message}}
+    readable = message.encode(errors="backslashreplace").decode()  # paths need not be UTF-8
+    return {"ok": False, "error": {"code": code, "message": readable}}

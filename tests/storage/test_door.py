@@ -76,9 +76,10 @@ async def test_who_state_and_stop(home: Home) -> None:
     ],
 )
 async def test_a_refusal_comes_with_the_nodes_words(
-    home: Home, code: str, expected: type[errors.StorageError]
+    home: Home, code: str, expected: type[errors.StorageError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As an error of its own kind."""
+    """As an error of its own kind; of a door that stays busy, too, once one has waited enough."""
+    monkeypatch.setattr(door, "CROWD_S", 0.0)
     async with node(home, {"ok": False, "error": {"code": code, "message": "not now"}}):
         with pytest.raises(expected, match="not now"):
             await door.ask(home, "services.undo", "support", {})

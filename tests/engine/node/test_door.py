@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from engine.node.door import Door
+from engine.node.door import CONNECTIONS, Door
 from storage import clock, config, errors, intents
 from storage import door as client
 from storage import home as homes
@@ -46,7 +46,7 @@ class Standing:
     async def intents(self) -> list[intents.Intent]:
         """All that were stored, oldest first."""
         async with self.store.read() as session:
-            return (await intents.tail(session))[::-1]
+            return (await intents.tail(session, limit=1_000))[::-1]
 
 
 @asynccontextmanager
@@ -87,6 +87,16 @@ async def test_an_intent_is_stored_before_it_is_acknowledged(tmp_path: Path) -> 
     assert intent.state is intents.State.ACCEPTED
 
 
+async def test_a_crowd_before_the_door_is_let_in_one_after_the_other(tmp_path: Path) -> None:
+    """More at once than it takes: all of them are answered, and nobody hears that it is down."""
+    crowd = 3 * CONNECTIONS
+    async with standing(tmp_path / "home") as door:
+        asked = [client.ask(door.home, "services.undo", "support", {}) for _ in range(crowd)]
+        accepted = await asyncio.gather(*asked)
+        assert len(await door.intents()) == crowd
+    assert len({each.intent_id for each in accepted}) == crowd
+
+
 async def test_who_and_state_and_stop(tmp_path: Path) -> None:
     """The owner of the home is admin; stopping is handed on with who asked."""
     async with standing(tmp_path / "home") as door:
@@ -109,6 +119,7 @@ async def test_who_and_state_and_stop(tmp_path: Path) -> None:
         (b'{"do": "dance"}', "bad_request"),
         (b'{"do": "intent", "arguments": []}', "bad_request"),
         (b'{"do": "intent", "seen": "x"}', "bad_request"),
+        (b'{"do": "intent", "seen": 99999999999999999999}', "bad_request"),
         (b'{"do": "intent", "verb": "services.burn"}', "unknown_verb"),
         (b'{"do": "intent", "verb": "services.split", "arguments": {}}', "bad_arguments"),
         (b'{"do":"intent","verb":"services.undo","arguments":{"x":1}}', "bad_arguments"),
