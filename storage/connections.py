@@ -137,7 +137,9 @@ def told(error: DBAPIError | sqlite3.Error | OSError, database: Path) -> errors.
             f"{database} is just being opened or closed by its owner; look again. "
             "If this stays so, the next start of the node repairs it."
         )
-    return errors.Unavailable(f"{database} can not be used: {said}.")
+    never = code == sqlite3.SQLITE_CONSTRAINT  # trying it again would not help
+    kind = errors.Invalid if never else errors.Unavailable
+    return kind(f"{database} {'does not take this' if never else 'can not be used'}: {said}.")
 
 
 def _no_room(directory: Path) -> bool:

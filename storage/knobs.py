@@ -92,10 +92,16 @@ async def set(
     """Set a knob of a worker.
 
     Raises:
-        Invalid: there is no such knob, or the value is out of its range.
+        Invalid: there is no such knob, or the value is out of its range or of the worker's room.
         NotFound: no release is served by such a worker.
     """
     check(name, value)
+    room = (await _engine(s, worker)).max_sequences
+    if name == "max_running" and value > room:
+        raise errors.Invalid(
+            f"{worker} was loaded with room for {room} sequences, so max_running is 1 to {room}; "
+            "a release with more `--max-sequences` gets a worker of its own."
+        )
     return await _set(s, "knobs.set", worker, name, value, actor, at_us, intent_id)
 
 
@@ -172,16 +178,17 @@ async def _set(
 
 
 async def _untouched(s: AsyncSession, worker: str, name: str) -> int:
+    engine = await _engine(s, worker)
+    if name in _UNTOUCHED:
+        return _UNTOUCHED[name]
+    return {"max_running": engine.max_sequences, "prefill_budget": engine.prefill_budget}[name]
+
+
+async def _engine(s: AsyncSession, worker: str) -> releases.Engine:
     served = {release.worker: release.engine for release in await releases.every(s)}
     if worker not in served:
         raise errors.unknown("worker", worker, sorted(served))
-    return (
-        _UNTOUCHED.get(name)
-        or {
-            "max_running": served[worker].max_sequences,
-            "prefill_budget": served[worker].prefill_budget,
-        }[name]
-    )
+    return served[worker]
 
 
 async def _newest(s: AsyncSession, worker: str, name: str) -> KnobRow | None:

@@ -21,7 +21,8 @@ from storage.store import Store
 from storage.texts import Text
 
 ROWS_LIMIT: Final = 20_000
-TEXTS_LIMIT: Final = 1_000
+TEXTS_LIMIT: Final = 64 * 1024 * 1024
+"""Characters of prompts and answers that may wait for a store that takes nothing."""
 _BATCH: Final = 2_000
 
 _T = TypeVar("_T")
@@ -38,6 +39,7 @@ class Recorder:
         self._requests: deque[Request] = deque()
         self._texts: deque[Text] = deque()
         self._samples: deque[Row] = deque()
+        self._characters = 0
         self._recent: dict[str, Request] = {}
         self._writing = asyncio.Lock()
         self.trouble: str | None = None
@@ -54,6 +56,7 @@ class Recorder:
         self._recent[request.id] = request
         if text is not None:
             self._texts.append(text)
+            self._characters += _size(text)
         self._bound()
 
     def sample(self, row: Row) -> None:
@@ -99,7 +102,7 @@ class Recorder:
     def _written(self, batch: _Batch) -> None:
         """Let go of the rows of a batch; some may have been dropped meanwhile."""
         _drop(self._requests, batch[0])
-        _drop(self._texts, batch[1])
+        self._characters -= sum(map(_size, _drop(self._texts, batch[1])))
         _drop(self._samples, batch[2])
         for request in batch[0]:
             self._recent.pop(request.id, None)
@@ -108,18 +111,25 @@ class Recorder:
         while len(self._requests) > ROWS_LIMIT:
             self._recent.pop(self._requests.popleft().id, None)
             self.lost += 1
-        while len(self._texts) > TEXTS_LIMIT:
-            self._texts.popleft()
+        while self._characters > TEXTS_LIMIT:
+            self._characters -= _size(self._texts.popleft())
             self.lost += 1
         while len(self._samples) > ROWS_LIMIT:
             self._samples.popleft()
             self.lost += 1
 
 
-def _drop(queue: deque[_T], rows: tuple[_T, ...]) -> None:
+def _size(text: Text) -> int:
+    return len(text.prompt) + len(text.completion)
+
+
+def _drop(queue: deque[_T], rows: tuple[_T, ...]) -> list[_T]:
+    """Take the rows from the queue's head; those that were still there."""
     done = {id(row) for row in rows}
+    gone = []
     while queue and id(queue[0]) in done:
-        queue.popleft()
+        gone.append(queue.popleft())
+    return gone
 
 
 async def _insert(s: AsyncSession, batch: _Batch) -> None:

@@ -169,6 +169,7 @@ async def test_a_knob_is_set_and_undone(store: Store) -> None:
 @pytest.mark.parametrize(
     ("worker", "name", "value", "said"),
     [
+        ("ops-1.0.0", "max_running", 17, "room for 16 sequences, so max_running is 1 to 16"),
         ("ops-1.0.0", "volume", 1, "There is no knob volume; there are max_running"),
         ("ops-1.0.0", "max_running", 0, "max_running is 1 to 256, not 0"),
         ("ops-1.0.0", "weight_batch", 1001, "1 to 1000"),

@@ -109,6 +109,37 @@ async def test_what_is_held_is_bounded_and_what_is_lost_is_counted(store: Store)
     assert recorder.pending("req_5") is not None
 
 
+async def test_the_texts_that_are_held_are_bounded_by_their_size(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long prompts must not fill the memory while the disk is full; rows of figures stay."""
+    monkeypatch.setattr(recorders, "TEXTS_LIMIT", 100)
+    recorder = Recorder(store)
+    for number in range(5):
+        said = Text(request_id=f"req_{number}", prompt="p" * 30, completion="c" * 10, at_us=1)
+        recorder.note(request(number), said)
+    assert (recorder.held, recorder.lost) == (5 + 2, 3)
+    await recorder.flush()
+    recorder.note(request(5), Text(request_id="req_5", prompt="p" * 99, completion="", at_us=1))
+    await recorder.flush()
+    async with store.read() as s:
+        kept = [number for number in range(6) if await texts.of(s, f"req_{number}")]
+    assert (kept, recorder.lost) == ([3, 4, 5], 3)
+
+
+async def test_a_row_that_breaks_a_rule_of_the_store_does_not_block_the_others(
+    store: Store,
+) -> None:
+    """An id that is there already: dropped and counted, and the next one is written."""
+    recorder = Recorder(store)
+    for id in (1, 1, 2):
+        recorder.note(request(id))
+        await recorder.flush()
+    assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
+    async with store.read() as s:
+        assert [r.id for r in await requests.tail(s)] == ["req_2", "req_1"]
+
+
 async def test_rows_that_can_never_be_written_do_not_block_the_others(store: Store) -> None:
     """They are dropped, counted and logged."""
     recorder = Recorder(store)
