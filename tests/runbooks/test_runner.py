@@ -11,7 +11,8 @@ import pytest
 
 from storage import door, intents, ledger, runs, services
 from storage.intents import State
-from tests.engine.node.nodes import BOUND_S, WEIGHTS, RealNode, opened, ready
+from tests.boxes import WEIGHTS
+from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
 
 
 @pytest.fixture(scope="module")
