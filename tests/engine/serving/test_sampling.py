@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,8 @@ def allowed(logits: Floats, way: Way) -> dict[int, float]:
     if way.top_k > 0:
         order = order[: way.top_k]
     peak = float(logits[order[0]])
-    weight = {t: np.exp((float(logits[t]) - peak) / np.float32(way.temperature)) for t in order}
+    temperature = float(np.float32(way.temperature))
+    weight = {t: math.exp((float(logits[t]) - peak) / temperature) for t in order}
     total = sum(weight.values())
     kept, before = dict[int, float](), 0.0
     for token in order:
