@@ -13,6 +13,7 @@ import fcntl
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -49,6 +50,19 @@ def url(home: Home) -> str:
     """Where clients reach the gateway."""
     host, port = address(home)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def taken(home: Home) -> bool:
+    """Whether another program listens where the gateway would."""
+    gateway = address(home)
+    family = socket.AF_INET6 if ":" in gateway[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(gateway)
+        except OSError:
+            return True
+    return False
 
 
 async def running(home: Home) -> bool:

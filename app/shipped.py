@@ -60,7 +60,7 @@ async def _model(
             return
         raise errors.AppError(
             f"{home.root} holds another {name} than this Paddock ships; move that directory away, "
-            "or set PADDOCK_HOME, and run `paddock demo` again."
+            "or give the demo another one: `paddock demo --home DIR`."
         )
     arguments: dict[str, object] = {"model": "ops", "version": version, "path": str(path)}
     if base is not None:

@@ -81,8 +81,13 @@ def find(explicit: Path | None = None) -> Home:
         return Home(explicit.expanduser().absolute())
     if named := os.environ.get("PADDOCK_HOME"):
         return Home(Path(named).expanduser().absolute())
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Home(Path(state).expanduser().absolute() / "paddock")
+    return Home(state() / "paddock")
+
+
+def state() -> Path:
+    """The directory in which this user's programs keep what they know."""
+    named = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(named).expanduser().absolute()
 
 
 def beside(database: Path) -> tuple[Path, Path]:

@@ -1,7 +1,7 @@
 """`paddock demo`: a box of its own with the shipped models, under synthetic load.
 
-It has a home apart from the user's, so that a real box is never touched. Every step looks before
-it acts: a second run takes up the same home, whatever ended the first.
+It acts only in a home that a demo made, so that a real box is never touched. Every step looks
+before it acts: a second run takes up the same home, whatever ended the first.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import shlex
 import signal
 import socket
 import time
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from app import config, desk, errors, loads, nodes, shipped, terminal
+from app import config, demos, desk, errors, loads, nodes, shipped, terminal
 from app.commands import status
 from storage import clock, keys, requests
-from storage import home as homes
+from storage import errors as storage_errors
 from storage.home import Home
 
 _RECORDED_S: Final = 4.0  # requests are written up to a second late
@@ -30,6 +31,11 @@ _PORTS_TRIED: Final = 3
 
 
 def demo(
+    ctx: typer.Context,
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", metavar="DIR", help="The demo's own; also PADDOCK_DEMO_HOME."),
+    ] = None,
     headless: Annotated[
         bool, typer.Option("--headless", help="No screen; also with PADDOCK_HEADLESS=1.")
     ] = False,
@@ -38,25 +44,30 @@ def demo(
     ] = 20.0,
 ) -> None:
     """A node with the shipped models under synthetic load, and the screen on it."""
+    if ctx.find_root().params.get("home") is not None:
+        raise errors.BadWord(
+            "`paddock --home` names a box that people work with; write `paddock demo --home DIR`."
+        )
     quiet = headless or bool(os.environ.get("PADDOCK_HEADLESS")) or not terminal.interactive()
-    os.environ.setdefault("PADDOCK_HOME", str(homes.find().root.with_name("paddock-demo")))
+    run = Demo(demos.find(home))
+    demos.take(run.home)
+    os.environ["PADDOCK_HOME"] = str(run.home.root)  # of this process and those it starts
     signal.signal(signal.SIGTERM, _leave)
-    run = Demo(desk.home())
-    goes_on = False
+    stop = None
     try:
         terminal.run(run.begin())
         if quiet:
             terminal.run(run.watch(seconds))
         else:
-            goes_on = _attended(run)
+            stop = _attended(run)
     finally:
-        if not goes_on:
-            terminal.run(run.end())
-    if goes_on:
+        if stop is not False:
+            terminal.run(run.end(stop=run.started if stop is None else stop))
+    if stop is False:
         terminal.say(
             f"The node goes on at {run.url} with its synthetic load.\n"
-            f"Look: PADDOCK_HOME={run.home.root} paddock\n"
-            f"Stop both: PADDOCK_HOME={run.home.root} paddock stop"
+            f"Look: {demos.command(run.home)}\n"
+            f"Stop both: {demos.command(run.home, 'stop')}"
         )
 
 
@@ -67,11 +78,11 @@ def _leave(number: int, frame: object) -> None:
 
 
 def _attended(run: Demo) -> bool:
-    """The screen, until the person quits; then whether the node shall go on."""
+    """The screen, until the person quits; then whether the node shall stop."""
     from app import tui  # noqa: PLC0415 the screen is loaded only when there is one
 
     tui.run(run.home)
-    return terminal.ask("Shall the node go on, with its synthetic load?", default=False)
+    return not terminal.ask("Shall the node go on, with its synthetic load?", default=False)
 
 
 class Demo:
@@ -80,17 +91,17 @@ class Demo:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.url = ""
+        self.started = False
         self.load: loads.Load | None = None
         self.begun_us = clock.now_us()
         self.minted: list[str] = []
 
     async def begin(self) -> None:
         """Node, models, releases, service, keys, load: each unless it stands already."""
-        homes.make(self.home)
         config.write(self.home.config)
         terminal.say(f"The demo's home is {self.home.root}; your own box is not touched.")
         node = await self._node()
-        self.url = node.url
+        self.url, self.started = node.url, node.started
         if node.started:
             await self._revoke_old_keys()
         await shipped.register(self.home)
@@ -100,6 +111,7 @@ class Demo:
         await nodes.ready(self.url)
         self.load = loads.start(self.home, self.url, shipped.SERVICE, synthetic)
         terminal.say(f"The node serves {shipped.SERVICE!r} at {self.url} under synthetic load.")
+        terminal.say(f"Look at it from elsewhere: {demos.command(self.home)}")
         terminal.say(f"A client key of this run: {client}")
         terminal.say(f"Try it:\n{curl(self.url, client)}\n")
         self.begun_us = clock.now_us()
@@ -112,24 +124,13 @@ class Demo:
             try:
                 return await nodes.start(self.home)
             except errors.NodeDidNotStart:
-                if not self._taken():
+                if not nodes.taken(self.home):
                     raise
         raise errors.NodeDidNotStart("No port stayed free long enough; run `paddock demo` again.")
 
-    def _taken(self) -> bool:
-        gateway = nodes.address(self.home)
-        family = socket.AF_INET6 if ":" in gateway[0] else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(gateway)
-            except OSError:
-                return True
-        return False
-
     def _find_port(self) -> None:
         """Keep the port of the config when it is free; else write a free one there and say so."""
-        if not self._taken():
+        if not nodes.taken(self.home):
             return
         host, port = nodes.address(self.home)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -143,6 +144,8 @@ class Demo:
         minted = keys.mint()
         kind = "load" if synthetic else "client"
         name = f"demo-{kind}-{secrets.token_hex(3)}"
+        demos.remember(self.home, name)
+        self.minted.append(name)
         await desk.do(
             "keys.add",
             name,
@@ -155,19 +158,26 @@ class Demo:
                 "synthetic": synthetic,
             },
         )
-        self.minted.append(name)
         return minted.secret
 
     async def _revoke_old_keys(self) -> None:
         """Keys of runs that were killed before they could tidy up."""
+        for key in await self._revoke(demos.keys(self.home)):
+            terminal.complain(f"The key {key} of an earlier demo still works.")
+
+    async def _revoke(self, names: list[str]) -> list[str]:
+        """Make keys of demos worthless; those that still work afterwards."""
         async with desk.reading() as s:
-            old = [
-                key.name
-                for key in await keys.every(s)
-                if key.name.startswith("demo-") and key.revoked_at_us is None
-            ]
-        for name in old:
-            await desk.do("keys.revoke", name)
+            working = {key.name for key in await keys.every(s) if key.revoked_at_us is None}
+        left = []
+        for name in names:
+            try:
+                if name in working:
+                    await desk.do("keys.revoke", name)
+            except (errors.AppError, storage_errors.StorageError) as error:
+                terminal.complain(str(error))
+                left.append(name)
+        return left
 
     async def watch(self, seconds: float) -> None:
         """Let it run without a screen; then show the status and judge the run."""
@@ -206,16 +216,25 @@ class Demo:
                 counts[name] = counts.get(name, 0) + 1
         return counts
 
-    async def end(self) -> None:
-        """Stop the load, make this run's keys worthless, stop the node."""
+    async def end(self, *, stop: bool) -> None:
+        """Stop the load, make this run's keys worthless, and with `stop` the node."""
         if self.load is not None:
             self.load.stop()
         if not await nodes.running(self.home):
             return
-        for name in self.minted:
-            await desk.do("keys.revoke", name)
-        await nodes.stop(self.home)
-        terminal.say("The node and the synthetic load have stopped.")
+        try:
+            for key in await self._revoke(self.minted):
+                terminal.complain(f"The key {key} still works; the next demo tries again.")
+        finally:  # whatever the keys do, a node that was started is stopped
+            if stop:
+                await nodes.stop(self.home)
+        if stop:
+            terminal.say("The node and the synthetic load have stopped.")
+        else:
+            terminal.say(
+                "The synthetic load has stopped; the node ran before this demo and goes on.\n"
+                f"Stop it: {demos.command(self.home, 'stop')}"
+            )
 
 
 def curl(url: str, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -20,10 +21,10 @@ PADDOCK = Path(sys.executable).with_name("paddock")
 
 
 def started(home: Path, seconds: float) -> subprocess.Popen[str]:
-    """A demo on this home, without a screen."""
+    """A demo on this home, without a screen, where another box is named as the user's."""
     return subprocess.Popen(
-        [PADDOCK, "demo", "--headless", "--seconds", str(seconds)],
-        env={**os.environ, "PADDOCK_HOME": str(home), "COLUMNS": "160"},
+        [PADDOCK, "demo", "--home", home, "--headless", "--seconds", str(seconds)],
+        env={**os.environ, "PADDOCK_HOME": str(home.with_name("real")), "COLUMNS": "160"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -41,15 +42,27 @@ def until(lines: IO[str], wanted: str) -> str:
     pytest.fail(f"ended without {wanted!r}: {said}")
 
 
-def stopped(home: Path) -> bool:
-    """Whether no node answers on this home."""
-    done = subprocess.run(
-        [PADDOCK, "status"],
+def paddock(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """One command about this home."""
+    return subprocess.run(
+        [PADDOCK, *words],
         env={**os.environ, "PADDOCK_HOME": str(home)},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
+        text=True,
         check=False,
     )
-    return done.returncode == 3
+
+
+def stopped(home: Path) -> bool:
+    """Whether no node answers on this home."""
+    return paddock(home, "status").returncode == 3
+
+
+def working(home: Path) -> set[str]:
+    """The names of the keys that are not revoked."""
+    keys = json.loads(paddock(home, "keys", "list", "--json").stdout)
+    return {key["name"] for key in keys if key["revoked_at_us"] is None}
 
 
 @contextmanager
@@ -63,12 +76,7 @@ def demo(home: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
             finally:
                 process.terminate()
     finally:
-        subprocess.run(
-            [PADDOCK, "stop"],
-            env={**os.environ, "PADDOCK_HOME": str(home)},
-            capture_output=True,
-            check=False,
-        )
+        paddock(home, "stop")
 
 
 def test_a_demo_answers_from_both_arms_and_stops(tmp_path: Path) -> None:
@@ -99,10 +107,14 @@ def test_a_demo_answers_from_both_arms_and_stops(tmp_path: Path) -> None:
     assert re.search(r"Recorded answers .* r1 \d+, r2 \d+", status)
     assert "have stopped" in status
     assert stopped(home)
+    assert not home.with_name("real").exists()
 
 
 def test_a_demo_takes_up_what_a_killed_one_left(tmp_path: Path) -> None:
-    """After kill -9 node and load go on alone; the next demo takes them over and stops them."""
+    """After kill -9 node and load go on alone; the next demo takes both over.
+
+    It stops the load and leaves the node, which it did not start, and says how to stop it.
+    """
     home = tmp_path / "demo"
     with demo(home, 600) as process:
         assert process.stdout is not None
@@ -113,7 +125,8 @@ def test_a_demo_takes_up_what_a_killed_one_left(tmp_path: Path) -> None:
         with demo(home, 4) as second:
             out, err = second.communicate(timeout=60)
             assert (second.returncode, err) == (0, ""), out + err
-    assert stopped(home)
+        assert f"Stop it: PADDOCK_HOME={home} paddock stop" in out
+        assert not stopped(home)
 
 
 def test_a_demo_that_is_told_to_leave_stops_what_it_started(tmp_path: Path) -> None:
@@ -126,3 +139,41 @@ def test_a_demo_that_is_told_to_leave_stops_what_it_started(tmp_path: Path) -> N
         out, _ = process.communicate(timeout=60)
         assert "have stopped" in out
     assert stopped(home)
+
+
+def test_a_demo_revokes_the_keys_of_demos_and_no_others(tmp_path: Path) -> None:
+    """A key that somebody has called demo-something is theirs; what a killed demo left is not."""
+    home = tmp_path / "demo"
+    with demo(home, 600) as process:
+        assert process.stdout is not None
+        until(process.stdout, "curl ")
+        paddock(home, "keys", "create", "--name", "demo-day")
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=10)
+        paddock(home, "stop")
+    assert len(working(home)) == 3
+    with demo(home, 600) as process:
+        assert process.stdout is not None
+        until(process.stdout, "curl ")
+        process.terminate()
+        process.communicate(timeout=60)
+    assert working(home) == {"demo-day"}
+
+
+def test_a_demo_touches_no_box_that_no_demo_made(tmp_path: Path) -> None:
+    """Neither by --home nor by the environment: a sentence, and nothing is written."""
+    home = tmp_path / "real"
+    home.mkdir(mode=0o700)
+    (home / "config.toml").write_text("")
+    environment = {**os.environ, "PADDOCK_DEMO_HOME": str(home)}
+    for words, code, said in (
+        (["demo", "--home", home], 1, "no demo made"),
+        (["demo"], 1, "no demo made"),
+        (["--home", home, "demo"], 2, "paddock demo --home DIR"),
+    ):
+        done = subprocess.run(
+            [PADDOCK, *words], env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (code, "")
+        assert said in done.stderr
+    assert [path.name for path in home.iterdir()] == ["config.toml"]
