@@ -51,16 +51,16 @@ class HouseLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU now."""
+    """One GPU now; what the card does not tell is None."""
 
     index: int
     name: str
-    utilisation: float  # of one
+    utilisation: float | None  # of one
     memory_used: int
     memory_total: int
-    power_mw: int
-    power_limit_mw: int
-    temperature_c: int
+    power_mw: int | None
+    power_limit_mw: int | None
+    temperature_c: int | None
     throttle: tuple[str, ...]
 
 

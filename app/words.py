@@ -173,6 +173,16 @@ def size(count: float | None) -> str:
     return f"{_three(value / 1000)} PB"
 
 
+def whole(number: int | None) -> str:
+    """A number, or a dash for what nobody told."""
+    return UNKNOWN if number is None else str(number)
+
+
+def watts(milliwatts: int | None) -> str:
+    """Whole watts without their unit, or a dash."""
+    return UNKNOWN if milliwatts is None else f"{milliwatts / 1000:.0f}"
+
+
 def percent(fraction: float | None) -> str:
     """A fraction of one: 90 %, 90.2 %; what is not quite nothing or all says so: <0.1 %."""
     if fraction is None:

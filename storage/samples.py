@@ -54,16 +54,19 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU; memory in bytes, power in milliwatts, the reasons for which it is slowed down."""
+    """One GPU; memory in bytes, power in milliwatts, the reasons for which it is slowed down.
+
+    What the card does not tell is None: a MIG slice or a vGPU knows little of the whole.
+    """
 
     index: int
     name: str
-    utilisation_percent: float
+    utilisation_percent: float | None
     memory_used: int
     memory_total: int
-    power_mw: int
-    power_limit_mw: int
-    temperature_c: int
+    power_mw: int | None
+    power_limit_mw: int | None
+    temperature_c: int | None
     throttle: tuple[str, ...] = ()
 
 

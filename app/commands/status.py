@@ -109,7 +109,8 @@ def _machine(machine: snapshot.Machine) -> list[str]:
     rows += [
         f"GPU {gpu.index} {words.safe(gpu.name)}  {words.percent(gpu.utilisation)}   "
         f"memory {words.size(gpu.memory_used)} of {words.size(gpu.memory_total)}   "
-        f"{gpu.power_mw / 1000:.0f} of {gpu.power_limit_mw / 1000:.0f} W   {gpu.temperature_c} °C"
+        f"{words.watts(gpu.power_mw)} of {words.watts(gpu.power_limit_mw)} W   "
+        f"{words.whole(gpu.temperature_c)} °C"
         + (f"   throttled: {', '.join(gpu.throttle)}" if gpu.throttle else "")
         for gpu in machine.gpus
     ]

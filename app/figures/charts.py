@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from app import snapshot, words
@@ -51,20 +51,19 @@ def charts(facts: Facts) -> tuple[snapshot.Series, ...]:
         ),
         _share("worker busy", end, busy, work),
     ]
-    if facts.recent.gpus:
-        rows = [
-            [
-                row.utilisation_percent / 100
-                for gpu in facts.recent.gpus.values()
-                if (row := gpu.get(at))
-            ]
-            for at in range(begin, end + 1)
-        ]
-        used = [load.mean(row) for row in rows]
+    used = [load.mean(_used(facts, at)) for at in range(begin, end + 1)]
+    if any(share is not None for share in used):
         found.insert(
             0, _share("GPU utilisation", end, used, None if quiet else load.mean(used[-NOW_S:]))
         )
     return tuple(found)
+
+
+def _used(facts: Facts, at: int) -> Iterator[float | None]:
+    """The share of each GPU that told it in a second."""
+    for gpu in facts.recent.gpus.values():
+        if (row := gpu.get(at)) is not None and row.utilisation_percent is not None:
+            yield row.utilisation_percent / 100
 
 
 def _share(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app import snapshot
+from app.figures import load
 from app.figures.facts import Facts
 from app.recent import NOW_S
 from storage import samples
@@ -41,10 +42,11 @@ def _host(rows: Sequence[samples.HostSample]) -> snapshot.Host:
 
 def _gpu(index: int, rows: Sequence[samples.GpuSample]) -> snapshot.Gpu:
     last = rows[-1]
+    used = load.mean(row.utilisation_percent for row in rows)
     return snapshot.Gpu(
         index=index,
         name=last.name,
-        utilisation=sum(row.utilisation_percent for row in rows) / len(rows) / 100,
+        utilisation=None if used is None else used / 100,
         memory_used=last.memory_used,
         memory_total=last.memory_total,
         power_mw=last.power_mw,

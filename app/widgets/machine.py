@@ -54,26 +54,31 @@ def _gpu(gpu: snapshot.Gpu) -> Line:
         *gauge(gpu.utilisation, 12),
         (f" {share(gpu.utilisation)}", "bold"),
         (f"   MEM {_of(gpu.memory_used, gpu.memory_total)}", ""),
-        (f"   PWR {gpu.power_mw / 1000:.0f}/{gpu.power_limit_mw / 1000:.0f} W", ""),
-        (f"   {gpu.temperature_c} °C", ""),
+        (f"   PWR {words.watts(gpu.power_mw)}/{words.watts(gpu.power_limit_mw)} W", ""),
+        (f"   {words.whole(gpu.temperature_c)} °C", ""),
         *slow,
     )
 
 
 def _gpus(gpus: Sequence[snapshot.Gpu]) -> Line:
-    used = sum(each.utilisation for each in gpus) / len(gpus)
-    low, high = min(each.utilisation for each in gpus), max(each.utilisation for each in gpus)
+    told = [each.utilisation for each in gpus if each.utilisation is not None]
+    used = sum(told) / len(told) if told else None
+    spread = f" ({min(told) * 100:.0f}–{max(told) * 100:.0f})" if told else ""
     memory = _of(sum(each.memory_used for each in gpus), sum(each.memory_total for each in gpus))
-    power = sum(each.power_mw for each in gpus) / 1000
+    powers = [each.power_mw for each in gpus if each.power_mw is not None]
+    power = sum(powers) if len(powers) == len(gpus) else None  # of some it would be too little
+    hottest = max(
+        (each.temperature_c for each in gpus if each.temperature_c is not None), default=None
+    )
     slowed = sum(bool(each.throttle) for each in gpus)
     return (
         (f" GPU ×{len(gpus)} ", "bold"),
         *gauge(used, 12),
         (f" {share(used)}", "bold"),
-        (f" ({low * 100:.0f}–{high * 100:.0f})", "dim"),
+        (spread, "dim"),
         *(((f"   ▲ {slowed} slowed", "bad"),) if slowed else ()),
-        (f"   {max(each.temperature_c for each in gpus)} °C", ""),
-        (f"   MEM {memory}   PWR {power:.0f} W", ""),
+        (f"   {words.whole(hottest)} °C", ""),
+        (f"   MEM {memory}   PWR {words.watts(power)} W", ""),
     )
 
 

@@ -74,8 +74,8 @@ class Telemetry:
             self._missed = False
 
     async def _of_gpus(self) -> list[GpuSample]:
-        """NVML may take its time, or for ever: it gets a thread, and nobody waits for long."""
-        if self._asking is None and self._gpus.present():
+        """NVML may take its time, or for ever: it has a thread, and nobody waits for long."""
+        if self._asking is None and self._gpus.due():
             self._asking = asyncio.create_task(asyncio.to_thread(self._gpus.sample))
         if self._asking is None:
             return []

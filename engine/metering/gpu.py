@@ -1,8 +1,9 @@
 """The GPUs in figures, by NVML. A machine without a driver has none, which is no error.
 
 A GPU that falls off the bus, a figure that a card does not have, a driver that is updated under
-us: what can be read is read, what can not is zero, and nothing is ever raised. Imported by
-`engine.control`.
+us: what can be read is read, what can not (much of it on a MIG slice or a vGPU) is None and never a
+zero, and nothing is ever raised. A driver that hangs hangs whoever asks it, so all but `due` is
+called off the loop. Imported by `engine.control`.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class Gpus:
         self._handles: list[Any] = []
         self._look_us = 0
 
-    def present(self) -> bool:
-        """Whether there is anything to sample; cheap while there is not."""
-        return self._nvml is not None or self._begin()
+    def due(self) -> bool:
+        """Whether to ask for samples now; asks no driver itself, so it may be called anywhere."""
+        return self._nvml is not None or self._now() >= self._look_us
 
     def sample(self) -> list[GpuSample]:
         """All GPUs now; empty without any."""
@@ -100,14 +101,19 @@ class Gpus:
         return GpuSample(
             index=index,
             name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
-            utilisation_percent=float(rates.gpu) if rates is not None else 0.0,
+            utilisation_percent=None if rates is None else float(rates.gpu),
             memory_used=int(memory.used),
             memory_total=int(memory.total),
-            power_mw=int(self._ask(nvml.nvmlDeviceGetPowerUsage, handle, default=0)),
-            power_limit_mw=int(self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle, default=0)),
-            temperature_c=int(self._ask(nvml.nvmlDeviceGetTemperature, handle, celsius, default=0)),
+            power_mw=self._whole(nvml.nvmlDeviceGetPowerUsage, handle),
+            power_limit_mw=self._whole(nvml.nvmlDeviceGetEnforcedPowerLimit, handle),
+            temperature_c=self._whole(nvml.nvmlDeviceGetTemperature, handle, celsius),
             throttle=tuple(word for bit, word in _THROTTLES.items() if int(throttle) & bit),
         )
+
+    @classmethod
+    def _whole(cls, question: Callable[..., Any], *arguments: Any) -> int | None:
+        answer = cls._ask(question, *arguments, default=None)
+        return None if answer is None else int(answer)
 
     @staticmethod
     def _ask(question: Callable[..., Any], *arguments: Any, default: Any) -> Any:

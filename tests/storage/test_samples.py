@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -76,6 +77,25 @@ async def test_latest_is_the_newest_of_each_that_is_still_measured(store: Store)
         (99, "late"),
         (100, "here"),
     ]
+
+
+async def test_a_gpu_that_tells_little_is_kept_so_and_older_rows_are_read(store: Store) -> None:
+    """None goes in and comes out; a row from when zeros stood for it is what it was."""
+    little = msgspec.structs.replace(GPU, utilisation_percent=None, temperature_c=None)
+    await record(store, 7, (Kind.GPU, "0", little))
+    old = (
+        '{"index":1,"name":"A100","utilisation_percent":0.0,"memory_used":1,"memory_total":2,'
+        '"power_mw":0,"power_limit_mw":0,"temperature_c":0,"throttle":[]}'
+    )
+
+    async def write(s: AsyncSession) -> None:
+        s.add(samples.SampleRow(kind="gpu", second=7, subject="1", body=old))
+
+    await store.write(write)
+    async with store.read() as s:
+        (_, _, found), (_, _, older) = await samples.since(s, 7, Kind.GPU)
+    assert found == little
+    assert (older.name, older.power_mw) == ("A100", 0)
 
 
 async def test_nothing_measured_is_nothing_shown(store: Store) -> None:

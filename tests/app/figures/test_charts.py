@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,15 @@ def test_the_gpu_comes_first_where_there_is_one() -> None:
     assert shown[0].title == "GPU utilisation"
     assert shown[0].last == "96 %"
     assert shown[0].top == 1.0
+
+
+def test_a_gpu_that_does_not_tell_its_use_has_no_chart() -> None:
+    """A flat line at the bottom would say that it idles; beside another it is left out."""
+    dark = msgspec.structs.replace(scenes.gpu(0), utilisation_percent=None)
+    alone = dict.fromkeys(range(scenes.NOW - 20, scenes.NOW + 1), dark)
+    assert len(charts.charts(looking.facts(gpus={0: alone}))) == 2
+    told = dict.fromkeys(alone, scenes.gpu(0))
+    assert charts.charts(looking.facts(gpus={0: alone, 1: told}))[0].last == "96 %"
 
 
 def test_with_the_node_down_the_past_is_drawn_and_now_is_a_dash() -> None:

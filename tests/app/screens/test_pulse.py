@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import snapshot, words
+from app.commands import status
 from app.screens import pulse
 from app.snapshot import Load, Node, Part
 from app.widgets import ink, machine
@@ -165,6 +166,28 @@ def test_rows_of_the_machine_fit(gpus: list[tuple[float, int]], width: int) -> N
     assert len(rows) <= 5
     assert all(ink.length(row) <= width for row in rows)
     assert all("▲" in ink.text(row) for row in rows[:-1])
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_gpu_that_tells_little_is_dashes(count: int) -> None:
+    """A MIG slice knows its memory; no 0 W and no 0 °C stand for what nobody knows."""
+    gpu = snapshot.Gpu(
+        index=0, name="MIG 1g.10gb", utilisation=None, memory_used=2**33, memory_total=2**34,
+        power_mw=None, power_limit_mw=None, temperature_c=None, throttle=(),
+    )  # fmt: skip
+    host = snapshot.Machine(gpus=(gpu,) * count)
+    drawn = ink.text(machine.draw(host, 120)[0])
+    assert "MEM" in drawn
+    assert "– °C" in drawn
+    assert "0 W" not in drawn
+    assert "%" not in drawn
+    up = snapshot.HouseLine(
+        host="box01", person=snapshot.Person(name="sara"), node=snapshot.Node.UP
+    )
+    told = status.lines(up, dataclasses.replace(EMPTY, machine=host), Home(Path("/nowhere")))
+    (row, *_) = [each for each in told if each.startswith("GPU 0")]
+    assert row.endswith("– of – W   – °C")
+    assert "%" not in row
 
 
 def test_events_of_another_day_have_their_date() -> None:

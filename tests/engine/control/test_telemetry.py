@@ -77,6 +77,22 @@ async def test_a_driver_that_hangs_costs_its_own_figures_only(store: Store) -> N
         assert len(await samples.latest(session, Kind.HOST)) == 1
 
 
+async def test_the_driver_is_begun_where_it_may_hang(store: Store) -> None:
+    """Loading NVML and its first call block as readings do: never in the loop's own thread."""
+    asked: list[int] = []
+
+    def nvml() -> Driver:
+        asked.append(threading.get_ident())
+        return Driver()
+
+    gpus = Gpus(monotonic_us=clock.monotonic_us, nvml=nvml)
+    host = Host(store.home.root)
+    telemetry = Telemetry(store, host, gpus, now_us=clock.now_us, beat=lambda: None)
+    await telemetry.once()
+    assert len(asked) == 1
+    assert threading.get_ident() not in asked
+
+
 class Times:
     """Two clocks that a test moves."""
 

@@ -47,11 +47,20 @@ def test_an_older_driver_tells_throttling_by_its_older_name() -> None:
     assert sample.throttle == ("power brake",)
 
 
-def test_a_figure_that_a_card_does_not_have_is_zero() -> None:
-    """Not every card tells its power."""
-    driver = Driver(broken=("nvmlDeviceGetPowerUsage", "nvmlDeviceGetUtilizationRates"))
+def test_a_figure_that_a_card_does_not_have_is_not_made_up() -> None:
+    """A MIG slice tells its memory and little else; no zero stands for what it does not tell."""
+    driver = Driver(
+        broken=(
+            "nvmlDeviceGetPowerUsage",
+            "nvmlDeviceGetEnforcedPowerLimit",
+            "nvmlDeviceGetUtilizationRates",
+            "nvmlDeviceGetTemperature",
+        )
+    )
     (sample,) = Gpus(monotonic_us=clock.monotonic_us, nvml=lambda: driver).sample()
-    assert (sample.power_mw, sample.utilisation_percent, sample.temperature_c) == (0, 0.0, 61)
+    assert (sample.memory_used, sample.memory_total) == (3 << 30, 80 << 30)
+    assert (sample.power_mw, sample.power_limit_mw) == (None, None)
+    assert (sample.utilisation_percent, sample.temperature_c) == (None, None)
 
 
 def _absent() -> Any:
@@ -84,9 +93,9 @@ def test_a_gpu_that_falls_off_the_bus_is_looked_for_again_later() -> None:
     driver.broken = ("nvmlDeviceGetMemoryInfo",)
     assert gpus.sample() == []
     driver.broken = ()
-    assert not gpus.present()
+    assert not gpus.due()
     now = 61_000_000
-    assert gpus.present()
+    assert gpus.due()
     assert len(gpus.sample()) == 1
 
 
