@@ -14,12 +14,13 @@ from types import MappingProxyType
 from typing import Final
 
 from app import words
-from storage import door, intents, services, verbs
+from storage import door, intents, processes, services, verbs
 from storage.home import Home
 from storage.store import Store
 from storage.verbs import Danger
 
 OUTCOME_S: Final = 10.0  # how long a person waits for the outcome before being told where to look
+_WAITING: Final = frozenset({intents.State.ACCEPTED.value, intents.State.CLAIMED.value})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +37,15 @@ class Wanted:
 class Done:
     """How it ended, in a sentence that can be shown as it is."""
 
-    ok: bool
+    ok: bool  # it was done; what waits is not
     sentence: str
     intent_id: int | None = None
     state: str = ""  # the intent's state; "accepted" or "claimed" when it had not ended in time
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is stored and not ended: neither done nor decided against."""
+        return self.state in _WAITING
 
 
 Handler = Callable[["Action", Home, Store, Wanted, float], Awaitable[Done]]
@@ -79,9 +85,8 @@ async def through_the_door(
     intent = await door.wait(store, accepted.intent_id, timeout_s)
     if intent.ended_at_us is None:
         return Done(
-            ok=True,
-            sentence=f"Intent {intent.id} is accepted and waits to be carried out; "
-            "`paddock intents tail` shows how it ends.",
+            ok=False,
+            sentence=await _waiting(store, intent),
             intent_id=intent.id,
             state=intent.state.value,
         )
@@ -91,6 +96,21 @@ async def through_the_door(
         intent_id=intent.id,
         state=intent.state.value,
     )
+
+
+async def _waiting(store: Store, intent: intents.Intent) -> str:
+    """Who should have ended an intent, and how that part stands."""
+    part = intent.claimed_by or verbs.TABLE[intent.verb].claimed_by
+    async with store.read() as session:
+        parts = {each.name: each for each in await processes.every(session)}
+    found = parts.get(part)
+    stands = "was not started" if found is None else f"is {found.state.value}"
+    why = f" ({words.safe(found.reason)})" if found is not None and found.reason else ""
+    if intent.state is intents.State.CLAIMED:
+        said = f"Not done yet: {part} has taken intent {intent.id} and not ended it; it {stands}"
+    else:
+        said = f"Not done yet: nobody has taken intent {intent.id}; {part} should and {stands}"
+    return f"{said}{why}. `paddock intents tail` shows how it ends."
 
 
 async def stop_the_node(

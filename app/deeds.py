@@ -142,7 +142,7 @@ class Deeds:
         except errors.StorageError as error:
             app.talk.say(f"▲ not done: {error}", "bad")
         else:
-            sign, tone = ("", "good") if done.ok else ("▲ ", "bad")
+            sign, tone = ("", "good") if done.ok else ("▲ ", "warn" if done.waits else "bad")
             app.talk.say(f"{sign}{done.sentence}", tone)
         app.watcher.poke()
         app.redraw()

@@ -71,21 +71,24 @@ async def do(
 ) -> None:
     """One action among several that all have to be applied."""
     done = await ask(name, target, arguments, reason="paddock demo", seen=seen)
-    if not done.ok or done.state != "applied":
+    if not done.ok:
         raise errors.AppError(f"{name} {target}: {done.sentence}")
 
 
 def tell(done: actions.Done, *, as_json: bool = False, then: str = "") -> None:
-    """Print the outcome; what was refused or failed ends the command with its sentence."""
-    if not done.ok:
+    """Print the outcome; `then` is said of what was done or still may be.
+
+    Raises:
+        errors.AppError: it was refused or failed. errors.Waits: it has not ended.
+    """
+    if not done.ok and not done.waits:
         raise errors.AppError(done.sentence)
     if as_json:
-        terminal.show(
-            {"intent": done.intent_id, "state": done.state, "outcome": done.sentence},
-            (),
-            as_json=True,
-        )
-        return
-    terminal.say(done.sentence)
-    if then:
+        told = {"intent": done.intent_id, "state": done.state, "outcome": done.sentence}
+        terminal.show(told, (), as_json=True)
+    elif done.ok:
+        terminal.say(done.sentence)
+    if then and not as_json:
         terminal.say(then)
+    if done.waits:
+        raise errors.Waits(done.sentence)

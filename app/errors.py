@@ -5,6 +5,7 @@
       NodeIsDown        3  what was asked needs a running node
       NodeDidNotStart   1  the node ended, or was not ready in time
       BadWord           2  a word on the command line can not be read
+      Waits             4  it is stored and will be done or refused, but was not yet
 
 The message is shown as it is, in one sentence that says what to do next. Imported by `app` only.
 """
@@ -38,3 +39,9 @@ class BadWord(AppError):
     """A word on the command line can not be read."""
 
     exit_code: ClassVar[int] = 2
+
+
+class Waits(AppError):
+    """What was asked is stored and has not ended; `paddock intents tail` shows how it ends."""
+
+    exit_code: ClassVar[int] = 4

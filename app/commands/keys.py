@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app import desk, terminal, words
+from app import desk, errors, terminal, words
 from app.commands import options
 from storage import keys
 
@@ -37,8 +37,11 @@ def create(
         "synthetic": synthetic,
     }
     done = terminal.run(desk.ask("keys.add", name, arguments, reason=reason))
-    if done.ok and as_json:
-        terminal.show({"name": name, "role": role.value, "secret": minted.secret}, (), as_json=True)
+    if as_json and (done.ok or done.waits):  # what waits may come to be: its secret is said, too
+        told = {"name": name, "role": role.value, "secret": minted.secret, "state": done.state}
+        terminal.show(told, (), as_json=True)
+        if done.waits:
+            raise errors.Waits(done.sentence)
         return
     desk.tell(done, then=f"{minted.secret}\nKeep it now: only its hash is stored.")
 

@@ -42,6 +42,7 @@ class Door:
     name: str = "sara"
     role: str = "operator"
     down: bool = False
+    alone: bool = False  # nobody takes what it keeps
     asked: list[tuple[str, str, Mapping[str, Any], int | None]] = field(default_factory=list)
 
     async def who(self, home: Home) -> door.Person:
@@ -88,6 +89,8 @@ async def _carried_out(
         s, actor=by.name, role=by.role, verb=verb, target=target, arguments=arguments,
         reason=reason, seen=seen, at_us=at_us,
     )  # fmt: skip
+    if by.alone:
+        return door.Accepted(id, by.name, by.role)
     await intents.claim(s, verbs=[verb], by="control", at_us=at_us)
     try:
         if verb == "services.undo":

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.core import TyperGroup
 
-from app import actions, cli
-from storage import services, verbs
+from app import actions, cli, desk, errors
+from storage import door, intents, processes, services, verbs
+from storage import store as stores
+from storage.home import Home
 
 
 def test_every_verb_a_person_can_use_has_an_action() -> None:
@@ -72,3 +78,80 @@ def test_a_split_shows_what_is_set_and_what_will_be() -> None:
     wanted = actions.Wanted(target="support", arguments={"arms": {"r1": 5000, "r3": 5000}}, seen=3)
     said = actions.effect(actions.TABLE["services.split"], wanted, standing=standing)
     assert said == "support  r1 90 % → 50 %  r2 10 % → 0 %  r3 0 % → 50 %"
+
+
+@pytest.fixture
+async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[stores.Store]:
+    """A store behind a door that keeps intents; nobody takes them."""
+    opened = await stores.open(Home(tmp_path / "home"))
+
+    async def ask(_: Home, verb: str, target: str, arguments: Any, **rest: Any) -> door.Accepted:
+        id = await opened.write(
+            lambda s: intents.accept(
+                s, actor="sara", role="admin", verb=verb, target=target, arguments=arguments,
+                at_us=1, **rest,
+            )
+        )  # fmt: skip
+        return door.Accepted(id, "sara", "admin")
+
+    monkeypatch.setattr(door, "ask", ask)
+    yield opened
+    await opened.close()
+
+
+async def undo(store: stores.Store) -> actions.Done:
+    """Ask for a rollback and wait for nothing."""
+    wanted = actions.Wanted(target="support")
+    undo = actions.TABLE["services.undo"]
+    return await actions.perform(store.home, store, undo, wanted, timeout_s=0)
+
+
+async def test_what_nobody_took_is_not_done(store: stores.Store) -> None:
+    """It names the part that should, and how that part stands."""
+    done = await undo(store)
+    assert (done.ok, done.waits, done.state) == (False, True, "accepted")
+    assert done.sentence.startswith(
+        "Not done yet: nobody has taken intent 1; control should and was not started. "
+    )
+
+    async def crash(s: Any) -> None:
+        await processes.declare(s, name="control", kind=processes.Kind.CONTROL, at_us=1)
+        crashed = processes.State.CRASHED
+        await processes.move(s, "control", crashed, at_us=2, reason="it ended by signal 9")
+
+    await store.write(crash)
+    done = await undo(store)
+    assert "control should and is crashed (it ended by signal 9). `paddock" in done.sentence
+
+
+async def test_what_was_taken_and_goes_on_is_not_done(
+    store: stores.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has it; how it ends is to be seen."""
+    ask = door.ask
+
+    async def taken(*words: Any, **rest: Any) -> door.Accepted:
+        accepted = await ask(*words, **rest)
+        await store.write(
+            lambda s: intents.claim(s, verbs=["services.undo"], by="control", at_us=2)
+        )
+        return accepted
+
+    monkeypatch.setattr(door, "ask", taken)
+    done = await undo(store)
+    assert (done.ok, done.waits, done.state) == (False, True, "claimed")
+    assert "control has taken intent 1 and not ended it" in done.sentence
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_command_whose_intent_waits_leaves_with_four(
+    capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    """Neither success nor refusal; scripts read the state."""
+    done = actions.Done(ok=False, sentence="Not done yet.", intent_id=7, state="accepted")
+    with pytest.raises(errors.Waits, match="Not done yet") as waits:
+        desk.tell(done, as_json=as_json)
+    assert waits.value.exit_code == 4
+    told = {"intent": 7, "state": "accepted", "outcome": "Not done yet."}
+    out = capsys.readouterr().out
+    assert (json.loads(out) == told) if as_json else (out == "")

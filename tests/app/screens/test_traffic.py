@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.screens import splitting
-from storage import services
+from storage import door, intents, services
 from storage import store as stores
 from storage.home import Home
 from tests.app import scenes, sitting
@@ -157,6 +157,25 @@ async def test_a_node_that_died_refuses_in_a_sentence(home: Home, knock: Door) -
         await seat.press("enter")
         await seat.until(lambda: "▲ not done:" in seat.said)
         assert "paddock serve" in seat.said
+    assert await weights(home) == {1: 9_000, 2: 1_000}
+
+
+async def test_what_nobody_carries_out_is_not_told_as_done(
+    home: Home, knock: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With control down an intent waits: the screen warns, and names the part."""
+
+    async def at_once(store: stores.Store, id: int, _: float) -> intents.Intent:
+        async with store.read() as s:
+            return await intents.find(s, id)
+
+    monkeypatch.setattr(door, "wait", at_once)
+    knock.alone = True
+    async with sitting.at(sitting.program(home)) as seat:
+        await armed(seat)
+        await seat.press("u", "enter")
+        await seat.until(lambda: "▲ Not done yet: nobody has taken intent" in seat.said)
+        assert "control should" in seat.said
     assert await weights(home) == {1: 9_000, 2: 1_000}
 
 
