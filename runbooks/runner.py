@@ -50,12 +50,10 @@ class Runner:
         books: Mapping[str, Runbook | str],
         *,
         now_us: Callable[[], int],
-        beat: Callable[[], None],
     ) -> None:
         self._store = store
         self._books = books
         self._now_us = now_us
-        self._beat = beat
         self._news = asyncio.Event()
         self._runs: set[asyncio.Task[None]] = set()
 
@@ -68,7 +66,6 @@ class Runner:
                 await listener.wait(timeout_s=LOOK_S)
                 self._news.set()
                 self._news.clear()
-                self._beat()
         finally:
             for task in self._runs:
                 task.cancel()

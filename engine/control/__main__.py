@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from engine import lifeline, logs
+from engine import beats, lifeline, logs
 from engine.control.intents import BY, Intents
 from engine.control.retention import Keeper, schedule
 from engine.control.telemetry import Telemetry
@@ -25,7 +25,9 @@ from engine.metering.host import Host
 from storage import clock, config, errors, nudges
 from storage import home as homes
 from storage import store as stores
+from storage.config import Config
 from storage.home import Home
+from storage.store import Store
 
 _log = structlog.get_logger("control")
 
@@ -50,40 +52,38 @@ async def _live(home: Home) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     settings = config.load(home)
-    store = await stores.open(home)
-    try:
-        with nudges.listen(home, BY) as listener:
-            intents = Intents(store, now_us=clock.now_us)
-            gpus = Gpus(monotonic_us=clock.monotonic_us)
-            telemetry = Telemetry(
-                store,
-                Host(home.root),
-                gpus,
-                now_us=clock.now_us,
-                beat=lambda: _say(beat=clock.monotonic_us()),
-            )
-            keeper = Keeper(
-                store, settings.retention, now_us=clock.now_us, monotonic_us=clock.monotonic_us
-            )
-            scheduler = schedule(keeper)
-            await intents.reclaim()
-            scheduler.start()
-            _say(ready=True)
-            tasks = {
-                asyncio.create_task(intents.run(listener)),
-                asyncio.create_task(telemetry.run()),
-                asyncio.create_task(leave.wait()),
-            }
-            ended, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            scheduler.shutdown(wait=False)
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-            gpus.close()
-            for task in ended:
-                task.result()
-    finally:
-        await store.close()
+    with beats.kept(lambda: _say(beat=clock.monotonic_us())):
+        store = await stores.open(home)
+        try:
+            await _work(home, settings, store, leave)
+        finally:
+            await store.close()
+
+
+async def _work(home: Home, settings: Config, store: Store, leave: asyncio.Event) -> None:
+    with nudges.listen(home, BY) as listener:
+        intents = Intents(store, now_us=clock.now_us)
+        gpus = Gpus(monotonic_us=clock.monotonic_us)
+        telemetry = Telemetry(store, Host(home.root), gpus, now_us=clock.now_us)
+        keeper = Keeper(
+            store, settings.retention, now_us=clock.now_us, monotonic_us=clock.monotonic_us
+        )
+        scheduler = schedule(keeper)
+        scheduler.start()
+        _say(ready=True)
+        tasks = {
+            asyncio.create_task(intents.run(listener)),
+            asyncio.create_task(telemetry.run()),
+            asyncio.create_task(leave.wait()),
+        }
+        ended, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        scheduler.shutdown(wait=False)
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        gpus.close()
+        for task in ended:
+            task.result()
 
 
 def _say(**words: object) -> None:

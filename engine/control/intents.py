@@ -39,16 +39,25 @@ class Intents:
         self._reading: asyncio.Task[None] | None = None
 
     async def reclaim(self) -> None:
-        """Put back what an earlier control had claimed when it died."""
+        """Put back what an earlier control had claimed when it died, once the store takes it."""
 
         async def work(session: AsyncSession) -> list[int]:
             return await intents.reclaim(session, BY, self._now_us())
 
-        if again := await self._store.write(work, durable=True, nudge=False):
-            _log.info("reclaimed", intents=again)
+        while True:
+            try:
+                again = await self._store.write(work, durable=True, nudge=False)
+            except errors.Unavailable as error:
+                _log.warning("intents wait for the store", error=str(error))
+                await asyncio.sleep(AGAIN_S)
+                continue
+            if again:
+                _log.info("reclaimed", intents=again)
+            return
 
     async def run(self, listener: Listener) -> None:
-        """Carry out intents as they come, for ever."""
+        """Put back what was claimed, then carry out intents as they come, for ever."""
+        await self.reclaim()
         try:
             while True:
                 try:

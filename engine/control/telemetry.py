@@ -26,7 +26,7 @@ _log = structlog.get_logger("control.telemetry")
 
 
 class Telemetry:
-    """Samples until it is cancelled; `beat` is called each time around."""
+    """Samples until it is cancelled."""
 
     def __init__(
         self,
@@ -35,14 +35,12 @@ class Telemetry:
         gpus: Gpus,
         *,
         now_us: Callable[[], int],
-        beat: Callable[[], None],
         every_s: int = 1,
     ) -> None:
         self._store = store
         self._host = host
         self._gpus = gpus
         self._now_us = now_us
-        self._beat = beat
         self._every_us = every_s * _SECOND_US
         self._subject = platform.node() or "host"
         self._missed = False
@@ -53,7 +51,6 @@ class Telemetry:
         while True:
             await asyncio.sleep((self._every_us - self._now_us() % self._every_us) / 1e6)
             await self.once()
-            self._beat()
 
     async def once(self) -> None:
         """One second's samples."""

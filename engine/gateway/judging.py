@@ -32,9 +32,9 @@ async def take(state: State, request: Request) -> Response:
             param="request_id",
         )
     await state.recorder.flush()  # the request may have ended a moment ago
-    if state.recorder.pending(f"req_{named.rpartition('-')[2].removeprefix('req_')}"):
+    if state.recorder.trouble is not None:  # the next write would only wait for the same
         raise errors.Unavailable(
-            errors.sentence(state.recorder.trouble or "the store is busy"),
+            errors.sentence(state.recorder.trouble),
             code="store_unavailable",
             retry_after_us=1_000_000,
         )

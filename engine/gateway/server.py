@@ -1,4 +1,4 @@
-"""The running gateway: its parts put together, the socket, and the one beat a second.
+"""The running gateway: its parts put together, the socket, and what is done each second.
 
 Imported by `python -m engine.gateway`.
 """
@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 import uvicorn
 
+from engine import beats
 from engine.gateway import health, routes
 from engine.gateway.catalogue import Catalogue, Picture
 from engine.gateway.connections import Connection
@@ -98,6 +99,10 @@ class Gateway:
 
     async def run(self, listening: socket.socket) -> None:
         """Serve until SIGTERM or SIGINT, then let what is under way end."""
+        with beats.kept(lambda: self._reports.say(beat=clock.now_us())):
+            await self._serve(listening)
+
+    async def _serve(self, listening: socket.socket) -> None:
         store = await stores.open(self._home)
         windows = Windows()
         fleet = Fleet(self._home, windows, now_us=clock.monotonic_us)
@@ -142,7 +147,7 @@ class Gateway:
         tasks = [
             asyncio.create_task(self._say(server, listening), name="ready"),
             asyncio.create_task(self._heed(listener, catalogue), name="nudges"),
-            asyncio.create_task(self._beat(state), name="beat"),
+            asyncio.create_task(self._seconds(state), name="seconds"),
         ]
         try:
             await server.serve(sockets=[listening])
@@ -168,19 +173,18 @@ class Gateway:
             if await listener.wait():
                 await catalogue.look()
 
-    async def _beat(self, state: State) -> None:
-        """All that is done once a second."""
+    async def _seconds(self, state: State) -> None:
+        """All that is done once a second; rows are on their way to the store meanwhile."""
         while True:
             into = state.now_us() % _SECOND_US
             await asyncio.sleep((_SECOND_US - into + _AFTER_US) / 1e6)
-            self._reports.say(beat=state.now_us())
             try:
                 self._close_second(state)
-                await state.recorder.flush()
+                state.recorder.begin()
                 await state.catalogue.look()
                 state.fleet.sweep()
             except Exception:  # noqa: BLE001 the next second is another chance
-                _log.exception("a beat failed")
+                _log.exception("a second failed")
 
     def _close_second(self, state: State) -> None:
         second = state.now_us() // _SECOND_US - 1

@@ -40,8 +40,7 @@ class Recorder:
         self._texts: deque[Text] = deque()
         self._samples: deque[Row] = deque()
         self._characters = 0
-        self._recent: dict[str, Request] = {}
-        self._writing = asyncio.Lock()
+        self._writing: asyncio.Task[None] | None = None
         self.trouble: str | None = None
         self.lost = 0
 
@@ -53,7 +52,6 @@ class Recorder:
     def note(self, request: Request, text: Text | None = None) -> None:
         """A request has ended."""
         self._requests.append(request)
-        self._recent[request.id] = request
         if text is not None:
             self._texts.append(text)
             self._characters += _size(text)
@@ -64,21 +62,28 @@ class Recorder:
         self._samples.append(row)
         self._bound()
 
-    def pending(self, id: str) -> Request | None:
-        """A request that has ended and is not written yet."""
-        return self._recent.get(id)
+    def begin(self) -> asyncio.Task[None]:
+        """Begin to write what there is, or join what is being written: it takes that along.
+
+        What can not be written now is tried again with the next.
+        """
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._flush(), name="recorder")
+        return self._writing
 
     async def flush(self) -> None:
-        """Write what there is; what can not be written now is tried again with the next."""
-        async with self._writing:
-            while self.held:
-                batch = (
-                    tuple(islice(self._requests, _BATCH)),
-                    tuple(islice(self._texts, _BATCH)),
-                    tuple(islice(self._samples, _BATCH)),
-                )
-                if not await self._write(batch):
-                    return
+        """Begin, and wait until all of it is written or the store takes nothing."""
+        await asyncio.shield(self.begin())
+
+    async def _flush(self) -> None:
+        while self.held:
+            batch = (
+                tuple(islice(self._requests, _BATCH)),
+                tuple(islice(self._texts, _BATCH)),
+                tuple(islice(self._samples, _BATCH)),
+            )
+            if not await self._write(batch):
+                return
 
     async def _write(self, batch: _Batch) -> bool:
         """Whether to go on with the next batch."""
@@ -104,12 +109,10 @@ class Recorder:
         _drop(self._requests, batch[0])
         self._characters -= sum(map(_size, _drop(self._texts, batch[1])))
         _drop(self._samples, batch[2])
-        for request in batch[0]:
-            self._recent.pop(request.id, None)
 
     def _bound(self) -> None:
         while len(self._requests) > ROWS_LIMIT:
-            self._recent.pop(self._requests.popleft().id, None)
+            self._requests.popleft()
             self.lost += 1
         while self._characters > TEXTS_LIMIT:
             self._characters -= _size(self._texts.popleft())

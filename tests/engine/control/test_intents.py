@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.control import intents as control
 from engine.control.intents import Intents
-from storage import clock, intents, keys, ledger, models, nudges, prompts, services
+from storage import clock, errors, intents, keys, ledger, models, nudges, prompts, services
 from storage import home as homes
 from storage import store as stores
 from storage.home import Home
@@ -210,6 +211,26 @@ async def test_an_intent_of_a_dead_control_is_taken_up_again(furnished: Desk) ->
     assert (await furnished.ended(number)).state is State.APPLIED
     async with furnished.store.read() as session:
         assert len(await services.history(session, "support")) == 2
+
+
+async def test_a_control_that_starts_while_the_store_is_held_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not die of it: what an earlier one had claimed is put back as soon as it can be."""
+    attempts: list[int] = []
+    async with desk(tmp_path / "home") as made:
+        write = made.store.write
+
+        async def held(work: Any, **how: Any) -> Any:
+            attempts.append(1)
+            if len(attempts) < 3:
+                raise errors.Busy("another process holds it")
+            return await write(work, **how)
+
+        monkeypatch.setattr(made.store, "write", held)
+        monkeypatch.setattr(control, "AGAIN_S", 0)
+        await made.control.reclaim()
+    assert len(attempts) == 3
 
 
 async def test_arguments_that_no_door_let_in_are_refused_here_too(furnished: Desk) -> None:

@@ -42,7 +42,6 @@ async def test_a_second_is_written_with_host_and_gpus(store: Store) -> None:
         Host(store.home.root),
         Gpus(monotonic_us=clock.monotonic_us, nvml=lambda: driver),
         now_us=lambda: NOW_S * 1_000_000 + 7,
-        beat=lambda: None,
     )
     await telemetry.once()
     async with store.read() as session:
@@ -65,7 +64,6 @@ async def test_a_driver_that_hangs_costs_its_own_figures_only(store: Store) -> N
         Host(store.home.root),
         Gpus(monotonic_us=clock.monotonic_us, nvml=lambda: driver),
         now_us=clock.now_us,
-        beat=lambda: None,
     )
     try:
         await telemetry.once()
@@ -87,7 +85,7 @@ async def test_the_driver_is_begun_where_it_may_hang(store: Store) -> None:
 
     gpus = Gpus(monotonic_us=clock.monotonic_us, nvml=nvml)
     host = Host(store.home.root)
-    telemetry = Telemetry(store, host, gpus, now_us=clock.now_us, beat=lambda: None)
+    telemetry = Telemetry(store, host, gpus, now_us=clock.now_us)
     await telemetry.once()
     assert len(asked) == 1
     assert threading.get_ident() not in asked
