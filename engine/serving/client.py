@@ -79,7 +79,9 @@ class Client:
         if not self.busy:
             self._moved_us = self._now_us()
         order = self._orders.add(submit, receiver)
-        if self.serves(submit.lane):
+        if not wire.fits(order.submit):
+            self._orders.refuse(order, "too_long", "the prompt is larger than any worker takes")
+        elif self.serves(submit.lane):
             self._queue(self._orders.sending(order))
         else:
             self._orders.hold(order, self.failed)
@@ -144,7 +146,7 @@ class Client:
         self._poked.set()
 
     def _queue(self, item: wire.ToWorker) -> None:
-        """All that is wanted in one turn of the loop leaves in one frame."""
+        """All that is wanted in one turn of the loop leaves in one frame, if that holds it."""
         if self._transport is None:
             return
         if not self._outgoing:
@@ -154,7 +156,7 @@ class Client:
     def _flush(self) -> None:
         items, self._outgoing = tuple(self._outgoing), []
         if self._transport is not None and items:
-            self._transport.write(wire.encode(wire.Inbox(items)))
+            self._transport.writelines(wire.frames(items))
 
     def _release(self, lane: str) -> None:
         """A lane is open: send what waited for it."""

@@ -5,10 +5,29 @@ Knows nothing of slots or steps. Imported by the worker.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from engine.serving import detokenise, wire
 from engine.serving.sequences import Sequence
 
 _SEED_MASK = (1 << 64) - 1
+
+
+class Prompts:
+    """Tokenises prompts; one that the sequences of a request share, which come together, once."""
+
+    def __init__(self, tokenise: Callable[[Iterable[tuple[str, bool]]], list[int]]) -> None:
+        """Nothing was read yet; `tokenise` takes (text, special) pieces."""
+        self._tokenise = tokenise
+        self._last: tuple[wire.Segment, ...] | None = None
+        self._tokens: list[int] = []
+
+    def tokens(self, prompt: tuple[wire.Segment, ...]) -> list[int]:
+        """The prompt's tokens, for the caller alone."""
+        if prompt is not self._last:
+            self._tokens = self._tokenise((s.text, s.special) for s in prompt)
+            self._last = prompt
+        return self._tokens.copy()
 
 
 class Stream:

@@ -1,13 +1,14 @@
 """The frames between gateway and worker, and how they travel over a stream socket.
 
 One frame per direction and step, never one per token: four bytes of big-endian length, then a
-msgpack array. Knows nothing of HTTP, of scheduling or of llama.cpp. Imported by the worker and by
-the gateway's client of it.
+msgpack array. A prompt that several Submits of a frame read travels once. Knows nothing of HTTP,
+of scheduling or of llama.cpp. Imported by the worker and by the gateway's client of it.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -223,15 +224,77 @@ class Outbox(msgspec.Struct, frozen=True, array_like=True):
     items: tuple[FromWorker, ...]
 
 
+class _Packed(msgspec.Struct, frozen=True, array_like=True):
+    """An Inbox on the line; `reads` says which of `prompts` each of its Submits, bare here, has."""
+
+    items: tuple[ToWorker, ...]
+    prompts: tuple[tuple[Segment, ...], ...] = ()
+    reads: tuple[int, ...] = ()
+
+
+_PER_CHARACTER: Final = 16
+"""No character of a prompt takes more bytes in a frame, its part of a Segment included."""
 _encoder: Final = msgspec.msgpack.Encoder()
-_inbox: Final = msgspec.msgpack.Decoder(Inbox)
+_inbox: Final = msgspec.msgpack.Decoder(_Packed)
 _outbox: Final = msgspec.msgpack.Decoder(Outbox)
 
 
 def encode(frame: Inbox | Outbox) -> bytes:
     """The frame with its length before it."""
-    body = _encoder.encode(frame)
+    body = _encoder.encode(_pack(frame) if isinstance(frame, Inbox) else frame)
     return _LENGTH.pack(len(body)) + body
+
+
+def frames(items: tuple[ToWorker, ...]) -> Iterator[bytes]:
+    """The items in as few frames as the limit allows, each with its length before it.
+
+    Raises:
+        FrameError: one of them fits into none; a Submit that `fits` does.
+    """
+    raw = encode(Inbox(items))
+    if len(raw) <= FRAME_LIMIT:
+        yield raw
+        return
+    half = len(items) // 2
+    if not half:
+        raise FrameError(f"{type(items[0]).__name__} exceeds the limit of {FRAME_LIMIT} bytes")
+    yield from frames(items[:half])
+    yield from frames(items[half:])
+
+
+def fits(submit: Submit) -> bool:
+    """Whether a frame can hold it."""
+    characters = sum(len(segment.text) for segment in submit.prompt)
+    if characters * _PER_CHARACTER < FRAME_LIMIT // 2:
+        return True
+    return len(encode(Inbox((submit,)))) <= FRAME_LIMIT
+
+
+def _pack(inbox: Inbox) -> _Packed:
+    places: dict[tuple[Segment, ...], int] = {}
+    items: list[ToWorker] = []
+    reads: list[int] = []
+    for item in inbox.items:
+        if isinstance(item, Submit):
+            reads.append(places.setdefault(item.prompt, len(places)))
+            items.append(msgspec.structs.replace(item, prompt=()))
+        else:
+            items.append(item)
+    return _Packed(tuple(items), tuple(places), tuple(reads))
+
+
+def _unpack(packed: _Packed) -> Inbox:
+    reads = iter(packed.reads)
+    items: list[ToWorker] = []
+    for item in packed.items:
+        if isinstance(item, Submit):
+            place = next(reads, -1)
+            if not 0 <= place < len(packed.prompts):
+                raise FrameError("a Submit without its prompt")
+            items.append(msgspec.structs.replace(item, prompt=packed.prompts[place]))
+        else:
+            items.append(item)
+    return Inbox(tuple(items))
 
 
 class Splitter:
@@ -259,9 +322,12 @@ class Splitter:
 
 
 def decode_inbox(body: bytes) -> Inbox:
-    """What the gateway sent; FrameError when it is not that."""
+    """What the gateway sent; FrameError when it is not that.
+
+    Submits that read the same prompt hold the same tuple.
+    """
     try:
-        return _inbox.decode(body)
+        return _unpack(_inbox.decode(body))
     except _UNREADABLE as error:
         raise FrameError(str(error)) from error
 

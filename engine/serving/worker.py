@@ -21,7 +21,7 @@ from engine.serving.plans import Plan, Refusal
 from engine.serving.reports import Reports
 from engine.serving.scheduler import Scheduler
 from engine.serving.sequences import Class, Sequence
-from engine.serving.streams import Stream
+from engine.serving.streams import Prompts, Stream
 
 BEAT_US: Final = 900_000
 STALL_MOST_US: Final = 10_000_000
@@ -57,6 +57,7 @@ class Worker:
         self._sequences = sequences
         self._now_us = now_us
         self._vocabulary = lanes.model.vocabulary
+        self._prompts = Prompts(self._vocabulary.tokenise)
         room = lanes.contexts[""].room
         self._scheduler = Scheduler(
             slots=sequences, sequence_tokens=sequence_tokens, room=room, knobs=knobs
@@ -200,7 +201,7 @@ class Worker:
             refusal = admission.too_long(sequence, least, self._scheduler.sequence_tokens)
             self._refuse((refusal,))
             return
-        tokens = self._vocabulary.tokenise((s.text, s.special) for s in submit.prompt)
+        tokens = self._prompts.tokens(submit.prompt)
         sequence.prompt = len(tokens)
         self._streams[submit.id] = Stream(sequence, submit, tokens)
         self._refuse(self._scheduler.submit(sequence, now))

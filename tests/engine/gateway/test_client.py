@@ -362,6 +362,22 @@ async def test_what_waited_goes_out_when_the_worker_comes(tmp_path: Path) -> Non
     await late.stop()
 
 
+async def test_an_order_that_fits_into_no_frame_costs_no_other(
+    fake: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused as too long before it is sent; what had begun goes on."""
+    monkeypatch.setattr(wire, "FRAME_LIMIT", 4096)
+    async with _connected(fake.socket) as one:
+        begun, large = Heard(), Heard()
+        one.submit(order(), begun)
+        await fake.got(wire.Submit)
+        one.submit(order("x" * 5000), large)
+        assert isinstance(large.end, wire.Refused)
+        assert large.end.code == "too_long"
+        fake.wake()
+        assert isinstance(await ended(begun), wire.Finished)
+
+
 async def test_a_worker_that_leaves_passes_on_what_it_did_not_take(fake: FakeWorker) -> None:
     """Its successor answers."""
     fake.leaving = True

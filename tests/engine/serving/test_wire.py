@@ -84,6 +84,49 @@ def test_a_frame_that_is_not_whole_is_not_handed_out(
         wire.decode_inbox(body[: min(cut, len(body) - 1)])
 
 
+def submit(text: str, id: int = 0) -> wire.Submit:
+    """An order with this prompt."""
+    return wire.Submit(
+        id=id, lane="", prompt=(wire.Segment(text, special=False),),
+        sampling=wire.Sampling(0.0, 0, 1.0, 0.0, id), max_tokens=1, stop=(), klass=0, tenant="t",
+        queue_us=1, logprobs=-1,
+    )  # fmt: skip
+
+
+def test_a_prompt_that_many_read_travels_once() -> None:
+    """The most choices of a large prompt fit, and whoever takes them sees that it is one prompt."""
+    text = "order 17 " * 70_000
+    many = tuple(submit(text, id) for id in range(128))
+    (raw,) = wire.frames(many)
+    assert len(raw) < 2 * len(text)
+    (body,) = wire.Splitter().feed(raw)
+    found = wire.decode_inbox(body).items
+    assert found == many
+    assert len({id(item.prompt) for item in found if isinstance(item, wire.Submit)}) == 1
+
+
+def test_no_frame_exceeds_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much for one goes into several, in its order; what fits into none is known."""
+    monkeypatch.setattr(wire, "FRAME_LIMIT", 1000)
+    many = tuple(submit(f"{id}" * 100, id) for id in range(9))
+    frames = list(wire.frames(many))
+    assert len(frames) > 1
+    assert max(map(len, frames)) <= 1000
+    bodies = wire.Splitter().feed(b"".join(frames))
+    assert tuple(item for body in bodies for item in wire.decode_inbox(body).items) == many
+    assert (wire.fits(submit("x" * 900)), wire.fits(submit("x" * 1000))) == (True, False)
+    with pytest.raises(wire.FrameError, match="Submit"):
+        list(wire.frames((submit("x" * 1000),)))
+
+
+@pytest.mark.parametrize("reads", [(), (1,), (-1,)])
+def test_a_submit_without_its_prompt_is_no_frame(reads: tuple[int, ...]) -> None:
+    """A place that the frame does not have is not made up."""
+    body = msgspec.msgpack.encode(((submit("x"),), ((("x", False),),), reads))
+    with pytest.raises(wire.FrameError, match="without its prompt"):
+        wire.decode_inbox(body)
+
+
 def test_a_frame_beyond_the_limit_is_refused_before_it_is_read() -> None:
     """By its length alone, which the message names."""
     with pytest.raises(wire.FrameError, match=str(wire.FRAME_LIMIT + 1)):
