@@ -87,8 +87,9 @@ async def add(
     at_us: int,
     intent_id: int | None,
 ) -> Split:
-    """Keep a split; the service does not point at it yet."""
+    """Keep a split, its arms by release; the service does not point at it yet."""
     check_arms(arms)
+    arms = sorted(arms, key=lambda arm: arm.release)
     for arm in arms:
         await releases.get(s, arm.release)
     row = SplitRow(

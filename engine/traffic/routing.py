@@ -10,7 +10,6 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import accumulate
 from typing import Final
 
@@ -21,20 +20,12 @@ class NoArm(Exception):
     """No arm of the split has any weight; set a split with one that has."""
 
 
-class Reason(StrEnum):
-    """Why a release answers."""
-
-    SPLIT = "the unit's bucket falls to this arm"
-    PINNED = "the request names the release"
-
-
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The release (its number), the unit's bucket in 0..9999, and why."""
+    """The release (its number), and the unit's bucket in 0..9999."""
 
     release: int
     bucket: int
-    reason: Reason
 
 
 def bucket(salt: str, unit: str) -> int:
@@ -51,20 +42,17 @@ def assign(arms: Iterable[tuple[int, int]], salt: str, unit: str) -> Assignment:
     """The arm whose stretch of the cumulated weights holds the unit's bucket.
 
     `arms` are (release, weight in basis points). Weights that sum to less than 10000 are stretched,
-    so that no unit is without an arm; an arm of weight 0 never gets any.
+    so that no unit is without an arm; an arm of weight 0 never gets any. The stretches lie in the
+    order of the releases, whatever the order in which the arms were told: weight that goes from one
+    arm to its neighbour takes that share of the units along and moves nobody else.
 
     Raises:
         NoArm: no arm has weight.
     """
-    weighted = [(release, weight) for release, weight in arms if weight > 0]
+    weighted = sorted((release, weight) for release, weight in arms if weight > 0)
     if not weighted:
         raise NoArm("no arm of the split has any weight")
     place = bucket(salt, unit)
     ends = list(accumulate(weight for _, weight in weighted))
     chosen = bisect_right(ends, place * ends[-1] // BUCKETS)
-    return Assignment(weighted[chosen][0], place, Reason.SPLIT)
-
-
-def pin(release: int, salt: str, unit: str) -> Assignment:
-    """The release that the request names, whatever the split says."""
-    return Assignment(release, bucket(salt, unit), Reason.PINNED)
+    return Assignment(weighted[chosen][0], place)

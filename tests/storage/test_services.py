@@ -93,6 +93,18 @@ async def test_a_split_that_moved_is_not_overwritten(store: Store) -> None:
     assert (await standing(store)).version == 3
 
 
+async def test_arms_are_kept_in_the_order_of_their_releases(store: Store) -> None:
+    """However they were told, so that two splits with the same weights are the same split."""
+    await furniture.furnish(store)
+    told = [Arm(release=2, weight_bp=2_000), Arm(release=1, weight_bp=8_000)]
+    kept = await store.write(
+        lambda s: services.set_split(
+            s, service="support", arms=told, seen=None, actor="sara", at_us=5
+        )
+    )
+    assert kept.arms == tuple(arms(8_000, 2_000)) == (await standing(store)).split.arms
+
+
 async def test_users_stay_where_they_are_until_a_new_salt(store: Store) -> None:
     """Ramping keeps the salt; a new test gives its own."""
     first = (await furniture.furnish(store)).service.split

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -64,6 +65,38 @@ def test_growing_a_weight_moves_units_only_to_that_arm(unit: str, a: int, b: int
         assert after == 2
 
 
+@given(splits(), st.randoms(use_true_random=False), st.text(), st.text())
+def test_the_order_in_which_arms_are_told_decides_nothing(
+    arms: list[tuple[int, int]], random: Random, salt: str, unit: str
+) -> None:
+    """`r1=90 r2=10` and `r2=10 r1=90` are one split."""
+    other = random.sample(arms, len(arms))
+    assert routing.assign(other, salt, unit) == routing.assign(arms, salt, unit)
+
+
+@settings(max_examples=40, deadline=None)
+@given(splits(), st.data())
+def test_weight_that_moves_takes_as_many_users_along(
+    arms: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    """From an arm to its neighbour that share of the users moves, and no more, in any order."""
+    if len(arms) == 1:
+        arms = [*arms, (2, 0)]
+    left = data.draw(st.integers(0, len(arms) - 2))
+    giving, taking = data.draw(st.permutations([left, left + 1]))
+    share = data.draw(st.integers(0, arms[giving][1]))
+    changed = dict(arms)
+    changed[arms[giving][0]] -= share
+    changed[arms[taking][0]] += share
+    told = data.draw(st.permutations(list(changed.items())))
+    moved = sum(
+        routing.assign(arms, "s", unit).release != routing.assign(told, "s", unit).release
+        for unit in UNITS[:1000]
+    )
+    allowed = 5 * (share / 10_000 * (1 - share / 10_000) / 1000) ** 0.5
+    assert moved / 1000 <= share / 10_000 + allowed + 0.002
+
+
 def test_another_salt_reshuffles() -> None:
     """A new test does not inherit the groups of the old one."""
     arms = [(1, 5000), (2, 5000)]
@@ -90,9 +123,3 @@ def test_a_split_without_weight_is_an_error() -> None:
     """Nobody is sent to an arm that was switched off."""
     with pytest.raises(routing.NoArm):
         routing.assign([(1, 0)], "salt", "unit")
-
-
-def test_a_pin_overrides_the_split() -> None:
-    """The reason says so, and the bucket is still the unit's own."""
-    pinned = routing.pin(7, "salt", "unit")
-    assert pinned == routing.Assignment(7, routing.bucket("salt", "unit"), routing.Reason.PINNED)
