@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,6 +29,9 @@ LOOK_S: Final = 4.0
 OUTCOME_S: Final = 60.0
 _VERIFY_S: Final = 1.0
 _AGAIN_S: Final = 2.0
+
+T = TypeVar("T")
+Work = Callable[[AsyncSession], Awaitable[T]]
 
 _log = structlog.get_logger("runner")
 
@@ -50,10 +53,12 @@ class Runner:
         books: Mapping[str, Runbook | str],
         *,
         now_us: Callable[[], int],
+        again_s: float = _AGAIN_S,
     ) -> None:
         self._store = store
         self._books = books
         self._now_us = now_us
+        self._again_s = again_s
         self._news = asyncio.Event()
         self._runs: set[asyncio.Task[None]] = set()
 
@@ -88,7 +93,7 @@ class Runner:
         except Exception as error:  # noqa: BLE001
             _log.exception("a run failed", intent=intent.id)
             said = f"The runner failed ({type(error).__name__}: {error}); runner.log has the trace."
-            await self._end(intent, None, intents.State.FAILED, said)
+            await self._end(intent, intents.State.FAILED, said)
 
     async def _claim(self) -> Intent | None:
         async def work(s: AsyncSession) -> Intent | None:
@@ -96,21 +101,31 @@ class Runner:
 
         return await self._store.write(work, durable=True, nudge=False)
 
-    async def _write(self, work: Callable[[AsyncSession], Any]) -> Any:
-        """Write, and wait for a store that takes nothing just now."""
+    async def _write(self, work: Work[T]) -> T:
+        return await self._patiently(lambda: self._store.write(work, durable=True))
+
+    async def _read(self, work: Work[T]) -> T:
+        async def look() -> T:
+            async with self._store.read() as session:
+                return await work(session)
+
+        return await self._patiently(look)
+
+    async def _patiently(self, do: Callable[[], Awaitable[T]]) -> T:
+        """Wait for a store that can not be used just now: that is no reason to end half way."""
         while True:
             try:
-                return await self._store.write(work, durable=True)
+                return await do()
             except errors.Unavailable as error:
                 _log.warning("a run waits for the store", error=str(error))
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(self._again_s)
 
     async def _walk(self, intent: Intent) -> None:
         """One run from where it stands to its end."""
         try:
             book, inputs = self._book(intent)
         except Refused as refused:
-            await self._end(intent, None, intents.State.REFUSED, str(refused))
+            await self._end(intent, intents.State.REFUSED, str(refused))
             return
         run: Run = await self._write(
             lambda s: runs.begin(
@@ -122,8 +137,7 @@ class Runner:
                 at_us=self._now_us(),
             )
         )
-        async with self._store.read() as session:
-            begun = {step.name: step for step in await runs.steps(session, run.id)}
+        begun = {step.name: step for step in await self._read(lambda s: runs.steps(s, run.id))}
         for position, step in enumerate(book.steps):
             before = begun.get(step.name)
             if before is not None and before.ended_at_us is not None:
@@ -133,10 +147,10 @@ class Runner:
             except (Failed, errors.StorageError) as error:
                 said = f"step {step.name}: {error}"
                 await self._note(run, step, position, sentence=str(error), ended=True)
-                await self._end(intent, run, intents.State.FAILED, f"{book.name}: {said}")
+                await self._end(intent, intents.State.FAILED, f"{book.name}: {said}")
                 return
             await self._note(run, step, position, sentence=said, ended=True)
-        await self._end(intent, run, intents.State.APPLIED, f"{book.name}: all steps ended well.")
+        await self._end(intent, intents.State.APPLIED, f"{book.name}: all steps ended well.")
 
     def _book(self, intent: Intent) -> tuple[Runbook, dict[str, str]]:
         book = self._books.get(intent.target)
@@ -170,7 +184,7 @@ class Runner:
         if step.do is not None:
             number = await actions.ask(self._store, run, step.name, step.do)
             await self._note(run, step, position, intent_id=number)
-            ended = await door.wait(self._store, number, OUTCOME_S)
+            ended = await self._patiently(lambda: door.wait(self._store, number, OUTCOME_S))
             if ended.state is not intents.State.APPLIED:
                 raise Failed(ended.outcome or f"intent {number} has not ended in {OUTCOME_S:.0f} s")
             said = ended.outcome or said
@@ -198,8 +212,8 @@ class Runner:
 
     async def _probe(self, name: str, of: str, window_s: int, run: Run) -> Value:
         second = self._now_us() // 1_000_000
-        async with self._store.read() as session:
-            return await PROBES[name](session, steps.filled(of, run.inputs), window_s, second)
+        of = steps.filled(of, run.inputs)
+        return await self._read(lambda s: PROBES[name](s, of, window_s, second))
 
     async def _note(
         self, run: Run, step: Step, position: int, *, ended: bool = False, **seen: Any
@@ -209,13 +223,13 @@ class Runner:
             seen["ended_at_us"] = now
         await self._write(lambda s: runs.note(s, run.id, step.name, position, now, **seen))
 
-    async def _end(
-        self, intent: Intent, run: Run | None, state: intents.State, sentence: str
-    ) -> None:
+    async def _end(self, intent: Intent, state: intents.State, sentence: str) -> None:
+        """Intent and run end in one transaction; a run that was never begun has no end."""
         now = self._now_us()
 
         async def work(s: AsyncSession) -> None:
-            if run is not None:
+            run = await runs.of_intent(s, intent.id)
+            if run is not None and run.state is runs.State.RUNNING:
                 well = state is intents.State.APPLIED
                 to = runs.State.DONE if well else runs.State.FAILED
                 await runs.end(s, run.id, to, reason=sentence, at_us=now)

@@ -114,10 +114,8 @@ async def begin(
     at_us: int,
 ) -> Run:
     """The run of an intent: a new one, or the one that was begun before."""
-    query = select(RunRow).where(col(RunRow.intent_id) == intent_id)
-    row = (await s.scalars(query)).first()
-    if row is not None:
-        return _run(row)
+    if (begun := await of_intent(s, intent_id)) is not None:
+        return begun
     row = RunRow(
         runbook=runbook,
         intent_id=intent_id,
@@ -173,6 +171,13 @@ async def note(
         setattr(row, field, value)
     await s.flush()
     return _step(row)
+
+
+async def of_intent(s: AsyncSession, intent_id: int) -> Run | None:
+    """The run that was begun for an intent, if one was."""
+    query = select(RunRow).where(col(RunRow.intent_id) == intent_id)
+    row = (await s.scalars(query.execution_options(populate_existing=True))).first()
+    return None if row is None else _run(row)
 
 
 async def find(s: AsyncSession, id: int) -> Run:

@@ -1,0 +1,145 @@
+"""Runs where the store, a probe or the runner itself has a bad moment; in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from runbooks import runner
+from runbooks.steps import Look, Runbook, Step
+from storage import errors, intents, nudges, runs
+from storage import home as homes
+from storage import store as stores
+from storage.home import Home
+from storage.store import Store
+
+LOOKS = Runbook(
+    name="looks",
+    title="Looks twice",
+    when="In tests.",
+    steps=(
+        Step(name="first", sentence="?", look=Look(probe="mood")),
+        Step(name="second", sentence="?", look=Look(probe="mood")),
+    ),
+)
+
+
+class Moody:
+    """A store that can not be read now and then."""
+
+    def __init__(self, store: Store, *, busy: int) -> None:
+        self._store = store
+        self._busy = busy
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the store's own."""
+        return getattr(self._store, name)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Busy for the first few looks."""
+        if self._busy:
+            self._busy -= 1
+            raise errors.Busy("Another process holds the store.")
+        async with self._store.read() as session:
+            yield session
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """A store without anything in it."""
+    opened = await stores.open(homes.make(Home(tmp_path / "home")))
+    yield opened
+    await opened.close()
+
+
+def sees(monkeypatch: pytest.MonkeyPatch, *found: object) -> None:
+    """The probe `mood`: one after the other what it finds, or raises."""
+    moods = iter(found)
+
+    async def mood(*_: object) -> object:
+        if isinstance(seen := next(moods), Exception):
+            raise seen
+        return seen
+
+    monkeypatch.setattr(runner, "PROBES", {"mood": mood})
+
+
+async def started(store: Store) -> int:
+    """The intent of a run that nobody has taken yet."""
+    return await store.write(
+        lambda s: intents.accept(
+            s, actor="sara", role="operator", verb="runbooks.start", target="looks",
+            arguments={}, at_us=1,
+        )
+    )  # fmt: skip
+
+
+async def ended(store: Store, id: int, *, busy: int = 0) -> tuple[intents.Intent, runs.Run]:
+    """How the run of an intent ends under a runner of its own."""
+    moody = cast("Store", Moody(store, busy=busy))
+    walker = runner.Runner(moody, {"looks": LOOKS}, now_us=lambda: 5, again_s=0)
+    with nudges.listen(store.home, "test") as news, nudges.listen(store.home, "runner") as listener:
+        running = asyncio.create_task(walker.run(listener))
+        try:
+            async with asyncio.timeout(30):
+                while True:
+                    async with store.read() as s:
+                        intent = await intents.find(s, id)
+                        run = await runs.of_intent(s, id)
+                    if intent.ended_at_us is not None:
+                        assert run is not None
+                        return intent, run
+                    await news.wait(timeout_s=0.25)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_moment_without_the_store_ends_no_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can not be read now is read again, before the first step and in the middle of one."""
+    sees(monkeypatch, errors.Busy("Held."), "fine", errors.Busy("Held."), "fine")
+    intent, run = await ended(store, await started(store), busy=3)
+    assert (intent.state, run.state) == (intents.State.APPLIED, runs.State.DONE)
+    async with store.read() as s:
+        assert [step.looked for step in await runs.steps(s, run.id)] == ["fine", "fine"]
+
+
+async def test_a_fault_of_the_runner_ends_run_and_intent(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run goes on for ever that nobody walks."""
+    sees(monkeypatch, "fine", ZeroDivisionError("a probe's own fault"))
+    intent, run = await ended(store, await started(store))
+    assert (intent.state, run.state) == (intents.State.FAILED, runs.State.FAILED)
+    assert run.reason == intent.outcome
+    assert "ZeroDivisionError: a probe's own fault" in (run.reason or "")
+
+
+async def test_a_begun_run_whose_runbook_is_gone_ends(store: Store) -> None:
+    """Its intent is refused, and the run that was begun for it does not go on for ever."""
+    id = await started(store)
+    await store.write(
+        lambda s: runs.begin(
+            s, runbook="looks", intent_id=id, actor="sara", inputs={}, at_us=2
+        )
+    )  # fmt: skip
+    async with store.read() as s:
+        assert (await runs.of_intent(s, id)) is not None
+    await store.write(lambda s: _retarget(s, id))
+    intent, run = await ended(store, id)
+    assert (intent.state, run.state) == (intents.State.REFUSED, runs.State.FAILED)
+
+
+async def _retarget(s: AsyncSession, id: int) -> None:
+    row = await s.get(intents.IntentRow, id)
+    assert row is not None
+    row.target = "gone"
