@@ -76,7 +76,7 @@ class Looker:
         facts.now_us = self._now_us()
         request, missing, rows = None, "", None
         async with self._store.read() as s:
-            await facts.recent.top_up(s)
+            await facts.recent.top_up(s, facts.now_us // SECOND_US)
             await self._records(s)
             if interest.place == "requests":
                 rows = await _requests(s, interest)
@@ -119,10 +119,13 @@ class Looker:
         self._entry, self._read_us = entry, facts.now_us
 
     async def _ask(self) -> None:
-        """Find out whether the node lives: fresh measurements say so, else its door does."""
+        """Find out whether the node lives: fresh measurements say so, else its door does.
+
+        After the clock went back, measurements of the time before look fresh once more.
+        """
         facts = self.facts
-        newest = facts.recent.newest
-        fresh = newest is not None and abs(facts.now_us - newest * SECOND_US) < _SILENT_US
+        newest = None if facts.recent.ahead is not None else facts.recent.newest
+        fresh = newest is not None and facts.now_us - newest * SECOND_US < _SILENT_US
         known = facts.node is not snapshot.Node.ASKING and bool(facts.person.role)
         if fresh and known:
             facts.node = snapshot.Node.UP

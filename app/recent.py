@@ -21,6 +21,7 @@ NOW_S: Final = 10
 WINDOW_US: Final = 5 * 60 * 1_000_000  # what "lately" means, here and on the command line
 FRESH_S: Final = 8  # quiet workers and arms are told of every four seconds
 _LATE_S: Final = 5  # a second may be added to for so long
+_DAY_S: Final = 24 * 3600
 _SECOND_US: Final = 1_000_000
 
 
@@ -42,30 +43,38 @@ class Recent:
     workers: dict[str, dict[int, WorkerSample]] = field(default_factory=dict)
     arms: dict[str, dict[int, Second]] = field(default_factory=dict)
     newest: int | None = None
+    ahead: int | None = None
+    """The newest second in the store that is still to come, of a day: the clock went back."""
 
-    async def top_up(self, s: AsyncSession) -> None:
-        """Read what is new since the last time, or the whole span at first."""
-        last = await samples.newest(s)
-        if last is None:
-            return
+    async def top_up(self, s: AsyncSession, now: int) -> None:
+        """Read what is new since the last time, or the whole span at first; nothing from after now.
+
+        When the clock went back since the last time, the span is read anew.
+        """
+        last = await samples.newest(s, now + _DAY_S)
+        self.ahead = last if last is not None and last > now else None
+        if self.ahead is not None:
+            last = await samples.newest(s, now)
         known = self.newest
-        if known is not None and known > last + SPAN_S:  # the clock went back: begin anew
+        if known is not None and known > now:
             self._forget(known + 1)
             known = None
+        self.newest = last
+        if last is None:
+            return
         begin = last - SPAN_S if known is None else max(last - SPAN_S, min(known, last) - _LATE_S)
-        for second, _, host in await samples.since(s, begin, samples.Kind.HOST):
+        for second, _, host in await samples.since(s, begin, samples.Kind.HOST, now):
             self.hosts[second] = host
-        for second, _, gpu in await samples.since(s, begin, samples.Kind.GPU):
+        for second, _, gpu in await samples.since(s, begin, samples.Kind.GPU, now):
             self.gpus.setdefault(gpu.index, {})[second] = gpu
-        for second, name, worker in await samples.since(s, begin, samples.Kind.WORKER):
+        for second, name, worker in await samples.since(s, begin, samples.Kind.WORKER, now):
             self.workers.setdefault(name, {})[second] = worker
-        for second, name, arm in await samples.since(s, begin, samples.Kind.ARM):
+        for second, name, arm in await samples.since(s, begin, samples.Kind.ARM, now):
             before = self.arms.setdefault(name, {}).get(second)
             if before is None or before.sample != arm:
                 self.arms[name][second] = Second(
                     arm, Sketch.from_dict(arm.latency), Sketch.from_dict(arm.ttft)
                 )
-        self.newest = last
         self._forget(last - SPAN_S)
 
     def _forget(self, before: int) -> None:

@@ -46,6 +46,7 @@ class HouseLine:
     troubles: tuple[str, ...] = ()  # parts that should run and do not
     as_of_us: int | None = None  # the newest measurement
     now_us: int = 0
+    back_us: int = 0  # how far the clock stands behind measurements that are in the store
     error: str = ""  # why nothing can be read, in a sentence
 
 

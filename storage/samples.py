@@ -18,7 +18,7 @@ from sqlmodel import Field, SQLModel, col
 
 from storage.sketches import Sketch
 
-_FRESH_S: Final = 5  # a subject that is silent for longer is not measured any more
+_BACK_S: Final = 60  # so much later there is nothing yet, unless the clock went back
 
 
 class Kind(StrEnum):
@@ -135,13 +135,16 @@ async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str
     """Keep the samples of one second (UTC, whole seconds since 1970).
 
     An arm that has a row for that second is added to it (a gateway that was put back within the
-    second); for the other kinds the later measurement counts.
+    second); for the other kinds the later measurement counts, and so it does for arms in a second
+    that comes again because the clock went back.
     """
     new = {(Kind(kind), subject): sample for kind, subject, sample in samples}
     for (kind, subject), sample in new.items():
         if not isinstance(sample, _TYPES[kind]):
             raise TypeError(f"{kind} {subject} was given as {type(sample).__name__}")
     arms = [subject for kind, subject in new if kind is Kind.ARM]
+    if arms and await _relived(s, second):
+        arms = []
     for subject, before in await _arms(s, second, arms):
         new[Kind.ARM, subject] = together([before, cast("ArmSample", new[Kind.ARM, subject])])
     if not new:
@@ -166,57 +169,42 @@ async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str
 
 @overload
 async def since(
-    s: AsyncSession, second: int, kind: Literal[Kind.HOST]
+    s: AsyncSession, second: int, kind: Literal[Kind.HOST], until: int | None = None
 ) -> list[tuple[int, str, HostSample]]: ...
 @overload
 async def since(
-    s: AsyncSession, second: int, kind: Literal[Kind.GPU]
+    s: AsyncSession, second: int, kind: Literal[Kind.GPU], until: int | None = None
 ) -> list[tuple[int, str, GpuSample]]: ...
 @overload
 async def since(
-    s: AsyncSession, second: int, kind: Literal[Kind.WORKER]
+    s: AsyncSession, second: int, kind: Literal[Kind.WORKER], until: int | None = None
 ) -> list[tuple[int, str, WorkerSample]]: ...
 @overload
 async def since(
-    s: AsyncSession, second: int, kind: Literal[Kind.ARM]
+    s: AsyncSession, second: int, kind: Literal[Kind.ARM], until: int | None = None
 ) -> list[tuple[int, str, ArmSample]]: ...
-async def since(s: AsyncSession, second: int, kind: Kind) -> list[tuple[int, str, Any]]:
-    """The samples of a kind from a second on, as (second, subject, sample), oldest first."""
+async def since(
+    s: AsyncSession, second: int, kind: Kind, until: int | None = None
+) -> list[tuple[int, str, Any]]:
+    """The samples of a kind from a second on, as (second, subject, sample), oldest first.
+
+    With `until` none from after it: a clock that went back leaves some in its future.
+    """
     query = (
         select(col(SampleRow.second), col(SampleRow.subject), col(SampleRow.body))
         .where(col(SampleRow.kind) == kind.value, col(SampleRow.second) >= second)
         .order_by(col(SampleRow.second), col(SampleRow.subject))
     )
+    if until is not None:
+        query = query.where(col(SampleRow.second) <= until)
     decoder = msgspec.json.Decoder(_TYPES[kind])
     found = await s.execute(query)
     return [(at, subject, decoder.decode(body)) for at, subject, body in found]
 
 
-@overload
-async def latest(
-    s: AsyncSession, kind: Literal[Kind.HOST]
-) -> list[tuple[int, str, HostSample]]: ...
-@overload
-async def latest(s: AsyncSession, kind: Literal[Kind.GPU]) -> list[tuple[int, str, GpuSample]]: ...
-@overload
-async def latest(
-    s: AsyncSession, kind: Literal[Kind.WORKER]
-) -> list[tuple[int, str, WorkerSample]]: ...
-@overload
-async def latest(s: AsyncSession, kind: Literal[Kind.ARM]) -> list[tuple[int, str, ArmSample]]: ...
-async def latest(s: AsyncSession, kind: Kind) -> list[tuple[int, str, Any]]:
-    """The newest sample of each subject, by subject; of those silent for five seconds, none."""
-    last = await _newest(s, kind)
-    if last is None:
-        return []
-    found: list[tuple[int, str, Any]] = await since(s, last - _FRESH_S, kind)  # type: ignore[call-overload]
-    newest = {subject: (at, subject, sample) for at, subject, sample in found}
-    return [newest[subject] for subject in sorted(newest)]
-
-
-async def newest(s: AsyncSession) -> int | None:
-    """The newest second with any sample, None without any."""
-    seconds = [await _newest(s, kind) for kind in Kind]
+async def newest(s: AsyncSession, until: int) -> int | None:
+    """The newest second with any sample that is not after `until`, None without any."""
+    seconds = [await _newest(s, kind, until) for kind in Kind]
     return max((second for second in seconds if second is not None), default=None)
 
 
@@ -235,9 +223,21 @@ async def prune(s: AsyncSession, before_second: int, limit: int = 5_000) -> int:
     return gone
 
 
-async def _newest(s: AsyncSession, kind: Kind) -> int | None:
-    query = select(func.max(col(SampleRow.second))).where(col(SampleRow.kind) == kind.value)
+async def _newest(s: AsyncSession, kind: Kind, until: int) -> int | None:
+    query = select(func.max(col(SampleRow.second))).where(
+        col(SampleRow.kind) == kind.value, col(SampleRow.second) <= until
+    )
     return (await s.execute(query)).scalar()
+
+
+async def _relived(s: AsyncSession, second: int) -> bool:
+    """Whether later seconds are written already: the clock went back."""
+    query = (
+        select(col(SampleRow.second))
+        .where(col(SampleRow.kind) == Kind.ARM.value, col(SampleRow.second) > second + _BACK_S)
+        .limit(1)
+    )
+    return (await s.execute(query)).first() is not None
 
 
 async def _arms(s: AsyncSession, second: int, subjects: list[str]) -> list[tuple[str, ArmSample]]:

@@ -39,21 +39,20 @@ class Facts:
     @property
     def end(self) -> int:
         """The last second that is looked at: now, or the last that was measured."""
-        now = self.now_us // SECOND_US
         newest = self.recent.newest
-        return (
-            newest
-            if newest is not None and (self.node is not snapshot.Node.UP or newest > now)
-            else now
-        )
+        if newest is not None and self.node is not snapshot.Node.UP:
+            return newest
+        return self.now_us // SECOND_US
 
     @property
     def begin_us(self) -> int:
         """Where the window of the traffic figures begins."""
         begin = (self.end + 1) * SECOND_US - recent.WINDOW_US
-        if self.run is not None and self.node is snapshot.Node.UP:
-            return max(begin, min(self.run.started_at_us, self.now_us))
-        return begin
+        if self.run is None or self.node is not snapshot.Node.UP:
+            return begin
+        if self.run.started_at_us > self.now_us:  # the clock went back: nobody knows since when
+            return begin
+        return max(begin, self.run.started_at_us)
 
     @property
     def window_us(self) -> int:

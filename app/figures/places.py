@@ -20,7 +20,7 @@ def house_line(facts: Facts) -> snapshot.HouseLine:
     for _, second in facts_.window(facts):
         asked += second.sample.requests
         synthetic += second.sample.synthetic
-    newest = facts.recent.newest
+    newest, ahead = facts.recent.newest, facts.recent.ahead
     return snapshot.HouseLine(
         host=facts.run.host if facts.run else facts.host,
         person=facts.person,
@@ -37,6 +37,7 @@ def house_line(facts: Facts) -> snapshot.HouseLine:
         ),
         as_of_us=None if newest is None else newest * SECOND_US,
         now_us=facts.now_us,
+        back_us=0 if ahead is None else ahead * SECOND_US - facts.now_us,
     )
 
 

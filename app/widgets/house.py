@@ -30,11 +30,11 @@ class Mode:
 
 def age(house: HouseLine) -> str:
     """How old the newest measurement is."""
+    if house.back_us > _FRESH_US:
+        return f"clock is {words.age(house.back_us)} back"
     if house.as_of_us is None:
         return "age unknown" if house.error else "nothing measured yet"
     old = house.now_us - house.as_of_us
-    if old < -_FRESH_US:
-        return f"clock is {words.age(-old)} back"
     return "as of now" if old <= _FRESH_US else f"as of {words.age(old)} ago"
 
 

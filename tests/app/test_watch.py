@@ -9,7 +9,7 @@ import pytest
 from app import snapshot, watch
 from app.interest import Interest
 from app.snapshot import Node
-from storage import errors
+from storage import errors, samples
 from storage import store as stores
 from storage.home import Home
 from tests.app import scenes
@@ -22,12 +22,21 @@ def home(tmp_path: Path) -> Home:
     return scenes.make(tmp_path / "home", scenes.quiet)
 
 
+@pytest.fixture
+def loaded(tmp_path: Path) -> Home:
+    """A box under load, of this test's own."""
+    return scenes.make(tmp_path / "home", scenes.busy)
+
+
 class Eyes:
     """Whoever is shown pictures."""
 
     def __init__(self, home: Home) -> None:
         self.seen: list[snapshot.Picture] = []
-        self.watch = watch.Watch(home, self.seen.append, now_us=lambda: scenes.NOW_US)
+        self.now_s = scenes.NOW
+        self.watch = watch.Watch(
+            home, self.seen.append, now_us=lambda: self.now_s * scenes.SECOND_US
+        )
 
     async def ticks(self, count: int) -> int:
         """Let some ticks pass; how many pictures there were."""
@@ -112,3 +121,49 @@ async def test_watching_ends_with_the_store_closed(home: Home, knock: Door) -> N
     assert eyes.watch.store is not None
     await eyes.watch.close()
     assert eyes.watch.store is None
+
+
+async def test_after_the_clock_went_back_the_screen_shows_what_is_measured_now(
+    loaded: Home, knock: Door
+) -> None:
+    """Two hours back: what stands in the store of the time after is not shown, what comes is."""
+    assert not knock.down
+    eyes = Eyes(loaded)
+    await eyes.ticks(1)
+    first = eyes.seen[-1]
+    assert first.house.back_us == 0
+    assert first.pulse is not None
+    assert first.pulse.machine.host is not None
+    eyes.now_s -= 7_200
+    await eyes.ticks(3)
+    gone = eyes.seen[-1]
+    assert gone.pulse is not None
+    assert gone.pulse.machine.host is None
+    assert (gone.house.as_of_us, gone.house.synthetic) == (None, None)
+    assert gone.house.back_us == 7_199 * scenes.SECOND_US
+    assert {value for chart in gone.pulse.charts for value in chart.values} == {None}
+    at, measured = eyes.now_s, scenes.host(5)
+    store = await stores.open(loaded)
+    await store.write(lambda s: samples.record(s, at, [(samples.Kind.HOST, "box01", measured)]))
+    await store.close()
+    await eyes.ticks(1)
+    now = eyes.seen[-1]
+    assert now.pulse is not None
+    assert now.pulse.machine.host is not None
+    assert now.pulse.machine.host.cpu == measured.cpu_percent / 100
+    assert now.house.as_of_us == at * scenes.SECOND_US
+    await eyes.watch.close()
+
+
+async def test_after_the_clock_went_back_old_seconds_do_not_vouch_for_a_dead_node(
+    loaded: Home, knock: Door
+) -> None:
+    """They pass by a second time and look as fresh as the first; the door is asked instead."""
+    eyes = Eyes(loaded)
+    await eyes.ticks(1)
+    assert eyes.seen[-1].house.node is Node.UP
+    knock.down = True
+    eyes.now_s -= 60
+    await eyes.ticks(3)
+    assert eyes.seen[-1].house.node is Node.DOWN
+    await eyes.watch.close()

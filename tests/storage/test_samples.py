@@ -53,30 +53,42 @@ async def test_each_kind_reads_back_as_it_was_measured(store: Store) -> None:
     await record(store, 100, *given)
     async with store.read() as s:
         found = [
-            await samples.latest(s, Kind.HOST),
-            await samples.latest(s, Kind.GPU),
-            await samples.latest(s, Kind.WORKER),
-            await samples.latest(s, Kind.ARM),
+            await samples.since(s, 0, Kind.HOST),
+            await samples.since(s, 0, Kind.GPU),
+            await samples.since(s, 0, Kind.WORKER),
+            await samples.since(s, 0, Kind.ARM),
         ]
-        assert await samples.newest(s) == 100
+        assert await samples.newest(s, 1_000) == 100
     assert found == [[(100, subject, sample)] for _, subject, sample in given]
 
 
-async def test_latest_is_the_newest_of_each_that_is_still_measured(store: Store) -> None:
-    """A worker that is a second behind is shown; one that was stopped is not."""
-    await record(store, 90, (Kind.WORKER, "gone", WORKER))
+async def test_what_comes_after_now_is_left_out(store: Store) -> None:
+    """A clock that was set back leaves measurements in its future; who asks says until when."""
     await record(store, 99, (Kind.WORKER, "late", WORKER), (Kind.WORKER, "here", WORKER))
     await record(store, 100, (Kind.WORKER, "here", WORKER))
+    await record(store, 7_300, (Kind.WORKER, "here", WORKER), (Kind.HOST, "box", HOST))
     async with store.read() as s:
-        found = await samples.latest(s, Kind.WORKER)
-        assert await samples.latest(s, Kind.GPU) == []
-        since = await samples.since(s, 99, Kind.WORKER)
-    assert [(second, subject) for second, subject, _ in found] == [(100, "here"), (99, "late")]
+        assert await samples.newest(s, 7_300) == 7_300
+        assert await samples.newest(s, 7_299) == 100
+        assert await samples.newest(s, 98) is None
+        since = await samples.since(s, 99, Kind.WORKER, 7_299)
+        every = await samples.since(s, 99, Kind.WORKER)
     assert [(second, subject) for second, subject, _ in since] == [
         (99, "here"),
         (99, "late"),
         (100, "here"),
     ]
+    assert len(every) == 4
+
+
+async def test_a_second_that_comes_again_is_not_added_to_the_one_before(store: Store) -> None:
+    """After the clock went back an hour, each second of an arm is that of its second life."""
+    await record(store, 100, (Kind.ARM, "a/r1", arm(1000)))
+    await record(store, 3_700, (Kind.ARM, "a/r1", arm(2000)))
+    await record(store, 100, (Kind.ARM, "a/r1", arm(3000)))
+    async with store.read() as s:
+        found = await samples.since(s, 0, Kind.ARM)
+    assert found == [(100, "a/r1", arm(3000)), (3_700, "a/r1", arm(2000))]
 
 
 async def test_a_gpu_that_tells_little_is_kept_so_and_older_rows_are_read(store: Store) -> None:
@@ -101,8 +113,8 @@ async def test_a_gpu_that_tells_little_is_kept_so_and_older_rows_are_read(store:
 async def test_nothing_measured_is_nothing_shown(store: Store) -> None:
     """No zeros are made up."""
     async with store.read() as s:
-        assert await samples.newest(s) is None
-        assert await samples.latest(s, Kind.HOST) == []
+        assert await samples.newest(s, 1_000) is None
+        assert await samples.since(s, 0, Kind.HOST) == []
 
 
 async def test_a_second_recorded_twice_is_added_for_arms_and_replaced_for_the_rest(
@@ -112,7 +124,7 @@ async def test_a_second_recorded_twice_is_added_for_arms_and_replaced_for_the_re
     await record(store, 5, (Kind.ARM, "a/r1", arm(1000)), (Kind.HOST, "box", HOST))
     await record(store, 5, (Kind.ARM, "a/r1", arm(2000, 3000)), (Kind.HOST, "box", HOST))
     async with store.read() as s:
-        ((_, _, found),) = await samples.latest(s, Kind.ARM)
+        ((_, _, found),) = await samples.since(s, 0, Kind.ARM)
         assert len(await samples.since(s, 0, Kind.HOST)) == 1
     assert found == samples.together([arm(1000), arm(2000, 3000)]) == arm(1000, 2000, 3000)
 
@@ -152,15 +164,15 @@ async def test_the_newest_of_a_week_is_found_by_its_key(store: Store) -> None:
 
     async def plan(s: AsyncSession, query: str) -> list[str]:
         connection = await s.connection()
-        found = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("arm",))
+        found = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("arm", 5))
         return [str(row.detail) for row in found]
 
     async with store.read() as s:
-        (newest,) = await plan(s, "SELECT max(second) FROM samples WHERE kind = ?")
+        (newest,) = await plan(s, "SELECT max(second) FROM samples WHERE kind = ? AND second <= ?")
         (since,) = await plan(
             s,
-            "SELECT second, subject, body FROM samples WHERE kind = ? AND second >= 5 "
+            "SELECT second, subject, body FROM samples WHERE kind = ? AND second >= ? "
             "ORDER BY second, subject",
         )
-    assert newest == "SEARCH samples USING PRIMARY KEY (kind=?)"
+    assert newest == "SEARCH samples USING PRIMARY KEY (kind=? AND second<?)"
     assert since == "SEARCH samples USING PRIMARY KEY (kind=? AND second>?)"

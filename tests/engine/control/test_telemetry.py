@@ -45,8 +45,8 @@ async def test_a_second_is_written_with_host_and_gpus(store: Store) -> None:
     )
     await telemetry.once()
     async with store.read() as session:
-        ((second, _, host),) = await samples.latest(session, Kind.HOST)
-        gpus = await samples.latest(session, Kind.GPU)
+        ((second, _, host),) = await samples.since(session, 0, Kind.HOST)
+        gpus = await samples.since(session, 0, Kind.GPU)
     assert second == NOW_S
     assert host.memory_total > 0
     assert [(subject, sample.temperature_c) for _, subject, sample in gpus] == [
@@ -71,8 +71,8 @@ async def test_a_driver_that_hangs_costs_its_own_figures_only(store: Store) -> N
     finally:
         hung.set()
     async with store.read() as session:
-        assert await samples.latest(session, Kind.GPU) == []
-        assert len(await samples.latest(session, Kind.HOST)) == 1
+        assert await samples.since(session, 0, Kind.GPU) == []
+        assert await samples.since(session, 0, Kind.HOST) != []
 
 
 async def test_the_driver_is_begun_where_it_may_hang(store: Store) -> None:
