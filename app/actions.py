@@ -140,28 +140,6 @@ def arms(split: Iterable[services.Arm]) -> str:
     return "  ".join(f"r{arm.release} {words.weight(arm.weight_bp)}" for arm in split)
 
 
-def effect(action: Action, wanted: Wanted, *, standing: services.Service | None = None) -> str:
-    """What a confirm shows: the target, and what is set before and after."""
-    head = f"{action.sentence}: {wanted.target}"
-    if action.name == "services.split" and standing is not None:
-        before = {f"r{arm.release}": arm.weight_bp for arm in standing.split.arms}
-        after = {str(k): int(str(v)) for k, v in _arms_of(wanted).items()}
-        changes = [
-            f"{name} {words.weight(before.get(name, 0))} → {words.weight(after.get(name, 0))}"
-            for name in dict.fromkeys([*before, *after])
-        ]
-        return f"{wanted.target}  " + "  ".join(changes)
-    if action.name == "services.undo" and standing is not None:
-        return f"{wanted.target}  {arms(standing.split.arms)} → the split before it"
-    rest = ", ".join(f"{name} {value}" for name, value in wanted.arguments.items())
-    return f"{head} {rest}".rstrip()
-
-
-def _arms_of(wanted: Wanted) -> Mapping[str, object]:
-    asked = wanted.arguments.get("arms")
-    return asked if isinstance(asked, Mapping) else {}
-
-
 # The screen's letter and the command's words for each verb of the door.
 _TWINS: Final[dict[str, tuple[str, str]]] = {
     "models.add": ("", "models add PATH --name NAME --version 1.0.0 [--base NAME@1.0.0]"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
 import typer
 
-from app import actions, desk, errors, terminal, words
+from app import actions, desk, errors, splits, terminal, words
 from app.commands import options
 from storage import releases, services
 
@@ -41,33 +40,8 @@ def split(
     as_json: options.Json = False,
 ) -> None:
     """Set the weights of a service's arms; they add up to 100."""
-    weights = parse(arms)
+    weights = splits.parse(arms)
     terminal.run(_split(name, weights, reason=reason, yes=yes, as_json=as_json))
-
-
-def parse(arms: list[str]) -> dict[str, int]:
-    """Basis points by release out of words such as r1=90 and r2=0.25."""
-    weights: dict[str, int] = {}
-    for word in arms:
-        release, equals, figure = word.partition("=")
-        try:
-            points = Decimal(figure.removesuffix("%")) * 100
-        except InvalidOperation:
-            points = Decimal("NaN")
-        if not equals or not release or points.is_nan() or points != points.to_integral_value():
-            raise errors.BadWord(
-                f"{word!r} is not RELEASE=PERCENT with at most two decimals, as in r1=90."
-            )
-        if release in weights:
-            raise errors.BadWord(f"{release} is named twice; give each arm once.")
-        weights[release] = int(points)
-    total = sum(weights.values())
-    if total != 10_000 or min(weights.values()) < 0:  # noqa: PLR2004 basis points
-        raise errors.BadWord(
-            f"The weights add up to {words.weight(total)}; give each arm 0 to 100, "
-            "100 % in all, as in r1=90 r2=10."
-        )
-    return weights
 
 
 async def _split(
@@ -75,9 +49,14 @@ async def _split(
 ) -> None:
     async with desk.reading() as s:
         service = await services.find(s, name)
-        numbers = {arm: (await releases.find(s, arm)).name for arm in weights}
-    asked = {numbers[arm]: points for arm, points in weights.items()}
-    await _change("services.split", service, {"arms": asked}, reason=reason, yes=yes, json=as_json)
+        numbers = {arm: (await releases.find(s, arm)).number for arm in weights}
+    if len(set(numbers.values())) < len(numbers):
+        raise errors.BadWord("One release is named twice, by number and by hash; give it once.")
+    after = {numbers[arm]: points for arm, points in weights.items()}
+    arms = {f"r{release}": points for release, points in after.items()}
+    effect = splits.change(name, _weights(service.split), after)
+    done = await _agreed("services.split", service, effect, {"arms": arms}, reason=reason, yes=yes)
+    desk.tell(done, as_json=as_json)
 
 
 @app.command()
@@ -94,24 +73,29 @@ def undo(
 async def _undo(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
     async with desk.reading() as s:
         service = await services.find(s, name)
-    await _change("services.undo", service, {}, reason=reason, yes=yes, json=as_json)
+        past = await services.history(s, name, limit=2)
+    effect = f"{name}  → the split before it"  # without one the box says so
+    if len(past) > 1:
+        effect = splits.change(name, _weights(past[0]), _weights(past[1]))
+    done = await _agreed("services.undo", service, effect, {}, reason=reason, yes=yes)
+    desk.tell(done, as_json=as_json)
 
 
-async def _change(
+async def _agreed(
     verb: str,
     service: services.Service,
+    effect: str,
     arguments: dict[str, object],
     *,
     reason: str,
     yes: bool,
-    json: bool,
-) -> None:
-    wanted = actions.Wanted(
-        target=service.name, arguments=arguments, reason=reason, seen=service.version
-    )
-    terminal.confirm(actions.effect(actions.TABLE[verb], wanted, standing=service), yes=yes)
-    done = await desk.ask(verb, service.name, arguments, reason=reason, seen=service.version)
-    desk.tell(done, as_json=json)
+) -> actions.Done:
+    terminal.confirm(effect, yes=yes)
+    return await desk.ask(verb, service.name, arguments, reason=reason, seen=service.version)
+
+
+def _weights(split: services.Split) -> dict[int, int]:
+    return {arm.release: arm.weight_bp for arm in split.arms}
 
 
 @app.command("list")

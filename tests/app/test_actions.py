@@ -12,7 +12,7 @@ import pytest
 from typer.core import TyperGroup
 
 from app import actions, cli, desk, errors
-from storage import door, intents, processes, services, verbs
+from storage import door, intents, processes, verbs
 from storage import store as stores
 from storage.home import Home
 
@@ -55,29 +55,6 @@ def test_every_command_has_a_module() -> None:
     for name, (module, help) in cli.COMMANDS.items():
         importlib.import_module(f"app.commands.{module}")
         assert name == cli.load(module, name, help).name
-
-
-def test_a_split_shows_what_is_set_and_what_will_be() -> None:
-    """A confirm names the target and each arm before and after, new and leaving arms included."""
-    standing = services.Service(
-        name="support",
-        split=services.Split(
-            id=1,
-            service="support",
-            salt="s",
-            arms=(services.Arm(release=1, weight_bp=9000), services.Arm(release=2, weight_bp=1000)),
-            set_at_us=0,
-            set_by="sara",
-            intent_id=None,
-        ),
-        record_text=False,
-        version=3,
-        created_at_us=0,
-        created_by="sara",
-    )
-    wanted = actions.Wanted(target="support", arguments={"arms": {"r1": 5000, "r3": 5000}}, seen=3)
-    said = actions.effect(actions.TABLE["services.split"], wanted, standing=standing)
-    assert said == "support  r1 90 % → 50 %  r2 10 % → 0 %  r3 0 % → 50 %"
 
 
 @pytest.fixture
