@@ -57,12 +57,11 @@ async def _live(home: Home) -> None:
     beating = asyncio.create_task(_beat())
     store = await stores.open(home)
     try:
-        known = books.every(home)
-        for name, book in known.items():
+        for name, book in books.every(home).items():
             if isinstance(book, str):
                 _log.error("a runbook can not be used", runbook=name, error=book)
         with nudges.listen(home, BY) as listener:
-            runner = Runner(store, known, now_us=clock.now_us)
+            runner = Runner(store, lambda: books.every(home), now_us=clock.now_us)
             running = asyncio.create_task(runner.run(listener))
             leaving = asyncio.create_task(leave.wait())
             _say(ready=True)

@@ -15,10 +15,10 @@ from typing import Any, Final, TypeVar
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from runbooks import actions, steps
+from runbooks import actions, steps, wishes
 from runbooks.probes import PROBES
 from runbooks.steps import Runbook, Step, Value, Verify
-from storage import door, errors, intents, runs, verbs
+from storage import door, errors, intents, runs
 from storage.intents import Intent
 from storage.nudges import Listener
 from storage.runs import Run
@@ -36,21 +36,17 @@ Work = Callable[[AsyncSession], Awaitable[T]]
 _log = structlog.get_logger("runner")
 
 
-class Refused(Exception):
-    """The run can not be started; the message says why."""
-
-
 class Failed(Exception):
     """A step did not work; the message says what happened."""
 
 
 class Runner:
-    """All runs that go on. `books` are the runbooks by name, or what is wrong with one."""
+    """All runs that go on. `books` reads the runbooks by name, or what is wrong with one."""
 
     def __init__(
         self,
         store: Store,
-        books: Mapping[str, Runbook | str],
+        books: Callable[[], Mapping[str, Runbook | str]],
         *,
         now_us: Callable[[], int],
         again_s: float = _AGAIN_S,
@@ -123,8 +119,9 @@ class Runner:
     async def _walk(self, intent: Intent) -> None:
         """One run from where it stands to its end."""
         try:
-            book, inputs = self._book(intent)
-        except Refused as refused:
+            known = await asyncio.to_thread(self._books)  # as they are now
+            book, inputs = wishes.chosen(known, intent)
+        except wishes.Refused as refused:
             await self._end(intent, intents.State.REFUSED, str(refused))
             return
         run: Run = await self._write(
@@ -134,9 +131,14 @@ class Runner:
                 intent_id=intent.id,
                 actor=intent.actor,
                 inputs=inputs,
+                content=steps.content(book),
                 at_us=self._now_us(),
             )
         )
+        if run.content != steps.content(book):
+            said = f"{book.name} was changed since run {run.id} began; look at it and start anew."
+            await self._end(intent, intents.State.FAILED, said)
+            return
         begun = {step.name: step for step in await self._read(lambda s: runs.steps(s, run.id))}
         for position, step in enumerate(book.steps):
             before = begun.get(step.name)
@@ -151,25 +153,6 @@ class Runner:
                 return
             await self._note(run, step, position, sentence=said, ended=True)
         await self._end(intent, intents.State.APPLIED, f"{book.name}: all steps ended well.")
-
-    def _book(self, intent: Intent) -> tuple[Runbook, dict[str, str]]:
-        book = self._books.get(intent.target)
-        if book is None:
-            known = ", ".join(sorted(self._books)) or "none"
-            raise Refused(f"There is no runbook {intent.target}; known: {known}.")
-        if isinstance(book, str):
-            raise Refused(book)
-        given = verbs.parse(intent.verb, intent.arguments).inputs
-        if strange := sorted(set(given) - set(book.inputs)):
-            raise Refused(f"{book.name} has no input {strange[0]}; {_asked(book)}.")
-        inputs = {
-            name: str(given.get(name, asked.default))
-            for name, asked in book.inputs.items()
-            if given.get(name, asked.default) is not None
-        }
-        if missing := sorted(set(book.inputs) - set(inputs)):
-            raise Refused(f"{book.name} needs the input {missing[0]}; {_asked(book)}.")
-        return book, inputs
 
     async def _step(self, run: Run, step: Step, position: int, before: runs.Step | None) -> str:
         """Look, do, verify; returns what the step came to."""
@@ -237,10 +220,6 @@ class Runner:
 
         await self._write(work)
         _log.info("a run ended", intent=intent.id, state=state.value, said=sentence)
-
-
-def _asked(book: Runbook) -> str:
-    return "it asks for " + (", ".join(sorted(book.inputs)) or "nothing")
 
 
 def _saw(look: steps.Look, value: Value) -> str:

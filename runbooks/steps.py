@@ -6,6 +6,7 @@ names the file and the step. Never runs anything. Imported by `runbooks` and `ap
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -113,6 +114,11 @@ def read(path: Path, *, probes: Mapping[str, Any], verbs: Mapping[str, Any]) -> 
     if not book.steps:
         raise BadRunbook(f"{path.name}: it has no steps")
     return book
+
+
+def content(book: Runbook) -> str:
+    """The hash of all that a runbook says; comments and spaces of its file do not count."""
+    return hashlib.sha256(msgspec.json.encode(book, order="sorted")).hexdigest()
 
 
 def as_expected(value: Value, expected: str | None, looked: Value = None) -> bool | None:

@@ -58,6 +58,7 @@ class RunRow(SQLModel, table=True):
     reason: str | None
     began_at_us: int
     ended_at_us: int | None
+    content: str | None
 
 
 class StepRow(SQLModel, table=True):
@@ -77,7 +78,7 @@ class StepRow(SQLModel, table=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a runbook."""
+    """One run of a runbook; `content` is the hash of the runbook that it began with."""
 
     id: int
     runbook: str
@@ -88,6 +89,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     began_at_us: int
     ended_at_us: int | None
+    content: str | None
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +113,7 @@ async def begin(
     intent_id: int,
     actor: str,
     inputs: Mapping[str, str],
+    content: str,
     at_us: int,
 ) -> Run:
     """The run of an intent: a new one, or the one that was begun before."""
@@ -125,6 +128,7 @@ async def begin(
         reason=None,
         began_at_us=at_us,
         ended_at_us=None,
+        content=content,
     )
     s.add(row)
     await s.flush()
@@ -211,6 +215,7 @@ def _run(row: RunRow) -> Run:
         reason=row.reason,
         began_at_us=row.began_at_us,
         ended_at_us=row.ended_at_us,
+        content=row.content,
     )
 
 

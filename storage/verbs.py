@@ -130,9 +130,10 @@ class KnobsUndo(Arguments, frozen=True, kw_only=True):
 
 
 class RunbooksStart(Arguments, frozen=True, kw_only=True):
-    """What the runbook asks for before it begins."""
+    """What the runbook asks for before it begins; `content` is the hash of what was shown."""
 
     inputs: dict[str, Any] = {}
+    content: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 class Verb(msgspec.Struct, frozen=True, kw_only=True):

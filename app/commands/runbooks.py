@@ -8,7 +8,7 @@ import typer
 
 from app import desk, errors, terminal, words
 from app.commands import options
-from runbooks import books
+from runbooks import books, steps
 from runbooks.steps import Do, Look, Runbook, Step
 from storage import runs
 
@@ -92,7 +92,8 @@ def start(
     given = parse(inputs or [])
     told = "".join(f"  {key}={value}" for key, value in given.items())
     terminal.confirm(f"{book.title}{told}", yes=yes)
-    done = terminal.run(desk.ask("runbooks.start", name, {"inputs": given}, reason=reason))
+    wanted = {"inputs": given, "content": steps.content(book)}
+    done = terminal.run(desk.ask("runbooks.start", name, wanted, reason=reason))
     desk.tell(done, as_json=as_json)
 
 

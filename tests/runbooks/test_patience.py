@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from runbooks import runner
+from runbooks import runner, steps
 from runbooks.steps import Look, Runbook, Step
 from storage import errors, intents, nudges, runs
 from storage import home as homes
@@ -71,12 +72,12 @@ def sees(monkeypatch: pytest.MonkeyPatch, *found: object) -> None:
     monkeypatch.setattr(runner, "PROBES", {"mood": mood})
 
 
-async def started(store: Store) -> int:
+async def started(store: Store, **arguments: str) -> int:
     """The intent of a run that nobody has taken yet."""
     return await store.write(
         lambda s: intents.accept(
             s, actor="sara", role="operator", verb="runbooks.start", target="looks",
-            arguments={}, at_us=1,
+            arguments=arguments, at_us=1,
         )
     )  # fmt: skip
 
@@ -84,7 +85,7 @@ async def started(store: Store) -> int:
 async def ended(store: Store, id: int, *, busy: int = 0) -> tuple[intents.Intent, runs.Run]:
     """How the run of an intent ends under a runner of its own."""
     moody = cast("Store", Moody(store, busy=busy))
-    walker = runner.Runner(moody, {"looks": LOOKS}, now_us=lambda: 5, again_s=0)
+    walker = runner.Runner(moody, lambda: {"looks": LOOKS}, now_us=lambda: 5, again_s=0)
     with nudges.listen(store.home, "test") as news, nudges.listen(store.home, "runner") as listener:
         running = asyncio.create_task(walker.run(listener))
         try:
@@ -129,7 +130,8 @@ async def test_a_begun_run_whose_runbook_is_gone_ends(store: Store) -> None:
     id = await started(store)
     await store.write(
         lambda s: runs.begin(
-            s, runbook="looks", intent_id=id, actor="sara", inputs={}, at_us=2
+            s, runbook="looks", intent_id=id, actor="sara", inputs={}, at_us=2,
+            content=steps.content(LOOKS),
         )
     )  # fmt: skip
     async with store.read() as s:
@@ -143,3 +145,37 @@ async def _retarget(s: AsyncSession, id: int) -> None:
     row = await s.get(intents.IntentRow, id)
     assert row is not None
     row.target = "gone"
+
+
+def changed(book: Runbook) -> Runbook:
+    """The same runbook with another second step."""
+    first, second = book.steps
+    return msgspec.structs.replace(
+        book, steps=(first, msgspec.structs.replace(second, sentence="Quite another question."))
+    )
+
+
+async def test_a_run_is_not_gone_on_with_by_another_runbook(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was edited while a run was cut off ends it, before anything is done."""
+    sees(monkeypatch)
+    id = await started(store)
+    await store.write(
+        lambda s: runs.begin(
+            s, runbook="looks", intent_id=id, actor="sara", inputs={}, at_us=2,
+            content=steps.content(changed(LOOKS)),
+        )
+    )  # fmt: skip
+    intent, run = await ended(store, id)
+    assert (intent.state, run.state) == (intents.State.FAILED, runs.State.FAILED)
+    assert run.reason == "looks was changed since run 1 began; look at it and start anew."
+
+
+async def test_a_run_keeps_the_hash_of_what_it_walked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was shown to whoever started it."""
+    sees(monkeypatch, "fine", "fine")
+    _, run = await ended(store, await started(store, content=steps.content(LOOKS)))
+    assert run.content == steps.content(LOOKS) != steps.content(changed(LOOKS))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from runbooks import books, steps
 from storage import door, intents, ledger, runs, services
 from storage.intents import State
 from tests.boxes import WEIGHTS
@@ -81,15 +82,15 @@ async def test_roll_back_gives_the_service_its_split_back(node: RealNode) -> Non
     ended = await node.do("runbooks.start", "roll-back", asked)
     assert (ended.state, ended.outcome) == (State.APPLIED, "roll-back: all steps ended well.")
     assert await _weights(node) == {1: 10_000}
-    run, steps = await _run(node, ended.id)
+    run, walked = await _run(node, ended.id)
     assert (run.state, run.actor) == (runs.State.DONE, ended.actor)
-    assert [step.name for step in steps] == ["errors", "latency", "back"]
-    assert (steps[2].looked, steps[2].sentence) == (
+    assert [step.name for step in walked] == ["errors", "latency", "back"]
+    assert (walked[2].looked, walked[2].sentence) == (
         "r1=10000",
         "support: r1 100 % (before: r1 20 %, r2 80 %).",
     )
     async with opened(node.home) as store, store.read() as session:
-        undo = await intents.find(session, steps[2].intent_id or 0)
+        undo = await intents.find(session, walked[2].intent_id or 0)
         entry = (await ledger.of(session, "service", "support"))[0]
     assert (undo.actor, undo.verb) == (ended.actor, "services.undo")
     assert undo.reason == f"runbook roll-back, run {run.id}, step back"
@@ -112,6 +113,29 @@ async def test_what_can_not_be_started_is_refused(
     ended = await node.do("runbooks.start", book, {"inputs": inputs})
     assert ended.state is State.REFUSED
     assert said in (ended.outcome or "")
+
+
+async def test_a_runbook_is_read_when_it_is_started(node: RealNode) -> None:
+    """What lies in the home now is what runs, and only if it is what the person was shown."""
+    path = node.home.root / "runbooks" / "fresh.yaml"
+    asked = "name: fresh\ntitle: ?\nwhen: ?\nsteps:\n  - {name: %s, sentence: '?', look: %s}\n"
+    look = "{probe: split, of: support}"
+    for name in ("old", "new"):
+        path.write_text(asked % (name, look))
+        ended = await node.do("runbooks.start", "fresh", {})
+        assert ended.state is State.APPLIED
+        assert [step.name for step in (await _run(node, ended.id))[1]] == [name]
+    shown = books.every(node.home)["fresh"]
+    assert isinstance(shown, steps.Runbook)
+    wanted = {"content": steps.content(shown)}
+    assert (await node.do("runbooks.start", "fresh", wanted)).state is State.APPLIED
+    path.write_text(asked % ("other", look))
+    ended = await node.do("runbooks.start", "fresh", wanted)
+    assert (ended.state, ended.outcome) == (
+        State.REFUSED,
+        "fresh was changed since you looked; look again and start it.",
+    )
+    path.unlink()
 
 
 async def test_a_step_that_is_refused_fails_the_run(node: RealNode) -> None:
@@ -146,6 +170,6 @@ async def test_a_runner_that_is_killed_goes_on_where_it_was(node: RealNode) -> N
     assert asked == ["services.split", "services.undo", "services.undo"]
     assert ended.state is State.FAILED  # its last step expects requests, and there are none
     assert "step third: requests is 0.0 after 0.2 s, expected >= 1" in (ended.outcome or "")
-    run, steps = await _run(node, accepted.intent_id)
+    run, walked = await _run(node, accepted.intent_id)
     assert run.state is runs.State.FAILED
-    assert [step.ended_at_us is not None for step in steps] == [True, True, True]
+    assert [step.ended_at_us is not None for step in walked] == [True, True, True]
