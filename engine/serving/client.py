@@ -79,9 +79,7 @@ class Client:
         if not self.busy:
             self._moved_us = self._now_us()
         order = self._orders.add(submit, receiver)
-        if not wire.fits(order.submit):
-            self._orders.refuse(order, "too_long", "the prompt is larger than any worker takes")
-        elif self.serves(submit.lane):
+        if self.serves(submit.lane) and wire.fits(order.submit):
             self._queue(self._orders.sending(order))
         else:
             self._orders.hold(order, self.failed)

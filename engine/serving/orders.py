@@ -107,11 +107,16 @@ class Orders:
         return order.submit
 
     def hold(self, order: Order, failed: Mapping[str, str]) -> None:
-        """Let it wait for the worker or its lane; only newcomers are turned away for number."""
+        """Let it wait for the worker or its lane, unless it can never be sent.
+
+        Only newcomers are turned away for number.
+        """
         lane = order.submit.lane
         order.sent = False
         self._unhold(order)
-        if self._waiting >= PENDING_LIMIT and not order.attempts:
+        if not wire.fits(order.submit):
+            self.refuse(order, "too_long", "the prompt is larger than any worker takes")
+        elif self._waiting >= PENDING_LIMIT and not order.attempts:
             message = f"the worker is not there and {PENDING_LIMIT} requests wait for it already"
             self.refuse(order, "queue_full", message, _SECOND_US)
         elif lane in failed:
