@@ -31,6 +31,9 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "boolean": (bool,),
 }
 
+_MOVING: Final = ("strftime_now", "random")
+"""What makes a template say something else each time."""
+
 
 class BadVariables(Exception):
     """The variables are not those that the prompt declares; send what the message names."""
@@ -61,6 +64,9 @@ class Prompt:
         self._declared = {variable.name: variable for variable in version.variables}
         self._compiled: list[tuple[str, jinja2.Template]] | None = None
         self._plain: tuple[Message, ...] | None = None
+        self._lasts = not any(
+            name in message.template for message in version.messages for name in _MOVING
+        )
 
     def render(self, given: Mapping[str, object]) -> tuple[Message, ...]:
         """The prompt's messages with the variables put in.
@@ -76,7 +82,7 @@ class Prompt:
             Message(role, self._text(place, role, template, values))
             for place, (role, template) in enumerate(self._templates(), 1)
         )
-        if not given:
+        if not given and self._lasts:
             self._plain = messages
         return messages
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime, tzinfo
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,25 @@ def test_a_broken_prompt_names_its_line(source: str) -> None:
     """Unreadable or going wrong."""
     with pytest.raises(rendering.BrokenTemplate, match=r"terse@3, message 2 \(user\), line 2: "):
         prompt(("system", "fine"), ("user", source)).render({})
+
+
+def test_a_prompt_with_a_date_is_rendered_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says the day of the request, not the day of the gateway's start; others are kept."""
+
+    class Days(datetime):
+        today_is = 1
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2026, 1, cls.today_is, tzinfo=tz)
+
+    monkeypatch.setattr(sandbox, "datetime", Days)
+    dated = prompt(("system", "It is {{ strftime_now('%d %B') }}."))
+    plain = prompt(("system", "You help."))
+    assert dated.render({}) == (Message("system", "It is 01 January."),)
+    Days.today_is = 2
+    assert dated.render({}) == (Message("system", "It is 02 January."),)
+    assert plain.render({}) is plain.render({})
 
 
 def test_the_prompt_comes_before_the_clients_messages() -> None:
