@@ -131,7 +131,7 @@ async def _answer(
 
     def closed() -> None:
         watch.cancel()
-        flight.settle(lambda: _ended(state, ticket, flight))
+        flight.settle(lambda: _ended(state, ticket, flight, paper.head.prompts))
 
     headers = {"x-request-id": ticket.id, "x-paddock-release": ticket.release.name}
     flight.start(submits)
@@ -199,11 +199,11 @@ def _limit(body: bodies.Wanted, release: Release) -> int:
     return min(asked, release.limits.max_tokens_cap or asked)
 
 
-def _ended(state: State, ticket: Ticket, flight: Flight) -> None:
+def _ended(state: State, ticket: Ticket, flight: Flight, prompts: int) -> None:
     if isinstance(flight.problem, errors.BadRequest):
         return  # it never was a request that could be served
     completion = "\n\n".join("".join([*c.kept, *c.text]) for c in flight.choices)
-    _note(state, ticket, ticket.ended(flight), completion)
+    _note(state, ticket, ticket.ended(flight, prompts), completion)
 
 
 def _note(state: State, ticket: Ticket, row: Row, completion: str) -> None:

@@ -96,6 +96,16 @@ class Choice:
         return True
 
 
+def prompt_tokens(choices: Sequence[Choice], prompts: int) -> int:
+    """Of all prompts together; one that several choices answer counts once."""
+    each = max(1, len(choices) // prompts)
+    groups = [choices[first : first + each] for first in range(0, len(choices), each)]
+    return sum(
+        max((choice.finish.prompt_tokens for choice in group if choice.finish), default=0)
+        for group in groups
+    )
+
+
 class Flight:
     """Takes off with `start`, is `over` when nothing more will come, and then settles.
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from engine.gateway import flights
 from engine.gateway.flights import Choice
 from engine.serving import wire
 
@@ -109,10 +110,9 @@ class Paper(ABC):
         """A finished choice."""
 
     def counted(self, choices: Sequence[Choice]) -> dict[str, int]:
-        """Tokens; a prompt that several choices answer counts once."""
+        """Tokens, as they are recorded too."""
         ends = [choice.finish for choice in choices if choice.finish is not None]
-        each = max(1, len(choices) // self.head.prompts)
-        prompt = sum(end.prompt_tokens for end in ends[::each])
+        prompt = flights.prompt_tokens(choices, self.head.prompts)
         completion = sum(end.completion_tokens for end in ends)
         return {
             "prompt_tokens": prompt,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.gateway import errors
+from engine.gateway import errors, flights
 from engine.gateway.flights import Flight
 from engine.serving import wire
 from storage.keys import Key
@@ -39,8 +39,8 @@ class Ticket:
             error_code=problem.code,
         )
 
-    def ended(self, flight: Flight) -> Request:
-        """It was under way, and the worker has said its last word."""
+    def ended(self, flight: Flight, prompts: int) -> Request:
+        """It was under way with so many prompts, and the worker has said its last word."""
         ends = [choice.finish for choice in flight.choices if choice.finish is not None]
         problem = flight.problem
         outcome = Outcome.OK
@@ -50,7 +50,7 @@ class Ticket:
             outcome = _outcome(problem)
         began = flight.first_us
         return self._request(
-            prompt_tokens=max((end.prompt_tokens for end in ends), default=0),
+            prompt_tokens=flights.prompt_tokens(flight.choices, prompts),
             completion_tokens=sum(max(c.tokens, _drawn(c.finish)) for c in flight.choices),
             queue_us=max((end.queue_us for end in ends), default=0),
             ttft_us=None if began is None else began - self.arrived_us,

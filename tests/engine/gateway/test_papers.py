@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 
+from engine.gateway import flights
 from engine.gateway.flights import Choice, Flight
 from engine.gateway.papers import ChatPaper, Head, TextPaper, quoted
 from engine.serving import wire
@@ -35,6 +36,25 @@ def event(raw: bytes) -> Any:
     assert raw.startswith(b"data: ")
     assert raw.endswith(b"\n\n")
     return json.loads(raw[6:])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "counts", "total"),
+    [
+        (1, [10, 10], 10),
+        (2, [10, 20], 30),
+        (2, [10, 10, 20, 20], 30),
+        (2, [None, 10, 20, None], 30),
+        (2, [None, None, 20, None], 20),
+    ],
+)
+def test_each_prompt_counts_once(prompts: int, counts: list[int | None], total: int) -> None:
+    """However many choices answer it, and whichever of them have ended."""
+    many = choices(len(counts))
+    for choice, count in zip(many, counts, strict=True):
+        ended = None if count is None else wire.Finished(1, "stop", count, 3, 0, 0, 0)
+        choice.finish = ended
+    assert flights.prompt_tokens(many, prompts) == total
 
 
 @given(st.text())
