@@ -42,16 +42,16 @@ async def take(state: State, request: Request) -> Response:
         async with state.store.read() as s:
             answered = await requests.find(s, named)
         _check_own(key, answered, named)
-        kept, first = await state.store.write(
+        kept, before = await state.store.write(
             lambda s: _add(s, state, body, answered, key), nudge=False
         )
     except faults.NotFound as error:
         raise _unknown(named) from error
     except faults.Unavailable as error:
         raise errors.Unavailable(str(error), code="store_unavailable") from error
-    if first and answered.release is not None:  # a second thought is kept, and not counted twice
-        state.windows.arm(answered.service, answered.release).judged(body.score)
-        state.metrics.judged(answered.service, answered.release, body.score)
+    if before != kept.score and answered.release is not None:
+        state.windows.arm(answered.service, answered.release).judged(kept.score, before)
+        state.metrics.judged(answered.service, answered.release, kept.score, before)
     document = {
         "object": "feedback",
         "id": kept.id,
@@ -64,8 +64,9 @@ async def take(state: State, request: Request) -> Response:
 
 async def _add(
     s: AsyncSession, state: State, body: bodies.Feedback, answered: Answered, key: Key
-) -> tuple[Feedback, bool]:
-    before = await feedback.of(s, answered.id)
+) -> tuple[Feedback, int | None]:
+    """Keep it; also what the same key said before."""
+    said = [each.score for each in await feedback.of(s, answered.id) if each.key_id == key.id]
     kept = await feedback.add(
         s,
         request_id=answered.id,
@@ -75,7 +76,7 @@ async def _add(
         comment=body.comment,
         key_id=key.id,
     )
-    return kept, all(each.key_id != key.id for each in before)
+    return kept, said[0] if said else None
 
 
 def _check_own(key: Key, answered: Answered, named: str) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
     generate_latest,
@@ -66,8 +67,11 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._feedback = Counter(
-            "paddock_feedback", "Thumbs.", ("service", "release", "thumb"), registry=self._registry
+        self._feedback = Gauge(
+            "paddock_feedback",
+            "Thumbs as they are now; one that was changed moves from up to down or back.",
+            ("service", "release", "thumb"),
+            registry=self._registry,
         )
         self._registry.register(_Now(fleet, recorder, ready))
 
@@ -83,9 +87,12 @@ class Metrics:
         if request.ttft_us is not None:
             self._ttft.labels(*arm).observe(request.ttft_us / 1e6)
 
-    def judged(self, service: str, release: int, score: int) -> None:
-        """Somebody said what an answer was worth."""
-        self._feedback.labels(service, f"r{release}", "up" if score > 0 else "down").inc()
+    def judged(self, service: str, release: int, score: int, before: int | None) -> None:
+        """Somebody said what an answer was worth, perhaps for the second time."""
+        for thumb, by in ((score, 1), (before, -1)):
+            if thumb is not None:
+                name = "up" if thumb > 0 else "down"
+                self._feedback.labels(service, f"r{release}", name).inc(by)
 
     def text(self) -> bytes:
         """The exposition."""

@@ -30,25 +30,30 @@ class Arm:
         self.gaps: list[int] = []
         """Microseconds between the tokens of a sequence; whoever sees tokens appends."""
         self._ended: list[Request] = []
-        self._thumbs: list[int] = []
+        self._thumbs = {1: 0, -1: 0}
         self._written = 0
 
     def ended(self, request: Request) -> None:
         """A request of this arm has ended."""
         self._ended.append(request)
 
-    def judged(self, score: int) -> None:
-        """Somebody said what an answer was worth."""
-        self._thumbs.append(score)
+    def judged(self, score: int, before: int | None = None) -> None:
+        """Somebody said what an answer was worth; what they said `before` counts no more.
+
+        So a second may hold fewer thumbs than none: its sum with the earlier ones is right.
+        """
+        self._thumbs[score] += 1
+        if before is not None:
+            self._thumbs[before] -= 1
 
     def close(self, second: int, *, live: bool) -> Iterator[Row]:
         """The row of the second that is over, if it is worth one; quiet rows only while `live`."""
-        active = bool(self._ended or self.gaps or self._thumbs)
+        active = bool(self._ended or self.gaps or any(self._thumbs.values()))
         if not active and (not live or _just(self._written, second)):
             return
         self._written = second
         yield second, Kind.ARM, self.subject, self._sample()
-        self._ended, self._thumbs = [], []
+        self._ended, self._thumbs = [], {1: 0, -1: 0}
         self.gaps.clear()
 
     def _sample(self) -> ArmSample:
@@ -67,8 +72,8 @@ class Arm:
             latency=_sketched(r.latency_us for r in ended if r.outcome is Outcome.OK),
             ttft=_sketched(r.ttft_us for r in ended if r.ttft_us is not None),
             inter_token=_sketched(self.gaps),
-            thumbs_up=sum(score > 0 for score in self._thumbs),
-            thumbs_down=sum(score < 0 for score in self._thumbs),
+            thumbs_up=self._thumbs[1],
+            thumbs_down=self._thumbs[-1],
         )
 
 

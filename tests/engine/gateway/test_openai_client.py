@@ -206,6 +206,28 @@ def test_text_is_continued(client: OpenAI) -> None:
     assert one.choices[0].text == answer.choices[0].text
 
 
+def test_the_tokens_that_are_recorded_are_those_that_are_told(stack: Stack, client: OpenAI) -> None:
+    """Those of all prompts together; choices of one prompt read it once."""
+    answer = client.completions.create(
+        model="raw", prompt=["order 17", "the status of server 4"], n=2, max_tokens=4
+    )
+    assert answer.usage is not None
+    assert recorded(stack, answer)["prompt_tokens"] == answer.usage.prompt_tokens
+
+
+def test_a_large_prompt_asked_for_often_costs_nobody_else(client: OpenAI) -> None:
+    """It is refused by itself; a stream that had begun goes on to its end."""
+    stream = client.completions.create(
+        model="raw", prompt="order 17", max_tokens=300, seed=1, stream=True
+    )
+    next(iter(stream))
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.completions.create(model="raw", prompt="order 17 " * 70_000, n=128)
+    assert caught.value.code == "context_length_exceeded"
+    *_, last = stream
+    assert last.choices[0].finish_reason in {"length", "stop"}
+
+
 def test_the_services_are_the_models(client: OpenAI) -> None:
     """Listed and looked up."""
     assert [model.id for model in client.models.list()] == ["faulty", "ops", "raw"]
@@ -409,6 +431,29 @@ def test_feedback_is_kept_and_only_of_ones_own_answers(stack: Stack, client: Ope
         assert http.post("/v1/feedback", json={"id": answer.id, "score": 1}).status_code == 404
     (row,) = rows(stack, "SELECT * FROM feedback WHERE request_id = ?", id)
     assert (row["score"], row["correct"], row["comment"]) == (-1, 0, "wrong \x1b[31morder")
+
+
+def test_a_thumb_that_was_changed_is_counted_once(stack: Stack, client: OpenAI) -> None:
+    """By what was said last."""
+    arm = {"service": "raw", "release": stack.releases["plain"].name}
+
+    def thumbs() -> tuple[float, float]:
+        with stack.http("viewer") as http:
+            families = text_string_to_metric_families(http.get("/metrics").text)
+        found = {
+            sample.labels["thumb"]: sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "paddock_feedback" and arm.items() <= sample.labels.items()
+        }
+        return found.get("up", 0), found.get("down", 0)
+
+    up, down = thumbs()
+    answer = chat(client, model="raw")
+    with stack.http() as http:
+        for score in (1, -1, -1):
+            http.post("/v1/feedback", json={"id": answer.id, "score": score}).raise_for_status()
+    assert thumbs() == (up, down + 1)
 
 
 def test_samples_are_taken_of_arms_and_workers(stack: Stack, client: OpenAI) -> None:

@@ -33,6 +33,22 @@ def request(outcome: Outcome, latency_us: int = 1000, *, synthetic: bool = False
     )  # fmt: skip
 
 
+def test_a_thumb_that_was_changed_counts_by_its_last_value() -> None:
+    """Within a second, and over the seconds that lie between the two."""
+    windows = Windows()
+    arm = windows.arm("ops", 1)
+    arm.judged(1)
+    arm.judged(-1)
+    arm.judged(1, before=-1)
+    thumbs = []
+    for second in (100, 101):
+        ((_, _, _, sample),) = windows.close(second, {("ops", 1)})
+        assert isinstance(sample, ArmSample)
+        thumbs.append((sample.thumbs_up, sample.thumbs_down))
+        arm.judged(-1, before=1)
+    assert thumbs == [(2, 0), (-1, 1)]
+
+
 def test_an_arms_second_adds_up() -> None:
     """Counts by outcome, tokens, thumbs, and sketches of the durations."""
     windows = Windows()
