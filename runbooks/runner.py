@@ -165,7 +165,7 @@ class Runner:
                 await self._note(run, step, position, looked=looked, as_expected=fine)
             said = _saw(step.look, looked)
         if step.do is not None:
-            number = await actions.ask(self._store, run, step.name, step.do)
+            number = await actions.ask(self._store.home, run, step.name, step.do)
             await self._note(run, step, position, intent_id=number)
             ended = await self._patiently(lambda: door.wait(self._store, number, OUTCOME_S))
             if ended.state is not intents.State.APPLIED:

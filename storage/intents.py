@@ -70,10 +70,14 @@ class IntentRow(SQLModel, table=True):
     outcome: str | None
     claimed_by: str | None
     ended_at_us: int | None
+    behalf: int | None
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """One intent. `role` is the actor's at the time; `seen` is the version of the target."""
+    """One intent. `role` is the actor's at the time; `seen` is the version of the target.
+
+    `behalf` is the intent of the run for which the runner asked; None for what a person asked.
+    """
 
     id: int
     at_us: int
@@ -88,6 +92,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None
     claimed_by: str | None
     ended_at_us: int | None
+    behalf: int | None
 
 
 async def accept(
@@ -101,8 +106,15 @@ async def accept(
     reason: str = "",
     seen: int | None = None,
     at_us: int,
+    behalf: int | None = None,
 ) -> int:
-    """Store an intent and return its id; write it durably before telling anybody."""
+    """Store an intent and return its id; write it durably before telling anybody.
+
+    What a run asks for, it asks for once: the same `reason` on the same `behalf` is the intent
+    that was stored before, whatever has become of it.
+    """
+    if behalf is not None and (before := await _asked(s, behalf, reason)) is not None:
+        return before
     row = IntentRow(
         at_us=at_us,
         actor=actor,
@@ -116,6 +128,7 @@ async def accept(
         outcome=None,
         claimed_by=None,
         ended_at_us=None,
+        behalf=behalf,
     )
     s.add(row)
     await s.flush()
@@ -191,6 +204,13 @@ async def tail(s: AsyncSession, limit: int = 100, before_id: int | None = None) 
     return [_intent(row) for row in await s.scalars(query)]
 
 
+async def _asked(s: AsyncSession, behalf: int, reason: str) -> int | None:
+    query = select(col(IntentRow.id)).where(
+        col(IntentRow.behalf) == behalf, col(IntentRow.reason) == reason
+    )
+    return (await s.execute(query)).scalar()
+
+
 def _intent(row: IntentRow) -> Intent:
     return Intent(
         id=row.id or 0,
@@ -206,4 +226,5 @@ def _intent(row: IntentRow) -> Intent:
         outcome=row.outcome,
         claimed_by=row.claimed_by,
         ended_at_us=row.ended_at_us,
+        behalf=row.behalf,
     )

@@ -216,6 +216,7 @@ class Door:
                 arguments=ask.arguments,
                 reason=ask.reason,
                 seen=ask.seen,
+                behalf=ask.behalf,
                 at_us=self._now_us(),
             )
 
