@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from app import errors
 
 TEMPLATE: Final = """\
 # Paddock. What is commented out stands at its default; a setting can also come from the
@@ -42,6 +45,13 @@ TEMPLATE: Final = """\
 # texts_days = 7
 """
 
+_GATEWAY: Final = re.compile(
+    r"""^[ \t]*\[[ \t]*["']?gateway["']?[ \t]*\][^\n]*(?:\n|\Z)""", re.MULTILINE
+)
+_SECTION: Final = re.compile(r"^[ \t]*\[", re.MULTILINE)
+_PORT: Final = re.compile(r"""^[ \t]*["']?port["']?[ \t]*=[^\n]*(?:\n|\Z)""", re.MULTILINE)
+_NO_PORT: Final = re.compile(r"^[ \t]*#[ \t]*port[ \t]*=[^\n]*(?:\n|\Z)", re.MULTILINE)
+
 
 def write(path: Path) -> bool:
     """Write the commented defaults unless a file is there; True when it was written."""
@@ -55,12 +65,16 @@ def write(path: Path) -> bool:
 
 
 def move_port(path: Path, port: int) -> None:
-    """Put another port into the file, whole or not at all."""
+    """Put another port into the file's [gateway], whole or not at all.
+
+    Raises:
+        errors.AppError: the file says it in a way that this does not know; it stays as it is.
+    """
     text, mode = path.read_text(), path.stat().st_mode & 0o777  # a group may be reading it
-    line = f"port = {port}"
-    changed, hits = re.subn(r"(?m)^#? ?port = \d+.*$", line, text, count=1)
-    if not hits:
-        changed = text + f"\n[gateway]\n{line}\n"
+    changed = _with_port(text, port)
+    before, after = _read(text), _read(changed)
+    if before is None or after is None or after != _wanted(before, port):
+        raise errors.AppError(f"Write `port = {port}` under [gateway] in {path} and try again.")
     fresh = path.with_suffix(".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -69,3 +83,29 @@ def move_port(path: Path, port: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
+
+
+def _with_port(text: str, port: int) -> str:
+    """The port that the section sets, else the one that it has commented out, else a new line."""
+    line = f"port = {port}\n"
+    head = _GATEWAY.search(text)
+    if head is None:
+        return f"{text.rstrip()}\n\n[gateway]\n{line}".lstrip()
+    following = _SECTION.search(text, head.end())
+    end = following.start() if following else len(text)
+    section = text[head.end() : end]
+    for known in (_PORT, _NO_PORT):
+        if known.search(section):
+            return text[: head.end()] + known.sub(line, section, count=1) + text[end:]
+    return f"{text[: head.end()].rstrip()}\n{line}{section}{text[end:]}"
+
+
+def _read(text: str) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _wanted(before: dict[str, Any], port: int) -> dict[str, Any]:
+    return {**before, "gateway": {**before.get("gateway", {}), "port": port}}
