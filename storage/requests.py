@@ -139,16 +139,27 @@ async def tail(
     before = None if before_id is None else await _number(s, before_id)
     if before is not None:
         query = query.where(col(RequestRow.number) < before)
-    if service is not None:
-        query = query.where(col(RequestRow.service) == service)
-    if outcome is not None:
-        query = query.where(col(RequestRow.outcome) == outcome.value)
-        if outcome is not Outcome.OK:  # said literally, it lets SQLite use the small index
-            query = query.where(text("outcome <> 'ok'"))
+    query = _narrowed(query, service, outcome)
     if text_filter:
         newest = before or ((await s.execute(select(func.max(RequestRow.number)))).scalar() or 0)
         query = query.where(col(RequestRow.number) > newest - FILTER_DEPTH, _contains(text_filter))
     return await _requests(s, query)
+
+
+async def last(s: AsyncSession) -> int:
+    """The number of the newest request that was recorded, 0 before the first."""
+    return (await s.execute(select(func.max(RequestRow.number)))).scalar() or 0
+
+
+async def after(
+    s: AsyncSession, number: int, until: int, limit: int = 500,
+    service: str | None = None, outcome: Outcome | None = None,
+) -> list[tuple[int, Request]]:  # fmt: skip
+    """The first `limit` requests after a number, up to another, with theirs; oldest first."""
+    query = select(RequestRow).where(col(RequestRow.number).between(number + 1, until))
+    query = _narrowed(query.order_by(col(RequestRow.number)).limit(limit), service, outcome)
+    rows = await s.scalars(query)
+    return [(row.number or 0, _request(row)) for row in rows]
 
 
 async def find(s: AsyncSession, id: str) -> Request:
@@ -178,6 +189,18 @@ async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
     gone = await s.execute(delete(RequestRow).where(col(RequestRow.number).in_(old)))
     beside = await texts.prune(s, before_us, limit) + await feedback.prune(s, before_us, limit)
     return int(gone.rowcount) + beside  # type: ignore[attr-defined]
+
+
+def _narrowed(
+    query: Select[RequestRow], service: str | None, outcome: Outcome | None
+) -> Select[RequestRow]:
+    if service is not None:
+        query = query.where(col(RequestRow.service) == service)
+    if outcome is not None:
+        query = query.where(col(RequestRow.outcome) == outcome.value)
+        if outcome is not Outcome.OK:  # said literally, it lets SQLite use the small index
+            query = query.where(text("outcome <> 'ok'"))
+    return query
 
 
 async def _requests(s: AsyncSession, query: Select[RequestRow]) -> list[Request]:

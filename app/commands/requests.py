@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Final
 
 import typer
@@ -15,7 +16,7 @@ from storage.store import Store
 app = options.group()
 
 _FOLLOW_S: Final = 1.0  # requests are written up to a second late: looking oftener shows no more
-_WINDOW: Final = 500  # requests looked back at while following, more than a second brings
+_PAGE: Final = 500  # requests read at once while following
 _WIDTHS: Final = (20, 14, 5, 9, 6, 6, 8, 8, 9, 36)
 _HEAD: Final = (
     "AT",
@@ -54,20 +55,36 @@ async def _tail(
     follow: bool,
     as_json: bool,
 ) -> None:
-    shown: set[str] = set()
     if not as_json:
         terminal.say(_line(_HEAD))
     async with desk.store() as store:
-        while True:
-            async with store.read() as s:
-                found = await requests.tail(s, limit, service=service, outcome=outcome)
-            for request in reversed(found):
-                if request.id not in shown:
-                    terminal.say(terminal.compact(request) if as_json else _line(_row(request)))
-            if not follow:
-                return
-            shown, limit = {request.id for request in found}, _WINDOW
+        async with store.read() as s:
+            seen = await requests.last(s)
+            found = await requests.tail(s, limit, service=service, outcome=outcome)
+        _say(reversed(found), as_json=as_json)
+        while follow:
             await _change(store)
+            async for upto, new in _since(store, seen, service, outcome):
+                seen = upto
+                _say(new, as_json=as_json)
+
+
+async def _since(
+    store: Store, seen: int, service: str | None, outcome: requests.Outcome | None
+) -> AsyncIterator[tuple[int, list[requests.Request]]]:
+    """What was recorded since, in pages, each with the number up to which nothing is missing."""
+    async with store.read() as s:
+        until = await requests.last(s)
+    while seen < until:
+        async with store.read() as s:
+            page = await requests.after(s, seen, until, _PAGE, service, outcome)
+        seen = page[-1][0] if len(page) == _PAGE else until
+        yield seen, [request for _, request in page]
+
+
+def _say(found: Iterable[requests.Request], *, as_json: bool) -> None:
+    for request in found:
+        terminal.say(terminal.compact(request) if as_json else _line(_row(request)))
 
 
 async def _change(store: Store) -> None:

@@ -43,6 +43,25 @@ async def test_the_tail_is_the_last_recorded_newest_first(store: Store) -> None:
     assert found == made[::-1]
 
 
+async def test_who_follows_by_number_misses_none(store: Store) -> None:
+    """Page by page from the last one seen to the newest, narrowed or not."""
+    await fill(store, 3)
+    async with store.read() as s:
+        seen = await requests.last(s)
+    new = [furniture.request(100 + number) for number in range(25)]
+    await store.write(lambda s: requests.record(s, new))
+    found: list[Request] = []
+    async with store.read() as s:
+        until = await requests.last(s)
+        while page := await requests.after(s, seen, until, 10):
+            seen = page[-1][0]
+            found += [request for _, request in page]
+        ok = await requests.after(s, 0, until, 10, "support", Outcome.OK)
+        assert await requests.after(s, 0, until, 10, "nobody") == []
+    assert (found, seen) == (new, until)
+    assert [request.at_us for _, request in ok] == [1, *range(100, 109)]
+
+
 async def test_the_tail_can_be_narrowed(store: Store) -> None:
     """By service, by outcome, by both, by any text of the row or its release."""
     await fill(store, 30)
