@@ -1,7 +1,7 @@
 """What parts say on their standard output, and how a process ended, as words.
 
 Reads lines; what is not a JSON object of the known fields is passed over, never raised. Imported
-by `engine.node.parts`.
+by `engine.node`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Lines:
-    """Cuts a byte stream into what was said; `step` is the step number of the last beat."""
+    """Cuts a byte stream into what was said."""
 
     def __init__(self) -> None:
         """Begin with nothing pending."""
         self._pending = b""
         self._decoder = msgspec.json.Decoder(Said, strict=False)
-        self.step = -1
 
     def feed(self, data: bytes) -> list[Said]:
         """The lines that are complete now."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -20,11 +19,11 @@ from typing import Final
 import structlog
 
 from engine.node import lines, specs
+from engine.node.processes import Process
 from engine.node.specs import Fact, Spec
 from engine.serving import supervisor
 from engine.serving.supervisor import Act, Observed, Reason
 
-_PIPE_READ: Final = 65536
 _LATE_US: Final = supervisor.SECOND_US
 
 _log = structlog.get_logger("node.parts")
@@ -53,9 +52,8 @@ class Part:
         self._started = started
         self._fit = fit
         self._observed = Observed(wanted=True)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pidfd = -1
-        self._lines = lines.Lines()
+        self._process: Process | None = None
+        self._step = -1
         self._poked = asyncio.Event()
         self._ready_us: int | None = None
         self._killed_for: Reason | None = None
@@ -153,10 +151,10 @@ class Part:
 
     def _spawn(self) -> None:
         now = self._now()
-        self._lines = lines.Lines()
+        self._step = -1
         self._ready_us = self._killed_for = self._last_words = None
         try:
-            self._process, self._started = self._started or specs.start(self.spec), None
+            started, self._started = self._started or specs.start(self.spec), None
         except OSError as error:
             self._ended(f"could not be started: {error.strerror or error}")
             return
@@ -169,31 +167,9 @@ class Part:
             step_us=now,
             failures=self._observed.failures,
         )
-        loop = asyncio.get_running_loop()
-        self._pidfd = os.pidfd_open(self._process.pid)
-        loop.add_reader(self._pidfd, self._reap)
-        assert self._process.stdout is not None  # noqa: S101 a pipe was asked for
-        os.set_blocking(self._process.stdout.fileno(), False)
-        loop.add_reader(self._process.stdout.fileno(), self._read)
+        self._process = Process(started, hear=self._hear, ended=self._reap)
         _log.info("spawned", part=self.spec.name, pid=self._process.pid)
         self._say("starting", sha256=None, build=None, failed=None)
-
-    def _read(self) -> None:
-        process = self._process
-        if process is None or process.stdout is None:
-            return
-        while True:
-            try:
-                data = os.read(process.stdout.fileno(), _PIPE_READ)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                asyncio.get_running_loop().remove_reader(process.stdout.fileno())
-                return
-            for said in self._lines.feed(data):
-                self._hear(said)
 
     def _hear(self, said: lines.Said) -> None:
         now, seen = self._now(), self._observed
@@ -209,9 +185,9 @@ class Part:
                 beaten=True,
                 working=busy,
                 token_us=now - said.since_token_us if busy else now,
-                step_us=now if not busy or said.step != self._lines.step else seen.step_us,
+                step_us=now if not busy or said.step != self._step else seen.step_us,
             )
-            self._lines.step = said.step
+            self._step = said.step
             return
         self._change(heard_us=now)
         if said.ready and not seen.ready:
@@ -221,23 +197,10 @@ class Part:
             if seen.told_us is None:
                 self._say("ready", sha256=said.sha256, build=said.build)
 
-    def _reap(self) -> None:
-        process = self._process
-        if process is None or process.poll() is None:
-            return
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
-        self._pidfd = -1
-        self._read()  # its last words count
-        if process.stdout is not None:
-            loop.remove_reader(process.stdout.fileno())
-            process.stdout.close()
+    def _reap(self, code: int) -> None:
         self._process = None
         loading = self.spec.final and self._ready_us is None
-        self._ended(
-            lines.ending(process.returncode), loading and lines.is_fault(process.returncode)
-        )
+        self._ended(lines.ending(code), loading and lines.is_fault(code))
 
     def _ended(self, how: str, faulted: bool = False) -> None:
         now, seen = self._now(), self._observed
@@ -260,6 +223,5 @@ class Part:
             self._say("crashed", why)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, number)
+        if self._process is not None:
+            self._process.signal(number)
