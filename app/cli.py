@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "releases": ("releases", "Releases: what answers a request, as one immutable tuple."),
     "services": ("services", "Services and the split of their traffic."),
     "requests": ("requests", "What was asked and how it was answered."),
+    "samples": ("samples", "What was measured, second by second."),
     "keys": ("keys", "Keys of the HTTP door."),
     "knobs": ("knobs", "Live settings of the workers."),
     "runbooks": ("runbooks", "Named steps for people on call."),

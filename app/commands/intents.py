@@ -40,3 +40,36 @@ async def _tail(limit: int, *, as_json: bool) -> None:
         for intent in oldest_first
     ]
     terminal.show(oldest_first, words.table(rows, right=(0,)), as_json=as_json)
+
+
+@app.command()
+def show(
+    id: Annotated[int, typer.Argument(metavar="ID", min=1, help="As the tail numbers them.")],
+    as_json: options.Json = False,
+) -> None:
+    """One intent in full: who asked for what, why, and how it ended."""
+    terminal.run(_show(id, as_json=as_json))
+
+
+async def _show(id: int, *, as_json: bool) -> None:
+    async with desk.reading() as s:
+        intent = await intents.find(s, id)
+    ended = words.UNKNOWN if intent.ended_at_us is None else words.clock(intent.ended_at_us)
+    lines = words.table(
+        [
+            ("intent", str(intent.id)),
+            ("at", words.clock(intent.at_us)),
+            ("who", f"{intent.actor}, {intent.role}"),
+            ("for run of", words.UNKNOWN if intent.behalf is None else f"intent {intent.behalf}"),
+            ("verb", intent.verb),
+            ("target", words.safe(intent.target)),
+            ("with", words.safe(terminal.compact(intent.arguments))),
+            ("reason", words.safe(intent.reason) or words.UNKNOWN),
+            ("saw version", words.UNKNOWN if intent.seen is None else str(intent.seen)),
+            ("state", intent.state.value),
+            ("taken by", intent.claimed_by or words.UNKNOWN),
+            ("ended", ended),
+            ("outcome", words.safe(intent.outcome or words.UNKNOWN)),
+        ]
+    )
+    terminal.show(intent, lines, as_json=as_json)

@@ -146,6 +146,10 @@ def test_a_split_is_set_and_undone(box: Box) -> None:
     undone = box.json("services", "show", "support")["service"]["split"]["arms"]
     assert before["split"]["arms"] == undone
     assert "services.split" in box.good("intents", "tail")
+    split = next(each for each in box.json("intents", "tail") if each["verb"] == "services.split")
+    shown = box.good("intents", "show", str(split["id"]))
+    assert "try it" in shown
+    assert '{"arms": {"r1": 9000, "r2": 1000}}' in shown
     assert "support" in box.good("ledger", "tail")
 
 
@@ -170,6 +174,7 @@ def test_a_split_is_set_and_undone(box: Box) -> None:
         (2, ("knobs", "set", "ops-1.0.0", "max_running"), "KNOB=VALUE"),
         (1, ("knobs", "set", "ops-1.0.0", "speed=9"), "speed"),
         (1, ("keys", "revoke", "nobody"), "nobody"),
+        (1, ("intents", "show", "99999"), "no intent 99999"),
     ],
 )
 def test_errors_are_one_sentence(box: Box, code: int, words: tuple[str, ...], said: str) -> None:

@@ -1,0 +1,108 @@
+"""`paddock samples`: what was measured in each of the last seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import typer
+
+from app import desk, terminal, words
+from app.commands import options
+from storage import clock, samples
+from storage.samples import ArmSample, GpuSample, HostSample, WorkerSample
+from storage.sketches import Sketch
+
+app = options.group()
+
+_SECOND_US: Final = 1_000_000
+
+
+@app.command()
+def tail(
+    kind: Annotated[
+        samples.Kind, typer.Option("--kind", help="Of what.", case_sensitive=False)
+    ] = samples.Kind.WORKER,
+    seconds: Annotated[
+        int, typer.Option("--seconds", "-n", min=1, max=900, help="How many seconds back.")
+    ] = 20,
+    as_json: options.Json = False,
+) -> None:
+    """The last seconds up to the newest that was measured, newest at the bottom."""
+    terminal.run(_tail(kind, seconds, as_json=as_json))
+
+
+async def _tail(kind: samples.Kind, seconds: int, *, as_json: bool) -> None:
+    async with desk.reading() as s:
+        newest = await samples.newest(s, clock.now_us() // _SECOND_US)
+        since = 0 if newest is None else newest - seconds + 1
+        found: list[tuple[int, str, Any]] = await samples.since(s, since, kind, newest)  # type: ignore[call-overload]
+    told = [{"second": at, "subject": of, "sample": sample} for at, of, sample in found]
+    head, cells = _FACES[kind]
+    rows = [("AT", kind.value.upper(), *head)]
+    rows += [(words.clock(at * _SECOND_US), of, *cells(sample)) for at, of, sample in found]
+    lines = words.table(rows, right=range(2, len(rows[0])))
+    terminal.show(told, lines if found else ["Nothing was measured yet."], as_json=as_json)
+
+
+def _host(host: HostSample) -> tuple[str, ...]:
+    return (
+        words.percent(host.cpu_percent / 100),
+        f"{host.load1:.2f}",
+        f"{words.size(host.memory_used)} of {words.size(host.memory_total)}",
+        f"{words.size(host.disk_used)} of {words.size(host.disk_total)}",
+    )
+
+
+def _gpu(gpu: GpuSample) -> tuple[str, ...]:
+    busy = None if gpu.utilisation_percent is None else gpu.utilisation_percent / 100
+    return (
+        words.percent(busy),
+        f"{words.size(gpu.memory_used)} of {words.size(gpu.memory_total)}",
+        words.UNKNOWN if gpu.power_mw is None else f"{gpu.power_mw / 1000:.0f} W",
+        words.UNKNOWN if gpu.temperature_c is None else f"{gpu.temperature_c} °C",
+        ", ".join(gpu.throttle) or "no",
+    )
+
+
+def _worker(worker: WorkerSample) -> tuple[str, ...]:
+    told_us = worker.busy_us + worker.idle_us
+    return (
+        f"{worker.running}/{worker.max_running}",
+        words.count(worker.waiting),
+        words.count(worker.batch_max),
+        words.count(worker.steps),
+        words.count(worker.prefill_tokens),
+        words.count(worker.decode_tokens),
+        words.percent(worker.kv_used_tokens / worker.kv_total_tokens)
+        if worker.kv_total_tokens
+        else words.UNKNOWN,
+        words.percent(worker.busy_us / told_us) if told_us else words.UNKNOWN,
+    )
+
+
+def _arm(arm: ArmSample) -> tuple[str, ...]:
+    return (
+        words.count(arm.requests),
+        words.count(arm.failed),
+        words.count(arm.refused),
+        words.count(arm.prompt_tokens),
+        words.count(arm.completion_tokens),
+        words.duration(Sketch.from_dict(arm.latency).quantile(0.95)),
+        words.duration(Sketch.from_dict(arm.ttft).quantile(0.95)),
+        words.duration(arm.busy_us),
+    )
+
+
+_FACES: Final[dict[samples.Kind, tuple[tuple[str, ...], Callable[[Any], tuple[str, ...]]]]] = {
+    samples.Kind.HOST: (("CPU", "LOAD", "MEMORY", "DISK"), _host),
+    samples.Kind.GPU: (("BUSY", "MEMORY", "POWER", "TEMPERATURE", "SLOWED"), _gpu),
+    samples.Kind.WORKER: (
+        ("RUNNING", "WAITING", "BATCH", "STEPS", "PREFILL", "DECODE", "KV", "BUSY"),
+        _worker,
+    ),
+    samples.Kind.ARM: (
+        ("REQUESTS", "FAILED", "REFUSED", "PROMPT", "ANSWER", "P95", "TTFT95", "BUSY"),
+        _arm,
+    ),
+}

@@ -1,0 +1,89 @@
+"""`paddock samples`: the measurements of the last seconds, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.commands import samples as command
+from storage import clock, samples
+from storage import store as stores
+from storage.home import Home
+from storage.samples import ArmSample, Kind, WorkerSample
+from storage.sketches import Sketch
+from tests.app import scenes
+
+AT = clock.now_us() // 1_000_000 - 5
+WORKER = WorkerSample(
+    running=3, waiting=2, max_running=8, oldest_waiting_us=0, sequences=3, kv_used_tokens=512,
+    kv_total_tokens=2048, steps=40, prefill_tokens=96, decode_tokens=120, busy_us=750_000,
+    idle_us=250_000, batch_max=35,
+)  # fmt: skip
+
+
+@pytest.fixture
+async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home in which three seconds were measured, long before one that is asked for."""
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("PADDOCK_HOME", str(home.root))
+    store = await stores.open(home)
+    latency = Sketch()
+    latency.add(1_900_000)
+    arm = ArmSample(requests=2, ok=1, failed=1, completion_tokens=40, latency=latency.to_dict())
+    seconds: dict[int, list[tuple[Kind, str, samples.Sample]]] = {
+        AT - 600: [(Kind.WORKER, "old", WORKER)],
+        AT - 1: [(Kind.HOST, "box", scenes.host(7)), (Kind.GPU, "0", scenes.gpu(7))],
+        AT: [(Kind.WORKER, "ops-1.0.0", WORKER), (Kind.ARM, "support/r1", arm)],
+    }
+    for second, measured in seconds.items():
+        await store.write(lambda s, a=second, m=measured: samples.record(s, a, m))  # type: ignore[misc]
+    await store.close()
+    return home
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "row"),
+    [
+        (Kind.WORKER, "RUNNING WAITING BATCH", "ops-1.0.0 3/8 2 35 40 96 120 25 % 75 %"),
+        (Kind.ARM, "REQUESTS FAILED REFUSED", "support/r1 2 1 0 0 40 1.9"),
+        (Kind.HOST, "CPU LOAD MEMORY DISK", "box 27 % 3.25"),
+        (Kind.GPU, "BUSY MEMORY POWER", "412 W 71 °C no"),
+    ],
+)
+async def test_each_kind_shows_its_seconds(
+    box: Home, capsys: pytest.CaptureFixture[str], kind: Kind, head: str, row: str
+) -> None:
+    """A line for each subject and second that was measured lately."""
+    del box
+    await command._tail(kind, 20, as_json=False)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 2
+    assert f"AT {kind.value.upper()} {head}" in lines[0]
+    assert row in lines[1]
+
+
+async def test_samples_as_json_hold_every_figure(
+    box: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As they are kept."""
+    del box
+    await command._tail(Kind.WORKER, 900, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["second"], each["subject"]) for each in told] == [
+        (AT - 600, "old"),
+        (AT, "ops-1.0.0"),
+    ]
+    assert told[1]["sample"]["batch_max"] == 35
+
+
+async def test_before_the_first_second_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A box that measures nothing yet is no error."""
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("PADDOCK_HOME", str(home.root))
+    await (await stores.open(home)).close()
+    await command._tail(Kind.GPU, 20, as_json=False)
+    assert capsys.readouterr().out == "Nothing was measured yet.\n"
