@@ -65,10 +65,7 @@ async def _work(home: Home, settings: Config, store: Store, leave: asyncio.Event
         intents = Intents(store, now_us=clock.now_us)
         gpus = Gpus(monotonic_us=clock.monotonic_us)
         telemetry = Telemetry(store, Host(home.root), gpus, now_us=clock.now_us)
-        keeper = Keeper(
-            store, settings.retention, now_us=clock.now_us, monotonic_us=clock.monotonic_us
-        )
-        scheduler = schedule(keeper)
+        scheduler = schedule(Keeper(store, settings.retention, now_us=clock.now_us))
         scheduler.start()
         _say(ready=True)
         tasks = {

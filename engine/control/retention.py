@@ -2,7 +2,12 @@
 
 Runs by the hour. The schedule is kept in memory on purpose: a run that was missed while control
 was down is made good by the run after its start, and forgetting twice is as forgetting once.
-Imported by `engine.control`.
+
+A clock that is wrong must not cost a box its past. A time is believed once the store holds a day of
+measured hours before it: until then what is too old is reckoned from the time that was believed
+before. This rests on the store alone, so neither a restart nor patience of less than a day makes a
+wrong clock right; a box that was off for weeks forgets after a day of running. Imported by
+`engine.control`.
 """
 
 from __future__ import annotations
@@ -21,42 +26,30 @@ from storage.store import Store
 
 FIRST_S: Final = 30
 HOURLY: Final = 3600
-_JUMP_US: Final = 3600 * 1_000_000
-_DAY_US: Final = 24 * 3600 * 1_000_000
+HOURS: Final = 24
+_HOUR_S: Final = 3600
+_SECOND_US: Final = 1_000_000
+_DAY_US: Final = 24 * _HOUR_S * _SECOND_US
 
 _log = structlog.get_logger("control.retention")
 
 
 class Keeper:
-    """Forgets what is too old, and nothing at all in an hour in which the clock jumped."""
+    """Forgets what is too old by a clock that is believed."""
 
-    def __init__(
-        self,
-        store: Store,
-        retention: Retention,
-        *,
-        now_us: Callable[[], int],
-        monotonic_us: Callable[[], int],
-    ) -> None:
+    def __init__(self, store: Store, retention: Retention, *, now_us: Callable[[], int]) -> None:
         self._store = store
         self._retention = retention
         self._now_us = now_us
-        self._monotonic_us = monotonic_us
-        self._ahead_us = now_us() - monotonic_us()
 
     async def forget(self) -> int:
         """Forget once; how many rows went."""
-        now = self._now_us()
-        ahead = now - self._monotonic_us()
-        jumped, self._ahead_us = abs(ahead - self._ahead_us) > _JUMP_US, ahead
-        if jumped:
-            _log.warning("the clock jumped; nothing is forgotten this time")
-            return 0
         keep = self._retention
         gone = 0
         try:
+            now = await self._believed_us()
             gone += await self._all(
-                lambda s: samples.prune(s, (now - keep.samples_days * _DAY_US) // 1_000_000)
+                lambda s: samples.prune(s, (now - keep.samples_days * _DAY_US) // _SECOND_US)
             )
             gone += await self._all(lambda s: texts.prune(s, now - keep.texts_days * _DAY_US))
             gone += await self._all(lambda s: requests.prune(s, now - keep.requests_days * _DAY_US))
@@ -65,6 +58,22 @@ class Keeper:
         if gone:
             _log.info("forgotten", rows=gone)
         return gone
+
+    async def _believed_us(self) -> int:
+        """Now, or a day after the hour that is the twenty-fourth measured one back from now."""
+        now = self._now_us()
+        until, hour = now // _SECOND_US, 0
+        async with self._store.read() as s:
+            for _ in range(HOURS):
+                second = await samples.newest(s, until)
+                if second is None:
+                    return 0  # less than a day was ever measured: nothing is old
+                hour = second // _HOUR_S
+                until = hour * _HOUR_S - 1
+        believed = min(now, hour * _HOUR_S * _SECOND_US + _DAY_US)
+        if now - believed > _DAY_US:
+            _log.warning("the clock is not believed yet", behind_s=(now - believed) // _SECOND_US)
+        return believed
 
     async def _all(self, prune: Callable[[AsyncSession], Awaitable[int]]) -> int:
         gone = 0
