@@ -93,10 +93,14 @@ def pad(text: str, limit: int, *, right: bool = False) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
-    """Lines of aligned columns, two spaces apart; the columns in `right` stand as figures do."""
+    """Lines of aligned columns, two spaces apart; the columns in `right` stand as figures do.
+
+    Every cell is made `safe`: a row is one line, whatever a name or a path holds.
+    """
     if not rows:
         return []
     figures = frozenset(right)
+    rows = [[safe(cell) for cell in row] for row in rows]
     widths = [max(width(row[n]) for row in rows) for n in range(len(rows[0]))]
     return [
         "  ".join(pad(cell, widths[n], right=n in figures) for n, cell in enumerate(row)).rstrip()

@@ -195,3 +195,9 @@ def test_an_unknown_rate_keeps_its_unit() -> None:
     """A dash alone says nothing; beside its title it is enough."""
     assert words.rate(None, "tok") == "– tok/s"
     assert words.rate(None) == "–"
+
+
+def test_a_row_of_a_table_is_one_line_whatever_stands_in_it() -> None:
+    """A path may hold line feeds and escapes; they are drawn, once."""
+    rows = [("file", "a\nb\x1b[31m"), ("said", words.safe("c\td"))]
+    assert words.table(rows) == ["file  a␊b␛[31m", "said  c␉d"]
