@@ -14,32 +14,40 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from storage.home import Home
 
-_RESTARTS: Final = 3
+_PAUSE_S: Final = 30.0
 _STOP_S: Final = 10.0
 _LOOK_S: Final = 0.05
 
 
 class Load:
-    """The running load; put back when it dies, until it is stopped."""
+    """The running load; put back whenever it ends, until it is stopped.
 
-    def __init__(self, home: Home, url: str, service: str, key: str) -> None:
+    `pause_s` is waited before it is put back, each time doubled up to half a minute.
+    """
+
+    def __init__(
+        self, home: Home, command: Sequence[str], key: str, *, pause_s: float = 1.0
+    ) -> None:
         self._home = home
-        self._command = [
-            *(sys.executable, "-m", "engine.shipped.load"),
-            *("--home", str(home.root), "--url", url, "--service", service),
-        ]
+        self._command = list(command)
         self._key = key
+        self._pause_s = pause_s
         self._stopping = threading.Event()
+        self._spawning = threading.Lock()
         self._process = self._spawn()
-        threading.Thread(target=self._watch, name="load", daemon=True).start()
+        self._watcher = threading.Thread(target=self._watch, name="load", daemon=True)
+        self._watcher.start()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self, why: str = "") -> subprocess.Popen[bytes]:
         log = os.open(self._home.logs / "load.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
+            if why:
+                os.write(log, f"{why}\n".encode())
             process = subprocess.Popen(  # noqa: S603 our own interpreter and module
                 self._command,
                 stdin=subprocess.PIPE,
@@ -55,27 +63,38 @@ class Load:
         return process
 
     def _watch(self) -> None:
-        for _ in range(_RESTARTS):
-            self._process.wait()
-            if self._stopping.wait(1.0):
+        pause_s = self._pause_s
+        while True:
+            code = self._process.wait()
+            if self._stopping.wait(pause_s):
                 return
-            self._process = self._spawn()
+            pause_s = min(2 * pause_s, _PAUSE_S)
+            with self._spawning:
+                if self._stopping.is_set():
+                    return
+                self._process = self._spawn(f"synthetic load: ended with {code}, is put back")
 
     def stop(self) -> None:
-        """Tell it to stop and wait until it has."""
-        self._stopping.set()
+        """Tell it to stop and wait until it has; from now on none is put back."""
+        with self._spawning:
+            self._stopping.set()
         self._process.terminate()
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._watcher.join()
 
 
 def start(home: Home, url: str, service: str, key: str) -> Load:
     """Start the load; one that an earlier run left behind is stopped first."""
     stop_left_over(home)
-    return Load(home, url, service, key)
+    command = (
+        *(sys.executable, "-m", "engine.shipped.load"),
+        *("--home", str(home.root), "--url", url, "--service", service),
+    )
+    return Load(home, command, key)
 
 
 def stop_left_over(home: Home) -> None:
