@@ -1,11 +1,10 @@
 # Paddock. Needs Python 3.11 to 3.13, a C++ compiler and make; `make` alone lists what there is.
-# Each target first brings .venv up to date with constraints.txt (.ci/install says how).
+# Each target first brings .venv up to date with constraints.txt (.ci/install says how). What is
+# given to make reaches it without an `export`, which would turn what is not given into empty words.
 
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 FLOORS := app engine runbooks storage
-
-export PYTHON CMAKE_ARGS LLAMA_WHEEL
 
 .PHONY: help
 help:

@@ -2,6 +2,8 @@
 
 Runs on the bare Python that `.ci/install` found, so it imports nothing but the standard library.
 A stamp in `.venv` holds what it was made from; while that is unchanged this program does nothing.
+How llama-cpp-python was asked for stays until somebody asks otherwise: who built for a GPU once
+need not say so each time, and an empty CMAKE_ARGS asks for the default.
 llama-cpp-python, the only dependency that is compiled, is built with what Paddock does not use
 switched off, by the build tools of the lock, into pip's own wheel cache.
 """
@@ -28,6 +30,7 @@ STAMP = VENV / "paddock-stamp.json"
 LOG = VENV / "llama-build.log"
 PIP: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "install", "--no-deps"]
 COMPILED = "llama-cpp-python"
+CHOICE = ("CMAKE_ARGS", "LLAMA_WHEEL")
 PLAIN_INTERVAL_S = 15
 LEAN = (
     "LLAVA_BUILD",
@@ -72,15 +75,28 @@ class Progress:
         print(f"  done in {took:.0f} s", flush=True)
 
 
-def wanted() -> dict[str, str]:
-    """What each part of `.venv` should have been made from."""
+def chosen() -> bool:
+    """Whether the environment says how to come by the compiled package."""
+    return any(name in os.environ for name in CHOICE)
+
+
+def choice(had: dict[str, str]) -> dict[str, str]:
+    """How to come by the compiled package: as the environment says, else as it was before."""
+    if not chosen():
+        return {name: had.get(name, "") for name in CHOICE}
     wheel = os.environ.get("LLAMA_WHEEL", "")
-    compiled = [
-        blocks()[COMPILED],
-        os.environ.get("CMAKE_ARGS", "").strip(),
-        str(Path(wheel).resolve()) if wheel else "",
-    ]
     return {
+        "CMAKE_ARGS": os.environ.get("CMAKE_ARGS", "").strip(),
+        "LLAMA_WHEEL": str(Path(wheel).resolve()) if wheel else "",
+    }
+
+
+def wanted(had: dict[str, str]) -> dict[str, str]:
+    """What each part of `.venv` should have been made from, given what it was made from before."""
+    how = choice(had)
+    compiled = [blocks()[COMPILED], *(how[name] for name in CHOICE)]
+    return {
+        **how,
         "root": str(ROOT),
         "locked": hashlib.sha256((ROOT / "constraints.txt").read_bytes()).hexdigest(),
         "compiled": hashlib.sha256("\0".join(compiled).encode()).hexdigest(),
@@ -108,7 +124,7 @@ def keeps_venv(had: dict[str, str]) -> bool:
     python = VENV / "bin" / "python"
     if not python.exists() or had.get("root", str(ROOT)) != str(ROOT):
         return False
-    if had == wanted() and not os.environ.get("PYTHON"):
+    if had == wanted(had) and not os.environ.get("PYTHON"):
         return True
     version = ask("import sys, pip; print('%d.%d' % sys.version_info[:2])")
     if os.environ.get("PYTHON"):
@@ -244,12 +260,12 @@ def install_locked() -> None:
     )
 
 
-def install_compiled() -> None:
+def install_compiled(how: dict[str, str]) -> None:
     """Brings llama-cpp-python in: from the cache, from a wheel by hand, or by building it."""
     requirement = blocks()[COMPILED]
     pin = requirement.split("==")[1].split()[0]
     env = environment()
-    if wheel := os.environ.get("LLAMA_WHEEL", ""):
+    if wheel := how["LLAMA_WHEEL"]:
         if not Path(wheel).is_file():
             raise CannotInstall(f"LLAMA_WHEEL names {wheel}, which is not a file.")
         run(f"installing {wheel}", [*PIP, "--force-reinstall", wheel], env, log=LOG)
@@ -260,7 +276,7 @@ def install_compiled() -> None:
     check_compiler()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     hook = shlex.quote(f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={ROOT / '.ci' / 'llama.cmake'}")
-    asked = os.environ.get("CMAKE_ARGS", "").strip()
+    asked = how["CMAKE_ARGS"]
     env["CMAKE_ARGS"] = " ".join([hook, *(f"-D{name}=OFF" for name in LEAN), asked])
     env.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", str(cores or 1))
     listed = VENV / "compiled.txt"
@@ -316,20 +332,24 @@ def install_paddock() -> None:
 
 def install() -> None:
     """Does what is missing, part by part; the stamp holds the parts that are finished."""
-    want, had = wanted(), stamped()
+    had = stamped()
+    want, how = wanted(had), choice(had)
+    if not chosen() and any(how.values()):
+        kept = " ".join(f"{name}={value}" for name, value in how.items() if value)
+        print(f"{COMPILED} stays as it was asked for: {kept} (an empty CMAKE_ARGS= ends that)")
     if not keeps_venv(had):
         make_venv()
         had = {}
     elif had == want:
         return
-    elif not had and not any(os.environ.get(name) for name in ("CMAKE_ARGS", "LLAMA_WHEEL")):
+    elif not chosen() and not any(name in had for name in CHOICE):
         pin = blocks()[COMPILED].split("==")[1].split()[0]
         if installed_version(COMPILED) == pin:
             had["compiled"] = want["compiled"]
-    had["root"] = want["root"]
+    had |= {"root": want["root"], **how}
     for part, bring in (
         ("locked", install_locked),
-        ("compiled", install_compiled),
+        ("compiled", lambda: install_compiled(how)),
         ("paddock", install_paddock),
     ):
         if had.get(part) != want[part]:
@@ -337,7 +357,7 @@ def install() -> None:
             stamp(had)
             bring()
             had[part] = want[part]
-            stamp(had)
+        stamp(had)
 
 
 def main() -> int:
