@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import jinja2
 
-from engine.traffic import bounds
+from engine.traffic import bounds, sizes
 
 TIME_LIMIT_S: Final = 0.25
 _FILE: Final = "<template>"
@@ -42,7 +42,8 @@ class _TooLong(Exception):
 
 
 def _json(value: Any, indent: int | None = None, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    encoder = json.JSONEncoder(ensure_ascii=False, indent=indent)
+    return "".join(sizes.measured(encoder.iterencode(value), 0))
 
 
 def _raise(message: object) -> None:
@@ -102,7 +103,7 @@ class Sandbox:
             with _time_limit(TIME_LIMIT_S):
                 for piece in template.generate(values):
                     size += len(piece)
-                    bounds.check_size(size)
+                    sizes.check(size)
                     pieces.append(piece)
         except Raised as raised:
             raise Raised(str(raised), _line(raised)) from raised

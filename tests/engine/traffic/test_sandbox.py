@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.traffic import sandbox
@@ -67,6 +69,99 @@ def test_neither_time_nor_memory_is_taken(source: str) -> None:
     """What would run or grow without end ends with an error, soon."""
     with pytest.raises(sandbox.TemplateFault):
         render(source)
+
+
+VALUES = (
+    "s", "t", "''", "'\\u0378' * 50000", "[s] * 100", "[[s] * 9] * 9", "range(1000)",
+    "{s: [s] * 9}", "{s: s}.items()", "7", "namespace(a=[s] * 100)",
+    "range(1000) | map('replace', 0, s)", "s.maketrans('x', s)", "'%s' * 1000", "'%9999s' * 10000", "'{}' * 1000",
+    "'{0:9999}' * 10000",
+    "'{:{}}' * 1000", "'%*d' * 9", "'%(s)s' * 1000",
+)  # fmt: skip
+ARGUMENTS = (
+    "", "s", "t", "'x', s", "'', s", "50000", "99999, true", "'x', 50000", "[s] * 100",
+    "[s] * 1000",
+    "range(1000) | map('replace', 0, s)", "{120: s}", "1, 50000", "'replace', 'x', s", "start=[]",
+    "tabsize=50000", "indent=50000", "width=50000", "s=s", "attribute='s', d=s",
+)  # fmt: skip
+FILTERS = sorted(STRICT._environment.filters)
+METHODS = [name for name in dir(str) if not name.startswith("_")]
+NUMBER_METHODS = ["to_bytes", "from_bytes", "as_integer_ratio"]
+LARGE = {"s": "x" * 50_000, "t": "\t \n" * 20_000}
+MEMORY_BYTES = 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ''.join([s] * 10000) }}",
+        "{{ range(10000) | join(s) }}",
+        "{{ ([s] * 10000) | join }}",
+        "{{ '%*d' % (100000000, 1) }}",
+        "{{ ('%9999d' * 50000) % ((1,) * 50000) }}",
+        "{{ ('%(s)s' * 10000) % {'s': s} }}",
+        "{{ ('{0}' * 10000).format(s) }}",
+        "{{ ('{0:{1}}' * 5000).format(1, 99999) }}",
+        "{{ t | indent(50000) }}",
+        "{{ t.expandtabs(50000) }}",
+        "{{ s.translate({120: s}) }}",
+        "{{ [s] * 10000 }}",
+        "{{ 'x' ~ [s] * 10000 }}",
+        "{{ ([s] * 10000) | string }}",
+        "{{ ([s] * 10000) | tojson }}",
+        "{{ (range(10000) | list) | tojson(indent=50000) }}",
+        "{{ range(10000) | map('replace', 0, s) | map('replace', 'x', 'yy') | list }}",
+        "{{ dict(range(10000) | map('replace', 0, s) | map('list')) }}",
+        "{{ s.encode() * 100000 }}",
+        "{{ (1).to_bytes(99999, 'big') * 100000 }}",
+        "{% macro m() %}{% for i in range(99999) %}{{ s }}{% endfor %}{% endmacro %}{{ m() }}",
+        "{% set b %}{% for i in range(99999) %}{{ s }}{% endfor %}{% endset %}",
+        (
+            "{% set n = namespace(l=[]) %}{% for i in range(999) %}{% set n.l = n.l + [s ~ i] %}"
+            "{% endfor %}"
+        ),
+        "{{ ('ab ' * 2000000).split() | length }}",
+        "{{ ('x' * 8000000) | list | length }}",
+    ],
+)
+def test_memory_is_not_filled(source: str) -> None:
+    """What is joined, repeated, padded or told is weighed before it is made."""
+    _, fault = peak(source)
+    assert fault is not None
+
+
+def peak(source: str) -> tuple[int, sandbox.TemplateFault | None]:
+    """The most memory that was taken by a rendering, and how it failed, if it did."""
+    fault = None
+    tracemalloc.start()
+    try:
+        render(source, **LARGE)
+    except sandbox.TemplateFault as error:
+        fault = error
+    finally:
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert most < MEMORY_BYTES, source
+    return most, fault
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(VALUES),
+    st.sampled_from([f"| {name}" for name in FILTERS])
+    | st.sampled_from([f".{name}" for name in METHODS + NUMBER_METHODS]),
+    st.sampled_from(ARGUMENTS),
+)
+def test_no_filter_and_no_method_fills_the_memory(value: str, name: str, arguments: str) -> None:
+    """Whatever they are given; most of it is nonsense, and then an error."""
+    peak(f"{{{{ ({value}) {name}({arguments}) }}}}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(VALUES), st.sampled_from("+*%~"), st.sampled_from(VALUES))
+def test_no_operator_fills_the_memory(left: str, operator: str, right: str) -> None:
+    """Of whatever is on its sides."""
+    peak(f"{{{{ ({left}) {operator} ({right}) }}}}")
 
 
 def test_the_line_of_a_fault_is_named() -> None:
