@@ -1,17 +1,21 @@
 """Changes of state: which are legal, made by compare-and-set, told to the ledger. All or nothing.
 
-A noun with states keeps a `MOVES = moves.Table(...)` beside its enum; the drawing in the documents
-is made from that table. Nothing else on this floor changes a state. Imported by the nouns.
+A noun with states keeps a `MOVES = moves.Table(...)` beside its enum; `docs/states.md` is made from
+these tables and from what the enums say of their members. Nothing else on this floor changes a
+state. Imported by the nouns.
 """
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar, cast
 
-from sqlalchemy import CursorResult, inspect, select, update
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy import inspect as mapping
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
@@ -64,7 +68,7 @@ async def move(
     if not table.allows(frm, to):
         follow = ", ".join(sorted(table.legal.get(frm, frozenset()))) or "nothing"
         raise errors.Invalid(f"A {table.noun} that is {frm} can not become {to}; legal: {follow}.")
-    mapped = inspect(row)
+    mapped = mapping(row)
     primary = mapped.primary_key[0]
     state = mapped.local_table.c[table.column]
     result = cast(
@@ -102,6 +106,17 @@ def mermaid(table: Table[Any]) -> str:
     lines += [f"    [*] --> {state}" for state in sorted(table.begins)]
     lines += [f"    {frm} --> {to}" for frm, follow in table.legal.items() for to in sorted(follow)]
     lines += [f"    {state} --> [*]" for state in sorted(table.ends())]
+    return "\n".join(lines) + "\n"
+
+
+def chapter(table: Table[Any]) -> str:
+    """The table for a document: its noun, its diagram, and what its enum tells of each state."""
+    (enum,) = {type(state) for state in table.legal}
+    about, *rest = re.split(r"(?m)^(?=[A-Z_]+: )", inspect.getdoc(enum) or "")
+    told = dict(each.split(": ", 1) for each in rest)
+    lines = [f"## {table.noun}", "", " ".join(about.split()), ""]
+    lines += ["```mermaid", mermaid(table).rstrip(), "```", ""]
+    lines += [f"- **{state.value}**: {' '.join(told[state.name].split())}" for state in table.legal]
     return "\n".join(lines) + "\n"
 
 
