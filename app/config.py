@@ -37,7 +37,6 @@ TEMPLATE: Final = """\
 # Without a price no cost is shown. Money is in micro-units: 2_500_000 is 2.50 an hour.
 # currency = "USD"
 # gpu_hour_micro = 2_500_000
-# kwh_micro = 300_000
 
 [retention]
 # samples_days = 7

@@ -53,11 +53,10 @@ class People(_Section):
 
 
 class Price(_Section):
-    """What a GPU-hour and a kilowatt-hour cost, in millionths of the currency; None: no cost."""
+    """What a GPU-hour costs, in millionths of the currency; None: no cost is shown."""
 
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
     gpu_hour_micro: Micro | None = None
-    kwh_micro: Micro | None = None
 
 
 class Retention(_Section):
