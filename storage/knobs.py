@@ -31,7 +31,7 @@ NAMES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
 )
 
 # Where a knob stands that nobody has touched; the first two follow the release's engine settings.
-_UNTOUCHED: Final[Mapping[str, int]] = MappingProxyType(
+UNTOUCHED: Final[Mapping[str, int]] = MappingProxyType(
     {
         "max_tokens_cap": 131_072,
         "queue_limit": 256,
@@ -179,8 +179,8 @@ async def _set(
 
 async def _untouched(s: AsyncSession, worker: str, name: str) -> int:
     engine = await _engine(s, worker)
-    if name in _UNTOUCHED:
-        return _UNTOUCHED[name]
+    if name in UNTOUCHED:
+        return UNTOUCHED[name]
     return {"max_running": engine.max_sequences, "prefill_budget": engine.prefill_budget}[name]
 
 
