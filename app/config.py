@@ -22,6 +22,7 @@ TEMPLATE: Final = """\
 # host = "127.0.0.1"            # loopback only; put a TLS proxy in front before you open it
 # port = 8411
 # body_limit_bytes = 2_000_000
+# open_metrics = false          # true: GET /metrics takes no key, also through a proxy
 
 [people]
 # Nobody but the owner can look into this directory, until a Unix group is named whose members

@@ -37,6 +37,8 @@ class Gateway(_Section):
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 8411
     body_limit_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 2_000_000
+    open_metrics: bool = False
+    """Whether /metrics takes no key."""
 
 
 class People(_Section):

@@ -11,8 +11,8 @@ What clients may rely on, beyond OpenAI's documents:
 
 - A field that nobody knows is refused by name, one that OpenAI knows and this box does not is
   refused where it would change the answer. Extensions: `top_k`, `min_p`, `prompt_variables`.
-- Every role may complete; naming the release takes `operator`; `/metrics` is open on loopback and
-  takes `viewer` from elsewhere; `/healthz` and `/readyz` are open.
+- Every role may complete; naming the release takes `operator`; `/metrics` takes `viewer` unless
+  `gateway.open_metrics` is set; `/healthz` and `/readyz` are open and tell no paths of files.
 - A refusal comes before the first byte: headers are sent with the first token. A failure after it
   is an event `{"error": …}` and the end of the stream, without `[DONE]`.
 - A worker that dies costs a stream that had begun (`worker_lost`), and time for all others.

@@ -1,13 +1,12 @@
 """Who calls: keys, roles, and the headers with which a caller says how to be served.
 
-A key may do what its role may; every role may ask for completions. Off loopback, reading the
-metrics takes a viewer's key; naming the release takes an operator's. Imported by the gateway.
+A key may do what its role may; every role may ask for completions. Reading the metrics takes a
+viewer's key, naming the release an operator's. Imported by the gateway.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from typing import Final
 
 from starlette.requests import Request
@@ -51,16 +50,6 @@ def check_role(key: Key, needed: Role, what: str) -> None:
             f"{what} takes a key of role {needed.value}; {key.name} is {key.role.value}.",
             code="insufficient_role",
         )
-
-
-def local(request: Request) -> bool:
-    """Whether the caller is on this machine and speaks for nobody else."""
-    if request.client is None or "x-forwarded-for" in request.headers:
-        return False
-    try:
-        return ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
 
 
 def klass(request: Request) -> Class:

@@ -173,7 +173,9 @@ async def _member(state: State, release: Release) -> Member:
     """The worker that serves a release; one that was never seen yet is waited for."""
     hopeless = state.fleet.hopeless(release)
     if hopeless is not None:
-        raise errors.Unavailable(errors.sentence(hopeless), code="release_unavailable")
+        raise errors.Unavailable(
+            errors.sentence(errors.outside(hopeless)), code="release_unavailable"
+        )
     member = state.fleet.members[release.worker]
     lane = state.fleet.lane(release)
     if lane is not None and release.lane not in member.client.open:

@@ -18,6 +18,7 @@ The unmodified `openai` client raises its own class for each status. Imported by
 from __future__ import annotations
 
 import math
+import re
 from http import HTTPStatus
 from typing import ClassVar, Final
 
@@ -26,6 +27,7 @@ import msgspec
 _INVALID: Final = "invalid_request_error"
 _MESSAGE_LIMIT: Final = 1000
 _PARAM_LIMIT: Final = 200
+_PATH: Final = re.compile(r"(?<![\w/])/(?:[^\s/'\":;,()]+/)*([^\s/'\":;,()]+)/?")
 
 
 class Problem(Exception):
@@ -142,6 +144,11 @@ class Unavailable(Problem):
 def _cut(text: str, limit: int) -> str:
     """What a client sent is repeated in bounds."""
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def outside(said: str) -> str:
+    """A reason as everybody may read it: of a file it tells the name and not where it lies."""
+    return _PATH.sub(r"\1", said)
 
 
 def sentence(said: object) -> str:

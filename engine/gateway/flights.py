@@ -214,6 +214,6 @@ class Flight:
 
 def problem(refused: wire.Refused) -> errors.Problem:
     """What a client is told when the worker refuses."""
-    message = errors.sentence(refused.message)
+    message = errors.sentence(errors.outside(refused.message))
     kind, code = _REFUSALS.get(refused.code, (errors.Broken, "engine_error"))
     return kind(message, code=code, retry_after_us=refused.retry_after_us)

@@ -7,6 +7,7 @@ from http import HTTPStatus
 import msgspec
 from starlette.responses import Response
 
+from engine.gateway import errors
 from engine.gateway.catalogue import Picture
 from engine.gateway.fleet import Fleet
 from engine.gateway.state import State
@@ -21,10 +22,11 @@ def ready(state: State) -> Response:
     """GET /readyz: every arm that gets traffic can produce tokens, else 503 with the reasons."""
     reasons = unready(state.catalogue.picture, state.fleet)
     recorder = state.recorder
+    trouble = None if recorder.trouble is None else errors.outside(recorder.trouble)
     document: dict[str, object] = {
         "status": "unready" if reasons else "ready",
         "reasons": reasons,
-        "recorder": {"trouble": recorder.trouble, "held": recorder.held, "lost": recorder.lost},
+        "recorder": {"trouble": trouble, "held": recorder.held, "lost": recorder.lost},
     }
     return _json(HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, document)
 
@@ -38,7 +40,8 @@ def unready(picture: Picture, fleet: Fleet) -> list[dict[str, str]]:
         release = picture.releases.get(number)
         reason = "it is unknown" if release is None else fleet.unable(release)
         if reason is not None:
-            found.append({"service": service, "release": f"r{number}", "reason": reason})
+            told = errors.outside(reason)
+            found.append({"service": service, "release": f"r{number}", "reason": told})
     return found
 
 

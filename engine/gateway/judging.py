@@ -34,7 +34,7 @@ async def take(state: State, request: Request) -> Response:
     await state.recorder.flush()  # the request may have ended a moment ago
     if state.recorder.trouble is not None:  # the next write would only wait for the same
         raise errors.Unavailable(
-            errors.sentence(state.recorder.trouble),
+            errors.sentence(errors.outside(state.recorder.trouble)),
             code="store_unavailable",
             retry_after_us=1_000_000,
         )
@@ -48,7 +48,7 @@ async def take(state: State, request: Request) -> Response:
     except faults.NotFound as error:
         raise _unknown(named) from error
     except faults.Unavailable as error:
-        raise errors.Unavailable(str(error), code="store_unavailable") from error
+        raise errors.Unavailable(errors.outside(str(error)), code="store_unavailable") from error
     if before != kept.score and answered.release is not None:
         state.windows.arm(answered.service, answered.release).judged(kept.score, before)
         state.metrics.judged(answered.service, answered.release, kept.score, before)

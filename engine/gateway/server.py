@@ -118,6 +118,7 @@ class Gateway:
                 fleet, recorder, ready=lambda: not health.unready(catalogue.picture, fleet)
             ),
             body_limit=self._config.gateway.body_limit_bytes,
+            open_metrics=self._config.gateway.open_metrics,
             now_us=clock.now_us,
             monotonic_us=clock.monotonic_us,
             new_id=lambda: secrets.token_hex(12),

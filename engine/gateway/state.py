@@ -24,6 +24,7 @@ class State:
     recorder: Recorder
     metrics: Metrics
     body_limit: int
+    open_metrics: bool
     now_us: Callable[[], int]
     monotonic_us: Callable[[], int]
     new_id: Callable[[], str]

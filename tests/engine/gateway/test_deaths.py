@@ -181,7 +181,7 @@ def test_a_knob_reaches_the_worker(stack: Stack, client: OpenAI) -> None:
         await knobs.undo(s, worker=worker, name="max_tokens_cap", actor="t", at_us=13)
 
     def in_force(value: str) -> bool:
-        with stack.http(None) as http:
+        with stack.http("viewer") as http:
             said = http.get("/metrics").text
         return f'paddock_worker_knob{{knob="max_tokens_cap",worker="{worker}"}} {value}' in said
 
@@ -203,6 +203,7 @@ def test_a_full_disk_costs_no_answer_and_no_row(stack: Stack, client: OpenAI) ->
         until(lambda: http.get("/readyz").json()["recorder"]["trouble"] is not None)
         said = http.get("/readyz").json()["recorder"]
         assert "disk" in said["trouble"]
+        assert "/" not in said["trouble"]
         assert (said["held"] > 0, said["lost"]) == (True, 0)
     with stack.http() as http:
         refused = http.post("/v1/feedback", json={"id": answer.id, "score": 1})
@@ -236,6 +237,16 @@ def _started(home: Path, port: int) -> subprocess.CompletedProcess[bytes]:
         env=os.environ | {"PADDOCK_GATEWAY__PORT": str(port)},
         capture_output=True, check=False, timeout=30,
     )  # fmt: skip
+
+
+def test_metrics_are_open_where_the_configuration_says_so(stack: Stack) -> None:
+    """To everybody who reaches the port."""
+    assert stack.stop("gateway") == 0
+    stack.home.config.write_text("[gateway]\nopen_metrics = true\n")
+    stack.start_gateway()
+    stack.home.config.unlink()
+    with stack.http(None) as http:
+        assert http.get("/metrics").status_code == 200
 
 
 def test_a_port_in_use_is_told_and_nothing_is_served(tmp_path: Path) -> None:
