@@ -64,11 +64,6 @@ class Action:
     twin: str  # "services split NAME r1=90 r2=10", without the leading `paddock`; "" for none
     handler: Handler | None = None  # None: a screen or a command draws it by itself
 
-    @property
-    def writes(self) -> bool:
-        """Whether it changes the box, so that read-only people and screens see why they may not."""
-        return self.danger is not Danger.LOOK
-
 
 async def through_the_door(
     action: Action, home: Home, store: Store, wanted: Wanted, timeout_s: float
@@ -154,6 +149,7 @@ _TWINS: Final[dict[str, tuple[str, str]]] = {
     "knobs.set": ("", "knobs set WORKER KNOB=VALUE"),
     "knobs.undo": ("", "knobs undo WORKER KNOB"),
     "runbooks.start": ("", "runbooks start NAME [INPUT=VALUE]"),
+    "runbooks.undo": ("", "runbooks undo RUN"),
 }
 
 # Looking: places and moves of the screen, and the commands that only show.
@@ -187,7 +183,7 @@ def _table() -> dict[str, Action]:
             twin=_TWINS[verb.name][1],
             handler=through_the_door,
         )
-        for verb in verbs.VERBS.values()
+        for verb in verbs.TABLE.values()
         if verb.name in _TWINS
     ]
     rows.append(

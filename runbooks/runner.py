@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from runbooks import actions, steps, wishes
+from runbooks import actions, steps, undoing, wishes
 from runbooks.probes import PROBES
 from runbooks.steps import Runbook, Step, Value, Verify
 from storage import door, errors, intents, runs
@@ -29,6 +30,8 @@ LOOK_S: Final = 4.0
 OUTCOME_S: Final = 60.0
 _VERIFY_S: Final = 1.0
 _AGAIN_S: Final = 2.0
+_UNDO: Final = "runbooks.undo"
+_VERBS: Final = frozenset({"runbooks.start", _UNDO})
 
 T = TypeVar("T")
 Work = Callable[[AsyncSession], Awaitable[T]]
@@ -56,6 +59,7 @@ class Runner:
         self._now_us = now_us
         self._again_s = again_s
         self._news = asyncio.Event()
+        self._beginning = asyncio.Lock()
         self._runs: set[asyncio.Task[None]] = set()
 
     async def run(self, listener: Listener) -> None:
@@ -93,7 +97,7 @@ class Runner:
 
     async def _claim(self) -> Intent | None:
         async def work(s: AsyncSession) -> Intent | None:
-            return await intents.claim(s, verbs={"runbooks.start"}, by=BY, at_us=self._now_us())
+            return await intents.claim(s, verbs=_VERBS, by=BY, at_us=self._now_us())
 
         return await self._store.write(work, durable=True, nudge=False)
 
@@ -119,22 +123,10 @@ class Runner:
     async def _walk(self, intent: Intent) -> None:
         """One run from where it stands to its end."""
         try:
-            known = await asyncio.to_thread(self._books)  # as they are now
-            book, inputs = wishes.chosen(known, intent)
+            book, run = await self._begin(intent)
         except wishes.Refused as refused:
             await self._end(intent, intents.State.REFUSED, str(refused))
             return
-        run: Run = await self._write(
-            lambda s: runs.begin(
-                s,
-                runbook=book.name,
-                intent_id=intent.id,
-                actor=intent.actor,
-                inputs=inputs,
-                content=steps.content(book),
-                at_us=self._now_us(),
-            )
-        )
         if run.content != steps.content(book):
             said = f"{book.name} was changed since run {run.id} began; look at it and start anew."
             await self._end(intent, intents.State.FAILED, said)
@@ -153,6 +145,21 @@ class Runner:
                 return
             await self._note(run, step, position, sentence=said, ended=True)
         await self._end(intent, intents.State.APPLIED, f"{book.name}: all steps ended well.")
+
+    async def _begin(self, intent: Intent) -> tuple[Runbook, Run]:
+        """What is wished, as it is now, and its run; one after the other, so that each is seen."""
+        async with self._beginning:
+            known = await asyncio.to_thread(self._books)
+            if intent.verb == _UNDO:
+                plan = partial(undoing.planned, books=known, of=intent.target, intent_id=intent.id)
+                book, inputs = await self._read(plan)
+            else:
+                book, inputs = wishes.chosen(known, intent)
+            begin = partial(
+                runs.begin, runbook=book.name, intent_id=intent.id, actor=intent.actor,
+                inputs=inputs, content=steps.content(book), at_us=self._now_us(),
+            )  # fmt: skip
+            return book, await self._write(begin)
 
     async def _step(self, run: Run, step: Step, position: int, before: runs.Step | None) -> str:
         """Look, do, verify; returns what the step came to."""

@@ -45,7 +45,10 @@ class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A probe with what is expected of it, such as `<= 0.01`; no expectation: just look."""
+    """A probe with what is expected of it, such as `<= 0.01`; no expectation: just look.
+
+    Looks inform, `verify` decides: what is not as expected is said and stops nothing.
+    """
 
     probe: str
     of: str = ""

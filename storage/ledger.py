@@ -91,6 +91,12 @@ async def of(s: AsyncSession, noun: str, key: str, limit: int = 100) -> list[Ent
     return [_entry(row) for row in await s.scalars(query)]
 
 
+async def caused(s: AsyncSession, intent_id: int) -> list[Entry]:
+    """The entries that tell of what was done for an intent, oldest first. Looks at all of them."""
+    query = select(LedgerRow).where(col(LedgerRow.intent_id) == intent_id)
+    return [_entry(row) for row in await s.scalars(query.order_by(col(LedgerRow.id)))]
+
+
 def _entry(row: LedgerRow) -> Entry:
     return Entry(
         id=row.id or 0,

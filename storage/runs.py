@@ -184,6 +184,12 @@ async def of_intent(s: AsyncSession, intent_id: int) -> Run | None:
     return None if row is None else _run(row)
 
 
+async def called(s: AsyncSession, runbook: str) -> list[Run]:
+    """All runs of a runbook, oldest first."""
+    query = select(RunRow).where(col(RunRow.runbook) == runbook).order_by(col(RunRow.id))
+    return [_run(row) for row in await s.scalars(query)]
+
+
 async def find(s: AsyncSession, id: int) -> Run:
     """By its id."""
     row = await s.get(RunRow, id, populate_existing=True)

@@ -21,7 +21,7 @@ from storage.models import Kind
 from storage.prompts import Message, Variable
 from storage.releases import Engine, Limits, Sampling
 
-__all__ = ["TABLE", "VERBS", "BadArguments", "Claimer", "Danger", "Verb", "parse"]
+__all__ = ["TABLE", "BadArguments", "Claimer", "Danger", "Verb", "parse"]
 
 Name = Annotated[str, Meta(pattern=f"^{names.PATTERN}$", max_length=36)]
 Reference = Annotated[str, Meta(min_length=1, max_length=120)]
@@ -162,6 +162,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     ("knobs.set", Role.OPERATOR, Danger.REVERSIBLE, "Set a worker's knob", KnobsSet),
     ("knobs.undo", Role.OPERATOR, Danger.REVERSIBLE, "Put back a knob's value", KnobsUndo),
     ("runbooks.start", Role.OPERATOR, Danger.REVERSIBLE, "Start a runbook", RunbooksStart),
+    ("runbooks.undo", Role.OPERATOR, Danger.REVERSIBLE, "Undo the steps of a run", NoArguments),
 )
 
 TABLE: Final[Mapping[str, Verb]] = MappingProxyType(
@@ -178,7 +179,6 @@ TABLE: Final[Mapping[str, Verb]] = MappingProxyType(
         for name, role, danger, sentence, arguments in _ROWS
     }
 )
-VERBS: Final = TABLE
 
 
 def parse(name: str, raw: Mapping[str, Any]) -> Any:

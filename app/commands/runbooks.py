@@ -8,7 +8,7 @@ import typer
 
 from app import desk, errors, terminal, words
 from app.commands import options
-from runbooks import books, steps
+from runbooks import books, steps, undoing, wishes
 from runbooks.steps import Do, Look, Runbook, Step
 from storage import runs
 
@@ -33,7 +33,10 @@ def every(as_json: options.Json = False) -> None:
 
 @app.command()
 def show(name: Name, as_json: options.Json = False) -> None:
-    """The steps of a runbook: what each looks at, does, verifies, and how it is undone."""
+    """The steps of a runbook: what each looks at, does, verifies, and how it is undone.
+
+    Looks inform: what is not as expected is said and stops nothing. Verify decides.
+    """
     book = _find(name)
     lines = [words.safe(f"{book.name}  {book.title}"), words.safe(f"when  {book.when}")]
     lines += [words.safe(f"asks  {key}: {asked.sentence}") for key, asked in book.inputs.items()]
@@ -94,6 +97,31 @@ def start(
     terminal.confirm(f"{book.title}{told}", yes=yes)
     wanted = {"inputs": given, "content": steps.content(book)}
     done = terminal.run(desk.ask("runbooks.start", name, wanted, reason=reason))
+    desk.tell(done, as_json=as_json)
+
+
+@app.command()
+def undo(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="As `paddock runbooks tail` numbers.")],
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Undo the steps that a run has done, the last one first."""
+    terminal.run(_undo(run, reason=reason, yes=yes, as_json=as_json))
+
+
+async def _undo(run: str, *, reason: str, yes: bool, as_json: bool) -> None:
+    try:
+        async with desk.reading() as s:
+            book, inputs = await undoing.planned(s, books.every(desk.home()), run)
+    except wishes.Refused as refused:
+        raise errors.AppError(str(refused)) from refused
+    told = "".join(
+        steps.filled(f"\n  {step.name}: {_do(step.do)}", inputs) for step in book.steps if step.do
+    )
+    terminal.confirm(f"{book.title}{told}", yes=yes)
+    done = await desk.ask("runbooks.undo", run, reason=reason)
     desk.tell(done, as_json=as_json)
 
 

@@ -29,6 +29,7 @@ SILENCE_S: Final = 10.0
 CONNECTIONS: Final = 64
 BACKLOG: Final = 1024
 _TEXT_LIMIT: Final = 2000
+_RUNS: Final = frozenset({"runbooks.start", "runbooks.undo"})  # what the runner walks
 
 _log = structlog.get_logger("node.door")
 
@@ -230,7 +231,7 @@ class Door:
             raise Turned("not_allowed", "Only the runner asks on behalf of others.")
         async with self._store.read() as session:
             started = await intents.find(session, number)
-        if started.verb != "runbooks.start" or started.state is not intents.State.CLAIMED:
+        if started.verb not in _RUNS or started.state is not intents.State.CLAIMED:
             raise Turned("not_allowed", f"Intent {number} is not a run that goes on.")
         return started.actor, Role(started.role)
 

@@ -125,8 +125,8 @@ def test_a_demo_takes_up_what_a_killed_one_left(tmp_path: Path) -> None:
         with demo(home, 4) as second:
             out, err = second.communicate(timeout=60)
             assert (second.returncode, err) == (0, ""), out + err
-        assert f"Stop it: PADDOCK_HOME={home} paddock stop" in out
-        assert not stopped(home)
+            assert f"Stop it: PADDOCK_HOME={home} paddock stop" in out
+            assert not stopped(home)
 
 
 def test_a_demo_that_is_told_to_leave_stops_what_it_started(tmp_path: Path) -> None:

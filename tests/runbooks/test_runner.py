@@ -97,6 +97,35 @@ async def test_roll_back_gives_the_service_its_split_back(node: RealNode) -> Non
     assert entry.intent_id == undo.id
 
 
+async def test_a_run_is_undone_once_and_only_while_nobody_came_after(node: RealNode) -> None:
+    """The undo of what was done, in the name of who asks; twice would roll forward again."""
+    await node.must("services.split", "support", {"arms": {"r1": 5000, "r2": 5000}})
+    await node.must("services.split", "support", {"arms": {"r1": 3000, "r2": 7000}})
+    started = await node.do("runbooks.start", "roll-back", {"inputs": {"service": "support"}})
+    assert await _weights(node) == {1: 5000, 2: 5000}
+    run, walked = await _run(node, started.id)
+    undone = await node.do("runbooks.undo", str(run.id), {})
+    assert (undone.state, undone.outcome) == (
+        State.APPLIED,
+        f"undo of run {run.id}: all steps ended well.",
+    )
+    assert await _weights(node) == {1: 3000, 2: 7000}
+    undo, back = await _run(node, undone.id)
+    assert (undo.runbook, [step.name for step in back]) == (f"undo of run {run.id}", ["back"])
+    again = await node.do("runbooks.undo", str(run.id), {})
+    assert again.state is State.REFUSED
+    assert "nothing that is still to be undone" in (again.outcome or "")
+
+    second = await node.do("runbooks.start", "roll-back", {"inputs": {"service": "support"}})
+    await node.must("services.split", "support", {"arms": {"r1": 10_000}})
+    late = await node.do("runbooks.undo", str((await _run(node, second.id))[0].id), {})
+    assert late.state is State.REFUSED
+    assert "service support was changed by" in (late.outcome or "")
+    assert await _weights(node) == {1: 10_000}
+    assert (await node.do("runbooks.undo", "x", {})).state is State.REFUSED
+    assert len(walked) == 3
+
+
 @pytest.mark.parametrize(
     ("book", "inputs", "said"),
     [
@@ -118,7 +147,7 @@ async def test_what_can_not_be_started_is_refused(
 async def test_a_runbook_is_read_when_it_is_started(node: RealNode) -> None:
     """What lies in the home now is what runs, and only if it is what the person was shown."""
     path = node.home.root / "runbooks" / "fresh.yaml"
-    asked = "name: fresh\ntitle: ?\nwhen: ?\nsteps:\n  - {name: %s, sentence: '?', look: %s}\n"
+    asked = "name: fresh\ntitle: t\nwhen: w\nsteps:\n  - {name: %s, sentence: '?', look: %s}\n"
     look = "{probe: split, of: support}"
     for name in ("old", "new"):
         path.write_text(asked % (name, look))
