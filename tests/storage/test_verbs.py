@@ -25,7 +25,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "keys.revoke": {},
     "knobs.set": {"name": "max_running", "value": 8},
     "knobs.undo": {"name": "max_running"},
-    "runbooks.start": {"inputs": {"service": "support"}},
+    "runbooks.start": {"inputs": {"service": "support"}, "content": "a" * 64},
+    "runbooks.undo": {},
 }
 
 
@@ -104,5 +105,8 @@ def test_who_may_and_how_dangerous_stands_in_the_table() -> None:
         "keys.revoke",
     }
     assert {v.name for v in table.values() if v.danger is verbs.Danger.HARD} == {"keys.revoke"}
-    assert {v.name for v in table.values() if v.claimed_by == "runner"} == {"runbooks.start"}
+    assert {v.name for v in table.values() if v.claimed_by == "runner"} == {
+        "runbooks.start",
+        "runbooks.undo",
+    }
     assert all(verb.noun == verb.name.partition(".")[0] for verb in table.values())
