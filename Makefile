@@ -45,7 +45,7 @@ bench: venv
 
 .PHONY: soak
 soak: venv
-	@$(BIN)/pytest -m soak $(ARGS)
+	@$(BIN)/pytest -n0 -m soak $(ARGS)
 
 .PHONY: lock
 lock: venv
