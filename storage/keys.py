@@ -176,12 +176,6 @@ async def find(s: AsyncSession, name: str) -> Key:
     return max(fitting, key=lambda key: (key.revoked_at_us is None, key.id))
 
 
-async def by_digest(s: AsyncSession, sha256: str) -> Key | None:
-    """The key with this hash, None when there is none or it was revoked."""
-    row = (await s.scalars(select(KeyRow).where(col(KeyRow.sha256) == sha256))).first()
-    return None if row is None or row.revoked_at_us is not None else _key(row)
-
-
 async def every(s: AsyncSession) -> list[Key]:
     """All keys, revoked ones too, oldest first."""
     return [_key(row) for row in await s.scalars(select(KeyRow).order_by(col(KeyRow.id)))]

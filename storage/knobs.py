@@ -136,17 +136,6 @@ async def of(s: AsyncSession, worker: str) -> dict[str, int]:
     return {row.name: row.value for row in await s.scalars(query)}
 
 
-async def history(s: AsyncSession, worker: str, limit: int = 100) -> list[Knob]:
-    """What was set on a worker, newest first."""
-    query = (
-        select(KnobRow)
-        .where(col(KnobRow.worker) == worker)
-        .order_by(col(KnobRow.id).desc())
-        .limit(limit)
-    )
-    return [_knob(row) for row in await s.scalars(query)]
-
-
 async def _set(
     s: AsyncSession,
     verb: str,

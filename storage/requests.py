@@ -20,17 +20,13 @@ from storage.feedback import Feedback
 from storage.texts import Text
 
 __all__ = [
-    "Class", "Feedback", "Outcome", "Request", "Text", "count", "feedback_add", "feedback_counts",
-    "feedback_of", "find", "prune", "prune_texts", "record", "record_texts", "tail", "text_of",
+    "Class", "Feedback", "Outcome", "Request", "Text", "feedback_of", "find", "prune", "record",
+    "tail", "text_of",
 ]  # fmt: skip
 
 # What belongs to a request and is kept beside it.
-feedback_add = feedback.add
 feedback_of = feedback.of
-feedback_counts = feedback.counts
-record_texts = texts.record
 text_of = texts.of
-prune_texts = texts.prune
 
 FILTER_DEPTH: Final = 100_000  # rows looked through for a text, so that no screen ever waits
 _SEED_SPACE: Final = 2**64
@@ -172,12 +168,6 @@ async def find(s: AsyncSession, id: str) -> Request:
             "late, and kept as config.toml says."
         )
     return found[0]
-
-
-async def count(s: AsyncSession, since_us: int) -> int:
-    """How many arrived since a moment."""
-    query = select(func.count()).where(col(RequestRow.at_us) >= since_us)
-    return (await s.execute(query)).scalar_one()
 
 
 async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:

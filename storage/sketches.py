@@ -8,7 +8,7 @@ counts: it is exact, associative and commutative. Imports no library; anybody ma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Self
 
 ACCURACY: Final = 0.01
@@ -70,16 +70,6 @@ class Sketch:
                 return min(max(middle, self.lowest), self.highest)
         return self.highest
 
-    def share_above(self, value_us: float) -> float | None:
-        """The share of values above a bound, exact but for values within 1 % of it."""
-        if not self.count:
-            return None
-        if value_us <= 0:
-            return 1 - self._zeros / self.count if value_us == 0 else 1.0
-        bound = math.ceil(math.log(value_us) / _LOG_GAMMA)
-        above = sum(times for index, times in self._buckets.items() if index > bound)
-        return above / self.count
-
     @property
     def mean(self) -> float | None:
         """The exact mean; None when nothing was counted."""
@@ -121,11 +111,3 @@ class Sketch:
         ) and (mine == theirs)
 
     __hash__ = None  # type: ignore[assignment]  # it grows
-
-
-def merged(bodies: Iterable[Mapping[str, Any]]) -> Sketch:
-    """One sketch of many that were kept with `to_dict`."""
-    whole = Sketch()
-    for body in bodies:
-        whole.merge(Sketch.from_dict(body))
-    return whole

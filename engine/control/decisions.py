@@ -26,7 +26,6 @@ class Reason(Enum):
     UNREADABLE = "the file can not be read"
     BROKEN = "the file is no model that can be served"
     UNFIT = "the file does not fit what was asked"
-    UNAVAILABLE = "the store did not take it"
     FAULT = "the controller failed; its log has the trace"
 
 

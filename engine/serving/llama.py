@@ -90,11 +90,6 @@ class Model:
         self.vocabulary = Vocabulary(llama_cpp.llama_model_get_vocab(self.handle))
 
     @property
-    def trained_tokens(self) -> int:
-        """The context that the model was trained with."""
-        return int(llama_cpp.llama_model_n_ctx_train(self.handle))
-
-    @property
     def chat_template(self) -> str:
         """The GGUF's own Jinja source, or empty."""
         raw = llama_cpp.llama_model_chat_template(self.handle, None)

@@ -15,8 +15,18 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from storage import (
+    feedback,
+    intents,
+    keys,
+    processes,
+    releases,
+    requests,
+    samples,
+    services,
+    texts,
+)
 from storage import home as homes
-from storage import intents, keys, processes, releases, requests, samples, services
 from storage import store as stores
 from storage.home import Home
 from storage.processes import Kind, State
@@ -211,8 +221,8 @@ async def busy(store: Store) -> None:
             ),
         ]  # fmt: skip
         await requests.record(s, odd)
-        await requests.record_texts(s, [text(2, "Where is order 214?", "It arrives on Monday.")])
-        await requests.feedback_add(
+        await texts.record(s, [text(2, "Where is order 214?", "It arrives on Monday.")])
+        await feedback.add(
             s, request_id=odd[2].id, at_us=NOW_US - SECOND_US, score=1, correct=True, key_id=2,
             comment="synthetic: judged against the known answer, which it contains word for word",
         )  # fmt: skip
@@ -270,8 +280,8 @@ async def crowded(store: Store) -> None:
         await requests.record(
             s, [ended(1, service=LONG, error_code=HOSTILE, tenant=HOSTILE, finish_reason=HOSTILE)]
         )
-        await requests.record_texts(s, [text(1, HOSTILE, HOSTILE * 40)])
-        await requests.feedback_add(
+        await texts.record(s, [text(1, HOSTILE, HOSTILE * 40)])
+        await feedback.add(
             s, request_id=f"req_{1:024x}", at_us=NOW_US, score=-1, correct=None, comment=HOSTILE,
             key_id=1,
         )  # fmt: skip

@@ -19,12 +19,12 @@ from storage.home import Home
 
 def test_every_verb_a_person_can_use_has_an_action() -> None:
     """What the door takes, a person can find."""
-    assert set() == set(verbs.VERBS) - set(actions.TABLE)
+    assert set() == set(verbs.TABLE) - set(actions.TABLE)
 
 
 def test_danger_is_the_verbs_own() -> None:
     """How dangerous an action is stands once, at the door."""
-    for name, verb in verbs.VERBS.items():
+    for name, verb in verbs.TABLE.items():
         if name in actions.TABLE:
             assert verb.danger == actions.TABLE[name].danger
 

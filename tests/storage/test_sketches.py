@@ -52,26 +52,12 @@ def test_a_sketch_survives_being_kept(values: list[float]) -> None:
     made = sketch(values)
     kept = json.loads(json.dumps(made.to_dict()))
     assert Sketch.from_dict(kept) == made
-    assert sketches.merged([kept, {}, kept]) == sketch(values + values)
-
-
-@given(values=many, bound=durations)
-def test_the_share_above_a_bound_is_exact_outside_one_percent(
-    values: list[float], bound: float
-) -> None:
-    """Only values within 1 % or so of the bound may fall on either side of it."""
-    share = sketch(values).share_above(bound)
-    width = (1 + sketches.ACCURACY) / (1 - sketches.ACCURACY)
-    surely = sum(value > bound * width * (1 + 1e-9) for value in values) / len(values)
-    perhaps = sum(value > bound / width / (1 + 1e-9) for value in values) / len(values)
-    assert share is not None
-    assert surely - 1e-9 <= share <= perhaps + 1e-9
 
 
 def test_nothing_counted_has_no_quantile() -> None:
     """None, never a made-up number; and no bytes are kept for it."""
     empty = Sketch()
-    assert (empty.quantile(0.5), empty.mean, empty.share_above(1)) == (None, None, None)
+    assert (empty.quantile(0.5), empty.mean) == (None, None)
     assert empty.to_dict() == {}
     assert Sketch.from_dict({}) == empty
 
