@@ -94,9 +94,12 @@ class Recorder:
                 _log.warning("rows wait for the store", reason=str(error), rows=self.held)
             self.trouble = str(error)
             return False
-        except Exception:  # noqa: BLE001 rows that the store will never take must not block those behind them
-            self.lost += sum(map(len, batch))
-            _log.exception("rows were dropped", rows=sum(map(len, batch)))
+        except Exception:  # noqa: BLE001 a row that the store will never take costs no other
+            if sum(map(len, batch)) > 1:
+                first, second = _halves(batch)
+                return await self._write(first) and await self._write(second)
+            self.lost += 1
+            _log.exception("a row was dropped")
         else:
             if self.trouble is not None:
                 _log.info("the store takes rows again", rows=self.held, lost=self.lost)
@@ -120,6 +123,16 @@ class Recorder:
         while len(self._samples) > ROWS_LIMIT:
             self._samples.popleft()
             self.lost += 1
+
+
+def _halves(batch: _Batch) -> tuple[_Batch, _Batch]:
+    """The rows in their order, cut in the middle."""
+    requests, texts, rows = batch
+    half = sum(map(len, batch)) // 2
+    after = half - len(requests)
+    later = after - len(texts)
+    a, b, c = max(0, half), max(0, after), max(0, later)
+    return (requests[:a], texts[:b], rows[:c]), (requests[a:], texts[b:], rows[c:])
 
 
 def _size(text: Text) -> int:

@@ -160,6 +160,25 @@ async def test_a_row_that_breaks_a_rule_of_the_store_does_not_block_the_others(
         assert [r.id for r in await requests.tail(s)] == ["req_2", "req_1"]
 
 
+async def test_one_bad_row_costs_no_good_one(store: Store) -> None:
+    """However many wait with it, of whatever kind."""
+    recorder = Recorder(store)
+    for number in range(50):
+        said = Text(request_id=f"req_{number}", prompt="p", completion="c", at_us=1)
+        recorder.note(request(number), said)
+        recorder.sample((number, Kind.ARM, "ops/r1", ArmSample(requests=1)))
+    recorder.note(request(7))  # its id is there already
+    recorder.note(request(50))
+    await recorder.flush()
+    assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
+    async with store.read() as s:
+        written = [r.id for r in await requests.tail(s, 100)]
+        kept = [number for number in range(50) if await texts.of(s, f"req_{number}")]
+        seconds = [second for second, _, _ in await samples.since(s, 0, Kind.ARM)]
+    assert written == [f"req_{number}" for number in range(50, -1, -1)]
+    assert (kept, seconds) == (list(range(50)), list(range(50)))
+
+
 async def test_rows_that_can_never_be_written_do_not_block_the_others(store: Store) -> None:
     """They are dropped, counted and logged."""
     recorder = Recorder(store)
