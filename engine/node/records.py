@@ -58,10 +58,7 @@ class Records:
             await self._more.wait()
             self._more.clear()
             while self._facts:
-                batch = list(self._facts)
-                if await self._write(batch):
-                    self._facts = [kept for kept in self._facts if kept not in batch]
-                else:
+                if not await self._write(list(self._facts)):
                     await asyncio.sleep(AGAIN_S)
             self._empty.set()
 
@@ -72,6 +69,8 @@ class Records:
                 await self._empty.wait()
 
     async def _write(self, batch: list[tuple[int, Fact]]) -> bool:
+        """Write facts and let go of them; one that can never be written is dropped alone."""
+
         async def work(session: AsyncSession) -> None:
             if self._owed is not None:
                 await self._owed(session)
@@ -80,14 +79,20 @@ class Records:
 
         try:
             await self._store.write(work, durable=True)
-        except errors.StorageError as error:
+        except errors.Unavailable as error:
             if self.trouble is None:
                 _log.error("the store takes nothing; serving goes on", error=str(error))
             self.trouble = str(error)
             return False
-        if self.trouble is not None:
-            _log.info("the store takes facts again")
-        self.trouble = self._owed = None
+        except errors.StorageError as error:
+            if len(batch) > 1:
+                return all([await self._write([one]) for one in batch])
+            _log.error("a fact was dropped", part=batch[0][1].name, error=str(error))
+        else:
+            if self.trouble is not None:
+                _log.info("the store takes facts again")
+            self.trouble = self._owed = None
+        self._facts = [kept for kept in self._facts if kept not in batch]
         return True
 
 

@@ -1,0 +1,41 @@
+"""What the node writes down, and what it lets go of so that the rest can be written."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.node.records import Records
+from engine.node.specs import Fact
+from storage import errors, processes
+from storage import home as homes
+from storage import store as stores
+from storage.home import Home
+
+
+async def test_a_fact_that_can_never_be_written_blocks_none_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dropped alone, and the log says so."""
+    declare = processes.declare
+
+    async def strict(session: Any, **fields: Any) -> Any:
+        if fields["name"] == "impossible":
+            raise errors.Invalid("no record may hold this")
+        return await declare(session, **fields)
+
+    monkeypatch.setattr(processes, "declare", strict)
+    store = await stores.open(homes.make(Home(tmp_path / "home")))
+    records = Records(store, now_us=lambda: 9, owed=None)
+    for name in ("control", "impossible", "runner"):
+        records.tell(Fact(name, "control", "starting", pid=1))
+    writing = asyncio.create_task(records.run())
+    await records.flush(20)
+    writing.cancel()
+    async with store.read() as session:
+        written = [process.name for process in await processes.every(session)]
+    await store.close()
+    assert (written, records.trouble) == (["control", "runner"], None)
