@@ -21,7 +21,7 @@ from engine.serving.knobs import Knobs
 from engine.serving.orders import PENDING_LIMIT
 from engine.traffic import rendering, sandbox
 from storage.home import Home
-from storage.models import Standing
+from storage.models import Kind, Standing
 from storage.releases import Release
 
 SILENCE_US: Final = 10_000_000
@@ -94,11 +94,7 @@ class Fleet:
             member = self.members.get(name) or self._join(name)
             member.client.want_knobs(self._knobs(served[0]))
             member.client.want_lanes(
-                {
-                    release.lane: lane
-                    for release in served
-                    if (lane := self.lane(release)) and release.lane not in member.client.open
-                }
+                {release.lane: lane for release in served if (lane := self.lane(release))}
             )
             member.client.poke()
         for name in self.members.keys() - needed.keys():
@@ -119,9 +115,9 @@ class Fleet:
         await asyncio.gather(*(member.task for member in everybody), return_exceptions=True)
 
     def lane(self, release: Release) -> wire.OpenLane | None:
-        """What a release's worker needs besides the weights."""
+        """What a release's worker needs besides the weights; never what kills workers."""
         adapter = self._picture.models.get(release.model_version_id)
-        if not release.lane or adapter is None:
+        if not release.lane or adapter is None or adapter.standing is Standing.UNLOADABLE:
             return None
         return wire.OpenLane(release.lane, adapter.path, adapter.sha256)
 
@@ -148,7 +144,11 @@ class Fleet:
         adapter = self._picture.models.get(release.model_version_id)
         base = self._picture.models.get(adapter.base_id or -1) if adapter else None
         for model in (adapter, base):
-            if model is not None and model.standing is Standing.UNLOADABLE:
+            if model is None or model.standing is not Standing.UNLOADABLE:
+                continue
+            if (
+                model.kind is Kind.ADAPTER or member.client.hello is None
+            ):  # else it has it in memory
                 return f"model {model.name} can not be loaded: {model.standing_reason}"
         failed = member.client.failed.get(release.lane)
         return f"the adapter of {release.name} can not be used: {failed}" if failed else None

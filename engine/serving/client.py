@@ -16,6 +16,7 @@ from typing import Final
 
 from engine.serving import orders, wire
 from engine.serving.dial import dial
+from engine.serving.openings import Openings
 from engine.serving.orders import Order, Receiver
 from storage import clock
 
@@ -26,8 +27,7 @@ _BACKOFF_S: Final = (0.02, 1.0, 1.6)
 class Client:
     """One worker, as the gateway sees it.
 
-    `hello` is the worker's first word while it is connected, else None; `step` is its latest;
-    `open` are the lanes that produce tokens, `failed` those that can not, with the reason.
+    `hello` is the worker's first word while it is connected, else None; `step` is its latest.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Client:
         self._on_hello = on_hello
         self._orders = orders.Orders(now_us)
         self._outgoing: list[wire.ToWorker] = []
-        self._lanes: dict[str, wire.OpenLane] = {}
+        self._openings = Openings(self._queue)
         self._knobs: dict[str, int] = {}
         self._transport: asyncio.Transport | None = None
         self._poked = asyncio.Event()
@@ -54,11 +54,19 @@ class Client:
         self._leaving = False
         self.hello: wire.Hello | None = None
         self.step: wire.Step | None = None
-        self.open: set[str] = set()
-        self.failed: dict[str, str] = {}
         self.knobs: dict[str, int] = {}
 
     # what the gateway wants
+
+    @property
+    def open(self) -> set[str]:
+        """The lanes that produce tokens."""
+        return self._openings.open
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The lanes that can not, with the reason."""
+        return self._openings.failed
 
     @property
     def busy(self) -> bool:
@@ -97,13 +105,8 @@ class Client:
             self._orders.forget(order)
 
     def want_lanes(self, lanes: Mapping[str, wire.OpenLane]) -> None:
-        """The adapters that are to be open, by lane; those that failed are tried again."""
-        self._lanes.update(lanes)
-        if self.hello is not None:
-            for lane, wanted in lanes.items():
-                if lane not in self.open:
-                    self.failed.pop(lane, None)
-                    self._queue(wanted)
+        """All adapters that are to be open, by lane."""
+        self._openings.want(lanes)
 
     def want_knobs(self, values: Mapping[str, int]) -> None:
         """The knobs that are to be in force."""
@@ -176,8 +179,7 @@ class Client:
                 case wire.Hello():
                     self._greeted(item)
                 case wire.LaneOpened():
-                    self.failed.pop(item.lane, None)
-                    self.open.add(item.lane)
+                    self._openings.opened(item.lane)
                     self._release(item.lane)
                 case wire.LaneFailed():
                     self._lane_failed(item)
@@ -189,7 +191,7 @@ class Client:
         self._transport = None
         self._outgoing.clear()
         self.hello = None
-        self.open.clear()
+        self._openings.disconnected()
         for order in self._orders.every():
             if order.sent:
                 self._orders.again(order, self.failed)
@@ -197,13 +199,11 @@ class Client:
     def _greeted(self, hello: wire.Hello) -> None:
         self.hello = hello
         self.knobs = hello.knobs
-        self.open = {*hello.lanes, ""}
-        self.failed.clear()
         self._leaving = False
         self._moved_us = self._now_us()
         self._on_hello(hello)
         self.want_knobs(self._knobs)
-        self.want_lanes(self._lanes)
+        self._openings.connected(hello.lanes)
         for lane in self.open:
             self._release(lane)
 
@@ -234,9 +234,8 @@ class Client:
             return
         if leaving and not order.begun:  # its successor takes it
             self._leaving = True
-        elif refused.code == "no_lane" and order.submit.lane in self._lanes:
-            self.open.discard(order.submit.lane)
-            self._queue(self._lanes[order.submit.lane])
+        elif refused.code == "no_lane" and self._openings.wants(order.submit.lane):
+            self.open.discard(order.submit.lane)  # the worker has said why, or says it next
         else:
             self._orders.pop(refused.id)
             order.receiver.refused(refused)
@@ -244,7 +243,6 @@ class Client:
         self._orders.hold(order, self.failed)
 
     def _lane_failed(self, item: wire.LaneFailed) -> None:
-        self.open.discard(item.lane)
-        self.failed[item.lane] = item.reason
+        self._openings.fell(item.lane, item.reason)
         for order in self._orders.held(item.lane):
             self._orders.hold(order, self.failed)

@@ -265,6 +265,25 @@ async def test_a_lane_opens_and_a_broken_one_does_not(
     assert not worker.serves("gone")
 
 
+async def test_a_worker_is_asked_once_for_a_lane_and_again_when_it_comes_back(
+    fake: FakeWorker, tmp_path: Path
+) -> None:
+    """An adapter that fails, or kills, is not put before the worker with each request."""
+    lanes = {"gone": wire.OpenLane("gone", str(tmp_path / "none.gguf"), "0" * 64)}
+    fake.wake()
+    async with _connected(fake.socket) as one:
+        for number in range(3):
+            one.want_lanes(lanes)
+            heard = Heard()
+            one.submit(order(lane="gone"), heard)
+            assert isinstance(await ended(heard), wire.Refused)
+            assert sum(isinstance(item, wire.OpenLane) for item in fake.received) == 1, number
+        fake.drop()
+        await fake.got(wire.OpenLane, 2)
+        one.want_lanes({})
+        assert one.failed == {}
+
+
 async def test_what_waits_is_cancelled_at_once(tmp_path: Path) -> None:
     """Without a worker there is nobody to ask."""
     async with _connected(tmp_path / "nobody.sock", wait=False) as one:

@@ -1,0 +1,66 @@
+"""What the gateway asks of its workers, and of whom it says that waiting does not help."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.gateway.catalogue import Picture
+from engine.gateway.fleet import Fleet
+from engine.metering.windows import Windows
+from engine.serving import wire
+from storage import clock
+from storage import home as homes
+from storage import store as stores
+from storage.home import Home
+from storage.models import Standing
+from tests.engine.gateway.fake_worker import FakeWorker
+from tests.storage import furniture
+
+
+async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_on(
+    tmp_path: Path,
+) -> None:
+    """Nor does a verdict about weights count against a worker that has them in memory."""
+    home = homes.make(Home(tmp_path / "home"))
+    store = await stores.open(home)
+    made = await furniture.furnish(store)
+    await store.close()
+
+    def marked(version: Any) -> Any:
+        return msgspec.structs.replace(version, standing=Standing.UNLOADABLE, standing_reason="x")
+
+    adapted = msgspec.structs.replace(
+        made.stable, number=9, model_version_id=made.adapter.id, lane=made.adapter.sha256[:16]
+    )
+    arms = (
+        *made.service.split.arms,
+        msgspec.structs.replace(made.service.split.arms[0], release=9),
+    )
+    split = msgspec.structs.replace(made.service.split, arms=arms)
+    picture = Picture(
+        services={"support": msgspec.structs.replace(made.service, split=split)},
+        releases={made.stable.number: made.stable, 9: adapted},
+        models={made.weights.id: made.weights, made.adapter.id: marked(made.adapter)},
+    )
+    worker = FakeWorker(home.worker(made.stable.worker))
+    await worker.start()
+    fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
+    try:
+        fleet.follow(picture)
+        await fleet.members[made.stable.worker].introduced(20)
+        assert fleet.unable(made.stable) is None
+        assert "can not be loaded" in (fleet.hopeless(adapted) or "")
+        await worker.got(wire.SetKnobs)
+        assert not [item for item in worker.received if isinstance(item, wire.OpenLane)]
+        gone = {**picture.models, made.weights.id: marked(made.weights)}
+        fleet.follow(replace(picture, models=gone))
+        assert fleet.unable(made.stable) is None
+        fleet.follow(replace(picture, models={**gone, made.adapter.id: made.adapter}))
+        await worker.got(wire.OpenLane)
+    finally:
+        await fleet.close()
+        await worker.stop()
