@@ -1,9 +1,9 @@
 """`python -m engine --home DIR`: the node of one home.
 
-Exit 0 after draining; 2 bad arguments or configuration; 4 the gateway can not listen; 5 another
-node has this home; 6 the store can not be used. The sentence is the last line on standard error,
-and the log is in the home. The gateway takes longest to be ready, so it is started first, before
-the libraries of the store are read.
+Exit 0 after draining; 1 a fault of its own; 2 bad arguments or configuration; 4 the gateway can not
+listen; 5 another node has this home; 6 the store can not be used. The sentence is the last line on
+standard error, and the log is in the home. The gateway takes longest to be ready, so it is started
+first, before the libraries of the store are read.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import structlog
 
 from engine import logs
 from engine.node import lock, plans, specs
+from engine.node import logs as trimming
 from storage import errors
 from storage import home as homes
 from storage.home import Home
@@ -87,11 +88,7 @@ async def _live(home: Home, gateway: subprocess.Popen[bytes]) -> int:
 
 def _log_file(home: Home) -> TextIO:
     path = home.log("node")
-    try:
-        if path.stat().st_size > specs.LOG_LIMIT:
-            path.replace(path.with_suffix(".log.1"))
-    except OSError:
-        pass
+    trimming.trim((path,))
     try:
         return path.open("a", encoding="utf-8")
     except OSError:

@@ -1,7 +1,7 @@
 """Models and their immutable versions: weights, or an adapter on the weights of another version.
 
 A version is what its file was when it was registered, by SHA-256; nothing here opens that file.
-Read by everybody, written by `engine.control` (and the node, when a version can not be loaded).
+Read by everybody, written by `engine.control`; `standings` moves versions between their states.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ class Kind(StrEnum):
 class Standing(StrEnum):
     """Whether workers may be asked to load a version.
 
-    REGISTERED: control put it there after reading the file's header. It stays so for good unless a
-        worker proves otherwise; a crash leaves either no row or this one.
-    UNLOADABLE: the node moved it here because a worker ended while loading it, with the reason. No
-        worker is started for it any more. If the node dies before it wrote this, the next worker
-        for it ends the same way and it is written then.
+    REGISTERED: control put it there after reading the file's header, or put it back because the
+        same file was added again. It stays so unless a worker proves otherwise; a crash leaves
+        either no row, or the row as it was.
+    UNLOADABLE: the node moved it here because the file itself is at fault (it was replaced, it
+        can not be parsed, workers die of it), with the reason. What a box lacks at a time, the
+        file's mount or memory, never moves it. No worker is started for it any more, and no lane
+        opened; one that is ready goes on. If the node dies before it wrote this, the next worker
+        for it ends the same way and it is written then. Adding the same file again puts it back.
     """
 
     REGISTERED = "registered"
@@ -48,7 +51,7 @@ MOVES: Final = moves.Table(
     begins=frozenset({Standing.REGISTERED}),
     legal={
         Standing.REGISTERED: frozenset({Standing.UNLOADABLE}),
-        Standing.UNLOADABLE: frozenset(),
+        Standing.UNLOADABLE: frozenset({Standing.REGISTERED}),
     },
 )
 
@@ -205,16 +208,6 @@ async def every(s: AsyncSession) -> list[ModelVersion]:
     """All versions, by model and then from low to high."""
     found = [_version(row) for row in await s.scalars(select(ModelRow))]
     return sorted(found, key=lambda each: (each.model, order(each.version)))
-
-
-async def mark_unloadable(s: AsyncSession, id: int, reason: str, at_us: int) -> None:
-    """Say that workers can not load it; saying it again changes nothing."""
-    if (await get(s, id)).standing is Standing.UNLOADABLE:
-        return
-    await moves.move(
-        s, MOVES, ModelRow, id, Standing.REGISTERED, Standing.UNLOADABLE,
-        actor="node", at_us=at_us, changes={"standing_reason": reason},
-    )  # fmt: skip
 
 
 async def _row(s: AsyncSession, model: str, version: str) -> ModelRow | None:

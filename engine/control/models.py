@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.control import headers
 from engine.control.decisions import Decision, Reason, Refusal
-from storage import models, verbs
+from storage import models, standings, verbs
 from storage.intents import Intent
 from storage.models import Kind, ModelVersion, Standing
 
@@ -69,11 +69,13 @@ def _hash(path: Path) -> str:
 async def add(
     s: AsyncSession, intent: Intent, wish: verbs.ModelsAdd, at_us: int, file: File
 ) -> Decision:
-    """Register a file that was read."""
+    """Register a file that was read; one that could not be loaded may be tried again by that."""
     base = None if wish.base is None else await models.find(s, wish.base)
     decision = decide(file, wish.kind, base)
     if decision.plan is None:
         return decision
+    if (again := await _again(s, intent, wish, at_us, file, base)) is not None:
+        return again
     header = file.header
     version = await models.add(
         s,
@@ -96,6 +98,36 @@ async def add(
     )
     said = f"{version.name} is registered: {version.kind}, {version.architecture}"
     return Decision(Reason.APPLIED, f"{said}, SHA-256 {version.sha256[:12]}….", version)
+
+
+async def _again(
+    s: AsyncSession,
+    intent: Intent,
+    wish: verbs.ModelsAdd,
+    at_us: int,
+    file: File,
+    base: ModelVersion | None,
+) -> Decision | None:
+    """Put back the version that is this very file and could not be loaded; None: there is none."""
+    standing = await standings.unloadable(
+        s,
+        name=f"{wish.model}@{wish.version}",
+        sha256=file.sha256,
+        base_id=None if base is None else base.id,
+    )
+    if standing is None:
+        return None
+    version = await standings.put_back(
+        s,
+        standing.id,
+        path=str(file.path),
+        size_bytes=file.size_bytes,
+        mtime_ns=file.mtime_ns,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    return Decision(Reason.APPLIED, f"{version.name} is the same file; it is tried again.", version)
 
 
 def decide(file: File, kind: Kind, base: ModelVersion | None) -> Decision:

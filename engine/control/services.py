@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.control.decisions import Decision, Reason
-from storage import models, releases, services, verbs
+from storage import models, processes, releases, services, verbs
 from storage.intents import Intent
-from storage.models import ModelVersion, Standing
+from storage.models import Kind, ModelVersion, Standing
+from storage.processes import State
 from storage.services import Arm, Service
 
 
@@ -117,13 +118,17 @@ def _unloadable(arms: Sequence[Arm], broken: Mapping[int, str]) -> Decision | No
 
 
 async def _broken(s: AsyncSession, arms: Sequence[Arm]) -> dict[int, str]:
+    """Weights that a worker has loaded and serves are not broken, whatever became of the file."""
     found: dict[int, str] = {}
+    ready = {part.name for part in await processes.every(s) if part.state is State.READY}
     for arm in arms:
         release = await releases.get(s, arm.release)
         version = await models.get(s, release.model_version_id)
         below = None if version.base_id is None else await models.get(s, version.base_id)
         for each in (version, below):
-            if each is not None and each.standing is Standing.UNLOADABLE:
+            if each is None or each.standing is not Standing.UNLOADABLE:
+                continue
+            if each.kind is Kind.ADAPTER or release.worker not in ready:
                 found[arm.release] = why(release.name, each)
     return found
 
@@ -131,4 +136,7 @@ async def _broken(s: AsyncSession, arms: Sequence[Arm]) -> dict[int, str]:
 def why(release: str, version: ModelVersion) -> str:
     """Why a release can not answer."""
     reason = (version.standing_reason or "no reason was given").rstrip(".")
-    return f"{release} can not answer: {version.name} can not be loaded ({reason})."
+    return (
+        f"{release} can not answer: {version.name} can not be loaded ({reason}). "
+        "Add the same file again to have it tried again."
+    )

@@ -15,7 +15,12 @@ LINE_LIMIT: Final = 65536
 
 
 class Said(msgspec.Struct, frozen=True):
-    """One line of a part. `beat` is anything but null or false in a beat."""
+    """One line of a part. `beat` is anything but null or false in a beat.
+
+    `failed` is why it can not work; `broken` says that this is the fault of a file, so that trying
+    it again changes nothing. `loaded`: the weights stand, what follows is not their file's fault.
+    `opening`, `opened`, `unopened`: the lane of an adapter; the last goes with `failed`.
+    """
 
     ready: bool = False
     loading: float | None = None
@@ -25,6 +30,11 @@ class Said(msgspec.Struct, frozen=True):
     waiting: int = 0
     since_token_us: int = 0
     failed: str | None = None
+    broken: bool = False
+    loaded: bool = False
+    opening: str | None = None
+    opened: str | None = None
+    unopened: str | None = None
     sha256: str | None = None
     build: str | None = None
 

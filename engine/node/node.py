@@ -1,7 +1,7 @@
 """The node: starts the parts of the box, keeps them as the store wants them, and leaves in order.
 
-It reads which workers the splits need, and hands everything else to who knows it: parts to
-`parts`, decisions to `engine.serving.supervisor`, the door to `door`, facts to `records`. It never
+It hands everything to who knows it: parts to `parts`, which workers there are to `workers`,
+decisions to `engine.serving.supervisor`, the door to `door`, facts to `records`. It never
 produces a token, never answers HTTP and never decides an intent. Imported by `engine.__main__`.
 """
 
@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from importlib import metadata
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from engine.node import files, placement, plans, repair
+from engine.node import logs, plans, repair
 from engine.node.door import Door
 from engine.node.parts import Part
 from engine.node.records import Records
-from engine.node.specs import Fact, Spec
-from storage import clock, errors, models, nudges, releases, services
+from engine.node.specs import GONE, Fact, Spec
+from engine.node.workers import Fit, Workers
+from storage import clock, errors, nudges
 from storage.config import Config
 from storage.home import Home
 
@@ -36,6 +36,7 @@ GREET_S: Final = 0.5
 """For gateway and workers to find each other before anybody else wants a processor."""
 FLUSH_S: Final = 3.0
 
+FAULT: Final = 1
 PORT_TAKEN: Final = 4
 _COMING: Final = frozenset({"stopped", "starting"})
 """A part that was begun just now has not been started yet."""
@@ -64,13 +65,19 @@ class Node:
         self._records = Records(life.store, now_us=clock.now_us, owed=life.owed)
         self._parts: dict[str, Part] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._unwanted: dict[str, int] = {}
         self._leave = asyncio.Event()
         self._heard = asyncio.Event()
         self.why = ""
         self._code = 0
-        self._linger_us = plans.linger_us()
         self._damage: list[str] = []
+        self._workers = Workers(
+            home,
+            life.store,
+            self._parts,
+            begin=lambda spec, fit: self._begin(spec, fit=fit),
+            forget=lambda name: self._records.tell(Fact(name, "worker", GONE)),
+            now_us=clock.monotonic_us,
+        )
         self._door = Door(
             home,
             life.store,
@@ -87,14 +94,14 @@ class Node:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told, signal.Signals(number).name)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a node outlives its terminal
-        writing = asyncio.create_task(self._records.run())
+        writing = self._keep(self._records.run(), "records")
         listener = nudges.listen(self._home, "node")
         try:
             self._begin(plans.gateway(self._home), self._gateway)
-            await self._reconcile()
+            await self._follow()
             await self._door.open()
             self._say(ready=True, pid=os.getpid())
-            settling = asyncio.create_task(self._settle())
+            settling = self._keep(self._settle(), "start of the other parts")
             await self._watch(listener)
             settling.cancel()
         finally:
@@ -147,24 +154,32 @@ class Node:
         self,
         spec: Spec,
         started: subprocess.Popen[bytes] | None = None,
-        fit: Callable[[], Awaitable[str | None]] | None = None,
+        fit: Fit | None = None,
     ) -> None:
         part = Part(
             spec, monotonic_us=clock.monotonic_us, tell=self._note, started=started, fit=fit
         )
         self._parts[spec.name] = part
-        self._tasks[spec.name] = asyncio.create_task(part.run(), name=spec.name)
+        self._tasks[spec.name] = self._keep(part.run(), spec.name)
         self._tasks[spec.name].add_done_callback(lambda _: self._heard.set())
+
+    def _keep(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        """Run something; a fault in it is the node's end, because the next node repairs."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.error("a task of the node failed", task=name, exc_info=error)
+                self.stop(f"the node can not go on: {name} failed ({error!r})", FAULT)
+
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(ended)
+        return task
 
     def _note(self, fact: Fact) -> None:
         self._records.tell(fact)
         self._heard.set()
-        if fact.name == "gateway" and fact.failed and not self._was_ready("gateway"):
+        if fact.name == "gateway" and fact.failed and not self._parts["gateway"].was_ready:
             self.stop(fact.failed, PORT_TAKEN)
-
-    def _was_ready(self, name: str) -> bool:
-        part = self._parts.get(name)
-        return part is not None and part.was_ready
 
     async def _settle(self) -> None:
         """Start what tokens do not need once what they need is there, or has had its time."""
@@ -179,7 +194,10 @@ class Node:
             if not self._leave.is_set():
                 self._begin(spec)
         if not self._life.clean:  # reads the whole file: after everything that people wait for
-            self._damage = await repair.check(self._store)
+            try:
+                self._damage = await repair.check(self._store)
+            except errors.StorageError as error:
+                self._damage = [f"the store could not be checked: {error}"]
 
     async def _watch(self, listener: nudges.Listener) -> None:
         """Keep the workers as the splits want them."""
@@ -190,41 +208,22 @@ class Node:
             if leaving.done():
                 nudge.cancel()
                 return
+            written = [part.spec.log for part in self._parts.values()]
+            await asyncio.to_thread(logs.trim, [self._home.log("node"), *written])
             try:
-                if await self._store.changed() or self._unwanted:
-                    await self._reconcile()
+                if await self._store.changed() or self._workers.leaving:
+                    await self._follow()
             except errors.StorageError as error:
                 _log.warning("the store can not be read; parts stay", error=str(error))
 
     def _patience_s(self) -> float:
-        return min(LOOK_S, self._linger_us / 2e6) if self._unwanted else LOOK_S
+        return min(LOOK_S, self._workers.linger_us / 2e6) if self._workers.leaving else LOOK_S
 
-    async def _reconcile(self) -> None:
-        wanted = await self._wanted()
-        now = clock.monotonic_us()
-        for name, worker in wanted.items():
-            self._unwanted.pop(name, None)
-            if name not in self._parts:
-                # Before each start: a file may be replaced while its worker runs, too.
-                fit = functools.partial(files.changed, worker)
-                self._begin(plans.worker(self._home, worker), fit=fit)
-        for name, part in list(self._parts.items()):
-            if self._tasks[name].done():
-                del self._parts[name], self._tasks[name]
-                self._unwanted.pop(name, None)
-            elif part.spec.kind == "worker" and name not in wanted:
-                # The gateway may not have read the new split yet: let it, before the worker goes.
-                since = self._unwanted.setdefault(name, now)
-                if now - since >= self._linger_us or part.fact.state == "crashed":
-                    part.stop()
-
-    async def _wanted(self) -> dict[str, placement.Worker]:
-        async with self._store.read() as session:
-            every = await services.every(session)
-            numbers = {arm.release for service in every for arm in service.split.arms}
-            found = {number: await releases.get(session, number) for number in numbers}
-            versions = {version.id: version for version in await models.every(session)}
-        return placement.plan(every, found, versions)
+    async def _follow(self) -> None:
+        """Put away what has ended, and do what the splits say now."""
+        for name in [name for name, task in self._tasks.items() if task.done()]:
+            del self._parts[name], self._tasks[name]
+        await self._workers.follow()
 
     # the end
 

@@ -19,8 +19,9 @@ from typing import Final
 import structlog
 
 from engine.node import lines, specs
+from engine.node.loads import Loads
 from engine.node.processes import Process
-from engine.node.specs import Fact, Spec
+from engine.node.specs import Broken, Fact, Spec
 from engine.serving import supervisor
 from engine.serving.supervisor import Act, Observed, Reason
 
@@ -33,7 +34,7 @@ class Part:
     """Keeps one process as it is wanted, until it is not wanted any more.
 
     `started` is a process that was begun for it before; it takes that over first. `fit` is asked
-    before each start of another one; what it says against it is final.
+    before each start of another one; what it says against it holds until `again`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Part:
         self._ready_us: int | None = None
         self._killed_for: Reason | None = None
         self._last_words: str | None = None
+        self._loads = Loads()
         self._spawns = 0
         self.was_ready = False
 
@@ -65,6 +67,20 @@ class Part:
     def pid(self) -> int | None:
         """The process id while it runs."""
         return self._process.pid if self._process else None
+
+    @property
+    def working(self) -> bool:
+        """Whether it had work when it was last heard."""
+        return self._observed.running and self._observed.working
+
+    @property
+    def given_up(self) -> bool:
+        """Whether its file is broken, so that it is not started again by itself."""
+        return self._observed.failed is not None
+
+    def again(self) -> None:
+        """Try once more what was given up."""
+        self._change(failed=None, failures=0)
 
     def stop(self) -> None:
         """It is not wanted any more: let it finish its work and leave."""
@@ -110,26 +126,21 @@ class Part:
             await asyncio.wait_for(self._poked.wait(), timeout)
         self._poked.clear()
         if until_us is not None and (late := self._now() - until_us) > _LATE_US:
-            self._forgive(late)
-
-    def _forgive(self, late_us: int) -> None:
-        """This process itself was stopped or starved: nobody's silence counts for that time."""
-        seen = self._observed
-        self._change(
-            heard_us=seen.heard_us + late_us,
-            token_us=seen.token_us + late_us,
-            step_us=seen.step_us + late_us,
-        )
+            self._observed = supervisor.forgiven(self._observed, late)
+            self._poked.set()
 
     def _change(self, **fields: object) -> None:
         self._observed = dataclasses.replace(self._observed, **fields)  # type: ignore[arg-type]
         self._poked.set()
 
-    def _say(self, state: str, reason: str | None = None, **fields: object) -> None:
+    def _say(
+        self, state: str, reason: str | None = None, broken: Broken | None = None, **fields: object
+    ) -> None:
         self.fact = dataclasses.replace(
             self.fact,
             state=state,
             reason=reason,
+            broken=broken,
             pid=self.pid,
             restarts=max(0, self._spawns - 1),
             **fields,  # type: ignore[arg-type]
@@ -152,6 +163,7 @@ class Part:
     def _spawn(self) -> None:
         now = self._now()
         self._step = -1
+        self._loads.now = None if self.spec.model is None else ""
         self._ready_us = self._killed_for = self._last_words = None
         try:
             started, self._started = self._started or specs.start(self.spec), None
@@ -174,20 +186,21 @@ class Part:
     def _hear(self, said: lines.Said) -> None:
         now, seen = self._now(), self._observed
         busy = said.running + said.waiting > 0
+        broken = self._loads.hear(said)
+        if said.opening or said.opened or said.unopened:
+            self._lane(said, broken, now)
+            return
         if said.failed is not None:
             _log.error("a part can not work", part=self.spec.name, reason=said.failed)
             self._last_words = said.failed
-            self._change(failed=said.failed if self.spec.final else None, heard_us=now)
+            self._change(failed=said.failed if said.broken else None, heard_us=now)
             return
         if said.beat is not None and said.beat is not False:
-            self._change(
-                heard_us=now,
-                beaten=True,
-                working=busy,
-                token_us=now - said.since_token_us if busy else now,
-                step_us=now if not busy or said.step != self._step else seen.step_us,
+            moved, self._step = said.step != self._step, said.step
+            self._observed = supervisor.beaten(
+                seen, busy=busy, moved=moved, since_token_us=said.since_token_us, now_us=now
             )
-            self._step = said.step
+            self._poked.set()
             return
         self._change(heard_us=now)
         if said.ready and not seen.ready:
@@ -197,30 +210,39 @@ class Part:
             if seen.told_us is None:
                 self._say("ready", sha256=said.sha256, build=said.build)
 
+    def _lane(self, said: lines.Said, broken: Broken | None, now: int) -> None:
+        """A worker opens an adapter; how that ends is nobody's state but the adapter's."""
+        self._change(heard_us=now, token_us=now, opening=self._loads.opening)
+        if said.unopened:
+            _log.error("a lane failed", part=self.spec.name, lane=said.unopened, reason=said.failed)
+        if broken is not None:
+            self._tell(dataclasses.replace(self.fact, broken=broken))
+
     def _reap(self, code: int) -> None:
         self._process = None
-        loading = self.spec.final and self._ready_us is None
-        self._ended(lines.ending(code), loading and lines.is_fault(code))
+        self._ended(lines.ending(code), fault=lines.is_fault(code))
 
-    def _ended(self, how: str, faulted: bool = False) -> None:
+    def _ended(self, how: str, *, fault: bool = False) -> None:
         now, seen = self._now(), self._observed
         told = seen.told_us is not None
         failures = supervisor.failures_after(seen, self.spec.plan, self._ready_us, now)
         self._change(
             running=False, ready=False, told_us=None, ended_us=now, failures=0 if told else failures
         )
-        if faulted and not told and failures >= supervisor.LOADS:
-            self._last_words = f"{how} while it loaded, {failures} times in a row"
-            self._change(failed=self._last_words)
+        why = self._killed_for.value if self._killed_for and not told else how
+        broken = None if told else self._loads.died(why, fault=fault)
+        if broken is not None and not broken.lane:
+            self._last_words = broken.why
+            self._change(failed=broken.why)
         if self._last_words is not None:
-            self._say("crashed", self._last_words, failed=self._last_words)
+            final = Broken("", self._last_words) if self.given_up else None
+            self._say("crashed", self._last_words, final, failed=self._last_words)
         elif told or not seen.wanted:
             forced = self._killed_for is Reason.STUBBORN
             self._say("stopped", Reason.STUBBORN.value if forced else None)
         else:
-            why = self._killed_for.value if self._killed_for else how
             _log.warning("a part ended", part=self.spec.name, reason=why, failures=failures)
-            self._say("crashed", why)
+            self._say("crashed", broken.why if broken else why, broken)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:

@@ -33,7 +33,7 @@ def plan(
     releases: Mapping[int, Release],
     models: Mapping[int, ModelVersion],
 ) -> dict[str, Worker]:
-    """The workers by name. Arms whose weights are unloadable or unknown get none."""
+    """The workers by name that may be started. Arms whose weights are unloadable get none."""
     wanted: dict[str, Worker] = {}
     for service in services:
         for arm in service.split.arms:
@@ -51,6 +51,16 @@ def plan(
                 engine=release.engine,
             )
     return wanted
+
+
+def named(services: Iterable[Service], releases: Mapping[int, Release]) -> frozenset[str]:
+    """All workers that splits ask for, whether they may be started or not: none is stopped."""
+    return frozenset(
+        release.worker
+        for service in services
+        for arm in service.split.arms
+        if (release := releases.get(arm.release)) is not None
+    )
 
 
 def _weights(release: Release, models: Mapping[int, ModelVersion]) -> ModelVersion | None:

@@ -41,7 +41,7 @@ def runner(home: Home) -> Spec:
 
 
 def worker(home: Home, wanted: Worker) -> Spec:
-    """One worker; what it says of a model that it can not load is final."""
+    """One worker."""
     engine = wanted.engine
     name = f"worker-{wanted.name}"
     return Spec(
@@ -62,7 +62,6 @@ def worker(home: Home, wanted: Worker) -> Spec:
         log=home.logs / f"{name}.log",
         plan=_patience(Plan(beats=True, beat_us=_us("PADDOCK_BEAT_S", _WORKER_BEAT_S))),
         model=wanted.model,
-        final=True,
     )
 
 

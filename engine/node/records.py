@@ -15,8 +15,9 @@ from typing import Any, Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.node import specs
 from engine.node.specs import Fact
-from storage import errors, models, processes
+from storage import errors, processes, standings
 from storage.processes import State
 from storage.store import Store
 
@@ -47,7 +48,11 @@ class Records:
     def tell(self, fact: Fact) -> None:
         """Take a fact; returns at once."""
         if self.trouble is not None:  # only the newest of each part, so that memory stays bounded
-            self._facts = [kept for kept in self._facts if kept[1].name != fact.name]
+            self._facts = [
+                kept
+                for kept in self._facts
+                if kept[1].name != fact.name or kept[1].broken not in {None, fact.broken}
+            ]
         self._facts.append((self._now_us(), fact))
         self._empty.clear()
         self._more.set()
@@ -97,8 +102,14 @@ class Records:
 
 
 async def _record(session: AsyncSession, fact: Fact, at_us: int) -> None:
-    if fact.failed is not None and fact.model is not None:
-        await models.mark_unloadable(session, fact.model, fact.failed, at_us)
+    if fact.broken is not None and fact.model is not None:
+        for version in await standings.loaded_as(session, fact.model, fact.broken.lane):
+            await standings.mark_unloadable(session, version.id, fact.broken.why, at_us)
+    if fact.state == specs.GONE:
+        with contextlib.suppress(errors.NotFound):
+            await processes.move(session, fact.name, State.STOPPED, at_us=at_us)
+        await processes.forget(session, fact.name)
+        return
     if fact.state == State.STARTING:
         await _declare(session, fact, at_us)
         return

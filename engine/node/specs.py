@@ -6,7 +6,6 @@ Light enough to start the first part with before the store's libraries are read.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 from dataclasses import dataclass, field
@@ -14,9 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from engine import lifeline
+from engine.node import logs
 from engine.serving.supervisor import Plan
 
-LOG_LIMIT: Final = 16 * 1024 * 1024
+GONE: Final = "gone"
+"""The state of a part that nobody wants any more: its record is closed and forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,14 @@ class Spec:
     log: Path
     plan: Plan = field(default_factory=Plan)
     model: int | None = None
-    final: bool = False
-    """Whether a `failed` of this part holds until the plan changes; otherwise it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A file that can not be loaded, and why: the adapter of a lane, or the weights (lane "")."""
+
+    lane: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class Fact:
     sha256: str | None = None
     build: str | None = None
     failed: str | None = None
+    broken: Broken | None = None
 
 
 def start(spec: Spec) -> subprocess.Popen[bytes]:
@@ -59,9 +67,7 @@ def start(spec: Spec) -> subprocess.Popen[bytes]:
         OSError: it could not be started.
     """
     log = spec.log
-    with contextlib.suppress(OSError):
-        if log.stat().st_size > LOG_LIMIT:
-            log.replace(log.with_suffix(".log.1"))
+    logs.trim((log,))
     try:
         stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError:  # a full disk may cost a log, never a part

@@ -1,7 +1,8 @@
 """`python -m engine.serving`: load one model and serve it over a Unix socket.
 
 Says on standard output how loading goes, that it is ready, and that it lives; logs go to standard
-error. Exit 0 after draining, 3 when the model cannot be loaded.
+error. Exit 0 after draining, 3 when the file of the model can not be loaded by anybody, 4 when it
+can not be loaded here and now.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from engine.serving.lanes import Lanes
 from engine.serving.link import Link
 from engine.serving.reports import Reports
 
-_UNLOADABLE = 3
+_BROKEN = 3
+_NOT_NOW = 4
 
 
 def _arguments() -> argparse.Namespace:
@@ -74,6 +76,7 @@ def main() -> int:
 
     try:
         model = llama.Model(arguments.model, gpu_layers=arguments.gpu_layers, progress=progress)
+        reports.say(loaded=True)
         lanes = Lanes(
             model,
             sequence_tokens=arguments.context_tokens,
@@ -83,8 +86,9 @@ def main() -> int:
     except errors.EngineFault as fault:
         if leave.asked:
             return 0
-        reports.say(failed=str(fault))
-        return _UNLOADABLE
+        broken = isinstance(fault, errors.BROKEN)
+        reports.say(failed=str(fault), broken=broken)
+        return _BROKEN if broken else _NOT_NOW
     link = Link(arguments.socket)
     serving = worker.Worker(
         lanes,

@@ -1,8 +1,10 @@
 """What can go wrong while tokens are made.
 
 EngineFault
-├── ModelBroken       the weights could not be loaded
-├── AdapterBroken     the adapter could not be loaded onto the weights
+├── ModelBroken       the file of the weights can not be loaded, here or elsewhere
+├── AdapterBroken     the file of the adapter can not be loaded onto the weights
+├── FileAway          a file is not there or can not be read now
+├── OutOfMemory       this box has no memory for it now
 ├── NoRoom            the KV memory refused the batch; nothing was computed
 ├── Interrupted       the step was aborted; part of it may stand in the KV memory
 ├── BadBatch          libllama called the batch invalid; nothing was computed
@@ -12,6 +14,8 @@ Imported by every room of `engine.serving`; imports nothing.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 
 class EngineFault(Exception):
@@ -24,6 +28,18 @@ class ModelBroken(EngineFault):
 
 class AdapterBroken(EngineFault):
     """The adapter could not be loaded; check that it was made for this base."""
+
+
+class FileAway(EngineFault):
+    """The file is not there or can not be read; mount what holds it, it is tried again."""
+
+
+class OutOfMemory(EngineFault):
+    """No memory for it; free some or ask for less context, it is tried again."""
+
+
+BROKEN: Final = (ModelBroken, AdapterBroken)
+"""Faults of the file itself: trying it again changes nothing. All others are of time and place."""
 
 
 class NoRoom(EngineFault):

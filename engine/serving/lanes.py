@@ -29,18 +29,17 @@ class Lanes:
         """Load an adapter and compute a token with it; a lane that is open stays as it is."""
         if lane in self.contexts:
             return
-        if not path.is_file():
-            raise errors.AdapterBroken(f"there is no adapter file at {path}")
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        llama.check("adapter", path)
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise errors.FileAway(f"{path} can not be read: {error.strerror}") from error
         if found != sha256:
             raise errors.AdapterBroken(
                 f"{path} is not the file that was registered: its SHA-256 is {found}"
             )
-        try:
-            self.contexts[lane] = self._context((self.model.adapter(path),))
-        except errors.EngineFault as fault:
-            raise errors.AdapterBroken(str(fault)) from fault
+        self.contexts[lane] = self._context((self.model.adapter(path),))
 
     def close(self, lane: str) -> None:
         """Give a lane's memory back."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ UBATCH: Final = 512
 PREFILL_MOST: Final = 8192
 _LOG_LEVELS: Final = {3: "warning", 4: "error"}
 _CONTROL: Final = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+_MEMORY: Final = re.compile(r"alloc|out of memory|mmap failed", re.IGNORECASE)
+_MEDIA: Final = re.compile(r"read error|failed to open|input/output error", re.IGNORECASE)
 _said: list[str] = []
 
 
@@ -48,6 +51,26 @@ _log_callback: Final = llama_cpp.llama_log_callback(_on_log)
 
 def _reason(otherwise: str) -> str:
     return " / ".join(_said) or otherwise
+
+
+def check(what: str, path: Path) -> None:
+    """FileAway unless the file can be opened."""
+    try:
+        if not path.is_file():
+            raise errors.FileAway(f"there is no {what} file at {path}")
+        with path.open("rb"):
+            return
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise errors.FileAway(f"the {what} file at {path} can not be read: {why}") from error
+
+
+def _unloaded(path: Path, broken: type[errors.EngineFault]) -> errors.EngineFault:
+    """Why a file was not loaded: libllama tells memory and media apart in its words alone."""
+    reason = _reason(f"libllama could not load {path}")
+    if _MEMORY.search(reason):
+        return errors.OutOfMemory(reason)
+    return errors.FileAway(reason) if _MEDIA.search(reason) else broken(reason)
 
 
 def build() -> str:
@@ -80,11 +103,10 @@ class Model:
         self._progress = llama_cpp.llama_progress_callback(report)
         params.progress_callback = self._progress
         _said.clear()
-        if not path.is_file():
-            raise errors.ModelBroken(f"there is no model file at {path}")
+        check("model", path)
         self.handle: Any = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not self.handle:
-            raise errors.ModelBroken(_reason(f"libllama could not load {path}"))
+            raise _unloaded(path, errors.ModelBroken)
         if not llama_cpp.llama_model_has_decoder(self.handle):
             raise errors.ModelBroken(f"{path} has no decoder, so it cannot produce text")
         self.vocabulary = Vocabulary(llama_cpp.llama_model_get_vocab(self.handle))
@@ -98,11 +120,10 @@ class Model:
     def adapter(self, path: Path) -> Any:
         """Load a LoRA file onto these weights."""
         _said.clear()
-        if not path.is_file():
-            raise errors.AdapterBroken(f"there is no adapter file at {path}")
+        check("adapter", path)
         handle = llama_cpp.llama_adapter_lora_init(self.handle, os.fsencode(path))
         if not handle:
-            raise errors.AdapterBroken(_reason(f"libllama could not load {path}"))
+            raise _unloaded(path, errors.AdapterBroken)
         return handle
 
     def free(self) -> None:
@@ -233,7 +254,8 @@ class Context:
         _said.clear()
         self.handle: Any = llama_cpp.llama_init_from_model(model.handle, params)
         if not self.handle:
-            raise errors.ModelBroken(_reason("libllama could not make a context"))
+            room = f"{sequences} sequences of {sequence_tokens} tokens"
+            raise errors.OutOfMemory(f"no context for {room} could be made: {_reason('no reason')}")
         self._memory: Any = llama_cpp.llama_get_memory(self.handle)
         self.room = int(llama_cpp.llama_n_batch(self.handle))
         self.batch = Batch(self.room)

@@ -8,13 +8,13 @@ Imported by `engine.node`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import Final
 
 SECOND_US: Final = 1_000_000
 LOADS: Final = 3
-"""So many faults in a row while loading, and the part is given up: the model is the reason."""
+"""So many deaths in a row while loading one file, and it is not loaded again: it is the reason."""
 
 
 class Act(StrEnum):
@@ -38,6 +38,8 @@ class Reason(Enum):
     GONE = "it is not wanted and does not run"
     UNLOADABLE = "it said that it can not do its work; it is not started again"
     SLOW_START = "it said nothing for too long while starting"
+    OPENING = "it is opening an adapter"
+    SLOW_OPENING = "it said nothing for too long while it opened an adapter"
     SILENT = "its beats stopped"
     HUNG = "work waits and no token comes"
     STUBBORN = "it did not leave in time after being told to"
@@ -58,7 +60,7 @@ class Plan:
     crawl_us: int = 600 * SECOND_US
     """The longest time without token while work is there, even though steps go on."""
     drain_us: int = 20 * SECOND_US
-    """From SIGTERM to SIGKILL."""
+    """From SIGTERM, or from the last progress since, to SIGKILL."""
     backoff_us: int = SECOND_US // 4
     """The wait after a second failure in a row; it doubles. The first restart does not wait."""
     backoff_cap_us: int = 30 * SECOND_US
@@ -75,6 +77,8 @@ class Observed:
     ready: bool = False
     beaten: bool = False
     working: bool = False
+    opening: bool = False
+    """Whether it is loading an adapter, between two of its beats."""
     heard_us: int = 0
     """When it last said anything, or was spawned."""
     token_us: int = 0
@@ -111,7 +115,11 @@ def decide(observed: Observed, plan: Plan, now_us: int) -> Decision:
     if not observed.running:
         return _absent(observed, plan, now_us)
     if observed.told_us is not None:
-        return _bounded(observed.told_us + plan.drain_us, Reason.FINISHING, Reason.STUBBORN, now_us)
+        until = observed.told_us + plan.drain_us
+        if observed.working:  # no new work comes, and what goes on has an end
+            until = max(observed.token_us, observed.step_us, observed.told_us) + plan.drain_us
+            until = min(until, observed.told_us + plan.crawl_us)
+        return _bounded(until, Reason.FINISHING, Reason.STUBBORN, now_us)
     if not observed.wanted:
         return Decision(Act.TERMINATE, Reason.NOT_WANTED)
     if observed.failed is not None:  # it leaves by itself
@@ -135,6 +143,9 @@ def _absent(observed: Observed, plan: Plan, now_us: int) -> Decision:
 
 
 def _ready(observed: Observed, plan: Plan, now_us: int) -> Decision:
+    if observed.opening:
+        until = observed.heard_us + plan.start_us
+        return _bounded(until, Reason.OPENING, Reason.SLOW_OPENING, now_us)
     bounds: list[tuple[int, Reason]] = []
     if plan.beats or observed.beaten:
         bounds.append((observed.heard_us + plan.beat_us, Reason.SILENT))
@@ -152,6 +163,30 @@ def _bounded(until_us: int, meanwhile: Reason, then: Reason, now_us: int) -> Dec
     if now_us >= until_us:
         return Decision(Act.KILL, then)
     return Decision(Act.WAIT, meanwhile, until_us)
+
+
+def beaten(
+    seen: Observed, *, busy: bool, moved: bool, since_token_us: int, now_us: int
+) -> Observed:
+    """What is known after a beat; `moved`: its step number is another than that of the last."""
+    return replace(
+        seen,
+        heard_us=now_us,
+        beaten=True,
+        working=busy,
+        token_us=now_us - since_token_us if busy else now_us,
+        step_us=now_us if not busy or moved else seen.step_us,
+    )
+
+
+def forgiven(seen: Observed, late_us: int) -> Observed:
+    """The watcher itself was stopped or starved: nobody's silence counts for that time."""
+    return replace(
+        seen,
+        heard_us=seen.heard_us + late_us,
+        token_us=seen.token_us + late_us,
+        step_us=seen.step_us + late_us,
+    )
 
 
 def failures_after(observed: Observed, plan: Plan, ready_us: int | None, now_us: int) -> int:

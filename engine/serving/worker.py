@@ -222,15 +222,22 @@ class Worker:
         self._refused.clear()
 
     def _open(self, wanted: wire.OpenLane) -> None:
-        """Load an adapter; the time it takes is nobody's, so it counts as waiting."""
+        """Load an adapter; the time it takes is nobody's, so it counts as waiting.
+
+        The node hears before that it begins: libllama may take this process along.
+        """
         began = self._now_us()
+        self._reports.say(opening=wanted.lane)
         try:
             self._lanes.open(wanted.lane, Path(wanted.path), wanted.sha256)
         except errors.EngineFault as fault:
+            broken = isinstance(fault, errors.BROKEN)
+            self._reports.say(unopened=wanted.lane, failed=str(fault), broken=broken)
             self._news.append(wire.LaneFailed(wanted.lane, str(fault)))
         else:
             if wanted.lane not in self._scheduler.lanes:
                 self._scheduler.open(wanted.lane)
+            self._reports.say(opened=wanted.lane)
             self._news.append(wire.LaneOpened(wanted.lane, wanted.sha256))
         self._waited_us += self._now_us() - began
 

@@ -252,6 +252,8 @@ def test_the_drawings_are_made_from_the_table() -> None:
         "stateDiagram-v2\n"
         "    [*] --> registered\n"
         "    registered --> unloadable\n"
-        "    unloadable --> [*]\n"
+        "    unloadable --> registered\n"
     )
-    assert moves.drawing(models.MOVES) == ("* registered -> unloadable\n  unloadable -> (end)\n")
+    assert moves.drawing(models.MOVES) == (
+        "* registered -> unloadable\n  unloadable -> registered\n"
+    )

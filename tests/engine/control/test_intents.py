@@ -14,7 +14,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.control import intents as control
 from engine.control.intents import Intents
-from storage import clock, errors, intents, keys, ledger, models, nudges, prompts, services
+from storage import (
+    clock,
+    errors,
+    intents,
+    keys,
+    ledger,
+    models,
+    nudges,
+    processes,
+    prompts,
+    services,
+    standings,
+)
 from storage import home as homes
 from storage import store as stores
 from storage.home import Home
@@ -103,6 +115,46 @@ async def test_from_a_file_to_a_split_and_back(tmp_path: Path) -> None:
     assert [version.name for version in versions] == ["ops@1.0.0", "ops@1.1.0"]
     assert (versions[1].kind, versions[1].base_id) == (models.Kind.ADAPTER, versions[0].id)
     assert service.version == 3
+
+
+async def test_weights_that_could_not_be_loaded_are_tried_again_when_they_are_added_again(
+    tmp_path: Path,
+) -> None:
+    """The same file under the same name; until then nothing new is split onto them."""
+    weights: dict[str, Any] = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
+    async with desk(tmp_path / "home") as control:
+        await control.furnish()
+        await control.store.write(lambda s: standings.mark_unloadable(s, 1, "torn", 5))
+        refused = await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
+        assert refused.state is State.REFUSED
+        assert "Add the same file again" in (refused.outcome or "")
+        added = await control.do("models.add", "ops", **weights)
+        assert added.outcome == "ops@1.0.0 is the same file; it is tried again."
+        split = await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
+        assert split.state is State.APPLIED
+        again = await control.do("models.add", "ops", **weights)
+        assert again.state is State.REFUSED
+        async with control.store.read() as session:
+            entry = (await ledger.of(session, "model", "1"))[0]
+    assert (entry.actor, entry.after, entry.intent_id) == ("kim", "registered", added.id)
+
+
+async def test_going_back_to_what_a_worker_serves_is_never_refused(tmp_path: Path) -> None:
+    """Whatever became of the file meanwhile: the weights are in memory."""
+
+    async def mark(session: AsyncSession) -> None:
+        await standings.mark_unloadable(session, 1, "torn", 5)
+        await processes.declare(session, name="ops-1.0.0", kind=processes.Kind.WORKER, at_us=6)
+
+    async with desk(tmp_path / "home") as control:
+        await control.furnish()
+        await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
+        await control.store.write(mark)
+        assert (await control.do("services.undo", "support")).state is State.REFUSED
+        await control.store.write(
+            lambda s: processes.move(s, "ops-1.0.0", processes.State.READY, at_us=7)
+        )
+        assert (await control.do("services.undo", "support")).state is State.APPLIED
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.node import logs
 from storage import door, errors, intents, ledger, models, services
 from storage.processes import Process, State
 from tests.boxes import ADAPTER, WEIGHTS
@@ -201,8 +202,49 @@ async def test_a_worker_that_no_split_names_any_more_leaves(node: RealNode, tmp_
     )
     name = next(name for name in parts if name.startswith("other"))
     await node.must("services.split", "brief", {"arms": {"r1": 10_000}})
-    parts = await node.until(lambda parts: parts[name].state is State.STOPPED)
-    assert parts[name].restarts == 0
+    await node.until(lambda parts: name not in parts)
+    async with opened(node.home) as store, store.read() as session:
+        moves = [entry.after for entry in await ledger.of(session, "process", name)]
+    assert moves[:2] == ["stopped", "draining"]
+
+
+async def test_a_model_that_comes_late_is_served_as_soon_as_it_is_there(
+    node: RealNode, tmp_path: Path
+) -> None:
+    """A mount that is not there yet: the worker says so and comes; the version is in good standing.
+
+    Nobody has to do anything, and other releases may be set meanwhile.
+    """
+    path, away = tmp_path / "late.gguf", tmp_path / "away.gguf"
+    shutil.copy(WEIGHTS, path)
+    release = await node.release("late", path)
+    path.rename(away)
+    await node.must("services.create", "late", {"release": release})
+
+    def late(parts: dict[str, Process]) -> Process | None:
+        return next((part for name, part in parts.items() if name.startswith("late")), None)
+
+    said = f"there is no model file at {path}"
+    await node.until(lambda parts: (found := late(parts)) is not None and found.reason == said)
+    async with opened(node.home) as store, store.read() as session:
+        version = await models.find(session, "late")
+    assert version.standing is models.Standing.REGISTERED
+    await node.must("services.split", "late", {"arms": {release: 5000, "r1": 5000}})
+    away.rename(path)
+    await node.until(
+        lambda parts: (found := late(parts)) is not None and found.state is State.READY
+    )
+
+
+async def test_a_log_is_cut_while_its_part_writes_to_it(node: RealNode) -> None:
+    """A part that lives for months fills no disk; what was said last is kept beside."""
+    log = node.home.log("gateway")
+    os.truncate(log, logs.LIMIT + 1)
+    await node.must("knobs.set", WORKER, {"name": "queue_limit", "value": 9})
+    async with asyncio.timeout(BOUND_S):
+        while log.stat().st_size > logs.LIMIT:
+            await asyncio.to_thread(os.sched_yield)
+    assert log.with_suffix(".log.1").stat().st_size > logs.LIMIT
 
 
 async def test_a_store_that_takes_nothing_does_not_stop_the_serving(node: RealNode) -> None:

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from engine.node.parts import Part
-from engine.node.specs import Fact, Spec
+from engine.node.specs import Broken, Fact, Spec
 from engine.serving.supervisor import SECOND_US, Plan
 from storage import clock
 
 READY = "import json, signal, sys, time\nprint(json.dumps({'ready': True}), flush=True)\n"
+TOLD = "import json, signal, sys\ndef tell(**said): print(json.dumps(said), flush=True)\n"
 OBEDIENT = READY + "signal.sigwait([signal.SIGTERM])\n"
 BLOCKED = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
 BEATING = READY + (
@@ -46,7 +47,7 @@ class Watched:
             command=(sys.executable, "-c", script, *words),
             log=folder / "part.log",
             plan=plan,
-            final=True,
+            model=1,
         )
         self.part = Part(spec, monotonic_us=clock.monotonic_us, tell=self._tell, fit=fit)
 
@@ -140,12 +141,81 @@ async def test_who_ignores_sigterm_is_killed_after_the_drain(tmp_path: Path) -> 
 
 
 async def test_what_can_not_work_is_not_started_again(tmp_path: Path) -> None:
-    """`failed` is final for a worker; its own reason is the one that is told."""
-    script = 'print(\'{"failed": "the file is truncated"}\', flush=True); raise SystemExit(3)'
+    """A broken file stays so; its own reason is the one that is told."""
+    script = TOLD + "tell(failed='the file is truncated', broken=True); raise SystemExit(3)"
     async with running(Watched(tmp_path, script, Plan())) as watched:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "crashed")
         assert watched.states == ["starting", "crashed"]
-        assert watched.facts[-1].failed == "the file is truncated"
+        assert watched.facts[-1].broken == Broken("", "the file is truncated")
+        assert watched.part.given_up
+
+
+async def test_what_was_given_up_is_started_once_more_when_it_may(tmp_path: Path) -> None:
+    """Somebody has put the file right."""
+    script = TOLD + (
+        "import os\nif not os.path.exists(sys.argv[1]):\n"
+        "    tell(failed='torn', broken=True); raise SystemExit(3)\n"
+    )
+    there = tmp_path / "there"
+    async with running(Watched(tmp_path, script + OBEDIENT, Plan(), str(there))) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        there.touch()
+        watched.part.again()
+        await watched.until(lambda facts: facts[-1].state == "ready")
+        assert not watched.part.given_up
+
+
+async def test_what_the_box_lacks_is_tried_again_until_it_is_there(tmp_path: Path) -> None:
+    """A mount that comes late, memory that is taken: the reason is told and no file is blamed."""
+    script = TOLD + (
+        "import os\nif not os.path.exists(sys.argv[1]):\n"
+        "    tell(failed='there is no model file'); raise SystemExit(4)\n"
+    )
+    plan, there = Plan(backoff_us=1000), tmp_path / "there"
+    async with running(Watched(tmp_path, script + OBEDIENT, plan, str(there))) as watched:
+        await watched.until(lambda facts: [fact.state for fact in facts].count("crashed") == 4)
+        assert watched.facts[-1].reason == "there is no model file"
+        there.touch()
+        await watched.until(lambda facts: facts[-1].state == "ready")
+        assert {fact.broken for fact in watched.facts} == {None}
+
+
+async def test_an_adapter_that_takes_its_worker_along_is_blamed_and_the_worker_comes_back(
+    tmp_path: Path,
+) -> None:
+    """Three times in a row while it was opened; the file of the weights is not at fault."""
+    script = TOLD + "import os\ntell(ready=True)\ntell(opening='lora')\nos.abort()\n"
+    async with running(Watched(tmp_path, script, Plan(backoff_us=1000))) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        assert watched.states == ["starting", "ready", "crashed"] * 3
+        assert watched.facts[-1].broken == Broken(
+            "lora", "it was killed by SIGABRT while it opened the adapter, 3 times in a row"
+        )
+        assert [fact.broken for fact in watched.facts[:-1]] == [None] * 8
+        await watched.until(lambda facts: facts[-1].state == "ready")
+        assert not watched.part.given_up
+
+
+async def test_an_adapter_that_can_not_be_opened_costs_the_worker_nothing(tmp_path: Path) -> None:
+    """One that is broken is blamed at once, one that is away is not."""
+    script = TOLD + (
+        "tell(ready=True)\n"
+        "for lane, broken in (('away', False), ('torn', True)):\n"
+        "    tell(opening=lane)\n    tell(unopened=lane, failed='it is ' + lane, broken=broken)\n"
+        "signal.sigwait([signal.SIGTERM])\n"
+    )
+    async with running(Watched(tmp_path, BLOCKED + script, Plan())) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        assert watched.states == ["starting", "ready", "ready"]
+        assert watched.facts[-1].broken == Broken("torn", "it is torn")
+
+
+async def test_a_fault_after_the_weights_stand_is_no_fault_of_their_file(tmp_path: Path) -> None:
+    """The memory for contexts may be taken by somebody else for a while."""
+    script = TOLD + "import os\ntell(loaded=True)\nos.abort()\n"
+    async with running(Watched(tmp_path, script, Plan(backoff_us=1000))) as watched:
+        await watched.until(lambda facts: [fact.state for fact in facts].count("crashed") == 4)
+        assert {fact.broken for fact in watched.facts} == {None}
 
 
 async def test_what_is_unfit_meanwhile_is_not_started_again(tmp_path: Path) -> None:
@@ -159,7 +229,7 @@ async def test_what_is_unfit_meanwhile_is_not_started_again(tmp_path: Path) -> N
     async with running(watched):
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
         watched.part.kill()
-        await watched.until(lambda facts: facts[-1].failed is not None)
+        await watched.until(lambda facts: facts[-1].broken is not None)
         assert watched.states == ["starting", "ready", "crashed", "crashed"]
         assert watched.facts[-1].reason == "the file was replaced"
         assert watched.part.pid is None
@@ -188,10 +258,10 @@ async def test_who_faults_while_loading_again_and_again_is_given_up(tmp_path: Pa
     """Libllama may abort on a file whose header was fine: three times are enough."""
     plan = Plan(backoff_us=1000)
     async with running(Watched(tmp_path, "import os; os.abort()", plan)) as watched:
-        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].failed is not None)
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
         assert watched.states == ["starting", "crashed"] * 3
-        assert watched.facts[-1].failed == (
-            "it was killed by SIGABRT while it loaded, 3 times in a row"
+        assert watched.facts[-1].broken == Broken(
+            "", "it was killed by SIGABRT while it loaded, 3 times in a row"
         )
 
 

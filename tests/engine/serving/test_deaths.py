@@ -28,22 +28,38 @@ def test_a_torn_model_ends_the_worker_with_a_reason(tmp_path: Path, kept: int) -
 
 
 def test_a_model_that_is_none_or_not_there_is_told_apart(tmp_path: Path) -> None:
-    """The reason names the file that is missing, or what libllama found in its place."""
+    """The reason names the file that is missing, or what libllama found in its place.
+
+    A file that is away may come back, so that trying again is worth it: exit code 4.
+    """
     missing = tmp_path / "missing.gguf"
-    assert _failure(missing, tmp_path) == f"there is no model file at {missing}"
+    said = _failure(missing, tmp_path, broken=False)
+    assert said == f"there is no model file at {missing}"
     garbage = tmp_path / "garbage.gguf"
     garbage.write_bytes(b"not a model at all" * 1000)
     assert "magic" in _failure(garbage, tmp_path)
 
 
-def _failure(model: Path, folder: Path) -> str:
+def test_memory_that_is_not_there_is_no_fault_of_the_model(tmp_path: Path) -> None:
+    """A context that does not fit now may fit later, or with another release's settings."""
+    said = _failure(
+        workers.WEIGHTS, tmp_path, "--context-tokens", "1000000", broken=False, memory_kb=3_000_000
+    )
+    assert said.startswith("no context for 16 sequences of 1000000 tokens could be made: ")
+
+
+def _failure(
+    model: Path, folder: Path, *more: str, broken: bool = True, memory_kb: int | None = None
+) -> str:
     """The last word of a worker that can not load."""
-    done = subprocess.run(
-        workers.command(folder / "worker.sock", model=model),
-        capture_output=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 3, done.stderr
-    return str(json.loads(done.stdout.splitlines()[-1])["failed"])
+    command = [*workers.command(folder / "worker.sock", model=model), *more]
+    if memory_kb is not None:
+        command = ["sh", "-c", f'ulimit -v {memory_kb}; exec "$@"', "sh", *command]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == (3 if broken else 4), done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["broken"] is broken
+    return str(said["failed"])
 
 
 async def test_sigterm_lets_a_worker_finish_what_it_began_and_take_nothing_new(

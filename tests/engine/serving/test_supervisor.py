@@ -139,6 +139,24 @@ def test_who_ignores_the_request_to_leave_is_killed_in_the_end() -> None:
     assert supervisor.decide(told, PLAN, NOW + PLAN.drain_us).reason is Reason.STUBBORN
 
 
+def test_who_was_told_to_leave_may_finish_as_long_as_it_comes_on() -> None:
+    """What it has is finite, since it takes nothing new; the crawl is the bound of bounds."""
+    long_ago = NOW - 10 * PLAN.drain_us
+    busy = serving(wanted=False, told_us=long_ago, working=True)
+    assert supervisor.decide(busy, PLAN, NOW + PLAN.drain_us - 1).reason is Reason.FINISHING
+    assert supervisor.decide(busy, PLAN, NOW + PLAN.drain_us).reason is Reason.STUBBORN
+    endless = dataclasses.replace(busy, told_us=NOW - PLAN.crawl_us)
+    assert supervisor.decide(endless, PLAN, NOW).reason is Reason.STUBBORN
+
+
+def test_an_adapter_may_take_as_long_to_load_as_the_weights() -> None:
+    """No beat comes meanwhile; who says nothing for too long is ended all the same."""
+    opening = serving(opening=True, working=True)
+    assert supervisor.decide(opening, PLAN, NOW + PLAN.start_us - 1).reason is Reason.OPENING
+    late = supervisor.decide(opening, PLAN, NOW + PLAN.start_us)
+    assert late == supervisor.Decision(Act.KILL, Reason.SLOW_OPENING)
+
+
 def test_who_says_that_it_can_not_work_is_not_started_again() -> None:
     """A model that can not be loaded makes no restart loop."""
     gone = Observed(wanted=True, failed="truncated", failures=1, ended_us=NOW)
