@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import snapshot
+from app import nodes, snapshot
 from app.figures import asked, charts, places
 from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.interest import Interest
@@ -129,6 +129,7 @@ class Looker:
         known = facts.node is not snapshot.Node.ASKING and bool(facts.person.role)
         if fresh and known:
             facts.node = snapshot.Node.UP
+            facts.unwritten = False
             return
         if 0 <= facts.now_us - self._asked_us < _ASK_AGAIN_US:
             return
@@ -145,6 +146,8 @@ class Looker:
         else:
             facts.node = snapshot.Node.UP
             facts.person = snapshot.Person(name=person.name, role=person.role)
+        up = facts.node is snapshot.Node.UP
+        facts.unwritten = up and await nodes.trouble(self._home) is not None
 
 
 def _login() -> str:

@@ -2,7 +2,7 @@
 
 The node is a process of its own session, so that closing the terminal never stops it. Nothing
 here imports the engine; the node is spoken to at its door and at its HTTP port. Imported by
-`app.commands`.
+`app.commands` and, for the node's troubles, by `app.looks`.
 """
 
 from __future__ import annotations

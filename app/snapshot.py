@@ -43,7 +43,7 @@ class HouseLine:
     live: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
     """Services with their arms as (release, basis points)."""
     synthetic: float | None = None  # share of the requests lately
-    troubles: tuple[str, ...] = ()  # parts that should run and do not
+    troubles: tuple[str, ...] = ()  # parts that should run and do not, a store that takes nothing
     as_of_us: int | None = None  # the newest measurement
     now_us: int = 0
     back_us: int = 0  # how far the clock stands behind measurements that are in the store

@@ -30,7 +30,8 @@ def house_line(facts: Facts) -> snapshot.HouseLine:
             for each in facts.services
         ),
         synthetic=synthetic / asked if asked else None,
-        troubles=tuple(
+        troubles=("store not written",) * facts.unwritten
+        + tuple(
             f"{each.name} {each.state.value}"
             for each in facts.processes
             if facts.node is snapshot.Node.UP and each.state is processes.State.CRASHED

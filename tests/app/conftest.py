@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pytest_textual_snapshot import SVGImageExtension  # type: ignore[import-untyped]
 
-from app import looks
+from app import looks, nodes
 from storage import door
 from storage.home import Home
 from tests.app import scenes, sitting
@@ -41,6 +41,7 @@ def knock(monkeypatch: pytest.MonkeyPatch) -> Door:
     knocked = Door()
     monkeypatch.setattr(door, "who", knocked.who)
     monkeypatch.setattr(door, "ask", knocked.ask)
+    monkeypatch.setattr(nodes, "trouble", knocked.trouble)
     monkeypatch.setattr(looks, "_DRIVER", Path("/nowhere"))
     monkeypatch.setattr(looks, "_login", lambda: "sara")
     sitting.plain_terminal(monkeypatch)

@@ -43,6 +43,7 @@ class Door:
     role: str = "operator"
     down: bool = False
     alone: bool = False  # nobody takes what it keeps
+    full: bool = False  # the disk is, and nothing can be written down
     asked: list[tuple[str, str, Mapping[str, Any], int | None]] = field(default_factory=list)
 
     async def who(self, home: Home) -> door.Person:
@@ -51,6 +52,11 @@ class Door:
         if self.down:
             raise errors.NodeIsDown("The node is not running; start it with `paddock serve`.")
         return door.Person(self.name, self.role)
+
+    async def trouble(self, home: Home) -> str | None:
+        """Why nothing can be written down."""
+        del home
+        return "The disk is full." if self.full else None
 
     async def ask(
         self,

@@ -166,3 +166,20 @@ async def test_after_the_clock_went_back_old_seconds_do_not_vouch_for_a_dead_nod
     await eyes.ticks(3)
     assert [each.house.node for each in eyes.seen] == [Node.UP, Node.DOWN]
     await eyes.watch.close()
+
+
+async def test_a_store_that_takes_nothing_is_told_in_the_house_line(
+    home: Home, knock: Door
+) -> None:
+    """On a full disk the measurements stop; the node is up and says why, until it goes on."""
+    knock.full = True
+    eyes = Eyes(home)
+    eyes.now_s += 60
+    await eyes.ticks(1)
+    knock.full = False
+    eyes.now_s += 3
+    await eyes.ticks(3)
+    houses = [each.house for each in eyes.seen]
+    assert {each.node for each in houses} == {Node.UP}
+    assert [each.troubles for each in houses] == [("store not written",), ()]
+    await eyes.watch.close()

@@ -108,6 +108,7 @@ def test_a_part_that_crashed_is_named() -> None:
     """The first one, and how many more."""
     line = shown(troubles=("gateway crashed", "control crashed", "runner crashed"))
     assert "▲ gateway crashed +2" in line
+    assert "▲ store not written " in shown(troubles=("store not written",))
     assert "LIVE support" in line
 
 
