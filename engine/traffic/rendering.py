@@ -31,6 +31,9 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "boolean": (bool,),
 }
 
+_MANY: Final = 500
+_LARGE: Final = 100_000
+"""Messages, and characters of them all, that any sound template takes."""
 _MOVING: Final = ("strftime_now", "random")
 """What makes a template say something else each time."""
 
@@ -103,6 +106,11 @@ class Prompt:
         try:
             return self._box.render(template, values)
         except sandbox.TemplateFault as fault:
+            told = [value for value in values.values() if isinstance(value, str)]
+            if isinstance(fault, sandbox.Exceeded) and _long(told):
+                raise BadVariables(
+                    f"the variables are too long for prompt {self.version.name}: {fault}"
+                ) from fault
             raise self._broken(place, role, fault) from fault
 
     def _broken(self, place: int, role: str, fault: sandbox.TemplateFault) -> BrokenTemplate:
@@ -154,6 +162,11 @@ def _default(variable: Variable) -> object:
     except ValueError:
         pass  # the author's own text is still better than none
     return text
+
+
+def _long(texts: Sequence[str]) -> bool:
+    """Whether a sound template may fail of so much."""
+    return len(texts) > _MANY or sum(map(len, texts)) > _LARGE
 
 
 def joined(prompt: Sequence[Message], client: Sequence[Message]) -> list[Message]:
@@ -223,6 +236,10 @@ class ChatTemplate:
         except sandbox.Raised as refused:
             raise BadConversation(f"the model's chat template refuses this: {refused}") from refused
         except sandbox.TemplateFault as fault:
+            if isinstance(fault, sandbox.Exceeded) and _long(texts):
+                raise BadConversation(
+                    f"this is too long for the model's chat template: {fault}"
+                ) from fault
             where = f", line {fault.line}" if fault.line else ""
             raise BrokenTemplate(f"the model's own chat template{where}: {fault}") from fault
         return guards.segments(rendered, hidden)

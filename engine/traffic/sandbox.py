@@ -33,6 +33,10 @@ class TemplateFault(Exception):
         self.line = line
 
 
+class Exceeded(TemplateFault):
+    """It ran too long or made too much: the template's fault, or that of what it was given."""
+
+
 class Raised(TemplateFault):
     """The template itself refused what it was given, by `raise_exception`."""
 
@@ -109,7 +113,9 @@ class Sandbox:
             raise Raised(str(raised), _line(raised)) from raised
         except _TooLong as error:
             message = f"it ran longer than {TIME_LIMIT_S:g} s"
-            raise TemplateFault(message, _line(error)) from error
+            raise Exceeded(message, _line(error)) from error
+        except OverflowError as error:
+            raise Exceeded(str(error), _line(error)) from error
         except RecursionError as error:
             raise TemplateFault("it calls itself without end", _line(error)) from error
         except Exception as error:  # whatever a stranger's template can raise

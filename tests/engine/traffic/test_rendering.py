@@ -159,6 +159,24 @@ def test_no_text_of_a_message_is_ever_read_as_control_tokens(texts: list[str]) -
     assert special.count("<s>") + special.count("</s>") == 0
 
 
+def test_what_is_too_long_for_a_template_is_the_clients_matter() -> None:
+    """A template that takes too long over little is broken; over very much it need not be."""
+    slow = template(
+        "{% for m in messages %}{% for i in range(99999) %}{{ m.content }}{% endfor %}{% endfor %}"
+    )
+    with pytest.raises(rendering.BadConversation, match="too long for the model's chat template"):
+        slow.segments([Message("user", "x" * 200_000)])
+    with pytest.raises(rendering.BrokenTemplate):
+        slow.segments([Message("user", "x" * 1000)])
+    one = prompt(
+        ("system", "{% for i in range(99999) %}{{ tone }}{% endfor %}"), variables=VARIABLES[:1]
+    )
+    with pytest.raises(rendering.BadVariables, match="too long for prompt terse@3"):
+        one.render({"tone": "x" * 200_000})
+    with pytest.raises(rendering.BrokenTemplate):
+        one.render({"tone": "x" * 1000})
+
+
 def test_text_without_control_tokens_is_left_in_one_piece() -> None:
     """So that it is tokenised as it would be anywhere."""
     texts, hidden = guards.Guard(TOKENS).hide(["plain", "text < | >"])
