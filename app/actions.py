@@ -149,6 +149,7 @@ _TWINS: Final[dict[str, tuple[str, str]]] = {
     "knobs.set": ("", "knobs set WORKER KNOB=VALUE"),
     "knobs.undo": ("", "knobs undo WORKER KNOB"),
     "runbooks.start": ("", "runbooks start NAME [INPUT=VALUE]"),
+    "runbooks.undo": ("", "runbooks undo RUN"),
 }
 
 # Looking: places and moves of the screen, and the commands that only show.

@@ -162,6 +162,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     ("knobs.set", Role.OPERATOR, Danger.REVERSIBLE, "Set a worker's knob", KnobsSet),
     ("knobs.undo", Role.OPERATOR, Danger.REVERSIBLE, "Put back a knob's value", KnobsUndo),
     ("runbooks.start", Role.OPERATOR, Danger.REVERSIBLE, "Start a runbook", RunbooksStart),
+    ("runbooks.undo", Role.OPERATOR, Danger.REVERSIBLE, "Undo the steps of a run", NoArguments),
 )
 
 TABLE: Final[Mapping[str, Verb]] = MappingProxyType(
