@@ -73,9 +73,8 @@ async def test_two_releases_on_the_same_weights_share_a_worker(node: RealNode) -
     assert [name for name, part in parts.items() if part.kind == "worker"] == [WORKER]
 
 
-async def test_the_gateway_is_a_part_and_says_that_tokens_flow(node: RealNode) -> None:
-    """Ready means that the box answers."""
-    await node.until(ready("gateway"))
+async def _answering(node: RealNode) -> None:
+    """Wait until every arm produces tokens: no worker is busy with an adapter then."""
     port = int(node.environment["PADDOCK_GATEWAY__PORT"])
     async with asyncio.timeout(BOUND_S):
         while True:
@@ -87,6 +86,12 @@ async def test_the_gateway_is_a_part_and_says_that_tokens_flow(node: RealNode) -
             if answer.status == 200:
                 return
             await asyncio.to_thread(os.sched_yield)
+
+
+async def test_the_gateway_is_a_part_and_says_that_tokens_flow(node: RealNode) -> None:
+    """Ready means that the box answers."""
+    await node.until(ready("gateway"))
+    await _answering(node)
 
 
 async def test_a_killed_worker_is_back_by_itself(node: RealNode) -> None:
@@ -102,6 +107,8 @@ async def test_a_killed_worker_is_back_by_itself(node: RealNode) -> None:
 
 async def test_a_stopped_worker_is_replaced(node: RealNode) -> None:
     """SIGSTOP: it neither beats nor ends, so it is ended."""
+    await node.until(ready(WORKER))
+    await _answering(node)
     before = (await node.until(ready(WORKER)))[WORKER]
     assert before.pid is not None
     os.kill(before.pid, signal.SIGSTOP)
