@@ -13,6 +13,7 @@ What clients may rely on, beyond OpenAI's documents:
   refused where it would change the answer. Extensions: `top_k`, `min_p`, `prompt_variables`.
 - Every role may complete; naming the release takes `operator`; `/metrics` takes `viewer` unless
   `gateway.open_metrics` is set; `/healthz` and `/readyz` are open and tell no paths of files.
+- A client that stops sending after its request gets its answer; one that has gone is given up.
 - A refusal comes before the first byte: headers are sent with the first token. A failure after it
   is an event `{"error": …}` and the end of the stream, without `[DONE]`.
 - A worker that dies costs a stream that had begun (`worker_lost`), and time for all others.

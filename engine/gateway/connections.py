@@ -17,6 +17,9 @@ from engine.gateway import errors
 HEAD_LIMIT: Final = 64 * 1024
 """Bytes of a head that may have come without its end; one that comes whole may be larger."""
 HEAD_S: Final = 60.0
+ASK_S: Final = (0.5, 5.0)
+"""After so long a client that sends nothing more is asked again whether it is there: the first
+write makes its machine refuse, the next one learns of it. Some clients take five at most."""
 TAKE_S: Final = 60.0
 """So long nothing may be taken of an answer that waits."""
 
@@ -30,6 +33,7 @@ class Connection(HttpToolsProtocol):
         self._head = 0
         self._late: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
+        self._asking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """From now on a head is awaited."""
@@ -41,11 +45,31 @@ class Connection(HttpToolsProtocol):
         self._headed = True
         self._await_head()
         self._relieve()
+        if self._asking is not None:
+            self._asking.cancel()
         super().connection_lost(exc)
 
-    def eof_received(self) -> None:
-        """The client has gone: the transport closes, and takes nothing more from now on."""
-        self._part()
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends nothing more: it has gone, or it waits for its answer all the same.
+
+        Which of the two only a write tells: whoever has gone refuses it. True keeps the transport.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body or self.pipeline:
+            self._part()
+            return False
+        cycle.keep_alive = False
+        self._ask(ASK_S)
+        return True
+
+    def _ask(self, again_s: tuple[float, ...]) -> None:
+        """Write what every client passes over, unless the answer itself is being written."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_started or self.transport.is_closing():
+            return
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if again_s:
+            self._asking = self.loop.call_later(again_s[0], self._ask, again_s[1:])
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a client; a head that does not end is refused."""

@@ -26,6 +26,7 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.closed = False
         self.aborted = False
+        self.over = asyncio.Event()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """What the gateway says."""
@@ -34,6 +35,7 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         """After what was written."""
         self.closed = True
+        self.over.set()
 
     def abort(self) -> None:
         """At once."""
@@ -145,12 +147,39 @@ async def test_garbage_behind_a_request_writes_nothing_into_its_answer(bench: Be
     assert bench.wire.written == b""
 
 
-async def test_nothing_is_written_to_a_client_that_has_gone(bench: Bench) -> None:
-    """Between its end and the transport's, an answer would be an error that nobody made."""
+async def test_a_client_that_sends_nothing_more_gets_its_answer(bench: Bench) -> None:
+    """After what every client passes over; then the connection ends."""
     bench.connection.data_received(REQUEST)
     await bench.asked.wait()
+    assert bench.connection.eof_received()
+    assert bench.wire.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+    bench.let.set()
+    await bench.wire.over.wait()
+    assert bench.wire.written.count(b"HTTP/1.1 200 OK") == 1
+    assert b"connection: close" in bench.wire.written
+    assert bench.wire.written.endswith(b"answer\r\n0\r\n\r\n")
+
+
+async def test_a_client_that_has_gone_is_known_by_what_it_does_not_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is asked until a write fails; the application learns that its client has left."""
+    bench = Bench()
+    bench.connection.data_received(REQUEST)
+    await bench.asked.wait()
+    handles = timers(asyncio.get_running_loop(), monkeypatch)
     bench.connection.eof_received()
+    ring(handles[-1])
+    assert bench.wire.written == b"HTTP/1.1 100 Continue\r\n\r\n" * 2
+    bench.connection.connection_lost(BrokenPipeError())
+    assert handles[-1].cancelled()
     await bench.left.wait()
+
+
+async def test_a_client_that_leaves_within_its_request_has_gone(bench: Bench) -> None:
+    """What it did not finish nobody answers."""
+    bench.connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc")
+    assert not bench.connection.eof_received()
     assert bench.wire.written == b""
 
 

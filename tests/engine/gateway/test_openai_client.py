@@ -389,7 +389,7 @@ def test_synthetic_load_is_written_down_as_such(stack: Stack) -> None:
     with connect(stack, "synthetic") as load:
         row = recorded(stack, chat(load))
     assert row["synthetic"] == 1
-    with stack.http(None) as http:
+    with stack.http("viewer") as http:
         assert 'synthetic="true"' in http.get("/metrics").text
 
 
@@ -622,6 +622,47 @@ def test_a_slow_reader_holds_up_only_itself(stack: Stack, client: OpenAI) -> Non
         assert slow.recv(16).startswith(b"HTTP/1.1 200")
         for _ in range(3):
             assert text_of(chat(client, user="sara"))
+
+
+def test_a_client_that_only_stops_sending_gets_its_answer(stack: Stack) -> None:
+    """Half of a connection is enough to read."""
+    body = json.dumps({"model": "raw", "prompt": "order 17", "max_tokens": 40, "seed": 1}).encode()
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nhost: x\r\n"
+        f"authorization: Bearer {stack.secrets['client']}\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", stack.port)) as half:
+        half.sendall(head.encode() + body)
+        half.shutdown(socket.SHUT_WR)
+        said = b"".join(iter(lambda: half.recv(65536), b""))
+    assert b"HTTP/1.1 200 OK" in said
+    assert json.loads(said[said.rindex(b"\r\n\r\n") :])["choices"]
+
+
+def test_a_client_that_goes_before_its_answer_is_given_up(stack: Stack, client: OpenAI) -> None:
+    """Its sequences are cancelled long before they end: nobody would read them."""
+    ask = {
+        "model": "raw",
+        "prompt": "order",
+        "max_tokens": 400,
+        "n": 16,
+        "temperature": 2,
+        "seed": 1,
+    }
+    body = json.dumps(ask).encode()
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nhost: x\r\n"
+        f"authorization: Bearer {stack.secrets['client']}\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    (before,) = rows(stack, "SELECT count(*) AS n FROM requests WHERE outcome = 'cancelled'")
+    with socket.create_connection(("127.0.0.1", stack.port)) as one:
+        one.sendall(head.encode() + body)
+    found = before
+    while found["n"] == before["n"]:
+        (found,) = rows(stack, "SELECT count(*) AS n FROM requests WHERE outcome = 'cancelled'")
+    assert text_of(chat(client))
 
 
 def test_connections_are_kept(stack: Stack) -> None:
