@@ -82,7 +82,9 @@ def _attended(run: Demo) -> bool:
     from app import tui  # noqa: PLC0415 the screen is loaded only when there is one
 
     tui.run(run.home)
-    return not terminal.ask("Shall the node go on, with its synthetic load?", default=False)
+    if run.started:
+        return not terminal.ask("Shall the node go on, with its synthetic load?", default=False)
+    return terminal.ask("The node ran before this demo. Shall it stop?", default=False)
 
 
 class Demo:

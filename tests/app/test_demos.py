@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
-from app import demos, desk, errors, nodes
+from app import demos, desk, errors, nodes, tui
 from app.commands import demo
 from storage import home as homes
 from storage import keys
@@ -88,3 +89,16 @@ async def test_a_key_that_can_not_be_revoked_does_not_keep_the_node_running(
     await run.end(stop=True)
     assert done == ["stopped"]
     assert "demo-load-1 still works" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_who_says_nothing_has_stopped_what_the_demo_started_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, started: bool
+) -> None:
+    """A node that ran before is stopped only when somebody says so."""
+    monkeypatch.setattr(tui, "run", lambda _: None)
+    run = demo.Demo(Home(tmp_path))
+    run.started = started
+    for typed, stops in (("", started), ("\n", started), ("y\n", not started)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        assert demo._attended(run) is stops
