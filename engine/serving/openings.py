@@ -80,7 +80,7 @@ class Openings:
             timer.cancel()
 
     def _catch_up(self) -> None:
-        if self._connected:
-            for lane in self._wanted.keys() - self._asked - self.open:
+        for lane, wanted in self._wanted.items():
+            if self._connected and lane not in self._asked | self.open:
                 self._asked.add(lane)
-                self._ask(self._wanted[lane])
+                self._ask(wanted)

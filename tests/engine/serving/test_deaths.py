@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import itertools
 import json
 import signal
 import socket as sockets
@@ -60,6 +63,39 @@ def _failure(
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["broken"] is broken
     return str(said["failed"])
+
+
+async def test_the_node_hears_which_adapter_is_opened_and_how_that_ends(tmp_path: Path) -> None:
+    """Before it begins: libllama may take the worker along. And whose fault a failure is."""
+    path, torn = tmp_path / "worker.sock", tmp_path / "torn.gguf"
+    torn.write_bytes(workers.ADAPTER.read_bytes()[:4096])
+    sha256 = hashlib.sha256(torn.read_bytes()).hexdigest()
+    away = tmp_path / "away.gguf"
+    with workers.running(path) as process:
+        assert process.stdout is not None
+        lines = map(json.loads, process.stdout)
+        said = (line for line in lines if line.keys() & {"opening", "opened", "unopened"})
+        async with workers.connected(path) as gateway:
+            gateway.client.want_lanes(
+                {
+                    "lora": workers.lora(),
+                    "torn": wire.OpenLane("torn", str(torn), sha256),
+                    "away": wire.OpenLane("away", str(away), sha256),
+                }
+            )
+            heard = await asyncio.to_thread(lambda: list(itertools.islice(said, 6)))
+    assert [heard[0], heard[1], heard[2], heard[4]] == [
+        {"opening": "lora"},
+        {"opened": "lora"},
+        {"opening": "torn"},
+        {"opening": "away"},
+    ]
+    assert (heard[3]["unopened"], heard[3]["broken"]) == ("torn", True)
+    assert heard[5] == {
+        "unopened": "away",
+        "failed": f"there is no adapter file at {away}",
+        "broken": False,
+    }
 
 
 async def test_sigterm_lets_a_worker_finish_what_it_began_and_take_nothing_new(
