@@ -91,7 +91,7 @@ class Fleet:
         for release in picture.resident().values():
             needed.setdefault(release.worker, []).append(release)
         for name, served in needed.items():
-            member = self.members.get(name) or self._join(name)
+            member = self.members.get(name) or self._back(name) or self._join(name)
             member.client.want_knobs(self._knobs(served[0]))
             member.client.want_lanes(
                 {release.lane: lane for release in served if (lane := self.lane(release))}
@@ -152,6 +152,15 @@ class Fleet:
                 return f"model {model.name} can not be loaded: {model.standing_reason}"
         failed = member.client.failed.get(release.lane)
         return f"the adapter of {release.name} can not be used: {failed}" if failed else None
+
+    def _back(self, name: str) -> Member | None:
+        """One that was let go and still has work: its worker speaks to one client at a time."""
+        for member in self._leaving:
+            if member.name == name:
+                self._leaving.remove(member)
+                self.members[name] = member
+                return member
+        return None
 
     def _join(self, name: str) -> Member:
         window = self._windows.worker(name)

@@ -18,7 +18,39 @@ from storage import store as stores
 from storage.home import Home
 from storage.models import Standing
 from tests.engine.gateway.fake_worker import FakeWorker
+from tests.engine.gateway.test_client import Heard, order
 from tests.storage import furniture
+
+
+async def test_going_back_to_a_worker_that_still_answers_takes_effect_at_once(
+    tmp_path: Path,
+) -> None:
+    """It speaks to one client at a time: a second one would wait until the last stream is over."""
+    home = homes.make(Home(tmp_path / "home"))
+    store = await stores.open(home)
+    made = await furniture.furnish(store)
+    await store.close()
+    picture = Picture(
+        services={"support": made.service},
+        releases={made.stable.number: made.stable},
+        models={made.weights.id: made.weights},
+    )
+    worker = FakeWorker(home.worker(made.stable.worker), deaf=True)
+    await worker.start()
+    fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
+    try:
+        fleet.follow(picture)
+        before = fleet.members[made.stable.worker]
+        await before.introduced(20)
+        before.client.submit(order(), Heard())
+        fleet.follow(Picture())
+        assert fleet.members == {}
+        fleet.follow(picture)
+        assert fleet.members == {before.name: before}
+        assert fleet.unable(made.stable) is None
+    finally:
+        await fleet.close()
+        await worker.stop()
 
 
 async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_on(
