@@ -114,7 +114,7 @@ async def stop_the_node(
     """Ask the node to drain and leave; it ends by itself."""
     del action, store, wanted, timeout_s
     await door.stop(home)
-    return Done(ok=True, sentence="The node finishes what it answers and stops.")
+    return Done(ok=True, sentence="The node gives its answers 15 seconds to finish, and stops.")
 
 
 async def perform(
@@ -193,7 +193,7 @@ def _table() -> dict[str, Action]:
             verb="stop",
             key="",
             danger=Danger.REVERSIBLE,  # `paddock serve` brings it back
-            sentence="Stop the node: answers in progress are finished first",
+            sentence="Stop the node: answers in progress have 15 seconds to finish",
             twin="stop",
             handler=stop_the_node,
         )

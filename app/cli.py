@@ -23,7 +23,7 @@ from app import errors, terminal
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "What the box is doing now, for a first look."),
     "serve": ("serve", "Run the node here; --detach leaves it running."),
-    "stop": ("serve", "Stop the node: answers in progress are finished first."),
+    "stop": ("serve", "Stop the node: answers in progress have 15 seconds to finish."),
     "demo": ("demo", "A node with the shipped models under synthetic load."),
     "models": ("models", "Model versions: weights and adapters."),
     "prompts": ("prompts", "Prompt versions and their labels."),

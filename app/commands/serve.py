@@ -34,7 +34,7 @@ def serve(
 
 
 def stop(yes: options.Yes = False) -> None:
-    """Stop the node: answers in progress are finished first."""
+    """Stop the node: answers in progress have 15 seconds to finish."""
     home = desk.home()
     terminal.confirm(f"The node of {home.root}  serves → stopped, for all of its clients", yes=yes)
     terminal.run(nodes.stop(home))

@@ -30,6 +30,7 @@ def main() -> int:
     lifeline.hold()
     parser = argparse.ArgumentParser(prog="python -m engine.gateway", description=__doc__)
     parser.add_argument("--home", type=Path, default=None)
+    parser.add_argument("--drain-s", type=float, default=server.DRAIN_S)
     arguments = parser.parse_args()
     reports = Reports.take_stdout()
     logs.configure()
@@ -37,7 +38,8 @@ def main() -> int:
     try:
         settings = config.load(found)
         listening = server.listen(settings.gateway.host, settings.gateway.port)
-        uvloop.run(server.Gateway(found, settings, reports).run(listening))
+        gateway = server.Gateway(found, settings, reports, drain_s=arguments.drain_s)
+        uvloop.run(gateway.run(listening))
     except errors.ConfigError as error:
         return _fail(reports, _CONFIG, error)
     except server.PortInUse as error:

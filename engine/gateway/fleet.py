@@ -107,11 +107,11 @@ class Fleet:
             member.client.close()
             self._leaving.remove(member)
 
-    async def close(self) -> None:
-        """Let go of all."""
+    async def close(self, why: str = "the box is being stopped; send the request again") -> None:
+        """Let go of all; what is under way ends with that."""
         everybody = [*self.members.values(), *self._leaving]
         for member in everybody:
-            member.client.close()
+            member.client.close(why)
         await asyncio.gather(*(member.task for member in everybody), return_exceptions=True)
 
     def lane(self, release: Release) -> wire.OpenLane | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import signal
 import socket
@@ -32,7 +33,9 @@ from storage.config import Config
 from storage.home import Home
 
 PART: Final = "gateway"
-_DRAIN_S: Final = 15
+DRAIN_S: Final = 15.0
+_LAST_WORDS_S: Final = 2
+"""For the error events of what is cut, before its connections are."""
 _KEEP_ALIVE_S: Final = 75
 _SECOND_US: Final = 1_000_000
 _AFTER_US: Final = 20_000
@@ -92,8 +95,12 @@ class _Server(uvicorn.Server):
 class Gateway:
     """One gateway from start to end."""
 
-    def __init__(self, home: Home, config: Config, reports: Reports) -> None:
+    def __init__(
+        self, home: Home, config: Config, reports: Reports, *, drain_s: float = DRAIN_S
+    ) -> None:
+        """`drain_s` is how long answers under way may take once it is told to leave."""
         self._home = home
+        self._drain_s = drain_s
         self._config = config
         self._reports = reports
 
@@ -137,7 +144,7 @@ class Gateway:
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=_DRAIN_S,
+                timeout_graceful_shutdown=math.ceil(self._drain_s) + _LAST_WORDS_S,
             )
         )
         loop = asyncio.get_running_loop()
@@ -149,6 +156,7 @@ class Gateway:
             asyncio.create_task(self._say(server, listening), name="ready"),
             asyncio.create_task(self._heed(listener, catalogue), name="nudges"),
             asyncio.create_task(self._seconds(state), name="seconds"),
+            asyncio.create_task(self._cut(server, fleet), name="cut"),
         ]
         try:
             await server.serve(sockets=[listening])
@@ -167,6 +175,12 @@ class Gateway:
         await server.started_event.wait()
         self._reports.say(ready=True, port=port)
         _log.info("listening", host=self._config.gateway.host, port=port)
+
+    async def _cut(self, server: _Server, fleet: Fleet) -> None:
+        """Answers under way have so long; what is left then ends with an error, not silence."""
+        await server.leave.wait()
+        await asyncio.sleep(self._drain_s)
+        await fleet.close()
 
     async def _heed(self, listener: nudges.Listener, catalogue: Catalogue) -> None:
         """Somebody changed something: look at once."""

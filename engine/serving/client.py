@@ -137,11 +137,11 @@ class Client:
                 await asyncio.wait_for(self._poked.wait(), wait)
             wait = min(longest, wait * growth)
 
-    def close(self) -> None:
+    def close(self, why: str = "this worker is needed no more") -> None:
         """Give up everything; the worker cancels what it was doing."""
         self._closed.set()
         for order in self._orders.every():
-            self._orders.refuse(order, "worker_gone", "this worker is needed no more")
+            self._orders.refuse(order, "worker_gone", why)
         if self._transport is not None:
             self._transport.close()
         self._poked.set()

@@ -83,9 +83,9 @@ class Stack:
             *("--context-tokens", str(release.engine.context_tokens), "--threads", "1"),
         )
 
-    def start_gateway(self) -> None:
+    def start_gateway(self, *arguments: str) -> None:
         """The gateway; returns when it listens."""
-        self._start("gateway", "engine.gateway", "--home", str(self.home.root))
+        self._start("gateway", "engine.gateway", "--home", str(self.home.root), *arguments)
 
     def until_ready(self) -> None:
         """Wait until every arm produces tokens."""

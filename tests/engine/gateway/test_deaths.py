@@ -17,7 +17,7 @@ from typing import Any
 
 import openai
 import pytest
-from openai import OpenAI
+from openai import APIError, OpenAI
 
 from storage import keys, knobs, services
 from storage import store as stores
@@ -229,6 +229,26 @@ def test_a_gateway_that_leaves_finishes_what_it_began(stack: Stack, client: Open
     with stack.http("operator") as http:
         answer = http.post("/v1/feedback", json={"id": first.id, "score": 1})
     assert answer.status_code == 200
+
+
+def test_what_a_leaving_gateway_cuts_ends_with_an_error(stack: Stack, client: OpenAI) -> None:
+    """A worker that hangs keeps nobody waiting: after the time to drain the stream says why."""
+    assert stack.stop("gateway") == 0
+    stack.start_gateway("--drain-s", "0")
+    stack.until_ready()
+    stream = ask(client, stream=True, max_tokens=300, temperature=2, seed=3)
+    next(stream)
+    worker = next(process for name, process in stack.processes.items() if name != "gateway")
+    worker.send_signal(signal.SIGSTOP)
+    try:
+        stack.processes["gateway"].send_signal(signal.SIGTERM)
+        with pytest.raises(APIError, match="being stopped"):
+            list(stream)
+        assert stack.stop("gateway") == 0
+    finally:
+        worker.send_signal(signal.SIGCONT)
+    stack.start_gateway()
+    stack.until_ready()
 
 
 def _started(home: Path, port: int) -> subprocess.CompletedProcess[bytes]:
