@@ -87,6 +87,6 @@ def _arm(
         kilo_micro=kilo_micro(
             total("busy_us"), total("prompt_tokens") + generated, facts.gpu_hour_micro
         ),
-        up=total("thumbs_up"),
-        down=total("thumbs_down"),
+        up=max(total("thumbs_up"), 0),  # a window may hold a change of mind without the first
+        down=max(total("thumbs_down"), 0),
     )

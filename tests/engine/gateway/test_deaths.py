@@ -233,20 +233,25 @@ def test_a_gateway_that_leaves_finishes_what_it_began(stack: Stack, client: Open
 
 def test_what_a_leaving_gateway_cuts_ends_with_an_error(stack: Stack, client: OpenAI) -> None:
     """A worker that hangs keeps nobody waiting: after the time to drain the stream says why."""
-    assert stack.stop("gateway") == 0
-    stack.start_gateway("--drain-s", "0")
-    stack.until_ready()
-    stream = ask(client, stream=True, max_tokens=300, temperature=2, seed=3)
-    next(stream)
     worker = next(process for name, process in stack.processes.items() if name != "gateway")
-    worker.send_signal(signal.SIGSTOP)
-    try:
-        stack.processes["gateway"].send_signal(signal.SIGTERM)
-        with pytest.raises(APIError, match="being stopped"):
-            list(stream)
+    said = ""
+    for _ in range(10):  # on a busy machine the answer may be there before its worker is stopped
         assert stack.stop("gateway") == 0
-    finally:
-        worker.send_signal(signal.SIGCONT)
+        stack.start_gateway("--drain-s", "0")
+        stack.until_ready()
+        stream = ask(client, stream=True, max_tokens=400, temperature=2, seed=3, n=4)
+        next(stream)
+        worker.send_signal(signal.SIGSTOP)
+        try:
+            stack.processes["gateway"].send_signal(signal.SIGTERM)
+            list(stream)
+        except APIError as error:
+            said = str(error)
+            break
+        finally:
+            worker.send_signal(signal.SIGCONT)
+    assert "being stopped" in said
+    assert stack.stop("gateway") == 0
     stack.start_gateway()
     stack.until_ready()
 
