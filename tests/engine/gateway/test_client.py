@@ -7,7 +7,6 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,47 +14,7 @@ import pytest
 from engine.serving import client, orders, wire
 from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.gateway.fake_worker import FakeWorker
-
-
-@dataclass
-class Heard:
-    """A receiver that keeps what it was told."""
-
-    again: bool = False
-    deltas: list[wire.Delta] = field(default_factory=list)
-    end: wire.Finished | wire.Refused | None = None
-    is_lost: bool = False
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    begun: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def text(self) -> str:
-        """All of it."""
-        return "".join(delta.text for delta in self.deltas)
-
-    def delta(self, delta: wire.Delta) -> None:
-        """One more."""
-        self.deltas.append(delta)
-        self.begun.set()
-
-    def finished(self, finished: wire.Finished) -> None:
-        """The end."""
-        self.end = finished
-        self.over.set()
-
-    def refused(self, refused: wire.Refused) -> None:
-        """Another end."""
-        self.end = refused
-        self.over.set()
-
-    def lost(self) -> bool:
-        """The worker is gone."""
-        self.is_lost = True
-        if self.again:
-            self.deltas.clear()
-        else:
-            self.over.set()
-        return self.again
+from tests.engine.serving.workers import Heard
 
 
 def order(

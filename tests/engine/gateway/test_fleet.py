@@ -18,7 +18,8 @@ from storage import store as stores
 from storage.home import Home
 from storage.models import Standing
 from tests.engine.gateway.fake_worker import FakeWorker
-from tests.engine.gateway.test_client import Heard, order
+from tests.engine.gateway.test_client import order
+from tests.engine.serving.workers import Heard
 from tests.storage import furniture
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.serving.knobs import Knobs
 from engine.serving.sequences import Class, Sequence, State
-from tests.engine.serving.boxes import SECOND_US, SEQUENCE_TOKENS, Arrival, Box
+from tests.engine.serving.simulator import SECOND_US, SEQUENCE_TOKENS, Arrival, Box
 
 
 def code(box: Box, sequence: Sequence) -> str:

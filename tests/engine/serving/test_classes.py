@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from engine.serving.knobs import Knobs
 from engine.serving.plans import Plan
 from engine.serving.sequences import Class, Sequence, State
-from tests.engine.serving.boxes import DECODE_US, PREFILL_US, SECOND_US, Arrival, Box
+from tests.engine.serving.simulator import DECODE_US, PREFILL_US, SECOND_US, Arrival, Box
 
 BACKGROUND = Arrival(klass=Class.BACKGROUND, wants=40)
 BATCH = Arrival(klass=Class.BATCH, wants=40)

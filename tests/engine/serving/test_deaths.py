@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.serving import wire
+from tests import boxes
 from tests.engine.serving import workers
 from tests.engine.serving.workers import order
 
@@ -24,7 +25,7 @@ NOISE = {"temperature": 2.0, "max_tokens": 300}
 def test_a_torn_model_ends_the_worker_with_a_reason(tmp_path: Path, kept: int) -> None:
     """On the line to the node, as one sentence; exit code 3 says that a restart will not help."""
     torn = tmp_path / "torn.gguf"
-    torn.write_bytes(workers.WEIGHTS.read_bytes()[:kept])
+    torn.write_bytes(boxes.WEIGHTS.read_bytes()[:kept])
     said = _failure(torn, tmp_path)
     assert said.strip()
     assert not (tmp_path / "worker.sock").exists()
@@ -46,7 +47,7 @@ def test_a_model_that_is_none_or_not_there_is_told_apart(tmp_path: Path) -> None
 def test_memory_that_is_not_there_is_no_fault_of_the_model(tmp_path: Path) -> None:
     """A context that does not fit now may fit later, or with another release's settings."""
     said = _failure(
-        workers.WEIGHTS, tmp_path, "--context-tokens", "1000000", broken=False, memory_kb=3_000_000
+        boxes.WEIGHTS, tmp_path, "--context-tokens", "1000000", broken=False, memory_kb=3_000_000
     )
     assert said.startswith("no context for 16 sequences of 1000000 tokens could be made: ")
 
@@ -68,7 +69,7 @@ def _failure(
 async def test_the_node_hears_which_adapter_is_opened_and_how_that_ends(tmp_path: Path) -> None:
     """Before it begins: libllama may take the worker along. And whose fault a failure is."""
     path, torn = tmp_path / "worker.sock", tmp_path / "torn.gguf"
-    torn.write_bytes(workers.ADAPTER.read_bytes()[:4096])
+    torn.write_bytes(boxes.ADAPTER.read_bytes()[:4096])
     sha256 = hashlib.sha256(torn.read_bytes()).hexdigest()
     away = tmp_path / "away.gguf"
     with workers.running(path) as process:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engine.serving.fairness import DRAWN_WEIGHT, PROMPT_WEIGHT, Queue
 from engine.serving.knobs import Knobs
 from engine.serving.sequences import Class, Sequence
-from tests.engine.serving.boxes import Arrival, Box
+from tests.engine.serving.simulator import Arrival, Box
 
 SLOTS, PROMPT_MOST, WANTS_MOST = 4, 24, 24
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.serving.knobs import Knobs
 from engine.serving.scheduler import Scheduler
 from engine.serving.sequences import MOVES, Class, IllegalMove, Sequence, State
-from tests.engine.serving.boxes import FIXED_US, SECOND_US, SEQUENCE_TOKENS, Arrival, Box
+from tests.engine.serving.simulator import FIXED_US, SECOND_US, SEQUENCE_TOKENS, Arrival, Box
 
 arrivals = st.lists(
     st.builds(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.serving import wire
+from tests import boxes
 from tests.engine.serving import workers
 from tests.engine.serving.workers import Gateway, order
 
@@ -106,10 +107,10 @@ async def test_an_adapter_that_is_not_the_registered_file_opens_no_lane(
 ) -> None:
     """Nor does a file that is none; each reason is told, and the base goes on."""
     broken = tmp_path / "broken.gguf"
-    broken.write_bytes(workers.ADAPTER.read_bytes()[:4096])
+    broken.write_bytes(boxes.ADAPTER.read_bytes()[:4096])
     gateway.client.want_lanes(
         {
-            "replaced": wire.OpenLane("replaced", str(workers.ADAPTER), "0" * 64),
+            "replaced": wire.OpenLane("replaced", str(boxes.ADAPTER), "0" * 64),
             "broken": wire.OpenLane("broken", str(broken), _sha256(broken)),
         }
     )

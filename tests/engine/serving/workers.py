@@ -16,17 +16,16 @@ from typing import Any
 
 from engine.serving import wire
 from engine.serving.client import Client
+from tests.boxes import ADAPTER, SHIPPED, WEIGHTS
 
-SHIPPED = Path(__file__).parents[3] / "engine" / "shipped"
-WEIGHTS = SHIPPED / "ops-1.0.0.gguf"
-ADAPTER = SHIPPED / "ops-1.1.0-lora.gguf"
 NO_END = "Order 157 ships to Vilnius. Order 183 costs"
 
 
 @dataclass
 class Heard:
-    """A receiver that keeps what it was told."""
+    """A receiver that keeps what it was told; `again`: what was lost shall be made anew."""
 
+    again: bool = False
     deltas: list[wire.Delta] = field(default_factory=list)
     end: wire.Finished | wire.Refused | None = None
     is_lost: bool = False
@@ -54,10 +53,13 @@ class Heard:
         self.over.set()
 
     def lost(self) -> bool:
-        """The worker died; it is over."""
+        """The worker died."""
         self.is_lost = True
-        self.over.set()
-        return False
+        if self.again:
+            self.deltas.clear()
+        else:
+            self.over.set()
+        return self.again
 
     async def finish(self) -> wire.Finished:
         """How it ended well."""
