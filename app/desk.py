@@ -69,7 +69,7 @@ async def do(
     *,
     seen: int | None = None,
 ) -> None:
-    """One action among several that all have to be applied."""
+    """One of the demo's actions, all of which have to be applied."""
     done = await ask(name, target, arguments, reason="paddock demo", seen=seen)
     if not done.ok:
         raise errors.AppError(f"{name} {target}: {done.sentence}")
