@@ -35,9 +35,9 @@ test: venv
 check: venv
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet .; false; }
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/python -W error -m compileall -q $(FLOORS) tests
+	@$(BIN)/python -W error -m compileall -q $(FLOORS) tests tools
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/mypy $(FLOORS) tests
+	@$(BIN)/mypy $(FLOORS) tests tools
 
 .PHONY: bench
 bench: venv

@@ -14,10 +14,11 @@ from types import MappingProxyType
 from typing import Final
 
 from app import words
-from storage import door, intents, processes, services, verbs
-from storage.home import Home
+from storage import intents, processes, services
+from storage.control_socket import client, verbs
+from storage.control_socket.verbs import Danger
+from storage.home.paths import Home
 from storage.store import Store
-from storage.verbs import Danger
 
 OUTCOME_S: Final = 10.0  # how long a person waits for the outcome before being told where to look
 _WAITING: Final = frozenset({intents.State.ACCEPTED.value, intents.State.CLAIMED.value})
@@ -69,7 +70,7 @@ async def through_the_door(
     action: Action, home: Home, store: Store, wanted: Wanted, timeout_s: float
 ) -> Done:
     """Hand in an intent and wait for how it ended."""
-    accepted = await door.ask(
+    accepted = await client.ask(
         home,
         action.name,
         wanted.target,
@@ -77,7 +78,7 @@ async def through_the_door(
         reason=wanted.reason,
         seen=wanted.seen,
     )
-    intent = await door.wait(store, accepted.intent_id, timeout_s)
+    intent = await client.wait(store, accepted.intent_id, timeout_s)
     if intent.ended_at_us is None:
         return Done(
             ok=False,
@@ -113,7 +114,7 @@ async def stop_the_node(
 ) -> Done:
     """Ask the node to drain and leave; it ends by itself."""
     del action, store, wanted, timeout_s
-    await door.stop(home)
+    await client.stop(home)
     return Done(ok=True, sentence="The node gives its answers 15 seconds to finish, and stops.")
 
 

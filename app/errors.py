@@ -4,7 +4,7 @@
       Stopped           1  the person said no; nothing was changed
       NodeIsDown        3  what was asked needs a running node
       NodeDidNotStart   1  the node ended, or was not ready in time
-      BadWord           2  a word on the command line can not be read
+      BadWord           2  a word on the command line cannot be read
       Waits             4  it is stored and will be done or refused, but was not yet
 
 The message is shown as it is, in one sentence that says what to do next. Imported by `app` only.
@@ -36,7 +36,7 @@ class NodeDidNotStart(AppError):
 
 
 class BadWord(AppError):
-    """A word on the command line can not be read."""
+    """A word on the command line cannot be read."""
 
     exit_code: ClassVar[int] = 2
 

@@ -1,7 +1,7 @@
 """Prompts as files: TOML with messages and variables, or plain text as the system message.
 
 It reads and checks the form only; what a prompt may hold is decided at the door. Imported by
-`app.commands.prompts` and `app.shipped`.
+`app.commands.prompts` and `app.demo.setup`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def read(file: Path, name: str | None) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise errors.AppError(f"{file} can not be read: {error.strerror}.") from error
+        raise errors.AppError(f"{file} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise errors.AppError(f"{file} is not UTF-8 text; prompts are.") from error
     if file.suffix != ".toml":

@@ -1,7 +1,7 @@
 """The last quarter of an hour of measurements, kept in memory and topped up second by second.
 
 A tick of the screen reads the few seconds that are new instead of all that it shows. It never
-writes and knows no screens. Imported by `app.watch` and `app.figures`.
+writes and knows no screens. Imported by `app.poller` and `app.figures`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from storage import samples
 from storage.samples import ArmSample, GpuSample, HostSample, WorkerSample
 from storage.sketches import Sketch
+from storage.store import Session
 
 SPAN_S: Final = 15 * 60
 NOW_S: Final = 10
@@ -46,7 +45,7 @@ class Recent:
     ahead: int | None = None
     """The newest second in the store that is still to come, of a day: the clock went back."""
 
-    async def top_up(self, s: AsyncSession, now: int) -> None:
+    async def top_up(self, s: Session, now: int) -> None:
         """Read what is new since the last time, or the whole span at first; nothing from after now.
 
         When the clock went back since the last time, the span is read anew.

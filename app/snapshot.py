@@ -2,7 +2,7 @@
 
 Figures of *now* are means of the last ten seconds, figures of *lately* are of the last five
 minutes; what was not measured is None and is drawn as a dash, never as a zero. Nothing here reads,
-decides or formats. Built by `app.figures`, carried by `app.watch`, drawn by `app.screens`.
+decides or formats. Built by `app.figures`, carried by `app.poller`, drawn by `app.screens`.
 """
 
 from __future__ import annotations

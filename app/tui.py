@@ -19,9 +19,10 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from app import snapshot, watch
-from app.deeds import Deeds
+from app import poller, snapshot
+from app.dispatch import Deeds
 from app.guard import Guard
+from app.prompt_line import PromptLine
 from app.screens import keymap
 from app.screens.help import Help
 from app.screens.place import Offer, Place
@@ -29,12 +30,11 @@ from app.screens.pulse import Pulse
 from app.screens.request import Request
 from app.screens.requests import Requests
 from app.screens.traffic import Traffic
-from app.talk import Talk
 from app.widgets import chart as charts
 from app.widgets import spans
-from app.widgets.house import Mode
-from storage import clock
-from storage.home import Home
+from app.widgets.header import Mode
+from storage.home import clock
+from storage.home.paths import Home
 
 if TYPE_CHECKING:
     from app.actions import Action
@@ -60,7 +60,7 @@ class Tui(App[None]):
         chart: str | None = None,
         theme: str | None = None,
         now_us: Callable[[], int] = clock.now_us,
-        every_s: float = watch.EVERY_S,
+        every_s: float = poller.EVERY_S,
     ) -> None:
         # NO_COLOR over a theme that is not ANSI would turn ANSI colours black on black.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
@@ -76,9 +76,9 @@ class Tui(App[None]):
             )
         )
         self.guard = Guard()
-        self.talk = Talk()
+        self.prompt_line = PromptLine()
         self.deeds = Deeds(self)
-        self.watcher = watch.Watch(home, self._pictured, now_us=now_us, every_s=every_s)
+        self.watcher = poller.Watch(home, self._pictured, now_us=now_us, every_s=every_s)
         self.table: Mapping[str, Action] = {}
         self._keys: Mapping[str, str] = keymap.EARLY
         self._frozen: snapshot.Picture | None = None
@@ -153,7 +153,7 @@ class Tui(App[None]):
         place = self.place
         if place is not None:
             shown = self.picture if self._frozen is None else self._frozen
-            place.show(shown, self.talk.rows(place.path(), place.size.width))
+            place.show(shown, self.prompt_line.rows(place.path(), place.size.width))
 
     def on_resize(self) -> None:
         """The terminal has another size: draw anew once the layout stands."""
@@ -207,7 +207,7 @@ class Tui(App[None]):
     # Keys
 
     def refusal(self, name: str, offer: Offer | None) -> str:
-        """Why an action can not be done now; empty when it can."""
+        """Why an action cannot be done now; empty when it can."""
         return self.deeds.refusal(name, offer)
 
     def action_nothing(self) -> None:
@@ -215,7 +215,7 @@ class Tui(App[None]):
 
     def typed(self, text: str) -> None:
         """Something was pasted; it counts only where something is being typed."""
-        self.talk.paste(text)
+        self.prompt_line.paste(text)
         self.redraw()
 
     def key(self, key: str, character: str | None) -> None:
@@ -229,10 +229,10 @@ class Tui(App[None]):
             self._press(place, *self._pressed.popleft())
 
     def _press(self, place: Place, key: str, character: str | None) -> None:
-        if self.talk.busy:
-            self.talk.key(key, character)
+        if self.prompt_line.busy:
+            self.prompt_line.key(key, character)
         else:
-            self.talk.quiet()
+            self.prompt_line.quiet()
             if not place.moved(key):
                 name = self._keys.get(key)
                 if name is not None:

@@ -1,7 +1,7 @@
 """`python -m engine --home DIR`: the node of one home.
 
-Exit 0 after draining; 1 a fault of its own; 2 bad arguments or configuration; 4 the gateway can not
-listen; 5 another node has this home; 6 the store can not be used. The sentence is the last line on
+Exit 0 after draining; 1 a fault of its own; 2 bad arguments or configuration; 4 the gateway cannot
+listen; 5 another node has this home; 6 the store cannot be used. The sentence is the last line on
 standard error, and the log is in the home. The gateway takes longest to be ready, so it is started
 first, before the libraries of the store are read.
 """
@@ -18,12 +18,12 @@ from typing import Final, TextIO
 
 import structlog
 
-from engine import logs
-from engine.node import lock, plans, specs
-from engine.node import logs as trimming
+from engine.node import commands, lock, specs
+from engine.node import log_rotation as trimming
+from engine.process import logs
 from storage import errors
-from storage import home as homes
-from storage.home import Home
+from storage.home import paths as homes
+from storage.home.paths import Home
 
 _BAD_CONFIG: Final = 2
 _SECOND_NODE: Final = 5
@@ -46,7 +46,7 @@ def main() -> int:
     except (errors.StorageError, OSError) as error:
         return _sorry(str(error), _BAD_CONFIG)
     logs.configure(_log_file(home))
-    gateway = specs.start(plans.gateway(home))
+    gateway = specs.start(commands.gateway(home))
     try:
         return asyncio.run(_live(home, gateway))
     except errors.ConfigError as error:
@@ -60,19 +60,19 @@ def main() -> int:
 
 async def _live(home: Home, gateway: subprocess.Popen[bytes]) -> int:
     # After the gateway's start, which is what takes longest.
-    from engine.node import node, repair  # noqa: PLC0415
-    from storage import config, onlookers  # noqa: PLC0415
+    from engine.node import node, recovery  # noqa: PLC0415
+    from storage.home import access, config  # noqa: PLC0415
 
     settings = config.load(home)
     people = settings.people
-    group = onlookers.group(people.group)
+    group = access.group(people.group)
     if group is None:
-        onlookers.admit(home, None)
+        access.admit(home, None)
         if people.admin or people.operator or people.viewer:
             _log.warning("people are named, but without [people] group the owner alone gets in")
-    life = await repair.begin(home)
+    life = await recovery.begin(home)
     try:
-        onlookers.admit(home, group)
+        access.admit(home, group)
         here = node.Node(
             home,
             life,
@@ -97,7 +97,7 @@ def _log_file(home: Home) -> TextIO:
 
 def _sorry(message: str, code: int) -> int:
     if structlog.is_configured():  # a node that holds its home has a log there
-        _log.error("the node can not go on", message=message)
+        _log.error("the node cannot go on", message=message)
     sys.stderr.write(message + "\n")
     return code
 

@@ -18,12 +18,14 @@ from typing import Final
 import msgspec
 import structlog
 
-from runbooks import books
+from runbooks import catalog
 from runbooks.runner import BY, Runner
-from storage import clock, errors, nudges
-from storage import home as homes
+from storage import errors
 from storage import store as stores
-from storage.home import Home
+from storage.control_socket import nudges
+from storage.home import clock
+from storage.home import paths as homes
+from storage.home.paths import Home
 
 _PR_SET_PDEATHSIG: Final = 1
 _BEAT_S: Final = 1.0
@@ -45,7 +47,7 @@ def main() -> int:
     try:
         asyncio.run(_live(home))
     except errors.StorageError as error:
-        _log.error("the runner can not go on", error=str(error))
+        _log.error("the runner cannot go on", error=str(error))
         return 1
     return 0
 
@@ -57,11 +59,11 @@ async def _live(home: Home) -> None:
     beating = asyncio.create_task(_beat())
     store = await stores.open(home)
     try:
-        for name, book in books.every(home).items():
+        for name, book in catalog.every(home).items():
             if isinstance(book, str):
-                _log.error("a runbook can not be used", runbook=name, error=book)
+                _log.error("a runbook cannot be used", runbook=name, error=book)
         with nudges.listen(home, BY) as listener:
-            runner = Runner(store, lambda: books.every(home), now_us=clock.now_us)
+            runner = Runner(store, lambda: catalog.every(home), now_us=clock.now_us)
             running = asyncio.create_task(runner.run(listener))
             leaving = asyncio.create_task(leave.wait())
             _say(ready=True)

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runbooks import steps
-from storage import door, errors
-from storage.home import Home
+from storage import errors
+from storage.control_socket import client
+from storage.home.paths import Home
 from storage.runs import Run
 
 _ATTEMPTS: Final = 5
@@ -30,7 +31,7 @@ async def ask(home: Home, run: Run, step: str, do: steps.Do) -> int:
     attempt = 0
     while True:
         try:
-            accepted = await door.ask(
+            accepted = await client.ask(
                 home,
                 do.verb,
                 steps.filled(do.target, run.inputs),

@@ -14,16 +14,16 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from runbooks import actions, steps, undoing, wishes
+from runbooks import actions, start_request, steps, undo_plan
 from runbooks.probes import PROBES
 from runbooks.steps import Runbook, Step, Value, Verify
-from storage import door, errors, intents, runs
+from storage import errors, intents, runs
+from storage.control_socket import client
+from storage.control_socket.nudges import Listener
 from storage.intents import Intent
-from storage.nudges import Listener
 from storage.runs import Run
-from storage.store import Store
+from storage.store import Session, Store
 
 BY: Final = "runner"
 LOOK_S: Final = 4.0
@@ -34,7 +34,7 @@ _UNDO: Final = "runbooks.undo"
 _VERBS: Final = frozenset({"runbooks.start", _UNDO})
 
 T = TypeVar("T")
-Work = Callable[[AsyncSession], Awaitable[T]]
+Work = Callable[[Session], Awaitable[T]]
 
 _log = structlog.get_logger("runner")
 
@@ -96,7 +96,7 @@ class Runner:
             await self._end(intent, intents.State.FAILED, said)
 
     async def _claim(self) -> Intent | None:
-        async def work(s: AsyncSession) -> Intent | None:
+        async def work(s: Session) -> Intent | None:
             return await intents.claim(s, verbs=_VERBS, by=BY, at_us=self._now_us())
 
         return await self._store.write(work, durable=True, nudge=False)
@@ -112,7 +112,7 @@ class Runner:
         return await self._patiently(look)
 
     async def _patiently(self, do: Callable[[], Awaitable[T]]) -> T:
-        """Wait for a store that can not be used just now: that is no reason to end half way."""
+        """Wait for a store that cannot be used just now: that is no reason to end half way."""
         while True:
             try:
                 return await do()
@@ -124,7 +124,7 @@ class Runner:
         """One run from where it stands to its end."""
         try:
             book, run = await self._begin(intent)
-        except wishes.Refused as refused:
+        except start_request.Refused as refused:
             await self._end(intent, intents.State.REFUSED, str(refused))
             return
         if run.content != steps.content(book):
@@ -151,10 +151,12 @@ class Runner:
         async with self._beginning:
             known = await asyncio.to_thread(self._books)
             if intent.verb == _UNDO:
-                plan = partial(undoing.planned, books=known, of=intent.target, intent_id=intent.id)
+                plan = partial(
+                    undo_plan.planned, books=known, of=intent.target, intent_id=intent.id
+                )
                 book, inputs = await self._read(plan)
             else:
-                book, inputs = wishes.chosen(known, intent)
+                book, inputs = start_request.chosen(known, intent)
             begin = partial(
                 runs.begin, runbook=book.name, intent_id=intent.id, actor=intent.actor,
                 inputs=inputs, content=steps.content(book), at_us=self._now_us(),
@@ -174,7 +176,7 @@ class Runner:
         if step.do is not None:
             number = await actions.ask(self._store.home, run, step.name, step.do)
             await self._note(run, step, position, intent_id=number)
-            ended = await self._patiently(lambda: door.wait(self._store, number, OUTCOME_S))
+            ended = await self._patiently(lambda: client.wait(self._store, number, OUTCOME_S))
             if ended.state is not intents.State.APPLIED:
                 raise Failed(ended.outcome or f"intent {number} has not ended in {OUTCOME_S:.0f} s")
             said = ended.outcome or said
@@ -217,7 +219,7 @@ class Runner:
         """Intent and run end in one transaction; a run that was never begun has no end."""
         now = self._now_us()
 
-        async def work(s: AsyncSession) -> None:
+        async def work(s: Session) -> None:
             run = await runs.of_intent(s, intent.id)
             if run is not None and run.state is runs.State.RUNNING:
                 well = state is intents.State.APPLIED

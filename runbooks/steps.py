@@ -34,7 +34,7 @@ Value = float | str | None
 
 
 class BadRunbook(Exception):
-    """A runbook can not be read; the message names the file, the step and what is wrong."""
+    """A runbook cannot be read; the message names the file, the step and what is wrong."""
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,7 +104,7 @@ def read(path: Path, *, probes: Mapping[str, Any], verbs: Mapping[str, Any]) -> 
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadRunbook(f"{path.name}: it can not be read: {error}") from error
+        raise BadRunbook(f"{path.name}: it cannot be read: {error}") from error
     try:
         book = msgspec.convert(raw, Runbook)
     except msgspec.ValidationError as error:

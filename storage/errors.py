@@ -7,7 +7,8 @@
       Invalid          a value that no record may hold
         BadName        a name that breaks the rule for names
         BadArguments   the arguments of a verb; the message names the field
-      Unavailable      the store can not be used just now
+      ConstraintViolated  a row breaks a rule of the schema: a fault in Paddock
+      Unavailable      the store cannot be used just now
         DiskFull       no room; nothing was lost, nothing was written
         Busy           another process holds it for too long
         Unreadable     the file is damaged or is not a database
@@ -54,8 +55,12 @@ class BadArguments(Invalid):
     """The arguments do not fit the verb; the message names the field."""
 
 
+class ConstraintViolated(StorageError):
+    """A row breaks a rule of the schema: a fault in Paddock, not in what was asked."""
+
+
 class Unavailable(StorageError):
-    """The store can not be used just now; the message says why."""
+    """The store cannot be used just now; the message says why."""
 
 
 class DiskFull(Unavailable):
@@ -83,7 +88,7 @@ class Closed(Unavailable):
 
 
 class ConfigError(StorageError):
-    """config.toml can not be used; the message names the key."""
+    """config.toml cannot be used; the message names the key."""
 
 
 class DoorError(StorageError):

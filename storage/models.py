@@ -35,7 +35,7 @@ class Standing(StrEnum):
         same file was added again. It stays so unless a worker proves otherwise; a crash leaves
         either no row, or the row as it was.
     UNLOADABLE: the node moved it here because the file itself is at fault (it was replaced, it
-        can not be parsed, workers die of it), with the reason. What a box lacks at a time, the
+        cannot be parsed, workers die of it), with the reason. What a box lacks at a time, the
         file's mount or memory, never moves it. No worker is started for it any more, and no lane
         opened; one that is ready goes on. If the node dies before it wrote this, the next worker
         for it ends the same way and it is written then. Adding the same file again puts it back.

@@ -67,7 +67,7 @@ async def move(
     """
     if not table.allows(frm, to):
         follow = ", ".join(sorted(table.legal.get(frm, frozenset()))) or "nothing"
-        raise errors.Invalid(f"A {table.noun} that is {frm} can not become {to}; legal: {follow}.")
+        raise errors.Invalid(f"A {table.noun} that is {frm} cannot become {to}; legal: {follow}.")
     mapped = mapping(row)
     primary = mapped.primary_key[0]
     state = mapped.local_table.c[table.column]

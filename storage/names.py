@@ -23,6 +23,6 @@ def check(noun: str, name: str) -> str:
     if _NAME.fullmatch(name):
         return name
     raise BadName(
-        f"{name!r} can not be the name of a {noun}: names have 1 to 36 characters out of "
+        f"{name!r} cannot be the name of a {noun}: names have 1 to 36 characters out of "
         "a-z 0-9 _ . - and begin with a letter or a digit."
     )

@@ -142,7 +142,7 @@ def _check(messages: Sequence[Message], variables: Sequence[Variable]) -> None:
     called = [variable.name for variable in variables]
     for name in called:
         if not (name.isascii() and name.isidentifier()):
-            raise errors.Invalid(f"{name!r} can not be a variable: use letters, digits and _.")
+            raise errors.Invalid(f"{name!r} cannot be a variable: use letters, digits and _.")
     if len(set(called)) < len(called):
         raise errors.Invalid("Two variables of the prompt have the same name.")
     if sum(len(message.template) for message in messages) > _TEXT_LIMIT:

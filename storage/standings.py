@@ -24,7 +24,7 @@ async def loaded_as(s: AsyncSession, weights: int, lane: str) -> list[ModelVersi
 
 
 async def mark_unloadable(s: AsyncSession, id: int, reason: str, at_us: int) -> None:
-    """Say that workers can not load it; saying it again changes nothing."""
+    """Say that workers cannot load it; saying it again changes nothing."""
     if (await models.get(s, id)).standing is Standing.UNLOADABLE:
         return
     await moves.move(
@@ -36,7 +36,7 @@ async def mark_unloadable(s: AsyncSession, id: int, reason: str, at_us: int) -> 
 async def unloadable(
     s: AsyncSession, *, name: str, sha256: str, base_id: int | None
 ) -> ModelVersion | None:
-    """The version of this name, if it is this very file and can not be loaded; else None."""
+    """The version of this name, if it is this very file and cannot be loaded; else None."""
     for each in await models.every(s):
         same = (each.name, each.sha256, each.base_id) == (name, sha256, base_id)
         if same and each.standing is Standing.UNLOADABLE:

@@ -12,18 +12,24 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from storage import clock, connections, errors, migrations, nudges, onlookers
-from storage import home as homes
-from storage import rest as rests
-from storage.home import Home
-from storage.rest import Rest
+from storage import errors, migrations
+from storage.control_socket import nudges
+from storage.home import access, clock
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.sqlite import connections
+from storage.sqlite import offline_read as rests
+from storage.sqlite.offline_read import Rest
 
 T = TypeVar("T")
+Session = AsyncSession
+"""What a read or a write works in; the only name by which other packages know it."""
 Work = Callable[[AsyncSession], Awaitable[T]]
 
 _PROBLEMS: Final = 10
@@ -54,7 +60,7 @@ async def open(
     rest = None
     try:
         if readonly:
-            onlookers.require(home)
+            access.require(home)
             if not home.database.exists():
                 raise errors.NotFound(
                     f"There is no box in {home.root} yet; start one with `paddock serve`."
@@ -74,6 +80,23 @@ async def open(
         watch=watch,
         rest=rest,
     )
+
+
+@contextlib.asynccontextmanager
+async def savepoint(session: Session) -> AsyncIterator[None]:
+    """Inside a write: what the block wrote is taken back if it raises; the write itself goes on.
+
+    Raises:
+        ConstraintViolated: a row breaks a rule of the schema.
+        Unavailable: the store itself failed, and with it the whole write.
+    """
+    try:
+        async with session.begin_nested():
+            yield
+    except IntegrityError as error:
+        raise errors.ConstraintViolated(f"The store rejected a row: {error.orig}.") from error
+    except DBAPIError as error:
+        raise connections.told(error, Path("the store")) from error
 
 
 class Store:
@@ -187,7 +210,7 @@ class Store:
         return errors.Busy(f"The node of {self.home.root} is just starting; look again.")
 
     def _look(self) -> int | None:
-        """The version of the data, None when it can not be told just now."""
+        """The version of the data, None when it cannot be told just now."""
         try:
             return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error:

@@ -63,5 +63,5 @@ async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
 
 
 def _storable(written: str) -> str:
-    """Halves of surrogate pairs, which no file can hold, as the sign for what can not be read."""
+    """Halves of surrogate pairs, which no file can hold, as the sign for what cannot be read."""
     return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -13,10 +13,10 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import home as homes
 from storage import keys, models, releases, services
 from storage import store as stores
-from storage.home import Home
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.keys import Role
 from storage.models import Kind, ModelVersion
 from storage.releases import Engine, Limits, Sampling

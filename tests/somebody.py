@@ -1,6 +1,6 @@
 """Somebody else on this machine, for tests that run as root: a process under ids that nobody has.
 
-Their Python may lie where they can not read, so what they need is loaded as root; then the process
+Their Python may lie where they cannot read, so what they need is loaded as root; then the process
 goes over for good. Needs no account: the kernel asks for numbers only.
 """
 

@@ -1,12 +1,12 @@
 """`paddock` without a command: attach the screen to this home's box.
 
-Never imports `app.desk`: the libraries of the store would be loaded before the first frame.
+Never imports `app.session`: the libraries of the store would be loaded before the first frame.
 """
 
 from __future__ import annotations
 
 from app import tui
-from storage import home as homes
+from storage.home import paths as homes
 
 
 def attach(*, mouse: bool = False) -> None:

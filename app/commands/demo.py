@@ -19,11 +19,13 @@ from typing import Annotated, Final
 
 import typer
 
-from app import config, demos, desk, errors, loads, nodes, shipped, terminal
+from app import config_file, errors, node_client, session, terminal
 from app.commands import status
-from storage import clock, keys, requests
+from app.demo import demo_home, load_process, setup
 from storage import errors as storage_errors
-from storage.home import Home
+from storage import keys, requests
+from storage.home import clock
+from storage.home.paths import Home
 
 _RECORDED_S: Final = 4.0  # requests are written up to a second late
 _LOOK_S: Final = 0.25
@@ -49,8 +51,8 @@ def demo(
             "`paddock --home` names a box that people work with; write `paddock demo --home DIR`."
         )
     quiet = headless or bool(os.environ.get("PADDOCK_HEADLESS")) or not terminal.interactive()
-    run = Demo(demos.find(home))
-    demos.take(run.home)
+    run = Demo(demo_home.find(home))
+    demo_home.take(run.home)
     os.environ["PADDOCK_HOME"] = str(run.home.root)  # of this process and those it starts
     signal.signal(signal.SIGTERM, _leave)
     stop = None
@@ -66,8 +68,8 @@ def demo(
     if stop is False:
         terminal.say(
             f"The node goes on at {run.url} with its synthetic load.\n"
-            f"Look: {demos.command(run.home)}\n"
-            f"Stop both: {demos.command(run.home, 'stop')}"
+            f"Look: {demo_home.command(run.home)}\n"
+            f"Stop both: {demo_home.command(run.home, 'stop')}"
         )
 
 
@@ -94,51 +96,51 @@ class Demo:
         self.home = home
         self.url = ""
         self.started = False
-        self.load: loads.Load | None = None
+        self.load: load_process.Load | None = None
         self.begun_us = clock.now_us()
         self.minted: list[str] = []
 
     async def begin(self) -> None:
         """Node, models, releases, service, keys, load: each unless it stands already."""
-        config.write(self.home.config)
+        config_file.write(self.home.config)
         terminal.say(f"The demo's home is {self.home.root}; your own box is not touched.")
         node = await self._node()
         self.url, self.started = node.url, node.started
         if node.started:
             await self._revoke_old_keys()
-        await shipped.register(self.home)
-        await shipped.serve()
+        await setup.register(self.home)
+        await setup.serve()
         client = await self._key(synthetic=False)
         synthetic = await self._key(synthetic=True)
-        await nodes.ready(self.url)
-        self.load = loads.start(self.home, self.url, shipped.SERVICE, synthetic)
-        terminal.say(f"The node serves {shipped.SERVICE!r} at {self.url} under synthetic load.")
-        terminal.say(f"Look at it from elsewhere: {demos.command(self.home)}")
+        await node_client.ready(self.url)
+        self.load = load_process.start(self.home, self.url, setup.SERVICE, synthetic)
+        terminal.say(f"The node serves {setup.SERVICE!r} at {self.url} under synthetic load.")
+        terminal.say(f"Look at it from elsewhere: {demo_home.command(self.home)}")
         terminal.say(f"A client key of this run: {client}")
         terminal.say(f"Try it:\n{curl(self.url, client)}\n")
         self.begun_us = clock.now_us()
 
-    async def _node(self) -> nodes.Node:
+    async def _node(self) -> node_client.Node:
         """The running node, or a new one on a port that is free."""
         for _ in range(_PORTS_TRIED):
-            if not await nodes.running(self.home):
+            if not await node_client.running(self.home):
                 self._find_port()
             try:
-                return await nodes.start(self.home)
+                return await node_client.start(self.home)
             except errors.NodeDidNotStart:
-                if not nodes.taken(self.home):
+                if not node_client.taken(self.home):
                     raise
         raise errors.NodeDidNotStart("No port stayed free long enough; run `paddock demo` again.")
 
     def _find_port(self) -> None:
         """Keep the port of the config when it is free; else write a free one there and say so."""
-        if not nodes.taken(self.home):
+        if not node_client.taken(self.home):
             return
-        host, port = nodes.address(self.home)
+        host, port = node_client.address(self.home)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.bind((host, 0))
             free = int(probe.getsockname()[1])
-        config.move_port(self.home.config, free)
+        config_file.move_port(self.home.config, free)
         terminal.say(f"Port {port} is taken by another program; the demo uses {free}.")
 
     async def _key(self, *, synthetic: bool) -> str:
@@ -146,9 +148,9 @@ class Demo:
         minted = keys.mint()
         kind = "load" if synthetic else "client"
         name = f"demo-{kind}-{secrets.token_hex(3)}"
-        demos.remember(self.home, name)
+        demo_home.remember(self.home, name)
         self.minted.append(name)
-        await desk.do(
+        await session.do(
             "keys.add",
             name,
             {
@@ -164,18 +166,18 @@ class Demo:
 
     async def _revoke_old_keys(self) -> None:
         """Keys of runs that were killed before they could tidy up."""
-        for key in await self._revoke(demos.keys(self.home)):
+        for key in await self._revoke(demo_home.keys(self.home)):
             terminal.complain(f"The key {key} of an earlier demo still works.")
 
     async def _revoke(self, names: list[str]) -> list[str]:
         """Make keys of demos worthless; those that still work afterwards."""
-        async with desk.reading() as s:
+        async with session.reading() as s:
             working = {key.name for key in await keys.every(s) if key.revoked_at_us is None}
         left = []
         for name in names:
             try:
                 if name in working:
-                    await desk.do("keys.revoke", name)
+                    await session.do("keys.revoke", name)
             except (errors.AppError, storage_errors.StorageError) as error:
                 terminal.complain(str(error))
                 left.append(name)
@@ -187,18 +189,18 @@ class Demo:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             await asyncio.sleep(_LOOK_S)
-            if not await nodes.running(self.home):
+            if not await node_client.running(self.home):
                 raise errors.AppError(
                     f"The node ended during the demo; its log is {self.home.logs / 'node.log'}"
                 )
         until = time.monotonic() + _RECORDED_S
         answered = await self.answered()
-        while len(answered) < len(shipped.SPLIT) and time.monotonic() < until:
+        while len(answered) < len(setup.SPLIT) and time.monotonic() < until:
             await asyncio.sleep(_LOOK_S)
             answered = await self.answered()
         await status.print_now(as_json=False)
         told = ", ".join(f"{arm} {count}" for arm, count in sorted(answered.items()))
-        if len(answered) < len(shipped.SPLIT):
+        if len(answered) < len(setup.SPLIT):
             raise errors.AppError(
                 f"Not both arms have answered and been recorded: {told or 'no request at all'}. "
                 f"The logs are in {self.home.logs}"
@@ -207,9 +209,9 @@ class Demo:
 
     async def answered(self) -> dict[str, int]:
         """Requests of this run that were answered and recorded, by arm."""
-        async with desk.reading() as s:
+        async with session.reading() as s:
             found = await requests.tail(
-                s, 1_000, service=shipped.SERVICE, outcome=requests.Outcome.OK
+                s, 1_000, service=setup.SERVICE, outcome=requests.Outcome.OK
             )
         counts: dict[str, int] = {}
         for request in found:
@@ -222,27 +224,27 @@ class Demo:
         """Stop the load, make this run's keys worthless, and with `stop` the node."""
         if self.load is not None:
             self.load.stop()
-        if not await nodes.running(self.home):
+        if not await node_client.running(self.home):
             return
         try:
             for key in await self._revoke(self.minted):
                 terminal.complain(f"The key {key} still works; the next demo tries again.")
         finally:  # whatever the keys do, a node that was started is stopped
             if stop:
-                await nodes.stop(self.home)
+                await node_client.stop(self.home)
         if stop:
             terminal.say("The node and the synthetic load have stopped.")
         else:
             terminal.say(
                 "The synthetic load has stopped; the node ran before this demo and goes on.\n"
-                f"Stop it: {demos.command(self.home, 'stop')}"
+                f"Stop it: {demo_home.command(self.home, 'stop')}"
             )
 
 
 def curl(url: str, key: str) -> str:
     """A line for the shell that asks the service something it can answer."""
     body = json.dumps(
-        {"model": shipped.SERVICE, "messages": [{"role": "user", "content": shipped.QUESTION}]}
+        {"model": setup.SERVICE, "messages": [{"role": "user", "content": setup.QUESTION}]}
     )
     return (
         f"curl -s {url}/v1/chat/completions -H {shlex.quote(f'authorization: Bearer {key}')} "

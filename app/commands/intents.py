@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app import desk, terminal, words
+from app import session, terminal, words
 from app.commands import options
 from storage import intents
 
@@ -23,7 +23,7 @@ def tail(
 
 
 async def _tail(limit: int, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         found = await intents.tail(s, limit)
     oldest_first = sorted(found, key=lambda intent: intent.id)
     rows = [("INTENT", "AT", "WHO", "VERB", "TARGET", "STATE", "OUTCOME")]
@@ -52,7 +52,7 @@ def show(
 
 
 async def _show(id: int, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         intent = await intents.find(s, id)
     ended = words.UNKNOWN if intent.ended_at_us is None else words.clock(intent.ended_at_us)
     lines = words.table(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app import desk, errors, terminal, words
+from app import errors, session, terminal, words
 from app.commands import options
 from storage import keys
 
@@ -36,14 +36,14 @@ def create(
         "tenant": tenant or name,
         "synthetic": synthetic,
     }
-    done = terminal.run(desk.ask("keys.add", name, arguments, reason=reason))
+    done = terminal.run(session.ask("keys.add", name, arguments, reason=reason))
     if as_json and (done.ok or done.waits):  # what waits may come to be: its secret is said, too
         told = {"name": name, "role": role.value, "secret": minted.secret, "state": done.state}
         terminal.show(told, (), as_json=True)
         if done.waits:
             raise errors.Waits(done.sentence)
         return
-    desk.tell(done, then=f"{minted.secret}\nKeep it now: only its hash is stored.")
+    session.tell(done, then=f"{minted.secret}\nKeep it now: only its hash is stored.")
 
 
 @app.command()
@@ -60,8 +60,8 @@ def revoke(
 async def _revoke(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
     effect = f"Key {name}  works → revoked, for good; its clients are refused at once"
     terminal.confirm(effect, yes=yes, name=name)
-    done = await desk.ask("keys.revoke", name, reason=reason)
-    desk.tell(done, as_json=as_json)
+    done = await session.ask("keys.revoke", name, reason=reason)
+    session.tell(done, as_json=as_json)
 
 
 @app.command("list")
@@ -71,7 +71,7 @@ def every(as_json: options.Json = False) -> None:
 
 
 async def _every(*, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         known = await keys.every(s)
     head = ("KEY", "PREFIX", "ROLE", "TENANT", "LOAD", "STANDING", "CREATED", "BY")
     rows = [head, *(_row(key) for key in known)]
@@ -101,7 +101,7 @@ def show(
 
 
 async def _show(name: str, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         key = await keys.find(s, name)
     heads = ("key", "prefix", "role", "tenant", "load", "standing", "created", "by")
     lines = words.table(list(zip(heads, _row(key), strict=True)))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app import desk, errors, terminal, words
+from app import errors, session, terminal, words
 from app.commands import options
 from storage import knobs, processes
 
@@ -23,7 +23,7 @@ def every(as_json: options.Json = False) -> None:
 
 
 async def _every(*, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         workers = [p.name for p in await processes.every(s) if p.kind is processes.Kind.WORKER]
         found = {worker: await knobs.of(s, worker) for worker in workers}
     rows = [("WORKER", "KNOB", "VALUE")]
@@ -55,12 +55,12 @@ def set(
 async def _set(
     worker: str, name: str, value: int, *, reason: str, yes: bool, as_json: bool
 ) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         before = (await knobs.of(s, worker)).get(name)
     was = "not set" if before is None else words.count(before)
     terminal.confirm(f"{worker} {name}  {was} → {words.count(value)}", yes=yes)
-    done = await desk.ask("knobs.set", worker, {"name": name, "value": value}, reason=reason)
-    desk.tell(done, as_json=as_json)
+    done = await session.ask("knobs.set", worker, {"name": name, "value": value}, reason=reason)
+    session.tell(done, as_json=as_json)
 
 
 @app.command()
@@ -73,5 +73,5 @@ def undo(
 ) -> None:
     """Put back the value that a knob had before."""
     terminal.confirm(f"{worker} {name}  → its value before", yes=yes)
-    done = terminal.run(desk.ask("knobs.undo", worker, {"name": name}, reason=reason))
-    desk.tell(done, as_json=as_json)
+    done = terminal.run(session.ask("knobs.undo", worker, {"name": name}, reason=reason))
+    session.tell(done, as_json=as_json)

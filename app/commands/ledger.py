@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import desk, terminal, words
+from app import session, terminal, words
 from app.commands import options
 from storage import ledger
 
@@ -24,7 +24,7 @@ def tail(
 
 
 async def _tail(limit: int, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         found = await ledger.tail(s, limit)
     oldest_first = sorted(found, key=lambda entry: entry.id)
     rows = [("ENTRY", "AT", "WHO", "DID", "TO", "BEFORE", "AFTER")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app import desk, terminal, words
+from app import session, terminal, words
 from app.commands import options
 from storage import models
 
@@ -36,8 +36,8 @@ def add(
         arguments |= {"base": base, "kind": models.Kind.ADAPTER.value}
     if licence is not None:
         arguments["licence"] = licence
-    done = terminal.run(desk.ask("models.add", f"{name}@{version}", arguments, reason=reason))
-    desk.tell(done, as_json=as_json)
+    done = terminal.run(session.ask("models.add", f"{name}@{version}", arguments, reason=reason))
+    session.tell(done, as_json=as_json)
 
 
 @app.command("list")
@@ -47,7 +47,7 @@ def every(as_json: options.Json = False) -> None:
 
 
 async def _every(*, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         known = await models.every(s)
     names = {version.id: version.name for version in known}
     rows = [("MODEL", "KIND", "ON", "SIZE", "PARAMETERS", "QUANT", "CONTEXT", "STANDING")]
@@ -77,7 +77,7 @@ def show(
 
 
 async def _show(name: str, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         version = await models.find(s, name)
         base = None if version.base_id is None else await models.get(s, version.base_id)
     lines = words.table(

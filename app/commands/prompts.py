@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app import desk, prompt_files, terminal, words
+from app import prompt_files, session, terminal, words
 from app.commands import options
 from storage import prompts
 
@@ -27,8 +27,8 @@ def add(
     """Add a prompt version: a TOML file, or a text file as the system message."""
     read = prompt_files.read(file, name)
     read.setdefault("comment", comment)
-    done = terminal.run(desk.ask("prompts.add", str(read["prompt"]), read, reason=reason))
-    desk.tell(done, as_json=as_json)
+    done = terminal.run(session.ask("prompts.add", str(read["prompt"]), read, reason=reason))
+    session.tell(done, as_json=as_json)
 
 
 @app.command("list")
@@ -38,7 +38,7 @@ def every(as_json: options.Json = False) -> None:
 
 
 async def _every(*, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         known = await prompts.every(s)
         labels = {name: await prompts.labels(s, name) for name in {p.prompt for p in known}}
     rows = [("PROMPT", "LABELS", "AUTHOR", "ADDED", "COMMENT")]
@@ -69,7 +69,7 @@ def show(
 
 
 async def _show(name: str, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         version = await prompts.find(s, name)
         labels = await prompts.labels(s, version.prompt)
     pointing = sorted(label for label, number in labels.items() if number == version.number)
@@ -103,15 +103,15 @@ def label(
 
 
 async def _label(name: str, label: str, *, reason: str, yes: bool, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         version = await prompts.find(s, name)
         before = (await prompts.labels(s, version.prompt)).get(label)
     was = f"{version.prompt}@{before}" if before else "nothing"
     terminal.confirm(f"{version.prompt}:{label}  {was} → {version.name}", yes=yes)
-    done = await desk.ask(
+    done = await session.ask(
         "prompts.label",
         version.prompt,
         {"label": label, "number": version.number},
         reason=reason,
     )
-    desk.tell(done, as_json=as_json)
+    session.tell(done, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import desk, terminal, words
+from app import session, terminal, words
 from app.commands import options
 from storage import models, prompts, releases
 
@@ -65,8 +65,8 @@ def create(  # noqa: PLR0917 the command line hands over every option by name
         arguments["prompt"] = prompt
     for part, settings in given.items():
         arguments[part] = {name: value for name, value in settings.items() if value is not None}
-    done = terminal.run(desk.ask("releases.create", model, arguments, reason=reason))
-    desk.tell(done, as_json=as_json)
+    done = terminal.run(session.ask("releases.create", model, arguments, reason=reason))
+    session.tell(done, as_json=as_json)
 
 
 @app.command("list")
@@ -76,7 +76,7 @@ def every(as_json: options.Json = False) -> None:
 
 
 async def _every(*, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         known = await releases.every(s)
         model_names = {version.id: version.name for version in await models.every(s)}
         prompt_names = {version.id: version.name for version in await prompts.every(s)}
@@ -106,7 +106,7 @@ def show(
 
 
 async def _show(name: str, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         release = await releases.find(s, name)
         model = await models.get(s, release.model_version_id)
         prompt = (

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from app import desk, terminal, words
+from app import session, terminal, words
 from app.commands import options
 from storage import requests
 from storage.store import Store
@@ -57,7 +57,7 @@ async def _tail(
 ) -> None:
     if not as_json:
         terminal.say(_line(_HEAD))
-    async with desk.store() as store:
+    async with session.store() as store:
         async with store.read() as s:
             seen = await requests.last(s)
             found = await requests.tail(s, limit, service=service, outcome=outcome)
@@ -126,7 +126,7 @@ def show(
 
 
 async def _show(id: str, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         request = await requests.find(s, id)
         feedback = await requests.feedback_of(s, id)
         text = await requests.text_of(s, id)

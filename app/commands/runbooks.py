@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from app import desk, errors, terminal, words
+from app import errors, session, terminal, words
 from app.commands import options
-from runbooks import books, steps, undoing, wishes
+from runbooks import catalog, start_request, steps, undo_plan
 from runbooks.steps import Do, Look, Runbook, Step
 from storage import runs
 
@@ -20,12 +20,12 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As `paddock runbooks 
 @app.command("list")
 def every(as_json: options.Json = False) -> None:
     """The runbooks that can be started: the shipped ones and those of this home."""
-    found = books.every(desk.home())
+    found = catalog.every(session.home())
     rows = [("RUNBOOK", "STEPS", "TITLE")]
     rows += [
         (name, str(len(book.steps)), words.safe(book.title))
         if isinstance(book, Runbook)
-        else (words.safe(name), words.UNKNOWN, f"can not be used: {words.safe(book)}")
+        else (words.safe(name), words.UNKNOWN, f"cannot be used: {words.safe(book)}")
         for name, book in found.items()
     ]
     terminal.show(found, words.table(rows, right=(1,)), as_json=as_json)
@@ -46,12 +46,12 @@ def show(name: Name, as_json: options.Json = False) -> None:
 
 
 def _find(name: str) -> Runbook:
-    known = books.every(desk.home())
+    known = catalog.every(session.home())
     book = known.get(name)
     if isinstance(book, Runbook):
         return book
     if book is not None:
-        raise errors.AppError(f"{name} can not be used: {book}")
+        raise errors.AppError(f"{name} cannot be used: {book}")
     raise errors.AppError(f"There is no runbook {name}; there are: {words.one_of(known)}.")
 
 
@@ -96,8 +96,8 @@ def start(
     told = "".join(f"  {key}={value}" for key, value in given.items())
     terminal.confirm(f"{book.title}{told}", yes=yes)
     wanted = {"inputs": given, "content": steps.content(book)}
-    done = terminal.run(desk.ask("runbooks.start", name, wanted, reason=reason))
-    desk.tell(done, as_json=as_json)
+    done = terminal.run(session.ask("runbooks.start", name, wanted, reason=reason))
+    session.tell(done, as_json=as_json)
 
 
 @app.command()
@@ -113,16 +113,16 @@ def undo(
 
 async def _undo(run: str, *, reason: str, yes: bool, as_json: bool) -> None:
     try:
-        async with desk.reading() as s:
-            book, inputs = await undoing.planned(s, books.every(desk.home()), run)
-    except wishes.Refused as refused:
+        async with session.reading() as s:
+            book, inputs = await undo_plan.planned(s, catalog.every(session.home()), run)
+    except start_request.Refused as refused:
         raise errors.AppError(str(refused)) from refused
     told = "".join(
         steps.filled(f"\n  {step.name}: {_do(step.do)}", inputs) for step in book.steps if step.do
     )
     terminal.confirm(f"{book.title}{told}", yes=yes)
-    done = await desk.ask("runbooks.undo", run, reason=reason)
-    desk.tell(done, as_json=as_json)
+    done = await session.ask("runbooks.undo", run, reason=reason)
+    session.tell(done, as_json=as_json)
 
 
 def parse(words_: list[str]) -> dict[str, str]:
@@ -146,7 +146,7 @@ def tail(
 
 
 async def _tail(limit: int, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         found = sorted(await runs.tail(s, limit), key=lambda run: run.id)
         walked = {run.id: await runs.steps(s, run.id) for run in found}
     lines: list[str] = []

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from app import desk, terminal, words
+from app import session, terminal, words
 from app.commands import options
-from storage import clock, samples
+from storage import samples
+from storage.home import clock
 from storage.samples import ArmSample, GpuSample, HostSample, WorkerSample
 from storage.sketches import Sketch
 
@@ -33,7 +34,7 @@ def tail(
 
 
 async def _tail(kind: samples.Kind, seconds: int, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         newest = await samples.newest(s, clock.now_us() // _SECOND_US)
         since = 0 if newest is None else newest - seconds + 1
         found: list[tuple[int, str, Any]] = await samples.since(s, since, kind, newest)  # type: ignore[call-overload]

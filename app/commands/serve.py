@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from app import config, desk, nodes, terminal
+from app import config_file, node_client, session, terminal
 from app.commands import options
-from storage import home as homes
+from storage.home import paths as homes
 
 
 def serve(
@@ -19,23 +19,23 @@ def serve(
     ] = False,
 ) -> None:
     """Run the node here; --detach leaves it running."""
-    home = desk.home()
+    home = session.home()
     homes.make(home)
-    if config.write(home.config):
+    if config_file.write(home.config):
         terminal.say(f"Wrote {home.config} with every setting at its default.")
-    nodes.url(home)  # a config that can not be read is told here, not in a log
+    node_client.url(home)  # a config that cannot be read is told here, not in a log
     if not detach:
         os.execv(  # noqa: S606 our own interpreter and module
             sys.executable, [sys.executable, "-m", "engine", "--home", str(home.root)]
         )
-    node = terminal.run(nodes.start(home))
+    node = terminal.run(node_client.start(home))
     state = "runs" if node.started else "was running already"
     terminal.say(f"The node {state} at {node.url}; `paddock stop` ends it.")
 
 
 def stop(yes: options.Yes = False) -> None:
     """Stop the node: answers in progress have 15 seconds to finish."""
-    home = desk.home()
+    home = session.home()
     terminal.confirm(f"The node of {home.root}  serves → stopped, for all of its clients", yes=yes)
-    terminal.run(nodes.stop(home))
+    terminal.run(node_client.stop(home))
     terminal.say("The node has stopped.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app import actions, desk, errors, splits, terminal, words
+from app import actions, errors, session, splits, terminal, words
 from app.commands import options
 from storage import releases, services
 
@@ -27,8 +27,8 @@ def create(
 ) -> None:
     """Create a service: the name that clients put into `model`."""
     arguments: dict[str, object] = {"release": release, "record_text": record_text}
-    done = terminal.run(desk.ask("services.create", name, arguments, reason=reason))
-    desk.tell(done, as_json=as_json)
+    done = terminal.run(session.ask("services.create", name, arguments, reason=reason))
+    session.tell(done, as_json=as_json)
 
 
 @app.command()
@@ -47,7 +47,7 @@ def split(
 async def _split(
     name: str, weights: dict[str, int], *, reason: str, yes: bool, as_json: bool
 ) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         service = await services.find(s, name)
         numbers = {arm: (await releases.find(s, arm)).number for arm in weights}
     if len(set(numbers.values())) < len(numbers):
@@ -56,7 +56,7 @@ async def _split(
     arms = {f"r{release}": points for release, points in after.items()}
     effect = splits.change(name, _weights(service.split), after)
     done = await _agreed("services.split", service, effect, {"arms": arms}, reason=reason, yes=yes)
-    desk.tell(done, as_json=as_json)
+    session.tell(done, as_json=as_json)
 
 
 @app.command()
@@ -71,14 +71,14 @@ def undo(
 
 
 async def _undo(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         service = await services.find(s, name)
         past = await services.history(s, name, limit=2)
     effect = f"{name}  → the split before it"  # without one the box says so
     if len(past) > 1:
         effect = splits.change(name, _weights(past[0]), _weights(past[1]))
     done = await _agreed("services.undo", service, effect, {}, reason=reason, yes=yes)
-    desk.tell(done, as_json=as_json)
+    session.tell(done, as_json=as_json)
 
 
 async def _agreed(
@@ -91,7 +91,7 @@ async def _agreed(
     yes: bool,
 ) -> actions.Done:
     terminal.confirm(effect, yes=yes)
-    return await desk.ask(verb, service.name, arguments, reason=reason, seen=service.version)
+    return await session.ask(verb, service.name, arguments, reason=reason, seen=service.version)
 
 
 def _weights(split: services.Split) -> dict[int, int]:
@@ -105,7 +105,7 @@ def every(as_json: options.Json = False) -> None:
 
 
 async def _every(*, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         known = await services.every(s)
     rows = [("SERVICE", "SPLIT", "TEXTS", "SET", "BY")]
     rows += [
@@ -128,7 +128,7 @@ def show(name: Name, as_json: options.Json = False) -> None:
 
 
 async def _show(name: str, *, as_json: bool) -> None:
-    async with desk.reading() as s:
+    async with session.reading() as s:
         service = await services.find(s, name)
         past = await services.history(s, name)
     newest_first = sorted(past, key=lambda split: split.id, reverse=True)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import msgspec
 import typer
 
-from app import desk, looks, nodes, snapshot, terminal, words
+from app import node_client, reader, session, snapshot, terminal, words
 from app.commands import options
-from app.interest import Interest
-from storage import clock
-from storage.home import Home
+from app.query import Interest
+from storage.home import clock
+from storage.home.paths import Home
 
 _DOWN = 3
 _DASH = words.UNKNOWN
@@ -35,14 +35,14 @@ def show(*, as_json: bool) -> int:
 
 async def print_now(*, as_json: bool) -> int:
     """The same inside a running loop."""
-    home = desk.home()
-    async with desk.store() as store:
-        looker = looks.Looker(home, store, now_us=clock.now_us)
+    home = session.home()
+    async with session.store() as store:
+        looker = reader.Looker(home, store, now_us=clock.now_us)
         picture = await looker.look(Interest(place="pulse"))
     house, pulse = picture.house, picture.pulse
     assert pulse is not None  # noqa: S101 it is what was asked for
     up = house.node is snapshot.Node.UP
-    trouble = await nodes.trouble(home) if up else None
+    trouble = await node_client.trouble(home) if up else None
     plain = {"up": up, "trouble": trouble, **_plain(house, pulse)}
     terminal.show(plain, lines(house, pulse, home, trouble), as_json=as_json)
     return 0 if up else _DOWN
@@ -86,7 +86,7 @@ def _node(house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home) -> list[
     ailing = [part for part in pulse.parts if part.state != _READY or part.restarts]
     return [
         said,
-        f"home {home.root}   gateway {nodes.url(home)}",
+        f"home {home.root}   gateway {node_client.url(home)}",
         "parts " + ("; ".join(map(_part, ailing)) or f"all {len(pulse.parts)} ready"),
     ]
 

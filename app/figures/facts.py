@@ -24,7 +24,7 @@ class Facts:
     host: str
     recent: Recent
     driver: bool = False
-    unwritten: bool = False  # the box can not write down what happens
+    unwritten: bool = False  # the box cannot write down what happens
     run: processes.Node | None = None
     services: Sequence[services.Service] = ()
     histories: Mapping[str, Sequence[splits.Split]] = field(default_factory=dict)

@@ -14,9 +14,9 @@ from textual.widget import Widget
 from app import snapshot
 from app.screens import keymap
 from app.screens.place import Place
-from app.widgets import bar, ink
-from app.widgets.ink import Line
+from app.widgets import bar, palette
 from app.widgets.lines import Lines
+from app.widgets.palette import Line
 
 if TYPE_CHECKING:
     from app.actions import Action
@@ -54,13 +54,13 @@ def draw(of: str, table: Sequence[Action], width: int) -> list[Line]:
     known = {action.name: action for action in table}
     rows: list[Line] = []
     if LOCAL.get(of):
-        rows.append(ink.rule(width, f"KEYS OF {of.upper()}", "the same on the command line"))
+        rows.append(palette.rule(width, f"KEYS OF {of.upper()}", "the same on the command line"))
         rows += [_row(known[name], width) for name in LOCAL[of] if name in known]
         if of != "pulse":
             rows.append(_plain("arrows", "move; page up, page down, home, end too"))
-    rows.append(ink.rule(width, "EVERYWHERE", "the same on the command line"))
+    rows.append(palette.rule(width, "EVERYWHERE", "the same on the command line"))
     rows += [_row(known[name], width) for name in EVERYWHERE if name in known]
-    rows.append(ink.rule(width, "FIGURES"))
+    rows.append(palette.rule(width, "FIGURES"))
     for word, text in MEANING:
         for at, part in enumerate(bar.wrapped(text, max(width - _WORD - 2, 1))):
             rows.append(((f" {'' if at else word:<{_WORD}}", "bold"), (part, "")))
@@ -76,7 +76,7 @@ def _row(action: Action, width: int) -> Line:
     twin: Line = ((f"paddock {action.twin} ", "dim"),) if action.twin else ()
     if action.twin == "--help":
         twin = (("paddock --help ", "dim"),)
-    return ink.spread(_plain(key, action.sentence), twin, width)
+    return palette.spread(_plain(key, action.sentence), twin, width)
 
 
 class Help(Place):

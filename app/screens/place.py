@@ -16,14 +16,14 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from app import snapshot, words
-from app.interest import Interest
+from app.query import Interest
 from app.screens import keymap
-from app.widgets import ink
+from app.widgets import palette
 from app.widgets.bar import Bar
 from app.widgets.chart import Glyphs
-from app.widgets.house import House, Mode
-from app.widgets.ink import Line
+from app.widgets.header import House, Mode
 from app.widgets.lines import Lines
+from app.widgets.palette import Line
 
 WIDTH: Final = 80
 HEIGHT: Final = 24
@@ -44,7 +44,7 @@ class Desk(Protocol):
         """Draw the open place again; what stands is not written."""
 
     def refusal(self, name: str, offer: Offer | None) -> str:
-        """Why an action can not be done now; empty when it can."""
+        """Why an action cannot be done now; empty when it can."""
 
     def key(self, key: str, character: str | None) -> None:
         """A key was pressed."""
@@ -64,7 +64,7 @@ class Offer:
     arguments: Mapping[str, object] = field(default_factory=dict)
     seen: int | None = None  # the version of the target that is on the screen
     effect: str = ""
-    unable: str = ""  # why this place can not offer it just now
+    unable: str = ""  # why this place cannot offer it just now
     form: str | None = None  # what is typed first, where something has to be typed
 
 
@@ -213,7 +213,7 @@ def foot(name: str, hints: Sequence[tuple[str, str]], width: int) -> Line:
         for key, word in (*hints, *places, *rest, *back, *ends)
         if (key, word) in kept
     ]
-    return ((" ", ""), *ink.join(shown, "  "))
+    return ((" ", ""), *palette.join(shown, "  "))
 
 
 def _key(pair: tuple[str, str]) -> str:

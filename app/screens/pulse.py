@@ -14,10 +14,10 @@ from textual.widget import Widget
 
 from app import snapshot, words
 from app.screens.place import Place
-from app.widgets import arms, ink, machine, table
+from app.widgets import arms, machine, palette, table
 from app.widgets.chart import Chart
-from app.widgets.ink import Line
 from app.widgets.lines import Lines
+from app.widgets.palette import Line
 
 _CHART_ROWS: Final = 4
 _CHART_MOST: Final = 16
@@ -40,10 +40,10 @@ def load(seen: snapshot.Pulse, width: int) -> Line:
         (("QUEUE ", "bold"), (waiting + oldest, "warn" if oldest else "")),
         (("ttft p95 ", ""), (words.brief(seen.ttft_p95_us), "")),
     ]
-    for found in (ink.join([*parts[:3], speed, parts[3]]), ink.join(parts)):
-        if ink.length(found) < width:
+    for found in (palette.join([*parts[:3], speed, parts[3]]), palette.join(parts)):
+        if palette.length(found) < width:
             return ((" ", ""), *found)
-    return ((" ", ""), *ink.join(parts, "  "))
+    return ((" ", ""), *palette.join(parts, "  "))
 
 
 def parts(seen: Sequence[snapshot.Part], width: int) -> list[Line]:
@@ -51,7 +51,7 @@ def parts(seen: Sequence[snapshot.Part], width: int) -> list[Line]:
     plain = [_part(each) for each in seen if each.kind != "worker"]
     workers = [each for each in seen if each.kind == "worker"]
     workers.sort(key=lambda each: each.state == "ready")  # those that ail first
-    rows = ink.flow(plain, width) if plain else [((" none yet", "dim"),)]
+    rows = palette.flow(plain, width) if plain else [((" none yet", "dim"),)]
     rows += [_worker(each, width) for each in workers[:_WORKERS]]
     if len(workers) > _WORKERS:
         ailing = sum(each.state != "ready" for each in workers[_WORKERS:])
@@ -86,13 +86,13 @@ def _worker(part: snapshot.Part, width: int) -> Line:
             words.rate(now.tokens_per_s, "tok"),
             f"busy {machine.share(now.busy).strip()}",
         ]
-    taken = ink.length(state) + len(" worker  ") + 3 * len(told)
+    taken = palette.length(state) + len(" worker  ") + 3 * len(told)
     while told and taken + sum(map(words.width, told)) + min(len(part.name), _NAME) > width:
         told.pop()
         taken -= 3
     name = words.squeeze(part.name, max(width - taken - sum(map(words.width, told)), _NAME))
     row: Line = ((" worker ", ""), (name, "bold"), (" ", ""), *state)
-    return ink.cut((*row, *(("   " + each, "") for each in told)), width)
+    return palette.cut((*row, *(("   " + each, "") for each in told)), width)
 
 
 def events(seen: Sequence[snapshot.Event], now_us: int, width: int) -> list[Line]:
@@ -107,7 +107,7 @@ def events(seen: Sequence[snapshot.Event], now_us: int, width: int) -> list[Line
         who = words.pad(each.who, 10)
         tone = "bad" if sign else ""
         what = f"{sign}{each.what}"
-        rows.append(ink.cut(((f" {at:<11} ", "dim"), (f"{who} ", ""), (what, tone)), width))
+        rows.append(palette.cut(((f" {at:<11} ", "dim"), (f"{who} ", ""), (what, tone)), width))
     return rows or [((" nothing yet", "dim"),)]
 
 
@@ -117,11 +117,15 @@ def below(seen: snapshot.Pulse, now_us: int, width: int, height: int, most: int)
     title = f"TRAFFIC {names}".strip() if len(seen.services) <= 1 else "TRAFFIC"
     columns = arms.columns(seen.lately, seen.services)
     rows: list[Line] = [load(seen, width)]
-    rows.append(ink.rule(width, title, arms.about(seen.services, seen.lately)))
+    rows.append(palette.rule(width, title, arms.about(seen.services, seen.lately)))
     rows.append(table.head(columns, width))
     found = [table.body(columns, row, width) for row in arms.rows(seen.services, seen.lately)]
     ailing = arms.ailing_first(seen.services)
-    tail = [ink.rule(width, "PROCESSES"), *parts(seen.parts, width), ink.rule(width, "LAST", "UTC")]
+    tail = [
+        palette.rule(width, "PROCESSES"),
+        *parts(seen.parts, width),
+        palette.rule(width, "LAST", "UTC"),
+    ]
     room = max(most - len(rows) - len(tail) - 1, 2)
     if len(found) > room:
         left = len(found) - room + 1

@@ -12,11 +12,11 @@ from typing import ClassVar, Final
 from textual.widget import Widget
 
 from app import snapshot, words
-from app.interest import Interest
+from app.query import Interest
 from app.screens.place import Place
-from app.widgets import bar, ink
-from app.widgets.ink import Line
+from app.widgets import bar, palette
 from app.widgets.lines import Lines
+from app.widgets.palette import Line
 
 _LABEL: Final = 11
 
@@ -103,9 +103,9 @@ def said(request: snapshot.Request, width: int) -> list[Line]:
         rows += [_row("" if at else "feedback", row) for at, row in enumerate(wrapped)]
     if request.prompt is None:
         why = "not kept any more" if request.records_text else "this service keeps no texts"
-        return [*rows, ink.rule(width, "TEXT"), ((f" {why}", "dim"),)]
-    rows += [ink.rule(width, "PROMPT"), *_text(request.prompt, width)]
-    return [*rows, ink.rule(width, "ANSWER"), *_text(request.completion or "", width)]
+        return [*rows, palette.rule(width, "TEXT"), ((f" {why}", "dim"),)]
+    rows += [palette.rule(width, "PROMPT"), *_text(request.prompt, width)]
+    return [*rows, palette.rule(width, "ANSWER"), *_text(request.completion or "", width)]
 
 
 def _text(text: str, width: int) -> list[Line]:
@@ -118,9 +118,9 @@ def _text(text: str, width: int) -> list[Line]:
 def draw(request: snapshot.Request, width: int) -> list[Line]:
     """All of it."""
     return [
-        ink.rule(width, f"REQUEST {request.row.id}"),
-        *(ink.cut(line, width) for line in facts(request)),
-        ink.rule(width, "TIME"),
+        palette.rule(width, f"REQUEST {request.row.id}"),
+        *(palette.cut(line, width) for line in facts(request)),
+        palette.rule(width, "TIME"),
         *timings(request, width),
         *said(request, width),
     ]

@@ -12,11 +12,11 @@ from typing import ClassVar, Final
 from textual.widget import Widget
 
 from app import snapshot, words
-from app.interest import Interest
+from app.query import Interest
 from app.screens.place import Place
-from app.widgets import ink
-from app.widgets.ink import Piece
+from app.widgets import palette
 from app.widgets.lines import Lines
+from app.widgets.palette import Piece
 from app.widgets.table import Column, Row, Table
 
 _STEP: Final = 200
@@ -118,7 +118,7 @@ class Requests(Place):
             state = f"held, {more} (home: follow)"
         filtered = f" containing “{seen.filter}”" if seen.filter else ""
         what = f"REQUESTS{filtered}"
-        title = ink.rule(self.size.width, what, f"UTC · {count} · {state}")
+        title = palette.rule(self.size.width, what, f"UTC · {count} · {state}")
         self.query_one("#title", Lines).show([title])
 
     def moved(self, key: str) -> bool:

@@ -14,9 +14,9 @@ from textual.widget import Widget
 from app import snapshot, words
 from app.screens import splitting
 from app.screens.place import Offer, Place
-from app.widgets import arms, ink
-from app.widgets.ink import Line
+from app.widgets import arms, palette
 from app.widgets.lines import Lines
+from app.widgets.palette import Line
 from app.widgets.table import Table
 
 _SPLITS: Final = 4
@@ -35,7 +35,7 @@ def detail(
 ) -> list[Line]:
     """What is known of the service under the cursor, and of its arm."""
     kept = "texts of requests are kept" if service.record_text else "texts are not kept"
-    rows: list[Line] = [ink.rule(width, service.name, f"version {service.version} · {kept}")]
+    rows: list[Line] = [palette.rule(width, service.name, f"version {service.version} · {kept}")]
     if arm is not None:
         with_prompt = f" with {arm.prompt}" if arm.prompt else ""
         counts = {"failed": arm.failed, "refused": arm.refused, "cancelled": arm.cancelled}
@@ -47,7 +47,7 @@ def detail(
     for number, split in enumerate(service.history[:_SPLITS]):
         label = "set now" if number == 0 else "before" if number == 1 else ""
         rows.append(((f" {label:<8}", "dim"), (told(split, now_us), "" if number < 2 else "dim")))  # noqa: PLR2004
-    return [ink.cut(row, width) for row in rows]
+    return [palette.cut(row, width) for row in rows]
 
 
 def _more(arm: snapshot.Arm) -> str:
@@ -92,7 +92,7 @@ class Traffic(Place):
         self._seen = picture.traffic
         seen, width = picture.traffic, self.size.width
         about = arms.about(seen.services, seen.lately)
-        self.query_one("#title", Lines).show([ink.rule(width, "SERVICES", about)])
+        self.query_one("#title", Lines).show([palette.rule(width, "SERVICES", about)])
         self.query_one(Table).show_table(
             arms.columns(seen.lately, seen.services),
             arms.rows(seen.services, seen.lately),
@@ -123,7 +123,7 @@ class Traffic(Place):
                     (why or effect or "set other weights for the arms", "dim"),
                 )
             )
-        self.query_one("#detail", Lines).show([ink.cut(row, width) for row in rows])
+        self.query_one("#detail", Lines).show([palette.cut(row, width) for row in rows])
 
     def service(self) -> snapshot.Service | None:
         """The service under the cursor."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from app import words
 from app.snapshot import Arm, Lately, Service
-from app.widgets.ink import Piece
+from app.widgets.palette import Piece
 from app.widgets.table import Column, Row
 
 _SECOND_US: Final = 1_000_000

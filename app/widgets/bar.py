@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from app import words
-from app.widgets import ink
-from app.widgets.ink import Line
+from app.widgets import palette
 from app.widgets.lines import Lines
+from app.widgets.palette import Line
 
 _LIMIT: Final = 400
 
@@ -65,9 +65,9 @@ def typing(label: str, edit: Edit, hint: str, width: int) -> list[Line]:
         (under, "block"),
         (edit.text[edit.at + 1 :], ""),
     )
-    room = width - ink.length(row) - 3
+    room = width - palette.length(row) - 3
     told = ((words.cut(hint, room), "dim"), (" ", "")) if room > 0 else ()
-    return [ink.spread(row, told, width)]
+    return [palette.spread(row, told, width)]
 
 
 def asking(effect: str, width: int) -> list[Line]:

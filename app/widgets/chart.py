@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from app.snapshot import Series
-from app.widgets import ink
-from app.widgets.ink import Line
+from app.widgets import palette
 from app.widgets.lines import Lines
+from app.widgets.palette import Line
 
 Glyphs = Literal["braille", "block", "ascii"]
 GLYPHS: Final[tuple[Glyphs, ...]] = ("braille", "block", "ascii")
@@ -99,7 +99,7 @@ def _dots(part: Sequence[int]) -> str:
 
 def draw(series: Series, width: int, height: int, glyphs: Glyphs, mark: str = "draw") -> list[Line]:
     """Caption and drawing: `height` rows of `width` cells."""
-    caption = ink.spread(
+    caption = palette.spread(
         (("─ ", "dim"), (series.title, "bold"), (f", {series.span} ", "dim")),
         ((" now ", "dim"), (series.last, "bold"), (" ─", "dim")),
         width,

@@ -1,6 +1,6 @@
 """Rows of text that write to the terminal only the cells that changed.
 
-Foreign text can not harm: every piece passes `words.safe` here, whoever drew it. A widget of rows
+Foreign text cannot harm: every piece passes `words.safe` here, whoever drew it. A widget of rows
 knows nothing of the store and never starts a timer. Imported by screens and the other widgets.
 """
 
@@ -17,8 +17,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from app import words
-from app.widgets import ink
-from app.widgets.ink import Line
+from app.widgets import palette
+from app.widgets.palette import Line
 
 _BRIDGE: Final = 6  # unchanged cells that are cheaper to write again than to jump over
 
@@ -29,7 +29,7 @@ _CONTINUED: Final = ""  # the second cell of a wide character
 def cells(line: Line, width: int) -> list[Cell]:
     """The row cell by cell, cut as it is drawn, or filled to its width."""
     found: list[Cell] = []
-    for piece, name in ink.cut(line, width):
+    for piece, name in palette.cut(line, width):
         if piece.isascii():
             found += [(character, name) for character in piece]
             continue
@@ -110,7 +110,7 @@ class Lines(Widget):
     @property
     def text(self) -> str:
         """What it says, without inks."""
-        return "\n".join(ink.text(row).rstrip() for row in self._rows)
+        return "\n".join(palette.text(row).rstrip() for row in self._rows)
 
     def render_line(self, y: int) -> Strip:
         """One row as the compositor wants it."""
@@ -120,9 +120,9 @@ class Lines(Widget):
         ascii_only = bool(getattr(self.app, "ascii_only", False))
         segments: list[Segment] = []
         taken = 0
-        for piece, name in ink.cut(row, width):
-            shown = ink.plain(piece) if ascii_only else piece
-            segments.append(Segment(shown, ink.style(name, colour=colour)))
+        for piece, name in palette.cut(row, width):
+            shown = palette.plain(piece) if ascii_only else piece
+            segments.append(Segment(shown, palette.style(name, colour=colour)))
             taken += words.width(shown)
         if taken < width:
             segments.append(Segment(" " * (width - taken)))

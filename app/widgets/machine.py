@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from app import snapshot, words
-from app.widgets import ink
-from app.widgets.ink import Line
+from app.widgets import palette
+from app.widgets.palette import Line
 
 _GPUS: Final = 4
 _FULL: Final = 0.9
@@ -44,7 +44,7 @@ def draw(seen: snapshot.Machine, width: int) -> list[Line]:
     else:
         rows += [_gpu(each) for each in seen.gpus]
     rows.append(_host(seen, width))
-    return [ink.cut(row, width) for row in rows]
+    return [palette.cut(row, width) for row in rows]
 
 
 def _gpu(gpu: snapshot.Gpu) -> Line:
@@ -87,7 +87,7 @@ def _host(seen: snapshot.Machine, width: int) -> Line:
     absent = "no GPU: NVML is silent" if seen.driver else "no GPU: driver not found"
     missing: Line = () if seen.gpus else ((absent, "dim"),)
     if host is None:
-        return ink.join(((), ((" HOST", "bold"), ("   not measured now", "dim")), missing))
+        return palette.join(((), ((" HOST", "bold"), ("   not measured now", "dim")), missing))
     tight = host.disk_used > _FULL * host.disk_total
     used = f"{'▲ ' * tight}DISK {_of(host.disk_used, host.disk_total)}"
     disk: Line = ((used, "bad" if tight else ""),)
@@ -99,8 +99,8 @@ def _host(seen: snapshot.Machine, width: int) -> Line:
     )
     memory: Line = ((f"RAM {_of(host.memory_used, host.memory_total)}", ""),)
     rest = [disk, missing] if tight or seen.gpus else [missing, disk]
-    found = ink.join((head, memory))
+    found = palette.join((head, memory))
     for part in (*rest, ((f"load {host.load1:.2f}", ""),)):
-        if part and ink.length(found) + 3 + ink.length(part) <= width:
-            found = ink.join((found, part))
+        if part and palette.length(found) + 3 + palette.length(part) <= width:
+            found = palette.join((found, part))
     return found

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app import words
-from app.widgets import ink
-from app.widgets.ink import Line, Piece
+from app.widgets import palette
 from app.widgets.lines import Lines
+from app.widgets.palette import Line, Piece
 
 GAP = 2
 
@@ -153,7 +153,7 @@ class Table(Lines):
         for number, row in enumerate(self._table[self._top : self._top + self.page], self._top):
             line = body(self._columns, row, width, "▸" if number == at else " ")
             if number == at:
-                fill = " " * max(width - ink.length(line), 0)
-                line = ink.over((*line, (fill, "")), "cursor")
+                fill = " " * max(width - palette.length(line), 0)
+                line = palette.over((*line, (fill, "")), "cursor")
             rows.append(line)
         self.show(rows)

@@ -16,17 +16,19 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from engine import beats, lifeline, logs
 from engine.control.intents import BY, Intents
 from engine.control.retention import Keeper, schedule
-from engine.control.telemetry import Telemetry
 from engine.metering.gpu import Gpus
 from engine.metering.host import Host
-from storage import clock, config, errors, nudges
-from storage import home as homes
+from engine.metering.telemetry import Telemetry
+from engine.process import heartbeat, logs, parent
+from storage import errors
 from storage import store as stores
-from storage.config import Config
-from storage.home import Home
+from storage.control_socket import nudges
+from storage.home import clock, config
+from storage.home import paths as homes
+from storage.home.config import Config
+from storage.home.paths import Home
 from storage.store import Store
 
 _log = structlog.get_logger("control")
@@ -34,7 +36,7 @@ _log = structlog.get_logger("control")
 
 def main() -> int:
     """Run until told to leave."""
-    lifeline.hold()
+    parent.hold()
     parser = argparse.ArgumentParser(prog="python -m engine.control", description=__doc__)
     parser.add_argument("--home", type=Path, default=None)
     home = homes.find(parser.parse_args().home)
@@ -42,7 +44,7 @@ def main() -> int:
     try:
         asyncio.run(_live(home))
     except errors.StorageError as error:
-        _log.error("control can not go on", error=str(error))
+        _log.error("control cannot go on", error=str(error))
         return 1
     return 0
 
@@ -52,7 +54,7 @@ async def _live(home: Home) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     settings = config.load(home)
-    with beats.kept(lambda: _say(beat=clock.monotonic_us())):
+    with heartbeat.kept(lambda: _say(beat=clock.monotonic_us())):
         store = await stores.open(home)
         try:
             await _work(home, settings, store, leave)

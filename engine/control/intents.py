@@ -12,16 +12,16 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.control import models, verbs
 from engine.control.decisions import Decision, Reason, Refusal, of
-from storage import errors, intents, nudges
-from storage import verbs as kinds
+from storage import errors, intents
+from storage import store as stores
+from storage.control_socket import nudges
+from storage.control_socket import verbs as kinds
+from storage.control_socket.nudges import Listener
 from storage.intents import Intent, State
-from storage.nudges import Listener
-from storage.store import Store
+from storage.store import Session, Store
 
 BY: Final = "control"
 LOOK_S: Final = 5.0
@@ -41,7 +41,7 @@ class Intents:
     async def reclaim(self) -> None:
         """Put back what an earlier control had claimed when it died, once the store takes it."""
 
-        async def work(session: AsyncSession) -> list[int]:
+        async def work(session: Session) -> list[int]:
             return await intents.reclaim(session, BY, self._now_us())
 
         while True:
@@ -83,7 +83,7 @@ class Intents:
     async def _one(self) -> bool:
         """One intent from claim to end; False when there is none."""
 
-        async def work(session: AsyncSession) -> bool:
+        async def work(session: Session) -> bool:
             intent = await intents.claim(
                 session, verbs=verbs.AT_ONCE.keys(), by=BY, at_us=self._now_us()
             )
@@ -98,7 +98,7 @@ class Intents:
         return did
 
     async def _claim(self, names: Collection[str]) -> Intent | None:
-        async def work(session: AsyncSession) -> Intent | None:
+        async def work(session: Session) -> Intent | None:
             return await intents.claim(session, verbs=names, by=BY, at_us=self._now_us())
 
         return await self._store.write(work, durable=True, nudge=False)
@@ -114,7 +114,7 @@ class Intents:
         except Exception as error:  # noqa: BLE001 one file must not hold up the rest
             found = _fault(intent, error)
 
-        async def work(session: AsyncSession) -> None:
+        async def work(session: Session) -> None:
             await self._carry_out(session, intent, found)
 
         while True:
@@ -128,7 +128,7 @@ class Intents:
                 return
 
     async def _carry_out(
-        self, session: AsyncSession, intent: Intent, found: models.File | Decision | None
+        self, session: Session, intent: Intent, found: models.File | Decision | None
     ) -> None:
         decision = (
             found if isinstance(found, Decision) else await self._decide(session, intent, found)
@@ -148,29 +148,25 @@ class Intents:
             reason=decision.reason.name,
         )
 
-    async def _decide(
-        self, session: AsyncSession, intent: Intent, file: models.File | None
-    ) -> Decision:
+    async def _decide(self, session: Session, intent: Intent, file: models.File | None) -> Decision:
         """Decide and act; what a refusal had begun to write is taken back."""
         at_us = self._now_us()
         try:
             wish = kinds.parse(intent.verb, intent.arguments)
-            async with session.begin_nested():
+            async with stores.savepoint(session):
                 if file is not None:
                     assert isinstance(wish, kinds.ModelsAdd)  # noqa: S101 only it reads a file
                     return await models.add(session, intent, wish, at_us, file)
                 return await verbs.AT_ONCE[intent.verb](session, intent, wish, at_us)
         except Refusal as refusal:
             return refusal.decision
+        except errors.ConstraintViolated as error:
+            return _fault(intent, error)
         except errors.StorageError as error:
             decision = of(error)
             if decision is None:
                 raise
             return decision
-        except IntegrityError as error:
-            return _fault(intent, error)
-        except DBAPIError:
-            raise  # the store itself: nothing is written, and the intent waits
         except Exception as error:  # noqa: BLE001 one intent must not hold up the rest
             return _fault(intent, error)
 

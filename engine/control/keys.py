@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from engine.control.decisions import Decision, Reason
-from storage import keys, verbs
+from storage import keys
+from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.keys import Role
+from storage.store import Session
 
 
-async def add(s: AsyncSession, intent: Intent, wish: verbs.KeysAdd, at_us: int) -> Decision:
+async def add(s: Session, intent: Intent, wish: verbs.KeysAdd, at_us: int) -> Decision:
     """Keep the hash of a key that was minted where its owner sits."""
     decision = decide(wish.role, Role(intent.role))
     if decision.plan is None:
@@ -31,7 +31,7 @@ async def add(s: AsyncSession, intent: Intent, wish: verbs.KeysAdd, at_us: int) 
     return Decision(Reason.APPLIED, f"The {kind}key {key.name} ({key.prefix}…) is valid.", key)
 
 
-async def revoke(s: AsyncSession, intent: Intent, _wish: verbs.NoArguments, at_us: int) -> Decision:
+async def revoke(s: Session, intent: Intent, _wish: verbs.NoArguments, at_us: int) -> Decision:
     """From now on the key opens nothing."""
     key = await keys.revoke(s, intent.target, actor=intent.actor, at_us=at_us, intent_id=intent.id)
     return Decision(Reason.APPLIED, f"The key {key.name} ({key.prefix}…) is revoked.", key)

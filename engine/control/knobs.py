@@ -5,14 +5,14 @@ Imported by `engine.control.verbs`.
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from engine.control.decisions import Decision, Reason
-from storage import knobs, verbs
+from storage import knobs
+from storage.control_socket import verbs
 from storage.intents import Intent
+from storage.store import Session
 
 
-async def set(s: AsyncSession, intent: Intent, wish: verbs.KnobsSet, at_us: int) -> Decision:
+async def set(s: Session, intent: Intent, wish: verbs.KnobsSet, at_us: int) -> Decision:
     """Turn a knob of a worker; the old value is kept for undo."""
     before = (await knobs.of(s, intent.target)).get(wish.name)
     if before == wish.value:
@@ -30,7 +30,7 @@ async def set(s: AsyncSession, intent: Intent, wish: verbs.KnobsSet, at_us: int)
     return Decision(Reason.APPLIED, _told(knob), knob)
 
 
-async def undo(s: AsyncSession, intent: Intent, wish: verbs.KnobsUndo, at_us: int) -> Decision:
+async def undo(s: Session, intent: Intent, wish: verbs.KnobsUndo, at_us: int) -> Decision:
     """Turn a knob back to where it was before."""
     knob = await knobs.undo(
         s,

@@ -1,4 +1,4 @@
-"""Models: a file is read, hashed and registered; what can not be served never gets a name.
+"""Models: a file is read, hashed and registered; what cannot be served never gets a name.
 
 Reading takes as long as the file is large, so it happens outside of any transaction. Imported by
 `engine.control.verbs`.
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from engine.control import headers
 from engine.control.decisions import Decision, Reason, Refusal
-from storage import models, standings, verbs
+from engine.registry import gguf_header
+from storage import models, standings
+from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.models import Kind, ModelVersion, Standing
+from storage.store import Session
 
 _CHUNK: Final = 4 * 1024 * 1024
 
@@ -29,28 +29,28 @@ class File:
     """A file as it was while it was read."""
 
     path: Path
-    header: headers.Header
+    header: gguf_header.Header
     sha256: str
     size_bytes: int
     mtime_ns: int
 
 
 def read(path: Path) -> File:
-    """Header and hash of a file; Refusal with the reason when it can not be served. Blocks."""
+    """Header and hash of a file; Refusal with the reason when it cannot be served. Blocks."""
     if not path.is_absolute():
         raise Refusal(Reason.UNREADABLE, f"{path} is no absolute path; write it from / on.")
     try:
         before = path.stat()
         if not stat.S_ISREG(before.st_mode):
             raise Refusal(Reason.UNREADABLE, f"{path} is no file.")
-        header = headers.read(path)
+        header = gguf_header.read(path)
         sha256 = _hash(path)
         after = path.stat()
-    except headers.Broken as error:
-        raise Refusal(Reason.BROKEN, f"{path} can not be served: {error}.") from error
+    except gguf_header.Broken as error:
+        raise Refusal(Reason.BROKEN, f"{path} cannot be served: {error}.") from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Refusal(Reason.UNREADABLE, f"{path} can not be read: {why}.") from error
+        raise Refusal(Reason.UNREADABLE, f"{path} cannot be read: {why}.") from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         said = f"{path} changed while it was read; wait until it is complete and add it again."
         raise Refusal(Reason.UNREADABLE, said)
@@ -67,7 +67,7 @@ def _hash(path: Path) -> str:
 
 
 async def add(
-    s: AsyncSession, intent: Intent, wish: verbs.ModelsAdd, at_us: int, file: File
+    s: Session, intent: Intent, wish: verbs.ModelsAdd, at_us: int, file: File
 ) -> Decision:
     """Register a file that was read; one that could not be loaded may be tried again by that."""
     base = None if wish.base is None else await models.find(s, wish.base)
@@ -101,7 +101,7 @@ async def add(
 
 
 async def _again(
-    s: AsyncSession,
+    s: Session,
     intent: Intent,
     wish: verbs.ModelsAdd,
     at_us: int,
@@ -135,11 +135,11 @@ def decide(file: File, kind: Kind, base: ModelVersion | None) -> Decision:
     if (reason := _unfit(file.header, kind, base)) is not None:
         return Decision(Reason.UNFIT, f"{file.path} {reason}.")
     if base is not None and base.standing is Standing.UNLOADABLE:
-        return Decision(Reason.UNLOADABLE, f"{base.name} can not be loaded.")
+        return Decision(Reason.UNLOADABLE, f"{base.name} cannot be loaded.")
     return Decision(Reason.APPLIED, f"{file.path} can be served.", file)
 
 
-def _unfit(header: headers.Header, kind: Kind, base: ModelVersion | None) -> str | None:
+def _unfit(header: gguf_header.Header, kind: Kind, base: ModelVersion | None) -> str | None:
     adapter = header.kind is Kind.ADAPTER
     if adapter and base is None:
         return "is an adapter; say on which weights it stands (base)"
@@ -148,7 +148,7 @@ def _unfit(header: headers.Header, kind: Kind, base: ModelVersion | None) -> str
     if not adapter and base is not None:
         return "holds weights, which stand on no base"
     if base is not None and base.kind is not Kind.WEIGHTS:
-        return f"can not stand on {base.name}, which is an adapter itself"
+        return f"cannot stand on {base.name}, which is an adapter itself"
     if base is not None and base.architecture != header.architecture:
         return f"is for {header.architecture}, {base.name} is {base.architecture}"
     return None

@@ -9,20 +9,21 @@ from collections.abc import Iterable
 from typing import Final
 
 from jinja2 import Environment, meta
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.control.decisions import Decision, Reason
-from engine.traffic import sandbox
-from storage import prompts, verbs
+from engine.prompting import sandbox
+from storage import prompts
+from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.prompts import Message, Variable
+from storage.store import Session
 
 _SANDBOX: Final = sandbox.Sandbox(strict=True)
 _PLAIN: Final = Environment(extensions=["jinja2.ext.loopcontrols"])  # noqa: S701 parses, never renders
 _GIVEN: Final = frozenset({"range", "namespace", "dict", "raise_exception", "strftime_now"})
 
 
-async def add(s: AsyncSession, intent: Intent, wish: verbs.PromptsAdd, at_us: int) -> Decision:
+async def add(s: Session, intent: Intent, wish: verbs.PromptsAdd, at_us: int) -> Decision:
     """The next version of a prompt."""
     decision = decide(wish.prompt, wish.messages, wish.variables)
     if decision.plan is None:
@@ -43,7 +44,7 @@ async def add(s: AsyncSession, intent: Intent, wish: verbs.PromptsAdd, at_us: in
     return Decision(Reason.APPLIED, f"{version.name} is there.", version)
 
 
-async def label(s: AsyncSession, intent: Intent, wish: verbs.PromptsLabel, at_us: int) -> Decision:
+async def label(s: Session, intent: Intent, wish: verbs.PromptsLabel, at_us: int) -> Decision:
     """Point a label at a version."""
     before = (await prompts.labels(s, intent.target)).get(wish.label)
     await prompts.label(

@@ -5,18 +5,16 @@ Imported by `engine.control.verbs`.
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from engine.control.decisions import Decision, Reason
-from storage import models, prompts, releases, verbs
+from storage import models, prompts, releases
+from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.models import ModelVersion, Standing
 from storage.releases import Engine
+from storage.store import Session
 
 
-async def create(
-    s: AsyncSession, intent: Intent, wish: verbs.ReleasesCreate, at_us: int
-) -> Decision:
+async def create(s: Session, intent: Intent, wish: verbs.ReleasesCreate, at_us: int) -> Decision:
     """The release with this content; it exists once, whoever asks for it."""
     model = await models.find(s, wish.model)
     base = None if model.base_id is None else await models.get(s, model.base_id)
@@ -51,7 +49,7 @@ def decide(model: ModelVersion, base: ModelVersion | None, engine: Engine) -> De
     for each in (model, weights):
         if each.standing is Standing.UNLOADABLE:
             reason = (each.standing_reason or "no reason was given").rstrip(".")
-            return Decision(Reason.UNLOADABLE, f"{each.name} can not be loaded ({reason}).")
+            return Decision(Reason.UNLOADABLE, f"{each.name} cannot be loaded ({reason}).")
     if engine.context_tokens > weights.context_tokens:
         return Decision(
             Reason.INVALID,

@@ -18,11 +18,10 @@ from typing import Final
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import errors, requests, samples, texts
-from storage.config import Retention
-from storage.store import Store
+from storage.home.config import Retention
+from storage.store import Session, Store
 
 FIRST_S: Final = 30
 HOURLY: Final = 3600
@@ -75,7 +74,7 @@ class Keeper:
             _log.warning("the clock is not believed yet", behind_s=(now - believed) // _SECOND_US)
         return believed
 
-    async def _all(self, prune: Callable[[AsyncSession], Awaitable[int]]) -> int:
+    async def _all(self, prune: Callable[[Session], Awaitable[int]]) -> int:
         gone = 0
         while some := await self._store.write(prune, nudge=False):
             gone += some

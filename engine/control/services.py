@@ -9,27 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from engine.control.decisions import Decision, Reason
-from storage import models, processes, releases, services, verbs
+from storage import models, processes, releases, services
+from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.models import Kind, ModelVersion, Standing
 from storage.processes import State
 from storage.services import Arm, Service
+from storage.store import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the decision about a split rests on. `broken` says why a release can not be loaded."""
+    """What the decision about a split rests on. `broken` says why a release cannot be loaded."""
 
     service: Service
     broken: Mapping[int, str]
 
 
-async def create(
-    s: AsyncSession, intent: Intent, wish: verbs.ServicesCreate, at_us: int
-) -> Decision:
+async def create(s: Session, intent: Intent, wish: verbs.ServicesCreate, at_us: int) -> Decision:
     """A new service, all of it on one release."""
     release = await releases.find(s, wish.release)
     arms = (Arm(release=release.number, weight_bp=services.WHOLE_BP),)
@@ -47,7 +45,7 @@ async def create(
     return Decision(Reason.APPLIED, f"{created.name} answers with {release.name}.", created)
 
 
-async def split(s: AsyncSession, intent: Intent, wish: verbs.ServicesSplit, at_us: int) -> Decision:
+async def split(s: Session, intent: Intent, wish: verbs.ServicesSplit, at_us: int) -> Decision:
     """Set the weights of the arms."""
     standing = await services.find(s, intent.target)
     arms = tuple(
@@ -71,7 +69,7 @@ async def split(s: AsyncSession, intent: Intent, wish: verbs.ServicesSplit, at_u
     return decision
 
 
-async def undo(s: AsyncSession, intent: Intent, _wish: verbs.NoArguments, at_us: int) -> Decision:
+async def undo(s: Session, intent: Intent, _wish: verbs.NoArguments, at_us: int) -> Decision:
     """Set the split that stood before the current one."""
     standing = await services.find(s, intent.target)
     past = await services.history(s, standing.name, limit=2)
@@ -110,14 +108,14 @@ def _told(before: Service, arms: Sequence[Arm]) -> str:
 
 
 def _unloadable(arms: Sequence[Arm], broken: Mapping[int, str]) -> Decision | None:
-    """An arm that would get traffic and can not give any; without traffic it may stand."""
+    """An arm that would get traffic and cannot give any; without traffic it may stand."""
     for arm in arms:
         if arm.weight_bp and arm.release in broken:
             return Decision(Reason.UNLOADABLE, broken[arm.release])
     return None
 
 
-async def _broken(s: AsyncSession, arms: Sequence[Arm]) -> dict[int, str]:
+async def _broken(s: Session, arms: Sequence[Arm]) -> dict[int, str]:
     """Weights that a worker has loaded and serves are not broken, whatever became of the file."""
     found: dict[int, str] = {}
     ready = {part.name for part in await processes.every(s) if part.state is State.READY}
@@ -134,9 +132,9 @@ async def _broken(s: AsyncSession, arms: Sequence[Arm]) -> dict[int, str]:
 
 
 def why(release: str, version: ModelVersion) -> str:
-    """Why a release can not answer."""
+    """Why a release cannot answer."""
     reason = (version.standing_reason or "no reason was given").rstrip(".")
     return (
-        f"{release} can not answer: {version.name} can not be loaded ({reason}). "
+        f"{release} cannot answer: {version.name} cannot be loaded ({reason}). "
         "Add the same file again to have it tried again."
     )

@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from engine.control import keys, knobs, models, prompts, releases, services
 from engine.control.decisions import Decision
-from storage import verbs
+from storage.control_socket import verbs
 from storage.intents import Intent
+from storage.store import Session
 
-Controller = Callable[[AsyncSession, Intent, Any, int], Awaitable[Decision]]
+Controller = Callable[[Session, Intent, Any, int], Awaitable[Decision]]
 
 AT_ONCE: Final[Mapping[str, Controller]] = {
     "prompts.add": prompts.add,

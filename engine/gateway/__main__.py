@@ -1,8 +1,8 @@
 """`python -m engine.gateway --home DIR`: the OpenAI-compatible HTTP door of a box.
 
 Says on standard output that it is ready, on which port, and that it lives; logs go to standard
-error. Exit 0 after draining, 2 for a faulty configuration, 4 when the port can not be had, 6 when
-the store can not be opened.
+error. Exit 0 after draining, 2 for a faulty configuration, 4 when the port cannot be had, 6 when
+the store cannot be opened.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Final
 
 import uvloop
 
-from engine import lifeline, logs
 from engine.gateway import server
-from engine.serving.reports import Reports
-from storage import config, errors, home
+from engine.process import logs, parent
+from engine.process.reporting import Reports
+from storage import errors
+from storage.home import config, paths
 
 _CONFIG: Final = 2
 _PORT: Final = 4
@@ -27,14 +28,14 @@ _STORE: Final = 6
 
 def main() -> int:
     """Read the configuration, take the port, serve."""
-    lifeline.hold()
+    parent.hold()
     parser = argparse.ArgumentParser(prog="python -m engine.gateway", description=__doc__)
     parser.add_argument("--home", type=Path, default=None)
     parser.add_argument("--drain-s", type=float, default=server.DRAIN_S)
     arguments = parser.parse_args()
     reports = Reports.take_stdout()
     logs.configure()
-    found = home.find(arguments.home)
+    found = paths.find(arguments.home)
     try:
         settings = config.load(found)
         listening = server.listen(settings.gateway.host, settings.gateway.port)

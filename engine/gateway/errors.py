@@ -76,7 +76,7 @@ class Problem(Exception):
 
 
 class BadRequest(Problem):
-    """The request can not be served as it is."""
+    """The request cannot be served as it is."""
 
     status = HTTPStatus.BAD_REQUEST
     type = _INVALID

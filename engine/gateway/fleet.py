@@ -13,14 +13,14 @@ from typing import Final
 import structlog
 
 from engine.gateway import errors
-from engine.gateway.catalogue import Picture
+from engine.gateway.catalog import Picture
 from engine.metering.windows import Windows
+from engine.prompting import rendering, sandbox
 from engine.serving import wire
 from engine.serving.client import Client
 from engine.serving.knobs import Knobs
-from engine.serving.orders import PENDING_LIMIT
-from engine.traffic import rendering, sandbox
-from storage.home import Home
+from engine.serving.pending import PENDING_LIMIT
+from storage.home.paths import Home
 from storage.models import Kind, Standing
 from storage.releases import Release
 
@@ -122,7 +122,7 @@ class Fleet:
         return wire.OpenLane(release.lane, adapter.path, adapter.sha256)
 
     def unable(self, release: Release) -> str | None:
-        """Why a release can not produce tokens now, None when it can."""
+        """Why a release cannot produce tokens now, None when it can."""
         reason = self.hopeless(release)
         if reason is not None:
             return reason
@@ -149,9 +149,9 @@ class Fleet:
             if (
                 model.kind is Kind.ADAPTER or member.client.hello is None
             ):  # else it has it in memory
-                return f"model {model.name} can not be loaded: {model.standing_reason}"
+                return f"model {model.name} cannot be loaded: {model.standing_reason}"
         failed = member.client.failed.get(release.lane)
-        return f"the adapter of {release.name} can not be used: {failed}" if failed else None
+        return f"the adapter of {release.name} cannot be used: {failed}" if failed else None
 
     def _back(self, name: str) -> Member | None:
         """One that was let go and still has work: its worker speaks to one client at a time."""

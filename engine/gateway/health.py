@@ -8,9 +8,9 @@ import msgspec
 from starlette.responses import Response
 
 from engine.gateway import errors
-from engine.gateway.catalogue import Picture
+from engine.gateway.catalog import Picture
+from engine.gateway.context import State
 from engine.gateway.fleet import Fleet
-from engine.gateway.state import State
 
 
 def alive() -> Response:
@@ -32,7 +32,7 @@ def ready(state: State) -> Response:
 
 
 def unready(picture: Picture, fleet: Fleet) -> list[dict[str, str]]:
-    """Which arms can not produce tokens, and why. Without a service nothing can."""
+    """Which arms cannot produce tokens, and why. Without a service nothing can."""
     if not picture.services:
         return [{"reason": "there is no service yet; `paddock services create` makes one"}]
     found = []

@@ -21,7 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from engine.gateway.fleet import Fleet
-from engine.metering.requests import Recorder
+from engine.metering.recorder import Recorder
 from storage.requests import Outcome, Request
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

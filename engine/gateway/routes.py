@@ -16,18 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from engine.gateway import (
-    answers,
-    bodies,
-    callers,
-    completing,
-    errors,
-    health,
-    judging,
-    listing,
-    metrics,
-)
-from engine.gateway.state import State
+from engine.gateway import auth, bodies, completions, errors, health, metrics, streaming
+from engine.gateway import feedback as feedback_endpoint
+from engine.gateway import models as models_endpoint
+from engine.gateway.context import State
 from storage.keys import Role
 
 _log = structlog.get_logger("gateway.routes")
@@ -49,27 +41,27 @@ def build(state: State) -> FastAPI:
     @app.post("/v1/chat/completions", **_documented("chat"))
     async def chat(request: Request) -> Response:
         """Answer a conversation, whole or streamed."""
-        return await completing.chat(state, request)
+        return await completions.chat(state, request)
 
     @app.post("/v1/completions", **_documented("text"))
     async def text(request: Request) -> Response:
         """Continue a text, whole or streamed."""
-        return await completing.text(state, request)
+        return await completions.text(state, request)
 
     @app.get("/v1/models", response_class=Response)
     async def models(request: Request) -> Response:
         """The services."""
-        return await listing.every(state, request)
+        return await models_endpoint.every(state, request)
 
     @app.get("/v1/models/{name:path}", response_class=Response)
     async def model(request: Request, name: str) -> Response:
         """One service."""
-        return await listing.one(state, request, name)
+        return await models_endpoint.one(state, request, name)
 
     @app.post("/v1/feedback", **_documented("feedback"))
     async def feedback(request: Request) -> Response:
         """What an answer was worth."""
-        return await judging.take(state, request)
+        return await feedback_endpoint.take(state, request)
 
     @app.get("/healthz", response_class=Response)
     async def healthz() -> Response:
@@ -85,8 +77,8 @@ def build(state: State) -> FastAPI:
     async def measures(request: Request) -> Response:
         """For Prometheus: for viewers, unless the configuration opens it."""
         if not state.open_metrics:
-            key = await callers.known(request, state.catalogue)
-            callers.check_role(key, Role.VIEWER, "Reading the metrics")
+            key = await auth.known(request, state.catalogue)
+            auth.check_role(key, Role.VIEWER, "Reading the metrics")
         return Response(state.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     app.add_exception_handler(errors.Problem, _problem)
@@ -138,7 +130,7 @@ async def _http(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         status, headers = error.status_code, dict(error.headers or {})
     said = f"{request.method} {request.url.path}"[:200]
-    problem: errors.Problem = errors.BadRequest(f"{said} can not be served.")
+    problem: errors.Problem = errors.BadRequest(f"{said} cannot be served.")
     if status == HTTPStatus.NOT_FOUND:
         known = "the paths are listed at /openapi.json"
         problem = errors.NotFound(f"There is nothing at {said}; {known}.", code="unknown_url")
@@ -152,7 +144,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _left(_request: Request, _error: Exception) -> Response:
     """The client went away while it sent its body; nobody reads this."""
-    return Response(status_code=answers.GONE)
+    return Response(status_code=streaming.GONE)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

@@ -17,20 +17,21 @@ from typing import Final
 import structlog
 import uvicorn
 
-from engine import beats
 from engine.gateway import health, routes
-from engine.gateway.catalogue import Catalogue, Picture
-from engine.gateway.connections import Connection
+from engine.gateway.catalog import Catalogue, Picture
+from engine.gateway.context import State
 from engine.gateway.fleet import Fleet
+from engine.gateway.http_protocol import Connection
 from engine.gateway.metrics import Metrics
-from engine.gateway.state import State
-from engine.metering.requests import Recorder
+from engine.metering.recorder import Recorder
 from engine.metering.windows import Windows
-from engine.serving.reports import Reports
-from storage import clock, nudges
+from engine.process import heartbeat
+from engine.process.reporting import Reports
 from storage import store as stores
-from storage.config import Config
-from storage.home import Home
+from storage.control_socket import nudges
+from storage.home import clock
+from storage.home.config import Config
+from storage.home.paths import Home
 
 PART: Final = "gateway"
 DRAIN_S: Final = 15.0
@@ -64,7 +65,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(2048)
     except OSError as error:
         raise PortInUse(
-            f"port {port} on {host} can not be used: {error.strerror or error}; stop what listens "
+            f"port {port} on {host} cannot be used: {error.strerror or error}; stop what listens "
             "there, or set another port under [gateway] in config.toml"
         ) from error
     listening.setblocking(False)
@@ -106,7 +107,7 @@ class Gateway:
 
     async def run(self, listening: socket.socket) -> None:
         """Serve until SIGTERM or SIGINT, then let what is under way end."""
-        with beats.kept(lambda: self._reports.say(beat=clock.now_us())):
+        with heartbeat.kept(lambda: self._reports.say(beat=clock.now_us())):
             await self._serve(listening)
 
     async def _serve(self, listening: socket.socket) -> None:

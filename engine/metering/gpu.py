@@ -1,7 +1,7 @@
 """The GPUs in figures, by NVML. A machine without a driver has none, which is no error.
 
 A GPU that falls off the bus, a figure that a card does not have, a driver that is updated under
-us: what can be read is read, what can not (much of it on a MIG slice or a vGPU) is None and never a
+us: what can be read is read, what cannot (much of it on a MIG slice or a vGPU) is None and never a
 zero, and nothing is ever raised. A driver that hangs hangs whoever asks it, so all but `due` is
 called off the loop. Imported by `engine.control`.
 """

@@ -1,7 +1,7 @@
 """The node: starts the parts of the box, keeps them as the store wants them, and leaves in order.
 
 It hands everything to who knows it: parts to `parts`, which workers there are to `workers`,
-decisions to `engine.serving.supervisor`, the door to `door`, facts to `records`. It never
+decisions to `engine.node.supervision`, the door to `door`, facts to `records`. It never
 produces a token, never answers HTTP and never decides an intent. Imported by `engine.__main__`.
 """
 
@@ -20,15 +20,17 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from engine.node import logs, plans, repair
-from engine.node.door import Door
-from engine.node.parts import Part
+from engine.node import commands, log_rotation, recovery
+from engine.node.control_socket import Door
 from engine.node.records import Records
 from engine.node.specs import GONE, Fact, Spec
+from engine.node.supervised import Part
 from engine.node.workers import Fit, Workers
-from storage import clock, errors, nudges
-from storage.config import Config
-from storage.home import Home
+from storage import errors
+from storage.control_socket import nudges
+from storage.home import clock
+from storage.home.config import Config
+from storage.home.paths import Home
 
 LOOK_S: Final = 5.0
 SETTLE_S: Final = 5.0
@@ -50,7 +52,7 @@ class Node:
     def __init__(
         self,
         home: Home,
-        life: repair.Life,
+        life: recovery.Life,
         config: Config,
         *,
         gateway: subprocess.Popen[bytes],
@@ -97,7 +99,7 @@ class Node:
         writing = self._keep(self._records.run(), "records")
         listener = nudges.listen(self._home, "node")
         try:
-            self._begin(plans.gateway(self._home), self._gateway)
+            self._begin(commands.gateway(self._home), self._gateway)
             await self._follow()
             await self._door.open()
             self._say(ready=True, pid=os.getpid())
@@ -169,7 +171,7 @@ class Node:
         def ended(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
                 _log.error("a task of the node failed", task=name, exc_info=error)
-                self.stop(f"the node can not go on: {name} failed ({error!r})", FAULT)
+                self.stop(f"the node cannot go on: {name} failed ({error!r})", FAULT)
 
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(ended)
@@ -190,12 +192,12 @@ class Node:
                         self._heard.clear()
                         await self._heard.wait()
             await asyncio.sleep(GREET_S)
-        for spec in (plans.control(self._home), plans.runner(self._home)):
+        for spec in (commands.control(self._home), commands.runner(self._home)):
             if not self._leave.is_set():
                 self._begin(spec)
         if not self._life.clean:  # reads the whole file: after everything that people wait for
             try:
-                self._damage = await repair.check(self._store)
+                self._damage = await recovery.check(self._store)
             except errors.StorageError as error:
                 self._damage = [f"the store could not be checked: {error}"]
 
@@ -209,12 +211,12 @@ class Node:
                 nudge.cancel()
                 return
             written = [part.spec.log for part in self._parts.values()]
-            await asyncio.to_thread(logs.trim, [self._home.log("node"), *written])
+            await asyncio.to_thread(log_rotation.trim, [self._home.log("node"), *written])
             try:
                 if await self._store.changed() or self._workers.leaving:
                     await self._follow()
             except errors.StorageError as error:
-                _log.warning("the store can not be read; parts stay", error=str(error))
+                _log.warning("the store cannot be read; parts stay", error=str(error))
 
     def _patience_s(self) -> float:
         return min(LOOK_S, self._workers.linger_us / 2e6) if self._workers.leaving else LOOK_S

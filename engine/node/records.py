@@ -1,4 +1,4 @@
-"""What the node writes down: the states of its parts, and models that can not be loaded.
+"""What the node writes down: the states of its parts, and models that cannot be loaded.
 
 Serving never waits for it. While the store takes nothing (a full disk), facts are kept, the
 newest of each part, and written when it takes them again; `trouble` says so meanwhile. Imported
@@ -13,13 +13,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.node import specs
 from engine.node.specs import Fact
 from storage import errors, processes, standings
 from storage.processes import State
-from storage.store import Store
+from storage.store import Session, Store
 
 AGAIN_S: Final = 2.0
 
@@ -34,7 +33,7 @@ class Records:
         store: Store,
         *,
         now_us: Callable[[], int],
-        owed: Callable[[AsyncSession], Awaitable[object]] | None,
+        owed: Callable[[Session], Awaitable[object]] | None,
     ) -> None:
         self._store = store
         self._now_us = now_us
@@ -76,7 +75,7 @@ class Records:
     async def _write(self, batch: list[tuple[int, Fact]]) -> bool:
         """Write facts and let go of them; one that can never be written is dropped alone."""
 
-        async def work(session: AsyncSession) -> None:
+        async def work(session: Session) -> None:
             if self._owed is not None:
                 await self._owed(session)
             for at_us, fact in batch:
@@ -101,7 +100,7 @@ class Records:
         return True
 
 
-async def _record(session: AsyncSession, fact: Fact, at_us: int) -> None:
+async def _record(session: Session, fact: Fact, at_us: int) -> None:
     if fact.broken is not None and fact.model is not None:
         for version in await standings.loaded_as(session, fact.model, fact.broken.lane):
             await standings.mark_unloadable(session, version.id, fact.broken.why, at_us)
@@ -120,7 +119,7 @@ async def _record(session: AsyncSession, fact: Fact, at_us: int) -> None:
         await processes.move(session, fact.name, State(fact.state), at_us=at_us, **_of(fact))
 
 
-async def _declare(session: AsyncSession, fact: Fact, at_us: int) -> None:
+async def _declare(session: Session, fact: Fact, at_us: int) -> None:
     await processes.declare(
         session,
         name=fact.name,

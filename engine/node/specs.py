@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from engine import lifeline
-from engine.node import logs
-from engine.serving.supervisor import Plan
+from engine.node import log_rotation
+from engine.node.supervision import Plan
+from engine.process import parent
 
 GONE: Final = "gone"
 """The state of a part that nobody wants any more: its record is closed and forgotten."""
@@ -37,7 +37,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A file that can not be loaded, and why: the adapter of a lane, or the weights (lane "")."""
+    """A file that cannot be loaded, and why: the adapter of a lane, or the weights (lane "")."""
 
     lane: str
     why: str
@@ -67,7 +67,7 @@ def start(spec: Spec) -> subprocess.Popen[bytes]:
         OSError: it could not be started.
     """
     log = spec.log
-    logs.trim((log,))
+    log_rotation.trim((log,))
     try:
         stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError:  # a full disk may cost a log, never a part
@@ -78,7 +78,7 @@ def start(spec: Spec) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env={**os.environ, lifeline.NODE: str(os.getpid())},
+            env={**os.environ, parent.NODE: str(os.getpid())},
             umask=0o077,
             start_new_session=True,  # an interrupt at the node's terminal is the node's alone
             bufsize=0,

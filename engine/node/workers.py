@@ -10,11 +10,11 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from engine.node import files, placement, plans
-from engine.node.parts import Part
+from engine.node import commands, file_check, placement
 from engine.node.specs import Spec
+from engine.node.supervised import Part
 from storage import models, processes, releases, services
-from storage.home import Home
+from storage.home.paths import Home
 from storage.processes import Kind
 from storage.store import Store
 
@@ -52,7 +52,7 @@ class Workers:
         self._now_us = now_us
         self._unnamed: dict[str, int] = {}
         self._shelved: set[str] = set()
-        self.linger_us = plans.linger_us()
+        self.linger_us = commands.linger_us()
 
     @property
     def leaving(self) -> bool:
@@ -68,8 +68,8 @@ class Workers:
             part = self._parts.get(name)
             if part is None:
                 # Before each start: a file may be replaced while its worker runs, too.
-                fit = functools.partial(files.changed, worker)
-                self._begin(plans.worker(self._home, worker), fit)
+                fit = functools.partial(file_check.changed, worker)
+                self._begin(commands.worker(self._home, worker), fit)
             elif part.given_up and name in self._shelved:  # its file was added again
                 part.again()
         self._shelved = {

@@ -1,8 +1,8 @@
 """`python -m engine.serving`: load one model and serve it over a Unix socket.
 
 Says on standard output how loading goes, that it is ready, and that it lives; logs go to standard
-error. Exit 0 after draining, 3 when the file of the model can not be loaded by anybody, 4 when it
-can not be loaded here and now.
+error. Exit 0 after draining, 3 when the file of the model cannot be loaded by anybody, 4 when it
+cannot be loaded here and now.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its idle threads would tak
 # that the kernel has put aside, and so keeps it aside; this long is enough on a core of one's own.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-from engine import lifeline
+from engine.process import parent
+from engine.process.reporting import Reports
 from engine.serving import errors, llama, worker
+from engine.serving.adapters import Lanes
 from engine.serving.knobs import Knobs
-from engine.serving.lanes import Lanes
-from engine.serving.link import Link
-from engine.serving.reports import Reports
+from engine.serving.server_socket import Link
 
 _BROKEN = 3
 _NOT_NOW = 4
@@ -61,7 +61,7 @@ class _Leave:
 
 def main() -> int:
     """Load, serve, drain."""
-    lifeline.hold()
+    parent.hold()
     arguments = _arguments()
     reports = Reports.take_stdout()
     leave = _Leave()

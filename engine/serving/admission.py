@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from engine.serving.knobs import Knobs
-from engine.serving.plans import Refusal
 from engine.serving.sequences import Class, Sequence
+from engine.serving.step_plan import Refusal
 
 if TYPE_CHECKING:
     from engine.serving.scheduler import Scheduler
@@ -75,7 +75,7 @@ def late(sequence: Sequence, wait: int) -> Refusal:
 
 
 def _displaced(scheduler: Scheduler, sequence: Sequence) -> list[Sequence] | None:
-    """Who leaves the queue so that a newcomer stays within its bounds; None: it can not.
+    """Who leaves the queue so that a newcomer stays within its bounds; None: it cannot.
 
     Those of lower classes go first, as many as it takes; of its own class only whom a tenant holds
     beyond what the newcomer's tenant does.

@@ -1,6 +1,6 @@
 """The gateway's end of a worker's socket: one connection, made again whenever it ends.
 
-Whoever wants a sequence hands in a Submit and a Receiver. What can not be sent now, because the
+Whoever wants a sequence hands in a Submit and a Receiver. What cannot be sent now, because the
 worker or the lane is not there, waits. When a worker dies, what has shown nothing yet is sent again
 to the one that comes back. All calls and callbacks happen on the event loop. Knows nothing of HTTP,
 services or releases. Imported by the gateway.
@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from engine.serving import orders, wire
-from engine.serving.dial import dial
-from engine.serving.openings import Openings
-from engine.serving.orders import Order, Receiver
-from storage import clock
+from engine.serving import pending, wire
+from engine.serving.adapter_loading import Openings
+from engine.serving.client_socket import dial
+from engine.serving.pending import Order, Receiver
+from storage.home import clock
 
 _BACKOFF_S: Final = (0.02, 1.0, 1.6)
 """First wait, longest wait, growth."""
@@ -43,7 +43,7 @@ class Client:
         self._now_us = now_us
         self._on_step = on_step
         self._on_hello = on_hello
-        self._orders = orders.Orders(now_us)
+        self._orders = pending.Orders(now_us)
         self._outgoing: list[wire.ToWorker] = []
         self._openings = Openings(self._queue)
         self._knobs: dict[str, int] = {}
@@ -65,7 +65,7 @@ class Client:
 
     @property
     def failed(self) -> dict[str, str]:
-        """The lanes that can not, with the reason."""
+        """The lanes that cannot, with the reason."""
         return self._openings.failed
 
     @property

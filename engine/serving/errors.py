@@ -1,9 +1,9 @@
 """What can go wrong while tokens are made.
 
 EngineFault
-├── ModelBroken       the file of the weights can not be loaded, here or elsewhere
-├── AdapterBroken     the file of the adapter can not be loaded onto the weights
-├── FileAway          a file is not there or can not be read now
+├── ModelBroken       the file of the weights cannot be loaded, here or elsewhere
+├── AdapterBroken     the file of the adapter cannot be loaded onto the weights
+├── FileAway          a file is not there or cannot be read now
 ├── OutOfMemory       this box has no memory for it now
 ├── NoRoom            the KV memory refused the batch; nothing was computed
 ├── Interrupted       the step was aborted; part of it may stand in the KV memory
@@ -31,7 +31,7 @@ class AdapterBroken(EngineFault):
 
 
 class FileAway(EngineFault):
-    """The file is not there or can not be read; mount what holds it, it is tried again."""
+    """The file is not there or cannot be read; mount what holds it, it is tried again."""
 
 
 class OutOfMemory(EngineFault):

@@ -62,7 +62,7 @@ def check(what: str, path: Path) -> None:
             return
     except OSError as error:
         why = error.strerror or str(error)
-        raise errors.FileAway(f"the {what} file at {path} can not be read: {why}") from error
+        raise errors.FileAway(f"the {what} file at {path} cannot be read: {why}") from error
 
 
 def _unloaded(path: Path, broken: type[errors.EngineFault]) -> errors.EngineFault:

@@ -20,9 +20,9 @@ from typing import Final
 from engine.serving import admission, meter
 from engine.serving.fairness import Queue
 from engine.serving.knobs import Knobs
-from engine.serving.plans import Plan, Refusal, Row
 from engine.serving.sequences import Class, Sequence, State
 from engine.serving.slots import Slots
+from engine.serving.step_plan import Plan, Refusal, Row
 
 SECOND_US: Final = 1_000_000
 CREDIT_MOST_US: Final = 200_000.0

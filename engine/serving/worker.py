@@ -13,15 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from engine.serving import admission, drawing, errors, wire
+from engine.process.reporting import Reports
+from engine.serving import admission, errors, step_io, wire
+from engine.serving.adapters import Lanes
+from engine.serving.generation import Prompts, Stream
 from engine.serving.knobs import Knobs
-from engine.serving.lanes import Lanes
-from engine.serving.link import HIGH_WATER, Link
-from engine.serving.plans import Plan, Refusal
-from engine.serving.reports import Reports
 from engine.serving.scheduler import Scheduler
 from engine.serving.sequences import Class, Sequence
-from engine.serving.streams import Prompts, Stream
+from engine.serving.server_socket import HIGH_WATER, Link
+from engine.serving.step_plan import Plan, Refusal
 
 BEAT_US: Final = 900_000
 STALL_MOST_US: Final = 10_000_000
@@ -258,7 +258,7 @@ class Worker:
                     context.clear(target)
                 else:
                     context.move(source, target)
-            rows = drawing.fill(context.batch, plan, self._streams)
+            rows = step_io.fill(context.batch, plan, self._streams)
             logits = context.decode(plan.decode + plan.prefill, len(rows))
         except errors.Computing as fault:
             self._lose(plan.lane, fault)
@@ -268,7 +268,7 @@ class Worker:
                 self._fail(row.sequence, str(fault))
             return
         streams = [self._streams[row.sequence.id] for row in rows]
-        drawn = drawing.draw(streams, logits, self._vocabulary)
+        drawn = step_io.draw(streams, logits, self._vocabulary)
         now = self._now_us()
         busy = now - self._mark_us - self._waited_us
         self._scheduler.settle(plan, [stream.sequence for stream, _ in drawn.ended], busy, now)

@@ -1,6 +1,5 @@
-"""The tiny language model that Paddock ships: its world, its files, and how they were made.
+"""The tiny language model that Paddock ships: its files, its world, and its synthetic load.
 
-`world`, `vocabulary`, `verdicts` and `held_out` are the standard library alone: whoever asks or
-judges may import them. The synthetic load does.
-Everything else trains or measures and is started by a person with `python -m`.
+`world`, `vocabulary`, `verdicts` and `held_out` import the standard library only. How the model was
+made is in `tools.model_factory`.
 """

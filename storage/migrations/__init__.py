@@ -20,10 +20,10 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from storage import connections
 from storage.errors import WrongSchema
-from storage.home import Home
-from storage.rest import Rest
+from storage.home.paths import Home
+from storage.sqlite import connections
+from storage.sqlite.offline_read import Rest
 
 _MODULE: Final = re.compile(r"m(\d{4})_(\w+)")
 

@@ -22,7 +22,8 @@ import httpx
 import psutil
 import pytest
 
-from storage import door, intents, keys, requests
+from storage import intents, keys, requests
+from storage.control_socket import client as control_socket
 from storage.processes import Kind, Process, State
 from tests.boxes import WEIGHTS
 from tests.engine.node.nodes import BOUND_S, RealNode, opened
@@ -164,7 +165,7 @@ async def test_a_box_that_is_killed_again_and_again_loses_nothing_it_acknowledge
         for round in range(ROUNDS):
             await until_answered(told, 20)
             knob = {"name": "queue_limit", "value": 100 + round}
-            asked = await door.ask(node.home, "knobs.set", worker, knob)
+            asked = await control_socket.ask(node.home, "knobs.set", worker, knob)
             acknowledged.append(asked.intent_id)
             victim = VICTIMS[round] if round < len(VICTIMS) else chance.choice(VICTIMS)
             told.listening.clear()

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from pytest_textual_snapshot import SVGImageExtension  # type: ignore[import-untyped]
 
-from app import looks, nodes
-from storage import door
-from storage.home import Home
-from tests.app import scenes, sitting
-from tests.app.sitting import Door
+from app import node_client, reader
+from storage.control_socket import client
+from storage.home.paths import Home
+from tests.app import piloting, scenes
+from tests.app.piloting import Door
 
 # Pictures that can be looked at: syrupy has renamed what the plugin sets.
 SVGImageExtension.file_extension = "svg"
@@ -39,10 +39,10 @@ def crowded_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def knock(monkeypatch: pytest.MonkeyPatch) -> Door:
     """The node's door as the screen meets it; sara is an operator until the test says else."""
     knocked = Door()
-    monkeypatch.setattr(door, "who", knocked.who)
-    monkeypatch.setattr(door, "ask", knocked.ask)
-    monkeypatch.setattr(nodes, "trouble", knocked.trouble)
-    monkeypatch.setattr(looks, "_DRIVER", Path("/nowhere"))
-    monkeypatch.setattr(looks, "_login", lambda: "sara")
-    sitting.plain_terminal(monkeypatch)
+    monkeypatch.setattr(client, "who", knocked.who)
+    monkeypatch.setattr(client, "ask", knocked.ask)
+    monkeypatch.setattr(node_client, "trouble", knocked.trouble)
+    monkeypatch.setattr(reader, "_DRIVER", Path("/nowhere"))
+    monkeypatch.setattr(reader, "_login", lambda: "sara")
+    piloting.plain_terminal(monkeypatch)
     return knocked

@@ -13,8 +13,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from storage import (
     feedback,
     intents,
@@ -26,16 +24,16 @@ from storage import (
     services,
     texts,
 )
-from storage import home as homes
 from storage import store as stores
-from storage.home import Home
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.processes import Kind, State
 from storage.requests import Class, Outcome
 from storage.samples import ArmSample, GpuSample, HostSample, WorkerSample
 from storage.services import Arm
 from storage.sketches import Sketch
-from storage.store import Store
-from tests.storage import furniture
+from storage.store import Session, Store
+from tests.storage import fixtures
 
 SECOND_US: Final = 1_000_000
 NOW_US: Final = 1_741_921_927 * SECOND_US  # 2025-03-14 03:12:07Z
@@ -66,7 +64,7 @@ def make(root: Path, scene: Scene) -> Home:
 
 
 async def part(
-    s: AsyncSession, name: str, kind: Kind, state: State, reason: str | None = None, again: int = 0
+    s: Session, name: str, kind: Kind, state: State, reason: str | None = None, again: int = 0
 ) -> None:
     """A process of the node, ten minutes old."""
     born = NOW_US - 600 * SECOND_US
@@ -77,7 +75,7 @@ async def part(
         await processes.move(s, name, state, at_us=NOW_US - 9 * SECOND_US, reason=reason)
 
 
-async def node(s: AsyncSession, host: str = "box01") -> None:
+async def node(s: Session, host: str = "box01") -> None:
     """A node that started ten minutes ago, with its parts."""
     born = NOW_US - 600 * SECOND_US
     await processes.node_started(s, pid=3_999, at_us=born, host=host, version="0.1.0")
@@ -86,7 +84,7 @@ async def node(s: AsyncSession, host: str = "box01") -> None:
     await part(s, "runner", Kind.RUNNER, State.READY)
 
 
-async def key(s: AsyncSession, name: str, *, synthetic: bool, tenant: str = "acme") -> keys.Key:
+async def key(s: Session, name: str, *, synthetic: bool, tenant: str = "acme") -> keys.Key:
     """A client's key."""
     return await keys.add(
         s, name=name, prefix=f"pk-{name[:8]:x<8}", role=keys.Role.CLIENT,
@@ -95,7 +93,7 @@ async def key(s: AsyncSession, name: str, *, synthetic: bool, tenant: str = "acm
     )  # fmt: skip
 
 
-async def split(s: AsyncSession, service: str, weights: dict[int, int], ago_s: int) -> None:
+async def split(s: Session, service: str, weights: dict[int, int], ago_s: int) -> None:
     """Sara set a split, and it was applied."""
     at_us = NOW_US - ago_s * SECOND_US
     arms = {f"r{release}": points for release, points in weights.items()}
@@ -175,9 +173,9 @@ def ended(number: int, **changes: object) -> requests.Request:
 
 async def quiet(store: Store) -> None:
     """A node with one service and two releases; everything goes to the first, nobody asks."""
-    await furniture.furnish(store)
+    await fixtures.furnish(store)
 
-    async def work(s: AsyncSession) -> None:
+    async def work(s: Session) -> None:
         await node(s)
         await samples.record(s, NOW - 1, [(samples.Kind.HOST, "box01", host(NOW))])
 
@@ -186,9 +184,9 @@ async def quiet(store: Store) -> None:
 
 async def busy(store: Store) -> None:
     """A GPU, one worker, a split of nine to one, a quarter of an hour of load, 60 requests."""
-    await furniture.furnish(store)
+    await fixtures.furnish(store)
 
-    async def work(s: AsyncSession) -> None:
+    async def work(s: Session) -> None:
         await node(s)
         await part(s, "ops-1.0.0", Kind.WORKER, State.READY)
         await key(s, "shop", synthetic=False)
@@ -242,9 +240,9 @@ SERVICES: Final = (LONG, "search", "translate")
 
 async def crowded(store: Store) -> None:
     """Four services, five workers that ail, six GPUs, a full disk, hostile words everywhere."""
-    placed = await furniture.furnish(store)
+    placed = await fixtures.furnish(store)
 
-    async def work(s: AsyncSession) -> None:
+    async def work(s: Session) -> None:
         await node(s, host=f"box{HOSTILE}")
         await part(s, "recorder", Kind.CONTROL, State.CRASHED, HOSTILE, again=3)
         for number in range(5):
@@ -252,7 +250,7 @@ async def crowded(store: Store) -> None:
             name = f"a-model-with-a-very-long-name-1.{number}.0"
             await part(s, name, Kind.WORKER, state, f"signal 9 {HOSTILE}" * (number % 2), number)
         more = [
-            await furniture.release(
+            await fixtures.release(
                 s, placed.weights, None, placed.prompt, None,
                 releases.Sampling(temperature=0.1 * number),
             )

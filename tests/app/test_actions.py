@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from typer.core import TyperGroup
 
-from app import actions, cli, desk, errors
-from storage import door, intents, processes, verbs
+from app import actions, cli, errors, session
+from storage import intents, processes
 from storage import store as stores
-from storage.home import Home
+from storage.control_socket import client, verbs
+from storage.home.paths import Home
 
 
 def test_every_verb_a_person_can_use_has_an_action() -> None:
@@ -62,16 +63,16 @@ async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     """A store behind a door that keeps intents; nobody takes them."""
     opened = await stores.open(Home(tmp_path / "home"))
 
-    async def ask(_: Home, verb: str, target: str, arguments: Any, **rest: Any) -> door.Accepted:
+    async def ask(_: Home, verb: str, target: str, arguments: Any, **rest: Any) -> client.Accepted:
         id = await opened.write(
             lambda s: intents.accept(
                 s, actor="sara", role="admin", verb=verb, target=target, arguments=arguments,
                 at_us=1, **rest,
             )
         )  # fmt: skip
-        return door.Accepted(id, "sara", "admin")
+        return client.Accepted(id, "sara", "admin")
 
-    monkeypatch.setattr(door, "ask", ask)
+    monkeypatch.setattr(client, "ask", ask)
     yield opened
     await opened.close()
 
@@ -105,16 +106,16 @@ async def test_what_was_taken_and_goes_on_is_not_done(
     store: stores.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody has it; how it ends is to be seen."""
-    ask = door.ask
+    ask = client.ask
 
-    async def taken(*words: Any, **rest: Any) -> door.Accepted:
+    async def taken(*words: Any, **rest: Any) -> client.Accepted:
         accepted = await ask(*words, **rest)
         await store.write(
             lambda s: intents.claim(s, verbs=["services.undo"], by="control", at_us=2)
         )
         return accepted
 
-    monkeypatch.setattr(door, "ask", taken)
+    monkeypatch.setattr(client, "ask", taken)
     done = await undo(store)
     assert (done.ok, done.waits, done.state) == (False, True, "claimed")
     assert "control has taken intent 1 and not ended it" in done.sentence
@@ -127,7 +128,7 @@ def test_a_command_whose_intent_waits_leaves_with_four(
     """Neither success nor refusal; scripts read the state."""
     done = actions.Done(ok=False, sentence="Not done yet.", intent_id=7, state="accepted")
     with pytest.raises(errors.Waits, match="Not done yet") as waits:
-        desk.tell(done, as_json=as_json)
+        session.tell(done, as_json=as_json)
     assert waits.value.exit_code == 4
     told = {"intent": 7, "state": "accepted", "outcome": "Not done yet."}
     out = capsys.readouterr().out

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from app import shipped
+from app.demo import setup
 from tests import boxes
 
 PADDOCK = Path(sys.executable).with_name("paddock")
@@ -70,11 +70,11 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     box = Box(tmp_path_factory.mktemp("box"), boxes.free_port())
     assert "runs at" in box.good("serve", "--detach")
     try:
-        (weights, adapter) = (str(shipped.file(file)) for _, file, _ in shipped.MODELS)
+        (weights, adapter) = (str(setup.file(file)) for _, file, _ in setup.MODELS)
         box.good("models", "add", weights, "--name", "ops", "--version", "1.0.0")
         named = ("--name", "ops", "--version", "1.1.0", "--base", "ops@1.0.0")
         box.good("models", "add", adapter, *named)
-        box.good("prompts", "add", str(shipped.file("helpful.toml")))
+        box.good("prompts", "add", str(setup.file("helpful.toml")))
         for version in ("1.0.0", "1.1.0"):
             box.good("releases", "create", "--model", f"ops@{version}", "--prompt", "helpful@1")
         box.good("services", "create", "support", "--release", "r1")
@@ -167,7 +167,7 @@ def test_a_split_is_set_and_undone(box: Box) -> None:
         (1, ("models", "show", "nothing"), "ops"),
         (1, ("models", "add", "/nowhere.gguf", "--name", "x", "--version", "1.0.0"), "nowhere"),
         (1, ("models", "add", "/etc/passwd", "--name", "x", "--version", "1.0.0"), "GGUF"),
-        (1, ("prompts", "add", "/nowhere.toml"), "can not be read"),
+        (1, ("prompts", "add", "/nowhere.toml"), "cannot be read"),
         (1, ("releases", "create", "--model", "nothing@1.0.0"), "nothing"),
         (2, ("releases", "create", "--model", "ops@1.0.0", "--top-p", "7"), "top-p"),
         (1, ("requests", "show", "req_nothing"), "req_nothing"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from app.guard import ARMED_US, Guard
+from app.prompt_line import PromptLine
 from app.snapshot import HouseLine, Node, Person
-from app.talk import Talk
-from app.widgets import ink
+from app.widgets import palette
 
 NOW = 1_000_000_000_000
 
@@ -55,12 +55,12 @@ def test_a_change_needs_an_armed_screen_that_is_loaded() -> None:
 
 def test_a_question_takes_enter_or_esc_and_nothing_else() -> None:
     """No letter, no paste and no second enter does what was asked."""
-    talk, done = Talk(), list[str]()
+    talk, done = PromptLine(), list[str]()
     talk.ask("effect", lambda: done.append("done"))
     talk.key("y", "y")
     talk.paste("\n")
     assert talk.busy
-    assert ink.text(talk.rows("pulse", 80)[0]).startswith(" effect ")
+    assert palette.text(talk.rows("pulse", 80)[0]).startswith(" effect ")
     talk.key("escape", None)
     talk.key("enter", None)
     assert (done, talk.busy) == ([], False)
@@ -72,14 +72,14 @@ def test_a_question_takes_enter_or_esc_and_nothing_else() -> None:
 
 def test_what_was_said_stays_until_a_key_and_a_line_until_it_ends() -> None:
     """A line that is typed is not pushed away by what is said meanwhile."""
-    talk, typed = Talk(), list[str]()
+    talk, typed = PromptLine(), list[str]()
     talk.say("said", "good")
-    assert ink.text(talk.rows("pulse", 80)[0]) == " said"
+    assert palette.text(talk.rows("pulse", 80)[0]) == " said"
     talk.ask_line(":", "r", "hint", typed.append)
     talk.key("w", "w")
     talk.say("meanwhile")
-    assert ink.text(talk.rows("pulse", 80)[0]).startswith(" :rw")
+    assert palette.text(talk.rows("pulse", 80)[0]).startswith(" :rw")
     talk.key("enter", None)
     assert typed == ["rw"]
     talk.quiet()
-    assert ink.text(talk.rows("pulse", 80)[0]) == " pulse"
+    assert palette.text(talk.rows("pulse", 80)[0]) == " pulse"

@@ -10,9 +10,9 @@ import pytest
 from app.commands import requests as command
 from storage import requests
 from storage import store as stores
-from storage.home import Home
+from storage.home.paths import Home
 from storage.store import Store
-from tests.storage import furniture
+from tests.storage import fixtures
 
 
 class Enough(Exception):
@@ -29,7 +29,7 @@ async def test_nothing_is_lost_between_two_looks(
     bursts = [range(10), range(10, 1_600), range(1_600, 1_601)]
 
     async def come(numbers: range) -> None:
-        made = [furniture.request(number) for number in numbers]
+        made = [fixtures.request(number) for number in numbers]
         await written.write(lambda s: requests.record(s, made))
 
     async def next_burst(_: Store) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from app.commands import samples as command
-from storage import clock, samples
+from storage import samples
 from storage import store as stores
-from storage.home import Home
+from storage.home import clock
+from storage.home.paths import Home
 from storage.samples import ArmSample, Kind, WorkerSample
 from storage.sketches import Sketch
 from tests.app import scenes

@@ -13,9 +13,9 @@ import pytest
 from textual.pilot import Pilot
 
 from app.tui import Tui
-from storage.home import Home
-from tests.app import scenes, sitting
-from tests.app.sitting import Clock, Door, Seat
+from storage.home.paths import Home
+from tests.app import piloting, scenes
+from tests.app.piloting import Clock, Door, Seat
 
 Compare = Callable[..., bool]
 SIZES = pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_pulse_of_a_busy_box(
 ) -> None:
     """A GPU, a queue, an arm that fails and refuses."""
     assert not knock.down
-    assert compared(snap_compare, sitting.program(busy_home), size)
+    assert compared(snap_compare, piloting.program(busy_home), size)
 
 
 @SIZES
@@ -59,7 +59,7 @@ def test_the_traffic_of_a_busy_box(
 ) -> None:
     """Set beside actual, the splits before, and why nothing can be changed."""
     assert not knock.down
-    assert compared(snap_compare, sitting.program(busy_home), size, "t")
+    assert compared(snap_compare, piloting.program(busy_home), size, "t")
 
 
 @SIZES
@@ -68,7 +68,7 @@ def test_the_requests_of_a_busy_box(
 ) -> None:
     """One refused, one failed, one synthetic, one that waited long."""
     assert not knock.down
-    assert compared(snap_compare, sitting.program(busy_home), size, "l")
+    assert compared(snap_compare, piloting.program(busy_home), size, "l")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
@@ -77,7 +77,7 @@ def test_a_crowded_box(
 ) -> None:
     """More than there is room for, and hostile names."""
     assert not knock.down
-    assert compared(snap_compare, sitting.program(crowded_home), size)
+    assert compared(snap_compare, piloting.program(crowded_home), size)
 
 
 def test_a_request_in_full(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
@@ -88,19 +88,19 @@ def test_a_request_in_full(busy_home: Home, knock: Door, snap_compare: Compare) 
         await seat.press("down")
         await seat.go("enter")
 
-    assert compared(snap_compare, sitting.program(busy_home), (80, 24), "l", then=second)
+    assert compared(snap_compare, piloting.program(busy_home), (80, 24), "l", then=second)
 
 
 def test_the_help_of_the_traffic(quiet_home: Home, knock: Door, snap_compare: Compare) -> None:
     """Keys, their twins on the command line, and what figures mean."""
     assert not knock.down
-    assert compared(snap_compare, sitting.program(quiet_home), (80, 24), "t", "question_mark")
+    assert compared(snap_compare, piloting.program(quiet_home), (80, 24), "t", "question_mark")
 
 
 def test_a_dead_node(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
     """The store is shown, and nothing pretends to be now."""
     knock.down = True
-    app = sitting.program(busy_home, clock=Clock(scenes.NOW_US + 90 * scenes.SECOND_US))
+    app = piloting.program(busy_home, clock=Clock(scenes.NOW_US + 90 * scenes.SECOND_US))
     assert compared(snap_compare, app, (80, 24))
 
 
@@ -113,7 +113,7 @@ def test_a_question_on_an_armed_screen(busy_home: Home, knock: Door, snap_compar
         await seat.type("rw")
         await seat.press("enter", "u")
 
-    assert compared(snap_compare, sitting.program(busy_home), (80, 24), "t", then=ask)
+    assert compared(snap_compare, piloting.program(busy_home), (80, 24), "t", then=ask)
 
 
 def test_a_quiet_box_on_a_light_terminal(
@@ -121,7 +121,7 @@ def test_a_quiet_box_on_a_light_terminal(
 ) -> None:
     """No GPU, no worker, nobody asks."""
     assert not knock.down
-    assert compared(snap_compare, sitting.program(quiet_home, theme="ansi-light"), (80, 24))
+    assert compared(snap_compare, piloting.program(quiet_home, theme="ansi-light"), (80, 24))
 
 
 def test_no_colour(
@@ -130,13 +130,13 @@ def test_no_colour(
     """Weight and reversal carry what colours did."""
     assert not knock.down
     monkeypatch.setenv("NO_COLOR", "1")
-    assert compared(snap_compare, sitting.program(busy_home), (80, 24), "t")
+    assert compared(snap_compare, piloting.program(busy_home), (80, 24), "t")
 
 
 def test_ascii(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
     """For terminals that can show nothing else."""
     assert not knock.down
-    assert compared(snap_compare, sitting.program(busy_home, chart="ascii"), (80, 24))
+    assert compared(snap_compare, piloting.program(busy_home, chart="ascii"), (80, 24))
 
 
 def test_a_terminal_that_is_too_small(quiet_home: Home, knock: Door, snap_compare: Compare) -> None:
@@ -146,4 +146,4 @@ def test_a_terminal_that_is_too_small(quiet_home: Home, knock: Door, snap_compar
     async def nothing(seat: Seat) -> None:
         await seat.pilot.pause()
 
-    assert compared(snap_compare, sitting.program(quiet_home), (60, 20), then=nothing)
+    assert compared(snap_compare, piloting.program(quiet_home), (60, 20), then=nothing)

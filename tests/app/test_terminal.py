@@ -1,4 +1,4 @@
-"""The command line's mouth where it can not speak as it would like to."""
+"""The command line's mouth where it cannot speak as it would like to."""
 
 from __future__ import annotations
 

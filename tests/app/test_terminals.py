@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import door, models, processes, releases, services
+from storage import models, processes, releases, services
 from storage import store as stores
-from storage.home import Home
+from storage.control_socket import client
+from storage.home.paths import Home
+from storage.store import Session
 from tests import boxes
 from tests.app import scenes
 from tests.bench import screen_bytes
@@ -59,7 +60,7 @@ class Node:
             "PADDOCK_GATEWAY__PORT": str(self.port),
         }
 
-    def read(self, what: Callable[[AsyncSession], Any]) -> Any:
+    def read(self, what: Callable[[Session], Any]) -> Any:
         """Something out of its store."""
 
         async def work() -> Any:
@@ -74,7 +75,7 @@ class Node:
 
     def lives(self) -> bool:
         """Whether somebody is behind its door."""
-        return asyncio.run(door.who(self.home)).name != ""
+        return asyncio.run(client.who(self.home)).name != ""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 async def _split(home: Home) -> None:
     store = await stores.open(home)
 
-    async def work(s: AsyncSession) -> None:
+    async def work(s: Session) -> None:
         second = await releases.create(
             s, model_version=(await models.every(s))[0], base=None, prompt_version=None,
             sampling=releases.Sampling(temperature=0.5), limits=releases.Limits(),
@@ -246,10 +247,10 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from app import tui
-from storage.home import Home
+from storage.home.paths import Home
 tui.run(Home(Path(sys.argv[1])))
 loaded = [name for name in ("llama_cpp", "engine", "numpy", "fastapi") if name in sys.modules]
-print("loaded:", "app.actions" in sys.modules, "app.looks" in sys.modules, loaded)
+print("loaded:", "app.actions" in sys.modules, "app.reader" in sys.modules, loaded)
 """
 
 

@@ -7,16 +7,16 @@ import asyncio
 import pytest
 
 from app.tui import Tui
-from app.widgets.house import House
-from storage.home import Home
-from tests.app import scenes, sitting
-from tests.app.sitting import Clock, Door
+from app.widgets.header import House
+from storage.home.paths import Home
+from tests.app import piloting, scenes
+from tests.app.piloting import Clock, Door
 
 
 async def test_places_are_reached_by_letter_and_by_name(quiet_home: Home, knock: Door) -> None:
     """A letter, a name, the beginning of one; what is not known is told with what is."""
     assert not knock.down
-    async with sitting.at(sitting.program(quiet_home)) as seat:
+    async with piloting.at(piloting.program(quiet_home)) as seat:
         for keys, where in (("t", "traffic"), ("l", "requests"), ("o", "pulse")):
             await seat.go(*keys)
             assert seat.place.where == where
@@ -36,7 +36,7 @@ async def test_esc_always_leads_back_and_minus_to_the_place_before(
 ) -> None:
     """Also from deep inside; on the pulse esc means nothing, and harms nothing."""
     assert not knock.down
-    async with sitting.at(sitting.program(busy_home)) as seat:
+    async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("t")
         await seat.go("l")
         await seat.go("enter")
@@ -53,7 +53,7 @@ async def test_esc_always_leads_back_and_minus_to_the_place_before(
 async def test_coming_back_to_the_pulse_does_not_blank_it(busy_home: Home, knock: Door) -> None:
     """Until the next look the figures of before stand; a blank row is a byte and a fright."""
     assert not knock.down
-    async with sitting.at(sitting.program(busy_home)) as seat:
+    async with piloting.at(piloting.program(busy_home)) as seat:
         pulse = seat.text
         await seat.go("t")
         seat.app.key("o", None)
@@ -65,7 +65,7 @@ async def test_coming_back_to_the_pulse_does_not_blank_it(busy_home: Home, knock
 async def test_keys_that_come_before_their_place_wait_for_it(busy_home: Home, knock: Door) -> None:
     """Over a slow link several keys arrive at once; each counts in the place it was meant for."""
     assert not knock.down
-    async with sitting.at(sitting.program(busy_home)) as seat:
+    async with piloting.at(piloting.program(busy_home)) as seat:
         for key in ("l", "down", "t", "l", "question_mark", "escape", "escape"):
             seat.app.key(key, None)
         await seat.until(lambda: seat.place.where == "traffic" and seat.shown())
@@ -76,7 +76,7 @@ async def test_space_freezes_the_picture_and_never_the_recording(
 ) -> None:
     """The house line says since when; the box goes on behind it; another place is not frozen."""
     clock = Clock()
-    async with sitting.at(sitting.program(busy_home, clock=clock)) as seat:
+    async with piloting.at(piloting.program(busy_home, clock=clock)) as seat:
         await seat.press("space")
         assert "FROZEN 03:12:07Z" in seat.house
         frozen = seat.text
@@ -97,7 +97,7 @@ async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(
     """It runs out by itself, and :ro ends it at once."""
     assert not knock.down
     clock = Clock()
-    async with sitting.at(sitting.program(quiet_home, clock=clock)) as seat:
+    async with piloting.at(piloting.program(quiet_home, clock=clock)) as seat:
         grounds = []
         for typed in ("rw", "ro", "rw"):
             await seat.press("colon")
@@ -121,7 +121,7 @@ async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(
 async def test_a_dying_node_disarms(quiet_home: Home, knock: Door) -> None:
     """Whoever comes back after it did has to mean it again."""
     clock = Clock()
-    async with sitting.at(sitting.program(quiet_home, clock=clock)) as seat:
+    async with piloting.at(piloting.program(quiet_home, clock=clock)) as seat:
         await seat.press("colon")
         await seat.type("rw")
         await seat.press("enter")
@@ -138,7 +138,7 @@ async def test_a_terminal_that_is_too_small_is_told_so(
 ) -> None:
     """The house line stays, keys go on working, and with room everything is back."""
     assert not knock.down
-    async with sitting.at(sitting.program(quiet_home), width, height) as seat:
+    async with piloting.at(piloting.program(quiet_home), width, height) as seat:
         assert len(seat.text.split("\n")) == height
         assert "RO" in seat.house or width < 30
         if height > 4 and width > 30:
@@ -153,7 +153,7 @@ async def test_a_terminal_that_is_too_small_is_told_so(
 
 async def test_q_asks_nothing(quiet_home: Home, knock: Door) -> None:
     """Leaving is no danger: the node goes on."""
-    async with sitting.at(sitting.program(quiet_home)) as seat:
+    async with piloting.at(piloting.program(quiet_home)) as seat:
         await seat.press("q")
         assert seat.app._exit
     assert knock.asked == []
@@ -162,7 +162,7 @@ async def test_q_asks_nothing(quiet_home: Home, knock: Door) -> None:
 async def test_ascii_is_enough(busy_home: Home, knock: Door) -> None:
     """A terminal without UTF-8 gets every block in ASCII, at the same places."""
     assert not knock.down
-    async with sitting.at(sitting.program(busy_home, chart="ascii")) as seat:
+    async with piloting.at(piloting.program(busy_home, chart="ascii")) as seat:
         assert seat.text.isascii()
         assert "- TRAFFIC support -" in seat.text
         assert all(len(row) <= 80 for row in seat.text.split("\n"))

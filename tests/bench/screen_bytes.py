@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Final
 
 PROGRAM: Final = (
-    "from pathlib import Path; import sys; from app import tui; from storage.home import Home; "
+    "from pathlib import Path; import sys; from app import tui; from storage.home.paths "
+    "import Home; "
     "tui.run(Home(Path(sys.argv[1])))"
 )
 PAINTED: Final = b" RO "

@@ -10,15 +10,15 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from runbooks import runner, steps
 from runbooks.steps import Look, Runbook, Step
-from storage import errors, intents, nudges, runs
-from storage import home as homes
+from storage import errors, intents, runs
 from storage import store as stores
-from storage.home import Home
-from storage.store import Store
+from storage.control_socket import nudges
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.store import Session, Store
 
 LOOKS = Runbook(
     name="looks",
@@ -32,7 +32,7 @@ LOOKS = Runbook(
 
 
 class Moody:
-    """A store that can not be read now and then."""
+    """A store that cannot be read now and then."""
 
     def __init__(self, store: Store, *, busy: int) -> None:
         self._store = store
@@ -43,7 +43,7 @@ class Moody:
         return getattr(self._store, name)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncSession]:
+    async def read(self) -> AsyncIterator[Session]:
         """Busy for the first few looks."""
         if self._busy:
             self._busy -= 1
@@ -106,7 +106,7 @@ async def ended(store: Store, id: int, *, busy: int = 0) -> tuple[intents.Intent
 async def test_a_moment_without_the_store_ends_no_run(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What can not be read now is read again, before the first step and in the middle of one."""
+    """What cannot be read now is read again, before the first step and in the middle of one."""
     sees(monkeypatch, errors.Busy("Held."), "fine", errors.Busy("Held."), "fine")
     intent, run = await ended(store, await started(store), busy=3)
     assert (intent.state, run.state) == (intents.State.APPLIED, runs.State.DONE)
@@ -141,7 +141,7 @@ async def test_a_begun_run_whose_runbook_is_gone_ends(store: Store) -> None:
     assert (intent.state, run.state) == (intents.State.REFUSED, runs.State.FAILED)
 
 
-async def _retarget(s: AsyncSession, id: int) -> None:
+async def _retarget(s: Session, id: int) -> None:
     row = await s.get(intents.IntentRow, id)
     assert row is not None
     row.target = "gone"

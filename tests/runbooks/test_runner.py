@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from runbooks import books, steps
-from storage import door, intents, ledger, runs, services
+from runbooks import catalog, steps
+from storage import intents, ledger, runs, services
+from storage.control_socket import client
 from storage.intents import State
 from tests.boxes import WEIGHTS
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
@@ -154,7 +155,7 @@ async def test_a_runbook_is_read_when_it_is_started(node: RealNode) -> None:
         ended = await node.do("runbooks.start", "fresh", {})
         assert ended.state is State.APPLIED
         assert [step.name for step in (await _run(node, ended.id))[1]] == [name]
-    shown = books.every(node.home)["fresh"]
+    shown = catalog.every(node.home)["fresh"]
     assert isinstance(shown, steps.Runbook)
     wanted = {"content": steps.content(shown)}
     assert (await node.do("runbooks.start", "fresh", wanted)).state is State.APPLIED
@@ -178,7 +179,7 @@ async def test_a_runner_that_is_killed_goes_on_where_it_was(node: RealNode) -> N
     """Kill -9 while a step waits: no step is done twice, none is left out."""
     runner = (await node.until(ready("runner")))["runner"].pid
     assert runner is not None
-    accepted = await door.ask(
+    accepted = await client.ask(
         node.home, "runbooks.start", "stuck", {"inputs": {"service": "support"}}
     )
     async with asyncio.timeout(BOUND_S), opened(node.home) as store:
@@ -189,7 +190,7 @@ async def test_a_runner_that_is_killed_goes_on_where_it_was(node: RealNode) -> N
                 break
             await asyncio.sleep(0)
         os.kill(runner, signal.SIGKILL)
-        ended = await door.wait(store, accepted.intent_id, BOUND_S)
+        ended = await client.wait(store, accepted.intent_id, BOUND_S)
         async with store.read() as session:
             asked = [
                 intent.verb

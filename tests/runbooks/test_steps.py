@@ -9,11 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbooks import books, steps
+from runbooks import catalog, steps
 from runbooks.probes import PROBES
 from runbooks.steps import BadRunbook
-from storage import verbs
-from storage.home import Home
+from storage.control_socket import verbs
+from storage.home.paths import Home
 
 GOOD = {
     "name": "good",
@@ -39,7 +39,7 @@ def read(folder: Path, book: object, name: str = "good") -> steps.Runbook:
 
 def test_every_shipped_runbook_can_be_read(tmp_path: Path) -> None:
     """With the probes and verbs that there are."""
-    found = books.every(Home(tmp_path))
+    found = catalog.every(Home(tmp_path))
     assert [book for book in found.values() if isinstance(book, str)] == []
     back = found["roll-back"]
     assert isinstance(back, steps.Runbook)
@@ -50,7 +50,7 @@ def test_a_broken_one_of_the_home_costs_only_itself(tmp_path: Path) -> None:
     """What is wrong with it stands in its place; the others can be started."""
     (tmp_path / "runbooks").mkdir()
     (tmp_path / "runbooks" / "mine.yaml").write_text("steps: none")
-    found = books.every(Home(tmp_path))
+    found = catalog.every(Home(tmp_path))
     assert "mine.yaml" in str(found["mine"])
     assert isinstance(found["roll-back"], steps.Runbook)
 
@@ -70,7 +70,7 @@ def _with(step: dict[str, object]) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("book", "said"),
     [
-        ("{", "good.yaml: it can not be read"),
+        ("{", "good.yaml: it cannot be read"),
         ("- a list", "good.yaml"),
         ({**GOOD, "name": "other"}, "name and file must agree"),
         ({**GOOD, "steps": []}, "it has no steps"),

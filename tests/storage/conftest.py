@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import home as homes
 from storage import store as stores
-from storage.home import Home
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.store import Store
 
 

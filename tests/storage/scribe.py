@@ -14,7 +14,7 @@ from pathlib import Path
 
 from storage import errors, intents
 from storage import store as stores
-from storage.home import Home
+from storage.home.paths import Home
 from storage.store import Store
 
 

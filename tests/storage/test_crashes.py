@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import intents, processes
 from storage import store as stores
-from storage.home import Home
+from storage.home.paths import Home
 from storage.intents import State
 from storage.store import Store
 

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from storage import errors, keys, ledger
-from storage.home import Home
+from storage.home.paths import Home
 from storage.keys import Key, Minted, Role
 from storage.store import Store
 
@@ -55,7 +55,7 @@ async def test_the_secret_is_nowhere_in_the_home(home: Home, store: Store) -> No
 
 
 async def test_a_revoked_key_opens_nothing(store: Store) -> None:
-    """It stays in the list; its name may be given again; it can not be revoked twice."""
+    """It stays in the list; its name may be given again; it cannot be revoked twice."""
     first, second = keys.mint(), keys.mint()
     await add(store, first)
     await revoke(store, "demo")

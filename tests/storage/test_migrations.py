@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 import storage
 from storage import errors, migrations
 from storage import store as stores
-from storage.home import Home
+from storage.home.paths import Home
 from storage.migrations import Migration
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import errors, intents, ledger, models, moves, processes
 from storage import store as stores
-from storage.home import Home
+from storage.home.paths import Home
 from storage.intents import IntentRow
 from storage.store import Store
 

@@ -16,7 +16,7 @@ from storage.models import Kind
 from storage.prompts import Message, Variable
 from storage.releases import Engine, Limits, Sampling
 from storage.store import Store
-from tests.storage import furniture
+from tests.storage import fixtures
 
 
 @given(name=st.from_regex(names.PATTERN, fullmatch=True))
@@ -63,7 +63,7 @@ async def test_a_bare_model_name_means_its_highest_version(store: Store) -> None
 
     async def work(s: AsyncSession) -> list[str]:
         for version in ("1.2.0", "1.10.0", "1.9.9"):
-            await furniture.model(s, version)
+            await fixtures.model(s, version)
         return [(await models.find(s, name)).name for name in ("ops", "ops@1.2.0")]
 
     assert await store.write(work) == ["ops@1.10.0", "ops@1.2.0"]
@@ -75,9 +75,9 @@ async def test_a_bare_model_name_means_its_highest_version(store: Store) -> None
 
 async def test_a_version_never_changes(store: Store) -> None:
     """Registering it again is refused, whatever the file holds now."""
-    await store.write(furniture.model)
+    await store.write(fixtures.model)
     with pytest.raises(errors.AlreadyExists, match="take the next number"):
-        await store.write(furniture.model)
+        await store.write(fixtures.model)
 
 
 @pytest.mark.parametrize("kind", [Kind.WEIGHTS, Kind.ADAPTER])
@@ -87,13 +87,13 @@ async def test_an_adapter_stands_on_weights_and_weights_on_nothing(
     """Both ways of getting it wrong are refused, and an adapter on an adapter too."""
 
     async def work(s: AsyncSession) -> None:
-        base = await furniture.model(s)
-        adapter = await furniture.model(s, "1.1.0", kind=Kind.ADAPTER, base_id=base.id)
+        base = await fixtures.model(s)
+        adapter = await fixtures.model(s, "1.1.0", kind=Kind.ADAPTER, base_id=base.id)
         below = None if kind is Kind.ADAPTER else base.id
         with pytest.raises(errors.Invalid, match="adapter"):
-            await furniture.model(s, "2.0.0", kind=kind, base_id=below)
+            await fixtures.model(s, "2.0.0", kind=kind, base_id=below)
         with pytest.raises(errors.Invalid, match="is an adapter"):
-            await furniture.model(s, "2.0.0", kind=Kind.ADAPTER, base_id=adapter.id)
+            await fixtures.model(s, "2.0.0", kind=Kind.ADAPTER, base_id=adapter.id)
 
     await store.write(work)
 
@@ -102,7 +102,7 @@ async def test_an_unloadable_version_says_why(store: Store) -> None:
     """Once for good; the ledger tells when."""
 
     async def work(s: AsyncSession) -> models.ModelVersion:
-        added = await furniture.model(s)
+        added = await fixtures.model(s)
         for _ in range(2):
             await standings.mark_unloadable(s, added.id, "not enough memory", 9)
         assert len(await ledger.of(s, "model", str(added.id))) == 1
@@ -113,7 +113,7 @@ async def test_an_unloadable_version_says_why(store: Store) -> None:
 
 
 async def test_an_unloadable_version_is_put_back_with_its_file_read_anew(store: Store) -> None:
-    """The ledger tells who did it; a version that may be loaded can not be put back."""
+    """The ledger tells who did it; a version that may be loaded cannot be put back."""
 
     async def put_back(s: AsyncSession) -> models.ModelVersion:
         return await standings.put_back(
@@ -121,7 +121,7 @@ async def test_an_unloadable_version_is_put_back_with_its_file_read_anew(store: 
         )
 
     async def work(s: AsyncSession) -> models.ModelVersion:
-        added = await furniture.model(s)
+        added = await fixtures.model(s)
         await standings.mark_unloadable(s, added.id, "torn", 9)
         return await put_back(s)
 
@@ -139,8 +139,8 @@ async def test_what_a_worker_loads_is_found_by_its_lane(store: Store) -> None:
     """The weights, or the adapters on them whose hash begins so."""
 
     async def work(s: AsyncSession) -> list[list[str]]:
-        base = await furniture.model(s)
-        adapter = await furniture.model(s, "1.1.0", kind=Kind.ADAPTER, base_id=base.id)
+        base = await fixtures.model(s)
+        adapter = await fixtures.model(s, "1.1.0", kind=Kind.ADAPTER, base_id=base.id)
         lanes = ("", adapter.sha256[:16], "0" * 16)
         return [[v.name for v in await standings.loaded_as(s, base.id, lane)] for lane in lanes]
 
@@ -152,7 +152,7 @@ async def test_prompt_versions_are_numbered_by_content(store: Store) -> None:
 
     async def work(s: AsyncSession) -> list[tuple[str, str]]:
         said = ["Be brief.", "Be brief.", "Be kind.", "Be brief."]
-        added = [await furniture.prompt(s, text) for text in said]
+        added = [await fixtures.prompt(s, text) for text in said]
         return [(each.name, each.sha256[:8]) for each in added]
 
     found = await store.write(work)
@@ -185,7 +185,7 @@ async def test_labels_point_at_versions_and_move(store: Store) -> None:
 
     async def work(s: AsyncSession) -> list[str]:
         for text in ("one", "two", "three"):
-            await furniture.prompt(s, text)
+            await fixtures.prompt(s, text)
         found = [(await prompts.find(s, "terse")).name]
         await prompts.label(s, "terse", "production", 1, "sara", 5, None)
         found.append((await prompts.find(s, "terse")).name)
@@ -205,7 +205,7 @@ async def test_labels_point_at_versions_and_move(store: Store) -> None:
 @pytest.mark.parametrize("name", ["terse@9", "terse@x", "terse:beta", "other", "terse@" + "9" * 40])
 async def test_an_unknown_prompt_lists_the_known(store: Store, name: str) -> None:
     """So that the next try is right."""
-    await store.write(furniture.prompt)
+    await store.write(fixtures.prompt)
     async with store.read() as s:
         with pytest.raises(errors.NotFound, match=re.escape("known: terse@1")):
             await prompts.find(s, name)
@@ -225,7 +225,7 @@ async def test_what_a_prompt_may_not_be(store: Store) -> None:
         await store.write(adding([], []))
     with pytest.raises(errors.Invalid, match="same name"):
         await store.write(adding(said, [Variable(name="a"), Variable(name="a")]))
-    with pytest.raises(errors.Invalid, match="can not be a variable"):
+    with pytest.raises(errors.Invalid, match="cannot be a variable"):
         await store.write(adding(said, [Variable(name="a-b")]))
     await store.write(adding(said, []))
     with pytest.raises(errors.Invalid, match="moves by itself"):
@@ -238,14 +238,14 @@ async def test_the_same_content_is_the_same_release(store: Store) -> None:
     """Whoever creates it, however numbers are written; any change is another release."""
 
     async def work(s: AsyncSession) -> list[int]:
-        weights = await furniture.model(s)
-        terse = await furniture.prompt(s)
+        weights = await fixtures.model(s)
+        terse = await fixtures.prompt(s)
         made = [
-            await furniture.release(s, weights, None, terse, sampling=Sampling(temperature=0)),
-            await furniture.release(s, weights, None, terse, sampling=Sampling(temperature=0.0)),
-            await furniture.release(s, weights, None, terse),
-            await furniture.release(s, weights),
-            await furniture.release(s, weights, engine=Engine(threads=2)),
+            await fixtures.release(s, weights, None, terse, sampling=Sampling(temperature=0)),
+            await fixtures.release(s, weights, None, terse, sampling=Sampling(temperature=0.0)),
+            await fixtures.release(s, weights, None, terse),
+            await fixtures.release(s, weights),
+            await fixtures.release(s, weights, engine=Engine(threads=2)),
         ]
         first = made[0]
         assert await releases.find(s, first.sha256[:6]) == first == await releases.get(s, 1)
@@ -258,13 +258,13 @@ async def test_a_worker_is_named_by_what_it_loads(store: Store) -> None:
     """An adapter shares the worker of its base; other engine settings get another worker."""
 
     async def work(s: AsyncSession) -> list[tuple[str, bool]]:
-        weights = await furniture.model(s)
-        adapter = await furniture.model(s, "1.1.0", kind=Kind.ADAPTER, base_id=weights.id)
+        weights = await fixtures.model(s)
+        adapter = await fixtures.model(s, "1.1.0", kind=Kind.ADAPTER, base_id=weights.id)
         made = [
-            await furniture.release(s, weights),
-            await furniture.release(s, adapter, weights),
-            await furniture.release(s, adapter, weights, engine=Engine(max_sequences=4)),
-            await furniture.release(s, weights, engine=Engine(max_sequences=4)),
+            await fixtures.release(s, weights),
+            await fixtures.release(s, adapter, weights),
+            await fixtures.release(s, adapter, weights, engine=Engine(max_sequences=4)),
+            await fixtures.release(s, weights, engine=Engine(max_sequences=4)),
         ]
         assert {each.lane for each in made} == {"", adapter.sha256[:16]}
         return [(each.worker, bool(each.lane)) for each in made]
@@ -282,10 +282,10 @@ async def test_two_workers_never_share_a_name(
     monkeypatch.setattr(releases, "_SUFFIXES", (0, 4))
 
     async def work(s: AsyncSession) -> list[str]:
-        weights = await furniture.model(s)
+        weights = await fixtures.model(s)
         engines = [Engine(threads=1), Engine(threads=2), Engine(threads=1)]
         made = [
-            await furniture.release(s, weights, engine=engine, sampling=Sampling(top_k=n))
+            await fixtures.release(s, weights, engine=engine, sampling=Sampling(top_k=n))
             for n, engine in enumerate(engines)
         ]
         return [each.worker for each in made]
@@ -299,11 +299,11 @@ async def test_settings_out_of_range_are_refused(store: Store) -> None:
     """Here too, not only at the door; and a base that is not the adapter's."""
 
     async def work(s: AsyncSession) -> None:
-        weights = await furniture.model(s)
+        weights = await fixtures.model(s)
         with pytest.raises(errors.Invalid, match="out of range"):
-            await furniture.release(s, weights, sampling=Sampling(top_p=3.0))
+            await fixtures.release(s, weights, sampling=Sampling(top_p=3.0))
         with pytest.raises(errors.Invalid, match="do not belong together"):
-            await furniture.release(s, weights, weights)
+            await fixtures.release(s, weights, weights)
 
     await store.write(work)
 
@@ -311,7 +311,7 @@ async def test_settings_out_of_range_are_refused(store: Store) -> None:
 @pytest.mark.parametrize("name", ["r9", "r", "rx", "r" + "9" * 30, "abc", "ffffff", "%%%%%%", ""])
 async def test_an_unknown_release_lists_the_known(store: Store, name: str) -> None:
     """Numbers, hashes and nonsense alike."""
-    await furniture.furnish(store)
+    await fixtures.furnish(store)
     async with store.read() as s:
         with pytest.raises(errors.NotFound, match="known: r1, r2"):
             await releases.find(s, name)

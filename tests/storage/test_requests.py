@@ -9,13 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from storage import errors, feedback, requests, texts
 from storage.requests import Outcome, Request, Text
 from storage.store import Store
-from tests.storage import furniture
+from tests.storage import fixtures
 
 
 async def fill(store: Store, count: int) -> list[Request]:
     """Requests of two services, each third of which failed."""
     made = [
-        furniture.request(
+        fixtures.request(
             number,
             outcome=Outcome.OK if number % 3 else Outcome.FAILED,
             service="support" if number % 2 else "billing",
@@ -38,7 +38,7 @@ async def test_the_tail_is_the_last_recorded_newest_first(store: Store) -> None:
             break
         found += page
         last = page[-1].id
-        newcomer = furniture.request(1000 + len(found))
+        newcomer = fixtures.request(1000 + len(found))
         await store.write(lambda s, new=newcomer: requests.record(s, [new]))  # type: ignore[misc]
     assert found == made[::-1]
 
@@ -48,7 +48,7 @@ async def test_who_follows_by_number_misses_none(store: Store) -> None:
     await fill(store, 3)
     async with store.read() as s:
         seen = await requests.last(s)
-    new = [furniture.request(100 + number) for number in range(25)]
+    new = [fixtures.request(100 + number) for number in range(25)]
     await store.write(lambda s: requests.record(s, new))
     found: list[Request] = []
     async with store.read() as s:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from storage import errors, knobs, ledger, services
 from storage.services import Arm, Service, Split
 from storage.store import Store
-from tests.storage import furniture
+from tests.storage import fixtures
 
 weights = st.lists(st.integers(-1, 10_001), max_size=5)
 
@@ -65,7 +65,7 @@ def test_a_release_is_in_a_split_once() -> None:
 
 async def test_a_split_needs_its_releases_and_its_service(store: Store) -> None:
     """And says which there are."""
-    await furniture.furnish(store)
+    await fixtures.furnish(store)
     with pytest.raises(errors.NotFound, match="no release r3; known: r1, r2"):
         await split(store, 0, 0, 10_000)
     with pytest.raises(errors.NotFound, match="known: support"):
@@ -80,8 +80,8 @@ async def test_a_split_needs_its_releases_and_its_service(store: Store) -> None:
 
 
 async def test_a_split_that_moved_is_not_overwritten(store: Store) -> None:
-    """Who saw version 1 can not undo what another did in between; the message shows it."""
-    await furniture.furnish(store)
+    """Who saw version 1 cannot undo what another did in between; the message shows it."""
+    await fixtures.furnish(store)
     await split(store, 9_000, 1_000, seen=1)
     with pytest.raises(errors.Moved, match=re.escape("sara set r1=90 r2=10")):
         await split(store, 0, 10_000, seen=1)
@@ -95,7 +95,7 @@ async def test_a_split_that_moved_is_not_overwritten(store: Store) -> None:
 
 async def test_arms_are_kept_in_the_order_of_their_releases(store: Store) -> None:
     """However they were told, so that two splits with the same weights are the same split."""
-    await furniture.furnish(store)
+    await fixtures.furnish(store)
     told = [Arm(release=2, weight_bp=2_000), Arm(release=1, weight_bp=8_000)]
     kept = await store.write(
         lambda s: services.set_split(
@@ -107,7 +107,7 @@ async def test_arms_are_kept_in_the_order_of_their_releases(store: Store) -> Non
 
 async def test_users_stay_where_they_are_until_a_new_salt(store: Store) -> None:
     """Ramping keeps the salt; a new test gives its own."""
-    first = (await furniture.furnish(store)).service.split
+    first = (await fixtures.furnish(store)).service.split
     ramped = await split(store, 9_000, 1_000)
     dealt = await split(store, 5_000, 5_000, salt="another")
     assert (ramped.salt, dealt.salt) == (first.salt, "another")
@@ -123,7 +123,7 @@ async def test_undo_puts_back_and_undo_of_undo_puts_forth(
     """Arms and salt of the split before; the version grows all the same."""
     async with store.read() as s:
         known = await services.every(s)
-    before = known[0] if known else (await furniture.furnish(store)).service
+    before = known[0] if known else (await fixtures.furnish(store)).service
     changed = await split(store, share, 10_000 - share, salt=salt)
     undone = await undo(store)
     again = await undo(store)
@@ -135,14 +135,14 @@ async def test_undo_puts_back_and_undo_of_undo_puts_forth(
 
 async def test_a_first_split_can_not_be_undone(store: Store) -> None:
     """There is nothing to go back to."""
-    await furniture.furnish(store)
+    await fixtures.furnish(store)
     with pytest.raises(errors.Invalid, match="nothing to undo"):
         await undo(store)
 
 
 async def test_history_and_ledger_tell_who_set_what(store: Store) -> None:
     """Newest first, with the arms before and after."""
-    await furniture.furnish(store)
+    await fixtures.furnish(store)
     await split(store, 9_000, 1_000)
     await undo(store)
     async with store.read() as s:
@@ -160,7 +160,7 @@ async def test_history_and_ledger_tell_who_set_what(store: Store) -> None:
 
 async def test_a_knob_is_set_and_undone(store: Store) -> None:
     """The value before the first setting is what the release's engine has."""
-    await furniture.furnish(store)
+    await fixtures.furnish(store)
 
     async def work(s: AsyncSession) -> list[tuple[int, int | None]]:
         worker = "ops-1.0.0"
@@ -191,7 +191,7 @@ async def test_a_knob_that_can_not_be_set_says_why(
     store: Store, worker: str, name: str, value: int, said: str
 ) -> None:
     """Which there are, and which values they take."""
-    await furniture.furnish(store)
+    await fixtures.furnish(store)
     with pytest.raises(errors.StorageError, match=said):
         await store.write(
             lambda s: knobs.set(s, worker=worker, name=name, value=value, actor="a", at_us=1)
@@ -200,7 +200,7 @@ async def test_a_knob_that_can_not_be_set_says_why(
 
 async def test_a_knob_that_was_never_set_can_not_be_undone(store: Store) -> None:
     """There is nothing to go back to."""
-    await furniture.furnish(store)
+    await fixtures.furnish(store)
     with pytest.raises(errors.Invalid, match="never set"):
         await store.write(
             lambda s: knobs.undo(s, worker="ops-1.0.0", name="queue_limit", actor="a", at_us=1)

@@ -15,9 +15,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors, nudges, processes
+from storage import errors, processes
 from storage import store as stores
-from storage.home import Home
+from storage.control_socket import nudges
+from storage.home.paths import Home
 from storage.store import Store
 
 
@@ -73,7 +74,7 @@ async def test_a_reader_can_not_write(store: Store) -> None:
 
 
 async def test_a_write_holds_the_lock_before_it_looks(home: Home, store: Store) -> None:
-    """What a write has read can not be overtaken by another process before it commits."""
+    """What a write has read cannot be overtaken by another process before it commits."""
 
     async def work(s: AsyncSession) -> str:
         await s.execute(text("SELECT count(*) FROM nodes"))
@@ -306,7 +307,7 @@ async def test_a_lock_that_is_held_too_long_is_told(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for ever for a process that was stopped in the middle of a write."""
-    monkeypatch.setattr("storage.connections.BUSY_S", 0.01)
+    monkeypatch.setattr("storage.sqlite.connections.BUSY_S", 0.01)
     async with another(home) as store:
         with contextlib.closing(sqlite3.connect(home.database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -322,9 +323,10 @@ async def test_many_processes_may_open_a_new_home_at_once(home: Home) -> None:
     shutil.rmtree(home.root)
     program = (
         "import asyncio, pathlib\n"
-        "from storage import home, store\n"
+        "from storage import store\n"
+        "from storage.home import paths\n"
         "async def main():\n"
-        f"    opened = await store.open(home.Home(pathlib.Path({str(home.root)!r})))\n"
+        f"    opened = await store.open(paths.Home(pathlib.Path({str(home.root)!r})))\n"
         "    await opened.close()\n"
         "asyncio.run(main())\n"
     )

@@ -9,19 +9,19 @@ import msgspec
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from app import looks, snapshot
-from app.interest import Interest
+from app import reader, snapshot
+from app.query import Interest
 from storage import store as stores
-from storage.home import Home
+from storage.home.paths import Home
 from tests.app import scenes
-from tests.app.sitting import Door
+from tests.app.piloting import Door
 
 
 async def picture(home: Home, interest: Interest, now_us: int = scenes.NOW_US) -> snapshot.Picture:
     """One look at a home."""
     store = await stores.open(home, readonly=True)
     try:
-        return await looks.Looker(home, store, now_us=lambda: now_us).look(interest)
+        return await reader.Looker(home, store, now_us=lambda: now_us).look(interest)
     finally:
         await store.close()
 

@@ -6,10 +6,10 @@ import pytest
 
 from app import actions, words
 from app.screens import help, keymap
-from app.widgets import ink
-from storage.home import Home
-from tests.app import sitting
-from tests.app.sitting import Door
+from app.widgets import palette
+from storage.home.paths import Home
+from tests.app import piloting
+from tests.app.piloting import Door
 
 
 def test_keys_that_only_look_agree_with_the_table() -> None:
@@ -24,7 +24,7 @@ def test_keys_that_only_look_agree_with_the_table() -> None:
 @pytest.mark.parametrize("width", [80, 200])
 def test_nothing_of_help_is_cut(of: str, width: int) -> None:
     """Every sentence stands whole, with its twin on the command line."""
-    rows = [ink.text(row) for row in help.draw(of, tuple(actions.TABLE.values()), width)]
+    rows = [palette.text(row) for row in help.draw(of, tuple(actions.TABLE.values()), width)]
     assert all(words.width(row) <= width for row in rows)
     assert not [row for row in rows if "…" in row]
     text = "\n".join(rows)
@@ -36,7 +36,7 @@ def test_nothing_of_help_is_cut(of: str, width: int) -> None:
 async def test_help_is_of_the_place_one_came_from(quiet_home: Home, knock: Door) -> None:
     """It scrolls to its end, and esc leads back."""
     assert not knock.down
-    async with sitting.at(sitting.program(quiet_home)) as seat:
+    async with piloting.at(piloting.program(quiet_home)) as seat:
         for key, place in (("o", "pulse"), ("t", "traffic"), ("l", "requests")):
             await seat.go(key)
             await seat.press("question_mark")

@@ -6,9 +6,9 @@ import unicodedata
 
 import pytest
 
-from storage.home import Home
-from tests.app import sitting
-from tests.app.sitting import Door
+from storage.home.paths import Home
+from tests.app import piloting
+from tests.app.piloting import Door
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60)])
@@ -18,7 +18,7 @@ async def test_no_place_lets_an_escape_through(
     """Controls, escapes, marks of direction and markup are shown, in every place that has them."""
     assert not knock.down
     seen = ""
-    async with sitting.at(sitting.program(crowded_home), width, height) as seat:
+    async with piloting.at(piloting.program(crowded_home), width, height) as seat:
         for keys in ("o", "t", "l", "enter"):
             await seat.go(keys)
             seen += seat.text
@@ -29,7 +29,7 @@ async def test_no_place_lets_an_escape_through(
 async def test_what_is_pasted_is_made_visible(quiet_home: Home, knock: Door) -> None:
     """A paste is text for the line that is typed, and nothing where none is."""
     assert not knock.down
-    async with sitting.at(sitting.program(quiet_home)) as seat:
+    async with piloting.at(piloting.program(quiet_home)) as seat:
         seat.app.typed("\x1b[2Jq")
         assert seat.place.where == "pulse"
         await seat.press("colon")

@@ -13,10 +13,10 @@ from app import snapshot, words
 from app.commands import status
 from app.screens import pulse
 from app.snapshot import Load, Node, Part
-from app.widgets import ink, machine
-from storage.home import Home
-from tests.app import scenes, sitting
-from tests.app.sitting import Clock, Door
+from app.widgets import machine, palette
+from storage.home.paths import Home
+from tests.app import piloting, scenes
+from tests.app.piloting import Clock, Door
 
 HEADS = ("GPU", "HOST", "BATCH", "KV", "QUEUE", "ttft p95", "TRAFFIC", "SET", "PROCESSES", "LAST")
 
@@ -24,7 +24,7 @@ HEADS = ("GPU", "HOST", "BATCH", "KV", "QUEUE", "ttft p95", "TRAFFIC", "SET", "P
 async def test_all_of_it_stands_at_80_by_24(busy_home: Home, knock: Door) -> None:
     """Every block is there, no row is cut, and the keys are the last row."""
     assert not knock.down
-    async with sitting.at(sitting.program(busy_home)) as seat:
+    async with piloting.at(piloting.program(busy_home)) as seat:
         rows = seat.text.split("\n")
     assert len(rows) == 24
     for head in HEADS:
@@ -46,7 +46,7 @@ async def test_a_crowded_box_shows_first_what_ails(
 ) -> None:
     """However much there is: what crashed, what refuses and what is full stand on the screen."""
     assert not knock.down
-    async with sitting.at(sitting.program(crowded_home), width, height) as seat:
+    async with piloting.at(piloting.program(crowded_home), width, height) as seat:
         rows = seat.text.split("\n")
     text = seat_text(rows)
     assert len(rows) == height
@@ -64,7 +64,7 @@ async def test_with_the_node_down_the_store_is_shown_and_says_so(
     """The house line says it, what is now is a dash, the past stays with the time it is of."""
     knock.down = True
     clock = Clock(scenes.NOW_US + 90 * scenes.SECOND_US)
-    async with sitting.at(sitting.program(busy_home, clock=clock)) as seat:
+    async with piloting.at(piloting.program(busy_home, clock=clock)) as seat:
         assert seat.node is Node.DOWN
         text = seat.text
     assert "▲ NODE DOWN" in text
@@ -79,7 +79,7 @@ async def test_with_the_node_down_the_store_is_shown_and_says_so(
 async def test_a_node_that_dies_and_comes_back_is_noticed(busy_home: Home, knock: Door) -> None:
     """Silence makes the screen ask; an answer makes it whole again."""
     clock = Clock()
-    async with sitting.at(sitting.program(busy_home, clock=clock)) as seat:
+    async with piloting.at(piloting.program(busy_home, clock=clock)) as seat:
         assert seat.node is Node.UP
         knock.down = True
         clock.pass_s(5)
@@ -95,7 +95,7 @@ async def test_a_node_that_dies_and_comes_back_is_noticed(busy_home: Home, knock
 async def test_a_home_without_a_box_says_so_and_finds_it_later(tmp_path: Path, knock: Door) -> None:
     """A screen that was opened too early need not be opened again."""
     assert not knock.down
-    async with sitting.at(sitting.program(Home(tmp_path / "home"))) as seat:
+    async with piloting.at(piloting.program(Home(tmp_path / "home"))) as seat:
         assert "no box here" in seat.house
         assert seat.app.picture.house.error.split()[0] in seat.text
 
@@ -103,7 +103,7 @@ async def test_a_home_without_a_box_says_so_and_finds_it_later(tmp_path: Path, k
 async def test_a_box_without_a_service_says_how_to_make_one(quiet_home: Home, knock: Door) -> None:
     """Nothing measured is dashes, no GPU is said, and no figure is made up."""
     assert not knock.down
-    async with sitting.at(sitting.program(quiet_home)) as seat:
+    async with piloting.at(piloting.program(quiet_home)) as seat:
         text = seat.text
     assert "no GPU: driver not found" in text
     assert "now – tok/s" in text
@@ -128,7 +128,7 @@ EMPTY = snapshot.Pulse(
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
 def test_the_fullest_batch_row_fits(width: int) -> None:
     """Running, cache, queue with its oldest, and time to the first token stand at every size."""
-    row = ink.text(pulse.load(EMPTY, width))
+    row = palette.text(pulse.load(EMPTY, width))
     assert words.width(row) <= width
     for needed in ("256/256 running", "KV 100 %", "QUEUE 12 345, oldest 10 min", "ttft p95 10 min"):
         assert needed in row
@@ -137,7 +137,7 @@ def test_the_fullest_batch_row_fits(width: int) -> None:
 
 def test_a_worker_keeps_its_version_and_its_figures() -> None:
     """A long name loses its middle."""
-    row = ink.text(pulse.parts([dataclasses.replace(PART, load=FULL)], 80)[-1])
+    row = palette.text(pulse.parts([dataclasses.replace(PART, load=FULL)], 80)[-1])
     assert words.width(row) <= 80
     assert row.startswith(" worker a-mo")
     for needed in ("-1.2.3", "● ready ↻2", "256/256 running", "KV 100 %"):
@@ -164,8 +164,8 @@ def test_rows_of_the_machine_fit(gpus: list[tuple[float, int]], width: int) -> N
     )  # fmt: skip
     rows = machine.draw(seen, width)
     assert len(rows) <= 5
-    assert all(ink.length(row) <= width for row in rows)
-    assert all("▲" in ink.text(row) for row in rows[:-1])
+    assert all(palette.length(row) <= width for row in rows)
+    assert all("▲" in palette.text(row) for row in rows[:-1])
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -176,7 +176,7 @@ def test_a_gpu_that_tells_little_is_dashes(count: int) -> None:
         power_mw=None, power_limit_mw=None, temperature_c=None, throttle=(),
     )  # fmt: skip
     host = snapshot.Machine(gpus=(gpu,) * count)
-    drawn = ink.text(machine.draw(host, 120)[0])
+    drawn = palette.text(machine.draw(host, 120)[0])
     assert "MEM" in drawn
     assert "– °C" in drawn
     assert "0 W" not in drawn
@@ -196,6 +196,6 @@ def test_events_of_another_day_have_their_date() -> None:
     yesterday = now - 86_400 * scenes.SECOND_US
     old = snapshot.Event(at_us=yesterday, who="node", what="gateway crashed", state="crashed")
     new = snapshot.Event(at_us=now, who="sara", what="r9 is not known", state="refused")
-    rows = [ink.text(row) for row in pulse.events([new, old], now, 80)]
+    rows = [palette.text(row) for row in pulse.events([new, old], now, 80)]
     assert rows[0] == " 03:12:07    sara       ▲ refused: r9 is not known"
     assert rows[1] == " 03-13 03:12 node       ▲ gateway crashed"

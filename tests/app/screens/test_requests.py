@@ -9,9 +9,9 @@ import pytest
 from app.widgets.table import Table
 from storage import requests
 from storage import store as stores
-from storage.home import Home
-from tests.app import scenes, sitting
-from tests.app.sitting import Door, Seat
+from storage.home.paths import Home
+from tests.app import piloting, scenes
+from tests.app.piloting import Door, Seat
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def cursor(seat: Seat) -> str | None:
 async def test_the_last_requests_with_their_figures(busy_home: Home, knock: Door) -> None:
     """Newest first, with what happened in words and signs, and who asked."""
     assert not knock.down
-    async with sitting.at(sitting.program(busy_home)) as seat:
+    async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("l")
         rows = seat.text.split("\n")
     assert "all 60 · following" in rows[1]
@@ -57,7 +57,7 @@ async def test_the_last_requests_with_their_figures(busy_home: Home, knock: Door
 async def test_the_filter_is_applied_shown_and_taken_away(busy_home: Home, knock: Door) -> None:
     """Esc takes the filter away before it leaves the place."""
     assert not knock.down
-    async with sitting.at(sitting.program(busy_home)) as seat:
+    async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("l")
         await seat.press("slash")
         await seat.type("r2")
@@ -74,7 +74,7 @@ async def test_the_filter_is_applied_shown_and_taken_away(busy_home: Home, knock
 async def test_a_filter_that_finds_nothing_says_where_it_looked(home: Home, knock: Door) -> None:
     """A hostile filter is only text."""
     assert not knock.down
-    async with sitting.at(sitting.program(home)) as seat:
+    async with piloting.at(piloting.program(home)) as seat:
         await seat.go("l")
         await seat.press("slash")
         await seat.type("[/foo]%_")
@@ -86,7 +86,7 @@ async def test_a_filter_that_finds_nothing_says_where_it_looked(home: Home, knoc
 async def test_the_list_follows_until_the_cursor_leaves_the_top(home: Home, knock: Door) -> None:
     """Then it holds, tells how many are newer, and follows again from the top."""
     assert not knock.down
-    async with sitting.at(sitting.program(home)) as seat:
+    async with piloting.at(piloting.program(home)) as seat:
         await seat.go("l")
         await come(home, 100)
         await seat.look()
@@ -107,7 +107,7 @@ async def test_the_list_follows_until_the_cursor_leaves_the_top(home: Home, knoc
 async def test_pages_and_ends_are_reached(home: Home, knock: Door) -> None:
     """The cursor stays in sight."""
     assert not knock.down
-    async with sitting.at(sitting.program(home)) as seat:
+    async with piloting.at(piloting.program(home)) as seat:
         await seat.go("l")
         await seat.press("end")
         assert cursor(seat) == f"req_{40:024x}"
@@ -119,7 +119,7 @@ async def test_pages_and_ends_are_reached(home: Home, knock: Door) -> None:
 async def test_a_request_in_full(busy_home: Home, knock: Door) -> None:
     """Where its time went, whose it was, what was said of it; esc leads back to its row."""
     assert not knock.down
-    async with sitting.at(sitting.program(busy_home)) as seat:
+    async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("l")
         await seat.press("down")
         await seat.go("enter")
@@ -137,7 +137,7 @@ async def test_a_request_in_full(busy_home: Home, knock: Door) -> None:
 async def test_a_request_whose_text_is_not_kept_says_so(busy_home: Home, knock: Door) -> None:
     """Nobody looks for a text that was never there."""
     assert not knock.down
-    async with sitting.at(sitting.program(busy_home)) as seat:
+    async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("l")
         await seat.go("enter")
         assert "not kept any more" in seat.text
@@ -146,7 +146,7 @@ async def test_a_request_whose_text_is_not_kept_says_so(busy_home: Home, knock: 
 async def test_a_failed_and_a_refused_request_say_why(busy_home: Home, knock: Door) -> None:
     """The reason stands beside how it ended; without a token there is no time to the first."""
     assert not knock.down
-    async with sitting.at(sitting.program(busy_home)) as seat:
+    async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("l")
         await seat.press("down", "down")
         await seat.go("enter")
@@ -162,7 +162,7 @@ async def test_a_failed_and_a_refused_request_say_why(busy_home: Home, knock: Do
 async def test_a_long_text_is_scrolled(crowded_home: Home, knock: Door) -> None:
     """What is left below is counted, and every row can be reached."""
     assert not knock.down
-    async with sitting.at(sitting.program(crowded_home)) as seat:
+    async with piloting.at(piloting.program(crowded_home)) as seat:
         await seat.go("l")
         await seat.go("enter")
         assert "more rows: down, page down" in seat.text
@@ -176,9 +176,9 @@ async def test_the_id_is_copied(home: Home, knock: Door, monkeypatch: pytest.Mon
     """By OSC 52, so that it works over SSH."""
     assert not knock.down
     copied: list[str] = []
-    app = sitting.program(home)
+    app = piloting.program(home)
     monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
-    async with sitting.at(app) as seat:
+    async with piloting.at(app) as seat:
         await seat.press("y")
         assert "nothing to copy" in seat.said
         await seat.go("l")

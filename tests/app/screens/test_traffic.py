@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from storage import door, intents, services
+from storage import intents, services
 from storage import store as stores
-from storage.home import Home
-from tests.app import scenes, sitting
-from tests.app.sitting import Clock, Door, Seat
+from storage.control_socket import client
+from storage.home.paths import Home
+from tests.app import piloting, scenes
+from tests.app.piloting import Clock, Door, Seat
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ async def weights(home: Home) -> Mapping[int, int]:
 
 async def test_a_read_only_screen_changes_nothing_and_says_why(home: Home, knock: Door) -> None:
     """Keys of changes stay visible with their reason."""
-    async with sitting.at(sitting.program(home)) as seat:
+    async with piloting.at(piloting.program(home)) as seat:
         await seat.go("t")
         assert " s split read-only: :rw first" in seat.text
         await seat.press("s")
@@ -56,7 +57,7 @@ async def test_a_read_only_screen_changes_nothing_and_says_why(home: Home, knock
 
 async def test_a_split_is_typed_confirmed_and_told(home: Home, knock: Door) -> None:
     """The effect is shown arm by arm, and what goes to the door has the version that was seen."""
-    async with sitting.at(sitting.program(home)) as seat:
+    async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("s")
         assert seat.said.startswith(" split r1=90 r2=10")
@@ -75,7 +76,7 @@ async def test_a_split_is_typed_confirmed_and_told(home: Home, knock: Door) -> N
 
 async def test_undo_puts_back_the_split_before(home: Home, knock: Door) -> None:
     """It says what that was, and twice is as if never."""
-    async with sitting.at(sitting.program(home)) as seat:
+    async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("u")
         assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in seat.said
@@ -87,7 +88,7 @@ async def test_undo_puts_back_the_split_before(home: Home, knock: Door) -> None:
 
 async def test_a_service_that_moved_meanwhile_is_not_hit(home: Home, knock: Door) -> None:
     """Somebody else was quicker: what was seen is checked again, and nothing changes."""
-    async with sitting.at(sitting.program(home)) as seat:
+    async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("u")
         await knock.ask(home, "services.split", "support", {"arms": {"r1": 7_000, "r2": 3_000}})
@@ -99,7 +100,7 @@ async def test_a_service_that_moved_meanwhile_is_not_hit(home: Home, knock: Door
 
 async def test_esc_leaves_a_form_and_a_question(home: Home, knock: Door) -> None:
     """Nothing was asked of the door, and esc goes on leading back."""
-    async with sitting.at(sitting.program(home)) as seat:
+    async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         for key in ("s", "u"):
             await seat.press(key, "escape")
@@ -122,7 +123,7 @@ WRONG = {
 
 async def test_what_can_not_be_a_split_can_be_corrected(home: Home, knock: Door) -> None:
     """The line stays as it was typed, with the reason beside it."""
-    async with sitting.at(sitting.program(home), 120) as seat:
+    async with piloting.at(piloting.program(home), 120) as seat:
         await armed(seat)
         await seat.press("s")
         for typed, said in WRONG.items():
@@ -137,7 +138,7 @@ async def test_what_can_not_be_a_split_can_be_corrected(home: Home, knock: Door)
 async def test_a_question_that_stood_too_long_is_not_obeyed(home: Home, knock: Door) -> None:
     """Armed is armed for a quarter of an hour, also for what was asked within it."""
     clock = Clock()
-    async with sitting.at(sitting.program(home, clock=clock)) as seat:
+    async with piloting.at(piloting.program(home, clock=clock)) as seat:
         await armed(seat)
         await seat.press("u")
         clock.pass_s(901)
@@ -147,8 +148,8 @@ async def test_a_question_that_stood_too_long_is_not_obeyed(home: Home, knock: D
 
 
 async def test_a_node_that_died_refuses_in_a_sentence(home: Home, knock: Door) -> None:
-    """What the door can not take is told; the screen goes on."""
-    async with sitting.at(sitting.program(home)) as seat:
+    """What the door cannot take is told; the screen goes on."""
+    async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("u")
         knock.down = True
@@ -167,9 +168,9 @@ async def test_what_nobody_carries_out_is_not_told_as_done(
         async with store.read() as s:
             return await intents.find(s, id)
 
-    monkeypatch.setattr(door, "wait", at_once)
+    monkeypatch.setattr(client, "wait", at_once)
     knock.alone = True
-    async with sitting.at(sitting.program(home)) as seat:
+    async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("u", "enter")
         await seat.until(lambda: "▲ Not done yet: nobody has taken intent" in seat.said)
@@ -180,7 +181,7 @@ async def test_what_nobody_carries_out_is_not_told_as_done(
 async def test_a_viewer_is_told_who_may(home: Home, knock: Door) -> None:
     """Arming needs a role that acts."""
     knock.role = "viewer"
-    async with sitting.at(sitting.program(home)) as seat:
+    async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         assert "you are viewer here" in seat.said
         assert " RO " in seat.house

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app import words
 from app.snapshot import Arm, Lately, Service
-from app.widgets import arms, ink, table
+from app.widgets import arms, palette, table
 
 LATELY = Lately(window_us=300_000_000, currency="USD", priced=True)
 NEVER: dict[str, None] = dict.fromkeys(("per_s", "p50_us", "p95_us", "ttft_p95_us", "tokens_per_s"))
@@ -63,7 +63,7 @@ def test_eighty_cells_hold_what_an_on_call_engineer_asks_first(
 ) -> None:
     """Set, actual, rate, latency, errors and refusals stand at every size."""
     lately = dataclasses.replace(LATELY, priced=priced)
-    head = ink.text(table.head(arms.columns(lately, services(*found)), 80))
+    head = palette.text(table.head(arms.columns(lately, services(*found)), 80))
     assert words.width(head) <= 80
     for title in ("ARM", "SET", "ACTUAL", "REQ/S", "LAT P95", "ERR", "REFUSED"):
         assert title in head

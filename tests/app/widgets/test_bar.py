@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import words
-from app.widgets import bar, ink
+from app.widgets import bar, palette
 from app.widgets.bar import Edit
 
 SENTENCE = st.text(alphabet=st.sampled_from("abcdefg  →%漢"), max_size=200)
@@ -16,7 +16,7 @@ SENTENCE = st.text(alphabet=st.sampled_from("abcdefg  →%漢"), max_size=200)
 def test_a_confirm_shows_the_whole_effect(effect: str, width: int) -> None:
     """However narrow: nothing of what will happen is cut, and the keys are there."""
     rows = bar.asking(effect, width)
-    said = "".join(ink.text(row) for row in rows).replace(" ", "")
+    said = "".join(palette.text(row) for row in rows).replace(" ", "")
     assert said.startswith(effect.replace(" ", ""))
     assert said.endswith("enter:doitesc:leaveit"[-len(said) :])
 

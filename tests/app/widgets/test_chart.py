@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.snapshot import Series
-from app.widgets import chart, ink
+from app.widgets import chart, palette
 from app.widgets.chart import Glyphs
 
 VALUES = st.lists(st.one_of(st.none(), st.floats(0, 1e6)), min_size=1, max_size=120)
@@ -39,7 +39,7 @@ def test_a_chart_fits_its_place(
     """Caption, axis and drawing together take the rows and cells there are."""
     rows = chart.draw(series(*values), width, height, glyphs)
     assert len(rows) == height
-    assert all(ink.length(row) <= width for row in rows)
+    assert all(palette.length(row) <= width for row in rows)
 
 
 @given(VALUES, st.integers(1, 200), st.integers(0, 10_000))
@@ -78,7 +78,7 @@ def test_until_a_bucket_is_full_only_the_last_one_changes() -> None:
 
 def test_a_chart_says_what_it_shows() -> None:
     """Title, span, range and the last value are words, not only ink."""
-    rows = [ink.text(row) for row in chart.draw(series(1.0, 5.0), 40, 4, "ascii")]
+    rows = [palette.text(row) for row in chart.draw(series(1.0, 5.0), 40, 4, "ascii")]
     assert rows[0] == "─ tokens, 15 min ───────── now 4 tok/s ─"
     assert rows[1].startswith("   10│")
     assert rows[3].startswith("    0│")

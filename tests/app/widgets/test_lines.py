@@ -7,8 +7,8 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.widgets import ink, lines
-from app.widgets.ink import Line
+from app.widgets import lines, palette
+from app.widgets.palette import Line
 
 TEXT = st.text(
     alphabet=st.one_of(
@@ -50,7 +50,7 @@ def test_a_cut_row_is_compared_as_it_was_drawn() -> None:
 def test_nothing_that_a_terminal_obeys_is_left(line: Line) -> None:
     """Every control, escape and mark of direction is made visible, whoever drew the row."""
     forbidden = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    assert set() == {unicodedata.category(c) for c in ink.text(lines.cleaned(line))} & forbidden
+    assert set() == {unicodedata.category(c) for c in palette.text(lines.cleaned(line))} & forbidden
 
 
 @given(LINE, st.integers(min_value=1, max_value=60))

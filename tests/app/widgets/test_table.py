@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.widgets import ink, table
+from app.widgets import palette, table
 from app.widgets.table import Column, Row, Table
 
 WIDTHS = st.integers(min_value=1, max_value=30)
@@ -61,7 +61,9 @@ def test_rows_are_as_wide_as_their_head(
     """Whatever stands in a cell, columns stand under their titles."""
     texts = data.draw(st.lists(FOREIGN, min_size=len(columns), max_size=len(columns)))
     row = Row("key", tuple((text, "") for text in texts))
-    assert ink.length(table.head(columns, width)) == ink.length(table.body(columns, row, width))
+    assert palette.length(table.head(columns, width)) == palette.length(
+        table.body(columns, row, width)
+    )
 
 
 def rows(*keys: str) -> list[Row]:

@@ -10,28 +10,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.control import intents as control
 from engine.control.intents import Intents
-from storage import (
-    clock,
-    errors,
-    intents,
-    keys,
-    ledger,
-    models,
-    nudges,
-    processes,
-    prompts,
-    services,
-    standings,
-)
-from storage import home as homes
+from storage import errors, intents, keys, ledger, models, processes, prompts, services, standings
 from storage import store as stores
-from storage.home import Home
+from storage.control_socket import nudges
+from storage.home import clock
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.intents import Intent, State
-from storage.store import Store
+from storage.store import Session, Store
 from tests.boxes import ADAPTER, WEIGHTS
 
 
@@ -45,7 +34,7 @@ class Desk:
     async def accept(self, verb: str, target: str, seen: int | None = None, **asked: Any) -> int:
         """As the door does."""
 
-        async def work(session: AsyncSession) -> int:
+        async def work(session: Session) -> int:
             return await intents.accept(
                 session, actor="kim", role=self.role, verb=verb, target=target, arguments=asked,
                 seen=seen, at_us=clock.now_us(),
@@ -142,7 +131,7 @@ async def test_weights_that_could_not_be_loaded_are_tried_again_when_they_are_ad
 async def test_going_back_to_what_a_worker_serves_is_never_refused(tmp_path: Path) -> None:
     """Whatever became of the file meanwhile: the weights are in memory."""
 
-    async def mark(session: AsyncSession) -> None:
+    async def mark(session: Session) -> None:
         await standings.mark_unloadable(session, 1, "torn", 5)
         await processes.declare(session, name="ops-1.0.0", kind=processes.Kind.WORKER, at_us=6)
 
@@ -255,7 +244,7 @@ async def test_an_intent_of_a_dead_control_is_taken_up_again(furnished: Desk) ->
     """Claimed, killed, started: it is carried out once."""
     number = await furnished.accept("services.split", "support", arms={"r2": 10_000})
 
-    async def claim(session: AsyncSession) -> None:
+    async def claim(session: Session) -> None:
         await intents.claim(session, verbs={"services.split"}, by="control", at_us=1)
 
     await furnished.store.write(claim)
@@ -297,7 +286,7 @@ async def test_a_fault_in_a_controller_ends_one_intent(
 ) -> None:
     """It has failed and says so; what it began is taken back; the next one is carried out."""
 
-    async def breaks(session: AsyncSession, *_: object, **__: object) -> None:
+    async def breaks(session: Session, *_: object, **__: object) -> None:
         await prompts.add(
             session, prompt="half", messages=[prompts.Message(role="user", template="x")],
             variables=[], author="kim", comment="", at_us=1,

@@ -9,16 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.control.retention import Keeper, schedule
-from storage import home as homes
 from storage import samples
 from storage import store as stores
-from storage.config import Retention
-from storage.home import Home
+from storage.home import paths as homes
+from storage.home.config import Retention
+from storage.home.paths import Home
 from storage.samples import Kind
-from storage.store import Store
+from storage.store import Session, Store
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -38,7 +37,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 async def _measured(store: Store, hours: Iterable[int]) -> None:
     """One sample in each of these hours, counted from now."""
 
-    async def work(session: AsyncSession) -> None:
+    async def work(session: Session) -> None:
         await session.execute(delete(samples.SampleRow))
         seconds = [NOW_S + hour * HOUR_S for hour in hours]
         rows = [{"kind": "arm", "second": at, "subject": "s/r1", "body": "{}"} for at in seconds]

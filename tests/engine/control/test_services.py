@@ -25,7 +25,7 @@ def _service(arms: tuple[Arm, ...], version: int = 4) -> Service:
 
 
 weights = st.dictionaries(st.integers(1, 9), st.integers(0, 10_000), min_size=1, max_size=5)
-broken = st.dictionaries(st.integers(1, 9), st.just("r1 can not answer: damaged."))
+broken = st.dictionaries(st.integers(1, 9), st.just("r1 cannot answer: damaged."))
 seen = st.none() | st.integers(1, 6)
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import httpx
 
-from storage import home as homes
 from storage import keys, prompts, releases, services
 from storage import store as stores
-from storage.home import Home
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.keys import Role
 from storage.releases import Engine, Limits, Release, Sampling
 from storage.services import Arm

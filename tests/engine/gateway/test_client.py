@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.serving import client, orders, wire
+from engine.serving import client, pending, wire
 from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.gateway.fake_worker import FakeWorker
 from tests.engine.serving.workers import Heard
@@ -304,7 +304,7 @@ async def test_a_request_that_kills_workers_is_given_up(fake: FakeWorker) -> Non
     async with _connected(fake.socket) as one:
         heard = Heard()
         one.submit(order(), heard)
-        for attempt in range(1, orders.ATTEMPTS + 1):
+        for attempt in range(1, pending.ATTEMPTS + 1):
             await fake.got(wire.Submit, attempt)
             fake.drop()
         end = await ended(heard)
@@ -315,7 +315,7 @@ async def test_a_request_that_kills_workers_is_given_up(fake: FakeWorker) -> Non
 async def test_without_a_worker_requests_wait_their_time(tmp_path: Path) -> None:
     """And no longer, and not more than some."""
     async with _connected(tmp_path / "nobody.sock", wait=False) as one:
-        late, *many = [Heard() for _ in range(orders.PENDING_LIMIT + 1)]
+        late, *many = [Heard() for _ in range(pending.PENDING_LIMIT + 1)]
         one.submit(order(queue_s=0.001), late)
         for heard in many:
             one.submit(order(), heard)

@@ -8,19 +8,19 @@ from typing import Any
 
 import msgspec
 
-from engine.gateway.catalogue import Picture
+from engine.gateway.catalog import Picture
 from engine.gateway.fleet import Fleet
 from engine.metering.windows import Windows
 from engine.serving import wire
-from storage import clock
-from storage import home as homes
 from storage import store as stores
-from storage.home import Home
+from storage.home import clock
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.models import Standing
 from tests.engine.gateway.fake_worker import FakeWorker
 from tests.engine.gateway.test_client import order
 from tests.engine.serving.workers import Heard
-from tests.storage import furniture
+from tests.storage import fixtures
 
 
 async def test_going_back_to_a_worker_that_still_answers_takes_effect_at_once(
@@ -29,7 +29,7 @@ async def test_going_back_to_a_worker_that_still_answers_takes_effect_at_once(
     """It speaks to one client at a time: a second one would wait until the last stream is over."""
     home = homes.make(Home(tmp_path / "home"))
     store = await stores.open(home)
-    made = await furniture.furnish(store)
+    made = await fixtures.furnish(store)
     await store.close()
     picture = Picture(
         services={"support": made.service},
@@ -60,7 +60,7 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
     """Nor does a verdict about weights count against a worker that has them in memory."""
     home = homes.make(Home(tmp_path / "home"))
     store = await stores.open(home)
-    made = await furniture.furnish(store)
+    made = await fixtures.furnish(store)
     await store.close()
 
     def marked(version: Any) -> Any:
@@ -86,7 +86,7 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
         fleet.follow(picture)
         await fleet.members[made.stable.worker].introduced(20)
         assert fleet.unable(made.stable) is None
-        assert "can not be loaded" in (fleet.hopeless(adapted) or "")
+        assert "cannot be loaded" in (fleet.hopeless(adapted) or "")
         await worker.got(wire.SetKnobs)
         assert not [item for item in worker.received if isinstance(item, wire.OpenLane)]
         gone = {**picture.models, made.weights.id: marked(made.weights)}

@@ -14,7 +14,7 @@ import pytest
 from engine.metering import gpu
 from engine.metering.gpu import Gpus
 from engine.metering.host import Host
-from storage import clock
+from storage.home import clock
 from tests.engine.metering.drivers import Driver
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import psutil
 
-from storage import door, intents, nudges, processes
-from storage import home as homes
+from storage import intents, processes
 from storage import store as stores
-from storage.home import Home
+from storage.control_socket import client, nudges
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.intents import Intent
 from storage.processes import Process
 from storage.store import Store
@@ -96,9 +97,9 @@ class RealNode:
 
     async def do(self, verb: str, target: str, arguments: Mapping[str, Any]) -> Intent:
         """Ask at the door, as a person does, and wait for how it ended."""
-        accepted = await door.ask(self.home, verb, target, arguments)
+        accepted = await client.ask(self.home, verb, target, arguments)
         async with opened(self.home) as store:
-            return await door.wait(store, accepted.intent_id, BOUND_S)
+            return await client.wait(store, accepted.intent_id, BOUND_S)
 
     async def must(self, verb: str, target: str, arguments: Mapping[str, Any]) -> str:
         """The same, and it is applied; the outcome's sentence."""

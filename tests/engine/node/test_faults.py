@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.node import node, plans, repair, specs
+from engine.node import commands, node, recovery, specs
 from engine.node.specs import Spec
-from storage import config, processes
-from storage import home as homes
-from storage.home import Home
+from storage import processes
+from storage.home import config
+from storage.home import paths as homes
+from storage.home.paths import Home
 
 _LISTENS = (
     "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
@@ -28,9 +29,9 @@ async def test_a_fault_while_the_other_parts_are_started_ends_the_node_with_a_se
     def broken(_home: Home) -> Spec:
         raise RuntimeError("no plan")
 
-    monkeypatch.setattr(plans, "control", broken)
+    monkeypatch.setattr(commands, "control", broken)
     home = homes.make(Home(tmp_path / "home"))
-    life = await repair.begin(home)
+    life = await recovery.begin(home)
     command = (sys.executable, "-c", _LISTENS)
     gateway = specs.start(Spec("gateway", "gateway", command, home.log("gateway")))
     said: list[dict[str, object]] = []
@@ -43,7 +44,7 @@ async def test_a_fault_while_the_other_parts_are_started_ends_the_node_with_a_se
     finally:
         signal.signal(signal.SIGHUP, hangup)
     assert here.why == (
-        "the node can not go on: start of the other parts failed (RuntimeError('no plan'))"
+        "the node cannot go on: start of the other parts failed (RuntimeError('no plan'))"
     )
     assert gateway.poll() is not None
     async with life.store.read() as session:

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from storage import door, intents, knobs, processes
+from storage import intents, knobs, processes
+from storage.control_socket import client
 from storage.processes import State
 from tests.boxes import WEIGHTS
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
@@ -32,7 +33,7 @@ def node(tmp_path: Path) -> Iterator[RealNode]:
 
 
 def _refused(node: RealNode) -> tuple[int, str]:
-    """The exit code of a node that can not start, and its last line."""
+    """The exit code of a node that cannot start, and its last line."""
     process = node.spawn()
     _, said = process.communicate(timeout=BOUND_S)
     return process.returncode, said.decode().strip().splitlines()[-1]
@@ -44,7 +45,7 @@ def test_a_second_node_on_the_same_home_is_refused(node: RealNode) -> None:
     code, said = _refused(node)
     assert code == 5
     assert f"A node (process {node.pid}) already runs on {node.home.root}" in said
-    assert asyncio.run(door.who(node.home)).role == "admin"
+    assert asyncio.run(client.who(node.home)).role == "admin"
 
 
 def test_a_port_in_use_ends_the_node_with_a_sentence(node: RealNode) -> None:
@@ -94,7 +95,7 @@ async def test_told_to_leave_it_leaves_in_order(node: RealNode) -> None:
 async def test_an_operator_stops_it_at_the_door(node: RealNode) -> None:
     """`paddock stop` is an answer first, and then the same end."""
     node.start()
-    await door.stop(node.home)
+    await client.stop(node.home)
     assert node.process is not None
     assert await asyncio.to_thread(node.process.wait, BOUND_S) == 0
 
@@ -111,7 +112,7 @@ async def test_killed_it_leaves_no_child_and_loses_no_intent(node: RealNode) -> 
     )
     worker = next(name for name, part in parts.items() if part.kind == "worker")
     asked = [
-        (await door.ask(node.home, "knobs.set", worker, {"name": "queue_limit", "value": value}))
+        (await client.ask(node.home, "knobs.set", worker, {"name": "queue_limit", "value": value}))
         for value in range(30)
     ]
     children = await asyncio.to_thread(node.kill)
@@ -120,7 +121,7 @@ async def test_killed_it_leaves_no_child_and_loses_no_intent(node: RealNode) -> 
 
     node.start()
     async with opened(node.home) as store:
-        ended = [await door.wait(store, each.intent_id, BOUND_S) for each in asked]
+        ended = [await client.wait(store, each.intent_id, BOUND_S) for each in asked]
         async with store.read() as session:
             assert (await knobs.of(session, worker))["queue_limit"] == 29
     assert [intent.state for intent in ended] == [intents.State.APPLIED] * 30
@@ -133,7 +134,7 @@ async def test_killed_it_leaves_no_child_and_loses_no_intent(node: RealNode) -> 
 
 
 async def test_parts_that_do_not_leave_are_killed_in_time(tmp_path: Path) -> None:
-    """A stopped part can not hear SIGTERM; the node still leaves within its bound."""
+    """A stopped part cannot hear SIGTERM; the node still leaves within its bound."""
     node = RealNode(tmp_path / "home", PADDOCK_DRAIN_S="0.5")
     node.start()
     try:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.node import logs
-from storage import door, errors, intents, ledger, models, services
+from engine.node import log_rotation
+from storage import errors, intents, ledger, models, services
+from storage.control_socket import client
 from storage.processes import Process, State
 from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.control.ggufs import made
@@ -154,7 +155,7 @@ async def test_a_model_that_can_not_be_loaded_costs_only_itself(
     assert parts[WORKER].pid == before.pid
     refused = await node.do("services.split", "support", {"arms": {"r1": 1, release: 9999}})
     assert refused.state is intents.State.REFUSED
-    assert "broken@1.0.0 can not be loaded" in (refused.outcome or "")
+    assert "broken@1.0.0 cannot be loaded" in (refused.outcome or "")
 
 
 async def test_a_file_that_was_replaced_is_not_served(node: RealNode, tmp_path: Path) -> None:
@@ -246,12 +247,12 @@ async def test_a_model_that_comes_late_is_served_as_soon_as_it_is_there(
 async def test_a_log_is_cut_while_its_part_writes_to_it(node: RealNode) -> None:
     """A part that lives for months fills no disk; what was said last is kept beside."""
     log = node.home.log("gateway")
-    os.truncate(log, logs.LIMIT + 1)
+    os.truncate(log, log_rotation.LIMIT + 1)
     await node.must("knobs.set", WORKER, {"name": "queue_limit", "value": 9})
     async with asyncio.timeout(BOUND_S):
-        while log.stat().st_size > logs.LIMIT:
+        while log.stat().st_size > log_rotation.LIMIT:
             await asyncio.to_thread(os.sched_yield)
-    assert log.with_suffix(".log.1").stat().st_size > logs.LIMIT
+    assert log.with_suffix(".log.1").stat().st_size > log_rotation.LIMIT
 
 
 async def test_a_store_that_takes_nothing_does_not_stop_the_serving(node: RealNode) -> None:
@@ -262,11 +263,11 @@ async def test_a_store_that_takes_nothing_does_not_stop_the_serving(node: RealNo
     resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (1024, limits[1]))
     try:
         with pytest.raises(errors.Unavailable):
-            await door.ask(node.home, "services.undo", "support", {})
+            await client.ask(node.home, "services.undo", "support", {})
         os.kill(before.pid, signal.SIGKILL)
         async with asyncio.timeout(BOUND_S):
             while True:
-                state = await door.state(node.home)
+                state = await client.state(node.home)
                 now = next(part for part in state["processes"] if part["name"] == WORKER)
                 if now["state"] == "ready" and now["pid"] != before.pid and state["trouble"]:
                     break
@@ -278,7 +279,7 @@ async def test_a_store_that_takes_nothing_does_not_stop_the_serving(node: RealNo
 
 async def test_the_door_tells_what_runs(node: RealNode) -> None:
     """`state` is the node's own knowledge, whatever the store can take."""
-    state = await door.state(node.home)
+    state = await client.state(node.home)
     assert state["pid"] == node.pid
     assert state["trouble"] is None
     assert {"gateway", "control", "runner", WORKER} <= {part["name"] for part in state["processes"]}

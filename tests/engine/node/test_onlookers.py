@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from storage.home import Home
+from storage.home.paths import Home
 from tests import boxes, somebody
 from tests.engine.node.nodes import RealNode
 from tests.somebody import Somebody

@@ -82,7 +82,7 @@ def test_each_arm_that_can_be_loaded_has_its_worker_whatever_its_weight(
 def test_a_worker_loads_weights_and_never_an_adapter_or_a_broken_file(
     weights: list[dict[int, int]],
 ) -> None:
-    """Adapters are lanes of their base's worker; what can not be loaded is not tried."""
+    """Adapters are lanes of their base's worker; what cannot be loaded is not tried."""
     found = placement.plan([_service(f"s{n}", w) for n, w in enumerate(weights)], RELEASES, MODELS)
     assert {worker.model for worker in found.values()} <= {1, 2}
 

@@ -11,9 +11,9 @@ import pytest
 from engine.node.records import Records
 from engine.node.specs import Fact
 from storage import errors, processes
-from storage import home as homes
 from storage import store as stores
-from storage.home import Home
+from storage.home import paths as homes
+from storage.home.paths import Home
 
 
 async def test_a_fact_that_can_never_be_written_blocks_none_behind_it(

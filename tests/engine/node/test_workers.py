@@ -7,23 +7,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from engine.node.parts import Part
 from engine.node.records import Records
 from engine.node.specs import GONE, Broken, Fact, Spec
+from engine.node.supervised import Part
+from engine.node.supervision import SECOND_US
 from engine.node.workers import Fit, Workers
-from engine.serving.supervisor import SECOND_US
-from storage import home as homes
 from storage import models, processes, services, standings
 from storage import store as stores
-from storage.home import Home
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.models import Standing
 from storage.processes import Kind, State
 from storage.services import Arm
-from storage.store import Store
-from tests.storage import furniture
-from tests.storage.furniture import Furniture
+from storage.store import Session, Store
+from tests.storage import fixtures
+from tests.storage.fixtures import Furniture
 
 WORKER = "ops-1.0.0"
 OTHER = "other-1.0.0"
@@ -77,11 +75,11 @@ async def staff(root: Path) -> AsyncIterator[Staff]:
     """A service on r1, its worker begun; r3 stands on other weights."""
     store = await stores.open(homes.make(Home(root)))
 
-    async def other(s: AsyncSession) -> None:
-        await furniture.release(s, await furniture.model(s, model="other"))
+    async def other(s: Session) -> None:
+        await fixtures.release(s, await fixtures.model(s, model="other"))
 
     try:
-        made = Staff(store, await furniture.furnish(store))
+        made = Staff(store, await fixtures.furnish(store))
         await store.write(other)
         await made.workers.follow()
         assert list(made.parts) == [WORKER]
@@ -119,7 +117,7 @@ async def test_an_idle_worker_waits_until_the_gateway_has_read_the_split(tmp_pat
 
 
 async def test_a_verdict_about_a_file_stops_nobody_who_serves_it(tmp_path: Path) -> None:
-    """Another worker on the same weights said that they can not be loaded; this one has them."""
+    """Another worker on the same weights said that they cannot be loaded; this one has them."""
     async with staff(tmp_path / "home") as here:
         id = here.furnished.weights.id
         here.seen(running=True, ready=True)
@@ -151,7 +149,7 @@ async def test_a_file_that_was_added_again_is_tried_again(tmp_path: Path) -> Non
 async def test_the_record_of_a_worker_that_is_gone_for_good_is_forgotten(tmp_path: Path) -> None:
     """Whoever crashed last stays to be seen while a split names it, and no longer."""
 
-    async def crashed(s: AsyncSession) -> None:
+    async def crashed(s: Session) -> None:
         for name in (WORKER, OTHER):
             await processes.declare(s, name=name, kind=Kind.WORKER, at_us=1)
             await processes.move(s, name, State.CRASHED, at_us=2, reason="torn")

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from engine.serving.knobs import Knobs
-from engine.serving.plans import Plan, Refusal
 from engine.serving.scheduler import Scheduler
 from engine.serving.sequences import Class, Sequence
+from engine.serving.step_plan import Plan, Refusal
 
 SECOND_US = 1_000_000
 FIXED_US, DECODE_US, PREFILL_US = 1000, 300, 50

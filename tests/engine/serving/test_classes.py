@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.serving.knobs import Knobs
-from engine.serving.plans import Plan
 from engine.serving.sequences import Class, Sequence, State
+from engine.serving.step_plan import Plan
 from tests.engine.serving.simulator import DECODE_US, PREFILL_US, SECOND_US, Arrival, Box
 
 BACKGROUND = Arrival(klass=Class.BACKGROUND, wants=40)

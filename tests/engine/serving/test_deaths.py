@@ -55,7 +55,7 @@ def test_memory_that_is_not_there_is_no_fault_of_the_model(tmp_path: Path) -> No
 def _failure(
     model: Path, folder: Path, *more: str, broken: bool = True, memory_kb: int | None = None
 ) -> str:
-    """The last word of a worker that can not load."""
+    """The last word of a worker that cannot load."""
     command = [*workers.command(folder / "worker.sock", model=model), *more]
     if memory_kb is not None:
         command = ["sh", "-c", f'ulimit -v {memory_kb}; exec "$@"', "sh", *command]

@@ -117,7 +117,7 @@ async def test_an_adapter_that_is_not_the_registered_file_opens_no_lane(
     replaced = gateway.ask(order("Order", lane="replaced"))
     torn = gateway.ask(order("Order", lane="broken"))
     assert workers.lora().sha256 in (await replaced.refusal()).message
-    assert "can not be used" in (await torn.refusal()).message
+    assert "cannot be used" in (await torn.refusal()).message
     assert await gateway.together([order("Order 157", max_tokens=4)]) != [""]
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.shipped import card, chats, tokenizer
+from engine import shipped
+from tools.model_factory import card, chats, tokenizer
 
-FOLDER = Path(card.__file__).parent
+FOLDER = Path(shipped.__file__).parent
 BASE, ADAPTER = FOLDER / card.BASE, FOLDER / card.ADAPTER
 WORDS = tokenizer.Tokenizer(tokenizer.learn_merges(chats.every_word()))
 

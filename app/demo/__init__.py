@@ -1,0 +1,1 @@
+"""The demo: its data directory, what it registers, and its synthetic load."""

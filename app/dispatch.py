@@ -1,0 +1,152 @@
+"""What keys do: going, typing, freezing, copying, and the guarded way to a change.
+
+A change is offered by the place, refused here with its reason or confirmed with its effect, and
+carried out by the table of actions; its outcome is said. Imported by `app.tui`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from app.screens import keymap
+from app.screens.place import Offer, Place
+from storage import errors
+
+if TYPE_CHECKING:
+    from app.tui import Tui
+
+
+class Deeds:
+    """The deeds of one screen."""
+
+    def __init__(self, app: Tui) -> None:
+        self._app = app
+        self._simple: Mapping[str, Callable[[Place], None]] = {
+            "look.back": lambda _: app.back(),
+            "look.quit": lambda _: app.exit(),
+            "look.previous": lambda _: app.go_before(),
+            "look.freeze": lambda _: app.freeze(),
+            "look.open": self._open,
+            "look.goto": self._goto,
+            "look.filter": self._filter,
+            "look.copy": self._copy,
+            "look.arm": lambda _: self._arm(),
+            "look.disarm": lambda _: self._disarm(),
+        }
+
+    def do(self, name: str, place: Place) -> None:
+        """Do what a key or an order calls for."""
+        where = name.removeprefix("look.")
+        if where in keymap.PLACES:
+            self._app.go(where)
+        elif name in self._simple:
+            self._simple[name](place)
+        else:
+            self._change(name, place)
+
+    def _open(self, place: Place) -> None:
+        if (found := place.opened()) is not None:
+            self._app.go(*found)
+
+    def _goto(self, place: Place) -> None:
+        hint = "pulse, traffic, requests, help, rw, ro, q"
+        self._app.prompt_line.ask_line(":", "", hint, lambda typed: self._went(typed, place))
+
+    def _went(self, typed: str, place: Place) -> None:
+        word = keymap.meant(typed)
+        if word is not None:
+            self.do(keymap.ORDERS.get(word, f"look.{word}"), place)
+        elif typed.strip():
+            known = ", ".join(name for name, where in keymap.PLACES.items() if where.key)
+            self._app.prompt_line.say(
+                f"There is no place “{typed.strip()}”; known: {known}.", "warn"
+            )
+
+    def _filter(self, place: Place) -> None:
+        if (text := place.filtered()) is None:
+            self._app.prompt_line.say("Nothing can be filtered here.", "dim")
+            return
+
+        def then(typed: str) -> None:
+            place.filtered(typed.strip())
+
+        self._app.prompt_line.ask_line("/", text, "id, r1, failed, tenant…", then)
+
+    def _copy(self, place: Place) -> None:
+        text = place.copied()
+        if text:
+            self._app.copy_to_clipboard(text)
+            self._app.prompt_line.say(f"Copied {text} (where the terminal takes OSC 52).")
+        else:
+            self._app.prompt_line.say("There is nothing to copy here.", "dim")
+
+    def _arm(self) -> None:
+        app = self._app
+        if why := app.guard.arm(app.picture.house, app.now_us()):
+            app.prompt_line.say(f"Still read-only: {why}.", "warn")
+        else:
+            app.prompt_line.say(
+                "Changes are allowed from this screen for 15 minutes; :ro ends that."
+            )
+
+    def _disarm(self) -> None:
+        self._app.guard.disarm()
+        self._app.prompt_line.say("Read-only again.")
+
+    # Changes
+
+    def refusal(self, name: str, offer: Offer | None) -> str:
+        """Why an action cannot be done now; empty when it can."""
+        if offer is None:
+            return "it has no meaning in this place"
+        app = self._app
+        loaded = name in app.table
+        why = app.guard.refusal(app.picture.house, app.now_us(), loaded=loaded)
+        return why or offer.unable
+
+    def _change(self, name: str, place: Place, typed: str | None = None) -> None:
+        app, offer = self._app, place.offer(name, typed)
+        if offer is None:
+            app.prompt_line.say(f"{app.table[name].sentence}: in the place traffic (t).", "dim")
+        elif typed is not None and offer.unable:  # let it be corrected
+            self._form(name, place, typed, f"▲ {offer.unable}")
+        elif why := self.refusal(name, offer):
+            app.prompt_line.say(f"Not done: {why}.", "warn")
+        elif offer.form is not None:
+            self._form(name, place, offer.form, "percent; enter shows the effect")
+        else:
+            app.prompt_line.ask(offer.effect, lambda: self._agreed(name, offer))
+
+    def _agreed(self, name: str, offer: Offer) -> None:
+        """A question may stand for long: what was true when it was asked is asked again."""
+        if why := self.refusal(name, offer):
+            self._app.prompt_line.say(f"Not done: {why}.", "warn")
+        else:
+            self._app.keep(self._perform(name, offer))
+
+    def _form(self, name: str, place: Place, text: str, hint: str) -> None:
+        label = f"{self._app.table[name].verb} "
+
+        def then(typed: str) -> None:
+            self._change(name, place, typed)
+
+        self._app.prompt_line.ask_line(label, text, hint, then)
+
+    async def _perform(self, name: str, offer: Offer) -> None:
+        app = self._app
+        actions = importlib.import_module("app.actions")
+        wanted = actions.Wanted(target=offer.target, arguments=offer.arguments, seen=offer.seen)
+        app.prompt_line.say(f"{offer.effect} …", "dim")
+        app.redraw()
+        try:
+            store = app.watcher.opened()
+            done = await actions.perform(app.home, store, app.table[name], wanted)
+        except errors.StorageError as error:
+            app.prompt_line.say(f"▲ not done: {error}", "bad")
+        else:
+            sign, tone = ("", "good") if done.ok else ("▲ ", "warn" if done.waits else "bad")
+            app.prompt_line.say(f"{sign}{done.sentence}", tone)
+        app.watcher.poke()
+        app.redraw()

@@ -1,0 +1,138 @@
+"""The one poller: asks once a second whether anything changed, and hands screens a new picture.
+
+A slow read skips ticks instead of queueing them, a store that cannot be read is tried again, and
+a frozen screen keeps its picture while the box goes on. It imports the database's libraries in a
+thread after the first paint. It never draws. Imported by `app.tui`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import platform
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from app import snapshot
+from app.query import Interest
+from storage import errors
+from storage.home import clock
+from storage.home.paths import Home
+
+if TYPE_CHECKING:
+    from app.reader import Looker
+    from storage.store import Store
+
+EVERY_S: Final = 1.0
+_STALE_TICKS: Final = 3  # a store in which nothing changes: has the node gone?
+
+
+class Watch:
+    """Looks at one home for as long as `run` runs."""
+
+    def __init__(
+        self,
+        home: Home,
+        show: Callable[[snapshot.Picture], None],
+        *,
+        now_us: Callable[[], int] = clock.now_us,
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._home = home
+        self._show = show
+        self._now_us = now_us
+        self._every_s = every_s
+        self._interest = Interest()
+        self._poked = asyncio.Event()
+        self._since = 0
+        self.store: Store | None = None
+        self._looker: Looker | None = None
+        self.ticks = 0  # looks that read the store
+
+    def look_at(self, interest: Interest) -> None:
+        """From now on this is what is looked at; the next picture comes at once."""
+        if interest != self._interest:
+            self._interest = interest
+            self.poke()
+
+    def poke(self) -> None:
+        """Look now."""
+        self._since = _STALE_TICKS
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        await asyncio.to_thread(importlib.import_module, "app.reader")
+        due = time.monotonic()
+        try:
+            while True:
+                await self.tick()
+                due = max(due + self._every_s, time.monotonic())
+                try:
+                    async with asyncio.timeout(max(due - time.monotonic(), 0)):
+                        await self._poked.wait()
+                except TimeoutError:
+                    continue
+                due = time.monotonic()
+        finally:
+            await self.close()
+
+    async def tick(self) -> None:
+        """One look, if anything changed or somebody poked; errors are pictures, too."""
+        self._poked.clear()
+        try:
+            looker = await self._open()
+            store = self.store
+            changed = store is not None and await store.changed()
+            self._since += 1
+            if not changed and self._since < _STALE_TICKS:
+                return
+            self._since = 0
+            self.ticks += 1
+            interest = self._interest
+            picture = await looker.look(interest)
+            if interest == self._interest:  # else somebody has moved on, and it is looked at next
+                self._show(picture)
+        except errors.StorageError as error:
+            await self.close()
+            self._show(self._unreadable(error))
+
+    async def _open(self) -> Looker:
+        if self._looker is None:
+            looks = importlib.import_module("app.reader")
+            stores = importlib.import_module("storage.store")
+            self.store = await stores.open(self._home, readonly=True, now_us=self._now_us)
+            self._looker = looks.Looker(self._home, self.store, now_us=self._now_us)
+            self._since = _STALE_TICKS
+        looker = self._looker
+        assert looker is not None  # noqa: S101 it was just made
+        return looker
+
+    def opened(self) -> Store:
+        """The store, while it can be read.
+
+        Raises:
+            Unavailable: it cannot.
+        """
+        if self.store is None:
+            raise errors.Unavailable("The store cannot be read now, so nothing was asked.")
+        return self.store
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        store, self.store, self._looker = self.store, None, None
+        if store is not None:
+            await store.close()
+
+    def _unreadable(self, error: errors.StorageError) -> snapshot.Picture:
+        absent = isinstance(error, errors.NotFound)
+        return snapshot.Picture(
+            house=snapshot.HouseLine(
+                host=platform.node() or "host",
+                person=snapshot.Person(name=""),
+                node=snapshot.Node.ABSENT if absent else snapshot.Node.ASKING,
+                now_us=self._now_us(),
+                error=str(error),
+            )
+        )

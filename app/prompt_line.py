@@ -1,0 +1,87 @@
+"""What the person and the screen say to each other in the row above the keys.
+
+A line being typed, a question that waits for enter or esc, or the last thing that was said. It
+knows no places and no actions: what follows is a function that it was given. Imported by
+`app.tui`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from app.widgets import bar, palette
+from app.widgets.bar import Edit
+from app.widgets.palette import Line
+
+_YES: Final = "enter"
+_NO: Final = "escape"
+
+
+class PromptLine:
+    """One of: quiet, a line, a question, something said."""
+
+    def __init__(self) -> None:
+        self._edit: Edit | None = None
+        self._label = self._hint = ""
+        self._typed: Callable[[str], None] | None = None
+        self._question = ""
+        self._agreed: Callable[[], object] | None = None
+        self._said, self._ink = "", ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether keys belong to a line or a question."""
+        return self._edit is not None or self._agreed is not None
+
+    def ask_line(self, label: str, text: str, hint: str, then: Callable[[str], None]) -> None:
+        """Let a line be typed."""
+        self.quiet()
+        self._edit, self._label, self._hint = Edit(text, len(text)), label, hint
+        self._typed = then
+
+    def ask(self, effect: str, then: Callable[[], object]) -> None:
+        """Ask whether to do it."""
+        self.quiet()
+        self._question, self._agreed = effect, then
+
+    def say(self, text: str, tone: str = "") -> None:
+        """Say something until the next key; a line or a question that is open stays."""
+        self._said, self._ink = text, tone
+
+    def quiet(self) -> None:
+        """Nothing is asked and nothing said."""
+        self._edit = self._typed = self._agreed = None
+        self._question = self._said = ""
+
+    def paste(self, text: str) -> None:
+        """Text for the line, if one is being typed."""
+        if self._edit is not None:
+            self._edit = self._edit.insert(text)
+
+    def key(self, key: str, character: str | None) -> None:
+        """A key for the line or the question."""
+        if key == _NO:
+            self.quiet()
+        elif self._agreed is not None:
+            if key == _YES:
+                agreed = self._agreed
+                self.quiet()
+                agreed()
+        elif self._edit is not None and key == _YES:
+            typed, text = self._typed, self._edit.text
+            self.quiet()
+            if typed is not None:
+                typed(text)
+        elif self._edit is not None:
+            self._edit = self._edit.key(key, character)
+
+    def rows(self, path: str, width: int) -> list[Line]:
+        """What stands above the keys."""
+        if self._agreed is not None:
+            return bar.asking(self._question, width)
+        if self._edit is not None:
+            return bar.typing(self._label, self._edit, f"{self._hint}   esc: leave it", width)
+        if self._said:
+            return bar.saying(self._said, self._ink, width)
+        return [palette.cut(((f" {path}", "dim"),), width)]

@@ -1,0 +1,92 @@
+"""Where a command reads the store and hands in what it wants done.
+
+It opens the store for reading only; every change goes through the node's door. Imported by
+`app.commands`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from app import actions, errors, terminal
+from storage import store as stores
+from storage.home import access
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.store import Session, Store
+
+
+def home() -> Home:
+    """The home this terminal speaks about: --home, PADDOCK_HOME, or the user's own."""
+    return homes.find()
+
+
+@asynccontextmanager
+async def store() -> AsyncIterator[Store]:
+    """The store, read-only."""
+    place = home()
+    access.require(place)
+    if not place.database.exists():
+        raise errors.NodeIsDown(
+            f"There is no box in {place.root} yet; start one with `paddock serve` "
+            "or try `paddock demo`."
+        )
+    opened = await stores.open(place, readonly=True)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def reading() -> AsyncIterator[Session]:
+    """One snapshot of the store."""
+    async with store() as opened, opened.read() as session:
+        yield session
+
+
+async def ask(
+    name: str,
+    target: str,
+    arguments: Mapping[str, object] | None = None,
+    *,
+    reason: str = "",
+    seen: int | None = None,
+) -> actions.Done:
+    """Hand one action in at the door and wait for how it ended."""
+    wanted = actions.Wanted(target=target, arguments=arguments or {}, reason=reason, seen=seen)
+    async with store() as opened:
+        return await actions.perform(home(), opened, actions.TABLE[name], wanted)
+
+
+async def do(
+    name: str,
+    target: str,
+    arguments: Mapping[str, object] | None = None,
+    *,
+    seen: int | None = None,
+) -> None:
+    """One of the demo's actions, all of which have to be applied."""
+    done = await ask(name, target, arguments, reason="paddock demo", seen=seen)
+    if not done.ok:
+        raise errors.AppError(f"{name} {target}: {done.sentence}")
+
+
+def tell(done: actions.Done, *, as_json: bool = False, then: str = "") -> None:
+    """Print the outcome; `then` is said of what was done or still may be.
+
+    Raises:
+        errors.AppError: it was refused or failed. errors.Waits: it has not ended.
+    """
+    if not done.ok and not done.waits:
+        raise errors.AppError(done.sentence)
+    if as_json:
+        told = {"intent": done.intent_id, "state": done.state, "outcome": done.sentence}
+        terminal.show(told, (), as_json=True)
+    elif done.ok:
+        terminal.say(done.sentence)
+    if then and not as_json:
+        terminal.say(then)
+    if done.waits:
+        raise errors.Waits(done.sentence)

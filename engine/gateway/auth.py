@@ -1,0 +1,115 @@
+"""Who calls: keys, roles, and the headers with which a caller says how to be served.
+
+A key may do what its role may; every role may ask for completions. Reading the metrics takes a
+viewer's key, naming the release an operator's. Imported by the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from starlette.requests import Request
+
+from engine.gateway import errors
+from engine.gateway.catalog import Catalogue
+from storage.keys import Key, Role
+from storage.requests import Class
+
+BODY_S: Final = 60
+_SESSION_LIMIT: Final = 512
+
+
+async def known(request: Request, catalogue: Catalogue) -> Key:
+    """The caller's key.
+
+    Raises:
+        errors.Unauthenticated: there is none, or it is unknown or revoked.
+    """
+    said = request.headers.get("authorization", "")
+    scheme, _, secret = said.partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise errors.Unauthenticated(
+            "You did not provide an API key. Send it as `Authorization: Bearer pk-…`; "
+            "`paddock keys create` makes one.",
+            code="missing_api_key",
+        )
+    key = await catalogue.key(secret.strip())
+    if key is None:
+        raise errors.Unauthenticated(
+            "Incorrect API key provided: it is unknown here or was revoked.",
+            code="invalid_api_key",
+        )
+    return key
+
+
+def check_role(key: Key, needed: Role, what: str) -> None:
+    """Forbidden unless the key's role suffices for `what`."""
+    if not key.role.may(needed):
+        raise errors.Forbidden(
+            f"{what} takes a key of role {needed.value}; {key.name} is {key.role.value}.",
+            code="insufficient_role",
+        )
+
+
+def klass(request: Request) -> Class:
+    """The class that the caller wishes."""
+    said = request.headers.get("x-paddock-class", Class.INTERACTIVE.value)
+    try:
+        return Class(said)
+    except ValueError:
+        classes = ", ".join(each.value for each in Class)
+        raise errors.BadRequest(
+            f"x-paddock-class is one of {classes}.", code="invalid_value", param="x-paddock-class"
+        ) from None
+
+
+def session(request: Request) -> str | None:
+    """What keeps a caller's requests on one arm where the body names no user."""
+    said = request.headers.get("x-paddock-session")
+    if said is not None and len(said) > _SESSION_LIMIT:
+        raise errors.BadRequest(
+            f"x-paddock-session is longer than {_SESSION_LIMIT} characters.",
+            code="invalid_value",
+            param="x-paddock-session",
+        )
+    return said or None
+
+
+def pinned(request: Request, key: Key) -> str | None:
+    """The release that an operator names."""
+    said = request.headers.get("x-paddock-release")
+    if said is not None:
+        check_role(key, Role.OPERATOR, "Naming the release (x-paddock-release)")
+    return said
+
+
+async def body(request: Request, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        errors.TooLarge: it exceeds the limit.
+        errors.TooSlow: it did not come within a minute.
+    """
+    too_large = errors.TooLarge(
+        f"The body of your request exceeds the limit of {limit} bytes "
+        "(gateway.body_limit_bytes in config.toml).",
+        code="body_too_large",
+    )
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > limit:
+        raise too_large
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError as error:
+        raise errors.TooSlow(
+            f"The body of your request did not come within {BODY_S} s.", code="body_timeout"
+        ) from error
+    return b"".join(parts)

@@ -1,0 +1,92 @@
+"""POST /v1/feedback: what a client thinks of an answer. Imported by the gateway's routes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.gateway import auth, bodies, errors
+from engine.gateway.context import State
+from storage import errors as faults
+from storage import feedback, requests
+from storage.feedback import Feedback
+from storage.keys import Key, Role
+from storage.requests import Request as Answered
+from storage.store import Session
+
+_READER: Final = bodies.Reader(bodies.Feedback)
+
+
+async def take(state: State, request: Request) -> Response:
+    """Keep it; it stands once this answers. A tenant speaks of its own requests only."""
+    key = await auth.known(request, state.catalogue)
+    body: bodies.Feedback = _READER.read(await auth.body(request, state.body_limit))
+    named = body.request_id or body.id
+    if not named:
+        raise errors.BadRequest(
+            "Say which request is meant: request_id is in the answer's x-request-id header.",
+            code="missing_required_parameter",
+            param="request_id",
+        )
+    await state.recorder.flush()  # the request may have ended a moment ago
+    if state.recorder.trouble is not None:  # the next write would only wait for the same
+        raise errors.Unavailable(
+            errors.sentence(errors.outside(state.recorder.trouble)),
+            code="store_unavailable",
+            retry_after_us=1_000_000,
+        )
+    try:
+        async with state.store.read() as s:
+            answered = await requests.find(s, named)
+        _check_own(key, answered, named)
+        kept, before = await state.store.write(
+            lambda s: _add(s, state, body, answered, key), nudge=False
+        )
+    except faults.NotFound as error:
+        raise _unknown(named) from error
+    except faults.Unavailable as error:
+        raise errors.Unavailable(errors.outside(str(error)), code="store_unavailable") from error
+    if before != kept.score and answered.release is not None:
+        state.windows.arm(answered.service, answered.release).judged(kept.score, before)
+        state.metrics.judged(answered.service, answered.release, kept.score, before)
+    document = {
+        "object": "feedback",
+        "id": kept.id,
+        "request_id": answered.id,
+        "score": kept.score,
+        "correct": kept.correct,
+    }
+    return Response(msgspec.json.encode(document), media_type="application/json")
+
+
+async def _add(
+    s: Session, state: State, body: bodies.Feedback, answered: Answered, key: Key
+) -> tuple[Feedback, int | None]:
+    """Keep it; also what the same key said before."""
+    said = [each.score for each in await feedback.of(s, answered.id) if each.key_id == key.id]
+    kept = await feedback.add(
+        s,
+        request_id=answered.id,
+        at_us=state.now_us(),
+        score=body.score,
+        correct=body.correct,
+        comment=body.comment,
+        key_id=key.id,
+    )
+    return kept, said[0] if said else None
+
+
+def _check_own(key: Key, answered: Answered, named: str) -> None:
+    if key.tenant != answered.tenant and not key.role.may(Role.OPERATOR):
+        raise _unknown(named)
+
+
+def _unknown(named: str) -> errors.NotFound:
+    return errors.NotFound(
+        f"There is no request {named[:64]!r} of yours; feedback is for answers that have ended.",
+        code="request_not_found",
+        param="request_id",
+    )

@@ -1,0 +1,246 @@
+"""How answers are written: OpenAI's documents for chat and text completions, whole and streamed.
+
+What does not change within an answer is encoded once; a chunk is that, the text, and an end. Knows
+nothing of workers. Imported by the gateway.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from engine.gateway import calls
+from engine.gateway.calls import Choice
+from engine.serving import wire
+
+DONE: Final = b"data: [DONE]\n\n"
+_LEAST: Final = -9999.0
+_BREAKS: Final = re.compile("[\x85\u2028\u2029]")
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def quoted(value: object) -> bytes:
+    """As JSON in which no reader of lines finds one; some take U+2028 for the end of a line."""
+    raw = _encode(value)
+    if raw.isascii():
+        return raw
+    return _BREAKS.sub(lambda match: f"\\u{ord(match[0]):04x}", raw.decode()).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What every document of one answer says; `created` in seconds."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+    prompts: int = 1
+    usage: bool = False
+
+
+class Paper(ABC):
+    """One answer being written."""
+
+    mark: ClassVar[str]
+    whole_name: ClassVar[str]
+    chunk_name: ClassVar[str]
+    asks: ClassVar[str]
+    """The body's field that holds what the model reads."""
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        start = _encode(
+            {
+                "id": f"{self.mark}-{head.id}",
+                "object": self.chunk_name,
+                "created": head.created,
+                "model": head.model,
+                "system_fingerprint": head.fingerprint,
+            }
+        )
+        self._start = b"data: " + start[:-1] + b',"choices":['
+        self._end = b'],"usage":null}\n\n' if head.usage else b"]}\n\n"
+        self._prefixes: dict[int, bytes] = {}
+
+    # streamed
+
+    @abstractmethod
+    def opening(self, index: int) -> bytes:
+        """The first chunk of a choice."""
+
+    @abstractmethod
+    def chunk(self, choice: Choice, text: str, logprobs: Sequence[wire.TokenLogprob]) -> bytes:
+        """What a choice gained."""
+
+    @abstractmethod
+    def ending(self, index: int, reason: str) -> bytes:
+        """The last chunk of a choice."""
+
+    def closing(self, choices: Sequence[Choice]) -> bytes:
+        """The usage, if it was asked for, and the last word."""
+        if not self.head.usage:
+            return DONE
+        return self._start + b'],"usage":' + _encode(self.counted(choices)) + b"}\n\n" + DONE
+
+    # whole
+
+    def whole(self, choices: Sequence[Choice]) -> bytes:
+        """The answer as one document."""
+        return _encode(
+            {
+                "id": f"{self.mark}-{self.head.id}",
+                "object": self.whole_name,
+                "created": self.head.created,
+                "model": self.head.model,
+                "system_fingerprint": self.head.fingerprint,
+                "choices": [self._choice(choice) for choice in choices],
+                "usage": self.counted(choices),
+            }
+        )
+
+    @abstractmethod
+    def _choice(self, choice: Choice) -> dict[str, Any]:
+        """A finished choice."""
+
+    def counted(self, choices: Sequence[Choice]) -> dict[str, int]:
+        """Tokens, as they are recorded too."""
+        ends = [choice.finish for choice in choices if choice.finish is not None]
+        prompt = calls.prompt_tokens(choices, self.head.prompts)
+        completion = sum(end.completion_tokens for end in ends)
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
+
+
+class ChatPaper(Paper):
+    """POST /v1/chat/completions."""
+
+    mark = "chatcmpl"
+    whole_name = "chat.completion"
+    chunk_name = "chat.completion.chunk"
+    asks = "messages"
+
+    def opening(self, index: int) -> bytes:
+        """The role."""
+        return b"%b%b%b" % (
+            self._start,
+            b'{"index":%d,"delta":{"role":"assistant","content":"","refusal":null},'
+            b'"logprobs":null,"finish_reason":null}' % index,
+            self._end,
+        )
+
+    def chunk(self, choice: Choice, text: str, logprobs: Sequence[wire.TokenLogprob]) -> bytes:
+        """A piece of the content."""
+        prefix = self._prefixes.get(choice.index)
+        if prefix is None:
+            prefix = self._start + b'{"index":%d,"delta":{"content":' % choice.index
+            self._prefixes[choice.index] = prefix
+        said = quoted(_chat_logprobs(logprobs)) if logprobs else b"null"
+        return b'%b%b},"logprobs":%b,"finish_reason":null}%b' % (
+            prefix, quoted(text), said, self._end
+        )  # fmt: skip
+
+    def ending(self, index: int, reason: str) -> bytes:
+        """Why it ended."""
+        return b'%b{"index":%d,"delta":{},"logprobs":null,"finish_reason":%b}%b' % (
+            self._start, index, _encode(reason), self._end
+        )  # fmt: skip
+
+    def _choice(self, choice: Choice) -> dict[str, Any]:
+        return {
+            "index": choice.index,
+            "message": {"role": "assistant", "content": "".join(choice.text), "refusal": None},
+            "logprobs": _chat_logprobs(choice.logprobs) if choice.logprobs else None,
+            "finish_reason": choice.finish.reason if choice.finish else None,
+        }
+
+
+class TextPaper(Paper):
+    """POST /v1/completions."""
+
+    mark = "cmpl"
+    whole_name = "text_completion"
+    chunk_name = "text_completion"
+    asks = "prompt"
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(head)
+        self._offsets: dict[int, int] = {}
+
+    def opening(self, _: int) -> bytes:
+        """Text has no role."""
+        return b""
+
+    def chunk(self, choice: Choice, text: str, logprobs: Sequence[wire.TokenLogprob]) -> bytes:
+        """A piece of the text."""
+        said = quoted(self._logprobs(choice.index, logprobs)) if logprobs else b"null"
+        return b'%b{"index":%d,"text":%b,"logprobs":%b,"finish_reason":null}%b' % (
+            self._start, choice.index, quoted(text), said, self._end
+        )  # fmt: skip
+
+    def ending(self, index: int, reason: str) -> bytes:
+        """Why it ended."""
+        return b'%b{"index":%d,"text":"","logprobs":null,"finish_reason":%b}%b' % (
+            self._start, index, _encode(reason), self._end
+        )  # fmt: skip
+
+    def _choice(self, choice: Choice) -> dict[str, Any]:
+        logprobs = self._logprobs(choice.index, choice.logprobs) if choice.logprobs else None
+        return {
+            "index": choice.index,
+            "text": "".join(choice.text),
+            "logprobs": logprobs,
+            "finish_reason": choice.finish.reason if choice.finish else None,
+        }
+
+    def _logprobs(self, index: int, found: Sequence[wire.TokenLogprob]) -> dict[str, Any]:
+        offset = self._offsets.get(index, 0)
+        tokens = [_text(one.chosen) for one in found]
+        offsets = []
+        for token in tokens:
+            offsets.append(offset)
+            offset += len(token)
+        self._offsets[index] = offset
+        return {
+            "tokens": tokens,
+            "token_logprobs": [_number(one.chosen) for one in found],
+            "top_logprobs": [{_text(other): _number(other) for other in one.top} for one in found]
+            if any(one.top for one in found)
+            else None,
+            "text_offset": offsets,
+        }
+
+
+def _chat_logprobs(found: Sequence[wire.TokenLogprob]) -> dict[str, Any]:
+    return {
+        "content": [
+            {**_entry(one.chosen), "top_logprobs": [_entry(other) for other in one.top]}
+            for one in found
+        ],
+        "refusal": None,
+    }
+
+
+def _entry(logprob: wire.Logprob) -> dict[str, Any]:
+    return {
+        "token": _text(logprob),
+        "logprob": _number(logprob),
+        "bytes": list(logprob.raw),
+    }
+
+
+def _text(logprob: wire.Logprob) -> str:
+    return logprob.raw.decode("utf-8", "replace")
+
+
+def _number(logprob: wire.Logprob) -> float:
+    return max(logprob.logprob, _LEAST)

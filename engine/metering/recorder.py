@@ -1,0 +1,159 @@
+"""Writes down what the gateway saw: requests, texts, samples; at most a second late.
+
+One transaction for all that came in a second. When the store cannot be written the rows wait, in
+bounds; what had to be dropped is counted and said, and serving goes on. Imported by the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from itertools import groupby, islice
+from typing import Final, TypeVar
+
+import structlog
+
+from engine.metering.windows import Row
+from storage import errors, requests, samples, texts
+from storage.requests import Request
+from storage.store import Session, Store
+from storage.texts import Text
+
+ROWS_LIMIT: Final = 20_000
+TEXTS_LIMIT: Final = 64 * 1024 * 1024
+"""Characters of prompts and answers that may wait for a store that takes nothing."""
+_BATCH: Final = 2_000
+
+_T = TypeVar("_T")
+_Batch = tuple[tuple[Request, ...], tuple[Text, ...], tuple[Row, ...]]
+
+_log = structlog.get_logger("gateway.recorder")
+
+
+class Recorder:
+    """`trouble` is why nothing can be written, None while all is well; `lost` counts rows."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._requests: deque[Request] = deque()
+        self._texts: deque[Text] = deque()
+        self._samples: deque[Row] = deque()
+        self._characters = 0
+        self._writing: asyncio.Task[None] | None = None
+        self.trouble: str | None = None
+        self.lost = 0
+
+    @property
+    def held(self) -> int:
+        """Rows that are not written yet."""
+        return len(self._requests) + len(self._texts) + len(self._samples)
+
+    def note(self, request: Request, text: Text | None = None) -> None:
+        """A request has ended."""
+        self._requests.append(request)
+        if text is not None:
+            self._texts.append(text)
+            self._characters += _size(text)
+        self._bound()
+
+    def sample(self, row: Row) -> None:
+        """A second is over."""
+        self._samples.append(row)
+        self._bound()
+
+    def begin(self) -> asyncio.Task[None]:
+        """Begin to write what there is, or join what is being written: it takes that along.
+
+        What cannot be written now is tried again with the next.
+        """
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._flush(), name="recorder")
+        return self._writing
+
+    async def flush(self) -> None:
+        """Begin, and wait until all of it is written or the store takes nothing."""
+        await asyncio.shield(self.begin())
+
+    async def _flush(self) -> None:
+        while self.held:
+            batch = (
+                tuple(islice(self._requests, _BATCH)),
+                tuple(islice(self._texts, _BATCH)),
+                tuple(islice(self._samples, _BATCH)),
+            )
+            if not await self._write(batch):
+                return
+
+    async def _write(self, batch: _Batch) -> bool:
+        """Whether to go on with the next batch."""
+        try:
+            await self._store.write(lambda s: _insert(s, batch), nudge=False)
+        except errors.Unavailable as error:
+            if self.trouble is None:
+                _log.warning("rows wait for the store", reason=str(error), rows=self.held)
+            self.trouble = str(error)
+            return False
+        except Exception:  # noqa: BLE001 a row that the store will never take costs no other
+            if sum(map(len, batch)) > 1:
+                first, second = _halves(batch)
+                return await self._write(first) and await self._write(second)
+            self.lost += 1
+            _log.exception("a row was dropped")
+        else:
+            if self.trouble is not None:
+                _log.info("the store takes rows again", rows=self.held, lost=self.lost)
+            self.trouble = None
+        self._written(batch)
+        return True
+
+    def _written(self, batch: _Batch) -> None:
+        """Let go of the rows of a batch; some may have been dropped meanwhile."""
+        _drop(self._requests, batch[0])
+        self._characters -= sum(map(_size, _drop(self._texts, batch[1])))
+        _drop(self._samples, batch[2])
+
+    def _bound(self) -> None:
+        while len(self._requests) > ROWS_LIMIT:
+            self._requests.popleft()
+            self.lost += 1
+        while self._characters > TEXTS_LIMIT:
+            self._characters -= _size(self._texts.popleft())
+            self.lost += 1
+        while len(self._samples) > ROWS_LIMIT:
+            self._samples.popleft()
+            self.lost += 1
+
+
+def _halves(batch: _Batch) -> tuple[_Batch, _Batch]:
+    """The rows in their order, cut in the middle."""
+    requests, texts, rows = batch
+    half = sum(map(len, batch)) // 2
+    after = half - len(requests)
+    later = after - len(texts)
+    a, b, c = max(0, half), max(0, after), max(0, later)
+    return (requests[:a], texts[:b], rows[:c]), (requests[a:], texts[b:], rows[c:])
+
+
+def _size(text: Text) -> int:
+    return len(text.prompt) + len(text.completion)
+
+
+def _drop(queue: deque[_T], rows: tuple[_T, ...]) -> list[_T]:
+    """Take the rows from the queue's head; those that were still there."""
+    done = {id(row) for row in rows}
+    gone = []
+    while queue and id(queue[0]) in done:
+        gone.append(queue.popleft())
+    return gone
+
+
+async def _insert(s: Session, batch: _Batch) -> None:
+    ended, written, rows = batch
+    await requests.record(s, ended)
+    await texts.record(s, written)
+    for second, group in groupby(sorted(rows, key=_second), key=_second):
+        await samples.record(s, second, [row[1:] for row in group])
+
+
+def _second(row: Row) -> int:
+    return row[0]

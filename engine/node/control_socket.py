@@ -1,0 +1,250 @@
+"""The door: where people say what they want, and the kernel says who they are.
+
+A Unix socket; one JSON object a line each way. An intent is checked (verb, role, arguments) and
+stored durably before it is acknowledged. Slow, silent and broken clients cost themselves only.
+Never decides an intent and never acts on one. Imported by `engine.node`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import msgspec
+import structlog
+
+from engine.node import roles
+from engine.node.roles import Peer
+from storage import errors, intents
+from storage.control_socket import verbs
+from storage.home import access
+from storage.home import paths as homes
+from storage.home.config import Config
+from storage.home.paths import Home
+from storage.keys import Role
+from storage.store import Store
+
+LINE_LIMIT: Final = 1024 * 1024
+SILENCE_S: Final = 10.0
+CONNECTIONS: Final = 64
+BACKLOG: Final = 1024
+_TEXT_LIMIT: Final = 2000
+_RUNS: Final = frozenset({"runbooks.start", "runbooks.undo"})  # what the runner walks
+
+_log = structlog.get_logger("node.door")
+
+
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # as the store keeps it
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One line of a client."""
+
+    do: str
+    verb: str = ""
+    target: str = ""
+    arguments: dict[str, Any] = {}
+    reason: str = ""
+    seen: _Number | None = None
+    behalf: _Number | None = None
+
+
+class Turned(Exception):
+    """What the client is told instead of what it wanted."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Door:
+    """Listens until it is closed. `state` tells what the node runs, `stop` makes it leave."""
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        config: Config,
+        *,
+        now_us: Callable[[], int],
+        state: Callable[[], dict[str, Any]],
+        stop: Callable[[str], None],
+        runner: Callable[[], int | None],
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._people = {
+            Role.ADMIN: config.people.admin,
+            Role.OPERATOR: config.people.operator,
+            Role.VIEWER: config.people.viewer,
+        }
+        self._group = config.people.group
+        self._now_us = now_us
+        self._state = state
+        self._stop = stop
+        self._runner = runner
+        self._silence_s = silence_s
+        self._server: asyncio.Server | None = None
+        self._visits: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Listen. The lock of the home is held, so a socket that is there is a dead node's.
+
+        The owner alone may connect, or the group that may look, too; what they may do is decided
+        by their roles.
+        """
+        group = access.group(self._group)
+        self._home.door.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX)
+        with homes.short(self._home.door) as address:
+            listening.bind(address)
+        access.admit_to_door(self._home, group)
+        self._server = await asyncio.start_unix_server(
+            self._visit, sock=listening, limit=LINE_LIMIT, backlog=BACKLOG
+        )
+
+    async def close(self) -> None:
+        """Stop listening; visits that go on are cut."""
+        self._home.door.unlink(missing_ok=True)
+        if self._server is not None:
+            self._server.close()
+        for visit in self._visits:
+            visit.cancel()
+        await asyncio.gather(*self._visits, return_exceptions=True)
+
+    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 a callback of the server is a task
+        self._visits.add(task)
+        try:
+            if len(self._visits) > CONNECTIONS:
+                await self._say(writer, _no("busy", "Too many clients at the door; try again."))
+                return
+            who = roles.peer(writer.get_extra_info("socket"))
+            while True:
+                async with asyncio.timeout(self._silence_s):
+                    line = await self._line(reader, writer)
+                if not line:
+                    return
+                await self._say(writer, await self._answer(line, who))
+        except (TimeoutError, OSError):
+            return
+        except asyncio.CancelledError:
+            return  # the door closes; the server must not report it as an error
+        finally:
+            self._visits.discard(task)
+            writer.close()
+
+    async def _line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        try:
+            return await reader.readuntil(b"\n")
+        except asyncio.IncompleteReadError as error:
+            return error.partial
+        except asyncio.LimitOverrunError:
+            await self._say(writer, _no("bad_request", "A line may hold 1 MiB at most."))
+            return b""
+
+    async def _say(self, writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
+        writer.write(msgspec.json.encode(answer) + b"\n")
+        async with asyncio.timeout(self._silence_s):
+            await writer.drain()
+
+    async def _answer(self, line: bytes, peer: Peer) -> dict[str, Any]:
+        try:
+            ask = msgspec.json.decode(line, type=Ask)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return _no("bad_request", f"The line is not a request: {error}")
+        try:
+            return {"ok": True, **await self._do(ask, peer)}
+        except Turned as turned:
+            return _no(turned.code, str(turned))
+        except errors.StorageError as error:
+            _log.warning("the store did not take it", error=str(error))
+            return _no("store_unavailable", str(error))
+        except Exception as error:  # noqa: BLE001 one client's trouble never closes the door
+            _log.exception("the door failed")
+            return _no("store_unavailable", f"The node could not do it: {error}")
+
+    async def _do(self, ask: Ask, peer: Peer) -> dict[str, Any]:
+        name, role = await self._who(peer)
+        match ask.do:
+            case "who":
+                return {"person": name, "role": role.value}
+            case "state":
+                return self._state()
+            case "stop":
+                _need(name, role, Role.OPERATOR, "stop the node")
+                self._stop(f"{name} asked at the door")
+                return {}
+            case "intent":
+                return await self._intent(ask, peer, name, role)
+        raise Turned("bad_request", f"The door knows intent, who, state and stop, not {ask.do!r}.")
+
+    async def _who(self, peer: Peer) -> tuple[str, Role]:
+        person = await asyncio.to_thread(roles.look_up, peer)
+        role = roles.role(person, self._home.root.stat().st_uid, self._people)
+        if role is None:
+            raise Turned(
+                "not_allowed",
+                f"{person.name} has no role on this box and may only look; an admin can add one "
+                f"to [people] in {self._home.config} and start the node again.",
+            )
+        return person.name, role
+
+    async def _intent(self, ask: Ask, peer: Peer, name: str, role: Role) -> dict[str, Any]:
+        verb = verbs.TABLE.get(ask.verb)
+        if verb is None:
+            known = ", ".join(sorted(verbs.TABLE))
+            raise Turned("unknown_verb", f"There is no verb {ask.verb!r}; known: {known}.")
+        if max(len(ask.target), len(ask.reason)) > _TEXT_LIMIT:
+            raise Turned("bad_arguments", f"Target and reason hold {_TEXT_LIMIT} characters.")
+        try:
+            verbs.parse(ask.verb, ask.arguments)
+        except verbs.BadArguments as error:
+            raise Turned("bad_arguments", str(error)) from error
+        if ask.behalf is not None:
+            name, role = await self._behalf(ask.behalf, peer)
+        _need(name, role, verb.role, verb.sentence[:1].lower() + verb.sentence[1:])
+
+        async def accept(session: Any) -> int:
+            return await intents.accept(
+                session,
+                actor=name,
+                role=role,
+                verb=ask.verb,
+                target=ask.target,
+                arguments=ask.arguments,
+                reason=ask.reason,
+                seen=ask.seen,
+                behalf=ask.behalf,
+                at_us=self._now_us(),
+            )
+
+        number = await self._store.write(accept, durable=True)
+        _log.info("intent", intent=number, actor=name, verb=ask.verb, target=ask.target)
+        return {"intent": number, "actor": name, "role": role.value}
+
+    async def _behalf(self, number: int, peer: Peer) -> tuple[str, Role]:
+        """Whose wish a run carries out: it may do what the person who started it may do."""
+        if peer.pid != self._runner():
+            raise Turned("not_allowed", "Only the runner asks on behalf of others.")
+        async with self._store.read() as session:
+            started = await intents.find(session, number)
+        if started.verb not in _RUNS or started.state is not intents.State.CLAIMED:
+            raise Turned("not_allowed", f"Intent {number} is not a run that goes on.")
+        return started.actor, Role(started.role)
+
+
+def _need(name: str, role: Role, needed: Role, what: str) -> None:
+    if not role.may(needed):
+        raise Turned(
+            "not_allowed", f"{name} is {role.value}; to {what} one must be {needed.value}."
+        )
+
+
+def _no(code: str, message: str) -> dict[str, Any]:
+    readable = message.encode(errors="backslashreplace").decode()  # paths need not be UTF-8
+    return {"ok": False, "error": {"code": code, "message": readable}}

@@ -1,0 +1,108 @@
+"""The first and the last minute of a node's life in the store.
+
+Whatever a dead node left is put right before anything is started: its parts have crashed, its
+intents are open again, its sockets are gone. A store that takes no writes (a full disk) does not
+keep the box from serving. Imported by `engine.__main__`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Final
+
+import structlog
+
+from storage import errors, intents, processes
+from storage import store as stores
+from storage.control_socket import nudges
+from storage.home import clock
+from storage.home.paths import Home
+from storage.store import Session, Store
+
+CLAIMERS: Final = ("control", "runner")
+
+_log = structlog.get_logger("node.repair")
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """An open store with the record of this run; `clean` says how the run before ended.
+
+    `owed` is what a full disk kept from being written, and can be written later: claimers that
+    have started meanwhile put back their own intents.
+    """
+
+    store: Store
+    started_at_us: int
+    clean: bool
+    owed: Callable[[Session], Awaitable[object]] | None = None
+
+    async def end(self) -> None:
+        """Record that the node left as it should, and let the store go."""
+
+        async def work(session: Session) -> None:
+            await processes.node_stopped(session, at_us=clock.now_us())
+
+        try:
+            await self.store.write(work, durable=True)
+        except errors.StorageError as error:
+            _log.warning("the end could not be recorded", error=str(error))
+        await self.store.close()
+
+
+async def begin(home: Home) -> Life:
+    """Open the store, migrate and repair it.
+
+    Raises:
+        StorageError: it cannot be opened at all; the message says what to do.
+    """
+    store = await stores.open(home)
+    nudges.sweep(home)
+    now = clock.now_us()
+    clean = await _ended_well(store)
+
+    async def record(session: Session) -> list[str]:
+        parts = await processes.repair(session, now)
+        await processes.node_started(
+            session,
+            pid=os.getpid(),
+            at_us=now,
+            host=platform.node(),
+            version=metadata.version("paddock"),
+        )
+        return parts
+
+    async def work(session: Session) -> tuple[list[str], list[int]]:
+        open_again = [
+            number for by in CLAIMERS for number in await intents.reclaim(session, by, now)
+        ]
+        return await record(session), open_again
+
+    try:
+        parts, open_again = await store.write(work, durable=True)
+    except errors.DiskFull as error:
+        _log.error("the store takes nothing; serving goes on", error=str(error))
+        return Life(store, now, clean, owed=record)
+    except BaseException:
+        await store.close()
+        raise
+    _log.info("begun", repaired=parts, reclaimed=open_again, clean=clean)
+    return Life(store, now, clean)
+
+
+async def check(store: Store) -> list[str]:
+    """After a run that ended badly: what SQLite finds wrong. Reads the whole file, so not first."""
+    problems = await store.check()
+    if problems:
+        _log.error("the store is damaged; restore it from a backup", problems=problems)
+    return problems
+
+
+async def _ended_well(store: Store) -> bool:
+    async with store.read() as session:
+        before = await processes.node_now(session)
+    return before is None or before.stopped_at_us is not None

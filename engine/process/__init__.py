@@ -1,0 +1,1 @@
+"""What every process of the engine needs: its log, its heartbeat, its reports, its parent."""

@@ -1,0 +1,204 @@
+"""What a template may make: a Jinja sandbox whose operators, calls and filters are bounded in size.
+
+The reach of templates is Jinja's own sandbox; this adds that they cannot fill the memory: what an
+operator, a method, a filter, a block or an output would make is weighed before it is made. Imported
+by `engine.prompting.sandbox`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import jinja2
+import jinja2.nodes
+import jinja2.sandbox
+from jinja2.compiler import CodeGenerator, Frame
+
+from engine.prompting import sizes
+
+_NUMBER_LIMIT: Final = 100_000
+_TELLING: Final = frozenset((
+    "capitalize", "e", "escape", "forceescape", "indent", "lower", "replace", "string", "striptags",
+    "sum", "title", "trim", "truncate", "upper", "urlencode", "wordcount",
+))  # fmt: skip
+"""Filters that turn into text, or add up, whatever they are given."""
+_LISTING: Final = frozenset(("list", "sort", "unique", "groupby", "map", "select", "reject"))
+"""Filters that take a text for a list of its characters."""
+_CUTTING: Final = frozenset(("striptags", "title", "wordcount"))
+_BYTES: Final = frozenset(("encode", "to_bytes", "fromhex"))
+
+
+class _Generator(CodeGenerator):
+    """Writes `~` as a call that is bounded, like the other operators, and bounded buffers."""
+
+    def visit_Concat(self, node: jinja2.nodes.Concat, frame: Frame) -> None:  # noqa: N802 theirs
+        self.write("environment.chain((")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
+
+    def buffer(self, frame: Frame) -> None:
+        frame.buffer = self.temporary_identifier()
+        self.writeline(f"{frame.buffer} = environment.buffer()")
+
+
+class _Buffer(list[str]):
+    """The pieces of a macro or a block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = 0
+
+    def append(self, piece: str) -> None:
+        self._size += len(piece)
+        sizes.check(self._size)
+        super().append(piece)
+
+    def extend(self, pieces: Iterable[str]) -> None:
+        for piece in pieces:
+            self.append(piece)
+
+
+class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    """Bounds on what an operator, a call, a filter or a block may make."""
+
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    code_generator_class = _Generator
+    buffer = _Buffer
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(finalize=_told, **options)
+
+    @staticmethod
+    def concat(pieces: Iterable[str]) -> str:
+        """Join what a block has made."""
+        return "".join(sizes.measured(pieces, 0))
+
+    def call_binop(
+        self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any
+    ) -> Any:
+        """Sums and products stay small; powers are not needed."""
+        if operator == "**":
+            raise OverflowError("powers are not allowed in templates")
+        if operator == "*":
+            sizes.check(_size(left) * _size(right))
+            for items, times in ((left, right), (right, left)):
+                if isinstance(items, list | tuple) and isinstance(times, int):
+                    sizes.check_count(len(items) * times)
+        if operator == "+":
+            sizes.check(_added(left) + _added(right))
+        if operator == "%" and isinstance(left, str):
+            sizes.check_form(left, "%", right if isinstance(right, tuple | dict) else (right,))
+        return super().call_binop(context, operator, left, right)
+
+    def chain(self, parts: tuple[Any, ...]) -> str:
+        """What `~` means."""
+        sizes.check(sum(sizes.weight(part, told=True) for part in parts))
+        texts = [str(part) for part in parts]
+        sizes.check(sum(map(len, texts)))
+        return "".join(texts)
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls are looked at before they are made; `args` are context, callee, arguments."""
+        context, callee, *given = args
+        owner = getattr(getattr(callee, "__wrapped__", callee), "__self__", None)
+        name = getattr(callee, "__name__", "")
+        _check_numbers(given, kwargs)
+        if name in _BYTES and not isinstance(owner, Mapping):
+            raise OverflowError("bytes are not needed in templates")
+        if isinstance(owner, str):
+            _check_text_method(name, owner, given, kwargs)
+            if name == "join" and given:
+                given[0] = list(sizes.measured(given[0], len(owner)))
+        return super().call(context, callee, *given, **kwargs)
+
+
+def _told(value: Any) -> Any:
+    """What is put out."""
+    if not isinstance(value, str):
+        sizes.check(sizes.weight(value, told=True))
+    return value
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, int):
+        return abs(value)
+    return len(value) if isinstance(value, str | list | tuple) else 1
+
+
+def _added(value: Any) -> int:
+    return sizes.weight(value) if isinstance(value, list | tuple) else _size(value)
+
+
+def _check_numbers(args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, int) and abs(value) > _NUMBER_LIMIT:
+            raise OverflowError(f"{value} is too large a number for a call in a template")
+
+
+def _check_text_method(name: str, owner: str, args: list[Any], kwargs: Mapping[str, Any]) -> None:
+    match name:
+        case "format":
+            sizes.check_form(owner, "{", (*args, *kwargs.values()))
+        case "format_map":
+            sizes.check_form(owner, "{", args[0] if args and isinstance(args[0], dict) else ())
+        case "replace":
+            _check_replace(owner, args)
+        case "expandtabs":
+            wide = _first(args, kwargs, "tabsize", 8)
+            sizes.check(len(owner) + owner.count("\t") * (wide if isinstance(wide, int) else 0))
+        case "translate":
+            sizes.check(len(owner) * max(1, sizes.weight(args)))
+        case "split" | "rsplit":
+            sizes.check_count(sizes.pieces(owner, _first(args, kwargs, "sep", None)))
+        case "splitlines":
+            sizes.check_count(sizes.pieces(owner, None))
+
+
+def _first(args: list[Any], kwargs: Mapping[str, Any], name: str, default: Any) -> Any:
+    return args[0] if args else kwargs.get(name, default)
+
+
+def _check_replace(text: str, args: Iterable[Any]) -> None:
+    told = [str(each) for each in args]
+    if len(told) > 1:
+        old, new = told[:2]
+        sizes.check(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
+
+
+def guarded(name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that looks at what it is given first."""
+    skipped = 1 if hasattr(filter_, "jinja_pass_arg") else 0
+
+    @functools.wraps(filter_)
+    def bounded(*args: Any, **kwargs: Any) -> Any:
+        before, value, given = args[:skipped], args[skipped], args[skipped + 1 :]
+        _check_numbers(given, kwargs)
+        if name == "join":
+            between = sizes.weight(_first([*given], kwargs, "d", ""), told=True)
+            value = sizes.measured(value, between, told=True)
+        _check_filter(name, value, given, kwargs)
+        made = filter_(*before, value, *given, **kwargs)
+        return sizes.measured(made) if isinstance(made, Iterator) else made
+
+    return bounded
+
+
+def _check_filter(name: str, value: Any, given: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    if name in _TELLING:
+        sizes.check(sizes.weight((value, given, kwargs), told=not isinstance(value, str)))
+    if name in _LISTING and isinstance(value, str):
+        sizes.check_count(len(value))
+    if name in _CUTTING and isinstance(value, str):
+        sizes.check_count(len(value) // 2)
+    if name == "replace":
+        text = str(value)
+        _check_replace(
+            text, (*given, *(kwargs[each] for each in ("s", "old", "new") if each in kwargs))
+        )
+    if name == "indent" and isinstance(value, str):
+        wide = _first([*given], kwargs, "width", 4)
+        sizes.check(len(value) + sizes.pieces(value, None) * _size(wide))

@@ -1,0 +1,63 @@
+"""Keeps text that somebody wrote from being read as control tokens.
+
+A text that spells `<|im_end|>` must reach the model as those letters. Where a text spells one of
+the vocabulary's control tokens, the spelling is hidden behind a private-use character before the
+chat template is rendered, and the rendered prompt is cut into segments there. Texts that spell
+none, nearly all, cost one search. Imported by `engine.prompting.rendering`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from engine.serving import wire
+
+_FIRST: Final = 0xF0000
+_LAST: Final = 0xFFFFD
+
+
+class Crowded(Exception):
+    """The texts hold every private-use character, and none is left to hide a spelling behind."""
+
+
+class Guard:
+    """Knows the control tokens of one vocabulary."""
+
+    def __init__(self, control_tokens: Iterable[str]) -> None:
+        spelled = sorted({t for t in control_tokens if t}, key=len, reverse=True)
+        self._spelled = re.compile("|".join(map(re.escape, spelled))) if spelled else None
+
+    def hide(self, texts: list[str]) -> tuple[list[str], dict[str, str]]:
+        """The texts with spellings hidden, and what each private-use character stands for.
+
+        Raises:
+            Crowded: no character is left for a spelling.
+        """
+        if self._spelled is None or not any(map(self._spelled.search, texts)):
+            return texts, {}
+        taken = {c for text in texts for c in text if _FIRST <= ord(c) <= _LAST}
+        free = (chr(code) for code in range(_FIRST, _LAST + 1) if chr(code) not in taken)
+        stands: dict[str, str] = {}
+
+        def hidden(match: re.Match[str]) -> str:
+            if match[0] not in stands:
+                character = next(free, None)
+                if character is None:
+                    raise Crowded("it spells control tokens and holds every private-use character")
+                stands[match[0]] = character
+            return stands[match[0]]
+
+        texts = [self._spelled.sub(hidden, text) for text in texts]
+        return texts, {character: spelling for spelling, character in stands.items()}
+
+
+def segments(rendered: str, hidden: dict[str, str]) -> tuple[wire.Segment, ...]:
+    """The rendered prompt: what was hidden as plain text, the rest with its control tokens."""
+    if not hidden:
+        return (wire.Segment(rendered, special=True),)
+    parts = re.split(f"([{''.join(hidden)}])", rendered)
+    return tuple(
+        wire.Segment(hidden.get(part, part), special=part not in hidden) for part in parts if part
+    )

@@ -1,0 +1,243 @@
+"""From a prompt version and a client's messages to what the model reads.
+
+Two templates are involved: the prompt version's, which people wrote and which takes declared
+variables, and the chat template of the GGUF. Both run in the sandbox. Never chooses a release,
+never counts tokens. Imported by the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import jinja2
+
+from engine.prompting import guards, sandbox
+from engine.serving import wire
+from storage.prompts import PromptVersion, Variable
+
+CHATML: Final = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{{ '<|im_start|>assistant\n' }}"
+)
+"""What is used where a GGUF brings no chat template."""
+
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
+
+_MANY: Final = 500
+_LARGE: Final = 100_000
+"""Messages, and characters of them all, that any sound template takes."""
+_MOVING: Final = ("strftime_now", "random")
+"""What makes a template say something else each time."""
+
+
+class BadVariables(Exception):
+    """The variables are not those that the prompt declares; send what the message names."""
+
+
+class BadConversation(Exception):
+    """The model's chat template refuses these messages; the message holds its reason."""
+
+
+class BrokenTemplate(Exception):
+    """A template that is stored here does not work; its author has to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn: `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+class Prompt:
+    """A prompt version, compiled."""
+
+    def __init__(self, version: PromptVersion, box: sandbox.Sandbox) -> None:
+        self.version = version
+        self._box = box
+        self._declared = {variable.name: variable for variable in version.variables}
+        self._compiled: list[tuple[str, jinja2.Template]] | None = None
+        self._plain: tuple[Message, ...] | None = None
+        self._lasts = not any(
+            name in message.template for message in version.messages for name in _MOVING
+        )
+
+    def render(self, given: Mapping[str, object]) -> tuple[Message, ...]:
+        """The prompt's messages with the variables put in.
+
+        Raises:
+            BadVariables: one is missing, unknown or of another type.
+            BrokenTemplate: a template is faulty.
+        """
+        if not given and self._plain is not None:
+            return self._plain
+        values = self._values(given)
+        messages = tuple(
+            Message(role, self._text(place, role, template, values))
+            for place, (role, template) in enumerate(self._templates(), 1)
+        )
+        if not given and self._lasts:
+            self._plain = messages
+        return messages
+
+    def _templates(self) -> list[tuple[str, jinja2.Template]]:
+        if self._compiled is None:
+            compiled: list[tuple[str, jinja2.Template]] = []
+            for place, message in enumerate(self.version.messages, 1):
+                try:
+                    compiled.append((message.role, self._box.compile(message.template)))
+                except sandbox.TemplateFault as fault:
+                    raise self._broken(place, message.role, fault) from fault
+            self._compiled = compiled
+        return self._compiled
+
+    def _text(
+        self, place: int, role: str, template: jinja2.Template, values: Mapping[str, object]
+    ) -> str:
+        try:
+            return self._box.render(template, values)
+        except sandbox.TemplateFault as fault:
+            told = [value for value in values.values() if isinstance(value, str)]
+            if isinstance(fault, sandbox.Exceeded) and _long(told):
+                raise BadVariables(
+                    f"the variables are too long for prompt {self.version.name}: {fault}"
+                ) from fault
+            raise self._broken(place, role, fault) from fault
+
+    def _broken(self, place: int, role: str, fault: sandbox.TemplateFault) -> BrokenTemplate:
+        where = f", line {fault.line}" if fault.line else ""
+        return BrokenTemplate(
+            f"prompt {self.version.name}, message {place} ({role}){where}: {fault}"
+        )
+
+    def _values(self, given: Mapping[str, object]) -> dict[str, object]:
+        unknown = sorted(given.keys() - self._declared.keys())
+        if unknown:
+            takes = ", ".join(self._declared) or "none"
+            raise BadVariables(
+                f"prompt {self.version.name} has no variable {', '.join(map(repr, unknown))}; "
+                f"it takes: {takes}"
+            )
+        return {name: self._value(known, given) for name, known in self._declared.items()}
+
+    def _value(self, variable: Variable, given: Mapping[str, object]) -> object:
+        value = given.get(variable.name)
+        if value is None:
+            if variable.default is not None:
+                return _default(variable)
+            if variable.required:
+                raise BadVariables(
+                    f"prompt {self.version.name} needs the variable {variable.name!r} "
+                    f"({variable.type}); send it in prompt_variables"
+                )
+            return ""
+        wanted = _TYPES[variable.type]
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            raise BadVariables(
+                f"variable {variable.name!r} of prompt {self.version.name} is "
+                f"of type {variable.type}, not {type(value).__name__}"
+            )
+        return value
+
+
+def _default(variable: Variable) -> object:
+    text = variable.default or ""
+    try:
+        match variable.type:
+            case "integer":
+                return int(text)
+            case "number":
+                return float(text)
+            case "boolean":
+                return text.strip().lower() in {"true", "1", "yes"}
+    except ValueError:
+        pass  # the author's own text is still better than none
+    return text
+
+
+def _long(texts: Sequence[str]) -> bool:
+    """Whether a sound template may fail of so much."""
+    return len(texts) > _MANY or sum(map(len, texts)) > _LARGE
+
+
+def joined(prompt: Sequence[Message], client: Sequence[Message]) -> list[Message]:
+    """The prompt's messages, then the client's.
+
+    The client's leading system messages are appended to the prompt's first system text, after a
+    blank line, because most chat templates allow one system message only.
+    """
+    system = next((place for place, m in enumerate(prompt) if m.role == "system"), None)
+    if system is None:
+        leading = _leading(client)
+        return [*client[:leading], *prompt, *client[leading:]]
+    leading = _leading(client)
+    texts = [prompt[system].content, *(m.content for m in client[:leading])]
+    merged = Message("system", "\n\n".join(text for text in texts if text))
+    return [*prompt[:system], merged, *prompt[system + 1 :], *client[leading:]]
+
+
+def _leading(messages: Sequence[Message]) -> int:
+    count = 0
+    while count < len(messages) and messages[count].role == "system":
+        count += 1
+    return count
+
+
+def continued(prompt: Sequence[Message], text: str) -> tuple[wire.Segment, ...]:
+    """A text to be continued, after the prompt's texts, each followed by a blank line."""
+    texts = [message.content for message in prompt]
+    return (wire.Segment("\n\n".join([*texts, text]), special=False),)
+
+
+class ChatTemplate:
+    """The chat template of one worker's model, compiled."""
+
+    def __init__(self, hello: wire.Hello, box: sandbox.Sandbox) -> None:
+        self._box = box
+        self._guard = guards.Guard(hello.control_tokens)
+        self._given = {
+            "add_generation_prompt": True,
+            "bos_token": hello.bos,
+            "eos_token": hello.eos,
+        }
+        self._source = hello.chat_template or CHATML
+        self._template: jinja2.Template | None = None
+
+    def segments(self, messages: Sequence[Message]) -> tuple[wire.Segment, ...]:
+        """What the worker tokenises; no message's text is read as control tokens.
+
+        Raises:
+            BadConversation: the template refuses the messages.
+            BrokenTemplate: the template is faulty.
+        """
+        try:
+            texts, hidden = self._guard.hide([message.content for message in messages])
+        except guards.Crowded as crowded:
+            raise BadConversation(f"this cannot be kept apart from control: {crowded}") from crowded
+        turns = [
+            {"role": message.role, "content": text}
+            for message, text in zip(messages, texts, strict=True)
+        ]
+        try:
+            if self._template is None:
+                self._template = self._box.compile(self._source)
+            rendered = self._box.render(self._template, {**self._given, "messages": turns})
+        except sandbox.Raised as refused:
+            raise BadConversation(f"the model's chat template refuses this: {refused}") from refused
+        except sandbox.TemplateFault as fault:
+            if isinstance(fault, sandbox.Exceeded) and _long(texts):
+                raise BadConversation(
+                    f"this is too long for the model's chat template: {fault}"
+                ) from fault
+            where = f", line {fault.line}" if fault.line else ""
+            raise BrokenTemplate(f"the model's own chat template{where}: {fault}") from fault
+        return guards.segments(rendered, hidden)

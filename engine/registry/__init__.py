@@ -1,0 +1,1 @@
+"""What is known of a model file before it is served."""

@@ -1,0 +1,220 @@
+"""The header of a GGUF file, read without trusting it.
+
+Every count is held against what the file can hold before the library that reads the values is let
+in: a truncated, damaged or hostile file ends in a `Broken` sentence, never in a crash, a hang or
+a full memory. Reads no weights. Imported by `engine.control.models`.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import gguf
+
+from storage.models import Kind
+
+_MAGIC: Final = b"GGUF"
+_VERSIONS: Final = (2, 3)
+_KEYS: Final = 65_536
+_TENSORS: Final = 1_048_576
+_ITEMS: Final = 8_388_608
+_TEXT: Final = 64 * 1024 * 1024
+_DIMENSIONS: Final = 4
+_WORD: Final = 64
+_LINE: Final = 2000
+_WHOLE: Final = 2**31 - 1
+_STRING: Final = 8
+_ARRAY: Final = 9
+_SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+
+
+class Broken(Exception):
+    """The file is not a GGUF that can be served; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a GGUF says of itself."""
+
+    kind: Kind
+    architecture: str
+    parameters: int
+    quantisation: str
+    context_tokens: int
+    licence: str | None
+
+
+def read(path: Path) -> Header:
+    """The header of the file; Broken with a sentence when it has none that holds."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        parameters, most = _Walk(file, size).tensors()
+    try:
+        values = _values(path)
+    except Exception as error:
+        raise Broken(f"its metadata cannot be read: {error}") from error
+    return _header(values, parameters, most)
+
+
+def _values(path: Path) -> dict[str, Any]:
+    wanted = ("general.", "adapter.", "split.")
+    reader = gguf.GGUFReader(path)
+    return {
+        name: field.contents()
+        for name, field in reader.fields.items()
+        if name.startswith(wanted) or name.endswith(".context_length")
+    }
+
+
+def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
+    architecture = values.get("general.architecture")
+    if not isinstance(architecture, str) or not architecture:
+        raise Broken("it does not name its architecture")
+    if len(architecture) > _WORD:
+        raise Broken(f"it names an architecture of {len(architecture)} characters")
+    if _whole(values, "split.count") > 1:
+        raise Broken("it is one piece of a split model; merge the pieces first")
+    adapter = values.get("general.type") == "adapter"
+    if adapter and values.get("adapter.type") != "lora":
+        raise Broken(
+            f"it is an adapter of type {str(values.get('adapter.type'))[:_WORD]!r}, not lora"
+        )
+    context = _whole(values, f"{architecture}.context_length")
+    if not adapter and context <= 0:
+        raise Broken("it does not say how many tokens of context it was made for")
+    licence = values.get("general.license")
+    return Header(
+        kind=Kind.ADAPTER if adapter else Kind.WEIGHTS,
+        architecture=architecture,
+        parameters=parameters,
+        quantisation=_quantisation(values.get("general.file_type")) or most,
+        context_tokens=context,
+        licence=licence[:_LINE] if isinstance(licence, str) and licence else None,
+    )
+
+
+def _whole(values: dict[str, Any], name: str) -> int:
+    """A count that the file says, 0 where it says none."""
+    value = values.get(name, 0)
+    if type(value) is not int or not 0 <= value <= _WHOLE:
+        raise Broken(f"its {name[:_WORD]} is no number that can be: {str(value)[:_WORD]!r}")
+    return value
+
+
+def _quantisation(file_type: Any) -> str:
+    """The file's own word for its mixture of types; empty when it says none, as adapters do."""
+    try:
+        name = str(gguf.LlamaFileType(int(file_type)).name)
+    except (TypeError, ValueError, OverflowError):
+        return ""
+    return name.removeprefix("MOSTLY_").removeprefix("ALL_")
+
+
+class _Walk:
+    """Steps over the whole header once and believes no count in it."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self._size = size
+        self._alignment = 32
+
+    def tensors(self) -> tuple[int, str]:
+        """How many weights there are and the type of most, when header and file length agree."""
+        if self._take(4) != _MAGIC:
+            raise Broken("it is not a GGUF file: it does not begin with the letters GGUF")
+        version = self._number("<I")
+        if version not in _VERSIONS:
+            raise Broken(f"it is of GGUF version {version}; versions 2 and 3 can be read")
+        tensors = self._count("<Q", _TENSORS, "tensors")
+        keys = self._count("<Q", _KEYS, "keys")
+        for _ in range(keys):
+            name = self._text()
+            value = self._value(self._number("<I"))
+            if name == b"general.alignment" and isinstance(value, int):
+                self._alignment = value
+        if not 1 <= self._alignment <= _ITEMS:
+            raise Broken(f"it says that its data is aligned to {self._alignment} bytes")
+        seen = [self._tensor() for _ in range(tensors)]
+        if not seen:
+            raise Broken("it holds no tensors")
+        start = math.ceil(self._file.tell() / self._alignment) * self._alignment
+        needed = start + max(offset + length for _, _, offset, length in seen)
+        if needed > self._size:
+            raise Broken(f"it is truncated: {self._size} bytes of the {needed} that it needs")
+        weights: Counter[str] = Counter()
+        for elements, kind, _, _ in seen:
+            weights[kind] += elements
+        return weights.total(), weights.most_common(1)[0][0]
+
+    def _tensor(self) -> tuple[int, str, int, int]:
+        name = self._text()
+        dimensions = self._count("<I", _DIMENSIONS, "dimensions of a tensor")
+        elements = math.prod(self._number("<Q") for _ in range(dimensions))
+        kind = self._number("<I")
+        offset = self._number("<Q")
+        try:
+            known = gguf.GGMLQuantizationType(kind)
+            block, length = gguf.GGML_QUANT_SIZES[known]
+        except (KeyError, ValueError):
+            raise Broken(f"tensor {_shown(name)} is of the unknown type {kind}") from None
+        if elements <= 0 or elements > self._size * 256:  # no type packs 256 weights in a byte
+            raise Broken(f"tensor {_shown(name)} says that it has {elements} elements")
+        return elements, str(known.name), offset, math.ceil(elements / block) * length
+
+    def _value(self, kind: int) -> int | None:
+        if kind == _STRING:
+            self._text()
+        elif kind == _ARRAY:
+            self._array()
+        elif kind in _SIZES:
+            raw = self._take(_SIZES[kind])
+            return int.from_bytes(raw, "little")
+        else:
+            raise Broken(f"it holds a value of the unknown type {kind}")
+        return None
+
+    def _array(self) -> None:
+        kind = self._number("<I")
+        items = self._count("<Q", _ITEMS, "items of an array")
+        if kind == _STRING:
+            for _ in range(items):
+                self._text()
+        elif kind in _SIZES:
+            self._skip(items * _SIZES[kind])
+        else:
+            raise Broken(f"it holds an array of type {kind}")
+
+    def _text(self) -> bytes:
+        length = self._count("<Q", _TEXT, "bytes of text")
+        return self._take(length)
+
+    def _count(self, form: str, limit: int, what: str) -> int:
+        count = self._number(form)
+        if count > min(limit, self._size):
+            raise Broken(f"it says that it has {count} {what}, which cannot be")
+        return count
+
+    def _number(self, form: str) -> int:
+        (value,) = struct.unpack(form, self._take(struct.calcsize(form)))
+        return int(value)
+
+    def _take(self, length: int) -> bytes:
+        data = self._file.read(length)
+        if len(data) != length:
+            raise Broken("it is truncated: it ends within its header")
+        return data
+
+    def _skip(self, length: int) -> None:
+        if self._file.tell() + length > self._size:
+            raise Broken("it is truncated: it ends within its header")
+        self._file.seek(length, 1)
+
+
+def _shown(name: bytes) -> str:
+    return ascii(name[:64].decode(errors="replace"))

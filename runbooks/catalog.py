@@ -1,0 +1,30 @@
+"""The runbooks of a box: the shipped ones and those of its home, which win over a shipped name.
+
+Reads files only and runs nothing. Imported by the runner's start and by `app`.
+"""
+
+from __future__ import annotations
+
+from runbooks import steps
+from runbooks.probes import PROBES
+from runbooks.steps import Runbook
+from storage.control_socket import verbs
+from storage.home import access
+from storage.home.paths import Home
+
+
+def every(home: Home) -> dict[str, Runbook | str]:
+    """All runbooks by name; in place of one that cannot be used stands what is wrong with it.
+
+    Raises:
+        Closed: this user may not look into the home.
+    """
+    access.require(home)
+    found: dict[str, Runbook | str] = {}
+    for folder in (steps.LIBRARY, home.root / "runbooks"):
+        for path in sorted(folder.glob("*.yaml")):
+            try:
+                found[path.stem] = steps.read(path, probes=PROBES, verbs=verbs.TABLE)
+            except steps.BadRunbook as error:
+                found[path.stem] = str(error)
+    return found

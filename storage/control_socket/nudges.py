@@ -1,0 +1,91 @@
+"""A datagram that says "look now" to every process of the box; what to see stands in the store.
+
+A nudge carries nothing and may be lost: who listens also looks now and then by itself. Sending
+never blocks and never fails. Imported by the store and by whoever waits for changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Final, Self
+
+from storage.home import paths as homes
+from storage.home.paths import Home
+
+_DRAIN: Final = 4096
+
+
+class Listener:
+    """The receiving end; one for each process that waits."""
+
+    def __init__(self, home: Home, part: str) -> None:
+        self._path = home.nudge(part)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            self._path.unlink(missing_ok=True)
+            with homes.short(self._path) as address:
+                self._socket.bind(address)
+            self._path.chmod(0o600)
+        except OSError:
+            self._socket.close()
+            raise
+
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """True as soon as there was a nudge since the last call, False after `timeout_s`."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await loop.sock_recv(self._socket, 1)
+        except TimeoutError:
+            return False
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(_DRAIN):  # a burst of nudges is one reason to look
+                self._socket.recv(1)
+        return True
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._path.unlink(missing_ok=True)
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        """Listen inside a `with`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop listening."""
+        self.close()
+
+
+def listen(home: Home, part: str) -> Listener:
+    """Listen as `part`; whoever listened under this name before hears nothing any more."""
+    return Listener(home, part)
+
+
+def send(home: Home) -> None:
+    """Nudge everybody who listens."""
+    with contextlib.suppress(OSError):  # no descriptor left: they look by themselves, later
+        _reach(home)
+
+
+def sweep(home: Home) -> None:
+    """Remove the sockets of processes that were killed; for the node's start."""
+    for part in _reach(home):
+        home.nudge(part).unlink(missing_ok=True)
+
+
+def _reach(home: Home) -> list[str]:
+    """Nudge everybody; the parts that nobody listens for."""
+    dead = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+        for path in home.run.glob("*.nudge"):
+            try:
+                with homes.short(path) as address:
+                    sender.sendto(b"!", address)
+            except ConnectionRefusedError:
+                dead.append(path.stem)
+            except OSError:  # a full queue has been nudged already; what is gone is gone
+                continue
+    return dead

@@ -1,0 +1,1 @@
+"""The data directory of one box: paths, configuration, access, and the clock."""

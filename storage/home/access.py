@@ -1,0 +1,149 @@
+"""Who besides its owner may look into a home: one Unix group that config.toml names, or nobody.
+
+To look is to read the store, with the texts that services record, and config.toml, and to reach the
+door, where roles decide what one may do; a member without a role looks and does nothing else. Logs,
+models and the sockets of the parts stay the owner's. Never gives a role, and takes no open file
+back. Standard library only. The node opens and closes; whoever reads asks `require`.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from pathlib import Path
+from typing import Final
+
+from storage.errors import Closed, ConfigError, NotPrivate
+from storage.home import paths as homes
+from storage.home.paths import Home
+
+_LOOK: Final = 0o640
+_OWN: Final = 0o600
+_DOOR: Final = 0o660  # to connect is to write
+
+
+def group(name: str | None) -> int | None:
+    """The id of the group that may look; None: nobody may.
+
+    Raises:
+        ConfigError: there is no such group, or this process may not hand files to it.
+    """
+    if name is None:
+        return None
+    try:
+        found = grp.getgrnam(name)
+    except KeyError:
+        raise ConfigError(
+            f"[people] group: there is no group {name!r} on this machine; make it with "
+            f"`groupadd {name}`, or name another one in config.toml."
+        ) from None
+    if os.geteuid() == 0 or found.gr_gid in {os.getegid(), *os.getgroups()}:
+        return found.gr_gid
+    owner = _user(os.geteuid())
+    if owner in found.gr_mem:
+        raise ConfigError(
+            f"[people] group: {owner} joined {name} after this session began; log in again "
+            "and start the node from there."
+        )
+    raise ConfigError(
+        f"[people] group: {owner}, who runs this node, is not in {name} and cannot open the home "
+        f"to it; run `usermod -aG {name} {owner}` as root, log in again and start the node."
+    )
+
+
+def admit(home: Home, gid: int | None) -> None:
+    """Let the group look, or with None its owner alone. Doing it again changes nothing.
+
+    Call it for a group while the store is open: what SQLite keeps beside it is there then, and
+    what it makes later has the store's mode and, by the directory's own bit, the group.
+
+    Raises:
+        NotPrivate: the file system does not let us.
+    """
+    try:
+        if gid is None:  # the gate first
+            home.root.chmod(homes.PRIVATE)
+        for path in (home.config, home.database, *homes.beside(home.database)):
+            if path.exists():
+                _share(path, gid, _LOOK)
+        if gid is not None:
+            os.chown(home.root, -1, gid)
+            home.root.chmod(homes.LOOKED_AT)
+    except OSError as error:
+        raise NotPrivate(f"Who may look into {home.root} cannot be set: {error}.") from error
+
+
+def admit_to_door(home: Home, gid: int | None) -> None:
+    """Let the group connect to the door, or its owner alone."""
+    _share(home.door, gid, _DOOR)
+
+
+def _share(path: Path, gid: int | None, mode: int) -> None:
+    if gid is not None:
+        os.chown(path, -1, gid)
+    path.chmod(_OWN if gid is None else mode)
+
+
+def require(home: Home) -> None:
+    """Check that this user may look into the home; a home that is not there is no secret.
+
+    Raises:
+        Closed: they may not; the message says who can change that, and how.
+    """
+    try:
+        os.stat(f"{home.root}/.")  # noqa: PTH116 a path of pathlib loses the dot: it is a directory
+        if os.access(home.root, os.X_OK):
+            home.database.stat()
+            if os.access(home.database, os.R_OK):
+                return
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except PermissionError:
+        pass
+    raise closed(home)
+
+
+def closed(home: Home) -> Closed:
+    """Why this user is shut out, and who can change it."""
+    me = _user(os.geteuid())
+    for folder in reversed(home.root.parents):
+        if not os.access(folder, os.X_OK):
+            return Closed(
+                f"{me} may not enter {folder}, where {home.root} lies; ask its owner, or choose "
+                "another home with PADDOCK_HOME or --home."
+            )
+    found = home.root.stat()
+    owner, among = _user(found.st_uid), _group(found.st_gid)
+    if os.access(home.root, os.X_OK) or not found.st_mode & 0o010:
+        return Closed(
+            f"Only {owner} may look into {home.root}, until `group` under [people] in its "
+            "config.toml names a group that may, too, and the node starts again."
+        )
+    if me in _members(found.st_gid):
+        return Closed(f"{me} joined the group {among} after this login: log in again to look.")
+    return Closed(
+        f"{me} is not in the group {among}: `usermod -aG {among} {me}` as root, then log in again "
+        f"to look into {home.root}."
+    )
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid{uid}"
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return f"gid{gid}"
+
+
+def _members(gid: int) -> list[str]:
+    try:
+        return grp.getgrgid(gid).gr_mem
+    except KeyError:
+        return []

@@ -1,0 +1,129 @@
+"""config.toml: what people set about a box, with defaults for all of it.
+
+A setting may also come from the environment (PADDOCK_GATEWAY__PORT=8411), which wins. Reads only;
+who wants another setting edits the file. Imported by the node, the gateway, control and `app`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from storage.errors import ConfigError
+from storage.home import access
+from storage.home.paths import Home
+
+Micro = Annotated[int, Field(ge=0, le=10**15)]
+Days = Annotated[int, Field(ge=1, le=3650)]
+
+
+class _Section(BaseModel):
+    """A section: what is not known is an error, and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Gateway(_Section):
+    """The HTTP door: loopback unless somebody says otherwise."""
+
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8411
+    body_limit_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 2_000_000
+    open_metrics: bool = False
+    """Whether /metrics takes no key."""
+
+
+class People(_Section):
+    """Unix users or @groups by role; the owner of the home is admin without being named.
+
+    `group` is the Unix group whose members may look at all; None: the owner alone.
+    """
+
+    group: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+    admin: tuple[str, ...] = ()
+    operator: tuple[str, ...] = ()
+    viewer: tuple[str, ...] = ()
+
+
+class Price(_Section):
+    """What a GPU-hour costs, in millionths of the currency; None: no cost is shown."""
+
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
+    gpu_hour_micro: Micro | None = None
+
+
+class Retention(_Section):
+    """For how many days each is kept."""
+
+    samples_days: Days = 7
+    requests_days: Days = 30
+    texts_days: Days = 7
+
+
+class Config(BaseSettings):
+    """All settings; frozen once read."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PADDOCK_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    gateway: Gateway = Gateway()
+    people: People = People()
+    price: Price = Price()
+    retention: Retention = Retention()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then what is handed over; no other file is looked at."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load(home: Home) -> Config:
+    """The settings of a home; without a file all stand at their defaults.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or a key does not fit; the key is named.
+        Closed: this user may not look into the home.
+    """
+    access.require(home)
+    if home.config.exists() and not home.config.is_file():
+        raise ConfigError(f"{home.config} cannot be read: it is no file. Move it away.")
+    try:
+        found: dict[str, Any] = TomlConfigSettingsSource(Config, home.config)()
+        return Config(**found)
+    except ValidationError as error:
+        raise ConfigError(_told(home, error)) from error
+    except SettingsError as error:
+        raise ConfigError(f"A PADDOCK_ variable of the environment: {error}.") from error
+    except PermissionError as error:
+        raise access.closed(home) from error
+    except (ValueError, OSError) as error:  # not TOML, not UTF-8, not readable
+        raise ConfigError(f"{home.config} cannot be read as TOML: {error}.") from error
+
+
+def _told(home: Home, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    told = {"extra_forbidden": "there is no such key"}.get(first["type"], first["msg"])
+    said = "" if first["type"] in {"extra_forbidden", "missing"} else f" (found {first['input']!r})"
+    return (
+        f"{home.config} (or PADDOCK_… in the environment): {key}: {told}{said}. "
+        "Correct it, or remove it for the default."
+    )

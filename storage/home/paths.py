@@ -1,0 +1,155 @@
+"""The directory in which one box lives: where it is, what lies in it, who may look.
+
+Creates directories and nothing else. Standard library only: a worker and `paddock --help` ask here
+too. Anybody may import it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from storage.errors import NotPrivate
+
+PRIVATE: Final = 0o700
+LOOKED_AT: Final = 0o2710  # for a group: names are known or not found; what is made here is its
+_ADDRESS_BYTES: Final = 107  # sun_path is 108 bytes with its closing zero
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of one home; nothing is promised to exist."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The store."""
+        return self.root / "paddock.db"
+
+    @property
+    def config(self) -> Path:
+        """What people set."""
+        return self.root / "config.toml"
+
+    @property
+    def door(self) -> Path:
+        """The node's Unix socket."""
+        return self.root / "node.sock"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one node of this home; its pid stands inside."""
+        return self.root / "node.lock"
+
+    @property
+    def run(self) -> Path:
+        """Sockets, for as long as processes live."""
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        """What the parts say."""
+        return self.root / "logs"
+
+    @property
+    def models(self) -> Path:
+        """Model files that Paddock itself fetched or trained."""
+        return self.root / "models"
+
+    def worker(self, name: str) -> Path:
+        """The socket of a worker."""
+        return self.run / f"worker-{name}.sock"
+
+    def nudge(self, part: str) -> Path:
+        """The datagram socket on which a process is nudged."""
+        return self.run / f"{part}.nudge"
+
+    def log(self, part: str) -> Path:
+        """The log of a part."""
+        return self.logs / f"{part}.log"
+
+
+def find(explicit: Path | None = None) -> Home:
+    """The home that was named, else $PADDOCK_HOME, else the one in the XDG state directory."""
+    if explicit is not None:
+        return Home(explicit.expanduser().absolute())
+    if named := os.environ.get("PADDOCK_HOME"):
+        return Home(Path(named).expanduser().absolute())
+    return Home(state() / "paddock")
+
+
+def state() -> Path:
+    """The directory in which this user's programs keep what they know."""
+    named = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(named).expanduser().absolute()
+
+
+def beside(database: Path) -> tuple[Path, Path]:
+    """What SQLite keeps beside the store while it is open: its log and that log's index."""
+    return database.with_name(f"{database.name}-wal"), database.with_name(f"{database.name}-shm")
+
+
+def make(home: Home) -> Home:
+    """Create what is missing, readable by its owner alone. Doing it again changes nothing.
+
+    A home that the node has opened to a group stays so; the node's next start decides anew.
+
+    Raises:
+        NotPrivate: the directory belongs to somebody else, or is something else's directory that
+            others can read, or cannot be entered.
+    """
+    try:
+        home.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        _claim(home)
+    except PermissionError as error:
+        raise NotPrivate(
+            f"{home.root} cannot be made or used by this user ({error.strerror}); "
+            "choose another home with PADDOCK_HOME or --home."
+        ) from error
+    for inner in (home.run, home.logs, home.models):
+        inner.mkdir(mode=PRIVATE, exist_ok=True)
+        inner.chmod(PRIVATE)
+    return home
+
+
+def _claim(home: Home) -> None:
+    found = home.root.stat()
+    if found.st_uid != os.geteuid():
+        raise NotPrivate(
+            f"{home.root} belongs to another user (uid {found.st_uid}); run as that user, "
+            "or choose another home with PADDOCK_HOME or --home."
+        )
+    mode = stat.S_IMODE(found.st_mode)
+    if mode == PRIVATE or (mode == LOOKED_AT and home.database.exists()):
+        return
+    ours = home.database.exists() or home.config.exists() or not any(home.root.iterdir())
+    if not ours:  # never close a directory to others that was not made for this
+        raise NotPrivate(
+            f"{home.root} holds other files and can be read by others; choose an empty directory "
+            f"as home, or close this one with `chmod 700 {home.root}`."
+        )
+    home.root.chmod(PRIVATE)
+
+
+@contextmanager
+def short(path: Path) -> Iterator[str]:
+    """An address of a Unix socket that fits into what the kernel takes; use it while it lasts.
+
+    A path of up to 107 bytes is its own address; a longer one is reached through a descriptor of
+    its directory. Bind and connect inside the `with`.
+    """
+    address = str(path)
+    if len(os.fsencode(address)) <= _ADDRESS_BYTES:
+        yield address
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)

@@ -1,0 +1,149 @@
+"""How this floor talks to SQLite: pragmas, who begins a transaction and when, what errors mean.
+
+Python's driver would begin transactions by rules of its own; here it is told to begin none, and
+each transaction begins where we say: readers with BEGIN (one snapshot), the writer with BEGIN
+IMMEDIATE (the lock before the first look). Imported by `storage.store` and `storage.migrations`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from storage import errors
+from storage.home.paths import Home
+from storage.sqlite.offline_read import Rest
+
+BUSY_S: Final = 5.0
+_READERS: Final = 4
+_WAL_BYTES: Final = 64 * 1024 * 1024
+_NO_ROOM_BYTES: Final = 256 * 1024
+_SYNCHRONOUS: Final = "synchronous"
+_BESIDE: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+_ROOM: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}  # said, too, where room is missing
+
+# What a transaction is begun with: an option of the connection.
+DURABLE: Final = "durable"
+
+
+def reader(home: Home, *, readonly: bool, rest: Rest | None = None) -> AsyncEngine:
+    """Connections for snapshots; they cannot write."""
+    engine = _engine(home, readonly=readonly, size=_READERS, rest=rest)
+    _each(engine, ["PRAGMA query_only=ON"])
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def writer(home: Home) -> AsyncEngine:
+    """The one connection that writes; DURABLE says whether a commit reaches the disk first."""
+    engine = _engine(home, readonly=False, size=1)
+    _each(engine, ["PRAGMA foreign_keys=ON", f"PRAGMA journal_size_limit={_WAL_BYTES}"])
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        wanted = "FULL" if connection.get_execution_options().get(DURABLE) else "NORMAL"
+        if connection.info.get(_SYNCHRONOUS) != wanted:  # the pragma has no effect once begun
+            connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+            connection.info[_SYNCHRONOUS] = wanted
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def watcher(home: Home, rest: Rest | None = None) -> sqlite3.Connection:
+    """A bare connection for `PRAGMA data_version`, microseconds each; it waits for nobody."""
+    return sqlite3.connect(
+        _address(home, rest), uri=True, timeout=0, isolation_level=None, check_same_thread=False
+    )
+
+
+def create(home: Home) -> None:
+    """An empty file that only its owner can read; SQLite gives its companions the same mode."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(home.database, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _engine(home: Home, *, readonly: bool, size: int, rest: Rest | None = None) -> AsyncEngine:
+    if readonly:
+        url = URL.create("sqlite+aiosqlite", database=_address(home, rest), query={"uri": "true"})
+    else:
+        url = URL.create("sqlite+aiosqlite", database=str(home.database))
+    return create_async_engine(
+        url,
+        connect_args={"timeout": BUSY_S, "isolation_level": None},
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=size,
+        max_overflow=0,
+        pool_reset_on_return=None,  # every transaction here ends by commit or rollback
+    )
+
+
+def _address(home: Home, rest: Rest | None) -> str:
+    """The file as SQLite's read-only address."""
+    unlocked = "" if rest is None else "&immutable=1"
+    return f"{home.database.as_uri()}?mode=ro{unlocked}"
+
+
+def _each(engine: AsyncEngine, pragmas: list[str]) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+
+def told(error: DBAPIError | sqlite3.Error | OSError, database: Path) -> errors.StorageError:
+    """The error of the driver as one of ours, with what to do."""
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    said = str(origin)
+    exact = getattr(origin, "sqlite_errorcode", 0)
+    code = exact & 0xFF
+    if code == sqlite3.SQLITE_FULL or (code in _ROOM and _no_room(database.parent)):
+        return errors.DiskFull(
+            f"The disk is full: nothing was written. Free space in {database.parent} "
+            "and try again; the store goes on by itself."
+        )
+    if exact == sqlite3.SQLITE_IOERR_WRITE:
+        return errors.DiskFull(
+            f"The disk takes no more: nothing was written. {database.parent} is over its quota, or "
+            "the disk fails; make room and try again, the store goes on by itself."
+        )
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return errors.Busy(
+            f"Another process has held {database} for {BUSY_S:.0f} s; nothing was written. "
+            "Try again; `fuser` on the file names the process."
+        )
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return errors.Unreadable(
+            f"{database} is damaged or is not a Paddock store ({said}). Restore it from a backup, "
+            "or move it away with its -wal and -shm and start anew."
+        )
+    if code in _BESIDE and not os.access(database.parent, os.W_OK):
+        return errors.Unavailable(
+            f"{database} is just being opened or closed by its owner; look again. "
+            "If this stays so, the next start of the node repairs it."
+        )
+    never = code == sqlite3.SQLITE_CONSTRAINT  # trying it again would not help
+    kind = errors.Invalid if never else errors.Unavailable
+    return kind(f"{database} {'does not take this' if never else 'cannot be used'}: {said}.")
+
+
+def _no_room(directory: Path) -> bool:
+    try:
+        return shutil.disk_usage(directory).free < _NO_ROOM_BYTES
+    except OSError:
+        return False

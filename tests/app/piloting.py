@@ -1,0 +1,242 @@
+"""Sitting at the screen in a test: a program with a clock that stands, a door, and patience.
+
+The door stands in for the node: it keeps what it is asked in the store as the real one does, and
+carries it out at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+from textual.pilot import Pilot
+
+from app import snapshot
+from app.screens.place import Place
+from app.tui import Tui
+from app.widgets.lines import Lines
+from storage import errors, intents, services
+from storage import store as stores
+from storage.control_socket import client
+from storage.home.paths import Home
+from tests.app import scenes
+
+_PATIENCE: Final = 500
+_FRAME_S: Final = 0.02
+_STILL: Final = 2
+SELDOM_S: Final = 3600.0  # looks happen when something is done, not when time passes
+
+
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this machine's terminal shows on the screen."""
+    for name in ("NO_COLOR", "TEXTUAL_THEME", "PADDOCK_CHART"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@dataclass
+class Door:
+    """A door that answers, or does not."""
+
+    name: str = "sara"
+    role: str = "operator"
+    down: bool = False
+    alone: bool = False  # nobody takes what it keeps
+    full: bool = False  # the disk is, and nothing can be written down
+    asked: list[tuple[str, str, Mapping[str, Any], int | None]] = field(default_factory=list)
+
+    async def who(self, home: Home) -> client.Person:
+        """Who is here."""
+        del home
+        if self.down:
+            raise errors.NodeIsDown("The node is not running; start it with `paddock serve`.")
+        return client.Person(self.name, self.role)
+
+    async def trouble(self, home: Home) -> str | None:
+        """Why nothing can be written down."""
+        del home
+        return "The disk is full." if self.full else None
+
+    async def ask(
+        self,
+        home: Home,
+        verb: str,
+        target: str,
+        arguments: Mapping[str, Any],
+        *,
+        reason: str = "",
+        seen: int | None = None,
+    ) -> client.Accepted:
+        """Keep the intent, carry it out, keep how it ended."""
+        self.asked.append((verb, target, arguments, seen))
+        if self.down:
+            raise errors.NodeIsDown("The node is not running; start it with `paddock serve`.")
+        store = await stores.open(home, now_us=lambda: scenes.NOW_US)
+        try:
+            return await store.write(
+                lambda s: _carried_out(s, self, verb, target, arguments, reason, seen)
+            )
+        finally:
+            await store.close()
+
+
+async def _carried_out(
+    s: Any,
+    by: Door,
+    verb: str,
+    target: str,
+    arguments: Mapping[str, Any],
+    reason: str,
+    seen: int | None,
+) -> client.Accepted:
+    at_us = scenes.NOW_US
+    id = await intents.accept(
+        s, actor=by.name, role=by.role, verb=verb, target=target, arguments=arguments,
+        reason=reason, seen=seen, at_us=at_us,
+    )  # fmt: skip
+    if by.alone:
+        return client.Accepted(id, by.name, by.role)
+    await intents.claim(s, verbs=[verb], by="control", at_us=at_us)
+    try:
+        if verb == "services.undo":
+            done = await services.undo(
+                s, service=target, actor=by.name, at_us=at_us, seen=seen, intent_id=id
+            )
+        else:
+            arms = [
+                services.Arm(release=int(name[1:]), weight_bp=points)
+                for name, points in arguments["arms"].items()
+            ]
+            done = await services.set_split(
+                s, service=target, arms=arms, seen=seen, actor=by.name, at_us=at_us, intent_id=id
+            )
+    except errors.Moved as error:
+        await intents.end(s, id, intents.State.REFUSED, str(error), at_us, by="control")
+    else:
+        told = ", ".join(f"r{arm.release} {arm.weight_bp / 100:g} %" for arm in done.arms)
+        await intents.end(s, id, intents.State.APPLIED, f"{target}: {told}.", at_us, by="control")
+    return client.Accepted(id, by.name, by.role)
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self, now_us: int = scenes.NOW_US) -> None:
+        self.now_us = now_us
+
+    def __call__(self) -> int:
+        """Now."""
+        return self.now_us
+
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_us += round(seconds * scenes.SECOND_US)
+
+
+def program(
+    home: Home, *, clock: Callable[[], int] | None = None, chart: str = "braille", theme: str = ""
+) -> Tui:
+    """The screen before it runs."""
+    return Tui(home, chart=chart, theme=theme or None, now_us=clock or Clock(), every_s=SELDOM_S)
+
+
+@dataclass
+class Seat:
+    """The screen while it runs, and whoever sits there."""
+
+    app: Tui
+    pilot: Pilot[None]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition; give up long after it should have come true."""
+        for _ in range(_PATIENCE):
+            if condition():
+                return
+            await self.pilot.pause(0.01)
+        raise AssertionError(f"never came true; the screen shows\n{self.text}")
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, and let all of what follows be drawn."""
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def type(self, text: str) -> None:
+        """Type a text."""
+        for each in text:
+            self.app.key(each, each)
+        await self.pilot.pause()
+
+    async def go(self, *keys: str) -> None:
+        """Press keys and wait until the place they lead to has what it shows."""
+        await self.press(*keys)
+        await self.until(self.shown)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until a few frames have come and gone without a change: layouts come in steps."""
+        before, still = "", 0
+        while still < _STILL:
+            await self.pilot.pause(_FRAME_S)
+            now = self.text
+            before, still = now, still + 1 if now == before else 0
+
+    def shown(self) -> bool:
+        """Whether the open place has been drawn with its own part of the picture."""
+        place = self.place
+        seen = self.app.picture
+        part = {
+            "pulse": seen.pulse, "traffic": seen.traffic, "requests": seen.requests,
+            "request": seen.request or seen.missing,
+        }.get(place.where, seen)  # fmt: skip
+        return place.ready and bool(part or seen.house.error)
+
+    async def look(self) -> None:
+        """Let the poller look once more."""
+        before = self.app.watcher.ticks
+        self.app.watcher.poke()
+        await self.until(lambda: self.app.watcher.ticks > before)
+        await self.until(self.shown)
+        await self.settle()
+
+    @property
+    def place(self) -> Place:
+        """The open place."""
+        place = self.app.place
+        assert place is not None
+        return place
+
+    @property
+    def text(self) -> str:
+        """All rows of the screen, top to bottom, as they are drawn."""
+        rows = [
+            "".join(segment.text for segment in row).rstrip()
+            for row in self.app.screen._compositor.render_strips()
+        ]
+        return "\n".join(rows)
+
+    @property
+    def house(self) -> str:
+        """The first row."""
+        return self.text.partition("\n")[0]
+
+    @property
+    def said(self) -> str:
+        """What stands above the keys."""
+        return self.place.query_one("#bar", Lines).text
+
+    @property
+    def node(self) -> snapshot.Node:
+        """What the picture says of the node."""
+        return self.app.picture.house.node
+
+
+@asynccontextmanager
+async def at(app: Tui, width: int = 80, height: int = 24) -> AsyncIterator[Seat]:
+    """Sit down, and wait for the first picture."""
+    async with app.run_test(size=(width, height)) as pilot:
+        seat = Seat(app, pilot)
+        await seat.until(lambda: seat.shown() and bool(app.table))
+        await seat.settle()
+        yield seat

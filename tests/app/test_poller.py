@@ -1,0 +1,185 @@
+"""The one poller: reads when something changed, tells what it cannot read, and goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app import poller, snapshot
+from app.query import Interest
+from app.snapshot import Node
+from storage import errors, samples
+from storage import store as stores
+from storage.home.paths import Home
+from tests.app import scenes
+from tests.app.piloting import Door
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A box of this test's own."""
+    return scenes.make(tmp_path / "home", scenes.quiet)
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Home:
+    """A box under load, of this test's own."""
+    return scenes.make(tmp_path / "home", scenes.busy)
+
+
+class Eyes:
+    """Whoever is shown pictures."""
+
+    def __init__(self, home: Home) -> None:
+        self.seen: list[snapshot.Picture] = []
+        self.now_s = scenes.NOW
+        self.watch = poller.Watch(
+            home, self.seen.append, now_us=lambda: self.now_s * scenes.SECOND_US
+        )
+
+    async def ticks(self, count: int) -> int:
+        """Let some ticks pass; how many pictures there were."""
+        before = len(self.seen)
+        for _ in range(count):
+            await self.watch.tick()
+        return len(self.seen) - before
+
+
+async def test_nothing_is_read_while_nothing_changes(home: Home, knock: Door) -> None:
+    """Every third quiet tick looks, as silence may mean that the node has gone."""
+    assert not knock.down
+    eyes = Eyes(home)
+    assert [await eyes.ticks(1) for _ in range(7)] == [1, 0, 0, 1, 0, 0, 1]
+    await eyes.watch.close()
+
+
+async def test_a_change_is_seen_at_the_next_tick(home: Home, knock: Door) -> None:
+    """By another process, in its own connection."""
+    assert not knock.down
+    eyes = Eyes(home)
+    await eyes.ticks(2)
+    store = await stores.open(home)
+    await store.write(lambda s: scenes.split(s, "support", {1: 5_000, 2: 5_000}, 0))
+    await store.close()
+    assert await eyes.ticks(1) == 1
+    assert eyes.seen[-1].house.live[0][1] == ((1, 5_000), (2, 5_000))
+    await eyes.watch.close()
+
+
+async def test_another_place_is_read_at_once(home: Home, knock: Door) -> None:
+    """And only what that place shows."""
+    assert not knock.down
+    eyes = Eyes(home)
+    await eyes.ticks(1)
+    eyes.watch.look_at(Interest(place="requests"))
+    assert await eyes.ticks(1) == 1
+    assert eyes.seen[-1].requests is not None
+    assert eyes.seen[-1].pulse is None
+    await eyes.watch.close()
+
+
+async def test_a_store_that_appears_later_is_found(tmp_path: Path, knock: Door) -> None:
+    """Before that the screen says that there is none, and asks the store for nothing."""
+    assert not knock.down
+    home = Home(tmp_path / "home")
+    eyes = Eyes(home)
+    assert await eyes.ticks(2) == 2
+    assert [each.house.node for each in eyes.seen] == [Node.ABSENT, Node.ABSENT]
+    with pytest.raises(errors.Unavailable, match="nothing was asked"):
+        eyes.watch.opened()
+    store = await stores.open(_made(home))
+    await scenes.quiet(store)
+    await store.close()
+    assert await eyes.ticks(1) == 1
+    assert [each.house.node for each in eyes.seen[2:]] == [Node.UP]
+    await eyes.watch.close()
+
+
+def _made(home: Home) -> Home:
+    home.root.mkdir(mode=0o700)
+    return home
+
+
+async def test_a_damaged_store_is_told_in_a_sentence(home: Home, knock: Door) -> None:
+    """Whoever is on call learns what is wrong, not how we read it."""
+    assert not knock.down
+    home.database.write_bytes(b"not a database at all" * 1_000)
+    for beside in home.root.glob("paddock.db-*"):
+        beside.unlink()
+    eyes = Eyes(home)
+    assert await eyes.ticks(1) == 1
+    assert eyes.seen[-1].house.error
+    assert eyes.seen[-1].pulse is None
+
+
+async def test_watching_ends_with_the_store_closed(home: Home, knock: Door) -> None:
+    """Cancelled in the middle of its wait, it leaves nothing open."""
+    assert not knock.down
+    eyes = Eyes(home)
+    await eyes.ticks(1)
+    assert eyes.watch.store is not None
+    await eyes.watch.close()
+    assert eyes.watch.store is None
+
+
+async def test_after_the_clock_went_back_the_screen_shows_what_is_measured_now(
+    loaded: Home, knock: Door
+) -> None:
+    """Two hours back: what stands in the store of the time after is not shown, what comes is."""
+    assert not knock.down
+    eyes = Eyes(loaded)
+    await eyes.ticks(1)
+    first = eyes.seen[-1]
+    assert first.house.back_us == 0
+    assert first.pulse is not None
+    assert first.pulse.machine.host is not None
+    eyes.now_s -= 7_200
+    await eyes.ticks(3)
+    gone = eyes.seen[-1]
+    assert gone.pulse is not None
+    assert gone.pulse.machine.host is None
+    assert (gone.house.as_of_us, gone.house.synthetic) == (None, None)
+    assert gone.house.back_us == 7_199 * scenes.SECOND_US
+    assert {value for chart in gone.pulse.charts for value in chart.values} == {None}
+    at, measured = eyes.now_s, scenes.host(5)
+    store = await stores.open(loaded)
+    await store.write(lambda s: samples.record(s, at, [(samples.Kind.HOST, "box01", measured)]))
+    await store.close()
+    await eyes.ticks(1)
+    now = eyes.seen[-1]
+    assert now.pulse is not None
+    assert now.pulse.machine.host is not None
+    assert now.pulse.machine.host.cpu == measured.cpu_percent / 100
+    assert now.house.as_of_us == at * scenes.SECOND_US
+    await eyes.watch.close()
+
+
+async def test_after_the_clock_went_back_old_seconds_do_not_vouch_for_a_dead_node(
+    loaded: Home, knock: Door
+) -> None:
+    """They pass by a second time and look as fresh as the first; the door is asked instead."""
+    eyes = Eyes(loaded)
+    await eyes.ticks(1)
+    knock.down = True
+    eyes.now_s -= 60
+    await eyes.ticks(3)
+    assert [each.house.node for each in eyes.seen] == [Node.UP, Node.DOWN]
+    await eyes.watch.close()
+
+
+async def test_a_store_that_takes_nothing_is_told_in_the_house_line(
+    home: Home, knock: Door
+) -> None:
+    """On a full disk the measurements stop; the node is up and says why, until it goes on."""
+    knock.full = True
+    eyes = Eyes(home)
+    eyes.now_s += 60
+    await eyes.ticks(1)
+    knock.full = False
+    eyes.now_s += 3
+    await eyes.ticks(3)
+    houses = [each.house for each in eyes.seen]
+    assert {each.node for each in houses} == {Node.UP}
+    assert [each.troubles for each in houses] == [("store not written",), ()]
+    await eyes.watch.close()

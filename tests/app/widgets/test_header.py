@@ -1,0 +1,135 @@
+"""The house line tells the truth in one row, at every width."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import words
+from app.snapshot import HouseLine, Node, Person
+from app.widgets import header, palette
+from app.widgets.header import Mode
+
+SECOND = 1_000_000
+NOW = 1_741_921_927 * SECOND
+HOUSE = HouseLine(
+    host="box01",
+    person=Person(name="sara", role="operator"),
+    node=Node.UP,
+    live=(("support", ((14, 9_000), (15, 1_000), (13, 0))),),
+    synthetic=0.283,
+    as_of_us=NOW,
+    now_us=NOW,
+)
+
+
+def shown(width: int = 80, mode: Mode | None = None, **changes: object) -> str:
+    """The line as text."""
+    line = header.draw(dataclasses.replace(HOUSE, **changes), mode or Mode(), width)  # type: ignore[arg-type]
+    return palette.text(line)
+
+
+def test_who_what_is_live_and_how_old_the_picture_is() -> None:
+    """The line of an ordinary night."""
+    assert shown() == (
+        " box01 · sara   LIVE support r14 90% · r15 10%     synthetic 28%  RO  as of now "
+    )
+
+
+@given(
+    st.integers(min_value=30, max_value=240),
+    st.text(max_size=30),
+    st.text(max_size=30),
+    st.lists(st.integers(0, 10_000), min_size=1, max_size=12),
+    st.sampled_from(tuple(Node)),
+    st.lists(st.sampled_from(("gateway crashed", "a-worker-of-a-long-name-1.2.3 crashed"))),
+    st.sampled_from((Mode(), Mode(armed_us=1), Mode(frozen_us=NOW), Mode(armed_us=1, frozen_us=1))),
+)
+def test_the_line_is_exactly_as_wide_as_the_screen(
+    width: int,
+    host: str,
+    person: str,
+    weights: list[int],
+    node: Node,
+    troubles: list[str],
+    mode: Mode,
+) -> None:
+    """Neither long nor hostile names push out whether the screen may change something."""
+    line = shown(
+        width,
+        mode,
+        host=host,
+        person=Person(name=person),
+        node=node,
+        live=(("support", tuple(enumerate(weights))),),
+        troubles=tuple(troubles),
+    )
+    assert width == words.width(line)
+    if width >= 60:
+        assert (" RO " in line) != (" RW 1 min " in line)
+        assert line.endswith(("as of now ", "Z "))
+
+
+@pytest.mark.parametrize(
+    ("old_s", "said"),
+    [(0, "as of now"), (3, "as of now"), (4, "as of 4 s ago"), (600, "as of 10 min ago")],
+)
+def test_the_age_of_the_picture_is_told(old_s: int, said: str) -> None:
+    """What is older than three seconds is not called now."""
+    assert shown(now_us=NOW + old_s * SECOND).rstrip().endswith(said)
+
+
+def test_a_clock_that_was_set_back_is_told() -> None:
+    """Measurements from the future mean that this clock, or that one, is wrong."""
+    assert "clock is 10 min back" in shown(back_us=600 * SECOND)
+
+
+def test_a_dead_node_is_told_at_every_size() -> None:
+    """Nothing is live, whatever the store says was."""
+    for width in (40, 60, 80, 200):
+        assert "▲ NODE DOWN" in shown(width, node=Node.DOWN)
+    assert "nothing is live" in shown(node=Node.DOWN)
+    assert "LIVE" not in shown(node=Node.DOWN)
+
+
+def test_a_store_that_can_not_be_read_is_trouble() -> None:
+    """Nothing is claimed: not what is live, and not how old it is."""
+    line = shown(node=Node.ASKING, error="The store is damaged.", as_of_us=None)
+    assert "▲ store unreadable" in line
+    assert "LIVE" not in line
+    assert line.endswith("RO  age unknown ")
+    assert "no box here" in shown(node=Node.ABSENT, error="There is none.", as_of_us=None)
+
+
+def test_a_part_that_crashed_is_named() -> None:
+    """The first one, and how many more."""
+    line = shown(troubles=("gateway crashed", "control crashed", "runner crashed"))
+    assert "▲ gateway crashed +2" in line
+    assert "▲ store not written " in shown(troubles=("store not written",))
+    assert "LIVE support" in line
+
+
+def test_what_is_live_gets_shorter_before_it_is_cut() -> None:
+    """First the weights go, then the releases are counted."""
+    assert "LIVE support r14 · r15" in shown(72)
+    assert "LIVE support 2 arms" in shown(67)
+    assert "LIVE 2 services" in shown(live=(("a", ()), ("b", ())))
+    assert "LIVE support r14 " in shown(live=(("support", ((14, 10_000), (15, 0))),))
+    assert "no service yet" in shown(live=())
+
+
+def test_an_armed_screen_is_red_and_says_for_how_long() -> None:
+    """Every cell of the line changes its ground."""
+    line = header.draw(HOUSE, Mode(armed_us=14 * 60 * SECOND + 1), 80)
+    assert " RW 15 min " in palette.text(line)
+    assert {str(palette.style(name).bgcolor) for _, name in line} == {
+        str(palette.style("rw").bgcolor)
+    }
+
+
+def test_a_frozen_picture_says_since_when() -> None:
+    """Nobody takes it for the present."""
+    assert "FROZEN 03:12:07Z" in shown(mode=Mode(frozen_us=NOW))

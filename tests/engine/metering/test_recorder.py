@@ -1,0 +1,197 @@
+"""Rows on their way to the store: late by little, held in bounds, dropped only with a count."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import structlog
+
+from engine.metering import recorder as recorders
+from engine.metering.recorder import Recorder
+from engine.process import logs
+from storage import errors, requests, samples, texts
+from storage import store as stores
+from storage.home import paths as homes
+from storage.requests import Outcome, Request
+from storage.samples import ArmSample, Kind
+from storage.store import Store
+from storage.texts import Text
+
+ONE = Request(
+    id="req_0", at_us=1, service="ops", release=1, worker="w", endpoint="/v1/completions",
+    key_id=1, tenant="t", outcome=Outcome.OK, seed=2**63 + 5,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[io.StringIO]:
+    """The log as the parts keep it; pytest's own would meet the full disk."""
+    lines = io.StringIO()
+    logs.configure(lines)
+    yield lines
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """A store of its own."""
+    opened = await stores.open(homes.make(homes.Home(tmp_path / "home")))
+    yield opened
+    await opened.close()
+
+
+def request(number: int) -> Request:
+    """One of many."""
+    return msgspec.structs.replace(ONE, id=f"req_{number}")
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_flush_writes_all_of_it(store: Store) -> None:
+    """Requests in their order, texts where there are some, samples in their second."""
+    recorder = Recorder(store)
+    for number in range(2500):
+        recorder.note(request(number))
+    recorder.note(request(9999), Text(request_id="req_9999", prompt="p", completion="c", at_us=1))
+    recorder.sample((100, Kind.ARM, "ops/r1", ArmSample(requests=1)))
+    recorder.sample((101, Kind.ARM, "ops/r1", ArmSample(requests=2)))
+    await recorder.flush()
+    assert recorder.held == 0
+    async with store.read() as s:
+        newest = await requests.tail(s, 3000)
+        text = await texts.of(s, "req_9999")
+        seconds = await samples.since(s, 0, Kind.ARM)
+    assert [r.id for r in newest] == ["req_9999", *(f"req_{n}" for n in range(2499, -1, -1))]
+    assert text is not None
+    assert [(second, sample.requests) for second, _, sample in seconds] == [(100, 1), (101, 2)]
+
+
+async def test_whoever_flushes_joins_what_is_being_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred who wait for a store that is held cost one attempt, not one after another."""
+    attempts: list[object] = []
+    let = asyncio.Event()
+
+    async def held(work: object, **_: object) -> None:
+        attempts.append(work)
+        await let.wait()
+        raise errors.Busy("another process holds it")
+
+    monkeypatch.setattr(store, "write", held)
+    recorder = Recorder(store)
+    recorder.note(request(1))
+    everybody = [asyncio.ensure_future(recorder.flush()) for _ in range(100)]
+    await asyncio.wait(everybody, timeout=0)
+    let.set()
+    await asyncio.gather(*everybody)
+    assert (len(attempts), recorder.held, recorder.trouble) == (1, 1, "another process holds it")
+
+
+async def test_a_full_disk_holds_rows_and_loses_none(store: Store) -> None:
+    """The reason is said while it lasts; afterwards everything is written."""
+    recorder = Recorder(store)
+    with full_disk():
+        recorder.note(request(1))
+        await recorder.flush()
+        assert "disk" in str(recorder.trouble)
+        recorder.note(request(2))
+        await recorder.flush()
+        assert recorder.held == 2
+    await recorder.flush()
+    assert (recorder.trouble, recorder.held, recorder.lost) == (None, 0, 0)
+    async with store.read() as s:
+        assert [r.id for r in await requests.tail(s)] == ["req_2", "req_1"]
+
+
+async def test_what_is_held_is_bounded_and_what_is_lost_is_counted(store: Store) -> None:
+    """The oldest go first."""
+    recorder = Recorder(store)
+    for number in range(recorders.ROWS_LIMIT + 5):
+        recorder.note(request(number))
+    assert (recorder.held, recorder.lost) == (recorders.ROWS_LIMIT, 5)
+
+
+async def test_the_texts_that_are_held_are_bounded_by_their_size(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long prompts must not fill the memory while the disk is full; rows of figures stay."""
+    monkeypatch.setattr(recorders, "TEXTS_LIMIT", 100)
+    recorder = Recorder(store)
+    for number in range(5):
+        said = Text(request_id=f"req_{number}", prompt="p" * 30, completion="c" * 10, at_us=1)
+        recorder.note(request(number), said)
+    assert (recorder.held, recorder.lost) == (5 + 2, 3)
+    await recorder.flush()
+    recorder.note(request(5), Text(request_id="req_5", prompt="p" * 99, completion="", at_us=1))
+    await recorder.flush()
+    async with store.read() as s:
+        kept = [number for number in range(6) if await texts.of(s, f"req_{number}")]
+    assert (kept, recorder.lost) == ([3, 4, 5], 3)
+
+
+async def test_a_row_that_breaks_a_rule_of_the_store_does_not_block_the_others(
+    store: Store,
+) -> None:
+    """An id that is there already: dropped and counted, and the next one is written."""
+    recorder = Recorder(store)
+    for id in (1, 1, 2):
+        recorder.note(request(id))
+        await recorder.flush()
+    assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
+    async with store.read() as s:
+        assert [r.id for r in await requests.tail(s)] == ["req_2", "req_1"]
+
+
+async def test_one_bad_row_costs_no_good_one(store: Store) -> None:
+    """However many wait with it, of whatever kind."""
+    recorder = Recorder(store)
+    for number in range(50):
+        said = Text(request_id=f"req_{number}", prompt="p", completion="c", at_us=1)
+        recorder.note(request(number), said)
+        recorder.sample((number, Kind.ARM, "ops/r1", ArmSample(requests=1)))
+    recorder.note(request(7))  # its id is there already
+    recorder.note(request(50))
+    await recorder.flush()
+    assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
+    async with store.read() as s:
+        written = [r.id for r in await requests.tail(s, 100)]
+        kept = [number for number in range(50) if await texts.of(s, f"req_{number}")]
+        seconds = [second for second, _, _ in await samples.since(s, 0, Kind.ARM)]
+    assert written == [f"req_{number}" for number in range(50, -1, -1)]
+    assert (kept, seconds) == (list(range(50)), list(range(50)))
+
+
+async def test_rows_that_can_never_be_written_do_not_block_the_others(store: Store) -> None:
+    """They are dropped, counted and logged."""
+    recorder = Recorder(store)
+    recorder.note(msgspec.structs.replace(request(1), at_us=2**70))
+    await recorder.flush()
+    assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
+    recorder.note(request(2))
+    await recorder.flush()
+    assert recorder.lost == 1
+
+
+def test_a_limit_on_file_size_is_an_error_and_no_signal(tmp_path: Path) -> None:
+    """What `full_disk` above stands on."""
+    with full_disk(), pytest.raises(OSError) as caught:  # noqa: PT011 the number is looked at
+        (tmp_path / "file").write_bytes(b"12")
+    assert caught.value.errno == errno.EFBIG

@@ -1,0 +1,215 @@
+"""The door over a real socket with the kernel's own credentials, and with clients of all kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.node.control_socket import CONNECTIONS, Door
+from storage import errors, intents
+from storage import store as stores
+from storage.control_socket import client as client
+from storage.home import clock, config
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.store import Store
+
+
+class Standing:
+    """An open door with what it was told."""
+
+    def __init__(self, home: Home, store: Store) -> None:
+        self.home = home
+        self.store = store
+        self.stopped: list[str] = []
+        self.runner: int | None = None
+
+    async def say(self, *lines: bytes) -> list[dict[str, Any]]:
+        """Raw lines over one connection, and what is answered to each."""
+        with homes.short(self.home.door) as address:
+            reader, writer = await asyncio.open_unix_connection(address)
+        answers = []
+        for line in lines:
+            writer.write(line + b"\n")
+            answers.append(json.loads(await reader.readline()))
+        writer.close()
+        return answers
+
+    async def intents(self) -> list[intents.Intent]:
+        """All that were stored, oldest first."""
+        async with self.store.read() as session:
+            return (await intents.tail(session, limit=1_000))[::-1]
+
+
+@asynccontextmanager
+async def standing(root: Path, silence_s: float = 10.0) -> AsyncIterator[Standing]:
+    """A door on a home of its own."""
+    home = homes.make(Home(root))
+    store = await stores.open(home)
+    made = Standing(home, store)
+    door = Door(
+        home,
+        store,
+        config.load(home),
+        now_us=clock.now_us,
+        state=lambda: {"pid": 7, "processes": []},
+        stop=made.stopped.append,
+        runner=lambda: made.runner,
+        silence_s=silence_s,
+    )
+    await door.open()
+    try:
+        yield made
+    finally:
+        await door.close()
+        await store.close()
+
+
+async def test_an_intent_is_stored_before_it_is_acknowledged(tmp_path: Path) -> None:
+    """With who asked as the kernel knows them, and everything that was said."""
+    async with standing(tmp_path / "home") as door:
+        accepted = await client.ask(
+            door.home, "services.split", "support", {"arms": {"r1": 10_000}}, "because", seen=3
+        )
+        (intent,) = await door.intents()
+    assert intent.id == accepted.intent_id
+    assert (intent.actor, intent.role) == (accepted.actor, "admin")
+    assert (intent.verb, intent.target, intent.seen) == ("services.split", "support", 3)
+    assert (intent.arguments, intent.reason) == ({"arms": {"r1": 10_000}}, "because")
+    assert intent.state is intents.State.ACCEPTED
+
+
+async def test_a_crowd_before_the_door_is_let_in_one_after_the_other(tmp_path: Path) -> None:
+    """More at once than it takes: all of them are answered, and nobody hears that it is down."""
+    crowd = 3 * CONNECTIONS
+    async with standing(tmp_path / "home") as door:
+        asked = [client.ask(door.home, "services.undo", "support", {}) for _ in range(crowd)]
+        accepted = await asyncio.gather(*asked)
+        assert len(await door.intents()) == crowd
+    assert len({each.intent_id for each in accepted}) == crowd
+
+
+async def test_who_and_state_and_stop(tmp_path: Path) -> None:
+    """The owner of the home is admin; stopping is handed on with who asked."""
+    async with standing(tmp_path / "home") as door:
+        person = await client.who(door.home)
+        assert person.role == "admin"
+        assert (await client.state(door.home))["pid"] == 7
+        await client.stop(door.home)
+        assert door.stopped == [f"{person.name} asked at the door"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"", "bad_request"),
+        (b"{", "bad_request"),
+        (b"[]", "bad_request"),
+        (b'"who"', "bad_request"),
+        (b"\xff\xfe", "bad_request"),
+        (b'{"do": 7}', "bad_request"),
+        (b'{"do": "dance"}', "bad_request"),
+        (b'{"do": "intent", "arguments": []}', "bad_request"),
+        (b'{"do": "intent", "seen": "x"}', "bad_request"),
+        (b'{"do": "intent", "seen": 99999999999999999999}', "bad_request"),
+        (b'{"do": "intent", "verb": "services.burn"}', "unknown_verb"),
+        (b'{"do": "intent", "verb": "services.split", "arguments": {}}', "bad_arguments"),
+        (b'{"do":"intent","verb":"services.undo","arguments":{"x":1}}', "bad_arguments"),
+        (b'{"do":"intent","verb":"keys.revoke","target":"' + b"x" * 3000 + b'"}', "bad_arguments"),
+        (b'{"do":"intent","verb":"services.undo","behalf":1}', "not_allowed"),
+    ],
+)
+async def test_what_is_no_request_is_answered_and_the_next_one_heard(
+    tmp_path: Path, line: bytes, code: str
+) -> None:
+    """A clear error on the same connection, nothing stored, and the door goes on."""
+    async with standing(tmp_path / "home") as door:
+        refused, heard = await door.say(line, b'{"do": "who"}')
+        assert refused["ok"] is False
+        assert refused["error"]["code"] == code
+        assert refused["error"]["message"]
+        assert heard["ok"] is True
+        assert await door.intents() == []
+
+
+async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
+    """More than 1 MiB is not read."""
+    async with standing(tmp_path / "home") as door:
+        with homes.short(door.home.door) as address:
+            reader, writer = await asyncio.open_unix_connection(address)
+        with contextlib.suppress(ConnectionError):  # it hangs up when it has had enough
+            for _ in range(64):
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):  # the answer, where it still gets through
+            answer = await reader.readline()
+            assert not answer or json.loads(answer)["error"]["code"] == "bad_request"
+        writer.close()
+        assert (await client.who(door.home)).role == "admin"
+
+
+async def test_silent_clients_are_hung_up_on_and_hold_up_nobody(tmp_path: Path) -> None:
+    """Twenty who say nothing, and one who asks meanwhile."""
+    async with standing(tmp_path / "home", silence_s=0.3) as door:
+        with homes.short(door.home.door) as address:
+            silent = [await asyncio.open_unix_connection(address) for _ in range(20)]
+            silent[0][1].write(b'{"do":')  # half a line is silence too
+        assert (await client.who(door.home)).role == "admin"
+        async with asyncio.timeout(20):
+            ends = [await reader.read() for reader, _ in silent]
+        assert set(ends) == {b""}
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None:
+    """And only for a run that goes on, with the role of whoever started it."""
+    async with standing(tmp_path / "home") as door:
+
+        async def begin(session: Any) -> int:
+            number = await intents.accept(
+                session, actor="kim", role="operator", verb="runbooks.start", target="roll-back",
+                arguments={}, at_us=1,
+            )  # fmt: skip
+            await intents.claim(session, verbs={"runbooks.start"}, by="runner", at_us=2)
+            return number
+
+        run = await door.store.write(begin)
+        with pytest.raises(errors.NotAllowed):
+            await client.ask(door.home, "services.undo", "support", {}, behalf=run)
+        door.runner = os.getpid()
+        accepted = await client.ask(door.home, "services.undo", "support", {}, behalf=run)
+        again = await client.ask(door.home, "services.undo", "support", {}, behalf=run)
+        assert again == accepted  # an answer that was lost costs no second undo
+        assert (accepted.actor, accepted.role) == ("kim", "operator")
+        with pytest.raises(errors.NotAllowed, match="kim is operator"):
+            await client.ask(door.home, "keys.revoke", "demo", {}, behalf=run)
+        with pytest.raises(errors.NotAllowed):
+            await client.ask(door.home, "services.undo", "x", {}, behalf=accepted.intent_id)
+
+
+async def test_the_socket_is_for_the_owner_or_for_the_group_that_may_look(tmp_path: Path) -> None:
+    """Nobody else can even knock: without a group, people who are named cannot either."""
+    gid = os.getegid()
+    named = grp.getgrgid(gid).gr_name
+    for told, expected in (("", 0o600), (f'group = "{named}"\n', 0o660)):
+        home = homes.make(Home(tmp_path / f"home{expected}"))
+        home.config.write_text(f'[people]\n{told}operator = ["@oncall"]\n')
+        async with standing(home.root) as door:
+            found = door.home.door.stat()
+            assert (found.st_mode & 0o777, found.st_gid) == (expected, gid)
+
+
+async def test_a_home_with_a_long_path_has_a_door_too(tmp_path: Path) -> None:
+    """Longer than a socket's address may be."""
+    async with standing(tmp_path / ("deep" * 30) / "home") as door:
+        assert (await client.who(door.home)).role == "admin"

@@ -1,0 +1,295 @@
+"""A part is kept running as it is wanted, with real processes at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from engine.node.specs import Broken, Fact, Spec
+from engine.node.supervised import Part
+from engine.node.supervision import SECOND_US, Plan
+from storage.home import clock
+
+READY = "import json, signal, sys, time\nprint(json.dumps({'ready': True}), flush=True)\n"
+TOLD = "import json, signal, sys\ndef tell(**said): print(json.dumps(said), flush=True)\n"
+OBEDIENT = READY + "signal.sigwait([signal.SIGTERM])\n"
+BLOCKED = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+BEATING = READY + (
+    "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+    "while True:\n"
+    "    print(json.dumps({'beat': 1, 'step': 7, 'running': 1, 'waiting': 0,\n"
+    "                      'since_token_us': int(sys.argv[1])}), flush=True)\n"
+    "    time.sleep(0.02)\n"
+)
+
+
+class Watched:
+    """A part with everything that it told, and a way to wait for what it tells next."""
+
+    def __init__(
+        self,
+        folder: Path,
+        script: str,
+        plan: Plan,
+        *words: str,
+        fit: Callable[[], Awaitable[str | None]] | None = None,
+    ) -> None:
+        self.facts: list[Fact] = []
+        self._news = asyncio.Event()
+        spec = Spec(
+            name="part",
+            kind="worker",
+            command=(sys.executable, "-c", script, *words),
+            log=folder / "part.log",
+            plan=plan,
+            model=1,
+        )
+        self.part = Part(spec, monotonic_us=clock.monotonic_us, tell=self._tell, fit=fit)
+
+    def _tell(self, fact: Fact) -> None:
+        self.facts.append(fact)
+        self._news.set()
+
+    async def until(self, holds: Callable[[list[Fact]], bool]) -> None:
+        """Return as soon as what was told satisfies `holds`."""
+        async with asyncio.timeout(20):
+            while not holds(self.facts):
+                self._news.clear()
+                await self._news.wait()
+
+    @property
+    def states(self) -> list[str]:
+        """The states in the order in which they were told."""
+        return [fact.state for fact in self.facts]
+
+
+@contextlib.asynccontextmanager
+async def running(watched: Watched) -> AsyncIterator[Watched]:
+    """The part, stopped and gone at the end."""
+    task = asyncio.create_task(watched.part.run())
+    try:
+        yield watched
+    finally:
+        watched.part.stop()
+        watched.part.kill()
+        async with asyncio.timeout(20):
+            await task
+
+
+async def test_a_part_becomes_ready_and_leaves_when_it_is_told(tmp_path: Path) -> None:
+    """Starting, ready, draining, stopped: each is told once."""
+    script = BLOCKED + OBEDIENT
+    watched = Watched(tmp_path, script, Plan())
+    task = asyncio.create_task(watched.part.run())
+    await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
+    watched.part.stop()
+    async with asyncio.timeout(20):
+        await task
+    assert watched.states == ["starting", "ready", "draining", "stopped"]
+
+
+async def test_a_killed_part_is_back_at_once(tmp_path: Path) -> None:
+    """The crash is told with its signal, and the new process is another one."""
+    async with running(Watched(tmp_path, BLOCKED + OBEDIENT, Plan())) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
+        first = watched.part.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await watched.until(lambda facts: facts[-1].state == "ready" and len(facts) > 2)
+        assert watched.states == ["starting", "ready", "crashed", "starting", "ready"]
+        assert watched.facts[2].reason == "it was killed by SIGKILL"
+        assert watched.facts[-1].restarts == 1
+        assert watched.part.pid != first
+
+
+async def test_a_stopped_part_is_replaced(tmp_path: Path) -> None:
+    """SIGSTOP: the beats cease, the process is killed and another takes its place."""
+    plan = Plan(beats=True, beat_us=SECOND_US // 2)
+    async with running(Watched(tmp_path, BEATING, plan, "0")) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
+        first = watched.part.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        await watched.until(lambda facts: facts[-1].state == "ready" and len(facts) > 2)
+        assert "its beats stopped" in [fact.reason for fact in watched.facts]
+
+
+async def test_a_hung_part_is_replaced_although_it_beats(tmp_path: Path) -> None:
+    """Work waits, beats come, tokens do not: that is not health."""
+    plan = Plan(beats=True, token_us=SECOND_US // 2)
+    async with running(Watched(tmp_path, BEATING, plan, "60000000")) as watched:
+        await watched.until(lambda facts: "starting" in [fact.state for fact in facts[1:]])
+        assert "work waits and no token comes" in [fact.reason for fact in watched.facts]
+
+
+async def test_who_ignores_sigterm_is_killed_after_the_drain(tmp_path: Path) -> None:
+    """Leaving is bounded."""
+    script = BLOCKED + READY + "signal.sigwait([signal.SIGUSR1])\n"
+    watched = Watched(tmp_path, script, Plan(drain_us=SECOND_US // 5))
+    task = asyncio.create_task(watched.part.run())
+    await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
+    watched.part.stop()
+    async with asyncio.timeout(20):
+        await task
+    assert watched.facts[-1].state == "stopped"
+    assert watched.facts[-1].reason == "it did not leave in time after being told to"
+
+
+async def test_what_can_not_work_is_not_started_again(tmp_path: Path) -> None:
+    """A broken file stays so; its own reason is the one that is told."""
+    script = TOLD + "tell(failed='the file is truncated', broken=True); raise SystemExit(3)"
+    async with running(Watched(tmp_path, script, Plan())) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "crashed")
+        assert watched.states == ["starting", "crashed"]
+        assert watched.facts[-1].broken == Broken("", "the file is truncated")
+        assert watched.part.given_up
+
+
+async def test_what_was_given_up_is_started_once_more_when_it_may(tmp_path: Path) -> None:
+    """Somebody has put the file right."""
+    script = TOLD + (
+        "import os\nif not os.path.exists(sys.argv[1]):\n"
+        "    tell(failed='torn', broken=True); raise SystemExit(3)\n"
+    )
+    there = tmp_path / "there"
+    async with running(Watched(tmp_path, script + OBEDIENT, Plan(), str(there))) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        there.touch()
+        watched.part.again()
+        await watched.until(lambda facts: facts[-1].state == "ready")
+        assert not watched.part.given_up
+
+
+async def test_what_the_box_lacks_is_tried_again_until_it_is_there(tmp_path: Path) -> None:
+    """A mount that comes late, memory that is taken: the reason is told and no file is blamed."""
+    script = TOLD + (
+        "import os\nif not os.path.exists(sys.argv[1]):\n"
+        "    tell(failed='there is no model file'); raise SystemExit(4)\n"
+    )
+    plan, there = Plan(backoff_us=1000), tmp_path / "there"
+    async with running(Watched(tmp_path, script + OBEDIENT, plan, str(there))) as watched:
+        await watched.until(lambda facts: [fact.state for fact in facts].count("crashed") == 4)
+        assert watched.facts[-1].reason == "there is no model file"
+        there.touch()
+        await watched.until(lambda facts: facts[-1].state == "ready")
+        assert {fact.broken for fact in watched.facts} == {None}
+
+
+async def test_an_adapter_that_takes_its_worker_along_is_blamed_and_the_worker_comes_back(
+    tmp_path: Path,
+) -> None:
+    """Three times in a row while it was opened; the file of the weights is not at fault."""
+    script = TOLD + "import os\ntell(ready=True)\ntell(opening='lora')\nos.abort()\n"
+    async with running(Watched(tmp_path, script, Plan(backoff_us=1000))) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        assert watched.states == ["starting", "ready", "crashed"] * 3
+        assert watched.facts[-1].broken == Broken(
+            "lora", "it was killed by SIGABRT while it opened the adapter, 3 times in a row"
+        )
+        assert [fact.broken for fact in watched.facts[:-1]] == [None] * 8
+        await watched.until(lambda facts: facts[-1].state == "ready")
+        assert not watched.part.given_up
+
+
+async def test_an_adapter_that_can_not_be_opened_costs_the_worker_nothing(tmp_path: Path) -> None:
+    """One that is broken is blamed at once, one that is away is not."""
+    script = TOLD + (
+        "tell(ready=True)\n"
+        "for lane, broken in (('away', False), ('torn', True)):\n"
+        "    tell(opening=lane)\n    tell(unopened=lane, failed='it is ' + lane, broken=broken)\n"
+        "signal.sigwait([signal.SIGTERM])\n"
+    )
+    async with running(Watched(tmp_path, BLOCKED + script, Plan())) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        assert watched.states == ["starting", "ready", "ready"]
+        assert watched.facts[-1].broken == Broken("torn", "it is torn")
+
+
+async def test_a_fault_after_the_weights_stand_is_no_fault_of_their_file(tmp_path: Path) -> None:
+    """The memory for contexts may be taken by somebody else for a while."""
+    script = TOLD + "import os\ntell(loaded=True)\nos.abort()\n"
+    async with running(Watched(tmp_path, script, Plan(backoff_us=1000))) as watched:
+        await watched.until(lambda facts: [fact.state for fact in facts].count("crashed") == 4)
+        assert {fact.broken for fact in watched.facts} == {None}
+
+
+async def test_what_is_unfit_meanwhile_is_not_started_again(tmp_path: Path) -> None:
+    """It is looked at before each start, not before the first alone."""
+    answers = iter([None, "the file was replaced"])
+
+    async def fit() -> str | None:
+        return next(answers)
+
+    watched = Watched(tmp_path, BLOCKED + OBEDIENT, Plan(), fit=fit)
+    async with running(watched):
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
+        watched.part.kill()
+        await watched.until(lambda facts: facts[-1].broken is not None)
+        assert watched.states == ["starting", "ready", "crashed", "crashed"]
+        assert watched.facts[-1].reason == "the file was replaced"
+        assert watched.part.pid is None
+
+
+async def test_what_is_stopped_while_it_is_looked_at_is_never_started(tmp_path: Path) -> None:
+    """The look may take as long as a large file is read."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def fit() -> str | None:
+        asked.set()
+        await answer.wait()
+        return None
+
+    watched = Watched(tmp_path, BLOCKED + OBEDIENT, Plan(), fit=fit)
+    task = asyncio.create_task(watched.part.run())
+    await asked.wait()
+    watched.part.stop()
+    answer.set()
+    async with asyncio.timeout(20):
+        await task
+    assert watched.states == []
+
+
+async def test_who_faults_while_loading_again_and_again_is_given_up(tmp_path: Path) -> None:
+    """Libllama may abort on a file whose header was fine: three times are enough."""
+    plan = Plan(backoff_us=1000)
+    async with running(Watched(tmp_path, "import os; os.abort()", plan)) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        assert watched.states == ["starting", "crashed"] * 3
+        assert watched.facts[-1].broken == Broken(
+            "", "it was killed by SIGABRT while it loaded, 3 times in a row"
+        )
+
+
+async def test_a_crash_loop_waits_longer_each_time(tmp_path: Path) -> None:
+    """The second failure in a row is followed by a wait, and the state says so meanwhile."""
+    script = "raise SystemExit(1)"
+    async with running(Watched(tmp_path, script, Plan(backoff_us=3600 * SECOND_US))) as watched:
+        await watched.until(lambda facts: [fact.state for fact in facts].count("crashed") == 2)
+        assert watched.facts[-1].state == "crashed"
+        assert watched.facts[-1].reason == ("it ended by itself with exit code 1; its log says why")
+
+
+async def test_noise_on_standard_output_is_passed_over(tmp_path: Path) -> None:
+    """Whatever a library prints, the lines of the part are still heard."""
+    noise = (
+        "import sys\nsys.stdout.buffer.write(b'\\xff\\x00 not json\\n[1]\\n{}\\n' + b'x'*200000)\n"
+    )
+    script = BLOCKED + noise + "print()\n" + OBEDIENT
+    async with running(Watched(tmp_path, script, Plan())) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
+        assert watched.states == ["starting", "ready"]
+
+
+async def test_a_program_that_is_not_there_is_a_crash_and_no_exception(tmp_path: Path) -> None:
+    """Not being able to spawn is told like any other end."""
+    watched = Watched(tmp_path, OBEDIENT, Plan(backoff_us=3600 * SECOND_US))
+    object.__setattr__(watched.part.spec, "command", ("/nonexistent/program",))
+    async with running(watched):
+        await watched.until(lambda facts: len(facts) >= 2)
+        assert watched.facts[-1].state == "crashed"
+        assert "could not be started" in (watched.facts[-1].reason or "")

@@ -1,0 +1,163 @@
+"""The supervisor decides well whatever a part does, and whenever it is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.node import supervision
+from engine.node.supervision import SECOND_US, Act, Observed, Plan, Reason
+
+PLAN = Plan(beats=True)
+NOW = 1_000 * SECOND_US
+
+times = st.integers(min_value=0, max_value=NOW)
+observations = st.builds(
+    Observed,
+    wanted=st.booleans(),
+    running=st.booleans(),
+    ready=st.booleans(),
+    beaten=st.booleans(),
+    working=st.booleans(),
+    heard_us=times,
+    token_us=times,
+    step_us=times,
+    told_us=st.none() | times,
+    failures=st.integers(0, 10_000),
+    ended_us=times,
+    failed=st.none() | st.just("no such file"),
+)
+plans = st.builds(Plan, beats=st.booleans())
+
+
+def serving(**fields: object) -> Observed:
+    """A worker in good health."""
+    well = Observed(wanted=True, running=True, ready=True, heard_us=NOW, token_us=NOW, step_us=NOW)
+    return dataclasses.replace(well, **fields)  # type: ignore[arg-type]
+
+
+@given(observations, plans)
+def test_what_does_not_run_is_never_signalled_and_what_runs_is_never_spawned(
+    observed: Observed, plan: Plan
+) -> None:
+    """One process a part, and signals only to a process that is there."""
+    act = supervision.decide(observed, plan, NOW).act
+    if observed.running:
+        assert act is not Act.SPAWN
+    else:
+        assert act in {Act.SPAWN, Act.WAIT}
+
+
+@given(observations, plans)
+def test_waiting_for_something_always_ends(observed: Observed, plan: Plan) -> None:
+    """A wait with a time lies ahead, and at that time something is done."""
+    decision = supervision.decide(observed, plan, NOW)
+    if decision.again_us is not None:
+        assert decision.act is Act.WAIT
+        assert decision.again_us > NOW
+        later = supervision.decide(observed, plan, decision.again_us)
+        assert later.act is not Act.WAIT
+
+
+@given(observations, plans)
+def test_only_what_is_wanted_is_spawned(observed: Observed, plan: Plan) -> None:
+    """Neither what nobody wants nor what said that it cannot work is started."""
+    if supervision.decide(observed, plan, NOW).act is Act.SPAWN:
+        assert observed.wanted
+        assert observed.failed is None
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10_000))
+def test_the_wait_grows_with_failures_and_is_bounded(few: int, many: int) -> None:
+    """A crash loop never costs more than one start in thirty seconds, nor stops for good."""
+    few, many = sorted((few, many))
+    assert supervision.backoff_us(few, PLAN) <= supervision.backoff_us(many, PLAN)
+    assert supervision.backoff_us(many, PLAN) <= PLAN.backoff_cap_us
+
+
+def test_the_first_crash_is_put_right_at_once() -> None:
+    """A worker that was killed once is back without any wait."""
+    observed = Observed(wanted=True, failures=1, ended_us=NOW)
+    assert supervision.decide(observed, PLAN, NOW).act is Act.SPAWN
+
+
+def test_a_healthy_minute_forgives() -> None:
+    """What crashed long ago does not make the next restart wait."""
+    observed = serving(failures=9)
+    assert supervision.failures_after(observed, PLAN, NOW - 61 * SECOND_US, NOW) == 1
+    assert supervision.failures_after(observed, PLAN, NOW - 59 * SECOND_US, NOW) == 10
+    assert supervision.failures_after(observed, PLAN, None, NOW) == 10
+
+
+def test_a_worker_that_beats_but_gives_no_token_is_hung() -> None:
+    """Health is a token while work waits, not an answer to a ping."""
+    late = NOW - PLAN.token_us
+    stuck = serving(working=True, token_us=late, step_us=late)
+    assert supervision.decide(stuck, PLAN, NOW) == supervision.Decision(Act.KILL, Reason.HUNG)
+
+
+def test_a_long_prompt_is_no_hang() -> None:
+    """While steps go on, prefill may take its time before the first token."""
+    prefill = serving(working=True, token_us=NOW - 2 * PLAN.token_us, step_us=NOW)
+    assert supervision.decide(prefill, PLAN, NOW).act is Act.WAIT
+
+
+def test_steps_without_any_token_for_ever_are_a_hang() -> None:
+    """A scheduler that spins without giving anything is replaced in the end."""
+    spinning = serving(working=True, token_us=NOW - PLAN.crawl_us, step_us=NOW)
+    assert supervision.decide(spinning, PLAN, NOW).reason is Reason.HUNG
+
+
+def test_an_idle_worker_gives_no_token_and_is_well() -> None:
+    """Nothing to do is no hang."""
+    idle = serving(working=False, token_us=0, step_us=0)
+    assert supervision.decide(idle, PLAN, NOW).reason is Reason.SERVING
+
+
+def test_a_stopped_worker_misses_its_beats() -> None:
+    """SIGSTOP shows as silence."""
+    silent = serving(heard_us=NOW - PLAN.beat_us)
+    assert supervision.decide(silent, PLAN, NOW) == supervision.Decision(Act.KILL, Reason.SILENT)
+
+
+def test_a_part_that_owes_no_beats_may_be_silent() -> None:
+    """Beats are owed from the first beat on, for parts that are not workers."""
+    quiet = serving(heard_us=0)
+    plain = Plan()
+    assert supervision.decide(quiet, plain, NOW).act is Act.WAIT
+    beaten = dataclasses.replace(quiet, beaten=True)
+    assert supervision.decide(beaten, plain, NOW).reason is Reason.SILENT
+
+
+def test_who_ignores_the_request_to_leave_is_killed_in_the_end() -> None:
+    """SIGTERM first, SIGKILL after the drain time."""
+    told = serving(wanted=False, told_us=NOW)
+    assert supervision.decide(serving(wanted=False), PLAN, NOW).act is Act.TERMINATE
+    assert supervision.decide(told, PLAN, NOW + PLAN.drain_us - 1).reason is Reason.FINISHING
+    assert supervision.decide(told, PLAN, NOW + PLAN.drain_us).reason is Reason.STUBBORN
+
+
+def test_who_was_told_to_leave_may_finish_as_long_as_it_comes_on() -> None:
+    """What it has is finite, since it takes nothing new; the crawl is the bound of bounds."""
+    long_ago = NOW - 10 * PLAN.drain_us
+    busy = serving(wanted=False, told_us=long_ago, working=True)
+    assert supervision.decide(busy, PLAN, NOW + PLAN.drain_us - 1).reason is Reason.FINISHING
+    assert supervision.decide(busy, PLAN, NOW + PLAN.drain_us).reason is Reason.STUBBORN
+    endless = dataclasses.replace(busy, told_us=NOW - PLAN.crawl_us)
+    assert supervision.decide(endless, PLAN, NOW).reason is Reason.STUBBORN
+
+
+def test_an_adapter_may_take_as_long_to_load_as_the_weights() -> None:
+    """No beat comes meanwhile; who says nothing for too long is ended all the same."""
+    opening = serving(opening=True, working=True)
+    assert supervision.decide(opening, PLAN, NOW + PLAN.start_us - 1).reason is Reason.OPENING
+    late = supervision.decide(opening, PLAN, NOW + PLAN.start_us)
+    assert late == supervision.Decision(Act.KILL, Reason.SLOW_OPENING)
+
+
+def test_who_says_that_it_can_not_work_is_not_started_again() -> None:
+    """A model that cannot be loaded makes no restart loop."""
+    gone = Observed(wanted=True, failed="truncated", failures=1, ended_us=NOW)
+    assert supervision.decide(gone, PLAN, NOW + 3_600 * SECOND_US).reason is Reason.UNLOADABLE

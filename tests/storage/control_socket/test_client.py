@@ -1,0 +1,129 @@
+"""The client of the door, against a node that says whatever the test wants; and the waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from storage import errors, intents
+from storage.control_socket import client
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.intents import State
+from storage.store import Store
+
+
+@contextlib.asynccontextmanager
+async def node(home: Home, answer: object) -> AsyncIterator[list[dict[str, Any]]]:
+    """Somebody behind the door who answers each line alike; what they were asked."""
+    asked: list[dict[str, Any]] = []
+    raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n"
+
+    async def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(json.loads(await reader.readline()))
+        writer.write(raw)
+        writer.close()
+
+    with homes.short(home.door) as address:
+        server = await asyncio.start_unix_server(visit, address, limit=2 * client.LINE_LIMIT)
+    async with server:
+        yield asked
+
+
+async def test_an_intent_is_handed_in(home: Home) -> None:
+    """With everything the node needs to decide; the answer says who one is there."""
+    answer = {"ok": True, "intent": 17, "actor": "sara", "role": "operator"}
+    async with node(home, answer) as asked:
+        accepted = await client.ask(
+            home, "services.split", "support", {"arms": {"r1": 10_000}}, reason="calm", seen=3
+        )
+        await client.ask(home, "services.undo", "support", {}, behalf=4)
+    assert accepted == client.Accepted(17, "sara", "operator")
+    assert asked == [
+        {
+            "do": "intent", "verb": "services.split", "target": "support",
+            "arguments": {"arms": {"r1": 10_000}}, "reason": "calm", "seen": 3,
+        },
+        {
+            "do": "intent", "verb": "services.undo", "target": "support",
+            "arguments": {}, "reason": "", "seen": None, "behalf": 4,
+        },
+    ]  # fmt: skip
+
+
+async def test_who_state_and_stop(home: Home) -> None:
+    """The three other things one can say at the door."""
+    async with node(home, {"ok": True, "person": "sara", "role": "admin", "pid": 5}) as asked:
+        assert await client.who(home) == client.Person("sara", "admin")
+        assert (await client.state(home))["pid"] == 5
+        await client.stop(home)
+    assert [each["do"] for each in asked] == ["who", "state", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("not_allowed", errors.NotAllowed),
+        ("bad_arguments", errors.Refused),
+        ("unknown_verb", errors.Refused),
+        ("store_unavailable", errors.Unavailable),
+        ("busy", errors.Busy),
+        ("something_new", errors.Refused),
+    ],
+)
+async def test_a_refusal_comes_with_the_nodes_words(
+    home: Home, code: str, expected: type[errors.StorageError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an error of its own kind; of a door that stays busy, too, once one has waited enough."""
+    monkeypatch.setattr(client, "CROWD_S", 0.0)
+    async with node(home, {"ok": False, "error": {"code": code, "message": "not now"}}):
+        with pytest.raises(expected, match="not now"):
+            await client.ask(home, "services.undo", "support", {})
+
+
+@pytest.mark.parametrize("answer", [b"", b"\xff\n", b"[1]\n", b"half a li"])
+async def test_a_node_that_makes_no_sense_is_down(home: Home, answer: bytes) -> None:
+    """It was killed in the middle of a word, or something else sits there."""
+    async with node(home, answer):
+        with pytest.raises(errors.NodeIsDown, match="paddock serve"):
+            await client.who(home)
+
+
+async def test_without_a_node_one_is_told_how_to_start_it(home: Home) -> None:
+    """No socket, or the socket of a node that was killed."""
+    with pytest.raises(errors.NodeIsDown, match="paddock serve"):
+        await client.who(home)
+    home.door.touch()
+    with pytest.raises(errors.NodeIsDown, match="paddock serve"):
+        await client.who(home)
+
+
+async def test_what_is_too_large_or_can_not_be_sent_is_refused_here(home: Home) -> None:
+    """Before the node is bothered."""
+    with pytest.raises(errors.Refused, match="1 MiB"):
+        await client.ask(home, "prompts.add", "x", {"comment": "x" * client.LINE_LIMIT})
+    for unsendable in ("\ud800", object()):
+        with pytest.raises(errors.Refused, match="cannot be sent"):
+            await client.ask(home, "prompts.add", "x", {"comment": unsendable})
+
+
+async def test_waiting_ends_when_the_intent_has_ended(store: Store) -> None:
+    """By the nudge that follows the write, or as it stands when the time is up."""
+    id = await store.write(
+        lambda s: intents.accept(
+            s, actor="sara", role="admin", verb="services.undo", target="a", arguments={}, at_us=1
+        )
+    )
+    assert (await client.wait(store, id, 0)).state is State.ACCEPTED
+    waiting = asyncio.create_task(client.wait(store, id, 60))
+    await asyncio.sleep(0)
+    await store.write(lambda s: intents.claim(s, verbs=["services.undo"], by="control", at_us=2))
+    await store.write(lambda s: intents.end(s, id, State.APPLIED, "done", 3))
+    ended = await waiting
+    assert (ended.state, ended.outcome) == (State.APPLIED, "done")
+    assert list(store.home.run.glob("wait-*")) == []

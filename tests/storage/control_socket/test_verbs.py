@@ -1,0 +1,113 @@
+"""The table of verbs: every argument checked, every refusal naming its field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import errors
+from storage.control_socket import verbs
+from storage.keys import Role
+from storage.models import Kind
+from storage.releases import Engine, Limits, Sampling
+
+GOOD: dict[str, dict[str, Any]] = {
+    "models.add": {"model": "ops", "version": "1.0.0", "path": "/m.gguf"},
+    "prompts.add": {"prompt": "terse", "messages": [{"role": "system", "template": "Hi"}]},
+    "prompts.label": {"label": "production", "number": 3},
+    "releases.create": {"model": "ops@1.0.0"},
+    "services.create": {"release": "r1"},
+    "services.split": {"arms": {"r1": 9000, "r2": 1000}},
+    "services.undo": {},
+    "keys.add": {"name": "demo", "prefix": "pk-abcdefgh", "sha256": "0" * 64, "tenant": "acme"},
+    "keys.revoke": {},
+    "knobs.set": {"name": "max_running", "value": 8},
+    "knobs.undo": {"name": "max_running"},
+    "runbooks.start": {"inputs": {"service": "support"}, "content": "a" * 64},
+    "runbooks.undo": {},
+}
+
+
+def test_every_verb_is_tried_here() -> None:
+    """A verb without a good example would be a verb nobody knows how to use."""
+    assert set(GOOD) == set(verbs.TABLE)
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_what_is_least_needed_is_enough(name: str) -> None:
+    """The shortest arguments of each verb are taken, and one unknown field more is not."""
+    verb = verbs.TABLE[name]
+    assert isinstance(verbs.parse(name, GOOD[name]), verb.arguments)
+    with pytest.raises(errors.BadArguments, match="unknown field `volume`"):
+        verbs.parse(name, GOOD[name] | {"volume": 11})
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+@given(raw=st.dictionaries(st.text(max_size=8), st.none() | st.integers() | st.text(), max_size=3))
+def test_nonsense_is_refused_and_never_an_accident(name: str, raw: dict[str, Any]) -> None:
+    """Whatever comes in: arguments, or BadArguments with the verb's name in it."""
+    said = ""
+    try:
+        verbs.parse(name, raw)
+    except errors.BadArguments as error:
+        said = str(error)
+    assert not said or said.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("models.add", {"model": "Ops"}, "models.add: model: "),
+        ("models.add", {"version": "1"}, "models.add: version: "),
+        ("models.add", {"kind": "magic"}, "models.add: kind: "),
+        ("prompts.add", {"messages": []}, "prompts.add: messages: "),
+        ("prompts.add", {"messages": [{"role": "boss", "template": "x"}]}, "messages[0].role: "),
+        ("prompts.label", {"number": "3"}, "prompts.label: number: Expected `int`"),
+        ("releases.create", {"sampling": {"top_p": 2}}, "sampling.top_p: Expected `float` <= 1.0"),
+        ("releases.create", {"engine": {"threads": -1}}, "releases.create: engine.threads: "),
+        ("services.create", {"release": "first"}, "services.create: release: "),
+        ("services.split", {"arms": {"r1": 1}}, "arms: the weights add up to 1 basis points"),
+        ("services.split", {"arms": {}}, "services.split: arms: "),
+        ("keys.add", {"role": "king"}, "keys.add: role: "),
+        ("keys.add", {"sha256": "secret"}, "keys.add: sha256: "),
+        ("knobs.set", {"value": 1.5}, "knobs.set: value: "),
+    ],
+)
+def test_a_refusal_names_the_field(name: str, change: dict[str, Any], said: str) -> None:
+    """So that the next try is right."""
+    with pytest.raises(errors.BadArguments) as caught:
+        verbs.parse(name, GOOD[name] | change)
+    assert said in str(caught.value)
+
+
+def test_an_unknown_verb_lists_the_known() -> None:
+    """There is one table, and it says so."""
+    with pytest.raises(errors.BadArguments, match=r"known: models\.add, prompts\.add"):
+        verbs.parse("models.eat", {})
+
+
+def test_arguments_come_as_their_own_types() -> None:
+    """Defaults are the house's; whole numbers may stand for fractions."""
+    created = verbs.parse("releases.create", {"model": "ops", "sampling": {"temperature": 0}})
+    assert created.sampling == Sampling(temperature=0.0)
+    assert (created.limits, created.engine) == (Limits(), Engine())
+    assert verbs.parse("models.add", GOOD["models.add"]).kind is Kind.WEIGHTS
+    assert verbs.parse("keys.add", GOOD["keys.add"]).role is Role.CLIENT
+
+
+def test_who_may_and_how_dangerous_stands_in_the_table() -> None:
+    """Keys are for admins; what cannot be undone is hard; runbooks belong to the runner."""
+    table = verbs.TABLE
+    assert {verb.name for verb in table.values() if verb.role is Role.ADMIN} == {
+        "keys.add",
+        "keys.revoke",
+    }
+    assert {v.name for v in table.values() if v.danger is verbs.Danger.HARD} == {"keys.revoke"}
+    assert {v.name for v in table.values() if v.claimed_by == "runner"} == {
+        "runbooks.start",
+        "runbooks.undo",
+    }
+    assert all(verb.noun == verb.name.partition(".")[0] for verb in table.values())

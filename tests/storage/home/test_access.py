@@ -1,0 +1,236 @@
+"""Who may look into a home: modes, refusals in a sentence, and other users who really read."""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import os
+import pwd
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import errors
+from storage import store as stores
+from storage.home import access, config
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.store import Store
+from tests import somebody
+from tests.somebody import Somebody
+from tests.storage import scribe
+
+NOBODYS: int = 61_234  # a group and a user that no table of this machine knows
+MINE = grp.getgrgid(os.getegid()).gr_name
+ME = pwd.getpwuid(os.geteuid()).pw_name
+
+
+def modes(home: Home) -> dict[str, int]:
+    """The permissions of all that the home holds, its directory as `.`."""
+    paths = [home.root, *home.root.iterdir()]
+    return {
+        "." if path == home.root else path.name: stat.S_IMODE(path.stat().st_mode) for path in paths
+    }
+
+
+async def test_a_group_reads_the_store_and_the_config_and_nothing_else(store: Store) -> None:
+    """By name only: the directory is not listed. Making the home again does not fight with it."""
+    home = store.home
+    home.config.touch(0o600)
+    home.lock.touch(0o600)
+    access.admit(home, os.getegid())
+    homes.make(home)
+    assert modes(home) == {
+        ".": 0o2710,
+        "config.toml": 0o640,
+        "paddock.db": 0o640,
+        "paddock.db-shm": 0o640,
+        "paddock.db-wal": 0o640,
+        "node.lock": 0o600,
+        "logs": 0o700,
+        "models": 0o700,
+        "run": 0o700,
+    }
+
+
+async def test_what_sqlite_makes_anew_can_be_read_by_the_group(home: Home) -> None:
+    """The log is made at each start: its mode is the store's, its group the directory's."""
+    store = await stores.open(home)
+    gid = NOBODYS if os.getuid() == 0 else os.getegid()
+    access.admit(home, gid)
+    await scribe.accept(store, "scribe", 0)
+    await store.close()
+    assert not any(path.exists() for path in homes.beside(home.database))
+    store = await stores.open(home)
+    for path in homes.beside(home.database):
+        found = path.stat()
+        assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o640, gid)
+    await store.close()
+
+
+async def test_without_the_setting_all_of_it_is_closed_again(store: Store) -> None:
+    """What the group could read is its owner's alone after the next start."""
+    home = store.home
+    home.config.touch(0o600)
+    access.admit(home, os.getegid())
+    access.admit(home, None)
+    found = modes(home)
+    assert {found.pop(each) for each in (".", "logs", "models", "run")} == {0o700}
+    assert set(found.values()) == {0o600}
+
+
+async def test_only_a_store_that_the_node_opened_stays_open(home: Home) -> None:
+    """0755 is a slip; so is the node's own mode on a directory that holds something else."""
+    home.root.chmod(homes.LOOKED_AT)
+    with pytest.raises(errors.NotPrivate):
+        homes.make(home)
+    home.database.touch()
+    homes.make(home)
+    assert stat.S_IMODE(home.root.stat().st_mode) == homes.LOOKED_AT
+    home.root.chmod(0o755)
+    homes.make(home)
+    assert stat.S_IMODE(home.root.stat().st_mode) == 0o700
+
+
+def test_the_group_has_to_exist_and_the_owner_to_be_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each refusal says what to do; root may name any group."""
+    assert access.group(None) is None
+    assert access.group(MINE) == os.getegid()
+    with pytest.raises(errors.ConfigError, match="groupadd no-such-group"):
+        access.group("no-such-group")
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODYS)
+    monkeypatch.setattr(os, "getegid", lambda: NOBODYS)
+    monkeypatch.setattr(os, "getgroups", list[int])
+    with pytest.raises(errors.ConfigError, match=f"usermod -aG {MINE} uid{NOBODYS}"):
+        access.group(MINE)
+    late = grp.struct_group((MINE, "x", 1, [f"uid{NOBODYS}"]))
+    monkeypatch.setattr(grp, "getgrnam", lambda _: late)
+    with pytest.raises(errors.ConfigError, match="log in again"):
+        access.group(MINE)
+
+
+async def test_a_file_system_that_knows_no_groups_is_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sentence, not a traceback."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    with pytest.raises(errors.NotPrivate, match="cannot be set"):
+        access.admit(store.home, os.getegid())
+
+
+async def test_who_is_shut_out_is_told_what_to_do(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever they try to read: the store, the config; the door says so by itself."""
+    home = store.home
+    monkeypatch.setattr(os, "access", lambda path, _: path not in {home.root, home.database})
+    with pytest.raises(errors.Closed, match=f"Only {ME} may look"):
+        await stores.open(home, readonly=True)
+    with pytest.raises(errors.Closed, match=r"`group` under \[people\]"):
+        config.load(home)
+    access.admit(home, os.getegid())
+    with pytest.raises(errors.Closed, match=f"usermod -aG {MINE} {ME}"):
+        access.require(home)
+    late = grp.struct_group((MINE, "x", 1, [ME]))
+    monkeypatch.setattr(grp, "getgrgid", lambda _: late)
+    with pytest.raises(errors.Closed, match="log in again"):
+        access.require(home)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(errors.Closed, match="may not enter /"):
+        access.require(home)
+
+
+def test_a_home_that_is_not_there_is_no_secret(tmp_path: Path) -> None:
+    """It is said elsewhere that there is none."""
+    access.require(Home(tmp_path / "none"))
+    (tmp_path / "file").touch()
+    access.require(Home(tmp_path / "file"))
+
+
+# Other users, for real
+
+READS = """
+import asyncio, pathlib
+from sqlalchemy import text
+from storage import errors, store
+from storage.home import config, paths
+async def count(opened):
+    async with opened.read() as session:
+        return (await session.execute(text("SELECT count(*) FROM intents"))).scalar_one()
+async def main(place, times):
+    opened = await store.open(place, readonly=True)
+    seen = [await count(opened) for _ in range(times)]
+    await opened.close()
+    assert seen == sorted(seen), seen
+    return seen
+place = paths.Home(pathlib.Path(words[1]))
+asyncio.run(main(place, 1))
+config.load(place)
+goes_over(*words[0])
+print("over", flush=True)
+try:
+    print(asyncio.run(main(place, words[2]))[-1])
+except errors.StorageError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Home]:
+    """A home where others can reach it."""
+    with somebody.doorstep() as place:
+        yield homes.make(Home(place / "home"))
+
+
+@somebody.only_root
+async def test_a_member_reads_while_the_store_is_written_and_after_it_was_closed(
+    shared: Home,
+) -> None:
+    """Through checkpoints and all; when the log is folded away; who is not in the group is told."""
+    store = await stores.open(shared)
+    await scribe.accept(store, "scribe", 0)
+    access.admit(shared, NOBODYS)
+    member, other = Somebody(NOBODYS + 1, (NOBODYS,)), Somebody(NOBODYS + 2)
+    reading = member.start(READS, str(shared.root), 150)
+    done = asyncio.create_task(asyncio.to_thread(reading.communicate, timeout=60))
+    written = 1
+    try:
+        while not done.done() or shared.database.stat().st_size < 1_000_000:  # the log is folded in
+            await scribe.accept(store, "scribe", written, weight=20_000)
+            written += 1
+        said, complaint = await done
+    finally:
+        await store.close()
+    assert not complaint
+    assert 1 < int(said.split()[-1]) <= written
+    assert not any(path.exists() for path in homes.beside(shared.database))
+    assert member.python(READS, str(shared.root), 1).split()[-1] == str(written)
+    assert f"Closed uid{NOBODYS + 2} is not in the group gid{NOBODYS}" in other.python(
+        READS, str(shared.root), 1
+    )
+
+
+@somebody.only_root
+async def test_a_member_reads_what_a_killed_process_left(shared: Home) -> None:
+    """All that was acknowledged stands in the log, which nobody has folded away."""
+    store = await stores.open(shared)
+    access.admit(shared, NOBODYS)
+    await store.close()
+    writer = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.storage.scribe", str(shared.root), "scribe", "100000"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert writer.stdout is not None
+    for _ in range(20):
+        assert await writer.stdout.readline()
+    writer.kill()
+    await writer.wait()
+    member = Somebody(NOBODYS + 1, (NOBODYS,))
+    assert int(member.python(READS, str(shared.root), 3).split()[-1]) >= 20

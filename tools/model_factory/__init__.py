@@ -1,0 +1,1 @@
+"""How the shipped model was made: data, network, training, GGUF export, and its model card."""
