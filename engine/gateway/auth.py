@@ -11,8 +11,8 @@ from typing import Final
 
 from starlette.requests import Request
 
+from engine.execution.catalog import Catalogue
 from engine.gateway import errors
-from engine.gateway.catalog import Catalogue
 from storage.keys import Key, Role
 from storage.requests import Class
 

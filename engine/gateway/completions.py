@@ -10,11 +10,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.gateway import auth, bodies, errors, openai_format, prompting, streaming
-from engine.gateway.calls import Flight
+from engine.backends.fleet import Member
+from engine.execution.calls import Flight
+from engine.execution.request_record import Ticket
+from engine.gateway import auth, bodies, conversation, errors, openai_format, streaming
 from engine.gateway.context import State
-from engine.gateway.fleet import Member
-from engine.gateway.request_record import Ticket
 from engine.serving import wire
 from engine.traffic import routing
 from storage.keys import Key
@@ -56,7 +56,7 @@ async def _complete(
     service = await state.catalogue.service(body.model)
     release = await _release(state, request, key, service, body)
     request.state.release = release.name
-    prompt = prompting.read(state.catalogue.picture, release, body)
+    prompt = conversation.read(state.catalogue.picture, release, body)
     seed = body.seed if body.seed is not None else release.sampling.seed
     ticket = Ticket(
         id=f"req_{request_id}",
@@ -69,11 +69,11 @@ async def _complete(
         klass=klass,
         stream=bool(body.stream),
         seed=state.new_seed() if seed is None else seed,
-        prompt=prompting.shown(prompt) if service.record_text else None,
+        prompt=conversation.shown(prompt) if service.record_text else None,
     )
     try:
         member = await _member(state, release)
-        prompts = prompting.segments(member.template, prompt)
+        prompts = conversation.segments(member.template, prompt)
     except (errors.Unavailable, errors.Overloaded, errors.Broken) as problem:
         _note(state, ticket, ticket.refused(problem, state.monotonic_us()), "")
         raise

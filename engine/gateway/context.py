@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.gateway.catalog import Catalogue
-from engine.gateway.fleet import Fleet
+from engine.backends.fleet import Fleet
+from engine.execution.catalog import Catalogue
+from engine.execution.recorder import Recorder
 from engine.gateway.metrics import Metrics
-from engine.metering.recorder import Recorder
 from engine.metering.windows import Windows
 from storage.store import Store
 

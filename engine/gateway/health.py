@@ -7,10 +7,10 @@ from http import HTTPStatus
 import msgspec
 from starlette.responses import Response
 
+from engine.backends.fleet import Fleet
+from engine.execution.catalog import Picture
 from engine.gateway import errors
-from engine.gateway.catalog import Picture
 from engine.gateway.context import State
-from engine.gateway.fleet import Fleet
 
 
 def alive() -> Response:

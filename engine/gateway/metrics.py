@@ -20,8 +20,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from engine.gateway.fleet import Fleet
-from engine.metering.recorder import Recorder
+from engine.backends.fleet import Fleet
+from engine.execution.recorder import Recorder
 from storage.requests import Outcome, Request
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

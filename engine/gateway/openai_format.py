@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from engine.gateway import calls
-from engine.gateway.calls import Choice
+from engine.execution import calls
+from engine.execution.calls import Choice
 from engine.serving import wire
 
 DONE: Final = b"data: [DONE]\n\n"

@@ -17,13 +17,13 @@ from typing import Final
 import structlog
 import uvicorn
 
+from engine.backends.fleet import Fleet
+from engine.execution.catalog import Catalogue, Picture
+from engine.execution.recorder import Recorder
 from engine.gateway import health, routes
-from engine.gateway.catalog import Catalogue, Picture
 from engine.gateway.context import State
-from engine.gateway.fleet import Fleet
 from engine.gateway.http_protocol import Connection
 from engine.gateway.metrics import Metrics
-from engine.metering.recorder import Recorder
 from engine.metering.windows import Windows
 from engine.process import heartbeat
 from engine.process.reporting import Reports

@@ -13,7 +13,7 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from engine.gateway.calls import Flight
+from engine.execution.calls import Flight
 from engine.gateway.openai_format import Paper
 
 GONE: Final = 499

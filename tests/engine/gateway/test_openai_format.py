@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 
-from engine.gateway import calls
-from engine.gateway.calls import Choice, Flight
+from engine.backends.worker_client import Client
+from engine.execution import calls
+from engine.execution.calls import Choice, Flight
 from engine.gateway.openai_format import ChatPaper, Head, TextPaper, quoted
 from engine.serving import wire
-from engine.serving.client import Client
 
 HEAD = Head(id="1", created=7, model="ops", fingerprint="fp_1", prompts=2, usage=True)
 LOGPROB = wire.TokenLogprob(

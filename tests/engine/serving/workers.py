@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.backends.worker_client import Client
 from engine.serving import wire
-from engine.serving.client import Client
 from tests.boxes import ADAPTER, SHIPPED, WEIGHTS
 
 NO_END = "Order 157 ships to Vilnius. Order 183 costs"

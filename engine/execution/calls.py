@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from engine.backends.worker_client import Client
 from engine.gateway import errors
 from engine.serving import wire
-from engine.serving.client import Client
 
 UNREAD_LIMIT: Final = 1 << 20
 """Characters that may wait for a client who does not read."""

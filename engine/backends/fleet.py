@@ -12,14 +12,14 @@ from typing import Final
 
 import structlog
 
+from engine.backends.pending import PENDING_LIMIT
+from engine.backends.worker_client import Client
+from engine.execution.catalog import Picture
 from engine.gateway import errors
-from engine.gateway.catalog import Picture
 from engine.metering.windows import Windows
 from engine.prompting import rendering, sandbox
 from engine.serving import wire
-from engine.serving.client import Client
 from engine.serving.knobs import Knobs
-from engine.serving.pending import PENDING_LIMIT
 from storage.home.paths import Home
 from storage.models import Kind, Standing
 from storage.releases import Release

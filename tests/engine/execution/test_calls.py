@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from engine.gateway import calls, errors
-from engine.gateway.calls import Flight
+from engine.backends.worker_client import Client
+from engine.execution import calls
+from engine.execution.calls import Flight
+from engine.gateway import errors
 from engine.gateway.openai_format import ChatPaper, Head
 from engine.gateway.streaming import Stream
 from engine.serving import wire
-from engine.serving.client import Client
 from storage.home import clock
-from tests.engine.gateway.fake_worker import FakeWorker
+from tests.engine.backends.fake_worker import FakeWorker
 
 HEAD = Head(id="1", created=0, model="ops", fingerprint="fp")
 

@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from engine.serving import pending, wire
-from engine.serving.adapter_loading import Openings
-from engine.serving.client_socket import dial
-from engine.serving.pending import Order, Receiver
+from engine.backends import pending
+from engine.backends.adapter_loading import Openings
+from engine.backends.client_socket import dial
+from engine.backends.pending import Order, Receiver
+from engine.serving import wire
 from storage.home import clock
 
 _BACKOFF_S: Final = (0.02, 1.0, 1.6)

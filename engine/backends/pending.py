@@ -1,7 +1,7 @@
 """What was ordered of one worker: sent, or waiting for the worker or a lane.
 
 Waiting is bounded in number and in time. Never touches the line. Imported by
-`engine.serving.client`.
+`engine.backends.worker_client`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.gateway import calls, errors
-from engine.gateway.calls import Flight
+from engine.execution import calls
+from engine.execution.calls import Flight
+from engine.gateway import errors
 from engine.serving import wire
 from storage.keys import Key
 from storage.releases import Release

@@ -2,7 +2,7 @@
 
 A worker is asked once for each lane and connection; one that failed is asked for again after a
 while, because a file may come late and memory may become free. Never touches the line. Imported by
-`engine.serving.client`.
+`engine.backends.worker_client`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The line to a worker: connects to its socket and cuts what comes into frames.
 
-Knows frames, not what they mean. Imported by `engine.serving.client`.
+Knows frames, not what they mean. Imported by `engine.backends.worker_client`.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 import structlog
 
-from engine.metering import recorder as recorders
-from engine.metering.recorder import Recorder
+from engine.execution import recorder as recorders
+from engine.execution.recorder import Recorder
 from engine.process import logs
 from storage import errors, requests, samples, texts
 from storage import store as stores

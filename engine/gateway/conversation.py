@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.execution.catalog import Picture
 from engine.gateway import bodies, errors
-from engine.gateway.catalog import Picture
 from engine.prompting import rendering
 from engine.serving import wire
 from storage.releases import Release

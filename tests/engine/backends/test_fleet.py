@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from engine.gateway.catalog import Picture
-from engine.gateway.fleet import Fleet
+from engine.backends.fleet import Fleet
+from engine.execution.catalog import Picture
 from engine.metering.windows import Windows
 from engine.serving import wire
 from storage import store as stores
@@ -17,7 +17,7 @@ from storage.home import clock
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.models import Standing
-from tests.engine.gateway.fake_worker import FakeWorker
+from tests.engine.backends.fake_worker import FakeWorker
 from tests.engine.gateway.test_client import order
 from tests.engine.serving.workers import Heard
 from tests.storage import fixtures

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.serving import client, pending, wire
+from engine.backends import pending, worker_client
+from engine.serving import wire
 from tests.boxes import ADAPTER, WEIGHTS
-from tests.engine.gateway.fake_worker import FakeWorker
+from tests.engine.backends.fake_worker import FakeWorker
 from tests.engine.serving.workers import Heard
 
 
@@ -54,7 +55,9 @@ def real_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(params=["fake", "real"])
-async def worker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[client.Client]:
+async def worker(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[worker_client.Client]:
     """A connected client of a worker of either kind."""
     fake: FakeWorker | None = None
     if request.param == "fake":
@@ -75,9 +78,9 @@ class _connected:  # noqa: N801 it reads as a sentence
     def __init__(self, socket: Path, *, wait: bool = True) -> None:
         self._greeted = asyncio.Event()
         self._wait = wait
-        self.client = client.Client(socket, on_hello=lambda _: self._greeted.set())
+        self.client = worker_client.Client(socket, on_hello=lambda _: self._greeted.set())
 
-    async def __aenter__(self) -> client.Client:
+    async def __aenter__(self) -> worker_client.Client:
         """Connect."""
         self._task = asyncio.create_task(self.client.run())
         if self._wait:
@@ -97,7 +100,7 @@ async def ended(heard: Heard) -> wire.Finished | wire.Refused | None:
     return heard.end
 
 
-async def test_the_worker_introduces_itself(worker: client.Client) -> None:
+async def test_the_worker_introduces_itself(worker: worker_client.Client) -> None:
     """Its first word says what it holds and what it can take."""
     assert worker.hello is not None
     assert worker.hello.sequence_tokens == 64
@@ -105,7 +108,7 @@ async def test_the_worker_introduces_itself(worker: client.Client) -> None:
     assert worker.serves("")
 
 
-async def test_a_sequence_grows_and_ends(worker: client.Client) -> None:
+async def test_a_sequence_grows_and_ends(worker: worker_client.Client) -> None:
     """Deltas add up to what the last word counts."""
     heard = Heard()
     worker.submit(order(max_tokens=5), heard)
@@ -117,7 +120,7 @@ async def test_a_sequence_grows_and_ends(worker: client.Client) -> None:
     assert not worker.busy
 
 
-async def test_many_sequences_do_not_mix(worker: client.Client) -> None:
+async def test_many_sequences_do_not_mix(worker: worker_client.Client) -> None:
     """What one says alone it says in company."""
     texts = [f"note {number} says that order {number} is late" for number in range(8)]
     alone = []
@@ -134,7 +137,7 @@ async def test_many_sequences_do_not_mix(worker: client.Client) -> None:
     assert [heard.text for heard in company] == alone
 
 
-async def test_logprobs_come_one_per_token(worker: client.Client) -> None:
+async def test_logprobs_come_one_per_token(worker: worker_client.Client) -> None:
     """As many alternatives as were asked for, natural logarithms."""
     heard = Heard()
     worker.submit(order(logprobs=2, max_tokens=3), heard)
@@ -153,7 +156,7 @@ async def test_logprobs_come_one_per_token(worker: client.Client) -> None:
     ],
 )
 async def test_what_can_not_be_served_is_refused(
-    worker: client.Client, submit: wire.Submit, code: str
+    worker: worker_client.Client, submit: wire.Submit, code: str
 ) -> None:
     """With a code and a sentence."""
     worker.open.add(submit.lane)  # as if it had been open until now
@@ -164,7 +167,7 @@ async def test_what_can_not_be_served_is_refused(
     assert (end.code, bool(end.message)) == (code, True)
 
 
-async def test_the_queue_is_bounded(worker: client.Client) -> None:
+async def test_the_queue_is_bounded(worker: worker_client.Client) -> None:
     """More than runs and waits is refused at once, with the wait that would have been."""
     worker.want_knobs({"max_running": 1, "queue_limit": 1})
     many = [Heard() for _ in range(8)]
@@ -178,7 +181,7 @@ async def test_the_queue_is_bounded(worker: client.Client) -> None:
     assert len(refused) < 8
 
 
-async def test_knobs_come_back_as_they_are_in_force(worker: client.Client) -> None:
+async def test_knobs_come_back_as_they_are_in_force(worker: worker_client.Client) -> None:
     """The answer to a change is the whole set."""
     worker.want_knobs({"prefill_budget": 32})
     heard = Heard()
@@ -188,7 +191,7 @@ async def test_knobs_come_back_as_they_are_in_force(worker: client.Client) -> No
     assert worker.knobs["max_running"] == 4
 
 
-async def test_a_cancelled_sequence_is_forgotten(worker: client.Client) -> None:
+async def test_a_cancelled_sequence_is_forgotten(worker: worker_client.Client) -> None:
     """Nothing more is heard of it but what it has cost, and its place is free."""
     heard = Heard()
     id = worker.submit(order(max_tokens=50, temperature=5.0), heard)  # noise seldom ends
@@ -203,7 +206,7 @@ async def test_a_cancelled_sequence_is_forgotten(worker: client.Client) -> None:
 
 
 async def test_a_lane_opens_and_a_broken_one_does_not(
-    worker: client.Client, tmp_path: Path
+    worker: worker_client.Client, tmp_path: Path
 ) -> None:
     """Orders for a lane wait until it is open; for a broken one they are refused."""
     sha256 = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()

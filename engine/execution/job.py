@@ -1,0 +1,147 @@
+"""A job: one request, planned; and the events that its execution yields.
+
+Everything that wants tokens makes a `Job`: the gateway for its clients, and shadow copies,
+evaluation, replay and judges on behalf of the box. A job says what is wanted and by whom, never how
+it arrived. Frozen data; imported by the gateway, the backends and the gateway's internal client.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from storage.releases import Release
+from storage.requests import Class
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a conversation; `role` is system, user, assistant or tool."""
+
+    role: str
+    content: str
+
+
+class Chat(msgspec.Struct, frozen=True, tag="chat"):
+    """A conversation, the release's prompt included; the backend renders the chat template.
+
+    `template_arguments` reach the model's chat template (vLLM's `chat_template_kwargs`).
+    """
+
+    messages: tuple[Message, ...]
+    template_arguments: dict[str, object] = {}
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """Texts to be continued, each on its own, the release's prompt included."""
+
+    prompts: tuple[str, ...]
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """How tokens are drawn: `temperature` 0 is greedy; top_k 0, top_p 1 and min_p 0 are off."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    seed: int
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One request.
+
+    `id` is the request's id (`req_…`). Each prompt gets `n` choices; choice i of all is drawn with
+    `seed + i`. `logprobs` is the number of alternatives per token (0: only the chosen one, -1:
+    none). `queue_us` bounds the wait for the first token. `stream` says that events are passed on
+    as they come, so that nothing can be taken back. `endpoint` is the path it came in by, or the
+    name of the part of the box that asked.
+    """
+
+    id: str
+    at_us: int
+    arrived_us: int
+    endpoint: str
+    service: str
+    release: Release
+    input: Chat | Text
+    sampling: Sampling
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    logprobs: int = -1
+    class_: Class = Class.INTERACTIVE
+    key_id: int
+    tenant: str
+    synthetic: bool = False
+    stream: bool = False
+    queue_us: int
+    record_text: bool = False
+
+    @property
+    def choices(self) -> int:
+        """How many sequences it asks for."""
+        prompts = len(self.input.prompts) if isinstance(self.input, Text) else 1
+        return prompts * self.n
+
+
+class Logprob(msgspec.Struct, frozen=True, array_like=True):
+    """One token with its natural-log probability; `raw` is the token's exact bytes."""
+
+    raw: bytes
+    logprob: float
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """The chosen token and the most likely alternatives, best first."""
+
+    chosen: Logprob
+    top: tuple[Logprob, ...]
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
+    """A choice gained text; `tokens` counts the tokens drawn for it."""
+
+    index: int
+    text: str
+    tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
+    """A choice has ended: `reason` is stop, length or cancelled.
+
+    `queue_us` is the wait before the first computation, wherever it was spent; `busy_us` the
+    worker's wall time that went into it, 0 where the backend does not tell.
+    """
+
+    index: int
+    reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    queue_us: int
+    busy_us: int
+
+
+class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):
+    """All choices begin anew: what came before is void. Never sent to a job that streams."""
+
+
+Event = Delta | Finished | Restarted
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """A continuation to score under a release: one prefill, no decoding."""
+
+    release: Release
+    input: Chat | Text
+    continuation: str
+    class_: Class = Class.BACKGROUND
+    tenant: str = "paddock"
+    queue_us: int = 30_000_000
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """The log-probability of each token of the continuation, in order; `busy_us` is the cost."""
+
+    tokens: tuple[Logprob, ...]
+    prompt_tokens: int
+    busy_us: int
