@@ -18,7 +18,7 @@ from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.models import Standing
 from tests.engine.backends.fake_worker import FakeWorker
-from tests.engine.gateway.test_client import order
+from tests.engine.backends.test_worker_client import order
 from tests.engine.serving.workers import Heard
 from tests.storage import fixtures
 
