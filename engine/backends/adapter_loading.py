@@ -1,8 +1,8 @@
-"""Which adapters a worker is to open, was asked to open, has open, and cannot open.
+"""Which adapters a worker should have loaded, was asked to load, has loaded, and failed to load.
 
-A worker is asked once for each lane and connection; one that failed is asked for again after a
-while, because a file may come late and memory may become free. Never touches the line. Imported by
-`engine.backends.worker_client`.
+A worker is asked once per adapter and connection. A failed adapter is asked for again after a
+while: the file may appear later, and memory may become free. Never touches the connection. Imported
+by `engine.backends.worker_client`.
 """
 
 from __future__ import annotations
@@ -13,74 +13,77 @@ from typing import Final
 
 from engine.serving import wire
 
-AGAIN_S: Final = 60.0
+RETRY_S: Final = 60.0
 
 
-class Openings:
-    """By lane; "" is always open on a connection. `ask` sends to the worker."""
+class AdapterLoading:
+    """By adapter name; "" is the base, always loaded while connected.
 
-    def __init__(self, ask: Callable[[wire.OpenLane], None]) -> None:
-        """There is no connection yet."""
-        self._ask = ask
-        self._wanted: dict[str, wire.OpenLane] = {}
+    `loaded` holds the adapters that produce tokens, `failed` the others' reasons.
+    """
+
+    def __init__(self, send: Callable[[wire.LoadAdapter], None]) -> None:
+        """Not connected; `send` queues an item for the worker."""
+        self._send = send
+        self._wanted: dict[str, wire.LoadAdapter] = {}
         self._asked: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._connected = False
-        self.open: set[str] = set()
+        self.loaded: set[str] = set()
         self.failed: dict[str, str] = {}
 
-    def want(self, lanes: Mapping[str, wire.OpenLane]) -> None:
-        """All that are to be open from now on; what is wanted no more is forgotten, not closed."""
-        for lane in self._wanted.keys() - lanes.keys():
-            self._forget(lane)
-        self._wanted = dict(lanes)
-        self._catch_up()
+    def want(self, adapters: Mapping[str, wire.LoadAdapter]) -> None:
+        """Set all adapters that should be loaded from now on."""
+        for adapter in self._wanted.keys() - adapters.keys():
+            self._forget(adapter)
+        self._wanted = dict(adapters)
+        self._ask()
 
-    def wants(self, lane: str) -> bool:
-        """Whether it is to be open."""
-        return lane in self._wanted
+    def wants(self, adapter: str) -> bool:
+        """Whether the adapter should be loaded."""
+        return adapter in self._wanted
 
-    def connected(self, lanes: tuple[str, ...]) -> None:
-        """A worker is here that has these open."""
+    def on_connected(self, adapters: tuple[str, ...]) -> None:
+        """Connected to a worker that has these loaded."""
         self._connected = True
-        self.open = {*lanes, ""}
+        self.loaded = {*adapters, ""}
         self.failed.clear()
-        self._catch_up()
+        self._ask()
 
-    def disconnected(self) -> None:
-        """It is gone; why some failed is known until the next one comes."""
+    def on_disconnected(self) -> None:
+        """The connection ended; the failures remain known until the next one."""
         self._connected = False
-        self.open.clear()
+        self.loaded.clear()
         self._asked.clear()
-        for lane in list(self._timers):
-            self._timers.pop(lane).cancel()
+        for adapter in list(self._timers):
+            self._timers.pop(adapter).cancel()
 
-    def opened(self, lane: str) -> None:
-        """The worker has it open."""
-        self.failed.pop(lane, None)
-        self.open.add(lane)
+    def on_loaded(self, adapter: str) -> None:
+        """The worker loaded it."""
+        self.failed.pop(adapter, None)
+        self.loaded.add(adapter)
 
-    def fell(self, lane: str, reason: str) -> None:
-        """The worker has it not, or not any more."""
-        self.open.discard(lane)
-        self.failed[lane] = reason
-        if lane in self._wanted and lane not in self._timers:
-            later = asyncio.get_running_loop().call_later(AGAIN_S, self._again, lane)
-            self._timers[lane] = later
+    def on_failed(self, adapter: str, reason: str) -> None:
+        """The worker could not load it, or had to give it up."""
+        self.loaded.discard(adapter)
+        self.failed[adapter] = reason
+        if adapter in self._wanted and adapter not in self._timers:
+            loop = asyncio.get_running_loop()
+            self._timers[adapter] = loop.call_later(RETRY_S, self._retry, adapter)
 
-    def _again(self, lane: str) -> None:
-        del self._timers[lane]
-        self._asked.discard(lane)
-        self._catch_up()
+    def _retry(self, adapter: str) -> None:
+        del self._timers[adapter]
+        self._asked.discard(adapter)
+        self._ask()
 
-    def _forget(self, lane: str) -> None:
-        self._asked.discard(lane)
-        self.failed.pop(lane, None)
-        if (timer := self._timers.pop(lane, None)) is not None:
+    def _forget(self, adapter: str) -> None:
+        self._asked.discard(adapter)
+        self.failed.pop(adapter, None)
+        if (timer := self._timers.pop(adapter, None)) is not None:
             timer.cancel()
 
-    def _catch_up(self) -> None:
-        for lane, wanted in self._wanted.items():
-            if self._connected and lane not in self._asked | self.open:
-                self._asked.add(lane)
-                self._ask(wanted)
+    def _ask(self) -> None:
+        for adapter, wanted in self._wanted.items():
+            if self._connected and adapter not in self._asked | self.loaded:
+                self._asked.add(adapter)
+                self._send(wanted)

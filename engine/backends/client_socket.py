@@ -1,4 +1,4 @@
-"""The line to a worker: connects to its socket and cuts what comes into frames.
+"""The connection to a worker: connects to its socket and splits the byte stream into frames.
 
 Knows frames, not what they mean. Imported by `engine.backends.worker_client`.
 """
@@ -14,19 +14,19 @@ from engine.serving import wire
 
 
 class Listener(Protocol):
-    """Who is told what happens on the line."""
+    """Follows one connection after the other."""
 
     def connected(self, transport: asyncio.Transport) -> None:
-        """The line stands; the worker speaks first."""
+        """Connected; the worker sends first."""
 
-    def take(self, outbox: wire.Outbox) -> None:
-        """The worker said something."""
+    def received(self, outbox: wire.Outbox) -> None:
+        """The worker sent a frame."""
 
     def disconnected(self) -> None:
-        """The line is gone."""
+        """The connection has ended."""
 
 
-class _Line(asyncio.Protocol):
+class _FrameProtocol(asyncio.Protocol):
     def __init__(self, listener: Listener, ended: asyncio.Future[None]) -> None:
         self._listener = listener
         self._ended = ended
@@ -40,7 +40,7 @@ class _Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for body in self._splitter.feed(data):
-                self._listener.take(wire.decode_outbox(body))
+                self._listener.received(wire.decode_outbox(body))
         except wire.FrameError:
             if self._transport is not None:
                 self._transport.abort()
@@ -51,18 +51,18 @@ class _Line(asyncio.Protocol):
             self._ended.set_result(None)
 
 
-async def dial(socket: Path, listener: Listener) -> asyncio.Future[None]:
-    """Connect; the future is done when the line has ended.
+async def connect(socket: Path, listener: Listener) -> asyncio.Future[None]:
+    """Connect; the future is done when the connection has ended.
 
     Raises:
-        OSError: nobody answers.
+        OSError: no worker listens there.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
-    try:  # through the folder's descriptor: the path may be longer than an address can be
+    try:  # through the folder's descriptor: the path may be longer than sockaddr_un allows
         await loop.create_unix_connection(
-            lambda: _Line(listener, ended), f"/proc/self/fd/{folder}/{socket.name}"
+            lambda: _FrameProtocol(listener, ended), f"/proc/self/fd/{folder}/{socket.name}"
         )
     finally:
         os.close(folder)

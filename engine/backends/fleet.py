@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from engine.backends.pending import PENDING_LIMIT
-from engine.backends.worker_client import Client
+from engine.backends.worker_client import WorkerClient
 from engine.execution.catalog import Picture
 from engine.gateway import errors
 from engine.metering.windows import Windows
@@ -35,7 +35,7 @@ class Member:
     """A worker: its client, and its model's chat template once it has said hello."""
 
     name: str
-    client: Client
+    client: WorkerClient
     task: asyncio.Task[None]
     template: rendering.ChatTemplate | None = None
     _here: asyncio.Event = field(default_factory=asyncio.Event)
@@ -93,7 +93,7 @@ class Fleet:
         for name, served in needed.items():
             member = self.members.get(name) or self._back(name) or self._join(name)
             member.client.want_knobs(self._knobs(served[0]))
-            member.client.want_lanes(
+            member.client.want_adapters(
                 {release.lane: lane for release in served if (lane := self.lane(release))}
             )
             member.client.poke()
@@ -114,12 +114,12 @@ class Fleet:
             member.client.close(why)
         await asyncio.gather(*(member.task for member in everybody), return_exceptions=True)
 
-    def lane(self, release: Release) -> wire.OpenLane | None:
+    def lane(self, release: Release) -> wire.LoadAdapter | None:
         """What a release's worker needs besides the weights; never what kills workers."""
         adapter = self._picture.models.get(release.model_version_id)
         if not release.lane or adapter is None or adapter.standing is Standing.UNLOADABLE:
             return None
-        return wire.OpenLane(release.lane, adapter.path, adapter.sha256)
+        return wire.LoadAdapter(release.lane, adapter.path, adapter.sha256)
 
     def unable(self, release: Release) -> str | None:
         """Why a release cannot produce tokens now, None when it can."""
@@ -169,7 +169,7 @@ class Fleet:
             _log.info("a worker is here", worker=name, pid=hello.pid, build=hello.build)
             member.greeted(rendering.ChatTemplate(hello, self._sandbox))
 
-        client = Client(
+        client = WorkerClient(
             self._home.worker(name), now_us=self._now_us, on_step=window.step, on_hello=greeted
         )
         task = asyncio.create_task(client.run(), name=f"worker {name}")

@@ -1,6 +1,6 @@
-"""What was ordered of one worker: sent, or waiting for the worker or a lane.
+"""The requests of one worker that have not ended: sent, or held until they can be sent.
 
-Waiting is bounded in number and in time. Never touches the line. Imported by
+Held requests are bounded in number and in time. Never touches the connection. Imported by
 `engine.backends.worker_client`.
 """
 
@@ -16,157 +16,176 @@ import msgspec
 from engine.serving import wire
 
 PENDING_LIMIT: Final = 256
-ATTEMPTS: Final = 3
-"""So that a request that kills workers does not kill them for ever."""
+"""How many requests may be held for a worker that is not connected."""
+DEATHS_LIMIT: Final = 3
+"""A request that this many workers died of is given up, so that it cannot kill them forever."""
 
 _SECOND_US: Final = 1_000_000
 
 
 class Receiver(Protocol):
-    """What becomes of one sequence; there is one last word: `finished`, `refused` or `lost`."""
+    """Follows one sequence; the last call is `finished`, `refused`, or `lost` returning False."""
 
     def delta(self, delta: wire.Delta) -> None:
-        """It gained something."""
+        """The sequence gained tokens."""
 
     def finished(self, finished: wire.Finished) -> None:
-        """It has ended."""
+        """The sequence has ended."""
 
     def refused(self, refused: wire.Refused) -> None:
-        """It was not admitted, or cannot go on."""
+        """The sequence was not admitted, or cannot continue."""
 
     def lost(self) -> bool:
-        """The worker died. True: forget what came and send it again; False: it is over."""
+        """The worker died after a delta. True: discard the deltas and send it again."""
 
 
 @dataclass(slots=True, eq=False)
-class Order:
-    """A sequence to produce. `begun`: the worker has said something of it. `timer`: it waits.
+class PendingRequest:
+    """One sequence to produce; times are microseconds of the client's monotonic clock.
 
-    `cancelled`: nobody wants it any more, the worker's last word is all that is missing.
+    `begun`: a delta arrived. `timer` is set while the request is held, `admitted` once it was held
+    or sent. `cancelled`: only the worker's final count is missing. `deaths` counts the workers that
+    died while they had it.
     """
 
     submit: wire.Submit
     receiver: Receiver
     allowed_us: int
     deadline_us: int
-    attempts: int = 0
+    deaths: int = 0
+    admitted: bool = False
     sent: bool = False
     begun: bool = False
     cancelled: bool = False
     timer: asyncio.TimerHandle | None = None
 
 
-class Orders:
-    """By id; an id is given once."""
+class PendingRequests:
+    """By id; ids are never reused."""
 
     def __init__(self, now_us: Callable[[], int]) -> None:
         self._now_us = now_us
-        self._live: dict[int, Order] = {}
+        self._live: dict[int, PendingRequest] = {}
         self._next = 0
-        self._waiting = 0
+        self._held = 0
 
     @property
     def count(self) -> int:
-        """How many are not over."""
+        """How many have not ended."""
         return len(self._live)
 
-    def add(self, submit: wire.Submit, receiver: Receiver) -> Order:
-        """A new order; its id replaces the one that `submit` bears."""
+    def add(self, submit: wire.Submit, receiver: Receiver) -> PendingRequest:
+        """A new request; its id replaces the one in `submit`."""
         self._next += 1
-        order = Order(
+        request = PendingRequest(
             msgspec.structs.replace(submit, id=self._next),
             receiver,
             submit.queue_us,
             self._now_us() + submit.queue_us,
         )
-        self._live[self._next] = order
-        return order
+        self._live[self._next] = request
+        return request
 
-    def get(self, id: int) -> Order | None:
-        """The order, unless it is over."""
+    def get(self, id: int) -> PendingRequest | None:
+        """The request, unless it has ended."""
         return self._live.get(id)
 
-    def pop(self, id: int) -> Order | None:
-        """The order, which is over now."""
-        order = self._live.pop(id, None)
-        if order is not None:
-            self._unhold(order)
-        return order
+    def pop(self, id: int) -> PendingRequest | None:
+        """End the request and return it, unless it has ended before."""
+        request = self._live.pop(id, None)
+        if request is not None:
+            self._release(request)
+        return request
 
-    def every(self) -> list[Order]:
-        """All that are not over."""
+    def all(self) -> list[PendingRequest]:
+        """Every request that has not ended."""
         return list(self._live.values())
 
-    def sending(self, order: Order) -> wire.Submit:
-        """What to send for it now, with the time that is left to it."""
-        self._unhold(order)
-        left = max(1, order.deadline_us - self._now_us())
-        order.submit = msgspec.structs.replace(order.submit, queue_us=left)
-        order.sent = True
-        order.attempts += 1
-        return order.submit
+    def uses(self, adapter: str) -> bool:
+        """Whether a request that has not ended needs the adapter."""
+        return any(request.submit.adapter == adapter for request in self._live.values())
 
-    def hold(self, order: Order, failed: Mapping[str, str]) -> None:
-        """Let it wait for the worker or its lane, unless it can never be sent.
+    def send(self, request: PendingRequest) -> wire.Submit:
+        """Mark as sent; return the frame's item, with the queue time that is left."""
+        self._release(request)
+        left = max(1, request.deadline_us - self._now_us())
+        request.submit = msgspec.structs.replace(request.submit, queue_us=left)
+        request.sent = request.admitted = True
+        return request.submit
 
-        Only newcomers are turned away for number.
+    def hold(self, request: PendingRequest, failed: Mapping[str, str]) -> None:
+        """Keep until the worker and its adapter are available; refuse if that cannot help.
+
+        `failed` maps the adapters that did not load to the reasons. PENDING_LIMIT applies to new
+        requests only.
         """
-        lane = order.submit.lane
-        order.sent = False
-        self._unhold(order)
-        if not wire.fits(order.submit):
-            self.refuse(order, "too_long", "the prompt is larger than any worker takes")
-        elif self._waiting >= PENDING_LIMIT and not order.attempts:
-            message = f"the worker is not there and {PENDING_LIMIT} requests wait for it already"
-            self.refuse(order, "queue_full", message, _SECOND_US)
-        elif lane in failed:
-            self.refuse(order, "no_lane", f"the adapter cannot be used: {failed[lane]}")
-        elif (left := order.deadline_us - self._now_us()) <= 0:
-            self._expire(order)
+        adapter = request.submit.adapter
+        request.sent = False
+        self._release(request)
+        if not wire.fits(request.submit):
+            self.refuse(request, "too_long", "the prompt is larger than a frame can hold")
+        elif self._held >= PENDING_LIMIT and not request.admitted:
+            message = (
+                f"the worker is not connected and {PENDING_LIMIT} requests already wait for it"
+            )
+            self.refuse(request, "queue_full", message, _SECOND_US)
+        elif adapter in failed:
+            self.refuse(request, "no_adapter", f"the adapter cannot be used: {failed[adapter]}")
+        elif (left := request.deadline_us - self._now_us()) <= 0:
+            self._expire(request)
         else:
-            self._waiting += 1
-            order.timer = asyncio.get_running_loop().call_later(left / 1e6, self._expire, order)
+            self._held += 1
+            request.admitted = True
+            request.timer = asyncio.get_running_loop().call_later(left / 1e6, self._expire, request)
 
-    def held(self, lane: str) -> list[Order]:
-        """Those that wait for a lane."""
-        return [o for o in self._live.values() if o.timer is not None and o.submit.lane == lane]
+    def held(self, adapter: str) -> list[PendingRequest]:
+        """The held requests that need the adapter."""
+        return [
+            request
+            for request in self._live.values()
+            if request.timer is not None and request.submit.adapter == adapter
+        ]
 
-    def again(self, order: Order, failed: Mapping[str, str]) -> None:
-        """The worker died with it: hold it or give it up.
+    def lost(self, request: PendingRequest, failed: Mapping[str, str], *, died: bool) -> None:
+        """The connection ended while the worker had the request: hold it or give it up.
 
-        What was in time for its first token has the time for one again.
+        `died`: the worker had not said that it drains. A request whose first token had arrived in
+        time is allowed the same time again.
         """
-        if order.cancelled:
-            self.forget(order)
+        if request.cancelled:
+            self.forget(request)
             return
-        if order.begun:
-            if not order.receiver.lost():
-                self.pop(order.submit.id)
+        if request.begun:
+            if not request.receiver.lost():
+                self.pop(request.submit.id)
                 return
-            order.deadline_us = self._now_us() + order.allowed_us
-            order.begun = False
-        if order.attempts >= ATTEMPTS:
-            message = f"the worker died {ATTEMPTS} times while it had this request"
-            self.refuse(order, "worker_lost", message)
+            request.deadline_us = self._now_us() + request.allowed_us
+        request.deaths += died or request.begun  # a draining worker finishes what has begun
+        request.begun = False
+        if request.deaths >= DEATHS_LIMIT:
+            message = f"the worker died {DEATHS_LIMIT} times while it had this request"
+            self.refuse(request, "worker_lost", message)
         else:
-            self.hold(order, failed)
+            self.hold(request, failed)
 
-    def forget(self, order: Order) -> None:
-        """It was cancelled and the worker has nothing to say about it."""
-        self.pop(order.submit.id)
-        order.receiver.finished(wire.Finished(order.submit.id, "cancelled", 0, 0, 0, 0, 0))
+    def forget(self, request: PendingRequest) -> None:
+        """It was cancelled, and no worker will count what it cost."""
+        self.pop(request.submit.id)
+        request.receiver.finished(wire.Finished(request.submit.id, "cancelled", 0, 0, 0, 0, 0))
 
-    def refuse(self, order: Order, code: str, message: str, retry_after_us: int = 0) -> None:
-        """It is over."""
-        self.pop(order.submit.id)
-        order.receiver.refused(wire.Refused(order.submit.id, code, message, retry_after_us))
+    def refuse(
+        self, request: PendingRequest, code: str, message: str, retry_after_us: int = 0
+    ) -> None:
+        """End the request with a refusal."""
+        self.pop(request.submit.id)
+        request.receiver.refused(wire.Refused(request.submit.id, code, message, retry_after_us))
 
-    def _unhold(self, order: Order) -> None:
-        if order.timer is not None:
-            order.timer.cancel()
-            order.timer = None
-            self._waiting -= 1
+    def _release(self, request: PendingRequest) -> None:
+        if request.timer is not None:
+            request.timer.cancel()
+            request.timer = None
+            self._held -= 1
 
-    def _expire(self, order: Order) -> None:
-        message = "the worker was not there within the time that the request allows"
-        self.refuse(order, "deadline", message, _SECOND_US)
+    def _expire(self, request: PendingRequest) -> None:
+        message = "no worker was available within the time that the request allows"
+        self.refuse(request, "deadline", message, _SECOND_US)

@@ -1,9 +1,9 @@
 """The gateway's end of a worker's socket: one connection, made again whenever it ends.
 
-Whoever wants a sequence hands in a Submit and a Receiver. What cannot be sent now, because the
-worker or the lane is not there, waits. When a worker dies, what has shown nothing yet is sent again
-to the one that comes back. All calls and callbacks happen on the event loop. Knows nothing of HTTP,
-services or releases. Imported by the gateway.
+Callers hand in a Submit and a Receiver. What cannot be sent now, because the worker is not
+connected or its adapter not loaded, is held. When a worker dies, requests without a token are sent
+again to its successor. All calls and callbacks happen on the event loop. Knows nothing of HTTP,
+services or releases. Imported by the backends.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from engine.backends import pending
-from engine.backends.adapter_loading import Openings
-from engine.backends.client_socket import dial
-from engine.backends.pending import Order, Receiver
+from engine.backends import client_socket
+from engine.backends.adapter_loading import AdapterLoading
+from engine.backends.pending import PendingRequest, PendingRequests, Receiver
 from engine.serving import wire
 from storage.home import clock
 
@@ -25,10 +24,10 @@ _BACKOFF_S: Final = (0.02, 1.0, 1.6)
 """First wait, longest wait, growth."""
 
 
-class Client:
+class WorkerClient:
     """One worker, as the gateway sees it.
 
-    `hello` is the worker's first word while it is connected, else None; `step` is its latest.
+    `hello` is set while connected, `step` is the latest. `knobs` are those in force.
     """
 
     def __init__(
@@ -44,79 +43,84 @@ class Client:
         self._now_us = now_us
         self._on_step = on_step
         self._on_hello = on_hello
-        self._orders = pending.Orders(now_us)
+        self._pending = PendingRequests(now_us)
         self._outgoing: list[wire.ToWorker] = []
-        self._openings = Openings(self._queue)
-        self._knobs: dict[str, int] = {}
+        self._adapters = AdapterLoading(self._queue)
+        self._wanted_knobs: dict[str, int] = {}
         self._transport: asyncio.Transport | None = None
         self._poked = asyncio.Event()
         self._closed = asyncio.Event()
-        self._moved_us = now_us()
-        self._leaving = False
+        self._progress_us = now_us()
+        self._draining = False
         self.hello: wire.Hello | None = None
         self.step: wire.Step | None = None
         self.knobs: dict[str, int] = {}
 
-    # what the gateway wants
+    # what the gateway asks for
 
     @property
-    def open(self) -> set[str]:
-        """The lanes that produce tokens."""
-        return self._openings.open
+    def loaded(self) -> set[str]:
+        """The adapters that produce tokens; "" is the base."""
+        return self._adapters.loaded
 
     @property
     def failed(self) -> dict[str, str]:
-        """The lanes that cannot, with the reason."""
-        return self._openings.failed
+        """The adapters that could not be loaded, with the reason."""
+        return self._adapters.failed
 
     @property
     def busy(self) -> bool:
-        """Whether anything is under way."""
-        return self._orders.count > 0
+        """Whether any request has not ended."""
+        return self._pending.count > 0
+
+    @property
+    def requests(self) -> int:
+        """How many requests have not ended."""
+        return self._pending.count
 
     @property
     def silent_us(self) -> int:
-        """How long no step was computed while work was there; 0 when there is none."""
-        return self._now_us() - self._moved_us if self.busy else 0
+        """How long no step was computed although requests are pending; 0 when none are."""
+        return self._now_us() - self._progress_us if self.busy else 0
 
-    def serves(self, lane: str) -> bool:
-        """Whether a sequence for this lane would be computed now."""
-        return self.hello is not None and not self._leaving and lane in self.open
+    def serves(self, adapter: str) -> bool:
+        """Whether a sequence for this adapter would be computed now."""
+        return self.hello is not None and not self._draining and adapter in self.loaded
 
     def submit(self, submit: wire.Submit, receiver: Receiver) -> int:
-        """Have a sequence produced; the id that `submit` bears is replaced by the one returned."""
+        """Produce a sequence; the id in `submit` is replaced by the one returned."""
         if not self.busy:
-            self._moved_us = self._now_us()
-        order = self._orders.add(submit, receiver)
-        if self.serves(submit.lane) and wire.fits(order.submit):
-            self._queue(self._orders.sending(order))
+            self._progress_us = self._now_us()
+        request = self._pending.add(submit, receiver)
+        if self.serves(submit.adapter) and wire.fits(request.submit):
+            self._queue(self._pending.send(request))
         else:
-            self._orders.hold(order, self.failed)
-        return order.submit.id
+            self._pending.hold(request, self.failed)
+        return request.submit.id
 
     def cancel(self, id: int) -> None:
-        """Nobody wants a sequence any more; its last word is `finished`, which counts its cost."""
-        order = self._orders.get(id)
-        if order is None or order.cancelled:
+        """Stop a sequence; its receiver gets `finished` with the final count."""
+        request = self._pending.get(id)
+        if request is None or request.cancelled:
             return
-        order.cancelled = True
-        if order.sent:
+        request.cancelled = True
+        if request.sent:
             self._queue(wire.Cancel(id))
         else:
-            self._orders.forget(order)
+            self._pending.forget(request)
 
-    def want_lanes(self, lanes: Mapping[str, wire.OpenLane]) -> None:
-        """All adapters that are to be open, by lane."""
-        self._openings.want(lanes)
+    def want_adapters(self, adapters: Mapping[str, wire.LoadAdapter]) -> None:
+        """Set all adapters that should be loaded, by name."""
+        self._adapters.want(adapters)
 
     def want_knobs(self, values: Mapping[str, int]) -> None:
-        """The knobs that are to be in force."""
-        self._knobs = dict(values)
+        """Set the knobs that should be in force."""
+        self._wanted_knobs = dict(values)
         if self.hello is not None and any(self.knobs.get(n) != v for n, v in values.items()):
-            self._queue(wire.SetKnobs(self._knobs))
+            self._queue(wire.SetKnobs(self._wanted_knobs))
 
     def poke(self) -> None:
-        """The worker may be there now: do not wait any longer before the next attempt."""
+        """The worker may be listening now: try to connect without further delay."""
         self._poked.set()
 
     async def run(self) -> None:
@@ -126,7 +130,7 @@ class Client:
         while not self._closed.is_set():
             self._poked.clear()
             try:
-                ended = await dial(self._socket, self)
+                ended = await client_socket.connect(self._socket, self)
             except OSError:
                 pass
             else:
@@ -138,17 +142,17 @@ class Client:
                 await asyncio.wait_for(self._poked.wait(), wait)
             wait = min(longest, wait * growth)
 
-    def close(self, why: str = "this worker is needed no more") -> None:
-        """Give up everything; the worker cancels what it was doing."""
+    def close(self, why: str = "this worker is no longer needed") -> None:
+        """Refuse everything pending and disconnect; the worker cancels what it had."""
         self._closed.set()
-        for order in self._orders.every():
-            self._orders.refuse(order, "worker_gone", why)
+        for request in self._pending.all():
+            self._pending.refuse(request, "worker_gone", why)
         if self._transport is not None:
             self._transport.close()
         self._poked.set()
 
     def _queue(self, item: wire.ToWorker) -> None:
-        """All that is wanted in one turn of the loop leaves in one frame, if that holds it."""
+        """Everything queued in one turn of the loop is sent in one frame, if it fits."""
         if self._transport is None:
             return
         if not self._outgoing:
@@ -160,90 +164,90 @@ class Client:
         if self._transport is not None and items:
             self._transport.writelines(wire.frames(items))
 
-    def _release(self, lane: str) -> None:
-        """A lane is open: send what waited for it."""
-        for order in self._orders.held(lane):
-            self._queue(self._orders.sending(order))
+    def _send_held(self, adapter: str) -> None:
+        for request in self._pending.held(adapter):
+            self._queue(self._pending.send(request))
 
-    # what the line says
+    # what the worker sends
 
     def connected(self, transport: asyncio.Transport) -> None:
-        """A connection stands; the worker speaks first."""
+        """Connected; the worker sends first."""
         self._transport = transport
 
-    def take(self, outbox: wire.Outbox) -> None:
-        """What the worker said."""
+    def received(self, outbox: wire.Outbox) -> None:
+        """The worker sent a frame."""
         for item in outbox.items:
             match item:
                 case wire.Step():
                     self._stepped(item)
                 case wire.Hello():
                     self._greeted(item)
-                case wire.LaneOpened():
-                    self._openings.opened(item.lane)
-                    self._release(item.lane)
-                case wire.LaneFailed():
-                    self._lane_failed(item)
+                case wire.AdapterLoaded():
+                    self._adapters.on_loaded(item.adapter)
+                    self._send_held(item.adapter)
+                case wire.AdapterFailed():
+                    self._adapter_failed(item)
                 case wire.KnobsSet():
                     self.knobs = item.values
+                case wire.Draining():
+                    self._draining = True
 
     def disconnected(self) -> None:
-        """The connection has ended: hold what may be tried again, give up the rest."""
+        """The connection has ended: hold what may be sent again, give up the rest."""
         self._transport = None
         self._outgoing.clear()
         self.hello = None
-        self._openings.disconnected()
-        for order in self._orders.every():
-            if order.sent:
-                self._orders.again(order, self.failed)
+        self._adapters.on_disconnected()
+        for request in self._pending.all():
+            if request.sent:
+                self._pending.lost(request, self.failed, died=not self._draining)
 
     def _greeted(self, hello: wire.Hello) -> None:
         self.hello = hello
         self.knobs = hello.knobs
-        self._leaving = False
-        self._moved_us = self._now_us()
+        self._draining = False
+        self._progress_us = self._now_us()
         self._on_hello(hello)
-        self.want_knobs(self._knobs)
-        self._openings.connected(hello.lanes)
-        for lane in self.open:
-            self._release(lane)
+        self.want_knobs(self._wanted_knobs)
+        self._adapters.on_connected(hello.adapters)
+        for adapter in self.loaded:
+            self._send_held(adapter)
 
     def _stepped(self, step: wire.Step) -> None:
         if self.step is None or step.number != self.step.number:
-            self._moved_us = self._now_us()
+            self._progress_us = self._now_us()
         self.step = step
-        get, pop = self._orders.get, self._orders.pop
+        get, pop = self._pending.get, self._pending.pop
         for delta in step.deltas:
-            order = get(delta.id)
-            if order is not None and not order.cancelled:
-                order.begun = True
-                order.receiver.delta(delta)
+            request = get(delta.id)
+            if request is not None and not request.cancelled:
+                request.begun = True
+                request.receiver.delta(delta)
         for finished in step.finished:
-            order = pop(finished.id)
-            if order is not None:
-                order.receiver.finished(finished)
+            request = pop(finished.id)
+            if request is not None:
+                request.receiver.finished(finished)
         for refused in step.refused:
-            order = get(refused.id)
-            if order is not None:
-                self._refused(order, refused)
+            request = get(refused.id)
+            if request is not None:
+                self._refused(request, refused)
         self._on_step(step)
 
-    def _refused(self, order: Order, refused: wire.Refused) -> None:
-        leaving = refused.code == "engine" and refused.retry_after_us > 0
-        if order.cancelled:
-            self._orders.forget(order)
+    def _refused(self, request: PendingRequest, refused: wire.Refused) -> None:
+        if request.cancelled:
+            self._pending.forget(request)
             return
-        if leaving and not order.begun:  # its successor takes it
-            self._leaving = True
-        elif refused.code == "no_lane" and self._openings.wants(order.submit.lane):
-            self.open.discard(order.submit.lane)  # the worker has said why, or says it next
+        if refused.code == "draining" and not request.begun:
+            self._draining = True  # its successor takes the request
+        elif refused.code == "no_adapter" and self._adapters.wants(request.submit.adapter):
+            self.loaded.discard(request.submit.adapter)  # AdapterFailed says why, or comes next
         else:
-            self._orders.pop(refused.id)
-            order.receiver.refused(refused)
+            self._pending.pop(refused.id)
+            request.receiver.refused(refused)
             return
-        self._orders.hold(order, self.failed)
+        self._pending.hold(request, self.failed)
 
-    def _lane_failed(self, item: wire.LaneFailed) -> None:
-        self._openings.fell(item.lane, item.reason)
-        for order in self._orders.held(item.lane):
-            self._orders.hold(order, self.failed)
+    def _adapter_failed(self, item: wire.AdapterFailed) -> None:
+        self._adapters.on_failed(item.adapter, item.reason)
+        for request in self._pending.held(item.adapter):
+            self._pending.hold(request, self.failed)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from engine.backends.worker_client import Client
+from engine.backends.worker_client import WorkerClient
 from engine.gateway import errors
 from engine.serving import wire
 
@@ -23,7 +23,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[errors.Problem], str]]] = {
     "deadline": (errors.Unavailable, "deadline"),
     "too_long": (errors.BadRequest, "context_length_exceeded"),
     "empty": (errors.BadRequest, "empty_prompt"),
-    "no_lane": (errors.Unavailable, "adapter_unavailable"),
+    "no_adapter": (errors.Unavailable, "adapter_unavailable"),
     "worker_lost": (errors.Unavailable, "worker_lost"),
     "worker_gone": (errors.Unavailable, "worker_gone"),
 }
@@ -116,7 +116,7 @@ class Flight:
 
     def __init__(
         self,
-        client: Client,
+        client: WorkerClient,
         *,
         choices: int,
         streams: bool,

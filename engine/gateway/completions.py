@@ -80,12 +80,12 @@ async def _complete(
     submits = [
         wire.Submit(
             id=0,
-            lane=release.lane,
+            adapter=release.lane,
             prompt=segments,
             sampling=_sampling(body, release, ticket.seed + index),
             max_tokens=_limit(body, release),
             stop=body.stops(),
-            klass=_CLASSES.index(klass),
+            class_=_CLASSES.index(klass),
             tenant=key.tenant,
             queue_us=int(release.limits.queue_s * 1e6),
             logprobs=body.alternatives(),
@@ -178,8 +178,8 @@ async def _member(state: State, release: Release) -> Member:
         )
     member = state.fleet.members[release.worker]
     lane = state.fleet.lane(release)
-    if lane is not None and release.lane not in member.client.open:
-        member.client.want_lanes({release.lane: lane})
+    if lane is not None and release.lane not in member.client.loaded:
+        member.client.want_adapters({release.lane: lane})
     if member.template is None:
         await member.introduced(release.limits.queue_s)
     return member

@@ -21,7 +21,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 from engine.process import parent
 from engine.process.reporting import Reports
 from engine.serving import errors, llama, worker
-from engine.serving.adapters import Lanes
+from engine.serving.adapters import Adapters
 from engine.serving.knobs import Knobs
 from engine.serving.server_socket import Link
 
@@ -77,7 +77,7 @@ def main() -> int:
     try:
         model = llama.Model(arguments.model, gpu_layers=arguments.gpu_layers, progress=progress)
         reports.say(loaded=True)
-        lanes = Lanes(
+        adapters = Adapters(
             model,
             sequence_tokens=arguments.context_tokens,
             sequences=arguments.max_sequences,
@@ -91,7 +91,7 @@ def main() -> int:
         return _BROKEN if broken else _NOT_NOW
     link = Link(arguments.socket)
     serving = worker.Worker(
-        lanes,
+        adapters,
         link,
         reports,
         sha256=arguments.sha256,

@@ -1,6 +1,6 @@
 """The contexts of one model: the base's, and one for each adapter, all on the same weights.
 
-An adapter that cannot be loaded leaves the other lanes as they are. Never decides whose turn it is.
+An adapter that cannot be loaded does not affect the others. Never decides whose turn it is.
 Imported by the worker.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from engine.serving import errors, llama
 
 
-class Lanes:
-    """Lanes by name; "" is the base without any adapter."""
+class Adapters:
+    """Adapters by name; "" is the base without any adapter."""
 
     def __init__(
         self, model: llama.Model, *, sequence_tokens: int, sequences: int, threads: int
@@ -25,9 +25,9 @@ class Lanes:
         self._threads = threads
         self.contexts: dict[str, llama.Context] = {"": self._context(())}
 
-    def open(self, lane: str, path: Path, sha256: str) -> None:
-        """Load an adapter and compute a token with it; a lane that is open stays as it is."""
-        if lane in self.contexts:
+    def open(self, adapter: str, path: Path, sha256: str) -> None:
+        """Load an adapter and compute a token with it; an adapter that is open stays as it is."""
+        if adapter in self.contexts:
             return
         llama.check("adapter", path)
         try:
@@ -39,11 +39,11 @@ class Lanes:
             raise errors.AdapterBroken(
                 f"{path} is not the file that was registered: its SHA-256 is {found}"
             )
-        self.contexts[lane] = self._context((self.model.adapter(path),))
+        self.contexts[adapter] = self._context((self.model.adapter(path),))
 
-    def close(self, lane: str) -> None:
-        """Give a lane's memory back."""
-        self.contexts.pop(lane).free()
+    def close(self, adapter: str) -> None:
+        """Give an adapter's memory back."""
+        self.contexts.pop(adapter).free()
 
     def _context(self, adapters: tuple[object, ...]) -> llama.Context:
         context = llama.Context(

@@ -41,9 +41,9 @@ def judge(
 
 def _impossible(scheduler: Scheduler, sequence: Sequence) -> Refusal | None:
     """Why a sequence could not even be served on an idle worker."""
-    if sequence.lane not in scheduler.lanes:
-        message = f"no lane {sequence.lane!r} is open here; open it and send this again"
-        return Refusal(sequence, "no_lane", message, 0)
+    if sequence.adapter not in scheduler.adapters:
+        message = f"no adapter {sequence.adapter!r} is open here; open it and send this again"
+        return Refusal(sequence, "no_adapter", message, 0)
     if sequence.prompt <= 0:
         return Refusal(sequence, "empty", "the prompt holds no tokens", 0)
     if sequence.prompt >= scheduler.sequence_tokens:
@@ -80,10 +80,10 @@ def _displaced(scheduler: Scheduler, sequence: Sequence) -> list[Sequence] | Non
     Those of lower classes go first, as many as it takes; of its own class only whom a tenant holds
     beyond what the newcomer's tenant does.
     """
-    queues = [q for lane in scheduler.lanes.values() for q in lane.queues.values()]
+    queues = [q for adapter in scheduler.adapters.values() for q in adapter.queues.values()]
     waiting = sum(q.fresh for q in queues) + 1
     free = max(0, scheduler.knobs.max_running - scheduler.running)
-    free = min(free, scheduler.lanes[sequence.lane].free) + _yielding(scheduler, sequence)
+    free = min(free, scheduler.adapters[sequence.adapter].free) + _yielding(scheduler, sequence)
     count = waiting - free - scheduler.knobs.queue_limit
     tokens = sum(q.tokens for q in queues) + sequence.prompt - scheduler.knobs.queue_tokens_limit
     if waiting <= free or (count <= 0 and tokens <= 0):
@@ -100,19 +100,19 @@ def _displaced(scheduler: Scheduler, sequence: Sequence) -> list[Sequence] | Non
 
 def _displaceable(scheduler: Scheduler, sequence: Sequence) -> Iterator[Sequence]:
     """Whose places a newcomer may take, the least entitled first."""
-    for klass in sorted(Class, reverse=True):
-        if klass < sequence.klass:
+    for class_ in sorted(Class, reverse=True):
+        if class_ < sequence.class_:
             return
-        tenant = sequence.tenant if klass == sequence.klass else None
-        for lane in scheduler.lanes.values():
-            yield from lane.queues[klass].displaceable(tenant)
+        tenant = sequence.tenant if class_ == sequence.class_ else None
+        for adapter in scheduler.adapters.values():
+            yield from adapter.queues[class_].displaceable(tenant)
 
 
 def _yielding(scheduler: Scheduler, sequence: Sequence) -> int:
-    """How many of those that run in its lane would give their slots to a newcomer."""
-    if sequence.klass == Class.BACKGROUND:
+    """How many of those that run in its adapter would give their slots to a newcomer."""
+    if sequence.class_ == Class.BACKGROUND:
         return 0
-    return sum(s.klass == Class.BACKGROUND for s in scheduler.lanes[sequence.lane].running)
+    return sum(s.class_ == Class.BACKGROUND for s in scheduler.adapters[sequence.adapter].running)
 
 
 def wait_us(scheduler: Scheduler, sequence: Sequence) -> int:
@@ -122,28 +122,30 @@ def wait_us(scheduler: Scheduler, sequence: Sequence) -> int:
     mean residence; then the prompts ahead and its own are fed at the measured cost of a step.
     """
     cost = scheduler.cost
-    lane = scheduler.lanes.get(sequence.lane)
-    if lane is None or not cost.known:
+    adapter = scheduler.adapters.get(sequence.adapter)
+    if adapter is None or not cost.known:
         return 0
     ahead = tokens = 0
-    for klass, queue in lane.queues.items():
-        if klass < sequence.klass:
+    for class_, queue in adapter.queues.items():
+        if class_ < sequence.class_:
             ahead += queue.count
             tokens += queue.tokens
-        elif klass == sequence.klass:
+        elif class_ == sequence.class_:
             more, fed = queue.ahead(sequence.tenant)
             ahead += more
             tokens += fed
-    slots = min(scheduler.knobs.max_running, lane.slots.size)
+    slots = min(scheduler.knobs.max_running, adapter.slots.size)
     free = slots - (scheduler.running - _yielding(scheduler, sequence))
     missing = ahead + 1 - free
     wait = 0.0
     if missing > 0 and scheduler.residence_us.value is not None:
         wait = missing * scheduler.residence_us.value / slots
-    begun = sum(s.missing for s in lane.running if not s.decoding and s.klass <= sequence.klass)
+    begun = sum(
+        s.missing for s in adapter.running if not s.decoding and s.class_ <= sequence.class_
+    )
     left = begun + tokens + sequence.prompt
     budget = max(1, min(scheduler.knobs.prefill_budget, left))
     steps = math.ceil(left / budget)
-    busy_lanes = sum(1 for other in scheduler.lanes.values() if other.running)
-    feeding = steps * cost.step_us(min(scheduler.running, slots), budget) * max(1, busy_lanes)
+    busy_adapters = sum(1 for other in scheduler.adapters.values() if other.running)
+    feeding = steps * cost.step_us(min(scheduler.running, slots), budget) * max(1, busy_adapters)
     return int(max(wait, feeding))

@@ -1,4 +1,4 @@
-"""The queue of one class on one lane: tenants share by a virtual token counter.
+"""The queue of one class on one adapter: tenants share by a virtual token counter.
 
 Sheng et al. 2024, "Fairness in Serving Large Language Models" (VTC): each tenant's counter grows by
 what it was served, the waiting tenant with the least counter goes next, and a tenant that comes
@@ -17,7 +17,7 @@ from typing import Final
 from engine.serving.sequences import Sequence
 
 PROMPT_WEIGHT: Final = 1
-DRAWN_WEIGHT: Final = 2
+COMPLETION_WEIGHT: Final = 2
 
 
 class _Waiting:
@@ -86,9 +86,11 @@ class Queue:
             del self._tenants[tenant]
             self._last_left = self.served(tenant)
 
-    def charge(self, tenant: str, *, prompt: int = 0, drawn: int = 0) -> None:
+    def charge(self, tenant: str, *, prompt: int = 0, completion_tokens: int = 0) -> None:
         """Count what a tenant was served."""
-        self._served[tenant] = self.served(tenant) + PROMPT_WEIGHT * prompt + DRAWN_WEIGHT * drawn
+        self._served[tenant] = (
+            self.served(tenant) + PROMPT_WEIGHT * prompt + COMPLETION_WEIGHT * completion_tokens
+        )
 
     def oldest_us(self) -> int | None:
         """When the one that waits longest arrived."""

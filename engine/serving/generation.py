@@ -64,7 +64,7 @@ class Stream:
             id=s.id,
             reason=reason,
             prompt_tokens=s.prompt,
-            completion_tokens=s.drawn,
+            completion_tokens=s.completion_tokens,
             queue_us=s.started_us - s.arrived_us if s.started_us >= 0 else 0,
             ttft_us=s.first_us - s.arrived_us if s.first_us >= 0 else 0,
             busy_us=s.busy_us,

@@ -50,9 +50,9 @@ class Knobs:
         }
         return replace(self, **known)
 
-    def weight(self, klass: Class) -> int:
+    def weight(self, class_: Class) -> int:
         """The weight of a class."""
-        return (self.weight_interactive, self.weight_batch, self.weight_background)[klass]
+        return (self.weight_interactive, self.weight_batch, self.weight_background)[class_]
 
     def values(self) -> dict[str, int]:
         """By name, as the wire carries them."""

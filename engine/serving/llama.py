@@ -2,7 +2,7 @@
 
 Never decides what a step holds and never draws a token. Every llama_* call of the process is here;
 `Any` stands where the binding hands over untyped handles, and stays inside. Imported by the
-worker's lanes.
+worker's adapters.
 """
 
 from __future__ import annotations

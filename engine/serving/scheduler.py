@@ -4,7 +4,7 @@ Decode first, then at most `prefill_budget` prompt tokens. Interactive before ba
 priority weight x (age + 1 s), so that neither starves. Background comes after both, whatever its
 age: it takes a slot that nobody above wants, gives it back when somebody does, and in steps shared
 with others may take only its weighted share of their measured time. Within a class tenants are
-served by `fairness`. Lanes take turns, step by step. The queue is bounded, and what cannot be in
+served by `fairness`. Adapters take turns, step by step. The queue is bounded, and what cannot be in
 time is refused at once with the wait that would have been.
 
 Never touches a token, a socket or a clock. Standard library alone. Imported by the worker.
@@ -30,12 +30,14 @@ _STALE_MOST: Final = 64
 
 
 @dataclass(slots=True)
-class Lane:
+class AdapterState:
     """One context: its slots, what runs in them and what waits for them."""
 
     slots: Slots
     running: list[Sequence] = field(default_factory=list)
-    queues: dict[Class, Queue] = field(default_factory=lambda: {klass: Queue() for klass in Class})
+    queues: dict[Class, Queue] = field(
+        default_factory=lambda: {class_: Queue() for class_ in Class}
+    )
     stepped: int = 0
 
     @property
@@ -45,22 +47,22 @@ class Lane:
 
     def has(self, *, upper: bool) -> bool:
         """Whether a class above background (or background itself) runs or waits here."""
-        if any((s.klass < Class.BACKGROUND) == upper for s in self.running):
+        if any((s.class_ < Class.BACKGROUND) == upper for s in self.running):
             return True
         return any(q.count for k, q in self.queues.items() if (k < Class.BACKGROUND) == upper)
 
 
 class Scheduler:
-    """The sequences of one worker, over all its lanes."""
+    """The sequences of one worker, over all its adapters."""
 
     def __init__(self, *, slots: int, sequence_tokens: int, room: int, knobs: Knobs) -> None:
-        """`slots` per lane, each of `sequence_tokens`; a step never exceeds `room` tokens."""
+        """`slots` per adapter, each of `sequence_tokens`; a step never exceeds `room` tokens."""
         self.knobs = knobs
         self.cost = meter.Cost()
         self.residence_us = meter.Average()
         self.sequence_tokens = sequence_tokens
         self.room = room
-        self.lanes: dict[str, Lane] = {}
+        self.adapters: dict[str, AdapterState] = {}
         self.live: dict[int, Sequence] = {}
         self._slots = slots
         self._deadlines: list[tuple[int, int, Sequence]] = []
@@ -73,7 +75,7 @@ class Scheduler:
     @property
     def running(self) -> int:
         """How many sequences hold a slot."""
-        return sum(len(lane.running) for lane in self.lanes.values())
+        return sum(len(adapter.running) for adapter in self.adapters.values())
 
     @property
     def waiting(self) -> int:
@@ -86,17 +88,17 @@ class Scheduler:
         return max(0, now_us - min(arrivals)) if arrivals else 0
 
     def resident_tokens(self) -> int:
-        """Tokens in the KV memory of all lanes."""
-        return sum(s.resident for lane in self.lanes.values() for s in lane.running)
+        """Tokens in the KV memory of all adapters."""
+        return sum(s.resident for adapter in self.adapters.values() for s in adapter.running)
 
     def _queues(self) -> Iterator[Queue]:
-        return (queue for lane in self.lanes.values() for queue in lane.queues.values())
+        return (queue for adapter in self.adapters.values() for queue in adapter.queues.values())
 
     # what comes and goes
 
-    def open(self, lane: str) -> None:
+    def open(self, adapter: str) -> None:
         """A context for this adapter set exists now."""
-        self.lanes[lane] = Lane(Slots(self._slots))
+        self.adapters[adapter] = AdapterState(Slots(self._slots))
 
     def submit(self, sequence: Sequence, now_us: int) -> tuple[Refusal, ...]:
         """Let a sequence in, or say why not; letting it in may push another one out."""
@@ -110,7 +112,7 @@ class Scheduler:
             wait = admission.wait_us(self, other)
             refusals.append(admission.full(other, self.knobs, wait))
         self.live[sequence.id] = sequence
-        self.lanes[sequence.lane].queues[sequence.klass].push(sequence)
+        self.adapters[sequence.adapter].queues[sequence.class_].push(sequence)
         self._pushed += 1
         if len(self._deadlines) > 2 * len(self.live) + _STALE_MOST:
             self._deadlines = [entry for entry in self._deadlines if _awaited(entry[2])]
@@ -120,22 +122,22 @@ class Scheduler:
 
     def end(self, sequence: Sequence) -> None:
         """Free whatever a sequence holds; it never comes back."""
-        lane = self.lanes[sequence.lane]
+        adapter = self.adapters[sequence.adapter]
         if sequence.state is State.RUNNING:
-            lane.running.remove(sequence)
-            lane.slots.release(sequence)
+            adapter.running.remove(sequence)
+            adapter.slots.release(sequence)
         else:
-            lane.queues[sequence.klass].remove(sequence)
+            adapter.queues[sequence.class_].remove(sequence)
         sequence.move(State.ENDED)
         del self.live[sequence.id]
 
     def _park(self, sequence: Sequence) -> None:
         """Take a background sequence's slot; it keeps its tokens and is computed anew later."""
-        lane = self.lanes[sequence.lane]
-        lane.running.remove(sequence)
-        lane.slots.release(sequence)
+        adapter = self.adapters[sequence.adapter]
+        adapter.running.remove(sequence)
+        adapter.slots.release(sequence)
         sequence.move(State.PARKED)
-        lane.queues[sequence.klass].push(sequence, parked=True)
+        adapter.queues[sequence.class_].push(sequence, parked=True)
 
     def _expired(self, now_us: int) -> list[Refusal]:
         """End what has waited for its first token past its deadline."""
@@ -153,7 +155,7 @@ class Scheduler:
     def plan(self, now_us: int) -> Plan:
         """What the next step holds."""
         refusals = tuple(self._expired(now_us))
-        upper = any(lane.has(upper=True) for lane in self.lanes.values())
+        upper = any(adapter.has(upper=True) for adapter in self.adapters.values())
         if not upper:
             self._credit_us = 0.0
         for contended in (True, False) if upper else (False,):
@@ -164,21 +166,21 @@ class Scheduler:
         return Plan("", (), (), 0, 0, upper, refusals)
 
     def _turn(self, *, upper: bool) -> list[str]:
-        """The lanes that may step now, the one that stepped longest ago first."""
+        """The adapters that may step now, the one that stepped longest ago first."""
         names = [
             name
-            for name, lane in self.lanes.items()
-            if lane.has(upper=True)
-            or (lane.has(upper=False) and (not upper or self._credit_us > 0))
+            for name, adapter in self.adapters.items()
+            if adapter.has(upper=True)
+            or (adapter.has(upper=False) and (not upper or self._credit_us > 0))
         ]
-        return sorted(names, key=lambda name: self.lanes[name].stepped)
+        return sorted(names, key=lambda name: self.adapters[name].stepped)
 
     def _fill(self, name: str, now_us: int, *, upper: bool, refusals: tuple[Refusal, ...]) -> Plan:
         """Decode rows, then prompts under way, then new ones; background's prompts come last."""
-        lane = self.lanes[name]
+        adapter = self.adapters[name]
         spare = self._credit_us if upper else float("inf")
-        rows = [Row(s, s.resident, 1, True) for s in lane.running if _above(s) and s.decoding]
-        low = [s for s in lane.running if not _above(s) and s.decoding]
+        rows = [Row(s, s.resident, 1, True) for s in adapter.running if _above(s) and s.decoding]
+        low = [s for s in adapter.running if not _above(s) and s.decoding]
         low.sort(key=lambda s: s.slot)
         for sequence in low:
             spare -= self.cost.decode
@@ -187,23 +189,23 @@ class Scheduler:
             rows.append(Row(sequence, sequence.resident, 1, True))
         budget = min(self.knobs.prefill_budget, self.room - len(rows))
         for above in (True, False):
-            begun = [s for s in lane.running if _above(s) == above and not s.decoding]
-            for sequence in sorted(begun, key=lambda s: (s.klass, s.started_us)):
+            begun = [s for s in adapter.running if _above(s) == above and not s.decoding]
+            for sequence in sorted(begun, key=lambda s: (s.class_, s.started_us)):
                 budget, spare = self._feed(rows, sequence, budget, spare)
             while budget > 0 and (above or spare > self.cost.prefill):
-                fresh = self._next(lane, now_us)
+                fresh = self._next(adapter, now_us)
                 if fresh is None or _above(fresh) != above:
                     break
-                self._start(lane, fresh, now_us)
+                self._start(adapter, fresh, now_us)
                 budget, spare = self._feed(rows, fresh, budget, spare)
-        lane.slots.arrange(
-            [s for s in lane.running if _above(s)], [s for s in lane.running if not _above(s)]
+        adapter.slots.arrange(
+            [s for s in adapter.running if _above(s)], [s for s in adapter.running if not _above(s)]
         )
         rows = [row for row in rows if row.sequence.state is State.RUNNING]  # less the parked
         rows.sort(key=lambda row: row.sequence.slot)
         decode = sum(row.sequence.decoding for row in rows)
         prefill = sum(row.tokens for row in rows) - decode
-        carries = lane.slots.orders() if rows else ()
+        carries = adapter.slots.orders() if rows else ()
         return Plan(name, carries, tuple(rows), decode, prefill, upper, refusals)
 
     def _feed(
@@ -221,13 +223,13 @@ class Scheduler:
             rows.append(Row(sequence, start, count, count == sequence.missing))
         return budget - count, spare
 
-    def _next(self, lane: Lane, now_us: int) -> Sequence | None:
-        """Who in this lane's queues may start now; parks background for it when it must."""
+    def _next(self, adapter: AdapterState, now_us: int) -> Sequence | None:
+        """Who in this adapter's queues may start now; parks background for it when it must."""
         free = self.knobs.max_running - self.running
-        full = lane.free <= 0 or free <= 0
-        if full and not any(not _above(s) for at in self.lanes.values() for s in at.running):
+        full = adapter.free <= 0 or free <= 0
+        if full and not any(not _above(s) for at in self.adapters.values() for s in at.running):
             return None
-        ranked = self._ranked(lane, now_us)
+        ranked = self._ranked(adapter, now_us)
         if not ranked:
             return None
         key, queue = ranked[0]
@@ -235,68 +237,68 @@ class Scheduler:
         if sequence is None:
             return None
         if full:
-            return sequence if self._make_room(lane, sequence) else None
-        for other in self.lanes.values():
-            if other is not lane and other.free > 0:
+            return sequence if self._make_room(adapter, sequence) else None
+        for other in self.adapters.values():
+            if other is not adapter and other.free > 0:
                 before = sum(q.count for k, q in self._ranked(other, now_us) if k > key)
                 free -= min(before, other.free)
         return sequence if free > 0 else None
 
-    def _ranked(self, lane: Lane, now_us: int) -> list[tuple[tuple[bool, int], Queue]]:
-        """This lane's queues that hold anybody, the most pressing first; background always last."""
+    def _ranked(self, adapter: AdapterState, now_us: int) -> list[tuple[tuple[bool, int], Queue]]:
+        """This adapter's non-empty queues, the most pressing first; background always last."""
         ranked = [
             (
-                klass < Class.BACKGROUND,
-                self.knobs.weight(klass) * (max(now_us - oldest, 0) + SECOND_US),
-                -klass,
+                class_ < Class.BACKGROUND,
+                self.knobs.weight(class_) * (max(now_us - oldest, 0) + SECOND_US),
+                -class_,
                 queue,
             )
-            for klass, queue in lane.queues.items()
+            for class_, queue in adapter.queues.items()
             if (oldest := queue.oldest_us()) is not None
         ]
         ranked.sort(key=lambda entry: entry[:3], reverse=True)
         return [((above, pressure), queue) for above, pressure, _, queue in ranked]
 
-    def _make_room(self, lane: Lane, sequence: Sequence) -> bool:
+    def _make_room(self, adapter: AdapterState, sequence: Sequence) -> bool:
         """Park background sequences, as few as will do, for one of a higher class.
 
         More than one has to go when `max_running` was lowered below what runs.
         """
         if not _above(sequence):
             return False
-        full = lane.free <= 0
-        victims = [s for at in self.lanes.values() for s in at.running if not _above(s)]
-        victims.sort(key=lambda s: (full and s.lane != sequence.lane, s.resident))
+        full = adapter.free <= 0
+        victims = [s for at in self.adapters.values() for s in at.running if not _above(s)]
+        victims.sort(key=lambda s: (full and s.adapter != sequence.adapter, s.resident))
         count = max(self.running - self.knobs.max_running, 0) + 1
-        if len(victims) < count or (full and victims[0].lane != sequence.lane):
+        if len(victims) < count or (full and victims[0].adapter != sequence.adapter):
             return False
         for victim in victims[:count]:
             self._park(victim)
         return True
 
-    def _start(self, lane: Lane, sequence: Sequence, now_us: int) -> None:
-        queue = lane.queues[sequence.klass]
+    def _start(self, adapter: AdapterState, sequence: Sequence, now_us: int) -> None:
+        queue = adapter.queues[sequence.class_]
         queue.remove(sequence)
         if sequence.state is State.WAITING:
             queue.charge(sequence.tenant, prompt=sequence.prompt)
             sequence.started_us = now_us
         sequence.move(State.RUNNING)
-        lane.running.append(sequence)
+        adapter.running.append(sequence)
 
     def settle(self, plan: Plan, ended: Collection[Sequence], busy_us: int, now_us: int) -> None:
         """Note what a step did: `ended` drew their last token in it."""
-        lane = self.lanes[plan.lane]
+        adapter = self.adapters[plan.adapter]
         self._turns += 1
-        lane.stepped = self._turns
+        adapter.stepped = self._turns
         self._account(plan, busy_us)
         for sequence, _, count, draws in plan.rows:
             sequence.resident += count
             if not draws:
                 continue
-            sequence.drawn += 1
+            sequence.completion_tokens += 1
             if sequence.first_us < 0:
                 sequence.first_us = now_us
-            lane.queues[sequence.klass].charge(sequence.tenant, drawn=1)
+            adapter.queues[sequence.class_].charge(sequence.tenant, completion_tokens=1)
         for sequence in ended:
             self.residence_us.add(now_us - sequence.started_us)
             self.end(sequence)
@@ -319,7 +321,7 @@ class Scheduler:
             return
         below = [not _above(row.sequence) for row in plan.rows]
         spent = sum(part for part, low in zip(parts, below, strict=True) if low)
-        top = min(row.sequence.klass for row in plan.rows)
+        top = min(row.sequence.class_ for row in plan.rows)
         if top < Class.BACKGROUND:
             share = self.knobs.weight_background / self.knobs.weight(top)
             self._credit_us += (busy_us - spent) * share
@@ -335,7 +337,7 @@ class Scheduler:
 
 
 def _above(sequence: Sequence) -> bool:
-    return sequence.klass < Class.BACKGROUND
+    return sequence.class_ < Class.BACKGROUND
 
 
 def _awaited(sequence: Sequence) -> bool:

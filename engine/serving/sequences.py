@@ -48,8 +48,8 @@ class Sequence:
     """
 
     id: int
-    lane: str
-    klass: Class
+    adapter: str
+    class_: Class
     tenant: str
     prompt: int
     limit: int
@@ -57,7 +57,7 @@ class Sequence:
     deadline_us: int
     state: State = State.WAITING
     slot: int = -1
-    drawn: int = 0
+    completion_tokens: int = 0
     resident: int = 0
     started_us: int = -1
     first_us: int = -1
@@ -66,12 +66,12 @@ class Sequence:
     @property
     def missing(self) -> int:
         """Known tokens that are not in the KV memory yet; 1 while decoding."""
-        return self.prompt + self.drawn - self.resident
+        return self.prompt + self.completion_tokens - self.resident
 
     @property
     def decoding(self) -> bool:
         """Whether it only lacks the token that it drew last."""
-        return self.drawn > 0 and self.missing == 1
+        return self.completion_tokens > 0 and self.missing == 1
 
     def move(self, state: State) -> None:
         """Change the state along MOVES."""

@@ -23,7 +23,7 @@ class Carry(NamedTuple):
 
 
 class Slots:
-    """The slots of one lane."""
+    """The slots of one adapter."""
 
     def __init__(self, size: int) -> None:
         """All free."""
@@ -64,7 +64,7 @@ class Slots:
                 (
                     s
                     for s in self._held[low:high]
-                    if s is not None and s.klass > sequence.klass and low == 0
+                    if s is not None and s.class_ > sequence.class_ and low == 0
                 ),
                 None,
             )

@@ -15,7 +15,7 @@ from engine.serving.generation import Stream
 from engine.serving.step_plan import Plan, Row
 
 
-class Drawn(NamedTuple):
+class Sampled(NamedTuple):
     """What the rows gained, who ended and why, and who cannot go on."""
 
     deltas: list[wire.Delta]
@@ -44,9 +44,11 @@ def fill(batch: llama.Batch, plan: Plan, streams: Mapping[int, Stream]) -> list[
     return [row for row in plan.rows if row.draws]
 
 
-def draw(streams: Sequence[Stream], logits: sampling.Floats, vocabulary: llama.Vocabulary) -> Drawn:
+def draw(
+    streams: Sequence[Stream], logits: sampling.Floats, vocabulary: llama.Vocabulary
+) -> Sampled:
     """Draw a token for every stream from its row of `logits` (B, V)."""
-    drawn = Drawn([], [], [])
+    drawn = Sampled([], [], [])
     if not streams:
         return drawn
     unreal = np.isnan(logits[:, 0])
@@ -85,7 +87,7 @@ def _told(stream: Stream, token: int, vocabulary: llama.Vocabulary) -> tuple[str
     text = stream.text.push(vocabulary.piece(token))
     if stream.text.stopped:
         return text, "stop"
-    if stream.sequence.drawn + 1 < stream.sequence.limit:
+    if stream.sequence.completion_tokens + 1 < stream.sequence.limit:
         return text, ""
     text += stream.text.flush()
     return text, "stop" if stream.text.stopped else "length"

@@ -38,7 +38,7 @@ class Plan:
     any class above background had work anywhere when this was planned.
     """
 
-    lane: str
+    adapter: str
     carries: tuple[Carry, ...]
     rows: tuple[Row, ...]
     decode: int

@@ -1,8 +1,9 @@
-"""The frames between gateway and worker, and how they travel over a stream socket.
+"""The frames between gateway and worker, and their encoding on a stream socket.
 
 One frame per direction and step, never one per token: four bytes of big-endian length, then a
-msgpack array. A prompt that several Submits of a frame read travels once. Knows nothing of HTTP,
-of scheduling or of llama.cpp. Imported by the worker and by the gateway's client of it.
+msgpack array. A prompt shared by several Submits of a frame is sent once. An adapter is named by
+the first 16 hex digits of its SHA-256; "" is the base. Knows nothing of HTTP, scheduling or
+llama.cpp. Imported by the worker and by its client.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class FrameError(Exception):
-    """The peer sent bytes that are not a frame; close the connection and connect again."""
+    """The peer sent bytes that are not a frame; close the connection and reconnect."""
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
-    """A piece of a prompt.
+    """Part of a prompt.
 
-    `special` says whether control tokens spelled in `text` are parsed as such: true for what the
-    chat template wrote, false for what a client wrote.
+    `special`: control tokens spelled in `text` are parsed as such; true for text of the chat
+    template, false for text of a client.
     """
 
     text: str
@@ -34,7 +35,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, array_like=True):
-    """How tokens are drawn; `temperature` 0 is greedy, `top_k` 0, `top_p` 1, `min_p` 0 are off."""
+    """How tokens are sampled; `temperature` 0 is greedy; top_k 0, top_p 1 and min_p 0 are off."""
 
     temperature: float
     top_k: int
@@ -44,60 +45,60 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
-    """A sequence to produce.
+    """Generate a sequence.
 
-    `klass` is 0 interactive, 1 batch, 2 background. `max_tokens` counts completion tokens.
-    `logprobs` is the number of alternatives wanted per token (0: the chosen one only; -1: none).
-    `queue_us` bounds the wait for a first token, counted from arrival at the worker.
+    `class_` is 0 interactive, 1 batch, 2 background. `max_tokens` counts completion tokens.
+    `logprobs` is the number of alternatives per token (0: only the chosen one; -1: none).
+    `queue_us` bounds the wait for the first token, from arrival at the worker.
     """
 
     id: int
-    lane: str
+    adapter: str
     prompt: tuple[Segment, ...]
     sampling: Sampling
     max_tokens: int
     stop: tuple[str, ...]
-    klass: int
+    class_: int
     tenant: str
     queue_us: int
     logprobs: int
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
-    """Forget a sequence at the next step and free what it holds."""
+    """Stop a sequence at the next step and free its memory."""
 
     id: int
 
 
-class OpenLane(msgspec.Struct, frozen=True, array_like=True, tag="open_lane"):
-    """Load an adapter (path and SHA-256 of the file) and give it a context of its own."""
+class LoadAdapter(msgspec.Struct, frozen=True, array_like=True, tag="load_adapter"):
+    """Load an adapter (path and SHA-256 of the file) and give it its own context."""
 
-    lane: str
+    adapter: str
     path: str
     sha256: str
 
 
 class SetKnobs(msgspec.Struct, frozen=True, array_like=True, tag="set_knobs"):
-    """Live knobs by name; absent names keep their value."""
+    """Change live knobs by name; absent names keep their value."""
 
     values: dict[str, int]
 
 
-ToWorker = Submit | Cancel | OpenLane | SetKnobs
+ToWorker = Submit | Cancel | LoadAdapter | SetKnobs
 
 
 class Inbox(msgspec.Struct, frozen=True, array_like=True):
-    """What the gateway has for the worker since its last frame."""
+    """Everything for the worker since the previous frame."""
 
     items: tuple[ToWorker, ...]
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
-    """The worker's first word on every connection.
+    """The worker's first item on every connection.
 
     `control_tokens` are the texts that the vocabulary parses as control tokens; `chat_template` is
-    the GGUF's own Jinja source or empty; `bos`/`eos` are token texts. `sequence_tokens` is the
-    context of one sequence.
+    the GGUF's Jinja source or empty; `bos`/`eos` are token texts. `sequence_tokens` is the context
+    size of one sequence. `adapters` are loaded, "" included.
     """
 
     pid: int
@@ -110,7 +111,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     bos: str
     eos: str
     control_tokens: tuple[str, ...]
-    lanes: tuple[str, ...]
+    adapters: tuple[str, ...]
     knobs: dict[str, int]
 
 
@@ -131,8 +132,8 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 class Delta(msgspec.Struct, frozen=True, array_like=True):
     """What one sequence gained in this step.
 
-    `text` is complete UTF-8 and may be empty while a character or a stop string is undecided;
-    `tokens` counts the tokens drawn in the step.
+    `text` is complete UTF-8, and empty while a character or a stop string is incomplete; `tokens`
+    counts the tokens sampled in the step.
     """
 
     id: int
@@ -142,7 +143,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True):
-    """A sequence has ended; it follows the sequence's last Delta, in the same frame or later.
+    """A sequence has ended; comes in the frame of its last Delta or later.
 
     `reason` is stop, length or cancelled. `busy_us` is the worker's wall time apportioned to it.
     """
@@ -157,11 +158,11 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True):
-    """A sequence was not admitted or cannot go on.
+    """A sequence was not admitted, or cannot continue.
 
-    `code` is queue_full, deadline, too_long, no_lane, empty or engine; `retry_after_us` is the wait
-    that would have been, 0 where waiting does not help. `busy_us` is the worker's wall time that
-    went into it before.
+    `code` is queue_full, deadline, too_long, no_adapter, empty, draining or engine;
+    `retry_after_us` is the estimated wait, 0 where waiting does not help. `busy_us` is the worker's
+    wall time already apportioned to it.
     """
 
     id: int
@@ -172,14 +173,14 @@ class Refused(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):
-    """What one step did, with everything that its sequences gained.
+    """What one step computed, and everything that its sequences gained.
 
-    Times are microseconds: `wall_us` since the end of the step before, `busy_us` of it spent
-    computing, `idle_us` spent waiting for work; wall = busy + idle.
+    Times are microseconds: `wall_us` since the end of the previous step, of it `busy_us` computing
+    and `idle_us` waiting for work; wall = busy + idle.
     """
 
     number: int
-    lane: str
+    adapter: str
     wall_us: int
     busy_us: int
     idle_us: int
@@ -195,37 +196,41 @@ class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):
     refused: tuple[Refused, ...]
 
 
-class LaneOpened(msgspec.Struct, frozen=True, array_like=True, tag="lane_opened"):
+class AdapterLoaded(msgspec.Struct, frozen=True, array_like=True, tag="adapter_loaded"):
     """The adapter is loaded and its context produces tokens."""
 
-    lane: str
+    adapter: str
     sha256: str
 
 
-class LaneFailed(msgspec.Struct, frozen=True, array_like=True, tag="lane_failed"):
-    """The adapter could not be loaded; the other lanes go on."""
+class AdapterFailed(msgspec.Struct, frozen=True, array_like=True, tag="adapter_failed"):
+    """The adapter could not be loaded, or failed while computing; the others are not affected."""
 
-    lane: str
+    adapter: str
     reason: str
 
 
 class KnobsSet(msgspec.Struct, frozen=True, array_like=True, tag="knobs_set"):
-    """The knobs as they are now in force."""
+    """The knobs now in force."""
 
     values: dict[str, int]
 
 
-FromWorker = Hello | Step | LaneOpened | LaneFailed | KnobsSet
+class Draining(msgspec.Struct, frozen=True, array_like=True, tag="draining"):
+    """The worker finishes what it has and takes nothing new; its successor does."""
+
+
+FromWorker = Hello | Step | AdapterLoaded | AdapterFailed | KnobsSet | Draining
 
 
 class Outbox(msgspec.Struct, frozen=True, array_like=True):
-    """What the worker has for the gateway since its last frame."""
+    """Everything for the gateway since the previous frame."""
 
     items: tuple[FromWorker, ...]
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
-    """An Inbox on the line; `reads` says which of `prompts` each of its Submits, bare here, has."""
+    """An Inbox as sent: Submits without prompts; `reads` holds each one's index in `prompts`."""
 
     items: tuple[ToWorker, ...]
     prompts: tuple[tuple[Segment, ...], ...] = ()
@@ -233,7 +238,7 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
 
 
 _PER_CHARACTER: Final = 16
-"""No character of a prompt takes more bytes in a frame, its part of a Segment included."""
+"""The most bytes that one character of a prompt takes in a frame, Segment overhead included."""
 _encoder: Final = msgspec.msgpack.Encoder()
 _inbox: Final = msgspec.msgpack.Decoder(_Packed)
 _outbox: Final = msgspec.msgpack.Decoder(Outbox)
@@ -249,7 +254,7 @@ def frames(items: tuple[ToWorker, ...]) -> Iterator[bytes]:
     """The items in as few frames as the limit allows, each with its length before it.
 
     Raises:
-        FrameError: one of them fits into none; a Submit that `fits` does.
+        FrameError: an item is larger than a frame; a Submit is not if it `fits`.
     """
     raw = encode(Inbox(items))
     if len(raw) <= FRAME_LIMIT:
@@ -263,7 +268,7 @@ def frames(items: tuple[ToWorker, ...]) -> Iterator[bytes]:
 
 
 def fits(submit: Submit) -> bool:
-    """Whether a frame can hold it."""
+    """Whether a frame can hold the Submit."""
     characters = sum(len(segment.text) for segment in submit.prompt)
     if characters * _PER_CHARACTER < FRAME_LIMIT // 2:
         return True
@@ -298,14 +303,14 @@ def _unpack(packed: _Packed) -> Inbox:
 
 
 class Splitter:
-    """Cuts a byte stream into frame bodies."""
+    """Splits a byte stream into frame bodies."""
 
     def __init__(self) -> None:
-        """Begin with nothing pending."""
+        """Start at a frame boundary."""
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes as they came; return the bodies that are complete now."""
+        """Take received bytes; return the bodies that are complete now."""
         self._pending += data
         bodies: list[bytes] = []
         while len(self._pending) >= _LENGTH.size:
@@ -322,9 +327,12 @@ class Splitter:
 
 
 def decode_inbox(body: bytes) -> Inbox:
-    """What the gateway sent; FrameError when it is not that.
+    """Decode a frame from the gateway.
 
-    Submits that read the same prompt hold the same tuple.
+    Submits that share a prompt hold the same tuple.
+
+    Raises:
+        FrameError: the body is not an Inbox.
     """
     try:
         return _unpack(_inbox.decode(body))
@@ -333,7 +341,11 @@ def decode_inbox(body: bytes) -> Inbox:
 
 
 def decode_outbox(body: bytes) -> Outbox:
-    """What the worker sent; FrameError when it is not that."""
+    """Decode a frame from the worker.
+
+    Raises:
+        FrameError: the body is not an Outbox.
+    """
     try:
         return _outbox.decode(body)
     except _UNREADABLE as error:

@@ -15,7 +15,7 @@ from typing import Final
 
 from engine.process.reporting import Reports
 from engine.serving import admission, errors, step_io, wire
-from engine.serving.adapters import Lanes
+from engine.serving.adapters import Adapters
 from engine.serving.generation import Prompts, Stream
 from engine.serving.knobs import Knobs
 from engine.serving.scheduler import Scheduler
@@ -37,7 +37,7 @@ class Worker:
 
     def __init__(
         self,
-        lanes: Lanes,
+        adapters: Adapters,
         link: Link,
         reports: Reports,
         *,
@@ -48,17 +48,17 @@ class Worker:
         knobs: Knobs,
         now_us: Callable[[], int] = monotonic_us,
     ) -> None:
-        """Take over loaded lanes and a listening link."""
-        self._lanes = lanes
+        """Take over loaded adapters and a listening link."""
+        self._adapters = adapters
         self._link = link
         self._reports = reports
         self._sha256 = sha256
         self._build = build
         self._sequences = sequences
         self._now_us = now_us
-        self._vocabulary = lanes.model.vocabulary
+        self._vocabulary = adapters.model.vocabulary
         self._prompts = Prompts(self._vocabulary.tokenise)
-        room = lanes.contexts[""].room
+        room = adapters.contexts[""].room
         self._scheduler = Scheduler(
             slots=sequences, sequence_tokens=sequence_tokens, room=room, knobs=knobs
         )
@@ -71,6 +71,7 @@ class Worker:
         self._waited_us = 0
         self._mark_us = self._beat_us = self._token_us = now_us()
         self.draining = False
+        self._announced = False
 
     # the loop
 
@@ -78,6 +79,9 @@ class Worker:
         """Serve until told to drain and nothing is left."""
         while True:
             self._hear()
+            if self.draining and not self._announced:
+                self._announced = True
+                self._news.append(wire.Draining())
             if self.draining and not self._scheduler.live:
                 self._leave()
                 return
@@ -124,6 +128,7 @@ class Worker:
         if self._link.arrived:
             self._link.arrived = False
             self._news.append(self._hello())
+            self._announced = False
         for inbox in inboxes:
             for item in inbox.items:
                 self._take(item)
@@ -156,11 +161,11 @@ class Worker:
             sequence_tokens=self._scheduler.sequence_tokens,
             max_sequences=self._sequences,
             vocabulary=vocabulary.size,
-            chat_template=self._lanes.model.chat_template,
+            chat_template=self._adapters.model.chat_template,
             bos=vocabulary.text(vocabulary.bos),
             eos=vocabulary.text(vocabulary.eos),
             control_tokens=vocabulary.control_texts,
-            lanes=tuple(self._lanes.contexts),
+            adapters=tuple(self._adapters.contexts),
             knobs=self._scheduler.knobs.values(),
         )
 
@@ -170,7 +175,7 @@ class Worker:
                 self._submit(item)
             case wire.Cancel():
                 self._cancel(item.id)
-            case wire.OpenLane():
+            case wire.LoadAdapter():
                 self._open(item)
             case wire.SetKnobs():
                 self._scheduler.knobs = self._scheduler.knobs.changed(item.values)
@@ -183,8 +188,8 @@ class Worker:
         now = self._now_us()
         sequence = Sequence(
             id=submit.id,
-            lane=submit.lane,
-            klass=Class(min(max(submit.klass, 0), 2)),
+            adapter=submit.adapter,
+            class_=Class(min(max(submit.class_, 0), 2)),
             tenant=submit.tenant,
             prompt=0,
             limit=submit.max_tokens,
@@ -192,8 +197,8 @@ class Worker:
             deadline_us=now + submit.queue_us,
         )
         if self.draining:
-            message = "this worker is leaving; its successor takes requests"
-            self._refuse((Refusal(sequence, "engine", message, 1_000_000),))
+            message = "this worker is draining; its successor takes new requests"
+            self._refuse((Refusal(sequence, "draining", message, 1_000_000),))
             return
         size = sum(len(segment.text.encode("utf-8", "replace")) for segment in submit.prompt)
         least = size // self._vocabulary.piece_most
@@ -221,24 +226,24 @@ class Worker:
         self._finished.clear()
         self._refused.clear()
 
-    def _open(self, wanted: wire.OpenLane) -> None:
+    def _open(self, wanted: wire.LoadAdapter) -> None:
         """Load an adapter; the time it takes is nobody's, so it counts as waiting.
 
         The node hears before that it begins: libllama may take this process along.
         """
         began = self._now_us()
-        self._reports.say(opening=wanted.lane)
+        self._reports.say(opening=wanted.adapter)
         try:
-            self._lanes.open(wanted.lane, Path(wanted.path), wanted.sha256)
+            self._adapters.open(wanted.adapter, Path(wanted.path), wanted.sha256)
         except errors.EngineFault as fault:
             broken = isinstance(fault, errors.BROKEN)
-            self._reports.say(unopened=wanted.lane, failed=str(fault), broken=broken)
-            self._news.append(wire.LaneFailed(wanted.lane, str(fault)))
+            self._reports.say(unopened=wanted.adapter, failed=str(fault), broken=broken)
+            self._news.append(wire.AdapterFailed(wanted.adapter, str(fault)))
         else:
-            if wanted.lane not in self._scheduler.lanes:
-                self._scheduler.open(wanted.lane)
-            self._reports.say(opened=wanted.lane)
-            self._news.append(wire.LaneOpened(wanted.lane, wanted.sha256))
+            if wanted.adapter not in self._scheduler.adapters:
+                self._scheduler.open(wanted.adapter)
+            self._reports.say(opened=wanted.adapter)
+            self._news.append(wire.AdapterLoaded(wanted.adapter, wanted.sha256))
         self._waited_us += self._now_us() - began
 
     def _refuse(self, refusals: tuple[Refusal, ...]) -> None:
@@ -251,7 +256,7 @@ class Worker:
     # one step
 
     def _step(self, plan: Plan) -> None:
-        context = self._lanes.contexts[plan.lane]
+        context = self._adapters.contexts[plan.adapter]
         try:
             for source, target in plan.carries:
                 if source < 0:
@@ -261,7 +266,7 @@ class Worker:
             rows = step_io.fill(context.batch, plan, self._streams)
             logits = context.decode(plan.decode + plan.prefill, len(rows))
         except errors.Computing as fault:
-            self._lose(plan.lane, fault)
+            self._lose(plan.adapter, fault)
             return
         except errors.EngineFault as fault:
             for row in plan.rows:
@@ -285,15 +290,15 @@ class Worker:
         self._scheduler.end(sequence)
         self._refuse((Refusal(sequence, "engine", message, 0),))
 
-    def _lose(self, lane: str, fault: errors.Computing) -> None:
-        """A lane that failed while computing is closed; without the base there is no worker."""
-        if not lane:
+    def _lose(self, adapter: str, fault: errors.Computing) -> None:
+        """An adapter that failed while computing is closed; without the base there is no worker."""
+        if not adapter:
             raise fault
-        for stream in [s for s in self._streams.values() if s.sequence.lane == lane]:
+        for stream in [s for s in self._streams.values() if s.sequence.adapter == adapter]:
             self._fail(stream.sequence, str(fault))
-        del self._scheduler.lanes[lane]
-        self._lanes.close(lane)
-        self._news.append(wire.LaneFailed(lane, str(fault)))
+        del self._scheduler.adapters[adapter]
+        self._adapters.close(adapter)
+        self._news.append(wire.AdapterFailed(adapter, str(fault)))
 
     def _tell(
         self, plan: Plan | None, deltas: tuple[wire.Delta, ...], now: int | None = None
@@ -305,7 +310,7 @@ class Worker:
         scheduler = self._scheduler
         step = wire.Step(
             number=self._number,
-            lane=plan.lane if plan else "",
+            adapter=plan.adapter if plan else "",
             wall_us=wall,
             busy_us=wall - idle,
             idle_us=idle,
@@ -315,7 +320,7 @@ class Worker:
             waiting=scheduler.waiting,
             oldest_waiting_us=scheduler.oldest_waiting_us(now),
             kv_used_tokens=scheduler.resident_tokens(),
-            kv_total_tokens=scheduler.sequence_tokens * self._sequences * len(scheduler.lanes),
+            kv_total_tokens=scheduler.sequence_tokens * self._sequences * len(scheduler.adapters),
             deltas=deltas,
             finished=tuple(self._finished),
             refused=tuple(self._refused),

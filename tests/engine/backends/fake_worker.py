@@ -21,7 +21,7 @@ from engine.serving import wire
 class _Sequence:
     submit: wire.Submit
     words: list[str]
-    drawn: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass
@@ -39,7 +39,7 @@ class FakeWorker:
     def __post_init__(self) -> None:
         """Begin with nothing."""
         self._knobs = {"max_running": 4, "prefill_budget": 64, "queue_limit": 8}
-        self._lanes = [""]
+        self._adapters = [""]
         self._live: dict[int, _Sequence] = {}
         self._finished: list[wire.Finished] = []
         self._refused: list[wire.Refused] = []
@@ -122,7 +122,7 @@ class FakeWorker:
             case wire.Cancel():
                 if (live := self._live.pop(item.id, None)) is not None:
                     self._finished.append(self._ended(live, "cancelled"))
-            case wire.OpenLane():
+            case wire.LoadAdapter():
                 self._open(item)
             case wire.SetKnobs():
                 self._knobs |= {k: v for k, v in item.values.items() if k in self._knobs}
@@ -132,9 +132,9 @@ class FakeWorker:
         words = "".join(segment.text for segment in submit.prompt).split()
         code, message, retry = "", "", 0
         if self.leaving:
-            code, message, retry = "engine", "this worker is leaving", 1_000_000
-        elif submit.lane not in self._lanes:
-            code, message = "no_lane", f"no lane {submit.lane!r}"
+            code, message, retry = "draining", "this worker is draining", 1_000_000
+        elif submit.adapter not in self._adapters:
+            code, message = "no_adapter", f"no adapter {submit.adapter!r}"
         elif not words:
             code, message = "empty", "the prompt holds no tokens"
         elif len(words) >= self.sequence_tokens:
@@ -147,13 +147,13 @@ class FakeWorker:
         else:
             self._live[submit.id] = _Sequence(submit, words)
 
-    def _open(self, wanted: wire.OpenLane) -> None:
+    def _open(self, wanted: wire.LoadAdapter) -> None:
         path = Path(wanted.path)
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == wanted.sha256:
-            self._lanes = sorted({*self._lanes, wanted.lane})
-            self._news.append(wire.LaneOpened(wanted.lane, wanted.sha256))
+            self._adapters = sorted({*self._adapters, wanted.adapter})
+            self._news.append(wire.AdapterLoaded(wanted.adapter, wanted.sha256))
         else:
-            self._news.append(wire.LaneFailed(wanted.lane, f"no such adapter at {path}"))
+            self._news.append(wire.AdapterFailed(wanted.adapter, f"no such adapter at {path}"))
 
     async def _run(self) -> None:
         while True:
@@ -174,9 +174,9 @@ class FakeWorker:
         deltas = []
         for sequence in running:
             submit = sequence.submit
-            word = sequence.words[sequence.drawn % len(sequence.words)]
-            text = word if sequence.drawn == 0 else f" {word}"
-            sequence.drawn += 1
+            word = sequence.words[sequence.completion_tokens % len(sequence.words)]
+            text = word if sequence.completion_tokens == 0 else f" {word}"
+            sequence.completion_tokens += 1
             stopped = any(stop in text for stop in submit.stop)
             chosen = wire.Logprob(text.encode(), -0.5)
             logprob = wire.TokenLogprob(chosen, (chosen,) * submit.logprobs)
@@ -189,18 +189,20 @@ class FakeWorker:
                 )
             )
             limit = min(submit.max_tokens, self.sequence_tokens - len(sequence.words))
-            if stopped or sequence.drawn >= limit:
+            if stopped or sequence.completion_tokens >= limit:
                 del self._live[submit.id]
                 self._finished.append(self._ended(sequence, "stop" if stopped else "length"))
         return tuple(deltas)
 
     def _ended(self, sequence: _Sequence, reason: str) -> wire.Finished:
         words = len(sequence.words)
-        return wire.Finished(sequence.submit.id, reason, words, sequence.drawn, 10, 20, 30)
+        return wire.Finished(
+            sequence.submit.id, reason, words, sequence.completion_tokens, 10, 20, 30
+        )
 
     def _step(self, deltas: tuple[wire.Delta, ...]) -> wire.Step:
         step = wire.Step(
-            number=self._number, lane="", wall_us=1000, busy_us=900, idle_us=100,
+            number=self._number, adapter="", wall_us=1000, busy_us=900, idle_us=100,
             prefill_tokens=0, decode_tokens=len(deltas), running=len(self._live), waiting=0,
             oldest_waiting_us=0, kv_used_tokens=0, kv_total_tokens=256, deltas=deltas,
             finished=tuple(self._finished), refused=tuple(self._refused),
@@ -213,5 +215,6 @@ class FakeWorker:
         return wire.Hello(
             pid=1, sha256="0" * 64, build="fake", sequence_tokens=self.sequence_tokens,
             max_sequences=4, vocabulary=100, chat_template=self.chat_template, bos="", eos="",
-            control_tokens=self.control_tokens, lanes=tuple(self._lanes), knobs=dict(self._knobs),
+            control_tokens=self.control_tokens, adapters=tuple(self._adapters),
+            knobs=dict(self._knobs),
         )  # fmt: skip

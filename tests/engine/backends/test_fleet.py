@@ -88,12 +88,12 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
         assert fleet.unable(made.stable) is None
         assert "cannot be loaded" in (fleet.hopeless(adapted) or "")
         await worker.got(wire.SetKnobs)
-        assert not [item for item in worker.received if isinstance(item, wire.OpenLane)]
+        assert not [item for item in worker.received if isinstance(item, wire.LoadAdapter)]
         gone = {**picture.models, made.weights.id: marked(made.weights)}
         fleet.follow(replace(picture, models=gone))
         assert fleet.unable(made.stable) is None
         fleet.follow(replace(picture, models={**gone, made.adapter.id: made.adapter}))
-        await worker.got(wire.OpenLane)
+        await worker.got(wire.LoadAdapter)
     finally:
         await fleet.close()
         await worker.stop()

@@ -21,7 +21,7 @@ from tests.engine.serving.workers import Heard
 def order(
     text: str = "one two three",
     *,
-    lane: str = "",
+    adapter: str = "",
     max_tokens: int = 5,
     stop: tuple[str, ...] = (),
     logprobs: int = -1,
@@ -30,9 +30,9 @@ def order(
 ) -> wire.Submit:
     """An order, greedy unless told otherwise."""
     return wire.Submit(
-        id=0, lane=lane, prompt=(wire.Segment(text, special=False),) if text else (),
+        id=0, adapter=adapter, prompt=(wire.Segment(text, special=False),) if text else (),
         sampling=wire.Sampling(temperature, 0, 1.0, 0.0, 1), max_tokens=max_tokens, stop=stop,
-        klass=0, tenant="t", queue_us=int(queue_s * 1e6), logprobs=logprobs,
+        class_=0, tenant="t", queue_us=int(queue_s * 1e6), logprobs=logprobs,
     )  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def real_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(params=["fake", "real"])
 async def worker(
     request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[worker_client.Client]:
+) -> AsyncIterator[worker_client.WorkerClient]:
     """A connected client of a worker of either kind."""
     fake: FakeWorker | None = None
     if request.param == "fake":
@@ -78,9 +78,9 @@ class _connected:  # noqa: N801 it reads as a sentence
     def __init__(self, socket: Path, *, wait: bool = True) -> None:
         self._greeted = asyncio.Event()
         self._wait = wait
-        self.client = worker_client.Client(socket, on_hello=lambda _: self._greeted.set())
+        self.client = worker_client.WorkerClient(socket, on_hello=lambda _: self._greeted.set())
 
-    async def __aenter__(self) -> worker_client.Client:
+    async def __aenter__(self) -> worker_client.WorkerClient:
         """Connect."""
         self._task = asyncio.create_task(self.client.run())
         if self._wait:
@@ -100,7 +100,7 @@ async def ended(heard: Heard) -> wire.Finished | wire.Refused | None:
     return heard.end
 
 
-async def test_the_worker_introduces_itself(worker: worker_client.Client) -> None:
+async def test_the_worker_introduces_itself(worker: worker_client.WorkerClient) -> None:
     """Its first word says what it holds and what it can take."""
     assert worker.hello is not None
     assert worker.hello.sequence_tokens == 64
@@ -108,7 +108,7 @@ async def test_the_worker_introduces_itself(worker: worker_client.Client) -> Non
     assert worker.serves("")
 
 
-async def test_a_sequence_grows_and_ends(worker: worker_client.Client) -> None:
+async def test_a_sequence_grows_and_ends(worker: worker_client.WorkerClient) -> None:
     """Deltas add up to what the last word counts."""
     heard = Heard()
     worker.submit(order(max_tokens=5), heard)
@@ -120,7 +120,7 @@ async def test_a_sequence_grows_and_ends(worker: worker_client.Client) -> None:
     assert not worker.busy
 
 
-async def test_many_sequences_do_not_mix(worker: worker_client.Client) -> None:
+async def test_many_sequences_do_not_mix(worker: worker_client.WorkerClient) -> None:
     """What one says alone it says in company."""
     texts = [f"note {number} says that order {number} is late" for number in range(8)]
     alone = []
@@ -137,7 +137,7 @@ async def test_many_sequences_do_not_mix(worker: worker_client.Client) -> None:
     assert [heard.text for heard in company] == alone
 
 
-async def test_logprobs_come_one_per_token(worker: worker_client.Client) -> None:
+async def test_logprobs_come_one_per_token(worker: worker_client.WorkerClient) -> None:
     """As many alternatives as were asked for, natural logarithms."""
     heard = Heard()
     worker.submit(order(logprobs=2, max_tokens=3), heard)
@@ -152,14 +152,14 @@ async def test_logprobs_come_one_per_token(worker: worker_client.Client) -> None
     [
         (order(""), "empty"),
         (order("word " * 200), "too_long"),
-        (order(lane="nobody"), "no_lane"),
+        (order(adapter="nobody"), "no_adapter"),
     ],
 )
 async def test_what_can_not_be_served_is_refused(
-    worker: worker_client.Client, submit: wire.Submit, code: str
+    worker: worker_client.WorkerClient, submit: wire.Submit, code: str
 ) -> None:
     """With a code and a sentence."""
-    worker.open.add(submit.lane)  # as if it had been open until now
+    worker.loaded.add(submit.adapter)  # as if it had been loaded until now
     heard = Heard()
     worker.submit(submit, heard)
     end = await ended(heard)
@@ -167,7 +167,7 @@ async def test_what_can_not_be_served_is_refused(
     assert (end.code, bool(end.message)) == (code, True)
 
 
-async def test_the_queue_is_bounded(worker: worker_client.Client) -> None:
+async def test_the_queue_is_bounded(worker: worker_client.WorkerClient) -> None:
     """More than runs and waits is refused at once, with the wait that would have been."""
     worker.want_knobs({"max_running": 1, "queue_limit": 1})
     many = [Heard() for _ in range(8)]
@@ -181,7 +181,7 @@ async def test_the_queue_is_bounded(worker: worker_client.Client) -> None:
     assert len(refused) < 8
 
 
-async def test_knobs_come_back_as_they_are_in_force(worker: worker_client.Client) -> None:
+async def test_knobs_come_back_as_they_are_in_force(worker: worker_client.WorkerClient) -> None:
     """The answer to a change is the whole set."""
     worker.want_knobs({"prefill_budget": 32})
     heard = Heard()
@@ -191,7 +191,7 @@ async def test_knobs_come_back_as_they_are_in_force(worker: worker_client.Client
     assert worker.knobs["max_running"] == 4
 
 
-async def test_a_cancelled_sequence_is_forgotten(worker: worker_client.Client) -> None:
+async def test_a_cancelled_sequence_is_forgotten(worker: worker_client.WorkerClient) -> None:
     """Nothing more is heard of it but what it has cost, and its place is free."""
     heard = Heard()
     id = worker.submit(order(max_tokens=50, temperature=5.0), heard)  # noise seldom ends
@@ -205,20 +205,20 @@ async def test_a_cancelled_sequence_is_forgotten(worker: worker_client.Client) -
     assert not worker.busy
 
 
-async def test_a_lane_opens_and_a_broken_one_does_not(
-    worker: worker_client.Client, tmp_path: Path
+async def test_an_adapter_opens_and_a_broken_one_does_not(
+    worker: worker_client.WorkerClient, tmp_path: Path
 ) -> None:
-    """Orders for a lane wait until it is open; for a broken one they are refused."""
+    """PendingRequests for an adapter wait until it is open; for a broken one they are refused."""
     sha256 = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
-    worker.want_lanes(
+    worker.want_adapters(
         {
-            "good": wire.OpenLane("good", str(ADAPTER), sha256),
-            "gone": wire.OpenLane("gone", str(tmp_path / "none.gguf"), sha256),
+            "good": wire.LoadAdapter("good", str(ADAPTER), sha256),
+            "gone": wire.LoadAdapter("gone", str(tmp_path / "none.gguf"), sha256),
         }
     )
     good, gone = Heard(), Heard()
-    worker.submit(order(lane="good"), good)
-    worker.submit(order(lane="gone"), gone)
+    worker.submit(order(adapter="good"), good)
+    worker.submit(order(adapter="gone"), gone)
     assert isinstance(await ended(good), wire.Finished)
     refused = await ended(gone)
     assert isinstance(refused, wire.Refused)
@@ -227,22 +227,22 @@ async def test_a_lane_opens_and_a_broken_one_does_not(
     assert not worker.serves("gone")
 
 
-async def test_a_worker_is_asked_once_for_a_lane_and_again_when_it_comes_back(
+async def test_a_worker_is_asked_once_for_an_adapter_and_again_when_it_comes_back(
     fake: FakeWorker, tmp_path: Path
 ) -> None:
     """An adapter that fails, or kills, is not put before the worker with each request."""
-    lanes = {"gone": wire.OpenLane("gone", str(tmp_path / "none.gguf"), "0" * 64)}
+    adapters = {"gone": wire.LoadAdapter("gone", str(tmp_path / "none.gguf"), "0" * 64)}
     fake.wake()
     async with _connected(fake.socket) as one:
         for number in range(3):
-            one.want_lanes(lanes)
+            one.want_adapters(adapters)
             heard = Heard()
-            one.submit(order(lane="gone"), heard)
+            one.submit(order(adapter="gone"), heard)
             assert isinstance(await ended(heard), wire.Refused)
-            assert sum(isinstance(item, wire.OpenLane) for item in fake.received) == 1, number
+            assert sum(isinstance(item, wire.LoadAdapter) for item in fake.received) == 1, number
         fake.drop()
-        await fake.got(wire.OpenLane, 2)
-        one.want_lanes({})
+        await fake.got(wire.LoadAdapter, 2)
+        one.want_adapters({})
         assert one.failed == {}
 
 
@@ -307,12 +307,58 @@ async def test_a_request_that_kills_workers_is_given_up(fake: FakeWorker) -> Non
     async with _connected(fake.socket) as one:
         heard = Heard()
         one.submit(order(), heard)
-        for attempt in range(1, pending.ATTEMPTS + 1):
+        for attempt in range(1, pending.DEATHS_LIMIT + 1):
             await fake.got(wire.Submit, attempt)
             fake.drop()
         end = await ended(heard)
         assert isinstance(end, wire.Refused)
         assert "died 3 times" in end.message
+
+
+async def test_a_drained_worker_is_not_a_death(fake: FakeWorker) -> None:
+    """A rolling restart may drain any number of workers under one request; none of them died."""
+    fake.leaving = True
+    fake.wake()
+    async with _connected(fake.socket) as one:
+        heard = Heard()
+        one.submit(order(), heard)
+        for attempt in range(1, pending.DEATHS_LIMIT + 3):
+            await fake.got(wire.Submit, attempt)
+            await fake.refusing.wait()
+            fake.refusing.clear()
+            fake.drop()
+        fake.leaving = False
+        assert isinstance(await ended(heard), wire.Finished)
+
+
+async def test_what_a_draining_worker_did_not_answer_is_not_a_death(fake: FakeWorker) -> None:
+    """A request that crossed the announcement on the socket is sent to the successor."""
+    async with _connected(fake.socket) as one:
+        heard = Heard()
+        one.submit(order(), heard)
+        for attempt in range(1, pending.DEATHS_LIMIT + 3):
+            await fake.got(wire.Submit, attempt)
+            fake.say(wire.Draining())
+            fake.drop()
+        fake.wake()
+        assert isinstance(await ended(heard), wire.Finished)
+
+
+async def test_a_death_after_a_drain_counts_from_one(fake: FakeWorker) -> None:
+    """Drains and sends before it are not counted: the message says how many workers died."""
+    async with _connected(fake.socket) as one:
+        heard = Heard()
+        one.submit(order(), heard)
+        await fake.got(wire.Submit)
+        fake.say(wire.Draining())
+        fake.drop()
+        for attempt in range(2, pending.DEATHS_LIMIT + 2):
+            await fake.got(wire.Submit, attempt)
+            assert heard.end is None
+            fake.drop()
+        end = await ended(heard)
+        assert isinstance(end, wire.Refused)
+        assert end.code == "worker_lost"
 
 
 async def test_without_a_worker_requests_wait_their_time(tmp_path: Path) -> None:

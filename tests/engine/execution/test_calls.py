@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.backends.worker_client import Client
+from engine.backends.worker_client import WorkerClient
 from engine.execution import calls
 from engine.execution.calls import Flight
 from engine.gateway import errors
@@ -32,10 +32,10 @@ async def fake(tmp_path: Path) -> AsyncIterator[FakeWorker]:
 
 
 @pytest.fixture
-async def client(fake: FakeWorker) -> AsyncIterator[Client]:
+async def client(fake: FakeWorker) -> AsyncIterator[WorkerClient]:
     """Its client."""
     here = asyncio.Event()
-    one = Client(fake.socket, on_hello=lambda _: here.set())
+    one = WorkerClient(fake.socket, on_hello=lambda _: here.set())
     task = asyncio.create_task(one.run())
     await here.wait()
     yield one
@@ -46,13 +46,13 @@ async def client(fake: FakeWorker) -> AsyncIterator[Client]:
 def submit(max_tokens: int = 5) -> wire.Submit:
     """A greedy order."""
     return wire.Submit(
-        id=0, lane="", prompt=(wire.Segment("one two three", special=False),),
-        sampling=wire.Sampling(0.0, 0, 1.0, 0.0, 1), max_tokens=max_tokens, stop=(), klass=0,
+        id=0, adapter="", prompt=(wire.Segment("one two three", special=False),),
+        sampling=wire.Sampling(0.0, 0, 1.0, 0.0, 1), max_tokens=max_tokens, stop=(), class_=0,
         tenant="t", queue_us=20_000_000, logprobs=-1,
     )  # fmt: skip
 
 
-def flight(client: Client, *, choices: int = 1, streams: bool = True) -> Flight:
+def flight(client: WorkerClient, *, choices: int = 1, streams: bool = True) -> Flight:
     """One that has taken off."""
     one = Flight(client, choices=choices, streams=streams, gaps=[], now_us=clock.monotonic_us)
     one.start([submit()] * choices)
@@ -65,7 +65,7 @@ async def over(one: Flight) -> None:
         await one.moved()
 
 
-async def test_choices_are_gathered_and_counted(client: Client, fake: FakeWorker) -> None:
+async def test_choices_are_gathered_and_counted(client: WorkerClient, fake: FakeWorker) -> None:
     """Three sequences, one request; settled when the last has ended."""
     one = flight(client, choices=3, streams=False)
     fake.wake()
@@ -80,7 +80,7 @@ async def test_choices_are_gathered_and_counted(client: Client, fake: FakeWorker
 
 
 async def test_a_flight_settles_when_the_worker_has_counted(
-    client: Client, fake: FakeWorker
+    client: WorkerClient, fake: FakeWorker
 ) -> None:
     """A client who leaves ends the request; its cost is known a moment later."""
     one = flight(client)
@@ -96,7 +96,7 @@ async def test_a_flight_settles_when_the_worker_has_counted(
 
 
 async def test_one_refusal_fails_the_request_and_frees_the_rest(
-    client: Client, fake: FakeWorker
+    client: WorkerClient, fake: FakeWorker
 ) -> None:
     """All of n or none."""
     one = flight(client, choices=16)
@@ -110,7 +110,7 @@ async def test_one_refusal_fails_the_request_and_frees_the_rest(
     assert not client.busy
 
 
-async def test_who_does_not_read_is_given_up(client: Client, fake: FakeWorker) -> None:
+async def test_who_does_not_read_is_given_up(client: WorkerClient, fake: FakeWorker) -> None:
     """What waits for a reader is bounded."""
     one = flight(client)
     await fake.got(wire.Submit)
@@ -125,7 +125,7 @@ async def test_who_does_not_read_is_given_up(client: Client, fake: FakeWorker) -
 
 
 async def test_a_writer_that_was_held_up_writes_all_at_once(
-    client: Client, fake: FakeWorker
+    client: WorkerClient, fake: FakeWorker
 ) -> None:
     """One chunk for what came meanwhile, not one for each token."""
     one = flight(client)
@@ -156,7 +156,9 @@ async def _never() -> Any:
     await asyncio.Event().wait()
 
 
-async def test_a_death_before_the_first_byte_is_not_seen(client: Client, fake: FakeWorker) -> None:
+async def test_a_death_before_the_first_byte_is_not_seen(
+    client: WorkerClient, fake: FakeWorker
+) -> None:
     """What came in and was not shown yet is made again."""
     one = flight(client)
     await fake.got(wire.Submit)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 
-from engine.backends.worker_client import Client
+from engine.backends.worker_client import WorkerClient
 from engine.execution import calls
 from engine.execution.calls import Choice, Flight
 from engine.gateway.openai_format import ChatPaper, Head, TextPaper, quoted
@@ -25,7 +25,9 @@ LOGPROB = wire.TokenLogprob(
 
 def choices(count: int) -> list[Choice]:
     """Finished choices that nobody computed."""
-    flight = Flight(cast("Client", None), choices=count, streams=True, gaps=[], now_us=lambda: 0)
+    flight = Flight(
+        cast("WorkerClient", None), choices=count, streams=True, gaps=[], now_us=lambda: 0
+    )
     for choice in flight.choices:
         choice.finish = wire.Finished(1, "stop", 10 + choice.index // 2, 3, 0, 0, 0)
     return flight.choices

@@ -18,7 +18,7 @@ def step(busy_us: int, idle_us: int, *, tokens: int = 0, running: int = 0) -> wi
     """One frame."""
     deltas = tuple(wire.Delta(id, "x", 1, ()) for id in range(tokens))
     return wire.Step(
-        number=1, lane="", wall_us=busy_us + idle_us, busy_us=busy_us, idle_us=idle_us,
+        number=1, adapter="", wall_us=busy_us + idle_us, busy_us=busy_us, idle_us=idle_us,
         prefill_tokens=0, decode_tokens=tokens, running=running, waiting=0, oldest_waiting_us=0,
         kv_used_tokens=7, kv_total_tokens=64, deltas=deltas, finished=(), refused=(),
     )  # fmt: skip

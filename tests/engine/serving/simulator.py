@@ -26,13 +26,13 @@ class Arrival:
     """A request to come: `wants` tokens unless its limit ends it before."""
 
     at_us: int = 0
-    klass: Class = Class.INTERACTIVE
+    class_: Class = Class.INTERACTIVE
     tenant: str = "t"
     prompt: int = 8
     wants: int = 4
     limit: int = 100
     patience_us: int = 3600 * SECOND_US
-    lane: str = ""
+    adapter: str = ""
     cancelled_us: int | None = None
 
 
@@ -41,22 +41,22 @@ class Box:
     """One worker's scheduler, and what happened to it."""
 
     slots: int = 4
-    lanes: tuple[str, ...] = ("",)
+    adapters: tuple[str, ...] = ("",)
     knobs: Knobs = field(default_factory=lambda: Knobs(max_running=4, prefill_budget=16))
     room: int = 8196
     watch: Callable[[Box, Plan], None] = lambda _box, _plan: None
 
     def __post_init__(self) -> None:
-        """Open the lanes, all slots empty."""
+        """Open the adapters, all slots empty."""
         self.scheduler = Scheduler(
             slots=self.slots,
             sequence_tokens=SEQUENCE_TOKENS,
             room=self.room,
             knobs=self.knobs,
         )
-        for lane in self.lanes:
-            self.scheduler.open(lane)
-        self.memory = {lane: [(-1, 0)] * self.slots for lane in self.lanes}
+        for adapter in self.adapters:
+            self.scheduler.open(adapter)
+        self.memory = {adapter: [(-1, 0)] * self.slots for adapter in self.adapters}
         self.now_us = 0
         self.idle_us = 0
         self.ids = itertools.count(1)
@@ -71,8 +71,8 @@ class Box:
         """Let one in, or hear why not."""
         sequence = Sequence(
             id=next(self.ids),
-            lane=arrival.lane,
-            klass=arrival.klass,
+            adapter=arrival.adapter,
+            class_=arrival.class_,
             tenant=arrival.tenant,
             prompt=arrival.prompt,
             limit=arrival.limit,
@@ -110,10 +110,11 @@ class Box:
             row.sequence
             for row in plan.rows
             if row.draws
-            and row.sequence.drawn + 1 >= min(self.asked[row.sequence.id].wants, row.sequence.limit)
+            and row.sequence.completion_tokens + 1
+            >= min(self.asked[row.sequence.id].wants, row.sequence.limit)
         ]
         for row in plan.rows:
-            self.served[row.sequence.tenant, row.sequence.klass] += row.tokens
+            self.served[row.sequence.tenant, row.sequence.class_] += row.tokens
         self.scheduler.settle(plan, ended, took, self.now_us)
         self.finished += [sequence.id for sequence in ended]
         return plan
@@ -147,22 +148,22 @@ class Box:
 
     def _check(self, plan: Plan, running_before: int) -> None:
         """What every plan owes."""
-        scheduler, lane = self.scheduler, self.scheduler.lanes[plan.lane]
+        scheduler, adapter = self.scheduler, self.scheduler.adapters[plan.adapter]
         assert plan.prefill <= scheduler.knobs.prefill_budget
         assert plan.decode + plan.prefill <= self.room
         assert scheduler.running <= max(scheduler.knobs.max_running, running_before)
-        assert len(lane.running) <= self.slots
+        assert len(adapter.running) <= self.slots
         stepped = [row.sequence.id for row in plan.rows]
         decoding = [row for row in plan.rows if row.sequence.decoding]
         assert len(decoding) == plan.decode
-        first = {s.id for s in lane.running if s.decoding and s.klass < Class.BACKGROUND}
+        first = {s.id for s in adapter.running if s.decoding and s.class_ < Class.BACKGROUND}
         assert first <= {row.sequence.id for row in decoding}, "decode goes first"
         assert len(set(stepped)) == len(stepped)
         self._compute(plan)
 
     def _compute(self, plan: Plan) -> None:
         """As the KV memory sees it."""
-        memory = self.memory[plan.lane]
+        memory = self.memory[plan.adapter]
         for source, target in plan.carries:
             if source < 0:
                 memory[target] = (-1, 0)
@@ -174,6 +175,6 @@ class Box:
             assert sequence.slot >= 0
             assert held == (sequence.id, start)
             assert count > 0
-            assert draws == (start + count == sequence.prompt + sequence.drawn)
+            assert draws == (start + count == sequence.prompt + sequence.completion_tokens)
             assert start + count < SEQUENCE_TOKENS
             memory[sequence.slot] = (sequence.id, start + count)

@@ -31,7 +31,7 @@ def full_box(**knobs: int) -> Box:
         (Arrival(prompt=0), "empty"),
         (Arrival(prompt=SEQUENCE_TOKENS), "too_long"),
         (Arrival(prompt=SEQUENCE_TOKENS - 1), ""),
-        (Arrival(lane="closed"), "no_lane"),
+        (Arrival(adapter="closed"), "no_adapter"),
     ],
 )
 def test_what_could_never_be_served_is_refused(arrival: Arrival, expected: str) -> None:
@@ -79,29 +79,29 @@ def test_a_free_slot_is_no_queue() -> None:
 def test_a_slot_that_background_holds_is_free_for_others() -> None:
     """No queue, all slots taken by background: an interactive request is let in and starts."""
     box = Box(slots=2, knobs=Knobs(max_running=2, queue_limit=0))
-    box.flood(2, Arrival(klass=Class.BACKGROUND, wants=50))
+    box.flood(2, Arrival(class_=Class.BACKGROUND, wants=50))
     box.step()
     above = box.submit(Arrival())
     box.step()
     assert (code(box, above), above.state) == ("", State.RUNNING)
-    assert code(box, box.submit(Arrival(klass=Class.BACKGROUND))) == "queue_full"
+    assert code(box, box.submit(Arrival(class_=Class.BACKGROUND))) == "queue_full"
 
 
 @pytest.mark.parametrize("prompt", [4, 8, 40])
 def test_a_higher_class_takes_the_place_of_a_lower_one(prompt: int) -> None:
     """The newest of it, whatever their lengths: a full queue of small background blocks nobody."""
     box = full_box(queue_limit=3)
-    background = box.flood(3, Arrival(klass=Class.BACKGROUND, prompt=8))
+    background = box.flood(3, Arrival(class_=Class.BACKGROUND, prompt=8))
     above = box.submit(Arrival(prompt=prompt))
     assert above.state is State.WAITING
     assert [code(box, s) for s in background] == ["", "", "queue_full"]
-    assert code(box, box.submit(Arrival(klass=Class.BACKGROUND))) == "queue_full"
+    assert code(box, box.submit(Arrival(class_=Class.BACKGROUND))) == "queue_full"
 
 
 def test_a_long_prompt_takes_the_places_of_as_many_as_it_needs() -> None:
     """By tokens, the newest first; if even all of them were not enough, nobody loses a place."""
     box = full_box(queue_tokens_limit=40)
-    background = box.flood(4, Arrival(klass=Class.BACKGROUND, prompt=10))
+    background = box.flood(4, Arrival(class_=Class.BACKGROUND, prompt=10))
     assert code(box, box.submit(Arrival(prompt=41))) == "queue_full"
     assert [s.state for s in background] == [State.WAITING] * 4
     assert code(box, box.submit(Arrival(prompt=25))) == ""
@@ -128,7 +128,7 @@ classes = st.sampled_from(Class)
     st.lists(
         st.builds(
             Arrival,
-            klass=classes,
+            class_=classes,
             tenant=st.sampled_from("ab"),
             prompt=st.integers(1, 60),
             wants=st.integers(1, 20),
@@ -148,7 +148,7 @@ def test_the_queue_never_holds_more_than_it_may(
     )
     for arrival, also_step in zip(coming, steps, strict=False):
         box.submit(arrival)
-        queues = box.scheduler.lanes[""].queues.values()
+        queues = box.scheduler.adapters[""].queues.values()
         fresh = sum(queue.fresh for queue in queues)
         assert fresh <= limit + slots
         assert fresh <= slots or sum(queue.tokens for queue in queues) <= tokens + slots * 60

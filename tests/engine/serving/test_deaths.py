@@ -77,11 +77,11 @@ async def test_the_node_hears_which_adapter_is_opened_and_how_that_ends(tmp_path
         lines = map(json.loads, process.stdout)
         said = (line for line in lines if line.keys() & {"opening", "opened", "unopened"})
         async with workers.connected(path) as gateway:
-            gateway.client.want_lanes(
+            gateway.client.want_adapters(
                 {
                     "lora": workers.lora(),
-                    "torn": wire.OpenLane("torn", str(torn), sha256),
-                    "away": wire.OpenLane("away", str(away), sha256),
+                    "torn": wire.LoadAdapter("torn", str(torn), sha256),
+                    "away": wire.LoadAdapter("away", str(away), sha256),
                 }
             )
             heard = await asyncio.to_thread(lambda: list(itertools.islice(said, 6)))
@@ -115,6 +115,7 @@ async def test_sigterm_lets_a_worker_finish_what_it_began_and_take_nothing_new(
             process.send_signal(signal.SIGTERM)
             for heard in many:
                 await heard.finish()
+            assert not gateway.client.serves(""), "the worker has said that it drains"
             assert [heard.text for heard in many] == alone
             await long.finish()
             late = gateway.ask(order("Order 157", max_tokens=4))
@@ -157,7 +158,7 @@ def _wordy(id: int) -> wire.Submit:
     """An answer of many bytes: twenty alternatives for each token."""
     plain = order("Order", seed=id, temperature=2.0, max_tokens=40, logprobs=20)
     return wire.Submit(
-        id, plain.lane, plain.prompt, plain.sampling, plain.max_tokens, plain.stop, plain.klass,
+        id, plain.adapter, plain.prompt, plain.sampling, plain.max_tokens, plain.stop, plain.class_,
         plain.tenant, plain.queue_us, plain.logprobs,
     )  # fmt: skip
 
@@ -171,7 +172,7 @@ async def test_a_killed_worker_loses_its_streams_and_the_next_one_goes_on(
         async with workers.connected(path) as gateway:
             submit = order(workers.questions(4)[0])
             (expected,) = await gateway.together([submit])
-            stream = gateway.ask(order("Order", **NOISE))
+            stream = gateway.ask(order(workers.NO_END, max_tokens=400))
             await stream.begun.wait()
             process.kill()
             await stream.over.wait()

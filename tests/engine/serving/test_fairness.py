@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.serving.fairness import DRAWN_WEIGHT, PROMPT_WEIGHT, Queue
+from engine.serving.fairness import COMPLETION_WEIGHT, PROMPT_WEIGHT, Queue
 from engine.serving.knobs import Knobs
 from engine.serving.sequences import Class, Sequence
 from tests.engine.serving.simulator import Arrival, Box
@@ -33,9 +33,9 @@ def test_two_tenants_that_always_ask_are_served_alike(
     The bound is that of the paper: twice what one full set of slots can be charged.
     """
     kinds = {"a": itertools.cycle(one), "b": itertools.cycle(other)}
-    bound = 2 * max(PROMPT_WEIGHT * PROMPT_MOST, DRAWN_WEIGHT * SLOTS * WANTS_MOST)
+    bound = 2 * max(PROMPT_WEIGHT * PROMPT_MOST, COMPLETION_WEIGHT * SLOTS * WANTS_MOST)
     box = Box(slots=SLOTS, knobs=Knobs(max_running=SLOTS, prefill_budget=32))
-    queue = box.scheduler.lanes[""].queues[Class.INTERACTIVE]
+    queue = box.scheduler.adapters[""].queues[Class.INTERACTIVE]
     for _ in range(200):
         for tenant, kind in kinds.items():
             waits = [s for s in box.scheduler.live.values() if s.tenant == tenant and s.slot < 0]
@@ -71,10 +71,10 @@ def test_who_finds_the_queue_empty_is_lifted_to_who_left_last() -> None:
     queue = Queue()
     last = waiting(1, "busy")
     queue.push(last)
-    queue.charge("busy", drawn=100)
+    queue.charge("busy", completion_tokens=100)
     queue.remove(last)
     queue.push(waiting(2, "fresh"))
-    assert queue.served("fresh") == 100 * DRAWN_WEIGHT
+    assert queue.served("fresh") == 100 * COMPLETION_WEIGHT
 
 
 def test_within_a_tenant_the_first_to_come_is_the_first_to_go() -> None:

@@ -32,4 +32,4 @@ def test_every_knob_has_a_range_and_its_default_lies_within() -> None:
 def test_each_class_has_its_own_weight() -> None:
     """By name."""
     knobs = Knobs(weight_interactive=3, weight_batch=2, weight_background=1)
-    assert [knobs.weight(klass) for klass in Class] == [3, 2, 1]
+    assert [knobs.weight(class_) for class_ in Class] == [3, 2, 1]

@@ -17,13 +17,13 @@ arrivals = st.lists(
     st.builds(
         Arrival,
         at_us=st.integers(0, 200_000),
-        klass=st.sampled_from(Class),
+        class_=st.sampled_from(Class),
         tenant=st.sampled_from("abc"),
         prompt=st.integers(0, SEQUENCE_TOKENS + 2),
         wants=st.integers(1, 30),
         limit=st.integers(1, 100),
         patience_us=st.sampled_from([1, 20_000, SECOND_US, 3600 * SECOND_US]),
-        lane=st.sampled_from(["", "", "lora"]),
+        adapter=st.sampled_from(["", "", "lora"]),
         cancelled_us=st.none() | st.integers(0, 300_000),
     ),
     max_size=40,
@@ -52,9 +52,9 @@ def test_whatever_arrives_is_answered_and_every_step_is_sound(
 ) -> None:
     """Each request ends in one way of four; `Box` checks budget, bounds and memory of every step.
 
-    Two lanes, three classes, three tenants; cancellations, deadlines, and knobs turned meanwhile.
+    Two adapters, three classes, three tenants; cancellations, deadlines and changed knobs.
     """
-    box = Box(lanes=("", "lora"))
+    box = Box(adapters=("", "lora"))
     box.replay(coming, knobs)
     ends = sorted([*box.finished, *box.cancelled, *box.refusals])
     assert ends == sorted(box.asked)
@@ -68,7 +68,7 @@ def test_what_the_requests_cost_and_idleness_add_up_to_the_time_that_passed(
     coming: list[Arrival], knobs: dict[int, dict[str, int]]
 ) -> None:
     """To the microsecond."""
-    box = Box(lanes=("", "lora"))
+    box = Box(adapters=("", "lora"))
     box.replay(coming, knobs)
     assert sum(s.busy_us for s in box.known.values()) + box.idle_us == box.now_us
     assert all(s.busy_us >= 0 for s in box.known.values())
@@ -78,12 +78,12 @@ def test_what_the_requests_cost_and_idleness_add_up_to_the_time_that_passed(
 @given(arrivals)
 def test_what_finishes_has_all_its_tokens_and_never_more_than_fit(coming: list[Arrival]) -> None:
     """Parked or not: as many as it wanted, its limit allows, and the context holds."""
-    box = Box(lanes=("", "lora"))
+    box = Box(adapters=("", "lora"))
     box.replay(coming, {})
     for id in box.finished:
         asked, sequence = box.asked[id], box.known[id]
         most = SEQUENCE_TOKENS - asked.prompt
-        assert sequence.drawn == min(asked.wants, asked.limit, most)
+        assert sequence.completion_tokens == min(asked.wants, asked.limit, most)
 
 
 def test_a_replay_of_thousands_ends_with_every_request_answered() -> None:
@@ -96,15 +96,15 @@ def test_a_replay_of_thousands_ends_with_every_request_answered() -> None:
         coming.append(
             Arrival(
                 at_us=at,
-                klass=dice.choices(list(Class), (6, 2, 2))[0],
+                class_=dice.choices(list(Class), (6, 2, 2))[0],
                 tenant=dice.choice("abcdefgh"),
                 prompt=dice.randrange(1, 48),
                 wants=dice.randrange(1, 32),
                 patience_us=dice.choice([200_000, 5 * SECOND_US, 600 * SECOND_US]),
-                lane=dice.choice(["", "", "lora"]),
+                adapter=dice.choice(["", "", "lora"]),
             )
         )
-    box = Box(slots=8, lanes=("", "lora"), knobs=Knobs(max_running=8, queue_limit=64))
+    box = Box(slots=8, adapters=("", "lora"), knobs=Knobs(max_running=8, queue_limit=64))
     box.replay(coming, {})
     assert sorted([*box.finished, *box.refusals]) == list(range(1, 3001))
     assert {refusal.code for refusal in box.refusals.values()} <= {"queue_full", "deadline"}
@@ -121,8 +121,8 @@ def test_streams_go_on_while_a_long_prompt_is_read() -> None:
     plans = box.steps(4)
     assert [plan.decode for plan in plans] == [3, 3, 3, 3]
     assert [plan.prefill for plan in plans] == [16, 16, 16, 12]
-    assert [s.drawn for s in streams] == [5, 5, 5]
-    assert long.drawn == 1
+    assert [s.completion_tokens for s in streams] == [5, 5, 5]
+    assert long.completion_tokens == 1
 
 
 def test_a_step_never_holds_more_tokens_than_the_batch_has_room_for() -> None:
@@ -142,21 +142,21 @@ def test_more_may_be_allowed_to_run_than_there_are_slots() -> None:
     assert box.scheduler.waiting == 8
 
 
-def test_two_lanes_take_turns_step_by_step() -> None:
+def test_two_adapters_take_turns_step_by_step() -> None:
     """Neither starves, however many wait for the other."""
-    box = Box(lanes=("", "lora"), knobs=Knobs(max_running=4, prefill_budget=64))
+    box = Box(adapters=("", "lora"), knobs=Knobs(max_running=4, prefill_budget=64))
     box.flood(2, Arrival(wants=20))
-    box.flood(2, Arrival(wants=20, lane="lora"))
+    box.flood(2, Arrival(wants=20, adapter="lora"))
     box.steps(2)
     box.flood(9, Arrival(wants=20))
-    assert [plan.lane for plan in box.steps(12)] == ["", "lora"] * 6
+    assert [plan.adapter for plan in box.steps(12)] == ["", "lora"] * 6
 
 
-def test_a_full_lane_does_not_keep_another_from_a_freed_place() -> None:
-    """`max_running` counts both lanes; a place that is freed goes to who has waited longest."""
-    box = Box(lanes=("", "lora"), knobs=Knobs(max_running=4, prefill_budget=64))
+def test_a_full_adapter_does_not_keep_another_from_a_freed_place() -> None:
+    """`max_running` counts both adapters; a place that is freed goes to who has waited longest."""
+    box = Box(adapters=("", "lora"), knobs=Knobs(max_running=4, prefill_budget=64))
     box.flood(4, Arrival(wants=3))
-    lora = box.submit(Arrival(lane="lora"))
+    lora = box.submit(Arrival(adapter="lora"))
     box.step()
     box.flood(20, Arrival(wants=3))
     box.steps(2)

@@ -91,7 +91,7 @@ def test_what_the_gateway_does_not_take_is_kept_and_counted(
     link: Link, peer: socket.socket
 ) -> None:
     """Nothing blocks, nothing is lost; `pending` tells the worker when to stop computing."""
-    frame = wire.Outbox((wire.LaneFailed("lane", "x" * 200_000),))
+    frame = wire.Outbox((wire.AdapterFailed("adapter", "x" * 200_000),))
     sent = 0
     while link.pending < HIGH_WATER:
         link.send(frame)
@@ -109,7 +109,7 @@ def test_a_gateway_that_went_away_is_noticed_when_it_is_spoken_to(
 ) -> None:
     """Sending to nobody does nothing."""
     peer.close()
-    frame = wire.Outbox((wire.LaneOpened("lane", ""),))
+    frame = wire.Outbox((wire.AdapterLoaded("adapter", ""),))
     link.send(frame)
     link.send(frame)
     assert (link.lost, link.connected, link.pending) == (True, False, 0)

@@ -11,9 +11,9 @@ from engine.serving.slots import Slots
 SIZE = 6
 
 
-def holder(id: int, klass: Class) -> Sequence:
+def holder(id: int, class_: Class) -> Sequence:
     """One that wants a slot."""
-    return Sequence(id, "", klass, "t", 1, 1, 0, 0)
+    return Sequence(id, "", class_, "t", 1, 1, 0, 0)
 
 
 class Memory:
@@ -51,13 +51,13 @@ def test_slots_are_distinct_and_memory_follows_its_sequence(
 ) -> None:
     """Whoever comes and goes: no two in one slot, none outside, no memory lost or mixed."""
     slots, memory, running = Slots(SIZE), Memory(), dict[int, Sequence]()
-    for id, (klass, leaver) in enumerate(comings, 1):
+    for id, (class_, leaver) in enumerate(comings, 1):
         for gone in [s for s in running.values() if s.id % 10 == leaver]:
             slots.release(running.pop(gone.id))
         if len(running) < SIZE:
-            running[id] = holder(id, klass)
-        upper = [s for s in running.values() if s.klass is Class.INTERACTIVE]
-        lower = [s for s in running.values() if s.klass is Class.BACKGROUND]
+            running[id] = holder(id, class_)
+        upper = [s for s in running.values() if s.class_ is Class.INTERACTIVE]
+        lower = [s for s in running.values() if s.class_ is Class.BACKGROUND]
         slots.arrange(upper, lower)
         memory.obey(slots)
         assert len({s.slot for s in running.values()}) == len(running)
@@ -72,13 +72,13 @@ def test_slots_become_dense_with_the_higher_classes_first(
 ) -> None:
     """A hole costs libllama a pass over the weights: a few turns later there is none."""
     slots, running = Slots(SIZE), dict[int, Sequence]()
-    for id, (klass, leaver) in enumerate(comings, 1):
+    for id, (class_, leaver) in enumerate(comings, 1):
         for gone in [s for s in running.values() if s.id % 10 == leaver]:
             slots.release(running.pop(gone.id))
         if len(running) < SIZE:
-            running[id] = holder(id, klass)
-        upper = [s for s in running.values() if s.klass is Class.INTERACTIVE]
-        lower = [s for s in running.values() if s.klass is Class.BACKGROUND]
+            running[id] = holder(id, class_)
+        upper = [s for s in running.values() if s.class_ is Class.INTERACTIVE]
+        lower = [s for s in running.values() if s.class_ is Class.BACKGROUND]
         for _ in range(2):
             slots.arrange(upper, lower)
         slots.orders()

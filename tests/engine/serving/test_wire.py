@@ -87,8 +87,8 @@ def test_a_frame_that_is_not_whole_is_not_handed_out(
 def submit(text: str, id: int = 0) -> wire.Submit:
     """An order with this prompt."""
     return wire.Submit(
-        id=id, lane="", prompt=(wire.Segment(text, special=False),),
-        sampling=wire.Sampling(0.0, 0, 1.0, 0.0, id), max_tokens=1, stop=(), klass=0, tenant="t",
+        id=id, adapter="", prompt=(wire.Segment(text, special=False),),
+        sampling=wire.Sampling(0.0, 0, 1.0, 0.0, id), max_tokens=1, stop=(), class_=0, tenant="t",
         queue_us=1, logprobs=-1,
     )  # fmt: skip
 

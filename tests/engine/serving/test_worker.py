@@ -87,10 +87,10 @@ async def test_base_and_adapter_beside_each_other_answer_as_they_do_alone(
     gateway: Gateway,
 ) -> None:
     """The same weights, a context each; the adapter's answers are not the base's."""
-    gateway.client.want_lanes({"lora": workers.lora()})
+    gateway.client.want_adapters({"lora": workers.lora()})
     asked = workers.questions(16)[8:]  # tickets among them, which only the adapter has learned
     base = [order(question) for question in asked]
-    adapted = [order(question, lane="lora") for question in asked]
+    adapted = [order(question, adapter="lora") for question in asked]
     alone = await gateway.one_by_one(base), await gateway.one_by_one(adapted)
     assert alone[0] != alone[1]
     before = len(gateway.steps)
@@ -98,24 +98,24 @@ async def test_base_and_adapter_beside_each_other_answer_as_they_do_alone(
         [submit for pair in zip(base, adapted, strict=True) for submit in pair]
     )
     assert (both[::2], both[1::2]) == alone
-    turns = [step.lane for step in gateway.steps[before:] if step.decode_tokens]
+    turns = [step.adapter for step in gateway.steps[before:] if step.decode_tokens]
     assert {"", "lora"} <= set(turns[: len(turns) // 2])
 
 
-async def test_an_adapter_that_is_not_the_registered_file_opens_no_lane(
+async def test_an_adapter_that_is_not_the_registered_file_opens_no_adapter(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     """Nor does a file that is none; each reason is told, and the base goes on."""
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(boxes.ADAPTER.read_bytes()[:4096])
-    gateway.client.want_lanes(
+    gateway.client.want_adapters(
         {
-            "replaced": wire.OpenLane("replaced", str(boxes.ADAPTER), "0" * 64),
-            "broken": wire.OpenLane("broken", str(broken), _sha256(broken)),
+            "replaced": wire.LoadAdapter("replaced", str(boxes.ADAPTER), "0" * 64),
+            "broken": wire.LoadAdapter("broken", str(broken), _sha256(broken)),
         }
     )
-    replaced = gateway.ask(order("Order", lane="replaced"))
-    torn = gateway.ask(order("Order", lane="broken"))
+    replaced = gateway.ask(order("Order", adapter="replaced"))
+    torn = gateway.ask(order("Order", adapter="broken"))
     assert workers.lora().sha256 in (await replaced.refusal()).message
     assert "cannot be used" in (await torn.refusal()).message
     assert await gateway.together([order("Order 157", max_tokens=4)]) != [""]
@@ -243,7 +243,7 @@ async def test_background_is_parked_for_others_and_says_the_same_in_the_end(
     gateway: Gateway,
 ) -> None:
     """What was computed anew continues where it was: no token lost, none twice."""
-    submits = [order(question, klass=2) for question in workers.questions(4)]
+    submits = [order(question, class_=2) for question in workers.questions(4)]
     alone = await gateway.one_by_one(submits)
     gateway.client.want_knobs({"max_running": 2})
     low = [gateway.ask(submit) for submit in submits]
@@ -261,7 +261,7 @@ async def test_a_second_submission_under_one_id_ends_the_connection(
     for _ in range(20):  # on a busy machine the first may have ended before the second comes
         heard = gateway.ask(order("Order", **NOISE))
         await heard.begun.wait()
-        for id in list(gateway.client._orders._live):
+        for id in list(gateway.client._pending._live):
             gateway.client._queue(_again(order("Order"), id))
         await heard.over.wait()
         if heard.is_lost:
@@ -273,6 +273,6 @@ async def test_a_second_submission_under_one_id_ends_the_connection(
 
 def _again(submit: wire.Submit, id: int) -> wire.Submit:
     return wire.Submit(
-        id, submit.lane, submit.prompt, submit.sampling, submit.max_tokens, submit.stop,
-        submit.klass, submit.tenant, submit.queue_us, submit.logprobs,
+        id, submit.adapter, submit.prompt, submit.sampling, submit.max_tokens, submit.stop,
+        submit.class_, submit.tenant, submit.queue_us, submit.logprobs,
     )  # fmt: skip

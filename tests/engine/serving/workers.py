@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.backends.worker_client import Client
+from engine.backends.worker_client import WorkerClient
 from engine.serving import wire
 from tests.boxes import ADAPTER, SHIPPED, WEIGHTS
 
@@ -80,7 +80,7 @@ class Heard:
 class Gateway:
     """The client, with every step that the worker told of."""
 
-    client: Client
+    client: WorkerClient
     steps: list[wire.Step]
 
     def ask(self, submit: wire.Submit) -> Heard:
@@ -106,7 +106,7 @@ def order(prompt: str, **fields: Any) -> wire.Submit:
     drawn = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 1}
     sampling = wire.Sampling(**{name: fields.pop(name, value) for name, value in drawn.items()})
     plain: dict[str, Any] = {
-        "lane": "", "max_tokens": 48, "stop": (), "klass": 0, "tenant": "t",
+        "adapter": "", "max_tokens": 48, "stop": (), "class_": 0, "tenant": "t",
         "queue_us": 60_000_000, "logprobs": -1,
     }  # fmt: skip
     segment = wire.Segment(prompt, fields.pop("special", True))
@@ -129,9 +129,9 @@ def _asked(item: dict[str, str]) -> str:
 
 
 @functools.cache
-def lora() -> wire.OpenLane:
+def lora() -> wire.LoadAdapter:
     """The shipped adapter."""
-    return wire.OpenLane("lora", str(ADAPTER), hashlib.sha256(ADAPTER.read_bytes()).hexdigest())
+    return wire.LoadAdapter("lora", str(ADAPTER), hashlib.sha256(ADAPTER.read_bytes()).hexdigest())
 
 
 def command(socket: Path, *, model: Path = WEIGHTS, sequences: int = 16) -> list[str]:
@@ -158,7 +158,7 @@ def running(socket: Path, *, sequences: int = 16) -> Iterator[subprocess.Popen[b
 async def connected(socket: Path) -> AsyncIterator[Gateway]:
     """A gateway's client while the block runs."""
     greeted, steps = asyncio.Event(), list[wire.Step]()
-    client = Client(socket, on_hello=lambda _: greeted.set(), on_step=steps.append)
+    client = WorkerClient(socket, on_hello=lambda _: greeted.set(), on_step=steps.append)
     task = asyncio.create_task(client.run())
     async with asyncio.timeout(60):
         await greeted.wait()
