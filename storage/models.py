@@ -79,6 +79,8 @@ class ModelRow(SQLModel, table=True):
     standing_reason: str | None
     created_at_us: int
     created_by: str
+    checks: str = "{}"
+    source: str | None = None
 
 
 class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ import structlog
 
 from engine.node import commands, log_rotation, recovery
 from engine.node.control_socket import Door
+from engine.node.jobs import Jobs
 from engine.node.records import Records
 from engine.node.specs import GONE, Fact, Spec
 from engine.node.supervised import Part
@@ -72,6 +73,7 @@ class Node:
         self.why = ""
         self._code = 0
         self._damage: list[str] = []
+        self._following: asyncio.Task[None] | None = None
         self._workers = Workers(
             home,
             life.store,
@@ -80,6 +82,7 @@ class Node:
             forget=lambda name: self._records.tell(Fact(name, "worker", GONE)),
             now_us=clock.monotonic_us,
         )
+        self._jobs = Jobs(home, life.store, now_us=clock.now_us, monotonic_us=clock.monotonic_us)
         self._door = Door(
             home,
             life.store,
@@ -109,6 +112,8 @@ class Node:
         finally:
             await self._end()
             writing.cancel()
+            if self._following is not None:
+                self._following.cancel()
             listener.close()
         return self._code
 
@@ -195,6 +200,8 @@ class Node:
         for spec in (commands.control(self._home), commands.runner(self._home)):
             if not self._leave.is_set():
                 self._begin(spec)
+        if not self._leave.is_set():
+            self._following = self._keep(self._jobs.run(), "jobs")
         if not self._life.clean:  # reads the whole file: after everything that people wait for
             try:
                 self._damage = await recovery.check(self._store)
@@ -231,6 +238,7 @@ class Node:
 
     async def _end(self) -> None:
         """First the gateway, so that what it answers can end; then whoever answered for it."""
+        await self._jobs.stop()
         first = ("gateway", "control", "runner")
         await self._stop([name for name in self._parts if name in first])
         await self._stop([name for name in self._parts if name not in first])

@@ -10,13 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors, intents, ledger, models, moves, processes
+from storage import errors, intents, jobs, ledger, models, moves, processes
 from storage import store as stores
 from storage.home.paths import Home
 from storage.intents import IntentRow
 from storage.store import Store
 
-TABLES: tuple[moves.Table[Any], ...] = (intents.MOVES, processes.MOVES, models.MOVES)
+TABLES: tuple[moves.Table[Any], ...] = (
+    intents.MOVES,
+    jobs.MOVES,
+    models.MOVES,
+    processes.MOVES,
+)
 
 
 async def accept(s: AsyncSession, verb: str = "services.undo") -> int:

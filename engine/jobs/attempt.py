@@ -1,0 +1,308 @@
+"""One attempt of one job: walks its steps, stores their results, and settles how it ended.
+
+Every write is guarded by the attempt's number, so that a process that was presumed dead changes
+nothing. What the attempt cannot settle, because it was killed, the node settles. Imported by
+`engine.jobs.__main__`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+import structlog
+
+from engine.jobs import kinds, scheduling, scratch
+from engine.jobs.context import Context
+from engine.jobs.errors import Cancelled, Refused, Transient
+from engine.jobs.kinds import Step
+from engine.jobs.scheduling import Act, Plan, Reason
+from storage import errors, jobs
+from storage.control_socket import nudges
+from storage.home.paths import Home
+from storage.jobs import Job, Progress, State
+from storage.store import Session, Store
+
+T = TypeVar("T")
+
+REPORT_S: Final = 1.0
+"""Progress and log lines are written at most this often."""
+_HEARTBEAT_US: Final = 5_000_000
+_AGAIN_S: Final = 1.0
+
+_log = structlog.get_logger("jobs")
+
+
+class Attempt:
+    """Carries out the attempt that a job is in. `leave` makes the process end soon."""
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        id: int,
+        *,
+        now_us: Callable[[], int],
+        monotonic_us: Callable[[], int],
+        plan: Plan | None = None,
+        report_s: float = REPORT_S,
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._id = id
+        self._now_us = now_us
+        self._monotonic_us = monotonic_us
+        self._plan = plan or Plan()
+        self._report_s = report_s
+        self._attempt = 0
+        self._leaving = False
+        self._cancelling = False
+        self._work: asyncio.Task[None] | None = None
+        self._context: Context | None = None
+        self._reported: tuple[int, Progress | None] = (0, None)
+
+    def leave(self) -> None:
+        """Stop at the next occasion; the job is queued again and resumed later."""
+        self._leaving = True
+        self._interrupt()
+
+    async def run(self) -> None:
+        """Work until the job has ended, waits for another attempt, or belongs to somebody else."""
+        try:
+            job, kind = await self._take()
+        except errors.Moved as error:
+            _log.warning("nothing to do", job=self._id, reason=str(error))
+            return
+        except Refused as refused:
+            await self._end(str(refused), refused=True)
+            return
+        if job.state is State.CANCELLING:
+            self._cancelling = True
+        reporting = asyncio.create_task(self._report())
+        try:
+            await self._walk(job, kind.steps)
+        finally:
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)
+
+    async def _take(self) -> tuple[Job, kinds.Kind]:
+        async with self._store.read() as s:
+            job = await jobs.find(s, self._id)
+        self._attempt = job.attempt
+        kind = kinds.find(job.kind)
+        names = [step.name for step in kind.steps]
+
+        async def work(s: Session) -> Job:
+            return await jobs.take(s, self._id, pid=os.getpid(), steps=names, at_us=self._now_us())
+
+        job = await self._write(work)
+        async with self._store.read() as s:
+            done = {
+                step.name: step.result
+                for step in await jobs.steps(s, self._id)
+                if step.ended_at_us is not None
+            }
+        self._attempt = job.attempt
+        self._context = Context(
+            job,
+            home=self._home,
+            store=self._store,
+            scratch=scratch.make(self._home, self._id),
+            results=done,
+            now_us=self._now_us,
+            monotonic_us=self._monotonic_us,
+        )
+        return job, kind
+
+    async def _walk(self, job: Job, steps: tuple[Step, ...]) -> None:
+        """Run what is left of the steps as a task that can be cancelled, and settle its end."""
+        self._work = asyncio.create_task(self._steps(steps))
+        self._interrupt(only_if_asked=True)
+        try:
+            await self._work
+        except (asyncio.CancelledError, Cancelled):
+            if self._cancelling:
+                await self._cancel()
+            else:
+                await self._requeue(Reason.INTERRUPTED.value, job.failures, self._now_us())
+        except errors.Moved as error:
+            if self._cancelling or await self._asked_to_cancel():
+                await self._cancel()
+            else:
+                _log.warning("the job was lost", job=self._id, reason=str(error))
+        except Refused as refused:
+            await self._end(str(refused), refused=True)
+        except Transient as transient:
+            await self._again(job, str(transient))
+        except Exception as error:  # noqa: BLE001 a fault in a step ends its job
+            _log.exception("a step failed", job=self._id)
+            said = f"A step failed ({type(error).__name__}: {error}); logs/jobs.log has the trace."
+            await self._end(said, refused=False)
+
+    async def _steps(self, steps: tuple[Step, ...]) -> None:
+        context = self._context
+        assert context is not None  # noqa: S101 it was taken
+        for step in steps:
+            if step.name in context.results:
+                continue
+            context.check()
+            context.begin()
+            await self._write(
+                lambda s, name=step.name: jobs.begin_step(  # type: ignore[misc]
+                    s, self._id, self._attempt, name, at_us=self._now_us()
+                )
+            )
+            made = await step.run(context)
+            context.check()
+            last = step is steps[-1]
+            context.results[step.name] = await self._commit(step.name, made, last=last)
+
+    async def _commit(self, name: str, made: object, *, last: bool) -> Any:
+        """Store a step's result, with what it does to the store and, at the last, the job's end."""
+
+        async def work(s: Session) -> Any:
+            result = await made(s) if callable(made) else made
+            await jobs.write_lines(s, self._id, lines)
+            await jobs.end_step(s, self._id, self._attempt, name, result, at_us=self._now_us())
+            if last:
+                await jobs.succeed(s, self._id, self._attempt, str(result), at_us=self._now_us())
+            return result
+
+        assert self._context is not None  # noqa: S101 it was taken
+        lines = self._context.take_lines()
+        if last:  # what is left is of no use once the job has ended
+            await asyncio.to_thread(scratch.remove, self._home, self._id)
+        return await self._write(work)
+
+    # How it ends
+
+    async def _cancel(self) -> None:
+        await asyncio.to_thread(scratch.remove, self._home, self._id)
+        await self._settle(
+            lambda s: jobs.cancelled(s, self._id, self._attempt, at_us=self._now_us())
+        )
+
+    async def _end(self, reason: str, *, refused: bool) -> None:
+        self._say(reason)
+        await asyncio.to_thread(scratch.remove, self._home, self._id)
+        await self._settle(lambda s: self._fail(s, reason, refused=refused))
+
+    async def _fail(self, s: Session, reason: str, *, refused: bool) -> None:
+        await jobs.fail(s, self._id, self._attempt, reason, at_us=self._now_us(), refused=refused)
+
+    async def _again(self, job: Job, reason: str) -> None:
+        """Queue the job for another attempt, unless it failed too often without getting further."""
+        async with self._store.read() as s:
+            job = await jobs.find(s, job.id)
+        if self._context is not None and self._context.advanced:
+            job = msgspec.structs.replace(job, failures=0)
+        step = scheduling.after_failure(job, Reason.DIED, self._plan, self._now_us())
+        if step.act is Act.FAIL:
+            tries = "attempt" if step.failures == 1 else "attempts in a row"
+            said = f"{reason} Given up after {step.failures} {tries}."
+            await self._end(said, refused=False)
+        else:
+            self._say(reason)
+            await self._requeue(reason, step.failures, step.not_before_us)
+
+    async def _requeue(self, reason: str, failures: int, not_before_us: int) -> None:
+        async def work(s: Session) -> None:
+            await jobs.requeue(
+                s,
+                self._id,
+                self._attempt,
+                reason=reason,
+                failures=failures,
+                not_before_us=not_before_us,
+                at_us=self._now_us(),
+            )
+
+        await self._settle(work)
+
+    async def _settle(self, work: Callable[[Session], Awaitable[None]]) -> None:
+        """Write the end; where somebody asked to cancel meanwhile, that is the end."""
+        try:
+            await self._write(lambda s: self._with_lines(s, work))
+        except errors.Moved as error:
+            if await self._asked_to_cancel():
+                await self._cancel()
+            else:
+                _log.warning("the job was lost", job=self._id, reason=str(error))
+
+    async def _with_lines(self, s: Session, work: Callable[[Session], Awaitable[None]]) -> None:
+        if self._context is not None:
+            await jobs.write_lines(s, self._id, self._context.take_lines())
+        await work(s)
+
+    async def _asked_to_cancel(self) -> bool:
+        async with self._store.read() as s:
+            job = await jobs.find(s, self._id)
+        return job.state is State.CANCELLING and job.attempt == self._attempt
+
+    # Beside the steps
+
+    async def _report(self) -> None:
+        """Write progress and log lines once a second, and notice when the job is cancelled."""
+        with nudges.listen(self._home, f"job-{self._id}") as listener:
+            due = self._monotonic_us()
+            while True:
+                if await self._store.changed() and await self._asked_to_cancel():
+                    self._cancelling = True
+                    self._interrupt()
+                if self._monotonic_us() >= due:
+                    due = self._monotonic_us() + int(self._report_s * 1_000_000)
+                    await self._beat()
+                await listener.wait(max(0.0, (due - self._monotonic_us()) / 1_000_000))
+
+    async def _beat(self) -> None:
+        assert self._context is not None  # noqa: S101 it was taken
+        now, progress = self._monotonic_us(), self._context.measured()
+        lines = self._context.take_lines()
+        at_us, reported = self._reported
+        if not lines and progress == reported and now - at_us < _HEARTBEAT_US:
+            return
+
+        async def work(s: Session) -> State:
+            await jobs.write_lines(s, self._id, lines)
+            return await jobs.beat(
+                s, self._id, self._attempt, at_us=self._now_us(), progress=progress
+            )
+
+        try:
+            state = await self._store.write(work, nudge=False)
+        except errors.Unavailable as error:
+            _log.warning("progress was not written", job=self._id, error=str(error))
+            return
+        except errors.Moved:
+            self._interrupt()
+            return
+        self._reported = (now, progress)
+        if state is State.CANCELLING:
+            self._cancelling = True
+            self._interrupt()
+
+    def _interrupt(self, *, only_if_asked: bool = False) -> None:
+        if only_if_asked and not (self._leaving or self._cancelling):
+            return
+        if self._context is not None:
+            self._context.cancel()
+        if self._work is not None:
+            self._work.cancel()
+
+    def _say(self, text: str) -> None:
+        if self._context is not None:
+            self._context.log(text)
+
+    async def _write(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        """Write durably, and wait for a store that takes nothing just now."""
+        while True:
+            try:
+                return await self._store.write(work, durable=True)
+            except errors.Unavailable as error:
+                if self._leaving:
+                    raise
+                _log.warning("the job waits for the store", job=self._id, error=str(error))
+                await asyncio.sleep(_AGAIN_S)

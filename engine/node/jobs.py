@@ -1,0 +1,206 @@
+"""The processes of durable jobs: started when due, watched, killed when hung, settled when dead.
+
+The thin actor below `engine.jobs.scheduling`, which decides. Never runs a step and never waits
+for one. Imported by `engine.node.node`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from engine.jobs import scheduling, scratch
+from engine.jobs.scheduling import Act, Plan, Running, Step
+from engine.node import specs
+from engine.node.child import Process
+from engine.node.specs import Spec
+from storage import errors, jobs
+from storage.control_socket import nudges
+from storage.home.paths import Home
+from storage.jobs import Job, State
+from storage.store import Session, Store
+
+LOOK_S: Final = 5.0
+AGAIN_S: Final = 2.0
+STOP_S: Final = 3.0
+
+_log = structlog.get_logger("node.jobs")
+
+
+class Jobs:
+    """Keeps the unfinished jobs going, a bounded number at a time."""
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        *,
+        now_us: Callable[[], int],
+        monotonic_us: Callable[[], int],
+        plan: Plan | None = None,
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._now_us = now_us
+        self._monotonic_us = monotonic_us
+        self._plan = plan or Plan()
+        self._processes: dict[int, Process] = {}
+        self._running: dict[int, Running] = {}
+        self._deaths: dict[int, int] = {}
+        self._ended = asyncio.Event()
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Follow the queue until cancelled."""
+        with nudges.listen(self._home, "jobs") as listener:
+            await self._sweep()
+            while not self._stopping:
+                try:
+                    again_us = await self.follow()
+                except errors.StorageError as error:
+                    _log.warning("jobs wait for the store", error=str(error))
+                    again_us = int(AGAIN_S * scheduling.SECOND_US)
+                wait_s = LOOK_S if again_us is None else min(LOOK_S, again_us / 1e6)
+                woken = {
+                    asyncio.create_task(listener.wait(wait_s)),
+                    asyncio.create_task(self._ended.wait()),
+                }
+                try:
+                    await asyncio.wait(woken, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in woken:
+                        task.cancel()
+                self._ended.clear()
+
+    async def follow(self) -> int | None:
+        """Act once on the queue as it is now; when to look again, in microseconds from now."""
+        async with self._store.read() as session:
+            queue = await jobs.unfinished(session)
+        unfinished = {job.id for job in queue}
+        self._deaths = {id: died for id, died in self._deaths.items() if id in unfinished}
+        now = self._monotonic_us()
+        for job in queue:
+            running = self._running.get(job.id)
+            cancelling = job.state is State.CANCELLING
+            if running is not None and cancelling and running.cancelled_us is None:
+                self._running[job.id] = dataclasses.replace(running, cancelled_us=now)
+        decision = scheduling.decide(
+            queue,
+            self._running,
+            self._deaths,
+            now_us=self._now_us(),
+            monotonic_us=now,
+            plan=self._plan,
+        )
+        for step in decision.steps:
+            await self._act(step)
+        return decision.again_us
+
+    async def stop(self) -> None:
+        """End all processes; their jobs are queued again and resumed by the next node."""
+        self._stopping = True
+        for process in self._processes.values():
+            process.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_S):
+                while self._processes:
+                    self._ended.clear()
+                    await self._ended.wait()
+        except TimeoutError:
+            for process in self._processes.values():
+                process.signal(signal.SIGKILL)
+
+    async def _act(self, step: Step) -> None:
+        job = step.job
+        if step.act is Act.KILL:
+            _log.warning("killing a job's process", job=job.id, reason=step.reason.value)
+            self._processes[job.id].signal(signal.SIGKILL)
+            return
+        if self._stopping:
+            return
+        try:
+            job = await self._store.write(lambda s: self._record(s, step), durable=True)
+        except errors.Moved as error:  # it was cancelled, or settled, since the queue was read
+            _log.info("a job changed meanwhile", job=job.id, reason=str(error))
+            return
+        self._deaths.pop(job.id, None)
+        _log.info("job", job=job.id, act=step.act.value, reason=step.reason.value)
+        if step.act is Act.START and not self._stopping:
+            self._spawn(job)
+        elif step.act in {Act.FAIL, Act.CANCEL}:
+            await asyncio.to_thread(scratch.remove, self._home, job.id)
+
+    async def _record(self, s: Session, step: Step) -> Job:
+        job, at_us = step.job, self._now_us()
+        match step.act:
+            case Act.START:
+                return await jobs.start(s, job.id, at_us=at_us)
+            case Act.CANCEL:
+                await jobs.cancelled(s, job.id, job.attempt, at_us=at_us)
+            case Act.FAIL:
+                tries = "attempt" if step.failures == 1 else "attempts in a row"
+                said = f"Its process died, {step.failures} {tries}; logs/jobs.log may say why."
+                await jobs.fail(s, job.id, job.attempt, said, at_us=at_us)
+            case Act.REQUEUE:
+                await jobs.requeue(
+                    s,
+                    job.id,
+                    job.attempt,
+                    reason=step.reason.value,
+                    failures=step.failures,
+                    not_before_us=step.not_before_us,
+                    at_us=at_us,
+                )
+        return job
+
+    def _spawn(self, job: Job) -> None:
+        spec = Spec(
+            name=f"job-{job.id}",
+            kind="job",
+            command=(
+                *(sys.executable, "-m", "engine.jobs"),
+                *("--home", str(self._home.root), "--job", str(job.id)),
+            ),
+            log=self._home.log("jobs"),
+        )
+        try:
+            started = specs.start(spec)
+        except OSError as error:
+            _log.error("a job could not be started", job=job.id, error=str(error))
+            self._deaths[job.id] = job.attempt
+            self._ended.set()
+            return
+        self._running[job.id] = Running(heard_us=self._monotonic_us())
+        self._processes[job.id] = Process(
+            started,
+            hear=lambda _: self._heard(job.id),
+            ended=lambda code: self._reap(job, code),
+        )
+
+    def _heard(self, id: int) -> None:
+        if (running := self._running.get(id)) is not None:
+            self._running[id] = dataclasses.replace(running, heard_us=self._monotonic_us())
+
+    def _reap(self, job: Job, code: int) -> None:
+        del self._processes[job.id], self._running[job.id]
+        self._deaths[job.id] = job.attempt
+        if code:
+            _log.warning("a job's process ended", job=job.id, code=code)
+        self._ended.set()
+
+    async def _sweep(self) -> None:
+        try:
+            async with self._store.read() as session:
+                keep = [job.id for job in await jobs.unfinished(session)]
+        except errors.StorageError as error:
+            _log.warning("old working files stay", error=str(error))
+            return
+        gone = await asyncio.to_thread(scratch.sweep, self._home, keep)
+        if gone:
+            _log.info("removed working files", of=gone)
