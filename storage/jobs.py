@@ -1,29 +1,25 @@
 """Jobs: long work that runs step by step in a process of its own and survives a crash.
 
-A job keeps what it was asked (`arguments`), how far it is (its steps with their results, the
-progress of the current one) and the last lines of its log. The functions here change rows; they
-start no process and decide nothing. Written by `engine.control` (add, cancel, retry), the node
-(start, requeue) and the job's own process; read by everybody.
+A job keeps what it was asked (`arguments`), how far it is (`progress`, `job_steps`) and the newest
+lines of its log (`job_logs`). Here is what people and controllers do with a job; `job_attempts`
+has what its process does. Starts no process and decides nothing. Read by everybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 import msgspec
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, intents, ledger, moves
+from storage import errors, intents, job_steps, ledger, moves
 
 CLAIMER: Final = "jobs"
 """Who an intent is claimed by while a job carries it out."""
-LOG_LINES: Final = 500
-"""The newest lines of a job's log that are kept."""
-_LINE: Final = 2000
 
 
 class State(StrEnum):
@@ -99,30 +95,6 @@ class JobRow(SQLModel, table=True):
     ended_at_us: int | None
 
 
-class JobStepRow(SQLModel, table=True):
-    """A step as it is kept; its result is JSON."""
-
-    __tablename__: ClassVar[str] = "job_steps"
-
-    job_id: int = Field(primary_key=True)
-    name: str = Field(primary_key=True)
-    position: int
-    result: str | None
-    started_at_us: int | None
-    ended_at_us: int | None
-
-
-class JobLineRow(SQLModel, table=True):
-    """A line of a job's log as it is kept."""
-
-    __tablename__: ClassVar[str] = "job_lines"
-
-    id: int | None = Field(default=None, primary_key=True)
-    job_id: int
-    at_us: int
-    text: str
-
-
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a step is done, in `unit`s; `total` is None while it is unknown.
 
@@ -175,25 +147,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ended_at_us: int | None
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a job; once it has ended, `result` is what it returned."""
-
-    job_id: int
-    name: str
-    position: int
-    result: Any
-    started_at_us: int | None
-    ended_at_us: int | None
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a job's log; `id` grows from line to line."""
-
-    id: int
-    at_us: int
-    text: str
-
-
 async def add(
     s: AsyncSession,
     *,
@@ -239,129 +192,6 @@ async def add(
     return job
 
 
-async def start(s: AsyncSession, id: int, *, at_us: int) -> Job:
-    """Claim a queued job for a new attempt, before its process is started.
-
-    Raises:
-        Moved: it is not queued any more.
-    """
-    job = await find(s, id)
-    await _move(
-        s, job, State.QUEUED, State.RUNNING, actor="node", at_us=at_us,
-        attempt=job.attempt + 1, started_at_us=job.started_at_us or at_us, pid=None,
-        heartbeat_at_us=at_us,
-    )  # fmt: skip
-    return await find(s, id)
-
-
-async def take(s: AsyncSession, id: int, *, pid: int, steps: Sequence[str], at_us: int) -> Job:
-    """Make this process the one that carries out the job's attempt, with these steps.
-
-    Raises:
-        Moved: the job is in no attempt, or another process has it.
-    """
-    job = await find(s, id)
-    if job.state not in HELD or job.pid not in {None, pid}:
-        raise errors.Moved(f"Job {id} is {job.state}, process {job.pid}; it is not for {pid}.")
-    await _change(s, id, pid=pid, heartbeat_at_us=at_us)
-    for position, name in enumerate(steps, 1):
-        await _step(s, id, name, position=position)
-    return await find(s, id)
-
-
-async def beat(
-    s: AsyncSession,
-    id: int,
-    attempt: int,
-    *,
-    at_us: int,
-    progress: Progress | None = None,
-) -> State:
-    """Record that the attempt's process lives and how far it is; running or cancelling.
-
-    Raises:
-        Moved: another attempt holds the job, or none.
-    """
-    job = await held(s, id, attempt)
-    await _change(s, id, heartbeat_at_us=at_us, **_columns(progress))
-    return job.state
-
-
-async def begin_step(s: AsyncSession, id: int, attempt: int, name: str, *, at_us: int) -> None:
-    """Record that the attempt works on a step now.
-
-    Raises:
-        Moved: another attempt holds the job, or none.
-    """
-    await held(s, id, attempt)
-    await _step(s, id, name, started_at_us=at_us)
-    await _change(s, id, step=name, **_columns(None))
-
-
-async def end_step(
-    s: AsyncSession, id: int, attempt: int, name: str, result: object, *, at_us: int
-) -> None:
-    """Record a step's result, in the transaction of what the step did to the store.
-
-    A step that ends forgives earlier failures.
-
-    Raises:
-        Moved: another attempt holds the job, or none, or it is being cancelled.
-    """
-    await _held(s, id, attempt, State.RUNNING)
-    encoded = msgspec.json.encode(result).decode()
-    await _step(s, id, name, result=encoded, ended_at_us=at_us)
-    await _change(s, id, failures=0)
-
-
-async def succeed(s: AsyncSession, id: int, attempt: int, outcome: str, *, at_us: int) -> None:
-    """End a job well, and its intent as applied, in the transaction of its last step.
-
-    Raises:
-        Moved: another attempt holds the job, or it is being cancelled.
-    """
-    job = await _held(s, id, attempt, State.RUNNING)
-    await _end(
-        s, job, State.SUCCEEDED, outcome,
-        actor=CLAIMER, intent_state=intents.State.APPLIED, at_us=at_us,
-    )  # fmt: skip
-
-
-async def fail(
-    s: AsyncSession, id: int, attempt: int, reason: str, *, at_us: int, refused: bool = False
-) -> None:
-    """End a job that cannot be done; its intent was `refused`, or failed.
-
-    Raises:
-        Moved: another attempt holds the job, or it is being cancelled.
-    """
-    job = await _held(s, id, attempt, State.RUNNING)
-    state = intents.State.REFUSED if refused else intents.State.FAILED
-    await _end(s, job, State.FAILED, reason, actor=CLAIMER, intent_state=state, at_us=at_us)
-
-
-async def requeue(
-    s: AsyncSession,
-    id: int,
-    attempt: int,
-    *,
-    reason: str,
-    failures: int,
-    not_before_us: int,
-    at_us: int,
-) -> None:
-    """Put a running job back for another attempt, which resumes it at its first open step.
-
-    Raises:
-        Moved: another attempt holds the job, or it is being cancelled.
-    """
-    job = await _held(s, id, attempt, State.RUNNING)
-    await _move(
-        s, job, State.RUNNING, State.QUEUED, actor=CLAIMER, verb="requeued", at_us=at_us,
-        reason=reason, failures=failures, not_before_us=not_before_us, pid=None, rate_per_s=None,
-    )  # fmt: skip
-
-
 async def cancel(
     s: AsyncSession, id: int, *, actor: str, at_us: int, intent_id: int | None = None
 ) -> Job:
@@ -373,31 +203,18 @@ async def cancel(
     job = await find(s, id)
     said = f"Cancelled by {actor}."
     if job.state is State.QUEUED:
-        await _end(
+        await end(
             s, job, State.CANCELLED, said, actor=actor, intent_state=intents.State.REFUSED,
             at_us=at_us, caused_by=intent_id,
         )  # fmt: skip
     elif job.state is State.RUNNING:
-        await _move(
+        await move(
             s, job, State.RUNNING, State.CANCELLING, actor=actor, at_us=at_us,
             caused_by=intent_id, reason=said,
         )  # fmt: skip
     else:
         raise errors.Moved(f"Job {id} is {job.state}; there is nothing to cancel.")
     return await find(s, id)
-
-
-async def cancelled(s: AsyncSession, id: int, attempt: int, *, at_us: int) -> None:
-    """End a job that was being cancelled, once nothing of it is half done.
-
-    Raises:
-        Moved: another attempt holds the job, or it is not being cancelled.
-    """
-    job = await _held(s, id, attempt, State.CANCELLING)
-    await _end(
-        s, job, State.CANCELLED, job.reason or "Cancelled.",
-        actor=CLAIMER, intent_state=intents.State.REFUSED, at_us=at_us,
-    )  # fmt: skip
 
 
 async def retry(
@@ -411,44 +228,13 @@ async def retry(
     job = await find(s, id)
     if job.state not in {State.FAILED, State.CANCELLED}:
         raise errors.Moved(f"Job {id} is {job.state}; only failed and cancelled jobs are retried.")
-    await _move(
+    await move(
         s, job, job.state, State.QUEUED, actor=actor, verb="jobs.retry", at_us=at_us,
         caused_by=intent_id, reason=f"Retried by {actor}.", failures=0,
-        not_before_us=at_us, ended_at_us=None, step=None, **_columns(None),
+        not_before_us=at_us, ended_at_us=None, step=None, **columns(None),
     )  # fmt: skip
-    for step in await steps(s, id):
-        await _step(s, id, step.name, result=None, started_at_us=None, ended_at_us=None)
+    await job_steps.reset(s, id)
     return await find(s, id)
-
-
-async def held(s: AsyncSession, id: int, attempt: int) -> Job:
-    """The job, while this attempt holds it; running or cancelling.
-
-    Raises:
-        Moved: another attempt holds it, or none.
-    """
-    job = await find(s, id)
-    if job.state not in HELD or job.attempt != attempt:
-        raise errors.Moved(
-            f"Job {id} is {job.state} in attempt {job.attempt}; attempt {attempt} has lost it."
-        )
-    return job
-
-
-async def write_lines(
-    s: AsyncSession, id: int, lines: Sequence[tuple[int, str]], *, keep: int = LOG_LINES
-) -> None:
-    """Add (at_us, text) lines to a job's log, and drop all but the newest `keep`."""
-    for at_us, text in lines:
-        s.add(JobLineRow(job_id=id, at_us=at_us, text=text[:_LINE]))
-    await s.flush()
-    oldest = select(col(JobLineRow.id)).where(col(JobLineRow.job_id) == id)
-    oldest = oldest.order_by(col(JobLineRow.id).desc()).offset(keep)
-    await s.execute(
-        delete(JobLineRow)
-        .where(col(JobLineRow.id).in_(oldest))
-        .execution_options(synchronize_session=False)
-    )
 
 
 async def find(s: AsyncSession, id: int) -> Job:
@@ -485,39 +271,7 @@ async def unfinished(s: AsyncSession, states: Collection[State] = OPEN) -> list[
     return [_job(row) for row in await s.scalars(query)]
 
 
-async def steps(s: AsyncSession, id: int) -> list[Step]:
-    """The steps of a job, in their order."""
-    query = select(JobStepRow).where(col(JobStepRow.job_id) == id)
-    query = query.order_by(col(JobStepRow.position)).execution_options(populate_existing=True)
-    return [
-        Step(
-            job_id=row.job_id,
-            name=row.name,
-            position=row.position,
-            result=None if row.result is None else msgspec.json.decode(row.result),
-            started_at_us=row.started_at_us,
-            ended_at_us=row.ended_at_us,
-        )
-        for row in await s.scalars(query)
-    ]
-
-
-async def lines(s: AsyncSession, id: int, after: int = 0, limit: int = LOG_LINES) -> list[Line]:
-    """The newest lines of a job's log whose id is above `after`, oldest first."""
-    query = select(JobLineRow).where(col(JobLineRow.job_id) == id, col(JobLineRow.id) > after)
-    rows = await s.scalars(query.order_by(col(JobLineRow.id).desc()).limit(limit))
-    return [Line(id=row.id or 0, at_us=row.at_us, text=row.text) for row in rows][::-1]
-
-
-async def _held(s: AsyncSession, id: int, attempt: int, state: State) -> Job:
-    """The job, while this attempt holds it in this state."""
-    job = await held(s, id, attempt)
-    if job.state is not state:
-        raise errors.Moved(f"Job {id} is {job.state}, not {state}.")
-    return job
-
-
-async def _end(
+async def end(
     s: AsyncSession,
     job: Job,
     state: State,
@@ -529,7 +283,7 @@ async def _end(
     caused_by: int | None = None,
 ) -> None:
     """Move to an end; the intent that asked ends in the same transaction, if it has not yet."""
-    await _move(
+    await move(
         s, job, job.state, state, actor=actor, at_us=at_us, caused_by=caused_by,
         reason=reason, ended_at_us=at_us, pid=None, rate_per_s=None,
     )  # fmt: skip
@@ -540,7 +294,7 @@ async def _end(
         await intents.end(s, job.intent_id, intent_state, reason, at_us, by=CLAIMER)
 
 
-async def _move(
+async def move(
     s: AsyncSession,
     job: Job,
     frm: State,
@@ -552,41 +306,25 @@ async def _move(
     caused_by: int | None = None,
     **changes: object,
 ) -> None:
+    """Move a job, with other columns changed beside, on behalf of its intent or another."""
     await moves.move(
         s, MOVES, JobRow, job.id, frm, to, actor=actor, at_us=at_us, verb=verb,
         intent_id=job.intent_id if caused_by is None else caused_by, changes=changes,
     )  # fmt: skip
 
 
-async def _change(s: AsyncSession, id: int, **columns: object) -> None:
-    """Set columns that are no state."""
+async def change(s: AsyncSession, id: int, **values: object) -> None:
+    """Set columns other than the state."""
     await s.execute(
         update(JobRow)
         .where(col(JobRow.id) == id)
-        .values(**columns)
+        .values(**values)
         .execution_options(synchronize_session=False)
     )
 
 
-async def _step(s: AsyncSession, id: int, name: str, **columns: object) -> None:
-    """Set columns of a step, which is added if it is not there."""
-    row = await s.get(JobStepRow, (id, name), populate_existing=True)
-    if row is None:
-        row = JobStepRow(
-            job_id=id,
-            name=name,
-            position=0,
-            result=None,
-            started_at_us=None,
-            ended_at_us=None,
-        )
-        s.add(row)
-    for column, value in columns.items():
-        setattr(row, column, value)
-    await s.flush()
-
-
-def _columns(progress: Progress | None) -> dict[str, object]:
+def columns(progress: Progress | None) -> dict[str, object]:
+    """The progress as columns of a job's row."""
     if progress is None:
         return {"done": None, "total": None, "unit": None, "rate_per_s": None}
     return msgspec.structs.asdict(progress)

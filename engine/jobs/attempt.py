@@ -20,7 +20,7 @@ from engine.jobs.context import Context
 from engine.jobs.errors import Cancelled, Refused, Transient
 from engine.jobs.kinds import Step
 from engine.jobs.scheduling import Act, Plan, Reason
-from storage import errors, jobs
+from storage import errors, job_attempts, job_logs, job_steps, jobs
 from storage.control_socket import nudges
 from storage.home.paths import Home
 from storage.jobs import Job, Progress, State
@@ -96,13 +96,15 @@ class Attempt:
         names = [step.name for step in kind.steps]
 
         async def work(s: Session) -> Job:
-            return await jobs.take(s, self._id, pid=os.getpid(), steps=names, at_us=self._now_us())
+            return await job_attempts.take(
+                s, self._id, pid=os.getpid(), steps=names, at_us=self._now_us()
+            )
 
         job = await self._write(work)
         async with self._store.read() as s:
             done = {
                 step.name: step.result
-                for step in await jobs.steps(s, self._id)
+                for step in await job_steps.of(s, self._id)
                 if step.ended_at_us is not None
             }
         self._attempt = job.attempt
@@ -151,7 +153,7 @@ class Attempt:
             context.check()
             context.begin()
             await self._write(
-                lambda s, name=step.name: jobs.begin_step(  # type: ignore[misc]
+                lambda s, name=step.name: job_attempts.begin_step(  # type: ignore[misc]
                     s, self._id, self._attempt, name, at_us=self._now_us()
                 )
             )
@@ -165,10 +167,14 @@ class Attempt:
 
         async def work(s: Session) -> Any:
             result = await made(s) if callable(made) else made
-            await jobs.write_lines(s, self._id, lines)
-            await jobs.end_step(s, self._id, self._attempt, name, result, at_us=self._now_us())
+            await job_logs.append(s, self._id, lines)
+            await job_attempts.end_step(
+                s, self._id, self._attempt, name, result, at_us=self._now_us()
+            )
             if last:
-                await jobs.succeed(s, self._id, self._attempt, str(result), at_us=self._now_us())
+                await job_attempts.succeed(
+                    s, self._id, self._attempt, str(result), at_us=self._now_us()
+                )
             return result
 
         assert self._context is not None  # noqa: S101 it was taken
@@ -182,7 +188,7 @@ class Attempt:
     async def _cancel(self) -> None:
         await asyncio.to_thread(scratch.remove, self._home, self._id)
         await self._settle(
-            lambda s: jobs.cancelled(s, self._id, self._attempt, at_us=self._now_us())
+            lambda s: job_attempts.cancelled(s, self._id, self._attempt, at_us=self._now_us())
         )
 
     async def _end(self, reason: str, *, refused: bool) -> None:
@@ -191,7 +197,9 @@ class Attempt:
         await self._settle(lambda s: self._fail(s, reason, refused=refused))
 
     async def _fail(self, s: Session, reason: str, *, refused: bool) -> None:
-        await jobs.fail(s, self._id, self._attempt, reason, at_us=self._now_us(), refused=refused)
+        await job_attempts.fail(
+            s, self._id, self._attempt, reason, at_us=self._now_us(), refused=refused
+        )
 
     async def _again(self, job: Job, reason: str) -> None:
         """Queue the job for another attempt, unless it failed too often without getting further."""
@@ -210,7 +218,7 @@ class Attempt:
 
     async def _requeue(self, reason: str, failures: int, not_before_us: int) -> None:
         async def work(s: Session) -> None:
-            await jobs.requeue(
+            await job_attempts.requeue(
                 s,
                 self._id,
                 self._attempt,
@@ -234,7 +242,7 @@ class Attempt:
 
     async def _with_lines(self, s: Session, work: Callable[[Session], Awaitable[None]]) -> None:
         if self._context is not None:
-            await jobs.write_lines(s, self._id, self._context.take_lines())
+            await job_logs.append(s, self._id, self._context.take_lines())
         await work(s)
 
     async def _asked_to_cancel(self) -> bool:
@@ -266,8 +274,8 @@ class Attempt:
             return
 
         async def work(s: Session) -> State:
-            await jobs.write_lines(s, self._id, lines)
-            return await jobs.beat(
+            await job_logs.append(s, self._id, lines)
+            return await job_attempts.beat(
                 s, self._id, self._attempt, at_us=self._now_us(), progress=progress
             )
 

@@ -20,7 +20,7 @@ from engine.jobs.scheduling import Act, Plan, Running, Step
 from engine.node import specs
 from engine.node.child import Process
 from engine.node.specs import Spec
-from storage import errors, jobs
+from storage import errors, job_attempts, jobs
 from storage.control_socket import nudges
 from storage.home.paths import Home
 from storage.jobs import Job, State
@@ -59,7 +59,6 @@ class Jobs:
     async def run(self) -> None:
         """Follow the queue until cancelled."""
         with nudges.listen(self._home, "jobs") as listener:
-            await self._sweep()
             while not self._stopping:
                 try:
                     again_us = await self.follow()
@@ -100,6 +99,9 @@ class Jobs:
         )
         for step in decision.steps:
             await self._act(step)
+        gone = await asyncio.to_thread(scratch.sweep, self._home, unfinished)
+        if gone:
+            _log.info("removed working files", of=gone)
         return decision.again_us
 
     async def stop(self) -> None:
@@ -133,22 +135,20 @@ class Jobs:
         _log.info("job", job=job.id, act=step.act.value, reason=step.reason.value)
         if step.act is Act.START and not self._stopping:
             self._spawn(job)
-        elif step.act in {Act.FAIL, Act.CANCEL}:
-            await asyncio.to_thread(scratch.remove, self._home, job.id)
 
     async def _record(self, s: Session, step: Step) -> Job:
         job, at_us = step.job, self._now_us()
         match step.act:
             case Act.START:
-                return await jobs.start(s, job.id, at_us=at_us)
+                return await job_attempts.start(s, job.id, at_us=at_us)
             case Act.CANCEL:
-                await jobs.cancelled(s, job.id, job.attempt, at_us=at_us)
+                await job_attempts.cancelled(s, job.id, job.attempt, at_us=at_us)
             case Act.FAIL:
                 tries = "attempt" if step.failures == 1 else "attempts in a row"
                 said = f"Its process died, {step.failures} {tries}; logs/jobs.log may say why."
-                await jobs.fail(s, job.id, job.attempt, said, at_us=at_us)
+                await job_attempts.fail(s, job.id, job.attempt, said, at_us=at_us)
             case Act.REQUEUE:
-                await jobs.requeue(
+                await job_attempts.requeue(
                     s,
                     job.id,
                     job.attempt,
@@ -193,14 +193,3 @@ class Jobs:
         if code:
             _log.warning("a job's process ended", job=job.id, code=code)
         self._ended.set()
-
-    async def _sweep(self) -> None:
-        try:
-            async with self._store.read() as session:
-                keep = [job.id for job in await jobs.unfinished(session)]
-        except errors.StorageError as error:
-            _log.warning("old working files stay", error=str(error))
-            return
-        gone = await asyncio.to_thread(scratch.sweep, self._home, keep)
-        if gone:
-            _log.info("removed working files", of=gone)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import errors, intents, jobs, ledger
+from storage import errors, intents, job_attempts, job_logs, job_steps, jobs, ledger
 from storage.jobs import Progress, State
 from storage.store import Session, Store
 
@@ -31,8 +31,8 @@ async def create(s: Session) -> jobs.Job:
 
 async def begin(s: Session) -> jobs.Job:
     """A job whose process has taken it."""
-    job = await jobs.start(s, (await create(s)).id, at_us=3)
-    return await jobs.take(s, job.id, pid=7, steps=STEPS, at_us=4)
+    job = await job_attempts.start(s, (await create(s)).id, at_us=3)
+    return await job_attempts.take(s, job.id, pid=7, steps=STEPS, at_us=4)
 
 
 async def test_a_job_and_its_intent_end_together(store: Store) -> None:
@@ -41,9 +41,9 @@ async def test_a_job_and_its_intent_end_together(store: Store) -> None:
     async def work(s: Session) -> tuple[jobs.Job, intents.Intent, list[str]]:
         job = await begin(s)
         for name in STEPS:
-            await jobs.begin_step(s, job.id, 1, name, at_us=5)
-            await jobs.end_step(s, job.id, 1, name, {"of": name}, at_us=6)
-        await jobs.succeed(s, job.id, 1, "ops@1.0.0 is registered.", at_us=7)
+            await job_attempts.begin_step(s, job.id, 1, name, at_us=5)
+            await job_attempts.end_step(s, job.id, 1, name, {"of": name}, at_us=6)
+        await job_attempts.succeed(s, job.id, 1, "ops@1.0.0 is registered.", at_us=7)
         told = [entry.verb for entry in await ledger.of(s, "job", str(job.id))]
         return await jobs.find(s, job.id), await intents.find(s, job.intent_id or 0), told
 
@@ -57,19 +57,21 @@ async def test_a_job_is_taken_by_one_process(store: Store) -> None:
     """A second process of the same attempt, or one of an earlier attempt, changes nothing."""
     job = await store.write(begin)
     with pytest.raises(errors.Moved, match="process 7"):
-        await store.write(lambda s: jobs.take(s, job.id, pid=8, steps=STEPS, at_us=5))
+        await store.write(lambda s: job_attempts.take(s, job.id, pid=8, steps=STEPS, at_us=5))
 
     async def lose(s: Session) -> None:
-        await jobs.requeue(s, job.id, 1, reason="it died", failures=1, not_before_us=5, at_us=5)
-        await jobs.start(s, job.id, at_us=6)
+        await job_attempts.requeue(
+            s, job.id, 1, reason="it died", failures=1, not_before_us=5, at_us=5
+        )
+        await job_attempts.start(s, job.id, at_us=6)
 
     await store.write(lose)
     late: tuple[Callable[[Session], Awaitable[object]], ...] = (
-        lambda s: jobs.beat(s, job.id, 1, at_us=7),
-        lambda s: jobs.begin_step(s, job.id, 1, "fetch", at_us=7),
-        lambda s: jobs.end_step(s, job.id, 1, "fetch", None, at_us=7),
-        lambda s: jobs.succeed(s, job.id, 1, "done", at_us=7),
-        lambda s: jobs.fail(s, job.id, 1, "no", at_us=7),
+        lambda s: job_attempts.beat(s, job.id, 1, at_us=7),
+        lambda s: job_attempts.begin_step(s, job.id, 1, "fetch", at_us=7),
+        lambda s: job_attempts.end_step(s, job.id, 1, "fetch", None, at_us=7),
+        lambda s: job_attempts.succeed(s, job.id, 1, "done", at_us=7),
+        lambda s: job_attempts.fail(s, job.id, 1, "no", at_us=7),
     )
     for write in late:
         with pytest.raises(errors.Moved, match="attempt 1 has lost it"):
@@ -81,8 +83,8 @@ async def test_a_cancelled_job_does_not_succeed_any_more(store: Store) -> None:
     job = await store.write(begin)
     await store.write(lambda s: jobs.cancel(s, job.id, actor="sara", at_us=5))
     with pytest.raises(errors.Moved, match="is cancelling, not running"):
-        await store.write(lambda s: jobs.succeed(s, job.id, 1, "done", at_us=6))
-    await store.write(lambda s: jobs.cancelled(s, job.id, 1, at_us=7))
+        await store.write(lambda s: job_attempts.succeed(s, job.id, 1, "done", at_us=6))
+    await store.write(lambda s: job_attempts.cancelled(s, job.id, 1, at_us=7))
     async with store.read() as s:
         ended, intent = await jobs.find(s, job.id), await intents.find(s, job.intent_id or 0)
     assert (ended.state, ended.reason) == (State.CANCELLED, "Cancelled by sara.")
@@ -92,25 +94,25 @@ async def test_a_cancelled_job_does_not_succeed_any_more(store: Store) -> None:
 async def test_a_retried_job_begins_anew(store: Store) -> None:
     """Its files were removed when it failed, so no step counts as done; its intent stays ended."""
 
-    async def work(s: Session) -> tuple[jobs.Job, list[jobs.Step], intents.Intent]:
+    async def work(s: Session) -> tuple[jobs.Job, list[job_steps.Step], intents.Intent]:
         job = await begin(s)
-        await jobs.begin_step(s, job.id, 1, "fetch", at_us=5)
-        await jobs.end_step(s, job.id, 1, "fetch", "x", at_us=6)
-        await jobs.fail(s, job.id, 1, "No room.", at_us=7, refused=True)
+        await job_attempts.begin_step(s, job.id, 1, "fetch", at_us=5)
+        await job_attempts.end_step(s, job.id, 1, "fetch", "x", at_us=6)
+        await job_attempts.fail(s, job.id, 1, "No room.", at_us=7, refused=True)
         await jobs.retry(s, job.id, actor="sara", at_us=8)
-        await jobs.start(s, job.id, at_us=9)
+        await job_attempts.start(s, job.id, at_us=9)
         for name in STEPS:
-            await jobs.end_step(s, job.id, 2, name, name, at_us=10)
-        await jobs.succeed(s, job.id, 2, "done", at_us=11)
+            await job_attempts.end_step(s, job.id, 2, name, name, at_us=10)
+        await job_attempts.succeed(s, job.id, 2, "done", at_us=11)
         intent = await intents.find(s, job.intent_id or 0)
-        return await jobs.find(s, job.id), await jobs.steps(s, job.id), intent
+        return await jobs.find(s, job.id), await job_steps.of(s, job.id), intent
 
-    async def retried(s: Session) -> list[jobs.Step]:
+    async def retried(s: Session) -> list[job_steps.Step]:
         job = await begin(s)
-        await jobs.end_step(s, job.id, 1, "fetch", "x", at_us=6)
-        await jobs.fail(s, job.id, 1, "no room", at_us=7)
+        await job_attempts.end_step(s, job.id, 1, "fetch", "x", at_us=6)
+        await job_attempts.fail(s, job.id, 1, "no room", at_us=7)
         await jobs.retry(s, job.id, actor="sara", at_us=8)
-        return await jobs.steps(s, job.id)
+        return await job_steps.of(s, job.id)
 
     job, steps, intent = await store.write(work)
     assert (job.state, [step.result for step in steps]) == (State.SUCCEEDED, list(STEPS))
@@ -121,13 +123,13 @@ async def test_a_retried_job_begins_anew(store: Store) -> None:
 async def test_a_log_keeps_its_newest_lines(store: Store) -> None:
     """However much a job says, so many lines are kept; they are read on from the last seen."""
 
-    async def work(s: Session) -> tuple[list[jobs.Line], list[jobs.Line]]:
+    async def work(s: Session) -> tuple[list[job_logs.Line], list[job_logs.Line]]:
         job = await begin(s)
         for number in range(0, 12, 3):
             lines = [(each, f"line {each}") for each in range(number, number + 3)]
-            await jobs.write_lines(s, job.id, lines, keep=5)
-        kept = await jobs.lines(s, job.id)
-        return kept, await jobs.lines(s, job.id, after=kept[2].id)
+            await job_logs.append(s, job.id, lines, keep=5)
+        kept = await job_logs.read(s, job.id)
+        return kept, await job_logs.read(s, job.id, after=kept[2].id)
 
     kept, newer = await store.write(work)
     assert [line.text for line in kept] == [f"line {number}" for number in range(7, 12)]
@@ -141,21 +143,21 @@ async def test_progress_tells_share_and_remaining_time(store: Store) -> None:
     unknown = Progress(done=30, unit="B", rate_per_s=45)
     assert (unknown.share, unknown.eta_us) == (None, None)
     job = await store.write(begin)
-    await store.write(lambda s: jobs.beat(s, job.id, 1, at_us=5, progress=progress))
+    await store.write(lambda s: job_attempts.beat(s, job.id, 1, at_us=5, progress=progress))
     async with store.read() as s:
         assert (await jobs.find(s, job.id)).progress == progress
 
 
 ACTS: dict[str, Callable[[Session, jobs.Job], Awaitable[object]]] = {
-    "start": lambda s, job: jobs.start(s, job.id, at_us=9),
-    "end step": lambda s, job: jobs.end_step(s, job.id, job.attempt, "fetch", 1, at_us=9),
-    "succeed": lambda s, job: jobs.succeed(s, job.id, job.attempt, "done", at_us=9),
-    "fail": lambda s, job: jobs.fail(s, job.id, job.attempt, "no", at_us=9),
-    "requeue": lambda s, job: jobs.requeue(
+    "start": lambda s, job: job_attempts.start(s, job.id, at_us=9),
+    "end step": lambda s, job: job_attempts.end_step(s, job.id, job.attempt, "fetch", 1, at_us=9),
+    "succeed": lambda s, job: job_attempts.succeed(s, job.id, job.attempt, "done", at_us=9),
+    "fail": lambda s, job: job_attempts.fail(s, job.id, job.attempt, "no", at_us=9),
+    "requeue": lambda s, job: job_attempts.requeue(
         s, job.id, job.attempt, reason="r", failures=1, not_before_us=9, at_us=9
     ),
     "cancel": lambda s, job: jobs.cancel(s, job.id, actor="kim", at_us=9),
-    "cancelled": lambda s, job: jobs.cancelled(s, job.id, job.attempt, at_us=9),
+    "cancelled": lambda s, job: job_attempts.cancelled(s, job.id, job.attempt, at_us=9),
     "retry": lambda s, job: jobs.retry(s, job.id, actor="kim", at_us=9),
 }
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.jobs import kinds, scratch
 from engine.jobs.attempt import Attempt
 from engine.jobs.scheduling import Plan
-from storage import errors, intents, jobs, ledger
+from storage import errors, intents, job_attempts, job_logs, job_steps, jobs, ledger
 from storage import store as stores
 from storage.control_socket import nudges
 from storage.home import clock
@@ -56,7 +56,7 @@ class Box:
 
     async def run(self, job: Job) -> Job:
         """Start the job as the node does, carry out one attempt, and read it again."""
-        await self.store.write(lambda s: jobs.start(s, job.id, at_us=3))
+        await self.store.write(lambda s: job_attempts.start(s, job.id, at_us=3))
         await self.attempt(job).run()
         return await self.find(job)
 
@@ -99,7 +99,7 @@ async def test_steps_run_in_their_order_and_end_the_intent(box: Box) -> None:
     intent = await box.intent(job)
     assert (intent.state, intent.outcome) == (intents.State.APPLIED, "Registered.")
     async with box.store.read() as s:
-        said = [line.text for line in await jobs.lines(s, job.id)]
+        said = [line.text for line in await job_logs.read(s, job.id)]
     assert said == [f"{name} in attempt 1" for name in ("fetch", "verify", "register")]
     assert not scratch.directory(box.home, job.id).exists()
 
@@ -163,7 +163,7 @@ async def test_a_running_job_is_cancelled_while_it_waits(box: Box) -> None:
 async def test_a_job_whose_node_stops_waits_for_the_next_one(box: Box) -> None:
     """SIGTERM is no failure: the job is queued again and keeps its working files."""
     job = await box.create(verify="wait")
-    await box.store.write(lambda s: jobs.start(s, job.id, at_us=3))
+    await box.store.write(lambda s: job_attempts.start(s, job.id, at_us=3))
     attempt = box.attempt(job)
     running = asyncio.create_task(attempt.run())
     await box.until(job, "verify")
@@ -207,7 +207,7 @@ async def test_a_job_is_carried_out_once_however_often_its_process_is_killed(
     for number, after in at:
         if (await box.find(job)).state is not State.QUEUED:
             break
-        await box.store.write(lambda s: jobs.start(s, job.id, at_us=3))
+        await box.store.write(lambda s: job_attempts.start(s, job.id, at_us=3))
         attempt = box.attempt(job)
         _die_at(attempt, number, after=after)
         try:
@@ -216,13 +216,13 @@ async def test_a_job_is_carried_out_once_however_often_its_process_is_killed(
             held = await box.find(job)
             if held.state is State.RUNNING:  # as the node settles it
                 await box.store.write(
-                    lambda s, held=held: jobs.requeue(  # type: ignore[misc]
+                    lambda s, held=held: job_attempts.requeue(  # type: ignore[misc]
                         s, job.id, held.attempt, reason="It died.", failures=1, not_before_us=4,
                         at_us=4,
                     )
                 )  # fmt: skip
         async with box.store.read() as s:
-            for step in await jobs.steps(s, job.id):
+            for step in await job_steps.of(s, job.id):
                 if step.ended_at_us is not None and isinstance(step.result, dict):
                     kept = recorded.setdefault(step.name, step.result["attempt"])
                     assert step.result["attempt"] == kept
@@ -257,9 +257,9 @@ def _die_at(attempt: Attempt, number: int, *, after: bool) -> None:
 async def test_a_second_process_of_one_attempt_does_nothing(box: Box) -> None:
     """Two processes that believe that they have the job: one has it."""
     job = await box.create()
-    await box.store.write(lambda s: jobs.start(s, job.id, at_us=3))
-    await box.store.write(lambda s: jobs.take(s, job.id, pid=1, steps=["fetch"], at_us=3))
+    await box.store.write(lambda s: job_attempts.start(s, job.id, at_us=3))
+    await box.store.write(lambda s: job_attempts.take(s, job.id, pid=1, steps=["fetch"], at_us=3))
     await box.attempt(job).run()
     assert box.runs() == [0, 0, 0]
     with pytest.raises(errors.Moved):
-        await box.store.write(lambda s: jobs.beat(s, job.id, 2, at_us=4))
+        await box.store.write(lambda s: job_attempts.beat(s, job.id, 2, at_us=4))
