@@ -162,7 +162,7 @@ async def _named(s: Session) -> dict[int, tuple[str, str]]:
     worded = {each.id: each.name for each in await prompts.every(s)}
     return {
         each.number: (
-            known.get(each.model_version_id, ""),
+            known.get(each.model_version_id or 0, ""),
             worded.get(each.prompt_version_id or 0, ""),
         )
         for each in await releases.every(s)

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, ledger, releases
+from storage import deployments, errors, ledger, releases
 
 NAMES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
     {  # the range of each, both ends allowed
@@ -174,10 +174,10 @@ async def _untouched(s: AsyncSession, worker: str, name: str) -> int:
 
 
 async def _engine(s: AsyncSession, worker: str) -> releases.Engine:
-    served = {release.worker: release.engine for release in await releases.every(s)}
-    if worker not in served:
-        raise errors.unknown("worker", worker, sorted(served))
-    return served[worker]
+    engine = (await deployments.find(s, worker)).engine
+    if engine is None:
+        raise errors.Invalid(f"{worker} is no local deployment, so it has no knobs.")
+    return engine
 
 
 async def _newest(s: AsyncSession, worker: str, name: str) -> KnobRow | None:

@@ -1,90 +1,72 @@
 """Releases: the immutable tuple that answers a request, identified by the hash of its content.
 
-Model version, prompt version, sampling defaults, limits and engine settings; the name of the
-worker that serves it follows from them. Read by everybody, written by `engine.control`.
+What computes the tokens (a local engine, an upstream or a supervised server), a model version, a
+prompt version, sampling defaults and limits. The deployment that must be loaded for a release
+follows from them. Read by everybody, written by `engine.control`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import Annotated, ClassVar, Final, TypeVar
+from typing import ClassVar, Final
 
 import msgspec
-from msgspec import Meta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, ledger
+from storage import deployments, errors, ledger, release_content
+from storage.deployments import Backend
 from storage.models import Kind, ModelVersion
 from storage.prompts import PromptVersion
+from storage.release_content import Content, Engine, Limits, Sampling, Server, Upstream
 
-T = TypeVar("T")
+__all__ = ["Backend", "Engine", "Limits", "Release", "Sampling", "Server", "Upstream"]
 
-_LANE: Final = 16
-_SUFFIXES: Final = (4, 8, 16, 32)  # hex digits of the engine hash: as few as tell workers apart
+_ADAPTER: Final = 16
 _PREFIX: Final = 6
 
 
-class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How tokens are drawn when the client does not say; `temperature` 0 is greedy."""
-
-    temperature: Annotated[float, Meta(ge=0, le=5)] = 0.7
-    top_k: Annotated[int, Meta(ge=0, le=1_000_000)] = 40
-    top_p: Annotated[float, Meta(gt=0, le=1)] = 0.95
-    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`max_tokens` when the client gives none, the most it may ask for, the wait for a token."""
-
-    max_tokens: Annotated[int, Meta(ge=1, le=131_072)] = 256
-    max_tokens_cap: Annotated[int, Meta(ge=1, le=131_072)] | None = None
-    queue_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
-
-
-class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a worker loads the weights; `context_tokens` is of one sequence, 0 threads are all."""
-
-    context_tokens: Annotated[int, Meta(ge=16, le=4_194_304)] = 1024
-    max_sequences: Annotated[int, Meta(ge=1, le=256)] = 16
-    gpu_layers: Annotated[int, Meta(ge=-1, le=10_000)] = -1
-    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
-    prefill_budget: Annotated[int, Meta(ge=16, le=8192)] = 256
-
-
 class ReleaseRow(SQLModel, table=True):
-    """A release as it is kept; its settings are JSON."""
+    """A release as it is stored; its settings are JSON."""
 
     __tablename__: ClassVar[str] = "releases"
 
     number: int | None = Field(default=None, primary_key=True)
     sha256: str
-    model_version_id: int
+    content_schema: int
+    model_version_id: int | None
     prompt_version_id: int | None
     sampling: str
     limits: str
-    engine: str
-    worker: str
-    lane: str
+    engine: str | None
+    upstream: str | None
+    server: str | None
+    deployment: str
+    adapter: str
     created_at_us: int
     created_by: str
     comment: str
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """One release. `lane` is empty for weights, else the first 16 hex digits of the adapter."""
+    """One release.
+
+    Exactly one of `engine`, `upstream` and `server` is given; `backend` says which. `adapter` is
+    empty for weights, else the first 16 hex digits of the adapter's hash. A release on an upstream
+    has no `model_version_id`; one on a supervised server has one if it loads a registered file.
+    """
 
     number: int
     sha256: str
-    model_version_id: int
+    model_version_id: int | None
     prompt_version_id: int | None
     sampling: Sampling
     limits: Limits
-    engine: Engine
-    worker: str
-    lane: str
+    engine: Engine | None = None
+    upstream: Upstream | None = None
+    server: Server | None = None
+    deployment: str
+    adapter: str
     created_at_us: int
     created_by: str
     comment: str
@@ -94,36 +76,30 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
         """As people write it: r14."""
         return f"r{self.number}"
 
+    @property
+    def backend(self) -> Backend:
+        """What computes its tokens."""
+        return deployments.backend(self.settings)
 
-def content(
-    model_version: ModelVersion,
-    base: ModelVersion | None,
-    prompt_version: PromptVersion | None,
-    sampling: Sampling,
-    limits: Limits,
-    engine: Engine,
-) -> str:
-    """The SHA-256 of everything that decides how a release answers."""
-    parts = {
-        "model": [model_version.name, model_version.sha256],
-        "base": None if base is None else [base.name, base.sha256],
-        "prompt": None if prompt_version is None else [prompt_version.name, prompt_version.sha256],
-        "sampling": sampling,
-        "limits": limits,
-        "engine": engine,
-    }
-    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+    @property
+    def settings(self) -> Engine | Upstream | Server:
+        """The settings of its backend."""
+        settings = self.engine or self.upstream or self.server
+        assert settings is not None  # noqa: S101 `create` has checked it
+        return settings
 
 
 async def create(
     s: AsyncSession,
     *,
-    model_version: ModelVersion,
+    model_version: ModelVersion | None,
     base: ModelVersion | None = None,
     prompt_version: PromptVersion | None,
     sampling: Sampling,
     limits: Limits,
-    engine: Engine,
+    engine: Engine | None = None,
+    upstream: Upstream | None = None,
+    server: Server | None = None,
     comment: str,
     actor: str,
     at_us: int,
@@ -132,24 +108,43 @@ async def create(
     """The release with this content: a new one, or the one that has it already.
 
     Raises:
-        Invalid: a setting is out of range, or an adapter comes without its base.
+        Invalid: a setting is out of range, the settings are not of exactly one backend, or the
+            model version does not fit the backend or its base.
     """
-    if model_version.base_id != (None if base is None else base.id):
-        raise errors.Invalid(f"{model_version.name} and its base do not belong together.")
-    sampling, limits, engine = _checked(sampling), _checked(limits), _checked(engine)
-    sha256 = content(model_version, base, prompt_version, sampling, limits, engine)
-    same = (await s.scalars(select(ReleaseRow).where(col(ReleaseRow.sha256) == sha256))).first()
-    if same is not None:
+    settings = _only(engine, upstream, server)
+    _check_model(model_version, base, settings)
+    content = Content(
+        model=_version(model_version),
+        base=_version(base),
+        prompt=_version(prompt_version),
+        sampling=release_content.checked(sampling),
+        limits=release_content.checked(limits),
+        engine=None if engine is None else release_content.checked(engine),
+        upstream=None if upstream is None else release_content.checked(upstream),
+        server=None if server is None else release_content.checked(server),
+    )
+    sha256 = release_content.sha256(content)
+    hashes = [sha256, release_content.sha256_schema_1(content)]
+    query = select(ReleaseRow).where(col(ReleaseRow.sha256).in_(hashes))
+    if (same := (await s.scalars(query)).first()) is not None:
         return _release(same)
+    settings = _only(content.engine, content.upstream, content.server)
+    deployment = await deployments.of_release(
+        s, weights=base or model_version, settings=settings, at_us=at_us
+    )
+    adapter = model_version is not None and model_version.kind is Kind.ADAPTER
     row = ReleaseRow(
         sha256=sha256,
-        model_version_id=model_version.id,
+        content_schema=release_content.SCHEMA,
+        model_version_id=None if model_version is None else model_version.id,
         prompt_version_id=None if prompt_version is None else prompt_version.id,
-        sampling=_json(sampling),
-        limits=_json(limits),
-        engine=_json(engine),
-        worker=await _worker(s, base or model_version, engine),
-        lane=model_version.sha256[:_LANE] if model_version.kind is Kind.ADAPTER else "",
+        sampling=release_content.stored(content.sampling),
+        limits=release_content.stored(content.limits),
+        engine=_stored(content.engine),
+        upstream=_stored(content.upstream),
+        server=_stored(content.server),
+        deployment=deployment.name,
+        adapter=model_version.sha256[:_ADAPTER] if model_version and adapter else "",
         created_at_us=at_us,
         created_by=actor,
         comment=comment,
@@ -164,31 +159,44 @@ async def create(
     return created
 
 
-def _checked(settings: T) -> T:
-    """The settings with every value in its range and of its own type, so that equal hash equal."""
-    try:
-        return msgspec.convert(msgspec.to_builtins(settings), type(settings))
-    except msgspec.ValidationError as error:
-        raise errors.Invalid(f"A setting of the release is out of range: {error}.") from error
+def _only(
+    engine: Engine | None, upstream: Upstream | None, server: Server | None
+) -> Engine | Upstream | Server:
+    given = [settings for settings in (engine, upstream, server) if settings is not None]
+    if len(given) != 1:
+        raise errors.Invalid(
+            "A release has the settings of exactly one backend: engine, upstream or server."
+        )
+    return given[0]
 
 
-async def _worker(s: AsyncSession, weights: ModelVersion, engine: Engine) -> str:
-    """The name of the worker for these weights and settings; others never share it."""
-    plain = f"{weights.model}-{weights.version}"
-    if engine == Engine():
-        return plain
-    said = _json(engine)
-    digest = hashlib.sha256(said.encode()).hexdigest()
-    for digits in _SUFFIXES:
-        name = f"{plain}-{digest[:digits]}"
-        taken = await s.scalars(select(ReleaseRow).where(col(ReleaseRow.worker) == name))
-        if all(row.engine == said for row in taken):
-            return name
-    raise errors.Invalid(f"No name is left for a worker of {weights.name}.")
+def _check_model(
+    model_version: ModelVersion | None,
+    base: ModelVersion | None,
+    settings: Engine | Upstream | Server,
+) -> None:
+    if model_version is None:
+        if base is not None or isinstance(settings, Engine):
+            raise errors.Invalid("A local release needs a model version.")
+        if isinstance(settings, Server) and "weights" in settings.placeholders():
+            raise errors.Invalid("The server's command has {weights}, so name a model version.")
+        return
+    if isinstance(settings, Upstream):
+        raise errors.Invalid("An upstream has its own models: name one by upstream.model alone.")
+    if model_version.base_id != (None if base is None else base.id):
+        raise errors.Invalid(f"{model_version.name} and its base do not belong together.")
+    if isinstance(settings, Server) and model_version.kind is Kind.ADAPTER:
+        raise errors.Invalid(
+            f"{model_version.name} is an adapter; a supervised server loads weights."
+        )
 
 
 async def find(s: AsyncSession, name: str) -> Release:
-    """By `r14`, or by at least six digits of its hash."""
+    """By `r14`, or by at least six digits of its hash.
+
+    Raises:
+        NotFound: there is none, or several begin with these digits.
+    """
     row = None
     if name[:1] == "r" and name[1:].isascii() and name[1:].isdecimal():
         row = await s.get(ReleaseRow, min(int(name[1:20]), 2**62))
@@ -214,8 +222,12 @@ async def every(s: AsyncSession) -> list[Release]:
     return [_release(row) for row in await s.scalars(query)]
 
 
-def _json(value: object) -> str:
-    return msgspec.json.encode(value, order="deterministic").decode()
+def _version(version: ModelVersion | PromptVersion | None) -> tuple[str, str] | None:
+    return None if version is None else (version.name, version.sha256)
+
+
+def _stored(settings: msgspec.Struct | None) -> str | None:
+    return None if settings is None else release_content.stored(settings)
 
 
 def _release(row: ReleaseRow) -> Release:
@@ -224,11 +236,13 @@ def _release(row: ReleaseRow) -> Release:
         sha256=row.sha256,
         model_version_id=row.model_version_id,
         prompt_version_id=row.prompt_version_id,
-        sampling=msgspec.json.decode(row.sampling, type=Sampling),
-        limits=msgspec.json.decode(row.limits, type=Limits),
-        engine=msgspec.json.decode(row.engine, type=Engine),
-        worker=row.worker,
-        lane=row.lane,
+        sampling=release_content.loaded(row.sampling, Sampling),
+        limits=release_content.loaded(row.limits, Limits),
+        engine=None if row.engine is None else release_content.loaded(row.engine, Engine),
+        upstream=None if row.upstream is None else release_content.loaded(row.upstream, Upstream),
+        server=None if row.server is None else release_content.loaded(row.server, Server),
+        deployment=row.deployment,
+        adapter=row.adapter,
         created_at_us=row.created_at_us,
         created_by=row.created_by,
         comment=row.comment,

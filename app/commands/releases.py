@@ -80,15 +80,15 @@ async def _every(*, as_json: bool) -> None:
         known = await releases.every(s)
         model_names = {version.id: version.name for version in await models.every(s)}
         prompt_names = {version.id: version.name for version in await prompts.every(s)}
-    rows = [("RELEASE", "MODEL", "PROMPT", "TEMPERATURE", "MAX TOKENS", "WORKER", "CREATED")]
+    rows = [("RELEASE", "MODEL", "PROMPT", "TEMPERATURE", "MAX TOKENS", "DEPLOYMENT", "CREATED")]
     rows += [
         (
             release.name,
-            model_names.get(release.model_version_id, words.UNKNOWN),
+            model_names.get(release.model_version_id or 0) or _served(release),
             prompt_names.get(release.prompt_version_id or 0, words.UNKNOWN),
             f"{release.sampling.temperature:g}",
             words.count(release.limits.max_tokens),
-            release.worker,
+            release.deployment,
             words.clock(release.created_at_us),
         )
         for release in known
@@ -108,7 +108,11 @@ def show(
 async def _show(name: str, *, as_json: bool) -> None:
     async with session.reading() as s:
         release = await releases.find(s, name)
-        model = await models.get(s, release.model_version_id)
+        model = (
+            None
+            if release.model_version_id is None
+            else await models.get(s, release.model_version_id)
+        )
         prompt = (
             None
             if release.prompt_version_id is None
@@ -117,14 +121,16 @@ async def _show(name: str, *, as_json: bool) -> None:
     rows = [
         ("name", release.name),
         ("sha256", release.sha256),
-        ("model", f"{model.name} ({model.kind.value})"),
+        ("model", f"{model.name} ({model.kind.value})" if model else _served(release)),
         ("prompt", prompt.name if prompt else words.UNKNOWN),
-        ("worker", release.worker + (f", lane {release.lane}" if release.lane else "")),
+        ("backend", release.backend.value),
+        ("deployment", release.deployment),
+        ("adapter", release.adapter or words.UNKNOWN),
     ]
     for part, settings in (
         ("sampling", release.sampling),
         ("limits", release.limits),
-        ("engine", release.engine),
+        (type(release.settings).__name__.lower(), release.settings),
     ):
         values = ((f, getattr(settings, f)) for f in settings.__struct_fields__)
         rows.append((part, ", ".join(f"{f} {_value(value)}" for f, value in values)))
@@ -133,5 +139,20 @@ async def _show(name: str, *, as_json: bool) -> None:
     terminal.show(release, words.table(rows), as_json=as_json)
 
 
-def _value(value: float | None) -> str:
-    return words.UNKNOWN if value is None else f"{value:g}"
+def _served(release: releases.Release) -> str:
+    """The model that a server is asked for."""
+    settings = release.upstream or release.server
+    return words.UNKNOWN if settings is None else words.safe(settings.model)
+
+
+def _value(value: object) -> str:
+    match value:
+        case None:
+            return words.UNKNOWN
+        case float():
+            return f"{value:g}"
+        case tuple():
+            return words.safe(" ".join(map(str, value)))
+        case dict():
+            return words.safe(" ".join(f"{name}={each}" for name, each in value.items()) or "none")
+    return words.safe(str(value))

@@ -22,7 +22,7 @@ from engine.serving import wire
 from engine.serving.knobs import Knobs
 from storage.home.paths import Home
 from storage.models import Kind, Standing
-from storage.releases import Release
+from storage.releases import Engine, Release
 
 SILENCE_US: Final = 10_000_000
 RETRY_US: Final = 1_000_000
@@ -89,12 +89,14 @@ class Fleet:
         self._picture = picture
         needed: dict[str, list[Release]] = {}
         for release in picture.resident().values():
-            needed.setdefault(release.worker, []).append(release)
+            if release.engine is None:
+                continue
+            needed.setdefault(release.deployment, []).append(release)
         for name, served in needed.items():
             member = self.members.get(name) or self._back(name) or self._join(name)
             member.client.want_knobs(self._knobs(served[0]))
             member.client.want_adapters(
-                {release.lane: lane for release in served if (lane := self.lane(release))}
+                {release.adapter: lane for release in served if (lane := self.lane(release))}
             )
             member.client.poke()
         for name in self.members.keys() - needed.keys():
@@ -116,32 +118,34 @@ class Fleet:
 
     def lane(self, release: Release) -> wire.LoadAdapter | None:
         """What a release's worker needs besides the weights; never what kills workers."""
-        adapter = self._picture.models.get(release.model_version_id)
-        if not release.lane or adapter is None or adapter.standing is Standing.UNLOADABLE:
+        adapter = self._picture.models.get(release.model_version_id or 0)
+        if not release.adapter or adapter is None or adapter.standing is Standing.UNLOADABLE:
             return None
-        return wire.LoadAdapter(release.lane, adapter.path, adapter.sha256)
+        return wire.LoadAdapter(release.adapter, adapter.path, adapter.sha256)
 
     def unable(self, release: Release) -> str | None:
         """Why a release cannot produce tokens now, None when it can."""
         reason = self.hopeless(release)
         if reason is not None:
             return reason
-        client = self.members[release.worker].client
+        client = self.members[release.deployment].client
         if client.hello is None:
-            return f"worker {release.worker} is not connected"
-        if not client.serves(release.lane):
-            return f"worker {release.worker} is opening the adapter of {release.name}"
+            return f"worker {release.deployment} is not connected"
+        if not client.serves(release.adapter):
+            return f"worker {release.deployment} is opening the adapter of {release.name}"
         if client.silent_us > SILENCE_US:
             silent = client.silent_us // 1_000_000
-            return f"worker {release.worker} computed nothing for {silent} s although work waits"
+            return (
+                f"worker {release.deployment} computed nothing for {silent} s although work waits"
+            )
         return None
 
     def hopeless(self, release: Release) -> str | None:
         """Why waiting for a release does not help, None when it might."""
-        member = self.members.get(release.worker)
+        member = self.members.get(release.deployment)
         if member is None:
             return f"release {release.name} is loaded nowhere: it is in no service's split"
-        adapter = self._picture.models.get(release.model_version_id)
+        adapter = self._picture.models.get(release.model_version_id or 0)
         base = self._picture.models.get(adapter.base_id or -1) if adapter else None
         for model in (adapter, base):
             if model is None or model.standing is not Standing.UNLOADABLE:
@@ -150,7 +154,7 @@ class Fleet:
                 model.kind is Kind.ADAPTER or member.client.hello is None
             ):  # else it has it in memory
                 return f"model {model.name} cannot be loaded: {model.standing_reason}"
-        failed = member.client.failed.get(release.lane)
+        failed = member.client.failed.get(release.adapter)
         return f"the adapter of {release.name} cannot be used: {failed}" if failed else None
 
     def _back(self, name: str) -> Member | None:
@@ -178,10 +182,11 @@ class Fleet:
 
     def _knobs(self, release: Release) -> dict[str, int]:
         """All knobs, those that nobody set as the worker's start has them."""
+        engine = release.engine or Engine()
         started = Knobs().changed(
             {
-                "max_running": release.engine.max_sequences,
-                "prefill_budget": release.engine.prefill_budget,
+                "max_running": engine.max_sequences,
+                "prefill_budget": engine.prefill_budget,
             }
         )
-        return started.values() | dict(self._picture.knobs.get(release.worker, {}))
+        return started.values() | dict(self._picture.knobs.get(release.deployment, {}))

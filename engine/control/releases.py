@@ -10,50 +10,64 @@ from storage import models, prompts, releases
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.models import ModelVersion, Standing
-from storage.releases import Engine
+from storage.releases import Engine, Release
 from storage.store import Session
 
 
-async def create(s: Session, intent: Intent, wish: verbs.ReleasesCreate, at_us: int) -> Decision:
-    """The release with this content; it exists once, whoever asks for it."""
-    model = await models.find(s, wish.model)
-    base = None if model.base_id is None else await models.get(s, model.base_id)
-    prompt = None if wish.prompt is None else await prompts.find(s, wish.prompt)
-    decision = decide(model, base, wish.engine)
-    if decision.plan is None:
-        return decision
-    known = {release.sha256 for release in await releases.every(s)}
+async def create(s: Session, intent: Intent, asked: verbs.ReleasesCreate, at_us: int) -> Decision:
+    """Create the release, or find the one with the same content."""
+    model = None if asked.model is None else await models.find(s, asked.model)
+    base = None if model is None or model.base_id is None else await models.get(s, model.base_id)
+    prompt = None if asked.prompt is None else await prompts.find(s, asked.prompt)
+    engine = asked.engine
+    if engine is None and asked.upstream is None and asked.server is None:
+        engine = Engine()
+    if model is not None and (refusal := refuse(model, base, engine)) is not None:
+        return refusal
+    known = {release.number for release in await releases.every(s)}
     release = await releases.create(
         s,
         model_version=model,
         base=base,
         prompt_version=prompt,
-        sampling=wish.sampling,
-        limits=wish.limits,
-        engine=wish.engine,
-        comment=wish.comment,
+        sampling=asked.sampling,
+        limits=asked.limits,
+        engine=engine,
+        upstream=asked.upstream,
+        server=asked.server,
+        comment=asked.comment,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,
     )
-    said = f"{release.name} is {model.name}"
-    said += "" if prompt is None else f" with the prompt {prompt.name}"
-    if release.sha256 in known:
-        return Decision(Reason.UNCHANGED, f"{said}; it was there already.", release)
-    return Decision(Reason.APPLIED, f"{said}.", release)
+    sentence = f"{release.name} is {_answering(release, model)}"
+    sentence += "" if prompt is None else f" with the prompt {prompt.name}"
+    if release.number in known:
+        return Decision(Reason.UNCHANGED, f"{sentence}; it existed already.", release)
+    return Decision(Reason.APPLIED, f"{sentence}.", release)
 
 
-def decide(model: ModelVersion, base: ModelVersion | None, engine: Engine) -> Decision:
-    """Whether these versions can answer with these engine settings."""
+def refuse(
+    model: ModelVersion, base: ModelVersion | None, engine: Engine | None
+) -> Decision | None:
+    """Why these versions cannot answer with these engine settings; None when they can."""
     weights = base or model
     for each in (model, weights):
         if each.standing is Standing.UNLOADABLE:
             reason = (each.standing_reason or "no reason was given").rstrip(".")
             return Decision(Reason.UNLOADABLE, f"{each.name} cannot be loaded ({reason}).")
-    if engine.context_tokens > weights.context_tokens:
+    if engine is not None and engine.context_tokens > weights.context_tokens:
         return Decision(
             Reason.INVALID,
-            f"{weights.name} was made for {weights.context_tokens} tokens of context; "
+            f"{weights.name} was trained for {weights.context_tokens} tokens of context; "
             f"engine.context_tokens is {engine.context_tokens}.",
         )
-    return Decision(Reason.APPLIED, f"{model.name} can answer.", engine)
+    return None
+
+
+def _answering(release: Release, model: ModelVersion | None) -> str:
+    if release.upstream is not None:
+        return f"{release.upstream.model} on upstream {release.upstream.name}"
+    if release.server is not None:
+        return f"{release.server.model} on a supervised server"
+    return model.name if model is not None else release.deployment

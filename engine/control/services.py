@@ -121,12 +121,14 @@ async def _broken(s: Session, arms: Sequence[Arm]) -> dict[int, str]:
     ready = {part.name for part in await processes.every(s) if part.state is State.READY}
     for arm in arms:
         release = await releases.get(s, arm.release)
+        if release.model_version_id is None:
+            continue
         version = await models.get(s, release.model_version_id)
         below = None if version.base_id is None else await models.get(s, version.base_id)
         for each in (version, below):
             if each is None or each.standing is not Standing.UNLOADABLE:
                 continue
-            if each.kind is Kind.ADAPTER or release.worker not in ready:
+            if each.kind is Kind.ADAPTER or release.deployment not in ready:
                 found[arm.release] = why(release.name, each)
     return found
 

@@ -155,7 +155,7 @@ class Catalogue:
                 },
                 keys={k.sha256: k for k in await keys.every(s) if k.revoked_at_us is None},
             )
-            workers = sorted({release.worker for release in picture.resident().values()})
+            workers = sorted({release.deployment for release in picture.resident().values()})
             settings = {worker: await knobs.of(s, worker) for worker in workers}
             picture = replace(picture, knobs=settings)
         return picture, newest[0].id if newest else 0

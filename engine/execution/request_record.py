@@ -74,7 +74,7 @@ class Ticket:
             at_us=self.at_us,
             service=self.service,
             release=self.release.number,
-            worker=self.release.worker,
+            worker=self.release.deployment,
             endpoint=self.endpoint,
             key_id=self.key.id,
             tenant=self.key.tenant,

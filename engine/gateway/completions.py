@@ -80,7 +80,7 @@ async def _complete(
     submits = [
         wire.Submit(
             id=0,
-            adapter=release.lane,
+            adapter=release.adapter,
             prompt=segments,
             sampling=_sampling(body, release, ticket.seed + index),
             max_tokens=_limit(body, release),
@@ -176,10 +176,10 @@ async def _member(state: State, release: Release) -> Member:
         raise errors.Unavailable(
             errors.sentence(errors.outside(hopeless)), code="release_unavailable"
         )
-    member = state.fleet.members[release.worker]
+    member = state.fleet.members[release.deployment]
     lane = state.fleet.lane(release)
-    if lane is not None and release.lane not in member.client.loaded:
-        member.client.want_adapters({release.lane: lane})
+    if lane is not None and release.adapter not in member.client.loaded:
+        member.client.want_adapters({release.adapter: lane})
     if member.template is None:
         await member.introduced(release.limits.queue_s)
     return member

@@ -39,10 +39,12 @@ def plan(
         for arm in service.split.arms:
             release = releases.get(arm.release)
             weights = _weights(release, models) if release else None
-            if release is None or weights is None or weights.standing is Standing.UNLOADABLE:
+            if release is None or release.engine is None or weights is None:
                 continue
-            wanted[release.worker] = Worker(
-                name=release.worker,
+            if weights.standing is Standing.UNLOADABLE:
+                continue
+            wanted[release.deployment] = Worker(
+                name=release.deployment,
                 model=weights.id,
                 path=weights.path,
                 sha256=weights.sha256,
@@ -56,7 +58,7 @@ def plan(
 def named(services: Iterable[Service], releases: Mapping[int, Release]) -> frozenset[str]:
     """All workers that splits ask for, whether they may be started or not: none is stopped."""
     return frozenset(
-        release.worker
+        release.deployment
         for service in services
         for arm in service.split.arms
         if (release := releases.get(arm.release)) is not None
@@ -65,7 +67,7 @@ def named(services: Iterable[Service], releases: Mapping[int, Release]) -> froze
 
 def _weights(release: Release, models: Mapping[int, ModelVersion]) -> ModelVersion | None:
     """The version whose file the worker loads: the base, where the release has an adapter."""
-    version = models.get(release.model_version_id)
+    version = models.get(release.model_version_id or 0)
     if version is not None and version.base_id is not None:
         return models.get(version.base_id)
     return version

@@ -19,7 +19,7 @@ from storage.errors import BadArguments
 from storage.keys import Role
 from storage.models import Kind
 from storage.prompts import Message, Variable
-from storage.releases import Engine, Limits, Sampling
+from storage.releases import Engine, Limits, Sampling, Server, Upstream
 
 __all__ = ["TABLE", "BadArguments", "Claimer", "Danger", "Verb", "parse"]
 
@@ -74,13 +74,18 @@ class PromptsLabel(Arguments, frozen=True, kw_only=True):
 
 
 class ReleasesCreate(Arguments, frozen=True, kw_only=True):
-    """What answers: a model version, perhaps a prompt version, and settings."""
+    """What answers: a model version, an upstream or a server; a prompt version; settings.
 
-    model: Reference
+    Without `upstream` and `server` the release is local, with the defaults of `engine` if omitted.
+    """
+
+    model: Reference | None = None
     prompt: Reference | None = None
     sampling: Sampling = Sampling()
     limits: Limits = Limits()
-    engine: Engine = Engine()
+    engine: Engine | None = None
+    upstream: Upstream | None = None
+    server: Server | None = None
     comment: Line = ""
 
 

@@ -232,7 +232,7 @@ def test_stopping_at_a_terminal_asks_first(box: Box) -> None:
 
 def test_knobs_are_set_and_undone(box: Box) -> None:
     """A live setting is changed by intent and put back by another."""
-    worker = box.json("releases", "show", "r1")["worker"]
+    worker = box.json("releases", "show", "r1")["deployment"]
     box.good("knobs", "set", worker, "max_running=4")
     box.good("knobs", "set", worker, "max_running=8")
     assert box.json("knobs", "list")[worker]["max_running"] == 8

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors, ledger, models, names, prompts, releases, standings
+from storage import deployments, errors, ledger, models, names, prompts, releases, standings
 from storage.models import Kind
 from storage.prompts import Message, Variable
 from storage.releases import Engine, Limits, Sampling
@@ -266,8 +266,8 @@ async def test_a_worker_is_named_by_what_it_loads(store: Store) -> None:
             await fixtures.release(s, adapter, weights, engine=Engine(max_sequences=4)),
             await fixtures.release(s, weights, engine=Engine(max_sequences=4)),
         ]
-        assert {each.lane for each in made} == {"", adapter.sha256[:16]}
-        return [(each.worker, bool(each.lane)) for each in made]
+        assert {each.adapter for each in made} == {"", adapter.sha256[:16]}
+        return [(each.deployment, bool(each.adapter)) for each in made]
 
     plain, shared, tuned, tuned_plain = await store.write(work)
     assert (plain, shared) == (("ops-1.0.0", False), ("ops-1.0.0", True))
@@ -279,7 +279,7 @@ async def test_two_workers_never_share_a_name(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should short hashes meet, the name grows."""
-    monkeypatch.setattr(releases, "_SUFFIXES", (0, 4))
+    monkeypatch.setattr(deployments, "_SUFFIXES", (0, 4))
 
     async def work(s: AsyncSession) -> list[str]:
         weights = await fixtures.model(s)
@@ -288,7 +288,7 @@ async def test_two_workers_never_share_a_name(
             await fixtures.release(s, weights, engine=engine, sampling=Sampling(top_k=n))
             for n, engine in enumerate(engines)
         ]
-        return [each.worker for each in made]
+        return [each.deployment for each in made]
 
     first, second, again = await store.write(work)
     assert first == again == "ops-1.0.0-"
@@ -300,7 +300,7 @@ async def test_settings_out_of_range_are_refused(store: Store) -> None:
 
     async def work(s: AsyncSession) -> None:
         weights = await fixtures.model(s)
-        with pytest.raises(errors.Invalid, match="out of range"):
+        with pytest.raises(errors.Invalid, match="not allowed"):
             await fixtures.release(s, weights, sampling=Sampling(top_p=3.0))
         with pytest.raises(errors.Invalid, match="do not belong together"):
             await fixtures.release(s, weights, weights)

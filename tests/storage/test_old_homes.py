@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from storage import intents, ledger, models, releases, requests, runs, services
+import msgspec
+
+from storage import (
+    deployments,
+    intents,
+    knobs,
+    ledger,
+    models,
+    prompts,
+    releases,
+    requests,
+    runs,
+    services,
+)
 from storage import store as stores
+from storage.store import Session
 from tests import old_homes
 
 
@@ -24,5 +38,56 @@ async def test_a_home_of_first_light_opens_with_its_history(tmp_path: Path) -> N
             assert len(await intents.tail(s, 1000)) == 20
             assert len(await ledger.tail(s, 1000)) >= 92
             assert [run.runbook for run in await runs.tail(s, 10)] == ["roll-back"]
+    finally:
+        await store.close()
+
+
+async def test_the_deployments_of_first_light_are_its_workers(tmp_path: Path) -> None:
+    """With their names, one instance each, and the knobs that were set for them."""
+    store = await stores.open(old_homes.first_light(tmp_path / "home"))
+    try:
+        async with store.read() as s:
+            every = await deployments.every(s)
+            assert [(each.name, each.replicas) for each in every] == [
+                ("ops-1.0.0", 1),
+                ("ops-1.0.0-34c5", 1),
+            ]
+            found = [release.deployment for release in await releases.every(s)]
+            assert found == ["ops-1.0.0", "ops-1.0.0", "ops-1.0.0-34c5", "ops-1.0.0"]
+            assert every[1].engine == releases.Engine(context_tokens=512, max_sequences=4)
+            assert {each.weights for each in every} == {(await models.get(s, 1)).sha256}
+            assert await knobs.of(s, "ops-1.0.0") == {"max_running": 8}
+    finally:
+        await store.close()
+
+
+async def test_the_same_content_is_still_the_release_of_first_light(tmp_path: Path) -> None:
+    """Each of its releases, created again, is found; other sampling shares its deployment."""
+    store = await stores.open(old_homes.first_light(tmp_path / "home"))
+
+    async def again(s: Session) -> list[tuple[str, str]]:
+        made = []
+        for old in await releases.every(s):
+            assert old.model_version_id is not None
+            version = await models.get(s, old.model_version_id)
+            base = None if version.base_id is None else await models.get(s, version.base_id)
+            prompt = old.prompt_version_id
+            for sampling in (old.sampling, msgspec.structs.replace(old.sampling, seed=9)):
+                release = await releases.create(
+                    s, model_version=version, base=base,
+                    prompt_version=None if prompt is None else await prompts.get(s, prompt),
+                    sampling=sampling, limits=old.limits, engine=old.engine,
+                    comment="", actor="t", at_us=1,
+                )  # fmt: skip
+                made.append((release.name, release.deployment))
+        return made
+
+    try:
+        assert await store.write(again) == [
+            ("r1", "ops-1.0.0"), ("r5", "ops-1.0.0"),
+            ("r2", "ops-1.0.0"), ("r6", "ops-1.0.0"),
+            ("r3", "ops-1.0.0-34c5"), ("r7", "ops-1.0.0-34c5"),
+            ("r4", "ops-1.0.0"), ("r8", "ops-1.0.0"),
+        ]  # fmt: skip
     finally:
         await store.close()

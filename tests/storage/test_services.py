@@ -184,7 +184,7 @@ async def test_a_knob_is_set_and_undone(store: Store) -> None:
         ("ops-1.0.0", "volume", 1, "There is no knob volume; there are max_running"),
         ("ops-1.0.0", "max_running", 0, "max_running is 1 to 256, not 0"),
         ("ops-1.0.0", "weight_batch", 1001, "1 to 1000"),
-        ("ops-9.9.9", "max_running", 1, "There is no worker ops-9.9.9; known: ops-1.0.0"),
+        ("ops-9.9.9", "max_running", 1, "There is no deployment ops-9.9.9; known: ops-1.0.0"),
     ],
 )
 async def test_a_knob_that_can_not_be_set_says_why(

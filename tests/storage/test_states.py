@@ -42,7 +42,8 @@ def test_the_document_of_states_is_made_from_the_tables(request: pytest.FixtureR
 
 def test_each_state_is_told_of() -> None:
     """A state without a sentence would be a row without a meaning."""
-    assert [table.noun for table in tables()] == ["intent", "job", "model", "process", "run"]
+    nouns = ["deployment", "intent", "job", "model", "process", "run"]
+    assert [table.noun for table in tables()] == nouns
     for table in tables():
         chapter = moves.chapter(table)
         for state in table.legal:

@@ -36,12 +36,12 @@ async def test_going_back_to_a_worker_that_still_answers_takes_effect_at_once(
         releases={made.stable.number: made.stable},
         models={made.weights.id: made.weights},
     )
-    worker = FakeWorker(home.worker(made.stable.worker), deaf=True)
+    worker = FakeWorker(home.worker(made.stable.deployment), deaf=True)
     await worker.start()
     fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
     try:
         fleet.follow(picture)
-        before = fleet.members[made.stable.worker]
+        before = fleet.members[made.stable.deployment]
         await before.introduced(20)
         before.client.submit(order(), Heard())
         fleet.follow(Picture())
@@ -67,7 +67,7 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
         return msgspec.structs.replace(version, standing=Standing.UNLOADABLE, standing_reason="x")
 
     adapted = msgspec.structs.replace(
-        made.stable, number=9, model_version_id=made.adapter.id, lane=made.adapter.sha256[:16]
+        made.stable, number=9, model_version_id=made.adapter.id, adapter=made.adapter.sha256[:16]
     )
     arms = (
         *made.service.split.arms,
@@ -79,12 +79,12 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
         releases={made.stable.number: made.stable, 9: adapted},
         models={made.weights.id: made.weights, made.adapter.id: marked(made.adapter)},
     )
-    worker = FakeWorker(home.worker(made.stable.worker))
+    worker = FakeWorker(home.worker(made.stable.deployment))
     await worker.start()
     fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
     try:
         fleet.follow(picture)
-        await fleet.members[made.stable.worker].introduced(20)
+        await fleet.members[made.stable.deployment].introduced(20)
         assert fleet.unable(made.stable) is None
         assert "cannot be loaded" in (fleet.hopeless(adapted) or "")
         await worker.got(wire.SetKnobs)

@@ -69,7 +69,8 @@ class Stack:
 
     def start_worker(self, release: Release) -> None:
         """A real worker for a release; returns when it is ready."""
-        name = release.worker
+        name, engine = release.deployment, release.engine
+        assert engine is not None
         self._start(
             name,
             "engine.serving",
@@ -78,9 +79,9 @@ class Stack:
                 "--sha256",
                 boxes.digest(WEIGHTS),
                 "--max-sequences",
-                str(release.engine.max_sequences),
+                str(engine.max_sequences),
             ),
-            *("--context-tokens", str(release.engine.context_tokens), "--threads", "1"),
+            *("--context-tokens", str(engine.context_tokens), "--threads", "1"),
         )
 
     def start_gateway(self, *arguments: str) -> None:

@@ -76,14 +76,14 @@ def test_a_killed_worker_costs_time_but_no_answer_that_was_not_begun(
     Meanwhile the box says that it is not ready, and why.
     """
     plain = stack.releases["plain"]
-    worker = stack.processes[plain.worker]
+    worker = stack.processes[plain.deployment]
     expected = ask(client).choices[0].text
     stream = ask(client, stream=True, max_tokens=400)
     next(stream)
     worker.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(ask, client) for _ in range(4)]
-        stack.kill(plain.worker)
+        stack.kill(plain.deployment)
         with pytest.raises(openai.APIError) as caught:
             for _ in stream:
                 pass
@@ -92,7 +92,7 @@ def test_a_killed_worker_costs_time_but_no_answer_that_was_not_begun(
             said = http.get("/readyz")
         assert said.status_code == 503
         assert {reason["reason"] for reason in said.json()["reasons"]} == {
-            f"worker {plain.worker} is not connected"
+            f"worker {plain.deployment} is not connected"
         }
         stack.start_worker(plain)
         assert [each.result().choices[0].text for each in waiting] == [expected] * 4
@@ -104,7 +104,7 @@ def test_without_a_worker_a_request_waits_its_time_and_no_longer(
 ) -> None:
     """503, with the time after which to come again."""
     plain = stack.releases["plain"]
-    stack.kill(plain.worker)
+    stack.kill(plain.deployment)
     pin = {"x-paddock-release": stack.releases["hasty"].name}
     with (
         client.with_options(api_key=stack.secrets["operator"]) as operator,
@@ -172,7 +172,7 @@ def test_a_new_split_takes_effect_on_the_next_requests(stack: Stack, client: Ope
 
 def test_a_knob_reaches_the_worker(stack: Stack, client: OpenAI) -> None:
     """What it has in force is what the metrics show; a cap on tokens holds for the next answer."""
-    worker = stack.releases["plain"].worker
+    worker = stack.releases["plain"].deployment
 
     async def set_knob(s: Any) -> None:
         await knobs.set(s, worker=worker, name="max_tokens_cap", value=3, actor="t", at_us=12)

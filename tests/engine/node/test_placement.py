@@ -45,8 +45,8 @@ def _release(number: int, model: ModelVersion) -> Release:
         sampling=Sampling(),
         limits=Limits(),
         engine=Engine(),
-        worker=f"m{model.base_id or model.id}-1.0.0",
-        lane="" if model.base_id is None else model.sha256[:16],
+        deployment=f"m{model.base_id or model.id}-1.0.0",
+        adapter="" if model.base_id is None else model.sha256[:16],
         created_at_us=0,
         created_by="sara",
         comment="",
@@ -75,7 +75,7 @@ def test_each_arm_that_can_be_loaded_has_its_worker_whatever_its_weight(
     """Weight 0 is resident too: going back takes effect on the next request."""
     found = placement.plan([_service(f"s{n}", w) for n, w in enumerate(weights)], RELEASES, MODELS)
     named = {number for each in weights for number in each}
-    assert {RELEASES[number].worker for number in named & {1, 2, 3}} == set(found)
+    assert {RELEASES[number].deployment for number in named & {1, 2, 3}} == set(found)
 
 
 @given(st.lists(splits, max_size=5))

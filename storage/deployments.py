@@ -1,0 +1,304 @@
+"""Deployments: what must be loaded for releases to answer, and in how many instances.
+
+Releases with the same weights and engine settings share one deployment, whatever their prompts,
+sampling or adapters. A deployment is created with the first release that needs it and keeps its
+name. Whether its instances run is `storage.processes`' knowledge. Read by everybody, written by
+`engine.control` and the node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import StrEnum
+from typing import ClassVar, Final
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+from storage import errors, ledger, moves, release_content
+from storage.models import ModelVersion
+from storage.release_content import Engine, Server, Upstream
+
+MOST: Final = 64
+"""Replicas that one deployment may have."""
+
+_SUFFIXES: Final = (4, 8, 16, 32)  # hex digits of the identity: as few as tell names apart
+_NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9_.-]+")
+_NAME_LENGTH: Final = 60
+
+_LOADED: Final = (
+    "context_tokens",
+    "max_sequences",
+    "gpu_layers",
+    "threads",
+    "prefill_budget",
+    "devices",
+    "split",
+)
+"""The engine settings that decide what is loaded: all so far."""
+
+
+class Backend(StrEnum):
+    """What computes the tokens."""
+
+    LOCAL = "local"
+    UPSTREAM = "upstream"
+    SERVER = "server"
+
+
+class Status(StrEnum):
+    """Whether the node may run instances of a deployment.
+
+    ACTIVE: instances run while a split names it. A crash of any process leaves it here.
+    FAILING: the node moved it here because its instances died again and again while serving, with
+        the evidence. No instance is started until an operator restarts the deployment or its
+        model file is added again. If the node dies before it wrote this, the deaths after its
+        next start lead to the same verdict.
+    """
+
+    ACTIVE = "active"
+    FAILING = "failing"
+
+
+MOVES: Final = moves.Table(
+    noun="deployment",
+    column="status",
+    begins=frozenset({Status.ACTIVE}),
+    legal={
+        Status.ACTIVE: frozenset({Status.FAILING}),
+        Status.FAILING: frozenset({Status.ACTIVE}),
+    },
+)
+
+
+class DeploymentRow(SQLModel, table=True):
+    """A deployment as it is stored; its settings are JSON."""
+
+    __tablename__: ClassVar[str] = "deployments"
+
+    name: str = Field(primary_key=True)
+    backend: str
+    identity: str
+    weights: str | None
+    engine: str | None
+    upstream: str | None
+    server: str | None
+    replicas: int
+    status: str
+    status_reason: str | None
+    created_at_us: int
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment.
+
+    `weights` is the SHA-256 of the model file that its instances load; exactly one of `engine`,
+    `upstream` (the name of a registered server) and `server` is given. `replicas` is the number of
+    instances that are wanted.
+    """
+
+    name: str
+    backend: Backend
+    weights: str | None
+    engine: Engine | None
+    upstream: str | None
+    server: Server | None
+    replicas: int
+    status: Status
+    status_reason: str | None
+    created_at_us: int
+
+    @property
+    def max_sequences(self) -> int | None:
+        """How many sequences one instance runs at once; None where an upstream decides."""
+        settings = self.engine or self.server
+        return None if settings is None else settings.max_sequences
+
+
+def backend(settings: Engine | Upstream | Server) -> Backend:
+    """What computes the tokens of a release with these settings."""
+    match settings:
+        case Engine():
+            return Backend.LOCAL
+        case Upstream():
+            return Backend.UPSTREAM
+        case Server():
+            return Backend.SERVER
+
+
+def identity(weights: str | None, settings: Engine | Upstream | Server) -> tuple[object, ...]:
+    """What tells deployments apart: equal tuples share their instances.
+
+    Settings at their baseline are left out, so that a new setting splits no deployment.
+    """
+    changed = release_content.reduced(settings)
+    match settings:
+        case Engine():
+            loaded = [(name, changed[name]) for name in _LOADED if name in changed]
+            return (Backend.LOCAL.value, weights, *loaded)
+        case Upstream(name=name):
+            return (Backend.UPSTREAM.value, name)
+        case Server():
+            return (Backend.SERVER.value, weights, *sorted(changed.items()))
+
+
+async def of_release(
+    s: AsyncSession,
+    *,
+    weights: ModelVersion | None,
+    settings: Engine | Upstream | Server,
+    at_us: int,
+) -> Deployment:
+    """The deployment that a release with these weights and settings needs; created if missing."""
+    sha256 = None if weights is None else weights.sha256
+    told = _json(identity(sha256, settings))
+    query = select(DeploymentRow).where(col(DeploymentRow.identity) == told)
+    query = query.order_by(col(DeploymentRow.created_at_us), col(DeploymentRow.name))
+    row = (await s.scalars(query.limit(1))).first()
+    if row is None:
+        row = DeploymentRow(
+            name=await _free_name(s, weights, settings, told),
+            backend=backend(settings).value,
+            identity=told,
+            weights=sha256,
+            engine=release_content.stored(settings) if isinstance(settings, Engine) else None,
+            upstream=settings.name if isinstance(settings, Upstream) else None,
+            server=release_content.stored(settings) if isinstance(settings, Server) else None,
+            replicas=1,
+            status=Status.ACTIVE.value,
+            status_reason=None,
+            created_at_us=at_us,
+        )
+        s.add(row)
+        await s.flush()
+    return _deployment(row)
+
+
+async def find(s: AsyncSession, name: str) -> Deployment:
+    """By its name.
+
+    Raises:
+        NotFound: there is none; the message lists the known.
+    """
+    row = await s.get(DeploymentRow, name)
+    if row is None:
+        raise errors.unknown("deployment", name, [each.name for each in await every(s)])
+    return _deployment(row)
+
+
+async def every(s: AsyncSession) -> list[Deployment]:
+    """All deployments by name, whether a split names them or not."""
+    query = select(DeploymentRow).order_by(col(DeploymentRow.name))
+    return [_deployment(row) for row in await s.scalars(query)]
+
+
+async def scale(
+    s: AsyncSession,
+    name: str,
+    replicas: int,
+    *,
+    actor: str,
+    at_us: int,
+    intent_id: int | None = None,
+) -> Deployment:
+    """Set how many instances are wanted; the node starts and drains them.
+
+    Raises:
+        NotFound: there is no such deployment.
+        Invalid: the number is out of range, or an upstream runs the instances itself.
+    """
+    before = await find(s, name)
+    if before.backend is Backend.UPSTREAM:
+        raise errors.Invalid(
+            f"{name} is an upstream, which runs its own instances; scale it there."
+        )
+    if not 1 <= replicas <= MOST:
+        raise errors.Invalid(
+            f"replicas is 1 to {MOST}, not {replicas}; to stop {name}, take its releases out of "
+            "every split."
+            if replicas < 1
+            else f"replicas is 1 to {MOST}, not {replicas}."
+        )
+    row = await s.get_one(DeploymentRow, name)
+    row.replicas = replicas
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="deployments.scale", noun="deployment", key=name,
+        before=before.replicas, after=replicas, at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return _deployment(row)
+
+
+async def mark_failing(s: AsyncSession, name: str, evidence: str, at_us: int) -> None:
+    """Stop running a deployment whose instances die while serving; no change if marked already."""
+    if (await find(s, name)).status is Status.ACTIVE:
+        await moves.move(
+            s, MOVES, DeploymentRow, name, Status.ACTIVE, Status.FAILING,
+            actor="node", at_us=at_us, changes={"status_reason": evidence},
+        )  # fmt: skip
+
+
+async def restart(
+    s: AsyncSession, name: str, *, actor: str, verb: str, at_us: int, intent_id: int | None = None
+) -> Deployment:
+    """Let the node run a failing deployment again.
+
+    Raises:
+        NotFound: there is no such deployment.
+        Moved: it is not failing.
+    """
+    await moves.move(
+        s, MOVES, DeploymentRow, name, Status.FAILING, Status.ACTIVE,
+        actor=actor, verb=verb, at_us=at_us, intent_id=intent_id, changes={"status_reason": None},
+    )  # fmt: skip
+    return await find(s, name)
+
+
+async def _free_name(
+    s: AsyncSession,
+    weights: ModelVersion | None,
+    settings: Engine | Upstream | Server,
+    identity: str,
+) -> str:
+    """A name for a new deployment, as short as tells it from the others."""
+    match settings:
+        case Engine() if weights is not None:
+            plain = f"{weights.model}-{weights.version}"
+            bare = not release_content.reduced(settings)
+        case Upstream():
+            plain, bare = settings.name, True
+        case Server() if weights is not None:
+            plain, bare = f"{weights.model}-{weights.version}", False
+        case Server():
+            plain, bare = _NOT_IN_NAMES.sub("-", settings.model.lower())[:_NAME_LENGTH], True
+        case Engine():
+            raise errors.Invalid("A local deployment needs weights.")
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    taken = set(await s.scalars(select(col(DeploymentRow.name))))
+    names = [plain] if bare else []
+    for name in [*names, *(f"{plain}-{digest[:digits]}" for digits in _SUFFIXES)]:
+        if name not in taken:
+            return name
+    raise errors.Invalid(f"No name is left for a deployment of {plain}.")
+
+
+def _json(identity: tuple[object, ...]) -> str:
+    return msgspec.json.encode(identity, order="deterministic").decode()
+
+
+def _deployment(row: DeploymentRow) -> Deployment:
+    return Deployment(
+        name=row.name,
+        backend=Backend(row.backend),
+        weights=row.weights,
+        engine=None if row.engine is None else release_content.loaded(row.engine, Engine),
+        upstream=row.upstream,
+        server=None if row.server is None else release_content.loaded(row.server, Server),
+        replicas=row.replicas,
+        status=Status(row.status),
+        status_reason=row.status_reason,
+        created_at_us=row.created_at_us,
+    )
