@@ -34,12 +34,13 @@ _SEED_HALF: Final = 2**63
 
 
 class Outcome(StrEnum):
-    """How a request ended. What never was a request (malformed, unknown key) is not recorded."""
+    """How a request ended. Malformed bodies and unknown keys are not recorded."""
 
     OK = "ok"
     CANCELLED = "cancelled"  # the client went away
+    INVALID = "invalid"  # 400, whichever release was asked
     REFUSED = "refused"  # 429 or 503 by admission
-    FAILED = "failed"  # the worker or the engine
+    FAILED = "failed"  # the release, the worker or the engine
 
 
 class Class(StrEnum):

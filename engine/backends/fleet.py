@@ -1,6 +1,6 @@
 """The workers that the gateway talks to: one client each, with the lanes and knobs it should have.
 
-Follows the picture of the store; never starts or stops a worker. Imported by the gateway.
+Follows the snapshot of the store; never starts or stops a worker. Imported by the gateway.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import structlog
 
 from engine.backends.pending import PENDING_LIMIT
 from engine.backends.worker_client import WorkerClient
-from engine.execution.catalog import Picture
-from engine.gateway import errors
+from engine.execution import failures
+from engine.execution.catalog import Snapshot
 from engine.metering.windows import Windows
 from engine.prompting import rendering, sandbox
 from engine.serving import wire
@@ -50,12 +50,12 @@ class Member:
         """Wait for a worker that was never there yet.
 
         Raises:
-            errors.Unavailable: it did not come.
-            errors.Overloaded: too many wait for it already.
+            failures.Unavailable: it did not come.
+            failures.Overloaded: too many wait for it already.
         """
         if self._waiting >= PENDING_LIMIT:
-            raise errors.Overloaded(
-                f"Worker {self.name} is not there and {PENDING_LIMIT} requests wait for it.",
+            raise failures.Overloaded(
+                f"worker {self.name} is not there and {PENDING_LIMIT} requests wait for it",
                 code="queue_full",
                 retry_after_us=RETRY_US,
             )
@@ -63,8 +63,8 @@ class Member:
         try:
             await asyncio.wait_for(self._here.wait(), within_s)
         except TimeoutError as error:
-            raise errors.Unavailable(
-                f"Worker {self.name} was not there within {within_s:g} s.",
+            raise failures.Unavailable(
+                f"worker {self.name} was not there within {within_s:g} s",
                 code="worker_unavailable",
                 retry_after_us=RETRY_US,
             ) from error
@@ -80,15 +80,15 @@ class Fleet:
         self._windows = windows
         self._now_us = now_us
         self._sandbox = sandbox.Sandbox(strict=False)
-        self._picture = Picture()
+        self._snapshot = Snapshot()
         self.members: dict[str, Member] = {}
         self._leaving: list[Member] = []
 
-    def follow(self, picture: Picture) -> None:
+    def follow(self, snapshot: Snapshot) -> None:
         """Connect to the workers that are needed now, and let go of the others."""
-        self._picture = picture
+        self._snapshot = snapshot
         needed: dict[str, list[Release]] = {}
-        for release in picture.resident().values():
+        for release in snapshot.resident().values():
             if release.engine is None:
                 continue
             needed.setdefault(release.deployment, []).append(release)
@@ -118,10 +118,25 @@ class Fleet:
 
     def lane(self, release: Release) -> wire.LoadAdapter | None:
         """What a release's worker needs besides the weights; never what kills workers."""
-        adapter = self._picture.models.get(release.model_version_id or 0)
+        adapter = self._snapshot.models.get(release.model_version_id or 0)
         if not release.adapter or adapter is None or adapter.standing is Standing.UNLOADABLE:
             return None
         return wire.LoadAdapter(release.adapter, adapter.path, adapter.sha256)
+
+    async def ready(self, release: Release, within_us: int) -> Member:
+        """The worker that serves a release; one that was never seen yet is waited for.
+
+        Raises:
+            failures.Unavailable: there is none, or it did not come in time.
+            failures.Overloaded: too many requests wait for it already.
+        """
+        hopeless = self.hopeless(release)
+        if hopeless is not None:
+            raise failures.Unavailable(hopeless, code="release_unavailable")
+        member = self.members[release.deployment]
+        if member.template is None:
+            await member.introduced(within_us / 1e6)
+        return member
 
     def unable(self, release: Release) -> str | None:
         """Why a release cannot produce tokens now, None when it can."""
@@ -145,8 +160,8 @@ class Fleet:
         member = self.members.get(release.deployment)
         if member is None:
             return f"release {release.name} is loaded nowhere: it is in no service's split"
-        adapter = self._picture.models.get(release.model_version_id or 0)
-        base = self._picture.models.get(adapter.base_id or -1) if adapter else None
+        adapter = self._snapshot.models.get(release.model_version_id or 0)
+        base = self._snapshot.models.get(adapter.base_id or -1) if adapter else None
         for model in (adapter, base):
             if model is None or model.standing is not Standing.UNLOADABLE:
                 continue
@@ -189,4 +204,4 @@ class Fleet:
                 "prefill_budget": engine.prefill_budget,
             }
         )
-        return started.values() | dict(self._picture.knobs.get(release.deployment, {}))
+        return started.values() | dict(self._snapshot.knobs.get(release.deployment, {}))

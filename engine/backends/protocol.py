@@ -1,29 +1,52 @@
 """What every backend offers: run a job, score a continuation, say whether it can answer.
 
 Rendering a chat template and tokenising belong to the local backend; an upstream does both itself.
-Implemented by `engine.backends.local` and `engine.backends.upstream`; used by `engine.execution`.
+Implemented by `engine.backends.local` and `engine.backends.upstream`; used by `engine.execution`,
+which picks the backend by `release.backend`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Protocol
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Protocol
 
-from engine.execution.job import Event, Job, Score, Scored
+from engine.execution.job import Event, Finished, Job, Score, Scored
 from storage.releases import Release
+
+
+class Run(Protocol):
+    """One job on a backend: an iterator over batches of events. An async generator is one."""
+
+    def __aiter__(self) -> AsyncIterator[tuple[Event, ...]]:
+        """Itself."""
+        ...
+
+    def __anext__(self) -> Coroutine[Any, Any, tuple[Event, ...]]:
+        """The events since the last batch; waits until there are any. May be cancelled.
+
+        Raises:
+            failures.Failure: the job cannot be answered, or not to its end.
+            StopAsyncIteration: every choice has ended with one `Finished`.
+        """
+        ...
+
+    def aclose(self) -> Coroutine[Any, Any, tuple[Finished, ...] | None]:
+        """Cancel what is still being computed; also called after the last `Finished`.
+
+        Returns the counts of choices that were cut short, where the backend knows them; they come
+        after the client has its last byte, so waiting for them costs nobody time.
+        """
+        ...
 
 
 class Backend(Protocol):
     """Produces answers for some of the releases."""
 
-    def run(self, job: Job) -> AsyncGenerator[tuple[Event, ...], None]:
-        """The events of a job, in batches as they come; closing the generator cancels the job.
+    def run(self, job: Job) -> Run:
+        """Start a job. Every choice ends with one `Finished`.
 
-        Every choice ends with one `Finished`. While nothing was yielded, or the job does not
-        stream, a backend may begin again after losing its server (`Restarted`).
-
-        Raises:
-            failures.Failure: the job cannot be answered, or not to its end.
+        While nothing was yielded, or the job does not stream, a backend may begin again after it
+        lost its server; it yields `Restarted` if events had been yielded before.
         """
         ...
 

@@ -1,8 +1,8 @@
-"""What the gateway knows of the store: services, releases, models, prompts, keys, knobs.
+"""The gateway's view of the store: services, releases, models, prompts, keys, knobs.
 
-One frozen picture, made anew when something changed. A process that writes nudges; besides, once a
-second, the ledger is looked at if anybody wrote at all. With the store out of reach the last
-picture stands. Imported by the gateway.
+One frozen snapshot, replaced when the ledger has grown; processes that write send a nudge, and the
+gateway checks once a second besides. While the store cannot be read the last snapshot is used.
+Imported by `engine.execution.plan`, the local backend and the gateway.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from engine.gateway import errors
+from engine.execution import failures
 from engine.prompting import rendering, sandbox
-from storage import errors as faults
-from storage import keys, knobs, ledger, models, prompts, releases, services
+from storage import errors, keys, knobs, ledger, models, prompts, releases, services
 from storage.keys import Key
 from storage.models import ModelVersion
 from storage.releases import Release
 from storage.services import Service
 from storage.store import Store
 
-_log = structlog.get_logger("gateway.catalogue")
+_log = structlog.get_logger("gateway.catalog")
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """The store as it was at one moment. `keys` by their hash, without the revoked ones."""
+class Snapshot:
+    """The store at one moment. `keys` by their hash, without revoked ones."""
 
     services: Mapping[str, Service] = field(default_factory=dict)
     releases: Mapping[int, Release] = field(default_factory=dict)
@@ -36,6 +35,15 @@ class Picture:
     prompts: Mapping[int, rendering.Prompt] = field(default_factory=dict)
     keys: Mapping[str, Key] = field(default_factory=dict)
     knobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def arms(self, service: str) -> list[Release]:
+        """The releases of a service that get traffic."""
+        found = self.services.get(service)
+        return [
+            self.releases[arm.release]
+            for arm in (found.split.arms if found else ())
+            if arm.weight_bp > 0 and arm.release in self.releases
+        ]
 
     def live(self) -> set[tuple[str, int]]:
         """The arms that get traffic, as (service, release)."""
@@ -47,7 +55,7 @@ class Picture:
         }
 
     def resident(self) -> dict[int, Release]:
-        """The releases that are arms, whatever their weight: their workers are kept."""
+        """The releases that are arms, whatever their weight: what they need stays loaded."""
         return {
             arm.release: self.releases[arm.release]
             for service in self.services.values()
@@ -56,41 +64,41 @@ class Picture:
         }
 
 
-class Catalogue:
-    """The picture, and how it is kept fresh."""
+class Catalog:
+    """The current `snapshot`, kept fresh by `look`."""
 
-    def __init__(self, store: Store, *, on_change: Callable[[Picture], None]) -> None:
+    def __init__(self, store: Store, *, on_change: Callable[[Snapshot], None]) -> None:
         self._store = store
         self._on_change = on_change
         self._looking = asyncio.Lock()
         self._sandbox = sandbox.Sandbox(strict=True)
         self._entry = -1
         self._stale = True
-        self.picture = Picture()
+        self.snapshot = Snapshot()
 
     async def refresh(self) -> None:
-        """Look at everything."""
+        """Read everything."""
         try:
-            picture, entry = await self._read()
-        except faults.StorageError as error:
-            _log.warning("the store cannot be read; the last picture stands", reason=str(error))
+            snapshot, entry = await self._read()
+        except errors.StorageError as error:
+            _log.warning("the store cannot be read; using the last snapshot", reason=str(error))
             self._stale = True
             return
         self._stale = False
         self._entry = entry
-        self.picture = picture
-        self._on_change(picture)
+        self.snapshot = snapshot
+        self._on_change(snapshot)
 
     async def look(self) -> None:
-        """Look at everything if anything was changed; measurements are no change."""
-        async with self._looking:  # whoever comes second sees what the first one found
+        """Read everything if anything but measurements was written since."""
+        async with self._looking:  # a second caller gets what the first one read
             try:
                 if not (await self._store.changed() or self._stale):
                     return
                 self._stale = True
                 async with self._store.read() as s:
                     newest = await ledger.tail(s, 1)
-            except faults.StorageError:
+            except errors.StorageError:
                 return
             if (newest[0].id if newest else 0) != self._entry:
                 await self.refresh()
@@ -100,52 +108,52 @@ class Catalogue:
     async def key(self, secret: str) -> Key | None:
         """The key with this secret, None when it is unknown or revoked."""
         digest = keys.digest(secret)
-        if digest not in self.picture.keys:
+        if digest not in self.snapshot.keys:
             await self.look()  # perhaps it is new
-        return self.picture.keys.get(digest)
+        return self.snapshot.keys.get(digest)
 
     async def service(self, name: str) -> Service:
         """The service of this name.
 
         Raises:
-            errors.NotFound: there is none.
+            failures.Unknown: there is none.
         """
-        if name not in self.picture.services:
+        if name not in self.snapshot.services:
             await self.look()  # perhaps it is new
         try:
-            return self.picture.services[name]
+            return self.snapshot.services[name]
         except KeyError:
-            known = ", ".join(sorted(self.picture.services)) or "none yet"
-            raise errors.NotFound(
-                f"The model {name[:64]!r} does not exist here; there are: {known}.",
+            known = ", ".join(sorted(self.snapshot.services)) or "none yet"
+            raise failures.Unknown(
+                f"the model {name[:64]!r} does not exist here; the services are: {known}",
                 code="model_not_found",
                 param="model",
             ) from None
 
     async def release(self, name: str) -> Release:
-        """The release that is called r14.
+        """The release of this name, such as r14.
 
         Raises:
-            errors.NotFound: there is none.
+            failures.Unknown: there is none.
         """
         digits = name[1:]
         number = int(digits) if name[:1] == "r" and digits.isdecimal() and digits.isascii() else -1
-        if number not in self.picture.releases:
+        if number not in self.snapshot.releases:
             await self.look()  # perhaps it is new
         try:
-            return self.picture.releases[number]
+            return self.snapshot.releases[number]
         except KeyError:
-            raise errors.NotFound(
-                f"There is no release {name[:64]!r}.",
+            raise failures.Unknown(
+                f"there is no release {name[:64]!r}",
                 code="release_not_found",
                 param="x-paddock-release",
             ) from None
 
-    async def _read(self) -> tuple[Picture, int]:
-        known = self.picture.prompts
+    async def _read(self) -> tuple[Snapshot, int]:
+        known = self.snapshot.prompts
         async with self._store.read() as s:
             newest = await ledger.tail(s, 1)
-            picture = Picture(
+            snapshot = Snapshot(
                 services={service.name: service for service in await services.every(s)},
                 releases={release.number: release for release in await releases.every(s)},
                 models={model.id: model for model in await models.every(s)},
@@ -155,7 +163,7 @@ class Catalogue:
                 },
                 keys={k.sha256: k for k in await keys.every(s) if k.revoked_at_us is None},
             )
-            workers = sorted({release.deployment for release in picture.resident().values()})
+            workers = sorted({release.deployment for release in snapshot.resident().values()})
             settings = {worker: await knobs.of(s, worker) for worker in workers}
-            picture = replace(picture, knobs=settings)
-        return picture, newest[0].id if newest else 0
+            snapshot = replace(snapshot, knobs=settings)
+        return snapshot, newest[0].id if newest else 0

@@ -2,6 +2,7 @@
 
     Failure
       Invalid       the job itself: sending it again does not help
+        Unknown     it names something that does not exist
       Overloaded    admission refused it; `retry_after_us` says when to try again
       Unavailable   nothing can answer it now, or not in time
       Broken        something on this box is faulty; an operator has to look
@@ -39,6 +40,10 @@ class Failure(Exception):
 
 class Invalid(Failure):
     """The job cannot be executed as it is."""
+
+
+class Unknown(Invalid):
+    """The job names something that does not exist."""
 
 
 class Overloaded(Failure):

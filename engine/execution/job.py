@@ -9,8 +9,16 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.serving.wire import Logprob, Sampling, TokenLogprob
 from storage.releases import Release
 from storage.requests import Class
+
+__all__ = [
+    "Chat", "Delta", "Event", "Finished", "Job", "Logprob", "Message", "Restarted", "Sampling",
+    "Score", "Scored", "Text", "TokenLogprob",
+]  # fmt: skip
+
+# Logprob, Sampling and TokenLogprob travel unchanged between the worker and whoever asked.
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -36,20 +44,11 @@ class Text(msgspec.Struct, frozen=True, tag="text"):
     prompts: tuple[str, ...]
 
 
-class Sampling(msgspec.Struct, frozen=True):
-    """How tokens are drawn: `temperature` 0 is greedy; top_k 0, top_p 1 and min_p 0 are off."""
-
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    seed: int
-
-
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One request.
 
-    `id` is the request's id (`req_…`). Each prompt gets `n` choices; choice i of all is drawn with
+    `id` is the request's id (`req_…`), `at_us` its arrival in UTC, `arrived_us` the same moment on
+    the monotonic clock. Each prompt gets `n` choices; choice i of all is drawn with
     `seed + i`. `logprobs` is the number of alternatives per token (0: only the chosen one, -1:
     none). `queue_us` bounds the wait for the first token. `stream` says that events are passed on
     as they come, so that nothing can be taken back. `endpoint` is the path it came in by, or the
@@ -83,34 +82,25 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return prompts * self.n
 
 
-class Logprob(msgspec.Struct, frozen=True, array_like=True):
-    """One token with its natural-log probability; `raw` is the token's exact bytes."""
-
-    raw: bytes
-    logprob: float
-
-
-class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
-    """The chosen token and the most likely alternatives, best first."""
-
-    chosen: Logprob
-    top: tuple[Logprob, ...]
-
-
 class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
-    """A choice gained text; `tokens` counts the tokens drawn for it."""
+    """A choice gained text; `tokens` counts the tokens drawn for it.
+
+    `at_us` is the monotonic time at which the backend received it; 0 means when it is read.
+    """
 
     index: int
     text: str
     tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    at_us: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
     """A choice has ended: `reason` is stop, length or cancelled.
 
-    `queue_us` is the wait before the first computation, wherever it was spent; `busy_us` the
-    worker's wall time that went into it, 0 where the backend does not tell.
+    `queue_us` is the time from the job's arrival to its first computation, wherever it was spent;
+    `busy_us` the compute time that went into the choice, 0 where the backend does not report it.
+    `instance` names what computed it, "" where the backend has no instances.
     """
 
     index: int
@@ -119,6 +109,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
     completion_tokens: int
     queue_us: int
     busy_us: int
+    instance: str = ""
 
 
 class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):

@@ -11,7 +11,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from engine.execution.catalog import Catalogue
+from engine.execution.catalog import Catalog
 from engine.gateway import errors
 from storage.keys import Key, Role
 from storage.requests import Class
@@ -20,7 +20,7 @@ BODY_S: Final = 60
 _SESSION_LIMIT: Final = 512
 
 
-async def known(request: Request, catalogue: Catalogue) -> Key:
+async def key(request: Request, catalog: Catalog) -> Key:
     """The caller's key.
 
     Raises:
@@ -34,7 +34,7 @@ async def known(request: Request, catalogue: Catalogue) -> Key:
             "`paddock keys create` makes one.",
             code="missing_api_key",
         )
-    key = await catalogue.key(secret.strip())
+    key = await catalog.key(secret.strip())
     if key is None:
         raise errors.Unauthenticated(
             "Incorrect API key provided: it is unknown here or was revoked.",
@@ -52,8 +52,8 @@ def check_role(key: Key, needed: Role, what: str) -> None:
         )
 
 
-def klass(request: Request) -> Class:
-    """The class that the caller wishes."""
+def class_(request: Request) -> Class:
+    """The priority class that the caller asks for."""
     said = request.headers.get("x-paddock-class", Class.INTERACTIVE.value)
     try:
         return Class(said)

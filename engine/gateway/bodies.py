@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from engine.execution import job
+from engine.execution.plan import Options
 from engine.gateway import errors
 
 SEQUENCES_LIMIT: Final = 128
@@ -21,6 +23,7 @@ STOPS_LIMIT: Final = 16
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
+_TEXT_PARTS: Final = ("text", "refusal")
 _Stop = Annotated[str, Meta(max_length=1024)]
 _Name = Annotated[str, Meta(max_length=512)]
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -34,7 +37,7 @@ class StreamOptions(msgspec.Struct):
     include_obfuscation: bool | None = None
 
 
-class Wanted(msgspec.Struct, kw_only=True):
+class Completing(msgspec.Struct, kw_only=True):
     """What both kinds of completion take. Absent and null mean the release's own setting."""
 
     model: _Name
@@ -52,17 +55,25 @@ class Wanted(msgspec.Struct, kw_only=True):
     prompt_variables: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
 
-    def stops(self) -> tuple[str, ...]:
-        """The stop strings."""
-        found = [self.stop] if isinstance(self.stop, str) else self.stop or ()
-        return tuple(stop for stop in found if stop)
+    def options(self) -> Options:
+        """What the caller sets."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or ()
+        return Options(
+            temperature=self.temperature,
+            top_k=None if self.top_k is None else max(0, self.top_k),
+            top_p=self.top_p,
+            min_p=self.min_p,
+            seed=self.seed,
+            max_tokens=self._limit(),
+            stop=tuple(stop for stop in stops if stop),
+            n=self.n or 1,
+            logprobs=self._alternatives(),
+        )
 
-    def limit(self) -> int | None:
-        """The most tokens, if it is said."""
+    def _limit(self) -> int | None:
         return self.max_tokens
 
-    def alternatives(self) -> int:
-        """Log-probabilities of how many alternatives per token; -1 is none at all."""
+    def _alternatives(self) -> int:
         return -1
 
 
@@ -74,7 +85,7 @@ class Part(msgspec.Struct):
 
 
 class Turn(msgspec.Struct):
-    """A message; what is not role or content is not read, and refused where it would matter."""
+    """A message; fields other than role and content are refused where they would matter."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
@@ -82,8 +93,38 @@ class Turn(msgspec.Struct):
     function_call: Any = None
     audio: Any = None
 
+    def message(self, place: int) -> job.Message:
+        """The message as chat templates take it; `place` is its index in `messages`.
 
-class Chat(Wanted, kw_only=True):
+        Raises:
+            BadRequest: it holds something other than text.
+        """
+        where = f"messages[{place}]"
+        if self.role in {"tool", "function"} or self.tool_calls or self.function_call or self.audio:
+            raise _unsupported(where, "tools and audio are not supported")
+        if isinstance(self.content, list):
+            for number, part in enumerate(self.content):
+                if part.type not in _TEXT_PARTS or (part.type == "text" and part.text is None):
+                    raise _unsupported(
+                        f"{where}.content[{number}]", "only parts of type text are supported"
+                    )
+            content = "".join(part.text or "" for part in self.content)
+        elif self.content is None and self.role != "assistant":
+            raise errors.BadRequest(
+                f"{where}.content: a message of role {self.role} needs content.",
+                code="invalid_value",
+                param=f"{where}.content",
+            )
+        else:
+            content = self.content or ""
+        return job.Message("system" if self.role == "developer" else self.role, content)
+
+
+def _unsupported(where: str, what: str) -> errors.BadRequest:
+    return errors.BadRequest(f"{where}: {what}.", code="unsupported_parameter", param=where)
+
+
+class Chat(Completing, kw_only=True):
     """The body of POST /v1/chat/completions."""
 
     messages: Annotated[list[Turn], Meta(min_length=1, max_length=10_000)]
@@ -91,28 +132,33 @@ class Chat(Wanted, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
-    def limit(self) -> int | None:
-        """The newer name wins."""
-        return self.max_completion_tokens or self.max_tokens
+    def input(self) -> job.Chat:
+        """The conversation.
 
-    def alternatives(self) -> int:
-        """`logprobs` asks for the chosen token's, `top_logprobs` for more."""
+        Raises:
+            BadRequest: a message holds something other than text.
+        """
+        return job.Chat(tuple(turn.message(place) for place, turn in enumerate(self.messages)))
+
+    def _limit(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens  # the newer name wins
+
+    def _alternatives(self) -> int:
         return (self.top_logprobs or 0) if self.logprobs else -1
 
 
-class Completion(Wanted, kw_only=True):
+class Completion(Completing, kw_only=True):
     """The body of POST /v1/completions."""
 
     prompt: str | Annotated[list[str], Meta(min_length=1, max_length=SEQUENCES_LIMIT)]
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
-    def alternatives(self) -> int:
-        """`logprobs` is their number."""
-        return -1 if self.logprobs is None else self.logprobs
+    def input(self) -> job.Text:
+        """The prompts."""
+        return job.Text((self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt))
 
-    def prompts(self) -> list[str]:
-        """One or several."""
-        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+    def _alternatives(self) -> int:
+        return -1 if self.logprobs is None else self.logprobs
 
 
 class Feedback(msgspec.Struct, kw_only=True):

@@ -1,12 +1,12 @@
-"""What the routes share: the parts of one gateway, made once at its start. Imported by them."""
+"""What the endpoints share: the parts of one gateway, made once at its start."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.backends.fleet import Fleet
-from engine.execution.catalog import Catalogue
+from engine.execution.catalog import Catalog
+from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
 from engine.gateway.metrics import Metrics
 from engine.metering.windows import Windows
@@ -14,12 +14,12 @@ from storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Context:
     """Clocks: `now_us` is UTC, `monotonic_us` only grows. `new_id` and `new_seed` are random."""
 
     store: Store
-    catalogue: Catalogue
-    fleet: Fleet
+    catalog: Catalog
+    executor: Executor
     windows: Windows
     recorder: Recorder
     metrics: Metrics

@@ -1,4 +1,4 @@
-"""What a client can be told, as OpenAI error objects.
+"""What a client can be told, as OpenAI error objects; `of` turns a job's failure into one.
 
 Problem
 ├── BadRequest          400  the request itself; sending it again does not help
@@ -23,6 +23,8 @@ from http import HTTPStatus
 from typing import ClassVar, Final
 
 import msgspec
+
+from engine.execution import failures
 
 _INVALID: Final = "invalid_request_error"
 _MESSAGE_LIMIT: Final = 1000
@@ -144,6 +146,26 @@ class Unavailable(Problem):
 def _cut(text: str, limit: int) -> str:
     """What a client sent is repeated in bounds."""
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+_KINDS: Final[tuple[tuple[type[failures.Failure], type[Problem]], ...]] = (
+    (failures.Unknown, NotFound),
+    (failures.Invalid, BadRequest),
+    (failures.Overloaded, Overloaded),
+    (failures.Unavailable, Unavailable),
+    (failures.Failure, Broken),
+)
+
+
+def of(failure: failures.Failure) -> Problem:
+    """A failed job as its client reads it."""
+    kind = next(kind for family, kind in _KINDS if isinstance(failure, family))
+    return kind(
+        sentence(outside(failure.message)),
+        code=failure.code,
+        param=failure.param,
+        retry_after_us=failure.retry_after_us,
+    )
 
 
 def outside(said: str) -> str:

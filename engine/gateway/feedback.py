@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.gateway import auth, bodies, errors
-from engine.gateway.context import State
+from engine.gateway.context import Context
 from storage import errors as faults
 from storage import feedback, requests
 from storage.feedback import Feedback
@@ -20,10 +20,10 @@ from storage.store import Session
 _READER: Final = bodies.Reader(bodies.Feedback)
 
 
-async def take(state: State, request: Request) -> Response:
+async def take(context: Context, request: Request) -> Response:
     """Keep it; it stands once this answers. A tenant speaks of its own requests only."""
-    key = await auth.known(request, state.catalogue)
-    body: bodies.Feedback = _READER.read(await auth.body(request, state.body_limit))
+    key = await auth.key(request, context.catalog)
+    body: bodies.Feedback = _READER.read(await auth.body(request, context.body_limit))
     named = body.request_id or body.id
     if not named:
         raise errors.BadRequest(
@@ -31,27 +31,27 @@ async def take(state: State, request: Request) -> Response:
             code="missing_required_parameter",
             param="request_id",
         )
-    await state.recorder.flush()  # the request may have ended a moment ago
-    if state.recorder.trouble is not None:  # the next write would only wait for the same
+    await context.recorder.flush()  # the request may have ended a moment ago
+    if context.recorder.trouble is not None:  # the next write would only wait for the same
         raise errors.Unavailable(
-            errors.sentence(errors.outside(state.recorder.trouble)),
+            errors.sentence(errors.outside(context.recorder.trouble)),
             code="store_unavailable",
             retry_after_us=1_000_000,
         )
     try:
-        async with state.store.read() as s:
+        async with context.store.read() as s:
             answered = await requests.find(s, named)
         _check_own(key, answered, named)
-        kept, before = await state.store.write(
-            lambda s: _add(s, state, body, answered, key), nudge=False
+        kept, before = await context.store.write(
+            lambda s: _add(s, context, body, answered, key), nudge=False
         )
     except faults.NotFound as error:
         raise _unknown(named) from error
     except faults.Unavailable as error:
         raise errors.Unavailable(errors.outside(str(error)), code="store_unavailable") from error
     if before != kept.score and answered.release is not None:
-        state.windows.arm(answered.service, answered.release).judged(kept.score, before)
-        state.metrics.judged(answered.service, answered.release, kept.score, before)
+        context.windows.arm(answered.service, answered.release).judged(kept.score, before)
+        context.metrics.judged(answered.service, answered.release, kept.score, before)
     document = {
         "object": "feedback",
         "id": kept.id,
@@ -63,14 +63,14 @@ async def take(state: State, request: Request) -> Response:
 
 
 async def _add(
-    s: Session, state: State, body: bodies.Feedback, answered: Answered, key: Key
+    s: Session, context: Context, body: bodies.Feedback, answered: Answered, key: Key
 ) -> tuple[Feedback, int | None]:
     """Keep it; also what the same key said before."""
     said = [each.score for each in await feedback.of(s, answered.id) if each.key_id == key.id]
     kept = await feedback.add(
         s,
         request_id=answered.id,
-        at_us=state.now_us(),
+        at_us=context.now_us(),
         score=body.score,
         correct=body.correct,
         comment=body.comment,

@@ -1,16 +1,24 @@
-"""Whether the box is alive, and whether it can produce tokens. Imported by the gateway's routes."""
+"""Whether the gateway lives, and whether its services can answer. Imported by the routes."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.backends.fleet import Fleet
-from engine.execution.catalog import Picture
+from engine.execution.catalog import Snapshot
+from engine.execution.execute import Executor
 from engine.gateway import errors
-from engine.gateway.context import State
+from engine.gateway.context import Context
+
+
+class Arm(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A release of a service that gets traffic; `reason` is why it cannot answer, or ""."""
+
+    release: str
+    reason: str = ""
 
 
 def alive() -> Response:
@@ -18,31 +26,47 @@ def alive() -> Response:
     return _json(HTTPStatus.OK, {"status": "alive"})
 
 
-def ready(state: State) -> Response:
-    """GET /readyz: every arm that gets traffic can produce tokens, else 503 with the reasons."""
-    reasons = unready(state.catalogue.picture, state.fleet)
-    recorder = state.recorder
+async def ready(context: Context, request: Request) -> Response:
+    """GET /readyz: 200 while every service, or the one in `?service=`, has an arm that can answer.
+
+    The body names the arms that cannot, with the reason.
+    """
+    named = request.query_params.get("service")
+    found = arms(context.catalog.snapshot, context.executor)
+    if named is not None:
+        found = {named: found[(await context.catalog.service(named)).name]}
+    reasons = [
+        {"service": service, "release": arm.release, "reason": arm.reason}
+        for service, each in found.items()
+        for arm in each
+        if arm.reason
+    ]
+    if not found:
+        reasons = [{"reason": "there is no service yet; `paddock services create` makes one"}]
+    recorder = context.recorder
     trouble = None if recorder.trouble is None else errors.outside(recorder.trouble)
+    can = answers(found)
     document: dict[str, object] = {
-        "status": "unready" if reasons else "ready",
+        "status": "ready" if can else "unready",
         "reasons": reasons,
         "recorder": {"trouble": trouble, "held": recorder.held, "lost": recorder.lost},
     }
-    return _json(HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, document)
+    return _json(HTTPStatus.OK if can else HTTPStatus.SERVICE_UNAVAILABLE, document)
 
 
-def unready(picture: Picture, fleet: Fleet) -> list[dict[str, str]]:
-    """Which arms cannot produce tokens, and why. Without a service nothing can."""
-    if not picture.services:
-        return [{"reason": "there is no service yet; `paddock services create` makes one"}]
-    found = []
-    for service, number in sorted(picture.live()):
-        release = picture.releases.get(number)
-        reason = "it is unknown" if release is None else fleet.unable(release)
-        if reason is not None:
-            told = errors.outside(reason)
-            found.append({"service": service, "release": f"r{number}", "reason": told})
+def arms(snapshot: Snapshot, executor: Executor) -> dict[str, list[Arm]]:
+    """Each service's arms that get traffic, with the reason where one cannot answer."""
+    found: dict[str, list[Arm]] = {name: [] for name in sorted(snapshot.services)}
+    for service, number in sorted(snapshot.live()):
+        release = snapshot.releases.get(number)
+        reason = "it is unknown" if release is None else executor.unready(release)
+        found[service].append(Arm(f"r{number}", errors.outside(reason or "")))
     return found
+
+
+def answers(found: dict[str, list[Arm]]) -> bool:
+    """Whether every service has an arm that can answer. Without a service nothing can."""
+    return bool(found) and all(any(not arm.reason for arm in each) for each in found.values())
 
 
 def _json(status: HTTPStatus, document: object) -> Response:

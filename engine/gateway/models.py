@@ -9,21 +9,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.gateway import auth
-from engine.gateway.context import State
+from engine.gateway.context import Context
 from storage.services import Service
 
 
-async def every(state: State, request: Request) -> Response:
+async def every(context: Context, request: Request) -> Response:
     """All of them."""
-    await auth.known(request, state.catalogue)
-    listed = [_entry(service) for service in state.catalogue.picture.services.values()]
+    await auth.key(request, context.catalog)
+    listed = [_entry(service) for service in context.catalog.snapshot.services.values()]
     return _json({"object": "list", "data": listed})
 
 
-async def one(state: State, request: Request, name: str) -> Response:
+async def one(context: Context, request: Request, name: str) -> Response:
     """GET /v1/models/{id}."""
-    await auth.known(request, state.catalogue)
-    return _json(_entry(await state.catalogue.service(name)))
+    await auth.key(request, context.catalog)
+    return _json(_entry(await context.catalog.service(name)))
 
 
 def _entry(service: Service) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""How answers are written: OpenAI's documents for chat and text completions, whole and streamed.
+"""OpenAI's documents for chat and text completions, whole and streamed.
 
 What does not change within an answer is encoded once; a chunk is that, the text, and an end. Knows
-nothing of workers. Imported by the gateway.
+nothing of HTTP or backends. Imported by `engine.gateway.completions` and `streaming`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from engine.execution import calls
-from engine.execution.calls import Choice
-from engine.serving import wire
+from engine.execution.answers import Answer, Choice
+from engine.execution.job import Logprob, TokenLogprob
 
 DONE: Final = b"data: [DONE]\n\n"
 _LEAST: Final = -9999.0
@@ -26,7 +25,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def quoted(value: object) -> bytes:
-    """As JSON in which no reader of lines finds one; some take U+2028 for the end of a line."""
+    """As JSON without any line end; some readers take U+2028 for one."""
     raw = _encode(value)
     if raw.isascii():
         return raw
@@ -35,24 +34,21 @@ def quoted(value: object) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What every document of one answer says; `created` in seconds."""
+    """What every document of one answer holds; `created` in seconds."""
 
     id: str
     created: int
     model: str
     fingerprint: str
-    prompts: int = 1
     usage: bool = False
 
 
-class Paper(ABC):
+class Format(ABC):
     """One answer being written."""
 
     mark: ClassVar[str]
     whole_name: ClassVar[str]
     chunk_name: ClassVar[str]
-    asks: ClassVar[str]
-    """The body's field that holds what the model reads."""
 
     def __init__(self, head: Head) -> None:
         self.head = head
@@ -76,22 +72,22 @@ class Paper(ABC):
         """The first chunk of a choice."""
 
     @abstractmethod
-    def chunk(self, choice: Choice, text: str, logprobs: Sequence[wire.TokenLogprob]) -> bytes:
+    def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """What a choice gained."""
 
     @abstractmethod
     def ending(self, index: int, reason: str) -> bytes:
         """The last chunk of a choice."""
 
-    def closing(self, choices: Sequence[Choice]) -> bytes:
-        """The usage, if it was asked for, and the last word."""
+    def closing(self, answer: Answer) -> bytes:
+        """The usage, if it was asked for, and the end of the stream."""
         if not self.head.usage:
             return DONE
-        return self._start + b'],"usage":' + _encode(self.counted(choices)) + b"}\n\n" + DONE
+        return self._start + b'],"usage":' + _encode(_usage(answer)) + b"}\n\n" + DONE
 
     # whole
 
-    def whole(self, choices: Sequence[Choice]) -> bytes:
+    def whole(self, answer: Answer) -> bytes:
         """The answer as one document."""
         return _encode(
             {
@@ -100,8 +96,8 @@ class Paper(ABC):
                 "created": self.head.created,
                 "model": self.head.model,
                 "system_fingerprint": self.head.fingerprint,
-                "choices": [self._choice(choice) for choice in choices],
-                "usage": self.counted(choices),
+                "choices": [self._choice(choice) for choice in answer.choices],
+                "usage": _usage(answer),
             }
         )
 
@@ -109,25 +105,13 @@ class Paper(ABC):
     def _choice(self, choice: Choice) -> dict[str, Any]:
         """A finished choice."""
 
-    def counted(self, choices: Sequence[Choice]) -> dict[str, int]:
-        """Tokens, as they are recorded too."""
-        ends = [choice.finish for choice in choices if choice.finish is not None]
-        prompt = calls.prompt_tokens(choices, self.head.prompts)
-        completion = sum(end.completion_tokens for end in ends)
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        }
 
-
-class ChatPaper(Paper):
+class ChatFormat(Format):
     """POST /v1/chat/completions."""
 
     mark = "chatcmpl"
     whole_name = "chat.completion"
     chunk_name = "chat.completion.chunk"
-    asks = "messages"
 
     def opening(self, index: int) -> bytes:
         """The role."""
@@ -138,12 +122,12 @@ class ChatPaper(Paper):
             self._end,
         )
 
-    def chunk(self, choice: Choice, text: str, logprobs: Sequence[wire.TokenLogprob]) -> bytes:
+    def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """A piece of the content."""
-        prefix = self._prefixes.get(choice.index)
+        prefix = self._prefixes.get(index)
         if prefix is None:
-            prefix = self._start + b'{"index":%d,"delta":{"content":' % choice.index
-            self._prefixes[choice.index] = prefix
+            prefix = self._start + b'{"index":%d,"delta":{"content":' % index
+            self._prefixes[index] = prefix
         said = quoted(_chat_logprobs(logprobs)) if logprobs else b"null"
         return b'%b%b},"logprobs":%b,"finish_reason":null}%b' % (
             prefix, quoted(text), said, self._end
@@ -158,19 +142,18 @@ class ChatPaper(Paper):
     def _choice(self, choice: Choice) -> dict[str, Any]:
         return {
             "index": choice.index,
-            "message": {"role": "assistant", "content": "".join(choice.text), "refusal": None},
+            "message": {"role": "assistant", "content": choice.text, "refusal": None},
             "logprobs": _chat_logprobs(choice.logprobs) if choice.logprobs else None,
             "finish_reason": choice.finish.reason if choice.finish else None,
         }
 
 
-class TextPaper(Paper):
+class TextFormat(Format):
     """POST /v1/completions."""
 
     mark = "cmpl"
     whole_name = "text_completion"
     chunk_name = "text_completion"
-    asks = "prompt"
 
     def __init__(self, head: Head) -> None:
         super().__init__(head)
@@ -180,11 +163,11 @@ class TextPaper(Paper):
         """Text has no role."""
         return b""
 
-    def chunk(self, choice: Choice, text: str, logprobs: Sequence[wire.TokenLogprob]) -> bytes:
+    def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """A piece of the text."""
-        said = quoted(self._logprobs(choice.index, logprobs)) if logprobs else b"null"
+        said = quoted(self._logprobs(index, logprobs)) if logprobs else b"null"
         return b'%b{"index":%d,"text":%b,"logprobs":%b,"finish_reason":null}%b' % (
-            self._start, choice.index, quoted(text), said, self._end
+            self._start, index, quoted(text), said, self._end
         )  # fmt: skip
 
     def ending(self, index: int, reason: str) -> bytes:
@@ -197,12 +180,12 @@ class TextPaper(Paper):
         logprobs = self._logprobs(choice.index, choice.logprobs) if choice.logprobs else None
         return {
             "index": choice.index,
-            "text": "".join(choice.text),
+            "text": choice.text,
             "logprobs": logprobs,
             "finish_reason": choice.finish.reason if choice.finish else None,
         }
 
-    def _logprobs(self, index: int, found: Sequence[wire.TokenLogprob]) -> dict[str, Any]:
+    def _logprobs(self, index: int, found: Sequence[TokenLogprob]) -> dict[str, Any]:
         offset = self._offsets.get(index, 0)
         tokens = [_text(one.chosen) for one in found]
         offsets = []
@@ -220,7 +203,17 @@ class TextPaper(Paper):
         }
 
 
-def _chat_logprobs(found: Sequence[wire.TokenLogprob]) -> dict[str, Any]:
+def _usage(answer: Answer) -> dict[str, int]:
+    """The token counts, as they are recorded too."""
+    prompt, completion = answer.prompt_tokens, answer.completion_tokens
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+
+
+def _chat_logprobs(found: Sequence[TokenLogprob]) -> dict[str, Any]:
     return {
         "content": [
             {**_entry(one.chosen), "top_logprobs": [_entry(other) for other in one.top]}
@@ -230,7 +223,7 @@ def _chat_logprobs(found: Sequence[wire.TokenLogprob]) -> dict[str, Any]:
     }
 
 
-def _entry(logprob: wire.Logprob) -> dict[str, Any]:
+def _entry(logprob: Logprob) -> dict[str, Any]:
     return {
         "token": _text(logprob),
         "logprob": _number(logprob),
@@ -238,9 +231,9 @@ def _entry(logprob: wire.Logprob) -> dict[str, Any]:
     }
 
 
-def _text(logprob: wire.Logprob) -> str:
+def _text(logprob: Logprob) -> str:
     return logprob.raw.decode("utf-8", "replace")
 
 
-def _number(logprob: wire.Logprob) -> float:
+def _number(logprob: Logprob) -> float:
     return max(logprob.logprob, _LEAST)

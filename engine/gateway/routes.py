@@ -16,10 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from engine.execution import failures
 from engine.gateway import auth, bodies, completions, errors, health, metrics, streaming
 from engine.gateway import feedback as feedback_endpoint
 from engine.gateway import models as models_endpoint
-from engine.gateway.context import State
+from engine.gateway.context import Context
 from storage.keys import Role
 
 _log = structlog.get_logger("gateway.routes")
@@ -34,34 +35,34 @@ _SCHEMAS: Final = msgspec.json.schema_components(
 )
 
 
-def build(state: State) -> FastAPI:
+def build(context: Context) -> FastAPI:
     """The application over the parts of one gateway."""
     app = FastAPI(title="Paddock", docs_url=None, redoc_url=None, redirect_slashes=False)
 
     @app.post("/v1/chat/completions", **_documented("chat"))
     async def chat(request: Request) -> Response:
         """Answer a conversation, whole or streamed."""
-        return await completions.chat(state, request)
+        return await completions.chat(context, request)
 
     @app.post("/v1/completions", **_documented("text"))
     async def text(request: Request) -> Response:
         """Continue a text, whole or streamed."""
-        return await completions.text(state, request)
+        return await completions.text(context, request)
 
     @app.get("/v1/models", response_class=Response)
     async def models(request: Request) -> Response:
         """The services."""
-        return await models_endpoint.every(state, request)
+        return await models_endpoint.every(context, request)
 
     @app.get("/v1/models/{name:path}", response_class=Response)
     async def model(request: Request, name: str) -> Response:
         """One service."""
-        return await models_endpoint.one(state, request, name)
+        return await models_endpoint.one(context, request, name)
 
     @app.post("/v1/feedback", **_documented("feedback"))
     async def feedback(request: Request) -> Response:
         """What an answer was worth."""
-        return await feedback_endpoint.take(state, request)
+        return await feedback_endpoint.take(context, request)
 
     @app.get("/healthz", response_class=Response)
     async def healthz() -> Response:
@@ -69,19 +70,20 @@ def build(state: State) -> FastAPI:
         return health.alive()
 
     @app.get("/readyz", response_class=Response)
-    async def readyz() -> Response:
+    async def readyz(request: Request) -> Response:
         """Able to produce tokens."""
-        return health.ready(state)
+        return await health.ready(context, request)
 
     @app.get("/metrics", response_class=Response)
     async def measures(request: Request) -> Response:
         """For Prometheus: for viewers, unless the configuration opens it."""
-        if not state.open_metrics:
-            key = await auth.known(request, state.catalogue)
+        if not context.open_metrics:
+            key = await auth.key(request, context.catalog)
             auth.check_role(key, Role.VIEWER, "Reading the metrics")
-        return Response(state.metrics.text(), media_type=metrics.CONTENT_TYPE)
+        return Response(context.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     app.add_exception_handler(errors.Problem, _problem)
+    app.add_exception_handler(failures.Failure, _problem)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _unforeseen)
@@ -113,7 +115,9 @@ def _describe(app: FastAPI) -> None:
 
 
 async def _problem(request: Request, error: Exception) -> Response:
-    problem = error if isinstance(error, errors.Problem) else errors.Broken(str(error))
+    problem = errors.of(error) if isinstance(error, failures.Failure) else error
+    if not isinstance(problem, errors.Problem):
+        problem = errors.Broken(str(error))
     headers = problem.headers()
     if (id := getattr(request.state, "id", None)) is not None:
         headers["x-request-id"] = f"req_{id}"

@@ -18,10 +18,12 @@ import structlog
 import uvicorn
 
 from engine.backends.fleet import Fleet
-from engine.execution.catalog import Catalogue, Picture
+from engine.backends.local import LocalBackend
+from engine.execution.catalog import Catalog
+from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
 from engine.gateway import health, routes
-from engine.gateway.context import State
+from engine.gateway.context import Context
 from engine.gateway.http_protocol import Connection
 from engine.gateway.metrics import Metrics
 from engine.metering.windows import Windows
@@ -32,6 +34,8 @@ from storage.control_socket import nudges
 from storage.home import clock
 from storage.home.config import Config
 from storage.home.paths import Home
+from storage.requests import Request
+from storage.texts import Text
 
 PART: Final = "gateway"
 DRAIN_S: Final = 15.0
@@ -115,16 +119,32 @@ class Gateway:
         windows = Windows()
         fleet = Fleet(self._home, windows, now_us=clock.monotonic_us)
         recorder = Recorder(store)
-        catalogue = Catalogue(store, on_change=fleet.follow)
-        state = State(
+        catalog = Catalog(store, on_change=fleet.follow)
+        metrics = Metrics(
+            fleet,
+            recorder,
+            ready=lambda: health.answers(health.arms(catalog.snapshot, executor)),
+        )
+
+        def record(request: Request, text: Text | None) -> None:
+            recorder.note(request, text)
+            if request.release is not None:
+                windows.arm(request.service, request.release).ended(request)
+            metrics.ended(request)
+
+        executor = Executor(
+            {"local": LocalBackend(fleet, now_us=clock.monotonic_us)},
+            record=record,
+            gaps=lambda service, release: windows.arm(service, release).gaps,
+            now_us=clock.monotonic_us,
+        )
+        context = Context(
             store=store,
-            catalogue=catalogue,
-            fleet=fleet,
+            catalog=catalog,
+            executor=executor,
             windows=windows,
             recorder=recorder,
-            metrics=Metrics(
-                fleet, recorder, ready=lambda: not health.unready(catalogue.picture, fleet)
-            ),
+            metrics=metrics,
             body_limit=self._config.gateway.body_limit_bytes,
             open_metrics=self._config.gateway.open_metrics,
             now_us=clock.now_us,
@@ -134,7 +154,7 @@ class Gateway:
         )
         server = _Server(
             uvicorn.Config(
-                routes.build(state),
+                routes.build(context),
                 http=Connection,
                 ws="none",
                 loop="none",
@@ -152,11 +172,11 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.leave.set)
         listener = nudges.listen(self._home, PART)
-        await catalogue.refresh()
+        await catalog.refresh()
         tasks = [
             asyncio.create_task(self._say(server, listening), name="ready"),
-            asyncio.create_task(self._heed(listener, catalogue), name="nudges"),
-            asyncio.create_task(self._seconds(state), name="seconds"),
+            asyncio.create_task(self._heed(listener, catalog), name="nudges"),
+            asyncio.create_task(self._seconds(context, fleet), name="seconds"),
             asyncio.create_task(self._cut(server, fleet), name="cut"),
         ]
         try:
@@ -166,7 +186,8 @@ class Gateway:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await fleet.close()
-            self._close_second(state)
+            await executor.drain()
+            self._close_second(context, fleet)
             await recorder.flush()
             listener.close()
             await store.close()
@@ -183,31 +204,30 @@ class Gateway:
         await asyncio.sleep(self._drain_s)
         await fleet.close()
 
-    async def _heed(self, listener: nudges.Listener, catalogue: Catalogue) -> None:
+    async def _heed(self, listener: nudges.Listener, catalog: Catalog) -> None:
         """Somebody changed something: look at once."""
         while True:
             if await listener.wait():
-                await catalogue.look()
+                await catalog.look()
 
-    async def _seconds(self, state: State) -> None:
+    async def _seconds(self, context: Context, fleet: Fleet) -> None:
         """All that is done once a second; rows are on their way to the store meanwhile."""
         while True:
-            into = state.now_us() % _SECOND_US
+            into = context.now_us() % _SECOND_US
             await asyncio.sleep((_SECOND_US - into + _AFTER_US) / 1e6)
             try:
-                self._close_second(state)
-                state.recorder.begin()
-                await state.catalogue.look()
-                state.fleet.sweep()
+                self._close_second(context, fleet)
+                context.recorder.begin()
+                await context.catalog.look()
+                fleet.sweep()
             except Exception:  # noqa: BLE001 the next second is another chance
                 _log.exception("a second failed")
 
-    def _close_second(self, state: State) -> None:
-        second = state.now_us() // _SECOND_US - 1
-        picture: Picture = state.catalogue.picture
-        for row in state.windows.close(second, picture.live()):
-            state.recorder.sample(row)
-        for name, member in state.fleet.members.items():
+    def _close_second(self, context: Context, fleet: Fleet) -> None:
+        second = context.now_us() // _SECOND_US - 1
+        for row in context.windows.close(second, context.catalog.snapshot.live()):
+            context.recorder.sample(row)
+        for name, member in fleet.members.items():
             client = member.client
-            for row in state.windows.worker(name).close(second, client.hello, client.knobs):
-                state.recorder.sample(row)
+            for row in context.windows.worker(name).close(second, client.hello, client.knobs):
+                context.recorder.sample(row)

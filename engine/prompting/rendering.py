@@ -8,11 +8,12 @@ never counts tokens. Imported by the gateway.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import jinja2
+import msgspec
 
+from engine.execution.job import Chat, Message, Text
 from engine.prompting import guards, sandbox
 from engine.serving import wire
 from storage.prompts import PromptVersion, Variable
@@ -48,14 +49,6 @@ class BadConversation(Exception):
 
 class BrokenTemplate(Exception):
     """A template that is stored here does not work; its author has to mend it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn: `role` is system, user or assistant."""
-
-    role: str
-    content: str
 
 
 class Prompt:
@@ -192,10 +185,13 @@ def _leading(messages: Sequence[Message]) -> int:
     return count
 
 
-def continued(prompt: Sequence[Message], text: str) -> tuple[wire.Segment, ...]:
-    """A text to be continued, after the prompt's texts, each followed by a blank line."""
+def prompted(prompt: Sequence[Message], input: Chat | Text) -> Chat | Text:
+    """The input after the prompt; before a text stand the prompt's texts, with blank lines."""
+    if isinstance(input, Chat):
+        messages = tuple(joined(prompt, input.messages))
+        return msgspec.structs.replace(input, messages=messages)
     texts = [message.content for message in prompt]
-    return (wire.Segment("\n\n".join([*texts, text]), special=False),)
+    return Text(tuple("\n\n".join([*texts, text]) for text in input.prompts))
 
 
 class ChatTemplate:

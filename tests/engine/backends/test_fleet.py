@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from engine.backends.fleet import Fleet
-from engine.execution.catalog import Picture
+from engine.execution.catalog import Snapshot
 from engine.metering.windows import Windows
 from engine.serving import wire
 from storage import store as stores
@@ -31,7 +31,7 @@ async def test_going_back_to_a_worker_that_still_answers_takes_effect_at_once(
     store = await stores.open(home)
     made = await fixtures.furnish(store)
     await store.close()
-    picture = Picture(
+    snapshot = Snapshot(
         services={"support": made.service},
         releases={made.stable.number: made.stable},
         models={made.weights.id: made.weights},
@@ -40,13 +40,13 @@ async def test_going_back_to_a_worker_that_still_answers_takes_effect_at_once(
     await worker.start()
     fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
     try:
-        fleet.follow(picture)
+        fleet.follow(snapshot)
         before = fleet.members[made.stable.deployment]
         await before.introduced(20)
         before.client.submit(order(), Heard())
-        fleet.follow(Picture())
+        fleet.follow(Snapshot())
         assert fleet.members == {}
-        fleet.follow(picture)
+        fleet.follow(snapshot)
         assert fleet.members == {before.name: before}
         assert fleet.unable(made.stable) is None
     finally:
@@ -74,7 +74,7 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
         msgspec.structs.replace(made.service.split.arms[0], release=9),
     )
     split = msgspec.structs.replace(made.service.split, arms=arms)
-    picture = Picture(
+    snapshot = Snapshot(
         services={"support": msgspec.structs.replace(made.service, split=split)},
         releases={made.stable.number: made.stable, 9: adapted},
         models={made.weights.id: made.weights, made.adapter.id: marked(made.adapter)},
@@ -83,16 +83,16 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
     await worker.start()
     fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
     try:
-        fleet.follow(picture)
+        fleet.follow(snapshot)
         await fleet.members[made.stable.deployment].introduced(20)
         assert fleet.unable(made.stable) is None
         assert "cannot be loaded" in (fleet.hopeless(adapted) or "")
         await worker.got(wire.SetKnobs)
         assert not [item for item in worker.received if isinstance(item, wire.LoadAdapter)]
-        gone = {**picture.models, made.weights.id: marked(made.weights)}
-        fleet.follow(replace(picture, models=gone))
+        gone = {**snapshot.models, made.weights.id: marked(made.weights)}
+        fleet.follow(replace(snapshot, models=gone))
         assert fleet.unable(made.stable) is None
-        fleet.follow(replace(picture, models={**gone, made.adapter.id: made.adapter}))
+        fleet.follow(replace(snapshot, models={**gone, made.adapter.id: made.adapter}))
         await worker.got(wire.LoadAdapter)
     finally:
         await fleet.close()

@@ -477,7 +477,7 @@ def test_a_broken_prompt_names_prompt_version_and_line(client: OpenAI) -> None:
     """It is the operators' fault, so it is a 500."""
     with pytest.raises(openai.InternalServerError) as caught:
         chat(client, model="faulty")
-    assert "Prompt broken@1, message 1 (system), line 2: 'nobody' is undefined" in str(caught.value)
+    assert "prompt broken@1, message 1 (system), line 2: 'nobody' is undefined" in str(caught.value)
 
 
 def test_prompt_variables_reach_the_prompt(stack: Stack, client: OpenAI) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.execution.job import Message, Text
 from engine.prompting import guards, rendering, sandbox
-from engine.prompting.rendering import Message
 from engine.serving import wire
 from storage import prompts
 from storage.prompts import PromptVersion, Variable
@@ -116,9 +116,11 @@ def test_the_prompt_comes_before_the_clients_messages() -> None:
 
 
 def test_a_text_is_continued_after_the_prompt() -> None:
-    """No part of it is read as control tokens."""
-    segments = rendering.continued((Message("system", "Notes:"),), "order 17 <s>")
-    assert segments == (wire.Segment("Notes:\n\norder 17 <s>", special=False),)
+    """With a blank line between; each of several texts gets the prompt."""
+    own = (Message("system", "Notes:"),)
+    assert rendering.prompted(own, Text(("order 17", "x"))) == Text(
+        ("Notes:\n\norder 17", "Notes:\n\nx")
+    )
 
 
 def test_the_ggufs_template_is_used_and_chatml_without_one() -> None:

@@ -1,0 +1,301 @@
+"""The local backend: jobs on this box's workers.
+
+Renders the model's chat template, cuts the prompt into segments, hands one sequence per choice to a
+worker and passes on what comes back. Never starts a worker, never records. Imported by the gateway,
+which hands it to `engine.execution`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Self
+
+from engine.backends.fleet import Fleet, Member
+from engine.execution import failures
+from engine.execution.job import Chat, Delta, Event, Finished, Job, Score, Scored
+from engine.prompting import rendering
+from engine.serving import wire
+from storage.releases import Release
+from storage.requests import Class
+
+UNREAD_LIMIT: Final = 1 << 20
+"""Characters that may wait for a client that does not read."""
+
+_PER_LOGPROB: Final = 128
+_CLASSES: Final = list(Class)
+_REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
+    "queue_full": (failures.Overloaded, "queue_full"),
+    "deadline": (failures.Unavailable, "deadline"),
+    "too_long": (failures.Invalid, "context_length_exceeded"),
+    "empty": (failures.Invalid, "empty_prompt"),
+    "no_adapter": (failures.Unavailable, "adapter_unavailable"),
+    "worker_lost": (failures.Unavailable, "worker_lost"),
+    "worker_gone": (failures.Unavailable, "worker_gone"),
+}
+
+
+class LocalBackend:
+    """Jobs on the workers of a fleet."""
+
+    def __init__(self, fleet: Fleet, *, now_us: Callable[[], int]) -> None:
+        """`now_us` is monotonic."""
+        self._fleet = fleet
+        self._now_us = now_us
+
+    def run(self, job: Job) -> LocalRun:
+        """Start a job."""
+        return LocalRun(self._fleet, job, self._now_us)
+
+    async def score(self, score: Score) -> Scored:
+        """The log-probabilities of a continuation.
+
+        Raises:
+            failures.Unavailable: always; the workers do not score yet.
+        """
+        raise failures.Unavailable(
+            f"release {score.release.name} cannot score", code="scoring_unsupported"
+        )
+
+    def unready(self, release: Release) -> str | None:
+        """Why the release cannot produce tokens now, as a clause; None when it can."""
+        return self._fleet.unable(release)
+
+    def scores(self, release: Release) -> bool:  # noqa: ARG002 the same for all
+        """Whether `score` works for the release."""
+        return False
+
+
+class _Sequence:
+    """One choice on a worker; the worker's client calls it."""
+
+    __slots__ = ("finish", "id", "index", "over", "run", "wasted_us")
+
+    def __init__(self, run: LocalRun, index: int) -> None:
+        self.run = run
+        self.index = index
+        self.id = 0
+        self.over = False
+        self.finish: Finished | None = None
+        self.wasted_us = 0
+        """The worker's time that went into it before it was refused."""
+
+    def delta(self, delta: wire.Delta) -> None:
+        """It grew."""
+        self.run.grew(self, delta)
+
+    def finished(self, finished: wire.Finished) -> None:
+        """It has ended, by itself or because it was cancelled."""
+        self.over = True
+        self.finish = Finished(
+            self.index,
+            finished.reason,
+            finished.prompt_tokens,
+            finished.completion_tokens,
+            finished.queue_us,
+            finished.busy_us,
+        )
+        self.run.ended(self.finish)
+
+    def refused(self, refused: wire.Refused) -> None:
+        """It cannot go on, and so cannot the job."""
+        self.over = True
+        self.wasted_us += refused.busy_us
+        self.run.fail(_failure(refused, self.run.job))
+
+    def lost(self) -> bool:
+        """The worker died: begin again if nothing was shown."""
+        if not self.run.shown:
+            self.run.restart(self)
+            return True
+        self.over = True
+        self.run.fail(
+            failures.Unavailable(
+                "the worker that wrote this answer died; send the request again",
+                code="worker_lost",
+            )
+        )
+        return False
+
+
+class LocalRun:
+    """One job on a worker: an iterator over batches of events.
+
+    What arrives between two calls is one batch, and wakes the reader once. A job that does not
+    stream gets a single batch, when all its choices have ended.
+    """
+
+    def __init__(self, fleet: Fleet, job: Job, now_us: Callable[[], int]) -> None:
+        self._fleet = fleet
+        self._now_us = now_us
+        self._member: Member | None = None
+        self._sequences: list[_Sequence] = []
+        self._batch: list[Event] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._settled: asyncio.Future[None] | None = None
+        self._failure: failures.Failure | None = None
+        self._live = job.choices
+        self._unread = 0
+        self.job = job
+        self.shown = False
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> tuple[Event, ...]:
+        """The events since the last batch.
+
+        Raises:
+            failures.Failure: the job cannot be answered, or not to its end.
+        """
+        if self._member is None:
+            await self._start()
+        while True:
+            if self._failure is not None and not (self.shown and self._batch):
+                raise self._failure
+            if self._batch and (self.job.stream or self._live == 0):
+                return self._take()
+            if self._live == 0:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    async def aclose(self) -> tuple[Finished, ...]:
+        """Cancel what is still being computed, and wait for the worker's counts of it."""
+        self._cancel()
+        if not all(sequence.over for sequence in self._sequences):
+            self._settled = asyncio.get_running_loop().create_future()
+            await self._settled
+        return tuple(
+            sequence.finish or Finished(sequence.index, "cancelled", 0, 0, 0, sequence.wasted_us)
+            for sequence in self._sequences
+        )
+
+    async def _start(self) -> None:
+        member = await self._fleet.ready(self.job.release, self.job.queue_us)
+        prompts = _segments(self.job, member.template)
+        self._member = member
+        for number, prompt in enumerate(prompts):
+            for choice in range(self.job.n):
+                if self._failure is None:
+                    sequence = _Sequence(self, number * self.job.n + choice)
+                    self._sequences.append(sequence)
+                    submit = _submit(self.job, prompt, choice)
+                    sequence.id = member.client.submit(submit, sequence)
+
+    def _take(self) -> tuple[Event, ...]:
+        batch, self._batch = tuple(self._batch), []
+        self._unread = 0
+        self.shown = True
+        return batch
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _cancel(self) -> None:
+        for sequence in self._sequences:
+            if sequence.id and not sequence.over and self._member is not None:
+                self._member.client.cancel(sequence.id)
+
+    # what the sequences report
+
+    def grew(self, sequence: _Sequence, delta: wire.Delta) -> None:
+        """A choice gained text."""
+        self._batch.append(
+            Delta(sequence.index, delta.text, delta.tokens, delta.logprobs, self._now_us())
+        )
+        if not self.job.stream:
+            return
+        self._unread += len(delta.text) + _PER_LOGPROB * len(delta.logprobs)
+        if self._unread > UNREAD_LIMIT:
+            self.fail(
+                failures.Unavailable("the client read the stream too slowly", code="slow_reader")
+            )
+        self._wake()
+
+    def ended(self, finish: Finished) -> None:
+        """A choice has ended."""
+        if self._failure is None:
+            self._batch.append(finish)
+            self._live -= 1
+            if self._live == 0 or self.job.stream:
+                self._wake()
+        self._check()
+
+    def fail(self, failure: failures.Failure) -> None:
+        """The whole job fails; its other choices are cancelled."""
+        if self._failure is None:
+            self._failure = failure
+            self._cancel()
+            self._wake()
+        self._check()
+
+    def restart(self, sequence: _Sequence) -> None:
+        """A choice begins again; nobody has seen anything of it."""
+        index = sequence.index
+        self._batch = [event for event in self._batch if _index(event) != index]
+
+    def _check(self) -> None:
+        settled = self._settled
+        if settled is not None and not settled.done() and all(s.over for s in self._sequences):
+            settled.set_result(None)
+
+
+def _index(event: Event) -> int:
+    return event.index if isinstance(event, Delta | Finished) else -1
+
+
+def _segments(
+    job: Job, template: rendering.ChatTemplate | None
+) -> Sequence[tuple[wire.Segment, ...]]:
+    """What the worker tokenises, for each prompt."""
+    if not isinstance(job.input, Chat):
+        return [(wire.Segment(prompt, special=False),) for prompt in job.input.prompts]
+    if template is None:
+        raise failures.Unavailable("the worker is not there", code="worker_unavailable")
+    try:
+        return [template.segments(job.input.messages)]
+    except rendering.BadConversation as error:
+        raise failures.Invalid(
+            f"release {job.release.name}: {error}", code="invalid_value", param="messages"
+        ) from error
+    except rendering.BrokenTemplate as error:
+        raise failures.Broken(
+            f"release {job.release.name}: {error}", code="template_broken", release_fault=True
+        ) from error
+
+
+def _submit(job: Job, prompt: tuple[wire.Segment, ...], choice: int) -> wire.Submit:
+    sampling = job.sampling
+    return wire.Submit(
+        id=0,
+        adapter=job.release.adapter,
+        prompt=prompt,
+        sampling=wire.Sampling(
+            sampling.temperature,
+            sampling.top_k,
+            sampling.top_p,
+            sampling.min_p,
+            sampling.seed + choice,
+        ),
+        max_tokens=job.max_tokens,
+        stop=job.stop,
+        class_=_CLASSES.index(job.class_),
+        tenant=job.tenant,
+        queue_us=job.queue_us,
+        logprobs=job.logprobs,
+    )
+
+
+def _failure(refused: wire.Refused, job: Job) -> failures.Failure:
+    kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
+    invalid = kind is failures.Invalid
+    asks = "messages" if isinstance(job.input, Chat) else "prompt"
+    return kind(
+        refused.message,
+        code=code,
+        param=asks if invalid else None,
+        retry_after_us=refused.retry_after_us,
+    )

@@ -1,0 +1,124 @@
+"""What the events of one job add up to: texts, token counts and times, choice by choice.
+
+Fed by `engine.execution.execute`; read by the record, by the gateway's formats and by everyone who
+wants an answer whole. Knows nothing of backends or of HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from engine.execution.job import Delta, Event, Finished, Job, Restarted, TokenLogprob
+
+
+class Choice:
+    """One choice so far; `finish` is None until it has ended."""
+
+    __slots__ = ("finish", "index", "last_us", "logprobs", "parts", "tokens")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.finish: Finished | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again: what came before is void."""
+        self.parts: list[str] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.tokens = 0
+        self.last_us = 0
+
+    @property
+    def text(self) -> str:
+        """The text, where it is kept."""
+        return "".join(self.parts)
+
+
+class Answer:
+    """All choices of a job.
+
+    Text is kept for answers that are not streamed and where it is recorded, log-probabilities only
+    for answers that are not streamed. `first_us` is the monotonic time of the first token; `gaps`
+    collects the microseconds between tokens of a choice.
+    """
+
+    def __init__(self, job: Job, gaps: list[int]) -> None:
+        self._prompts = job.choices // job.n
+        self._keeps_text = job.record_text or not job.stream
+        self._keeps_logprobs = not job.stream
+        self._open = job.choices
+        self.gaps = gaps
+        self.first_us: int | None = None
+        self.choices = [Choice(index) for index in range(job.choices)]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice has ended."""
+        return self._open == 0
+
+    def add(self, events: Iterable[Event], now_us: int) -> None:
+        """Count what came; `now_us` stands in for times that the backend does not give."""
+        for event in events:
+            if isinstance(event, Delta):
+                self._grow(self.choices[event.index], event, event.at_us or now_us)
+            elif isinstance(event, Finished):
+                self.end(event)
+            elif isinstance(event, Restarted):
+                self._restart()
+
+    def end(self, finish: Finished) -> None:
+        """A choice has ended."""
+        choice = self.choices[finish.index]
+        if choice.finish is None:
+            self._open -= 1
+        choice.finish = finish
+
+    def _grow(self, choice: Choice, delta: Delta, at_us: int) -> None:
+        if choice.last_us:
+            self.gaps.append(at_us - choice.last_us)
+        elif self.first_us is None:
+            self.first_us = at_us
+        choice.last_us = at_us
+        choice.tokens += delta.tokens
+        if self._keeps_text and delta.text:
+            choice.parts.append(delta.text)
+        if self._keeps_logprobs and delta.logprobs:
+            choice.logprobs += delta.logprobs
+
+    def _restart(self) -> None:
+        self.first_us = None
+        self._open = len(self.choices)
+        for choice in self.choices:
+            choice.finish = None
+            choice.reset()
+
+    # what it amounts to
+
+    @property
+    def finishes(self) -> Sequence[Finished]:
+        """The last words of the choices that have ended."""
+        return [choice.finish for choice in self.choices if choice.finish is not None]
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of all prompts together; a prompt that several choices answer counts once."""
+        each = len(self.choices) // self._prompts
+        choices = iter(self.choices)
+        return sum(
+            max((c.finish.prompt_tokens for c in islice(choices, each) if c.finish), default=0)
+            for _ in range(self._prompts)
+        )
+
+    @property
+    def completion_tokens(self) -> int:
+        """Of all choices together."""
+        return sum(
+            max(choice.tokens, choice.finish.completion_tokens if choice.finish else 0)
+            for choice in self.choices
+        )
+
+    @property
+    def text(self) -> str:
+        """The texts of all choices, with a blank line between."""
+        return "\n\n".join(choice.text for choice in self.choices)

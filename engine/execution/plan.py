@@ -1,0 +1,158 @@
+"""From what a caller wants to a `Job`: which release answers, with which prompt and settings.
+
+Pure over a snapshot of the catalog: no I/O, no HTTP, no backend. Imported by `engine.gateway`, and
+by everything else that makes jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from engine.execution import failures
+from engine.execution.catalog import Snapshot
+from engine.execution.job import Chat, Job, Message, Sampling, Text
+from engine.prompting import rendering
+from engine.traffic import routing
+from storage import releases
+from storage.keys import Key
+from storage.releases import Release
+from storage.requests import Class
+from storage.services import Service
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller may set for one job; None means the release's own setting."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    logprobs: int = -1
+
+
+def release(snapshot: Snapshot, service: Service, unit: str) -> Release:
+    """The arm of the service's split that a unit (a user, a session, a request) falls to.
+
+    Raises:
+        failures.Unavailable: no arm has weight, or its release is not known yet.
+    """
+    arms = [(arm.release, arm.weight_bp) for arm in service.split.arms]
+    try:
+        return snapshot.releases[routing.assign(arms, service.split.salt, unit).release]
+    except (routing.NoArm, KeyError) as error:
+        raise failures.Unavailable(
+            f"service {service.name} has no release that could answer", code="no_release"
+        ) from error
+
+
+def job(
+    *,
+    id: str,
+    at_us: int,
+    arrived_us: int,
+    endpoint: str,
+    service: Service,
+    release: Release,
+    key: Key,
+    input: Chat | Text,
+    options: Options,
+    new_seed: int,
+    class_: Class = Class.INTERACTIVE,
+    stream: bool = False,
+) -> Job:
+    """The job as the caller wrote it, without the release's prompt.
+
+    `new_seed` is used where neither the caller nor the release sets one.
+    """
+    limits = release.limits
+    asked = options.max_tokens or limits.max_tokens
+    return Job(
+        id=id,
+        at_us=at_us,
+        arrived_us=arrived_us,
+        endpoint=endpoint,
+        service=service.name,
+        release=release,
+        input=input,
+        sampling=_sampling(options, release.sampling, new_seed),
+        max_tokens=min(asked, limits.max_tokens_cap or asked),
+        stop=options.stop,
+        n=options.n,
+        logprobs=options.logprobs,
+        class_=class_,
+        key_id=key.id,
+        tenant=key.tenant,
+        synthetic=key.synthetic,
+        stream=stream,
+        queue_us=int(limits.queue_s * 1e6),
+        record_text=service.record_text,
+    )
+
+
+def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]) -> Job:
+    """The job with its release's prompt before what the caller wrote.
+
+    Raises:
+        failures.Invalid: the variables are not those that the prompt declares; the release is to
+            blame if another arm of the service takes them.
+        failures.Broken: the prompt's template is faulty.
+    """
+    release = job.release
+    try:
+        own = _render(snapshot, release, variables)
+    except rendering.BadVariables as error:
+        raise failures.Invalid(
+            str(error),
+            code="invalid_prompt_variables",
+            param="prompt_variables",
+            release_fault=_others_take(snapshot, job, variables),
+        ) from error
+    except rendering.BrokenTemplate as error:
+        raise failures.Broken(
+            f"release {release.name}: {error}", code="prompt_broken", release_fault=True
+        ) from error
+    if not own:
+        return job
+    return msgspec.structs.replace(job, input=rendering.prompted(own, job.input))
+
+
+def _render(
+    snapshot: Snapshot, release: Release, variables: Mapping[str, Any]
+) -> tuple[Message, ...]:
+    if release.prompt_version_id is not None:
+        return snapshot.prompts[release.prompt_version_id].render(variables)
+    if variables:
+        raise rendering.BadVariables(
+            f"release {release.name} has no prompt and takes no prompt_variables"
+        )
+    return ()
+
+
+def _others_take(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]) -> bool:
+    """Whether another arm that gets traffic takes the variables."""
+    for other in snapshot.arms(job.service):
+        if other.number != job.release.number:
+            try:
+                _render(snapshot, other, variables)
+            except (rendering.BadVariables, rendering.BrokenTemplate):
+                continue
+            return True
+    return False
+
+
+def _sampling(options: Options, own: releases.Sampling, new_seed: int) -> Sampling:
+    seed = own.seed if options.seed is None else options.seed
+    return Sampling(
+        temperature=own.temperature if options.temperature is None else options.temperature,
+        top_k=own.top_k if options.top_k is None else options.top_k,
+        top_p=own.top_p if options.top_p is None else options.top_p,
+        min_p=own.min_p if options.min_p is None else options.min_p,
+        seed=new_seed if seed is None else seed,
+    )

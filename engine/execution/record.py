@@ -1,0 +1,96 @@
+"""The record of a job: one row, and its texts where the service keeps them.
+
+Pure: from a job, its answer and its failure to what is stored. Imported by
+`engine.execution.execute`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.execution import failures
+from engine.execution.answers import Answer
+from engine.execution.job import Chat, Job
+from storage.requests import Outcome, Request
+from storage.texts import Text
+
+
+def refused(job: Job, failure: failures.Failure, now_us: int) -> Request:
+    """A job that no backend was asked for; `now_us` is monotonic."""
+    return _request(
+        job,
+        latency_us=now_us - job.arrived_us,
+        outcome=outcome(failure),
+        error_code=failure.code,
+    )
+
+
+def ended(
+    job: Job,
+    answer: Answer,
+    failure: failures.Failure | None,
+    *,
+    cancelled: bool,
+    ended_us: int,
+) -> Request:
+    """A job that a backend was asked for; `cancelled` by whoever asked, `ended_us` monotonic."""
+    finishes = answer.finishes
+    result = Outcome.OK
+    if cancelled or (failure is not None and failure.code == "slow_reader"):
+        result = Outcome.CANCELLED
+    elif failure is not None:
+        result = outcome(failure)
+    return _request(
+        job,
+        prompt_tokens=answer.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
+        queue_us=max((finish.queue_us for finish in finishes), default=0),
+        ttft_us=None if answer.first_us is None else answer.first_us - job.arrived_us,
+        latency_us=ended_us - job.arrived_us,
+        busy_us=sum(finish.busy_us for finish in finishes),
+        outcome=result,
+        finish_reason=finishes[0].reason if finishes and result is Outcome.OK else None,
+        error_code=None if failure is None else failure.code,
+    )
+
+
+def text(job: Job, completion: str) -> Text | None:
+    """What was asked and answered, where that is kept."""
+    if not job.record_text:
+        return None
+    return Text(request_id=job.id, prompt=_prompt(job), completion=completion, at_us=job.at_us)
+
+
+def outcome(failure: failures.Failure) -> Outcome:
+    """How a failure counts: what the release is to blame for counts against it."""
+    if failure.release_fault:
+        return Outcome.FAILED
+    if isinstance(failure, failures.Invalid):
+        return Outcome.INVALID
+    if isinstance(failure, failures.Overloaded) or failure.code == "deadline":
+        return Outcome.REFUSED
+    return Outcome.FAILED
+
+
+def _prompt(job: Job) -> str:
+    if isinstance(job.input, Chat):
+        return "\n\n".join(f"{m.role}: {m.content}" for m in job.input.messages)
+    return "\n\n".join(job.input.prompts)
+
+
+def _request(job: Job, **fields: Any) -> Request:
+    return Request(
+        id=job.id,
+        at_us=job.at_us,
+        service=job.service,
+        release=job.release.number,
+        worker=job.release.deployment,
+        endpoint=job.endpoint,
+        key_id=job.key_id,
+        tenant=job.tenant,
+        class_=job.class_,
+        synthetic=job.synthetic,
+        stream=job.stream,
+        seed=job.sampling.seed,
+        **fields,
+    )

@@ -1,0 +1,244 @@
+"""The local backend: what wakes a reader, what fails a job, when its cost is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.backends import local
+from engine.backends.fleet import Fleet
+from engine.backends.local import LocalBackend, LocalRun
+from engine.execution import failures
+from engine.execution.catalog import Snapshot
+from engine.execution.execute import Execution, Executor
+from engine.execution.job import Delta, Finished
+from engine.gateway.openai_format import ChatFormat, Head
+from engine.gateway.streaming import Stream
+from engine.metering.windows import Windows
+from engine.serving import wire
+from storage.home import clock
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.releases import Release
+from storage.requests import Outcome, Request
+from storage.services import Arm, Service, Split
+from tests.engine import jobs
+from tests.engine.backends.fake_worker import FakeWorker
+
+HEAD = Head(id="1", created=0, model="ops", fingerprint="fp")
+
+
+def snapshot(*releases: Release) -> Snapshot:
+    """One service whose arms are these releases."""
+    split = Split(
+        id=1, service="ops", salt="s", set_at_us=0, set_by="t", intent_id=None,
+        arms=tuple(Arm(release=r.number, weight_bp=10_000 // len(releases)) for r in releases),
+    )  # fmt: skip
+    service = Service(
+        name="ops", split=split, record_text=False, version=1, created_at_us=0, created_by="t"
+    )
+    return Snapshot(
+        services={"ops": service},
+        releases={r.number: r for r in releases},
+        knobs={releases[0].worker: {"max_running": 4, "queue_limit": 8}},
+    )
+
+
+class Box:
+    """A fake worker that takes what it is sent and does not step until it is woken, and a fleet."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.release = jobs.release()
+        self.fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
+        self.worker = FakeWorker(home.worker(self.release.worker), deaf=True)
+        self.rows: list[Request] = []
+        self.recorded = asyncio.Event()
+        self.gaps: list[int] = []
+        self.executor = Executor(
+            {"local": LocalBackend(self.fleet, now_us=clock.monotonic_us)},
+            record=self._record,
+            gaps=lambda *_: self.gaps,
+            now_us=clock.monotonic_us,
+        )
+
+    def _record(self, request: Request, _text: object) -> None:
+        self.rows.append(request)
+        self.recorded.set()
+
+    def run(self, **fields: Any) -> Execution:
+        """Start a job."""
+        return self.executor.run(jobs.job(**fields))
+
+    async def row(self) -> Request:
+        """The first record."""
+        async with asyncio.timeout(20):
+            await self.recorded.wait()
+        return self.rows[0]
+
+    async def sent(self, execution: Execution, count: int = 1) -> asyncio.Task[Any]:
+        """Ask for the first batch and wait until the worker has so many sequences."""
+        first = asyncio.create_task(anext(execution))
+        await self.worker.got(wire.Submit, count)
+        return first
+
+    def ending(self, execution: Execution) -> asyncio.Event:
+        """Set when the worker has ended the first choice, whether or not that was read."""
+        run, event = execution._run, asyncio.Event()
+        assert isinstance(run, LocalRun)
+        ended = run.ended
+
+        def note(finish: Finished) -> None:
+            ended(finish)
+            event.set()
+
+        run.ended = note  # type: ignore[method-assign]
+        return event
+
+    def step(self, *deltas: wire.Delta) -> None:
+        """Put a step on the socket."""
+        self.worker.say(self.worker._step(deltas))
+
+    def ids(self) -> list[int]:
+        """The sequences that the worker was sent, as it knows them."""
+        return [each.id for each in self.worker.received if isinstance(each, wire.Submit)]
+
+
+@pytest.fixture
+async def box(tmp_path: Path) -> AsyncIterator[Box]:
+    """Connected, with one service."""
+    one = Box(homes.make(Home(tmp_path / "home")))
+    await one.worker.start()
+    one.fleet.follow(snapshot(one.release))
+    yield one
+    await one.fleet.close()
+    await one.executor.drain()
+    await one.worker.stop()
+
+
+async def test_choices_are_gathered_and_counted(box: Box) -> None:
+    """Three sequences, one job, one batch; recorded when the last has ended."""
+    box.worker.wake()
+    execution = box.run(n=3)
+    batch = await anext(execution)
+    assert execution.answer.complete
+    assert sum(isinstance(event, Finished) for event in batch) == 3
+    texts = [choice.text for choice in execution.answer.choices]
+    assert texts == ["one two three one two"] * 3
+    row = await box.row()
+    assert (row.outcome, row.prompt_tokens, row.completion_tokens) == (Outcome.OK, 3, 15)
+    assert row.ttft_us is not None
+    assert len(box.gaps) == 3 * 4
+    assert [event async for event in execution] == []
+    assert len(box.rows) == 1
+
+
+async def test_what_comes_between_two_reads_wakes_a_stream_once(box: Box) -> None:
+    """A reader that was away gets all of it as one batch."""
+    execution = box.run(stream=True)
+    first = await box.sent(execution)
+    (id,) = box.ids()
+    box.step(wire.Delta(id, "a", 1, ()))
+    assert [event.text for event in await first if isinstance(event, Delta)] == ["a"]
+    ended = box.ending(execution)
+    box.worker.wake()
+    await ended.wait()
+    batch = await anext(execution)
+    assert [type(event) for event in batch] == [*[Delta] * 5, Finished]
+
+
+async def test_a_cancelled_job_is_recorded_when_the_worker_has_counted(box: Box) -> None:
+    """A client who leaves ends the job; its cost is known a moment later."""
+    execution = box.run(stream=True)
+    first = await box.sent(execution)
+    execution.cancel()
+    with pytest.raises(StopAsyncIteration):
+        await first
+    assert box.rows == []
+    box.worker.wake()
+    row = await box.row()
+    assert (row.outcome, row.busy_us) == (Outcome.CANCELLED, 30)
+
+
+async def test_one_refusal_fails_the_job_and_frees_the_rest(box: Box) -> None:
+    """All of n or none."""
+    await box.worker.got(wire.SetKnobs)
+    execution = box.run(n=16, stream=True)
+    first = await box.sent(execution, 16)
+    box.worker.wake()
+    with pytest.raises(failures.Overloaded) as caught:
+        await first
+    assert caught.value.retry_after_us == 1_500_000
+    assert (await box.row()).outcome is Outcome.REFUSED
+    assert not box.fleet.members[box.release.worker].client.busy
+
+
+async def test_a_client_that_does_not_read_is_given_up(box: Box) -> None:
+    """What waits for a reader is bounded."""
+    execution = box.run(stream=True)
+    first = await box.sent(execution)
+    (id,) = box.ids()
+    text = "x" * (local.UNREAD_LIMIT // 4)
+    box.step(wire.Delta(id, text, 1, ()))
+    await first
+    for _ in range(5):
+        box.step(wire.Delta(id, text, 1, ()))
+    await box.worker.got(wire.Cancel)
+    held = await anext(execution)
+    assert len(held) <= 5
+    with pytest.raises(failures.Unavailable) as caught:
+        await anext(execution)
+    assert caught.value.code == "slow_reader"
+    box.worker.wake()
+    assert (await box.row()).outcome is Outcome.CANCELLED
+
+
+async def test_a_writer_that_was_held_up_writes_everything_at_once(box: Box) -> None:
+    """One chunk for what came meanwhile, not one for each token."""
+    job = jobs.job(stream=True, record_text=True, release=box.release)
+    execution = box.executor.run(job)
+    first = await box.sent(execution)
+    (id,) = box.ids()
+    box.step(wire.Delta(id, "so: ", 1, ()))
+    sent: list[bytes] = []
+    go_on = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+        await go_on.wait()
+
+    closed = asyncio.Event()
+    stream = Stream(execution, await first, ChatFormat(HEAD), {}, closed=closed.set)
+    task = asyncio.create_task(stream({}, _never, send))
+    ended = box.ending(execution)
+    box.worker.wake()
+    await ended.wait()
+    go_on.set()
+    await task
+    assert closed.is_set()
+    opening, rest = [each for each in sent if each]
+    assert opening.count(b'"content":"so: "') == 1
+    assert rest.count(b'"content":"one two three one two"') == 1
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert execution.answer.text == "so: one two three one two"
+
+
+async def _never() -> Any:
+    await asyncio.Event().wait()
+
+
+async def test_a_death_before_the_first_byte_is_not_seen(box: Box) -> None:
+    """What came in and was not shown yet is made again."""
+    execution = box.run()
+    first = await box.sent(execution)
+    (id,) = box.ids()
+    box.step(wire.Delta(id, "half", 1, ()))
+    box.worker.drop()
+    await box.worker.got(wire.Submit, 2)
+    box.worker.wake()
+    await first
+    assert execution.answer.text == "one two three one two"
