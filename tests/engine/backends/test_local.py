@@ -26,8 +26,8 @@ from storage.home.paths import Home
 from storage.releases import Release
 from storage.requests import Outcome, Request
 from storage.services import Arm, Service, Split
-from tests.engine import jobs
 from tests.engine.backends.fake_worker import FakeWorker
+from tests.engine.execution import jobs
 
 HEAD = Head(id="1", created=0, model="ops", fingerprint="fp")
 

@@ -6,7 +6,7 @@ import pytest
 
 from engine.execution.answers import Answer
 from engine.execution.job import Delta, Finished, Job, Restarted
-from tests.engine import jobs
+from tests.engine.execution import jobs
 
 
 def answer(job: Job) -> Answer:

@@ -14,7 +14,7 @@ from openai.types.chat import ChatCompletionChunk
 from engine.execution.answers import Answer
 from engine.execution.job import Finished, Logprob, TokenLogprob
 from engine.gateway.openai_format import ChatFormat, Head, TextFormat, quoted
-from tests.engine import jobs
+from tests.engine.execution import jobs
 
 HEAD = Head(id="1", created=7, model="ops", fingerprint="fp_1", usage=True)
 LOGPROB = TokenLogprob(Logprob(b"\xc3", float("-inf")), (Logprob("ä".encode(), -0.5),))
