@@ -44,7 +44,7 @@ def snapshot(*releases: Release) -> Snapshot:
     return Snapshot(
         services={"ops": service},
         releases={r.number: r for r in releases},
-        knobs={releases[0].worker: {"max_running": 4, "queue_limit": 8}},
+        knobs={releases[0].deployment: {"max_running": 4, "queue_limit": 8}},
     )
 
 
@@ -55,7 +55,7 @@ class Box:
         self.home = home
         self.release = jobs.release()
         self.fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
-        self.worker = FakeWorker(home.worker(self.release.worker), deaf=True)
+        self.worker = FakeWorker(home.worker(self.release.deployment), deaf=True)
         self.rows: list[Request] = []
         self.recorded = asyncio.Event()
         self.gaps: list[int] = []
@@ -174,7 +174,7 @@ async def test_one_refusal_fails_the_job_and_frees_the_rest(box: Box) -> None:
         await first
     assert caught.value.retry_after_us == 1_500_000
     assert (await box.row()).outcome is Outcome.REFUSED
-    assert not box.fleet.members[box.release.worker].client.busy
+    assert not box.fleet.members[box.release.deployment].client.busy
 
 
 async def test_a_client_that_does_not_read_is_given_up(box: Box) -> None:
