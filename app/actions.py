@@ -96,7 +96,7 @@ async def through_the_door(
 
 async def _waiting(store: Store, intent: intents.Intent) -> str:
     """Who should have ended an intent, and how that part stands."""
-    part = intent.claimed_by or verbs.TABLE[intent.verb].claimed_by
+    part = intent.claimed_by or verbs.TABLE[intent.verb].process
     async with store.read() as session:
         parts = {each.name: each for each in await processes.every(session)}
     found = parts.get(part)
@@ -136,22 +136,8 @@ def arms(split: Iterable[services.Arm]) -> str:
     return "  ".join(f"r{arm.release} {words.weight(arm.weight_bp)}" for arm in split)
 
 
-# The screen's letter and the command's words for each verb of the door.
-_TWINS: Final[dict[str, tuple[str, str]]] = {
-    "models.add": ("", "models add PATH --name NAME --version 1.0.0 [--base NAME@1.0.0]"),
-    "prompts.add": ("", "prompts add FILE"),
-    "prompts.label": ("", "prompts label NAME@NUMBER LABEL"),
-    "releases.create": ("", "releases create --model NAME@1.0.0 [--prompt NAME@1]"),
-    "services.create": ("", "services create NAME --release r1 [--record-text]"),
-    "services.split": ("s", "services split NAME r1=90 r2=10"),
-    "services.undo": ("u", "services undo NAME"),
-    "keys.add": ("", "keys create --name NAME --role client [--synthetic]"),
-    "keys.revoke": ("", "keys revoke NAME"),
-    "knobs.set": ("", "knobs set WORKER KNOB=VALUE"),
-    "knobs.undo": ("", "knobs undo WORKER KNOB"),
-    "runbooks.start": ("", "runbooks start NAME [INPUT=VALUE]"),
-    "runbooks.undo": ("", "runbooks undo RUN"),
-}
+# The letters of the verbs that a place of the screen offers.
+_KEYS: Final[Mapping[str, str]] = {"services.split": "s", "services.undo": "u"}
 
 # Looking: places and moves of the screen, and the commands that only show.
 _LOOKS: Final[tuple[tuple[str, str, str, str], ...]] = (
@@ -178,14 +164,13 @@ def _table() -> dict[str, Action]:
             name=verb.name,
             noun=verb.noun,
             verb=verb.name.partition(".")[2],
-            key=_TWINS[verb.name][0],
+            key=_KEYS.get(verb.name, ""),
             danger=verb.danger,
             sentence=verb.sentence,
-            twin=_TWINS[verb.name][1],
+            twin=verb.command,
             handler=through_the_door,
         )
         for verb in verbs.TABLE.values()
-        if verb.name in _TWINS
     ]
     rows.append(
         Action(

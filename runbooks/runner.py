@@ -19,19 +19,20 @@ from runbooks import actions, start_request, steps, undo_plan
 from runbooks.probes import PROBES
 from runbooks.steps import Runbook, Step, Value, Verify
 from storage import errors, intents, runs
-from storage.control_socket import client
+from storage.control_socket import client, verbs
 from storage.control_socket.nudges import Listener
+from storage.control_socket.verbs import Process
 from storage.intents import Intent
 from storage.runs import Run
 from storage.store import Session, Store
 
-BY: Final = "runner"
+BY: Final = Process.RUNNER.value
 LOOK_S: Final = 4.0
 OUTCOME_S: Final = 60.0
 _VERIFY_S: Final = 1.0
 _AGAIN_S: Final = 2.0
 _UNDO: Final = "runbooks.undo"
-_VERBS: Final = frozenset({"runbooks.start", _UNDO})
+_VERBS: Final = verbs.carried_out_by(Process.RUNNER)
 
 T = TypeVar("T")
 Work = Callable[[Session], Awaitable[T]]

@@ -13,17 +13,17 @@ from typing import Final
 
 import structlog
 
-from engine.control import models, verbs
+from engine.control import registry
 from engine.control.decisions import Decision, Reason, Refusal, of
 from storage import errors, intents
 from storage import store as stores
-from storage.control_socket import nudges
-from storage.control_socket import verbs as kinds
+from storage.control_socket import nudges, verbs
 from storage.control_socket.nudges import Listener
+from storage.control_socket.verbs import Process
 from storage.intents import Intent, State
 from storage.store import Session, Store
 
-BY: Final = "control"
+BY: Final = Process.CONTROL.value
 LOOK_S: Final = 5.0
 AGAIN_S: Final = 2.0
 
@@ -36,6 +36,9 @@ class Intents:
     def __init__(self, store: Store, *, now_us: Callable[[], int]) -> None:
         self._store = store
         self._now_us = now_us
+        self._controllers = registry.load()
+        self._at_once = [c.verb for c in self._controllers.values() if c.prepare is None]
+        self._prepared = [c.verb for c in self._controllers.values() if c.prepare is not None]
         self._reading: asyncio.Task[None] | None = None
 
     async def reclaim(self) -> None:
@@ -76,7 +79,7 @@ class Intents:
         while await self._one():
             pass
         if self._reading is None or self._reading.done():
-            intent = await self._claim(verbs.AFTER_READING)
+            intent = await self._claim(self._prepared)
             if intent is not None:
                 self._reading = asyncio.create_task(self._after_reading(intent))
 
@@ -84,9 +87,7 @@ class Intents:
         """One intent from claim to end; False when there is none."""
 
         async def work(session: Session) -> bool:
-            intent = await intents.claim(
-                session, verbs=verbs.AT_ONCE.keys(), by=BY, at_us=self._now_us()
-            )
+            intent = await intents.claim(session, verbs=self._at_once, by=BY, at_us=self._now_us())
             if intent is None:
                 return False
             await self._carry_out(session, intent, None)
@@ -104,11 +105,13 @@ class Intents:
         return await self._store.write(work, durable=True, nudge=False)
 
     async def _after_reading(self, intent: Intent) -> None:
-        """Read what the intent names, then carry it out."""
+        """Prepare what the intent needs, then carry it out."""
+        prepare = self._controllers[intent.verb].prepare
+        assert prepare is not None  # noqa: S101 only such verbs are claimed for it
+        found: object
         try:
-            wish = kinds.parse(intent.verb, intent.arguments)
-            assert isinstance(wish, kinds.ModelsAdd)  # noqa: S101 the only verb of this kind
-            found: models.File | Decision = await asyncio.to_thread(verbs.read, wish)
+            arguments = verbs.parse(intent.verb, intent.arguments)
+            found = await asyncio.to_thread(prepare, arguments)
         except Refusal as refusal:
             found = refusal.decision
         except Exception as error:  # noqa: BLE001 one file must not hold up the rest
@@ -127,9 +130,7 @@ class Intents:
                 nudges.send(self._store.home)
                 return
 
-    async def _carry_out(
-        self, session: Session, intent: Intent, found: models.File | Decision | None
-    ) -> None:
+    async def _carry_out(self, session: Session, intent: Intent, found: object) -> None:
         decision = (
             found if isinstance(found, Decision) else await self._decide(session, intent, found)
         )
@@ -148,16 +149,16 @@ class Intents:
             reason=decision.reason.name,
         )
 
-    async def _decide(self, session: Session, intent: Intent, file: models.File | None) -> Decision:
+    async def _decide(self, session: Session, intent: Intent, prepared: object) -> Decision:
         """Decide and act; what a refusal had begun to write is taken back."""
-        at_us = self._now_us()
+        controller = self._controllers[intent.verb]
+        given = () if controller.prepare is None else (prepared,)
         try:
-            wish = kinds.parse(intent.verb, intent.arguments)
+            arguments = verbs.parse(intent.verb, intent.arguments)
             async with stores.savepoint(session):
-                if file is not None:
-                    assert isinstance(wish, kinds.ModelsAdd)  # noqa: S101 only it reads a file
-                    return await models.add(session, intent, wish, at_us, file)
-                return await verbs.AT_ONCE[intent.verb](session, intent, wish, at_us)
+                return await controller.carry_out(
+                    session, intent, arguments, self._now_us(), *given
+                )
         except Refusal as refusal:
             return refusal.decision
         except errors.ConstraintViolated as error:

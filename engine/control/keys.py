@@ -1,8 +1,9 @@
-"""API keys: only their hashes arrive here. Imported by `engine.control.verbs`."""
+"""API keys: only their hashes arrive here. Imported by `engine.control.registry`."""
 
 from __future__ import annotations
 
 from engine.control.decisions import Decision, Reason
+from engine.control.registry import controls
 from storage import keys
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -10,19 +11,20 @@ from storage.keys import Role
 from storage.store import Session
 
 
-async def add(s: Session, intent: Intent, wish: verbs.KeysAdd, at_us: int) -> Decision:
+@controls("keys.add")
+async def add(s: Session, intent: Intent, arguments: verbs.KeysAdd, at_us: int) -> Decision:
     """Keep the hash of a key that was minted where its owner sits."""
-    decision = decide(wish.role, Role(intent.role))
+    decision = decide(arguments.role, Role(intent.role))
     if decision.plan is None:
         return decision
     key = await keys.add(
         s,
-        name=wish.name,
-        prefix=wish.prefix,
-        sha256=wish.sha256,
-        role=wish.role,
-        tenant=wish.tenant,
-        synthetic=wish.synthetic,
+        name=arguments.name,
+        prefix=arguments.prefix,
+        sha256=arguments.sha256,
+        role=arguments.role,
+        tenant=arguments.tenant,
+        synthetic=arguments.synthetic,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,
@@ -31,7 +33,8 @@ async def add(s: Session, intent: Intent, wish: verbs.KeysAdd, at_us: int) -> De
     return Decision(Reason.APPLIED, f"The {kind}key {key.name} ({key.prefix}…) is valid.", key)
 
 
-async def revoke(s: Session, intent: Intent, _wish: verbs.NoArguments, at_us: int) -> Decision:
+@controls("keys.revoke")
+async def revoke(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
     """From now on the key opens nothing."""
     key = await keys.revoke(s, intent.target, actor=intent.actor, at_us=at_us, intent_id=intent.id)
     return Decision(Reason.APPLIED, f"The key {key.name} ({key.prefix}…) is revoked.", key)

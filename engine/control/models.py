@@ -1,7 +1,7 @@
 """Models: a file is read, hashed and registered; what cannot be served never gets a name.
 
 Reading takes as long as the file is large, so it happens outside of any transaction. Imported by
-`engine.control.verbs`.
+`engine.control.registry`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.control.decisions import Decision, Reason, Refusal
+from engine.control.registry import controls
 from engine.registry import gguf_header
 from storage import models, standings
 from storage.control_socket import verbs
@@ -66,21 +67,22 @@ def _hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+@controls("models.add", prepare=lambda arguments: read(Path(arguments.path)))
 async def add(
-    s: Session, intent: Intent, wish: verbs.ModelsAdd, at_us: int, file: File
+    s: Session, intent: Intent, arguments: verbs.ModelsAdd, at_us: int, file: File
 ) -> Decision:
     """Register a file that was read; one that could not be loaded may be tried again by that."""
-    base = None if wish.base is None else await models.find(s, wish.base)
-    decision = decide(file, wish.kind, base)
+    base = None if arguments.base is None else await models.find(s, arguments.base)
+    decision = decide(file, arguments.kind, base)
     if decision.plan is None:
         return decision
-    if (again := await _again(s, intent, wish, at_us, file, base)) is not None:
+    if (again := await _again(s, intent, arguments, at_us, file, base)) is not None:
         return again
     header = file.header
     version = await models.add(
         s,
-        model=wish.model,
-        version=wish.version,
+        model=arguments.model,
+        version=arguments.version,
         kind=header.kind,
         base_id=None if base is None else base.id,
         path=str(file.path),
@@ -91,7 +93,7 @@ async def add(
         parameters=header.parameters,
         quantisation=header.quantisation,
         context_tokens=header.context_tokens or (base.context_tokens if base else 0),
-        licence=wish.licence or header.licence,
+        licence=arguments.licence or header.licence,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,
@@ -103,7 +105,7 @@ async def add(
 async def _again(
     s: Session,
     intent: Intent,
-    wish: verbs.ModelsAdd,
+    arguments: verbs.ModelsAdd,
     at_us: int,
     file: File,
     base: ModelVersion | None,
@@ -111,7 +113,7 @@ async def _again(
     """Put back the version that is this very file and could not be loaded; None: there is none."""
     standing = await standings.unloadable(
         s,
-        name=f"{wish.model}@{wish.version}",
+        name=f"{arguments.model}@{arguments.version}",
         sha256=file.sha256,
         base_id=None if base is None else base.id,
     )

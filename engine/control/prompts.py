@@ -1,6 +1,6 @@
 """Prompts: new versions, and labels that move. Templates are parsed before they are kept.
 
-Imported by `engine.control.verbs`.
+Imported by `engine.control.registry`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 from jinja2 import Environment, meta
 
 from engine.control.decisions import Decision, Reason
+from engine.control.registry import controls
 from engine.prompting import sandbox
 from storage import prompts
 from storage.control_socket import verbs
@@ -23,19 +24,20 @@ _PLAIN: Final = Environment(extensions=["jinja2.ext.loopcontrols"])  # noqa: S70
 _GIVEN: Final = frozenset({"range", "namespace", "dict", "raise_exception", "strftime_now"})
 
 
-async def add(s: Session, intent: Intent, wish: verbs.PromptsAdd, at_us: int) -> Decision:
+@controls("prompts.add")
+async def add(s: Session, intent: Intent, arguments: verbs.PromptsAdd, at_us: int) -> Decision:
     """The next version of a prompt."""
-    decision = decide(wish.prompt, wish.messages, wish.variables)
+    decision = decide(arguments.prompt, arguments.messages, arguments.variables)
     if decision.plan is None:
         return decision
     before = {version.id for version in await prompts.every(s)}
     version = await prompts.add(
         s,
-        prompt=wish.prompt,
-        messages=wish.messages,
-        variables=wish.variables,
+        prompt=arguments.prompt,
+        messages=arguments.messages,
+        variables=arguments.variables,
         author=intent.actor,
-        comment=wish.comment,
+        comment=arguments.comment,
         at_us=at_us,
         intent_id=intent.id,
     )
@@ -44,17 +46,24 @@ async def add(s: Session, intent: Intent, wish: verbs.PromptsAdd, at_us: int) ->
     return Decision(Reason.APPLIED, f"{version.name} is there.", version)
 
 
-async def label(s: Session, intent: Intent, wish: verbs.PromptsLabel, at_us: int) -> Decision:
+@controls("prompts.label")
+async def label(s: Session, intent: Intent, arguments: verbs.PromptsLabel, at_us: int) -> Decision:
     """Point a label at a version."""
-    before = (await prompts.labels(s, intent.target)).get(wish.label)
+    before = (await prompts.labels(s, intent.target)).get(arguments.label)
     await prompts.label(
-        s, intent.target, wish.label, wish.number, intent.actor, at_us, intent_id=intent.id
+        s,
+        intent.target,
+        arguments.label,
+        arguments.number,
+        intent.actor,
+        at_us,
+        intent_id=intent.id,
     )
-    now = f"{intent.target}:{wish.label} is {intent.target}@{wish.number}"
-    if before == wish.number:
-        return Decision(Reason.UNCHANGED, f"{now} already.", wish.number)
+    now = f"{intent.target}:{arguments.label} is {intent.target}@{arguments.number}"
+    if before == arguments.number:
+        return Decision(Reason.UNCHANGED, f"{now} already.", arguments.number)
     told = f" (before: {intent.target}@{before})" if before is not None else ""
-    return Decision(Reason.APPLIED, f"{now}{told}.", wish.number)
+    return Decision(Reason.APPLIED, f"{now}{told}.", arguments.number)
 
 
 def decide(name: str, messages: Iterable[Message], variables: Iterable[Variable]) -> Decision:

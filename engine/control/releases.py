@@ -1,11 +1,12 @@
 """Releases: what answers, put together from versions and settings.
 
-Imported by `engine.control.verbs`.
+Imported by `engine.control.registry`.
 """
 
 from __future__ import annotations
 
 from engine.control.decisions import Decision, Reason
+from engine.control.registry import controls
 from storage import models, prompts, releases
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -14,13 +15,16 @@ from storage.releases import Engine, Release
 from storage.store import Session
 
 
-async def create(s: Session, intent: Intent, asked: verbs.ReleasesCreate, at_us: int) -> Decision:
+@controls("releases.create")
+async def create(
+    s: Session, intent: Intent, arguments: verbs.ReleasesCreate, at_us: int
+) -> Decision:
     """Create the release, or find the one with the same content."""
-    model = None if asked.model is None else await models.find(s, asked.model)
+    model = None if arguments.model is None else await models.find(s, arguments.model)
     base = None if model is None or model.base_id is None else await models.get(s, model.base_id)
-    prompt = None if asked.prompt is None else await prompts.find(s, asked.prompt)
-    engine = asked.engine
-    if engine is None and asked.upstream is None and asked.server is None:
+    prompt = None if arguments.prompt is None else await prompts.find(s, arguments.prompt)
+    engine = arguments.engine
+    if engine is None and arguments.upstream is None and arguments.server is None:
         engine = Engine()
     if model is not None and (refusal := refuse(model, base, engine)) is not None:
         return refusal
@@ -30,12 +34,12 @@ async def create(s: Session, intent: Intent, asked: verbs.ReleasesCreate, at_us:
         model_version=model,
         base=base,
         prompt_version=prompt,
-        sampling=asked.sampling,
-        limits=asked.limits,
+        sampling=arguments.sampling,
+        limits=arguments.limits,
         engine=engine,
-        upstream=asked.upstream,
-        server=asked.server,
-        comment=asked.comment,
+        upstream=arguments.upstream,
+        server=arguments.server,
+        comment=arguments.comment,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,

@@ -1,7 +1,7 @@
 """Services and their splits: who answers, and how often. The first controller that is real.
 
 Decides with what stands in the store; the gateway and the node act on the split that is set.
-Imported by `engine.control.verbs`.
+Imported by `engine.control.registry`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.control.decisions import Decision, Reason
+from engine.control.registry import controls
 from storage import models, processes, releases, services
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -27,9 +28,12 @@ class Observed:
     broken: Mapping[int, str]
 
 
-async def create(s: Session, intent: Intent, wish: verbs.ServicesCreate, at_us: int) -> Decision:
+@controls("services.create")
+async def create(
+    s: Session, intent: Intent, arguments: verbs.ServicesCreate, at_us: int
+) -> Decision:
     """A new service, all of it on one release."""
-    release = await releases.find(s, wish.release)
+    release = await releases.find(s, arguments.release)
     arms = (Arm(release=release.number, weight_bp=services.WHOLE_BP),)
     if refusal := _unloadable(arms, await _broken(s, arms)):
         return refusal
@@ -37,7 +41,7 @@ async def create(s: Session, intent: Intent, wish: verbs.ServicesCreate, at_us: 
         s,
         name=intent.target,
         release=release.number,
-        record_text=wish.record_text,
+        record_text=arguments.record_text,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,
@@ -45,13 +49,14 @@ async def create(s: Session, intent: Intent, wish: verbs.ServicesCreate, at_us: 
     return Decision(Reason.APPLIED, f"{created.name} answers with {release.name}.", created)
 
 
-async def split(s: Session, intent: Intent, wish: verbs.ServicesSplit, at_us: int) -> Decision:
+@controls("services.split")
+async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_us: int) -> Decision:
     """Set the weights of the arms."""
     standing = await services.find(s, intent.target)
     arms = tuple(
         [
             Arm(release=(await releases.find(s, name)).number, weight_bp=weight)
-            for name, weight in wish.arms.items()
+            for name, weight in arguments.arms.items()
         ]
     )
     services.check_arms(arms)
@@ -69,7 +74,8 @@ async def split(s: Session, intent: Intent, wish: verbs.ServicesSplit, at_us: in
     return decision
 
 
-async def undo(s: Session, intent: Intent, _wish: verbs.NoArguments, at_us: int) -> Decision:
+@controls("services.undo")
+async def undo(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
     """Set the split that stood before the current one."""
     standing = await services.find(s, intent.target)
     past = await services.history(s, standing.name, limit=2)

@@ -19,6 +19,7 @@ from engine.node import roles
 from engine.node.roles import Peer
 from storage import errors, intents
 from storage.control_socket import verbs
+from storage.control_socket.verbs import Process
 from storage.home import access
 from storage.home import paths as homes
 from storage.home.config import Config
@@ -31,7 +32,7 @@ SILENCE_S: Final = 10.0
 CONNECTIONS: Final = 64
 BACKLOG: Final = 1024
 _TEXT_LIMIT: Final = 2000
-_RUNS: Final = frozenset({"runbooks.start", "runbooks.undo"})  # what the runner walks
+_RUNS: Final = verbs.carried_out_by(Process.RUNNER)
 
 _log = structlog.get_logger("node.door")
 

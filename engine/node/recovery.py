@@ -19,11 +19,12 @@ import structlog
 from storage import errors, intents, processes
 from storage import store as stores
 from storage.control_socket import nudges
+from storage.control_socket.verbs import Process
 from storage.home import clock
 from storage.home.paths import Home
 from storage.store import Session, Store
 
-CLAIMERS: Final = ("control", "runner")
+CLAIMERS: Final = tuple(process.value for process in Process)
 
 _log = structlog.get_logger("node.repair")
 

@@ -1,7 +1,9 @@
-"""The one table of what may be asked for: verb, arguments, role, danger, sentence, who carries out.
+"""The table of verbs: what an intent may ask for, who may ask, and which process carries it out.
 
-The node checks an intent against it at the door; screens and commands show it. Nothing here
-acts. Imported by everybody who asks or answers.
+A new verb takes three places: its arguments and its row here, its controller in
+`engine/control/<noun>.py` (declared with `registry.controls`), its command in
+`app/commands/<noun>.py`. The control socket checks every intent against this table; screens and
+help read it. Never acts. Imported by clients of the control socket and by the processes behind it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -21,13 +23,12 @@ from storage.models import Kind
 from storage.prompts import Message, Variable
 from storage.releases import Engine, Limits, Sampling, Server, Upstream
 
-__all__ = ["TABLE", "BadArguments", "Claimer", "Danger", "Verb", "parse"]
+__all__ = ["TABLE", "BadArguments", "Danger", "Process", "Verb", "carried_out_by", "parse"]
 
 Name = Annotated[str, Meta(pattern=f"^{names.PATTERN}$", max_length=36)]
 Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 Line = Annotated[str, Meta(max_length=2000)]
 Release = Annotated[str, Meta(pattern=r"^(r[0-9]{1,18}|[0-9a-f]{6,64})$")]
-Claimer = Literal["control", "runner"]
 
 
 class Danger(StrEnum):
@@ -141,49 +142,111 @@ class RunbooksStart(Arguments, frozen=True, kw_only=True):
     content: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
-class Verb(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the table."""
+class Process(StrEnum):
+    """The processes that carry verbs out, by the name under which the node runs them."""
+
+    CONTROL = "control"
+    RUNNER = "runner"
+
+
+class Verb(msgspec.Struct, frozen=True):
+    """One row of the table. `command` is its form on the command line, after `paddock`."""
 
     name: str
-    noun: str
+    arguments: type[Arguments]
     role: Role
     danger: Danger
+    process: Process
     sentence: str
-    arguments: type[Arguments]
-    claimed_by: Claimer
+    command: str
+
+    @property
+    def noun(self) -> str:
+        """What the verb is about: `services` of `services.split`."""
+        return self.name.partition(".")[0]
 
 
-_Row = tuple[str, Role, Danger, str, type[Arguments]]
-_ROWS: Final[tuple[_Row, ...]] = (
-    ("models.add", Role.OPERATOR, Danger.REVERSIBLE, "Register a model version", ModelsAdd),
-    ("prompts.add", Role.OPERATOR, Danger.REVERSIBLE, "Add a prompt version", PromptsAdd),
-    ("prompts.label", Role.OPERATOR, Danger.REVERSIBLE, "Move a prompt's label", PromptsLabel),
-    ("releases.create", Role.OPERATOR, Danger.REVERSIBLE, "Create a release", ReleasesCreate),
-    ("services.create", Role.OPERATOR, Danger.REVERSIBLE, "Create a service", ServicesCreate),
-    ("services.split", Role.OPERATOR, Danger.REVERSIBLE, "Set a service's split", ServicesSplit),
-    ("services.undo", Role.OPERATOR, Danger.REVERSIBLE, "Put back the split before", NoArguments),
-    ("keys.add", Role.ADMIN, Danger.REVERSIBLE, "Add a key", KeysAdd),
-    ("keys.revoke", Role.ADMIN, Danger.HARD, "Revoke a key for good", NoArguments),
-    ("knobs.set", Role.OPERATOR, Danger.REVERSIBLE, "Set a worker's knob", KnobsSet),
-    ("knobs.undo", Role.OPERATOR, Danger.REVERSIBLE, "Put back a knob's value", KnobsUndo),
-    ("runbooks.start", Role.OPERATOR, Danger.REVERSIBLE, "Start a runbook", RunbooksStart),
-    ("runbooks.undo", Role.OPERATOR, Danger.REVERSIBLE, "Undo the steps of a run", NoArguments),
-)
+_CONTROL: Final = Process.CONTROL
+_RUNNER: Final = Process.RUNNER
+_ADMIN: Final = Role.ADMIN
+_OPERATOR: Final = Role.OPERATOR
+_REVERSIBLE: Final = Danger.REVERSIBLE
+_HARD: Final = Danger.HARD
 
-TABLE: Final[Mapping[str, Verb]] = MappingProxyType(
-    {
-        name: Verb(
-            name=name,
-            noun=name.partition(".")[0],
-            role=role,
-            danger=danger,
-            sentence=sentence,
-            arguments=arguments,
-            claimed_by="runner" if name.startswith("runbooks.") else "control",
-        )
-        for name, role, danger, sentence, arguments in _ROWS
-    }
-)
+_ROWS: Final[tuple[Verb, ...]] = (
+    Verb(
+        "models.add", ModelsAdd, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Register a model version",
+        "models add PATH --name NAME --version 1.0.0 [--base NAME@1.0.0]",
+    ),
+    Verb(
+        "prompts.add", PromptsAdd, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Add a prompt version",
+        "prompts add FILE",
+    ),
+    Verb(
+        "prompts.label", PromptsLabel, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Move a prompt's label",
+        "prompts label NAME@NUMBER LABEL",
+    ),
+    Verb(
+        "releases.create", ReleasesCreate, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Create a release",
+        "releases create --model NAME@1.0.0 [--prompt NAME@1]",
+    ),
+    Verb(
+        "services.create", ServicesCreate, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Create a service",
+        "services create NAME --release r1 [--record-text]",
+    ),
+    Verb(
+        "services.split", ServicesSplit, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Set a service's split",
+        "services split NAME r1=90 r2=10",
+    ),
+    Verb(
+        "services.undo", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Put back the split before",
+        "services undo NAME",
+    ),
+    Verb(
+        "keys.add", KeysAdd, _ADMIN, _REVERSIBLE, _CONTROL,
+        "Add a key",
+        "keys create --name NAME --role client [--synthetic]",
+    ),
+    Verb(
+        "keys.revoke", NoArguments, _ADMIN, _HARD, _CONTROL,
+        "Revoke a key for good",
+        "keys revoke NAME",
+    ),
+    Verb(
+        "knobs.set", KnobsSet, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Set a worker's knob",
+        "knobs set WORKER KNOB=VALUE",
+    ),
+    Verb(
+        "knobs.undo", KnobsUndo, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Put back a knob's value",
+        "knobs undo WORKER KNOB",
+    ),
+    Verb(
+        "runbooks.start", RunbooksStart, _OPERATOR, _REVERSIBLE, _RUNNER,
+        "Start a runbook",
+        "runbooks start NAME [INPUT=VALUE]",
+    ),
+    Verb(
+        "runbooks.undo", NoArguments, _OPERATOR, _REVERSIBLE, _RUNNER,
+        "Undo the steps of a run",
+        "runbooks undo RUN",
+    ),
+)  # fmt: skip
+
+TABLE: Final[Mapping[str, Verb]] = MappingProxyType({verb.name: verb for verb in _ROWS})
+
+
+def carried_out_by(process: Process) -> frozenset[str]:
+    """The names of the verbs that a process claims."""
+    return frozenset(verb.name for verb in _ROWS if verb.process is process)
 
 
 def parse(name: str, raw: Mapping[str, Any]) -> Any:
