@@ -13,7 +13,12 @@ from storage.control_socket import verbs
 from storage.control_socket.verbs import Process
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-SCREEN: Final = {"app/actions.py", "app/screens/splitting.py", "app/screens/traffic.py"}
+SCREEN: Final = {
+    "app/actions.py",
+    "app/screens/help.py",
+    "app/screens/splitting.py",
+    "app/screens/traffic.py",
+}
 """Only a verb that a place of the screen offers is named here, too."""
 DEMO: Final = {"app/commands/demo.py", "app/demo/setup.py"}
 
