@@ -31,7 +31,8 @@ class Wanted:
     target: str
     arguments: Mapping[str, object] = field(default_factory=dict)
     reason: str = ""
-    seen: int | None = None
+    expected_version: int | None = None
+    confirm: str = ""  # the target's name, repeated by the person, where the action is hard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +71,26 @@ async def through_the_door(
     action: Action, home: Home, store: Store, wanted: Wanted, timeout_s: float
 ) -> Done:
     """Hand in an intent and wait for how it ended."""
-    accepted = await client.ask(
-        home,
-        action.name,
-        wanted.target,
-        dict(wanted.arguments),
-        reason=wanted.reason,
-        seen=wanted.seen,
-    )
-    intent = await client.wait(store, accepted.intent_id, timeout_s)
+    key = client.new_key()
+    try:
+        accepted = await client.ask(
+            home,
+            action.name,
+            wanted.target,
+            dict(wanted.arguments),
+            reason=wanted.reason,
+            expected_version=wanted.expected_version,
+            idempotency_key=key,
+            confirm=wanted.confirm,
+        )
+        number = accepted.intent_id
+    except client.Unanswered:  # the store may know what the node does not say
+        async with store.read() as session:
+            stored = await intents.by_key(session, key)
+        if stored is None:
+            raise
+        number = stored.id
+    intent = await client.wait(store, number, timeout_s)
     if intent.ended_at_us is None:
         return Done(
             ok=False,
@@ -95,18 +107,18 @@ async def through_the_door(
 
 
 async def _waiting(store: Store, intent: intents.Intent) -> str:
-    """Who should have ended an intent, and how that part stands."""
+    """What an intent waits for: the process that carries it out, and that process's state."""
     part = intent.claimed_by or verbs.TABLE[intent.verb].process
     async with store.read() as session:
         parts = {each.name: each for each in await processes.every(session)}
     found = parts.get(part)
-    stands = "was not started" if found is None else f"is {found.state.value}"
+    stands = "is not running" if found is None else f"is {found.state.value}"
     why = f" ({words.safe(found.reason)})" if found is not None and found.reason else ""
     if intent.state is intents.State.CLAIMED:
-        said = f"Not done yet: {part} has taken intent {intent.id} and not ended it; it {stands}"
+        said = f"Intent {intent.id} is in progress; {part}, which claimed it, {stands}"
     else:
-        said = f"Not done yet: nobody has taken intent {intent.id}; {part} should and {stands}"
-    return f"{said}{why}. `paddock intents tail` shows how it ends."
+        said = f"Stored as intent {intent.id}, not carried out yet: {part} {stands}"
+    return f"{said}{why}. `paddock intents tail` shows the outcome."
 
 
 async def stop_the_node(

@@ -137,7 +137,9 @@ class Deeds:
     async def _perform(self, name: str, offer: Offer) -> None:
         app = self._app
         actions = importlib.import_module("app.actions")
-        wanted = actions.Wanted(target=offer.target, arguments=offer.arguments, seen=offer.seen)
+        wanted = actions.Wanted(
+            target=offer.target, arguments=offer.arguments, expected_version=offer.expected_version
+        )
         app.prompt_line.say(f"{offer.effect} …", "dim")
         app.redraw()
         try:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 from app import actions, errors, terminal
 from storage import store as stores
+from storage.control_socket.verbs import Danger
 from storage.home import access
 from storage.home import paths as homes
 from storage.home.paths import Home
@@ -52,12 +53,30 @@ async def ask(
     arguments: Mapping[str, object] | None = None,
     *,
     reason: str = "",
-    seen: int | None = None,
+    expected_version: int | None = None,
+    confirm: str = "",
 ) -> actions.Done:
-    """Hand one action in at the door and wait for how it ended."""
-    wanted = actions.Wanted(target=target, arguments=arguments or {}, reason=reason, seen=seen)
+    """Hand in one action and wait for its outcome; `confirm` as `agreed` returned it."""
+    wanted = actions.Wanted(
+        target=target,
+        arguments=arguments or {},
+        reason=reason,
+        expected_version=expected_version,
+        confirm=confirm,
+    )
     async with store() as opened:
         return await actions.perform(home(), opened, actions.TABLE[name], wanted)
+
+
+def agreed(name: str, target: str, effect: str, *, yes: bool) -> str:
+    """Have the person confirm an action as its danger demands; what the intent repeats of it.
+
+    Raises:
+        errors.Stopped: the person did not agree.
+    """
+    hard = actions.TABLE[name].danger is Danger.HARD
+    terminal.confirm(effect, yes=yes, name=target if hard else "")
+    return target if hard else ""
 
 
 async def do(
@@ -65,10 +84,17 @@ async def do(
     target: str,
     arguments: Mapping[str, object] | None = None,
     *,
-    seen: int | None = None,
+    expected_version: int | None = None,
 ) -> None:
     """One of the demo's actions, all of which have to be applied."""
-    done = await ask(name, target, arguments, reason="paddock demo", seen=seen)
+    done = await ask(
+        name,
+        target,
+        arguments,
+        reason="paddock demo",
+        expected_version=expected_version,
+        confirm=target,
+    )
     if not done.ok:
         raise errors.AppError(f"{name} {target}: {done.sentence}")
 

@@ -1,8 +1,7 @@
-"""What a step does: an intent at the node's door, in the name of whoever started the run.
+"""The actions of steps: intents on behalf of the person who started the run.
 
-However often the runner is killed or an answer is lost, each step has one intent: asked again
-with the same reason on behalf of the same run, the door tells the one that it keeps. Imported by
-`runbooks.runner`.
+A step asks under an idempotency key of its own, so it has one intent however often the runner is
+killed or an answer is lost. Imported by `runbooks.runner`.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ _AGAIN_S: Final = 1.0
 
 
 async def ask(home: Home, run: Run, step: str, do: steps.Do) -> int:
-    """The id of the intent that was asked for this step, now or before.
+    """The id of the step's intent, stored now or by an earlier attempt.
 
     Raises:
-        StorageError: the door refused, or could not be reached.
+        StorageError: the node refused it or could not be reached.
     """
-    reason = f"runbook {run.runbook}, run {run.id}, step {step}"
+    key = f"run {run.id}, step {step}"
     attempt = 0
     while True:
         try:
@@ -36,10 +35,12 @@ async def ask(home: Home, run: Run, step: str, do: steps.Do) -> int:
                 do.verb,
                 steps.filled(do.target, run.inputs),
                 _filled(do.arguments, run.inputs),
-                reason=reason,
-                behalf=run.intent_id,
+                reason=f"runbook {run.runbook}, {key}",
+                on_behalf_of=run.intent_id,
+                idempotency_key=key,
+                confirm=steps.filled(do.confirm, run.inputs),
             )
-        except (errors.NodeIsDown, errors.Unavailable):
+        except (errors.NodeIsDown, errors.Unanswered, errors.Unavailable):
             attempt += 1
             if attempt == _ATTEMPTS:
                 raise

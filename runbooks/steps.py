@@ -57,11 +57,15 @@ class Look(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Do(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An intent, asked at the door in the name of whoever started the run."""
+    """An intent on behalf of the person who started the run.
+
+    `confirm` repeats the target where the verb is hard to reverse.
+    """
 
     verb: str
     target: str = ""
     arguments: dict[str, Any] = {}
+    confirm: str = ""
 
 
 class Verify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,8 +124,17 @@ def read(path: Path, *, probes: Mapping[str, Any], verbs: Mapping[str, Any]) -> 
 
 
 def content(book: Runbook) -> str:
-    """The hash of all that a runbook says; comments and spaces of its file do not count."""
-    return hashlib.sha256(msgspec.json.encode(book, order="sorted")).hexdigest()
+    """The hash of what a runbook says; comments and whitespace of its file do not count.
+
+    A field that an action leaves empty and that older runbooks did not have is not hashed, so that
+    a runbook keeps its hash from version to version of Paddock.
+    """
+    said = msgspec.to_builtins(book)
+    for step in said["steps"]:
+        for do in (step["do"], step["undo"]):
+            if do is not None and not do["confirm"]:
+                del do["confirm"]
+    return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
 
 
 def as_expected(value: Value, expected: str | None, looked: Value = None) -> bool | None:

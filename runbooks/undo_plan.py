@@ -90,7 +90,7 @@ async def _unchanged(s: Session, step: str, intent_id: int, ours: set[int | None
         if newest.intent_id == intent_id:
             continue
         by = None if newest.intent_id is None else await intents.find(s, newest.intent_id)
-        if by is None or by.behalf not in ours:
+        if by is None or by.on_behalf_of not in ours:
             raise Refused(
                 f"{changed.noun} {changed.key} was changed by {newest.actor} ({newest.verb}) after "
                 f"step {step}; look at it and undo by hand."

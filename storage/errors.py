@@ -16,8 +16,9 @@
         NotPrivate     the home is not ours alone
         Closed         the home is not open to this user
       ConfigError      config.toml; the message names the key
-      DoorError        the node did not do what was asked
-        NodeIsDown     nobody is behind the door
+      ControlSocketError  the node did not do what was asked
+        NodeIsDown     the node is not running
+        Unanswered     the node did not answer; whether it stored the request is not known
         NotAllowed     the role does not suffice
         Refused        asked wrongly; the message says how
 
@@ -91,19 +92,23 @@ class ConfigError(StorageError):
     """config.toml cannot be used; the message names the key."""
 
 
-class DoorError(StorageError):
+class ControlSocketError(StorageError):
     """The node did not do what was asked."""
 
 
-class NodeIsDown(DoorError):
+class NodeIsDown(ControlSocketError):
     """The node is not running; start it with `paddock serve`."""
 
 
-class NotAllowed(DoorError):
-    """Your role does not suffice; ask somebody whose role does."""
+class Unanswered(ControlSocketError):
+    """The node did not answer in time; the message says what became of the request."""
 
 
-class Refused(DoorError):
+class NotAllowed(ControlSocketError):
+    """Your role does not suffice; ask an operator or an admin."""
+
+
+class Refused(ControlSocketError):
     """The node refused; the message says what to ask instead."""
 
 

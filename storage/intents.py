@@ -1,7 +1,7 @@
-"""Intents: what somebody wants, why, and which version of the world they saw; and how it ended.
+"""Intents: what a person or a run asks for, why, the version they saw, and how it ended.
 
-The door accepts them; who claims one decides, acts, and says how it ended. None is ever removed.
-Read by everybody.
+The control socket accepts them; the process that claims one decides, acts and records the outcome.
+None is ever removed. Read by every room; written by the node, `engine.control` and the runner.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
@@ -19,16 +19,16 @@ from storage import errors, moves
 
 
 class State(StrEnum):
-    """Where an intent stands.
+    """How far an intent is.
 
-    ACCEPTED: the node stored it before it told the person so. Any crash leaves it here, and it is
+    ACCEPTED: the node stored it durably before acknowledging it. A crash leaves it here, and it is
         claimed later.
-    CLAIMED: control or the runner took it to decide and act. If that process dies, its next start
-        puts the intent back (`reclaim`); so what is done for an intent is done in the transaction
-        that ends it, or can be done twice.
-    APPLIED: it was done; `outcome` tells what. Nothing follows.
-    REFUSED: it was decided against, by a rule or because the world had moved; `outcome` says why.
-    FAILED: it was tried and did not work; `outcome` says what happened.
+    CLAIMED: control or the runner claimed it to decide and act. If that process dies, its next
+        start puts the intent back (`reclaim`); what is done for an intent is therefore done in the
+        transaction that ends it, or is safe to do twice.
+    APPLIED: it was carried out, or there was nothing to change; `outcome` says what. Final.
+    REFUSED: a rule, or a change since the person looked, forbids it; `outcome` says why. Final.
+    FAILED: it was tried and did not work; `outcome` says what happened. Final.
     """
 
     ACCEPTED = "accepted"
@@ -53,7 +53,7 @@ MOVES: Final = moves.Table(
 
 
 class IntentRow(SQLModel, table=True):
-    """An intent as it is kept; its arguments are JSON."""
+    """The row of an intent; its arguments are JSON."""
 
     __tablename__: ClassVar[str] = "intents"
 
@@ -65,18 +65,21 @@ class IntentRow(SQLModel, table=True):
     target: str
     arguments: str
     reason: str
-    seen: int | None
+    expected_version: int | None
     state: str
     outcome: str | None
     claimed_by: str | None
     ended_at_us: int | None
-    behalf: int | None
+    on_behalf_of: int | None
+    idempotency_key: str | None
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """One intent. `role` is the actor's at the time; `seen` is the version of the target.
+    """One intent. `role` is the actor's at the time.
 
-    `behalf` is the intent of the run for which the runner asked; None for what a person asked.
+    `expected_version` is the version of the target that the actor saw; None: whatever it is.
+    `on_behalf_of` is the intent of the run for which the runner asked; None: a person asked.
+    `idempotency_key` was chosen by the client; None for intents older than schema 5.
     """
 
     id: int
@@ -87,12 +90,13 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     arguments: dict[str, Any]
     reason: str
-    seen: int | None
+    expected_version: int | None
     state: State
     outcome: str | None
     claimed_by: str | None
     ended_at_us: int | None
-    behalf: int | None
+    on_behalf_of: int | None
+    idempotency_key: str | None
 
 
 async def accept(
@@ -104,17 +108,23 @@ async def accept(
     target: str,
     arguments: Mapping[str, Any],
     reason: str = "",
-    seen: int | None = None,
+    expected_version: int | None = None,
     at_us: int,
-    behalf: int | None = None,
+    on_behalf_of: int | None = None,
+    idempotency_key: str | None = None,
 ) -> int:
-    """Store an intent and return its id; write it durably before telling anybody.
+    """Store an intent and return its id; write it durably before acknowledging it.
 
-    What a run asks for, it asks for once: the same `reason` on the same `behalf` is the intent
-    that was stored before, whatever has become of it.
+    A key that the actor used before, on behalf of the same run or of none, names the intent that
+    was stored then, whatever its state and reason: asking again never acts twice.
+
+    Raises:
+        AlreadyExists: the key was used for another request.
     """
-    if behalf is not None and (before := await _asked(s, behalf, reason)) is not None:
-        return before
+    if idempotency_key is not None:
+        before = await by_key(s, idempotency_key, actor=actor, on_behalf_of=on_behalf_of)
+        if before is not None:
+            return _same(before, verb, target, arguments)
     row = IntentRow(
         at_us=at_us,
         actor=actor,
@@ -123,12 +133,13 @@ async def accept(
         target=target,
         arguments=msgspec.json.encode(dict(arguments)).decode(),
         reason=reason,
-        seen=seen,
+        expected_version=expected_version,
         state=State.ACCEPTED.value,
         outcome=None,
         claimed_by=None,
         ended_at_us=None,
-        behalf=behalf,
+        on_behalf_of=on_behalf_of,
+        idempotency_key=idempotency_key,
     )
     s.add(row)
     await s.flush()
@@ -136,7 +147,7 @@ async def accept(
 
 
 async def claim(s: AsyncSession, *, verbs: Collection[str], by: str, at_us: int) -> Intent | None:
-    """Take the oldest accepted intent with one of these verbs; None when there is none."""
+    """Claim the oldest accepted intent with one of these verbs; None when there is none."""
     query = (
         select(col(IntentRow.id))
         .where(col(IntentRow.state) == State.ACCEPTED.value, col(IntentRow.verb).in_(list(verbs)))
@@ -156,14 +167,14 @@ async def claim(s: AsyncSession, *, verbs: Collection[str], by: str, at_us: int)
 async def end(
     s: AsyncSession, id: int, state: State, outcome: str, at_us: int, *, by: str | None = None
 ) -> None:
-    """Say how a claimed intent ended; best in the transaction of what was done for it.
+    """Record how a claimed intent ended, preferably in the transaction that carried it out.
 
     Raises:
         Moved: it is not claimed (any more), or not by `by`.
         Invalid: the state is not one that ends it.
     """
     if state not in MOVES.ends():
-        raise errors.Invalid(f"An intent does not end as {state}.")
+        raise errors.Invalid(f"{state} is not a final state of an intent.")
     intent = await find(s, id)
     if by is not None and intent.claimed_by != by:
         raise errors.Moved(f"Intent {id} is claimed by {intent.claimed_by}, not by {by}.")
@@ -175,7 +186,7 @@ async def end(
 
 
 async def reclaim(s: AsyncSession, by: str, at_us: int) -> list[int]:
-    """At the start of `by`: put back what its dead predecessor had claimed; the ids of those."""
+    """At the start of `by`: put back what its predecessor had claimed when it died; their ids."""
     query = select(col(IntentRow.id)).where(
         col(IntentRow.state) == State.CLAIMED.value, col(IntentRow.claimed_by) == by
     )
@@ -196,6 +207,18 @@ async def find(s: AsyncSession, id: int) -> Intent:
     return _intent(row)
 
 
+async def by_key(
+    s: AsyncSession, key: str, *, actor: str | None = None, on_behalf_of: int | None = None
+) -> Intent | None:
+    """The intent that was stored under an idempotency key; without `actor`, of any person."""
+    query = select(IntentRow).where(col(IntentRow.idempotency_key) == key)
+    query = query.where(func.coalesce(col(IntentRow.on_behalf_of), 0) == (on_behalf_of or 0))
+    if actor is not None:
+        query = query.where(col(IntentRow.actor) == actor)
+    row = (await s.scalars(query.order_by(col(IntentRow.id).desc()).limit(1))).first()
+    return None if row is None else _intent(row)
+
+
 async def tail(s: AsyncSession, limit: int = 100, before_id: int | None = None) -> list[Intent]:
     """The newest intents, newest first; with `before_id` those before that one."""
     query = select(IntentRow).order_by(col(IntentRow.id).desc()).limit(limit)
@@ -204,11 +227,14 @@ async def tail(s: AsyncSession, limit: int = 100, before_id: int | None = None) 
     return [_intent(row) for row in await s.scalars(query)]
 
 
-async def _asked(s: AsyncSession, behalf: int, reason: str) -> int | None:
-    query = select(col(IntentRow.id)).where(
-        col(IntentRow.behalf) == behalf, col(IntentRow.reason) == reason
-    )
-    return (await s.execute(query)).scalar()
+def _same(before: Intent, verb: str, target: str, arguments: Mapping[str, Any]) -> int:
+    asked = msgspec.json.decode(msgspec.json.encode(dict(arguments)))
+    if (before.verb, before.target, before.arguments) != (verb, target, asked):
+        raise errors.AlreadyExists(
+            f"This idempotency key belongs to intent {before.id} ({before.verb} {before.target}); "
+            "use a new key for another request."
+        )
+    return before.id
 
 
 def _intent(row: IntentRow) -> Intent:
@@ -221,10 +247,11 @@ def _intent(row: IntentRow) -> Intent:
         target=row.target,
         arguments=msgspec.json.decode(row.arguments, type=dict[str, Any]),
         reason=row.reason,
-        seen=row.seen,
+        expected_version=row.expected_version,
         state=State(row.state),
         outcome=row.outcome,
         claimed_by=row.claimed_by,
         ended_at_us=row.ended_at_us,
-        behalf=row.behalf,
+        on_behalf_of=row.on_behalf_of,
+        idempotency_key=row.idempotency_key,
     )

@@ -1,18 +1,16 @@
-"""Changes of state: which are legal, made by compare-and-set, told to the ledger. All or nothing.
+"""State transitions: which are legal, made by compare-and-set together with their ledger entry.
 
-A noun with states keeps a `MOVES = moves.Table(...)` beside its enum; `docs/states.md` is made from
-these tables and from what the enums say of their members. Nothing else on this floor changes a
-state. Imported by the nouns.
+A noun with states keeps a `MOVES = moves.Table(...)` beside its enum; `docs/states.md` is generated
+from these tables and from the docstrings of the enums. Nothing else changes a state. Imported by
+the nouns of `storage`.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy import inspect as mapping
@@ -22,8 +20,6 @@ from sqlmodel import SQLModel
 from storage import errors, ledger
 
 S = TypeVar("S", bound=StrEnum)
-
-_ARROW: Final = " -> "
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +36,7 @@ class Table(Generic[S]):
         return to in self.legal.get(frm, frozenset())
 
     def ends(self) -> frozenset[S]:
-        """The states that nothing follows."""
+        """The final states: those that nothing follows."""
         return frozenset(state for state, following in self.legal.items() if not following)
 
 
@@ -58,7 +54,7 @@ async def move(
     intent_id: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Take one row from `frm` to `to`, with other columns changed beside, and write the ledger.
+    """Move one row from `frm` to `to`, change other columns with it, and write the ledger.
 
     Raises:
         Invalid: the table does not allow the move.
@@ -98,33 +94,3 @@ async def move(
         at_us=at_us,
         intent_id=intent_id,
     )
-
-
-def mermaid(table: Table[Any]) -> str:
-    """The table as a state diagram in Mermaid's language."""
-    lines = ["stateDiagram-v2"]
-    lines += [f"    [*] --> {state}" for state in sorted(table.begins)]
-    lines += [f"    {frm} --> {to}" for frm, follow in table.legal.items() for to in sorted(follow)]
-    lines += [f"    {state} --> [*]" for state in sorted(table.ends())]
-    return "\n".join(lines) + "\n"
-
-
-def chapter(table: Table[Any]) -> str:
-    """The table for a document: its noun, its diagram, and what its enum tells of each state."""
-    (enum,) = {type(state) for state in table.legal}
-    about, *rest = re.split(r"(?m)^(?=[A-Z_]+: )", inspect.getdoc(enum) or "")
-    told = dict(each.split(": ", 1) for each in rest)
-    lines = [f"## {table.noun}", "", " ".join(about.split()), ""]
-    lines += ["```mermaid", mermaid(table).rstrip(), "```", ""]
-    lines += [f"- **{state.value}**: {' '.join(told[state.name].split())}" for state in table.legal]
-    return "\n".join(lines) + "\n"
-
-
-def drawing(table: Table[Any]) -> str:
-    """The table as text, a line for each state, for terminals and docstrings."""
-    width = max(len(state) for state in table.legal)
-    lines = []
-    for state, follow in table.legal.items():
-        mark = "*" if state in table.begins else " "
-        lines.append(f"{mark} {state:<{width}}{_ARROW}{', '.join(sorted(follow)) or '(end)'}")
-    return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """Services: the names that clients put into `model`, and the splits of their traffic.
 
 A split is never changed: setting one adds one, and the service points at it. `version` grows with
-each split; it is what an intent has seen. Read by everybody, written by `engine.control`.
+each split; an intent names the version it expects. Read by everybody, written by `engine.control`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ async def set_split(
     *,
     service: str,
     arms: Sequence[Arm],
-    seen: int | None,
+    expected_version: int | None,
     actor: str,
     at_us: int,
     intent_id: int | None = None,
@@ -100,11 +100,13 @@ async def set_split(
     change; a new salt deals them anew.
 
     Raises:
-        Moved: `seen` is given and the service has another version by now.
+        Moved: `expected_version` is given and the service has another version by now.
         Invalid: the weights do not add up to 10000, or a release is named twice.
         NotFound: there is no such service or release.
     """
-    return await _set(s, "services.split", service, arms, seen, actor, at_us, intent_id, salt)
+    return await _set(
+        s, "services.split", service, arms, expected_version, actor, at_us, intent_id, salt
+    )
 
 
 async def undo(
@@ -113,21 +115,29 @@ async def undo(
     service: str,
     actor: str,
     at_us: int,
-    seen: int | None = None,
+    expected_version: int | None = None,
     intent_id: int | None = None,
 ) -> Split:
     """Set the split that stood before this one, its salt included; twice is as if never.
 
     Raises:
         Invalid: there was none before.
-        Moved: `seen` is given and the service has another version by now.
+        Moved: `expected_version` is given and the service has another version by now.
     """
     past = await history(s, (await find(s, service)).name, limit=2)
     if len(past) < 2:  # noqa: PLR2004 this one and the one before
         raise errors.Invalid(f"{service} has had one split only; there is nothing to undo.")
     before = past[1]
     return await _set(
-        s, "services.undo", service, before.arms, seen, actor, at_us, intent_id, before.salt
+        s,
+        "services.undo",
+        service,
+        before.arms,
+        expected_version,
+        actor,
+        at_us,
+        intent_id,
+        before.salt,
     )
 
 
@@ -154,14 +164,14 @@ async def _set(
     verb: str,
     service: str,
     arms: Sequence[Arm],
-    seen: int | None,
+    expected_version: int | None,
     actor: str,
     at_us: int,
     intent_id: int | None,
     salt: str | None,
 ) -> Split:
     standing = await find(s, service)
-    if seen is not None and seen != standing.version:
+    if expected_version is not None and expected_version != standing.version:
         raise errors.Moved(
             f"{service} changed since you looked: {standing.split.set_by} set "
             f"{splits.words(standing.split.arms)}. Look again."

@@ -59,8 +59,8 @@ def revoke(
 
 async def _revoke(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
     effect = f"Key {name}  works → revoked, for good; its clients are refused at once"
-    terminal.confirm(effect, yes=yes, name=name)
-    done = await session.ask("keys.revoke", name, reason=reason)
+    confirm = session.agreed("keys.revoke", name, effect, yes=yes)
+    done = await session.ask("keys.revoke", name, reason=reason, confirm=confirm)
     session.tell(done, as_json=as_json)
 
 

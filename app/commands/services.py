@@ -91,7 +91,9 @@ async def _agreed(
     yes: bool,
 ) -> actions.Done:
     terminal.confirm(effect, yes=yes)
-    return await session.ask(verb, service.name, arguments, reason=reason, seen=service.version)
+    return await session.ask(
+        verb, service.name, arguments, reason=reason, expected_version=service.version
+    )
 
 
 def _weights(split: services.Split) -> dict[int, int]:

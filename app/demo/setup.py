@@ -84,7 +84,9 @@ async def serve() -> None:
             service = await services.find(s, SERVICE)
     if sum(arm.weight_bp > 0 for arm in service.split.arms) < len(SPLIT):
         arms = dict(zip(names, SPLIT, strict=True))
-        await session.do("services.split", SERVICE, {"arms": arms}, seen=service.version)
+        await session.do(
+            "services.split", SERVICE, {"arms": arms}, expected_version=service.version
+        )
 
 
 async def _release(model: str) -> str:

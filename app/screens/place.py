@@ -62,7 +62,7 @@ class Offer:
 
     target: str = ""
     arguments: Mapping[str, object] = field(default_factory=dict)
-    seen: int | None = None  # the version of the target that is on the screen
+    expected_version: int | None = None  # the version of the target that is on the screen
     effect: str = ""
     unable: str = ""  # why this place cannot offer it just now
     form: str | None = None  # what is typed first, where something has to be typed

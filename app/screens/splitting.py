@@ -17,7 +17,7 @@ def undo(service: snapshot.Service) -> Offer:
         return Offer(unable=f"{service.name} has had one split only")
     standing, before = service.history[:2]
     effect = splits.change(service.name, dict(standing.arms), dict(before.arms))
-    return Offer(target=service.name, seen=service.version, effect=f"undo: {effect}")
+    return Offer(target=service.name, expected_version=service.version, effect=f"undo: {effect}")
 
 
 def split(service: snapshot.Service, typed: str | None) -> Offer:
@@ -37,6 +37,6 @@ def split(service: snapshot.Service, typed: str | None) -> Offer:
     return Offer(
         target=service.name,
         arguments={"arms": arms},
-        seen=service.version,
+        expected_version=service.version,
         effect=f"split: {splits.change(service.name, before, after)}",
     )

@@ -60,13 +60,13 @@ async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_u
         ]
     )
     services.check_arms(arms)
-    decision = decide(arms, Observed(standing, await _broken(s, arms)), intent.seen)
+    decision = decide(arms, Observed(standing, await _broken(s, arms)), intent.expected_version)
     if decision.plan is not None:
         await services.set_split(
             s,
             service=standing.name,
             arms=arms,
-            seen=intent.seen,
+            expected_version=intent.expected_version,
             actor=intent.actor,
             at_us=at_us,
             intent_id=intent.id,
@@ -85,7 +85,7 @@ async def undo(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us:
     now = await services.undo(
         s,
         service=standing.name,
-        seen=intent.seen,
+        expected_version=intent.expected_version,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,
@@ -93,13 +93,13 @@ async def undo(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us:
     return Decision(Reason.APPLIED, _told(standing, now.arms), now)
 
 
-def decide(arms: Sequence[Arm], observed: Observed, seen: int | None) -> Decision:
+def decide(arms: Sequence[Arm], observed: Observed, expected_version: int | None) -> Decision:
     """Whether a split that is well formed may be set. A split that stands already is kept."""
     standing = observed.service
     if refusal := _unloadable(arms, observed.broken):
         return refusal
     same = set(arms) == set(standing.split.arms)
-    if same and seen in {None, standing.version}:
+    if same and expected_version in {None, standing.version}:
         return Decision(Reason.UNCHANGED, f"{standing.name} is split so already: {words(arms)}.")
     return Decision(Reason.APPLIED, _told(standing, arms), tuple(arms))
 

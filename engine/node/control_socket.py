@@ -38,6 +38,7 @@ _log = structlog.get_logger("node.door")
 
 
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # as the store keeps it
+_Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -48,8 +49,10 @@ class Ask(msgspec.Struct, frozen=True):
     target: str = ""
     arguments: dict[str, Any] = {}
     reason: str = ""
-    seen: _Number | None = None
-    behalf: _Number | None = None
+    expected_version: _Number | None = None
+    on_behalf_of: _Number | None = None
+    idempotency_key: _Key | None = None
+    confirm: str = ""
 
 
 class Turned(Exception):
@@ -182,7 +185,12 @@ class Door:
                 return {}
             case "intent":
                 return await self._intent(ask, peer, name, role)
-        raise Turned("bad_request", f"The door knows intent, who, state and stop, not {ask.do!r}.")
+            case "outcome":
+                return await self._outcome(ask, peer, name)
+        raise Turned(
+            "bad_request",
+            f"The control socket knows intent, outcome, who, state and stop, not {ask.do!r}.",
+        )
 
     async def _who(self, peer: Peer) -> tuple[str, Role]:
         person = await asyncio.to_thread(roles.look_up, peer)
@@ -204,10 +212,11 @@ class Door:
             raise Turned("bad_arguments", f"Target and reason hold {_TEXT_LIMIT} characters.")
         try:
             verbs.parse(ask.verb, ask.arguments)
+            verbs.check(verb, target=ask.target, confirm=ask.confirm, reason=ask.reason)
         except verbs.BadArguments as error:
             raise Turned("bad_arguments", str(error)) from error
-        if ask.behalf is not None:
-            name, role = await self._behalf(ask.behalf, peer)
+        if ask.on_behalf_of is not None:
+            name, role = await self._on_behalf_of(ask.on_behalf_of, peer)
         _need(name, role, verb.role, verb.sentence[:1].lower() + verb.sentence[1:])
 
         async def accept(session: Any) -> int:
@@ -219,16 +228,32 @@ class Door:
                 target=ask.target,
                 arguments=ask.arguments,
                 reason=ask.reason,
-                seen=ask.seen,
-                behalf=ask.behalf,
+                expected_version=ask.expected_version,
+                on_behalf_of=ask.on_behalf_of,
+                idempotency_key=ask.idempotency_key,
                 at_us=self._now_us(),
             )
 
-        number = await self._store.write(accept, durable=True)
+        try:
+            number = await self._store.write(accept, durable=True)
+        except errors.AlreadyExists as error:
+            raise Turned("bad_arguments", str(error)) from error
         _log.info("intent", intent=number, actor=name, verb=ask.verb, target=ask.target)
         return {"intent": number, "actor": name, "role": role.value}
 
-    async def _behalf(self, number: int, peer: Peer) -> tuple[str, Role]:
+    async def _outcome(self, ask: Ask, peer: Peer, name: str) -> dict[str, Any]:
+        """What became of the request that this client sent under an idempotency key."""
+        if ask.on_behalf_of is not None:
+            name, _ = await self._on_behalf_of(ask.on_behalf_of, peer)
+        async with self._store.read() as session:
+            intent = await intents.by_key(
+                session, ask.idempotency_key or "", actor=name, on_behalf_of=ask.on_behalf_of
+            )
+        if intent is None:
+            return {"intent": None}
+        return {"intent": intent.id, "actor": intent.actor, "role": intent.role}
+
+    async def _on_behalf_of(self, number: int, peer: Peer) -> tuple[str, Role]:
         """Whose wish a run carries out: it may do what the person who started it may do."""
         if peer.pid != self._runner():
             raise Turned("not_allowed", "Only the runner asks on behalf of others.")

@@ -1,6 +1,6 @@
-"""The client of the node's door: hand in what is wanted, ask who one is, wait for how it ended.
+"""The client of the node's control socket: hand in intents and wait for their outcome.
 
-One JSON object a line each way over a Unix socket; the kernel tells the node who asks. Never
+One JSON object per line, each way, over a Unix socket; the kernel tells the node who asks. Never
 decides and never writes to the store. Imported by `app` and `runbooks`.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import time
+import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,30 +18,31 @@ import msgspec
 
 from storage import errors
 from storage.control_socket import nudges
-from storage.errors import DoorError, NodeIsDown, NotAllowed, Refused
+from storage.errors import ControlSocketError, NodeIsDown, NotAllowed, Refused, Unanswered
 from storage.home import access
 from storage.home import paths as homes
 from storage.home.paths import Home
 
-if TYPE_CHECKING:  # asking at the door needs no database
+if TYPE_CHECKING:  # asking at the control socket needs no database
     from storage.intents import Intent
     from storage.store import Store
 
 __all__ = [
-    "Accepted", "DoorError", "NodeIsDown", "NotAllowed", "Person", "Refused",
-    "ask", "state", "stop", "wait", "who",
+    "Accepted", "ControlSocketError", "NodeIsDown", "NotAllowed", "Person", "Refused",
+    "Unanswered", "ask", "new_key", "state", "stop", "wait", "who",
 ]  # fmt: skip
 
 LINE_LIMIT: Final = 1024 * 1024
 ANSWER_S: Final = 15.0
-CROWD_S: Final = 10.0  # so long one waits before a door that is busy
+OUTCOME_S: Final = 5.0
+CROWD_S: Final = 10.0  # how long a busy control socket is tried
 _LOOK_S: Final = 0.25
-_KNOCK_S: Final = 0.05
+_RETRY_S: Final = 0.05
 _serial: Final = iter(range(1_000_000_000))
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The node has stored it; `actor` and `role` are who it was for the node."""
+    """The node has stored the intent; `actor` and `role` are who the node took the client for."""
 
     intent_id: int
     actor: str
@@ -48,7 +50,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Who one is at this door."""
+    """A person as the node knows them."""
 
     name: str
     role: str
@@ -60,59 +62,97 @@ async def ask(
     target: str,
     arguments: Mapping[str, Any],
     reason: str = "",
-    seen: int | None = None,
-    behalf: int | None = None,
+    expected_version: int | None = None,
+    on_behalf_of: int | None = None,
+    *,
+    idempotency_key: str | None = None,
+    confirm: str = "",
 ) -> Accepted:
     """Hand in an intent. When this returns it is stored durably and will be decided.
 
-    `seen` is the version of the target that the person saw; `behalf` the intent of the run for
-    which the runner asks (the runner alone may).
+    `expected_version` is the version of the target that the person saw; `on_behalf_of` the intent
+    of the run for which the runner asks (nobody else may). The same `idempotency_key` stores one
+    intent however often it is sent; without one each call is a request of its own. `confirm`
+    repeats the target's name where the verb is hard to reverse. When the answer is lost, the node
+    is asked what became of the key.
 
     Raises:
-        NodeIsDown: nobody is behind the door. NotAllowed: the role does not suffice, or the home
-            is not open to this user.
+        NodeIsDown: the node is not running. NotAllowed: the role does not suffice, or this user
+            may not open the data directory.
         Refused: the verb or its arguments are wrong; the message names the field.
         Unavailable: the node could not store it.
+        Unanswered: the node did not answer; the message says what is known of the request.
     """
+    key = idempotency_key or new_key()
     asked = {
         "do": "intent", "verb": verb, "target": target, "arguments": dict(arguments),
-        "reason": reason, "seen": seen,
+        "reason": reason, "expected_version": expected_version, "idempotency_key": key,
     }  # fmt: skip
-    if behalf is not None:
-        asked["behalf"] = behalf
-    said = await _ask(home, asked)
+    if on_behalf_of is not None:
+        asked["on_behalf_of"] = on_behalf_of
+    if confirm:
+        asked["confirm"] = confirm
+    try:
+        said = await _ask(home, asked)
+    except Unanswered:
+        said = await _outcome(home, key, on_behalf_of)
     return Accepted(int(said["intent"]), str(said["actor"]), str(said["role"]))
 
 
+def new_key() -> str:
+    """An idempotency key that no other request has."""
+    return uuid.uuid4().hex
+
+
+async def _outcome(home: Home, key: str, on_behalf_of: int | None) -> dict[str, Any]:
+    """The acknowledgement of a request whose answer was lost."""
+    asked: dict[str, Any] = {"do": "outcome", "idempotency_key": key}
+    if on_behalf_of is not None:
+        asked["on_behalf_of"] = on_behalf_of
+    try:
+        said = await _ask(home, asked, answer_s=OUTCOME_S)
+    except (Unanswered, NodeIsDown) as error:
+        raise Unanswered(
+            "The node did not answer, and it is not known whether it stored the request; "
+            "`paddock intents tail` shows it if it did."
+        ) from error
+    if said.get("intent") is None:
+        raise Unanswered(
+            "The node did not answer in time and has not stored the request; "
+            "check `paddock intents tail` before you try again."
+        )
+    return said
+
+
 async def who(home: Home) -> Person:
-    """Who one is at this door, and what one may do."""
-    said = await _ask(home, {"do": "who"})
+    """Who the node takes this process's user for, and their role."""
+    said = await _question(home, "who")
     return Person(str(said["person"]), str(said["role"]))
 
 
 async def state(home: Home) -> dict[str, Any]:
-    """What the node says of itself: pid, version, started_at_us, processes."""
-    said = await _ask(home, {"do": "state"})
+    """The state of the node: pid, version, started_at_us, processes."""
+    said = await _question(home, "state")
     said.pop("ok", None)
     return said
 
 
 async def stop(home: Home) -> None:
-    """Ask the node to drain and leave; it does so after it has answered."""
-    await _ask(home, {"do": "stop"})
+    """Ask the node to drain and exit; it answers first."""
+    await _question(home, "stop")
 
 
 async def wait(store: Store, intent_id: int, timeout_s: float) -> Intent:
-    """The intent as soon as it has ended, or as it stands after `timeout_s`.
+    """The intent as soon as it has ended, or as it is after `timeout_s`.
 
-    Whoever may not listen in the home, because it is not theirs, looks by the clock.
+    Polls where this user may not listen for nudges in the data directory.
     """
-    from storage import intents  # noqa: PLC0415 asking at the door needs no database
+    from storage import intents  # noqa: PLC0415 asking at the control socket needs no database
 
     until = time.monotonic() + timeout_s
     with contextlib.ExitStack() as listening:
         listener = None
-        with contextlib.suppress(OSError):  # a home that takes no sockets is looked at by the clock
+        with contextlib.suppress(OSError):  # a directory of another user: poll
             listener = listening.enter_context(nudges.listen(store.home, _part()))
         while True:
             async with store.read() as session:
@@ -130,29 +170,44 @@ def _part() -> str:
     return f"wait-{os.getpid()}-{next(_serial)}"
 
 
-async def _ask(home: Home, asked: Mapping[str, Any]) -> dict[str, Any]:
+async def _question(home: Home, do: str) -> dict[str, Any]:
+    """A request that is safe to repeat: a node that does not answer it is as good as down."""
+    try:
+        return await _ask(home, {"do": do})
+    except Unanswered as error:
+        raise NodeIsDown(
+            f"The node of {home.root} does not answer; start it with `paddock serve`."
+        ) from error
+
+
+async def _ask(
+    home: Home, asked: Mapping[str, Any], answer_s: float | None = None
+) -> dict[str, Any]:
+    """One request and its answer.
+
+    Raises:
+        NodeIsDown: it was not sent. Unanswered: it was sent, and no answer came.
+    """
     try:
         line = msgspec.json.encode(asked) + b"\n"
     except (TypeError, UnicodeEncodeError) as error:
         raise Refused(f"This cannot be sent to the node: {error}") from error
     if len(line) > LINE_LIMIT:
-        raise Refused("This is larger than the 1 MiB that the door takes; send less at once.")
+        raise Refused("The request is larger than 1 MiB; send less at once.")
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(ANSWER_S if answer_s is None else answer_s):
             said = await _answered(home, line)
     except PermissionError as error:
         raise NotAllowed(str(access.closed(home))) from error
     except (OSError, msgspec.DecodeError) as error:
-        raise NodeIsDown(
-            f"The node of {home.root} does not answer; start it with `paddock serve`."
-        ) from error
+        raise Unanswered(f"The node of {home.root} does not answer.") from error
     if said.get("ok"):
         return said
     raise _refusal(said.get("error") or {})
 
 
 async def _answered(home: Home, line: bytes) -> dict[str, Any]:
-    """Knock until there is room: a crowd before the door is no reason to call the node dead."""
+    """Retry while the control socket is busy: a node with many clients is not down."""
     until = time.monotonic() + CROWD_S
     while True:
         with contextlib.suppress(BlockingIOError):
@@ -160,14 +215,21 @@ async def _answered(home: Home, line: bytes) -> dict[str, Any]:
             busy = (said.get("error") or {}).get("code") == "busy"
             if not busy or time.monotonic() > until:
                 return said
-        await asyncio.sleep(_KNOCK_S)
+        await asyncio.sleep(_RETRY_S)
 
 
 async def _exchange(home: Home, line: bytes) -> bytes:
-    with homes.short(home.door) as address:
-        reader, writer = await asyncio.open_unix_connection(address, limit=2 * LINE_LIMIT)
     try:
-        with contextlib.suppress(ConnectionError):  # who turns us away says why before it closes
+        with homes.short(home.door) as address:
+            reader, writer = await asyncio.open_unix_connection(address, limit=2 * LINE_LIMIT)
+    except (PermissionError, BlockingIOError):
+        raise
+    except OSError as error:
+        raise NodeIsDown(
+            f"The node of {home.root} is not running; start it with `paddock serve`."
+        ) from error
+    try:
+        with contextlib.suppress(ConnectionError):  # a refusal is sent before the socket closes
             writer.write(line)
             await writer.drain()
         return await reader.readline()

@@ -23,7 +23,17 @@ from storage.models import Kind
 from storage.prompts import Message, Variable
 from storage.releases import Engine, Limits, Sampling, Server, Upstream
 
-__all__ = ["TABLE", "BadArguments", "Danger", "Process", "Verb", "carried_out_by", "parse"]
+__all__ = [
+    "TABLE",
+    "BadArguments",
+    "Danger",
+    "Process",
+    "Verb",
+    "Why",
+    "carried_out_by",
+    "check",
+    "parse",
+]
 
 Name = Annotated[str, Meta(pattern=f"^{names.PATTERN}$", max_length=36)]
 Reference = Annotated[str, Meta(min_length=1, max_length=120)]
@@ -32,19 +42,19 @@ Release = Annotated[str, Meta(pattern=r"^(r[0-9]{1,18}|[0-9a-f]{6,64})$")]
 
 
 class Danger(StrEnum):
-    """How much asking an action needs before it is done."""
+    """How much confirmation an action needs before it is carried out."""
 
     LOOK = "look"  # changes nothing
-    REVERSIBLE = "reversible"  # one confirm that names the target and the effect
-    HARD = "hard"  # hard to reverse: the name has to be typed
+    REVERSIBLE = "reversible"  # one confirmation that names the target and the effect
+    HARD = "hard"  # hard to reverse: the intent must repeat the target's name
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every verb's arguments have in common: what is not known is refused."""
+    """What the arguments of all verbs have in common: unknown fields are refused."""
 
 
 class NoArguments(Arguments, frozen=True, kw_only=True):
-    """The target says it all."""
+    """The verb needs its target only."""
 
 
 class ModelsAdd(Arguments, frozen=True, kw_only=True):
@@ -105,7 +115,7 @@ class ServicesSplit(Arguments, frozen=True, kw_only=True):
     ]
 
     def __post_init__(self) -> None:
-        """Refuse weights that are not a whole."""
+        """Refuse weights that do not add up to 10000."""
         total = sum(self.arms.values())
         if total != 10_000:  # noqa: PLR2004 basis points
             raise ValueError(f"the weights add up to {total} basis points, not 10000 - at `$.arms`")
@@ -149,6 +159,14 @@ class Process(StrEnum):
     RUNNER = "runner"
 
 
+class Why(StrEnum):
+    """Whether an intent with this verb says why."""
+
+    OPTIONAL = "optional"  # as the person likes
+    ASKED = "asked"  # the screen asks for a reason; it may be empty
+    REQUIRED = "required"  # without a reason the control socket refuses it
+
+
 class Verb(msgspec.Struct, frozen=True):
     """One row of the table. `command` is its form on the command line, after `paddock`."""
 
@@ -159,6 +177,7 @@ class Verb(msgspec.Struct, frozen=True):
     process: Process
     sentence: str
     command: str
+    why: Why = Why.OPTIONAL
 
     @property
     def noun(self) -> str:
@@ -203,11 +222,13 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "services.split", ServicesSplit, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Set a service's split",
         "services split NAME r1=90 r2=10",
+        Why.ASKED,
     ),
     Verb(
         "services.undo", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Put back the split before",
         "services undo NAME",
+        Why.ASKED,
     ),
     Verb(
         "keys.add", KeysAdd, _ADMIN, _REVERSIBLE, _CONTROL,
@@ -247,6 +268,20 @@ TABLE: Final[Mapping[str, Verb]] = MappingProxyType({verb.name: verb for verb in
 def carried_out_by(process: Process) -> frozenset[str]:
     """The names of the verbs that a process claims."""
     return frozenset(verb.name for verb in _ROWS if verb.process is process)
+
+
+def check(verb: Verb, *, target: str, confirm: str, reason: str) -> None:
+    """Prove that an intent was confirmed and explained as its verb demands.
+
+    Raises:
+        BadArguments: with what is missing.
+    """
+    if verb.danger is Danger.HARD and confirm != target:
+        raise BadArguments(
+            f"{verb.name} is hard to reverse; confirm it with the target's name, {target!r}."
+        )
+    if verb.why is Why.REQUIRED and not reason.strip():
+        raise BadArguments(f"{verb.name} needs a reason; say why.")
 
 
 def parse(name: str, raw: Mapping[str, Any]) -> Any:

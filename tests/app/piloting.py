@@ -67,16 +67,19 @@ class Door:
         arguments: Mapping[str, Any],
         *,
         reason: str = "",
-        seen: int | None = None,
+        expected_version: int | None = None,
+        idempotency_key: str | None = None,
+        confirm: str = "",
     ) -> client.Accepted:
         """Keep the intent, carry it out, keep how it ended."""
-        self.asked.append((verb, target, arguments, seen))
+        del idempotency_key, confirm
+        self.asked.append((verb, target, arguments, expected_version))
         if self.down:
             raise errors.NodeIsDown("The node is not running; start it with `paddock serve`.")
         store = await stores.open(home, now_us=lambda: scenes.NOW_US)
         try:
             return await store.write(
-                lambda s: _carried_out(s, self, verb, target, arguments, reason, seen)
+                lambda s: _carried_out(s, self, verb, target, arguments, reason, expected_version)
             )
         finally:
             await store.close()
@@ -89,12 +92,12 @@ async def _carried_out(
     target: str,
     arguments: Mapping[str, Any],
     reason: str,
-    seen: int | None,
+    expected_version: int | None,
 ) -> client.Accepted:
     at_us = scenes.NOW_US
     id = await intents.accept(
         s, actor=by.name, role=by.role, verb=verb, target=target, arguments=arguments,
-        reason=reason, seen=seen, at_us=at_us,
+        reason=reason, expected_version=expected_version, at_us=at_us,
     )  # fmt: skip
     if by.alone:
         return client.Accepted(id, by.name, by.role)
@@ -102,7 +105,12 @@ async def _carried_out(
     try:
         if verb == "services.undo":
             done = await services.undo(
-                s, service=target, actor=by.name, at_us=at_us, seen=seen, intent_id=id
+                s,
+                service=target,
+                actor=by.name,
+                at_us=at_us,
+                expected_version=expected_version,
+                intent_id=id,
             )
         else:
             arms = [
@@ -110,7 +118,13 @@ async def _carried_out(
                 for name, points in arguments["arms"].items()
             ]
             done = await services.set_split(
-                s, service=target, arms=arms, seen=seen, actor=by.name, at_us=at_us, intent_id=id
+                s,
+                service=target,
+                arms=arms,
+                expected_version=expected_version,
+                actor=by.name,
+                at_us=at_us,
+                intent_id=id,
             )
     except errors.Moved as error:
         await intents.end(s, id, intents.State.REFUSED, str(error), at_us, by="control")

@@ -103,7 +103,7 @@ async def split(s: Session, service: str, weights: dict[int, int], ago_s: int) -
     )  # fmt: skip
     await intents.claim(s, verbs=["services.split"], by="control", at_us=at_us)
     await services.set_split(
-        s, service=service, actor="sara", at_us=at_us, seen=None, intent_id=id,
+        s, service=service, actor="sara", at_us=at_us, expected_version=None, intent_id=id,
         arms=[Arm(release=release, weight_bp=points) for release, points in weights.items()],
     )  # fmt: skip
     told = ", ".join(f"{name} {points / 100:g} %" for name, points in arms.items())

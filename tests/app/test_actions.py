@@ -63,7 +63,10 @@ async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     """A store behind a door that keeps intents; nobody takes them."""
     opened = await stores.open(Home(tmp_path / "home"))
 
-    async def ask(_: Home, verb: str, target: str, arguments: Any, **rest: Any) -> client.Accepted:
+    async def ask(
+        _: Home, verb: str, target: str, arguments: Any, *, confirm: str = "", **rest: Any
+    ) -> client.Accepted:
+        assert confirm == ""
         id = await opened.write(
             lambda s: intents.accept(
                 s, actor="sara", role="admin", verb=verb, target=target, arguments=arguments,
@@ -89,7 +92,7 @@ async def test_what_nobody_took_is_not_done(store: stores.Store) -> None:
     done = await undo(store)
     assert (done.ok, done.waits, done.state) == (False, True, "accepted")
     assert done.sentence.startswith(
-        "Not done yet: nobody has taken intent 1; control should and was not started. "
+        "Stored as intent 1, not carried out yet: control is not running. "
     )
 
     async def crash(s: Any) -> None:
@@ -99,7 +102,7 @@ async def test_what_nobody_took_is_not_done(store: stores.Store) -> None:
 
     await store.write(crash)
     done = await undo(store)
-    assert "control should and is crashed (it ended by signal 9). `paddock" in done.sentence
+    assert "control is crashed (it ended by signal 9). `paddock" in done.sentence
 
 
 async def test_what_was_taken_and_goes_on_is_not_done(
@@ -118,7 +121,7 @@ async def test_what_was_taken_and_goes_on_is_not_done(
     monkeypatch.setattr(client, "ask", taken)
     done = await undo(store)
     assert (done.ok, done.waits, done.state) == (False, True, "claimed")
-    assert "control has taken intent 1 and not ended it" in done.sentence
+    assert done.sentence.startswith("Intent 1 is in progress; control, which claimed it, ")
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -102,7 +102,7 @@ async def _split(home: Home) -> None:
         )  # fmt: skip
         weights = ((1, 9_000), (second.number, 1_000))
         await services.set_split(
-            s, service="ops", actor="t", at_us=5, seen=None,
+            s, service="ops", actor="t", at_us=5, expected_version=None,
             arms=[services.Arm(release=number, weight_bp=bp) for number, bp in weights],
         )  # fmt: skip
 

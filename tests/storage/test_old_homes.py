@@ -36,6 +36,8 @@ async def test_a_home_of_first_light_opens_with_its_history(tmp_path: Path) -> N
             assert arms == {"billing": {3: 10_000}, "support": {1: 9_000, 2: 1_000}}
             assert len(await requests.tail(s, 1000)) == 103
             assert len(await intents.tail(s, 1000)) == 20
+            keys = {i.idempotency_key for i in await intents.tail(s, 1000) if i.on_behalf_of}
+            assert keys == {"run 1, step back"}
             assert len(await ledger.tail(s, 1000)) >= 92
             assert [run.runbook for run in await runs.tail(s, 10)] == ["roll-back"]
     finally:

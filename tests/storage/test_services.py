@@ -23,20 +23,28 @@ def arms(*weights: int) -> list[Arm]:
 
 
 async def split(
-    store: Store, *weights: int, seen: int | None = None, salt: str | None = None
+    store: Store, *weights: int, expected_version: int | None = None, salt: str | None = None
 ) -> Split:
     """Set the split of the service."""
     return await store.write(
         lambda s: services.set_split(
-            s, service="support", arms=arms(*weights), seen=seen, actor="sara", at_us=5, salt=salt
+            s,
+            service="support",
+            arms=arms(*weights),
+            expected_version=expected_version,
+            actor="sara",
+            at_us=5,
+            salt=salt,
         )
     )
 
 
-async def undo(store: Store, seen: int | None = None) -> Split:
+async def undo(store: Store, expected_version: int | None = None) -> Split:
     """Undo the split of the service."""
     return await store.write(
-        lambda s: services.undo(s, service="support", actor="max", at_us=6, seen=seen)
+        lambda s: services.undo(
+            s, service="support", actor="max", at_us=6, expected_version=expected_version
+        )
     )
 
 
@@ -82,11 +90,11 @@ async def test_a_split_needs_its_releases_and_its_service(store: Store) -> None:
 async def test_a_split_that_moved_is_not_overwritten(store: Store) -> None:
     """Who saw version 1 cannot undo what another did in between; the message shows it."""
     await fixtures.furnish(store)
-    await split(store, 9_000, 1_000, seen=1)
+    await split(store, 9_000, 1_000, expected_version=1)
     with pytest.raises(errors.Moved, match=re.escape("sara set r1=90 r2=10")):
-        await split(store, 0, 10_000, seen=1)
+        await split(store, 0, 10_000, expected_version=1)
     with pytest.raises(errors.Moved):
-        await undo(store, seen=1)
+        await undo(store, expected_version=1)
     found = await standing(store)
     assert (found.version, found.split.arms) == (2, tuple(arms(9_000, 1_000)))
     await split(store, 0, 10_000)
@@ -99,7 +107,7 @@ async def test_arms_are_kept_in_the_order_of_their_releases(store: Store) -> Non
     told = [Arm(release=2, weight_bp=2_000), Arm(release=1, weight_bp=8_000)]
     kept = await store.write(
         lambda s: services.set_split(
-            s, service="support", arms=told, seen=None, actor="sara", at_us=5
+            s, service="support", arms=told, expected_version=None, actor="sara", at_us=5
         )
     )
     assert kept.arms == tuple(arms(8_000, 2_000)) == (await standing(store)).split.arms

@@ -31,13 +31,15 @@ class Desk:
         self.store = store
         self.control = Intents(store, now_us=clock.now_us)
 
-    async def accept(self, verb: str, target: str, seen: int | None = None, **asked: Any) -> int:
+    async def accept(
+        self, verb: str, target: str, expected_version: int | None = None, **asked: Any
+    ) -> int:
         """As the door does."""
 
         async def work(session: Session) -> int:
             return await intents.accept(
                 session, actor="kim", role=self.role, verb=verb, target=target, arguments=asked,
-                seen=seen, at_us=clock.now_us(),
+                expected_version=expected_version, at_us=clock.now_us(),
             )  # fmt: skip
 
         return await self.store.write(work)
@@ -56,9 +58,11 @@ class Desk:
                         return intent
                     await listener.wait(timeout_s=0.25)
 
-    async def do(self, verb: str, target: str, seen: int | None = None, **asked: Any) -> Intent:
+    async def do(
+        self, verb: str, target: str, expected_version: int | None = None, **asked: Any
+    ) -> Intent:
         """Accept it, and let control end it."""
-        return await self.ended(await self.accept(verb, target, seen, **asked))
+        return await self.ended(await self.accept(verb, target, expected_version, **asked))
 
     async def furnish(self) -> None:
         """A service `support` on r1, and r2 beside."""
@@ -233,7 +237,7 @@ async def furnished(tmp_path: Path) -> AsyncIterator[Desk]:
 
 
 async def test_who_looked_before_another_changed_it_is_told(furnished: Desk) -> None:
-    """Two operators: the second one's `seen` is old."""
+    """Two operators: the second one's `expected_version` is old."""
     await furnished.do("services.split", "support", 1, arms={"r1": 5000, "r2": 5000})
     late = await furnished.do("services.split", "support", 1, arms={"r1": 1000, "r2": 9000})
     assert late.state is State.REFUSED

@@ -185,7 +185,7 @@ async def furnish(root: Path) -> Stack:
                 Arm(release=made["prompted"].number, weight_bp=5000),
                 Arm(release=made["adapted"].number, weight_bp=5000),
             ],
-            seen=None,
+            expected_version=None,
             actor="t",
             at_us=4,
         )

@@ -157,8 +157,8 @@ def test_a_new_split_takes_effect_on_the_next_requests(stack: Stack, client: Ope
 
     async def split(s: Any) -> None:
         await services.set_split(
-            s, service="raw", arms=[Arm(release=adapted.number, weight_bp=10_000)], seen=None,
-            actor="t", at_us=11,
+            s, service="raw", arms=[Arm(release=adapted.number, weight_bp=10_000)],
+            expected_version=None, actor="t", at_us=11,
         )  # fmt: skip
 
     change(stack, split)

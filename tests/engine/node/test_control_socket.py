@@ -78,12 +78,17 @@ async def test_an_intent_is_stored_before_it_is_acknowledged(tmp_path: Path) -> 
     """With who asked as the kernel knows them, and everything that was said."""
     async with standing(tmp_path / "home") as door:
         accepted = await client.ask(
-            door.home, "services.split", "support", {"arms": {"r1": 10_000}}, "because", seen=3
+            door.home,
+            "services.split",
+            "support",
+            {"arms": {"r1": 10_000}},
+            "because",
+            expected_version=3,
         )
         (intent,) = await door.intents()
     assert intent.id == accepted.intent_id
     assert (intent.actor, intent.role) == (accepted.actor, "admin")
-    assert (intent.verb, intent.target, intent.seen) == ("services.split", "support", 3)
+    assert (intent.verb, intent.target, intent.expected_version) == ("services.split", "support", 3)
     assert (intent.arguments, intent.reason) == ({"arms": {"r1": 10_000}}, "because")
     assert intent.state is intents.State.ACCEPTED
 
@@ -119,13 +124,13 @@ async def test_who_and_state_and_stop(tmp_path: Path) -> None:
         (b'{"do": 7}', "bad_request"),
         (b'{"do": "dance"}', "bad_request"),
         (b'{"do": "intent", "arguments": []}', "bad_request"),
-        (b'{"do": "intent", "seen": "x"}', "bad_request"),
-        (b'{"do": "intent", "seen": 99999999999999999999}', "bad_request"),
+        (b'{"do": "intent", "expected_version": "x"}', "bad_request"),
+        (b'{"do": "intent", "expected_version": 99999999999999999999}', "bad_request"),
         (b'{"do": "intent", "verb": "services.burn"}', "unknown_verb"),
         (b'{"do": "intent", "verb": "services.split", "arguments": {}}', "bad_arguments"),
         (b'{"do":"intent","verb":"services.undo","arguments":{"x":1}}', "bad_arguments"),
         (b'{"do":"intent","verb":"keys.revoke","target":"' + b"x" * 3000 + b'"}', "bad_arguments"),
-        (b'{"do":"intent","verb":"services.undo","behalf":1}', "not_allowed"),
+        (b'{"do":"intent","verb":"services.undo","on_behalf_of":1}', "not_allowed"),
     ],
 )
 async def test_what_is_no_request_is_answered_and_the_next_one_heard(
@@ -185,16 +190,45 @@ async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None
 
         run = await door.store.write(begin)
         with pytest.raises(errors.NotAllowed):
-            await client.ask(door.home, "services.undo", "support", {}, behalf=run)
+            await client.ask(door.home, "services.undo", "support", {}, on_behalf_of=run)
         door.runner = os.getpid()
-        accepted = await client.ask(door.home, "services.undo", "support", {}, behalf=run)
-        again = await client.ask(door.home, "services.undo", "support", {}, behalf=run)
+        asked = [
+            await client.ask(
+                door.home, "services.undo", "support", {},
+                on_behalf_of=run, idempotency_key="run 1, step back",
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        accepted, again = asked
         assert again == accepted  # an answer that was lost costs no second undo
         assert (accepted.actor, accepted.role) == ("kim", "operator")
         with pytest.raises(errors.NotAllowed, match="kim is operator"):
-            await client.ask(door.home, "keys.revoke", "demo", {}, behalf=run)
+            await client.ask(door.home, "keys.revoke", "demo", {}, on_behalf_of=run, confirm="demo")
         with pytest.raises(errors.NotAllowed):
-            await client.ask(door.home, "services.undo", "x", {}, behalf=accepted.intent_id)
+            await client.ask(door.home, "services.undo", "x", {}, on_behalf_of=accepted.intent_id)
+
+
+async def test_what_is_hard_to_reverse_is_confirmed_by_its_name(tmp_path: Path) -> None:
+    """At the socket, whoever asks: a client that forgot to ask the person stores nothing."""
+    async with standing(tmp_path / "home") as door:
+        for confirm in ("", "demo2"):
+            with pytest.raises(errors.Refused, match="confirm it with the target's name, 'demo'"):
+                await client.ask(door.home, "keys.revoke", "demo", {}, confirm=confirm)
+        assert await door.intents() == []
+        await client.ask(door.home, "keys.revoke", "demo", {}, confirm="demo")
+        assert [intent.verb for intent in await door.intents()] == ["keys.revoke"]
+
+
+async def test_what_became_of_a_key_can_be_asked(tmp_path: Path) -> None:
+    """By its actor: the intent that is stored under it, or that there is none."""
+    async with standing(tmp_path / "home") as door:
+        accepted = await client.ask(
+            door.home, "services.undo", "support", {}, idempotency_key="mine"
+        )
+        lines = [b'{"do": "outcome", "idempotency_key": "%s"}' % key for key in (b"mine", b"x")]
+        known, unknown = await door.say(*lines)
+    assert (known["intent"], known["actor"]) == (accepted.intent_id, accepted.actor)
+    assert (unknown["ok"], unknown["intent"]) == (True, None)
 
 
 async def test_the_socket_is_for_the_owner_or_for_the_group_that_may_look(tmp_path: Path) -> None:

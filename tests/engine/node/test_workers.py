@@ -64,7 +64,7 @@ class Staff:
         arms = [Arm(release=release, weight_bp=services.WHOLE_BP)]
         await self.store.write(
             lambda s: services.set_split(
-                s, service="support", arms=arms, seen=None, actor="kim", at_us=5
+                s, service="support", arms=arms, expected_version=None, actor="kim", at_us=5
             )
         )
         await self.workers.follow()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -22,11 +23,12 @@ from storage.store import Store
 async def node(home: Home, answer: object) -> AsyncIterator[list[dict[str, Any]]]:
     """Somebody behind the door who answers each line alike; what they were asked."""
     asked: list[dict[str, Any]] = []
-    raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n"
+    answers = answer if isinstance(answer, Iterator) else itertools.repeat(answer)
 
     async def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(json.loads(await reader.readline()))
-        writer.write(raw)
+        said = next(answers)
+        writer.write(said if isinstance(said, bytes) else json.dumps(said).encode() + b"\n")
         writer.close()
 
     with homes.short(home.door) as address:
@@ -40,20 +42,57 @@ async def test_an_intent_is_handed_in(home: Home) -> None:
     answer = {"ok": True, "intent": 17, "actor": "sara", "role": "operator"}
     async with node(home, answer) as asked:
         accepted = await client.ask(
-            home, "services.split", "support", {"arms": {"r1": 10_000}}, reason="calm", seen=3
+            home,
+            "services.split",
+            "support",
+            {"arms": {"r1": 10_000}},
+            reason="calm",
+            expected_version=3,
+            idempotency_key="k1",
+            confirm="support",
         )
-        await client.ask(home, "services.undo", "support", {}, behalf=4)
+        await client.ask(home, "services.undo", "support", {}, on_behalf_of=4, idempotency_key="k2")
     assert accepted == client.Accepted(17, "sara", "operator")
     assert asked == [
         {
             "do": "intent", "verb": "services.split", "target": "support",
-            "arguments": {"arms": {"r1": 10_000}}, "reason": "calm", "seen": 3,
+            "arguments": {"arms": {"r1": 10_000}}, "reason": "calm", "expected_version": 3,
+            "idempotency_key": "k1", "confirm": "support",
         },
         {
             "do": "intent", "verb": "services.undo", "target": "support",
-            "arguments": {}, "reason": "", "seen": None, "behalf": 4,
+            "arguments": {}, "reason": "", "expected_version": None, "on_behalf_of": 4,
+            "idempotency_key": "k2",
         },
     ]  # fmt: skip
+
+
+async def test_a_lost_acknowledgement_is_asked_for_by_its_key(home: Home) -> None:
+    """The node stored the intent and its answer was lost: it is not down, nor asked twice."""
+    answers = iter([b"", b'{"ok": true, "intent": 14, "actor": "sara", "role": "admin"}\n'])
+    async with node(home, answers) as asked:
+        accepted = await client.ask(home, "services.undo", "a", {}, idempotency_key="k")
+    assert accepted == client.Accepted(14, "sara", "admin")
+    assert [(each["do"], each["idempotency_key"]) for each in asked] == [
+        ("intent", "k"),
+        ("outcome", "k"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([b"", b'{"ok": true, "intent": null}\n'], "has not stored the request"),
+        ([b"", b""], "not known whether it stored the request"),
+    ],
+)
+async def test_what_became_of_an_unanswered_request_is_said(
+    home: Home, answers: list[bytes], said: str
+) -> None:
+    """As far as it is known; a node that answers nothing is not simply down."""
+    async with node(home, iter(answers)):
+        with pytest.raises(errors.Unanswered, match=said):
+            await client.ask(home, "services.undo", "a", {})
 
 
 async def test_who_state_and_stop(home: Home) -> None:
