@@ -173,7 +173,7 @@ async def test_what_nobody_carries_out_is_not_told_as_done(
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("u", "enter")
-        await seat.until(lambda: "▲ Not done yet: nobody has taken intent" in seat.said)
+        await seat.until(lambda: "▲ Stored as intent" in seat.said)
         assert "control should" in seat.said
     assert await weights(home) == {1: 9_000, 2: 1_000}
 
