@@ -79,7 +79,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
 
     `expected_version` is the version of the target that the actor saw; None: whatever it is.
     `on_behalf_of` is the intent of the run for which the runner asked; None: a person asked.
-    `idempotency_key` was chosen by the client; None for intents older than schema 6.
+    `idempotency_key` was chosen by the client; None for intents older than schema 7.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""Schema 6: an intent has an idempotency key, chosen by its client and unique for each actor.
+"""Schema 7: an intent has an idempotency key, chosen by its client and unique for each actor.
 
 It replaces the rule of schema 4, by which the reason of a run's intent was its key: steps of runs
 that were asked for then get the keys under which the runner asks for them now.
