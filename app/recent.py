@@ -1,36 +1,27 @@
-"""The last quarter of an hour of measurements, kept in memory and topped up second by second.
+"""The last 15 minutes of measurements, kept in memory and topped up second by second.
 
-A tick of the screen reads the few seconds that are new instead of all that it shows. It never
-writes and knows no screens. Imported by `app.poller` and `app.figures`.
+A tick of the screen reads only the seconds that are new. It never writes and knows no screens.
+Imported by `app.reader` and `app.figures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from storage import samples
-from storage.samples import ArmSample, GpuSample, HostSample, WorkerSample
-from storage.sketches import Sketch
+from storage.samples import ArmSample, GpuSample, HostSample, InstanceSample
 from storage.store import Session
+from storage.tallies import Tally
 
 SPAN_S: Final = 15 * 60
 NOW_S: Final = 10
-WINDOW_US: Final = 5 * 60 * 1_000_000  # what "lately" means, here and on the command line
-FRESH_S: Final = 8  # quiet workers and arms are told of every four seconds
-_LATE_S: Final = 5  # a second may be added to for so long
+WINDOW_US: Final = 5 * 60 * 1_000_000  # of the traffic figures, on the screen and in `status`
+FRESH_S: Final = 8  # quiet instances and arms have a row every four seconds
+_LATE_S: Final = 5  # for this long a second may still be added to
 _DAY_S: Final = 24 * 3600
 _SECOND_US: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Second:
-    """One arm's second with its durations unpacked."""
-
-    sample: ArmSample
-    latency: Sketch
-    ttft: Sketch
 
 
 @dataclass(slots=True)
@@ -39,16 +30,18 @@ class Recent:
 
     hosts: dict[int, HostSample] = field(default_factory=dict)
     gpus: dict[int, dict[int, GpuSample]] = field(default_factory=dict)
-    workers: dict[str, dict[int, WorkerSample]] = field(default_factory=dict)
-    arms: dict[str, dict[int, Second]] = field(default_factory=dict)
+    instances: dict[str, dict[int, InstanceSample]] = field(default_factory=dict)
+    arms: dict[str, dict[int, Tally]] = field(default_factory=dict)
     newest: int | None = None
     ahead: int | None = None
-    """The newest second in the store that is still to come, of a day: the clock went back."""
+    """The newest second up to a day in the future: there is one if the clock was set back."""
+    _stored: dict[tuple[str, int], ArmSample] = field(default_factory=dict)
+    """The samples of the tallies that may still change."""
 
     async def top_up(self, s: Session, now: int) -> None:
-        """Read what is new since the last time, or the whole span at first; nothing from after now.
+        """Read what is new since the last call, at first the whole span; nothing after `now`.
 
-        When the clock went back since the last time, the span is read anew.
+        If the clock was set back since the last call, the whole span is read again.
         """
         last = await samples.newest(s, now + _DAY_S)
         self.ahead = last if last is not None and last > now else None
@@ -66,19 +59,19 @@ class Recent:
             self.hosts[second] = host
         for second, _, gpu in await samples.since(s, begin, samples.Kind.GPU, now):
             self.gpus.setdefault(gpu.index, {})[second] = gpu
-        for second, name, worker in await samples.since(s, begin, samples.Kind.WORKER, now):
-            self.workers.setdefault(name, {})[second] = worker
+        for second, name, instance in await samples.since(s, begin, samples.Kind.INSTANCE, now):
+            self.instances.setdefault(name, {})[second] = instance
+        stored = {}
         for second, name, arm in await samples.since(s, begin, samples.Kind.ARM, now):
-            before = self.arms.setdefault(name, {}).get(second)
-            if before is None or before.sample != arm:
-                self.arms[name][second] = Second(
-                    arm, Sketch.from_dict(arm.latency), Sketch.from_dict(arm.ttft)
-                )
+            stored[name, second] = arm
+            if self._stored.get((name, second)) != arm:
+                self.arms.setdefault(name, {})[second] = Tally.of(arm)
+        self._stored = {key: arm for key, arm in stored.items() if key[1] >= last - _LATE_S}
         self._forget(last - SPAN_S)
 
     def _forget(self, before: int) -> None:
         _drop(self.hosts, before)
-        for named in (self.gpus, self.workers, self.arms):
+        for named in (self.gpus, self.instances, self.arms):
             kept: dict[Any, dict[int, Any]] = named
             for name in list(kept):
                 _drop(kept[name], before)
@@ -86,50 +79,50 @@ class Recent:
                     del kept[name]
 
     def tokens(self, end: int, begin: int) -> list[float | None]:
-        """Tokens generated in each second, of all workers; None where none was heard."""
-        return self._spread(end, begin, "decode_tokens")
+        """Tokens generated in each second by all instances; None where none was measured."""
+        return self._spread(end, begin, lambda row, covered: row.decode_tokens / covered)
 
     def busy(self, end: int, begin: int) -> list[float | None]:
-        """The share of each second in which workers computed, as their mean."""
-        busy = self._spread(end, begin, "busy_us")
-        heard = self._spread(end, begin, "")
+        """The busy share of each second, as the mean of the instances that report it."""
+        busy = self._spread(
+            end, begin, lambda row, covered: None if row.busy_us is None else row.busy_us / covered
+        )
+        reporting = self._spread(end, begin, lambda row, _: None if row.busy_us is None else 1.0)
         return [
-            None if done is None or not alive else min(done / (alive * _SECOND_US), 1.0)
-            for done, alive in zip(busy, heard, strict=True)
+            None if done is None or not count else min(done / (count * _SECOND_US), 1.0)
+            for done, count in zip(busy, reporting, strict=True)
         ]
 
-    def _spread(self, end: int, begin: int, name: str) -> list[float | None]:
-        """A count by second, summed over workers; a quiet row tells of all the seconds before it.
+    def _spread(
+        self, end: int, begin: int, of: Callable[[InstanceSample, int], float | None]
+    ) -> list[float | None]:
+        """A value by second, summed over instances.
 
-        Without a name it is the number of workers that were heard.
+        `of` takes a row and how many seconds it covers: the seconds before a quiet row have the
+        same value.
         """
         found: list[float | None] = [None] * (end - begin + 1)
-        for rows in self.workers.values():
+        for rows in self.instances.values():
             own = set(rows)
             for second, row in rows.items():
                 if not begin <= second <= end + FRESH_S:
                     continue
                 covered = _covered(row)
-                value = getattr(row, name) / covered if name else 1.0
+                value = of(row, covered)
+                if value is None:
+                    continue
                 for each in range(second - covered + 1, second + 1):
                     if begin <= each <= end and (each == second or each not in own):
                         found[each - begin] = (found[each - begin] or 0.0) + value
         return found
 
 
-def _covered(row: WorkerSample) -> int:
-    """How many whole seconds a row tells of."""
-    return min(max(round((row.busy_us + row.idle_us) / _SECOND_US), 1), FRESH_S)
+def _covered(row: InstanceSample) -> int:
+    """How many whole seconds a row covers."""
+    covered_us = (row.busy_us or 0) + (row.idle_us or 0)
+    return min(max(round(covered_us / _SECOND_US), 1), FRESH_S)
 
 
 def _drop(rows: dict[int, Any], before: int) -> None:
     for second in [each for each in rows if each < before]:
         del rows[second]
-
-
-def merged(sketches: Iterable[Sketch]) -> Sketch:
-    """One sketch of several, none of them changed."""
-    whole = Sketch()
-    for sketch in sketches:
-        whole.merge(sketch)
-    return whole

@@ -89,13 +89,13 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What one worker, or all together, have to do now."""
+    """What one instance, or several together, do now; None where a backend does not report it."""
 
     running: int
-    max_running: int
+    max_running: int | None
     kv: float | None  # share of the tokens that the cache can hold
     waiting: int
-    oldest_us: int
+    oldest_us: int | None
     tokens_per_s: float | None
     busy: float | None
 
@@ -124,11 +124,13 @@ class Arm:
     weight_bp: int
     actual: float | None
     requests: int
-    synthetic: int
+    synthetic: float | None  # share of the requests
     per_s: float | None
     p50_us: float | None
     p95_us: float | None
     ttft_p95_us: float | None
+    queue_p95_us: float | None
+    errors: float | None  # the error rate
     failed: int
     refused: int
     cancelled: int
@@ -136,21 +138,12 @@ class Arm:
     kilo_micro: int | None  # price of a thousand tokens in micro-units; None without a price
     up: int
     down: int
+    liked: float | None  # the share of thumbs up
 
     @property
     def key(self) -> str:
         """As rows are found again: support/r14."""
         return f"{self.service}/r{self.release}"
-
-    @property
-    def errors(self) -> float | None:
-        """The share that failed."""
-        return self.failed / self.requests if self.requests else None
-
-    @property
-    def liked(self) -> float | None:
-        """The share of thumbs that point up."""
-        return self.up / (self.up + self.down) if self.up + self.down else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +163,8 @@ class Service:
     name: str
     version: int  # what an intent has seen
     record_text: bool
+    requests: int
+    synthetic: float | None  # share of the requests
     arms: tuple[Arm, ...]
     history: tuple[Split, ...]
 
@@ -206,6 +201,7 @@ class Lately:
     currency: str
     priced: bool
     until_us: int | None = None  # where it ended, when that is not now
+    synthetic: float | None = None  # share of the requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from sqlmodel import Field, SQLModel, col
 from storage import errors
 
 _COMMENT: Final = 4_000
-_requests: Final = table("requests", column("id"), column("service"), column("release"))
+_requests: Final = table("requests", *map(column, ("id", "service", "release", "tenant", "worker")))
 
 
 class FeedbackRow(SQLModel, table=True):
@@ -92,10 +92,23 @@ async def of(s: AsyncSession, request_id: str) -> list[Feedback]:
     return [msgspec.convert(row, Feedback, from_attributes=True) for row in await s.scalars(query)]
 
 
-async def counts(s: AsyncSession, service: str, since_us: int) -> dict[int, Counts]:
-    """Feedback that came since a moment, by release of the service."""
+async def counts(
+    s: AsyncSession,
+    since_us: int = 0,
+    until_us: int | None = None,
+    *,
+    service: str | None = None,
+    tenant: str | None = None,
+    worker: str | None = None,
+) -> dict[tuple[str, int], Counts]:
+    """Feedback by service and release, given from a moment on and before another one.
+
+    A key's changed mind counts once, by its last word. Feedback on a request that has been deleted
+    since is not counted: its release is not known any more.
+    """
     query = (
         select(
+            _requests.c.service,
             _requests.c.release,
             func.count().filter(col(FeedbackRow.score) > 0),
             func.count().filter(col(FeedbackRow.score) < 0),
@@ -103,13 +116,18 @@ async def counts(s: AsyncSession, service: str, since_us: int) -> dict[int, Coun
             func.count().filter(col(FeedbackRow.correct).is_(False)),
         )
         .join_from(FeedbackRow, _requests, _requests.c.id == col(FeedbackRow.request_id))
-        .where(col(FeedbackRow.at_us) >= since_us, _requests.c.service == service)
-        .group_by(_requests.c.release)
+        .where(col(FeedbackRow.at_us) >= since_us, _requests.c.release.is_not(None))
+        .group_by(_requests.c.service, _requests.c.release)
     )
+    if until_us is not None:
+        query = query.where(col(FeedbackRow.at_us) < until_us)
+    scope = {"service": service, "tenant": tenant, "worker": worker}
+    for name, wanted in scope.items():
+        if wanted is not None:
+            query = query.where(_requests.c[name] == wanted)
     return {
-        release: Counts(up=up, down=down, correct=correct, wrong=wrong)
-        for release, up, down, correct, wrong in (await s.execute(query))
-        if release is not None
+        (name, release): Counts(up=up, down=down, correct=correct, wrong=wrong)
+        for name, release, up, down, correct, wrong in (await s.execute(query))
     }
 
 

@@ -6,7 +6,7 @@ first, found by number however many there are. Written by the gateway, read by e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
@@ -29,6 +29,7 @@ feedback_of = feedback.of
 text_of = texts.of
 
 FILTER_DEPTH: Final = 100_000  # rows looked through for a text, so that no screen ever waits
+_LONGEST_US: Final = 3_600 * 1_000_000
 _SEED_SPACE: Final = 2**64
 _SEED_HALF: Final = 2**63
 
@@ -157,6 +158,37 @@ async def after(
     query = _narrowed(query.order_by(col(RequestRow.number)).limit(limit), service, outcome)
     rows = await s.scalars(query)
     return [(row.number or 0, _request(row)) for row in rows]
+
+
+async def ended(
+    s: AsyncSession,
+    begin_us: int,
+    end_us: int,
+    *,
+    service: str | None = None,
+    release: int | None = None,
+    tenant: str | None = None,
+    worker: str | None = None,
+) -> AsyncIterator[Request]:
+    """Requests that ended from one moment up to, not including, another; in no order.
+
+    Found by their arrival, so a request that took more than an hour is not among them.
+    """
+    arrived = col(RequestRow.at_us)
+    query = select(RequestRow).where(
+        arrived.between(begin_us - _LONGEST_US, end_us),
+        arrived + col(RequestRow.latency_us) >= begin_us,
+        arrived + col(RequestRow.latency_us) < end_us,
+    )
+    query = _narrowed(query, service, None)
+    if release is not None:
+        query = query.where(col(RequestRow.release) == release)
+    if tenant is not None:
+        query = query.where(col(RequestRow.tenant) == tenant)
+    if worker is not None:
+        query = query.where(col(RequestRow.worker) == worker)
+    async for row in await s.stream_scalars(query):
+        yield _request(row)
 
 
 async def find(s: AsyncSession, id: str) -> Request:

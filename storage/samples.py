@@ -1,7 +1,7 @@
-"""What was measured in each second: the host, its GPUs, the workers, the arms of services.
+"""What was measured in each second: the host, its GPUs, instances of deployments, arms of services.
 
-One row for a second, kind and subject. Measurements are facts: nothing here is estimated, and a
-second without a row was not measured. Written by the gateway and by control, read by everybody.
+One row for a second, kind and subject. Nothing is estimated: a second without a row was not
+measured. Written by the gateway and by control; `storage.measures` makes figures of it.
 """
 
 from __future__ import annotations
@@ -16,22 +16,28 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage.sketches import Sketch
+from storage import tallies
+from storage.tallies import ArmSample, Tally
 
-_BACK_S: Final = 60  # so much later there is nothing yet, unless the clock went back
+__all__ = [
+    "ArmSample", "GpuSample", "HostSample", "InstanceSample", "Kind", "Sample", "deployment",
+    "newest", "prune", "record", "since", "together",
+]  # fmt: skip
+
+_BACK_S: Final = 60  # rows this far ahead of a new one mean that the clock was set back
 
 
 class Kind(StrEnum):
-    """What a sample is of, and what its subject names."""
+    """What a sample is of; the comment says what its subject names."""
 
     HOST = "host"  # the host's name
     GPU = "gpu"  # its index
-    WORKER = "worker"  # its name
-    ARM = "arm"  # service/r14
+    INSTANCE = "instance"  # ops-1.0.0:1, the first copy of the deployment ops-1.0.0
+    ARM = "arm"  # support/r14
 
 
 class SampleRow(SQLModel, table=True):
-    """A sample as it is kept; the body is JSON."""
+    """A sample as it is stored; the body is JSON."""
 
     __tablename__: ClassVar[str] = "samples"
 
@@ -54,9 +60,9 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU; memory in bytes, power in milliwatts, the reasons for which it is slowed down.
+    """One GPU; memory in bytes, power in milliwatts, the reasons for throttling.
 
-    What the card does not tell is None: a MIG slice or a vGPU knows little of the whole.
+    None where the card does not report a figure, as a MIG slice or a vGPU often does not.
     """
 
     index: int
@@ -70,80 +76,64 @@ class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
     throttle: tuple[str, ...] = ()
 
 
-class WorkerSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker; counts and times are of that second, the rest is as it stood at its end."""
+class InstanceSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance: a worker, a supervised server or an upstream.
+
+    Counts and times are of the span that the row covers (see `engine.metering.windows`), the rest
+    is the state at its end. None where a backend does not report a figure; `kv_share` (0 to 1) is
+    what a server reports instead of tokens.
+    """
 
     running: int
     waiting: int
-    max_running: int
-    oldest_waiting_us: int
-    sequences: int
-    kv_used_tokens: int
-    kv_total_tokens: int
-    steps: int
-    prefill_tokens: int
-    decode_tokens: int
-    busy_us: int
-    idle_us: int
-    batch_max: int
+    max_running: int | None = None
+    oldest_waiting_us: int | None = None
+    sequences: int | None = None
+    kv_used_tokens: int | None = None
+    kv_total_tokens: int | None = None
+    kv_share: float | None = None
+    steps: int | None = None
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    busy_us: int | None = None
+    idle_us: int | None = None
+    batch_max: int | None = None
 
 
-class ArmSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One release of a service: what ended in that second; durations as sketches (`to_dict`)."""
-
-    requests: int = 0
-    ok: int = 0
-    failed: int = 0
-    refused: int = 0
-    cancelled: int = 0
-    synthetic: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    busy_us: int = 0
-    latency: dict[str, Any] = {}
-    ttft: dict[str, Any] = {}
-    inter_token: dict[str, Any] = {}
-    thumbs_up: int = 0
-    thumbs_down: int = 0
-
-
-Sample = HostSample | GpuSample | WorkerSample | ArmSample
+Sample = HostSample | GpuSample | InstanceSample | ArmSample
 
 _TYPES: Final[dict[Kind, type[Sample]]] = {
     Kind.HOST: HostSample,
     Kind.GPU: GpuSample,
-    Kind.WORKER: WorkerSample,
+    Kind.INSTANCE: InstanceSample,
     Kind.ARM: ArmSample,
 }
 
 
+def deployment(instance: str) -> str:
+    """The deployment of an instance: ops-1.0.0 of ops-1.0.0:2; an upstream is its own."""
+    name, colon, number = instance.rpartition(":")
+    return name if colon and number.isdecimal() else instance
+
+
 def together(arms: Iterable[ArmSample]) -> ArmSample:
     """The sum of several seconds, or of several arms."""
-    whole: dict[str, Any] = {}
-    sketches = {name: Sketch() for name in ("latency", "ttft", "inter_token")}
-    for arm in arms:
-        for name in arm.__struct_fields__:
-            if name in sketches:
-                sketches[name].merge(Sketch.from_dict(getattr(arm, name)))
-            else:
-                whole[name] = whole.get(name, 0) + getattr(arm, name)
-    whole |= {name: sketch.to_dict() for name, sketch in sketches.items()}
-    return ArmSample(**whole)
+    return tallies.total(Tally.of(arm) for arm in arms).sample()
 
 
 async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str, Sample]]) -> None:
-    """Keep the samples of one second (UTC, whole seconds since 1970).
+    """Store the samples of one second (UTC, whole seconds since 1970).
 
-    An arm that has a row for that second is added to it (a gateway that was put back within the
-    second); for the other kinds the later measurement counts, and so it does for arms in a second
-    that comes again because the clock went back.
+    An arm is added to the row that it has for that second, which a gateway that was restarted
+    within the second wrote. For other kinds the later measurement replaces the earlier; so it does
+    for arms when the clock was set back and the second comes again.
     """
     new = {(Kind(kind), subject): sample for kind, subject, sample in samples}
     for (kind, subject), sample in new.items():
         if not isinstance(sample, _TYPES[kind]):
-            raise TypeError(f"{kind} {subject} was given as {type(sample).__name__}")
+            raise TypeError(f"{kind} {subject} is a {type(sample).__name__}")
     arms = [subject for kind, subject in new if kind is Kind.ARM]
-    if arms and await _relived(s, second):
+    if arms and await _comes_again(s, second):
         arms = []
     for subject, before in await _arms(s, second, arms):
         new[Kind.ARM, subject] = together([before, cast("ArmSample", new[Kind.ARM, subject])])
@@ -169,26 +159,43 @@ async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str
 
 @overload
 async def since(
-    s: AsyncSession, second: int, kind: Literal[Kind.HOST], until: int | None = None
+    s: AsyncSession,
+    second: int,
+    kind: Literal[Kind.HOST],
+    until: int | None = None,
+    prefix: str = "",
 ) -> list[tuple[int, str, HostSample]]: ...
 @overload
 async def since(
-    s: AsyncSession, second: int, kind: Literal[Kind.GPU], until: int | None = None
+    s: AsyncSession,
+    second: int,
+    kind: Literal[Kind.GPU],
+    until: int | None = None,
+    prefix: str = "",
 ) -> list[tuple[int, str, GpuSample]]: ...
 @overload
 async def since(
-    s: AsyncSession, second: int, kind: Literal[Kind.WORKER], until: int | None = None
-) -> list[tuple[int, str, WorkerSample]]: ...
+    s: AsyncSession,
+    second: int,
+    kind: Literal[Kind.INSTANCE],
+    until: int | None = None,
+    prefix: str = "",
+) -> list[tuple[int, str, InstanceSample]]: ...
 @overload
 async def since(
-    s: AsyncSession, second: int, kind: Literal[Kind.ARM], until: int | None = None
+    s: AsyncSession,
+    second: int,
+    kind: Literal[Kind.ARM],
+    until: int | None = None,
+    prefix: str = "",
 ) -> list[tuple[int, str, ArmSample]]: ...
 async def since(
-    s: AsyncSession, second: int, kind: Kind, until: int | None = None
+    s: AsyncSession, second: int, kind: Kind, until: int | None = None, prefix: str = ""
 ) -> list[tuple[int, str, Any]]:
     """The samples of a kind from a second on, as (second, subject, sample), oldest first.
 
-    With `until` none from after it: a clock that went back leaves some in its future.
+    `until` is the last second to read: a clock that was set back leaves samples in its future.
+    `prefix` selects subjects that begin with it, such as "support/".
     """
     query = (
         select(col(SampleRow.second), col(SampleRow.subject), col(SampleRow.body))
@@ -197,19 +204,21 @@ async def since(
     )
     if until is not None:
         query = query.where(col(SampleRow.second) <= until)
+    if prefix:
+        query = query.where(col(SampleRow.subject).startswith(prefix, autoescape=True))
     decoder = msgspec.json.Decoder(_TYPES[kind])
     found = await s.execute(query)
     return [(at, subject, decoder.decode(body)) for at, subject, body in found]
 
 
 async def newest(s: AsyncSession, until: int) -> int | None:
-    """The newest second with any sample that is not after `until`, None without any."""
+    """The newest second up to `until` that has a sample, None without one."""
     seconds = [await _newest(s, kind, until) for kind in Kind]
     return max((second for second in seconds if second is not None), default=None)
 
 
 async def prune(s: AsyncSession, before_second: int, limit: int = 5_000) -> int:
-    """Forget at most `limit` samples from before a second; how many. Call it until it is 0."""
+    """Delete at most `limit` samples older than a second; returns how many. Call it until 0."""
     gone = 0
     for kind in Kind:
         old = (
@@ -230,8 +239,8 @@ async def _newest(s: AsyncSession, kind: Kind, until: int) -> int | None:
     return (await s.execute(query)).scalar()
 
 
-async def _relived(s: AsyncSession, second: int) -> bool:
-    """Whether later seconds are written already: the clock went back."""
+async def _comes_again(s: AsyncSession, second: int) -> bool:
+    """Whether later seconds are stored already: the clock was set back."""
     query = (
         select(col(SampleRow.second))
         .where(col(SampleRow.kind) == Kind.ARM.value, col(SampleRow.second) > second + _BACK_S)

@@ -9,9 +9,9 @@ import typer
 
 from app import session, terminal, words
 from app.commands import options
-from storage import samples
+from storage import measures, samples
 from storage.home import clock
-from storage.samples import ArmSample, GpuSample, HostSample, WorkerSample
+from storage.samples import ArmSample, GpuSample, HostSample, InstanceSample
 from storage.sketches import Sketch
 
 app = options.group()
@@ -23,7 +23,7 @@ _SECOND_US: Final = 1_000_000
 def tail(
     kind: Annotated[
         samples.Kind, typer.Option("--kind", help="Of what.", case_sensitive=False)
-    ] = samples.Kind.WORKER,
+    ] = samples.Kind.INSTANCE,
     seconds: Annotated[
         int, typer.Option("--seconds", "-n", min=1, max=900, help="How many seconds back.")
     ] = 20,
@@ -66,19 +66,17 @@ def _gpu(gpu: GpuSample) -> tuple[str, ...]:
     )
 
 
-def _worker(worker: WorkerSample) -> tuple[str, ...]:
-    told_us = worker.busy_us + worker.idle_us
+def _instance(row: InstanceSample) -> tuple[str, ...]:
+    work = measures.work_of([row])
     return (
-        f"{worker.running}/{worker.max_running}",
-        words.count(worker.waiting),
-        words.count(worker.batch_max),
-        words.count(worker.steps),
-        words.count(worker.prefill_tokens),
-        words.count(worker.decode_tokens),
-        words.percent(worker.kv_used_tokens / worker.kv_total_tokens)
-        if worker.kv_total_tokens
-        else words.UNKNOWN,
-        words.percent(worker.busy_us / told_us) if told_us else words.UNKNOWN,
+        f"{row.running}/{words.whole(row.max_running)}",
+        words.count(row.waiting),
+        words.count(row.batch_max),
+        words.count(row.steps),
+        words.count(row.prefill_tokens),
+        words.count(row.decode_tokens),
+        words.percent(measures.kv_use([row])),
+        words.percent(measures.busy_share([] if work is None else [work])),
     )
 
 
@@ -98,9 +96,9 @@ def _arm(arm: ArmSample) -> tuple[str, ...]:
 _FACES: Final[dict[samples.Kind, tuple[tuple[str, ...], Callable[[Any], tuple[str, ...]]]]] = {
     samples.Kind.HOST: (("CPU", "LOAD", "MEMORY", "DISK"), _host),
     samples.Kind.GPU: (("BUSY", "MEMORY", "POWER", "TEMPERATURE", "SLOWED"), _gpu),
-    samples.Kind.WORKER: (
+    samples.Kind.INSTANCE: (
         ("RUNNING", "WAITING", "BATCH", "STEPS", "PREFILL", "DECODE", "KV", "BUSY"),
-        _worker,
+        _instance,
     ),
     samples.Kind.ARM: (
         ("REQUESTS", "FAILED", "REFUSED", "PROMPT", "ANSWER", "P95", "TTFT95", "BUSY"),

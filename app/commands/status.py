@@ -136,7 +136,7 @@ def _worker(worker: snapshot.Part) -> tuple[str, ...]:
     return (
         worker.name,
         worker.state,
-        f"{load.running}/{load.max_running}",
+        f"{load.running}/{words.whole(load.max_running)}",
         words.count(load.waiting),
         words.duration(load.oldest_us) if load.waiting else _DASH,
         words.percent(load.kv),
@@ -146,11 +146,10 @@ def _worker(worker: snapshot.Part) -> tuple[str, ...]:
 
 
 def _service(service: snapshot.Service, lately: snapshot.Lately) -> list[str]:
-    asked = sum(arm.requests for arm in service.arms)
     window = words.duration(lately.window_us)
-    head = f"service {service.name}   last {window}: {words.count(asked)} requests"
-    if asked:
-        head += f", synthetic {words.percent(sum(a.synthetic for a in service.arms) / asked)}"
+    head = f"service {service.name}   last {window}: {words.count(service.requests)} requests"
+    if service.requests:
+        head += f", synthetic {words.percent(service.synthetic)}"
     rows = [_ARM, *(_arm(arm) for arm in service.arms)]
     if any(arm.refused for arm in service.arms):
         rows = _beside(rows, "REFUSED", [words.count(arm.refused) for arm in service.arms])

@@ -37,19 +37,18 @@ def charts(facts: Facts) -> tuple[snapshot.Series, ...]:
     quiet = facts.node is snapshot.Node.DOWN
     tokens = facts.recent.tokens(end, begin)
     top = ceiling(_peak(tokens), facts.top)
-    now = None if quiet else load.mean(tokens[-NOW_S:])
     busy = facts.recent.busy(end, begin)
-    work = None if quiet else load.mean(busy[-NOW_S:])
+    now = load.together(facts)
     found = [
         snapshot.Series(
             title=TOKENS,
             top=top,
             label=f"{top:.0f}",
-            last=words.rate(now, "tok"),
+            last=words.rate(None if now is None else now.tokens_per_s, "tok"),
             end=end,
             values=tuple(tokens),
         ),
-        _share("worker busy", end, busy, work),
+        _share("worker busy", end, busy, None if now is None else now.busy),
     ]
     used = [load.mean(_used(facts, at)) for at in range(begin, end + 1)]
     if any(share is not None for share in used):

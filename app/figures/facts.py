@@ -1,4 +1,4 @@
-"""What one look at the store gave, and the window that the figures of lately are of."""
+"""What one read of the store gave, and the window of the traffic figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from app import recent, snapshot
 from app.recent import Recent
-from storage import intents, ledger, processes, services, splits
+from storage import intents, ledger, measures, processes, services, splits, tallies
 
 SECOND_US: Final = 1_000_000
 LEAST_TOP: Final = 10.0
@@ -68,13 +68,27 @@ def lately(facts: Facts) -> snapshot.Lately:
         currency=facts.currency,
         priced=facts.gpu_hour_micro is not None,
         until_us=None if facts.node is snapshot.Node.UP else (facts.end + 1) * SECOND_US,
+        synthetic=measures.synthetic_share(whole(facts, traffic(facts).values())),
     )
 
 
-def window(facts: Facts) -> Iterable[tuple[str, recent.Second]]:
-    """The measured seconds of that window, with the key of their arm."""
-    begin = facts.begin_us // SECOND_US
-    for name, seconds in facts.recent.arms.items():
-        for at, second in seconds.items():
-            if begin <= at <= facts.end:
-                yield name, second
+def window(facts: Facts) -> measures.Window:
+    """That window in whole seconds."""
+    return measures.Window(facts.begin_us // SECOND_US, facts.end)
+
+
+def traffic(facts: Facts) -> dict[str, measures.Traffic]:
+    """What was measured in that window, by arm (support/r14)."""
+    span, found = window(facts), {}
+    for arm, seconds in facts.recent.arms.items():
+        inside = [tally for at, tally in seconds.items() if span.begin <= at <= span.end]
+        if inside:
+            found[arm] = measures.Traffic(
+                tally=tallies.total(inside), seconds=facts.window_us / SECOND_US, measured=True
+            )
+    return found
+
+
+def whole(facts: Facts, parts: Iterable[measures.Traffic]) -> measures.Traffic:
+    """Several arms as one."""
+    return measures.total(parts, window(facts))

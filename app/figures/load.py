@@ -1,50 +1,72 @@
-"""What the workers have to do now, one by one and together."""
+"""What instances do now, one by one, by deployment and together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from app import recent, snapshot
 from app.figures.facts import Facts
-from app.recent import NOW_S, Recent
-from storage.samples import WorkerSample
+from app.recent import NOW_S
+from storage import measures, samples
+from storage.measures import Work
+from storage.samples import InstanceSample
 
 
 def loads(facts: Facts) -> dict[str, snapshot.Load]:
-    """What each worker that is heard has to do now, by name."""
-    if facts.node is snapshot.Node.DOWN:
-        return {}
-    found = {}
-    for name, rows in facts.recent.workers.items():
-        last = max(rows)
-        if last > facts.end - recent.FRESH_S:
-            alone = Recent(workers={name: rows})
-            found[name] = _load([rows[last]], alone, facts.end)
-    return found
+    """What each instance with current samples does now, by name."""
+    return {name: _load([work]) for name, work in _works(facts).items()}
+
+
+def by_deployment(facts: Facts) -> dict[str, snapshot.Load]:
+    """What each deployment does now: its instances together."""
+    grouped: dict[str, list[Work]] = {}
+    for name, work in _works(facts).items():
+        grouped.setdefault(samples.deployment(name), []).append(work)
+    return {name: _load(works) for name, works in grouped.items()}
 
 
 def together(facts: Facts) -> snapshot.Load | None:
-    """All workers that are heard as one."""
-    heard = loads(facts)
-    if not heard:
+    """All instances with current samples as one."""
+    works = _works(facts)
+    return _load(list(works.values())) if works else None
+
+
+def _works(facts: Facts) -> dict[str, Work]:
+    if facts.node is snapshot.Node.DOWN:
+        return {}
+    found = {name: _work(rows, facts.end) for name, rows in facts.recent.instances.items()}
+    return {name: work for name, work in found.items() if work is not None}
+
+
+def _work(rows: Mapping[int, InstanceSample], end: int) -> Work | None:
+    """The last ten seconds of an instance; None once it has no current sample.
+
+    A quiet instance has a row every four seconds, which covers the seconds before it.
+    """
+    if max(rows) <= end - recent.FRESH_S:
         return None
-    rows = {name: facts.recent.workers[name] for name in heard}
-    last = [seconds[max(seconds)] for seconds in rows.values()]
-    return _load(last, Recent(workers=rows), facts.end)
+    return measures.work_of([row for at, row in sorted(rows.items()) if at > end - NOW_S])
 
 
-def _load(last: Sequence[WorkerSample], rows: Recent, end: int) -> snapshot.Load:
-    begin = end - NOW_S + 1
-    total = sum(row.kv_total_tokens for row in last)
+def _load(works: Sequence[Work]) -> snapshot.Load:
+    last = [work.last for work in works]
+    limits = [row.max_running for row in last if row.max_running is not None]
+    waits = [row.oldest_waiting_us for row in last if row.oldest_waiting_us is not None]
     return snapshot.Load(
-        running=sum(min(max(row.running, row.batch_max), row.max_running) for row in last),
-        max_running=sum(row.max_running for row in last),
-        kv=sum(row.kv_used_tokens for row in last) / total if total else None,
+        running=sum(map(_running, last)),
+        max_running=sum(limits) if len(limits) == len(last) else None,
+        kv=measures.kv_use(last),
         waiting=sum(row.waiting for row in last),
-        oldest_us=max((row.oldest_waiting_us for row in last), default=0),
-        tokens_per_s=mean(rows.tokens(end, begin)),
-        busy=mean(rows.busy(end, begin)),
+        oldest_us=max(waits, default=None),
+        tokens_per_s=measures.generation_rate(works),
+        busy=measures.busy_share(works),
     )
+
+
+def _running(row: InstanceSample) -> int:
+    """The largest batch of the second, which ends with fewer sequences than it computed."""
+    most = max(row.running, row.batch_max or 0)
+    return most if row.max_running is None else min(most, row.max_running)
 
 
 def mean(values: Iterable[float | None]) -> float | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from app import recent, snapshot
+from app import snapshot
 from app.figures import arms, charts, load, machine
 from app.figures import facts as facts_
 from app.figures.facts import SECOND_US, Facts
-from storage import processes
+from storage import measures, processes
 
 _EVENTS: Final = 40
 _CRASHED: Final = processes.State.CRASHED.value
@@ -16,10 +16,7 @@ _CRASHED: Final = processes.State.CRASHED.value
 
 def house_line(facts: Facts) -> snapshot.HouseLine:
     """The first row."""
-    asked, synthetic = 0, 0
-    for _, second in facts_.window(facts):
-        asked += second.sample.requests
-        synthetic += second.sample.synthetic
+    whole = facts_.whole(facts, facts_.traffic(facts).values())
     newest, ahead = facts.recent.newest, facts.recent.ahead
     return snapshot.HouseLine(
         host=facts.run.host if facts.run else facts.host,
@@ -29,7 +26,7 @@ def house_line(facts: Facts) -> snapshot.HouseLine:
             (each.name, tuple((arm.release, arm.weight_bp) for arm in each.split.arms))
             for each in facts.services
         ),
-        synthetic=synthetic / asked if asked else None,
+        synthetic=measures.synthetic_share(whole),
         troubles=("store not written",) * facts.unwritten
         + tuple(
             f"{each.name} {each.state.value}"
@@ -97,11 +94,11 @@ def run(facts: Facts) -> snapshot.Run | None:
 
 def pulse(facts: Facts) -> snapshot.Pulse:
     """The box at a glance."""
-    seconds = [second for _, second in facts_.window(facts)]
+    whole = facts_.whole(facts, facts_.traffic(facts).values())
     return snapshot.Pulse(
         machine=machine.machine(facts),
         load=load.together(facts),
-        ttft_p95_us=recent.merged(second.ttft for second in seconds).quantile(0.95),
+        ttft_p95_us=measures.ttft(whole, 0.95),
         charts=charts.charts(facts),
         services=arms.shown(facts),
         parts=parts(facts),

@@ -30,7 +30,7 @@ _SECOND_US: Final = 1_000_000
 def load(seen: snapshot.Pulse, width: int) -> Line:
     """Batch, cache, queue, speed; the speed stands below once more and goes first."""
     now = seen.load
-    running = words.UNKNOWN if now is None else f"{now.running}/{now.max_running}"
+    running = words.UNKNOWN if now is None else f"{now.running}/{words.whole(now.max_running)}"
     waiting = words.UNKNOWN if now is None else words.count(now.waiting)
     oldest = f", oldest {words.brief(now.oldest_us)}" if now is not None and now.waiting else ""
     speed: Line = ((words.rate(now.tokens_per_s if now else None, "tok"), ""),)
@@ -81,7 +81,7 @@ def _worker(part: snapshot.Part, width: int) -> Line:
     told = []
     if now is not None:
         told = [
-            f"{now.running}/{now.max_running} running",
+            f"{now.running}/{words.whole(now.max_running)} running",
             f"KV {machine.share(now.kv).strip()}",
             words.rate(now.tokens_per_s, "tok"),
             f"busy {machine.share(now.busy).strip()}",
@@ -117,7 +117,7 @@ def below(seen: snapshot.Pulse, now_us: int, width: int, height: int, most: int)
     title = f"TRAFFIC {names}".strip() if len(seen.services) <= 1 else "TRAFFIC"
     columns = arms.columns(seen.lately, seen.services)
     rows: list[Line] = [load(seen, width)]
-    rows.append(palette.rule(width, title, arms.about(seen.services, seen.lately)))
+    rows.append(palette.rule(width, title, arms.about(seen.lately)))
     rows.append(table.head(columns, width))
     found = [table.body(columns, row, width) for row in arms.rows(seen.services, seen.lately)]
     ailing = arms.ailing_first(seen.services)

@@ -52,14 +52,13 @@ def detail(
 
 def _more(arm: snapshot.Arm) -> str:
     """What a narrow table has no columns for."""
-    share = arm.synthetic / arm.requests if arm.requests else None
     return "   ".join(
         (
             f"p50 {words.duration(arm.p50_us)}",
-            f"p95 {words.duration(arm.p95_us)}",
             f"ttft p95 {words.duration(arm.ttft_p95_us)}",
+            f"queue p95 {words.duration(arm.queue_p95_us)}",
             words.rate(arm.tokens_per_s, "tok"),
-            f"synthetic {words.percent(share)}",
+            f"synthetic {words.percent(arm.synthetic)}",
         )
     )
 
@@ -91,7 +90,7 @@ class Traffic(Place):
             return
         self._seen = picture.traffic
         seen, width = picture.traffic, self.size.width
-        about = arms.about(seen.services, seen.lately)
+        about = arms.about(seen.lately)
         self.query_one("#title", Lines).show([palette.rule(width, "SERVICES", about)])
         self.query_one(Table).show_table(
             arms.columns(seen.lately, seen.services),

@@ -73,7 +73,7 @@ def row(arm: Arm, *, alone: bool, priced: bool) -> Row:
         (figure(arm.tokens_per_s), quiet),
         (tight(words.percent(arm.errors)), "bad" if arm.failed else quiet),
         (words.count(arm.refused), "warn" if arm.refused else quiet),
-        (words.percent(arm.synthetic / arm.requests if arm.requests else None), quiet),
+        (words.percent(arm.synthetic), quiet),
         *([(price(arm.kilo_micro), quiet)] if priced else []),
         (liked(arm), quiet),
     )
@@ -129,13 +129,11 @@ def span(lately: Lately) -> str:
     return f"{long} until {words.clock(lately.until_us)[11:]}"
 
 
-def about(services: Sequence[Service], lately: Lately) -> str:
+def about(lately: Lately) -> str:
     """What the figures are of: the window, who asked, whether there is a price."""
     parts = [span(lately)]
-    asked = sum(arm.requests for service in services for arm in service.arms)
-    synthetic = sum(arm.synthetic for service in services for arm in service.arms)
-    if synthetic:
-        parts.append(f"{words.percent(synthetic / asked)} synthetic")
+    if lately.synthetic:
+        parts.append(f"{words.percent(lately.synthetic)} synthetic")
     if not lately.priced:
         parts.append("no price set")
     return " · ".join(parts)

@@ -182,7 +182,7 @@ class Fleet:
         return None
 
     def _join(self, name: str) -> Member:
-        window = self._windows.worker(name)
+        window = self._windows.instance(name)
 
         def greeted(hello: wire.Hello) -> None:
             _log.info("a worker is here", worker=name, pid=hello.pid, build=hello.build)

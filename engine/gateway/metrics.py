@@ -22,7 +22,8 @@ from prometheus_client.registry import Collector
 
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
-from storage.requests import Outcome, Request
+from storage import tallies
+from storage.requests import Request
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -40,7 +41,7 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=False)
         self._requests = Counter(
             "paddock_requests",
-            "Requests that have ended.",
+            "Requests that ended. Error rate: outcome failed / (ok + failed).",
             (*_ARM, "class", "outcome"),
             registry=self._registry,
         )
@@ -55,7 +56,7 @@ class Metrics:
         )
         self._latency = Histogram(
             "paddock_latency_seconds",
-            "From arrival to the end of the answer.",
+            "From arrival to the end of the answer, of requests that ended ok.",
             _ARM,
             buckets=_SECONDS,
             registry=self._registry,
@@ -63,6 +64,13 @@ class Metrics:
         self._ttft = Histogram(
             "paddock_ttft_seconds",
             "From arrival to the first token.",
+            _ARM,
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._queue = Histogram(
+            "paddock_queue_seconds",
+            "From arrival to the first computation.",
             _ARM,
             buckets=_SECONDS,
             registry=self._registry,
@@ -82,10 +90,13 @@ class Metrics:
         self._tokens.labels(*arm, "prompt").inc(request.prompt_tokens)
         self._tokens.labels(*arm, "completion").inc(request.completion_tokens)
         self._busy.labels(*arm).inc(request.busy_us / 1e6)
-        if request.outcome is Outcome.OK:
-            self._latency.labels(*arm).observe(request.latency_us / 1e6)
-        if request.ttft_us is not None:
-            self._ttft.labels(*arm).observe(request.ttft_us / 1e6)
+        for histogram, us in (
+            (self._latency, tallies.latency_us(request)),
+            (self._ttft, tallies.ttft_us(request)),
+            (self._queue, tallies.queue_us(request)),
+        ):
+            if us is not None:
+                histogram.labels(*arm).observe(us / 1e6)
 
     def judged(self, service: str, release: int, score: int, before: int | None) -> None:
         """Somebody said what an answer was worth, perhaps for the second time."""

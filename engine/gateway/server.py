@@ -229,5 +229,5 @@ class Gateway:
             context.recorder.sample(row)
         for name, member in fleet.members.items():
             client = member.client
-            for row in context.windows.worker(name).close(second, client.hello, client.knobs):
+            for row in context.windows.instance(name).close(second, client.hello, client.knobs):
                 context.recorder.sample(row)

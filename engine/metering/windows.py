@@ -1,20 +1,20 @@
-"""What happened in the second that is going on: by arm and by worker, until it is written down.
+"""What happened in the second that is not over yet, by arm and by instance.
 
-While nothing happens an arm or a worker gets a row every four seconds only; the idle time of the
-seconds between is in it, so that busy and idle time add up to wall time. Never touches the store.
-Imported by the gateway.
+A quiet arm or instance gets a row every four seconds only. The idle time of the seconds between is
+in that row, so that busy and idle time add up to wall time. Never touches the store. Imported by
+the gateway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from engine.serving import wire
-from storage.requests import Outcome, Request
-from storage.samples import ArmSample, Kind, Sample, WorkerSample
-from storage.sketches import Sketch
+from storage.requests import Request
+from storage.samples import InstanceSample, Kind, Sample
+from storage.tallies import Tally
 
 IDLE_S: Final = 4
 
@@ -28,65 +28,36 @@ class Arm:
     def __init__(self, service: str, release: int) -> None:
         self.subject = f"{service}/r{release}"
         self.gaps: list[int] = []
-        """Microseconds between the tokens of a sequence; whoever sees tokens appends."""
-        self._ended: list[Request] = []
-        self._thumbs = {1: 0, -1: 0}
+        """Microseconds between the tokens of a sequence, appended by whoever sees the tokens."""
+        self._tally = Tally()
         self._written = 0
 
     def ended(self, request: Request) -> None:
         """A request of this arm has ended."""
-        self._ended.append(request)
+        self._tally.count(request)
 
     def judged(self, score: int, before: int | None = None) -> None:
-        """Somebody said what an answer was worth; what they said `before` counts no more.
+        """A client rated an answer, 1 or -1; `before` is the rating that this one replaces.
 
-        So a second may hold fewer thumbs than none: its sum with the earlier ones is right.
+        A second may thus hold a negative count; its sum with the earlier seconds is right.
         """
-        self._thumbs[score] += 1
-        if before is not None:
-            self._thumbs[before] -= 1
+        self._tally.rate(score, before)
 
     def close(self, second: int, *, live: bool) -> Iterator[Row]:
-        """The row of the second that is over, if it is worth one; quiet rows only while `live`."""
-        active = bool(self._ended or self.gaps or any(self._thumbs.values()))
-        if not active and (not live or _just(self._written, second)):
+        """The row of the second that is over, if there is one; quiet rows only while `live`."""
+        for gap in self.gaps:
+            self._tally.inter_token.add(gap)
+        self.gaps.clear()
+        if self._tally.empty and (not live or _recent(self._written, second)):
             return
         self._written = second
-        yield second, Kind.ARM, self.subject, self._sample()
-        self._ended, self._thumbs = [], {1: 0, -1: 0}
-        self.gaps.clear()
-
-    def _sample(self) -> ArmSample:
-        ended = self._ended
-        outcomes = [request.outcome for request in ended]
-        return ArmSample(
-            requests=len(ended),
-            ok=outcomes.count(Outcome.OK),
-            failed=outcomes.count(Outcome.FAILED),
-            refused=outcomes.count(Outcome.REFUSED),
-            cancelled=outcomes.count(Outcome.CANCELLED),
-            synthetic=sum(request.synthetic for request in ended),
-            prompt_tokens=sum(request.prompt_tokens for request in ended),
-            completion_tokens=sum(request.completion_tokens for request in ended),
-            busy_us=sum(request.busy_us for request in ended),
-            latency=_sketched(r.latency_us for r in ended if r.outcome is Outcome.OK),
-            ttft=_sketched(r.ttft_us for r in ended if r.ttft_us is not None),
-            inter_token=_sketched(self.gaps),
-            thumbs_up=self._thumbs[1],
-            thumbs_down=self._thumbs[-1],
-        )
+        yield second, Kind.ARM, self.subject, self._tally.sample()
+        self._tally = Tally()
 
 
-def _just(written: int, second: int) -> bool:
-    """Whether a row was written a moment ago; a clock that was set back makes none so."""
+def _recent(written: int, second: int) -> bool:
+    """Whether a row was written less than IDLE_S ago; never so after the clock was set back."""
     return 0 <= second - written < IDLE_S
-
-
-def _sketched(values: Iterable[int]) -> dict[str, object]:
-    sketch = Sketch()
-    for value in values:
-        sketch.add(value)
-    return sketch.to_dict()
 
 
 @dataclass(slots=True)
@@ -101,7 +72,7 @@ class _Sums:
     batch_max: int = 0
 
 
-class Worker:
+class Instance:
     """One worker, from the frames of its steps."""
 
     def __init__(self, name: str) -> None:
@@ -112,7 +83,7 @@ class Worker:
         self._written = 0
 
     def step(self, step: wire.Step) -> None:
-        """A frame came."""
+        """Add the frame of a step."""
         self._step = step
         sums = self._sums
         sums.busy_us += step.busy_us
@@ -126,7 +97,7 @@ class Worker:
     def close(
         self, second: int, hello: wire.Hello | None, knobs: Mapping[str, int]
     ) -> Iterator[Row]:
-        """The rows of what is over; without a connection nothing is heard and nothing told."""
+        """The rows of what is over; none without a connection (`hello` is None)."""
         step, sums = self._step, self._sums
         if hello is None:
             self._step, self._quiet, self._sums = None, None, _Sums()
@@ -141,7 +112,7 @@ class Worker:
             sums.busy_us += self._quiet[2].busy_us
             sums.idle_us += self._quiet[2].idle_us
             self._quiet = None
-        if active or not _just(self._written, second):
+        if active or not _recent(self._written, second):
             self._written = second
             yield self._row(second, step, sums, hello, knobs)
         else:
@@ -156,7 +127,7 @@ class Worker:
         hello: wire.Hello,
         knobs: Mapping[str, int],
     ) -> Row:
-        sample = WorkerSample(
+        sample = InstanceSample(
             running=step.running,
             waiting=step.waiting,
             max_running=knobs.get("max_running", hello.max_sequences),
@@ -171,15 +142,15 @@ class Worker:
             idle_us=sums.idle_us,
             batch_max=sums.batch_max,
         )
-        return second, Kind.WORKER, self.name, sample
+        return second, Kind.INSTANCE, self.name, sample
 
 
 class Windows:
-    """All arms and workers that were seen."""
+    """The windows of all arms and instances."""
 
     def __init__(self) -> None:
         self._arms: dict[tuple[str, int], Arm] = {}
-        self._workers: dict[str, Worker] = {}
+        self._instances: dict[str, Instance] = {}
 
     def arm(self, service: str, release: int) -> Arm:
         """The window of a release of a service."""
@@ -188,14 +159,14 @@ class Windows:
             self._arms[key] = Arm(service, release)
         return self._arms[key]
 
-    def worker(self, name: str) -> Worker:
-        """The window of a worker."""
-        if name not in self._workers:
-            self._workers[name] = Worker(name)
-        return self._workers[name]
+    def instance(self, name: str) -> Instance:
+        """The window of an instance, by its name (ops-1.0.0:1)."""
+        if name not in self._instances:
+            self._instances[name] = Instance(name)
+        return self._instances[name]
 
     def close(self, second: int, live: set[tuple[str, int]]) -> Iterator[Row]:
-        """The rows of all arms; `live` are those that get traffic."""
+        """The rows of all arms; `live` are those with traffic in the current splits."""
         for arm in live:
             self.arm(*arm)
         for key, window in self._arms.items():

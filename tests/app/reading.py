@@ -7,19 +7,19 @@ from typing import Any, Final
 
 from app import recent, snapshot
 from app.figures.facts import Facts
-from app.recent import Recent, Second
+from app.recent import Recent
 from storage import processes
 from storage.samples import ArmSample
-from storage.sketches import Sketch
+from storage.tallies import Tally
 from tests.app import scenes
 
 UP: Final = snapshot.Node.UP
 DOWN: Final = snapshot.Node.DOWN
 
 
-def second(sample: ArmSample) -> Second:
+def second(sample: ArmSample) -> Tally:
     """A second of an arm as it is kept in memory."""
-    return Second(sample, Sketch.from_dict(sample.latency), Sketch.from_dict(sample.ttft))
+    return Tally.of(sample)
 
 
 def facts(

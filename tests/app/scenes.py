@@ -29,7 +29,7 @@ from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.processes import Kind, State
 from storage.requests import Class, Outcome
-from storage.samples import ArmSample, GpuSample, HostSample, WorkerSample
+from storage.samples import ArmSample, GpuSample, HostSample, InstanceSample
 from storage.services import Arm
 from storage.sketches import Sketch
 from storage.store import Session, Store
@@ -128,10 +128,10 @@ def arm(seed: int, *, ms: int, failed: int = 0, refused: int = 0, synthetic: int
     )  # fmt: skip
 
 
-def worker(at: int, *, top: int = 400, waiting: int = 0) -> WorkerSample:
+def worker(at: int, *, top: int = 400, waiting: int = 0) -> InstanceSample:
     """One row of a worker whose work swells and ebbs; it tells of `STEP_S` seconds."""
     wave = abs(at % 240 - 120) / 120
-    return WorkerSample(
+    return InstanceSample(
         running=round(13 * wave), waiting=waiting, max_running=16,
         oldest_waiting_us=1_800_000 if waiting else 0, sequences=20,
         kv_used_tokens=round(11_000 * wave), kv_total_tokens=16_384, steps=40,
@@ -196,7 +196,7 @@ async def busy(store: Store) -> None:
             rows: list[tuple[samples.Kind, str, samples.Sample]] = [
                 (samples.Kind.HOST, "box01", host(at)),
                 (samples.Kind.GPU, "0", gpu(at)),
-                (samples.Kind.WORKER, "ops-1.0.0", worker(at, waiting=4 * (at == NOW - 1))),
+                (samples.Kind.INSTANCE, "ops-1.0.0", worker(at, waiting=4 * (at == NOW - 1))),
             ]
             if at >= NOW - 310:
                 first = arm(at, ms=1_500, synthetic=1)
@@ -269,7 +269,7 @@ async def crowded(store: Store) -> None:
             for index in range(6):
                 rows.append((samples.Kind.GPU, str(index), gpu(at, index, ("heat",) * (index > 3))))
                 name = f"a-model-with-a-very-long-name-1.{index}.0"
-                rows.append((samples.Kind.WORKER, name, worker(at, top=40_000, waiting=123)))
+                rows.append((samples.Kind.INSTANCE, name, worker(at, top=40_000, waiting=123)))
             rows += [
                 (samples.Kind.ARM, f"{LONG}/r1", arm(at, ms=90_000, refused=40, synthetic=2)),
                 (samples.Kind.ARM, f"{LONG}/r2", arm(at, ms=900, failed=3)),

@@ -12,12 +12,12 @@ from storage import samples
 from storage import store as stores
 from storage.home import clock
 from storage.home.paths import Home
-from storage.samples import ArmSample, Kind, WorkerSample
+from storage.samples import ArmSample, InstanceSample, Kind
 from storage.sketches import Sketch
 from tests.app import scenes
 
 AT = clock.now_us() // 1_000_000 - 5
-WORKER = WorkerSample(
+WORKER = InstanceSample(
     running=3, waiting=2, max_running=8, oldest_waiting_us=0, sequences=3, kv_used_tokens=512,
     kv_total_tokens=2048, steps=40, prefill_tokens=96, decode_tokens=120, busy_us=750_000,
     idle_us=250_000, batch_max=35,
@@ -34,9 +34,9 @@ async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     latency.add(1_900_000)
     arm = ArmSample(requests=2, ok=1, failed=1, completion_tokens=40, latency=latency.to_dict())
     seconds: dict[int, list[tuple[Kind, str, samples.Sample]]] = {
-        AT - 600: [(Kind.WORKER, "old", WORKER)],
+        AT - 600: [(Kind.INSTANCE, "old", WORKER)],
         AT - 1: [(Kind.HOST, "box", scenes.host(7)), (Kind.GPU, "0", scenes.gpu(7))],
-        AT: [(Kind.WORKER, "ops-1.0.0", WORKER), (Kind.ARM, "support/r1", arm)],
+        AT: [(Kind.INSTANCE, "ops-1.0.0", WORKER), (Kind.ARM, "support/r1", arm)],
     }
     for second, measured in seconds.items():
         await store.write(lambda s, a=second, m=measured: samples.record(s, a, m))  # type: ignore[misc]
@@ -47,7 +47,7 @@ async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 @pytest.mark.parametrize(
     ("kind", "head", "row"),
     [
-        (Kind.WORKER, "RUNNING WAITING BATCH", "ops-1.0.0 3/8 2 35 40 96 120 25 % 75 %"),
+        (Kind.INSTANCE, "RUNNING WAITING BATCH", "ops-1.0.0 3/8 2 35 40 96 120 25 % 75 %"),
         (Kind.ARM, "REQUESTS FAILED REFUSED", "support/r1 2 1 0 0 40 1.9"),
         (Kind.HOST, "CPU LOAD MEMORY DISK", "box 27 % 3.25"),
         (Kind.GPU, "BUSY MEMORY POWER", "412 W 71 °C no"),
@@ -70,7 +70,7 @@ async def test_samples_as_json_hold_every_figure(
 ) -> None:
     """As they are kept."""
     del box
-    await command._tail(Kind.WORKER, 900, as_json=True)
+    await command._tail(Kind.INSTANCE, 900, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert [(each["second"], each["subject"]) for each in told] == [
         (AT - 600, "old"),

@@ -170,16 +170,16 @@ async def test_the_last_word_of_a_key_counts(store: Store) -> None:
     await store.write(work)
     async with store.read() as s:
         given = await requests.feedback_of(s, "req_1")
-        counts = await feedback.counts(s, "support", 0)
-        later = await feedback.counts(s, "support", 2)
+        counts = await feedback.counts(s, service="support")
+        later = await feedback.counts(s, 2, service="support")
     assert [(each.key_id, each.score, each.correct) for each in given] == [
         (1, -1, False),
         (2, 1, None),
     ]
-    assert {release: (each.up, each.down, each.wrong) for release, each in counts.items()} == {
-        1: (1, 1, 1)
+    assert {arm: (each.up, each.down, each.wrong) for arm, each in counts.items()} == {
+        ("support", 1): (1, 1, 1)
     }
-    assert (later[1].up, later[1].down) == (1, 0)
+    assert (later["support", 1].up, later["support", 1].down) == (1, 0)
 
 
 async def test_what_is_old_is_forgotten_in_short_steps(store: Store) -> None:

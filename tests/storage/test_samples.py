@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import samples
-from storage.samples import ArmSample, GpuSample, HostSample, Kind, WorkerSample
+from storage.samples import ArmSample, GpuSample, HostSample, InstanceSample, Kind
 from storage.sketches import Sketch
 from storage.store import Store
 
@@ -20,7 +20,7 @@ GPU = GpuSample(
     index=0, name="H200", utilisation_percent=87.0, memory_used=1, memory_total=2, power_mw=3,
     power_limit_mw=4, temperature_c=71, throttle=("power cap",),
 )  # fmt: skip
-WORKER = WorkerSample(
+WORKER = InstanceSample(
     running=1, waiting=2, max_running=3, oldest_waiting_us=4, sequences=5, kv_used_tokens=6,
     kv_total_tokens=7, steps=8, prefill_tokens=9, decode_tokens=10, busy_us=11, idle_us=12,
     batch_max=13,
@@ -47,7 +47,7 @@ async def test_each_kind_reads_back_as_it_was_measured(store: Store) -> None:
     given = [
         (Kind.HOST, "box01", HOST),
         (Kind.GPU, "0", GPU),
-        (Kind.WORKER, "ops-1.0.0", WORKER),
+        (Kind.INSTANCE, "ops-1.0.0", WORKER),
         (Kind.ARM, "support/r1", arm(1000, 2000, busy_us=7)),
     ]
     await record(store, 100, *given)
@@ -55,7 +55,7 @@ async def test_each_kind_reads_back_as_it_was_measured(store: Store) -> None:
         found = [
             await samples.since(s, 0, Kind.HOST),
             await samples.since(s, 0, Kind.GPU),
-            await samples.since(s, 0, Kind.WORKER),
+            await samples.since(s, 0, Kind.INSTANCE),
             await samples.since(s, 0, Kind.ARM),
         ]
         assert await samples.newest(s, 1_000) == 100
@@ -64,15 +64,15 @@ async def test_each_kind_reads_back_as_it_was_measured(store: Store) -> None:
 
 async def test_what_comes_after_now_is_left_out(store: Store) -> None:
     """A clock that was set back leaves measurements in its future; who asks says until when."""
-    await record(store, 99, (Kind.WORKER, "late", WORKER), (Kind.WORKER, "here", WORKER))
-    await record(store, 100, (Kind.WORKER, "here", WORKER))
-    await record(store, 7_300, (Kind.WORKER, "here", WORKER), (Kind.HOST, "box", HOST))
+    await record(store, 99, (Kind.INSTANCE, "late", WORKER), (Kind.INSTANCE, "here", WORKER))
+    await record(store, 100, (Kind.INSTANCE, "here", WORKER))
+    await record(store, 7_300, (Kind.INSTANCE, "here", WORKER), (Kind.HOST, "box", HOST))
     async with store.read() as s:
         assert await samples.newest(s, 7_300) == 7_300
         assert await samples.newest(s, 7_299) == 100
         assert await samples.newest(s, 98) is None
-        since = await samples.since(s, 99, Kind.WORKER, 7_299)
-        every = await samples.since(s, 99, Kind.WORKER)
+        since = await samples.since(s, 99, Kind.INSTANCE, 7_299)
+        every = await samples.since(s, 99, Kind.INSTANCE)
     assert [(second, subject) for second, subject, _ in since] == [
         (99, "here"),
         (99, "late"),
@@ -136,7 +136,7 @@ def test_no_arms_together_are_an_empty_arm() -> None:
 
 async def test_an_arm_is_an_arm_sample(store: Store) -> None:
     """A host's figures under an arm's name are a bug, told where it is made."""
-    with pytest.raises(TypeError, match="arm a/r1 was given as HostSample"):
+    with pytest.raises(TypeError, match="arm a/r1 is a HostSample"):
         await record(store, 5, (Kind.ARM, "a/r1", HOST))
 
 

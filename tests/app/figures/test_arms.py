@@ -1,15 +1,12 @@
-"""What is measured of arms: shares, quantiles of merged sketches, prices."""
+"""What is measured of arms, beside what is set."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from app import recent, snapshot
+from app import snapshot
 from app.figures import arms, places
 from storage.services import Arm, Service, Split
-from storage.sketches import Sketch
 from tests.app import reading, scenes
 
 SERVICE = Service(
@@ -19,22 +16,6 @@ SERVICE = Service(
         arms=(Arm(release=1, weight_bp=9_000), Arm(release=2, weight_bp=1_000)),
     ),
 )  # fmt: skip
-TIMES = st.lists(st.lists(st.floats(1, 1e9), max_size=30), max_size=8)
-
-
-@given(TIMES, st.sampled_from((0.5, 0.95)))
-def test_merged_sketches_are_the_sketch_of_all(seconds: list[list[float]], q: float) -> None:
-    """The 95th percentile of five minutes is that of their requests, not a mean of seconds."""
-    parts, whole = [], Sketch()
-    for values in seconds:
-        part = Sketch()
-        for value in values:
-            part.add(value)
-            whole.add(value)
-        parts.append(part)
-    before = [part.to_dict() for part in parts]
-    assert whole.quantile(q) == recent.merged(parts).quantile(q)
-    assert before == [part.to_dict() for part in parts]
 
 
 def measured(**arms_: dict[int, object]) -> tuple[snapshot.Arm, ...]:
@@ -99,15 +80,3 @@ def test_a_dead_node_leaves_its_last_five_minutes() -> None:
     seen = places.traffic(facts)
     assert seen.services[0].arms[0].requests == 3
     assert seen.lately.until_us == (last + 1) * scenes.SECOND_US
-
-
-@pytest.mark.parametrize(
-    ("busy_us", "tokens", "hour", "micro"),
-    [(3_600_000_000, 1_000, 2_500_000, 2_500_000), (1_800_000_000, 2_000, 2_500_000, 625_000),
-     (1, 0, 2_500_000, None), (1, 1, None, None), (0, 10, 2_500_000, 0)],
-)  # fmt: skip
-def test_the_price_is_that_of_the_workers_time(
-    busy_us: int, tokens: int, hour: int | None, micro: int | None
-) -> None:
-    """An hour of a GPU that costs 2.50 for a thousand tokens makes 2.50 a thousand."""
-    assert micro == arms.kilo_micro(busy_us, tokens, hour)

@@ -65,6 +65,6 @@ def test_a_gpu_that_does_not_tell_its_use_has_no_chart() -> None:
 def test_with_the_node_down_the_past_is_drawn_and_now_is_a_dash() -> None:
     """What it did stays to be looked at; what it does, nobody knows."""
     rows = {at: scenes.worker(at) for at in range(scenes.NOW - 60, scenes.NOW + 1)}
-    shown = charts.charts(reading.facts(reading.DOWN, workers={"ops-1.0.0": rows}))
+    shown = charts.charts(reading.facts(reading.DOWN, instances={"ops-1.0.0": rows}))
     assert shown[0].last == "– tok/s"
     assert any(shown[0].values)

@@ -16,8 +16,8 @@ def rows(last: int = scenes.NOW, **changes: int) -> dict[int, object]:
 
 def test_workers_together_are_the_sum_of_each() -> None:
     """Two workers run twice as much; their cache is as full as that of one."""
-    one = load.together(reading.facts(workers={"a": rows(waiting=2)}))
-    two = load.together(reading.facts(workers={"a": rows(waiting=2), "b": rows(waiting=2)}))
+    one = load.together(reading.facts(instances={"a": rows(waiting=2)}))
+    two = load.together(reading.facts(instances={"a": rows(waiting=2), "b": rows(waiting=2)}))
     assert one is not None
     assert two is not None
     assert (2 * one.running, 2 * one.waiting) == (two.running, two.waiting)
@@ -29,9 +29,9 @@ def test_workers_together_are_the_sum_of_each() -> None:
 def test_a_worker_that_is_not_heard_has_no_load() -> None:
     """Eight seconds of silence, or a dead node: dashes, not the last figures for ever."""
     silent = rows(scenes.NOW - 8)
-    facts = reading.facts(workers={"a": silent, "b": rows()})
+    facts = reading.facts(instances={"a": silent, "b": rows()})
     assert set(load.loads(facts)) == {"b"}
-    assert load.together(reading.facts(reading.DOWN, workers={"a": rows()})) is None
+    assert load.together(reading.facts(reading.DOWN, instances={"a": rows()})) is None
     assert load.together(reading.facts()) is None
 
 

@@ -16,8 +16,9 @@ LATELY = Lately(window_us=300_000_000, currency="USD", priced=True)
 NEVER: dict[str, None] = dict.fromkeys(("per_s", "p50_us", "p95_us", "ttft_p95_us", "tokens_per_s"))
 ARM = Arm(
     service="support", release=1, model="ops@1.0.0", prompt="terse@1", weight_bp=9_000, actual=None,
-    requests=0, synthetic=0, failed=0, refused=0, cancelled=0, kilo_micro=None, up=0, down=0,
+    requests=0, synthetic=None, failed=0, refused=0, cancelled=0, kilo_micro=None, up=0, down=0,
     per_s=None, p50_us=None, p95_us=None, ttft_p95_us=None, tokens_per_s=None,
+    queue_p95_us=None, errors=None, liked=None,
 )  # fmt: skip
 SHARE = st.one_of(st.none(), st.floats(0, 1))
 TIME = st.one_of(st.none(), st.floats(0, 9e9))
@@ -28,9 +29,9 @@ ARMS = st.builds(
     release=st.integers(1, 999),
     model=st.text(max_size=40), prompt=st.text(max_size=40),
     weight_bp=st.integers(0, 10_000), actual=SHARE,
-    requests=st.just(999_999), synthetic=COUNT, failed=COUNT, refused=COUNT, cancelled=COUNT,
+    requests=st.just(999_999), synthetic=SHARE, failed=COUNT, refused=COUNT, cancelled=COUNT,
     per_s=st.floats(0, 9_999), tokens_per_s=st.floats(0, 99_999),
-    p50_us=TIME, p95_us=TIME, ttft_p95_us=TIME,
+    p50_us=TIME, p95_us=TIME, ttft_p95_us=TIME, queue_p95_us=TIME, errors=SHARE, liked=SHARE,
     kilo_micro=st.one_of(st.none(), st.integers(0, 9_999_999_999)),
     up=COUNT, down=COUNT,
 )  # fmt: skip
@@ -39,7 +40,15 @@ ARMS = st.builds(
 def services(*found: Arm) -> list[Service]:
     """Arms as services of one arm each."""
     return [
-        Service(name=arm.service, version=1, record_text=False, arms=(arm,), history=())
+        Service(
+            name=arm.service,
+            version=1,
+            record_text=False,
+            requests=arm.requests,
+            synthetic=arm.synthetic,
+            arms=(arm,),
+            history=(),
+        )
         for arm in found
     ]
 
@@ -93,7 +102,8 @@ def test_prices_have_no_exponent(micro: int | None, said: str) -> None:
 )  # fmt: skip
 def test_thumbs_are_told_with_their_number(up: int, down: int, said: str) -> None:
     """Three thumbs up are not the same as three thousand."""
-    assert said == arms.liked(dataclasses.replace(ARM, up=up, down=down))
+    share = up / (up + down) if up + down else None
+    assert said == arms.liked(dataclasses.replace(ARM, up=up, down=down, liked=share))
 
 
 @pytest.mark.parametrize(
@@ -104,14 +114,12 @@ def test_thumbs_are_told_with_their_number(up: int, down: int, said: str) -> Non
 def test_the_window_of_the_figures_is_told(window_s: int, until_us: int | None, said: str) -> None:
     """What is lately, and when it was if that is not now."""
     lately = Lately(window_us=window_s * 1_000_000, currency="USD", priced=False, until_us=until_us)
-    assert f"{said} · no price set" == arms.about([], lately)
+    assert f"{said} · no price set" == arms.about(lately)
 
 
 def test_synthetic_load_is_told_wherever_requests_are_counted() -> None:
     """As a share of all requests, of all arms."""
-    one = dataclasses.replace(ARM, requests=75, synthetic=75)
-    two = dataclasses.replace(ARM, requests=25)
-    assert arms.about(services(one, two), LATELY) == "last 5 min · 75 % synthetic"
+    assert arms.about(dataclasses.replace(LATELY, synthetic=0.75)) == "last 5 min · 75 % synthetic"
 
 
 def test_those_that_fail_come_first() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.metering.windows import IDLE_S, Row, Windows, Worker
+from engine.metering.windows import IDLE_S, Instance, Row, Windows
 from engine.serving import wire
 from storage.requests import Outcome, Request
-from storage.samples import ArmSample, WorkerSample
+from storage.samples import ArmSample, InstanceSample
 from storage.sketches import Sketch
 
 HELLO = wire.Hello(1, "", "", 64, 4, 100, "", "", "", (), ("",), {})
@@ -96,7 +96,7 @@ def test_busy_and_idle_time_add_up_to_what_was_told(
     seconds: list[list[tuple[int, int, int]]],
 ) -> None:
     """Whatever is left out while idle stands in a later row, and no second has two rows."""
-    worker = Worker("w")
+    worker = Instance("w")
     rows: list[Row] = []
     last = [(0, 0, 1)]
     for second, frames in enumerate([*seconds, last], 1000):
@@ -105,10 +105,10 @@ def test_busy_and_idle_time_add_up_to_what_was_told(
         rows += worker.close(second, HELLO, {})
     samples = [row[3] for row in rows]
     told = [frame for frames in seconds for frame in frames]
-    assert all(isinstance(sample, WorkerSample) for sample in samples)
-    workers = [sample for sample in samples if isinstance(sample, WorkerSample)]
-    assert sum(sample.busy_us for sample in workers) == sum(frame[0] for frame in told)
-    assert sum(sample.idle_us for sample in workers) == sum(frame[1] for frame in told)
+    assert all(isinstance(sample, InstanceSample) for sample in samples)
+    workers = [sample for sample in samples if isinstance(sample, InstanceSample)]
+    assert sum(sample.busy_us or 0 for sample in workers) == sum(frame[0] for frame in told)
+    assert sum(sample.idle_us or 0 for sample in workers) == sum(frame[1] for frame in told)
     assert sum(sample.decode_tokens for sample in workers) == 1 + sum(frame[2] for frame in told)
     assert len({row[0] for row in rows}) == len(rows)
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
@@ -116,7 +116,7 @@ def test_busy_and_idle_time_add_up_to_what_was_told(
 
 def test_a_worker_that_is_gone_is_not_measured() -> None:
     """A second without a row was not measured."""
-    worker = Worker("w")
+    worker = Instance("w")
     worker.step(step(10, 10, tokens=2, running=2))
     assert list(worker.close(100, None, {})) == []
     assert list(worker.close(101, HELLO, {})) == []
@@ -124,18 +124,18 @@ def test_a_worker_that_is_gone_is_not_measured() -> None:
 
 def test_the_largest_batch_of_a_second_is_kept() -> None:
     """And the knobs in force."""
-    worker = Worker("w")
+    worker = Instance("w")
     for tokens in (1, 16, 4):
         worker.step(step(10, 0, tokens=tokens, running=tokens))
     ((_, _, _, sample),) = worker.close(100, HELLO, {"max_running": 8})
-    assert isinstance(sample, WorkerSample)
+    assert isinstance(sample, InstanceSample)
     assert (sample.batch_max, sample.steps, sample.max_running, sample.running) == (16, 3, 8, 4)
 
 
 def test_a_clock_that_was_set_back_silences_nobody() -> None:
     """Quiet arms and workers are seen again at once, not hours later."""
     windows = Windows()
-    worker = windows.worker("w")
+    worker = windows.instance("w")
     worker.step(step(0, 1_000_000))
     later, earlier = 100_000, 90_000
     assert list(windows.close(later, {("ops", 1)}))

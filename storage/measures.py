@@ -1,0 +1,376 @@
+"""Every rate, ratio and quantile of Paddock, each defined once.
+
+Screens, `paddock status`, /metrics, probes, alert rules and rollouts call these functions, so that
+two of them never disagree about the same data. All are pure: `traffic` and `work` read what a
+window holds, a measure makes one figure of it. Without data a figure is None, never 0; a count is
+0 only where something was measured and nothing happened. Imported by every package.
+
+The error rate has one denominator: requests that were executed, `ok + failed`. A request that the
+client cancelled says nothing about the answer it did not wait for, and one that admission refused
+was never executed; counting either would hide failures when a box is busy. Refusals have a rate
+of their own. A request that the release itself cannot serve (its template, its prompt, its
+context) counts as failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from storage import feedback, requests, samples, tallies
+from storage.samples import InstanceSample, Kind
+from storage.tallies import Tally
+
+_SECOND_US: Final = 1_000_000
+_HOUR_US: Final = 3_600 * _SECOND_US
+
+
+class Unit(StrEnum):
+    """The unit of a measure."""
+
+    COUNT = "count"
+    RATIO = "ratio"  # 0 to 1
+    PER_SECOND = "per second"
+    MICROSECONDS = "µs"
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Whole seconds since 1970, UTC, the first and the last included."""
+
+    begin: int
+    end: int
+
+    @classmethod
+    def last(cls, seconds: int, now: int) -> Window:
+        """The last seconds up to the second `now`, which is included."""
+        return cls(now - seconds + 1, now)
+
+    @property
+    def seconds(self) -> int:
+        """How many seconds it has, at least one."""
+        return max(self.end - self.begin + 1, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What the requests of a scope did within so many seconds.
+
+    `measured` is False where nothing was recorded in that time, not even that it was quiet.
+    """
+
+    tally: Tally
+    seconds: float
+    measured: bool
+
+
+# Measures of requests
+
+
+def requests_ended(t: Traffic) -> float | None:
+    """Requests that ended, however they ended: ok + failed + refused + cancelled."""
+    return float(t.tally.requests) if t.measured else None
+
+
+def requests_per_s(t: Traffic) -> float | None:
+    """Requests that ended, per second of the window."""
+    return t.tally.requests / t.seconds if t.measured else None
+
+
+def error_rate(t: Traffic) -> float | None:
+    """Failed / (ok + failed). None without a request that was executed."""
+    return _ratio(t.tally.failed, t.tally.ok + t.tally.failed)
+
+
+def refusal_rate(t: Traffic) -> float | None:
+    """Refused / (ok + failed + refused): what admission turned away of what was not cancelled."""
+    return _ratio(t.tally.refused, t.tally.requests - t.tally.cancelled)
+
+
+def cancellation_rate(t: Traffic) -> float | None:
+    """Cancelled / all that ended."""
+    return _ratio(t.tally.cancelled, t.tally.requests)
+
+
+def synthetic_share(t: Traffic) -> float | None:
+    """Requests of synthetic load / all that ended."""
+    return _ratio(t.tally.synthetic, t.tally.requests)
+
+
+def share(part: Traffic, whole: Traffic) -> float | None:
+    """Requests of an arm / requests of its service: the split as it was measured."""
+    return _ratio(part.tally.requests, whole.tally.requests)
+
+
+def latency(t: Traffic, q: float) -> float | None:
+    """Quantile in µs of arrival to end of the answer, over requests that ended ok; within 1 %."""
+    return t.tally.latency.quantile(q)
+
+
+def ttft(t: Traffic, q: float) -> float | None:
+    """Quantile in µs of arrival to first token, over requests that got a token; within 1 %."""
+    return t.tally.ttft.quantile(q)
+
+
+def inter_token(t: Traffic, q: float) -> float | None:
+    """Quantile in µs of the time between two tokens of a sequence; within 1 %.
+
+    Known by arm only: None for a tenant or an instance, whose requests do not store it.
+    """
+    return t.tally.inter_token.quantile(q)
+
+
+def queue_time(t: Traffic, q: float) -> float | None:
+    """Quantile in µs of arrival to first computation, over computed requests; within 1 %."""
+    return t.tally.queue.quantile(q)
+
+
+def satisfaction(t: Traffic) -> float | None:
+    """Thumbs up / all thumbs, by when they were given. None without a thumb."""
+    up, _ = thumbs(t)
+    return _ratio(up, ratings(t))
+
+
+def ratings(t: Traffic) -> int:
+    """Thumbs given."""
+    return sum(thumbs(t))
+
+
+def thumbs(t: Traffic) -> tuple[int, int]:
+    """Thumbs up and down; a window that holds a change of mind without the first counts none."""
+    return max(t.tally.thumbs_up, 0), max(t.tally.thumbs_down, 0)
+
+
+def prompt_tokens(t: Traffic) -> float | None:
+    """Tokens of the prompts of requests that ended."""
+    return float(t.tally.prompt_tokens) if t.measured else None
+
+
+def completion_tokens(t: Traffic) -> float | None:
+    """Tokens generated for requests that ended, however they ended."""
+    return float(t.tally.completion_tokens) if t.measured else None
+
+
+def tokens_per_s(t: Traffic) -> float | None:
+    """Tokens generated for requests that ended, per second of the window."""
+    return t.tally.completion_tokens / t.seconds if t.measured else None
+
+
+def compute_us(t: Traffic) -> float | None:
+    """Computing time of instances that went into requests that ended, µs."""
+    return float(t.tally.busy_us) if t.measured else None
+
+
+def cost_per_kilo_token(t: Traffic, gpu_hour_micro: int | None) -> int | None:
+    """Money per 1000 tokens, in micro-units: the computing time at the price of a GPU hour.
+
+    Prompt and completion tokens count alike. None without a price or without tokens.
+    """
+    tokens = t.tally.prompt_tokens + t.tally.completion_tokens
+    if gpu_hour_micro is None or not tokens:
+        return None
+    return round(t.tally.busy_us * gpu_hour_micro * 1000 / (_HOUR_US * tokens))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """A measure that can be named: in a runbook's probe, an alert rule, an analysis."""
+
+    name: str
+    unit: Unit
+    of: Callable[[Traffic], float | None]
+
+    @property
+    def sentence(self) -> str:
+        """What it is, from its definition."""
+        return (self.of.__doc__ or "").partition("\n")[0]
+
+
+def _quantile(function: Callable[[Traffic, float], float | None], percent: int) -> Measure:
+    def of(t: Traffic) -> float | None:
+        return function(t, percent / 100)
+
+    of.__doc__ = f"p{percent}: {function.__doc__}"
+    return Measure(name=f"{function.__name__}_p{percent}", unit=Unit.MICROSECONDS, of=of)
+
+
+MEASURES: Final[Mapping[str, Measure]] = {
+    each.name: each
+    for each in (
+        Measure(name="requests", unit=Unit.COUNT, of=requests_ended),
+        Measure(name="requests_per_s", unit=Unit.PER_SECOND, of=requests_per_s),
+        Measure(name="error_rate", unit=Unit.RATIO, of=error_rate),
+        Measure(name="refusal_rate", unit=Unit.RATIO, of=refusal_rate),
+        Measure(name="cancellation_rate", unit=Unit.RATIO, of=cancellation_rate),
+        Measure(name="synthetic_share", unit=Unit.RATIO, of=synthetic_share),
+        Measure(name="satisfaction", unit=Unit.RATIO, of=satisfaction),
+        Measure(name="prompt_tokens", unit=Unit.TOKENS, of=prompt_tokens),
+        Measure(name="completion_tokens", unit=Unit.TOKENS, of=completion_tokens),
+        Measure(name="tokens_per_s", unit=Unit.PER_SECOND, of=tokens_per_s),
+        Measure(name="compute", unit=Unit.MICROSECONDS, of=compute_us),
+        *(
+            _quantile(function, percent)
+            for function in (latency, ttft, inter_token, queue_time)
+            for percent in (50, 95, 99)
+        ),
+    )
+}
+"""The measures that have a name of their own; quantiles are latency_p95, ttft_p50 and so on."""
+
+
+# Measures of instances
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one instance did in a window, and its state at the end of it."""
+
+    last: InstanceSample
+    decode_tokens: int
+    busy_us: int | None
+    idle_us: int | None
+    seconds: float
+    """The part of the window that was measured."""
+
+
+def work_of(rows: Sequence[InstanceSample]) -> Work | None:
+    """The work of one instance from its rows, oldest first; None without a row.
+
+    A row covers its busy and idle time, and a second where a backend reports neither.
+    """
+    if not rows:
+        return None
+    busy = _sum(row.busy_us for row in rows)
+    idle = _sum(row.idle_us for row in rows)
+    if busy is not None and idle is not None:
+        seconds = (busy + idle) / _SECOND_US
+    else:
+        seconds = float(len(rows))
+    return Work(
+        last=rows[-1],
+        decode_tokens=sum(row.decode_tokens for row in rows),
+        busy_us=busy,
+        idle_us=idle,
+        seconds=seconds,
+    )
+
+
+def generation_rate(works: Iterable[Work]) -> float | None:
+    """Tokens generated per measured second, summed over instances, finished requests or not."""
+    rates = [work.decode_tokens / work.seconds for work in works if work.seconds > 0]
+    return sum(rates) if rates else None
+
+
+def busy_share(works: Iterable[Work]) -> float | None:
+    """Computing time / (computing + idle time) of the instances that report both."""
+    known = [(w.busy_us, w.idle_us) for w in works if w.busy_us is not None]
+    busy = sum(busy for busy, _ in known)
+    return _ratio(busy, busy + sum(idle or 0 for _, idle in known))
+
+
+def kv_use(states: Sequence[InstanceSample]) -> float | None:
+    """KV cache tokens in use / tokens that fit.
+
+    Where a server reports only a share, the mean of the shares. None where nothing is reported.
+    """
+    tokens = [
+        (s.kv_used_tokens, s.kv_total_tokens)
+        for s in states
+        if s.kv_used_tokens is not None and s.kv_total_tokens
+    ]
+    if tokens and len(tokens) == len(states):
+        return sum(used for used, _ in tokens) / sum(total for _, total in tokens)
+    shares = [s.kv_share for s in states if s.kv_share is not None]
+    shares += [used / total for used, total in tokens]
+    return sum(shares) / len(shares) if shares else None
+
+
+# Reading
+
+
+async def traffic(
+    s: AsyncSession,
+    window: Window,
+    *,
+    service: str | None = None,
+    release: int | None = None,
+    tenant: str | None = None,
+    instance: str | None = None,
+) -> Traffic:
+    """The requests that ended in a window, narrowed to what is given.
+
+    Services and releases come from the per-second samples, however long the window; a tenant or
+    an instance is counted from the requests themselves, which takes time with their number.
+    """
+    arms = await by_arm(s, window, service=service)
+    if tenant is None and instance is None:
+        ending = None if release is None else f"/r{release}"
+        return total(
+            (each for key, each in arms.items() if ending is None or key.endswith(ending)), window
+        )
+    tally = Tally()
+    async for request in requests.ended(
+        s, window.begin * _SECOND_US, (window.end + 1) * _SECOND_US,
+        service=service, release=release, tenant=tenant, worker=instance,
+    ):  # fmt: skip
+        tally.count(request)
+    given = await feedback.counts(
+        s, window.begin * _SECOND_US, (window.end + 1) * _SECOND_US,
+        service=service, tenant=tenant, worker=instance,
+    )  # fmt: skip
+    for (_, number), thumb in given.items():
+        if release is None or number == release:
+            tally.thumbs_up += thumb.up
+            tally.thumbs_down += thumb.down
+    measured = any(each.measured for each in arms.values()) or tally.requests > 0
+    return Traffic(tally=tally, seconds=window.seconds, measured=measured)
+
+
+async def by_arm(
+    s: AsyncSession, window: Window, *, service: str | None = None
+) -> dict[str, Traffic]:
+    """The requests that ended in a window by arm (support/r14); only arms that were measured."""
+    prefix = "" if service is None else f"{service}/"
+    found: dict[str, Tally] = {}
+    for _, arm, sample in await samples.since(s, window.begin, Kind.ARM, window.end, prefix):
+        found.setdefault(arm, Tally()).add(Tally.of(sample))
+    return {
+        arm: Traffic(tally=tally, seconds=window.seconds, measured=True)
+        for arm, tally in found.items()
+    }
+
+
+def total(parts: Iterable[Traffic], window: Window) -> Traffic:
+    """The sum of scopes over the same window; it is measured if one of them is."""
+    known = [part for part in parts if part.measured]
+    return Traffic(
+        tally=tallies.total(part.tally for part in known),
+        seconds=window.seconds,
+        measured=bool(known),
+    )
+
+
+async def work(
+    s: AsyncSession, window: Window, *, deployment: str | None = None
+) -> dict[str, Work]:
+    """What each instance did in a window, of all deployments or one; only those measured."""
+    rows: dict[str, list[InstanceSample]] = {}
+    for _, instance, sample in await samples.since(s, window.begin, Kind.INSTANCE, window.end):
+        if deployment is None or samples.deployment(instance) == deployment:
+            rows.setdefault(instance, []).append(sample)
+    found = {instance: work_of(each) for instance, each in rows.items()}
+    return {instance: each for instance, each in found.items() if each is not None}
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 else None
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
