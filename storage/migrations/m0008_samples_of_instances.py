@@ -1,4 +1,4 @@
-"""Schema 7: samples of workers belong to instances; what was one worker was the only instance."""
+"""Schema 8: samples of workers belong to instances; what was one worker was the only instance."""
 
 from __future__ import annotations
 
