@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "samples": ("samples", "What was measured, second by second."),
     "keys": ("keys", "Keys of the HTTP door."),
     "knobs": ("knobs", "Live settings of the workers."),
+    "upstreams": ("upstreams", "OpenAI-compatible servers that answer for releases."),
     "runbooks": ("runbooks", "Named steps for people on call."),
     "intents": ("intents", "What people asked for, and how it ended."),
     "ledger": ("ledger", "Who did what, in order."),

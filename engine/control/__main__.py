@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from engine.control import upstreams
 from engine.control.intents import BY, Intents
 from engine.control.retention import Keeper, schedule
 from engine.metering.gpu import Gpus
@@ -68,6 +69,7 @@ async def _work(home: Home, settings: Config, store: Store, leave: asyncio.Event
         gpus = Gpus(monotonic_us=clock.monotonic_us)
         telemetry = Telemetry(store, Host(home.root), gpus, now_us=clock.now_us)
         scheduler = schedule(Keeper(store, settings.retention, now_us=clock.now_us))
+        scheduler.add_job(upstreams.sweep, "interval", hours=1, args=(home, store, clock.now_us))
         scheduler.start()
         _say(ready=True)
         tasks = {

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from storage import names
-from storage.errors import BadArguments
+from storage import names, upstreams
+from storage.errors import BadArguments, Invalid
+from storage.home import secrets
 from storage.keys import Role
 from storage.models import Kind
 from storage.prompts import Message, Variable
@@ -39,6 +40,8 @@ Name = Annotated[str, Meta(pattern=f"^{names.PATTERN}$", max_length=36)]
 Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 Line = Annotated[str, Meta(max_length=2000)]
 Release = Annotated[str, Meta(pattern=r"^(r[0-9]{1,18}|[0-9a-f]{6,64})$")]
+_Seconds = Annotated[float, Meta(gt=0, le=3600)]
+_UrlPath = Annotated[str, Meta(min_length=1, max_length=512)]
 
 
 class Danger(StrEnum):
@@ -145,6 +148,28 @@ class KnobsUndo(Arguments, frozen=True, kw_only=True):
     name: Annotated[str, Meta(max_length=40)]
 
 
+class UpstreamsAdd(Arguments, frozen=True, kw_only=True):
+    """The target is an OpenAI-compatible server; `secret` refers to its deposited API key."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=2048)]
+    secret: Annotated[str, Meta(pattern=f"^{secrets.PATTERN}$")] | None = None
+    max_connections: int = upstreams.MAX_CONNECTIONS
+    connect_s: _Seconds = upstreams.CONNECT_US / 1e6
+    first_event_s: _Seconds = upstreams.FIRST_EVENT_US / 1e6
+    read_s: _Seconds = upstreams.READ_US / 1e6
+    health_path: _UrlPath = upstreams.HEALTH_PATH
+    metrics_path: _UrlPath | None = None
+    extensions: bool = True
+    scores: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a url that cannot be used before it is stored: it may hold a password."""
+        try:
+            upstreams.normalised(self.url)
+        except Invalid as error:
+            raise ValueError(f"{str(error).rstrip('.')} - at `$.url`") from error
+
+
 class RunbooksStart(Arguments, frozen=True, kw_only=True):
     """What the runbook asks for before it begins; `content` is the hash of what was shown."""
 
@@ -249,6 +274,16 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "knobs.undo", KnobsUndo, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Put back a knob's value",
         "knobs undo WORKER KNOB",
+    ),
+    Verb(
+        "upstreams.add", UpstreamsAdd, _ADMIN, _REVERSIBLE, _CONTROL,
+        "Register an upstream",
+        "upstreams add NAME URL [--key-file FILE]",
+    ),
+    Verb(
+        "upstreams.remove", NoArguments, _ADMIN, _REVERSIBLE, _CONTROL,
+        "Remove an upstream",
+        "upstreams remove NAME",
     ),
     Verb(
         "runbooks.start", RunbooksStart, _OPERATOR, _REVERSIBLE, _RUNNER,

@@ -62,6 +62,11 @@ class Home:
         """Model files that Paddock itself fetched or trained."""
         return self.root / "models"
 
+    @property
+    def secrets(self) -> Path:
+        """API keys of upstreams, one file each, readable by the node's user alone."""
+        return self.root / "secrets"
+
     def worker(self, name: str) -> Path:
         """The socket of a worker."""
         return self.run / f"worker-{name}.sock"

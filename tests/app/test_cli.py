@@ -174,6 +174,11 @@ def test_a_split_is_set_and_undone(box: Box) -> None:
         (2, ("knobs", "set", "ops-1.0.0", "max_running"), "KNOB=VALUE"),
         (1, ("knobs", "set", "ops-1.0.0", "speed=9"), "speed"),
         (1, ("keys", "revoke", "nobody"), "nobody"),
+        (1, ("upstreams", "add", "x", "ftp://box01/v1"), "neither http nor https"),
+        (1, ("upstreams", "add", "x", "http://box01:99999"), "Port out of range"),
+        (1, ("upstreams", "add", "x", "http://u:pw@box01"), "--key-file"),
+        (1, ("upstreams", "add", "x", "http://box01", "--key-file", "/nowhere"), "/nowhere"),
+        (1, ("upstreams", "remove", "nobody"), "no upstream nobody"),
         (1, ("intents", "show", "99999"), "no intent 99999"),
     ],
 )
@@ -198,6 +203,29 @@ def test_a_key_is_printed_once_and_never_stored(box: Box) -> None:
     assert created["secret"] not in box.good("keys", "show", "sara")
     box.good("keys", "revoke", "sara")
     assert "revoked" in box.good("keys", "list")
+
+
+def test_an_upstream_is_registered_and_its_key_is_never_shown(box: Box, tmp_path: Path) -> None:
+    """The key is in one file that only its owner can read; a refused upstream leaves none."""
+    key = tmp_path / "key"
+    key.write_text("sk-very-secret-indeed\n")
+    url = "http://127.0.0.1:9/v1"
+    box.good("upstreams", "add", "cloud", url, "--key-file", str(key), "--metrics-path", "/metrics")
+    told = box.json("upstreams", "show", "cloud")
+    assert (told["url"], told["has_key"]) == (url, True)
+    assert "cloud" in box.good("upstreams", "list")
+    holding = [
+        path
+        for path in box.home.rglob("*")
+        if path.is_file() and b"sk-very-secret-indeed" in path.read_bytes()
+    ]
+    assert [path.parent.name for path in holding] == ["secrets"]
+    assert holding[0].stat().st_mode & 0o077 == 0
+    again = ("upstreams", "add", "cloud", url, "--key-file", str(key))
+    assert "There is an upstream cloud" in box.bad(1, *again)
+    assert len(list((box.home / "secrets").iterdir())) == 1
+    box.good("upstreams", "remove", "cloud")
+    assert list((box.home / "secrets").iterdir()) == []
 
 
 def typed(box: Box, answer: str, *words: str) -> int:

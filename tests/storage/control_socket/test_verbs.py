@@ -26,6 +26,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "keys.revoke": {},
     "knobs.set": {"name": "max_running", "value": 8},
     "knobs.undo": {"name": "max_running"},
+    "upstreams.add": {"url": "http://127.0.0.1:8000/v1"},
+    "upstreams.remove": {},
     "runbooks.start": {"inputs": {"service": "support"}, "content": "a" * 64},
     "runbooks.undo": {},
 }
@@ -101,11 +103,13 @@ def test_arguments_come_as_their_own_types() -> None:
 
 
 def test_who_may_and_how_dangerous_stands_in_the_table() -> None:
-    """Keys are for admins; what cannot be undone is hard; runbooks belong to the runner."""
+    """Keys and upstreams are for admins, what cannot be undone is hard, runbooks the runner's."""
     table = verbs.TABLE
     assert {verb.name for verb in table.values() if verb.role is Role.ADMIN} == {
         "keys.add",
         "keys.revoke",
+        "upstreams.add",
+        "upstreams.remove",
     }
     assert {v.name for v in table.values() if v.danger is verbs.Danger.HARD} == {"keys.revoke"}
     assert verbs.carried_out_by(verbs.Process.RUNNER) == {

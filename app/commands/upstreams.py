@@ -1,0 +1,207 @@
+"""`paddock upstreams`: OpenAI-compatible servers that answer for releases.
+
+An API key is read from a file or from standard input, deposited in the data directory, and never
+printed; what travels to the node is the reference to it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from app import errors, session, terminal, words
+from app.commands import options
+from storage import errors as storage_errors
+from storage import upstreams
+from storage.home import secrets
+from storage.upstreams import Upstream
+
+app = options.group()
+
+_SECOND_US: Final = 1_000_000
+
+
+@app.command()
+def add(  # noqa: PLR0917 the command line passes every option by name
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Base address, as in http://127.0.0.1:8000/v1.")
+    ],
+    key_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Holds the API key; - for standard input.")
+    ] = None,
+    max_connections: Annotated[
+        int, typer.Option(min=1, help="Requests at a time; others queue.")
+    ] = upstreams.MAX_CONNECTIONS,
+    connect_s: Annotated[
+        float, typer.Option(min=0.001, help="Seconds to establish a connection.")
+    ] = upstreams.CONNECT_US / _SECOND_US,
+    first_event_s: Annotated[
+        float, typer.Option(min=0.001, help="Seconds to the first token.")
+    ] = upstreams.FIRST_EVENT_US / _SECOND_US,
+    read_s: Annotated[
+        float, typer.Option(min=0.001, help="Seconds of silence between tokens.")
+    ] = upstreams.READ_US / _SECOND_US,
+    health_path: Annotated[
+        str, typer.Option(help="Below URL, or on its host when it begins with /.")
+    ] = upstreams.HEALTH_PATH,
+    metrics_path: Annotated[
+        str | None, typer.Option(help="Prometheus metrics of vLLM or llama-server: /metrics.")
+    ] = None,
+    extensions: Annotated[
+        bool,
+        typer.Option(
+            "--extensions/--openai-only",
+            help="Whether it takes top_k and min_p, which OpenAI's API does not have.",
+        ),
+    ] = True,
+    scores: Annotated[
+        bool | None,
+        typer.Option("--scores/--no-scores", help="Whether it scores; probed when omitted."),
+    ] = None,
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Register a server: vLLM, SGLang, llama-server, a cloud endpoint or another Paddock."""
+    arguments: dict[str, object] = {
+        "url": url,
+        "max_connections": max_connections,
+        "connect_s": connect_s,
+        "first_event_s": first_event_s,
+        "read_s": read_s,
+        "health_path": health_path,
+        "metrics_path": metrics_path,
+        "extensions": extensions,
+        "scores": scores,
+    }
+    upstreams.normalised(url)
+    terminal.run(_add(name, arguments, key_file, reason=reason, as_json=as_json))
+
+
+async def _add(
+    name: str, arguments: dict[str, object], key_file: str | None, *, reason: str, as_json: bool
+) -> None:
+    deposited = None
+    if key_file is not None:
+        deposited = secrets.deposit(session.home(), _key(key_file))
+        arguments["secret"] = deposited
+    try:
+        done = await session.ask("upstreams.add", name, arguments, reason=reason)
+    except storage_errors.StorageError:
+        _withdraw(deposited)
+        raise
+    if not done.ok and not done.waits:
+        _withdraw(deposited)
+    session.tell(done, as_json=as_json)
+
+
+def _withdraw(deposited: str | None) -> None:
+    """The upstream was refused: its key is of no use."""
+    if deposited is not None:
+        secrets.discard(session.home(), deposited)
+
+
+def _key(source: str) -> str:
+    """The API key out of a file or standard input."""
+    if source == "-":
+        return sys.stdin.read(secrets.LIMIT + 2)
+    try:
+        with Path(source).expanduser().open(encoding="utf-8") as file:
+            return file.read(secrets.LIMIT + 2)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise errors.AppError(f"The key file {source} cannot be read: {why}.") from error
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove a server that no split needs any more."""
+    terminal.run(_remove(name, reason=reason, yes=yes, as_json=as_json))
+
+
+async def _remove(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
+    async with session.reading() as s:
+        known = await upstreams.find(s, name)
+    terminal.confirm(f"Upstream {name} ({known.url})  registered → removed", yes=yes)
+    done = await session.ask("upstreams.remove", name, reason=reason)
+    if done.ok and known.secret is not None:
+        secrets.discard(session.home(), known.secret)
+    session.tell(done, as_json=as_json)
+
+
+@app.command("list")
+def every(as_json: options.Json = False) -> None:
+    """All upstreams."""
+    terminal.run(_every(as_json=as_json))
+
+
+async def _every(*, as_json: bool) -> None:
+    async with session.reading() as s:
+        known = await upstreams.every(s)
+    rows = [("UPSTREAM", "URL", "KEY", "CONNECTIONS", "METRICS", "ADDED")]
+    rows += [
+        (
+            upstream.name,
+            words.safe(upstream.url),
+            _yes(upstream.secret is not None),
+            words.count(upstream.max_connections),
+            upstream.metrics_path or words.UNKNOWN,
+            words.clock(upstream.created_at_us),
+        )
+        for upstream in known
+    ]
+    lines = words.table(rows, right=(3,))
+    terminal.show([_shown(upstream) for upstream in known], lines, as_json=as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME")], as_json: options.Json = False
+) -> None:
+    """One upstream in full."""
+    terminal.run(_show(name, as_json=as_json))
+
+
+async def _show(name: str, *, as_json: bool) -> None:
+    async with session.reading() as s:
+        upstream = await upstreams.find(s, name)
+    rows = [
+        ("name", upstream.name),
+        ("url", words.safe(upstream.url)),
+        ("key", _yes(upstream.secret is not None)),
+        ("connections", words.count(upstream.max_connections)),
+        ("connect timeout", words.duration(upstream.connect_timeout_us)),
+        ("first event timeout", words.duration(upstream.first_event_timeout_us)),
+        ("read timeout", words.duration(upstream.read_timeout_us)),
+        ("health", upstreams.address(upstream, upstream.health_path)),
+        (
+            "metrics",
+            words.UNKNOWN
+            if upstream.metrics_path is None
+            else upstreams.address(upstream, upstream.metrics_path),
+        ),
+        ("top_k, min_p", "sent" if upstream.extensions else "not sent"),
+        ("scores", "probed" if upstream.scores is None else _yes(upstream.scores)),
+        ("added", f"{words.clock(upstream.created_at_us)} by {upstream.created_by}"),
+    ]
+    terminal.show(_shown(upstream), words.table(rows), as_json=as_json)
+
+
+def _shown(upstream: Upstream) -> dict[str, object]:
+    """As JSON shows it: whether there is a key, not where."""
+    shown: dict[str, object] = msgspec.to_builtins(upstream)
+    shown["has_key"] = shown.pop("secret") is not None
+    return shown
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,93 @@
+"""Secrets that this box uses against others, such as the API keys of upstreams: one file each.
+
+The store may be opened to a group and the ledger keeps everything for good, so a secret is in
+neither: it is a file of mode 0600 in the data directory, and records hold its reference, a random
+name that reveals nothing. The command line deposits a secret before it asks for a record that
+refers to it; `sweep` removes what no record refers to any more. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Collection
+from typing import Final
+
+from storage.errors import Closed, Invalid, NotFound
+from storage.home.paths import PRIVATE, Home
+
+LIMIT: Final = 8192
+"""Bytes; longer than any API key or token in use."""
+UNCLAIMED_S: Final = 86_400
+"""How long a secret may wait for the record that refers to it."""
+
+PATTERN: Final = "[0-9a-f]{32}"
+_REFERENCE: Final = re.compile(PATTERN)
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
+
+
+def deposit(home: Home, secret: str) -> str:
+    """Keep a secret; the reference to it.
+
+    Raises:
+        Invalid: it is empty, too long or not one line of printable ASCII; a header cannot carry it.
+        Closed: this user may not write into the data directory.
+    """
+    secret = secret.strip()
+    if len(secret) > LIMIT or not _PRINTABLE.fullmatch(secret):
+        raise Invalid(
+            f"A key is one line of 1 to {LIMIT} printable ASCII characters without spaces; "
+            "this one is not."
+        )
+    reference = secrets.token_hex(16)
+    try:
+        home.secrets.mkdir(mode=PRIVATE, exist_ok=True)
+        path = home.secrets / reference
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secret)
+            file.flush()
+            os.fsync(descriptor)
+    except PermissionError as error:
+        raise Closed(
+            f"Only the user who runs the node may store a secret in {home.root}; "
+            "run this command as that user."
+        ) from error
+    return reference
+
+
+def read(home: Home, reference: str) -> str:
+    """The secret.
+
+    Raises:
+        NotFound: the file is missing or cannot be read; the message says what to do.
+    """
+    try:
+        if not _REFERENCE.fullmatch(reference):
+            raise FileNotFoundError(reference)
+        return (home.secrets / reference).read_text(encoding="ascii")[:LIMIT].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotFound("its key is missing from the data directory; store the key again") from error
+
+
+def discard(home: Home, reference: str) -> None:
+    """Remove a secret; one that is not there is fine."""
+    if _REFERENCE.fullmatch(reference):
+        with contextlib.suppress(OSError):
+            (home.secrets / reference).unlink()
+
+
+def sweep(home: Home, referred: Collection[str], *, now_s: float) -> int:
+    """Remove the secrets that no record refers to, a day after they were deposited; how many."""
+    removed = 0
+    with contextlib.suppress(FileNotFoundError):
+        for path in list(home.secrets.iterdir()):
+            if path.name in referred or not _REFERENCE.fullmatch(path.name):
+                continue
+            with contextlib.suppress(OSError):
+                if now_s - path.stat().st_mtime >= UNCLAIMED_S:
+                    path.unlink()
+                    removed += 1
+    return removed
