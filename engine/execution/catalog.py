@@ -15,12 +15,13 @@ import structlog
 
 from engine.execution import failures
 from engine.prompting import rendering, sandbox
-from storage import errors, keys, knobs, ledger, models, prompts, releases, services
+from storage import errors, keys, knobs, ledger, models, prompts, releases, services, upstreams
 from storage.keys import Key
 from storage.models import ModelVersion
 from storage.releases import Release
 from storage.services import Service
 from storage.store import Store
+from storage.upstreams import Upstream
 
 _log = structlog.get_logger("gateway.catalog")
 
@@ -35,6 +36,7 @@ class Snapshot:
     prompts: Mapping[int, rendering.Prompt] = field(default_factory=dict)
     keys: Mapping[str, Key] = field(default_factory=dict)
     knobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
 
     def arms(self, service: str) -> list[Release]:
         """The releases of a service that get traffic."""
@@ -162,6 +164,7 @@ class Catalog:
                     for version in await prompts.every(s)
                 },
                 keys={k.sha256: k for k in await keys.every(s) if k.revoked_at_us is None},
+                upstreams={upstream.name: upstream for upstream in await upstreams.every(s)},
             )
             workers = sorted({release.deployment for release in snapshot.resident().values()})
             settings = {worker: await knobs.of(s, worker) for worker in workers}

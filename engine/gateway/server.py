@@ -19,7 +19,8 @@ import uvicorn
 
 from engine.backends.fleet import Fleet
 from engine.backends.local import LocalBackend
-from engine.execution.catalog import Catalog
+from engine.backends.upstream.backend import Upstreams
+from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
 from engine.gateway import health, routes
@@ -119,7 +120,13 @@ class Gateway:
         windows = Windows()
         fleet = Fleet(self._home, windows, now_us=clock.monotonic_us)
         recorder = Recorder(store)
-        catalog = Catalog(store, on_change=fleet.follow)
+        upstreams = Upstreams(self._home)
+
+        def follow(snapshot: Snapshot) -> None:
+            fleet.follow(snapshot)
+            upstreams.follow(snapshot.upstreams.values())
+
+        catalog = Catalog(store, on_change=follow)
         metrics = Metrics(
             fleet,
             recorder,
@@ -133,7 +140,7 @@ class Gateway:
             metrics.ended(request)
 
         executor = Executor(
-            {"local": LocalBackend(fleet, now_us=clock.monotonic_us)},
+            {"local": LocalBackend(fleet, now_us=clock.monotonic_us), "upstream": upstreams},
             record=record,
             gaps=lambda service, release: windows.arm(service, release).gaps,
             now_us=clock.monotonic_us,
@@ -176,8 +183,8 @@ class Gateway:
         tasks = [
             asyncio.create_task(self._say(server, listening), name="ready"),
             asyncio.create_task(self._heed(listener, catalog), name="nudges"),
-            asyncio.create_task(self._seconds(context, fleet), name="seconds"),
-            asyncio.create_task(self._cut(server, fleet), name="cut"),
+            asyncio.create_task(self._seconds(context, fleet, upstreams), name="seconds"),
+            asyncio.create_task(self._cut(server, fleet, upstreams), name="cut"),
         ]
         try:
             await server.serve(sockets=[listening])
@@ -186,8 +193,9 @@ class Gateway:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await fleet.close()
+            await upstreams.close()
             await executor.drain()
-            self._close_second(context, fleet)
+            self._close_second(context, fleet, upstreams)
             await recorder.flush()
             listener.close()
             await store.close()
@@ -198,11 +206,12 @@ class Gateway:
         self._reports.say(ready=True, port=port)
         _log.info("listening", host=self._config.gateway.host, port=port)
 
-    async def _cut(self, server: _Server, fleet: Fleet) -> None:
+    async def _cut(self, server: _Server, fleet: Fleet, upstreams: Upstreams) -> None:
         """Answers under way have so long; what is left then ends with an error, not silence."""
         await server.leave.wait()
         await asyncio.sleep(self._drain_s)
         await fleet.close()
+        await upstreams.close()
 
     async def _heed(self, listener: nudges.Listener, catalog: Catalog) -> None:
         """Somebody changed something: look at once."""
@@ -210,20 +219,21 @@ class Gateway:
             if await listener.wait():
                 await catalog.look()
 
-    async def _seconds(self, context: Context, fleet: Fleet) -> None:
+    async def _seconds(self, context: Context, fleet: Fleet, upstreams: Upstreams) -> None:
         """All that is done once a second; rows are on their way to the store meanwhile."""
         while True:
             into = context.now_us() % _SECOND_US
             await asyncio.sleep((_SECOND_US - into + _AFTER_US) / 1e6)
             try:
-                self._close_second(context, fleet)
+                self._close_second(context, fleet, upstreams)
                 context.recorder.begin()
                 await context.catalog.look()
                 fleet.sweep()
+                upstreams.sweep()
             except Exception:  # noqa: BLE001 the next second is another chance
                 _log.exception("a second failed")
 
-    def _close_second(self, context: Context, fleet: Fleet) -> None:
+    def _close_second(self, context: Context, fleet: Fleet, upstreams: Upstreams) -> None:
         second = context.now_us() // _SECOND_US - 1
         for row in context.windows.close(second, context.catalog.snapshot.live()):
             context.recorder.sample(row)
@@ -231,3 +241,5 @@ class Gateway:
             client = member.client
             for row in context.windows.instance(name).close(second, client.hello, client.knobs):
                 context.recorder.sample(row)
+        for row in upstreams.rows(second):
+            context.recorder.sample(row)

@@ -1,0 +1,217 @@
+"""One choice's answer: chunks of a stream, or one whole document, into events of a job.
+
+Counts tokens by the upstream's `usage`; where it sends none (llama-cpp-python's example server
+does not, in a stream), completion tokens are the chunks that carried text, and prompt tokens are 0:
+not known. Bounded: an answer much longer than was asked for is malformed. Pure. Imported by its
+neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from engine.backends.upstream import faults
+from engine.backends.upstream.sse import Event as Sse
+from engine.execution.job import Delta, Finished, Logprob, TokenLogprob
+
+CHARACTERS_PER_TOKEN: Final = 256
+"""No vocabulary in use has a longer token."""
+_SLACK: Final = 4096
+_CHUNKS_PER_TOKEN: Final = 4
+_LEAST_LOGPROB: Final = -9999.0
+"""OpenAI's own figure for minus infinity."""
+_LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
+_ABORTED: Final = frozenset({"abort", "cancelled", "error"})
+
+
+class _Turn(msgspec.Struct):
+    role: str | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Turn | None = None
+    message: _Turn | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Chunk)
+
+
+class Answer:
+    """Grows by `stream` or `whole`; `done` when the upstream has said its last word."""
+
+    def __init__(
+        self, upstream: str, index: int, *, max_tokens: int, alternatives: int, queue_us: int = 0
+    ) -> None:
+        """`alternatives` is the job's `logprobs`; `queue_us` was spent before it was sent."""
+        self._upstream = upstream
+        self._index = index
+        self._alternatives = alternatives
+        self._queue_us = queue_us
+        self._characters_left = max_tokens * CHARACTERS_PER_TOKEN + _SLACK
+        self._chunks_left = max_tokens * _CHUNKS_PER_TOKEN + _SLACK
+        self._usage: _Usage | None = None
+        self._tokens = 0
+        self._reason: str | None = None
+        self.done = False
+
+    @property
+    def began(self) -> bool:
+        """Whether a token has come."""
+        return self._tokens > 0 or self._reason is not None
+
+    def stream(self, events: Iterable[Sse]) -> list[Delta]:
+        """What these events add.
+
+        Raises:
+            failures.Failure: an error inside the stream, or what is not the API's.
+        """
+        found: list[Delta] = []
+        for event in events:
+            if event.data == b"[DONE]":
+                self._end()
+                break
+            chunk = self._chunk(event.data, failed=event.name == "error")
+            self._chunks_left -= 1
+            if self._chunks_left < 0:
+                raise faults.malformed(self._upstream, "its stream does not end")
+            found += self._take(chunk)
+        return found
+
+    def whole(self, body: bytes) -> list[Delta]:
+        """The answer of a server that did not stream.
+
+        Raises:
+            failures.Failure: as `stream`.
+        """
+        found = self._take(self._chunk(body, failed=False))
+        self._end()
+        return found
+
+    def finish(self) -> Finished:
+        """The last event, once the stream has ended.
+
+        Raises:
+            failures.Unavailable: it ended too early.
+        """
+        if self._reason is None:
+            raise faults.lost(self._upstream)
+        usage = self._usage or _Usage(completion_tokens=self._tokens)
+        return Finished(
+            index=self._index,
+            reason="length" if self._reason in _LENGTH else "stop",
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            queue_us=self._queue_us,
+            busy_us=0,
+        )
+
+    def _end(self) -> None:
+        if self._reason is None:
+            raise faults.malformed(self._upstream, "its answer ends without a finish_reason")
+        self.done = True
+
+    def _chunk(self, data: bytes, *, failed: bool) -> _Chunk:
+        try:
+            chunk = _decoder.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if (complaint := faults.read(data)).message or failed:
+                raise faults.inside(self._upstream, complaint) from error
+            what = f"a part of its answer is not the API's ({str(error)[:200]})"
+            raise faults.malformed(self._upstream, what) from error
+        if failed or chunk.choices is None:
+            complaint = faults.read(data)
+            if failed or complaint.message or complaint.code:
+                raise faults.inside(self._upstream, complaint)
+            if chunk.usage is None:
+                raise faults.malformed(self._upstream, "a part of its answer has no choices")
+        return chunk
+
+    def _take(self, chunk: _Chunk) -> list[Delta]:
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        if not chunk.choices or self._reason is not None:
+            return []
+        choice = chunk.choices[0]  # one was asked for
+        turn = choice.delta or choice.message or _Turn()
+        text = choice.text or turn.content or ""
+        hidden = bool(turn.reasoning_content or turn.reasoning)
+        logprobs = self._logprobs(choice.logprobs) if choice.logprobs else ()
+        self._characters_left -= len(text)
+        if self._characters_left < 0:
+            raise faults.malformed(self._upstream, "its answer is longer than max_tokens allows")
+        found: list[Delta] = []
+        if text or logprobs or hidden:
+            tokens = len(logprobs) or 1
+            self._tokens += tokens
+            shown = logprobs if self._alternatives >= 0 else ()
+            found.append(Delta(index=self._index, text=text, tokens=tokens, logprobs=shown))
+        if choice.finish_reason is not None:
+            if choice.finish_reason in _ABORTED:
+                raise faults.lost(self._upstream, f"finish_reason {choice.finish_reason}")
+            self._reason = choice.finish_reason
+        return found
+
+    def _logprobs(self, raw: dict[str, Any]) -> tuple[TokenLogprob, ...]:
+        """In the shape of chats, or of completions; llama-server uses the first for both."""
+        try:
+            if raw.get("content") is not None:
+                return tuple(self._of_chat(token) for token in raw["content"])
+            if raw.get("tokens"):
+                return self._of_text(raw)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = "its log-probabilities have an unknown shape"
+            raise faults.malformed(self._upstream, what) from error
+        return ()
+
+    def _of_chat(self, token: dict[str, Any]) -> TokenLogprob:
+        top = [_logprob(each) for each in token.get("top_logprobs") or ()]
+        return TokenLogprob(_logprob(token), tuple(top[: max(0, self._alternatives)]))
+
+    def _of_text(self, raw: dict[str, Any]) -> tuple[TokenLogprob, ...]:
+        tokens, values = raw["tokens"], raw["token_logprobs"]
+        tops = raw.get("top_logprobs") or [None] * len(tokens)
+        return tuple(
+            TokenLogprob(_pair(token, value), self._best(top or {}))
+            for token, value, top in zip(tokens, values, tops, strict=True)
+        )
+
+    def _best(self, top: dict[str, float]) -> tuple[Logprob, ...]:
+        pairs = sorted((_pair(token, value) for token, value in top.items()), key=_descending)
+        return tuple(pairs[: max(0, self._alternatives)])
+
+
+def _logprob(token: dict[str, Any]) -> Logprob:
+    raw = token.get("bytes")
+    exact = bytes(raw) if raw is not None else str(token["token"]).encode("utf-8", "replace")
+    return Logprob(exact, _number(token["logprob"]))
+
+
+def _pair(token: str, value: float | None) -> Logprob:
+    return Logprob(str(token).encode("utf-8", "replace"), _number(value))
+
+
+def _descending(pair: Logprob) -> float:
+    return -pair.logprob
+
+
+def _number(value: float | None) -> float:
+    return _LEAST_LOGPROB if value is None else max(float(value), _LEAST_LOGPROB)

@@ -1,0 +1,160 @@
+"""One job with one server: its choices side by side, their deadlines, one retry when it is lost.
+
+Imported by the backends for registered upstreams and for supervised servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from engine.backends.upstream import faults, merging, request
+from engine.backends.upstream.answer import Answer
+from engine.backends.upstream.health import Health
+from engine.backends.upstream.server import Item, Lost, Server, Stream
+from engine.backends.upstream.slots import Full
+from engine.execution import failures
+from engine.execution.failures import Failure
+from engine.execution.job import Delta, Event, Job, Restarted
+from storage.home import clock
+from storage.requests import Class
+
+_RANKS: Final = {class_: rank for rank, class_ in enumerate(Class)}
+_AFTER_END_S: Final = 0.1
+"""For the end of the body after `[DONE]`, so that its connection can be used again."""
+_ITS_OWN: Final = frozenset(
+    {"upstream_unreachable", "upstream_timeout", "upstream_stalled", "upstream_lost",
+     "upstream_unavailable", "upstream_rejects_key"}
+)  # fmt: skip
+"""Failures that tell of the server and not of the job."""
+
+Batches = AsyncGenerator[tuple[Event, ...], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Jobs for one model of one server."""
+
+    server: Server
+    health: Health
+    model: str
+    extensions: bool = True
+    now_us: Callable[[], int] = clock.monotonic_us
+
+    async def run(self, job: Job) -> Batches:
+        """As `protocol.Backend.run`.
+
+        Raises:
+            failures.Failure: the job cannot be answered, or not to its end.
+        """
+        name = self.server.settings.name
+        for last in (False, True):
+            yielded = False
+            try:
+                async with contextlib.aclosing(self._choices(job)) as batches:
+                    async for batch in batches:
+                        yielded = True
+                        yield batch
+            except Lost as error:
+                if last or (yielded and job.stream):
+                    failure = faults.lost(name, str(error))
+                    self.health.failed(failure.message)
+                    raise failure from error
+                if yielded:
+                    yield (Restarted(),)
+            except Failure as failure:
+                if failure.code in _ITS_OWN:
+                    self.health.failed(failure.message)
+                raise
+            else:
+                return
+
+    def _choices(self, job: Job) -> Batches:
+        if job.choices == 1:
+            return self._choice(job, 0)
+        return merging.merged([self._choice(job, index) for index in range(job.choices)])
+
+    async def _choice(self, job: Job, index: int) -> Batches:
+        await self._place(job)
+        try:
+            call = request.of(job, index, model=self.model, extensions=self.extensions)
+            answer = Answer(
+                self.server.settings.name,
+                index,
+                max_tokens=job.max_tokens,
+                alternatives=job.logprobs,
+                queue_us=self.now_us() - job.arrived_us,
+            )
+            headers = {"x-request-id": job.id, "x-paddock-class": job.class_.value}
+            async with contextlib.aclosing(self._read(job, call, answer, headers)) as batches:
+                async for deltas in batches:
+                    yield deltas
+            finished = answer.finish()
+        finally:
+            self.server.slots.give()
+        self.health.worked(finished.prompt_tokens, finished.completion_tokens)
+        yield (finished,)
+
+    async def _place(self, job: Job) -> None:
+        name = self.server.settings.name
+        try:
+            async with asyncio.timeout(self._left_s(job)):
+                await self.server.slots.take(_RANKS[job.class_])
+        except TimeoutError:
+            raise failures.Unavailable(
+                f"all connections to upstream {name} are busy and none came free in time",
+                code="deadline",
+                retry_after_us=faults.RETRY_US,
+            ) from None
+        except Full:
+            raise failures.Overloaded(
+                f"all connections to upstream {name} are busy and its queue is full",
+                code="queue_full",
+                retry_after_us=faults.RETRY_US,
+            ) from None
+
+    async def _read(
+        self, job: Job, call: request.Call, answer: Answer, headers: dict[str, str]
+    ) -> AsyncGenerator[tuple[Delta, ...], None]:
+        settings = self.server.settings
+        loop = asyncio.get_running_loop()
+        first_s = max(0.0, min(settings.first_event_s, self._left_s(job)))
+        deadline = loop.time() + first_s
+        stream = self.server.stream(call.path, call.body, deadline=deadline, headers=headers)
+        try:
+            item = await anext(stream, None)
+            while item is not None:
+                began = answer.began
+                deltas = answer.whole(item) if isinstance(item, bytes) else answer.stream(item)
+                if not began and answer.began:
+                    self.health.succeeded()
+                if deltas:
+                    yield tuple(deltas)
+                if answer.began:  # a first token was in time: from now on silence counts
+                    deadline = loop.time() + (_AFTER_END_S if answer.done else settings.read_s)
+                item = await _resumed(stream, deadline)
+        except (TimeoutError, Lost) as error:
+            if answer.done:
+                return
+            if isinstance(error, Lost):
+                raise
+            if answer.began:
+                raise faults.stalled(settings.name, settings.read_s) from None
+            raise faults.timed_out(settings.name, first_s) from None
+        finally:
+            await stream.aclose()
+
+    def _left_s(self, job: Job) -> float:
+        """How long the job may still wait for its first token."""
+        return max(0.0, (job.arrived_us + job.queue_us - self.now_us()) / 1e6)
+
+
+async def _resumed(stream: Stream, deadline: float) -> Item | None:
+    """The next item of a stream, due by a deadline; None at its end."""
+    try:
+        return await stream.asend(deadline)
+    except StopAsyncIteration:
+        return None

@@ -1,0 +1,184 @@
+"""Whether a server answers, and how busy it is: probed every second or two, written as samples.
+
+What requests find out counts at once: one that cannot connect makes the server unready before the
+next probe does, one that is answered makes it ready. The load is the server's own where it exposes
+metrics, and what this box has under way with it where it does not. Imported by its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import httpx
+import structlog
+
+from engine.backends.upstream import exposition, server
+from engine.backends.upstream.exposition import Load
+from engine.metering.windows import IDLE_S, Row
+from storage.samples import Kind, WorkerSample
+
+PROBE_S: Final = 2.0
+REMOTE_PROBE_S: Final = 10.0
+"""For servers reached by https: their owner counts requests."""
+DOWN_S: Final = 1.0
+TIMEOUT_S: Final = 3.0
+_BODY_LIMIT: Final = 256 * 1024
+_STALE_S: Final = 5 * PROBE_S
+
+_log = structlog.get_logger("gateway.upstream")
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Where to look: a url that answers 200 when the server can work, and perhaps its metrics."""
+
+    health: str
+    metrics: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """Tokens so far: the server's `own` count, or what this box had of it."""
+
+    own: bool
+    prompt: int = 0
+    completion: int = 0
+
+
+class Health:
+    """`reason` is why the server cannot answer now, as a clause; None while it can."""
+
+    def __init__(self, of: server.Server, targets: Targets) -> None:
+        """`run` probes; until the first probe nothing is known."""
+        self._server = of
+        self._targets = targets
+        self._wake = asyncio.Event()
+        self._load: tuple[float, Load] | None = None
+        self._counted = _Totals(own=False)
+        self._written = (0, self._counted)
+        self.reason: str | None = f"upstream {of.settings.name} was not reached yet"
+
+    @property
+    def load(self) -> Load | None:
+        """The server's own figures, while they are fresh."""
+        if self._load is None or self._now() - self._load[0] > _STALE_S:
+            return None
+        return self._load[1]
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        while True:
+            self._wake.clear()
+            await self.probe()
+            remote = self._targets.health.startswith("https:")
+            pause = DOWN_S if self.reason else REMOTE_PROBE_S if remote else PROBE_S
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), pause)
+
+    async def probe(self) -> None:
+        """Look once."""
+        trouble = await self._look()
+        if trouble is None:
+            self.succeeded()
+        else:
+            self._down(f"upstream {self._server.settings.name} cannot answer: {trouble}")
+        if trouble is None and self._targets.metrics is not None:
+            await self._scrape(self._targets.metrics)
+
+    def succeeded(self) -> None:
+        """A request was answered."""
+        if self.reason is not None:
+            _log.info("upstream is ready", upstream=self._server.settings.name)
+        self.reason = None
+
+    def failed(self, reason: str) -> None:
+        """A request found the server unable to answer; probe it at once."""
+        self._down(reason)
+        self._wake.set()
+
+    def worked(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """A request ended with so many tokens."""
+        counted = self._counted
+        self._counted = _Totals(
+            False, counted.prompt + prompt_tokens, counted.completion + completion_tokens
+        )
+
+    def rows(self, second: int, subject: str) -> Iterator[Row]:
+        """The sample of a second that is over; nothing while the server does not answer."""
+        if self.reason is not None:
+            return
+        slots, load = self._server.slots, self.load
+        at, before = self._written
+        now = self._counted
+        if load is not None and load.prompt_tokens is not None:
+            now = _Totals(True, load.prompt_tokens, load.completion_tokens or 0)
+        running = slots.used if load is None or load.running is None else load.running
+        waiting = slots.waiting + ((load.waiting or 0) if load is not None else 0)
+        same = before.own is now.own
+        prefill = _grown(before.prompt, now.prompt) if same else 0
+        decode = _grown(before.completion, now.completion) if same else 0
+        if not (running or waiting or prefill or decode) and 0 <= second - at < IDLE_S:
+            return
+        self._written = second, now
+        sample = WorkerSample(
+            running=running,
+            waiting=waiting,
+            max_running=slots.limit,
+            oldest_waiting_us=0,
+            sequences=slots.limit,
+            kv_used_tokens=(load.kv_used_tokens or 0) if load is not None else 0,
+            kv_total_tokens=(load.kv_total_tokens or 0) if load is not None else 0,
+            steps=0,
+            prefill_tokens=prefill,
+            decode_tokens=decode,
+            busy_us=0,
+            idle_us=0,
+            batch_max=0,
+        )
+        yield second, Kind.WORKER, subject, sample
+
+    def _down(self, reason: str) -> None:
+        if self.reason is None:
+            _log.warning("upstream is not ready", reason=reason)
+        self.reason = reason
+
+    async def _look(self) -> str | None:
+        try:
+            status, _ = await self._server.get(
+                self._targets.health, limit=_BODY_LIMIT, within_s=TIMEOUT_S
+            )
+        except TimeoutError:
+            return f"its health check did not answer within {TIMEOUT_S:g} s"
+        except httpx.HTTPError as error:
+            return f"it is unreachable: {server.reason(error)}"
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return f"it rejects the key (HTTP {status})"
+        if status == HTTPStatus.TOO_MANY_REQUESTS:  # it is there, and counts
+            return None
+        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            return f"its health check answers HTTP {status}"
+        return None
+
+    async def _scrape(self, url: str) -> None:
+        """Metrics are a help: without them the server answers all the same."""
+        try:
+            status, body = await self._server.get(url, limit=exposition.LIMIT, within_s=TIMEOUT_S)
+        except (TimeoutError, httpx.HTTPError):
+            return
+        if status == HTTPStatus.OK and body is not None:
+            load = await asyncio.to_thread(exposition.read, body.decode("utf-8", "replace"))
+            if load is not None:
+                self._load = self._now(), load
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _grown(before: int, now: int) -> int:
+    """How much a counter grew; one that was reset grew by what it is."""
+    return now - before if now >= before else now

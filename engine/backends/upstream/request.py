@@ -1,0 +1,63 @@
+"""A job as the body of a request to an OpenAI-compatible server: one request per choice.
+
+Choice i of a job is drawn with `seed + i`, whatever a server makes of `n`; and with one choice per
+request its `usage` is that choice's own. Pure. Imported by its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from engine.execution.job import Chat, Job
+
+CHAT: Final = "chat/completions"
+TEXT: Final = "completions"
+
+_SEEDS: Final = 2**31
+"""Seeds are 32 bits in llama.cpp and signed in others."""
+_ALL: Final = 1_000_000
+"""As `top_k`: the whole vocabulary. Some servers take 0 for that, some -1, and each refuses the
+other; without it they use a default of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request: its path below the API's base, and its body."""
+
+    path: str
+    body: bytes
+
+
+def of(job: Job, index: int, *, model: str, extensions: bool) -> Call:
+    """The request for one choice of a job."""
+    body: dict[str, Any] = {
+        "model": model,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": job.sampling.temperature,
+        "top_p": job.sampling.top_p,
+        "max_tokens": job.max_tokens,
+        "seed": (job.sampling.seed + index) % _SEEDS,
+    }
+    if job.stop:
+        body["stop"] = list(job.stop)
+    if extensions:
+        body |= {"top_k": job.sampling.top_k or _ALL, "min_p": job.sampling.min_p}
+    # llama-server takes 0 alternatives for no log-probabilities at all; `answer` drops the surplus.
+    alternatives = max(1, job.logprobs)
+    if isinstance(job.input, Chat):
+        body["messages"] = [
+            {"role": message.role, "content": message.content} for message in job.input.messages
+        ]
+        if job.input.template_arguments:
+            body["chat_template_kwargs"] = job.input.template_arguments
+        if job.logprobs >= 0:
+            body |= {"logprobs": True, "top_logprobs": alternatives}
+        return Call(CHAT, msgspec.json.encode(body))
+    body["prompt"] = job.input.prompts[index // job.n]
+    if job.logprobs >= 0:
+        body["logprobs"] = alternatives
+    return Call(TEXT, msgspec.json.encode(body))

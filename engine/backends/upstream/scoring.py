@@ -1,0 +1,139 @@
+"""Scoring by `echo` and `logprobs` on /v1/completions, where a server returns the prompt's.
+
+vLLM and llama-cpp-python's servers do, llama-server and most cloud endpoints do not: a server is
+asked once, and what it answers is remembered. Imported by its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+
+from engine.backends.upstream import faults, request
+from engine.backends.upstream.server import Lost, Server
+from engine.execution import failures
+from engine.execution.job import Chat, Logprob, Score, Scored
+
+_PROBE: Final = ("Paddock asks whether the log-probabilities of this prompt", " come back.")
+
+
+class Unsupported(Exception):
+    """The server does not return the prompt's log-probabilities."""
+
+
+async def supported(server: Server, model: str) -> bool:
+    """Whether a server scores; costs one short request.
+
+    Raises:
+        failures.Failure: it cannot be asked now.
+    """
+    try:
+        await _echoed(server, model, *_PROBE, within_s=server.settings.first_event_s)
+    except (Unsupported, failures.Invalid):
+        return False
+    except failures.Broken as failure:
+        if failure.code in {"upstream_error", "upstream_malformed", "upstream_model_unknown"}:
+            return False
+        raise
+    return True
+
+
+async def score(server: Server, model: str, wanted: Score) -> Scored:
+    """The log-probabilities of a continuation.
+
+    A token that covers the end of the prompt and the beginning of the continuation belongs to the
+    continuation.
+
+    Raises:
+        failures.Failure: the server does not score, or not now, or the input is a chat: its
+            template is the server's, so that no prompt can be given to be echoed.
+    """
+    if isinstance(wanted.input, Chat) or len(wanted.input.prompts) != 1:
+        raise failures.Invalid(
+            "an upstream scores the continuation of one text, not of a chat",
+            code="scoring_unsupported",
+        )
+    prompt = wanted.input.prompts[0]
+    try:
+        return await _echoed(
+            server, model, prompt, wanted.continuation, within_s=wanted.queue_us / 1e6
+        )
+    except Unsupported as error:
+        raise unsupported(server.settings.name) from error
+
+
+def unsupported(upstream: str) -> failures.Failure:
+    """The server does not score."""
+    return failures.Invalid(
+        f"upstream {upstream} does not return the log-probabilities of prompts",
+        code="scoring_unsupported",
+    )
+
+
+async def _echoed(
+    server: Server, model: str, prompt: str, continuation: str, *, within_s: float
+) -> Scored:
+    name = server.settings.name
+    body = {
+        "model": model,
+        "prompt": prompt + continuation,
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "echo": True,
+        "logprobs": 1,
+        "stream": False,
+    }
+    deadline = asyncio.get_running_loop().time() + within_s
+    try:
+        document = await server.post(request.TEXT, msgspec.json.encode(body), deadline=deadline)
+    except TimeoutError:
+        raise faults.timed_out(name, within_s) from None
+    except Lost as error:
+        raise faults.lost(name, str(error)) from error
+    try:
+        answer: Any = msgspec.json.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise faults.malformed(name, "its answer is not JSON") from error
+    if (complaint := faults.complaint(answer)) is not None:
+        raise faults.inside(name, complaint)
+    try:
+        logprobs = answer["choices"][0]["logprobs"]
+        tokens, values = logprobs["tokens"], logprobs["token_logprobs"]
+        usage = answer.get("usage") or {}
+        return Scored(
+            tokens=_of_continuation(tokens, values, prompt, continuation),
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            busy_us=0,
+        )
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise Unsupported from error
+
+
+def _of_continuation(
+    tokens: list[str], values: list[float | None], prompt: str, continuation: str
+) -> tuple[Logprob, ...]:
+    """The tokens that end inside the continuation, by their places in the echoed text.
+
+    Raises:
+        Unsupported: what was echoed is not the prompt.
+    """
+    found: list[Logprob] = []
+    text, at = prompt + continuation, 0
+    first = True
+    for token, value in zip(tokens, values, strict=True):
+        if at >= len(text):
+            break
+        if first and not text.startswith(token):  # a BOS token has a name and no text
+            first = False
+            continue
+        first = False
+        at += len(token)
+        if at > len(prompt):
+            if value is None:
+                raise Unsupported
+            found.append(Logprob(token.encode("utf-8", "replace"), float(value)))
+    if at < len(text):
+        raise Unsupported
+    return tuple(found)

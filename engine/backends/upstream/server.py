@@ -1,0 +1,221 @@
+"""One server: its connections, bounded and kept alive, and one exchange at a time over each.
+
+HTTP/1.1 by httpx, never compressed, never redirected. Timeouts are for events, not for bytes: a
+server that only sends comments is silent. Knows no jobs. Imported by its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import httpx
+
+from engine.backends.upstream import faults, sse
+from engine.backends.upstream.slots import Slots
+from engine.execution import failures
+
+ERROR_LIMIT: Final = 64 * 1024
+BODY_LIMIT: Final = 16 * 1024 * 1024
+_KEPT_S: Final = 30
+_LOST: Final = ("server disconnected", "peer closed connection", "incomplete")
+
+
+class Lost(Exception):
+    """The connection ended before the answer did; the same may be tried on another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a server is reached. `url` is its API's base; times in seconds."""
+
+    name: str
+    url: str
+    key: str | None = None
+    max_connections: int = 64
+    connect_s: float = 5.0
+    first_event_s: float = 60.0
+    read_s: float = 30.0
+
+
+Item = list[sse.Event] | bytes
+"""The events of one read, or the document that came instead of a stream."""
+Stream = AsyncGenerator[Item, float | None]
+
+
+class Server:
+    """Where requests are sent; `slots` bound how many at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connects when it is used."""
+        self.settings = settings
+        self.slots = Slots(settings.max_connections)
+        self._client = _client(settings)
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+    async def stream(
+        self, path: str, body: bytes, *, deadline: float, headers: dict[str, str]
+    ) -> Stream:
+        """What a POST is answered with: the events of each read, or the document that it is.
+
+        `deadline` is when the first event is due, by the event loop's clock; the consumer extends
+        it by `send`ing a new one.
+
+        Raises:
+            failures.Failure: the server refuses or breaks the protocol.
+            TimeoutError: nothing came by the deadline.
+            Lost: the connection ended too early.
+        """
+        async with self._exchange(path, body, deadline, headers) as response:
+            if response.status_code != HTTPStatus.OK:
+                said = await _all(response, ERROR_LIMIT, deadline, cut=True)
+                raise faults.refusal(
+                    self.settings.name, response.status_code, response.headers, said or b""
+                )
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if "content-encoding" in response.headers:
+                raise faults.malformed(self.settings.name, "it compressed what was asked for plain")
+            if kind == "application/json":
+                document = await _all(response, BODY_LIMIT, deadline)
+                if document is None:
+                    raise faults.malformed(self.settings.name, "its answer exceeds 16 MiB")
+                yield document
+                return
+            if kind != "text/event-stream":
+                found = kind[:80] or "none"
+                raise faults.malformed(
+                    self.settings.name, f"content type {found} instead of text/event-stream"
+                )
+            parser = sse.Parser()
+            chunks = response.aiter_raw()
+            while True:
+                async with asyncio.timeout_at(deadline):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
+                try:
+                    events = parser.feed(chunk)
+                except sse.TooLong:
+                    what = f"an event exceeds {sse.EVENT_LIMIT} bytes"
+                    raise faults.malformed(self.settings.name, what) from None
+                if events:
+                    later = yield events
+                    deadline = deadline if later is None else later
+
+    async def post(self, path: str, body: bytes, *, deadline: float) -> bytes:
+        """The document that a POST is answered with.
+
+        Raises:
+            failures.Failure, TimeoutError, Lost: as `stream`.
+        """
+        async with self._exchange(path, body, deadline, {}) as response:
+            document = await _all(response, BODY_LIMIT, deadline, cut=True) or b""
+            if response.status_code != HTTPStatus.OK:
+                raise faults.refusal(
+                    self.settings.name, response.status_code, response.headers, document
+                )
+            return document
+
+    async def get(self, url: str, *, limit: int, within_s: float) -> tuple[int, bytes | None]:
+        """Status and body of a GET; the body is None when it exceeds the limit.
+
+        Raises:
+            TimeoutError: it did not answer in time.
+            httpx.HTTPError: it cannot be reached, or breaks HTTP.
+        """
+        deadline = asyncio.get_running_loop().time() + within_s
+        async with asyncio.timeout_at(deadline), self._client.stream("GET", url) as response:
+            return response.status_code, await _all(response, limit, deadline)
+
+    @asynccontextmanager
+    async def _exchange(
+        self, path: str, body: bytes, deadline: float, headers: dict[str, str]
+    ) -> AsyncIterator[httpx.Response]:
+        """A POST; what goes wrong with its connection, in this module's terms."""
+        name = self.settings.name
+        if self._client.is_closed:
+            raise failures.Unavailable(
+                f"connections to upstream {name} are being closed; send the request again",
+                code="upstream_gone",
+            )
+        request = self._client.build_request(
+            "POST",
+            f"{self.settings.url}/{path}",
+            content=body,
+            headers={"content-type": "application/json", **headers},
+        )
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._client.send(request, stream=True)
+            try:
+                yield response
+            finally:
+                with contextlib.suppress(httpx.HTTPError):
+                    await response.aclose()
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise faults.unreachable(name, reason(error)) from error
+        except httpx.RemoteProtocolError as error:
+            if any(sign in str(error).lower() for sign in _LOST):
+                raise Lost(reason(error)) from error
+            raise faults.malformed(name, reason(error)) from error
+        except httpx.HTTPError as error:
+            raise Lost(reason(error)) from error
+
+
+def reason(error: BaseException) -> str:
+    """Why a connection failed, as a clause."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return "no connection within the connect timeout"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, socket.gaierror | ssl.SSLError):
+            return (cause.strerror or str(cause)).lower()
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno).lower()
+        cause = cause.__cause__ or cause.__context__
+    return str(error).rstrip(".")[:200] or type(error).__name__
+
+
+def _client(settings: Settings) -> httpx.AsyncClient:
+    headers = {"accept-encoding": "identity", "user-agent": "paddock"}
+    if settings.key is not None:
+        headers["authorization"] = f"Bearer {settings.key}"
+    remote = settings.url.startswith("https:")
+    return httpx.AsyncClient(
+        headers=headers,
+        verify=remote,
+        trust_env=remote,  # a proxy is for what is far away, not for a server of this box
+        follow_redirects=False,
+        timeout=httpx.Timeout(None, connect=settings.connect_s),
+        limits=httpx.Limits(
+            max_connections=None,  # `slots` bound them, in the order of classes
+            max_keepalive_connections=settings.max_connections,
+            keepalive_expiry=_KEPT_S,
+        ),
+    )
+
+
+async def _all(
+    response: httpx.Response, limit: int, deadline: float, *, cut: bool = False
+) -> bytes | None:
+    """A whole body; one over the limit is None, or `cut`."""
+    parts: list[bytes] = []
+    size = 0
+    async with asyncio.timeout_at(deadline):
+        async for part in response.aiter_raw():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                return b"".join(parts)[:limit] if cut else None
+    return b"".join(parts)
