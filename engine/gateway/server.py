@@ -124,7 +124,7 @@ class Gateway:
 
         def follow(snapshot: Snapshot) -> None:
             fleet.follow(snapshot)
-            upstreams.follow(snapshot.upstreams.values())
+            upstreams.follow(snapshot.upstreams.values(), snapshot.releases.values())
 
         catalog = Catalog(store, on_change=follow)
         metrics = Metrics(

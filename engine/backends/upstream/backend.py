@@ -51,10 +51,17 @@ class Upstreams:
         self._home = home
         self._leaving: list[Member] = []
         self._probes: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._deployments: dict[str, str] = {}
         self.members: dict[str, Member] = {}
 
-    def follow(self, records: Iterable[Upstream]) -> None:
-        """Probe the upstreams that are registered now, and let go of the others."""
+    def follow(self, records: Iterable[Upstream], releases: Iterable[Release] = ()) -> None:
+        """Probe the upstreams that are registered now, and let go of the others.
+
+        `releases` tell which deployment an upstream is, for its samples.
+        """
+        self._deployments = {
+            release.upstream.name: release.deployment for release in releases if release.upstream
+        }
         wanted = {record.name: record for record in records}
         for name, member in list(self.members.items()):
             if wanted.get(name) != member.record:
@@ -133,7 +140,7 @@ class Upstreams:
     def rows(self, second: int) -> Iterator[Row]:
         """The samples of a second that is over."""
         for name, member in self.members.items():
-            yield from member.health.rows(second, name)
+            yield from member.health.rows(second, f"{self._deployments.get(name, name)}:1")
 
     def _of(self, release: Release) -> tuple[Member, str]:
         if release.upstream is None:

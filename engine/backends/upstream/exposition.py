@@ -46,7 +46,7 @@ _KNOWN: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A server's own figures; the tokens are totals since its start."""
+    """A server's own figures; the tokens are totals since its start, `kv_share` is 0 to 1."""
 
     running: int | None = None
     waiting: int | None = None
@@ -54,6 +54,7 @@ class Load:
     kv_total_tokens: int | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    kv_share: float | None = None
 
 
 def read(text: str) -> Load | None:
@@ -73,8 +74,9 @@ def read(text: str) -> Load | None:
     share = _first(totals, _KV_SHARE)
     total = _whole(totals, _KV_TOTAL) or (blocks or None)
     used = _whole(totals, _KV_USED)
-    if used is None and share is not None and total is not None:
-        used = round(min(max(share, 0.0), 1.0) * total)
+    if share is not None:
+        share = min(max(share, 0.0), 1.0)
+        used = round(share * total) if used is None and total is not None else used
     return Load(
         running=_whole(totals, _RUNNING),
         waiting=_whole(totals, _WAITING),
@@ -82,6 +84,7 @@ def read(text: str) -> Load | None:
         kv_total_tokens=total,
         prompt_tokens=_whole(totals, _PROMPT),
         completion_tokens=_whole(totals, _COMPLETION),
+        kv_share=share,
     )
 
 

@@ -20,7 +20,7 @@ import structlog
 from engine.backends.upstream import exposition, server
 from engine.backends.upstream.exposition import Load
 from engine.metering.windows import IDLE_S, Row
-from storage.samples import Kind, WorkerSample
+from storage.samples import InstanceSample, Kind
 
 PROBE_S: Final = 2.0
 REMOTE_PROBE_S: Final = 10.0
@@ -125,22 +125,18 @@ class Health:
         if not (running or waiting or prefill or decode) and 0 <= second - at < IDLE_S:
             return
         self._written = second, now
-        sample = WorkerSample(
+        own = load or Load()
+        sample = InstanceSample(
             running=running,
             waiting=waiting,
             max_running=slots.limit,
-            oldest_waiting_us=0,
-            sequences=slots.limit,
-            kv_used_tokens=(load.kv_used_tokens or 0) if load is not None else 0,
-            kv_total_tokens=(load.kv_total_tokens or 0) if load is not None else 0,
-            steps=0,
+            kv_used_tokens=own.kv_used_tokens,
+            kv_total_tokens=own.kv_total_tokens,
+            kv_share=own.kv_share,
             prefill_tokens=prefill,
             decode_tokens=decode,
-            busy_us=0,
-            idle_us=0,
-            batch_max=0,
         )
-        yield second, Kind.WORKER, subject, sample
+        yield second, Kind.INSTANCE, subject, sample
 
     def _down(self, reason: str) -> None:
         if self.reason is None:

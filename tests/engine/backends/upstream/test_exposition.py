@@ -51,15 +51,15 @@ sglang:max_total_num_tokens{model_name="m"} 8192
 @pytest.mark.parametrize(
     ("text", "load"),
     [
-        (VLLM, Load(5, 7, 4000, 16000, 1200, 340)),
+        (VLLM, Load(5, 7, 4000, 16000, 1200, 340, 0.25)),
         (LLAMA_SERVER, Load(2, 1, None, None, 45, 17)),
         (SGLANG, Load(4, 0, 512, 8192, None, None)),
-        ("vllm:gpu_cache_usage_perc 0.5\nvllm:num_requests_running 1\n", Load(1)),
+        ("vllm:gpu_cache_usage_perc 0.5\nvllm:num_requests_running 1\n", Load(1, kv_share=0.5)),
         ("llamacpp:requests_processing NaN\nllamacpp:requests_deferred 1\n", Load(waiting=1)),
     ],
 )
 def test_each_server_is_read_by_its_own_names(text: str, load: Load) -> None:
-    """Engines are added up; a share of a cache of unknown size stays unknown."""
+    """Engines are added up; a share of a cache of unknown size stays a share."""
     assert exposition.read(text) == load
 
 

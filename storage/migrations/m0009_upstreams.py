@@ -1,4 +1,4 @@
-"""Schema 7: the OpenAI-compatible servers that releases may name."""
+"""Schema 9: the OpenAI-compatible servers that releases may name."""
 
 from __future__ import annotations
 
