@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -14,9 +16,31 @@ app = options.group()
 
 
 @app.command()
-def create(  # noqa: PLR0917 the command line hands over every option by name
-    model: Annotated[str, typer.Option("--model", help="ops@1.0.0")],
+def create(  # noqa: PLR0917 the command line passes every option by name
+    model: Annotated[str | None, typer.Option("--model", help="ops@1.0.0")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="helpful@1")] = None,
+    upstream: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A registered upstream, instead of --model.")
+    ] = None,
+    upstream_model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="What the upstream is asked for.")
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Starts an OpenAI-compatible server: 'llama-server -m {weights} --port {port}'.",
+        ),
+    ] = None,
+    served_model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="What the server is asked for.")
+    ] = None,
+    server_env: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Added to its environment.")
+    ] = None,
+    health_path: Annotated[
+        str | None, typer.Option(help="Answers 200 when the server is ready.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option(min=0, max=5)] = None,
     top_k: Annotated[int | None, typer.Option(min=0)] = None,
     top_p: Annotated[float | None, typer.Option(min=0, max=1)] = None,
@@ -34,11 +58,31 @@ def create(  # noqa: PLR0917 the command line hands over every option by name
     gpu_layers: Annotated[int | None, typer.Option(help="-1 for all.")] = None,
     threads: Annotated[int | None, typer.Option(min=0, help="0 for all cores.")] = None,
     prefill_budget: Annotated[int | None, typer.Option(min=1, help="Tokens a step.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(metavar="0,1", help="GPUs; placed by free memory when omitted.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of the model over its devices: none, layer or row.")
+    ] = None,
     comment: Annotated[str, typer.Option("--comment")] = "",
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Create a release; what is not given stands at the house's default."""
+    """Create a release: what answers, on this box's workers, an upstream or a supervised server.
+
+    Omitted settings use the defaults.
+    """
+    placed: dict[str, object] = {
+        "context_tokens": context_tokens,
+        "max_sequences": max_sequences,
+        "devices": None if devices is None else _devices(devices),
+    }
+    engine: dict[str, object] = {
+        "gpu_layers": gpu_layers,
+        "threads": threads,
+        "prefill_budget": prefill_budget,
+        "split": split,
+    }
     given: dict[str, dict[str, Any]] = {
         "sampling": {
             "temperature": temperature,
@@ -52,21 +96,73 @@ def create(  # noqa: PLR0917 the command line hands over every option by name
             "max_tokens_cap": max_tokens_cap,
             "queue_s": queue_s,
         },
-        "engine": {
-            "context_tokens": context_tokens,
-            "max_sequences": max_sequences,
-            "gpu_layers": gpu_layers,
-            "threads": threads,
-            "prefill_budget": prefill_budget,
-        },
     }
-    arguments: dict[str, object] = {"model": model, "comment": comment}
-    if prompt is not None:
-        arguments["prompt"] = prompt
+    asked_for_server: dict[str, object] = {
+        "--served-model": served_model,
+        "--server-env": server_env,
+        "--health-path": health_path,
+    }
+    if upstream is not None:
+        _refuse("--upstream", {"--model": model, "--server": server} | asked_for_server)
+        _refuse("--upstream", _as_options(placed | engine))
+        if upstream_model is None:
+            raise typer.BadParameter("--upstream needs --upstream-model: the model to ask for.")
+        given["upstream"] = {"name": upstream, "model": upstream_model}
+    elif server is not None:
+        _refuse("--server", {"--upstream-model": upstream_model} | _as_options(engine))
+        given["server"] = placed | {
+            "command": _command(server),
+            "model": served_model or (model or "default").partition("@")[0],
+            "environment": dict(map(_variable, server_env or [])) or None,
+            "health_path": health_path,
+        }
+    else:
+        _refuse("--model", {"--upstream-model": upstream_model} | asked_for_server)
+        if model is None:
+            raise typer.BadParameter("Say what answers: --model, --upstream or --server.")
+        given["engine"] = placed | engine
+    arguments: dict[str, object] = {"comment": comment}
+    arguments |= {n: v for n, v in (("model", model), ("prompt", prompt)) if v is not None}
     for part, settings in given.items():
         arguments[part] = {name: value for name, value in settings.items() if value is not None}
-    done = terminal.run(session.ask("releases.create", model, arguments, reason=reason))
+    target = model or upstream or str(given.get("server", {}).get("model"))
+    done = terminal.run(session.ask("releases.create", target, arguments, reason=reason))
     session.tell(done, as_json=as_json)
+
+
+def _refuse(option: str, others: Mapping[str, object]) -> None:
+    """Options that mean nothing beside another one."""
+    for name, value in others.items():
+        if value is not None:
+            raise typer.BadParameter(f"{name} does not go with {option}.")
+
+
+def _as_options(settings: Mapping[str, object]) -> dict[str, object]:
+    return {f"--{name.replace('_', '-')}": value for name, value in settings.items()}
+
+
+def _devices(typed: str) -> list[int]:
+    try:
+        return [int(each) for each in typed.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--devices {typed!r}: write GPU indices as in 0,1.") from None
+
+
+def _command(typed: str) -> list[str]:
+    try:
+        words = shlex.split(typed)
+    except ValueError as error:
+        raise typer.BadParameter(f"--server cannot be split into words: {error}.") from None
+    if not words:
+        raise typer.BadParameter("--server is empty; write the command to start.")
+    return words
+
+
+def _variable(typed: str) -> tuple[str, str]:
+    name, equals, value = typed.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"--server-env {typed!r}: write NAME=VALUE.")
+    return name, value
 
 
 @app.command("list")

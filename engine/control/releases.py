@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from engine.control.decisions import Decision, Reason
 from engine.control.registry import controls
-from storage import models, prompts, releases
+from storage import models, prompts, releases, upstreams
 from storage.control_socket import verbs
 from storage.intents import Intent
+from storage.keys import Role
 from storage.models import ModelVersion, Standing
 from storage.releases import Engine, Release
 from storage.store import Session
@@ -28,6 +29,14 @@ async def create(
         engine = Engine()
     if model is not None and (refusal := refuse(model, base, engine)) is not None:
         return refusal
+    if arguments.upstream is not None:
+        await upstreams.find(s, arguments.upstream.name)
+    if arguments.server is not None and not Role(intent.role).may(Role.ADMIN):
+        return Decision(
+            Reason.INVALID,
+            f"A supervised server runs a command as the node's user; that takes the role "
+            f"{Role.ADMIN}, yours is {intent.role}.",
+        )
     known = {release.number for release in await releases.every(s)}
     release = await releases.create(
         s,
