@@ -1,8 +1,8 @@
-"""The node as seen from a terminal: start it on its own, wait until it serves, stop it.
+"""The node as seen from a terminal: start it, wait until it serves, stop it.
 
-The node is a process of its own session, so that closing the terminal never stops it. Nothing
-here imports the engine; the node is spoken to at its door and at its HTTP port. Imported by
-`app.commands` and, for the node's troubles, by `app.reader`.
+The node is a process in a session of its own, so that closing the terminal never stops it. Never
+imports the engine: it speaks to the node by its control socket and to the gateway by HTTP. Imported
+by `app.commands`, `app.demo` and `app.reader`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import http.client
 import json
 import os
 import socket
@@ -22,13 +21,15 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+import httpx
+
 from app import errors, words
 from storage import errors as storage_errors
 from storage.control_socket import client
 from storage.home import config
 from storage.home.paths import Home
 
-_LOOK_S: Final = 0.05  # between two looks at a node that starts or stops
+_LOOK_S: Final = 0.05  # between two questions to a node that starts or stops
 _HTTP_S: Final = 2.0
 
 
@@ -42,19 +43,23 @@ class Node:
 
 
 def address(home: Home) -> tuple[str, int]:
-    """The host and port that the gateway listens on."""
+    """The host and port that the gateway listens on.
+
+    Raises:
+        storage.errors.ConfigError: config.toml cannot be used.
+    """
     gateway = config.load(home).gateway
     return gateway.host, gateway.port
 
 
-def url(home: Home) -> str:
-    """Where clients reach the gateway."""
-    host, port = address(home)
+def url(home: Home, gateway: config.Gateway | None = None) -> str:
+    """Where clients reach the gateway; `gateway` are settings that have been read already."""
+    host, port = address(home) if gateway is None else (gateway.host, gateway.port)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def taken(home: Home) -> bool:
-    """Whether another program listens where the gateway would."""
+    """Whether another program holds the gateway's port."""
     gateway = address(home)
     family = socket.AF_INET6 if ":" in gateway[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -67,7 +72,7 @@ def taken(home: Home) -> bool:
 
 
 async def running(home: Home) -> bool:
-    """Whether the node's door answers."""
+    """Whether the node answers on its control socket."""
     try:
         await client.who(home)
     except storage_errors.NodeIsDown:
@@ -76,47 +81,39 @@ async def running(home: Home) -> bool:
 
 
 async def get(at: str, path: str) -> int | None:
-    """The HTTP status of a path of the gateway, None when nobody answers."""
+    """The HTTP status of a path of the gateway, None when nothing answers."""
+    try:
+        async with _http() as client_:
+            return (await client_.get(f"{at}{path}")).status_code
+    except httpx.HTTPError:
+        return None
 
-    def ask() -> int | None:
-        connection = http.client.HTTPConnection(at.removeprefix("http://"), timeout=_HTTP_S)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
 
-    return await asyncio.to_thread(ask)
+def _http() -> httpx.AsyncClient:
+    """A client for the gateway of this machine: bounded, and past any proxy of the environment."""
+    return httpx.AsyncClient(timeout=_HTTP_S, trust_env=False)
 
 
 async def trouble(home: Home) -> str | None:
-    """Why the box cannot write down what happens, None while it can or does not say.
+    """Why the box cannot store what happens, None while it can or does not say.
 
-    The node knows of its own facts, the gateway of requests and samples.
+    The node knows about its own facts, the gateway about requests and samples.
     """
     with contextlib.suppress(storage_errors.StorageError):
         if said := (await client.state(home)).get("trouble"):
             return str(said)
-    return await asyncio.to_thread(_recording, *address(home))
-
-
-def _recording(host: str, port: int) -> str | None:
-    connection = http.client.HTTPConnection(host, port, timeout=_HTTP_S)
+    settings, _ = config.readable(home)
     try:
-        connection.request("GET", "/readyz")
-        said = json.loads(connection.getresponse().read())["recorder"]["trouble"]
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        async with _http() as client_:
+            body = (await client_.get(f"{url(home, settings.gateway)}/readyz")).json()
+        said = body["recorder"]["trouble"]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
         return None
-    else:
-        return None if said is None else str(said)
-    finally:
-        connection.close()
+    return None if said is None else str(said)
 
 
 def _spawn(home: Home, log: Path) -> subprocess.Popen[bytes]:
-    """The node in a session of its own, with what it says appended to its log."""
+    """The node in a session of its own, its output appended to its log."""
     home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -132,59 +129,77 @@ def _spawn(home: Home, log: Path) -> subprocess.Popen[bytes]:
 
 
 async def start(home: Home, *, timeout_s: float = 20.0) -> Node:
-    """Start the node in a session of its own and wait until its two doors answer."""
+    """Start the node in a session of its own and wait until its gateway listens.
+
+    Only the node itself is believed: another program may answer on the gateway's port.
+
+    Raises:
+        errors.NodeDidNotStart: with what the node said last.
+    """
     at = url(home)
     if await running(home):
         return Node(at, started=False)
     log = home.logs / "node.log"
     written = log.stat().st_size if log.exists() else 0
     process = _spawn(home, log)
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            said = last_words(log.read_bytes()[written:])
-            raise errors.NodeDidNotStart(f"The node did not start: {said} (log: {log})")
-        if await running(home) and await get(at, "/healthz") == HTTPStatus.OK:
-            return Node(at, started=True, process=process)
-        await asyncio.sleep(_LOOK_S)
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    raise errors.NodeDidNotStart(
-        f"The node was not up within {timeout_s:.0f} s and was told to stop; its log is {log}"
-    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not await _serves(home):
+                if process.poll() is not None:
+                    said = last_words(log.read_bytes()[written:])
+                    raise errors.NodeDidNotStart(f"The node did not start: {said} (log: {log})")
+                await asyncio.sleep(_LOOK_S)
+    except (TimeoutError, asyncio.CancelledError) as error:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        if isinstance(error, asyncio.CancelledError):
+            raise
+        raise errors.NodeDidNotStart(
+            f"The node was not ready within {timeout_s:.0f} s and was stopped; its log is {log}"
+        ) from None
+    return Node(at, started=True, process=process)
+
+
+async def _serves(home: Home) -> bool:
+    """Whether the node runs and its own gateway listens."""
+    try:
+        processes = (await client.state(home)).get("processes", [])
+    except storage_errors.StorageError:
+        return False
+    return any(each["name"] == "gateway" and each["state"] == "ready" for each in processes)
 
 
 async def ready(at: str, *, timeout_s: float = 30.0) -> None:
-    """Wait until the gateway says that it can produce tokens."""
+    """Wait until the gateway reports that every service can answer."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
         if await get(at, "/readyz") == HTTPStatus.OK:
             return
         await asyncio.sleep(_LOOK_S)
     raise errors.NodeDidNotStart(
-        f"The node is up but could not answer within {timeout_s:.0f} s; "
+        f"The node runs but no model was ready within {timeout_s:.0f} s; "
         "`paddock status` says what it waits for."
     )
 
 
 async def stop(home: Home, *, timeout_s: float = 60.0) -> None:
-    """Ask the node to drain and leave, and wait until it has left its home."""
+    """Ask the node to drain and exit, and wait until it has released its data directory."""
     await client.stop(home)
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
-        if await _left(home):
+        if await _exited(home):
             return
         await asyncio.sleep(_LOOK_S)
     raise errors.AppError(
-        f"The node is still finishing answers after {timeout_s:.0f} s; "
-        "it stops by itself when they end, `paddock status` shows them."
+        f"The node is still draining after {timeout_s:.0f} s; it exits when its answers have "
+        "ended, `paddock status` shows them."
     )
 
 
-async def _left(home: Home) -> bool:
-    """Whether no process holds the home's lock; it is tried only after a stop was accepted.
+async def _exited(home: Home) -> bool:
+    """Whether no process holds the lock of the data directory, once a stop was accepted.
 
-    The lock is the owner's: others go by the door, which the node closes last.
+    Only its owner can try the lock; others ask the control socket, which the node closes last.
     """
     try:
         descriptor = os.open(home.lock, os.O_RDONLY)
@@ -203,10 +218,10 @@ async def _left(home: Home) -> bool:
 
 
 def last_words(log: bytes) -> str:
-    """What a process said last in its log: the event of a JSON line, or the line itself."""
+    """The last entry of a log: the message of a JSON line, or the line itself."""
     lines = [line for line in log.decode(errors="replace").splitlines() if line.strip()]
     if not lines:
-        return "it said nothing."
+        return "it logged nothing."
     with contextlib.suppress(ValueError):
         line = json.loads(lines[-1])
         if isinstance(line, dict):

@@ -53,7 +53,6 @@ class Looker:
         self._home = home
         self._store = store
         self._now_us = now_us
-        settings = config.load(home)
         self.facts = Facts(
             now_us=now_us(),
             node=snapshot.Node.ASKING,
@@ -61,10 +60,9 @@ class Looker:
             host=platform.node() or "host",
             recent=Recent(),
             driver=_DRIVER.exists(),
-            gpu_hour_micro=settings.price.gpu_hour_micro,
-            currency=settings.price.currency,
             top=LEAST_TOP,
         )
+        self._read_config()
         self._entry = -1
         self._read_us = -_AGAIN_US
         self._asked_us = -_ASK_AGAIN_US
@@ -97,6 +95,13 @@ class Looker:
             missing=missing,
         )
 
+    def _read_config(self) -> None:
+        settings, problem = config.readable(self._home)
+        self.facts.gateway = node_client.url(self._home, settings.gateway)
+        self.facts.gpu_hour_micro = settings.price.gpu_hour_micro
+        self.facts.currency = settings.price.currency
+        self.facts.config_problem = problem
+
     async def _records(self, s: Session) -> None:
         """Read what people and parts have changed, if anything."""
         facts = self.facts
@@ -105,6 +110,7 @@ class Looker:
         age = facts.now_us - self._read_us
         if entry == self._entry and 0 <= age < _AGAIN_US:
             return
+        self._read_config()
         facts.run = await processes.node_now(s)
         facts.processes = await processes.every(s)
         facts.intents = await intents.tail(s, limit=_INTENTS)

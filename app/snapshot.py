@@ -48,6 +48,7 @@ class HouseLine:
     now_us: int = 0
     back_us: int = 0  # how far the clock stands behind measurements that are in the store
     error: str = ""  # why nothing can be read, in a sentence
+    config_problem: str = ""  # why config.toml cannot be used, in a sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,9 +94,28 @@ def interactive() -> bool:
 
 def ask(question: str, *, default: bool) -> bool:
     """A yes or no from the person; the default for an empty line, no at the end of input."""
+    _prompt(question, default=default)
+    return _answer(sys.stdin.readline(), default=default)
+
+
+async def ask_async(question: str, *, default: bool) -> bool:
+    """The same inside a running loop, which keeps turning: a signal can end the wait."""
+    _prompt(question, default=default)
+    loop, typed = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), typed.set)
+    try:
+        await typed.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+    return _answer(sys.stdin.readline(), default=default)
+
+
+def _prompt(question: str, *, default: bool) -> None:
     sys.stdout.write(words.safe(question) + (" [Y/n] " if default else " [y/N] "))
     sys.stdout.flush()
-    line = sys.stdin.readline()
+
+
+def _answer(line: str, *, default: bool) -> bool:
     if not line:
         return False
     answer = line.strip().lower()

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from rich.console import RenderableType
@@ -19,7 +21,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from app import poller, snapshot
+from app import poller, snapshot, words
 from app.dispatch import Deeds
 from app.guard import Guard
 from app.prompt_line import PromptLine
@@ -64,7 +66,9 @@ class Tui(App[None]):
     ) -> None:
         # NO_COLOR over a theme that is not ANSI would turn ANSI colours black on black.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
-        self.theme = theme or os.environ.get("TEXTUAL_THEME") or THEME
+        wanted = theme or os.environ.get("TEXTUAL_THEME") or THEME
+        known = wanted in self.available_themes
+        self.theme = wanted if known else THEME
         self.home = home
         self.glyphs = charts.glyphs(chart)
         self.ascii_only = self.glyphs == "ascii"
@@ -77,6 +81,12 @@ class Tui(App[None]):
         )
         self.guard = Guard()
         self.prompt_line = PromptLine()
+        if not known:
+            self.prompt_line.say(
+                f"There is no theme {words.cut(words.safe(wanted), 30)!r}; TEXTUAL_THEME may be "
+                f"{', '.join(sorted(self.available_themes))}.",
+                "warn",
+            )
         self.deeds = Deeds(self)
         self.watcher = poller.Watch(home, self._pictured, now_us=now_us, every_s=every_s)
         self.table: Mapping[str, Action] = {}
@@ -244,6 +254,29 @@ class Tui(App[None]):
 
 def run(
     home: Home, *, mouse: bool = False, chart: str | None = None, theme: str | None = None
-) -> None:
-    """Draw the box until the person leaves; the node goes on."""
-    Tui(home, chart=chart, theme=theme).run(mouse=mouse)
+) -> int:
+    """Show the screen until the person quits; the node keeps running.
+
+    SIGTERM ends it with the terminal restored.
+    """
+
+    async def main() -> int:
+        app = Tui(home, chart=chart, theme=theme)
+        leave = partial(app.exit, return_code=128 + signal.SIGTERM)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
+        await app.run_async(mouse=mouse)
+        return app.return_code or 0
+
+    return asyncio.run(main())
+
+
+async def attach(home: Home) -> None:
+    """The same inside a running loop; a cancellation restores the terminal first."""
+    app = Tui(home)
+    running = asyncio.create_task(app.run_async(mouse=False))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        app.exit()
+        await running
+        raise

@@ -24,10 +24,7 @@ __all__ = [
     "tail", "text_of",
 ]  # fmt: skip
 
-# What belongs to a request and is kept beside it.
-feedback_of = feedback.of
-text_of = texts.of
-
+_ANSWER_IDS: Final = ("chatcmpl-", "cmpl-")
 FILTER_DEPTH: Final = 100_000  # rows looked through for a text, so that no screen ever waits
 _LONGEST_US: Final = 3_600 * 1_000_000
 _SEED_SPACE: Final = 2**64
@@ -191,9 +188,21 @@ async def ended(
         yield _request(row)
 
 
+def canonical(id: str) -> str:
+    """The id under which a request is stored, of any id that an answer carried.
+
+    An answer to `req_abc` is called `chatcmpl-abc` or `cmpl-abc` in its body.
+    """
+    return f"req_{id.partition('-')[2]}" if id.startswith(_ANSWER_IDS) else id
+
+
 async def find(s: AsyncSession, id: str) -> Request:
-    """By its id; also by the id of a chat answer, which ends alike."""
-    wanted = f"req_{id.partition('-')[2]}" if id.startswith(("chatcmpl-", "cmpl-")) else id
+    """By any id that the box gave out for it.
+
+    Raises:
+        NotFound: there is no such request, or it has been deleted.
+    """
+    wanted = canonical(id)
     found = await _requests(s, select(RequestRow).where(col(RequestRow.id) == wanted))
     if not found:
         raise errors.NotFound(
@@ -201,6 +210,16 @@ async def find(s: AsyncSession, id: str) -> Request:
             "late, and kept as config.toml says."
         )
     return found[0]
+
+
+async def feedback_of(s: AsyncSession, id: str) -> list[Feedback]:
+    """What clients said of the answer, oldest first; by any id that the box gave out."""
+    return await feedback.of(s, canonical(id))
+
+
+async def text_of(s: AsyncSession, id: str) -> Text | None:
+    """The text of a request, None when it is not stored; by any id that the box gave out."""
+    return await texts.of(s, canonical(id))
 
 
 async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
@@ -231,7 +250,7 @@ async def _requests(s: AsyncSession, query: Select[RequestRow]) -> list[Request]
 
 
 async def _number(s: AsyncSession, id: str) -> int:
-    query = select(col(RequestRow.number)).where(col(RequestRow.id) == id)
+    query = select(col(RequestRow.number)).where(col(RequestRow.id) == canonical(id))
     number = (await s.execute(query)).scalar()
     if number is None:
         raise errors.NotFound(f"There is no request {id} any more; begin at the newest.")

@@ -126,8 +126,11 @@ class Store:
         """One snapshot: from the first look to the last, nothing moves. Keep it short.
 
         Raises:
-            Busy: the store was read at rest and somebody opened it meanwhile; look again.
+            Busy: the store was read at rest and was opened by its node meanwhile; read again.
+            Unavailable: it is closed.
         """
+        if self._closed:
+            raise errors.Unavailable("This store is closed.")
         await self._rise()
         rest = self._rest
         try:

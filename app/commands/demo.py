@@ -1,7 +1,7 @@
 """`paddock demo`: a box of its own with the shipped models, under synthetic load.
 
-It acts only in a home that a demo made, so that a real box is never touched. Every step looks
-before it acts: a second run takes up the same home, whatever ended the first.
+It acts only in a data directory that a demo made, so that a real box is never touched. Every step
+checks before it acts: a second run continues in the same directory, however the first one ended.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shlex
 import signal
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -36,57 +37,85 @@ def demo(
     ctx: typer.Context,
     home: Annotated[
         Path | None,
-        typer.Option("--home", metavar="DIR", help="The demo's own; also PADDOCK_DEMO_HOME."),
+        typer.Option(
+            "--home", metavar="DIR", help="The demo's data directory; also PADDOCK_DEMO_HOME."
+        ),
     ] = None,
     headless: Annotated[
         bool, typer.Option("--headless", help="No screen; also with PADDOCK_HEADLESS=1.")
     ] = False,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=1, help="How long it runs without a screen.")
+        float, typer.Option("--seconds", min=1, help="How long to run without a screen.")
     ] = 20.0,
 ) -> None:
     """A node with the shipped models under synthetic load, and the screen on it."""
     if ctx.find_root().params.get("home") is not None:
         raise errors.BadWord(
-            "`paddock --home` names a box that people work with; write `paddock demo --home DIR`."
+            "`paddock --home` names a box in use; write `paddock demo --home DIR`."
         )
     quiet = headless or bool(os.environ.get("PADDOCK_HEADLESS")) or not terminal.interactive()
     run = Demo(demo_home.find(home))
     demo_home.take(run.home)
     os.environ["PADDOCK_HOME"] = str(run.home.root)  # of this process and those it starts
-    signal.signal(signal.SIGTERM, _leave)
-    stop = None
+    if stopped_by := terminal.run(_play(run, None if quiet else _attended, seconds)):
+        raise typer.Exit(128 + stopped_by)
+
+
+async def _play(
+    run: Demo, attended: Callable[[Demo], Awaitable[bool]] | None, seconds: float
+) -> int:
+    """Run the demo to its end, or to SIGTERM; returns the signal that ended it, else 0.
+
+    Signal handlers only set a flag: one that raises is ignored where it strikes a destructor.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    work = asyncio.create_task(_work(run, attended, seconds))
+    stopping = asyncio.create_task(stop.wait())
+    keep = False
     try:
-        terminal.run(run.begin())
-        if quiet:
-            terminal.run(run.watch(seconds))
-        else:
-            stop = _attended(run)
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        keep = work.done() and work.result()
     finally:
-        if stop is not False:
-            terminal.run(run.end(stop=run.started if stop is None else stop))
-    if stop is False:
+        work.cancel()
+        stopping.cancel()
+        await asyncio.wait({work, stopping})
+        if not keep:
+            await run.end(stop=run.started or run.stop_wanted)
+    if keep:
         terminal.say(
-            f"The node goes on at {run.url} with its synthetic load.\n"
-            f"Look: {demo_home.command(run.home)}\n"
+            f"The node keeps running at {run.url} with its synthetic load.\n"
+            f"Attach the screen: {demo_home.command(run.home)}\n"
             f"Stop both: {demo_home.command(run.home, 'stop')}"
         )
+    return signal.SIGTERM if stop.is_set() else 0
 
 
-def _leave(number: int, frame: object) -> None:
-    """Told to stop: unwind, so that the node and the load are stopped too."""
-    del frame
-    raise SystemExit(128 + number)
+async def _work(
+    run: Demo, attended: Callable[[Demo], Awaitable[bool]] | None, seconds: float
+) -> bool:
+    """Start everything and wait; whether node and load shall keep running afterwards."""
+    await run.begin()
+    if attended is not None:
+        return await attended(run)
+    await run.watch(seconds)
+    return False
 
 
-def _attended(run: Demo) -> bool:
-    """The screen, until the person quits; then whether the node shall stop."""
+async def _attended(run: Demo) -> bool:
+    """The screen, until the person quits; whether node and load shall keep running."""
     from app import tui  # noqa: PLC0415 the screen is loaded only when there is one
 
-    tui.run(run.home)
+    await tui.attach(run.home)
     if run.started:
-        return not terminal.ask("Shall the node go on, with its synthetic load?", default=False)
-    return terminal.ask("The node ran before this demo. Shall it stop?", default=False)
+        return await terminal.ask_async(
+            "Keep the node running, with its synthetic load?", default=False
+        )
+    run.stop_wanted = await terminal.ask_async(
+        "The node was running before this demo. Stop it?", default=False
+    )
+    return not run.stop_wanted
 
 
 class Demo:
@@ -96,14 +125,15 @@ class Demo:
         self.home = home
         self.url = ""
         self.started = False
+        self.stop_wanted = False
         self.load: load_process.Load | None = None
         self.begun_us = clock.now_us()
         self.minted: list[str] = []
 
     async def begin(self) -> None:
-        """Node, models, releases, service, keys, load: each unless it stands already."""
+        """Node, models, releases, service, keys, load: each unless it is there already."""
         config_file.write(self.home.config)
-        terminal.say(f"The demo's home is {self.home.root}; your own box is not touched.")
+        terminal.say(f"The demo's data directory is {self.home.root}; your own box is not touched.")
         node = await self._node()
         self.url, self.started = node.url, node.started
         if node.started:
@@ -115,7 +145,7 @@ class Demo:
         await node_client.ready(self.url)
         self.load = load_process.start(self.home, self.url, setup.SERVICE, synthetic)
         terminal.say(f"The node serves {setup.SERVICE!r} at {self.url} under synthetic load.")
-        terminal.say(f"Look at it from elsewhere: {demo_home.command(self.home)}")
+        terminal.say(f"Attach the screen from another terminal: {demo_home.command(self.home)}")
         terminal.say(f"A client key of this run: {client}")
         terminal.say(f"Try it:\n{curl(self.url, client)}\n")
         self.begun_us = clock.now_us()
@@ -130,21 +160,28 @@ class Demo:
             except errors.NodeDidNotStart:
                 if not node_client.taken(self.home):
                     raise
-        raise errors.NodeDidNotStart("No port stayed free long enough; run `paddock demo` again.")
+        raise errors.NodeDidNotStart(
+            "Every port that was free was taken before the node started; run `paddock demo` again."
+        )
 
     def _find_port(self) -> None:
-        """Keep the port of the config when it is free; else write a free one there and say so."""
+        """Keep the configured port if it is free, else write a free one to config.toml."""
         if not node_client.taken(self.home):
             return
         host, port = node_client.address(self.home)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.bind((host, 0))
             free = int(probe.getsockname()[1])
-        config_file.move_port(self.home.config, free)
-        terminal.say(f"Port {port} is taken by another program; the demo uses {free}.")
+        config_file.set_port(self.home.config, free)
+        if node_client.address(self.home) != (host, free):
+            raise errors.NodeDidNotStart(
+                f"Port {port} is taken by another program, and the environment sets it by "
+                "PADDOCK_GATEWAY__PORT; unset that variable or name a free port."
+            )
+        terminal.say(f"Port {port} is taken by another program; the demo uses port {free}.")
 
     async def _key(self, *, synthetic: bool) -> str:
-        """A key of this run; only its hash is kept."""
+        """Create a key of this run; only its hash is stored."""
         minted = keys.mint()
         kind = "load" if synthetic else "client"
         name = f"demo-{kind}-{secrets.token_hex(3)}"
@@ -165,12 +202,12 @@ class Demo:
         return minted.secret
 
     async def _revoke_old_keys(self) -> None:
-        """Keys of runs that were killed before they could tidy up."""
+        """Revoke the keys of runs that were killed."""
         for key in await self._revoke(demo_home.keys(self.home)):
-            terminal.complain(f"The key {key} of an earlier demo still works.")
+            terminal.complain(f"The key {key} of an earlier demo could not be revoked.")
 
     async def _revoke(self, names: list[str]) -> list[str]:
-        """Make keys of demos worthless; those that still work afterwards."""
+        """Revoke keys of demos; returns those that could not be revoked."""
         async with session.reading() as s:
             working = {key.name for key in await keys.every(s) if key.revoked_at_us is None}
         left = []
@@ -184,14 +221,14 @@ class Demo:
         return left
 
     async def watch(self, seconds: float) -> None:
-        """Let it run without a screen; then show the status and judge the run."""
+        """Run without a screen, then print the status; fail unless both arms answered."""
         terminal.say(f"No screen: running for {seconds:g} s.")
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             await asyncio.sleep(_LOOK_S)
             if not await node_client.running(self.home):
                 raise errors.AppError(
-                    f"The node ended during the demo; its log is {self.home.logs / 'node.log'}"
+                    f"The node exited during the demo; its log is {self.home.logs / 'node.log'}"
                 )
         until = time.monotonic() + _RECORDED_S
         answered = await self.answered()
@@ -199,13 +236,13 @@ class Demo:
             await asyncio.sleep(_LOOK_S)
             answered = await self.answered()
         await status.print_now(as_json=False)
-        told = ", ".join(f"{arm} {count}" for arm, count in sorted(answered.items()))
+        counted = ", ".join(f"{arm} {count}" for arm, count in sorted(answered.items()))
         if len(answered) < len(setup.SPLIT):
             raise errors.AppError(
-                f"Not both arms have answered and been recorded: {told or 'no request at all'}. "
+                f"Not both arms have answered and been recorded: {counted or 'no request at all'}. "
                 f"The logs are in {self.home.logs}"
             )
-        terminal.say(f"\nRecorded answers to synthetic requests in this run: {told}.")
+        terminal.say(f"\nRecorded answers to synthetic requests in this run: {counted}.")
 
     async def answered(self) -> dict[str, int]:
         """Requests of this run that were answered and recorded, by arm."""
@@ -221,28 +258,29 @@ class Demo:
         return counts
 
     async def end(self, *, stop: bool) -> None:
-        """Stop the load, make this run's keys worthless, and with `stop` the node."""
+        """Stop the load, revoke this run's keys, and with `stop` stop the node."""
         if self.load is not None:
             self.load.stop()
         if not await node_client.running(self.home):
             return
         try:
             for key in await self._revoke(self.minted):
-                terminal.complain(f"The key {key} still works; the next demo tries again.")
-        finally:  # whatever the keys do, a node that was started is stopped
+                terminal.complain(f"The key {key} could not be revoked; the next demo tries again.")
+        finally:  # a node that was started is stopped, whatever becomes of the keys
             if stop:
                 await node_client.stop(self.home)
         if stop:
             terminal.say("The node and the synthetic load have stopped.")
         else:
             terminal.say(
-                "The synthetic load has stopped; the node ran before this demo and goes on.\n"
+                "The synthetic load has stopped; the node, which ran before this demo, keeps "
+                "running.\n"
                 f"Stop it: {demo_home.command(self.home, 'stop')}"
             )
 
 
 def curl(url: str, key: str) -> str:
-    """A line for the shell that asks the service something it can answer."""
+    """A shell command that asks the service a question it can answer."""
     body = json.dumps(
         {"model": setup.SERVICE, "messages": [{"role": "user", "content": setup.QUESTION}]}
     )

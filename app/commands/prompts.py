@@ -18,15 +18,17 @@ app = options.group()
 def add(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file, or plain text.")],
     name: Annotated[
-        str | None, typer.Option("--name", help="The prompt's name; else the file says it.")
+        str | None, typer.Option("--name", help="The prompt's name; overrides the file's.")
     ] = None,
-    comment: Annotated[str, typer.Option("--comment", help="What is new in it.")] = "",
+    comment: Annotated[
+        str, typer.Option("--comment", help="What is new in it; overrides the file's.")
+    ] = "",
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
     """Add a prompt version: a TOML file, or a text file as the system message."""
     read = prompt_files.read(file, name)
-    read.setdefault("comment", comment)
+    read["comment"] = comment or read.get("comment", "")
     done = terminal.run(session.ask("prompts.add", str(read["prompt"]), read, reason=reason))
     session.tell(done, as_json=as_json)
 

@@ -44,7 +44,7 @@ async def print_now(*, as_json: bool) -> int:
     up = house.node is snapshot.Node.UP
     trouble = await node_client.trouble(home) if up else None
     plain = {"up": up, "trouble": trouble, **_plain(house, pulse)}
-    terminal.show(plain, lines(house, pulse, home, trouble), as_json=as_json)
+    terminal.show(plain, lines(house, pulse, home, looker.facts.gateway, trouble), as_json=as_json)
     return 0 if up else _DOWN
 
 
@@ -56,10 +56,16 @@ def _plain(house: snapshot.HouseLine, pulse: snapshot.Pulse) -> dict[str, object
 
 
 def lines(
-    house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home, trouble: str | None = None
+    house: snapshot.HouseLine,
+    pulse: snapshot.Pulse,
+    home: Home,
+    gateway: str,
+    trouble: str | None = None,
 ) -> list[str]:
     """The status as text, most urgent first; `trouble` is why nothing can be written down."""
-    out = [*_node(house, pulse, home)]
+    out = [*_node(house, pulse, home, gateway)]
+    if house.config_problem:
+        out.append(f"CONFIG {words.safe(house.config_problem)} Defaults are shown.")
     if trouble is not None:
         out.append(f"STORE {words.safe(trouble)}")
     out += ["", *_machine(pulse.machine), "", *_workers(pulse)]
@@ -70,7 +76,7 @@ def lines(
     return out
 
 
-def _node(house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home) -> list[str]:
+def _node(house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home, gateway: str) -> list[str]:
     run = pulse.run
     if house.node is not snapshot.Node.UP:
         age = _DASH if house.as_of_us is None else words.age(house.now_us - house.as_of_us)
@@ -86,7 +92,7 @@ def _node(house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home) -> list[
     ailing = [part for part in pulse.parts if part.state != _READY or part.restarts]
     return [
         said,
-        f"home {home.root}   gateway {node_client.url(home)}",
+        f"home {home.root}   gateway {gateway}",
         "parts " + ("; ".join(map(_part, ailing)) or f"all {len(pulse.parts)} ready"),
     ]
 

@@ -24,7 +24,9 @@ class Facts:
     host: str
     recent: Recent
     driver: bool = False
-    unwritten: bool = False  # the box cannot write down what happens
+    unwritten: bool = False  # the box cannot store what happens
+    gateway: str = ""  # its address
+    config_problem: str = ""  # why config.toml cannot be used; the defaults are shown then
     run: processes.Node | None = None
     services: Sequence[services.Service] = ()
     histories: Mapping[str, Sequence[splits.Split]] = field(default_factory=dict)

@@ -28,6 +28,7 @@ def house_line(facts: Facts) -> snapshot.HouseLine:
         ),
         synthetic=measures.synthetic_share(whole),
         troubles=("store not written",) * facts.unwritten
+        + ("config.toml unusable",) * bool(facts.config_problem)
         + tuple(
             f"{each.name} {each.state.value}"
             for each in facts.processes
@@ -35,6 +36,7 @@ def house_line(facts: Facts) -> snapshot.HouseLine:
         ),
         as_of_us=None if newest is None else newest * SECOND_US,
         now_us=facts.now_us,
+        config_problem=facts.config_problem,
         back_us=0 if ahead is None else ahead * SECOND_US - facts.now_us,
     )
 

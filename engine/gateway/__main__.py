@@ -43,7 +43,7 @@ def main() -> int:
         uvloop.run(gateway.run(listening))
     except errors.ConfigError as error:
         return _fail(reports, _CONFIG, error)
-    except server.PortInUse as error:
+    except server.CannotListen as error:
         return _fail(reports, _PORT, error)
     except errors.StorageError as error:
         return _fail(reports, _STORE, error)

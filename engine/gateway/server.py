@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import math
 import secrets
 import signal
 import socket
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvicorn
@@ -50,30 +51,55 @@ _AFTER_US: Final = 20_000
 _log = structlog.get_logger("gateway.server")
 
 
-class PortInUse(Exception):
-    """Another process listens there; stop it or set gateway.port in config.toml."""
+class CannotListen(Exception):
+    """The address of [gateway] in config.toml cannot be used; the message says what to change."""
 
 
 def listen(host: str, port: int) -> socket.socket:
     """The listening socket.
 
     Raises:
-        PortInUse: the message says how to go on.
+        CannotListen: the host is unknown or not of this machine, or the port is taken.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(2048)
+        listening = _bound(family, address)
+    except (socket.gaierror, UnicodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "not a host name"
+        raise CannotListen(
+            f"host {host!r} under [gateway] in config.toml cannot be resolved: {said}; "
+            "set an address of this machine, such as 127.0.0.1"
+        ) from error
     except OSError as error:
-        raise PortInUse(
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise CannotListen(
+                f"host {host!r} under [gateway] in config.toml is not an address of this machine; "
+                "set one that is, such as 127.0.0.1"
+            ) from error
+        if error.errno in {errno.EACCES, errno.EPERM}:
+            raise CannotListen(
+                f"port {port} on {host} needs privileges that this user lacks; "
+                "set a port from 1024 up under [gateway] in config.toml"
+            ) from error
+        raise CannotListen(
             f"port {port} on {host} cannot be used: {error.strerror or error}; stop what listens "
             "there, or set another port under [gateway] in config.toml"
         ) from error
     listening.setblocking(False)
+    return listening
+
+
+def _bound(family: int, address: Any) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError:
+        listening.close()
+        raise
     return listening
 
 

@@ -118,6 +118,20 @@ def load(home: Home) -> Config:
         raise ConfigError(f"{home.config} cannot be read as TOML: {error}.") from error
 
 
+def readable(home: Home) -> tuple[Config, str]:
+    """The settings, or with a config.toml that cannot be used the defaults and what is wrong.
+
+    For those who only look: a typo must not hide a box that is running.
+
+    Raises:
+        Closed: this user may not read the data directory.
+    """
+    try:
+        return load(home), ""
+    except ConfigError as error:
+        return Config.model_construct(), str(error)
+
+
 def _told(home: Home, error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -11,7 +11,7 @@ from app import node_client, reader
 from storage.control_socket import client
 from storage.home.paths import Home
 from tests.app import piloting, scenes
-from tests.app.piloting import Door
+from tests.app.piloting import FakeNode
 
 # Pictures that can be looked at: syrupy has renamed what the plugin sets.
 SVGImageExtension.file_extension = "svg"
@@ -36,13 +36,13 @@ def crowded_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture
-def knock(monkeypatch: pytest.MonkeyPatch) -> Door:
+def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     """The node's door as the screen meets it; sara is an operator until the test says else."""
-    knocked = Door()
-    monkeypatch.setattr(client, "who", knocked.who)
-    monkeypatch.setattr(client, "ask", knocked.ask)
-    monkeypatch.setattr(node_client, "trouble", knocked.trouble)
+    fake = FakeNode()
+    monkeypatch.setattr(client, "who", fake.who)
+    monkeypatch.setattr(client, "ask", fake.ask)
+    monkeypatch.setattr(node_client, "trouble", fake.trouble)
     monkeypatch.setattr(reader, "_DRIVER", Path("/nowhere"))
     monkeypatch.setattr(reader, "_login", lambda: "sara")
     piloting.plain_terminal(monkeypatch)
-    return knocked
+    return fake

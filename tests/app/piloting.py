@@ -1,7 +1,7 @@
-"""Sitting at the screen in a test: a program with a clock that stands, a door, and patience.
+"""A person at the screen in a test: the program, a clock that stands still, and a node.
 
-The door stands in for the node: it keeps what it is asked in the store as the real one does, and
-carries it out at once.
+`FakeNode` stands in for the control socket only. What it accepts is carried out by the real
+controllers, so that the screen meets their decisions and their sentences.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from app import snapshot
 from app.screens.place import Place
 from app.tui import Tui
 from app.widgets.lines import Lines
-from storage import errors, intents, services
+from engine.control.intents import Intents
+from storage import errors, intents
 from storage import store as stores
 from storage.control_socket import client
 from storage.home.paths import Home
@@ -37,14 +38,14 @@ def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @dataclass
-class Door:
-    """A door that answers, or does not."""
+class FakeNode:
+    """A node whose control socket answers, or does not."""
 
     name: str = "sara"
     role: str = "operator"
     down: bool = False
-    alone: bool = False  # nobody takes what it keeps
-    full: bool = False  # the disk is, and nothing can be written down
+    alone: bool = False  # control does not run
+    full: bool = False  # the disk is
     asked: list[tuple[str, str, Mapping[str, Any], int | None]] = field(default_factory=list)
 
     async def who(self, home: Home) -> client.Person:
@@ -55,7 +56,7 @@ class Door:
         return client.Person(self.name, self.role)
 
     async def trouble(self, home: Home) -> str | None:
-        """Why nothing can be written down."""
+        """Why nothing can be stored."""
         del home
         return "The disk is full." if self.full else None
 
@@ -71,67 +72,25 @@ class Door:
         idempotency_key: str | None = None,
         confirm: str = "",
     ) -> client.Accepted:
-        """Keep the intent, carry it out, keep how it ended."""
+        """Store the intent and let control carry it out."""
         del idempotency_key, confirm
         self.asked.append((verb, target, arguments, expected_version))
         if self.down:
             raise errors.NodeIsDown("The node is not running; start it with `paddock serve`.")
         store = await stores.open(home, now_us=lambda: scenes.NOW_US)
         try:
-            return await store.write(
-                lambda s: _carried_out(s, self, verb, target, arguments, reason, expected_version)
-            )
+            id = await store.write(
+                lambda s: intents.accept(
+                    s, actor=self.name, role=self.role, verb=verb, target=target,
+                    arguments=arguments, reason=reason, expected_version=expected_version,
+                    at_us=scenes.NOW_US,
+                )
+            )  # fmt: skip
+            if not self.alone:
+                await Intents(store, now_us=lambda: scenes.NOW_US).settle()
         finally:
             await store.close()
-
-
-async def _carried_out(
-    s: Any,
-    by: Door,
-    verb: str,
-    target: str,
-    arguments: Mapping[str, Any],
-    reason: str,
-    expected_version: int | None,
-) -> client.Accepted:
-    at_us = scenes.NOW_US
-    id = await intents.accept(
-        s, actor=by.name, role=by.role, verb=verb, target=target, arguments=arguments,
-        reason=reason, expected_version=expected_version, at_us=at_us,
-    )  # fmt: skip
-    if by.alone:
-        return client.Accepted(id, by.name, by.role)
-    await intents.claim(s, verbs=[verb], by="control", at_us=at_us)
-    try:
-        if verb == "services.undo":
-            done = await services.undo(
-                s,
-                service=target,
-                actor=by.name,
-                at_us=at_us,
-                expected_version=expected_version,
-                intent_id=id,
-            )
-        else:
-            arms = [
-                services.Arm(release=int(name[1:]), weight_bp=points)
-                for name, points in arguments["arms"].items()
-            ]
-            done = await services.set_split(
-                s,
-                service=target,
-                arms=arms,
-                expected_version=expected_version,
-                actor=by.name,
-                at_us=at_us,
-                intent_id=id,
-            )
-    except errors.Moved as error:
-        await intents.end(s, id, intents.State.REFUSED, str(error), at_us, by="control")
-    else:
-        told = ", ".join(f"r{arm.release} {arm.weight_bp / 100:g} %" for arm in done.arms)
-        await intents.end(s, id, intents.State.APPLIED, f"{target}: {told}.", at_us, by="control")
-    return client.Accepted(id, by.name, by.role)
+        return client.Accepted(id, self.name, self.role)
 
 
 class Clock:

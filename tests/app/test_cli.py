@@ -8,8 +8,10 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,7 @@ class Box:
         return json.loads(self.good(*words, "--json"))
 
     def bad(self, code: int, *words: str) -> str:
-        """The one sentence of a command that has to fail."""
+        """What a command that has to fail says on standard error."""
         done = self.run(*words)
         assert code == done.returncode, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
@@ -301,6 +303,31 @@ def test_a_stopped_node_leaves_its_store_to_look_at(tmp_path: Path) -> None:
     assert "paddock serve" in box.bad(3, "stop")
     assert "[gateway]" in (box.home / "config.toml").read_text()
     assert (box.home / "config.toml").stat().st_mode & 0o777 == 0o600
+
+
+class _Stranger(BaseHTTPRequestHandler):
+    """Another program on the gateway's port, which answers everything with 200."""
+
+    def do_GET(self) -> None:
+        """As healthy as can be."""
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is logged."""
+
+
+def test_another_program_on_the_port_is_not_taken_for_the_gateway(tmp_path: Path) -> None:
+    """Neither `serve --detach` nor the demo says that it runs; both name the port that is taken."""
+    with HTTPServer(("127.0.0.1", 0), _Stranger) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        box = Box(tmp_path / "box", stranger.server_port)
+        assert f"port {stranger.server_port} " in box.bad(1, "serve", "--detach")
+        said = box.bad(1, "demo", "--home", str(tmp_path / "demo"), "--headless")
+        assert "PADDOCK_GATEWAY__PORT" in said
+        assert f"Port {stranger.server_port} " in said
+        stranger.shutdown()
 
 
 def test_a_config_that_can_not_be_read_names_its_key(tmp_path: Path) -> None:

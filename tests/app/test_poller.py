@@ -13,7 +13,9 @@ from storage import errors, samples
 from storage import store as stores
 from storage.home.paths import Home
 from tests.app import scenes
-from tests.app.piloting import Door
+from tests.app.piloting import FakeNode
+
+pytestmark = pytest.mark.usefixtures("node")
 
 
 @pytest.fixture
@@ -46,17 +48,15 @@ class Eyes:
         return len(self.seen) - before
 
 
-async def test_nothing_is_read_while_nothing_changes(home: Home, knock: Door) -> None:
+async def test_nothing_is_read_while_nothing_changes(home: Home) -> None:
     """Every third quiet tick looks, as silence may mean that the node has gone."""
-    assert not knock.down
     eyes = Eyes(home)
     assert [await eyes.ticks(1) for _ in range(7)] == [1, 0, 0, 1, 0, 0, 1]
     await eyes.watch.close()
 
 
-async def test_a_change_is_seen_at_the_next_tick(home: Home, knock: Door) -> None:
+async def test_a_change_is_seen_at_the_next_tick(home: Home) -> None:
     """By another process, in its own connection."""
-    assert not knock.down
     eyes = Eyes(home)
     await eyes.ticks(2)
     store = await stores.open(home)
@@ -67,9 +67,8 @@ async def test_a_change_is_seen_at_the_next_tick(home: Home, knock: Door) -> Non
     await eyes.watch.close()
 
 
-async def test_another_place_is_read_at_once(home: Home, knock: Door) -> None:
+async def test_another_place_is_read_at_once(home: Home) -> None:
     """And only what that place shows."""
-    assert not knock.down
     eyes = Eyes(home)
     await eyes.ticks(1)
     eyes.watch.look_at(Interest(place="requests"))
@@ -79,9 +78,8 @@ async def test_another_place_is_read_at_once(home: Home, knock: Door) -> None:
     await eyes.watch.close()
 
 
-async def test_a_store_that_appears_later_is_found(tmp_path: Path, knock: Door) -> None:
+async def test_a_store_that_appears_later_is_found(tmp_path: Path) -> None:
     """Before that the screen says that there is none, and asks the store for nothing."""
-    assert not knock.down
     home = Home(tmp_path / "home")
     eyes = Eyes(home)
     assert await eyes.ticks(2) == 2
@@ -101,9 +99,8 @@ def _made(home: Home) -> Home:
     return home
 
 
-async def test_a_damaged_store_is_told_in_a_sentence(home: Home, knock: Door) -> None:
+async def test_a_damaged_store_is_told_in_a_sentence(home: Home) -> None:
     """Whoever is on call learns what is wrong, not how we read it."""
-    assert not knock.down
     home.database.write_bytes(b"not a database at all" * 1_000)
     for beside in home.root.glob("paddock.db-*"):
         beside.unlink()
@@ -113,9 +110,8 @@ async def test_a_damaged_store_is_told_in_a_sentence(home: Home, knock: Door) ->
     assert eyes.seen[-1].pulse is None
 
 
-async def test_watching_ends_with_the_store_closed(home: Home, knock: Door) -> None:
+async def test_watching_ends_with_the_store_closed(home: Home) -> None:
     """Cancelled in the middle of its wait, it leaves nothing open."""
-    assert not knock.down
     eyes = Eyes(home)
     await eyes.ticks(1)
     assert eyes.watch.store is not None
@@ -124,10 +120,9 @@ async def test_watching_ends_with_the_store_closed(home: Home, knock: Door) -> N
 
 
 async def test_after_the_clock_went_back_the_screen_shows_what_is_measured_now(
-    loaded: Home, knock: Door
+    loaded: Home,
 ) -> None:
     """Two hours back: what stands in the store of the time after is not shown, what comes is."""
-    assert not knock.down
     eyes = Eyes(loaded)
     await eyes.ticks(1)
     first = eyes.seen[-1]
@@ -156,12 +151,12 @@ async def test_after_the_clock_went_back_the_screen_shows_what_is_measured_now(
 
 
 async def test_after_the_clock_went_back_old_seconds_do_not_vouch_for_a_dead_node(
-    loaded: Home, knock: Door
+    loaded: Home, node: FakeNode
 ) -> None:
     """They pass by a second time and look as fresh as the first; the door is asked instead."""
     eyes = Eyes(loaded)
     await eyes.ticks(1)
-    knock.down = True
+    node.down = True
     eyes.now_s -= 60
     await eyes.ticks(3)
     assert [each.house.node for each in eyes.seen] == [Node.UP, Node.DOWN]
@@ -169,14 +164,14 @@ async def test_after_the_clock_went_back_old_seconds_do_not_vouch_for_a_dead_nod
 
 
 async def test_a_store_that_takes_nothing_is_told_in_the_house_line(
-    home: Home, knock: Door
+    home: Home, node: FakeNode
 ) -> None:
     """On a full disk the measurements stop; the node is up and says why, until it goes on."""
-    knock.full = True
+    node.full = True
     eyes = Eyes(home)
     eyes.now_s += 60
     await eyes.ticks(1)
-    knock.full = False
+    node.full = False
     eyes.now_s += 3
     await eyes.ticks(3)
     houses = [each.house for each in eyes.seen]

@@ -15,7 +15,9 @@ from textual.pilot import Pilot
 from app.tui import Tui
 from storage.home.paths import Home
 from tests.app import piloting, scenes
-from tests.app.piloting import Clock, Door, Seat
+from tests.app.piloting import Clock, FakeNode, Seat
+
+pytestmark = pytest.mark.usefixtures("node")
 
 Compare = Callable[..., bool]
 SIZES = pytest.mark.parametrize(
@@ -46,43 +48,36 @@ def compared(
 
 @SIZES
 def test_the_pulse_of_a_busy_box(
-    busy_home: Home, knock: Door, snap_compare: Compare, size: tuple[int, int]
+    busy_home: Home, snap_compare: Compare, size: tuple[int, int]
 ) -> None:
     """A GPU, a queue, an arm that fails and refuses."""
-    assert not knock.down
     assert compared(snap_compare, piloting.program(busy_home), size)
 
 
 @SIZES
 def test_the_traffic_of_a_busy_box(
-    busy_home: Home, knock: Door, snap_compare: Compare, size: tuple[int, int]
+    busy_home: Home, snap_compare: Compare, size: tuple[int, int]
 ) -> None:
     """Set beside actual, the splits before, and why nothing can be changed."""
-    assert not knock.down
     assert compared(snap_compare, piloting.program(busy_home), size, "t")
 
 
 @SIZES
 def test_the_requests_of_a_busy_box(
-    busy_home: Home, knock: Door, snap_compare: Compare, size: tuple[int, int]
+    busy_home: Home, snap_compare: Compare, size: tuple[int, int]
 ) -> None:
     """One refused, one failed, one synthetic, one that waited long."""
-    assert not knock.down
     assert compared(snap_compare, piloting.program(busy_home), size, "l")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
-def test_a_crowded_box(
-    crowded_home: Home, knock: Door, snap_compare: Compare, size: tuple[int, int]
-) -> None:
+def test_a_crowded_box(crowded_home: Home, snap_compare: Compare, size: tuple[int, int]) -> None:
     """More than there is room for, and hostile names."""
-    assert not knock.down
     assert compared(snap_compare, piloting.program(crowded_home), size)
 
 
-def test_a_request_in_full(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
+def test_a_request_in_full(busy_home: Home, snap_compare: Compare) -> None:
     """With its text and what was thought of it."""
-    assert not knock.down
 
     async def second(seat: Seat) -> None:
         await seat.press("down")
@@ -91,22 +86,20 @@ def test_a_request_in_full(busy_home: Home, knock: Door, snap_compare: Compare) 
     assert compared(snap_compare, piloting.program(busy_home), (80, 24), "l", then=second)
 
 
-def test_the_help_of_the_traffic(quiet_home: Home, knock: Door, snap_compare: Compare) -> None:
+def test_the_help_of_the_traffic(quiet_home: Home, snap_compare: Compare) -> None:
     """Keys, their twins on the command line, and what figures mean."""
-    assert not knock.down
     assert compared(snap_compare, piloting.program(quiet_home), (80, 24), "t", "question_mark")
 
 
-def test_a_dead_node(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
+def test_a_dead_node(busy_home: Home, node: FakeNode, snap_compare: Compare) -> None:
     """The store is shown, and nothing pretends to be now."""
-    knock.down = True
+    node.down = True
     app = piloting.program(busy_home, clock=Clock(scenes.NOW_US + 90 * scenes.SECOND_US))
     assert compared(snap_compare, app, (80, 24))
 
 
-def test_a_question_on_an_armed_screen(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
+def test_a_question_on_an_armed_screen(busy_home: Home, snap_compare: Compare) -> None:
     """The line is red, the effect stands in full."""
-    assert not knock.down
 
     async def ask(seat: Seat) -> None:
         await seat.press("colon")
@@ -116,32 +109,24 @@ def test_a_question_on_an_armed_screen(busy_home: Home, knock: Door, snap_compar
     assert compared(snap_compare, piloting.program(busy_home), (80, 24), "t", then=ask)
 
 
-def test_a_quiet_box_on_a_light_terminal(
-    quiet_home: Home, knock: Door, snap_compare: Compare
-) -> None:
+def test_a_quiet_box_on_a_light_terminal(quiet_home: Home, snap_compare: Compare) -> None:
     """No GPU, no worker, nobody asks."""
-    assert not knock.down
     assert compared(snap_compare, piloting.program(quiet_home, theme="ansi-light"), (80, 24))
 
 
-def test_no_colour(
-    busy_home: Home, knock: Door, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_colour(busy_home: Home, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weight and reversal carry what colours did."""
-    assert not knock.down
     monkeypatch.setenv("NO_COLOR", "1")
     assert compared(snap_compare, piloting.program(busy_home), (80, 24), "t")
 
 
-def test_ascii(busy_home: Home, knock: Door, snap_compare: Compare) -> None:
+def test_ascii(busy_home: Home, snap_compare: Compare) -> None:
     """For terminals that can show nothing else."""
-    assert not knock.down
     assert compared(snap_compare, piloting.program(busy_home, chart="ascii"), (80, 24))
 
 
-def test_a_terminal_that_is_too_small(quiet_home: Home, knock: Door, snap_compare: Compare) -> None:
+def test_a_terminal_that_is_too_small(quiet_home: Home, snap_compare: Compare) -> None:
     """It says what it needs."""
-    assert not knock.down
 
     async def nothing(seat: Seat) -> None:
         await seat.pilot.pause()

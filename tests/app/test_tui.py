@@ -6,16 +6,17 @@ import asyncio
 
 import pytest
 
-from app.tui import Tui
+from app.tui import THEME, Tui
 from app.widgets.header import House
 from storage.home.paths import Home
 from tests.app import piloting, scenes
-from tests.app.piloting import Clock, Door
+from tests.app.piloting import Clock, FakeNode
+
+pytestmark = pytest.mark.usefixtures("node")
 
 
-async def test_places_are_reached_by_letter_and_by_name(quiet_home: Home, knock: Door) -> None:
+async def test_places_are_reached_by_letter_and_by_name(quiet_home: Home) -> None:
     """A letter, a name, the beginning of one; what is not known is told with what is."""
-    assert not knock.down
     async with piloting.at(piloting.program(quiet_home)) as seat:
         for keys, where in (("t", "traffic"), ("l", "requests"), ("o", "pulse")):
             await seat.go(*keys)
@@ -31,11 +32,18 @@ async def test_places_are_reached_by_letter_and_by_name(quiet_home: Home, knock:
         assert "There is no place “gpu[/foo]”; known: pulse, traffic" in seat.said
 
 
-async def test_esc_always_leads_back_and_minus_to_the_place_before(
-    busy_home: Home, knock: Door
+async def test_a_theme_that_does_not_exist_is_told_and_the_default_is_used(
+    quiet_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A screen for an emergency does not refuse to start over its colours."""
+    monkeypatch.setenv("TEXTUAL_THEME", "nonsense[/]")
+    async with piloting.at(piloting.program(quiet_home)) as seat:
+        assert seat.app.theme == THEME
+        assert "There is no theme 'nonsense[/]'" in seat.said
+
+
+async def test_esc_always_leads_back_and_minus_to_the_place_before(busy_home: Home) -> None:
     """Also from deep inside; on the pulse esc means nothing, and harms nothing."""
-    assert not knock.down
     async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("t")
         await seat.go("l")
@@ -50,9 +58,8 @@ async def test_esc_always_leads_back_and_minus_to_the_place_before(
         assert seat.place.where == "pulse"
 
 
-async def test_coming_back_to_the_pulse_does_not_blank_it(busy_home: Home, knock: Door) -> None:
+async def test_coming_back_to_the_pulse_does_not_blank_it(busy_home: Home) -> None:
     """Until the next look the figures of before stand; a blank row is a byte and a fright."""
-    assert not knock.down
     async with piloting.at(piloting.program(busy_home)) as seat:
         pulse = seat.text
         await seat.go("t")
@@ -62,9 +69,8 @@ async def test_coming_back_to_the_pulse_does_not_blank_it(busy_home: Home, knock
         await seat.until(lambda: seat.text == pulse)
 
 
-async def test_keys_that_come_before_their_place_wait_for_it(busy_home: Home, knock: Door) -> None:
+async def test_keys_that_come_before_their_place_wait_for_it(busy_home: Home) -> None:
     """Over a slow link several keys arrive at once; each counts in the place it was meant for."""
-    assert not knock.down
     async with piloting.at(piloting.program(busy_home)) as seat:
         for key in ("l", "down", "t", "l", "question_mark", "escape", "escape"):
             seat.app.key(key, None)
@@ -72,7 +78,7 @@ async def test_keys_that_come_before_their_place_wait_for_it(busy_home: Home, kn
 
 
 async def test_space_freezes_the_picture_and_never_the_recording(
-    busy_home: Home, knock: Door
+    busy_home: Home, node: FakeNode
 ) -> None:
     """The house line says since when; the box goes on behind it; another place is not frozen."""
     clock = Clock()
@@ -81,7 +87,7 @@ async def test_space_freezes_the_picture_and_never_the_recording(
         assert "FROZEN 03:12:07Z" in seat.house
         frozen = seat.text
         clock.pass_s(60)
-        knock.down = True
+        node.down = True
         await seat.look()
         assert seat.text == frozen
         await seat.press("space")
@@ -91,11 +97,8 @@ async def test_space_freezes_the_picture_and_never_the_recording(
         assert "FROZEN" not in seat.house
 
 
-async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(
-    quiet_home: Home, knock: Door
-) -> None:
+async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(quiet_home: Home) -> None:
     """It runs out by itself, and :ro ends it at once."""
-    assert not knock.down
     clock = Clock()
     async with piloting.at(piloting.program(quiet_home, clock=clock)) as seat:
         grounds = []
@@ -118,7 +121,7 @@ async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(
         assert " RO " in seat.house
 
 
-async def test_a_dying_node_disarms(quiet_home: Home, knock: Door) -> None:
+async def test_a_dying_node_disarms(quiet_home: Home, node: FakeNode) -> None:
     """Whoever comes back after it did has to mean it again."""
     clock = Clock()
     async with piloting.at(piloting.program(quiet_home, clock=clock)) as seat:
@@ -126,7 +129,7 @@ async def test_a_dying_node_disarms(quiet_home: Home, knock: Door) -> None:
         await seat.type("rw")
         await seat.press("enter")
         assert " RW " in seat.house
-        knock.down = True
+        node.down = True
         clock.pass_s(10)
         await seat.look()
         assert " RO " in seat.house
@@ -134,10 +137,9 @@ async def test_a_dying_node_disarms(quiet_home: Home, knock: Door) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(79, 24), (12, 2)])
 async def test_a_terminal_that_is_too_small_is_told_so(
-    quiet_home: Home, knock: Door, width: int, height: int
+    quiet_home: Home, width: int, height: int
 ) -> None:
     """The house line stays, keys go on working, and with room everything is back."""
-    assert not knock.down
     async with piloting.at(piloting.program(quiet_home), width, height) as seat:
         assert len(seat.text.split("\n")) == height
         assert "RO" in seat.house or width < 30
@@ -151,17 +153,16 @@ async def test_a_terminal_that_is_too_small_is_told_so(
         assert seat.app._exit
 
 
-async def test_q_asks_nothing(quiet_home: Home, knock: Door) -> None:
+async def test_q_asks_nothing(quiet_home: Home, node: FakeNode) -> None:
     """Leaving is no danger: the node goes on."""
     async with piloting.at(piloting.program(quiet_home)) as seat:
         await seat.press("q")
         assert seat.app._exit
-    assert knock.asked == []
+    assert node.asked == []
 
 
-async def test_ascii_is_enough(busy_home: Home, knock: Door) -> None:
+async def test_ascii_is_enough(busy_home: Home) -> None:
     """A terminal without UTF-8 gets every block in ASCII, at the same places."""
-    assert not knock.down
     async with piloting.at(piloting.program(busy_home, chart="ascii")) as seat:
         assert seat.text.isascii()
         assert "- TRAFFIC support -" in seat.text
@@ -169,10 +170,9 @@ async def test_ascii_is_enough(busy_home: Home, knock: Door) -> None:
 
 
 async def test_an_error_of_the_poller_ends_the_screen_with_its_own_traceback(
-    quiet_home: Home, knock: Door, monkeypatch: pytest.MonkeyPatch
+    quiet_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mistake of ours is not hidden behind an old picture."""
-    assert not knock.down
 
     async def broken() -> None:
         await asyncio.sleep(0)

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import stat
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -301,6 +302,11 @@ async def test_a_closed_store_says_so(home: Home) -> None:
     await queued
     with pytest.raises(errors.Unavailable, match="closed"):
         await store.write(note)
+    threads = threading.active_count()
+    with pytest.raises(errors.Unavailable, match="closed"):
+        async with store.read():
+            pytest.fail("a closed store was opened again")
+    assert threading.active_count() == threads
 
 
 async def test_a_lock_that_is_held_too_long_is_told(

@@ -14,7 +14,9 @@ from app.query import Interest
 from storage import store as stores
 from storage.home.paths import Home
 from tests.app import scenes
-from tests.app.piloting import Door
+from tests.app.piloting import FakeNode
+
+pytestmark = pytest.mark.usefixtures("node")
 
 
 async def picture(home: Home, interest: Interest, now_us: int = scenes.NOW_US) -> snapshot.Picture:
@@ -44,42 +46,35 @@ def told(seen: object) -> str:
 
 
 @pytest.mark.parametrize("place", ["pulse", "traffic"])
-async def test_the_busy_box(
-    busy_home: Home, knock: Door, snapshot: SnapshotAssertion, place: str
-) -> None:
+async def test_the_busy_box(busy_home: Home, snapshot: SnapshotAssertion, place: str) -> None:
     """Every figure of a place, on a box under load."""
-    assert knock.role == "operator"
     assert snapshot == told(await picture(busy_home, Interest(place=place)))
 
 
 async def test_the_busy_box_with_its_node_down(
-    busy_home: Home, knock: Door, snapshot: SnapshotAssertion
+    busy_home: Home, node: FakeNode, snapshot: SnapshotAssertion
 ) -> None:
     """A minute after the node ended: what was is shown, what is now is unknown."""
-    knock.down = True
+    node.down = True
     late = scenes.NOW_US + 60 * scenes.SECOND_US
     assert snapshot == told(await picture(busy_home, Interest(place="pulse"), late))
 
 
-async def test_one_request_in_full(
-    busy_home: Home, knock: Door, snapshot: SnapshotAssertion
-) -> None:
+async def test_one_request_in_full(busy_home: Home, snapshot: SnapshotAssertion) -> None:
     """With its text, which its service keeps, and what was thought of it."""
-    assert not knock.down
     wanted = Interest(place="request", request=f"req_{2:024x}")
     assert snapshot == told((await picture(busy_home, wanted)).request)
 
 
-async def test_a_request_that_is_not_there_says_why(busy_home: Home, knock: Door) -> None:
+async def test_a_request_that_is_not_there_says_why(busy_home: Home) -> None:
     """The sentence of the store, not an empty place."""
-    assert not knock.down
     found = await picture(busy_home, Interest(place="request", request="req_nothing"))
     assert found.request is None
     assert "no request req_nothing" in found.missing
 
 
-async def test_a_stranger_at_the_door_is_nobody(quiet_home: Home, knock: Door) -> None:
+async def test_a_stranger_at_the_door_is_nobody(quiet_home: Home, node: FakeNode) -> None:
     """The role is what the door says."""
-    knock.role = "viewer"
+    node.role = "viewer"
     house = (await picture(quiet_home, Interest())).house
     assert (house.person.role, house.person.acts) == ("viewer", False)

@@ -9,7 +9,8 @@ from app.screens import help, keymap
 from app.widgets import palette
 from storage.home.paths import Home
 from tests.app import piloting
-from tests.app.piloting import Door
+
+pytestmark = pytest.mark.usefixtures("node")
 
 
 def test_keys_that_only_look_agree_with_the_table() -> None:
@@ -33,9 +34,8 @@ def test_nothing_of_help_is_cut(of: str, width: int) -> None:
     assert "paddock requests tail" in text
 
 
-async def test_help_is_of_the_place_one_came_from(quiet_home: Home, knock: Door) -> None:
+async def test_help_is_of_the_place_one_came_from(quiet_home: Home) -> None:
     """It scrolls to its end, and esc leads back."""
-    assert not knock.down
     async with piloting.at(piloting.program(quiet_home)) as seat:
         for key, place in (("o", "pulse"), ("t", "traffic"), ("l", "requests")):
             await seat.go(key)

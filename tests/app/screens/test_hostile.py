@@ -8,15 +8,13 @@ import pytest
 
 from storage.home.paths import Home
 from tests.app import piloting
-from tests.app.piloting import Door
+
+pytestmark = pytest.mark.usefixtures("node")
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60)])
-async def test_no_place_lets_an_escape_through(
-    crowded_home: Home, knock: Door, width: int, height: int
-) -> None:
+async def test_no_place_lets_an_escape_through(crowded_home: Home, width: int, height: int) -> None:
     """Controls, escapes, marks of direction and markup are shown, in every place that has them."""
-    assert not knock.down
     seen = ""
     async with piloting.at(piloting.program(crowded_home), width, height) as seat:
         for keys in ("o", "t", "l", "enter"):
@@ -26,9 +24,8 @@ async def test_no_place_lets_an_escape_through(
     assert seen.count("␛]0;owned␇") > 3
 
 
-async def test_what_is_pasted_is_made_visible(quiet_home: Home, knock: Door) -> None:
+async def test_what_is_pasted_is_made_visible(quiet_home: Home) -> None:
     """A paste is text for the line that is typed, and nothing where none is."""
-    assert not knock.down
     async with piloting.at(piloting.program(quiet_home)) as seat:
         seat.app.typed("\x1b[2Jq")
         assert seat.place.where == "pulse"

@@ -16,14 +16,15 @@ from app.snapshot import Load, Node, Part
 from app.widgets import machine, palette
 from storage.home.paths import Home
 from tests.app import piloting, scenes
-from tests.app.piloting import Clock, Door
+from tests.app.piloting import Clock, FakeNode
+
+pytestmark = pytest.mark.usefixtures("node")
 
 HEADS = ("GPU", "HOST", "BATCH", "KV", "QUEUE", "ttft p95", "TRAFFIC", "SET", "PROCESSES", "LAST")
 
 
-async def test_all_of_it_stands_at_80_by_24(busy_home: Home, knock: Door) -> None:
+async def test_all_of_it_stands_at_80_by_24(busy_home: Home) -> None:
     """Every block is there, no row is cut, and the keys are the last row."""
-    assert not knock.down
     async with piloting.at(piloting.program(busy_home)) as seat:
         rows = seat.text.split("\n")
     assert len(rows) == 24
@@ -42,10 +43,9 @@ def seat_text(rows: list[str]) -> str:
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60)])
 async def test_a_crowded_box_shows_first_what_ails(
-    crowded_home: Home, knock: Door, width: int, height: int
+    crowded_home: Home, width: int, height: int
 ) -> None:
     """However much there is: what crashed, what refuses and what is full stand on the screen."""
-    assert not knock.down
     async with piloting.at(piloting.program(crowded_home), width, height) as seat:
         rows = seat.text.split("\n")
     text = seat_text(rows)
@@ -59,10 +59,10 @@ async def test_a_crowded_box_shows_first_what_ails(
 
 
 async def test_with_the_node_down_the_store_is_shown_and_says_so(
-    busy_home: Home, knock: Door
+    busy_home: Home, node: FakeNode
 ) -> None:
     """The house line says it, what is now is a dash, the past stays with the time it is of."""
-    knock.down = True
+    node.down = True
     clock = Clock(scenes.NOW_US + 90 * scenes.SECOND_US)
     async with piloting.at(piloting.program(busy_home, clock=clock)) as seat:
         assert seat.node is Node.DOWN
@@ -76,33 +76,31 @@ async def test_with_the_node_down_the_store_is_shown_and_says_so(
     assert "r1      90 %" in text
 
 
-async def test_a_node_that_dies_and_comes_back_is_noticed(busy_home: Home, knock: Door) -> None:
+async def test_a_node_that_dies_and_comes_back_is_noticed(busy_home: Home, node: FakeNode) -> None:
     """Silence makes the screen ask; an answer makes it whole again."""
     clock = Clock()
     async with piloting.at(piloting.program(busy_home, clock=clock)) as seat:
         assert seat.node is Node.UP
-        knock.down = True
+        node.down = True
         clock.pass_s(5)
         await seat.look()
         assert "▲ NODE DOWN" in seat.house
-        knock.down = False
+        node.down = False
         clock.pass_s(5)
         await seat.look()
         assert "NODE DOWN" not in seat.house
         assert "LIVE support" in seat.house
 
 
-async def test_a_home_without_a_box_says_so_and_finds_it_later(tmp_path: Path, knock: Door) -> None:
+async def test_a_home_without_a_box_says_so_and_finds_it_later(tmp_path: Path) -> None:
     """A screen that was opened too early need not be opened again."""
-    assert not knock.down
     async with piloting.at(piloting.program(Home(tmp_path / "home"))) as seat:
         assert "no box here" in seat.house
         assert seat.app.picture.house.error.split()[0] in seat.text
 
 
-async def test_a_box_without_a_service_says_how_to_make_one(quiet_home: Home, knock: Door) -> None:
+async def test_a_box_without_a_service_says_how_to_make_one(quiet_home: Home) -> None:
     """Nothing measured is dashes, no GPU is said, and no figure is made up."""
-    assert not knock.down
     async with piloting.at(piloting.program(quiet_home)) as seat:
         text = seat.text
     assert "no GPU: driver not found" in text
@@ -184,7 +182,7 @@ def test_a_gpu_that_tells_little_is_dashes(count: int) -> None:
     up = snapshot.HouseLine(
         host="box01", person=snapshot.Person(name="sara"), node=snapshot.Node.UP
     )
-    told = status.lines(up, dataclasses.replace(EMPTY, machine=host), Home(Path("/nowhere")))
+    told = status.lines(up, dataclasses.replace(EMPTY, machine=host), Home(Path("/nowhere")), "")
     (row, *_) = [each for each in told if each.startswith("GPU 0")]
     assert row.endswith("– of – W   – °C")
     assert "%" not in row

@@ -11,7 +11,9 @@ from storage import requests
 from storage import store as stores
 from storage.home.paths import Home
 from tests.app import piloting, scenes
-from tests.app.piloting import Door, Seat
+from tests.app.piloting import Seat
+
+pytestmark = pytest.mark.usefixtures("node")
 
 
 @pytest.fixture
@@ -39,9 +41,8 @@ def cursor(seat: Seat) -> str | None:
     return seat.place.query_one(Table).cursor
 
 
-async def test_the_last_requests_with_their_figures(busy_home: Home, knock: Door) -> None:
+async def test_the_last_requests_with_their_figures(busy_home: Home) -> None:
     """Newest first, with what happened in words and signs, and who asked."""
-    assert not knock.down
     async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("l")
         rows = seat.text.split("\n")
@@ -54,9 +55,8 @@ async def test_the_last_requests_with_their_figures(busy_home: Home, knock: Door
     assert "△ refused" in rows[6]
 
 
-async def test_the_filter_is_applied_shown_and_taken_away(busy_home: Home, knock: Door) -> None:
+async def test_the_filter_is_applied_shown_and_taken_away(busy_home: Home) -> None:
     """Esc takes the filter away before it leaves the place."""
-    assert not knock.down
     async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("l")
         await seat.press("slash")
@@ -71,9 +71,8 @@ async def test_the_filter_is_applied_shown_and_taken_away(busy_home: Home, knock
         assert seat.place.where == "pulse"
 
 
-async def test_a_filter_that_finds_nothing_says_where_it_looked(home: Home, knock: Door) -> None:
+async def test_a_filter_that_finds_nothing_says_where_it_looked(home: Home) -> None:
     """A hostile filter is only text."""
-    assert not knock.down
     async with piloting.at(piloting.program(home)) as seat:
         await seat.go("l")
         await seat.press("slash")
@@ -83,9 +82,8 @@ async def test_a_filter_that_finds_nothing_says_where_it_looked(home: Home, knoc
         assert "“[/foo]%_”" in seat.text
 
 
-async def test_the_list_follows_until_the_cursor_leaves_the_top(home: Home, knock: Door) -> None:
+async def test_the_list_follows_until_the_cursor_leaves_the_top(home: Home) -> None:
     """Then it holds, tells how many are newer, and follows again from the top."""
-    assert not knock.down
     async with piloting.at(piloting.program(home)) as seat:
         await seat.go("l")
         await come(home, 100)
@@ -104,9 +102,8 @@ async def test_the_list_follows_until_the_cursor_leaves_the_top(home: Home, knoc
         assert "following" in seat.text
 
 
-async def test_pages_and_ends_are_reached(home: Home, knock: Door) -> None:
+async def test_pages_and_ends_are_reached(home: Home) -> None:
     """The cursor stays in sight."""
-    assert not knock.down
     async with piloting.at(piloting.program(home)) as seat:
         await seat.go("l")
         await seat.press("end")
@@ -116,9 +113,8 @@ async def test_pages_and_ends_are_reached(home: Home, knock: Door) -> None:
         assert cursor(seat) == f"req_{39:024x}"
 
 
-async def test_a_request_in_full(busy_home: Home, knock: Door) -> None:
+async def test_a_request_in_full(busy_home: Home) -> None:
     """Where its time went, whose it was, what was said of it; esc leads back to its row."""
-    assert not knock.down
     async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("l")
         await seat.press("down")
@@ -134,18 +130,16 @@ async def test_a_request_in_full(busy_home: Home, knock: Door) -> None:
         assert cursor(seat) == f"req_{2:024x}"
 
 
-async def test_a_request_whose_text_is_not_kept_says_so(busy_home: Home, knock: Door) -> None:
+async def test_a_request_whose_text_is_not_kept_says_so(busy_home: Home) -> None:
     """Nobody looks for a text that was never there."""
-    assert not knock.down
     async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("l")
         await seat.go("enter")
         assert "not kept any more" in seat.text
 
 
-async def test_a_failed_and_a_refused_request_say_why(busy_home: Home, knock: Door) -> None:
+async def test_a_failed_and_a_refused_request_say_why(busy_home: Home) -> None:
     """The reason stands beside how it ended; without a token there is no time to the first."""
-    assert not knock.down
     async with piloting.at(piloting.program(busy_home)) as seat:
         await seat.go("l")
         await seat.press("down", "down")
@@ -159,9 +153,8 @@ async def test_a_failed_and_a_refused_request_say_why(busy_home: Home, knock: Do
         assert "no arm" in seat.text
 
 
-async def test_a_long_text_is_scrolled(crowded_home: Home, knock: Door) -> None:
+async def test_a_long_text_is_scrolled(crowded_home: Home) -> None:
     """What is left below is counted, and every row can be reached."""
-    assert not knock.down
     async with piloting.at(piloting.program(crowded_home)) as seat:
         await seat.go("l")
         await seat.go("enter")
@@ -172,9 +165,8 @@ async def test_a_long_text_is_scrolled(crowded_home: Home, knock: Door) -> None:
         assert "REQUEST req_" in seat.text
 
 
-async def test_the_id_is_copied(home: Home, knock: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_id_is_copied(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """By OSC 52, so that it works over SSH."""
-    assert not knock.down
     copied: list[str] = []
     app = piloting.program(home)
     monkeypatch.setattr(app, "copy_to_clipboard", copied.append)

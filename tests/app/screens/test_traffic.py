@@ -12,7 +12,7 @@ from storage import store as stores
 from storage.control_socket import client
 from storage.home.paths import Home
 from tests.app import piloting, scenes
-from tests.app.piloting import Clock, Door, Seat
+from tests.app.piloting import Clock, FakeNode, Seat
 
 
 @pytest.fixture
@@ -45,17 +45,17 @@ async def weights(home: Home) -> Mapping[int, int]:
         await store.close()
 
 
-async def test_a_read_only_screen_changes_nothing_and_says_why(home: Home, knock: Door) -> None:
+async def test_a_read_only_screen_changes_nothing_and_says_why(home: Home, node: FakeNode) -> None:
     """Keys of changes stay visible with their reason."""
     async with piloting.at(piloting.program(home)) as seat:
         await seat.go("t")
         assert " s split read-only: :rw first" in seat.text
         await seat.press("s")
         assert seat.said == " Not done: read-only: :rw first."
-    assert knock.asked == []
+    assert node.asked == []
 
 
-async def test_a_split_is_typed_confirmed_and_told(home: Home, knock: Door) -> None:
+async def test_a_split_is_typed_confirmed_and_told(home: Home, node: FakeNode) -> None:
     """The effect is shown arm by arm, and what goes to the door has the version that was seen."""
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
@@ -65,16 +65,16 @@ async def test_a_split_is_typed_confirmed_and_told(home: Home, knock: Door) -> N
         await seat.type("r1=50 r2=50")
         await seat.press("enter")
         assert "split: support  r1 90 % → 50 %  r2 10 % → 50 %" in seat.said
-        assert knock.asked == []
+        assert node.asked == []
         await seat.press("enter")
         await seat.until(lambda: "support: r1 50 %, r2 50 %" in seat.said)
         await seat.until(lambda: "set now r1 50 %" in seat.text)
     wanted = {"arms": {"r1": 5_000, "r2": 5_000}}
-    assert knock.asked == [("services.split", "support", wanted, 2)]
+    assert node.asked == [("services.split", "support", wanted, 2)]
     assert await weights(home) == {1: 5_000, 2: 5_000}
 
 
-async def test_undo_puts_back_the_split_before(home: Home, knock: Door) -> None:
+async def test_undo_puts_back_the_split_before(home: Home, node: FakeNode) -> None:
     """It says what that was, and twice is as if never."""
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
@@ -82,23 +82,23 @@ async def test_undo_puts_back_the_split_before(home: Home, knock: Door) -> None:
         assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in seat.said
         await seat.press("enter")
         await seat.until(lambda: "set now r1 100 %" in seat.text)
-    assert [verb for verb, *_ in knock.asked] == ["services.undo"]
+    assert [verb for verb, *_ in node.asked] == ["services.undo"]
     assert await weights(home) == {1: 10_000}
 
 
-async def test_a_service_that_moved_meanwhile_is_not_hit(home: Home, knock: Door) -> None:
+async def test_a_service_that_moved_meanwhile_is_not_hit(home: Home, node: FakeNode) -> None:
     """Somebody else was quicker: what was seen is checked again, and nothing changes."""
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("u")
-        await knock.ask(home, "services.split", "support", {"arms": {"r1": 7_000, "r2": 3_000}})
+        await node.ask(home, "services.split", "support", {"arms": {"r1": 7_000, "r2": 3_000}})
         await seat.press("enter")
         await seat.until(lambda: "▲" in seat.said)
-    assert knock.asked[-1][-1] == 2
+    assert node.asked[-1][-1] == 2
     assert await weights(home) == {1: 7_000, 2: 3_000}
 
 
-async def test_esc_leaves_a_form_and_a_question(home: Home, knock: Door) -> None:
+async def test_esc_leaves_a_form_and_a_question(home: Home, node: FakeNode) -> None:
     """Nothing was asked of the door, and esc goes on leading back."""
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
@@ -107,7 +107,7 @@ async def test_esc_leaves_a_form_and_a_question(home: Home, knock: Door) -> None
             assert seat.said == " pulse › traffic"
         await seat.press("escape")
         assert seat.place.where == "pulse"
-    assert knock.asked == []
+    assert node.asked == []
 
 
 WRONG = {
@@ -121,7 +121,7 @@ WRONG = {
 }
 
 
-async def test_what_can_not_be_a_split_can_be_corrected(home: Home, knock: Door) -> None:
+async def test_what_can_not_be_a_split_can_be_corrected(home: Home, node: FakeNode) -> None:
     """The line stays as it was typed, with the reason beside it."""
     async with piloting.at(piloting.program(home), 120) as seat:
         await armed(seat)
@@ -132,10 +132,10 @@ async def test_what_can_not_be_a_split_can_be_corrected(home: Home, knock: Door)
             await seat.press("enter")
             assert said in seat.said
             assert f"split {typed}" in seat.said
-    assert knock.asked == []
+    assert node.asked == []
 
 
-async def test_a_question_that_stood_too_long_is_not_obeyed(home: Home, knock: Door) -> None:
+async def test_a_question_that_stood_too_long_is_not_obeyed(home: Home, node: FakeNode) -> None:
     """Armed is armed for a quarter of an hour, also for what was asked within it."""
     clock = Clock()
     async with piloting.at(piloting.program(home, clock=clock)) as seat:
@@ -144,15 +144,15 @@ async def test_a_question_that_stood_too_long_is_not_obeyed(home: Home, knock: D
         clock.pass_s(901)
         await seat.press("enter")
         assert "read-only" in seat.said
-    assert knock.asked == []
+    assert node.asked == []
 
 
-async def test_a_node_that_died_refuses_in_a_sentence(home: Home, knock: Door) -> None:
+async def test_a_node_that_died_refuses_in_a_sentence(home: Home, node: FakeNode) -> None:
     """What the door cannot take is told; the screen goes on."""
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("u")
-        knock.down = True
+        node.down = True
         await seat.press("enter")
         await seat.until(lambda: "▲ not done:" in seat.said)
         assert "paddock serve" in seat.said
@@ -160,7 +160,7 @@ async def test_a_node_that_died_refuses_in_a_sentence(home: Home, knock: Door) -
 
 
 async def test_what_nobody_carries_out_is_not_told_as_done(
-    home: Home, knock: Door, monkeypatch: pytest.MonkeyPatch
+    home: Home, node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With control down an intent waits: the screen warns, and names the part."""
 
@@ -169,7 +169,7 @@ async def test_what_nobody_carries_out_is_not_told_as_done(
             return await intents.find(s, id)
 
     monkeypatch.setattr(client, "wait", at_once)
-    knock.alone = True
+    node.alone = True
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("u", "enter")
@@ -178,9 +178,9 @@ async def test_what_nobody_carries_out_is_not_told_as_done(
     assert await weights(home) == {1: 9_000, 2: 1_000}
 
 
-async def test_a_viewer_is_told_who_may(home: Home, knock: Door) -> None:
+async def test_a_viewer_is_told_who_may(home: Home, node: FakeNode) -> None:
     """Arming needs a role that acts."""
-    knock.role = "viewer"
+    node.role = "viewer"
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         assert "you are viewer here" in seat.said

@@ -1,0 +1,63 @@
+"""`paddock requests` and `paddock prompts`: what a person types counts, and finds what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import actions, session
+from app.commands import prompts as prompts_command
+from app.commands import requests as command
+from storage import feedback, requests, texts
+from storage import store as stores
+from storage.home.paths import Home
+from tests.storage import fixtures
+
+
+@pytest.mark.parametrize("id", ["req_1", "chatcmpl-1", "cmpl-1"])
+async def test_any_id_that_the_box_gave_out_finds_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], id: str
+) -> None:
+    """Its text and its feedback as well, by the id of the header and by that of the answer."""
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("PADDOCK_HOME", str(home.root))
+    written = await stores.open(home)
+    text = texts.Text(request_id="req_1", at_us=1, prompt="ask", completion="reply")
+    try:
+        await written.write(lambda s: requests.record(s, [fixtures.request(1)]))
+        await written.write(lambda s: texts.record(s, [text]))
+        await written.write(
+            lambda s: feedback.add(
+                s, request_id="req_1", at_us=2, score=1, correct=True, comment="good", key_id=1
+            )
+        )
+        await command._show(id, as_json=False)
+    finally:
+        await written.close()
+    said = capsys.readouterr().out
+    for part in ("req_1", "ask", "reply", "up, correct: good"):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("flag", "comment"), [("from the flag", "from the flag"), ("", "from the file")]
+)
+def test_a_comment_on_the_command_line_wins_over_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, comment: str
+) -> None:
+    """What was typed now is meant; without it the file's counts."""
+    file = tmp_path / "terse.toml"
+    file.write_text(
+        'comment = "from the file"\n[[messages]]\nrole = "system"\ntemplate = "Be brief."\n'
+    )
+    asked: list[Any] = []
+
+    async def ask(name: str, target: str, arguments: object, *, reason: str) -> actions.Done:
+        asked.append((name, target, arguments, reason))
+        return actions.Done(ok=True, sentence="Created terse@1.")
+
+    monkeypatch.setattr(session, "ask", ask)
+    prompts_command.add(file, None, comment=flag)
+    assert [arguments["comment"] for _, _, arguments, _ in asked] == [comment]
