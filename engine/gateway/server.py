@@ -21,6 +21,7 @@ import uvicorn
 from engine.backends.fleet import Fleet
 from engine.backends.local import LocalBackend
 from engine.backends.upstream.backend import Upstreams
+from engine.backends.upstream.supervised import Servers
 from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
@@ -47,6 +48,8 @@ _KEEP_ALIVE_S: Final = 75
 _SECOND_US: Final = 1_000_000
 _AFTER_US: Final = 20_000
 """A second is closed this long after its end, so that what happened in it is in."""
+
+_Remotes = tuple[Upstreams, Servers]
 
 _log = structlog.get_logger("gateway.server")
 
@@ -146,11 +149,13 @@ class Gateway:
         windows = Windows()
         fleet = Fleet(self._home, windows, now_us=clock.monotonic_us)
         recorder = Recorder(store)
-        upstreams = Upstreams(self._home)
+        upstreams, servers = Upstreams(self._home), Servers(self._home)
+        remotes = (upstreams, servers)
 
         def follow(snapshot: Snapshot) -> None:
             fleet.follow(snapshot)
             upstreams.follow(snapshot.upstreams.values(), snapshot.releases.values())
+            servers.follow(snapshot.resident().values())
 
         catalog = Catalog(store, on_change=follow)
         metrics = Metrics(
@@ -166,7 +171,11 @@ class Gateway:
             metrics.ended(request)
 
         executor = Executor(
-            {"local": LocalBackend(fleet, now_us=clock.monotonic_us), "upstream": upstreams},
+            {
+                "local": LocalBackend(fleet, now_us=clock.monotonic_us),
+                "upstream": upstreams,
+                "server": servers,
+            },
             record=record,
             gaps=lambda service, release: windows.arm(service, release).gaps,
             now_us=clock.monotonic_us,
@@ -209,8 +218,8 @@ class Gateway:
         tasks = [
             asyncio.create_task(self._say(server, listening), name="ready"),
             asyncio.create_task(self._heed(listener, catalog), name="nudges"),
-            asyncio.create_task(self._seconds(context, fleet, upstreams), name="seconds"),
-            asyncio.create_task(self._cut(server, fleet, upstreams), name="cut"),
+            asyncio.create_task(self._seconds(context, fleet, remotes), name="seconds"),
+            asyncio.create_task(self._cut(server, fleet, remotes), name="cut"),
         ]
         try:
             await server.serve(sockets=[listening])
@@ -219,9 +228,10 @@ class Gateway:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await fleet.close()
-            await upstreams.close()
+            for remote in remotes:
+                await remote.close()
             await executor.drain()
-            self._close_second(context, fleet, upstreams)
+            self._close_second(context, fleet, remotes)
             await recorder.flush()
             listener.close()
             await store.close()
@@ -232,12 +242,13 @@ class Gateway:
         self._reports.say(ready=True, port=port)
         _log.info("listening", host=self._config.gateway.host, port=port)
 
-    async def _cut(self, server: _Server, fleet: Fleet, upstreams: Upstreams) -> None:
+    async def _cut(self, server: _Server, fleet: Fleet, remotes: _Remotes) -> None:
         """Answers under way have so long; what is left then ends with an error, not silence."""
         await server.leave.wait()
         await asyncio.sleep(self._drain_s)
         await fleet.close()
-        await upstreams.close()
+        for remote in remotes:
+            await remote.close()
 
     async def _heed(self, listener: nudges.Listener, catalog: Catalog) -> None:
         """Somebody changed something: look at once."""
@@ -245,21 +256,22 @@ class Gateway:
             if await listener.wait():
                 await catalog.look()
 
-    async def _seconds(self, context: Context, fleet: Fleet, upstreams: Upstreams) -> None:
+    async def _seconds(self, context: Context, fleet: Fleet, remotes: _Remotes) -> None:
         """All that is done once a second; rows are on their way to the store meanwhile."""
         while True:
             into = context.now_us() % _SECOND_US
             await asyncio.sleep((_SECOND_US - into + _AFTER_US) / 1e6)
             try:
-                self._close_second(context, fleet, upstreams)
+                self._close_second(context, fleet, remotes)
                 context.recorder.begin()
                 await context.catalog.look()
                 fleet.sweep()
-                upstreams.sweep()
+                for remote in remotes:
+                    remote.tick()
             except Exception:  # noqa: BLE001 the next second is another chance
                 _log.exception("a second failed")
 
-    def _close_second(self, context: Context, fleet: Fleet, upstreams: Upstreams) -> None:
+    def _close_second(self, context: Context, fleet: Fleet, remotes: _Remotes) -> None:
         second = context.now_us() // _SECOND_US - 1
         for row in context.windows.close(second, context.catalog.snapshot.live()):
             context.recorder.sample(row)
@@ -267,5 +279,6 @@ class Gateway:
             client = member.client
             for row in context.windows.instance(name).close(second, client.hello, client.knobs):
                 context.recorder.sample(row)
-        for row in upstreams.rows(second):
-            context.recorder.sample(row)
+        for remote in remotes:
+            for row in remote.rows(second):
+                context.recorder.sample(row)

@@ -71,6 +71,10 @@ class Home:
         """The socket of a worker."""
         return self.run / f"worker-{name}.sock"
 
+    def server(self, instance: str) -> Path:
+        """Where an instance of a supervised server is published while it takes requests."""
+        return self.run / f"server-{instance}.json"
+
     def nudge(self, part: str) -> Path:
         """The datagram socket on which a process is nudged."""
         return self.run / f"{part}.nudge"

@@ -59,13 +59,21 @@ class Answer:
     """Grows by `stream` or `whole`; `done` when the upstream has said its last word."""
 
     def __init__(
-        self, upstream: str, index: int, *, max_tokens: int, alternatives: int, queue_us: int = 0
+        self,
+        upstream: str,
+        index: int,
+        *,
+        max_tokens: int,
+        alternatives: int,
+        queue_us: int = 0,
+        instance: str = "",
     ) -> None:
         """`alternatives` is the job's `logprobs`; `queue_us` was spent before it was sent."""
         self._upstream = upstream
         self._index = index
         self._alternatives = alternatives
         self._queue_us = queue_us
+        self._instance = instance
         self._characters_left = max_tokens * CHARACTERS_PER_TOKEN + _SLACK
         self._chunks_left = max_tokens * _CHUNKS_PER_TOKEN + _SLACK
         self._usage: _Usage | None = None
@@ -122,6 +130,7 @@ class Answer:
             completion_tokens=usage.completion_tokens,
             queue_us=self._queue_us,
             busy_us=0,
+            instance=self._instance,
         )
 
     def _end(self) -> None:

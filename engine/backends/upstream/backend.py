@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -33,14 +33,13 @@ _log = structlog.get_logger("gateway.upstreams")
 
 @dataclass(slots=True)
 class Member:
-    """An upstream as it is registered, with what talks to it. `scores` is by model, once known."""
+    """An upstream as it is registered, with what talks to it; `fault` is why nothing can."""
 
     record: Upstream
     server: Server
     health: Health
     task: asyncio.Task[None]
     fault: str | None = None
-    scores: dict[str, bool] = field(default_factory=dict)
 
 
 class Upstreams:
@@ -50,7 +49,7 @@ class Upstreams:
         """`follow` says which there are."""
         self._home = home
         self._leaving: list[Member] = []
-        self._probes: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._abilities = scoring.Abilities()
         self._deployments: dict[str, str] = {}
         self.members: dict[str, Member] = {}
 
@@ -66,12 +65,13 @@ class Upstreams:
         for name, member in list(self.members.items()):
             if wanted.get(name) != member.record:
                 self._leaving.append(self.members.pop(name))
+                self._abilities.forget(name)
         for name, record in wanted.items():
             if name not in self.members:
                 self.members[name] = self._join(record)
-        self.sweep()
+        self.tick()
 
-    def sweep(self) -> None:
+    def tick(self) -> None:
         """Close what was let go once its requests have ended."""
         for member in [m for m in self._leaving if not m.server.slots.used]:
             self._leaving.remove(member)
@@ -83,10 +83,10 @@ class Upstreams:
         """Let go of all; what is under way ends with that."""
         everyone = [*self.members.values(), *self._leaving]
         self.members, self._leaving = {}, []
-        tasks = [*(member.task for member in everyone), *self._probes.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for member in everyone:
+            member.task.cancel()
+        await asyncio.gather(*(member.task for member in everyone), return_exceptions=True)
+        await self._abilities.close()
         for member in everyone:
             await member.server.close()
 
@@ -100,15 +100,16 @@ class Upstreams:
     async def score(self, score: Score) -> Scored:
         """As `protocol.Backend.score`."""
         member, model = self._of(score.release)
-        if member.record.scores is False or member.scores.get(model) is False:
-            raise scoring.unsupported(member.record.name)
+        name = member.record.name
+        if member.record.scores is False or self._abilities.known(name, model) is False:
+            raise scoring.unsupported(name)
         try:
             scored = await scoring.score(member.server, model, score)
         except failures.Failure as failure:
             if failure.code == "scoring_unsupported" and not isinstance(score.input, Chat):
-                member.scores[model] = False
+                self._abilities.learn(name, model, scores=False)
             raise
-        member.scores[model] = True
+        self._abilities.learn(name, model, scores=True)
         return scored
 
     def scores(self, release: Release) -> bool:
@@ -121,9 +122,9 @@ class Upstreams:
             return False
         if member.record.scores is not None:
             return member.record.scores
-        if model not in member.scores and member.health.reason is None:
-            self._probe(member, model)
-        return member.scores.get(model, False)
+        if member.health.reason is not None:
+            return self._abilities.known(name, model) or False
+        return self._abilities.find_out(name, model, member.server)
 
     def unready(self, release: Release) -> str | None:
         """Why the release cannot produce tokens now, as a clause; None when it can."""
@@ -161,21 +162,6 @@ class Upstreams:
                 code="upstream_key_missing",
             )
         return member, release.upstream.model
-
-    def _probe(self, member: Member, model: str) -> None:
-        key = member.record.name, model
-        if key in self._probes:
-            return
-
-        async def ask() -> None:
-            try:
-                member.scores[model] = await scoring.supported(member.server, model)
-            except failures.Failure as failure:
-                _log.info("cannot tell whether an upstream scores", reason=failure.message)
-            finally:
-                self._probes.pop(key, None)
-
-        self._probes[key] = asyncio.create_task(ask(), name=f"scoring probe {member.record.name}")
 
     def _join(self, record: Upstream) -> Member:
         key = fault = None

@@ -36,12 +36,13 @@ Batches = AsyncGenerator[tuple[Event, ...], None]
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Jobs for one model of one server."""
+    """Jobs for one model of one server; `instance` is its name where the node runs it."""
 
     server: Server
     health: Health
     model: str
     extensions: bool = True
+    instance: str = ""
     now_us: Callable[[], int] = clock.monotonic_us
 
     async def run(self, job: Job) -> Batches:
@@ -54,7 +55,7 @@ class Exchange:
         for last in (False, True):
             yielded = False
             try:
-                async with contextlib.aclosing(self._choices(job)) as batches:
+                async with contextlib.aclosing(self.attempt(job)) as batches:
                     async for batch in batches:
                         yielded = True
                         yield batch
@@ -65,14 +66,16 @@ class Exchange:
                     raise failure from error
                 if yielded:
                     yield (Restarted(),)
-            except Failure as failure:
-                if failure.code in _ITS_OWN:
-                    self.health.failed(failure.message)
-                raise
             else:
                 return
 
-    def _choices(self, job: Job) -> Batches:
+    def attempt(self, job: Job) -> Batches:
+        """The job without a second try.
+
+        Raises:
+            Lost: the connection ended too early; the same may be tried again.
+            failures.Failure: as `run`.
+        """
         if job.choices == 1:
             return self._choice(job, 0)
         return merging.merged([self._choice(job, index) for index in range(job.choices)])
@@ -87,12 +90,17 @@ class Exchange:
                 max_tokens=job.max_tokens,
                 alternatives=job.logprobs,
                 queue_us=self.now_us() - job.arrived_us,
+                instance=self.instance,
             )
             headers = {"x-request-id": job.id, "x-paddock-class": job.class_.value}
             async with contextlib.aclosing(self._read(job, call, answer, headers)) as batches:
                 async for deltas in batches:
                     yield deltas
             finished = answer.finish()
+        except Failure as failure:
+            if failure.code in _ITS_OWN:
+                self.health.failed(failure.message)
+            raise
         finally:
             self.server.slots.give()
         self.health.worked(finished.prompt_tokens, finished.completion_tokens)

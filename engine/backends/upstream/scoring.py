@@ -10,6 +10,7 @@ import asyncio
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from engine.backends.upstream import faults, request
 from engine.backends.upstream.server import Lost, Server
@@ -18,9 +19,54 @@ from engine.execution.job import Chat, Logprob, Score, Scored
 
 _PROBE: Final = ("Paddock asks whether the log-probabilities of this prompt", " come back.")
 
+_log = structlog.get_logger("gateway.scoring")
+
 
 class Unsupported(Exception):
     """The server does not return the prompt's log-probabilities."""
+
+
+class Abilities:
+    """Which models of which servers score, as far as is known."""
+
+    def __init__(self) -> None:
+        """Nothing is known."""
+        self._known: dict[tuple[str, str], bool] = {}
+        self._probes: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    def known(self, name: str, model: str) -> bool | None:
+        """Whether a model scores; None when it was not found out yet."""
+        return self._known.get((name, model))
+
+    def learn(self, name: str, model: str, *, scores: bool) -> None:
+        """A request showed it."""
+        self._known[name, model] = scores
+
+    def find_out(self, name: str, model: str, server: Server) -> bool:
+        """What is known; what is not is asked for meanwhile, and no until then."""
+        key = name, model
+        if key not in self._known and key not in self._probes:
+            self._probes[key] = asyncio.create_task(self._ask(key, server), name=f"probe {name}")
+        return self._known.get(key, False)
+
+    def forget(self, name: str) -> None:
+        """The server may be another one by now."""
+        self._known = {key: scores for key, scores in self._known.items() if key[0] != name}
+
+    async def close(self) -> None:
+        """Stop asking."""
+        tasks = list(self._probes.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask(self, key: tuple[str, str], server: Server) -> None:
+        try:
+            self._known[key] = await supported(server, key[1])
+        except failures.Failure as failure:
+            _log.info("cannot tell whether an upstream scores", reason=failure.message)
+        finally:
+            self._probes.pop(key, None)
 
 
 async def supported(server: Server, model: str) -> bool:

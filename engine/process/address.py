@@ -1,0 +1,103 @@
+"""Where a supervised server listens, published in a file, and whether anyone is using it.
+
+The server's shim publishes and withdraws the address; the gateway takes a lease on it while it has
+requests there. Leases are locks of the kernel on the file, so that a gateway that dies gives them
+back, and a shim that drains knows when the last request has ended. A second lock shows that the
+shim is alive: what a dead one left is no address, because its port may be another program's by now.
+Imported by
+`engine.node.server_shim` and `engine.backends.upstream.supervised`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A port of loopback, and the path that answers 200 there while the server can work."""
+
+    port: int
+    health_path: str
+
+    @property
+    def root(self) -> str:
+        """The server's address without a path."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+class Published:
+    """The shim's side."""
+
+    def __init__(self, path: Path, address: Address) -> None:
+        """Publish; an older address in the same place is replaced in one step."""
+        self._path = path
+        self._alive = os.open(_lock(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._alive, fcntl.LOCK_EX)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        self._descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.write(self._descriptor, msgspec.json.encode(address))
+        fresh.replace(path)
+
+    @property
+    def leased(self) -> bool:
+        """Whether the gateway has requests there."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        return False
+
+    def withdraw(self) -> None:
+        """Let nobody take a new lease; those that are taken stay."""
+        with contextlib.suppress(OSError):
+            if os.fstat(self._descriptor).st_ino == self._path.stat().st_ino:
+                self._path.unlink()
+
+
+class Lease:
+    """The gateway's side: while it is open, the server is told that it is used."""
+
+    def __init__(self, path: Path) -> None:
+        """Take a lease.
+
+        Raises:
+            OSError: nothing is published there, or not any more.
+        """
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # Blocks no longer than the shim needs to look whether it is leased.
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            if os.fstat(self._descriptor).st_nlink == 0:
+                raise FileNotFoundError(path)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the lease back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def read(path: Path) -> Address | None:
+    """The address that a living shim publishes; None when there is none."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Address)
+        with _lock(path).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return found
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return None
+
+
+def _lock(path: Path) -> Path:
+    return path.with_suffix(".lock")
