@@ -16,7 +16,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, ledger, moves, names
+from storage import errors, ledger, model_checks, moves, names
+from storage.model_checks import ModelChecks
 
 _VERSION: Final = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
 
@@ -79,8 +80,8 @@ class ModelRow(SQLModel, table=True):
     standing_reason: str | None
     created_at_us: int
     created_by: str
-    checks: str = "{}"
-    source: str | None = None
+    checks: str
+    source: str | None
 
 
 class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +105,8 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     standing_reason: str | None
     created_at_us: int
     created_by: str
+    checks: ModelChecks = ModelChecks()
+    source: str | None = None
 
     @property
     def name(self) -> str:
@@ -142,8 +145,10 @@ async def add(
     actor: str,
     at_us: int,
     intent_id: int | None = None,
+    checks: ModelChecks | None = None,
+    source: str | None = None,
 ) -> ModelVersion:
-    """Register a version.
+    """Register a version; `source` is the address that its file was downloaded from.
 
     Raises:
         AlreadyExists: the model has this version.
@@ -177,6 +182,8 @@ async def add(
         standing_reason=None,
         created_at_us=at_us,
         created_by=actor,
+        checks=model_checks.encode(checks or ModelChecks()),
+        source=source,
     )
     s.add(row)
     await s.flush()
@@ -218,4 +225,6 @@ async def _row(s: AsyncSession, model: str, version: str) -> ModelRow | None:
 
 
 def _version(row: ModelRow) -> ModelVersion:
-    return msgspec.convert(row, ModelVersion, from_attributes=True)
+    kept = {field: getattr(row, field) for field in ModelVersion.__struct_fields__}
+    kept["checks"] = model_checks.decode(row.checks)
+    return msgspec.convert(kept, ModelVersion)

@@ -31,6 +31,8 @@ T = TypeVar("T")
 REPORT_S: Final = 1.0
 """Progress and log lines are written at most this often."""
 _HEARTBEAT_US: Final = 5_000_000
+_LONGEST_WAIT_US: Final = 3_600_000_000
+"""A server that asks for patience gets an hour at most."""
 _AGAIN_S: Final = 1.0
 
 _log = structlog.get_logger("jobs")
@@ -138,7 +140,7 @@ class Attempt:
         except Refused as refused:
             await self._end(str(refused), refused=True)
         except Transient as transient:
-            await self._again(job, str(transient))
+            await self._again(job, transient)
         except Exception as error:  # noqa: BLE001 a fault in a step ends its job
             _log.exception("a step failed", job=self._id)
             said = f"A step failed ({type(error).__name__}: {error}); logs/jobs.log has the trace."
@@ -201,8 +203,9 @@ class Attempt:
             s, self._id, self._attempt, reason, at_us=self._now_us(), refused=refused
         )
 
-    async def _again(self, job: Job, reason: str) -> None:
+    async def _again(self, job: Job, transient: Transient) -> None:
         """Queue the job for another attempt, unless it failed too often without getting further."""
+        reason = str(transient)
         async with self._store.read() as s:
             job = await jobs.find(s, job.id)
         if self._context is not None and self._context.advanced:
@@ -214,7 +217,11 @@ class Attempt:
             await self._end(said, refused=False)
         else:
             self._say(reason)
-            await self._requeue(reason, step.failures, step.not_before_us)
+            asked_us = int((transient.after_s or 0) * scheduling.SECOND_US)
+            not_before_us = max(
+                step.not_before_us, self._now_us() + min(asked_us, _LONGEST_WAIT_US)
+            )
+            await self._requeue(reason, step.failures, not_before_us)
 
     async def _requeue(self, reason: str, failures: int, not_before_us: int) -> None:
         async def work(s: Session) -> None:

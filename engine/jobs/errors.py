@@ -22,7 +22,11 @@ class Refused(JobError):
 
 
 class Transient(JobError):
-    """It did not work this time; the job is tried again after a while."""
+    """It did not work this time; the job is tried again, not before `after_s` where given."""
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
 
 
 class Cancelled(JobError):

@@ -2,7 +2,7 @@
 
 Every count is held against what the file can hold before the library that reads the values is let
 in: a truncated, damaged or hostile file ends in a `Broken` sentence, never in a crash, a hang or
-a full memory. Reads no weights. Imported by `engine.control.models`.
+a full memory. Reads no weights. Imported by `engine.jobs`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -33,13 +34,37 @@ _ARRAY: Final = 9
 _SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 
+_ENCODERS: Final = frozenset({
+    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2",
+    "jina-bert-v3", "eurobert", "gemma-embedding", "llama-embed", "t5encoder",
+})  # fmt: skip
+_OTHERS: Final[Mapping[str, str]] = {
+    "t5": "is an encoder-decoder model",
+    "clip": "is the image encoder of a multimodal model",
+    "mmproj": "is the image encoder of a multimodal model",
+    "wavtokenizer-dec": "decodes audio",
+    "dream": "generates by diffusion",
+    "llada": "generates by diffusion",
+    "llada-moe": "generates by diffusion",
+}
+
+
 class Broken(Exception):
     """The file is not a GGUF that can be served; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
+class ChatSource:
+    """The file's chat template, and the texts of the tokens that it is given."""
+
+    template: str | None
+    bos: str
+    eos: str
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF says of itself."""
+    """What a GGUF says of itself; `no_text` is why it cannot generate text, empty if it can."""
 
     kind: Kind
     architecture: str
@@ -47,6 +72,8 @@ class Header:
     quantisation: str
     context_tokens: int
     licence: str | None
+    no_text: str
+    chat: ChatSource
 
 
 def read(path: Path) -> Header:
@@ -64,12 +91,19 @@ def read(path: Path) -> Header:
 
 def _values(path: Path) -> dict[str, Any]:
     wanted = ("general.", "adapter.", "split.")
+    endings = (".context_length", ".attention.causal", ".chat_template", "_token_id")
     reader = gguf.GGUFReader(path)
-    return {
+    values = {
         name: field.contents()
         for name, field in reader.fields.items()
-        if name.startswith(wanted) or name.endswith(".context_length")
+        if name.startswith(wanted) or name.endswith(endings)
     }
+    tokens = reader.fields.get("tokenizer.ggml.tokens")
+    for token in ("bos", "eos"):
+        id = values.get(f"tokenizer.ggml.{token}_token_id")
+        if tokens is not None and isinstance(id, int) and 0 <= id < len(tokens.data):
+            values[token] = tokens.contents(id)
+    return values
 
 
 def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
@@ -79,7 +113,10 @@ def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
     if len(architecture) > _WORD:
         raise Broken(f"it names an architecture of {len(architecture)} characters")
     if _whole(values, "split.count") > 1:
-        raise Broken("it is one piece of a split model; merge the pieces first")
+        raise Broken(
+            "it is one piece of a split model; merge the pieces into one file first, "
+            "with llama-gguf-split --merge"
+        )
     adapter = values.get("general.type") == "adapter"
     if adapter and values.get("adapter.type") != "lora":
         raise Broken(
@@ -96,7 +133,26 @@ def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
         quantisation=_quantisation(values.get("general.file_type")) or most,
         context_tokens=context,
         licence=licence[:_LINE] if isinstance(licence, str) and licence else None,
+        no_text=_no_text(architecture, values),
+        chat=ChatSource(
+            template=_text(values.get("tokenizer.chat_template")),
+            bos=_text(values.get("bos")) or "",
+            eos=_text(values.get("eos")) or "",
+        ),
     )
+
+
+def _no_text(architecture: str, values: dict[str, Any]) -> str:
+    """Why a model of this architecture cannot generate text one token after the other."""
+    if architecture in _ENCODERS or values.get(f"{architecture}.attention.causal") is False:
+        return f"{architecture} is an encoder: it makes embeddings and cannot generate text"
+    if (what := _OTHERS.get(architecture)) is not None:
+        return f"{architecture} {what}, which Paddock cannot serve as text"
+    return ""
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _whole(values: dict[str, Any], name: str) -> int:
