@@ -84,7 +84,7 @@ async def end_step(
     Raises:
         Moved: another attempt holds the job, or none, or it is being cancelled.
     """
-    await _held(s, id, attempt, State.RUNNING)
+    await running(s, id, attempt)
     encoded = msgspec.json.encode(result).decode()
     await job_steps.record(s, id, name, result=encoded, ended_at_us=at_us)
     await jobs.change(s, id, failures=0)
@@ -96,7 +96,7 @@ async def succeed(s: AsyncSession, id: int, attempt: int, outcome: str, *, at_us
     Raises:
         Moved: another attempt holds the job, or it is being cancelled.
     """
-    job = await _held(s, id, attempt, State.RUNNING)
+    job = await running(s, id, attempt)
     await jobs.end(
         s, job, State.SUCCEEDED, outcome,
         actor=CLAIMER, intent_state=intents.State.APPLIED, at_us=at_us,
@@ -111,7 +111,7 @@ async def fail(
     Raises:
         Moved: another attempt holds the job, or it is being cancelled.
     """
-    job = await _held(s, id, attempt, State.RUNNING)
+    job = await running(s, id, attempt)
     state = intents.State.REFUSED if refused else intents.State.FAILED
     await jobs.end(s, job, State.FAILED, reason, actor=CLAIMER, intent_state=state, at_us=at_us)
 
@@ -131,7 +131,7 @@ async def requeue(
     Raises:
         Moved: another attempt holds the job, or it is being cancelled.
     """
-    job = await _held(s, id, attempt, State.RUNNING)
+    job = await running(s, id, attempt)
     await jobs.move(
         s, job, State.RUNNING, State.QUEUED, actor=CLAIMER, verb="requeued", at_us=at_us,
         reason=reason, failures=failures, not_before_us=not_before_us, pid=None, rate_per_s=None,
@@ -163,6 +163,15 @@ async def held(s: AsyncSession, id: int, attempt: int) -> Job:
             f"Job {id} is {job.state} in attempt {job.attempt}; attempt {attempt} has lost it."
         )
     return job
+
+
+async def running(s: AsyncSession, id: int, attempt: int) -> Job:
+    """The job, while this attempt holds it and it is not being cancelled.
+
+    Raises:
+        Moved: another attempt holds it, or none, or it is being cancelled.
+    """
+    return await _held(s, id, attempt, State.RUNNING)
 
 
 async def _held(s: AsyncSession, id: int, attempt: int, state: State) -> Job:

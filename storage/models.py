@@ -118,7 +118,13 @@ def check_version(version: str) -> str:
     """The version itself; Invalid unless it is MAJOR.MINOR.PATCH."""
     if _VERSION.fullmatch(version):
         return version
-    raise errors.Invalid(f"{version!r} is not a version; write MAJOR.MINOR.PATCH, as in 1.0.0.")
+    parts = version.split(".")
+    close = ".".join([*parts, "0", "0"][:3])
+    meant = f"; did you mean {close}?" if len(parts) < 3 and _VERSION.fullmatch(close) else "."  # noqa: PLR2004
+    raise errors.Invalid(
+        f"{version!r} is not a semantic version; write three numbers, MAJOR.MINOR.PATCH, as in "
+        f"1.0.0{meant}"
+    )
 
 
 def order(version: str) -> semver.Version:

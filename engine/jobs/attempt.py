@@ -168,6 +168,7 @@ class Attempt:
         """Store a step's result, with what it does to the store and, at the last, the job's end."""
 
         async def work(s: Session) -> Any:
+            await job_attempts.running(s, self._id, self._attempt)
             result = await made(s) if callable(made) else made
             await job_logs.append(s, self._id, lines)
             await job_attempts.end_step(

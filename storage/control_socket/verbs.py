@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from storage import names, upstreams
+from storage import models, names, upstreams
 from storage.errors import BadArguments, Invalid
 from storage.home import secrets
 from storage.keys import Role
@@ -61,14 +61,26 @@ class NoArguments(Arguments, frozen=True, kw_only=True):
 
 
 class ModelsAdd(Arguments, frozen=True, kw_only=True):
-    """A file of this box as a version; `base` names the weights an adapter stands on."""
+    """A model file as a version; `base` names the weights that an adapter belongs on.
+
+    `path` is a path of this machine, or an https:// or hf:// address; `sha256` is what the file
+    has to have.
+    """
 
     model: Name
-    version: Annotated[str, Meta(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")]
+    version: Annotated[str, Meta(max_length=40)]
     path: Annotated[str, Meta(min_length=1, max_length=4096)]
     kind: Kind = Kind.WEIGHTS
     base: Reference | None = None
     licence: Line | None = None
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a semantic version, and say what one is."""
+        try:
+            models.check_version(self.version)
+        except Invalid as error:
+            raise ValueError(f"{str(error).rstrip('.')} - at `$.version`") from error
 
 
 class PromptsAdd(Arguments, frozen=True, kw_only=True):

@@ -1,0 +1,286 @@
+"""The job behind `models add`: fetch a file if it is elsewhere, look into it, hash it, register it.
+
+A local file is registered where it lies; a downloaded one lands in `models/<SHA-256>/` by a rename,
+in the moment in which the version is written down. Imported by `engine.jobs.kinds`, by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from engine.jobs import kinds
+from engine.jobs.context import Context
+from engine.jobs.errors import Refused, Transient
+from engine.registry import chat_template, downloads, gguf_header, registration, sources
+from engine.registry.downloads import Download, Known
+from engine.registry.registration import Facts, File
+from engine.registry.sources import Hub, Local, Remote
+from storage import errors
+from storage.control_socket import verbs
+from storage.control_socket.verbs import ModelsAdd
+from storage.model_checks import ModelChecks
+from storage.models import Kind
+from storage.store import Session
+
+_CHUNK: Final = 4 * 1024 * 1024
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the file is: a path of this machine, or a URL with what the Hub says of it."""
+
+    path: str | None = None
+    url: str | None = None
+    address: str | None = None
+    file_name: str = ""
+    size_bytes: int | None = None
+    sha256: str | None = None
+    commit: str | None = None
+
+
+class Inspected(msgspec.Struct, frozen=True, kw_only=True):
+    """What the header says, and how the chat template did."""
+
+    facts: Facts
+    checks: ModelChecks
+
+
+class Hashed(msgspec.Struct, frozen=True, kw_only=True):
+    """The file as it was while it was hashed."""
+
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+
+
+async def resolve(context: Context) -> Resolved:
+    """Find out what the address means, and refuse at once what cannot work."""
+    asked = _asked(context)
+    try:
+        async with context.store.read() as s:
+            await registration.check_name(s, asked)
+            await registration.base_of(s, asked)
+        source = sources.parse(asked.path)
+    except (registration.Unfit, sources.BadSource, errors.NotFound) as error:
+        raise Refused(str(error)) from error
+    match source:
+        case Local(path):
+            await asyncio.to_thread(_regular, Path(path))
+            return Resolved(path=path)
+        case Hub():
+            return await _look_up(context, source)
+        case Remote():
+            return Resolved(url=source.url, address=asked.path, file_name=source.file_name)
+
+
+async def _look_up(context: Context, source: Hub) -> Resolved:
+    async with downloads.client() as http:
+        try:
+            known = await downloads.look_up(http, source)
+        except downloads.Unavailable as error:
+            raise Transient(str(error), error.after_s) from error
+        except downloads.Refused as error:
+            raise Refused(str(error)) from error
+    revision = known.commit or source.revision
+    context.log(f"{source.repository} at {revision}: {known.size_bytes} bytes.")
+    return Resolved(
+        url=known.url,
+        address=f"hf://{source.repository}/{source.file}@{revision}",
+        file_name=source.at(revision).file_name,
+        size_bytes=known.size_bytes,
+        sha256=known.sha256,
+        commit=known.commit,
+    )
+
+
+async def fetch(context: Context) -> dict[str, object]:
+    """Download the file into the scratch directory; nothing to do for a local one."""
+    resolved = _result(context, "resolve", Resolved)
+    if resolved.url is None:
+        return {}
+    source = Remote(resolved.url, resolved.file_name, _token(context))
+    expected = Known(
+        url=resolved.url,
+        size_bytes=resolved.size_bytes,
+        sha256=resolved.sha256,
+        commit=resolved.commit,
+    )
+    async with downloads.client() as http:
+        try:
+            known = await downloads.fetch(
+                http,
+                source,
+                Download(context.scratch),
+                expected=expected,
+                progress=lambda done, total: context.progress(done, total, "B"),
+                log=context.log,
+            )
+        except downloads.Unavailable as error:
+            raise Transient(str(error), error.after_s) from error
+        except downloads.Refused as error:
+            raise Refused(str(error)) from error
+    context.log(f"Downloaded {Download(context.scratch).size_bytes()} bytes.")
+    return {"validator": known.validator}
+
+
+async def inspect(context: Context) -> Inspected:
+    """Read the header, hold it against what was asked, and try the chat template."""
+    asked, path = _asked(context), _path(context)
+    name = _result(context, "resolve", Resolved).address or asked.path
+    try:
+        header = await asyncio.to_thread(gguf_header.read, path)
+        async with context.store.read() as s:
+            base = await registration.base_of(s, asked)
+        found = registration.facts(header)
+        registration.check_fit(name, found, asked, base)
+    except gguf_header.Broken as error:
+        raise Refused(f"{name} cannot be served: {error}.") from error
+    except OSError as error:
+        raise Refused(f"{name} cannot be read: {error.strerror or error}.") from error
+    except (registration.Unfit, errors.NotFound) as error:
+        raise Refused(str(error)) from error
+    checks = ModelChecks()
+    if header.kind is Kind.WEIGHTS:
+        chat = None if header.no_text else chat_template.check(header.chat)
+        checks = ModelChecks(no_text=header.no_text, chat=chat)
+    elif header.chat.template is not None:
+        checks = ModelChecks(chat=chat_template.check(header.chat))
+    return Inspected(facts=found, checks=checks)
+
+
+async def hash(context: Context) -> Hashed:
+    """Hash the whole file, with progress, and hold it against the SHA-256 that is known."""
+    asked, path = _asked(context), _path(context)
+    resolved = _result(context, "resolve", Resolved)
+    name = resolved.address or asked.path
+    try:
+        before = await asyncio.to_thread(path.stat)
+        sha256 = await asyncio.to_thread(_sha256, path, before.st_size, context)
+        after = await asyncio.to_thread(path.stat)
+    except OSError as error:
+        raise Refused(f"{name} cannot be read: {error.strerror or error}.") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise Refused(f"{name} changed while it was read; add it again once it is complete.")
+    for expected, whose in ((asked.sha256, "asked for"), (resolved.sha256, "announced")):
+        if expected is not None and expected != sha256:
+            raise Refused(
+                f"{name} is not the file that was {whose}: its SHA-256 is {sha256}, "
+                f"not {expected}. Nothing was kept."
+            )
+    return Hashed(sha256=sha256, size_bytes=after.st_size, mtime_ns=after.st_mtime_ns)
+
+
+async def register(context: Context) -> kinds.Effect:
+    """Let a downloaded file land, and write the version down."""
+    asked = _asked(context)
+    resolved = _result(context, "resolve", Resolved)
+    inspected = _result(context, "inspect", Inspected)
+    hashed = _result(context, "hash", Hashed)
+    path = Path(resolved.path or context.home.models / hashed.sha256 / resolved.file_name)
+    file = File(
+        path=str(path),
+        sha256=hashed.sha256,
+        size_bytes=hashed.size_bytes,
+        mtime_ns=hashed.mtime_ns,
+        source=resolved.address,
+    )
+
+    async def effect(s: Session) -> str:
+        try:
+            said = await registration.register(
+                s,
+                asked,
+                file,
+                inspected.facts,
+                inspected.checks,
+                actor=context.job.actor,
+                at_us=context.now_us(),
+                intent_id=context.job.intent_id,
+            )
+        except (
+            registration.Unfit, errors.NotFound, errors.AlreadyExists, errors.Invalid,
+        ) as error:  # fmt: skip
+            raise Refused(str(error)) from error
+        if resolved.url is not None:
+            _keep(_path(context), path)
+        return said
+
+    return effect
+
+
+KIND: Final = kinds.Kind(
+    (
+        kinds.Step("resolve", resolve),
+        kinds.Step("fetch", fetch),
+        kinds.Step("inspect", inspect),
+        kinds.Step("hash", hash),
+        kinds.Step("register", register),
+    )
+)
+
+
+def _asked(context: Context) -> ModelsAdd:
+    try:
+        asked = verbs.parse("models.add", context.job.arguments)
+    except verbs.BadArguments as error:
+        raise Refused(str(error)) from error
+    assert isinstance(asked, ModelsAdd)  # noqa: S101 the verb's own arguments
+    return asked
+
+
+def _result(context: Context, step: str, kind: type[Any]) -> Any:
+    """What an earlier step returned, in this attempt or before."""
+    return msgspec.convert(msgspec.to_builtins(context.results[step]), kind)
+
+
+def _path(context: Context) -> Path:
+    resolved = _result(context, "resolve", Resolved)
+    return Path(resolved.path) if resolved.path else Download(context.scratch).part
+
+
+def _token(context: Context) -> str | None:
+    """The Hub's token for a file of the Hub, from the environment; it is stored nowhere."""
+    source = sources.parse(_asked(context).path)
+    return source.token if isinstance(source, Hub) else None
+
+
+def _regular(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            path.open("rb").close()
+            return
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Refused(f"{path} cannot be read: {why}.") from error
+    raise Refused(f"{path} is not a regular file.")
+
+
+def _sha256(path: Path, size: int, context: Context) -> str:
+    """The hash in hex; raises Cancelled between two pieces."""
+    digest, done = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        context.progress(0, size, "B")
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            context.progress(done, size, "B")
+    return digest.hexdigest()
+
+
+def _keep(part: Path, path: Path) -> None:
+    """Give the finished file its place by a second name; the first goes with the scratch.
+
+    It happens last in the transaction: a crash before the commit leaves a whole, verified file
+    without a version, which the next attempt uses.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        os.link(part, path)

@@ -1,0 +1,169 @@
+"""Registers a model file whose header was read and whose hash is known, or says why not.
+
+Decides whether the file is what was asked for and fits on its base. Never opens a file. Imported
+by `engine.jobs`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.registry.gguf_header import Header
+from storage import models, standings
+from storage.control_socket.verbs import ModelsAdd
+from storage.model_checks import ModelChecks
+from storage.models import Kind, ModelVersion, Standing
+from storage.store import Session
+
+
+class Unfit(Exception):
+    """The file cannot be registered as asked; the message is a sentence."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file's header says, as far as it is kept."""
+
+    kind: Kind
+    architecture: str
+    parameters: int
+    quantisation: str
+    context_tokens: int
+    licence: str | None
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that was read to its end; `source` is the address that it was downloaded from."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+    source: str | None = None
+
+
+def facts(header: Header) -> Facts:
+    """What is kept of a header."""
+    return Facts(
+        kind=header.kind,
+        architecture=header.architecture,
+        parameters=header.parameters,
+        quantisation=header.quantisation,
+        context_tokens=header.context_tokens,
+        licence=header.licence,
+    )
+
+
+async def base_of(s: Session, asked: ModelsAdd) -> ModelVersion | None:
+    """The version that an adapter belongs on; StorageError if there is no such version."""
+    return None if asked.base is None else await models.find(s, asked.base)
+
+
+async def check_name(s: Session, asked: ModelsAdd) -> None:
+    """Refuse a name that is taken before anything is downloaded or hashed.
+
+    The name of a version that cannot be loaded may be given again, with the same file.
+
+    Raises:
+        Unfit: the version is registered.
+    """
+    name = f"{asked.model}@{asked.version}"
+    known = next((each for each in await models.every(s) if each.name == name), None)
+    if known is not None and known.standing is not Standing.UNLOADABLE:
+        raise Unfit(f"{name} is registered; versions never change, so take the next number.")
+
+
+def check_fit(name: str, found: Facts, asked: ModelsAdd, base: ModelVersion | None) -> None:
+    """Hold what the file is against what was asked; `name` is what people call the file.
+
+    Raises:
+        Unfit: the file does not fit.
+    """
+    if (reason := _unfit(found, asked.kind, base)) is not None:
+        raise Unfit(f"{name} {reason}.")
+    if base is not None and base.standing is Standing.UNLOADABLE:
+        raise Unfit(f"{base.name} cannot be loaded.")
+
+
+async def register(
+    s: Session,
+    asked: ModelsAdd,
+    file: File,
+    found: Facts,
+    checks: ModelChecks,
+    *,
+    actor: str,
+    at_us: int,
+    intent_id: int | None,
+) -> str:
+    """Write the version down, or put back the one that could not be loaded; what was done.
+
+    Raises:
+        Unfit: it does not fit any more. StorageError: the name is taken, or the base is gone.
+    """
+    base = await base_of(s, asked)
+    check_fit(file.path, found, asked, base)
+    again = await standings.unloadable(
+        s,
+        name=f"{asked.model}@{asked.version}",
+        sha256=file.sha256,
+        base_id=None if base is None else base.id,
+    )
+    if again is not None:
+        version = await standings.put_back(
+            s,
+            again.id,
+            path=file.path,
+            size_bytes=file.size_bytes,
+            mtime_ns=file.mtime_ns,
+            actor=actor,
+            at_us=at_us,
+            intent_id=intent_id,
+        )
+        return f"{version.name} is the same file; it is tried again."
+    version = await models.add(
+        s,
+        model=asked.model,
+        version=asked.version,
+        kind=found.kind,
+        base_id=None if base is None else base.id,
+        path=file.path,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        mtime_ns=file.mtime_ns,
+        architecture=found.architecture,
+        parameters=found.parameters,
+        quantisation=found.quantisation,
+        context_tokens=found.context_tokens or (base.context_tokens if base else 0),
+        licence=asked.licence or found.licence,
+        actor=actor,
+        at_us=at_us,
+        intent_id=intent_id,
+        checks=checks,
+        source=file.source,
+    )
+    said = f"{version.name} is registered: {version.kind}, {version.architecture}"
+    return f"{said}, SHA-256 {version.sha256[:12]}….{_remark(checks)}"
+
+
+def _unfit(found: Facts, kind: Kind, base: ModelVersion | None) -> str | None:
+    adapter = found.kind is Kind.ADAPTER
+    if adapter and base is None:
+        return "is an adapter; say on which weights it belongs (base)"
+    if not adapter and kind is Kind.ADAPTER:
+        return "holds weights, not an adapter"
+    if not adapter and base is not None:
+        return "holds weights, which need no base"
+    if base is not None and base.kind is not Kind.WEIGHTS:
+        return f"cannot be put on {base.name}, which is an adapter itself"
+    if base is not None and base.architecture != found.architecture:
+        return f"is for {found.architecture}, {base.name} is {base.architecture}"
+    return None
+
+
+def _remark(checks: ModelChecks) -> str:
+    """What the person should know at once of what was tried."""
+    if (reason := checks.unable_to_chat) is not None:
+        return f" It cannot answer chats: {reason}."
+    if checks.chat is not None and not checks.chat.takes_system:
+        return " Its chat template takes no system message."
+    return ""
