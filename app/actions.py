@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from app import words
-from storage import intents, processes, services
+from storage import intents, jobs, processes, services
 from storage.control_socket import client, verbs
 from storage.control_socket.verbs import Danger
 from storage.home.paths import Home
@@ -90,7 +90,11 @@ async def through_the_door(
         if stored is None:
             raise
         number = stored.id
-    intent = await client.wait(store, number, timeout_s)
+    return await outcome(store, await client.wait(store, number, timeout_s))
+
+
+async def outcome(store: Store, intent: intents.Intent) -> Done:
+    """How an intent ended, or what it waits for."""
     if intent.ended_at_us is None:
         return Done(
             ok=False,
@@ -107,7 +111,12 @@ async def through_the_door(
 
 
 async def _waiting(store: Store, intent: intents.Intent) -> str:
-    """What an intent waits for: the process that carries it out, and that process's state."""
+    """What an intent waits for: its job, or the process that carries it out and its state."""
+    if intent.claimed_by == jobs.CLAIMER:
+        async with store.read() as session:
+            job = await jobs.of_intent(session, intent.id)
+        if job is not None:
+            return f"Job {job.id} {jobs.how(job.state)}; `paddock jobs show {job.id}` shows more."
     part = intent.claimed_by or verbs.TABLE[intent.verb].process
     async with store.read() as session:
         parts = {each.name: each for each in await processes.every(session)}

@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "keys": ("keys", "Keys of the HTTP door."),
     "knobs": ("knobs", "Live settings of the workers."),
     "upstreams": ("upstreams", "OpenAI-compatible servers that answer for releases."),
+    "jobs": ("jobs", "Long work: downloads, hashing; its progress and its logs."),
     "runbooks": ("runbooks", "Named steps for people on call."),
     "intents": ("intents", "What people asked for, and how it ended."),
     "ledger": ("ledger", "Who did what, in order."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Final
 
 from app import actions, errors, terminal
 from storage import store as stores
@@ -16,6 +17,8 @@ from storage.home import access
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.store import Session, Store
+
+_DEMO_S: Final = 60.0
 
 
 def home() -> Home:
@@ -55,6 +58,7 @@ async def ask(
     reason: str = "",
     expected_version: int | None = None,
     confirm: str = "",
+    timeout_s: float = actions.OUTCOME_S,
 ) -> actions.Done:
     """Hand in one action and wait for its outcome; `confirm` as `agreed` returned it."""
     wanted = actions.Wanted(
@@ -65,7 +69,9 @@ async def ask(
         confirm=confirm,
     )
     async with store() as opened:
-        return await actions.perform(home(), opened, actions.TABLE[name], wanted)
+        return await actions.perform(
+            home(), opened, actions.TABLE[name], wanted, timeout_s=timeout_s
+        )
 
 
 def agreed(name: str, target: str, effect: str, *, yes: bool) -> str:
@@ -92,6 +98,7 @@ async def do(
         target,
         arguments,
         reason="paddock demo",
+        timeout_s=_DEMO_S,
         expected_version=expected_version,
         confirm=target,
     )

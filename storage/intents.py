@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
@@ -25,7 +25,8 @@ class State(StrEnum):
         claimed later.
     CLAIMED: control or the runner claimed it to decide and act. If that process dies, its next
         start puts the intent back (`reclaim`); what is done for an intent is therefore done in the
-        transaction that ends it, or is safe to do twice.
+        transaction that ends it, or is safe to do twice. Long work is claimed by a job, which is
+        durable itself and ends the intent when it ends.
     APPLIED: it was carried out, or there was nothing to change; `outcome` says what. Final.
     REFUSED: a rule, or a change since the person looked, forbids it; `outcome` says why. Final.
     FAILED: it was tried and did not work; `outcome` says what happened. Final.
@@ -183,6 +184,18 @@ async def end(
         actor=intent.claimed_by or "nobody", at_us=at_us, intent_id=id,
         changes={"outcome": outcome, "ended_at_us": at_us},
     )  # fmt: skip
+
+
+async def hand_over(s: AsyncSession, id: int, *, frm: str, to: str) -> None:
+    """Leave a claimed intent to another claimer, which ends it.
+
+    Raises:
+        Moved: it is not claimed by `frm`.
+    """
+    intent = await find(s, id)
+    if intent.state is not State.CLAIMED or intent.claimed_by != frm:
+        raise errors.Moved(f"Intent {id} is {intent.state}, claimed by {intent.claimed_by}.")
+    await s.execute(update(IntentRow).where(col(IntentRow.id) == id).values(claimed_by=to))
 
 
 async def reclaim(s: AsyncSession, by: str, at_us: int) -> list[int]:

@@ -147,6 +147,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ended_at_us: int | None
 
 
+def how(state: State) -> str:
+    """A state as a verb phrase: is running, has failed, was cancelled."""
+    verb = {State.SUCCEEDED: "has", State.FAILED: "has", State.CANCELLED: "was"}.get(state, "is")
+    return f"{verb} {'being cancelled' if state is State.CANCELLING else state.value}"
+
+
 async def add(
     s: AsyncSession,
     *,
@@ -213,7 +219,7 @@ async def cancel(
             caused_by=intent_id, reason=said,
         )  # fmt: skip
     else:
-        raise errors.Moved(f"Job {id} is {job.state}; there is nothing to cancel.")
+        raise errors.Moved(f"Job {id} {how(job.state)}; there is nothing to cancel.")
     return await find(s, id)
 
 
@@ -227,7 +233,9 @@ async def retry(
     """
     job = await find(s, id)
     if job.state not in {State.FAILED, State.CANCELLED}:
-        raise errors.Moved(f"Job {id} is {job.state}; only failed and cancelled jobs are retried.")
+        raise errors.Moved(
+            f"Job {id} {how(job.state)}; only failed and cancelled jobs are retried."
+        )
     await move(
         s, job, job.state, State.QUEUED, actor=actor, verb="jobs.retry", at_us=at_us,
         caused_by=intent_id, reason=f"Retried by {actor}.", failures=0,

@@ -3,41 +3,89 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from app import session, terminal, words
+from app import actions, job_progress, session, terminal, words
 from app.commands import options
-from storage import models
+from storage import intents, jobs, models, releases, services
+from storage.model_checks import Chat, ModelChecks
+from storage.models import ModelVersion
+from storage.releases import Release
+from storage.store import Store
 
 app = options.group()
+
+_SOON_S: Final = 0.5
+"""What is done by then needs no progress bar."""
 
 
 @app.command()
 def add(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A GGUF file of this box.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A GGUF file: a path, https://…, or hf://owner/repository/file.gguf@revision.",
+        ),
+    ],
     name: Annotated[str, typer.Option("--name", help="The model's name.")],
-    version: Annotated[str, typer.Option("--version", help="MAJOR.MINOR.PATCH")],
+    version: Annotated[
+        str, typer.Option("--version", help="A semantic version: MAJOR.MINOR.PATCH, as in 1.0.0.")
+    ],
     base: Annotated[
-        str | None, typer.Option("--base", help="For an adapter: the version it stands on.")
+        str | None, typer.Option("--base", help="For an adapter: the version it belongs on.")
     ] = None,
     licence: Annotated[str | None, typer.Option("--licence", help="Its licence.")] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", help="The SHA-256 that the file must have.")
+    ] = None,
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Register a model version: weights, or with --base an adapter."""
-    arguments: dict[str, object] = {
-        "model": name,
-        "version": version,
-        "path": str(path.absolute()),
-    }
+    """Register a model version: weights, or with --base an adapter.
+
+    A job fetches, checks and hashes the file. ^C stops watching, not the job.
+    """
+    models.check_version(version)
+    path = source if "://" in source else str(Path(source).absolute())
+    arguments: dict[str, object] = {"model": name, "version": version, "path": path}
     if base is not None:
         arguments |= {"base": base, "kind": models.Kind.ADAPTER.value}
     if licence is not None:
         arguments["licence"] = licence
-    done = terminal.run(session.ask("models.add", f"{name}@{version}", arguments, reason=reason))
+    if sha256 is not None:
+        arguments["sha256"] = sha256.lower()
+    wanted = actions.Wanted(target=f"{name}@{version}", arguments=arguments, reason=reason)
+    done = terminal.run(_add(wanted, quiet=as_json))
     session.tell(done, as_json=as_json)
+
+
+async def _add(wanted: actions.Wanted, *, quiet: bool) -> actions.Done:
+    async with session.store() as store:
+        action = actions.TABLE["models.add"]
+        done = await actions.perform(session.home(), store, action, wanted, timeout_s=_SOON_S)
+        if not done.waits or done.intent_id is None:
+            return done
+        return await _followed(store, done.intent_id, quiet=quiet)
+
+
+async def _followed(store: Store, intent_id: int, *, quiet: bool) -> actions.Done:
+    """Follow the intent's job, once control has queued it, to the end of both."""
+    left = actions.OUTCOME_S
+    while True:
+        async with store.read() as s:
+            intent = await intents.find(s, intent_id)
+            job = await jobs.of_intent(s, intent_id)
+        if job is not None:
+            await job_progress.follow(store, job.id, quiet=quiet)
+            left = 0.0
+        if intent.ended_at_us is not None or (job is None and left <= 0):
+            return await actions.outcome(store, intent)
+        if job is None:
+            await job_progress.changed(store, 1.0)
+            left -= 1.0
 
 
 @app.command("list")
@@ -50,7 +98,7 @@ async def _every(*, as_json: bool) -> None:
     async with session.reading() as s:
         known = await models.every(s)
     names = {version.id: version.name for version in known}
-    rows = [("MODEL", "KIND", "ON", "SIZE", "PARAMETERS", "QUANT", "CONTEXT", "STANDING")]
+    rows = [("MODEL", "KIND", "BASE", "SIZE", "PARAMETERS", "QUANT", "CONTEXT", "CHAT", "STATUS")]
     rows += [
         (
             version.name,
@@ -60,11 +108,13 @@ async def _every(*, as_json: bool) -> None:
             words.count(version.parameters),
             version.quantisation,
             words.count(version.context_tokens) if version.context_tokens else words.UNKNOWN,
+            _chats(version),
             version.standing.value,
         )
         for version in known
     ]
-    terminal.show(known, words.table(rows, right=(3, 4, 6)), as_json=as_json)
+    lines = words.table(rows, right=(3, 4, 6)) if known else ["No models yet."]
+    terminal.show(known, lines, as_json=as_json)
 
 
 @app.command()
@@ -72,29 +122,71 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="ops@1.0.0, or ops for the newest.")],
     as_json: options.Json = False,
 ) -> None:
-    """One model version in full."""
+    """One model version in full: its file, its checks, its lineage, where it is used."""
     terminal.run(_show(name, as_json=as_json))
 
 
 async def _show(name: str, *, as_json: bool) -> None:
     async with session.reading() as s:
         version = await models.find(s, name)
-        base = None if version.base_id is None else await models.get(s, version.base_id)
-    lines = words.table(
-        [
-            ("name", version.name),
-            ("kind", version.kind.value + (f" on {base.name}" if base else "")),
-            ("standing", version.standing.value),
-            ("reason", version.standing_reason or words.UNKNOWN),
-            ("file", version.path),
-            ("sha256", version.sha256),
-            ("size", words.size(version.size_bytes)),
-            ("architecture", version.architecture),
-            ("parameters", words.count(version.parameters)),
-            ("quantisation", version.quantisation),
-            ("context", f"{words.count(version.context_tokens)} tokens"),
-            ("licence", version.licence or words.UNKNOWN),
-            ("registered", f"{words.clock(version.created_at_us)} by {version.created_by}"),
-        ]
-    )
-    terminal.show(version, lines, as_json=as_json)
+        known = await models.every(s)
+        used = [each for each in await releases.every(s) if each.model_version_id == version.id]
+        live = await services.every(s)
+    base = next((each for each in known if each.id == version.base_id), None)
+    adapters = [each.name for each in known if each.base_id == version.id]
+    serving = [
+        f"{service.name} ({words.weight(arm.weight_bp)} on r{arm.release})"
+        for service in live
+        for arm in service.split.arms
+        if arm.release in {release.number for release in used}
+    ]
+    chat = version.checks.chat
+    rows = [
+        ("name", version.name),
+        ("kind", version.kind.value),
+        ("status", version.standing.value),
+        ("reason", version.standing_reason or words.UNKNOWN),
+        ("file", version.path),
+        ("source", version.source or "local file"),
+        ("sha256", version.sha256),
+        ("size", words.size(version.size_bytes)),
+        ("architecture", version.architecture),
+        ("parameters", words.count(version.parameters)),
+        ("quantisation", version.quantisation),
+        ("context", f"{words.count(version.context_tokens)} tokens"),
+        ("licence", version.licence or words.UNKNOWN),
+        ("chat", _chats(version)),
+        ("chat template", words.UNKNOWN if chat is None else chat.template.value),
+        ("system message", _system(chat)),
+        ("checked", version.checks.unable_to_chat or (chat.reason if chat else None) or "no fault"),
+        ("base", words.UNKNOWN if base is None else base.name),
+        ("adapters", ", ".join(adapters) or words.UNKNOWN),
+        ("releases", _names(used)),
+        ("services", ", ".join(serving) or words.UNKNOWN),
+        ("registered", f"{words.clock(version.created_at_us)} by {version.created_by}"),
+    ]
+    shown = {
+        "version": version,
+        "base": None if base is None else base.name,
+        "adapters": adapters,
+        "releases": [release.name for release in used],
+        "services": serving,
+    }
+    terminal.show(shown, words.table(rows), as_json=as_json)
+
+
+def _names(found: list[Release]) -> str:
+    return ", ".join(release.name for release in found) or words.UNKNOWN
+
+
+def _chats(version: ModelVersion) -> str:
+    """Whether a version can answer chats, as far as was tried."""
+    if version.checks == ModelChecks():
+        return "not checked" if version.kind is models.Kind.WEIGHTS else "as its base"
+    return "no" if version.checks.unable_to_chat else "yes"
+
+
+def _system(chat: Chat | None) -> str:
+    if chat is None or not chat.works:
+        return words.UNKNOWN
+    return "taken" if chat.takes_system else "put before the first user message"

@@ -17,14 +17,13 @@ class Reason(Enum):
     """Why an intent was carried out or not; the value says it for those who have not seen it."""
 
     APPLIED = "it was carried out"
+    QUEUED = "a job carries it out"
     UNCHANGED = "it was so already"
     UNKNOWN = "it names something that is not there"
     TAKEN = "the name belongs to something else"
     MOVED = "the world changed since the person looked"
     INVALID = "a value is outside what is allowed"
     UNLOADABLE = "a worker has found that the model cannot be loaded"
-    UNREADABLE = "the file cannot be read"
-    BROKEN = "the file is no model that can be served"
     UNFIT = "the file does not fit what was asked"
     FAULT = "the controller failed; its log has the trace"
 

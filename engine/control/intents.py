@@ -1,21 +1,21 @@
 """Claims intents, has them decided and done once, and says how each ended.
 
-A claim, what is done for it and its end stand in one transaction, so that a crash leaves either
-all or nothing; an intent that first reads a large file is claimed before and put back when
-control dies meanwhile. Imported by `engine.control`.
+A claim, what is done for it and its end are one transaction, so that a crash leaves either all or
+nothing. An intent that takes long becomes a job in that transaction, and the job ends it. Imported
+by `engine.control`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from engine.control import registry
 from engine.control.decisions import Decision, Reason, Refusal, of
-from storage import errors, intents
+from storage import errors, intents, jobs
 from storage import store as stores
 from storage.control_socket import nudges, verbs
 from storage.control_socket.nudges import Listener
@@ -37,9 +37,6 @@ class Intents:
         self._store = store
         self._now_us = now_us
         self._controllers = registry.load()
-        self._at_once = [c.verb for c in self._controllers.values() if c.prepare is None]
-        self._prepared = [c.verb for c in self._controllers.values() if c.prepare is not None]
-        self._reading: asyncio.Task[None] | None = None
 
     async def reclaim(self) -> None:
         """Put back what an earlier control had claimed when it died, once the store takes it."""
@@ -61,36 +58,30 @@ class Intents:
     async def run(self, listener: Listener) -> None:
         """Put back what was claimed, then carry out intents as they come, for ever."""
         await self.reclaim()
-        try:
-            while True:
-                try:
-                    await self.settle()
-                except errors.Unavailable as error:
-                    _log.warning("intents wait for the store", error=str(error))
-                    await asyncio.sleep(AGAIN_S)
-                    continue
-                await listener.wait(timeout_s=LOOK_S)
-        finally:
-            if self._reading is not None:
-                self._reading.cancel()
+        while True:
+            try:
+                await self.settle()
+            except errors.Unavailable as error:
+                _log.warning("intents wait for the store", error=str(error))
+                await asyncio.sleep(AGAIN_S)
+                continue
+            await listener.wait(timeout_s=LOOK_S)
 
     async def settle(self) -> None:
         """Carry out everything that can be carried out now."""
         while await self._one():
             pass
-        if self._reading is None or self._reading.done():
-            intent = await self._claim(self._prepared)
-            if intent is not None:
-                self._reading = asyncio.create_task(self._after_reading(intent))
 
     async def _one(self) -> bool:
         """One intent from claim to end; False when there is none."""
 
         async def work(session: Session) -> bool:
-            intent = await intents.claim(session, verbs=self._at_once, by=BY, at_us=self._now_us())
+            intent = await intents.claim(
+                session, verbs=self._controllers.keys(), by=BY, at_us=self._now_us()
+            )
             if intent is None:
                 return False
-            await self._carry_out(session, intent, None)
+            await self._carry_out(session, intent)
             return True
 
         did = await self._store.write(work, durable=True, nudge=False)
@@ -98,42 +89,12 @@ class Intents:
             nudges.send(self._store.home)
         return did
 
-    async def _claim(self, names: Collection[str]) -> Intent | None:
-        async def work(session: Session) -> Intent | None:
-            return await intents.claim(session, verbs=names, by=BY, at_us=self._now_us())
-
-        return await self._store.write(work, durable=True, nudge=False)
-
-    async def _after_reading(self, intent: Intent) -> None:
-        """Prepare what the intent needs, then carry it out."""
-        prepare = self._controllers[intent.verb].prepare
-        assert prepare is not None  # noqa: S101 only such verbs are claimed for it
-        found: object
-        try:
-            arguments = verbs.parse(intent.verb, intent.arguments)
-            found = await asyncio.to_thread(prepare, arguments)
-        except Refusal as refusal:
-            found = refusal.decision
-        except Exception as error:  # noqa: BLE001 one file must not hold up the rest
-            found = _fault(intent, error)
-
-        async def work(session: Session) -> None:
-            await self._carry_out(session, intent, found)
-
-        while True:
-            try:
-                await self._store.write(work, durable=True)
-            except errors.Unavailable as error:
-                _log.warning("an intent waits for the store", intent=intent.id, error=str(error))
-                await asyncio.sleep(AGAIN_S)
-            else:
-                nudges.send(self._store.home)
-                return
-
-    async def _carry_out(self, session: Session, intent: Intent, found: object) -> None:
-        decision = (
-            found if isinstance(found, Decision) else await self._decide(session, intent, found)
-        )
+    async def _carry_out(self, session: Session, intent: Intent) -> None:
+        decision = await self._decide(session, intent)
+        if decision.reason is Reason.QUEUED:
+            await intents.hand_over(session, intent.id, frm=BY, to=jobs.CLAIMER)
+            _log.info("queued", intent=intent.id, verb=intent.verb, target=intent.target)
+            return
         state = State.APPLIED if decision.plan is not None else State.REFUSED
         if decision.reason is Reason.UNCHANGED:
             state = State.APPLIED
@@ -149,16 +110,13 @@ class Intents:
             reason=decision.reason.name,
         )
 
-    async def _decide(self, session: Session, intent: Intent, prepared: object) -> Decision:
+    async def _decide(self, session: Session, intent: Intent) -> Decision:
         """Decide and act; what a refusal had begun to write is taken back."""
         controller = self._controllers[intent.verb]
-        given = () if controller.prepare is None else (prepared,)
         try:
             arguments = verbs.parse(intent.verb, intent.arguments)
             async with stores.savepoint(session):
-                return await controller.carry_out(
-                    session, intent, arguments, self._now_us(), *given
-                )
+                return await controller.carry_out(session, intent, arguments, self._now_us())
         except Refusal as refusal:
             return refusal.decision
         except errors.ConstraintViolated as error:

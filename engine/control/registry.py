@@ -11,17 +11,14 @@ import importlib
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from engine.control.decisions import Decision
 from storage.control_socket import verbs
 from storage.control_socket.verbs import Process
 
 CarryOut = Callable[..., Awaitable[Decision]]
-"""(session, intent, arguments, at_us) -> Decision; with `prepare`, its result comes last."""
-
-Prepare = Callable[[Any], object]
-"""Arguments -> what the controller needs; blocks, so it runs in a thread, outside transactions."""
+"""(session, intent, arguments, at_us) -> Decision"""
 
 F = TypeVar("F", bound=CarryOut)
 
@@ -38,10 +35,9 @@ class Controller:
 
     verb: str
     carry_out: CarryOut
-    prepare: Prepare | None = None
 
 
-def controls(verb: str, *, prepare: Prepare | None = None) -> Callable[[F], F]:
+def controls(verb: str) -> Callable[[F], F]:
     """Declare a function as the controller of a verb.
 
     Raises:
@@ -51,7 +47,7 @@ def controls(verb: str, *, prepare: Prepare | None = None) -> Callable[[F], F]:
         raise Misdeclared(f"{verb} has two controllers")
 
     def declare(function: F) -> F:
-        _declared[verb] = Controller(verb, function, prepare)
+        _declared[verb] = Controller(verb, function)
         return function
 
     return declare

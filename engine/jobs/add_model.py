@@ -23,7 +23,6 @@ from engine.registry.downloads import Download, Known
 from engine.registry.registration import Facts, File
 from engine.registry.sources import Hub, Local, Remote
 from storage import errors
-from storage.control_socket import verbs
 from storage.control_socket.verbs import ModelsAdd
 from storage.model_checks import ModelChecks
 from storage.models import Kind
@@ -227,11 +226,9 @@ KIND: Final = kinds.Kind(
 
 def _asked(context: Context) -> ModelsAdd:
     try:
-        asked = verbs.parse("models.add", context.job.arguments)
-    except verbs.BadArguments as error:
-        raise Refused(str(error)) from error
-    assert isinstance(asked, ModelsAdd)  # noqa: S101 the verb's own arguments
-    return asked
+        return msgspec.convert(context.job.arguments, ModelsAdd)
+    except msgspec.ValidationError as error:
+        raise Refused(f"The job's arguments cannot be read: {error}.") from error
 
 
 def _result(context: Context, step: str, kind: type[Any]) -> Any:

@@ -22,7 +22,7 @@ Effect = Callable[[Session], Awaitable[Any]]
 """Changes the store and returns the step's result."""
 Run = Callable[[Context], Awaitable[Any]]
 
-MODULES: Final[Mapping[str, str]] = {"models.add": "engine.jobs.add_model"}
+MODULES: Final[Mapping[str, str]] = {"add_model": "engine.jobs.add_model"}
 """The module of each kind; read when a job of it runs, because it may load large libraries."""
 
 

@@ -233,7 +233,7 @@ _ROWS: Final[tuple[Verb, ...]] = (
     Verb(
         "models.add", ModelsAdd, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Register a model version",
-        "models add PATH --name NAME --version 1.0.0 [--base NAME@1.0.0]",
+        "models add SOURCE --name NAME --version 1.0.0 [--base NAME@1.0.0]",
     ),
     Verb(
         "prompts.add", PromptsAdd, _OPERATOR, _REVERSIBLE, _CONTROL,
@@ -296,6 +296,16 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "upstreams.remove", NoArguments, _ADMIN, _REVERSIBLE, _CONTROL,
         "Remove an upstream",
         "upstreams remove NAME",
+    ),
+    Verb(
+        "jobs.cancel", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Cancel a job",
+        "jobs cancel JOB",
+    ),
+    Verb(
+        "jobs.retry", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Queue a failed or cancelled job again",
+        "jobs retry JOB",
     ),
     Verb(
         "runbooks.start", RunbooksStart, _OPERATOR, _REVERSIBLE, _RUNNER,

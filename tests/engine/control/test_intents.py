@@ -13,7 +13,18 @@ import pytest_asyncio
 
 from engine.control import intents as control
 from engine.control.intents import Intents
-from storage import errors, intents, keys, ledger, models, processes, prompts, services, standings
+from storage import (
+    errors,
+    intents,
+    jobs,
+    keys,
+    ledger,
+    models,
+    processes,
+    prompts,
+    services,
+    standings,
+)
 from storage import store as stores
 from storage.control_socket import nudges
 from storage.home import clock
@@ -22,6 +33,7 @@ from storage.home.paths import Home
 from storage.intents import Intent, State
 from storage.store import Session, Store
 from tests.boxes import ADAPTER, WEIGHTS
+from tests.engine.jobs import queue
 
 
 class Desk:
@@ -52,6 +64,7 @@ class Desk:
             with nudges.listen(self.store.home, "test") as listener:
                 while True:
                     await self.control.settle()
+                    await queue.run(self.store)
                     async with self.store.read() as session:
                         intent = await intents.find(session, number)
                     if intent.ended_at_us is not None:
@@ -177,28 +190,6 @@ async def test_going_back_to_what_a_worker_serves_is_never_refused(tmp_path: Pat
             "terse",
             {"prompt": "terse", "messages": [{"role": "user", "template": "{{ nme }}"}]},
             "nme is no variable of the prompt",
-        ),
-        ("models.add", "x", {"model": "x", "version": "1.0.0", "path": "/nowhere"}, "No such file"),
-        ("models.add", "x", {"model": "x", "version": "1.0.0", "path": "x.gguf"}, "no absolute"),
-        ("models.add", "x", {"model": "x", "version": "1.0.0", "path": "/etc"}, "is no file"),
-        ("models.add", "x", {"model": "x", "version": "1.0.0", "path": __file__}, "letters GGUF"),
-        (
-            "models.add",
-            "x",
-            {"model": "x", "version": "1.0.0", "path": str(ADAPTER)},
-            "is an adapter; say on which weights",
-        ),
-        (
-            "models.add",
-            "x",
-            {"model": "x", "version": "1.0.0", "path": str(WEIGHTS), "kind": "adapter"},
-            "holds weights, not an adapter",
-        ),
-        (
-            "models.add",
-            "ops",
-            {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)},
-            "ops@1.0.0 is registered",
         ),
     ],
 )
@@ -327,16 +318,57 @@ async def test_nobody_hands_out_more_than_they_have(furnished: Desk) -> None:
     assert (revoked.outcome or "").endswith("is revoked.")
 
 
-async def test_a_large_file_does_not_hold_up_the_rest(furnished: Desk, tmp_path: Path) -> None:
-    """While a file is read, other intents are carried out."""
-    path = tmp_path / "large.gguf"
-    path.write_bytes(WEIGHTS.read_bytes())
-    with path.open("r+b") as file:
-        file.truncate(512 * 1024 * 1024)  # a hole: quick to make, slow to hash
-    asked: dict[str, Any] = {"model": "large", "version": "1.0.0", "path": str(path)}
-    reading = await furnished.accept("models.add", "large", **asked)
-    split = await furnished.do("services.split", "support", arms={"r2": 10_000})
-    assert split.state is State.APPLIED
+async def test_what_takes_long_becomes_a_job_and_does_not_hold_up_the_rest(
+    furnished: Desk,
+) -> None:
+    """The intent is handed to its job in one transaction, and ends when the job does."""
+    asked: dict[str, Any] = {"model": "again", "version": "1.0.0", "path": str(WEIGHTS)}
+    adding = await furnished.accept("models.add", "again", **asked)
+    await furnished.control.settle()
     async with furnished.store.read() as session:
-        assert (await intents.find(session, reading)).state is State.CLAIMED
-    assert (await furnished.ended(reading)).state is State.APPLIED
+        intent = await intents.find(session, adding)
+        job = await jobs.of_intent(session, adding)
+    assert (intent.state, intent.claimed_by) == (State.CLAIMED, jobs.CLAIMER)
+    assert job is not None
+    assert (job.state, job.target) == (jobs.State.QUEUED, "again@1.0.0")
+    await furnished.control.reclaim()
+    async with furnished.store.read() as session:
+        assert (await intents.find(session, adding)).state is State.CLAIMED
+    assert (await furnished.ended(adding)).state is State.APPLIED
+
+
+async def test_a_job_that_waits_is_cancelled_with_its_intent(furnished: Desk) -> None:
+    """Both say who did it; cancelled once more, there is nothing to cancel; a retry queues it."""
+    asked: dict[str, Any] = {"model": "again", "version": "1.0.0", "path": str(WEIGHTS)}
+    adding = await furnished.accept("models.add", "again", **asked)
+    await furnished.control.settle()
+    async with furnished.store.read() as session:
+        job = await jobs.of_intent(session, adding)
+    assert job is not None
+    cancelled = await furnished.do("jobs.cancel", str(job.id))
+    assert cancelled.outcome == f"Job {job.id} (add_model again@1.0.0) is cancelled."
+    ended = await furnished.ended(adding)
+    assert (ended.state, ended.outcome) == (State.REFUSED, "Cancelled by kim.")
+    again = await furnished.do("jobs.cancel", str(job.id))
+    assert (again.state, again.outcome) == (
+        State.REFUSED,
+        f"Job {job.id} was cancelled; there is nothing to cancel.",
+    )
+    retried = await furnished.do("jobs.retry", str(job.id))
+    assert retried.outcome == f"Job {job.id} (add_model again@1.0.0) is queued again."
+    async with furnished.store.read() as session:
+        assert (await jobs.find(session, job.id)).state is jobs.State.SUCCEEDED
+
+
+@pytest.mark.parametrize("verb", ["jobs.cancel", "jobs.retry"])
+@pytest.mark.parametrize(
+    ("target", "said"), [("x", "'x' is not a job's number"), ("99", "no job 99; known: ")]
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_job_that_is_not_there_is_refused(
+    shared: Desk, verb: str, target: str, said: str
+) -> None:
+    """With where to look."""
+    intent = await shared.do(verb, target)
+    assert intent.state is State.REFUSED
+    assert said in (intent.outcome or "")
