@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 import typer
 
 from app import actions, job_progress, session, terminal, words
@@ -143,7 +144,7 @@ async def _show(name: str, *, as_json: bool) -> None:
     chat = version.checks.chat
     rows = [
         ("name", version.name),
-        ("kind", version.kind.value),
+        ("kind", version.kind.value + (f" on {base.name}" if base else "")),
         ("status", version.standing.value),
         ("reason", version.standing_reason or words.UNKNOWN),
         ("file", version.path),
@@ -159,14 +160,13 @@ async def _show(name: str, *, as_json: bool) -> None:
         ("chat template", words.UNKNOWN if chat is None else chat.template.value),
         ("system message", _system(chat)),
         ("checked", version.checks.unable_to_chat or (chat.reason if chat else None) or "no fault"),
-        ("base", words.UNKNOWN if base is None else base.name),
         ("adapters", ", ".join(adapters) or words.UNKNOWN),
         ("releases", _names(used)),
         ("services", ", ".join(serving) or words.UNKNOWN),
         ("registered", f"{words.clock(version.created_at_us)} by {version.created_by}"),
     ]
     shown = {
-        "version": version,
+        **msgspec.to_builtins(version),
         "base": None if base is None else base.name,
         "adapters": adapters,
         "releases": [release.name for release in used],
