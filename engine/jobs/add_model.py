@@ -18,7 +18,7 @@ import msgspec
 from engine.jobs import kinds
 from engine.jobs.context import Context
 from engine.jobs.errors import Refused, Transient
-from engine.registry import chat_template, downloads, gguf_header, registration, sources
+from engine.registry import answers, chat_template, downloads, gguf_header, registration, sources
 from engine.registry.downloads import Download, Known
 from engine.registry.registration import Facts, File
 from engine.registry.sources import Hub, Local, Remote
@@ -75,16 +75,16 @@ async def resolve(context: Context) -> Resolved:
         case Hub():
             return await _look_up(context, source)
         case Remote():
-            return Resolved(url=source.url, address=asked.path, file_name=source.file_name)
+            return Resolved(url=source.url, address=source.shown, file_name=source.file_name)
 
 
 async def _look_up(context: Context, source: Hub) -> Resolved:
     async with downloads.client() as http:
         try:
             known = await downloads.look_up(http, source)
-        except downloads.Unavailable as error:
+        except answers.Unavailable as error:
             raise Transient(str(error), error.after_s) from error
-        except downloads.Refused as error:
+        except answers.Refused as error:
             raise Refused(str(error)) from error
     revision = known.commit or source.revision
     context.log(f"{source.repository} at {revision}: {known.size_bytes} bytes.")
@@ -104,12 +104,14 @@ async def fetch(context: Context) -> dict[str, object]:
     if resolved.url is None:
         return {}
     source = Remote(resolved.url, resolved.file_name, _token(context))
-    expected = Known(
-        url=resolved.url,
-        size_bytes=resolved.size_bytes,
-        sha256=resolved.sha256,
-        commit=resolved.commit,
-    )
+    expected = None
+    if isinstance(sources.parse(_asked(context).path), Hub):
+        expected = Known(
+            url=resolved.url,
+            size_bytes=resolved.size_bytes,
+            sha256=resolved.sha256,
+            commit=resolved.commit,
+        )
     async with downloads.client() as http:
         try:
             known = await downloads.fetch(
@@ -120,9 +122,9 @@ async def fetch(context: Context) -> dict[str, object]:
                 progress=lambda done, total: context.progress(done, total, "B"),
                 log=context.log,
             )
-        except downloads.Unavailable as error:
+        except answers.Unavailable as error:
             raise Transient(str(error), error.after_s) from error
-        except downloads.Refused as error:
+        except answers.Refused as error:
             raise Refused(str(error)) from error
     context.log(f"Downloaded {Download(context.scratch).size_bytes()} bytes.")
     return {"validator": known.validator}

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
-import errno
 import os
 import re
 import shutil
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -27,33 +24,16 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import msgspec
 
+from engine.registry import answers
 from engine.registry.sources import Hub, Remote
 
 RESERVE: Final = 1_000_000_000
 """Bytes of the disk that a download leaves free, for the store and the logs."""
-_PIECE: Final = 1024 * 1024
+_BUFFER: Final = 1024 * 1024
 _REDIRECTS: Final = 8
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
-_LIMIT: Final = 10**15
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_RANGE: Final = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15}|\*)")
 _SPACE_EVERY: Final = 64 * 1024 * 1024
-
-
-class DownloadError(Exception):
-    """The file did not arrive; the message is a sentence."""
-
-
-class Unavailable(DownloadError):
-    """It did not arrive this time; trying again may help, after `after_s` where that is known."""
-
-    def __init__(self, message: str, after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.after_s = after_s
-
-
-class Refused(DownloadError):
-    """It cannot be had so; trying again changes nothing."""
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,19 +105,21 @@ async def look_up(http: httpx.AsyncClient, source: Hub) -> Known:
     """
     asked = source.at(source.revision)
     what = f"hf://{source.repository}/{source.file}@{source.revision}"
-    with _translated(what):
+    with answers.translated(what):
         response = await _head(http, asked)
-    _accept(response, what)
-    etag = _etag(response.headers.get("x-linked-etag") or response.headers.get("etag"))
+    answers.accept(response, what, hub=True)
+    etag = answers.etag(response.headers.get("x-linked-etag") or response.headers.get("etag"))
     size = response.headers.get("x-linked-size") or (
         None if response.is_redirect else response.headers.get("content-length")
     )
     commit = response.headers.get("x-repo-commit")
     if commit is not None and not re.fullmatch(r"[0-9a-f]{7,64}", commit):
-        raise Refused(f"{what}: the Hub names the commit {commit[:80]!r}, which is not one.")
+        raise answers.Refused(
+            f"{what}: the Hub names the commit {commit[:80]!r}, which is not one."
+        )
     return Known(
         url=source.at(commit or source.revision).url,
-        size_bytes=_size(size),
+        size_bytes=answers.size(size),
         sha256=etag if etag is not None and _SHA256.fullmatch(etag) else None,
         commit=commit,
     )
@@ -174,7 +156,7 @@ async def fetch(
     if before is not None and offset:
         headers = {"range": f"bytes={offset}-", "if-range": before.validator or ""}
         log(f"Resuming at byte {offset}.")
-    with _translated(source.url):
+    with answers.translated(source.shown):
         async with _get(http, source, headers) as response:
             return await _receive(
                 response,
@@ -197,17 +179,25 @@ class _Target:
 
 
 async def _receive(response: httpx.Response, target: _Target) -> Known:
-    url, download, offset = target.source.url, target.download, target.offset
+    url, download, offset = target.source.shown, target.download, target.offset
     if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if target.before is not None and answers.whole(response) == offset:
+            known = msgspec.structs.replace(target.before, size_bytes=offset)
+            download.note(known)  # it had arrived whole; only its size was not known
+            return known
         download.begin_anew()
-        raise Unavailable(f"{url} has become shorter since it was begun; starting over.")
-    _accept(response, url)
+        raise answers.Unavailable(f"{url} has become shorter since it was begun; starting over.")
+    answers.accept(response, url, hub=target.expected is not None)
     resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
-    size = _total(response, offset) if resumed else _size(response.headers.get("content-length"))
-    validator = _validator(response)
+    size = (
+        answers.total(response, offset)
+        if resumed
+        else answers.size(response.headers.get("content-length"))
+    )
+    validator = answers.validator(response)
     if resumed and _differs(target.before, size, validator):
         download.begin_anew()
-        raise Unavailable(f"{url} changed at its source since it was begun; starting over.")
+        raise answers.Unavailable(f"{url} changed at its source since it was begun; starting over.")
     if not resumed and offset:
         target.log("The source has changed or does not resume; starting over.")
         offset = 0
@@ -215,7 +205,7 @@ async def _receive(response: httpx.Response, target: _Target) -> Known:
     if expected is not None and None not in {expected.size_bytes, size}:
         _agree(url, expected.size_bytes or 0, size or 0, download)
     known = Known(
-        url=url,
+        url=target.source.url,
         size_bytes=size,
         validator=validator,
         sha256=None if expected is None else expected.sha256,
@@ -233,16 +223,18 @@ async def _write(response: httpx.Response, target: _Target, offset: int, size: i
     """Append what arrives; what was written before a fault is kept."""
     arrived, checked = offset, offset
     target.progress(arrived, size)
-    with target.download.part.open("ab") as file:
-        async for piece in response.aiter_raw(_PIECE):
+    with target.download.part.open("ab", buffering=_BUFFER) as file:
+        async for piece in response.aiter_raw():
             if arrived == 0:
-                _look_at(target.source.url, piece)
+                _look_at(target.source.shown, piece)
             arrived += len(piece)
             if size is not None and arrived > size:
                 file.close()
                 target.download.begin_anew()
-                raise Refused(f"{target.source.url} sent more than the {size} bytes it announced.")
-            await asyncio.to_thread(file.write, piece)
+                raise answers.Refused(
+                    f"{target.source.shown} sent more than the {size} bytes it announced."
+                )
+            file.write(piece)
             if arrived - checked >= _SPACE_EVERY:
                 checked = arrived
                 _need_room(target, 0)
@@ -250,59 +242,13 @@ async def _write(response: httpx.Response, target: _Target, offset: int, size: i
         file.flush()
         await asyncio.to_thread(os.fsync, file.fileno())
     if size is not None and arrived < size:
-        raise Unavailable(f"{target.source.url} ended after {arrived} of {size} bytes.")
-
-
-# What an answer may be
-
-
-def _accept(response: httpx.Response, what: str) -> None:
-    """Turn an answer that carries no file into the error it is."""
-    status = response.status_code
-    hub = response.headers.get("x-error-code", "")
-    if status in {401, 403}:
-        raise Refused(
-            f"{what}: the server answered {status} {response.reason_phrase}. "
-            "A private or gated repository needs HF_TOKEN in the node's environment, "
-            "and its licence accepted by the token's owner."
-        )
-    if status in {httpx.codes.NOT_FOUND, httpx.codes.GONE}:
-        why = {
-            "RepoNotFound": "there is no such repository",
-            "RevisionNotFound": "the repository has no such revision",
-            "EntryNotFound": "the repository has no such file at this revision",
-        }.get(hub, "there is no such file")
-        raise Refused(f"{what}: {why} (the server answered {status}).")
-    if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        raise Unavailable(
-            f"{what}: the server answered {status} {response.reason_phrase}.",
-            retry_after_s(response.headers.get("retry-after")),
-        )
-    if status not in {200, 206} and not response.is_redirect:
-        raise Refused(f"{what}: the server answered {status} {response.reason_phrase}.")
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in {"text/html", "application/xhtml+xml"} and not response.is_redirect:
-        raise Refused(
-            f"{what}: the server answered with a web page, not with a file; "
-            "use the file's direct address."
-        )
-    if response.headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
-        raise Refused(f"{what}: the server compresses the file, so that it cannot be resumed.")
+        raise answers.Unavailable(f"{target.source.shown} ended after {arrived} of {size} bytes.")
 
 
 def _look_at(url: str, piece: bytes) -> None:
     """The first bytes tell a GGUF from anything else before forty gigabytes have arrived."""
     if not piece.startswith(b"GGUF"[: len(piece)]):
-        raise Refused(f"{url} is not a GGUF file: it does not begin with the letters GGUF.")
-
-
-def _total(response: httpx.Response, offset: int) -> int | None:
-    """The whole size that a partial answer names."""
-    found = _RANGE.fullmatch(response.headers.get("content-range", "").strip())
-    if found is None or int(found[1]) != offset:
-        shown = response.headers.get("content-range", "none")[:80]
-        raise Refused(f"{response.url}: asked for byte {offset} on, the answer's range is {shown}.")
-    return None if found[3] == "*" else int(found[3])
+        raise answers.Refused(f"{url} is not a GGUF file: it does not begin with the letters GGUF.")
 
 
 def _differs(before: Known | None, size: int | None, validator: str | None) -> bool:
@@ -315,35 +261,14 @@ def _differs(before: Known | None, size: int | None, validator: str | None) -> b
 def _agree(url: str, expected: int, size: int, download: Download) -> None:
     if expected != size:
         download.begin_anew()
-        raise Refused(f"{url} has {size} bytes; the Hub says that the file has {expected}.")
-
-
-def _validator(response: httpx.Response) -> str | None:
-    """The strong ETag, else Last-Modified; None where nothing tells two versions apart."""
-    etag: str = response.headers.get("etag", "").strip()
-    if etag.startswith('"') and etag.endswith('"') and len(etag) > 2:  # noqa: PLR2004 two quotes
-        return etag
-    modified = response.headers.get("last-modified")
-    return None if modified is None else str(modified)
-
-
-def _etag(raw: str | None) -> str | None:
-    return None if raw is None else raw.strip().removeprefix("W/").strip('"')
-
-
-def _size(raw: str | None) -> int | None:
-    if raw is None:
-        return None
-    if not raw.isdecimal() or int(raw) > _LIMIT:
-        raise Refused(f"The server says that the file has {raw[:40]!r} bytes.")
-    return int(raw)
+        raise answers.Refused(f"{url} has {size} bytes; the Hub says that the file has {expected}.")
 
 
 def _need_room(target: _Target, more: int) -> None:
     free = target.free_bytes(target.download.directory)
     if free - more < RESERVE:
-        raise Refused(
-            f"No room for {target.source.url}: it needs {more / 1e9:.1f} GB and "
+        raise answers.Refused(
+            f"No room for {target.source.shown}: it needs {more / 1e9:.1f} GB and "
             f"{RESERVE / 1e9:.0f} GB have to stay free, but {target.download.directory.parent} "
             f"has {free / 1e9:.1f} GB."
         )
@@ -363,7 +288,7 @@ async def _head(http: httpx.AsyncClient, source: Remote) -> httpx.Response:
         if "x-linked-etag" in response.headers:
             return response
         url = urljoin(url, location)
-    raise Refused(f"{source.url} redirects more than {_REDIRECTS} times.")
+    raise answers.Refused(f"{source.shown} redirects more than {_REDIRECTS} times.")
 
 
 @contextlib.asynccontextmanager
@@ -382,9 +307,9 @@ async def _get(
         onward = urljoin(url, location)
         was, now = urlsplit(url).scheme, urlsplit(onward).scheme
         if now not in {"http", "https"} or (was == "https" and now == "http"):
-            raise Refused(f"{source.url} redirects to {now}://, which is not encrypted.")
+            raise answers.Refused(f"{source.shown} redirects to {now}://, which is not encrypted.")
         url = onward
-    raise Refused(f"{source.url} redirects more than {_REDIRECTS} times.")
+    raise answers.Refused(f"{source.shown} redirects more than {_REDIRECTS} times.")
 
 
 def _credentials(source: Remote, url: str) -> dict[str, str]:
@@ -392,47 +317,3 @@ def _credentials(source: Remote, url: str) -> dict[str, str]:
     if source.token is None or (first.scheme, first.netloc) != (here.scheme, here.netloc):
         return {}
     return {"authorization": f"Bearer {source.token}"}
-
-
-@contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Faults of the network and the disk as errors of a download."""
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise Unavailable(f"{what}: the server did not answer in time.") from error
-    except httpx.ConnectError as error:
-        if (fault := _certificate(error)) is not None:
-            raise Refused(f"{what}: the server's certificate is not trusted: {fault}.") from error
-        raise Unavailable(f"{what}: no connection ({error}).") from error
-    except httpx.TransportError as error:
-        raise Unavailable(f"{what}: the connection was cut off ({error}).") from error
-    except (httpx.InvalidURL, httpx.HTTPError) as error:
-        raise Refused(f"{what}: {error}.") from error
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise Refused(f"{what}: the disk is full.") from error
-        raise
-
-
-def _certificate(error: BaseException) -> str | None:
-    """Why a certificate was not trusted, where that is what went wrong."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return str(cause.verify_message)
-        cause = cause.__cause__ or cause.__context__
-    return "handshake failed" if "SSL" in str(error).upper() else None
-
-
-def retry_after_s(header: str | None, now: datetime | None = None) -> float | None:
-    """The seconds that a Retry-After header asks for, None where it is absent or unreadable."""
-    if header is None:
-        return None
-    if header.strip().isdecimal():
-        return float(header.strip()[:6])
-    try:
-        at = email.utils.parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())

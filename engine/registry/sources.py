@@ -40,6 +40,11 @@ class Remote:
     file_name: str
     token: str | None = None
 
+    @property
+    def shown(self) -> str:
+        """The URL as it is logged and stored: without a query, which may hold a signature."""
+        return urlsplit(self.url)._replace(query="", fragment="").geturl()
+
 
 @dataclass(frozen=True, slots=True)
 class Hub:
