@@ -1,6 +1,7 @@
 """Which adapters a worker should have loaded, was asked to load, has loaded, and failed to load.
 
-A worker is asked once per adapter and connection. A failed adapter is asked for again after a
+A worker is asked once per adapter and connection. An adapter that is no longer wanted is unloaded
+when no request uses it. A failed adapter is asked for again after a
 while: the file may appear later, and memory may become free. Never touches the connection. Imported
 by `engine.backends.worker_client`.
 """
@@ -22,9 +23,14 @@ class AdapterLoading:
     `loaded` holds the adapters that produce tokens, `failed` the others' reasons.
     """
 
-    def __init__(self, send: Callable[[wire.LoadAdapter], None]) -> None:
-        """Not connected; `send` queues an item for the worker."""
+    def __init__(
+        self,
+        send: Callable[[wire.LoadAdapter | wire.UnloadAdapter], None],
+        in_use: Callable[[str], bool],
+    ) -> None:
+        """Not connected; `send` queues an item for the worker, `in_use` looks at the requests."""
         self._send = send
+        self._in_use = in_use
         self._wanted: dict[str, wire.LoadAdapter] = {}
         self._asked: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -38,6 +44,20 @@ class AdapterLoading:
             self._forget(adapter)
         self._wanted = dict(adapters)
         self._ask()
+        self.unload_unused()
+
+    def want_also(self, wanted: wire.LoadAdapter) -> None:
+        """One more adapter should be loaded, until the next `want`."""
+        self._wanted[wanted.adapter] = wanted
+        self._ask()
+
+    def unload_unused(self) -> None:
+        """Unload the adapters that are neither wanted nor used."""
+        for adapter in self.loaded - self._wanted.keys() - {""}:
+            if not self._in_use(adapter):
+                self.loaded.discard(adapter)
+                self._asked.discard(adapter)
+                self._send(wire.UnloadAdapter(adapter))
 
     def wants(self, adapter: str) -> bool:
         """Whether the adapter should be loaded."""
@@ -49,6 +69,7 @@ class AdapterLoading:
         self.loaded = {*adapters, ""}
         self.failed.clear()
         self._ask()
+        self.unload_unused()
 
     def on_disconnected(self) -> None:
         """The connection ended; the failures remain known until the next one."""
@@ -62,6 +83,7 @@ class AdapterLoading:
         """The worker loaded it."""
         self.failed.pop(adapter, None)
         self.loaded.add(adapter)
+        self.unload_unused()
 
     def on_failed(self, adapter: str, reason: str) -> None:
         """The worker could not load it, or had to give it up."""

@@ -41,14 +41,14 @@ class Receiver(Protocol):
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """One sequence to produce; times are microseconds of the client's monotonic clock.
+    """One sequence to generate or to score; times are microseconds of the client's monotonic clock.
 
     `begun`: a delta arrived. `timer` is set while the request is held, `admitted` once it was held
     or sent. `cancelled`: only the worker's final count is missing. `deaths` counts the workers that
     died while they had it.
     """
 
-    submit: wire.Submit
+    item: wire.Submit | wire.Score
     receiver: Receiver
     allowed_us: int
     deadline_us: int
@@ -74,14 +74,14 @@ class PendingRequests:
         """How many have not ended."""
         return len(self._live)
 
-    def add(self, submit: wire.Submit, receiver: Receiver) -> PendingRequest:
-        """A new request; its id replaces the one in `submit`."""
+    def add(self, item: wire.Submit | wire.Score, receiver: Receiver) -> PendingRequest:
+        """A new request; its id replaces the one in `item`."""
         self._next += 1
         request = PendingRequest(
-            msgspec.structs.replace(submit, id=self._next),
+            msgspec.structs.replace(item, id=self._next),
             receiver,
-            submit.queue_us,
-            self._now_us() + submit.queue_us,
+            item.queue_us,
+            self._now_us() + item.queue_us,
         )
         self._live[self._next] = request
         return request
@@ -103,15 +103,15 @@ class PendingRequests:
 
     def uses(self, adapter: str) -> bool:
         """Whether a request that has not ended needs the adapter."""
-        return any(request.submit.adapter == adapter for request in self._live.values())
+        return any(request.item.adapter == adapter for request in self._live.values())
 
-    def send(self, request: PendingRequest) -> wire.Submit:
+    def send(self, request: PendingRequest) -> wire.Submit | wire.Score:
         """Mark as sent; return the frame's item, with the queue time that is left."""
         self._release(request)
         left = max(1, request.deadline_us - self._now_us())
-        request.submit = msgspec.structs.replace(request.submit, queue_us=left)
+        request.item = msgspec.structs.replace(request.item, queue_us=left)
         request.sent = request.admitted = True
-        return request.submit
+        return request.item
 
     def hold(self, request: PendingRequest, failed: Mapping[str, str]) -> None:
         """Keep until the worker and its adapter are available; refuse if that cannot help.
@@ -119,10 +119,10 @@ class PendingRequests:
         `failed` maps the adapters that did not load to the reasons. PENDING_LIMIT applies to new
         requests only.
         """
-        adapter = request.submit.adapter
+        adapter = request.item.adapter
         request.sent = False
         self._release(request)
-        if not wire.fits(request.submit):
+        if not wire.fits(request.item):
             self.refuse(request, "too_long", "the prompt is larger than a frame can hold")
         elif self._held >= PENDING_LIMIT and not request.admitted:
             message = (
@@ -143,7 +143,7 @@ class PendingRequests:
         return [
             request
             for request in self._live.values()
-            if request.timer is not None and request.submit.adapter == adapter
+            if request.timer is not None and request.item.adapter == adapter
         ]
 
     def lost(self, request: PendingRequest, failed: Mapping[str, str], *, died: bool) -> None:
@@ -157,7 +157,7 @@ class PendingRequests:
             return
         if request.begun:
             if not request.receiver.lost():
-                self.pop(request.submit.id)
+                self.pop(request.item.id)
                 return
             request.deadline_us = self._now_us() + request.allowed_us
         request.deaths += died or request.begun  # a draining worker finishes what has begun
@@ -170,15 +170,15 @@ class PendingRequests:
 
     def forget(self, request: PendingRequest) -> None:
         """It was cancelled, and no worker will count what it cost."""
-        self.pop(request.submit.id)
-        request.receiver.finished(wire.Finished(request.submit.id, "cancelled", 0, 0, 0, 0, 0))
+        self.pop(request.item.id)
+        request.receiver.finished(wire.Finished(request.item.id, "cancelled", 0, 0, 0, 0, 0))
 
     def refuse(
         self, request: PendingRequest, code: str, message: str, retry_after_us: int = 0
     ) -> None:
         """End the request with a refusal."""
-        self.pop(request.submit.id)
-        request.receiver.refused(wire.Refused(request.submit.id, code, message, retry_after_us))
+        self.pop(request.item.id)
+        request.receiver.refused(wire.Refused(request.item.id, code, message, retry_after_us))
 
     def _release(self, request: PendingRequest) -> None:
         if request.timer is not None:

@@ -24,6 +24,38 @@ _BACKOFF_S: Final = (0.02, 1.0, 1.6)
 """First wait, longest wait, growth."""
 
 
+class Refusal(Exception):
+    """A scoring was refused; `refused` says why."""
+
+    def __init__(self, refused: wire.Refused) -> None:
+        super().__init__(refused.message)
+        self.refused = refused
+
+
+class _ScoreReceiver:
+    """Resolves a future with a Scored, or with a Refusal."""
+
+    def __init__(self) -> None:
+        self.result: asyncio.Future[wire.Scored] = asyncio.get_running_loop().create_future()
+
+    def scored(self, scored: wire.Scored) -> None:
+        if not self.result.done():
+            self.result.set_result(scored)
+
+    def refused(self, refused: wire.Refused) -> None:
+        if not self.result.done():
+            self.result.set_exception(Refusal(refused))
+
+    def finished(self, _: wire.Finished) -> None:
+        self.result.cancel()
+
+    def delta(self, _: wire.Delta) -> None:
+        """A scoring has none."""
+
+    def lost(self) -> bool:
+        return True
+
+
 class WorkerClient:
     """One worker, as the gateway sees it.
 
@@ -45,7 +77,7 @@ class WorkerClient:
         self._on_hello = on_hello
         self._pending = PendingRequests(now_us)
         self._outgoing: list[wire.ToWorker] = []
-        self._adapters = AdapterLoading(self._queue)
+        self._adapters = AdapterLoading(self._queue, self._pending.uses)
         self._wanted_knobs: dict[str, int] = {}
         self._transport: asyncio.Transport | None = None
         self._poked = asyncio.Event()
@@ -88,15 +120,32 @@ class WorkerClient:
         return self.hello is not None and not self._draining and adapter in self.loaded
 
     def submit(self, submit: wire.Submit, receiver: Receiver) -> int:
-        """Produce a sequence; the id in `submit` is replaced by the one returned."""
+        """Generate a sequence; the id in `submit` is replaced by the one returned."""
+        return self._add(submit, receiver)
+
+    async def score(self, score: wire.Score) -> wire.Scored:
+        """Score a continuation; its id is assigned. Cancelling the task cancels the scoring.
+
+        Raises:
+            Refusal: the worker, or the client for want of one, refused it.
+        """
+        receiver = _ScoreReceiver()
+        id = self._add(score, receiver)
+        try:
+            return await receiver.result
+        except asyncio.CancelledError:
+            self.cancel(id)
+            raise
+
+    def _add(self, item: wire.Submit | wire.Score, receiver: Receiver) -> int:
         if not self.busy:
             self._progress_us = self._now_us()
-        request = self._pending.add(submit, receiver)
-        if self.serves(submit.adapter) and wire.fits(request.submit):
+        request = self._pending.add(item, receiver)
+        if self.serves(item.adapter) and wire.fits(request.item):
             self._queue(self._pending.send(request))
         else:
             self._pending.hold(request, self.failed)
-        return request.submit.id
+        return request.item.id
 
     def cancel(self, id: int) -> None:
         """Stop a sequence; its receiver gets `finished` with the final count."""
@@ -110,8 +159,12 @@ class WorkerClient:
             self._pending.forget(request)
 
     def want_adapters(self, adapters: Mapping[str, wire.LoadAdapter]) -> None:
-        """Set all adapters that should be loaded, by name."""
+        """Set all adapters that should be loaded, by name; others are unloaded when unused."""
         self._adapters.want(adapters)
+
+    def want_adapter(self, adapter: wire.LoadAdapter) -> None:
+        """Load one adapter more, at least until the next `want_adapters`."""
+        self._adapters.want_also(adapter)
 
     def want_knobs(self, values: Mapping[str, int]) -> None:
         """Set the knobs that should be in force."""
@@ -187,6 +240,8 @@ class WorkerClient:
                     self._send_held(item.adapter)
                 case wire.AdapterFailed():
                     self._adapter_failed(item)
+                case wire.Scored():
+                    self._scored(item)
                 case wire.KnobsSet():
                     self.knobs = item.values
                 case wire.Draining():
@@ -231,7 +286,15 @@ class WorkerClient:
             request = get(refused.id)
             if request is not None:
                 self._refused(request, refused)
+        if step.finished or step.refused:
+            self._adapters.unload_unused()
         self._on_step(step)
+
+    def _scored(self, scored: wire.Scored) -> None:
+        request = self._pending.pop(scored.id)
+        if request is not None and isinstance(request.receiver, _ScoreReceiver):
+            request.receiver.scored(scored)
+            self._adapters.unload_unused()
 
     def _refused(self, request: PendingRequest, refused: wire.Refused) -> None:
         if request.cancelled:
@@ -239,8 +302,8 @@ class WorkerClient:
             return
         if refused.code == "draining" and not request.begun:
             self._draining = True  # its successor takes the request
-        elif refused.code == "no_adapter" and self._adapters.wants(request.submit.adapter):
-            self.loaded.discard(request.submit.adapter)  # AdapterFailed says why, or comes next
+        elif refused.code == "no_adapter" and self._adapters.wants(request.item.adapter):
+            self.loaded.discard(request.item.adapter)  # AdapterFailed says why, or comes next
         else:
             self._pending.pop(refused.id)
             request.receiver.refused(refused)

@@ -1,8 +1,8 @@
 """`python -m engine.serving`: load one model and serve it over a Unix socket.
 
-Says on standard output how loading goes, that it is ready, and that it lives; logs go to standard
-error. Exit 0 after draining, 3 when the file of the model cannot be loaded by anybody, 4 when it
-cannot be loaded here and now.
+Reports on standard output how loading progresses, that it is ready, and heartbeats; logs go to
+standard error. It is ready when its base has computed a token. Exit 0 after draining, 3 when the
+model file cannot be served anywhere, 4 when it cannot be loaded here and now.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its idle threads would take libllama's cores
 # libllama's threads meet some hundred times a step. By default each spins for milliseconds for one
-# that the kernel has put aside, and so keeps it aside; this long is enough on a core of one's own.
+# that the kernel has descheduled, and so keeps it off its core; this is enough on an idle core.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from engine.process import parent
 from engine.process.reporting import Reports
-from engine.serving import errors, llama, worker
-from engine.serving.adapters import Adapters
+from engine.serving import errors, worker
+from engine.serving.adapters import Adapters, Failed, Loaded, Outcome
+from engine.serving.cores import cores
 from engine.serving.knobs import Knobs
-from engine.serving.server_socket import Link
+from engine.serving.llama import devices, libllama
+from engine.serving.llama.model import Model
+from engine.serving.server_socket import ServerSocket
 
 _BROKEN = 3
 _NOT_NOW = 4
@@ -34,29 +37,60 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, default=None, help="accepted, not needed")
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--sha256", default="")
+    parser.add_argument("--sha256", default="", help="of the model, checked by the caller")
     parser.add_argument("--name", default="worker")
     parser.add_argument("--context-tokens", type=int, default=1024, help="per sequence")
     parser.add_argument("--max-sequences", type=int, default=16)
     parser.add_argument("--gpu-layers", type=int, default=-1, help="-1: all")
-    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+    parser.add_argument(
+        "--devices", default=None, help="comma-separated numbers or names (default: all)"
+    )
+    parser.add_argument(
+        "--split",
+        choices=tuple(devices.SPLITS),
+        default="layer",
+        help="how weights are spread over several devices; none: all on the first",
+    )
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores that it may use")
     parser.add_argument("--prefill-budget", type=int, default=256)
     return parser.parse_args()
 
 
-class _Leave:
-    """SIGTERM and SIGINT: before the loop it stops the load, in it it drains."""
+class _Signals:
+    """SIGTERM and SIGINT: they stop the load, and drain a worker that serves."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.received = False
         self.worker: worker.Worker | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._heard)
+            signal.signal(number, self._receive)
 
-    def _heard(self, _number: int, _frame: object) -> None:
-        self.asked = True
+    def _receive(self, _number: int, _frame: object) -> None:
+        self.received = True
         if self.worker is not None:
             self.worker.draining = True
+
+
+class _AdapterReports:
+    """Tells the node which adapter is being loaded, before libllama may abort on it."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self.socket: ServerSocket | None = None
+
+    def started(self, adapter: str) -> None:
+        self._reports.say(opening=adapter)
+
+    def ended(self, outcome: Outcome) -> None:
+        match outcome:
+            case Loaded():
+                self._reports.say(opened=outcome.adapter)
+            case Failed():
+                self._reports.say(
+                    unopened=outcome.adapter, failed=outcome.reason, broken=outcome.broken
+                )
+        if self.socket is not None:
+            self.socket.wake()
 
 
 def main() -> int:
@@ -64,38 +98,47 @@ def main() -> int:
     parent.hold()
     arguments = _arguments()
     reports = Reports.take_stdout()
-    leave = _Leave()
-    said = -1
+    signals = _Signals()
+    adapter_reports = _AdapterReports(reports)
+    reported = -1
 
     def progress(fraction: float) -> bool:
-        nonlocal said
-        if int(fraction * 20) > said:
-            said = int(fraction * 20)
+        nonlocal reported
+        if int(fraction * 20) > reported:
+            reported = int(fraction * 20)
             reports.say(loading=round(fraction, 3))
-        return not leave.asked
+        return not signals.received
 
     try:
-        model = llama.Model(arguments.model, gpu_layers=arguments.gpu_layers, progress=progress)
+        model = Model(
+            arguments.model,
+            gpu_layers=arguments.gpu_layers,
+            on=None if arguments.devices is None else arguments.devices.split(","),
+            split=arguments.split,
+            progress=progress,
+        )
         reports.say(loaded=True)
         adapters = Adapters(
             model,
             sequence_tokens=arguments.context_tokens,
             sequences=arguments.max_sequences,
-            threads=arguments.threads,
+            threads=arguments.threads or cores(),
+            on_load=adapter_reports.started,
+            on_done=adapter_reports.ended,
         )
     except errors.EngineFault as fault:
-        if leave.asked:
+        if signals.received:
             return 0
         broken = isinstance(fault, errors.BROKEN)
         reports.say(failed=str(fault), broken=broken)
         return _BROKEN if broken else _NOT_NOW
-    link = Link(arguments.socket)
+    socket = adapter_reports.socket = ServerSocket(arguments.socket)
     serving = worker.Worker(
         adapters,
-        link,
+        socket,
         reports,
         sha256=arguments.sha256,
-        build=llama.build(),
+        build=libllama.build(),
         sequence_tokens=arguments.context_tokens,
         sequences=arguments.max_sequences,
         knobs=Knobs().changed(
@@ -105,16 +148,16 @@ def main() -> int:
             }
         ),
     )
-    leave.worker = serving
-    serving.draining = leave.asked
-    signal.set_wakeup_fd(link.wake_descriptor())
-    reports.say(ready=True, sha256=arguments.sha256, build=llama.build(), pid=os.getpid())
+    signals.worker = serving
+    serving.draining = signals.received
+    signal.set_wakeup_fd(socket.wake_descriptor())
+    reports.say(ready=True, sha256=arguments.sha256, build=libllama.build(), pid=os.getpid())
     serving.run()
-    link.close()
+    socket.close()
     return 0
 
 
 if __name__ == "__main__":
     code = main()
     sys.stderr.flush()
-    os._exit(code)  # libllama's own tear-down is not worth waiting for
+    os._exit(code)  # skips libllama's own tear-down, which only costs time

@@ -1,7 +1,7 @@
-"""Tokens' bytes to text as it grows: complete UTF-8 only, stop strings never shown in part.
+"""Turns a sequence's bytes into text as it grows: complete UTF-8 only, never part of a stop string.
 
-Never looks at more than the undecided tail, so a sequence of n tokens costs O(n). Knows nothing of
-models or requests. Imported by the worker.
+Only looks at the undecided tail, so that a sequence of n tokens costs O(n). Knows nothing of models
+or requests. Imported by `generation`.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ _decoder = codecs.getincrementaldecoder("utf-8")
 class Detokeniser:
     """The text of one sequence.
 
-    `push` takes the bytes of a token and returns what has become certain. Bytes that are no UTF-8
-    become U+FFFD. When a stop string is complete, `stopped` is true, the text before it has been
-    returned and nothing more ever comes.
+    `push` takes a token's bytes and returns the text that is now certain. Invalid UTF-8 becomes
+    U+FFFD. When a stop string is complete, `stopped` is true, the text before it has been returned
+    and no more text comes.
     """
 
     def __init__(self, stops: Iterable[str] = ()) -> None:
-        """Begin with nothing; empty stop strings are ignored."""
+        """Empty; empty stop strings are ignored."""
         self._bytes = _decoder(errors="replace")
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
         self.stopped = False
 
     def push(self, raw: bytes) -> str:
-        """Take a token's bytes; return the text that is certain now, perhaps empty."""
+        """Take a token's bytes; return the text that is now certain, often empty."""
         return self._take(self._bytes.decode(raw))
 
     def flush(self) -> str:
-        """End the sequence; return what was undecided."""
+        """End the sequence; return the undecided tail."""
         text = self._take(self._bytes.decode(b"", final=True))
         if self.stopped:
             return text
@@ -49,7 +49,7 @@ class Detokeniser:
         ends = [
             (place + len(stop), place) for stop in self._stops if (place := text.find(stop)) >= 0
         ]
-        if ends:  # the one that was complete first, so that it does not matter how text was cut
+        if ends:  # the one completed first, however the text was cut into tokens
             self.stopped = True
             self._held = ""
             return text[: min(ends)[1]]
@@ -59,7 +59,7 @@ class Detokeniser:
 
 
 def _overhang(text: str, stop: str) -> int:
-    """How long the end of `text` is that could be the beginning of `stop`."""
+    """The length of the longest end of `text` that is a beginning of `stop`."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):
             return length

@@ -1,16 +1,17 @@
-"""What can go wrong while tokens are made.
+"""What can go wrong in the engine.
 
 EngineFault
-├── ModelBroken       the file of the weights cannot be loaded, here or elsewhere
-├── AdapterBroken     the file of the adapter cannot be loaded onto the weights
-├── FileAway          a file is not there or cannot be read now
-├── OutOfMemory       this box has no memory for it now
-├── NoRoom            the KV memory refused the batch; nothing was computed
-├── Interrupted       the step was aborted; part of it may stand in the KV memory
+├── ModelBroken       the weights cannot be loaded or cannot generate text, here or elsewhere
+├── AdapterBroken     the adapter cannot be loaded onto the weights
+├── FileUnavailable   a file does not exist or cannot be read now
+├── OutOfMemory       this machine has not enough memory now
+├── DeviceMissing     a device that the release names is not on this machine
+├── NoKvSlot          the KV memory refused the batch; nothing was computed
+├── Aborted           the step was aborted; part of it may be in the KV memory
 ├── BadBatch          libllama called the batch invalid; nothing was computed
-└── Computing         libllama failed while computing; the context cannot be trusted
+└── ComputeFailed     libllama failed while computing; the context cannot be trusted
 
-Imported by every room of `engine.serving`; imports nothing.
+Imported by all of `engine.serving`; imports the standard library.
 """
 
 from __future__ import annotations
@@ -19,40 +20,44 @@ from typing import Final
 
 
 class EngineFault(Exception):
-    """Something in the engine went wrong; the worker's log has libllama's own words."""
+    """Something in the engine failed; the worker's log has libllama's own messages."""
 
 
 class ModelBroken(EngineFault):
-    """The model could not be loaded; register a file that `llama-cli` can open."""
+    """The model cannot be served; register a file that `llama-cli` can run."""
 
 
 class AdapterBroken(EngineFault):
     """The adapter could not be loaded; check that it was made for this base."""
 
 
-class FileAway(EngineFault):
-    """The file is not there or cannot be read; mount what holds it, it is tried again."""
+class FileUnavailable(EngineFault):
+    """The file cannot be read; mount its file system, loading is retried."""
 
 
 class OutOfMemory(EngineFault):
-    """No memory for it; free some or ask for less context, it is tried again."""
+    """Not enough memory; free some or lower the context size, loading is retried."""
+
+
+class DeviceMissing(EngineFault):
+    """The device does not exist; correct the release's `devices`."""
 
 
 BROKEN: Final = (ModelBroken, AdapterBroken)
-"""Faults of the file itself: trying it again changes nothing. All others are of time and place."""
+"""Faults of the file itself: retrying changes nothing. All others depend on time and place."""
 
 
-class NoRoom(EngineFault):
-    """No KV slot for the batch; try again with fewer tokens."""
+class NoKvSlot(EngineFault):
+    """No KV slot for the batch; retry with fewer tokens."""
 
 
-class Interrupted(EngineFault):
-    """The step was aborted; compute its sequences anew."""
+class Aborted(EngineFault):
+    """The step was aborted; compute its sequences again."""
 
 
 class BadBatch(EngineFault):
-    """The batch was invalid; refuse its sequences and go on."""
+    """The batch was invalid; refuse its sequences."""
 
 
-class Computing(EngineFault):
-    """The computation failed; leave the process, a new worker takes over."""
+class ComputeFailed(EngineFault):
+    """The computation failed; end the process, its successor takes over."""

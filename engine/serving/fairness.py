@@ -3,9 +3,9 @@
 Sheng et al. 2024, "Fairness in Serving Large Language Models" (VTC): each tenant's counter grows by
 what it was served, the waiting tenant with the least counter goes next, and a tenant that comes
 back is lifted to the others, so that idling earns nothing. Within a tenant: first come, first
-served, what was parked before what is new.
+served, parked sequences before new ones.
 
-Pure; standard library alone. Imported by the scheduler.
+Pure; imports the standard library only. Imported by the scheduler.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ class _Waiting:
 
 
 class Queue:
-    """Sequences that wait, in the order of fairness."""
+    """Waiting sequences in fair order.
+
+    `count` of them, `fresh` of which were never started, with `tokens` prompt tokens in all.
+    """
 
     def __init__(self) -> None:
-        """Begin empty, every counter at zero."""
+        """Empty, every counter at zero."""
         self._tenants: dict[str, _Waiting] = {}
         self._served: dict[str, float] = {}
         self._last_left = 0.0
@@ -49,11 +52,11 @@ class Queue:
         self.tokens = 0
 
     def served(self, tenant: str) -> float:
-        """The virtual tokens that a tenant was charged."""
+        """The virtual tokens charged to a tenant."""
         return self._served.get(tenant, 0.0)
 
     def push(self, sequence: Sequence, *, parked: bool = False) -> None:
-        """Let a sequence wait; a tenant that had nothing waiting is lifted first."""
+        """Add a sequence; a tenant without waiting sequences is lifted first."""
         tenant = sequence.tenant
         waiting = self._tenants.get(tenant)
         if waiting is None:
@@ -64,36 +67,35 @@ class Queue:
         self.count += 1
         if not parked:
             self.fresh += 1
-            self.tokens += sequence.prompt
+            self.tokens += sequence.prompt_tokens
 
     def peek(self) -> Sequence | None:
-        """Who goes next."""
+        """The next sequence."""
         if not self._tenants:
             return None
         heads = ((self._served[t], w.head().arrived_us, t) for t, w in self._tenants.items())
         return self._tenants[min(heads)[2]].head()
 
     def remove(self, sequence: Sequence) -> None:
-        """Take a sequence out, wherever in the queue it is."""
+        """Take a sequence out of any position."""
         tenant = sequence.tenant
         waiting = self._tenants[tenant]
         if waiting.parked.pop(sequence.id, None) is None:
             del waiting.fresh[sequence.id]
             self.fresh -= 1
-            self.tokens -= sequence.prompt
+            self.tokens -= sequence.prompt_tokens
         self.count -= 1
         if not waiting:
             del self._tenants[tenant]
             self._last_left = self.served(tenant)
 
-    def charge(self, tenant: str, *, prompt: int = 0, completion_tokens: int = 0) -> None:
+    def charge(self, tenant: str, *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
         """Count what a tenant was served."""
-        self._served[tenant] = (
-            self.served(tenant) + PROMPT_WEIGHT * prompt + COMPLETION_WEIGHT * completion_tokens
-        )
+        charged = PROMPT_WEIGHT * prompt_tokens + COMPLETION_WEIGHT * completion_tokens
+        self._served[tenant] = self.served(tenant) + charged
 
     def oldest_us(self) -> int | None:
-        """When the one that waits longest arrived."""
+        """When the sequence that waits longest arrived."""
         return min((w.head().arrived_us for w in self._tenants.values()), default=None)
 
     def ahead(self, tenant: str) -> tuple[int, int]:
@@ -109,7 +111,7 @@ class Queue:
     def displaceable(self, tenant: str | None) -> Iterator[Sequence]:
         """The newest of the tenants that hold most, while they hold two more than `tenant` does.
 
-        None as the tenant stands for a newcomer of a higher class: anybody's newest will do.
+        A tenant of None is a newcomer of a higher class: any tenant's newest may go.
         """
         least = 0
         if tenant is not None:

@@ -1,39 +1,43 @@
-"""A sequence's own things in the worker: its tokens, its text as it grows, how it is drawn.
+"""What the worker keeps of a sequence besides its slot: its tokens, its text, how it is sampled.
 
-Knows nothing of slots or steps. Imported by the worker.
+Knows nothing of slots or steps. Imported by the worker and `step_io`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from engine.serving import detokenise, wire
-from engine.serving.sequences import Sequence
+from engine.serving import sequences as scheduled
 
 _SEED_MASK = (1 << 64) - 1
 
 
 class Prompts:
-    """Tokenises prompts; one that the sequences of a request share, which come together, once."""
+    """Tokenises prompts; one that is shared by the sequences of a request, only once."""
 
     def __init__(self, tokenise: Callable[[Iterable[tuple[str, bool]]], list[int]]) -> None:
-        """Nothing was read yet; `tokenise` takes (text, special) pieces."""
+        """`tokenise` takes (text, special) segments."""
         self._tokenise = tokenise
         self._last: tuple[wire.Segment, ...] | None = None
         self._tokens: list[int] = []
 
     def tokens(self, prompt: tuple[wire.Segment, ...]) -> list[int]:
-        """The prompt's tokens, for the caller alone."""
+        """The prompt's tokens, as a list of the caller's own."""
         if prompt is not self._last:
             self._tokens = self._tokenise((s.text, s.special) for s in prompt)
             self._last = prompt
         return self._tokens.copy()
 
 
-class Stream:
-    """What the scheduler must not know of a sequence."""
+class Generation:
+    """A sequence that is generated.
+
+    `tokens` are all known ones, the prompt's first. `ends` end it besides the model's own.
+    """
 
     __slots__ = (
+        "ends",
         "logprobs",
         "min_p",
         "seed",
@@ -45,11 +49,18 @@ class Stream:
         "top_p",
     )
 
-    def __init__(self, sequence: Sequence, submit: wire.Submit, tokens: list[int]) -> None:
-        """Begin with the prompt's tokens."""
+    def __init__(
+        self,
+        sequence: scheduled.Sequence,
+        submit: wire.Submit,
+        tokens: list[int],
+        ends: Collection[int] = (),
+    ) -> None:
+        """Start with the prompt's tokens."""
         self.sequence = sequence
         self.tokens = tokens
         self.text = detokenise.Detokeniser(submit.stop)
+        self.ends = ends
         self.logprobs = submit.logprobs
         self.temperature = submit.sampling.temperature
         self.top_k = submit.sampling.top_k
@@ -57,15 +68,68 @@ class Stream:
         self.min_p = submit.sampling.min_p
         self.seed = submit.sampling.seed & _SEED_MASK
 
-    def finished(self, reason: str) -> wire.Finished:
-        """How it ended."""
+
+class Scoring:
+    """A continuation that is scored.
+
+    `tokens` are the prompt's and the continuation's; the last one is never computed. `logprobs`
+    belongs to the continuation's tokens, as far as they were scored.
+    """
+
+    __slots__ = ("logprobs", "sequence", "tokens")
+
+    def __init__(
+        self, sequence: scheduled.Sequence, prompt: Sequence[int], continuation: Sequence[int]
+    ) -> None:
+        """Nothing is scored yet."""
+        self.sequence = sequence
+        self.tokens = [*prompt, *continuation]
+        self.logprobs = [0.0] * len(continuation)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens come before the continuation."""
+        return len(self.tokens) - len(self.logprobs)
+
+    def targets(self, end: int, count: int) -> list[int]:
+        """The tokens whose probabilities the logits of the `count` positions before `end` give."""
+        return self.tokens[end - count + 1 : end + 1]
+
+    def take(self, end: int, logprobs: Sequence[float]) -> None:
+        """Keep the log-probabilities of `targets(end, len(logprobs))`."""
+        first = end - len(logprobs) + 1 - self.prompt_tokens
+        self.logprobs[first : first + len(logprobs)] = logprobs
+
+    def scored(self, raw: Callable[[int], bytes]) -> wire.Scored:
+        """The result; `raw` gives a token's bytes."""
         s = self.sequence
-        return wire.Finished(
+        tokens = self.tokens[self.prompt_tokens :]
+        return wire.Scored(
             id=s.id,
-            reason=reason,
-            prompt_tokens=s.prompt,
-            completion_tokens=s.completion_tokens,
-            queue_us=s.started_us - s.arrived_us if s.started_us >= 0 else 0,
-            ttft_us=s.first_us - s.arrived_us if s.first_us >= 0 else 0,
+            tokens=tuple(
+                wire.Logprob(raw(token), logprob)
+                for token, logprob in zip(tokens, self.logprobs, strict=True)
+            ),
+            prompt_tokens=self.prompt_tokens,
+            queue_us=queue_us(s),
             busy_us=s.busy_us,
         )
+
+
+def finished(work: Generation | Scoring, reason: str) -> wire.Finished:
+    """How a sequence ended."""
+    s = work.sequence
+    return wire.Finished(
+        id=s.id,
+        reason=reason,
+        prompt_tokens=work.prompt_tokens if isinstance(work, Scoring) else s.prompt_tokens,
+        completion_tokens=s.completion_tokens,
+        queue_us=queue_us(s),
+        ttft_us=s.first_us - s.arrived_us if s.first_us >= 0 else 0,
+        busy_us=s.busy_us,
+    )
+
+
+def queue_us(sequence: scheduled.Sequence) -> int:
+    """The wait before its first computation."""
+    return sequence.started_us - sequence.arrived_us if sequence.started_us >= 0 else 0

@@ -1,6 +1,7 @@
 """The live knobs of a worker: names, ranges, values in force.
 
-Knows no policy. Standard library alone. Imported by the scheduler and the worker.
+Knows no policy. Imports the standard library only. Imported by the scheduler, the worker, and the
+backends that set knobs.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = {
 class Knobs:
     """Values in force.
 
-    `queue_limit` and `queue_tokens_limit` bound what waits beyond the free slots. The weights of
-    interactive and batch say how fast each gains on the other while it waits; background's against
-    theirs says which share of the time it may take from them.
+    `queue_limit` (requests) and `queue_tokens_limit` (prompt tokens) bound the queue beyond the
+    free slots. The weights of interactive and batch set how fast each gains priority over the other
+    while it waits; background's, relative to theirs, sets the share of time that it may take.
     """
 
     max_running: int = 16
@@ -42,7 +43,7 @@ class Knobs:
     weight_background: int = 10
 
     def changed(self, values: Mapping[str, int]) -> Knobs:
-        """These knobs with some set anew, held within their ranges; unknown names are ignored."""
+        """A copy with some knobs changed, clamped to their ranges; unknown names are ignored."""
         known = {
             name: min(max(int(value), RANGES[name][0]), RANGES[name][1])
             for name, value in values.items()

@@ -1,8 +1,8 @@
-"""Logits (B, V) and each row's parameters to tokens, for the whole batch in one pass.
+"""Samples tokens: logits (B, V) and each row's parameters in, one token per row out, in one pass.
 
-Temperature is applied first; top-k, then top-p over what top-k left, then min-p relative to the
-best are applied to the tempered distribution; one uniform number per row picks from what remains.
-Exact: no filter is approximated.
+Temperature comes first; then top-k, top-p over what top-k left, and min-p relative to the best
+filter the tempered distribution; one uniform number per row picks from what remains. Exact: no
+filter is approximated.
 
 - Top-k by block maxima: the k-th largest maximum of disjoint blocks bounds the k-th largest value
   from below, so one comparison leaves a handful that is then sorted.
@@ -10,13 +10,14 @@ Exact: no filter is approximated.
 - Min-p: Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling".
 - The uniform number of a row is a hash of (seed, position), the counter-based way of Salmon et al.
   2011, "Parallel Random Numbers: As Easy as 1, 2, 3", with the mixer of Steele, Lea and Flood 2014,
-  "Fast Splittable Pseudorandom Number Generators": what else is in the batch changes nothing.
+  "Fast Splittable Pseudorandom Number Generators": independent of what else is in the batch.
 
-Knows nothing of requests. Imports NumPy alone. Imported by the worker.
+Knows nothing of requests. Imports only NumPy. Imported by `step_io`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,7 +58,7 @@ class Likely:
 
 
 def uniforms(seed: npt.NDArray[np.uint64], position: npt.NDArray[np.uint64]) -> Doubles:
-    """A number in [0, 1) for each (seed, position), the same wherever it is asked for."""
+    """A number in [0, 1) for each (seed, position); a pure function of the two."""
     with np.errstate(over="ignore"):
         bits = _mix(_mix(seed + _GOLDEN) + (position + np.uint64(1)) * _GOLDEN)
     return (bits >> _11).astype(np.float64) * 2.0**-53
@@ -69,8 +70,8 @@ def _mix(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return bits ^ (bits >> _31)
 
 
-def draw(logits: Floats, rows: Rows) -> Ints:
-    """One token per row."""
+def sample(logits: Floats, rows: Rows) -> Ints:
+    """One token per row of logits (B, V)."""
     greedy = rows.temperature <= 0
     if greedy.all():
         return np.asarray(logits.argmax(axis=1), np.int64)
@@ -129,7 +130,7 @@ def best(logits: Floats, k: Ints) -> tuple[Ints, Doubles]:
 
 
 def _floors(logits: Floats, k: Ints) -> Floats:
-    """Per row a value that at least k of the row reach, and few more."""
+    """Per row, a value that at least k entries reach, and few more than k."""
     rows, size = logits.shape
     block = _BLOCK
     while block > 1 and size // block < 2 * int(k.max()):
@@ -145,10 +146,10 @@ def _floors(logits: Floats, k: Ints) -> Floats:
 
 
 def _limited(logits: Floats, k: Ints, rows: Rows, picks: Doubles) -> Ints:
-    """Rows with a top-k: everything happens among the k best."""
+    """Rows with a top-k: only the k best matter."""
     ids, values = best(logits, k)
     weights = np.exp((values - values[:, :1]) / rows.temperature[:, None].astype(np.float64))
-    total = weights.cumsum(axis=1)[:, -1]  # summed in order: padding, so company, changes no bit
+    total = weights.cumsum(axis=1)[:, -1]  # in order, so that padding changes no bit
     weights = _keep(weights, total, rows.top_p, rows.min_p)
     ladder = weights.cumsum(axis=1)
     column = (ladder <= (picks * ladder[:, -1])[:, None]).sum(axis=1)
@@ -158,7 +159,7 @@ def _limited(logits: Floats, k: Ints, rows: Rows, picks: Doubles) -> Ints:
 
 
 def _keep(weights: Doubles, total: Doubles, top_p: Floats, min_p: Floats) -> Doubles:
-    """Zero what top-p and min-p drop; rows are sorted, the first weight of each is 1."""
+    """Zero what top-p and min-p drop; rows are sorted, each first weight is 1."""
     before = weights.cumsum(axis=1) - weights
     nucleus = before < (top_p.astype(np.float64) * total)[:, None]
     nucleus |= (top_p >= 1)[:, None]
@@ -168,7 +169,7 @@ def _keep(weights: Doubles, total: Doubles, top_p: Floats, min_p: Floats) -> Dou
 
 
 def _unlimited(logits: Floats, temperature: float, top_p: float, min_p: float, pick: float) -> int:
-    """A row without top-k: the whole vocabulary has a say in the normaliser."""
+    """A row without top-k: the normaliser runs over the whole vocabulary."""
     weights = np.exp((logits.astype(np.float64) - float(logits.max())) / temperature)
     if min_p <= 0 and top_p >= 1:
         ladder = weights.cumsum()
@@ -191,8 +192,13 @@ def _unlimited(logits: Floats, temperature: float, top_p: float, min_p: float, p
     return int(ids[0, min(column, int((kept[0] > 0).sum()) - 1)])
 
 
+def logprobs(logits: Floats, tokens: Sequence[int]) -> list[float]:
+    """Each row's natural-log probability of its token, at temperature 1; logits (B, V)."""
+    return [likely(row, token, 0).chosen for row, token in zip(logits, tokens, strict=True)]
+
+
 def likely(logits: Floats, token: int, top: int) -> Likely:
-    """Log probabilities of one row (V,) at temperature 1: the chosen token and `top` others."""
+    """Log-probabilities of one row (V,) at temperature 1: the chosen token's and the `top` best."""
     peak = float(logits.max())
     normaliser = peak + float(np.log(np.exp(logits - peak, dtype=np.float64).sum()))
     if top <= 0:

@@ -1,6 +1,6 @@
-"""One sequence as the scheduler sees it: counts and moments, never tokens or text.
+"""One sequence as the scheduler sees it: counts and times, never tokens or text.
 
-Imports the standard library alone. Imported by the scheduler and the worker.
+Imports the standard library only. Imported by the scheduler and the worker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Class(IntEnum):
-    """Who goes first; background uses what the others leave."""
+    """Priority classes; background uses what the others leave."""
 
     INTERACTIVE = 0
     BATCH = 1
@@ -19,12 +19,12 @@ class Class(IntEnum):
 
 
 class State(Enum):
-    """Where a sequence stands; a crash of the worker forgets them all, the gateway repeats them."""
+    """The life of a sequence; a crash of the worker loses them all, and the gateway resends."""
 
     WAITING = "in the queue"
     RUNNING = "holds a slot"
-    PARKED = "gave its slot to a higher class; waits to be computed anew"
-    ENDED = "finished, cancelled or refused; never moves again"
+    PARKED = "gave its slot to a higher class; waits to be recomputed"
+    ENDED = "finished, cancelled or refused; final"
 
 
 MOVES: Final = {
@@ -36,25 +36,28 @@ MOVES: Final = {
 
 
 class IllegalMove(Exception):
-    """A sequence was moved where its state does not lead: a fault of the scheduler."""
+    """A sequence was moved against MOVES: a fault of the scheduler."""
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
     """Counts are tokens, times are microseconds of one clock.
 
-    `prompt` tokens came in, `drawn` were produced, `resident` of both are in the KV memory of
-    `slot`. `limit` bounds `drawn`; `deadline_us` bounds the moment of the first token.
+    `resident` of the known tokens (prompt and completion) are in the KV memory of `slot`.
+    `max_tokens` bounds `completion_tokens`; `deadline_us` bounds the time of the first token. The
+    logits of the last `scored` prompt tokens are wanted; such a sequence generates nothing and ends
+    when its prompt is computed.
     """
 
     id: int
     adapter: str
     class_: Class
     tenant: str
-    prompt: int
-    limit: int
+    prompt_tokens: int
+    max_tokens: int
     arrived_us: int
     deadline_us: int
+    scored: int = 0
     state: State = State.WAITING
     slot: int = -1
     completion_tokens: int = 0
@@ -66,12 +69,30 @@ class Sequence:
     @property
     def missing(self) -> int:
         """Known tokens that are not in the KV memory yet; 1 while decoding."""
-        return self.prompt + self.completion_tokens - self.resident
+        return self.prompt_tokens + self.completion_tokens - self.resident
 
     @property
     def decoding(self) -> bool:
-        """Whether it only lacks the token that it drew last."""
+        """Whether only the latest token is missing."""
         return self.completion_tokens > 0 and self.missing == 1
+
+    @property
+    def background(self) -> bool:
+        """Whether it only uses what the other classes leave."""
+        return self.class_ is Class.BACKGROUND
+
+    def outputs(self, tokens: int) -> int:
+        """How many logits rows computing the next `tokens` gives."""
+        end = self.resident + tokens
+        if self.scored:
+            return max(0, end - max(self.resident, self.prompt_tokens - self.scored))
+        return int(end == self.prompt_tokens + self.completion_tokens)
+
+    def within(self, outputs: int) -> int:
+        """How many of the next tokens give at most so many logits rows."""
+        if not self.scored:
+            return self.missing
+        return max(0, self.prompt_tokens - self.scored - self.resident) + outputs
 
     def move(self, state: State) -> None:
         """Change the state along MOVES."""

@@ -1,8 +1,7 @@
-"""The worker's end of the socket: one gateway at a time, never more than a bounded outbox.
+"""The worker's end of its socket: one gateway at a time, and a bounded outbox.
 
-Non-blocking throughout; the loop asks it between steps and waits on it when idle. A second
-connection waits in the backlog until the first has ended. Knows frames, not what they mean.
-Imported by the worker.
+Non-blocking; the loop polls it between steps and waits on it when idle. A second connection waits
+in the backlog until the first has ended. Knows frames, not what they mean. Imported by the worker.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ HIGH_WATER: Final = 1 << 20
 _CHUNK: Final = 1 << 18
 
 
-class Link:
+class ServerSocket:
     """A listening socket and at most one connection.
 
-    After `wait`, `inboxes` holds what came; `arrived` and `lost` say whether a connection began or
-    ended, each true once.
+    `wait` sets `accepted` when a connection began and `lost` when one ended; the caller resets
+    them.
     """
 
     def __init__(self, path: Path) -> None:
-        """Listen at `path`, which may be longer than the kernel's limit on addresses."""
+        """Listen at `path`, which may be longer than sockaddr_un allows."""
         self._path = path
         self._selector = selectors.DefaultSelector()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -51,25 +50,30 @@ class Link:
         self._splitter = wire.Splitter()
         self._outbox = bytearray()
         self._writing = False
-        self.arrived = False
+        self.accepted = False
         self.lost = False
 
     @property
     def connected(self) -> bool:
-        """Whether there is a gateway."""
+        """Whether a gateway is connected."""
         return self._peer is not None
 
     @property
     def pending(self) -> int:
-        """Bytes that the gateway has not taken yet."""
+        """Bytes that the gateway has not read yet."""
         return len(self._outbox)
 
     def wake_descriptor(self) -> int:
-        """A descriptor; writing a byte to it ends a wait (for signals)."""
+        """A descriptor for signal.set_wakeup_fd: a byte written to it ends a wait."""
         return self._waker.fileno()
 
+    def wake(self) -> None:
+        """End the current or next wait; may be called by any thread."""
+        with contextlib.suppress(BlockingIOError):
+            self._waker.send(b"\0")
+
     def wait(self, timeout_s: float) -> list[wire.Inbox]:
-        """Wait until something happens or the time is over; return the frames that came."""
+        """Wait for an event or the timeout; return the frames received."""
         inboxes: list[wire.Inbox] = []
         for key, events in self._selector.select(timeout_s):
             if key.fileobj is self._listener:
@@ -85,7 +89,7 @@ class Link:
         return inboxes
 
     def send(self, frame: wire.Outbox) -> None:
-        """Queue a frame and push what the gateway takes now; nothing without a gateway."""
+        """Queue a frame and write what the gateway takes now; without a gateway, discard it."""
         if self._peer is not None:
             self._outbox += wire.encode(frame)
             self._flush()
@@ -104,12 +108,12 @@ class Link:
         self._selector.register(self._listener, selectors.EVENT_READ)
 
     def hide(self) -> None:
-        """Take no new connection from now on."""
+        """Accept no new connection from now on."""
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
     def close(self) -> None:
-        """End everything."""
+        """Close everything."""
         self.drop()
         self.hide()
         self._selector.close()
@@ -122,9 +126,9 @@ class Link:
         except OSError:
             return
         self._peer.setblocking(False)
-        self._selector.unregister(self._listener)  # the next one waits for its turn
+        self._selector.unregister(self._listener)  # the next connection waits in the backlog
         self._selector.register(self._peer, selectors.EVENT_READ)
-        self.arrived = True
+        self.accepted = True
 
     def _read(self) -> list[wire.Inbox]:
         if self._peer is None:

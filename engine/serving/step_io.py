@@ -1,4 +1,4 @@
-"""What a step writes into a batch, and what it draws out of the logits that come back.
+"""What a step writes into a batch, and what it reads from the logits that come back.
 
 Knows neither the socket nor whose turn it is. Imported by the worker.
 """
@@ -10,91 +10,134 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.serving import llama, sampling, wire
-from engine.serving.generation import Stream
+from engine.serving import sampling, wire
+from engine.serving.generation import Generation, Scoring
+from engine.serving.llama.context import Batch
+from engine.serving.llama.vocabulary import Vocabulary
 from engine.serving.step_plan import Plan, Row
 
 
-class Sampled(NamedTuple):
-    """What the rows gained, who ended and why, and who cannot go on."""
+class Gained(NamedTuple):
+    """What the rows of a step gained.
+
+    `ended` holds the generations that ended, with the reason, and `scored` the scorings that are
+    complete; `broken` got logits that are not numbers.
+    """
 
     deltas: list[wire.Delta]
-    ended: list[tuple[Stream, str]]
-    broken: list[Stream]
+    ended: list[tuple[Generation, str]]
+    scored: list[Scoring]
+    broken: list[Generation | Scoring]
 
 
-def fill(batch: llama.Batch, plan: Plan, streams: Mapping[int, Stream]) -> list[Row]:
-    """Write the plan into the batch; return the rows that draw, in order."""
+def fill(batch: Batch, plan: Plan, works: Mapping[int, Generation | Scoring]) -> list[Row]:
+    """Write the plan into the batch; return the rows that give logits, in order."""
     if not plan.prefill:
         count = len(plan.rows)
-        batch.tokens[:count] = [streams[row.sequence.id].tokens[-1] for row in plan.rows]
+        batch.tokens[:count] = [works[row.sequence.id].tokens[-1] for row in plan.rows]
         batch.positions[:count] = [row.start for row in plan.rows]
         batch.slots[:count] = [row.sequence.slot for row in plan.rows]
         batch.wanted[:count] = 1
         return list(plan.rows)
     at = 0
-    for sequence, start, count, draws in plan.rows:
+    for sequence, start, count, outputs in plan.rows:
         end = at + count
-        batch.tokens[at:end] = streams[sequence.id].tokens[start : start + count]
+        batch.tokens[at:end] = works[sequence.id].tokens[start : start + count]
         batch.positions[at:end] = np.arange(start, start + count)
         batch.slots[at:end] = sequence.slot
         batch.wanted[at:end] = 0
-        batch.wanted[end - 1] = draws
+        batch.wanted[end - outputs : end] = 1
         at = end
-    return [row for row in plan.rows if row.draws]
+    return [row for row in plan.rows if row.outputs]
 
 
-def draw(
-    streams: Sequence[Stream], logits: sampling.Floats, vocabulary: llama.Vocabulary
-) -> Sampled:
-    """Draw a token for every stream from its row of `logits` (B, V)."""
-    drawn = Sampled([], [], [])
-    if not streams:
-        return drawn
+def read(
+    rows: Sequence[Row],
+    works: Mapping[int, Generation | Scoring],
+    logits: sampling.Floats,
+    vocabulary: Vocabulary,
+) -> Gained:
+    """Sample a token for each generation, and score each scoring; logits (outputs of all, V)."""
+    gained = Gained([], [], [], [])
+    generations: list[Generation] = []
+    places: list[int] = []
+    at = 0
+    for row in rows:
+        work = works[row.sequence.id]
+        if isinstance(work, Generation):
+            generations.append(work)
+            places.append(at)
+        else:
+            _score(work, row, logits[at : at + row.outputs], gained)
+        at += row.outputs
+    if generations:
+        _sample(generations, logits if len(places) == at else logits[places], vocabulary, gained)
+    return gained
+
+
+def _score(work: Scoring, row: Row, logits: sampling.Floats, gained: Gained) -> None:
+    if np.isnan(logits[:, 0]).any():
+        gained.broken.append(work)
+        return
+    end = row.start + row.tokens
+    work.take(end, sampling.logprobs(logits, work.targets(end, row.outputs)))
+    if end == row.sequence.prompt_tokens:
+        gained.scored.append(work)
+
+
+def _sample(
+    generations: Sequence[Generation],
+    logits: sampling.Floats,
+    vocabulary: Vocabulary,
+    gained: Gained,
+) -> None:
     unreal = np.isnan(logits[:, 0])
     if unreal.any():
-        drawn.broken.extend(s for s, bad in zip(streams, unreal, strict=True) if bad)
+        gained.broken.extend(g for g, bad in zip(generations, unreal, strict=True) if bad)
         logits = np.nan_to_num(logits)
-    tokens: list[int] = sampling.draw(
+    tokens: list[int] = sampling.sample(
         logits,
         sampling.Rows(
-            temperature=np.array([s.temperature for s in streams], np.float32),
-            top_k=np.array([s.top_k for s in streams], np.int64),
-            top_p=np.array([s.top_p for s in streams], np.float32),
-            min_p=np.array([s.min_p for s in streams], np.float32),
-            seed=np.array([s.seed for s in streams], np.uint64),
-            position=np.array([len(s.tokens) for s in streams], np.uint64),
+            temperature=np.array([g.temperature for g in generations], np.float32),
+            top_k=np.array([g.top_k for g in generations], np.int64),
+            top_p=np.array([g.top_p for g in generations], np.float32),
+            min_p=np.array([g.min_p for g in generations], np.float32),
+            seed=np.array([g.seed for g in generations], np.uint64),
+            position=np.array([len(g.tokens) for g in generations], np.uint64),
         ),
     ).tolist()
-    for place, (stream, token) in enumerate(zip(streams, tokens, strict=True)):
-        if stream in drawn.broken:
+    for place, (generation, token) in enumerate(zip(generations, tokens, strict=True)):
+        if generation in gained.broken:
             continue
-        text, reason = _told(stream, token, vocabulary)
+        text, reason = _append(generation, token, vocabulary)
         logprobs: tuple[wire.TokenLogprob, ...] = ()
-        if stream.logprobs >= 0 and token not in vocabulary.ends:
-            logprobs = (_logprob(logits[place], token, stream.logprobs, vocabulary),)
+        if generation.logprobs >= 0 and not _ends(generation, token, vocabulary):
+            logprobs = (_logprob(logits[place], token, generation.logprobs, vocabulary),)
         if reason:
-            drawn.ended.append((stream, reason))
-        drawn.deltas.append(wire.Delta(stream.sequence.id, text, 1, logprobs))
-    return drawn
+            gained.ended.append((generation, reason))
+        gained.deltas.append(wire.Delta(generation.sequence.id, text, 1, logprobs))
 
 
-def _told(stream: Stream, token: int, vocabulary: llama.Vocabulary) -> tuple[str, str]:
-    """The text that a token gives, and why the stream ends with it, if it does."""
-    stream.tokens.append(token)
-    if token in vocabulary.ends:
-        return stream.text.flush(), "stop"
-    text = stream.text.push(vocabulary.piece(token))
-    if stream.text.stopped:
+def _append(generation: Generation, token: int, vocabulary: Vocabulary) -> tuple[str, str]:
+    """The text that a token adds, and why the generation ends with it, or an empty reason."""
+    generation.tokens.append(token)
+    if _ends(generation, token, vocabulary):
+        return generation.text.flush(), "stop"
+    text = generation.text.push(vocabulary.piece(token))
+    if generation.text.stopped:
         return text, "stop"
-    if stream.sequence.completion_tokens + 1 < stream.sequence.limit:
+    if generation.sequence.completion_tokens + 1 < generation.sequence.max_tokens:
         return text, ""
-    text += stream.text.flush()
-    return text, "stop" if stream.text.stopped else "length"
+    text += generation.text.flush()
+    return text, "stop" if generation.text.stopped else "length"
+
+
+def _ends(generation: Generation, token: int, vocabulary: Vocabulary) -> bool:
+    return token in vocabulary.ends or token in generation.ends
 
 
 def _logprob(
-    logits: sampling.Floats, token: int, top: int, vocabulary: llama.Vocabulary
+    logits: sampling.Floats, token: int, top: int, vocabulary: Vocabulary
 ) -> wire.TokenLogprob:
     found = sampling.likely(logits, token, top)
     raw = vocabulary.raw

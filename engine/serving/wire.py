@@ -64,6 +64,22 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     logprobs: int
 
 
+class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
+    """Score a continuation of a prompt: the log-probability of each of its tokens.
+
+    One prefill, no decoding. The continuation is plain text: control tokens spelled in it are not
+    parsed. The other fields are Submit's.
+    """
+
+    id: int
+    adapter: str
+    prompt: tuple[Segment, ...]
+    continuation: str
+    class_: int
+    tenant: str
+    queue_us: int
+
+
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
     """Stop a sequence at the next step and free its memory."""
 
@@ -78,13 +94,19 @@ class LoadAdapter(msgspec.Struct, frozen=True, array_like=True, tag="load_adapte
     sha256: str
 
 
+class UnloadAdapter(msgspec.Struct, frozen=True, array_like=True, tag="unload_adapter"):
+    """Free an adapter and its context; its sequences, if any, are refused (no_adapter)."""
+
+    adapter: str
+
+
 class SetKnobs(msgspec.Struct, frozen=True, array_like=True, tag="set_knobs"):
     """Change live knobs by name; absent names keep their value."""
 
     values: dict[str, int]
 
 
-ToWorker = Submit | Cancel | LoadAdapter | SetKnobs
+ToWorker = Submit | Score | Cancel | LoadAdapter | UnloadAdapter | SetKnobs
 
 
 class Inbox(msgspec.Struct, frozen=True, array_like=True):
@@ -98,12 +120,14 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
     `control_tokens` are the texts that the vocabulary parses as control tokens; `chat_template` is
     the GGUF's Jinja source or empty; `bos`/`eos` are token texts. `sequence_tokens` is the context
-    size of one sequence. `adapters` are loaded, "" included.
+    size of one sequence. `adapters` are loaded, "" included. `devices` are ggml's names of where
+    the weights are, such as CUDA0 or CPU.
     """
 
     pid: int
     sha256: str
     build: str
+    devices: tuple[str, ...]
     sequence_tokens: int
     max_sequences: int
     vocabulary: int
@@ -154,6 +178,16 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
     completion_tokens: int
     queue_us: int
     ttft_us: int
+    busy_us: int
+
+
+class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
+    """A continuation was scored: its tokens in order; `prompt_tokens` come before them."""
+
+    id: int
+    tokens: tuple[Logprob, ...]
+    prompt_tokens: int
+    queue_us: int
     busy_us: int
 
 
@@ -210,6 +244,12 @@ class AdapterFailed(msgspec.Struct, frozen=True, array_like=True, tag="adapter_f
     reason: str
 
 
+class AdapterUnloaded(msgspec.Struct, frozen=True, array_like=True, tag="adapter_unloaded"):
+    """The adapter's memory was freed."""
+
+    adapter: str
+
+
 class KnobsSet(msgspec.Struct, frozen=True, array_like=True, tag="knobs_set"):
     """The knobs now in force."""
 
@@ -220,7 +260,9 @@ class Draining(msgspec.Struct, frozen=True, array_like=True, tag="draining"):
     """The worker finishes what it has and takes nothing new; its successor does."""
 
 
-FromWorker = Hello | Step | AdapterLoaded | AdapterFailed | KnobsSet | Draining
+FromWorker = (
+    Hello | Step | Scored | AdapterLoaded | AdapterFailed | AdapterUnloaded | KnobsSet | Draining
+)
 
 
 class Outbox(msgspec.Struct, frozen=True, array_like=True):
@@ -230,7 +272,7 @@ class Outbox(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
-    """An Inbox as sent: Submits without prompts; `reads` holds each one's index in `prompts`."""
+    """An Inbox as sent: requests have no prompt; `reads` holds each one's index in `prompts`."""
 
     items: tuple[ToWorker, ...]
     prompts: tuple[tuple[Segment, ...], ...] = ()
@@ -254,7 +296,7 @@ def frames(items: tuple[ToWorker, ...]) -> Iterator[bytes]:
     """The items in as few frames as the limit allows, each with its length before it.
 
     Raises:
-        FrameError: an item is larger than a frame; a Submit is not if it `fits`.
+        FrameError: an item is larger than a frame; a Submit or Score is not if it `fits`.
     """
     raw = encode(Inbox(items))
     if len(raw) <= FRAME_LIMIT:
@@ -267,9 +309,10 @@ def frames(items: tuple[ToWorker, ...]) -> Iterator[bytes]:
     yield from frames(items[half:])
 
 
-def fits(submit: Submit) -> bool:
-    """Whether a frame can hold the Submit."""
+def fits(submit: Submit | Score) -> bool:
+    """Whether a frame can hold it."""
     characters = sum(len(segment.text) for segment in submit.prompt)
+    characters += len(submit.continuation) if isinstance(submit, Score) else 0
     if characters * _PER_CHARACTER < FRAME_LIMIT // 2:
         return True
     return len(encode(Inbox((submit,)))) <= FRAME_LIMIT
@@ -280,7 +323,7 @@ def _pack(inbox: Inbox) -> _Packed:
     items: list[ToWorker] = []
     reads: list[int] = []
     for item in inbox.items:
-        if isinstance(item, Submit):
+        if isinstance(item, Submit | Score):
             reads.append(places.setdefault(item.prompt, len(places)))
             items.append(msgspec.structs.replace(item, prompt=()))
         else:
@@ -292,10 +335,10 @@ def _unpack(packed: _Packed) -> Inbox:
     reads = iter(packed.reads)
     items: list[ToWorker] = []
     for item in packed.items:
-        if isinstance(item, Submit):
+        if isinstance(item, Submit | Score):
             place = next(reads, -1)
             if not 0 <= place < len(packed.prompts):
-                raise FrameError("a Submit without its prompt")
+                raise FrameError("a request without its prompt")
             items.append(msgspec.structs.replace(item, prompt=packed.prompts[place]))
         else:
             items.append(item)

@@ -1,8 +1,9 @@
-"""The loop of one worker: hear, plan, compute, draw, tell.
+"""The loop of one worker: receive, plan, compute, sample, send.
 
-One thread, one step at a time; between steps it polls the socket, idle it sleeps on it. Beats come
-from this thread, so a computation that hangs stops them. Knows nothing of HTTP, services or
-releases. Imported by `python -m engine.serving`.
+One thread, one step at a time; between steps it polls the socket, and when idle it waits on it.
+Heartbeats come from this thread, so that a computation that hangs stops them. Only adapters are
+loaded beside it, in a thread of `adapters`. Knows nothing of HTTP, services or releases. Imported
+by `python -m engine.serving`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ from pathlib import Path
 from typing import Final
 
 from engine.process.reporting import Reports
-from engine.serving import admission, errors, step_io, wire
-from engine.serving.adapters import Adapters
-from engine.serving.generation import Prompts, Stream
+from engine.serving import admission, errors, generation, step_io, wire
+from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
+from engine.serving.admission import Refusal
+from engine.serving.generation import Generation, Prompts, Scoring
 from engine.serving.knobs import Knobs
+from engine.serving.llama.context import SCORED_MOST
 from engine.serving.scheduler import Scheduler
 from engine.serving.sequences import Class, Sequence
-from engine.serving.server_socket import HIGH_WATER, Link
-from engine.serving.step_plan import Plan, Refusal
+from engine.serving.server_socket import HIGH_WATER, ServerSocket
+from engine.serving.step_plan import Plan
 
-BEAT_US: Final = 900_000
-STALL_MOST_US: Final = 10_000_000
+HEARTBEAT_US: Final = 900_000
+STALL_LIMIT_US: Final = 10_000_000
+"""How long a gateway may leave a full outbox unread before it is disconnected."""
 
 
 def monotonic_us() -> int:
@@ -38,7 +42,7 @@ class Worker:
     def __init__(
         self,
         adapters: Adapters,
-        link: Link,
+        socket: ServerSocket,
         reports: Reports,
         *,
         sha256: str,
@@ -48,9 +52,9 @@ class Worker:
         knobs: Knobs,
         now_us: Callable[[], int] = monotonic_us,
     ) -> None:
-        """Take over loaded adapters and a listening link."""
+        """Take over loaded weights and a listening socket."""
         self._adapters = adapters
-        self._link = link
+        self._socket = socket
         self._reports = reports
         self._sha256 = sha256
         self._build = build
@@ -58,87 +62,92 @@ class Worker:
         self._now_us = now_us
         self._vocabulary = adapters.model.vocabulary
         self._prompts = Prompts(self._vocabulary.tokenise)
-        room = adapters.contexts[""].room
         self._scheduler = Scheduler(
-            slots=sequences, sequence_tokens=sequence_tokens, room=room, knobs=knobs
+            slots=sequences,
+            sequence_tokens=sequence_tokens,
+            room=adapters.base.room,
+            knobs=knobs,
+            scored_outputs=SCORED_MOST,
         )
-        self._scheduler.open("")
-        self._streams: dict[int, Stream] = {}
+        self._scheduler.add_adapter("")
+        self._works: dict[int, Generation | Scoring] = {}
         self._news: list[wire.FromWorker] = []
         self._finished: list[wire.Finished] = []
         self._refused: list[wire.Refused] = []
         self._number = 0
         self._waited_us = 0
-        self._mark_us = self._beat_us = self._token_us = now_us()
+        self._mark_us = self._heartbeat_us = self._token_us = now_us()
         self.draining = False
         self._announced = False
 
     # the loop
 
     def run(self) -> None:
-        """Serve until told to drain and nothing is left."""
+        """Serve until `draining` is set and nothing is left."""
         while True:
-            self._hear()
+            self._receive()
             if self.draining and not self._announced:
                 self._announced = True
                 self._news.append(wire.Draining())
             if self.draining and not self._scheduler.live:
-                self._leave()
+                self._finish_sending()
                 return
             plan = self._scheduler.plan(self._now_us())
             self._refuse(plan.refusals)
             if plan.rows:
                 self._step(plan)
             elif self._finished or self._refused or self._news:
-                self._tell(None, ())
-            self._beat()
+                self._send(None, ())
+            self._heartbeat()
 
-    def _hear(self) -> None:
-        """Take what came; sleep when there is nothing to compute, or nobody takes the tokens."""
-        self._listen(self._patience_s())
+    def _receive(self) -> None:
+        """Take what arrived; wait when there is nothing to compute or the outbox is full."""
+        self._wait(self._idle_s())
         stalled_us = 0
-        while self._link.pending >= HIGH_WATER:
-            stalled_us += self._listen(0.1)
-            if stalled_us > STALL_MOST_US:
-                self._link.drop()
-            self._beat()
+        while self._socket.pending >= HIGH_WATER:
+            stalled_us += self._wait(0.1)
+            if stalled_us > STALL_LIMIT_US:
+                self._socket.drop()
+            self._heartbeat()
 
-    def _leave(self) -> None:
-        """Say the last words and see them taken, for as long as a stalled gateway is borne."""
-        self._tell(None, ())
+    def _finish_sending(self) -> None:
+        """Send what is left and wait until the gateway has read it, within the stall limit."""
+        self._send(None, ())
         stalled_us = 0
-        while self._link.pending and stalled_us <= STALL_MOST_US:
-            stalled_us += self._listen(0.1)
-            self._beat()
+        while self._socket.pending and stalled_us <= STALL_LIMIT_US:
+            stalled_us += self._wait(0.1)
+            self._heartbeat()
 
-    def _patience_s(self) -> float:
+    def _idle_s(self) -> float:
         if self._scheduler.live or self.draining:
             return 0.0
-        return max(self._beat_us + BEAT_US - self._now_us(), 0) / 1e6
+        return max(self._heartbeat_us + HEARTBEAT_US - self._now_us(), 0) / 1e6
 
-    def _listen(self, timeout_s: float) -> int:
-        """Wait for the gateway and do what it says; return how long that waited."""
+    def _wait(self, timeout_s: float) -> int:
+        """Wait for the gateway and do what it asks; return how long the wait took."""
         began = self._now_us()
-        inboxes = self._link.wait(timeout_s)
+        inboxes = self._socket.wait(timeout_s)
         waited = self._now_us() - began if timeout_s else 0
         self._waited_us += waited
-        if self._link.lost:
-            self._link.lost = False
+        if self._socket.lost:
+            self._socket.lost = False
             self._forget()
-        if self._link.arrived:
-            self._link.arrived = False
+        if self._socket.accepted:
+            self._socket.accepted = False
             self._news.append(self._hello())
             self._announced = False
         for inbox in inboxes:
             for item in inbox.items:
                 self._take(item)
+        for outcome in self._adapters.outcomes():
+            self._adapter_changed(outcome)
         return waited
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         now = self._now_us()
-        if now - self._beat_us < BEAT_US:
+        if now - self._heartbeat_us < HEARTBEAT_US:
             return
-        self._beat_us = now
+        self._heartbeat_us = now
         scheduler = self._scheduler
         self._reports.say(
             beat=time.time_ns() // 1000,
@@ -148,9 +157,9 @@ class Worker:
             since_token_us=now - self._token_us,
         )
         if not scheduler.live:
-            self._tell(None, ())  # so that idle time shows every second, not when it is over
+            self._send(None, ())  # idle time is reported every second, not when it is over
 
-    # what the gateway says
+    # what the gateway asks
 
     def _hello(self) -> wire.Hello:
         vocabulary = self._vocabulary
@@ -158,6 +167,7 @@ class Worker:
             pid=os.getpid(),
             sha256=self._sha256,
             build=self._build,
+            devices=self._adapters.model.devices,
             sequence_tokens=self._scheduler.sequence_tokens,
             max_sequences=self._sequences,
             vocabulary=vocabulary.size,
@@ -165,90 +175,112 @@ class Worker:
             bos=vocabulary.text(vocabulary.bos),
             eos=vocabulary.text(vocabulary.eos),
             control_tokens=vocabulary.control_texts,
-            adapters=tuple(self._adapters.contexts),
+            adapters=tuple(self._scheduler.adapters),
             knobs=self._scheduler.knobs.values(),
         )
 
     def _take(self, item: wire.ToWorker) -> None:
         match item:
-            case wire.Submit():
-                self._submit(item)
+            case wire.Submit() | wire.Score():
+                self._admit(item)
             case wire.Cancel():
                 self._cancel(item.id)
             case wire.LoadAdapter():
-                self._open(item)
+                self._load(item)
+            case wire.UnloadAdapter():
+                self._unload(item.adapter)
             case wire.SetKnobs():
                 self._scheduler.knobs = self._scheduler.knobs.changed(item.values)
                 self._news.append(wire.KnobsSet(self._scheduler.knobs.values()))
 
-    def _submit(self, submit: wire.Submit) -> None:
-        if submit.id in self._scheduler.live:
-            self._link.drop()  # two sequences under one id: the peer has lost count
+    def _admit(self, request: wire.Submit | wire.Score) -> None:
+        if request.id in self._scheduler.live:
+            self._socket.drop()  # two sequences under one id: the gateway has lost count
             return
         now = self._now_us()
         sequence = Sequence(
-            id=submit.id,
-            adapter=submit.adapter,
-            class_=Class(min(max(submit.class_, 0), 2)),
-            tenant=submit.tenant,
-            prompt=0,
-            limit=submit.max_tokens,
+            id=request.id,
+            adapter=request.adapter,
+            class_=Class(min(max(request.class_, 0), 2)),
+            tenant=request.tenant,
+            prompt_tokens=0,
+            max_tokens=request.max_tokens if isinstance(request, wire.Submit) else 0,
             arrived_us=now,
-            deadline_us=now + submit.queue_us,
+            deadline_us=now + request.queue_us,
         )
         if self.draining:
             message = "this worker is draining; its successor takes new requests"
             self._refuse((Refusal(sequence, "draining", message, 1_000_000),))
             return
-        size = sum(len(segment.text.encode("utf-8", "replace")) for segment in submit.prompt)
+        texts = [segment.text for segment in request.prompt]
+        texts += [request.continuation] if isinstance(request, wire.Score) else []
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
         least = size // self._vocabulary.piece_most
-        if least >= self._scheduler.sequence_tokens:  # not worth the time to count exactly
+        if least > self._scheduler.sequence_tokens:  # not worth the time to count exactly
             refusal = admission.too_long(sequence, least, self._scheduler.sequence_tokens)
             self._refuse((refusal,))
             return
-        tokens = self._prompts.tokens(submit.prompt)
-        sequence.prompt = len(tokens)
-        self._streams[submit.id] = Stream(sequence, submit, tokens)
+        tokens = self._prompts.tokens(request.prompt)
+        if isinstance(request, wire.Submit):
+            sequence.prompt_tokens = len(tokens)
+            ends = self._vocabulary.controls
+            stops = frozenset(ends[stop] for stop in request.stop if stop in ends)
+            self._works[request.id] = Generation(sequence, request, tokens, stops)
+        else:
+            continuation = self._vocabulary.tokenise_continuation(request.continuation)
+            if not tokens or not continuation:
+                message = "the continuation holds no tokens" if tokens else "the prompt is empty"
+                self._refuse((Refusal(sequence, "empty", message, 0),))
+                return
+            sequence.prompt_tokens = len(tokens) + len(continuation) - 1
+            sequence.scored = len(continuation)
+            self._works[request.id] = Scoring(sequence, tokens, continuation)
         self._refuse(self._scheduler.submit(sequence, now))
 
     def _cancel(self, id: int) -> None:
-        stream = self._streams.pop(id, None)
-        if stream is not None:
-            self._scheduler.end(stream.sequence)
-            self._finished.append(stream.finished("cancelled"))
+        work = self._works.pop(id, None)
+        if work is not None:
+            self._scheduler.end(work.sequence)
+            self._finished.append(generation.finished(work, "cancelled"))
 
     def _forget(self) -> None:
-        """The gateway is gone: so is everything it wanted."""
-        for stream in self._streams.values():
-            self._scheduler.end(stream.sequence)
-        self._streams.clear()
+        """The gateway has disconnected: cancel everything it asked for."""
+        for work in self._works.values():
+            self._scheduler.end(work.sequence)
+        self._works.clear()
         self._news.clear()
         self._finished.clear()
         self._refused.clear()
 
-    def _open(self, wanted: wire.LoadAdapter) -> None:
-        """Load an adapter; the time it takes is nobody's, so it counts as waiting.
-
-        The node hears before that it begins: libllama may take this process along.
-        """
-        began = self._now_us()
-        self._reports.say(opening=wanted.adapter)
-        try:
-            self._adapters.open(wanted.adapter, Path(wanted.path), wanted.sha256)
-        except errors.EngineFault as fault:
-            broken = isinstance(fault, errors.BROKEN)
-            self._reports.say(unopened=wanted.adapter, failed=str(fault), broken=broken)
-            self._news.append(wire.AdapterFailed(wanted.adapter, str(fault)))
-        else:
-            if wanted.adapter not in self._scheduler.adapters:
-                self._scheduler.open(wanted.adapter)
-            self._reports.say(opened=wanted.adapter)
+    def _load(self, wanted: wire.LoadAdapter) -> None:
+        if wanted.adapter in self._scheduler.adapters:
             self._news.append(wire.AdapterLoaded(wanted.adapter, wanted.sha256))
-        self._waited_us += self._now_us() - began
+        else:
+            self._adapters.load(wanted.adapter, Path(wanted.path), wanted.sha256)
+
+    def _unload(self, adapter: str) -> None:
+        if adapter and adapter in self._scheduler.adapters:
+            self._remove(adapter, "no_adapter", f"adapter {adapter!r} is being unloaded")
+        self._adapters.unload(adapter)
+
+    def _remove(self, adapter: str, code: str, message: str) -> None:
+        """Refuse an adapter's sequences; after that nothing of the loop uses its context."""
+        ended = self._scheduler.remove_adapter(adapter)
+        self._refuse(tuple(Refusal(sequence, code, message, 0) for sequence in ended))
+
+    def _adapter_changed(self, outcome: Outcome) -> None:
+        match outcome:
+            case Loaded():
+                self._scheduler.add_adapter(outcome.adapter)
+                self._news.append(wire.AdapterLoaded(outcome.adapter, outcome.sha256))
+            case Failed():
+                self._news.append(wire.AdapterFailed(outcome.adapter, outcome.reason))
+            case Unloaded():
+                self._news.append(wire.AdapterUnloaded(outcome.adapter))
 
     def _refuse(self, refusals: tuple[Refusal, ...]) -> None:
         for sequence, code, message, retry_after_us in refusals:
-            self._streams.pop(sequence.id, None)
+            self._works.pop(sequence.id, None)
             self._refused.append(
                 wire.Refused(sequence.id, code, message, retry_after_us, sequence.busy_us)
             )
@@ -256,54 +288,55 @@ class Worker:
     # one step
 
     def _step(self, plan: Plan) -> None:
-        context = self._adapters.contexts[plan.adapter]
+        context = self._adapters.context(plan.adapter)
         try:
-            for source, target in plan.carries:
+            for source, target in plan.moves:
                 if source < 0:
                     context.clear(target)
                 else:
                     context.move(source, target)
-            rows = step_io.fill(context.batch, plan, self._streams)
-            logits = context.decode(plan.decode + plan.prefill, len(rows))
-        except errors.Computing as fault:
-            self._lose(plan.adapter, fault)
+            rows = step_io.fill(context.batch, plan, self._works)
+            outputs = sum(row.outputs for row in rows)
+            logits = context.decode(plan.decode + plan.prefill, outputs)
+        except errors.ComputeFailed as fault:
+            self._give_up(plan.adapter, fault)
             return
         except errors.EngineFault as fault:
             for row in plan.rows:
                 self._fail(row.sequence, str(fault))
             return
-        streams = [self._streams[row.sequence.id] for row in rows]
-        drawn = step_io.draw(streams, logits, self._vocabulary)
+        gained = step_io.read(rows, self._works, logits, self._vocabulary)
         now = self._now_us()
         busy = now - self._mark_us - self._waited_us
-        self._scheduler.settle(plan, [stream.sequence for stream, _ in drawn.ended], busy, now)
+        ended = [work.sequence for work, _ in gained.ended]
+        ended += [work.sequence for work in gained.scored]
+        self._scheduler.settle(plan, ended, busy, now)
         self._token_us = now
-        for stream, reason in drawn.ended:
-            del self._streams[stream.sequence.id]
-            self._finished.append(stream.finished(reason))
-        for stream in drawn.broken:
-            self._fail(stream.sequence, "the model produced no number to draw from")
+        for sequence in ended:
+            del self._works[sequence.id]
+        self._finished += [generation.finished(work, reason) for work, reason in gained.ended]
+        self._news += [work.scored(self._vocabulary.raw) for work in gained.scored]
+        for work in gained.broken:
+            self._fail(work.sequence, "the model's output is not a number")
         self._number += 1
-        self._tell(plan, tuple(drawn.deltas), now)
+        self._send(plan, tuple(gained.deltas), now)
 
     def _fail(self, sequence: Sequence, message: str) -> None:
         self._scheduler.end(sequence)
         self._refuse((Refusal(sequence, "engine", message, 0),))
 
-    def _lose(self, adapter: str, fault: errors.Computing) -> None:
-        """An adapter that failed while computing is closed; without the base there is no worker."""
+    def _give_up(self, adapter: str, fault: errors.ComputeFailed) -> None:
+        """Unload an adapter that failed while computing; without the base, end the process."""
         if not adapter:
             raise fault
-        for stream in [s for s in self._streams.values() if s.sequence.adapter == adapter]:
-            self._fail(stream.sequence, str(fault))
-        del self._scheduler.adapters[adapter]
-        self._adapters.close(adapter)
+        self._remove(adapter, "engine", str(fault))
+        self._adapters.unload(adapter)
         self._news.append(wire.AdapterFailed(adapter, str(fault)))
 
-    def _tell(
+    def _send(
         self, plan: Plan | None, deltas: tuple[wire.Delta, ...], now: int | None = None
     ) -> None:
-        """Send one frame: the step, or an empty one, with all that has ended since the last."""
+        """Send one frame: the step, or an empty one, with everything since the previous frame."""
         now = self._now_us() if now is None else now
         wall = now - self._mark_us
         idle = self._waited_us if plan is not None else wall
@@ -327,7 +360,7 @@ class Worker:
         )
         self._mark_us = now
         self._waited_us = 0
-        self._link.send(wire.Outbox((*self._news, step)))
+        self._socket.send(wire.Outbox((*self._news, step)))
         self._news.clear()
         self._finished.clear()
         self._refused.clear()

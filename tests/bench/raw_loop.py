@@ -18,7 +18,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine.serving import llama
+from engine.serving.cores import cores
+from engine.serving.llama.context import Context
+from engine.serving.llama.model import Model
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -37,7 +39,7 @@ class Done(msgspec.Struct, frozen=True):
     steps_ns: list[int]
 
 
-def run(model: llama.Model, context: llama.Context, job: Job) -> Done:
+def run(model: Model, context: Context, job: Job) -> Done:
     """All rounds of a job, one after another."""
     rounds = [
         [model.vocabulary.tokenise([(prompt, False)]) for prompt in prompts]
@@ -79,7 +81,7 @@ def _batches(lengths: list[int], room: int) -> Iterator[tuple[int, int]]:
     yield first, len(lengths)
 
 
-def _prefill(context: llama.Context, prompts: list[list[int]], slot: int) -> npt.NDArray[np.int32]:
+def _prefill(context: Context, prompts: list[list[int]], slot: int) -> npt.NDArray[np.int32]:
     batch = context.batch
     end = 0
     for number, prompt in enumerate(prompts):
@@ -101,12 +103,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--gpu-layers", type=int, required=True)
     asked = parser.parse_args()
-    model = llama.Model(asked.model, gpu_layers=asked.gpu_layers)
-    context = llama.Context(
+    model = Model(asked.model, gpu_layers=asked.gpu_layers)
+    context = Context(
         model,
         sequence_tokens=asked.context_tokens,
         sequences=asked.sequences,
-        threads=asked.threads,
+        threads=asked.threads or cores(),
     )
     for line in sys.stdin:
         job = msgspec.json.decode(line, type=Job)

@@ -122,8 +122,13 @@ class FakeWorker:
             case wire.Cancel():
                 if (live := self._live.pop(item.id, None)) is not None:
                     self._finished.append(self._ended(live, "cancelled"))
+            case wire.Score():
+                self._score(item)
             case wire.LoadAdapter():
                 self._open(item)
+            case wire.UnloadAdapter():
+                self._adapters.remove(item.adapter)
+                self._news.append(wire.AdapterUnloaded(item.adapter))
             case wire.SetKnobs():
                 self._knobs |= {k: v for k, v in item.values.items() if k in self._knobs}
                 self._news.append(wire.KnobsSet(dict(self._knobs)))
@@ -146,6 +151,20 @@ class FakeWorker:
             self._refused.append(wire.Refused(submit.id, code, message, retry))
         else:
             self._live[submit.id] = _Sequence(submit, words)
+
+    def _score(self, score: wire.Score) -> None:
+        """Every word of a continuation has the same probability."""
+        words = "".join(segment.text for segment in score.prompt).split()
+        tokens = tuple(wire.Logprob(w.encode(), -0.5) for w in score.continuation.split())
+        if score.adapter not in self._adapters:
+            message = f"adapter {score.adapter!r} is not loaded"
+            self._refused.append(wire.Refused(score.id, "no_adapter", message, 0))
+        elif not words or not tokens:
+            self._refused.append(wire.Refused(score.id, "empty", "nothing to score", 0))
+        elif len(words) + len(tokens) > self.sequence_tokens:
+            self._refused.append(wire.Refused(score.id, "too_long", "it does not fit", 0))
+        else:
+            self._news.append(wire.Scored(score.id, tokens, len(words), 10, 30))
 
     def _open(self, wanted: wire.LoadAdapter) -> None:
         path = Path(wanted.path)
@@ -213,7 +232,8 @@ class FakeWorker:
 
     def _hello(self) -> wire.Hello:
         return wire.Hello(
-            pid=1, sha256="0" * 64, build="fake", sequence_tokens=self.sequence_tokens,
+            pid=1, sha256="0" * 64, build="fake", devices=("CPU",),
+            sequence_tokens=self.sequence_tokens,
             max_sequences=4, vocabulary=100, chat_template=self.chat_template, bos="", eos="",
             control_tokens=self.control_tokens, adapters=tuple(self._adapters),
             knobs=dict(self._knobs),

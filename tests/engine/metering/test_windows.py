@@ -11,7 +11,7 @@ from storage.requests import Outcome, Request
 from storage.samples import ArmSample, InstanceSample
 from storage.sketches import Sketch
 
-HELLO = wire.Hello(1, "", "", 64, 4, 100, "", "", "", (), ("",), {})
+HELLO = wire.Hello(1, "", "", ("CPU",), 64, 4, 100, "", "", "", (), ("",), {})
 
 
 def step(busy_us: int, idle_us: int, *, tokens: int = 0, running: int = 0) -> wire.Step:

@@ -35,7 +35,7 @@ def prompt(*templates: tuple[str, str], variables: tuple[Variable, ...] = ()) ->
 
 def template(source: str = "", tokens: tuple[str, ...] = TOKENS) -> rendering.ChatTemplate:
     """The chat template of a worker that says so."""
-    hello = wire.Hello(1, "", "", 64, 4, 100, source, "<s>", "</s>", tokens, (), {})
+    hello = wire.Hello(1, "", "", ("CPU",), 64, 4, 100, source, "<s>", "</s>", tokens, (), {})
     return rendering.ChatTemplate(hello, LOOSE)
 
 

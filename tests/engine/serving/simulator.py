@@ -7,14 +7,15 @@ the tokens that the scheduler believes to be there.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from engine.serving.admission import Refusal
 from engine.serving.knobs import Knobs
 from engine.serving.scheduler import Scheduler
 from engine.serving.sequences import Class, Sequence
-from engine.serving.step_plan import Plan, Refusal
+from engine.serving.step_plan import Plan, Row
 
 SECOND_US = 1_000_000
 FIXED_US, DECODE_US, PREFILL_US = 1000, 300, 50
@@ -23,7 +24,10 @@ SEQUENCE_TOKENS = 64
 
 @dataclass(frozen=True)
 class Arrival:
-    """A request to come: `wants` tokens unless its limit ends it before."""
+    """A request to come: `wants` tokens unless its limit ends it before.
+
+    Or a scoring, of the last `scored` tokens of its prompt.
+    """
 
     at_us: int = 0
     class_: Class = Class.INTERACTIVE
@@ -34,6 +38,7 @@ class Arrival:
     patience_us: int = 3600 * SECOND_US
     adapter: str = ""
     cancelled_us: int | None = None
+    scored: int = 0
 
 
 @dataclass(eq=False)
@@ -44,6 +49,7 @@ class Box:
     adapters: tuple[str, ...] = ("",)
     knobs: Knobs = field(default_factory=lambda: Knobs(max_running=4, prefill_budget=16))
     room: int = 8196
+    scored_outputs: int = 3
     watch: Callable[[Box, Plan], None] = lambda _box, _plan: None
 
     def __post_init__(self) -> None:
@@ -53,9 +59,10 @@ class Box:
             sequence_tokens=SEQUENCE_TOKENS,
             room=self.room,
             knobs=self.knobs,
+            scored_outputs=self.scored_outputs,
         )
         for adapter in self.adapters:
-            self.scheduler.open(adapter)
+            self.scheduler.add_adapter(adapter)
         self.memory = {adapter: [(-1, 0)] * self.slots for adapter in self.adapters}
         self.now_us = 0
         self.idle_us = 0
@@ -65,6 +72,7 @@ class Box:
         self.refusals: dict[int, Refusal] = {}
         self.finished: list[int] = []
         self.cancelled: list[int] = []
+        self.scored: dict[int, set[int]] = defaultdict(set)
         self.served: Counter[tuple[str, Class]] = Counter()
 
     def submit(self, arrival: Arrival) -> Sequence:
@@ -74,8 +82,9 @@ class Box:
             adapter=arrival.adapter,
             class_=arrival.class_,
             tenant=arrival.tenant,
-            prompt=arrival.prompt,
-            limit=arrival.limit,
+            prompt_tokens=arrival.prompt,
+            max_tokens=arrival.limit,
+            scored=min(arrival.scored, arrival.prompt),
             arrived_us=self.now_us,
             deadline_us=self.now_us + arrival.patience_us,
         )
@@ -106,13 +115,7 @@ class Box:
         self.watch(self, plan)
         took = FIXED_US + DECODE_US * plan.decode + PREFILL_US * plan.prefill
         self.now_us += took
-        ended = [
-            row.sequence
-            for row in plan.rows
-            if row.draws
-            and row.sequence.completion_tokens + 1
-            >= min(self.asked[row.sequence.id].wants, row.sequence.limit)
-        ]
+        ended = [row.sequence for row in plan.rows if row.outputs and self._ends(row)]
         for row in plan.rows:
             self.served[row.sequence.tenant, row.sequence.class_] += row.tokens
         self.scheduler.settle(plan, ended, took, self.now_us)
@@ -142,6 +145,16 @@ class Box:
             self.step()
             number += 1
 
+    def _ends(self, row: Row) -> bool:
+        """Whether a sequence has all it wants after this row."""
+        sequence = row.sequence
+        if sequence.scored:
+            end = row.start + row.tokens
+            self.scored[sequence.id] |= set(range(end - row.outputs, end))
+            return end == sequence.prompt_tokens
+        wants = min(self.asked[sequence.id].wants, sequence.max_tokens)
+        return sequence.completion_tokens + 1 >= wants
+
     def _refused(self, refusals: Iterable[Refusal]) -> None:
         for refusal in refusals:
             self.refusals[refusal.sequence.id] = refusal
@@ -164,17 +177,21 @@ class Box:
     def _compute(self, plan: Plan) -> None:
         """As the KV memory sees it."""
         memory = self.memory[plan.adapter]
-        for source, target in plan.carries:
+        for source, target in plan.moves:
             if source < 0:
                 memory[target] = (-1, 0)
             else:
-                assert memory[target] == (-1, 0), "a slot that is carried to was not empty"
+                assert memory[target] == (-1, 0), "a slot that is moved to was not empty"
                 memory[target], memory[source] = memory[source], (-1, 0)
-        for sequence, start, count, draws in plan.rows:
+        scored = sum(row.outputs for row in plan.rows if row.sequence.scored)
+        assert scored <= self.scored_outputs
+        for sequence, start, count, outputs in plan.rows:
             held = memory[sequence.slot] if start else (sequence.id, memory[sequence.slot][1])
             assert sequence.slot >= 0
             assert held == (sequence.id, start)
             assert count > 0
-            assert draws == (start + count == sequence.prompt + sequence.completion_tokens)
-            assert start + count < SEQUENCE_TOKENS
+            known = sequence.prompt_tokens + sequence.completion_tokens
+            if not sequence.scored:
+                assert outputs == (start + count == known)
+            assert start + count < SEQUENCE_TOKENS + bool(sequence.scored)
             memory[sequence.slot] = (sequence.id, start + count)

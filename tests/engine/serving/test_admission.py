@@ -49,7 +49,7 @@ def test_an_answer_is_limited_by_the_context_and_by_the_cap(
     """So that what is admitted always fits to its end."""
     box = Box(knobs=Knobs(max_tokens_cap=cap))
     sequence = box.submit(Arrival(prompt=prompt, limit=limit))
-    assert sequence.limit == min(limit, cap, SEQUENCE_TOKENS - prompt)
+    assert sequence.max_tokens == min(limit, cap, SEQUENCE_TOKENS - prompt)
 
 
 def test_over_the_limit_of_requests_the_queue_refuses_with_the_wait_that_would_have_been() -> None:

@@ -125,7 +125,9 @@ def test_beside_others_background_takes_its_share_of_the_time_and_no_more() -> N
                 box.submit(Arrival(tenant=row.sequence.tenant, prompt=1, wants=63))
     low = [s for s in box.known.values() if s.class_ is Class.BACKGROUND]
     spent = sum(
-        DECODE_US * s.completion_tokens + PREFILL_US * s.prompt for s in low if s.completion_tokens
+        DECODE_US * s.completion_tokens + PREFILL_US * s.prompt_tokens
+        for s in low
+        if s.completion_tokens
     )
     assert 0 < spent <= 0.1 * box.now_us + 200_000
     assert sum(s.completion_tokens for s in low) > 100

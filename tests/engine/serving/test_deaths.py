@@ -15,7 +15,7 @@ import pytest
 
 from engine.serving import wire
 from tests import boxes
-from tests.engine.serving import workers
+from tests.engine.serving import tiny_gguf, workers
 from tests.engine.serving.workers import order
 
 NOISE = {"temperature": 2.0, "max_tokens": 300}
@@ -49,7 +49,7 @@ def test_memory_that_is_not_there_is_no_fault_of_the_model(tmp_path: Path) -> No
     said = _failure(
         boxes.WEIGHTS, tmp_path, "--context-tokens", "1000000", broken=False, memory_kb=3_000_000
     )
-    assert said.startswith("no context for 16 sequences of 1000000 tokens could be made: ")
+    assert said.startswith("cannot allocate a context for 16 sequences of 1000000 tokens: ")
 
 
 def _failure(
@@ -64,6 +64,31 @@ def _failure(
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["broken"] is broken
     return str(said["failed"])
+
+
+def test_a_model_that_cannot_generate_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """An embedding model loads, and the first decode would abort the process."""
+    model = tmp_path / "bert.gguf"
+    tiny_gguf.bert(model)
+    said = _failure(model, tmp_path)
+    assert said.startswith("a bert model cannot generate text")
+
+
+def test_a_device_that_is_not_there_is_no_fault_of_the_model(tmp_path: Path) -> None:
+    """The reason says which are: exit code 4, as another machine may have it."""
+    said = _failure(boxes.WEIGHTS, tmp_path, "--devices", "97", broken=False)
+    assert said.startswith("device 97 is not there; this machine has ")
+
+
+async def test_a_worker_says_on_which_devices_its_weights_are(tmp_path: Path) -> None:
+    """And by which file and which adapters it can be told from another."""
+    path = tmp_path / "worker.sock"
+    with workers.running(path):
+        async with workers.connected(path) as gateway:
+            hello = gateway.client.hello
+            assert hello is not None
+            assert hello.devices
+            assert hello.adapters == ("",)
 
 
 async def test_the_node_hears_which_adapter_is_opened_and_how_that_ends(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_idling_earns_nothing() -> None:
     """A tenant that comes back is lifted to the others and does not take all slots."""
     queue = Queue()
     queue.push(waiting(1, "busy"))
-    queue.charge("busy", prompt=5000)
+    queue.charge("busy", prompt_tokens=5000)
     queue.push(waiting(2, "back"))
     assert queue.served("back") == queue.served("busy") == 5000
 
@@ -111,7 +111,7 @@ def test_the_counts_of_a_queue_are_those_of_what_is_in_it(
         fresh = [s for s, was_parked in inside.values() if not was_parked]
         assert queue.count == len(inside)
         assert queue.fresh == len(fresh)
-        assert queue.tokens == sum(s.prompt for s in fresh)
+        assert queue.tokens == sum(s.prompt_tokens for s in fresh)
         assert (queue.peek() is None) == (not inside)
         assert (queue.oldest_us() is None) == (not inside)
 

@@ -87,7 +87,7 @@ batches = st.tuples(st.integers(0, 10_000), st.lists(ways, min_size=1, max_size=
 @given(distinct | tied)
 def test_temperature_zero_is_the_most_likely_token(logits: Floats) -> None:
     """The first of them, if several are alike."""
-    assert sampling.draw(logits[None], rows(Way())).tolist() == [int(np.argmax(logits))]
+    assert sampling.sample(logits[None], rows(Way())).tolist() == [int(np.argmax(logits))]
 
 
 @settings(deadline=None, max_examples=60)
@@ -114,7 +114,7 @@ def test_only_what_the_filters_leave_is_ever_drawn(logits: Floats, way: Way) -> 
             patch.setattr(
                 sampling, "uniforms", lambda seed, _at, pick=pick: np.full(len(seed), pick)
             )
-            (token,) = sampling.draw(logits[None], rows(way)).tolist()
+            (token,) = sampling.sample(logits[None], rows(way)).tolist()
             assert token in may
 
 
@@ -132,7 +132,7 @@ def test_each_token_gets_the_part_of_the_interval_that_is_its_probability(
         patch.setattr(
             sampling, "uniforms", lambda seed, _at: picks if len(seed) == grid else picks[:1]
         )
-        drawn = sampling.draw(batch, rows(*[way] * grid))
+        drawn = sampling.sample(batch, rows(*[way] * grid))
     shares = np.bincount(drawn, minlength=40) / grid
     expected = np.zeros(40)
     for token, share in allowed(logits, way).items():
@@ -156,7 +156,7 @@ def test_many_draws_are_distributed_as_the_tempered_logits(way: Way) -> None:
     logits = logits_of(12, 3) / np.float32(3)
     count = 6_000
     many = [Way(way.temperature, way.top_k, way.top_p, way.min_p, 42, p) for p in range(count)]
-    drawn = np.bincount(sampling.draw(np.repeat(logits[None], count, axis=0), rows(*many)))
+    drawn = np.bincount(sampling.sample(np.repeat(logits[None], count, axis=0), rows(*many)))
     expected = allowed(logits, way)
     assert set(np.flatnonzero(drawn).tolist()) <= set(expected)
     statistic = sum(
@@ -178,12 +178,14 @@ def test_a_row_is_drawn_alike_alone_in_company_and_in_any_order(
     """What else is in the batch changes no token."""
     seed, many = batch
     logits = np.stack([logits_of(500, seed + row) for row in range(len(many))])
-    together = sampling.draw(logits, rows(*many)).tolist()
-    alone = [sampling.draw(logits[row : row + 1], rows(way)).item() for row, way in enumerate(many)]
+    together = sampling.sample(logits, rows(*many)).tolist()
+    alone = [
+        sampling.sample(logits[row : row + 1], rows(way)).item() for row, way in enumerate(many)
+    ]
     assert together == alone
     order = list(range(len(many)))
     dice.shuffle(order)  # type: ignore[attr-defined]
-    shuffled = sampling.draw(logits[order], rows(*[many[row] for row in order])).tolist()
+    shuffled = sampling.sample(logits[order], rows(*[many[row] for row in order])).tolist()
     assert shuffled == [together[row] for row in order]
 
 

@@ -25,6 +25,7 @@ arrivals = st.lists(
         patience_us=st.sampled_from([1, 20_000, SECOND_US, 3600 * SECOND_US]),
         adapter=st.sampled_from(["", "", "lora"]),
         cancelled_us=st.none() | st.integers(0, 300_000),
+        scored=st.sampled_from([0, 0, 0, 1, 5, 40]),
     ),
     max_size=40,
 )
@@ -58,6 +59,9 @@ def test_whatever_arrives_is_answered_and_every_step_is_sound(
     box.replay(coming, knobs)
     ends = sorted([*box.finished, *box.cancelled, *box.refusals])
     assert ends == sorted(box.asked)
+    for sequence in (box.known[id] for id in box.finished):
+        positions = range(sequence.prompt_tokens - sequence.scored, sequence.prompt_tokens)
+        assert box.scored[sequence.id] == (set(positions) if sequence.scored else set())
     assert box.scheduler.running == box.scheduler.waiting == box.scheduler.resident_tokens() == 0
     assert all(s.state is State.ENDED for s in box.known.values())
 
@@ -83,7 +87,8 @@ def test_what_finishes_has_all_its_tokens_and_never_more_than_fit(coming: list[A
     for id in box.finished:
         asked, sequence = box.asked[id], box.known[id]
         most = SEQUENCE_TOKENS - asked.prompt
-        assert sequence.completion_tokens == min(asked.wants, asked.limit, most)
+        wanted = 0 if sequence.scored else min(asked.wants, asked.limit, most)
+        assert sequence.completion_tokens == wanted
 
 
 def test_a_replay_of_thousands_ends_with_every_request_answered() -> None:
@@ -176,7 +181,7 @@ def test_a_cancelled_sequence_frees_its_slot_at_the_next_step() -> None:
     box.cancel(first)
     plan = box.step()
     assert [row.sequence for row in plan.rows] == [second]
-    assert [carry for carry in plan.carries if carry.source < 0] == [(-1, 0)]
+    assert [carry for carry in plan.moves if carry.source < 0] == [(-1, 0)]
 
 
 def test_a_deadline_ends_what_has_shown_nothing_and_nothing_else() -> None:
@@ -212,7 +217,7 @@ def test_lowering_the_running_limit_lets_what_runs_end_and_starts_no_other() -> 
 def test_an_idle_scheduler_has_no_step() -> None:
     """No rows, no carries, nothing refused."""
     plan = Scheduler(slots=2, sequence_tokens=16, room=32, knobs=Knobs()).plan(0)
-    assert (plan.rows, plan.carries, plan.refusals) == ((), (), ())
+    assert (plan.rows, plan.moves, plan.refusals) == ((), (), ())
 
 
 @pytest.mark.parametrize("state", State)
@@ -226,3 +231,27 @@ def test_a_sequence_moves_along_the_table_only(state: State, to: State) -> None:
     else:
         with pytest.raises(IllegalMove, match=f"{state.name} -> {to.name}"):
             sequence.move(to)
+
+
+def test_a_scoring_shares_steps_and_its_logits_are_bounded() -> None:
+    """It decodes nothing: its prompt is read beside the streams, a few logits rows a step."""
+    box = Box(scored_outputs=3)
+    streams = box.flood(2, Arrival(prompt=4, wants=50))
+    scoring = box.submit(Arrival(prompt=30, scored=10, class_=Class.BACKGROUND))
+    box.scheduler.knobs = box.scheduler.knobs.changed({"weight_background": 1000})
+    while scoring.state is not State.ENDED:
+        plan = box.step()
+        stepped = {row.sequence.id for row in plan.rows}
+        assert {s.id for s in streams if s.decoding} <= stepped
+    assert scoring.completion_tokens == 0
+    assert len(box.scored[scoring.id]) == 10
+
+
+def test_a_scoring_may_fill_the_context_to_its_last_token() -> None:
+    """It needs no place for an answer; one token more is refused."""
+    box = Box()
+    full = box.submit(Arrival(prompt=SEQUENCE_TOKENS, scored=5))
+    more = box.submit(Arrival(prompt=SEQUENCE_TOKENS + 1, scored=5))
+    assert box.refusals[more.id].code == "too_long"
+    box.steps(5)
+    assert full.id in box.finished

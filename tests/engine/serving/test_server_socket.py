@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from engine.serving import wire
-from engine.serving.server_socket import HIGH_WATER, Link
+from engine.serving.server_socket import HIGH_WATER, ServerSocket
 
 CANCEL = wire.Inbox((wire.Cancel(1),))
 
 
 @pytest.fixture
-def link(tmp_path: Path) -> Iterator[Link]:
+def link(tmp_path: Path) -> Iterator[ServerSocket]:
     """One that listens."""
-    one = Link(tmp_path / "worker.sock")
+    one = ServerSocket(tmp_path / "worker.sock")
     yield one
     one.close()
 
@@ -31,16 +31,18 @@ def peer_of(path: Path) -> socket.socket:
 
 
 @pytest.fixture
-def peer(link: Link, tmp_path: Path) -> Iterator[socket.socket]:
+def peer(link: ServerSocket, tmp_path: Path) -> Iterator[socket.socket]:
     """A gateway that was taken."""
     with peer_of(tmp_path / "worker.sock") as one:
         link.wait(5)
-        assert (link.arrived, link.connected) == (True, True)
-        link.arrived = False
+        assert (link.accepted, link.connected) == (True, True)
+        link.accepted = False
         yield one
 
 
-def test_frames_arrive_in_order_however_they_are_cut(link: Link, peer: socket.socket) -> None:
+def test_frames_arrive_in_order_however_they_are_cut(
+    link: ServerSocket, peer: socket.socket
+) -> None:
     """Half a frame is nothing yet."""
     raw = b"".join(wire.encode(wire.Inbox((wire.Cancel(id),))) for id in range(3))
     peer.sendall(raw[:-2])
@@ -60,7 +62,7 @@ def test_frames_arrive_in_order_however_they_are_cut(link: Link, peer: socket.so
     ],
 )
 def test_garbage_ends_the_connection_and_the_next_is_taken(
-    link: Link, peer: socket.socket, tmp_path: Path, garbage: bytes
+    link: ServerSocket, peer: socket.socket, tmp_path: Path, garbage: bytes
 ) -> None:
     """The worker goes on; what came before the garbage in one piece is not acted on."""
     peer.sendall(wire.encode(CANCEL) + garbage)
@@ -73,7 +75,7 @@ def test_garbage_ends_the_connection_and_the_next_is_taken(
 
 
 def test_a_second_gateway_waits_until_the_first_is_gone(
-    link: Link, peer: socket.socket, tmp_path: Path
+    link: ServerSocket, peer: socket.socket, tmp_path: Path
 ) -> None:
     """Two would each think that they own every id."""
     with peer_of(tmp_path / "worker.sock") as second:
@@ -83,12 +85,12 @@ def test_a_second_gateway_waits_until_the_first_is_gone(
         link.wait(5)
         assert link.lost
         link.wait(5)
-        assert link.arrived
+        assert link.accepted
         assert link.wait(5) == [CANCEL]
 
 
 def test_what_the_gateway_does_not_take_is_kept_and_counted(
-    link: Link, peer: socket.socket
+    link: ServerSocket, peer: socket.socket
 ) -> None:
     """Nothing blocks, nothing is lost; `pending` tells the worker when to stop computing."""
     frame = wire.Outbox((wire.AdapterFailed("adapter", "x" * 200_000),))
@@ -105,7 +107,7 @@ def test_what_the_gateway_does_not_take_is_kept_and_counted(
 
 
 def test_a_gateway_that_went_away_is_noticed_when_it_is_spoken_to(
-    link: Link, peer: socket.socket
+    link: ServerSocket, peer: socket.socket
 ) -> None:
     """Sending to nobody does nothing."""
     peer.close()
@@ -121,7 +123,7 @@ def test_the_address_may_be_longer_than_the_kernel_s_limit(tmp_path: Path) -> No
     folder.mkdir()
     path = folder / "worker.sock"
     path.touch()  # what a killed worker left
-    one = Link(path)
+    one = ServerSocket(path)
     assert path.is_socket()
     assert path.stat().st_mode & 0o777 == 0o600
     one.close()

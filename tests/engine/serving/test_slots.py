@@ -25,7 +25,7 @@ class Memory:
 
     def obey(self, slots: Slots) -> None:
         """Carry out all orders."""
-        for source, target in slots.orders():
+        for source, target in slots.take_moves():
             if source < 0:
                 self.held[target] = 0
             else:
@@ -81,7 +81,7 @@ def test_slots_become_dense_with_the_higher_classes_first(
         lower = [s for s in running.values() if s.class_ is Class.BACKGROUND]
         for _ in range(2):
             slots.arrange(upper, lower)
-        slots.orders()
+        slots.take_moves()
         assert sorted(s.slot for s in upper + lower) == list(range(len(running)))
         if len(running) < SIZE:  # without a free slot nobody can change places
             for _ in range(2 * SIZE):
@@ -95,6 +95,6 @@ def test_orders_are_handed_out_once() -> None:
     first = holder(1, Class.BATCH)
     slots.arrange([first], [])
     slots.release(first)
-    assert [tuple(order) for order in slots.orders()] == [(-1, 0)]
-    assert slots.orders() == ()
+    assert [tuple(order) for order in slots.take_moves()] == [(-1, 0)]
+    assert slots.take_moves() == ()
     assert (first.slot, first.resident) == (-1, 0)

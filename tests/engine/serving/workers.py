@@ -134,6 +134,13 @@ def lora() -> wire.LoadAdapter:
     return wire.LoadAdapter("lora", str(ADAPTER), hashlib.sha256(ADAPTER.read_bytes()).hexdigest())
 
 
+def score(prompt: str, continuation: str, **fields: Any) -> wire.Score:
+    """A continuation of a prompt, in class background unless told otherwise."""
+    plain: dict[str, Any] = {"adapter": "", "class_": 2, "tenant": "t", "queue_us": 60_000_000}
+    segments = (wire.Segment(prompt, fields.pop("special", True)),)
+    return wire.Score(id=0, prompt=segments, continuation=continuation, **(plain | fields))
+
+
 def command(socket: Path, *, model: Path = WEIGHTS, sequences: int = 16) -> list[str]:
     """How a worker is started."""
     return [
@@ -143,11 +150,12 @@ def command(socket: Path, *, model: Path = WEIGHTS, sequences: int = 16) -> list
 
 
 @contextmanager
-def running(socket: Path, *, sequences: int = 16) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    socket: Path, *, model: Path = WEIGHTS, sequences: int = 16
+) -> Iterator[subprocess.Popen[bytes]]:
     """A worker that is ready, and is gone afterwards."""
-    with subprocess.Popen(
-        command(socket, sequences=sequences), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
+    arguments = command(socket, model=model, sequences=sequences)
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert any("ready" in json.loads(line) for line in process.stdout)
         yield process

@@ -1,8 +1,8 @@
-"""What steps cost, measured while they happen, and who owes it.
+"""What steps cost, measured while they run, and how their time is apportioned.
 
-Fits step time = fixed + decode x rows + prefill x tokens with forgetting, and splits each step's
-time among its sequences so that the parts add up to the whole. Decides nothing. Standard library
-alone. Imported by the scheduler and the worker.
+Fits step time = fixed + decode x rows + prefill x tokens with exponential forgetting, and splits
+each step's time among its sequences so that the parts add up to the whole. Decides nothing. Imports
+the standard library only. Imported by the scheduler.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ _ENOUGH: Final = 8
 
 
 class Cost:
-    """Microseconds of a step: `fixed`, per decoded row, per prefilled token."""
+    """Microseconds of a step: `fixed`, `decode` per decoded row, `prefill` per prompt token."""
 
     def __init__(self) -> None:
-        """Begin knowing nothing; all figures are zero until enough steps were seen."""
+        """Unknown; all figures are zero until enough steps were observed."""
         self.fixed = self.decode = self.prefill = 0.0
-        self.seen = 0
+        self.observed = 0
         self._sums = [0.0] * 9  # n, d, p, dd, dp, pp, t, dt, pt
 
     @property
     def known(self) -> bool:
-        """Whether enough was seen to judge by."""
-        return self.seen >= _ENOUGH
+        """Whether enough steps were observed to judge by."""
+        return self.observed >= _ENOUGH
 
     def observe(self, rows: int, tokens: int, took_us: int) -> None:
-        """A step of `rows` decoded and `tokens` prefilled tokens took that long."""
+        """A step of `rows` decoded rows and `tokens` prompt tokens took that long."""
         squares = (rows * rows, rows * tokens, tokens * tokens)
         fresh = (1, rows, tokens, *squares, took_us, rows * took_us, tokens * took_us)
         self._sums = [s * _KEEP + f for s, f in zip(self._sums, fresh, strict=True)]
-        self.seen += 1
-        if self.seen <= _ENOUGH or self.seen % 16 == 0:
+        self.observed += 1
+        if self.observed <= _ENOUGH or self.observed % 16 == 0:
             self._fit()
 
     def step_us(self, rows: int, tokens: int) -> float:
-        """What a step of this shape should take."""
+        """The expected time of a step of this shape."""
         return self.fixed + self.decode * rows + self.prefill * tokens
 
     def _fit(self) -> None:
-        """Least squares over the weighted past; a little ridge keeps it solvable and positive."""
+        """Weighted least squares; a small ridge keeps it solvable and the figures positive."""
         n, d, p, dd, dp, pp, t, dt, pt = self._sums
         share = t / max(n + d + p, 1e-9)
         ridge = 1e-3
@@ -89,15 +89,15 @@ def shares(total_us: int, weights: Many[float]) -> list[int]:
 
 
 class Average:
-    """An average that forgets; None until something was seen."""
+    """An exponentially weighted average; None until the first value."""
 
     def __init__(self, keep: float = 0.9) -> None:
-        """`keep` is how much of the past stays with each new value."""
+        """`keep` is the weight of the past against a new value."""
         self._keep = keep
         self.value: float | None = None
 
     def add(self, value: float) -> None:
-        """Count one more."""
+        """Include one more value."""
         if self.value is None:
             self.value = value
         else:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.serving import meter
+from engine.serving import step_cost
 
 weights = st.lists(st.floats(0, 1e9), min_size=1, max_size=300)
 
@@ -16,7 +16,7 @@ weights = st.lists(st.floats(0, 1e9), min_size=1, max_size=300)
 @given(st.integers(0, 10**12), weights)
 def test_the_shares_of_a_step_add_up_to_the_step(total: int, many: list[float]) -> None:
     """Exactly, in whole microseconds, and nobody's is negative."""
-    parts = meter.shares(total, many)
+    parts = step_cost.shares(total, many)
     assert sum(parts) == total
     assert min(parts) >= 0
     assert len(parts) == len(many)
@@ -26,14 +26,14 @@ def test_the_shares_of_a_step_add_up_to_the_step(total: int, many: list[float]) 
 def test_each_share_is_the_weight_s_to_a_microsecond(total: int, many: list[float]) -> None:
     """Rounding is spread, not left to the last one."""
     whole = sum(many)
-    for part, weight in zip(meter.shares(total, many), many, strict=True):
+    for part, weight in zip(step_cost.shares(total, many), many, strict=True):
         assert part == pytest.approx(total * weight / whole, abs=1.01)
 
 
 def test_nobody_s_weight_is_everybody_s_alike() -> None:
     """And a step of nobody is divided among nobody."""
-    assert meter.shares(9, [0.0, 0.0, 0.0]) == [3, 3, 3]
-    assert meter.shares(9, []) == []
+    assert step_cost.shares(9, [0.0, 0.0, 0.0]) == [3, 3, 3]
+    assert step_cost.shares(9, []) == []
 
 
 @settings(max_examples=40, deadline=None)
@@ -43,7 +43,7 @@ def test_the_costs_of_a_step_are_found_from_steps(
 ) -> None:
     """Rows and tokens vary, so what a step of any shape takes is known well enough."""
     dice = random.Random(seed)
-    cost = meter.Cost()
+    cost = step_cost.Cost()
     for _ in range(160):
         rows, tokens = dice.randrange(0, 17), dice.choice([0, 0, 0, 16, 100, 256])
         cost.observe(rows, tokens, round(fixed + decode * rows + prefill * tokens))
@@ -63,7 +63,7 @@ def test_whatever_is_observed_the_costs_stay_finite_and_positive(
     steps: list[tuple[int, int, int]],
 ) -> None:
     """They divide time and judge deadlines: a negative or infinite one would break both."""
-    cost = meter.Cost()
+    cost = step_cost.Cost()
     for step in steps:
         cost.observe(*step)
     for value in (cost.fixed, cost.decode, cost.prefill):
@@ -73,7 +73,7 @@ def test_whatever_is_observed_the_costs_stay_finite_and_positive(
 
 def test_a_machine_that_became_slower_is_believed() -> None:
     """The past is forgotten: after a few hundred steps the new cost holds."""
-    cost = meter.Cost()
+    cost = step_cost.Cost()
     for speed in (1, 10):
         for step in range(320):
             cost.observe(step % 5 + 1, 0, speed * (1000 + 100 * (step % 5 + 1)))
@@ -82,7 +82,7 @@ def test_a_machine_that_became_slower_is_believed() -> None:
 
 def test_an_average_begins_with_the_first_value_and_follows_the_latest() -> None:
     """None until something was seen."""
-    average = meter.Average(keep=0.5)
+    average = step_cost.Average(keep=0.5)
     assert average.value is None
     seen: list[float | None] = []
     for value in (8.0, 4.0, 4.0):

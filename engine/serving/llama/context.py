@@ -1,0 +1,158 @@
+"""KV memory and compute buffers for one set of adapters, and the batch that a step fills.
+
+Imported by `engine.serving.adapters` and by what fills the batch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, Final
+
+import llama_cpp
+import numpy as np
+import numpy.typing as npt
+
+from engine.serving import errors
+from engine.serving.llama import libllama
+from engine.serving.llama.model import Model
+
+UBATCH: Final = 512
+PREFILL_MOST: Final = 8192
+SCORED_MOST: Final = 32
+"""Positions of a step whose logits may be wanted beyond one per sequence (a float per token of the
+vocabulary each)."""
+
+
+class Batch:
+    """The arrays of a llama_batch as NumPy views that are filled in place."""
+
+    def __init__(self, room: int) -> None:
+        """Make place for `room` tokens."""
+        self.room = room
+        self.tokens = np.zeros(room, np.int32)
+        self.positions = np.zeros(room, np.int32)
+        self.slots = np.zeros(room, np.int32)
+        self.wanted = np.zeros(room, np.int8)
+        self._ones = np.ones(room, np.int32)
+        self._pointers = (self.slots.ctypes.data + 4 * np.arange(room)).astype(np.uint64)
+        self.struct: Any = llama_cpp.llama_batch()
+        for name, array, kind in (
+            ("token", self.tokens, ctypes.c_int32),
+            ("pos", self.positions, ctypes.c_int32),
+            ("n_seq_id", self._ones, ctypes.c_int32),
+            ("seq_id", self._pointers, ctypes.POINTER(ctypes.c_int32)),
+            ("logits", self.wanted, ctypes.c_int8),
+        ):
+            setattr(self.struct, name, array.ctypes.data_as(ctypes.POINTER(kind)))
+        self.struct.embd = None
+
+
+class Context:
+    """One libllama context. `room` is the most tokens of a step, `outputs` the most logits rows."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        sequence_tokens: int,
+        sequences: int,
+        threads: int,
+        adapters: Sequence[Any] = (),
+    ) -> None:
+        """Allocate; each of the `sequences` has its own `sequence_tokens` (not unified).
+
+        Raises:
+            OutOfMemory, AdapterBroken
+            ModelBroken: the model cannot generate text.
+        """
+        self._model = model
+        params: Any = llama_cpp.llama_context_default_params()
+        params.n_ctx = sequence_tokens * sequences
+        params.n_seq_max = sequences
+        params.n_batch = min(params.n_ctx, PREFILL_MOST + sequences)
+        params.n_ubatch = min(UBATCH, params.n_batch)
+        params.n_outputs_max = self.outputs = sequences + SCORED_MOST
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = False
+        params.no_perf = True
+        libllama.forget()
+        self.handle: Any = llama_cpp.llama_init_from_model(model.handle, params)
+        if not self.handle:
+            size = f"{sequences} sequences of {sequence_tokens} tokens"
+            why = libllama.reason("libllama gave no reason")
+            raise errors.OutOfMemory(f"cannot allocate a context for {size}: {why}")
+        self._memory: Any = llama_cpp.llama_get_memory(self.handle)
+        if not self._memory:
+            self.free()
+            raise errors.ModelBroken(
+                f"a {model.architecture} model cannot generate text (it has no KV memory); "
+                "it may serve embeddings"
+            )
+        self.room = int(llama_cpp.llama_n_batch(self.handle))
+        self.batch = Batch(self.room)
+        if adapters:
+            count = len(adapters)
+            handles = (llama_cpp.llama_adapter_lora_p_ctypes * count)(
+                *(ctypes.cast(a, llama_cpp.llama_adapter_lora_p_ctypes) for a in adapters)
+            )
+            scales = (ctypes.c_float * count)(*([1.0] * count))
+            if llama_cpp.llama_set_adapters_lora(self.handle, handles, count, scales) != 0:
+                self.free()
+                raise errors.AdapterBroken(libllama.reason("libllama could not apply the adapter"))
+
+    def decode(self, tokens: int, outputs: int) -> npt.NDArray[np.float32]:
+        """Compute the first `tokens` of the batch; logits (outputs, V), valid until the next call.
+
+        Raises:
+            NoKvSlot, Aborted, BadBatch, ComputeFailed
+        """
+        self.batch.struct.n_tokens = tokens
+        libllama.forget()
+        code = int(llama_cpp.llama_decode(self.handle, self.batch.struct))
+        if code != 0:
+            raise _fault(code)
+        if not outputs:
+            return np.empty((0, self._model.vocabulary.size), np.float32)
+        pointer = llama_cpp.llama_get_logits(self.handle)
+        shape = (outputs, self._model.vocabulary.size)
+        return np.ctypeslib.as_array(pointer, shape)  # type: ignore[no-any-return, unused-ignore]
+
+    def clear(self, slot: int) -> None:
+        """Remove everything from a slot."""
+        llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
+
+    def truncate(self, slot: int, tokens: int) -> None:
+        """Keep only the first `tokens` of a slot."""
+        llama_cpp.llama_memory_seq_rm(self._memory, slot, tokens, -1)
+
+    def move(self, source: int, target: int) -> None:
+        """Move a slot's memory to an empty slot (a full copy: all that this layout allows)."""
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        llama_cpp.llama_memory_seq_rm(self._memory, source, -1, -1)
+
+    def warm(self) -> None:
+        """Compute one token, so that the first request finds everything allocated."""
+        self.batch.tokens[0] = max(self._model.vocabulary.bos, 0)
+        self.batch.positions[0] = 0
+        self.batch.slots[0] = 0
+        self.batch.wanted[0] = 1
+        self.decode(1, 1)
+        self.clear(0)
+
+    def free(self) -> None:
+        """Free the memory; once is enough, twice is harmless."""
+        if self.handle:
+            llama_cpp.llama_free(self.handle)
+        self.handle = None
+
+
+def _fault(code: int) -> errors.EngineFault:
+    """The error for a return code of llama_decode."""
+    if code == 1:
+        return errors.NoKvSlot(libllama.reason("no KV slot for the batch"))
+    if code > 1:
+        return errors.Aborted(libllama.reason("the step was aborted"))
+    if code == -1:
+        return errors.BadBatch(libllama.reason("libllama called the batch invalid"))
+    return errors.ComputeFailed(libllama.reason(f"llama_decode returned {code}"))

@@ -1,0 +1,143 @@
+"""A model's vocabulary: text to tokens, and tokens to bytes.
+
+A prompt comes in segments, of which only those of the chat template may spell control tokens. It
+gives the tokens of the same text in one piece: text runs on across the borders of segments, and is
+cut only by control tokens. Imported by `engine.serving.llama.model` and the worker.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import llama_cpp
+
+_CONTROL: Final = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+_LSTRIP: Final = llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP
+_RSTRIP: Final = llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP
+_SPACE: Final = " \t\n\v\f\r"
+_ANCHOR: Final = "\n"
+"""Text that no vocabulary with a space prefix joins to what follows it."""
+
+
+class Vocabulary:
+    """The tokens of one model.
+
+    `ends` are the tokens that end a generation, `controls` the control tokens by their text.
+    `piece_most` is the length in bytes of the longest token.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        """Read the special tokens."""
+        self._handle = handle
+        self.size = int(llama_cpp.llama_vocab_n_tokens(handle))
+        self.bos = int(llama_cpp.llama_vocab_bos(handle))
+        self.eos = int(llama_cpp.llama_vocab_eos(handle))
+        self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(handle)) and self.bos >= 0
+        tokens = range(self.size)
+        attributes = [int(llama_cpp.llama_vocab_get_attr(handle, token)) for token in tokens]
+        self.controls = {
+            text: token
+            for token, attribute in enumerate(attributes)
+            if attribute & _CONTROL and (text := self.text(token))
+        }
+        self.control_texts = tuple(sorted(self.controls))
+        self.ends = frozenset(
+            token for token in tokens if llama_cpp.llama_vocab_is_eog(handle, token)
+        )
+        spelled = sorted(self.controls, key=len, reverse=True)
+        self._spelled = re.compile("|".join(map(re.escape, spelled))) if spelled else None
+        self._strips_left = {t for t, a in enumerate(attributes) if a & _LSTRIP}
+        self._strips_right = {t for t, a in enumerate(attributes) if a & _RSTRIP}
+        self._pieces: list[bytes | None] = [None] * self.size
+        self._buffer = ctypes.create_string_buffer(256)
+        get_text = llama_cpp.llama_vocab_get_text
+        self.piece_most = max(len(get_text(handle, token) or b"") for token in tokens) or 1
+        self._prefixes_space = b"".join(map(self.piece, self._encode("a"))) == b" a"
+
+    def text(self, token: int) -> str:
+        """How the vocabulary spells a token; empty for -1."""
+        if token < 0:
+            return ""
+        raw = llama_cpp.llama_vocab_get_text(self._handle, token)
+        return raw.decode("utf-8", "replace") if raw else ""
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token in text; none for a control token."""
+        known = self._pieces[token]
+        if known is None:
+            known = self._pieces[token] = self._render(token, special=False)
+        return known
+
+    def raw(self, token: int) -> bytes:
+        """The bytes of a token; for a control token, its spelling."""
+        return self.piece(token) or self._render(token, special=True)
+
+    def tokenise(self, segments: Iterable[tuple[str, bool]]) -> list[int]:
+        """The tokens of (text, special) segments, with the BOS that the model asks for.
+
+        `special`: control tokens spelled in the text are parsed as such.
+        """
+        tokens: list[int] = []
+        run: list[str] = []
+        strip = False
+        for part in self._parts(segments):
+            if isinstance(part, str):
+                run.append(part)
+                continue
+            text = "".join(run)
+            text = text.rstrip(_SPACE) if part in self._strips_left else text
+            tokens += self._encode(text.lstrip(_SPACE) if strip else text)
+            tokens.append(part)
+            run.clear()
+            strip = part in self._strips_right
+        text = "".join(run)
+        tokens += self._encode(text.lstrip(_SPACE) if strip else text)
+        if self.adds_bos and tokens[:1] != [self.bos]:
+            tokens.insert(0, self.bos)
+        return tokens
+
+    def tokenise_continuation(self, text: str) -> list[int]:
+        """The tokens of plain text that continues other text: without BOS and space prefix."""
+        if not self._prefixes_space:
+            return self._encode(text)
+        anchor = self._encode(_ANCHOR)
+        tokens = self._encode(_ANCHOR + text)
+        return tokens[len(anchor) :] if tokens[: len(anchor)] == anchor else self._encode(text)
+
+    def _parts(self, segments: Iterable[tuple[str, bool]]) -> Iterator[str | int]:
+        """Plain texts and control tokens, in order."""
+        for text, special in segments:
+            at = 0
+            if special and self._spelled is not None:
+                for match in self._spelled.finditer(text):
+                    if match.start() > at:
+                        yield text[at : match.start()]
+                    yield self.controls[match[0]]
+                    at = match.end()
+            if at < len(text):
+                yield text[at:]
+
+    def _encode(self, text: str, *, special: bool = False) -> list[int]:
+        raw = text.encode("utf-8", "replace")
+        if not raw:
+            return []
+        room = len(raw) + 8
+        while True:
+            out = (llama_cpp.llama_token * room)()
+            count = llama_cpp.llama_tokenize(self._handle, raw, len(raw), out, room, False, special)
+            if count >= 0:
+                return list(out[:count])
+            room = -count
+
+    def _render(self, token: int, *, special: bool) -> bytes:
+        buffer = self._buffer
+        size = llama_cpp.llama_token_to_piece(self._handle, token, buffer, len(buffer), 0, special)
+        if size < 0:
+            self._buffer = buffer = ctypes.create_string_buffer(-size)
+            size = llama_cpp.llama_token_to_piece(
+                self._handle, token, buffer, len(buffer), 0, special
+            )
+        return bytes(buffer.raw[: max(size, 0)])

@@ -1,0 +1,95 @@
+"""Text to tokens: a prompt in segments is the same text in one piece, control texts apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.serving.llama.model import Model
+from engine.serving.llama.vocabulary import Vocabulary
+from tests import boxes
+from tests.engine.serving import tiny_gguf
+
+TEXTS = st.lists(
+    st.sampled_from(["<s>", "</s>", "old", "new", " ", "  ", "\n", "a", "ä", "<", "</", "s>", "x"]),
+    max_size=12,
+)
+CUTS = st.lists(st.integers(0, 40), max_size=4)
+
+
+@pytest.fixture(scope="module")
+def spm(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
+    """A SentencePiece vocabulary, which begins every text with a space."""
+    path = tmp_path_factory.mktemp("models") / "spm.gguf"
+    tiny_gguf.spm(path)
+    return Model(path, gpu_layers=0).vocabulary
+
+
+@pytest.fixture(scope="module")
+def bpe() -> Vocabulary:
+    """The shipped model's, byte-level BPE."""
+    return Model(boxes.WEIGHTS, gpu_layers=0).vocabulary
+
+
+def spelled(vocabulary: Vocabulary, tokens: list[int]) -> str:
+    """What the tokens stand for, control tokens spelled out."""
+    return b"".join(map(vocabulary.raw, tokens)).decode()
+
+
+def test_control_texts_of_a_user_gain_no_spaces(spm: Vocabulary) -> None:
+    """The segments that guarding them makes are one text again."""
+    guarded = [("<s>", False), ("old", True), ("</s>", False), ("new", True)]
+    tokens = spm.tokenise([("<s>[a] ", True), *guarded, (" [/a]", True)])
+    assert spelled(spm, tokens) == "<s> [a] <s>old</s>new [/a]"
+    assert [token for token in tokens if token in spm.controls.values()] == [spm.bos]
+
+
+def test_text_runs_on_across_segments(spm: Vocabulary) -> None:
+    """A word may be a token that two segments share."""
+    assert spm.tokenise([("<s> ol", True), ("d", False)]) == spm.tokenise([("<s> old", True)])
+
+
+@given(TEXTS, CUTS)
+def test_a_prompt_in_pieces_gives_the_tokens_of_the_whole(
+    spm: Vocabulary, words: list[str], cuts: list[int]
+) -> None:
+    """As libllama itself reads it in one piece; no piece cuts a control text."""
+    _in_pieces(spm, words, cuts)
+
+
+@given(TEXTS.map(lambda words: [{"<s>": "<|im_end|>"}.get(word, word) for word in words]), CUTS)
+def test_a_bpe_prompt_in_pieces_gives_the_tokens_of_the_whole(
+    bpe: Vocabulary, words: list[str], cuts: list[int]
+) -> None:
+    """The same holds where no space is added."""
+    _in_pieces(bpe, words, cuts)
+
+
+def _in_pieces(vocabulary: Vocabulary, words: list[str], cuts: list[int]) -> None:
+    whole = vocabulary._encode("".join(words), special=True)
+    if vocabulary.adds_bos and whole[:1] != [vocabulary.bos]:
+        whole.insert(0, vocabulary.bos)
+    joined = "".join(words)
+    spans = [m.span() for m in vocabulary._spelled.finditer(joined)] if vocabulary._spelled else []
+    at = sorted({cut for cut in cuts if not any(a < cut < b for a, b in spans)})
+    pieces = [joined[a:b] for a, b in zip([0, *at], [*at, len(joined)], strict=True)]
+    assert vocabulary.tokenise((piece, True) for piece in pieces) == whole
+
+
+@given(st.text(alphabet="aoldnew \nä", max_size=20))
+def test_a_continuation_is_its_own_bytes(spm: Vocabulary, text: str) -> None:
+    """No space is put before it: it continues what was there."""
+    tokens = spm.tokenise_continuation(text)
+    assert b"".join(map(spm.piece, tokens)).decode() == text
+
+
+def test_every_token_that_ends_a_generation_for_libllama_ends_it_here(tmp_path: Path) -> None:
+    """Its type in the file does not matter: chat templates end with tokens marked NORMAL."""
+    path = tmp_path / "normal.gguf"
+    tokens = [("<|endoftext|>", tiny_gguf.CONTROL), ("<|im_end|>", tiny_gguf.NORMAL)]
+    tokens += [(letter, tiny_gguf.NORMAL) for letter in "abc"]
+    tiny_gguf.chain(path, tokens, follows={}, eos=0)
+    assert Model(path, gpu_layers=0).vocabulary.ends == {0, 1}

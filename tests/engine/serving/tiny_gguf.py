@@ -1,0 +1,132 @@
+"""GGUF files of a few kilobytes whose behaviour is known: what a token is followed by is chosen.
+
+`chain` writes a Llama whose attention and feed-forward add nothing, with one embedding dimension
+per token: the logits depend on the last token alone. `bert` writes an encoder, which cannot
+generate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+NORMAL, UNKNOWN, CONTROL, BYTE = (
+    int(gguf.TokenType.NORMAL),
+    int(gguf.TokenType.UNKNOWN),
+    int(gguf.TokenType.CONTROL),
+    int(gguf.TokenType.BYTE),
+)
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+SPM_WORDS = ("▁", *LETTERS, "/", "<", ">", "[", "]", "▁a", "▁old", "old", "▁new", "new", "ol", "ne")
+
+
+def chain(
+    path: Path,
+    tokens: Sequence[tuple[str, int]],
+    *,
+    follows: Mapping[int, int],
+    eos: int,
+    merges: Sequence[str] = ("a b",),
+    template: str = "",
+) -> None:
+    """A byte-level BPE model: after token t comes `follows[t]`, after all others token 0."""
+    file = gguf.GGUFWriter(path, "llama")
+    file.add_tokenizer_model("gpt2")
+    file.add_tokenizer_pre("gpt-2")
+    file.add_token_list([text for text, _ in tokens])
+    file.add_token_types([kind for _, kind in tokens])
+    file.add_token_merges(list(merges))
+    file.add_eos_token_id(eos)
+    file.add_add_bos_token(value=False)
+    if template:
+        file.add_chat_template(template)
+    _llama(file, len(tokens), follows)
+
+
+def spm(path: Path) -> None:
+    """A SentencePiece model with the control tokens of Llama 2, letters and a few words."""
+    tokens = [("<unk>", UNKNOWN), ("<s>", CONTROL), ("</s>", CONTROL)]
+    tokens += [(f"<0x{byte:02X}>", BYTE) for byte in range(256)]
+    tokens += [(word, NORMAL) for word in SPM_WORDS]
+    file = gguf.GGUFWriter(path, "llama")
+    file.add_tokenizer_model("llama")
+    file.add_token_list([text for text, _ in tokens])
+    file.add_token_types([kind for _, kind in tokens])
+    file.add_token_scores([float(len(text)) for text, _ in tokens])
+    file.add_bos_token_id(1)
+    file.add_eos_token_id(2)
+    file.add_add_bos_token(value=True)
+    file.add_add_space_prefix(value=True)
+    _llama(file, len(tokens), {})
+
+
+def bert(path: Path, width: int = 32, context: int = 64) -> None:
+    """An embedding model: encoder only, no KV memory."""
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"▁{letter}" for letter in LETTERS)]
+    file = gguf.GGUFWriter(path, "bert")
+    file.add_tokenizer_model("bert")
+    file.add_tokenizer_pre("default")
+    file.add_token_list(tokens)
+    file.add_token_types([CONTROL] * 5 + [NORMAL] * len(LETTERS))
+    file.add_token_type_count(2)
+    file.add_context_length(context)
+    file.add_embedding_length(width)
+    file.add_block_count(1)
+    file.add_feed_forward_length(width)
+    file.add_head_count(2)
+    file.add_layer_norm_eps(1e-5)
+    file.add_causal_attention(value=False)
+    file.add_pooling_type(gguf.PoolingType.MEAN)
+    ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
+    eye = np.eye(width, dtype=np.float32)
+    random = np.random.default_rng(0)
+    file.add_tensor(
+        "token_embd.weight", random.standard_normal((len(tokens), width)).astype(np.float32)
+    )
+    file.add_tensor("token_types.weight", np.zeros((2, width), np.float32))
+    file.add_tensor("position_embd.weight", np.zeros((context, width), np.float32))
+    for name in ("token_embd_norm", "blk.0.attn_output_norm", "blk.0.layer_output_norm"):
+        file.add_tensor(f"{name}.weight", ones)
+        file.add_tensor(f"{name}.bias", zeros)
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down"):
+        file.add_tensor(f"blk.0.{name}.weight", eye)
+        file.add_tensor(f"blk.0.{name}.bias", zeros)
+    _write(file)
+
+
+def _llama(file: gguf.GGUFWriter, vocabulary: int, follows: Mapping[int, int]) -> None:
+    width = -(-vocabulary // 32) * 32
+    file.add_context_length(512)
+    file.add_embedding_length(width)
+    file.add_block_count(1)
+    file.add_feed_forward_length(32)
+    file.add_head_count(1)
+    file.add_head_count_kv(1)
+    file.add_rope_dimension_count(width)
+    file.add_layer_norm_rms_eps(1e-5)
+    file.add_vocab_size(vocabulary)
+    embedding = np.eye(vocabulary, width, dtype=np.float32)
+    output = np.zeros((vocabulary, width), np.float32)
+    for token in range(vocabulary):
+        output[follows.get(token, 0), token] = 1.0
+    file.add_tensor("token_embd.weight", embedding)
+    file.add_tensor("output.weight", output)
+    file.add_tensor("output_norm.weight", np.ones(width, np.float32))
+    file.add_tensor("blk.0.attn_norm.weight", np.ones(width, np.float32))
+    file.add_tensor("blk.0.ffn_norm.weight", np.ones(width, np.float32))
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+        file.add_tensor(f"blk.0.{name}.weight", np.zeros((width, width), np.float32))
+    file.add_tensor("blk.0.ffn_gate.weight", np.zeros((32, width), np.float32))
+    file.add_tensor("blk.0.ffn_up.weight", np.zeros((32, width), np.float32))
+    file.add_tensor("blk.0.ffn_down.weight", np.zeros((width, 32), np.float32))
+    _write(file)
+
+
+def _write(file: gguf.GGUFWriter) -> None:
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
