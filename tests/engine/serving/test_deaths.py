@@ -18,8 +18,6 @@ from tests import boxes
 from tests.engine.serving import tiny_gguf, workers
 from tests.engine.serving.workers import order
 
-NOISE = {"temperature": 2.0, "max_tokens": 300}
-
 
 @pytest.mark.parametrize("kept", [0, 100, 40_000, 3_000_000])
 def test_a_torn_model_ends_the_worker_with_a_reason(tmp_path: Path, kept: int) -> None:
@@ -133,7 +131,7 @@ async def test_sigterm_lets_a_worker_finish_what_it_began_and_take_nothing_new(
         async with workers.connected(path) as gateway:
             submits = [order(question) for question in workers.questions(8)]
             alone = await gateway.one_by_one(submits)
-            long = gateway.ask(order("Order", **NOISE))
+            long = gateway.ask(order(workers.NO_END, max_tokens=300))
             many = [gateway.ask(submit) for submit in submits]
             for heard in many:
                 await heard.begun.wait()
