@@ -9,11 +9,11 @@ from typing import ClassVar, Final
 
 import msgspec
 from sqlalchemy import column, delete, func, select, table
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import errors
+from storage.store import upsert
 
 _COMMENT: Final = 4_000
 _requests: Final = table("requests", *map(column, ("id", "service", "release", "tenant", "worker")))
@@ -68,16 +68,14 @@ async def add(
     if score not in {-1, 1}:
         raise errors.Invalid("The score of an answer is 1 or -1.")
     values = {
+        "request_id": request_id,
+        "key_id": key_id,
         "at_us": at_us,
         "score": score,
         "correct": correct,
         "comment": None if comment is None else comment[:_COMMENT],
     }
-    await s.execute(
-        insert(FeedbackRow)
-        .values(request_id=request_id, key_id=key_id, **values)
-        .on_conflict_do_update(index_elements=["request_id", "key_id"], set_=values)
-    )
+    await upsert(s, FeedbackRow, [values], key=("request_id", "key_id"))
     return next(each for each in await of(s, request_id) if each.key_id == key_id)
 
 

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Final, Literal, cast, overload
 
 import msgspec
 from sqlalchemy import delete, func, select, tuple_
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import tallies
+from storage.store import upsert
 from storage.tallies import ArmSample, Tally
 
 __all__ = [
@@ -148,13 +148,7 @@ async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str
         }
         for (kind, subject), sample in new.items()
     ]
-    adding = insert(SampleRow)
-    await s.execute(
-        adding.on_conflict_do_update(
-            index_elements=["kind", "second", "subject"], set_={"body": adding.excluded.body}
-        ),
-        rows,
-    )
+    await upsert(s, SampleRow, rows, key=("kind", "second", "subject"))
 
 
 @overload

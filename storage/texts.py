@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import msgspec
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
+
+from storage.store import upsert
 
 
 class TextRow(SQLModel, table=True):
@@ -45,8 +47,7 @@ async def record(s: AsyncSession, rows: Iterable[Text]) -> None:
         }
         for each in rows
     ]
-    if values:
-        await s.execute(insert(TextRow).prefix_with("OR REPLACE"), values)
+    await upsert(s, TextRow, values, key=("request_id",))
 
 
 async def of(s: AsyncSession, request_id: str) -> Text | None:

@@ -122,6 +122,25 @@ def test_modules_are_short_or_say_why_not() -> None:
     assert found == set(LONG)
 
 
+def test_what_is_sqlites_own_is_in_one_folder() -> None:
+    """The nouns work on any database; migrations and the folder alone know which one it is."""
+    own = {"sqlite3", "aiosqlite", "sqlalchemy.dialects"}
+    found = [
+        f"{named(path)} imports {module}"
+        for path in modules("storage")
+        if not named(path).startswith(("storage/sqlite/", "storage/migrations/"))
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for module in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [each.name for each in node.names]
+        )
+        if any(f"{module}.".startswith(f"{each}.") for each in own)
+    ]
+    assert found == []
+
+
 def test_no_source_compiles_with_a_warning() -> None:
     """Warnings as errors begin where Python reads the source."""
     with warnings.catch_warnings():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Final
 
@@ -15,7 +14,6 @@ from storage.store import Store
 
 app = options.group()
 
-_FOLLOW_S: Final = 1.0  # requests are written up to a second late: looking oftener shows no more
 _PAGE: Final = 500  # requests read at once while following
 _WIDTHS: Final = (20, 14, 5, 9, 6, 6, 8, 8, 9, 36)
 _HEAD: Final = (
@@ -63,7 +61,7 @@ async def _tail(
             found = await requests.tail(s, limit, service=service, outcome=outcome)
         _say(reversed(found), as_json=as_json)
         while follow:
-            await _change(store)
+            await store.wait_changed()
             async for upto, new in _since(store, seen, service, outcome):
                 seen = upto
                 _say(new, as_json=as_json)
@@ -85,14 +83,6 @@ async def _since(
 def _say(found: Iterable[requests.Request], *, as_json: bool) -> None:
     for request in found:
         terminal.say(terminal.compact(request) if as_json else _line(_row(request)))
-
-
-async def _change(store: Store) -> None:
-    """Until something was written; who asks the store for its version asks for microseconds."""
-    while True:
-        await asyncio.sleep(_FOLLOW_S)
-        if await store.changed():
-            return
 
 
 def _row(request: requests.Request) -> tuple[str, ...]:

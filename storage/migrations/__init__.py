@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.errors import WrongSchema
 from storage.home.paths import Home
 from storage.sqlite import connections
-from storage.sqlite.offline_read import Rest
+from storage.sqlite.offline_read import OfflineFile
 
 _MODULE: Final = re.compile(r"m(\d{4})_(\w+)")
 
@@ -53,11 +53,11 @@ def newest() -> int:
     return max(int(found[1]) for found in named if found)
 
 
-def standing(home: Home, rest: Rest | None = None) -> int:
+def standing(home: Home, offline: OfflineFile | None = None) -> int:
     """The schema of the store as it is; 0 for a file without any."""
     if not home.database.exists():
         return 0
-    with contextlib.closing(connections.watcher(home, rest)) as watch:
+    with contextlib.closing(connections.watcher(home, offline)) as watch:
         watch.execute(f"PRAGMA busy_timeout={int(connections.BUSY_S * 1000)}")
         known = watch.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'").fetchone()
         if not known:
@@ -65,13 +65,13 @@ def standing(home: Home, rest: Rest | None = None) -> int:
         return int(watch.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()[0])
 
 
-def expect(home: Home, rest: Rest | None = None) -> None:
+def expect(home: Home, offline: OfflineFile | None = None) -> None:
     """Check that the store can be read by this Paddock as it is.
 
     Raises:
         WrongSchema: it is newer, or it was not migrated yet.
     """
-    found = standing(home, rest)
+    found = standing(home, offline)
     _refuse_newer(home, found)
     if found < newest():
         raise WrongSchema(

@@ -1,1 +1,1 @@
-"""What is particular to SQLite: connections, pragmas, and reading a store that is not open."""
+"""SQLite as the store: connections, pragmas, writes, upserts, reading a store that is not open."""

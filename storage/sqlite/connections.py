@@ -1,8 +1,8 @@
-"""How this floor talks to SQLite: pragmas, who begins a transaction and when, what errors mean.
+"""Connections to SQLite: pragmas, where transactions begin, and what the driver's errors mean.
 
-Python's driver would begin transactions by rules of its own; here it is told to begin none, and
-each transaction begins where we say: readers with BEGIN (one snapshot), the writer with BEGIN
-IMMEDIATE (the lock before the first look). Imported by `storage.store` and `storage.migrations`.
+Python's driver would begin transactions by rules of its own; it is configured to begin none.
+Readers begin with BEGIN (one snapshot), the writer with BEGIN IMMEDIATE (the lock before the first
+read). Imported by `storage.sqlite`, `storage.store` and `storage.migrations`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from storage import errors
 from storage.home.paths import Home
-from storage.sqlite.offline_read import Rest
+from storage.sqlite.offline_read import OfflineFile
 
 BUSY_S: Final = 5.0
 _READERS: Final = 4
@@ -29,15 +29,15 @@ _WAL_BYTES: Final = 64 * 1024 * 1024
 _NO_ROOM_BYTES: Final = 256 * 1024
 _SYNCHRONOUS: Final = "synchronous"
 _BESIDE: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
-_ROOM: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}  # said, too, where room is missing
+_ROOM: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}  # also raised when the disk is full
 
-# What a transaction is begun with: an option of the connection.
+# An option of the connection: whether the commit waits for the disk.
 DURABLE: Final = "durable"
 
 
-def reader(home: Home, *, readonly: bool, rest: Rest | None = None) -> AsyncEngine:
+def reader(home: Home, *, readonly: bool, offline: OfflineFile | None = None) -> AsyncEngine:
     """Connections for snapshots; they cannot write."""
-    engine = _engine(home, readonly=readonly, size=_READERS, rest=rest)
+    engine = _engine(home, readonly=readonly, size=_READERS, offline=offline)
     _each(engine, ["PRAGMA query_only=ON"])
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -48,14 +48,16 @@ def reader(home: Home, *, readonly: bool, rest: Rest | None = None) -> AsyncEngi
 
 
 def writer(home: Home) -> AsyncEngine:
-    """The one connection that writes; DURABLE says whether a commit reaches the disk first."""
+    """The one connection that writes; DURABLE decides whether a commit waits for the disk."""
     engine = _engine(home, readonly=False, size=1)
     _each(engine, ["PRAGMA foreign_keys=ON", f"PRAGMA journal_size_limit={_WAL_BYTES}"])
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
         wanted = "FULL" if connection.get_execution_options().get(DURABLE) else "NORMAL"
-        if connection.info.get(_SYNCHRONOUS) != wanted:  # the pragma has no effect once begun
+        if (
+            connection.info.get(_SYNCHRONOUS) != wanted
+        ):  # the pragma has no effect inside a transaction
             connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
             connection.info[_SYNCHRONOUS] = wanted
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -63,22 +65,26 @@ def writer(home: Home) -> AsyncEngine:
     return engine
 
 
-def watcher(home: Home, rest: Rest | None = None) -> sqlite3.Connection:
-    """A bare connection for `PRAGMA data_version`, microseconds each; it waits for nobody."""
+def watcher(home: Home, offline: OfflineFile | None = None) -> sqlite3.Connection:
+    """A bare connection for `PRAGMA data_version`, microseconds each; it never waits."""
     return sqlite3.connect(
-        _address(home, rest), uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        _address(home, offline), uri=True, timeout=0, isolation_level=None, check_same_thread=False
     )
 
 
 def create(home: Home) -> None:
-    """An empty file that only its owner can read; SQLite gives its companions the same mode."""
+    """An empty file that only its owner can read; SQLite gives -wal and -shm the same mode."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(home.database, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _engine(home: Home, *, readonly: bool, size: int, rest: Rest | None = None) -> AsyncEngine:
+def _engine(
+    home: Home, *, readonly: bool, size: int, offline: OfflineFile | None = None
+) -> AsyncEngine:
     if readonly:
-        url = URL.create("sqlite+aiosqlite", database=_address(home, rest), query={"uri": "true"})
+        url = URL.create(
+            "sqlite+aiosqlite", database=_address(home, offline), query={"uri": "true"}
+        )
     else:
         url = URL.create("sqlite+aiosqlite", database=str(home.database))
     return create_async_engine(
@@ -91,9 +97,9 @@ def _engine(home: Home, *, readonly: bool, size: int, rest: Rest | None = None) 
     )
 
 
-def _address(home: Home, rest: Rest | None) -> str:
-    """The file as SQLite's read-only address."""
-    unlocked = "" if rest is None else "&immutable=1"
+def _address(home: Home, offline: OfflineFile | None) -> str:
+    """The file as a read-only URI of SQLite."""
+    unlocked = "" if offline is None else "&immutable=1"
     return f"{home.database.as_uri()}?mode=ro{unlocked}"
 
 
@@ -106,8 +112,10 @@ def _each(engine: AsyncEngine, pragmas: list[str]) -> None:
         cursor.close()
 
 
-def told(error: DBAPIError | sqlite3.Error | OSError, database: Path) -> errors.StorageError:
-    """The error of the driver as one of ours, with what to do."""
+def told(
+    error: DBAPIError | sqlite3.Error | OSError, database: Path = Path("the store")
+) -> errors.StorageError:
+    """An error of the driver as one of `storage.errors`, which says what to do."""
     origin = error.orig if isinstance(error, DBAPIError) else error
     said = str(origin)
     exact = getattr(origin, "sqlite_errorcode", 0)
@@ -115,12 +123,12 @@ def told(error: DBAPIError | sqlite3.Error | OSError, database: Path) -> errors.
     if code == sqlite3.SQLITE_FULL or (code in _ROOM and _no_room(database.parent)):
         return errors.DiskFull(
             f"The disk is full: nothing was written. Free space in {database.parent} "
-            "and try again; the store goes on by itself."
+            "and try again; the store recovers by itself."
         )
     if exact == sqlite3.SQLITE_IOERR_WRITE:
         return errors.DiskFull(
             f"The disk takes no more: nothing was written. {database.parent} is over its quota, or "
-            "the disk fails; make room and try again, the store goes on by itself."
+            "the disk fails; make room and try again, the store recovers by itself."
         )
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return errors.Busy(
@@ -130,16 +138,16 @@ def told(error: DBAPIError | sqlite3.Error | OSError, database: Path) -> errors.
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return errors.Unreadable(
             f"{database} is damaged or is not a Paddock store ({said}). Restore it from a backup, "
-            "or move it away with its -wal and -shm and start anew."
+            "or move it away with its -wal and -shm and start again."
         )
     if code in _BESIDE and not os.access(database.parent, os.W_OK):
         return errors.Unavailable(
-            f"{database} is just being opened or closed by its owner; look again. "
-            "If this stays so, the next start of the node repairs it."
+            f"{database} is being opened or closed by its owner; try again. "
+            "If it stays so, the next start of the node repairs it."
         )
-    never = code == sqlite3.SQLITE_CONSTRAINT  # trying it again would not help
+    never = code == sqlite3.SQLITE_CONSTRAINT  # a retry would not help
     kind = errors.Invalid if never else errors.Unavailable
-    return kind(f"{database} {'does not take this' if never else 'cannot be used'}: {said}.")
+    return kind(f"{database} {'rejected the row' if never else 'cannot be used'}: {said}.")
 
 
 def _no_room(directory: Path) -> bool:

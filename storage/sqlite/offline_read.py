@@ -1,9 +1,9 @@
-"""A store at rest: nobody has it open, and who looks may not write beside it.
+"""Reading a store that no process has open, as a user who may not write beside it.
 
-The last to close a store removes its -wal and -shm, and SQLite opens such a file only where it may
-make them anew. Who may not reads the file as one that does not change, without locks, and asks
-afterwards whether that was true. Never used where the -wal exists: it holds what the file does not.
-Imported by `storage.store`, `storage.sqlite.connections` and `storage.migrations`.
+The last process to close a store removes its -wal and -shm, and SQLite opens such a file only
+where it may create them again. A reader without that right reads the file as immutable, without
+locks, and checks afterwards that it was. Never used while the -wal exists, which holds what the
+file does not. Imported by `storage.sqlite` and `storage.migrations`.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from storage.home.paths import Home
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """A store that was at rest when it was found."""
+class OfflineFile:
+    """A store that no process had open when it was found."""
 
     home: Home
     mark: tuple[int, int, int]
 
-    def disturbed(self) -> bool:
-        """Whether somebody opened the store since: what was read meanwhile may not fit together."""
+    def opened(self) -> bool:
+        """Whether the store was opened since: what was read meanwhile may be inconsistent."""
         try:
             return _logged(self.home) or _mark(self.home) != self.mark
         except FileNotFoundError:
             return True
 
 
-def find(home: Home) -> Rest | None:
-    """The rest of a store; None where SQLite reads it as it always does.
+def find(home: Home) -> OfflineFile | None:
+    """The file, to be read offline; None where SQLite can open it as usual.
 
     Raises:
-        OSError: there is no store, or it cannot be looked at.
+        OSError: there is no store, or it cannot be read.
     """
-    mark = _mark(home)  # before the log is looked for: who comes between is noticed later
+    mark = _mark(home)  # before the check for a log: an opening in between shows later
     if os.access(home.root, os.W_OK) or _logged(home):
         return None
-    return Rest(home, mark)
+    return OfflineFile(home, mark)
 
 
 def _logged(home: Home) -> bool:

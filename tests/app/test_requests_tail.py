@@ -11,7 +11,7 @@ from app.commands import requests as command
 from storage import requests
 from storage import store as stores
 from storage.home.paths import Home
-from storage.store import Store
+from storage.sqlite.store import SqliteStore
 from tests.storage import fixtures
 
 
@@ -32,12 +32,13 @@ async def test_nothing_is_lost_between_two_looks(
         made = [fixtures.request(number) for number in numbers]
         await written.write(lambda s: requests.record(s, made))
 
-    async def next_burst(_: Store) -> None:
+    async def next_burst(_: SqliteStore) -> bool:
         if not bursts:
             raise Enough
         await come(bursts.pop(0))
+        return True
 
-    monkeypatch.setattr(command, "_change", next_burst)
+    monkeypatch.setattr(SqliteStore, "wait_changed", next_burst)
     await come(bursts.pop(0))
     try:
         with pytest.raises(Enough):

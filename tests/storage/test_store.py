@@ -20,7 +20,8 @@ from storage import errors, processes
 from storage import store as stores
 from storage.control_socket import nudges
 from storage.home.paths import Home
-from storage.store import Store
+from storage.samples import SampleRow
+from storage.store import Session, Store
 
 
 async def note(s: AsyncSession, pid: int = 1) -> None:
@@ -290,6 +291,35 @@ async def test_damage_inside_is_found_by_the_check(home: Home) -> None:
         file.write(bytes(4096))
     async with another(home, readonly=True) as store:
         assert await store.check() != []
+
+
+async def test_a_waiter_is_woken_by_another_process_and_not_without_one(home: Home) -> None:
+    """By a nudge, or within a second without one; a wait that ends by the clock says so."""
+    async with another(home) as writer, another(home, readonly=True) as reader:
+        await reader.changed()
+        assert not await reader.wait_changed(0)
+        for nudge in (True, False):
+            waiting = asyncio.create_task(reader.wait_changed(30))
+            await writer.write(note, nudge=nudge)
+            assert await waiting
+        assert not await reader.wait_changed(0)
+    assert not list(home.run.glob("store-*"))
+    with pytest.raises(errors.Unavailable, match="closed"):
+        await reader.wait_changed(0)
+
+
+async def test_an_upsert_adds_rows_and_updates_those_that_are_there(store: Store) -> None:
+    """By their key; columns outside the key take the new values."""
+
+    async def work(s: Session) -> list[tuple[str, str]]:
+        row = {"kind": "host", "second": 1, "subject": "a", "body": "1"}
+        await stores.upsert(s, SampleRow, [], key=("kind",))
+        for rows in ([row], [row | {"body": "2"}, row | {"subject": "b"}]):
+            await stores.upsert(s, SampleRow, rows, key=("kind", "second", "subject"))
+        found = await s.execute(text("SELECT subject, body FROM samples ORDER BY subject"))
+        return [(subject, body) for subject, body in found]
+
+    assert await store.write(work) == [("a", "2"), ("b", "1")]
 
 
 async def test_a_closed_store_says_so(home: Home) -> None:

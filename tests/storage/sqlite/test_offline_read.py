@@ -67,7 +67,7 @@ async def test_who_looked_at_rest_goes_on_when_the_node_starts(resting: Home) ->
 async def test_a_read_during_which_somebody_opened_the_store_does_not_count(resting: Home) -> None:
     """It had no lock, so what it saw may not fit together; the next one does."""
     looking = await stores.open(resting, readonly=True)
-    with pytest.raises(errors.Busy, match="look again"):
+    with pytest.raises(errors.Busy, match="try again"):
         async with looking.read():
             writing = await stores.open(resting)
     assert await count(looking) == 1
@@ -82,9 +82,9 @@ async def test_a_store_that_was_opened_and_closed_meanwhile_is_noticed(resting: 
     writing = await stores.open(resting)
     await scribe.accept(writing, "scribe", 1)
     await writing.close()
-    assert found.disturbed()
+    assert found.opened()
     resting.database.unlink()
-    assert found.disturbed()
+    assert found.opened()
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root makes the index anew")
@@ -94,7 +94,7 @@ async def test_a_log_without_its_index_is_told(resting: Home) -> None:
     log.touch()
     resting.root.chmod(0o500)
     try:
-        with pytest.raises(errors.Unavailable, match="look again"):
+        with pytest.raises(errors.Unavailable, match="try again"):
             await stores.open(resting, readonly=True)
     finally:
         resting.root.chmod(0o700)
