@@ -25,11 +25,6 @@ from storage.requests import Class
 _RANKS: Final = {class_: rank for rank, class_ in enumerate(Class)}
 _AFTER_END_S: Final = 0.1
 """For the end of the body after `[DONE]`, so that its connection can be used again."""
-_ITS_OWN: Final = frozenset(
-    {"upstream_unreachable", "upstream_timeout", "upstream_stalled", "upstream_lost",
-     "upstream_unavailable", "upstream_rejects_key"}
-)  # fmt: skip
-"""Failures that tell of the server and not of the job."""
 
 Batches = AsyncGenerator[tuple[Event, ...], None]
 
@@ -62,7 +57,7 @@ class Exchange:
             except Lost as error:
                 if last or (yielded and job.stream):
                     failure = faults.lost(name, str(error))
-                    self.health.failed(failure.message)
+                    self.health.failed(failure)
                     raise failure from error
                 if yielded:
                     yield (Restarted(),)
@@ -98,8 +93,7 @@ class Exchange:
                     yield deltas
             finished = answer.finish()
         except Failure as failure:
-            if failure.code in _ITS_OWN:
-                self.health.failed(failure.message)
+            self.health.failed(failure)
             raise
         finally:
             self.server.slots.give()

@@ -1,14 +1,17 @@
 """Whether a server answers, and how busy it is: probed every second or two, written as samples.
 
-What requests find out counts at once: one that cannot connect makes the server unready before the
-next probe does, one that is answered makes it ready. The load is the server's own where it exposes
-metrics, and what this box has under way with it where it does not. Imported by its neighbours.
+What requests find out counts, too. One that cannot connect makes the server unready before the next
+probe does, and so do a few in a row that fail otherwise, because a server may pass its health check
+and compute nothing; one that is answered makes it ready. The load is the server's own where it
+exposes metrics, and what this box has under way with it where it does not. Imported by its
+neighbours.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +22,7 @@ import structlog
 
 from engine.backends.upstream import exposition, server
 from engine.backends.upstream.exposition import Load
+from engine.execution.failures import Failure
 from engine.metering.windows import IDLE_S, Row
 from storage.samples import InstanceSample, Kind
 
@@ -27,8 +31,18 @@ REMOTE_PROBE_S: Final = 10.0
 """For servers reached by https: their owner counts requests."""
 DOWN_S: Final = 1.0
 TIMEOUT_S: Final = 3.0
+STREAK: Final = 3
+"""So many requests in a row that fail through the server's fault make it unready."""
+STREAK_S: Final = 30.0
+"""For so long after the latest of them; then it may have recovered unnoticed."""
 _BODY_LIMIT: Final = 256 * 1024
 _STALE_S: Final = 5 * PROBE_S
+
+_SERVERS_FAULT: Final = frozenset(
+    {"upstream_timeout", "upstream_stalled", "upstream_lost", "upstream_unavailable",
+     "upstream_rejects_key"}
+)  # fmt: skip
+"""Failures that tell of the server and not of the job."""
 
 _log = structlog.get_logger("gateway.upstream")
 
@@ -51,7 +65,7 @@ class _Totals:
 
 
 class Health:
-    """`reason` is why the server cannot answer now, as a clause; None while it can."""
+    """What is known of one server."""
 
     def __init__(self, of: server.Server, targets: Targets) -> None:
         """`run` probes; until the first probe nothing is known."""
@@ -61,7 +75,18 @@ class Health:
         self._load: tuple[float, Load] | None = None
         self._counted = _Totals(own=False)
         self._written = (0, self._counted)
-        self.reason: str | None = f"upstream {of.settings.name} was not reached yet"
+        self._trouble: str | None = f"upstream {of.settings.name} was not reached yet"
+        self._streak = 0
+        self._latest = (0.0, "")
+
+    @property
+    def reason(self) -> str | None:
+        """Why the server cannot answer now, as a clause; None while it can."""
+        if self._trouble is not None:
+            return self._trouble
+        at, latest = self._latest
+        recent = time.monotonic() - at < STREAK_S
+        return latest if self._streak >= STREAK and recent else None
 
     @property
     def load(self) -> Load | None:
@@ -82,23 +107,32 @@ class Health:
 
     async def probe(self) -> None:
         """Look once."""
-        trouble = await self._look()
-        if trouble is None:
-            self.succeeded()
-        else:
-            self._down(f"upstream {self._server.settings.name} cannot answer: {trouble}")
-        if trouble is None and self._targets.metrics is not None:
+        found = await self._look()
+        if found is not None:
+            name = self._server.settings.name
+            self._now_is(f"upstream {name} cannot answer: {found}", self._streak)
+            return
+        self._now_is(None, 0 if self._trouble else self._streak)
+        if self._targets.metrics is not None:
             await self._scrape(self._targets.metrics)
 
     def succeeded(self) -> None:
         """A request was answered."""
-        if self.reason is not None:
-            _log.info("upstream is ready", upstream=self._server.settings.name)
-        self.reason = None
+        self._now_is(None, 0)
 
-    def failed(self, reason: str) -> None:
-        """A request found the server unable to answer; probe it at once."""
-        self._down(reason)
+    def failed(self, failure: Failure) -> None:
+        """A request failed; if that may be the server's fault, it is probed at once."""
+        if failure.code == "upstream_unreachable":
+            self.down(failure.message)
+        elif failure.code in _SERVERS_FAULT:
+            self._latest = time.monotonic(), failure.message
+            rejected = failure.code == "upstream_rejects_key"
+            self._now_is(self._trouble, STREAK if rejected else self._streak + 1)
+            self._wake.set()
+
+    def down(self, reason: str) -> None:
+        """It cannot answer until the next probe says that it can."""
+        self._now_is(reason, self._streak)
         self._wake.set()
 
     def worked(self, prompt_tokens: int, completion_tokens: int) -> None:
@@ -138,10 +172,13 @@ class Health:
         )
         yield second, Kind.INSTANCE, subject, sample
 
-    def _down(self, reason: str) -> None:
-        if self.reason is None:
-            _log.warning("upstream is not ready", reason=reason)
-        self.reason = reason
+    def _now_is(self, trouble: str | None, streak: int) -> None:
+        before = self.reason
+        self._trouble, self._streak = trouble, streak
+        if (before is None) != (self.reason is None):
+            log = _log.info if self.reason is None else _log.warning
+            name = self._server.settings.name
+            log("upstream readiness", upstream=name, ready=self.reason is None, why=self.reason)
 
     async def _look(self) -> str | None:
         try:

@@ -119,7 +119,7 @@ class Servers:
                     if isinstance(error, Lost):
                         raise faults.lost(instance.name, str(error)) from error
                     raise
-                instance.health.failed(f"server {instance.name} closed its connections")
+                instance.health.down(f"server {instance.name} closed its connections")
                 if yielded:
                     yield (Restarted(),)
             else:

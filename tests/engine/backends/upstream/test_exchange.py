@@ -512,6 +512,21 @@ async def test_nobody_there_is_found_out_at_once_and_counts_as_unhealthy() -> No
         assert talk.health.reason == failed.value.message
 
 
+async def test_a_few_failures_in_a_row_make_unready_whatever_the_health_check_says() -> None:
+    """A server may answer its health check and compute nothing; one answer makes it ready again."""
+    async with loopback.serving(half) as peer, exchange(peer.url) as talk:
+        await talk.health.probe()
+        for reason in (None, None, "upstream peer closed the connection"):
+            with pytest.raises(failures.Unavailable):
+                await events(talk, jobs.job(stream=True))
+            await talk.health.probe()
+            assert (talk.health.reason or "").startswith(reason or "")
+            assert (reason is None) == (talk.health.reason is None)
+        peer.script = hello
+        await events(talk, jobs.job())
+        assert talk.health.reason is None
+
+
 def losing(times: int, *, after: str = "") -> loopback.Script:
     """A server that loses so many connections, perhaps after some text, and then answers."""
     left = [times]
