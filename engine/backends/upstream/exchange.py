@@ -97,7 +97,7 @@ class Exchange:
             raise
         finally:
             self.server.slots.give()
-        self.health.worked(finished.prompt_tokens, finished.completion_tokens)
+        self.health.succeeded(finished.prompt_tokens, finished.completion_tokens)
         yield (finished,)
 
     async def _place(self, job: Job) -> None:
@@ -129,10 +129,7 @@ class Exchange:
         try:
             item = await anext(stream, None)
             while item is not None:
-                began = answer.began
                 deltas = answer.whole(item) if isinstance(item, bytes) else answer.stream(item)
-                if not began and answer.began:
-                    self.health.succeeded()
                 if deltas:
                     yield tuple(deltas)
                 if answer.began:  # a first token was in time: from now on silence counts

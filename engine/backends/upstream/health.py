@@ -116,9 +116,13 @@ class Health:
         if self._targets.metrics is not None:
             await self._scrape(self._targets.metrics)
 
-    def succeeded(self) -> None:
-        """A request was answered."""
+    def succeeded(self, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+        """A request was answered to its end, with so many tokens."""
         self._now_is(None, 0)
+        counted = self._counted
+        self._counted = _Totals(
+            False, counted.prompt + prompt_tokens, counted.completion + completion_tokens
+        )
 
     def failed(self, failure: Failure) -> None:
         """A request failed; if that may be the server's fault, it is probed at once."""
@@ -134,13 +138,6 @@ class Health:
         """It cannot answer until the next probe says that it can."""
         self._now_is(reason, self._streak)
         self._wake.set()
-
-    def worked(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """A request ended with so many tokens."""
-        counted = self._counted
-        self._counted = _Totals(
-            False, counted.prompt + prompt_tokens, counted.completion + completion_tokens
-        )
 
     def rows(self, second: int, subject: str) -> Iterator[Row]:
         """The sample of a second that is over; nothing while the server does not answer."""

@@ -117,7 +117,7 @@ async def serving(script: Script | None = None) -> AsyncIterator[Loopback]:
         try:
             while (asked := await _read(reader)) is not None:
                 await _answer(loopback, asked, Reply(reader, writer))
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writers.discard(writer)
