@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +27,10 @@ class _Sequence:
 
 @dataclass
 class FakeWorker:
-    """Started by `start`, ended by `stop`; `deaf` workers take orders and never step."""
+    """Started by `start`, ended by `stop`.
+
+    `deaf` workers take requests and never step, `silent` ones take scorings and never answer.
+    """
 
     socket: Path
     sequence_tokens: int = 64
@@ -34,6 +38,7 @@ class FakeWorker:
     control_tokens: tuple[str, ...] = ("<|im_end|>", "<|im_start|>")
     deaf: bool = False
     leaving: bool = False
+    silent: bool = False
     received: list[wire.ToWorker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -155,7 +160,11 @@ class FakeWorker:
     def _score(self, score: wire.Score) -> None:
         """Every word of a continuation has the same probability."""
         words = "".join(segment.text for segment in score.prompt).split()
-        tokens = tuple(wire.Logprob(w.encode(), -0.5) for w in score.continuation.split())
+        tokens = tuple(
+            wire.Logprob(word.encode(), -0.5) for word in re.findall(r"\s*\S+", score.continuation)
+        )
+        if self.silent:
+            return
         if score.adapter not in self._adapters:
             message = f"adapter {score.adapter!r} is not loaded"
             self._refused.append(wire.Refused(score.id, "no_adapter", message, 0))

@@ -36,6 +36,15 @@ def order(
     )  # fmt: skip
 
 
+def scoring(prompt: str, continuation: str) -> wire.Score:
+    """A continuation to score."""
+    segments = (wire.Segment(prompt, special=False),) if prompt else ()
+    return wire.Score(
+        id=0, adapter="", prompt=segments, continuation=continuation, class_=2, tenant="t",
+        queue_us=20_000_000,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def real_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A real worker with the shipped weights, one for this module."""
@@ -225,6 +234,115 @@ async def test_an_adapter_opens_and_a_broken_one_does_not(
     assert "adapter" in refused.message
     assert worker.serves("good")
     assert not worker.serves("gone")
+
+
+async def test_a_continuation_is_scored(worker: worker_client.WorkerClient) -> None:
+    """A log-probability for each of its tokens, whose bytes are the continuation."""
+    scored = await worker.score(scoring("one two", " three four"))
+    assert len(scored.tokens) >= 2
+    assert b"".join(token.raw for token in scored.tokens) == b" three four"
+    assert all(token.logprob <= 0 for token in scored.tokens)
+    assert scored.prompt_tokens >= 2
+    assert not worker.busy
+
+
+@pytest.mark.parametrize(
+    ("score", "code"),
+    [
+        (("one", ""), "empty"),
+        (("", "one"), "empty"),
+        (("word " * 40, "word " * 40), "too_long"),
+    ],
+)
+async def test_what_cannot_be_scored_is_refused(
+    worker: worker_client.WorkerClient, score: tuple[str, str], code: str
+) -> None:
+    """As an exception that holds the worker's refusal."""
+    with pytest.raises(worker_client.Refusal) as caught:
+        await worker.score(scoring(*score))
+    assert caught.value.refused.code == code
+    assert not worker.busy
+
+
+async def test_an_adapter_that_is_no_longer_wanted_is_unloaded(
+    worker: worker_client.WorkerClient,
+) -> None:
+    """And is loaded again when it is wanted again."""
+    sha256 = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
+    for _ in range(2):
+        worker.want_adapters({"good": wire.LoadAdapter("good", str(ADAPTER), sha256)})
+        heard = Heard()
+        worker.submit(order(adapter="good"), heard)
+        assert isinstance(await ended(heard), wire.Finished)
+        worker.want_adapters({})
+        assert not worker.serves("good")
+        assert worker.serves("")
+
+
+async def test_an_adapter_that_a_request_uses_is_unloaded_after_it(fake: FakeWorker) -> None:
+    """Held requests count, too; one that is wanted for a single request goes with it."""
+    sha256 = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
+    load = wire.LoadAdapter("good", str(ADAPTER), sha256)
+    async with _connected(fake.socket) as one:
+        one.want_adapters({"good": load})
+        heard = Heard()
+        one.submit(order(adapter="good"), heard)
+        await fake.got(wire.LoadAdapter)
+        one.want_adapters({})
+        one.want_adapter(load)
+        one.want_adapters({})
+        fake.wake()
+        assert isinstance(await ended(heard), wire.Finished)
+        await fake.got(wire.UnloadAdapter)
+        assert [type(item) for item in fake.received if not isinstance(item, wire.SetKnobs)] == [
+            wire.LoadAdapter,
+            wire.LoadAdapter,
+            wire.Submit,
+            wire.UnloadAdapter,
+        ]
+
+
+async def test_one_adapter_more_leaves_the_others_wanted(fake: FakeWorker) -> None:
+    """A request's own adapter replaces nobody's."""
+    sha256 = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
+    fake.wake()
+    async with _connected(fake.socket) as one:
+        one.want_adapters({"good": wire.LoadAdapter("good", str(ADAPTER), sha256)})
+        one.want_adapter(wire.LoadAdapter("other", str(ADAPTER), sha256))
+        for name in ("good", "other"):
+            heard = Heard()
+            one.submit(order(adapter=name), heard)
+            assert isinstance(await ended(heard), wire.Finished)
+        assert not any(isinstance(item, wire.UnloadAdapter) for item in fake.received)
+        fake.drop()
+        await fake.got(wire.LoadAdapter, 2)
+
+
+async def test_a_scoring_that_a_worker_died_of_is_sent_again(fake: FakeWorker) -> None:
+    """It has shown nothing; three deaths are enough for it, too."""
+    async with _connected(fake.socket) as one:
+        task = asyncio.create_task(one.score(scoring("one", "two")))
+        fake.wake()
+        assert (await task).tokens
+        fake.silent = True
+        task = asyncio.create_task(one.score(scoring("one", "two")))
+        for attempt in range(2, pending.DEATHS_LIMIT + 2):
+            await fake.got(wire.Score, attempt)
+            fake.drop()
+        with pytest.raises(worker_client.Refusal) as caught:
+            await task
+        assert "died 3 times" in str(caught.value)
+
+
+async def test_a_cancelled_scoring_is_cancelled_at_the_worker(fake: FakeWorker) -> None:
+    """Its slot is not held for nobody."""
+    fake.silent = True
+    async with _connected(fake.socket) as one:
+        task = asyncio.create_task(one.score(scoring("one", "two")))
+        await fake.got(wire.Score)
+        task.cancel()
+        await fake.got(wire.Cancel)
+        assert task.cancelled()
 
 
 async def test_a_worker_is_asked_once_for_an_adapter_and_again_when_it_comes_back(
