@@ -45,7 +45,7 @@ bench: venv
 
 .PHONY: soak
 soak: venv
-	@$(BIN)/pytest -n0 -m soak $(ARGS)
+	@PADDOCK_BUILD_PEERS=1 $(BIN)/pytest -n0 -m 'soak or peers' $(ARGS)
 
 .PHONY: lock
 lock: venv

@@ -1,7 +1,8 @@
 """Builds the two servers that Paddock is measured beside, from the sdist that it is built on.
 
 llama-server and the example server of llama-cpp-python share one build of llama.cpp, made once
-per version and build options and kept in the user's cache. Starts nothing. Imported by the bench.
+per version and build options and kept in the user's cache. Starts nothing. Imported by the bench,
+and by tests that use the servers where they are built already.
 """
 
 from __future__ import annotations
@@ -56,17 +57,18 @@ def cache() -> Path:
     return Path(root) / "paddock-bench"
 
 
+def found() -> Built | None:
+    """The peers if an earlier `build` has finished, else None; builds and downloads nothing."""
+    home = _home()
+    return _built(home) if (home / "finished").exists() and _unpacked().exists() else None
+
+
 def build() -> Built:
     """Downloads, unpacks and builds what is not there yet; some minutes the first time."""
     version = metadata.version(PACKAGE)
-    extra = shlex.split(os.environ.get("CMAKE_ARGS", ""))
-    home = cache() / f"{version}-{hashlib.sha256(repr(extra).encode()).hexdigest()[:8]}"
+    home, extra = _home(), shlex.split(os.environ.get("CMAKE_ARGS", ""))
     source = _source(version)
-    done = Built(
-        llama_server=home / "bin" / "llama-server",
-        example_server=source / "examples" / "server" / "server.py",
-        libraries=home / "bin",
-    )
+    done = _built(home)
     if (home / "finished").exists():
         return done
     print(f"building the peers from {PACKAGE} {version} (some minutes, once) …", flush=True)
@@ -78,10 +80,29 @@ def build() -> Built:
     return done
 
 
+def _home() -> Path:
+    """Where this version is built with these options."""
+    extra = shlex.split(os.environ.get("CMAKE_ARGS", ""))
+    digest = hashlib.sha256(repr(extra).encode()).hexdigest()[:8]
+    return cache() / f"{metadata.version(PACKAGE)}-{digest}"
+
+
+def _unpacked() -> Path:
+    return cache() / "source" / f"llama_cpp_python-{metadata.version(PACKAGE)}"
+
+
+def _built(home: Path) -> Built:
+    return Built(
+        llama_server=home / "bin" / "llama-server",
+        example_server=_unpacked() / "examples" / "server" / "server.py",
+        libraries=home / "bin",
+    )
+
+
 def _source(version: str) -> Path:
     """The unpacked sdist, checked against the hash in `constraints.txt`."""
-    home = cache() / "source"
-    unpacked = home / f"llama_cpp_python-{version}"
+    unpacked = _unpacked()
+    home = unpacked.parent
     if unpacked.exists():
         return unpacked
     home.mkdir(parents=True, exist_ok=True)
