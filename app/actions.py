@@ -8,13 +8,13 @@ Imported by the commands, the screens and their tests.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 from app import words
-from storage import intents, jobs, processes, services
+from storage import intents, jobs, processes
 from storage.control_socket import client, verbs
 from storage.control_socket.verbs import Danger
 from storage.home.paths import Home
@@ -150,11 +150,6 @@ async def perform(
     if action.handler is None:
         raise LookupError(f"{action.name} is drawn, not performed")
     return await action.handler(action, home, store, wanted, timeout_s)
-
-
-def arms(split: Iterable[services.Arm]) -> str:
-    """A split in words: r1 90 %  r2 10 %."""
-    return "  ".join(f"r{arm.release} {words.weight(arm.weight_bp)}" for arm in split)
 
 
 # The letters of the verbs that a place of the screen offers.

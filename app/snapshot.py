@@ -155,6 +155,7 @@ class Split:
     arms: tuple[tuple[int, int], ...]  # release, basis points
     set_at_us: int
     set_by: str
+    restores: int | None = None  # the split that it went back to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +169,8 @@ class Service:
     synthetic: float | None  # share of the requests
     arms: tuple[Arm, ...]
     history: tuple[Split, ...]
+    owner: str = ""  # the rollout or A/B test that owns the split
+    frozen: str = ""  # by whom, since when and why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,12 +199,6 @@ def percent(fraction: float | None) -> str:
     return f"{text} %"
 
 
-def weight(basis_points: int) -> str:
-    """The weight of an arm, set in basis points, without figures nobody set: 90 %, 0.25 %."""
-    whole, rest = divmod(basis_points, 100)
-    return f"{whole}.{rest:02d}".rstrip("0") + " %" if rest else f"{whole} %"
-
-
 def rate(per_second: float | None, unit: str = "") -> str:
     """So many a second: 31.0/s, 512 tok/s."""
     if per_second is None:

@@ -1,26 +1,46 @@
 """The actions of steps: intents on behalf of the person who started the run.
 
-A step asks under an idempotency key of its own, so it has one intent however often the runner is
-killed or an answer is lost. Imported by `runbooks.runner`.
+A step asks under an idempotency key of its own and with the version that it saw, so it acts once
+however often the runner is killed or an answer is lost. Imported by `runbooks.runner`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from runbooks import steps
-from storage import errors
+from runbooks.steps import Value
+from storage import errors, services
 from storage.control_socket import client
 from storage.home.paths import Home
 from storage.runs import Run
+from storage.store import Session
 
 _ATTEMPTS: Final = 5
 _AGAIN_S: Final = 1.0
 
 
-async def ask(home: Home, run: Run, step: str, do: steps.Do) -> int:
+async def version(s: Session, run: Run, do: steps.Do) -> int | None:
+    """The version of what an action changes; None where its noun has none."""
+    if not do.verb.startswith("services."):
+        return None
+    try:
+        return (await services.find(s, steps.filled(do.target, run.inputs))).version
+    except errors.NotFound:
+        return None
+
+
+async def ask(
+    home: Home,
+    run: Run,
+    step: str,
+    do: steps.Do,
+    *,
+    expected_version: int | None,
+    seen: Mapping[str, Value],
+) -> int:
     """The id of the step's intent, stored now or by an earlier attempt.
 
     Raises:
@@ -34,8 +54,9 @@ async def ask(home: Home, run: Run, step: str, do: steps.Do) -> int:
                 home,
                 do.verb,
                 steps.filled(do.target, run.inputs),
-                _filled(do.arguments, run.inputs),
+                steps.arguments(do, run.inputs, seen),
                 reason=f"runbook {run.runbook}, {key}",
+                expected_version=expected_version,
                 on_behalf_of=run.intent_id,
                 idempotency_key=key,
                 confirm=steps.filled(do.confirm, run.inputs),
@@ -47,19 +68,3 @@ async def ask(home: Home, run: Run, step: str, do: steps.Do) -> int:
             await asyncio.sleep(_AGAIN_S)
         else:
             return accepted.intent_id
-
-
-def _filled(arguments: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
-    return {name: _value(value, inputs) for name, value in arguments.items()}
-
-
-def _value(value: Any, inputs: Mapping[str, str]) -> Any:
-    if isinstance(value, str):
-        return steps.filled(value, inputs)
-    if isinstance(value, dict):
-        return {
-            steps.filled(str(name), inputs): _value(each, inputs) for name, each in value.items()
-        }
-    if isinstance(value, list):
-        return [_value(each, inputs) for each in value]
-    return value

@@ -1,11 +1,11 @@
-"""The runbooks of a box: the shipped ones and those of its home, which win over a shipped name.
+"""The runbooks of a box: the shipped ones, and those in its data directory, which replace them.
 
 Reads files only and runs nothing. Imported by the runner's start and by `app`.
 """
 
 from __future__ import annotations
 
-from runbooks import steps
+from runbooks import reading
 from runbooks.probes import PROBES
 from runbooks.steps import Runbook
 from storage.control_socket import verbs
@@ -14,17 +14,17 @@ from storage.home.paths import Home
 
 
 def every(home: Home) -> dict[str, Runbook | str]:
-    """All runbooks by name; in place of one that cannot be used stands what is wrong with it.
+    """All runbooks by name; one that cannot be used is the sentence that says why.
 
     Raises:
         Closed: this user may not look into the home.
     """
     access.require(home)
     found: dict[str, Runbook | str] = {}
-    for folder in (steps.LIBRARY, home.root / "runbooks"):
+    for folder in (reading.LIBRARY, home.root / "runbooks"):
         for path in sorted(folder.glob("*.yaml")):
             try:
-                found[path.stem] = steps.read(path, probes=PROBES, verbs=verbs.TABLE)
-            except steps.BadRunbook as error:
+                found[path.stem] = reading.read(path, probes=PROBES, verbs=verbs.TABLE)
+            except reading.BadRunbook as error:
                 found[path.stem] = str(error)
     return found

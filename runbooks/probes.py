@@ -6,13 +6,12 @@ expectation. Imported by `runbooks`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from runbooks.steps import Value
-from storage import measures, services
+from storage import measures, services, splits
 from storage.measures import Window
-from storage.services import Arm
 from storage.store import Session
 
 Probe = Callable[[Session, str, int, int], Awaitable[Value]]
@@ -34,14 +33,19 @@ def _measured(name: str, scale: float = 1.0, digits: int | None = None) -> Probe
 
 
 async def split(s: Session, of: str, _window_s: int, _second: int) -> Value:
-    """The current split of a service."""
-    return _words((await services.find(s, of)).split.arms)
+    """The weights of a service's current split: r1=90 r2=10."""
+    return splits.typed(splits.pairs((await services.find(s, of)).split.arms))
 
 
-async def split_before(s: Session, of: str, _window_s: int, _second: int) -> Value:
-    """The split that a service had before the current one."""
-    past = await services.history(s, (await services.find(s, of)).name, limit=2)
-    return _words(past[1].arms) if len(past) > 1 else None
+async def split_id(s: Session, of: str, _window_s: int, _second: int) -> Value:
+    """The split that a service is at, by its id; after going back, the one that was restored."""
+    return splits.origin((await services.find(s, of)).split)
+
+
+async def roll_back_target(s: Session, of: str, _window_s: int, _second: int) -> Value:
+    """The split to go back to, by its id; of a service that is back already, the same one."""
+    service = await services.find(s, of)
+    return splits.roll_back_target(await services.history(s, service.name, limit=2))
 
 
 PROBES: Final[Mapping[str, Probe]] = {
@@ -50,9 +54,6 @@ PROBES: Final[Mapping[str, Probe]] = {
     "latency_p95_ms": _measured("latency_p95", 1e-3, 1),
     "requests": _measured("requests"),
     "split": split,
-    "split_before": split_before,
+    "split_id": split_id,
+    "roll_back_target": roll_back_target,
 }
-
-
-def _words(arms: Sequence[Arm]) -> str:
-    return " ".join(f"r{arm.release}={arm.weight_bp}" for arm in arms)

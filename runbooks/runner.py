@@ -1,8 +1,7 @@
-"""Walks the steps of runs: look, do, verify. What it knows of a run stands in the store.
+"""Walks the steps of runs: look, do, verify. All of a run's state is in the store.
 
-Killed at any instant, it goes on at the first step that has not ended; what a step saw before it
-acted is what it is verified against. It acts only by asking at the door. Imported by
-`runbooks.__main__`.
+Killed at any instant, it resumes at the first step that has not ended; a step is verified against
+what it saw before it acted. It acts only through intents. Imported by `runbooks.__main__`.
 """
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ class Runner:
             await self._end(intent, intents.State.REFUSED, str(refused))
             return
         if run.content != steps.content(book):
-            said = f"{book.name} was changed since run {run.id} began; look at it and start anew."
+            said = f"{book.name} was changed since run {run.id} began; start it again."
             await self._end(intent, intents.State.FAILED, said)
             return
         begun = {step.name: step for step in await self._read(lambda s: runs.steps(s, run.id))}
@@ -145,7 +144,7 @@ class Runner:
                 await self._end(intent, intents.State.FAILED, f"{book.name}: {said}")
                 return
             await self._note(run, step, position, sentence=said, ended=True)
-        await self._end(intent, intents.State.APPLIED, f"{book.name}: all steps ended well.")
+        await self._end(intent, intents.State.APPLIED, f"{book.name}: all steps succeeded.")
 
     async def _begin(self, intent: Intent) -> tuple[Runbook, Run]:
         """What is wished, as it is now, and its run; one after the other, so that each is seen."""
@@ -165,25 +164,43 @@ class Runner:
             return book, await self._write(begin)
 
     async def _step(self, run: Run, step: Step, position: int, before: runs.Step | None) -> str:
-        """Look, do, verify; returns what the step came to."""
-        looked: Value = before.looked if before is not None else None
-        said = ""
-        if step.look is not None:
-            if before is None:
-                looked = await self._probe(step.look.probe, step.look.of, step.look.window_s, run)
-                fine = steps.as_expected(looked, step.look.expected)
-                await self._note(run, step, position, looked=looked, as_expected=fine)
-            said = _saw(step.look, looked)
+        """Look, do, verify; returns the sentence that the step ends with."""
+        known = before
+        if known is None or (known.looked is None and known.intent_id is None):
+            known = await self._look(run, step, position)
+        said = "" if step.look is None else _saw(step.look, known.looked)
         if step.do is not None:
-            number = await actions.ask(self._store.home, run, step.name, step.do)
-            await self._note(run, step, position, intent_id=number)
-            ended = await self._patiently(lambda: client.wait(self._store, number, OUTCOME_S))
-            if ended.state is not intents.State.APPLIED:
-                raise Failed(ended.outcome or f"intent {number} has not ended in {OUTCOME_S:.0f} s")
-            said = ended.outcome or said
+            said = await self._do(run, step, step.do, position, known) or said
         if step.verify is not None:
-            await self._verify(run, step.verify, looked)
+            await self._verify(run, step.verify, known.looked)
         return said
+
+    async def _look(self, run: Run, step: Step, position: int) -> runs.Step:
+        """See what the step looks at, and the version of what it changes, and write both down."""
+        seen: dict[str, Any] = {}
+        if step.look is not None:
+            look = step.look
+            seen["looked"] = await self._probe(look.probe, look.of, look.window_s, run)
+            seen["as_expected"] = steps.as_expected(seen["looked"], look.expected)
+        if (do := step.do) is not None:
+            seen["expected_version"] = await self._read(lambda s: actions.version(s, run, do))
+        return await self._note(run, step, position, **seen)
+
+    async def _do(
+        self, run: Run, step: Step, do: steps.Do, position: int, known: runs.Step
+    ) -> str | None:
+        """Ask for the action and wait for its outcome."""
+        if step.look is not None and steps.needs(do, steps.LOOKED) and known.looked is None:
+            raise Failed(f"{step.look.probe} found nothing, so there is nothing to {do.verb}")
+        number = await actions.ask(
+            self._store.home, run, step.name, do,
+            expected_version=known.expected_version, seen={steps.LOOKED: known.looked},
+        )  # fmt: skip
+        await self._note(run, step, position, intent_id=number)
+        ended = await self._patiently(lambda: client.wait(self._store, number, OUTCOME_S))
+        if ended.state is not intents.State.APPLIED:
+            raise Failed(ended.outcome or f"intent {number} has not ended within {OUTCOME_S:.0f} s")
+        return ended.outcome
 
     async def _verify(self, run: Run, verify: Verify, looked: Value) -> None:
         until = time.monotonic() + verify.timeout_s
@@ -195,7 +212,7 @@ class Runner:
             if left <= 0:
                 wanted = looked if verify.expected == steps.LOOKED else verify.expected
                 raise Failed(
-                    f"{verify.probe} is {found} after {verify.timeout_s:g} s, expected {wanted}"
+                    f"{verify.probe} is {found} after {verify.timeout_s:g} s (expected {wanted})"
                 )
             try:
                 async with asyncio.timeout(min(left, _VERIFY_S)):
@@ -210,11 +227,11 @@ class Runner:
 
     async def _note(
         self, run: Run, step: Step, position: int, *, ended: bool = False, **seen: Any
-    ) -> None:
+    ) -> runs.Step:
         now = self._now_us()
         if ended:
             seen["ended_at_us"] = now
-        await self._write(lambda s: runs.note(s, run.id, step.name, position, now, **seen))
+        return await self._write(lambda s: runs.note(s, run.id, step.name, position, now, **seen))
 
     async def _end(self, intent: Intent, state: intents.State, sentence: str) -> None:
         """Intent and run end in one transaction; a run that was never begun has no end."""
@@ -234,8 +251,7 @@ class Runner:
 
 def _saw(look: steps.Look, value: Value) -> str:
     if value is None:
-        return f"{look.probe}: nothing was measured"
+        return f"{look.probe}: no data"
     if look.expected is None:
         return f"{look.probe} is {value}"
-    fine = steps.as_expected(value, look.expected)
-    return f"{look.probe} is {value}, {'' if fine else 'not '}{look.expected} as expected"
+    return f"{look.probe} is {value} (expected {look.expected})"

@@ -1,7 +1,6 @@
-"""What a runbook is: named steps with look, do, verify and undo, read from YAML.
+"""The model of a runbook: named steps with look, do, verify and undo, and what fills them in.
 
-Reading validates everything, so that a run never meets a word that it does not know; an error
-names the file and the step. Never runs anything. Imported by `runbooks` and `app`.
+Pure; `runbooks.reading` makes runbooks out of YAML. Imported by `runbooks` and `app`.
 """
 
 from __future__ import annotations
@@ -9,16 +8,16 @@ from __future__ import annotations
 import hashlib
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
-import yaml
 
-LIBRARY: Final = Path(__file__).parent / "library"
 LOOKED: Final = "looked"
-"""As an expectation of `verify`: what the step's own `look` saw."""
+"""As an expectation of `verify`, and as `{looked}` in arguments: what the step's `look` saw."""
+
+INTENT: Final = "intent"
+"""As `{intent}` in the arguments of `undo`: the id of the intent by which the step acted."""
 
 _OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "<=": operator.le,
@@ -27,27 +26,23 @@ _OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_EXPECTED: Final = re.compile(r"(<=|>=|==|<|>)\s*(-?[0-9]+(?:\.[0-9]+)?)")
-_INPUT: Final = re.compile(r"\{([a-z_]+)\}")
+EXPECTED: Final = re.compile(r"(<=|>=|==|<|>)\s*(-?[0-9]+(?:\.[0-9]+)?)")
+INPUT: Final = re.compile(r"\{([a-z_]+)\}")
 
 Value = float | str | None
 
 
-class BadRunbook(Exception):
-    """A runbook cannot be read; the message names the file, the step and what is wrong."""
-
-
 class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is asked of the person who starts it."""
+    """What the person who starts the runbook is asked for."""
 
     sentence: str
     default: str | None = None
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A probe with what is expected of it, such as `<= 0.01`; no expectation: just look.
+    """A probe and what is expected of it, such as `<= 0.01`; without an expectation, it reports.
 
-    Looks inform, `verify` decides: what is not as expected is said and stops nothing.
+    Looks inform, `verify` decides: an unexpected value is reported and stops nothing.
     """
 
     probe: str
@@ -69,7 +64,7 @@ class Do(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Verify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Wait until the probe is as expected; `looked` means: what this step's look saw."""
+    """Wait until the probe is as expected; `looked` means what this step's look saw."""
 
     probe: str
     of: str = ""
@@ -99,30 +94,6 @@ class Runbook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     steps: tuple[Step, ...]
 
 
-def read(path: Path, *, probes: Mapping[str, Any], verbs: Mapping[str, Any]) -> Runbook:
-    """One runbook.
-
-    Raises:
-        BadRunbook: with the file, the step and what is wrong.
-    """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadRunbook(f"{path.name}: it cannot be read: {error}") from error
-    try:
-        book = msgspec.convert(raw, Runbook)
-    except msgspec.ValidationError as error:
-        raise BadRunbook(f"{path.name}: {_where(raw, str(error))}") from error
-    if book.name != path.stem:
-        raise BadRunbook(f"{path.name}: its name is {book.name!r}; name and file must agree")
-    for step in book.steps:
-        for fault in _faults(book, step, probes, verbs):
-            raise BadRunbook(f"{path.name}, step {step.name}: {fault}")
-    if not book.steps:
-        raise BadRunbook(f"{path.name}: it has no steps")
-    return book
-
-
 def content(book: Runbook) -> str:
     """The hash of what a runbook says; comments and whitespace of its file do not count.
 
@@ -143,7 +114,7 @@ def as_expected(value: Value, expected: str | None, looked: Value = None) -> boo
         return None
     if expected == LOOKED:
         return value == looked
-    found = _EXPECTED.fullmatch(expected)
+    found = EXPECTED.fullmatch(expected)
     if found is None or not isinstance(value, int | float):
         return False
     return bool(_OPERATORS[found[1]](value, float(found[2])))
@@ -151,42 +122,29 @@ def as_expected(value: Value, expected: str | None, looked: Value = None) -> boo
 
 def filled(text: str, inputs: Mapping[str, str]) -> str:
     """The text with `{name}` replaced by inputs; nothing else is special."""
-    return _INPUT.sub(lambda name: inputs[name[1]], text)
+    return INPUT.sub(lambda name: inputs[name[1]], text)
 
 
-def _where(raw: Any, said: str) -> str:
-    """The words of the validation with the step's name instead of its place in a list."""
-    found = re.search(r"\$\.steps\[(\d+)\]", said)
-    try:
-        step = raw["steps"][int(found[1])]["name"] if found else None
-    except (KeyError, TypeError, IndexError):
-        step = found and f"number {int(found[1]) + 1}"
-    return f"step {step}: {said}" if step else said
+def arguments(do: Do, inputs: Mapping[str, str], seen: Mapping[str, Value]) -> dict[str, Any]:
+    """The arguments of an action; `{looked}` and `{intent}` become values of `seen`, typed."""
+    return {name: _argument(value, inputs, seen) for name, value in do.arguments.items()}
 
 
-def _faults(
-    book: Runbook, step: Step, probes: Mapping[str, Any], verbs: Mapping[str, Any]
-) -> Iterator[str]:
-    if [other.name for other in book.steps].count(step.name) > 1:
-        yield "another step has the same name"
-    if step.look is None and step.do is None:
-        yield "it neither looks nor does anything"
-    if step.verify is not None and step.do is None:
-        yield "it verifies without doing anything; use look"
-    for look in (step.look, step.verify):
-        if look is not None and look.probe not in probes:
-            yield f"there is no probe {look.probe}; known: {', '.join(sorted(probes))}"
-        if look is not None and not _can_be_met(look, step):
-            yield f"{look.expected!r} is no expectation; write one like '<= 0.01'"
-    for do in (step.do, step.undo):
-        if do is not None and do.verb not in verbs:
-            yield f"there is no verb {do.verb}; known: {', '.join(sorted(verbs))}"
-    text = msgspec.json.encode(step).decode()
-    for missing in {name[1] for name in _INPUT.finditer(text)} - set(book.inputs):
-        yield f"it uses {{{missing}}}, which is none of the inputs"
+def needs(do: Do, name: str) -> bool:
+    """Whether the arguments of an action use `{name}`."""
+    return f"{{{name}}}" in msgspec.json.encode(do.arguments).decode()
 
 
-def _can_be_met(look: Look | Verify, step: Step) -> bool:
-    if look.expected == LOOKED:
-        return isinstance(look, Verify) and step.look is not None
-    return look.expected is None or _EXPECTED.fullmatch(look.expected) is not None
+def _argument(value: Any, inputs: Mapping[str, str], seen: Mapping[str, Value]) -> Any:
+    if isinstance(value, str):
+        for name, known in seen.items():
+            if value == f"{{{name}}}":
+                return known
+        return filled(value, inputs)
+    if isinstance(value, dict):
+        return {
+            filled(str(name), inputs): _argument(each, inputs, seen) for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_argument(each, inputs, seen) for each in value]
+    return value

@@ -1,7 +1,7 @@
-"""What undoes a run: the `undo` of its steps that were done, the last one first, as a runbook.
+"""The undo of a run: the `undo` of the steps that changed something, last step first, as a runbook.
 
-Walked by the runner as any other, so that it is written down, gone on with after a crash, and
-asks for each step once. Reads only. Imported by `runbooks.runner` and `app`.
+The runner walks it like any other, so it is recorded, resumed after a crash, and acts once for
+each step. Reads only. Imported by `runbooks.runner` and `app`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from runbooks import steps
 from runbooks.start_request import Refused
-from runbooks.steps import Runbook, Step
+from runbooks.steps import Do, Runbook, Step
 from storage import errors, intents, ledger, runs
 from storage.runs import Run
 from storage.store import Session
@@ -32,14 +34,14 @@ async def planned(
     book = books.get(run.runbook)
     if not isinstance(book, Runbook) or steps.content(book) != run.content:
         raise Refused(
-            f"{run.runbook} is not what run {run.id} walked; undo by hand what "
+            f"{run.runbook} changed since run {run.id}; undo by hand what "
             "`paddock runbooks tail` shows."
         )
     name = f"undo of run {run.id}"
     before = await runs.called(s, name)
     others = [each for each in before if each.intent_id != intent_id]
     if any(each.state is runs.State.RUNNING for each in others):
-        raise Refused(f"Run {run.id} is being undone already.")
+        raise Refused(f"Run {run.id} is already being undone.")
     undone = {step for other in others for step in await _done(s, other)}
     done = await _done(s, run)
     todo = [
@@ -48,15 +50,27 @@ async def planned(
         if step.undo is not None and step.name in done and step.name not in undone
     ]
     if not todo:
-        raise Refused(f"Run {run.id} has done nothing that is still to be undone.")
+        raise Refused(f"Run {run.id} changed nothing that is still to be undone.")
     ours = {run.intent_id, *(each.intent_id for each in before), intent_id}
     for step in todo:
         await _unchanged(s, step.name, done[step.name], ours)
     walk = tuple(
-        Step(name=step.name, sentence=f"Undo: {step.sentence}", do=step.undo) for step in todo
+        Step(name=step.name, sentence=f"Undo: {step.sentence}", do=_undo(step, done[step.name]))
+        for step in todo
     )
     title = f"Undo run {run.id} of {book.name}"
     return Runbook(name=name, title=title, when=book.when, steps=walk), run.inputs
+
+
+def _undo(step: Step, intent_id: int) -> Do | None:
+    """The undo of a step, about the intent by which it acted."""
+    if step.undo is None:
+        return None
+    given = {
+        name: intent_id if value == f"{{{steps.INTENT}}}" else value
+        for name, value in step.undo.arguments.items()
+    }
+    return msgspec.structs.replace(step.undo, arguments=given)
 
 
 async def _run(s: Session, of: str) -> Run:
@@ -67,25 +81,27 @@ async def _run(s: Session, of: str) -> Run:
     except errors.NotFound as error:
         raise Refused(str(error)) from error
     if run.state is runs.State.RUNNING:
-        raise Refused(f"Run {run.id} goes on; undo it when it has ended.")
+        raise Refused(f"Run {run.id} is still running; undo it when it has ended.")
     return run
 
 
 async def _done(s: Session, run: Run) -> dict[str, int]:
-    """The intents that were applied for a run, by step."""
+    """The intents by which the steps of a run changed something, by step."""
     return {
         step.name: step.intent_id
         for step in await runs.steps(s, run.id)
-        if step.intent_id is not None
-        and (await intents.find(s, step.intent_id)).state is intents.State.APPLIED
+        if step.intent_id is not None and await _changes(s, step.intent_id)
     }
+
+
+async def _changes(s: Session, intent_id: int) -> list[ledger.Entry]:
+    """What was changed for an intent, itself aside."""
+    return [entry for entry in await ledger.caused(s, intent_id) if entry.noun not in _OWN]
 
 
 async def _unchanged(s: Session, step: str, intent_id: int, ours: set[int | None]) -> None:
     """What a step changed was changed by nobody else since: an undo would undo theirs."""
-    for changed in await ledger.caused(s, intent_id):
-        if changed.noun in _OWN:
-            continue
+    for changed in await _changes(s, intent_id):
         newest = (await ledger.of(s, changed.noun, changed.key, limit=1))[0]
         if newest.intent_id == intent_id:
             continue

@@ -4,6 +4,8 @@
       NotFound         there is no such thing; the message lists what there is
       AlreadyExists    the name is taken by something else
       Moved            it changed since you looked
+      Frozen           it is frozen against changes; the message says by whom and why
+      NotOwner         a rollout or an A/B test owns it; the message says which
       Invalid          a value that no record may hold
         BadName        a name that breaks the rule for names
         BadArguments   the arguments of a verb; the message names the field
@@ -42,6 +44,14 @@ class AlreadyExists(StorageError):
 
 class Moved(StorageError):
     """It changed since you looked; look again and decide again."""
+
+
+class Frozen(StorageError):
+    """It is frozen against changes; unfreeze it, or leave it as it is."""
+
+
+class NotOwner(StorageError):
+    """A rollout or an A/B test owns it; ask there."""
 
 
 class Invalid(StorageError):

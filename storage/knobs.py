@@ -1,7 +1,7 @@
-"""Live knobs of workers: what was set, by whom, and what it was before.
+"""Live knobs of deployments: what was set, by whom, and the value before.
 
-Rows are only added; the newest of a name counts. What a knob does is the scheduler's business.
-Read by everybody, written by `engine.control`.
+Rows are only added; the newest of a name is the current setting. The scheduler decides what a knob
+does. Read by every room, written by `engine.control`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAMES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
     }
 )
 
-# Where a knob stands that nobody has touched; the first two follow the release's engine settings.
+# The values of knobs that were never set; max_running and prefill_budget follow the release.
 UNTOUCHED: Final[Mapping[str, int]] = MappingProxyType(
     {
         "max_tokens_cap": 131_072,
@@ -44,7 +44,7 @@ UNTOUCHED: Final[Mapping[str, int]] = MappingProxyType(
 
 
 class KnobRow(SQLModel, table=True):
-    """A setting as it is kept."""
+    """The row of a setting."""
 
     __tablename__: ClassVar[str] = "knobs"
 
@@ -56,11 +56,13 @@ class KnobRow(SQLModel, table=True):
     set_at_us: int
     set_by: str
     intent_id: int | None
+    undoes: int | None = None
 
 
 class Knob(msgspec.Struct, frozen=True, kw_only=True):
-    """A knob that was set, with the value that stood before."""
+    """One setting of a knob, with the value before; `undoes` is the setting that it took back."""
 
+    id: int
     worker: str
     name: str
     value: int
@@ -68,6 +70,7 @@ class Knob(msgspec.Struct, frozen=True, kw_only=True):
     set_at_us: int
     set_by: str
     intent_id: int | None
+    undoes: int | None
 
 
 def check(name: str, value: int) -> None:
@@ -88,14 +91,20 @@ async def set(
     actor: str,
     at_us: int,
     intent_id: int | None = None,
+    expected_version: int | None = None,
 ) -> Knob:
-    """Set a knob of a worker.
+    """Set a knob of a deployment. `expected_version` is the id of its setting, 0 for none.
 
     Raises:
-        Invalid: there is no such knob, or the value is out of its range or of the worker's room.
-        NotFound: no release is served by such a worker.
+        Invalid: there is no such knob, or the value is out of its range.
+        Moved: the knob was set since.
+        NotFound: there is no such deployment.
     """
     check(name, value)
+    if expected_version is not None:
+        newest = await current(s, worker, name)
+        if expected_version != (0 if newest is None else newest.id):
+            raise errors.Moved(_moved(worker, name, newest))
     room = (await _engine(s, worker)).max_sequences
     if name == "max_running" and value > room:
         raise errors.Invalid(
@@ -110,23 +119,37 @@ async def undo(
     *,
     worker: str,
     name: str,
+    setting: int,
     actor: str,
     at_us: int,
     intent_id: int | None = None,
 ) -> Knob:
-    """Set the value that stood before this one; twice is as if never.
+    """Set the value from before a setting; a setting that was undone already stays undone.
 
     Raises:
         Invalid: the knob was never set.
+        Moved: the knob was set since.
     """
-    newest = await _newest(s, worker, name)
+    newest = await current(s, worker, name)
     if newest is None or newest.previous is None:
         raise errors.Invalid(f"{name} of {worker} was never set; there is nothing to undo.")
-    return await _set(s, "knobs.undo", worker, name, newest.previous, actor, at_us, intent_id)
+    if newest.undoes == setting:
+        return newest
+    if newest.id != setting:
+        raise errors.Moved(_moved(worker, name, newest))
+    return await _set(
+        s, "knobs.undo", worker, name, newest.previous, actor, at_us, intent_id, undoes=setting
+    )
+
+
+async def current(s: AsyncSession, worker: str, name: str) -> Knob | None:
+    """The newest setting of a knob; None if it was never set."""
+    row = await _newest(s, worker, name)
+    return None if row is None else _knob(row)
 
 
 async def of(s: AsyncSession, worker: str) -> dict[str, int]:
-    """The knobs of a worker that were ever set; the others stand where its release has them."""
+    """The values of the knobs that were ever set; the others follow the deployment's settings."""
     newest = (
         select(func.max(col(KnobRow.id)))
         .where(col(KnobRow.worker) == worker)
@@ -145,6 +168,7 @@ async def _set(
     actor: str,
     at_us: int,
     intent_id: int | None,
+    undoes: int | None = None,
 ) -> Knob:
     untouched = await _untouched(s, worker, name)
     newest = await _newest(s, worker, name)
@@ -156,6 +180,7 @@ async def _set(
         set_at_us=at_us,
         set_by=actor,
         intent_id=intent_id,
+        undoes=undoes,
     )
     s.add(row)
     await s.flush()
@@ -188,6 +213,11 @@ async def _newest(s: AsyncSession, worker: str, name: str) -> KnobRow | None:
         .limit(1)
     )
     return (await s.scalars(query)).first()
+
+
+def _moved(worker: str, name: str, newest: Knob | None) -> str:
+    now = "was never set" if newest is None else f"is {newest.value}, set by {newest.set_by}"
+    return f"{name} of {worker} changed since you looked: it {now}. Look again."
 
 
 def _knob(row: KnobRow) -> Knob:

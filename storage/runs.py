@@ -71,6 +71,7 @@ class StepRow(SQLModel, table=True):
     position: int
     looked: str | None
     as_expected: bool | None
+    expected_version: int | None
     intent_id: int | None
     sentence: str | None
     began_at_us: int
@@ -93,13 +94,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a run: what was seen, the intent that was asked, how it ended."""
+    """One step of a run: what was seen, the intent that was asked for, how it ended.
+
+    `expected_version` is the version of the action's target when the step looked.
+    """
 
     run_id: int
     name: str
     position: int
     looked: float | str | None
     as_expected: bool | None
+    expected_version: int | None
     intent_id: int | None
     sentence: str | None
     began_at_us: int
@@ -153,7 +158,8 @@ async def note(
 ) -> Step:
     """Write down what is known of a step so far, and return all of it.
 
-    `seen` is any of looked, as_expected, intent_id, sentence, ended_at_us; the rest stays.
+    `seen` is any of looked, as_expected, expected_version, intent_id, sentence, ended_at_us; the
+    rest stays.
     """
     row = await s.get(StepRow, (run_id, name))
     if row is None:
@@ -163,6 +169,7 @@ async def note(
             position=position,
             looked=None,
             as_expected=None,
+            expected_version=None,
             intent_id=None,
             sentence=None,
             began_at_us=at_us,
@@ -232,6 +239,7 @@ def _step(row: StepRow) -> Step:
         position=row.position,
         looked=None if row.looked is None else msgspec.json.decode(row.looked),
         as_expected=row.as_expected,
+        expected_version=row.expected_version,
         intent_id=row.intent_id,
         sentence=row.sentence,
         began_at_us=row.began_at_us,

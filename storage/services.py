@@ -1,13 +1,17 @@
-"""Services: the names that clients put into `model`, and the splits of their traffic.
+"""Services: the names that clients put into `model`, with the split of their traffic.
 
-A split is never changed: setting one adds one, and the service points at it. `version` grows with
-each split; an intent names the version it expects. Read by everybody, written by `engine.control`.
+A service points at its current split; `version` grows with each split, and an intent names the
+version it expects. A split has an owner: people set it by hand, or a rollout or an A/B test does
+until it gives it back. A frozen service keeps its split until it is unfrozen; going back to an
+earlier split is always allowed. Read by every room, written by `engine.control`.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import ClassVar
 
 import msgspec
@@ -15,35 +19,78 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, ledger, names, splits
-from storage.splits import WHOLE_BP, Arm, Split, SplitRow, check_arms, history
+from storage import buckets, errors, ledger, names, split_history, splits
+from storage.split_history import SplitRow
+from storage.splits import WHOLE_BP, Arm, Split, check_arms
 
 __all__ = [
-    "WHOLE_BP", "Arm", "Service", "Split", "check_arms", "create", "every", "find", "history",
-    "set_split", "undo",
+    "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms", "create",
+    "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "remove",
+    "set_record_text", "set_split", "split_of_intent", "take", "unfreeze",
 ]  # fmt: skip
 
 
+class OwnerKind(StrEnum):
+    """What can own a split besides people, who set it by hand."""
+
+    ROLLOUT = "rollout"
+    AB_TEST = "ab_test"
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Who alone changes a split: a rollout or an A/B test, by its id."""
+
+    kind: OwnerKind
+    id: str
+
+    @property
+    def name(self) -> str:
+        """In a sentence: rollout 3, A/B test 7."""
+        return {"rollout": "rollout", "ab_test": "A/B test"}[self.kind.value] + f" {self.id}"
+
+
+class Freeze(msgspec.Struct, frozen=True, kw_only=True):
+    """Who froze a service, why and when."""
+
+    by: str
+    reason: str
+    at_us: int
+
+    @property
+    def words(self) -> str:
+        """In a sentence: frozen by kim since 2026-01-31 12:00 UTC: an incident."""
+        at = datetime.fromtimestamp(self.at_us // 1_000_000, UTC)
+        return f"frozen by {self.by} since {at:%Y-%m-%d %H:%M} UTC: {self.reason}"
+
+
 class ServiceRow(SQLModel, table=True):
-    """A service as it is kept."""
+    """The row of a service; its history begins with the split `first_split_id`."""
 
     __tablename__: ClassVar[str] = "services"
 
     name: str = Field(primary_key=True)
     split_id: int
+    first_split_id: int
     record_text: bool
     version: int
+    owner_kind: str | None = None
+    owner_id: str | None = None
+    frozen_by: str | None = None
+    frozen_reason: str | None = None
+    frozen_at_us: int | None = None
     created_at_us: int
     created_by: str
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service and the split that is set."""
+    """A service and its current split. `owner` is None where people set the split by hand."""
 
     name: str
     split: Split
     record_text: bool
     version: int
+    owner: Owner | None = None
+    frozen: Freeze | None = None
     created_at_us: int
     created_by: str
 
@@ -59,15 +106,31 @@ async def create(
     intent_id: int | None = None,
     salt: str | None = None,
 ) -> Service:
-    """A new service, all of whose traffic goes to one release."""
+    """A new service, all of whose traffic goes to one release.
+
+    Raises:
+        AlreadyExists: there is a service of this name. BadName: the name breaks the rule.
+        NotFound: there is no such release.
+    """
     names.check("service", name)
     if await s.get(ServiceRow, name) is not None:
-        raise errors.AlreadyExists(f"There is a service {name}; set its split instead.")
+        raise errors.AlreadyExists(f"There is a service {name} already; set its split instead.")
     arms = (Arm(release=release, weight_bp=WHOLE_BP),)
-    split = await splits.add(s, name, arms, salt or secrets.token_hex(8), actor, at_us, intent_id)
+    split = await split_history.add(
+        s,
+        service=name,
+        arms=arms,
+        ranges=buckets.lay_out({release: WHOLE_BP}),
+        salt=salt or secrets.token_hex(8),
+        restores=None,
+        actor=actor,
+        at_us=at_us,
+        intent_id=intent_id,
+    )
     row = ServiceRow(
         name=name,
         split_id=split.id,
+        first_split_id=split.id,
         record_text=record_text,
         version=1,
         created_at_us=at_us,
@@ -77,7 +140,7 @@ async def create(
     await s.flush()
     await ledger.write(
         s, actor=actor, verb="services.create", noun="service", key=name, before=None,
-        after={"arms": splits.told(arms), "record_text": record_text},
+        after={"arms": splits.ledger_form(splits.pairs(arms)), "record_text": record_text},
         at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
     return _service(row, split)
@@ -93,52 +156,167 @@ async def set_split(
     at_us: int,
     intent_id: int | None = None,
     salt: str | None = None,
+    by: Owner | None = None,
 ) -> Split:
     """Set the split of a service; arms of weight 0 stay loaded and get nothing.
 
-    Without a `salt` the one that is set stays, so that users stay where they are while weights
-    change; a new salt deals them anew.
+    Without a `salt` the current one stays and as few users move to another arm as the weights
+    allow; a new salt assigns all users anew. `by` is the owner that asks, None for people.
 
     Raises:
         Moved: `expected_version` is given and the service has another version by now.
+        Frozen: the service is frozen. NotOwner: the split is somebody else's.
         Invalid: the weights do not add up to 10000, or a release is named twice.
         NotFound: there is no such service or release.
     """
+    check_arms(arms)
+    before = await find(s, service)
+    _check_version(before, expected_version)
+    if before.frozen is not None:
+        raise errors.Frozen(
+            f"{service} is {before.frozen.words}. Unfreeze it with `paddock services unfreeze "
+            f"{service}`; going back with `paddock services undo {service}` is allowed."
+        )
+    if before.owner is not None and before.owner != by:
+        raise errors.NotOwner(_owned(before, before.owner))
+    weights = {arm.release: arm.weight_bp for arm in arms}
+    kept = salt is None or salt == before.split.salt
+    ranges = buckets.rebalance(before.split.ranges, weights) if kept else buckets.lay_out(weights)
     return await _set(
-        s, "services.split", service, arms, expected_version, actor, at_us, intent_id, salt
-    )
+        s, before, "services.split", arms, ranges, salt or before.split.salt, None, actor, at_us,
+        intent_id,
+    )  # fmt: skip
 
 
-async def undo(
+async def go_back(
     s: AsyncSession,
     *,
     service: str,
+    to: int,
     actor: str,
     at_us: int,
     expected_version: int | None = None,
     intent_id: int | None = None,
 ) -> Split:
-    """Set the split that stood before this one, its salt included; twice is as if never.
+    """Set the split with the id `to` again: its arms, and each user on the arm of then.
+
+    Never toggles: where the service has that split already, it keeps it and nothing is written.
+    Allowed on a frozen service, and on one that is owned, which its owner loses by it.
 
     Raises:
-        Invalid: there was none before.
-        Moved: `expected_version` is given and the service has another version by now.
+        Moved: `expected_version` is given, the service has another version by now, and it is not
+            at split `to`.
+        NotFound: there is no such service, or it never had that split.
     """
-    past = await history(s, (await find(s, service)).name, limit=2)
-    if len(past) < 2:  # noqa: PLR2004 this one and the one before
-        raise errors.Invalid(f"{service} has had one split only; there is nothing to undo.")
-    before = past[1]
+    before = await find(s, service)
+    target = await find_split(s, service, to)
+    if splits.origin(before.split) == splits.origin(target):
+        return before.split
+    _check_version(before, expected_version)
+    row = await s.get_one(ServiceRow, service)
+    row.owner_kind = row.owner_id = None
     return await _set(
-        s,
-        "services.undo",
-        service,
-        before.arms,
-        expected_version,
-        actor,
-        at_us,
-        intent_id,
-        before.salt,
-    )
+        s, before, "services.undo", target.arms, target.ranges, target.salt,
+        splits.origin(target), actor, at_us, intent_id,
+    )  # fmt: skip
+
+
+async def freeze(
+    s: AsyncSession, *, service: str, reason: str, actor: str, at_us: int, intent_id: int | None
+) -> Service:
+    """Keep the split of a service as it is until `unfreeze`; freezing again changes the reason."""
+    before = await find(s, service)
+    row = await s.get_one(ServiceRow, service)
+    row.frozen_by, row.frozen_reason, row.frozen_at_us = actor, reason, at_us
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="services.freeze", noun="service", key=service,
+        before=before.frozen and before.frozen.reason, after=reason, at_us=at_us,
+        intent_id=intent_id,
+    )  # fmt: skip
+    return await find(s, service)
+
+
+async def unfreeze(
+    s: AsyncSession, *, service: str, actor: str, at_us: int, intent_id: int | None
+) -> Service:
+    """Allow changes of the split again."""
+    before = await find(s, service)
+    row = await s.get_one(ServiceRow, service)
+    row.frozen_by = row.frozen_reason = row.frozen_at_us = None
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="services.unfreeze", noun="service", key=service,
+        before=before.frozen and before.frozen.reason, after=None, at_us=at_us,
+        intent_id=intent_id,
+    )  # fmt: skip
+    return await find(s, service)
+
+
+async def take(
+    s: AsyncSession, *, service: str, owner: Owner, actor: str, at_us: int,
+    intent_id: int | None = None,
+) -> None:  # fmt: skip
+    """Make a rollout or an A/B test the owner of a split; nothing changes if it is.
+
+    Raises:
+        NotOwner: another one owns it. Frozen: the service is frozen.
+    """
+    before = await find(s, service)
+    if before.owner == owner:
+        return
+    if before.frozen is not None:
+        raise errors.Frozen(f"{service} is {before.frozen.words}; unfreeze it first.")
+    if before.owner is not None:
+        raise errors.NotOwner(_owned(before, before.owner))
+    await _own(s, service, owner, None, actor, at_us, intent_id)
+
+
+async def give_back(
+    s: AsyncSession, *, service: str, owner: Owner, actor: str, at_us: int,
+    intent_id: int | None = None,
+) -> None:  # fmt: skip
+    """Let people set the split by hand again; nothing changes if this owner has lost it."""
+    before = await find(s, service)
+    if before.owner == owner:
+        await _own(s, service, None, owner, actor, at_us, intent_id)
+
+
+async def set_record_text(
+    s: AsyncSession, *, service: str, on: bool, actor: str, at_us: int, intent_id: int | None
+) -> None:
+    """Record the texts of requests from now on, or no longer."""
+    before = (await find(s, service)).record_text
+    row = await s.get_one(ServiceRow, service)
+    row.record_text = on
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="services.set", noun="service", key=service,
+        before={"record_text": before}, after={"record_text": on}, at_us=at_us,
+        intent_id=intent_id,
+    )  # fmt: skip
+
+
+async def remove(
+    s: AsyncSession, *, service: str, actor: str, at_us: int, intent_id: int | None
+) -> None:
+    """Remove a service; its splits, requests and ledger stay, and the name is free again.
+
+    Raises:
+        Frozen: it is frozen. NotOwner: its split is owned.
+    """
+    before = await find(s, service)
+    if before.frozen is not None:
+        raise errors.Frozen(f"{service} is {before.frozen.words}; unfreeze it before removing it.")
+    if before.owner is not None:
+        raise errors.NotOwner(_owned(before, before.owner))
+    await s.delete(await s.get_one(ServiceRow, service))
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="services.remove", noun="service", key=service,
+        before={"arms": splits.ledger_form(splits.pairs(before.split.arms))}, after=None,
+        at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
 
 
 async def find(s: AsyncSession, name: str) -> Service:
@@ -146,7 +324,7 @@ async def find(s: AsyncSession, name: str) -> Service:
     row = await s.get(ServiceRow, name)
     if row is None:
         raise errors.unknown("service", name, [each.name for each in await every(s)])
-    return _service(row, splits.split(await s.get_one(SplitRow, row.split_id)))
+    return _service(row, split_history.record(await s.get_one(SplitRow, row.split_id)))
 
 
 async def every(s: AsyncSession) -> list[Service]:
@@ -156,44 +334,115 @@ async def every(s: AsyncSession) -> list[Service]:
         .join(SplitRow, col(SplitRow.id) == col(ServiceRow.split_id))
         .order_by(col(ServiceRow.name))
     )
-    return [_service(row, splits.split(split)) for row, split in (await s.execute(query))]
+    return [_service(row, split_history.record(split)) for row, split in (await s.execute(query))]
+
+
+async def history(s: AsyncSession, service: str, limit: int = 100) -> list[Split]:
+    """The splits of a service, newest first; the first is the current one."""
+    row = await s.get(ServiceRow, service)
+    return [] if row is None else await split_history.tail(s, service, row.first_split_id, limit)
+
+
+async def find_split(s: AsyncSession, service: str, id: int) -> Split:
+    """One split of a service.
+
+    Raises:
+        NotFound: there is no such service, or it never had that split.
+    """
+    await find(s, service)
+    row = await s.get_one(ServiceRow, service)
+    return await split_history.find(s, service, row.first_split_id, id)
+
+
+async def split_of_intent(s: AsyncSession, service: str, intent_id: int) -> Split | None:
+    """The split that an intent set, if it set one."""
+    return await split_history.of_intent(s, service, intent_id)
+
+
+def _check_version(before: Service, expected: int | None) -> None:
+    if expected is not None and expected != before.version:
+        raise errors.Moved(
+            f"{before.name} changed since you looked: {before.split.set_by} set "
+            f"{splits.words(splits.pairs(before.split.arms))}. Look again."
+        )
+
+
+def _owned(service: Service, owner: Owner) -> str:
+    return (
+        f"{owner.name} owns the split of {service.name}; pause or abort it first, or go back with "
+        f"`paddock services undo {service.name}`, which takes the split from it."
+    )
+
+
+async def _own(
+    s: AsyncSession,
+    service: str,
+    owner: Owner | None,
+    before: Owner | None,
+    actor: str,
+    at_us: int,
+    intent_id: int | None,
+) -> None:
+    row = await s.get_one(ServiceRow, service)
+    row.owner_kind = None if owner is None else owner.kind.value
+    row.owner_id = None if owner is None else owner.id
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="services.owner", noun="service", key=service,
+        before=before and before.name, after=owner and owner.name, at_us=at_us,
+        intent_id=intent_id,
+    )  # fmt: skip
 
 
 async def _set(
     s: AsyncSession,
+    before: Service,
     verb: str,
-    service: str,
     arms: Sequence[Arm],
-    expected_version: int | None,
+    ranges: Sequence[buckets.Range],
+    salt: str,
+    restores: int | None,
     actor: str,
     at_us: int,
     intent_id: int | None,
-    salt: str | None,
 ) -> Split:
-    standing = await find(s, service)
-    if expected_version is not None and expected_version != standing.version:
-        raise errors.Moved(
-            f"{service} changed since you looked: {standing.split.set_by} set "
-            f"{splits.words(standing.split.arms)}. Look again."
-        )
-    split = await splits.add(s, service, arms, salt or standing.split.salt, actor, at_us, intent_id)
-    row = await s.get_one(ServiceRow, service)
-    row.split_id, row.version = split.id, standing.version + 1
+    split = await split_history.add(
+        s,
+        service=before.name,
+        arms=arms,
+        ranges=ranges,
+        salt=salt,
+        restores=restores,
+        actor=actor,
+        at_us=at_us,
+        intent_id=intent_id,
+    )
+    row = await s.get_one(ServiceRow, before.name)
+    row.split_id, row.version = split.id, before.version + 1
     await s.flush()
     await ledger.write(
-        s, actor=actor, verb=verb, noun="service", key=service,
-        before=splits.told(standing.split.arms),
-        after=splits.told(arms), at_us=at_us, intent_id=intent_id,
+        s, actor=actor, verb=verb, noun="service", key=before.name,
+        before=splits.ledger_form(splits.pairs(before.split.arms)),
+        after=splits.ledger_form(splits.pairs(split.arms)), at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
     return split
 
 
 def _service(row: ServiceRow, split: Split) -> Service:
+    owner = frozen = None
+    if row.owner_kind is not None:
+        owner = Owner(OwnerKind(row.owner_kind), row.owner_id or "")
+    if row.frozen_by is not None:
+        frozen = Freeze(
+            by=row.frozen_by, reason=row.frozen_reason or "", at_us=row.frozen_at_us or 0
+        )
     return Service(
         name=row.name,
         split=split,
         record_text=row.record_text,
         version=row.version,
+        owner=owner,
+        frozen=frozen,
         created_at_us=row.created_at_us,
         created_by=row.created_by,
     )

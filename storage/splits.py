@@ -1,19 +1,19 @@
-"""Splits of a service's traffic: arms, weights, salt. None is ever changed; setting one adds one.
+"""Splits of a service's traffic: arms, weights, buckets, and the one wording of all of them.
 
-Written by `storage.services` alone, whose other half this is; read through it.
+Pure: a split is never changed, setting one adds one, and the rows are kept by
+`storage.split_history`. Without the store's libraries, so that screens can word a split before
+these are loaded. Imported by every room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import Field, SQLModel, col
 
-from storage import errors, releases
+from storage import errors
+from storage.buckets import Range
 
 WHOLE_BP: Final = 10_000
 _ARMS: Final = 32
@@ -26,30 +26,34 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     weight_bp: int
 
 
-class SplitRow(SQLModel, table=True):
-    """A split as it is kept; its arms are JSON."""
-
-    __tablename__: ClassVar[str] = "splits"
-
-    id: int | None = Field(default=None, primary_key=True)
-    service: str
-    salt: str
-    arms: str
-    set_at_us: int
-    set_by: str
-    intent_id: int | None
-
-
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """Which releases answer, and how often. Who gets which follows from `salt` and the user."""
+    """Which releases answer, and how often. `salt` and `ranges` decide which users get which.
+
+    `ranges` are (first bucket, bucket after the last, release), sorted; together 0..9999.
+    `restores` is the split that this one set again; None: it was set by its weights.
+    """
 
     id: int
     service: str
     salt: str
     arms: tuple[Arm, ...]
+    ranges: tuple[Range, ...] = ()
+    restores: int | None = None
     set_at_us: int
     set_by: str
     intent_id: int | None
+
+
+class Placed(Protocol):
+    """A split in a history, as `roll_back_target` needs it."""
+
+    @property
+    def id(self) -> int:
+        """Its number; later splits have higher ones."""
+
+    @property
+    def restores(self) -> int | None:
+        """The split that it went back to, or forth again."""
 
 
 def check_arms(arms: Sequence[Arm]) -> None:
@@ -57,7 +61,7 @@ def check_arms(arms: Sequence[Arm]) -> None:
     if not 0 < len(arms) <= _ARMS:
         raise errors.Invalid(f"A split has 1 to {_ARMS} arms, not {len(arms)}.")
     if len({arm.release for arm in arms}) < len(arms):
-        raise errors.Invalid("A release is in the split twice; give each arm once.")
+        raise errors.Invalid("A release is in the split twice; name each arm once.")
     if any(not 0 <= arm.weight_bp <= WHOLE_BP for arm in arms):
         raise errors.Invalid(f"The weight of an arm is 0 to {WHOLE_BP} basis points.")
     total = sum(arm.weight_bp for arm in arms)
@@ -67,62 +71,55 @@ def check_arms(arms: Sequence[Arm]) -> None:
         )
 
 
-async def history(s: AsyncSession, service: str, limit: int = 100) -> list[Split]:
-    """The splits of a service, newest first; the first is the one that is set."""
-    query = (
-        select(SplitRow)
-        .where(col(SplitRow.service) == service)
-        .order_by(col(SplitRow.id).desc())
-        .limit(limit)
-    )
-    return [split(row) for row in await s.scalars(query)]
+def origin(split: Placed) -> int:
+    """The id of the split whose arms and users these are: its own, or that of the restored one."""
+    return split.restores or split.id
 
 
-async def add(
-    s: AsyncSession,
-    service: str,
-    arms: Sequence[Arm],
-    salt: str,
-    actor: str,
-    at_us: int,
-    intent_id: int | None,
-) -> Split:
-    """Keep a split, its arms by release; the service does not point at it yet."""
-    check_arms(arms)
-    arms = sorted(arms, key=lambda arm: arm.release)
-    for arm in arms:
-        await releases.get(s, arm.release)
-    row = SplitRow(
-        service=service,
-        salt=salt,
-        arms=msgspec.json.encode(tuple(arms)).decode(),
-        set_at_us=at_us,
-        set_by=actor,
-        intent_id=intent_id,
-    )
-    s.add(row)
-    await s.flush()
-    return split(row)
+def roll_back_target(history: Sequence[Placed]) -> int | None:
+    """The split to go back to, by the newest two of a history, newest first; None: there is none.
+
+    It is the split before the last change. After going back it is the one that was restored, where
+    the service is already: going back twice changes once, and to go further a split is named.
+    """
+    if len(history) < 2:  # noqa: PLR2004 the current split and the one before
+        return None
+    current, before = history[0], origin(history[1])
+    if current.restores is not None and current.restores < before:
+        return current.restores
+    return before
 
 
-def told(arms: Sequence[Arm]) -> dict[str, int]:
-    """Arms as the ledger tells them."""
-    return {f"r{arm.release}": arm.weight_bp for arm in arms}
+def pairs(arms: Iterable[Arm]) -> tuple[tuple[int, int], ...]:
+    """Arms as (release, basis points), the form in which they are worded."""
+    return tuple((arm.release, arm.weight_bp) for arm in arms)
 
 
-def words(arms: Sequence[Arm]) -> str:
-    """Arms as people write them."""
-    return " ".join(f"r{arm.release}={arm.weight_bp / 100:g}" for arm in arms)
+def percent(basis_points: int) -> str:
+    """A weight without digits that were not set: 90 %, 0.25 %."""
+    whole, rest = divmod(basis_points, 100)
+    return f"{whole}.{rest:02d}".rstrip("0") + " %" if rest else f"{whole} %"
 
 
-def split(row: SplitRow) -> Split:
-    """The split of a row."""
-    return Split(
-        id=row.id or 0,
-        service=row.service,
-        salt=row.salt,
-        arms=msgspec.json.decode(row.arms, type=tuple[Arm, ...]),
-        set_at_us=row.set_at_us,
-        set_by=row.set_by,
-        intent_id=row.intent_id,
-    )
+def words(arms: Iterable[tuple[int, int]], separator: str = ", ") -> str:
+    """A split in a sentence: r1 90 %, r2 10 %."""
+    return separator.join(f"r{release} {percent(points)}" for release, points in arms)
+
+
+def typed(arms: Iterable[tuple[int, int]]) -> str:
+    """A split as it is typed: r1=90 r2=0.25."""
+    return " ".join(f"r{release}={percent(points).removesuffix(' %')}" for release, points in arms)
+
+
+def change(name: str, before: Mapping[int, int], after: Mapping[int, int]) -> str:
+    """The effect of a new split: support  r1 90 % → 50 %  r2 10 % → 50 %."""
+    changes = [
+        f"r{release} {percent(before.get(release, 0))} → {percent(after.get(release, 0))}"
+        for release in dict.fromkeys([*before, *after])
+    ]
+    return f"{name}  " + "  ".join(changes)
+
+
+def ledger_form(arms: Iterable[tuple[int, int]]) -> dict[str, int]:
+    """A split as the ledger keeps it: basis points by release."""
+    return {f"r{release}": points for release, points in arms}

@@ -56,10 +56,16 @@ async def _set(
     worker: str, name: str, value: int, *, reason: str, yes: bool, as_json: bool
 ) -> None:
     async with session.reading() as s:
-        before = (await knobs.of(s, worker)).get(name)
-    was = "not set" if before is None else words.count(before)
+        before = await knobs.current(s, worker, name)
+    was = "not set" if before is None else words.count(before.value)
     terminal.confirm(f"{worker} {name}  {was} → {words.count(value)}", yes=yes)
-    done = await session.ask("knobs.set", worker, {"name": name, "value": value}, reason=reason)
+    done = await session.ask(
+        "knobs.set",
+        worker,
+        {"name": name, "value": value},
+        reason=reason,
+        expected_version=0 if before is None else before.id,
+    )
     session.tell(done, as_json=as_json)
 
 
@@ -71,7 +77,21 @@ def undo(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Put back the value that a knob had before."""
-    terminal.confirm(f"{worker} {name}  → its value before", yes=yes)
-    done = terminal.run(session.ask("knobs.undo", worker, {"name": name}, reason=reason))
+    """Undo the last setting of a knob; undoing twice changes once."""
+    terminal.run(_undo(worker, name, reason=reason, yes=yes, as_json=as_json))
+
+
+async def _undo(worker: str, name: str, *, reason: str, yes: bool, as_json: bool) -> None:
+    async with session.reading() as s:
+        newest = await knobs.current(s, worker, name)
+    if newest is None or newest.previous is None:
+        raise errors.AppError(f"{name} of {worker} was never set; there is nothing to undo.")
+    after = newest.value if newest.undoes else newest.previous
+    terminal.confirm(
+        f"{worker} {name}  {words.count(newest.value)} → {words.count(after)}", yes=yes
+    )
+    setting = newest.undoes or newest.id
+    done = await session.ask(
+        "knobs.undo", worker, {"name": name, "setting": setting}, reason=reason
+    )
     session.tell(done, as_json=as_json)

@@ -100,7 +100,7 @@ def label(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Point a label at a version."""
+    """Point a label at a version. Releases keep the version that they were created with."""
     terminal.run(_label(name, label, reason=reason, yes=yes, as_json=as_json))
 
 
@@ -115,5 +115,6 @@ async def _label(name: str, label: str, *, reason: str, yes: bool, as_json: bool
         version.prompt,
         {"label": label, "number": version.number},
         reason=reason,
+        expected_version=before or 0,
     )
     session.tell(done, as_json=as_json)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from app import actions, errors, session, splits, terminal, words
+from app import actions, errors, session, split_input, terminal, words
 from app.commands import options
-from storage import releases, services
+from storage import releases, services, splits
 
 app = options.group()
 
@@ -40,7 +40,7 @@ def split(
     as_json: options.Json = False,
 ) -> None:
     """Set the weights of a service's arms; they add up to 100."""
-    weights = splits.parse(arms)
+    weights = split_input.parse(arms)
     terminal.run(_split(name, weights, reason=reason, yes=yes, as_json=as_json))
 
 
@@ -62,22 +62,106 @@ async def _split(
 @app.command()
 def undo(
     name: Name,
+    to: Annotated[
+        int | None,
+        typer.Option("--to", metavar="SPLIT", min=1, help="As `services show` numbers the splits."),
+    ] = None,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Put back the split that stood before the current one."""
-    terminal.run(_undo(name, reason=reason, yes=yes, as_json=as_json))
+    """Go back to the split before the current one, or to the one that is named.
+
+    Going back twice changes once: a service that is back already stays there.
+    """
+    terminal.run(_undo(name, to, reason=reason, yes=yes, as_json=as_json))
 
 
-async def _undo(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
+async def _undo(name: str, to: int | None, *, reason: str, yes: bool, as_json: bool) -> None:
     async with session.reading() as s:
         service = await services.find(s, name)
-        past = await services.history(s, name, limit=2)
-    effect = f"{name}  → the split before it"  # without one the box says so
-    if len(past) > 1:
-        effect = splits.change(name, _weights(past[0]), _weights(past[1]))
-    done = await _agreed("services.undo", service, effect, {}, reason=reason, yes=yes)
+        target = to or splits.roll_back_target(await services.history(s, name, limit=2))
+        if target is None:
+            raise errors.AppError(f"{name} has had one split only; there is nothing to undo.")
+        split = await services.find_split(s, name, target)
+    effect = splits.change(name, _weights(service.split), _weights(split))
+    arguments: dict[str, object] = {"to": target}
+    done = await _agreed("services.undo", service, effect, arguments, reason=reason, yes=yes)
+    session.tell(done, as_json=as_json)
+
+
+@app.command()
+def freeze(
+    name: Name,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Freeze a service: its split cannot be changed until it is unfrozen, only undone."""
+    if not reason.strip():
+        raise errors.BadWord("Say why with --reason: everybody who is refused will read it.")
+    terminal.run(_asked("services.freeze", name, "freeze", {}, reason, yes=yes, as_json=as_json))
+
+
+@app.command()
+def unfreeze(
+    name: Name,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Allow changes of a service's split again."""
+    terminal.run(
+        _asked("services.unfreeze", name, "unfreeze", {}, reason, yes=yes, as_json=as_json)
+    )
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    record_text: Annotated[
+        bool, typer.Option("--record-text/--no-record-text", help="Keep prompts and answers.")
+    ],
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Record the texts of a service's requests from now on, or no longer."""
+    effect = "record texts" if record_text else "record no texts"
+    arguments: dict[str, object] = {"record_text": record_text}
+    terminal.run(_asked("services.set", name, effect, arguments, reason, yes=yes, as_json=as_json))
+
+
+@app.command()
+def remove(
+    name: Name,
+    despite_traffic: Annotated[
+        bool, typer.Option("--despite-traffic", help="Even if clients used it just now.")
+    ] = False,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove a service: its clients get 404; what was recorded stays."""
+    arguments: dict[str, object] = {"despite_traffic": despite_traffic}
+    effect = "remove for good; its clients get 404"
+    terminal.run(
+        _asked("services.remove", name, effect, arguments, reason, yes=yes, as_json=as_json)
+    )
+
+
+async def _asked(
+    verb: str,
+    name: str,
+    effect: str,
+    arguments: dict[str, object],
+    reason: str,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    confirm = session.agreed(verb, name, f"{name}  {effect}", yes=yes)
+    done = await session.ask(verb, name, arguments, reason=reason, confirm=confirm)
     session.tell(done, as_json=as_json)
 
 
@@ -90,33 +174,39 @@ async def _agreed(
     reason: str,
     yes: bool,
 ) -> actions.Done:
-    terminal.confirm(effect, yes=yes)
+    confirm = session.agreed(verb, service.name, effect, yes=yes)
     return await session.ask(
-        verb, service.name, arguments, reason=reason, expected_version=service.version
+        verb,
+        service.name,
+        arguments,
+        reason=reason,
+        expected_version=service.version,
+        confirm=confirm,
     )
 
 
 def _weights(split: services.Split) -> dict[int, int]:
-    return {arm.release: arm.weight_bp for arm in split.arms}
+    return dict(splits.pairs(split.arms))
 
 
 @app.command("list")
 def every(as_json: options.Json = False) -> None:
-    """All services and the splits that are set; `paddock status` has what was measured."""
+    """All services and their splits as set; `paddock status` shows what was measured."""
     terminal.run(_every(as_json=as_json))
 
 
 async def _every(*, as_json: bool) -> None:
     async with session.reading() as s:
         known = await services.every(s)
-    rows = [("SERVICE", "SPLIT", "TEXTS", "SET", "BY")]
+    rows = [("SERVICE", "SPLIT", "TEXTS", "SET", "BY", "OWNER")]
     rows += [
         (
             service.name,
-            actions.arms(service.split.arms),
+            splits.words(splits.pairs(service.split.arms)),
             "recorded" if service.record_text else "not kept",
             words.clock(service.split.set_at_us),
             service.split.set_by,
+            _owner(service),
         )
         for service in known
     ]
@@ -135,18 +225,21 @@ async def _show(name: str, *, as_json: bool) -> None:
         past = await services.history(s, name)
     newest_first = sorted(past, key=lambda split: split.id, reverse=True)
     lines = [
-        f"{service.name}  {actions.arms(service.split.arms)}",
+        f"{service.name}  {splits.words(splits.pairs(service.split.arms))}",
         f"texts {'are recorded' if service.record_text else 'are not kept'}",
+        f"owner {_owner(service)}",
+        *([] if service.frozen is None else [words.safe(service.frozen.words)]),
         f"created {words.clock(service.created_at_us)} by {service.created_by}",
         "",
         *words.table(
             [
-                ("SET", "BY", "SPLIT", "INTENT"),
+                ("SPLIT", "SET", "BY", "ARMS", "INTENT"),
                 *(
                     (
+                        _number(split),
                         words.clock(split.set_at_us),
                         split.set_by,
-                        actions.arms(split.arms),
+                        splits.words(splits.pairs(split.arms)),
                         str(split.intent_id or words.UNKNOWN),
                     )
                     for split in newest_first
@@ -155,3 +248,13 @@ async def _show(name: str, *, as_json: bool) -> None:
         ),
     ]
     terminal.show({"service": service, "history": newest_first}, lines, as_json=as_json)
+
+
+def _owner(service: services.Service) -> str:
+    """Who may change the split: people by hand, or its owner, unless it is frozen."""
+    owner = "people" if service.owner is None else service.owner.name
+    return owner if service.frozen is None else f"{owner}, frozen"
+
+
+def _number(split: services.Split) -> str:
+    return str(split.id) if split.restores is None else f"{split.id}, back at {split.restores}"

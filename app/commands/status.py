@@ -14,6 +14,7 @@ import typer
 from app import node_client, reader, session, snapshot, terminal, words
 from app.commands import options
 from app.query import Interest
+from storage import splits
 from storage.home import clock
 from storage.home.paths import Home
 
@@ -176,7 +177,7 @@ def _arm(arm: snapshot.Arm) -> tuple[str, ...]:
         f"r{arm.release}",
         words.safe(arm.model),
         words.safe(arm.prompt) or _DASH,
-        words.weight(arm.weight_bp),
+        splits.percent(arm.weight_bp),
         words.percent(arm.actual),
         words.rate(arm.per_s),
         words.duration(arm.p95_us),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from app import snapshot
 from app.figures import facts as facts_
 from app.figures.facts import Facts
-from storage import measures, services
+from storage import measures, services, splits
 from storage.measures import Traffic
 
 
@@ -38,12 +38,15 @@ def _service(
         history=tuple(
             snapshot.Split(
                 id=split.id,
-                arms=tuple((arm.release, arm.weight_bp) for arm in split.arms),
+                arms=splits.pairs(split.arms),
                 set_at_us=split.set_at_us,
                 set_by=split.set_by,
+                restores=split.restores,
             )
             for split in facts.histories.get(service.name, ())
         ),
+        owner="" if service.owner is None else service.owner.name,
+        frozen="" if service.frozen is None else service.frozen.words,
     )
 
 

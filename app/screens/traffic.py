@@ -18,13 +18,14 @@ from app.widgets import arms, palette
 from app.widgets.lines import Lines
 from app.widgets.palette import Line
 from app.widgets.table import Table
+from storage import splits
 
 _SPLITS: Final = 4
 
 
 def told(split: snapshot.Split, now_us: int) -> str:
     """A split in words, with who set it and when."""
-    given = " · ".join(f"r{release} {words.weight(bp)}" for release, bp in split.arms)
+    given = splits.words(split.arms, " · ")
     ago = words.age(max(now_us - split.set_at_us, 0))
     when = "just now" if ago == "now" else f"{ago} ago"
     return f"{given}   set by {split.set_by} {when}"
@@ -36,6 +37,10 @@ def detail(
     """What is known of the service under the cursor, and of its arm."""
     kept = "texts of requests are kept" if service.record_text else "texts are not kept"
     rows: list[Line] = [palette.rule(width, service.name, f"version {service.version} · {kept}")]
+    if service.frozen:
+        rows.append(((f" ▲ {service.frozen}", "warn"),))
+    if service.owner:
+        rows.append(((f" {service.owner} owns the split", "warn"),))
     if arm is not None:
         with_prompt = f" with {arm.prompt}" if arm.prompt else ""
         counts = {"failed": arm.failed, "refused": arm.refused, "cancelled": arm.cancelled}

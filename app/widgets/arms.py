@@ -12,6 +12,7 @@ from app import words
 from app.snapshot import Arm, Lately, Service
 from app.widgets.palette import Piece
 from app.widgets.table import Column, Row
+from storage import splits
 
 _SECOND_US: Final = 1_000_000
 _MICRO: Final = 1_000_000
@@ -64,7 +65,7 @@ def row(arm: Arm, *, alone: bool, priced: bool) -> Row:
         (f"r{arm.release}" if alone else short(arm), quiet or "bold"),
         (arm.model or words.UNKNOWN, quiet),
         (arm.prompt or words.UNKNOWN, quiet),
-        (tight(words.weight(arm.weight_bp)), quiet),
+        (tight(splits.percent(arm.weight_bp)), quiet),
         (tight(words.percent(arm.actual)), quiet),
         (figure(arm.per_s), quiet),
         (words.brief(arm.p50_us), quiet),

@@ -14,6 +14,7 @@ from app.snapshot import HouseLine, Node
 from app.widgets import palette
 from app.widgets.lines import Lines
 from app.widgets.palette import Line, Piece
+from storage import splits
 
 _SECOND_US: Final = 1_000_000
 _FRESH_US: Final = 3 * _SECOND_US
@@ -47,7 +48,7 @@ def live(house: HouseLine, room: int) -> str:
     if len(house.live) > 1:
         return f"LIVE {len(house.live)} services"
     name, arms = house.live[0]
-    given = [(f"r{release}", tight(words.weight(bp))) for release, bp in arms if bp]
+    given = [(f"r{release}", tight(splits.percent(bp))) for release, bp in arms if bp]
     if len(given) == 1:
         return f"LIVE {name} {given[0][0]}"
     for shown in (

@@ -18,10 +18,13 @@ class Reason(Enum):
 
     APPLIED = "it was carried out"
     QUEUED = "a job carries it out"
-    UNCHANGED = "it was so already"
-    UNKNOWN = "it names something that is not there"
+    UNCHANGED = "there was nothing to change"
+    UNKNOWN = "it names something that does not exist"
     TAKEN = "the name belongs to something else"
-    MOVED = "the world changed since the person looked"
+    MOVED = "the target changed since the person looked"
+    FROZEN = "the target is frozen against changes"
+    OWNED = "a rollout or an A/B test owns the target"
+    IN_USE = "clients still use the target"
     INVALID = "a value is outside what is allowed"
     UNLOADABLE = "a worker has found that the model cannot be loaded"
     UNFIT = "the file does not fit what was asked"
@@ -32,6 +35,8 @@ _OF_ERRORS: Final[tuple[tuple[type[errors.StorageError], Reason], ...]] = (
     (errors.NotFound, Reason.UNKNOWN),
     (errors.AlreadyExists, Reason.TAKEN),
     (errors.Moved, Reason.MOVED),
+    (errors.Frozen, Reason.FROZEN),
+    (errors.NotOwner, Reason.OWNED),
     (errors.Invalid, Reason.INVALID),
 )
 

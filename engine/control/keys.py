@@ -13,7 +13,7 @@ from storage.store import Session
 
 @controls("keys.add")
 async def add(s: Session, intent: Intent, arguments: verbs.KeysAdd, at_us: int) -> Decision:
-    """Keep the hash of a key that was minted where its owner sits."""
+    """Store the hash of a key that was minted at its owner's terminal."""
     decision = decide(arguments.role, Role(intent.role))
     if decision.plan is None:
         return decision
@@ -30,19 +30,19 @@ async def add(s: Session, intent: Intent, arguments: verbs.KeysAdd, at_us: int) 
         intent_id=intent.id,
     )
     kind = "synthetic " if key.synthetic else ""
-    return Decision(Reason.APPLIED, f"The {kind}key {key.name} ({key.prefix}…) is valid.", key)
+    return Decision(Reason.APPLIED, f"Created {kind}key {key.name} ({key.prefix}…).", key)
 
 
 @controls("keys.revoke")
 async def revoke(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
-    """From now on the key opens nothing."""
+    """Revoke a key for good."""
     key = await keys.revoke(s, intent.target, actor=intent.actor, at_us=at_us, intent_id=intent.id)
-    return Decision(Reason.APPLIED, f"The key {key.name} ({key.prefix}…) is revoked.", key)
+    return Decision(Reason.APPLIED, f"Revoked key {key.name} ({key.prefix}…).", key)
 
 
 def decide(wanted: Role, asker: Role) -> Decision:
-    """Nobody hands out more than they have."""
+    """Whether a role may create a key of another role: never of a higher one."""
     if not asker.may(wanted):
-        said = f"A key of role {wanted} is more than your own role {asker}; ask an admin."
+        said = f"Your role {asker} may not create a key of role {wanted}; ask an admin."
         return Decision(Reason.INVALID, said)
-    return Decision(Reason.APPLIED, f"A key of role {wanted} may be given.", wanted)
+    return Decision(Reason.APPLIED, f"A key of role {wanted} may be created.", wanted)

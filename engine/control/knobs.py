@@ -1,4 +1,4 @@
-"""Live knobs of workers: the value is kept here, the gateway hands it to the worker.
+"""Live knobs of deployments: the value is stored here, the gateway hands it to the workers.
 
 Imported by `engine.control.registry`.
 """
@@ -15,36 +15,42 @@ from storage.store import Session
 
 @controls("knobs.set")
 async def set(s: Session, intent: Intent, arguments: verbs.KnobsSet, at_us: int) -> Decision:
-    """Turn a knob of a worker; the old value is kept for undo."""
+    """Set a knob; the value before is kept for undo."""
     before = (await knobs.of(s, intent.target)).get(arguments.name)
     if before == arguments.value:
-        said = f"{intent.target}: {arguments.name} is {arguments.value} already."
+        said = f"{intent.target}: {arguments.name} is already {arguments.value}; no change."
         return Decision(Reason.UNCHANGED, said, before)
     knob = await knobs.set(
         s,
         worker=intent.target,
         name=arguments.name,
         value=arguments.value,
+        expected_version=intent.expected_version,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,
     )
-    return Decision(Reason.APPLIED, _told(knob), knob)
+    return Decision(Reason.APPLIED, _outcome(knob), knob)
 
 
 @controls("knobs.undo")
 async def undo(s: Session, intent: Intent, arguments: verbs.KnobsUndo, at_us: int) -> Decision:
-    """Turn a knob back to where it was before."""
+    """Undo one setting of a knob; asked again, it changes nothing."""
+    before = await knobs.current(s, intent.target, arguments.name)
     knob = await knobs.undo(
         s,
         worker=intent.target,
         name=arguments.name,
+        setting=arguments.setting,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,
     )
-    return Decision(Reason.APPLIED, _told(knob), knob)
+    if before is not None and before.id == knob.id:
+        said = f"{knob.worker}: {knob.name} is already back at {knob.value}; no change."
+        return Decision(Reason.UNCHANGED, said, knob)
+    return Decision(Reason.APPLIED, _outcome(knob), knob)
 
 
-def _told(knob: knobs.Knob) -> str:
+def _outcome(knob: knobs.Knob) -> str:
     return f"{knob.worker}: {knob.name} is {knob.value} (before: {knob.previous})."

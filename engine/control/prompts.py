@@ -42,14 +42,21 @@ async def add(s: Session, intent: Intent, arguments: verbs.PromptsAdd, at_us: in
         intent_id=intent.id,
     )
     if version.id in before:
-        return Decision(Reason.UNCHANGED, f"{version.name} says this already.", version)
-    return Decision(Reason.APPLIED, f"{version.name} is there.", version)
+        return Decision(Reason.UNCHANGED, f"{version.name} has this content; no change.", version)
+    return Decision(Reason.APPLIED, f"Created {version.name}.", version)
 
 
 @controls("prompts.label")
 async def label(s: Session, intent: Intent, arguments: verbs.PromptsLabel, at_us: int) -> Decision:
-    """Point a label at a version."""
+    """Point a label at a version; `expected_version` is the number it points at, 0 for none.
+
+    Releases name prompt versions, never labels: what is served does not change by this.
+    """
     before = (await prompts.labels(s, intent.target)).get(arguments.label)
+    if intent.expected_version not in {None, before or 0}:
+        was = "nothing" if before is None else f"{intent.target}@{before}"
+        said = f"{intent.target}:{arguments.label} changed since you looked: it is {was}."
+        return Decision(Reason.MOVED, f"{said} Look again.")
     await prompts.label(
         s,
         intent.target,
@@ -61,9 +68,10 @@ async def label(s: Session, intent: Intent, arguments: verbs.PromptsLabel, at_us
     )
     now = f"{intent.target}:{arguments.label} is {intent.target}@{arguments.number}"
     if before == arguments.number:
-        return Decision(Reason.UNCHANGED, f"{now} already.", arguments.number)
-    told = f" (before: {intent.target}@{before})" if before is not None else ""
-    return Decision(Reason.APPLIED, f"{now}{told}.", arguments.number)
+        return Decision(Reason.UNCHANGED, f"{now}; no change.", arguments.number)
+    was = f" (before: {intent.target}@{before})" if before is not None else ""
+    said = f"{now}{was}. Releases keep the prompt version that they were created with."
+    return Decision(Reason.APPLIED, said, arguments.number)
 
 
 def decide(name: str, messages: Iterable[Message], variables: Iterable[Variable]) -> Decision:

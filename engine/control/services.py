@@ -1,23 +1,30 @@
-"""Services and their splits: who answers, and how often. The first controller that is real.
+"""Services and their splits: create, split, go back, freeze, set, remove.
 
-Decides with what stands in the store; the gateway and the node act on the split that is set.
-Imported by `engine.control.registry`.
+Decides by what the store holds; the gateway and the node act on the split that is set. Imported by
+`engine.control.registry`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from engine.control.decisions import Decision, Reason
 from engine.control.registry import controls
-from storage import models, processes, releases, services
+from storage import measures, models, processes, releases, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
+from storage.measures import Window
 from storage.models import Kind, ModelVersion, Standing
 from storage.processes import State
 from storage.services import Arm, Service
 from storage.store import Session
+
+TRAFFIC_S: Final = 300
+"""A service that answered a request within this time is in use."""
+
+_HISTORY: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +53,15 @@ async def create(
         at_us=at_us,
         intent_id=intent.id,
     )
-    return Decision(Reason.APPLIED, f"{created.name} answers with {release.name}.", created)
+    return Decision(
+        Reason.APPLIED, f"Created service {created.name}; {release.name} answers.", created
+    )
 
 
 @controls("services.split")
 async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_us: int) -> Decision:
     """Set the weights of the arms."""
-    standing = await services.find(s, intent.target)
+    service = await services.find(s, intent.target)
     arms = tuple(
         [
             Arm(release=(await releases.find(s, name)).number, weight_bp=weight)
@@ -60,11 +69,11 @@ async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_u
         ]
     )
     services.check_arms(arms)
-    decision = decide(arms, Observed(standing, await _broken(s, arms)), intent.expected_version)
-    if decision.plan is not None:
+    decision = decide(arms, Observed(service, await _broken(s, arms)), intent.expected_version)
+    if decision.reason is Reason.APPLIED:
         await services.set_split(
             s,
-            service=standing.name,
+            service=service.name,
             arms=arms,
             expected_version=intent.expected_version,
             actor=intent.actor,
@@ -75,56 +84,167 @@ async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_u
 
 
 @controls("services.undo")
-async def undo(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
-    """Set the split that stood before the current one."""
-    standing = await services.find(s, intent.target)
-    past = await services.history(s, standing.name, limit=2)
-    arms = past[-1].arms
-    if refusal := _unloadable(arms, await _broken(s, arms)):
+async def undo(s: Session, intent: Intent, arguments: verbs.ServicesUndo, at_us: int) -> Decision:
+    """Go back to the split that is named; a service that is there already stays as it is."""
+    service = await services.find(s, intent.target)
+    to = await _target(s, service, arguments)
+    if isinstance(to, Decision):
+        return to
+    target = await services.find_split(s, service.name, to)
+    if splits.origin(service.split) == splits.origin(target):
+        arms = splits.words(splits.pairs(service.split.arms))
+        said = f"{service.name} is already at split {splits.origin(target)} ({arms}); no change."
+        return Decision(Reason.UNCHANGED, said, service.split)
+    if refusal := _unloadable(target.arms, await _broken(s, target.arms)):
         return refusal
-    now = await services.undo(
+    now = await services.go_back(
         s,
-        service=standing.name,
+        service=service.name,
+        to=to,
         expected_version=intent.expected_version,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,
     )
-    return Decision(Reason.APPLIED, _told(standing, now.arms), now)
+    lost = "" if service.owner is None else f" {service.owner.name} no longer owns the split."
+    return Decision(Reason.APPLIED, _outcome(service, now.arms) + lost, now)
+
+
+async def _target(s: Session, service: Service, arguments: verbs.ServicesUndo) -> int | Decision:
+    """The id of the split that is to be set again."""
+    if arguments.intent is None:
+        return arguments.to or 0
+    undone = await services.split_of_intent(s, service.name, arguments.intent)
+    if undone is None:
+        said = f"Intent {arguments.intent} did not set a split of {service.name}."
+        return Decision(Reason.UNKNOWN, f"{said} Name the split to go back to with --to.")
+    past = await services.history(s, service.name, limit=_HISTORY)
+    before = [split for split in past if split.id < undone.id]
+    if not before:
+        said = f"There is no split of {service.name} before the one that intent "
+        return Decision(Reason.INVALID, f"{said}{arguments.intent} set.")
+    if service.split.id != undone.id and splits.origin(service.split) != splits.origin(before[0]):
+        said = f"{service.name} changed after intent {arguments.intent}: {service.split.set_by} set"
+        arms = splits.words(splits.pairs(service.split.arms))
+        return Decision(Reason.MOVED, f"{said} {arms}. Name the split to go back to with --to.")
+    return splits.origin(before[0])
+
+
+@controls("services.freeze")
+async def freeze(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
+    """Refuse changes of the split from now on; the reason is the intent's."""
+    service = await services.freeze(
+        s,
+        service=intent.target,
+        reason=intent.reason,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    said = f"Froze {service.name}. `paddock services unfreeze {service.name}` allows changes again."
+    return Decision(Reason.APPLIED, said, service)
+
+
+@controls("services.unfreeze")
+async def unfreeze(
+    s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int
+) -> Decision:
+    """Allow changes of the split again."""
+    before = await services.find(s, intent.target)
+    if before.frozen is None:
+        return Decision(Reason.UNCHANGED, f"{before.name} is not frozen; no change.", before)
+    service = await services.unfreeze(
+        s, service=before.name, actor=intent.actor, at_us=at_us, intent_id=intent.id
+    )
+    said = f"Unfroze {service.name}; it was {before.frozen.words}."
+    return Decision(Reason.APPLIED, said, service)
+
+
+@controls("services.set")
+async def set(s: Session, intent: Intent, arguments: verbs.ServicesSet, at_us: int) -> Decision:
+    """Record the texts of requests, or no longer."""
+    before = await services.find(s, intent.target)
+    on = arguments.record_text
+    said = f"{before.name}: texts are {'recorded' if on else 'not recorded'}"
+    if before.record_text == on:
+        return Decision(Reason.UNCHANGED, f"{said}; no change.", before)
+    await services.set_record_text(
+        s, service=before.name, on=on, actor=intent.actor, at_us=at_us, intent_id=intent.id
+    )
+    kept = "" if on else " Texts recorded before are kept until their retention ends."
+    return Decision(Reason.APPLIED, f"{said} from now on.{kept}", before)
+
+
+@controls("services.remove")
+async def remove(
+    s: Session, intent: Intent, arguments: verbs.ServicesRemove, at_us: int
+) -> Decision:
+    """Remove a service that no client uses, or any one when told to."""
+    service = await services.find(s, intent.target)
+    decision = decide_removal(service, await _answered(s, service.name, at_us), arguments)
+    if decision.reason is Reason.APPLIED:
+        await services.remove(
+            s, service=service.name, actor=intent.actor, at_us=at_us, intent_id=intent.id
+        )
+    return decision
+
+
+def decide_removal(service: Service, answered: int, arguments: verbs.ServicesRemove) -> Decision:
+    """Whether a service may go: not while clients use it, unless that is said."""
+    if answered and not arguments.despite_traffic:
+        return Decision(
+            Reason.IN_USE,
+            f"{service.name} had {answered} requests within the last {TRAFFIC_S // 60} minutes; "
+            "its clients would get 404. Move them first, or repeat with --despite-traffic.",
+        )
+    return Decision(Reason.APPLIED, f"Removed service {service.name}.", service)
 
 
 def decide(arms: Sequence[Arm], observed: Observed, expected_version: int | None) -> Decision:
-    """Whether a split that is well formed may be set. A split that stands already is kept."""
-    standing = observed.service
+    """Whether a split that is well formed may be set; the same split again changes nothing."""
+    service = observed.service
     if refusal := _unloadable(arms, observed.broken):
         return refusal
-    same = set(arms) == set(standing.split.arms)
-    if same and expected_version in {None, standing.version}:
-        return Decision(Reason.UNCHANGED, f"{standing.name} is split so already: {words(arms)}.")
-    return Decision(Reason.APPLIED, _told(standing, arms), tuple(arms))
+    same = {*arms} == {*service.split.arms}
+    if same and expected_version in {None, service.version}:
+        said = splits.words(splits.pairs(arms))
+        return Decision(Reason.UNCHANGED, f"{service.name} already has this split: {said}.", arms)
+    return Decision(Reason.APPLIED, _outcome(service, arms), tuple(arms))
 
 
-def words(arms: Sequence[Arm]) -> str:
-    """The arms as people read them."""
-    return ", ".join(f"r{arm.release} {arm.weight_bp / 100:g} %" for arm in arms)
+def why(release: str, version: ModelVersion) -> str:
+    """Why a release cannot answer."""
+    reason = (version.standing_reason or "no reason was given").rstrip(".")
+    return (
+        f"{release} cannot answer: {version.name} cannot be loaded ({reason}). "
+        "Add the same file again to have it tried again."
+    )
 
 
-def _told(before: Service, arms: Sequence[Arm]) -> str:
-    return f"{before.name}: {words(arms)} (before: {words(before.split.arms)})."
+def _outcome(before: Service, arms: Sequence[Arm]) -> str:
+    now, was = (splits.words(splits.pairs(each)) for each in (arms, before.split.arms))
+    return f"{before.name}: {now} (before: {was})."
 
 
 def _unloadable(arms: Sequence[Arm], broken: Mapping[int, str]) -> Decision | None:
-    """An arm that would get traffic and cannot give any; without traffic it may stand."""
+    """The refusal of an arm that would get traffic and cannot answer; weight 0 is fine."""
     for arm in arms:
         if arm.weight_bp and arm.release in broken:
             return Decision(Reason.UNLOADABLE, broken[arm.release])
     return None
 
 
+async def _answered(s: Session, service: str, at_us: int) -> int:
+    """The requests of a service within the last minutes."""
+    window = Window.last(TRAFFIC_S, at_us // 1_000_000)
+    return int(measures.requests_ended(await measures.traffic(s, window, service=service)) or 0)
+
+
 async def _broken(s: Session, arms: Sequence[Arm]) -> dict[int, str]:
-    """Weights that a worker has loaded and serves are not broken, whatever became of the file."""
+    """Why releases cannot answer; weights that are loaded can, whatever became of their file."""
     found: dict[int, str] = {}
-    ready = {part.name for part in await processes.every(s) if part.state is State.READY}
+    running = [part.name for part in await processes.every(s) if part.state is State.READY]
+    ready = {name.partition(":")[0] for name in running}  # an instance is DEPLOYMENT:NUMBER
     for arm in arms:
         release = await releases.get(s, arm.release)
         if release.model_version_id is None:
@@ -137,12 +257,3 @@ async def _broken(s: Session, arms: Sequence[Arm]) -> dict[int, str]:
             if each.kind is Kind.ADAPTER or release.deployment not in ready:
                 found[arm.release] = why(release.name, each)
     return found
-
-
-def why(release: str, version: ModelVersion) -> str:
-    """Why a release cannot answer."""
-    reason = (version.standing_reason or "no reason was given").rstrip(".")
-    return (
-        f"{release} cannot answer: {version.name} cannot be loaded ({reason}). "
-        "Add the same file again to have it tried again."
-    )

@@ -43,9 +43,9 @@ def release(snapshot: Snapshot, service: Service, unit: str) -> Release:
     Raises:
         failures.Unavailable: no arm has weight, or its release is not known yet.
     """
-    arms = [(arm.release, arm.weight_bp) for arm in service.split.arms]
+    split = service.split
     try:
-        return snapshot.releases[routing.assign(arms, service.split.salt, unit).release]
+        return snapshot.releases[routing.assign(split.ranges, split.salt, unit).release]
     except (routing.NoArm, KeyError) as error:
         raise failures.Unavailable(
             f"service {service.name} has no release that could answer", code="no_release"

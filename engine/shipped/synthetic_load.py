@@ -176,8 +176,7 @@ async def arms_of(home: Path, service: str, users: Sequence[str]) -> dict[str, i
             split = (await services.find(s, service)).split
     finally:
         await opened.close()
-    arms = [(arm.release, arm.weight_bp) for arm in split.arms]
-    return {user: routing.assign(arms, split.salt, user).release for user in users}
+    return {user: routing.assign(split.ranges, split.salt, user).release for user in users}
 
 
 async def ask(arguments: argparse.Namespace, key: str) -> None:

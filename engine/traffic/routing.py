@@ -1,23 +1,22 @@
-"""Which release answers a request: sticky, by the weights of a split.
+"""Which release answers a request: sticky, by the buckets of a split.
 
-Pure: the same split and unit always give the same arm, in every process. Never looks at the load,
-the clock or the store. Standard library alone. Imported by the gateway and the synthetic load.
+Pure: the same split and unit give the same release in every process. Never looks at the load, the
+clock or the store. Standard library alone. Imported by `engine.execution` and the synthetic load.
 """
 
 from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Final
 
 BUCKETS: Final = 10_000
 
 
 class NoArm(Exception):
-    """No arm of the split has any weight; set a split with one that has."""
+    """No arm of the split covers the unit's bucket; set a split whose weights add up to 100 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +37,16 @@ def bucket(salt: str, unit: str) -> int:
     return int.from_bytes(digest.digest(), "big") % BUCKETS
 
 
-def assign(arms: Iterable[tuple[int, int]], salt: str, unit: str) -> Assignment:
-    """The arm whose stretch of the cumulated weights holds the unit's bucket.
+def assign(ranges: Sequence[tuple[int, int, int]], salt: str, unit: str) -> Assignment:
+    """The release in whose range of buckets the unit falls.
 
-    `arms` are (release, weight in basis points). Weights that sum to less than 10000 are stretched,
-    so that no unit is without an arm; an arm of weight 0 never gets any. The stretches lie in the
-    order of the releases, whatever the order in which the arms were told: weight that goes from one
-    arm to its neighbour takes that share of the units along and moves nobody else.
+    `ranges` are (first bucket, bucket after the last, release), sorted, as `Split.ranges` has them.
 
     Raises:
-        NoArm: no arm has weight.
+        NoArm: no range covers the unit's bucket.
     """
-    weighted = sorted((release, weight) for release, weight in arms if weight > 0)
-    if not weighted:
-        raise NoArm("no arm of the split has any weight")
     place = bucket(salt, unit)
-    ends = list(accumulate(weight for _, weight in weighted))
-    chosen = bisect_right(ends, place * ends[-1] // BUCKETS)
-    return Assignment(weighted[chosen][0], place)
+    found = bisect_right(ranges, place, key=lambda each: each[0]) - 1
+    if found < 0 or place >= ranges[found][1]:
+        raise NoArm(f"no arm of the split covers bucket {place}")
+    return Assignment(ranges[found][2], place)

@@ -136,6 +136,30 @@ class ServicesSplit(Arguments, frozen=True, kw_only=True):
             raise ValueError(f"the weights add up to {total} basis points, not 10000 - at `$.arms`")
 
 
+class ServicesUndo(Arguments, frozen=True, kw_only=True):
+    """The split to go back to: by its id, or as the one that an intent replaced."""
+
+    to: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    intent: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an undo that does not name its target: it would toggle."""
+        if (self.to is None) == (self.intent is None):
+            raise ValueError("name the split to go back to, or the intent to undo - at `$.to`")
+
+
+class ServicesSet(Arguments, frozen=True, kw_only=True):
+    """Whether texts of requests are recorded from now on."""
+
+    record_text: bool
+
+
+class ServicesRemove(Arguments, frozen=True, kw_only=True):
+    """Whether to remove a service that answered requests within the last minutes."""
+
+    despite_traffic: bool = False
+
+
 class KeysAdd(Arguments, frozen=True, kw_only=True):
     """A key by its hash; the secret stays where it was made."""
 
@@ -148,16 +172,17 @@ class KeysAdd(Arguments, frozen=True, kw_only=True):
 
 
 class KnobsSet(Arguments, frozen=True, kw_only=True):
-    """A knob of the target worker and its value."""
+    """A knob of the target deployment and its value."""
 
     name: Annotated[str, Meta(max_length=40)]
     value: Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class KnobsUndo(Arguments, frozen=True, kw_only=True):
-    """A knob of the target worker."""
+    """A knob of the target deployment, and the setting of it to undo, by its id."""
 
     name: Annotated[str, Meta(max_length=40)]
+    setting: Annotated[int, Meta(ge=1, le=2**53)]
 
 
 class UpstreamsAdd(Arguments, frozen=True, kw_only=True):
@@ -262,10 +287,31 @@ _ROWS: Final[tuple[Verb, ...]] = (
         Why.ASKED,
     ),
     Verb(
-        "services.undo", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
-        "Put back the split before",
-        "services undo NAME",
+        "services.undo", ServicesUndo, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Go back to an earlier split",
+        "services undo NAME [--to SPLIT]",
         Why.ASKED,
+    ),
+    Verb(
+        "services.freeze", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Freeze a service's split against changes",
+        "services freeze NAME --reason WHY",
+        Why.REQUIRED,
+    ),
+    Verb(
+        "services.unfreeze", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Allow changes of a service's split again",
+        "services unfreeze NAME",
+    ),
+    Verb(
+        "services.set", ServicesSet, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Record the texts of requests, or no longer",
+        "services set NAME --record-text",
+    ),
+    Verb(
+        "services.remove", ServicesRemove, _OPERATOR, _HARD, _CONTROL,
+        "Remove a service for good",
+        "services remove NAME [--despite-traffic]",
     ),
     Verb(
         "keys.add", KeysAdd, _ADMIN, _REVERSIBLE, _CONTROL,
@@ -279,12 +325,12 @@ _ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "knobs.set", KnobsSet, _OPERATOR, _REVERSIBLE, _CONTROL,
-        "Set a worker's knob",
+        "Set a deployment's knob",
         "knobs set WORKER KNOB=VALUE",
     ),
     Verb(
         "knobs.undo", KnobsUndo, _OPERATOR, _REVERSIBLE, _CONTROL,
-        "Put back a knob's value",
+        "Undo the last setting of a knob",
         "knobs undo WORKER KNOB",
     ),
     Verb(

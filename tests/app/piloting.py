@@ -21,7 +21,7 @@ from app.widgets.lines import Lines
 from engine.control.intents import Intents
 from storage import errors, intents
 from storage import store as stores
-from storage.control_socket import client
+from storage.control_socket import client, verbs
 from storage.home.paths import Home
 from tests.app import scenes
 
@@ -73,17 +73,18 @@ class FakeNode:
         confirm: str = "",
     ) -> client.Accepted:
         """Store the intent and let control carry it out."""
-        del idempotency_key, confirm
         self.asked.append((verb, target, arguments, expected_version))
         if self.down:
             raise errors.NodeIsDown("The node is not running; start it with `paddock serve`.")
+        verbs.parse(verb, arguments)
+        verbs.check(verbs.TABLE[verb], target=target, confirm=confirm, reason=reason)
         store = await stores.open(home, now_us=lambda: scenes.NOW_US)
         try:
             id = await store.write(
                 lambda s: intents.accept(
                     s, actor=self.name, role=self.role, verb=verb, target=target,
                     arguments=arguments, reason=reason, expected_version=expected_version,
-                    at_us=scenes.NOW_US,
+                    idempotency_key=idempotency_key, at_us=scenes.NOW_US,
                 )
             )  # fmt: skip
             if not self.alone:

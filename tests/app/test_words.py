@@ -102,14 +102,6 @@ def test_percentages_do_not_round_to_nothing_or_all(fraction: float, said: str) 
 
 
 @pytest.mark.parametrize(
-    ("points", "said"), [(9000, "90 %"), (25, "0.25 %"), (10_000, "100 %"), (9050, "90.5 %")]
-)
-def test_weights_show_what_was_set(points: int, said: str) -> None:
-    """A weight is shown as it was set, without figures that nobody gave."""
-    assert said == words.weight(points)
-
-
-@pytest.mark.parametrize(
     ("count", "said"),
     [
         (1, "1 B"),

@@ -169,7 +169,7 @@ async def test_a_run_is_not_gone_on_with_by_another_runbook(
     )  # fmt: skip
     intent, run = await ended(store, id)
     assert (intent.state, run.state) == (intents.State.FAILED, runs.State.FAILED)
-    assert run.reason == "looks was changed since run 1 began; look at it and start anew."
+    assert run.reason == "looks was changed since run 1 began; start it again."
 
 
 async def test_a_run_keeps_the_hash_of_what_it_walked(

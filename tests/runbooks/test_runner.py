@@ -43,14 +43,15 @@ steps:
     do: {verb: services.split, target: "{service}", arguments: {arms: {r2: 10000}}}
   - name: second
     sentence: Wait until somebody has put it back.
-    look: {probe: split_before, of: "{service}"}
-    do: {verb: services.undo, target: "{service}"}
-    verify: {probe: split, of: "{service}", expected: looked, timeout_s: 20}
+    look: {probe: roll_back_target, of: "{service}"}
+    do: {verb: services.undo, target: "{service}", arguments: {to: "{looked}"}}
+    verify: {probe: split_id, of: "{service}", expected: looked, timeout_s: 20}
   - name: third
     sentence: Requests must come.
-    do: {verb: services.undo, target: "{service}"}
+    look: {probe: roll_back_target, of: "{service}"}
+    do: {verb: services.undo, target: "{service}", arguments: {to: "{looked}"}}
     verify: {probe: requests, of: "{service}", window_s: 60, expected: ">= 1", timeout_s: 0.2}
-    undo: {verb: services.undo, target: "{service}"}
+    undo: {verb: services.undo, target: "{service}", arguments: {intent: "{intent}"}}
 """
 
 
@@ -81,13 +82,13 @@ async def test_roll_back_gives_the_service_its_split_back(node: RealNode) -> Non
     await node.must("services.split", "support", {"arms": {"r1": 2000, "r2": 8000}})
     asked = {"inputs": {"service": "support"}}
     ended = await node.do("runbooks.start", "roll-back", asked)
-    assert (ended.state, ended.outcome) == (State.APPLIED, "roll-back: all steps ended well.")
+    assert (ended.state, ended.outcome) == (State.APPLIED, "roll-back: all steps succeeded.")
     assert await _weights(node) == {1: 10_000}
     run, walked = await _run(node, ended.id)
     assert (run.state, run.actor) == (runs.State.DONE, ended.actor)
     assert [step.name for step in walked] == ["errors", "latency", "back"]
     assert (walked[2].looked, walked[2].sentence) == (
-        "r1=10000",
+        1,
         "support: r1 100 % (before: r1 20 %, r2 80 %).",
     )
     async with opened(node.home) as store, store.read() as session:
@@ -96,6 +97,36 @@ async def test_roll_back_gives_the_service_its_split_back(node: RealNode) -> Non
     assert (undo.actor, undo.verb) == (ended.actor, "services.undo")
     assert undo.reason == f"runbook roll-back, run {run.id}, step back"
     assert entry.intent_id == undo.id
+
+
+async def test_rolling_back_twice_ends_on_the_good_release(node: RealNode) -> None:
+    """One after the other: the second run finds the service back already, and changes nothing."""
+    await node.must("services.split", "support", {"arms": {"r1": 10_000}})
+    await node.must("services.split", "support", {"arms": {"r2": 10_000}})
+    asked = {"inputs": {"service": "support"}}
+    for said in ("support: r1 100 % (before: r2 100 %).", "support is already at split"):
+        ended = await node.do("runbooks.start", "roll-back", asked)
+        assert ended.state is State.APPLIED, ended.outcome
+        _, walked = await _run(node, ended.id)
+        assert (walked[2].sentence or "").startswith(said)
+        assert await _weights(node) == {1: 10_000}
+    undo = await node.do("runbooks.undo", str((await _run(node, ended.id))[0].id), {})
+    assert undo.state is State.REFUSED  # the second run changed nothing
+    assert await _weights(node) == {1: 10_000}
+
+
+async def test_two_who_roll_back_at_once_end_on_the_good_release(node: RealNode) -> None:
+    """Both runs succeed, and the split changed once."""
+    await node.must("services.split", "support", {"arms": {"r1": 10_000}})
+    await node.must("services.split", "support", {"arms": {"r2": 10_000}})
+    async with opened(node.home) as store, store.read() as session:
+        before = (await services.find(session, "support")).version
+    asked = {"inputs": {"service": "support"}}
+    both = await asyncio.gather(*(node.do("runbooks.start", "roll-back", asked) for _ in range(2)))
+    assert [ended.state for ended in both] == [State.APPLIED] * 2, both
+    assert await _weights(node) == {1: 10_000}
+    async with opened(node.home) as store, store.read() as session:
+        assert (await services.find(session, "support")).version == before + 1
 
 
 async def test_a_run_is_undone_once_and_only_while_nobody_came_after(node: RealNode) -> None:
@@ -108,7 +139,7 @@ async def test_a_run_is_undone_once_and_only_while_nobody_came_after(node: RealN
     undone = await node.do("runbooks.undo", str(run.id), {})
     assert (undone.state, undone.outcome) == (
         State.APPLIED,
-        f"undo of run {run.id}: all steps ended well.",
+        f"undo of run {run.id}: all steps succeeded.",
     )
     assert await _weights(node) == {1: 3000, 2: 7000}
     undo, back = await _run(node, undone.id)
@@ -199,7 +230,7 @@ async def test_a_runner_that_is_killed_goes_on_where_it_was(node: RealNode) -> N
             ]
     assert asked == ["services.split", "services.undo", "services.undo"]
     assert ended.state is State.FAILED  # its last step expects requests, and there are none
-    assert "step third: requests is 0.0 after 0.2 s, expected >= 1" in (ended.outcome or "")
+    assert "step third: requests is 0.0 after 0.2 s (expected >= 1)" in (ended.outcome or "")
     run, walked = await _run(node, accepted.intent_id)
     assert run.state is runs.State.FAILED
     assert [step.ended_at_us is not None for step in walked] == [True, True, True]

@@ -9,9 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbooks import catalog, steps
+from runbooks import catalog, reading, steps
 from runbooks.probes import PROBES
-from runbooks.steps import BadRunbook
+from runbooks.reading import BadRunbook
 from storage.control_socket import verbs
 from storage.home.paths import Home
 
@@ -34,7 +34,7 @@ def read(folder: Path, book: object, name: str = "good") -> steps.Runbook:
     """The runbook as it would be read from a file."""
     path = folder / f"{name}.yaml"
     path.write_text(book if isinstance(book, str) else yaml.safe_dump(book))
-    return steps.read(path, probes=PROBES, verbs=verbs.TABLE)
+    return reading.read(path, probes=PROBES, verbs=verbs.TABLE)
 
 
 def test_every_shipped_runbook_can_be_read(tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def _with(step: dict[str, object]) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("book", "said"),
     [
-        ("{", "good.yaml: it cannot be read"),
+        ("{", "good.yaml: cannot be read"),
         ("- a list", "good.yaml"),
-        ({**GOOD, "name": "other"}, "name and file must agree"),
+        ({**GOOD, "name": "other"}, "must be that of the file"),
         ({**GOOD, "steps": []}, "it has no steps"),
         ({**GOOD, "colour": "red"}, "colour"),
         (_with({"name": "a", "lok": {}}), "step a: Object contains unknown field `lok`"),
@@ -80,8 +80,8 @@ def _with(step: dict[str, object]) -> dict[str, object]:
         (_with({"name": "a"}), "step a: it neither looks nor does"),
         (_with({"name": "a", "look": {"probe": "mood"}}), "step a: there is no probe mood; known:"),
         (_with({"name": "a", "do": {"verb": "box.burn"}}), "step a: there is no verb box.burn"),
-        (_with({"name": "a", "look": {"probe": "split", "expected": "nice"}}), "'nice' is no"),
-        (_with({"name": "a", "look": {"probe": "split", "of": "{box}"}}), "{box}, which is none"),
+        (_with({"name": "a", "look": {"probe": "split", "expected": "nice"}}), "'nice' is not an"),
+        (_with({"name": "a", "look": {"probe": "split", "of": "{box}"}}), "{box}, which is not an"),
         (
             _with(
                 {

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors, knobs, ledger, services
-from storage.services import Arm, Service, Split
+from storage import errors, knobs, ledger, services, splits
+from storage.services import Arm, Owner, OwnerKind, Service, Split
 from storage.store import Store
 from tests.storage import fixtures
 
@@ -39,11 +40,11 @@ async def split(
     )
 
 
-async def undo(store: Store, expected_version: int | None = None) -> Split:
-    """Undo the split of the service."""
+async def go_back(store: Store, to: int, expected_version: int | None = None) -> Split:
+    """Go back to a split of the service."""
     return await store.write(
-        lambda s: services.undo(
-            s, service="support", actor="max", at_us=6, expected_version=expected_version
+        lambda s: services.go_back(
+            s, service="support", to=to, actor="max", at_us=6, expected_version=expected_version
         )
     )
 
@@ -91,10 +92,10 @@ async def test_a_split_that_moved_is_not_overwritten(store: Store) -> None:
     """Who saw version 1 cannot undo what another did in between; the message shows it."""
     await fixtures.furnish(store)
     await split(store, 9_000, 1_000, expected_version=1)
-    with pytest.raises(errors.Moved, match=re.escape("sara set r1=90 r2=10")):
+    with pytest.raises(errors.Moved, match=re.escape("sara set r1 90 %, r2 10 %")):
         await split(store, 0, 10_000, expected_version=1)
     with pytest.raises(errors.Moved):
-        await undo(store, expected_version=1)
+        await go_back(store, 1, expected_version=1)
     found = await standing(store)
     assert (found.version, found.split.arms) == (2, tuple(arms(9_000, 1_000)))
     await split(store, 0, 10_000)
@@ -125,34 +126,130 @@ async def test_users_stay_where_they_are_until_a_new_salt(store: Store) -> None:
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(share=st.integers(0, 10_000), salt=st.text("abc", min_size=1, max_size=3))
-async def test_undo_puts_back_and_undo_of_undo_puts_forth(
-    store: Store, share: int, salt: str
-) -> None:
-    """Arms and salt of the split before; the version grows all the same."""
+async def test_going_back_twice_changes_once(store: Store, share: int, salt: str) -> None:
+    """Arms, salt and users of the split that is named; asked again, nothing is written."""
     async with store.read() as s:
         known = await services.every(s)
     before = known[0] if known else (await fixtures.furnish(store)).service
-    changed = await split(store, share, 10_000 - share, salt=salt)
-    undone = await undo(store)
-    again = await undo(store)
+    await split(store, share, 10_000 - share, salt=salt)
+    undone = await go_back(store, before.split.id)
+    assert await go_back(store, before.split.id) == undone
+    assert await go_back(store, before.split.id, expected_version=before.version) == undone
     assert (undone.arms, undone.salt) == (before.split.arms, before.split.salt)
-    assert (again.arms, again.salt) == (changed.arms, changed.salt)
+    assert undone.ranges == before.split.ranges
     after = await standing(store)
-    assert (after.version, after.split) == (before.version + 3, again)
+    assert (after.version, after.split) == (before.version + 2, undone)
 
 
-async def test_a_first_split_can_not_be_undone(store: Store) -> None:
-    """There is nothing to go back to."""
+async def test_the_split_to_go_back_to_is_never_the_one_that_was_left(store: Store) -> None:
+    """Back stays back; after it was undone, a change forth, one can go back again."""
     await fixtures.furnish(store)
-    with pytest.raises(errors.Invalid, match="nothing to undo"):
-        await undo(store)
+
+    async def target() -> int | None:
+        async with store.read() as s:
+            return splits.roll_back_target(await services.history(s, "support", limit=2))
+
+    assert await target() is None
+    bad = await split(store, 0, 10_000)
+    assert await target() == 1
+    await go_back(store, 1)
+    assert await target() == 1
+    await go_back(store, bad.id)  # forth again, by its name
+    assert await target() == 1
+    await go_back(store, 1)
+    await split(store, 5_000, 5_000)
+    assert await target() == 1
+
+
+async def test_only_a_split_of_the_service_can_be_gone_back_to(store: Store) -> None:
+    """And the message says where they are listed."""
+    await fixtures.furnish(store)
+    with pytest.raises(errors.NotFound, match="paddock services show support"):
+        await go_back(store, 99)
+
+
+ROLLOUT = Owner(OwnerKind.ROLLOUT, "3")
+
+
+async def test_a_split_that_is_owned_is_changed_by_its_owner_alone(store: Store) -> None:
+    """Others are told who owns it and what to do."""
+    await fixtures.furnish(store)
+
+    async def work(s: AsyncSession) -> None:
+        asked: dict[str, Any] = {"service": "support", "actor": "control", "at_us": 7}
+        await services.take(s, owner=ROLLOUT, **asked)
+        await services.take(s, owner=ROLLOUT, **asked)
+        with pytest.raises(errors.NotOwner, match="rollout 3 owns the split of support; pause"):
+            await services.take(s, owner=Owner(OwnerKind.AB_TEST, "7"), **asked)
+        with pytest.raises(errors.NotOwner, match="pause or abort it first"):
+            await services.set_split(s, arms=arms(0, 10_000), expected_version=None, **asked)
+        with pytest.raises(errors.NotOwner):
+            await services.remove(s, intent_id=None, **asked)
+        await services.set_split(
+            s, arms=arms(9_500, 500), expected_version=None, by=ROLLOUT, **asked
+        )
+        await services.give_back(s, owner=ROLLOUT, **asked)
+        await services.set_split(s, arms=arms(0, 10_000), expected_version=None, **asked)
+
+    await store.write(work)
+    assert (await standing(store)).owner is None
+
+
+async def test_going_back_takes_an_owned_split_from_its_owner(store: Store) -> None:
+    """Its next step is refused, so that it cannot roll forward again."""
+    await fixtures.furnish(store)
+
+    async def work(s: AsyncSession) -> None:
+        asked: dict[str, Any] = {"service": "support", "actor": "control", "at_us": 7}
+        await services.take(s, owner=ROLLOUT, **asked)
+        await services.set_split(
+            s, arms=arms(9_500, 500), expected_version=None, by=ROLLOUT, **asked
+        )
+        await services.go_back(s, to=1, **asked)
+        assert (await services.find(s, "support")).owner is None
+
+    await store.write(work)
+
+
+async def test_a_frozen_service_keeps_its_split_but_may_go_back(store: Store) -> None:
+    """Who is refused reads who froze it and why."""
+    await fixtures.furnish(store)
+    await split(store, 9_000, 1_000)
+
+    async def freeze(s: AsyncSession) -> None:
+        await services.freeze(
+            s, service="support", reason="incident 4", actor="kim", at_us=60_000_000, intent_id=None
+        )
+
+    await store.write(freeze)
+    said = r"frozen by kim since 1970-01-01 00:01 UTC: incident 4\. Unfreeze it with"
+    with pytest.raises(errors.Frozen, match=said):
+        await split(store, 0, 10_000)
+    await go_back(store, 1)
+    assert (await standing(store)).frozen is not None
+
+
+async def test_a_removed_service_leaves_its_name(store: Store) -> None:
+    """A new one of that name begins a history of its own."""
+    await fixtures.furnish(store)
+    await split(store, 9_000, 1_000)
+
+    async def again(s: AsyncSession) -> None:
+        await services.remove(s, service="support", actor="kim", at_us=8, intent_id=None)
+        await services.create(s, name="support", release=2, record_text=False, actor="kim", at_us=9)
+
+    await store.write(again)
+    async with store.read() as s:
+        assert len(await services.history(s, "support")) == 1
+    with pytest.raises(errors.NotFound):
+        await go_back(store, 1)
 
 
 async def test_history_and_ledger_tell_who_set_what(store: Store) -> None:
     """Newest first, with the arms before and after."""
     await fixtures.furnish(store)
     await split(store, 9_000, 1_000)
-    await undo(store)
+    await go_back(store, 1)
     async with store.read() as s:
         past = await services.history(s, "support")
         told = await ledger.of(s, "service", "support")
@@ -175,14 +272,22 @@ async def test_a_knob_is_set_and_undone(store: Store) -> None:
         turned = [
             await knobs.set(s, worker=worker, name="max_running", value=8, actor="a", at_us=1),
             await knobs.set(s, worker=worker, name="max_running", value=4, actor="a", at_us=2),
-            await knobs.undo(s, worker=worker, name="max_running", actor="a", at_us=3),
+            await knobs.undo(s, worker=worker, name="max_running", setting=2, actor="a", at_us=3),
+            await knobs.undo(s, worker=worker, name="max_running", setting=2, actor="b", at_us=3),
             await knobs.set(s, worker=worker, name="queue_limit", value=0, actor="a", at_us=4),
         ]
+        with pytest.raises(errors.Moved, match="changed since you looked: it is 8"):
+            await knobs.undo(s, worker=worker, name="max_running", setting=1, actor="b", at_us=3)
+        with pytest.raises(errors.Moved, match="it is 8, set by a"):
+            await knobs.set(
+                s, worker=worker, name="max_running", value=2, actor="b", at_us=3,
+                expected_version=0,
+            )  # fmt: skip
         assert await knobs.of(s, worker) == {"max_running": 8, "queue_limit": 0}
         assert await knobs.of(s, "other") == {}
         return [(knob.value, knob.previous) for knob in turned]
 
-    assert await store.write(work) == [(8, 16), (4, 8), (8, 4), (0, 256)]
+    assert await store.write(work) == [(8, 16), (4, 8), (8, 4), (8, 4), (0, 256)]
 
 
 @pytest.mark.parametrize(
@@ -211,5 +316,7 @@ async def test_a_knob_that_was_never_set_can_not_be_undone(store: Store) -> None
     await fixtures.furnish(store)
     with pytest.raises(errors.Invalid, match="never set"):
         await store.write(
-            lambda s: knobs.undo(s, worker="ops-1.0.0", name="queue_limit", actor="a", at_us=1)
+            lambda s: knobs.undo(
+                s, worker="ops-1.0.0", name="queue_limit", setting=1, actor="a", at_us=1
+            )
         )

@@ -75,13 +75,15 @@ async def test_a_split_is_typed_confirmed_and_told(home: Home, node: FakeNode) -
 
 
 async def test_undo_puts_back_the_split_before(home: Home, node: FakeNode) -> None:
-    """It says what that was, and twice is as if never."""
+    """It says what that was, and a second `u` finds it back already."""
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("u")
         assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in seat.said
         await seat.press("enter")
         await seat.until(lambda: "set now r1 100 %" in seat.text)
+        await seat.press("u")
+        assert "Not done: support is already back at split 1" in seat.said
     assert [verb for verb, *_ in node.asked] == ["services.undo"]
     assert await weights(home) == {1: 10_000}
 
@@ -115,7 +117,7 @@ WRONG = {
     "r1=ninety r2=1": "'r1=ninety' is not RELEASE=PERCENT",
     "r1": "not RELEASE=PERCENT",
     "r1=50 r1=50": "r1 is named twice",
-    "r1=90 r2=10": "the split that stands",
+    "r1=90 r2=10": "the current split",
     "r1=50.001 r2=49.999": "not RELEASE=PERCENT",
     "abcdef1=100": "here releases go by number",
 }

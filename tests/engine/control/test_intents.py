@@ -22,6 +22,7 @@ from storage import (
     models,
     processes,
     prompts,
+    samples,
     services,
     standings,
 )
@@ -51,6 +52,7 @@ class Desk:
         async def work(session: Session) -> int:
             return await intents.accept(
                 session, actor="kim", role=self.role, verb=verb, target=target, arguments=asked,
+                reason="because",
                 expected_version=expected_version, at_us=clock.now_us(),
             )  # fmt: skip
 
@@ -111,10 +113,14 @@ async def test_from_a_file_to_a_split_and_back(tmp_path: Path) -> None:
         again = await control.do("services.split", "support", arms={"r2": 1000, "r1": 9000})
         assert (again.state, again.outcome) == (
             State.APPLIED,
-            "support is split so already: r2 10 %, r1 90 %.",
+            "support already has this split: r2 10 %, r1 90 %.",
         )
-        undone = await control.do("services.undo", "support")
-        assert undone.outcome == "support: r1 100 % (before: r1 90 %, r2 10 %)."
+        for said in (
+            "support: r1 100 % (before: r1 90 %, r2 10 %).",
+            "support is already at split 1 (r1 100 %); no change.",
+        ):
+            undone = await control.do("services.undo", "support", 2, to=1)
+            assert (undone.state, undone.outcome) == (State.APPLIED, said)
         async with control.store.read() as session:
             versions = await models.every(session)
             service = await services.find(session, "support")
@@ -156,11 +162,11 @@ async def test_going_back_to_what_a_worker_serves_is_never_refused(tmp_path: Pat
         await control.furnish()
         await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
         await control.store.write(mark)
-        assert (await control.do("services.undo", "support")).state is State.REFUSED
+        assert (await control.do("services.undo", "support", to=1)).state is State.REFUSED
         await control.store.write(
             lambda s: processes.move(s, "ops-1.0.0", processes.State.READY, at_us=7)
         )
-        assert (await control.do("services.undo", "support")).state is State.APPLIED
+        assert (await control.do("services.undo", "support", to=1)).state is State.APPLIED
 
 
 @pytest.mark.parametrize(
@@ -168,15 +174,19 @@ async def test_going_back_to_what_a_worker_serves_is_never_refused(tmp_path: Pat
     [
         ("services.split", "support", {"arms": {"r9": 10_000}}, "no release r9; known: r1, r2"),
         ("services.split", "nobody", {"arms": {"r1": 10_000}}, "no service nobody; known: support"),
-        ("services.undo", "support", {}, "nothing to undo"),
-        ("services.create", "support", {"release": "r1"}, "There is a service support"),
+        ("services.undo", "support", {"to": 99}, "support never had a split 99; `paddock services"),
+        ("services.undo", "support", {"intent": 1}, "Intent 1 did not set a split of support."),
+        ("services.undo", "support", {"intent": 5}, "no split of support before the one"),
+        ("services.freeze", "nobody", {}, "no service nobody"),
+        ("services.set", "nobody", {"record_text": True}, "no service nobody"),
+        ("services.create", "support", {"release": "r1"}, "There is a service support already"),
         ("services.create", "Bad Name", {"release": "r1"}, "Bad Name"),
         ("releases.create", "", {"model": "opps"}, "no model opps; known: ops@1.0.0"),
         ("releases.create", "", {"model": "ops", "prompt": "x"}, "no prompt x"),
         ("releases.create", "", {"model": "ops", "engine": {"context_tokens": 99_999}}, "context"),
         ("knobs.set", "nobody", {"name": "max_running", "value": 4}, "ops-1.0.0"),
         ("knobs.set", "ops-1.0.0", {"name": "max_running", "value": 0}, "max_running is 1 to 256"),
-        ("knobs.undo", "ops-1.0.0", {"name": "queue_limit"}, "never set"),
+        ("knobs.undo", "ops-1.0.0", {"name": "queue_limit", "setting": 1}, "never set"),
         ("keys.revoke", "nobody", {}, "no key nobody"),
         ("prompts.label", "terse", {"label": "production", "number": 1}, "no prompt terse@1"),
         (
@@ -289,14 +299,96 @@ async def test_a_fault_in_a_controller_ends_one_intent(
         raise ZeroDivisionError("a bug")
 
     with monkeypatch.context() as patched:
-        patched.setattr(services, "undo", breaks)
+        patched.setattr(services, "go_back", breaks)
         await furnished.do("services.split", "support", arms={"r2": 10_000})
-        broken = await furnished.do("services.undo", "support")
+        broken = await furnished.do("services.undo", "support", to=1)
     assert broken.state is State.FAILED
     assert "ZeroDivisionError: a bug" in (broken.outcome or "")
     async with furnished.store.read() as session:
         assert await prompts.every(session) == []
-    assert (await furnished.do("services.undo", "support")).state is State.APPLIED
+    assert (await furnished.do("services.undo", "support", to=1)).state is State.APPLIED
+
+
+async def test_an_intent_is_undone_while_nothing_came_after_it(furnished: Desk) -> None:
+    """Once, however often it is asked; after another change it is refused with what to do."""
+    split = await furnished.do("services.split", "support", arms={"r2": 10_000})
+    for said in ("support: r1 100 % (before: r2 100 %).", "already at split 1"):
+        undone = await furnished.do("services.undo", "support", intent=split.id)
+        assert undone.state is State.APPLIED
+        assert said in (undone.outcome or "")
+    await furnished.do("services.split", "support", arms={"r1": 5_000, "r2": 5_000})
+    late = await furnished.do("services.undo", "support", intent=split.id)
+    assert late.state is State.REFUSED
+    assert "support changed after intent" in (late.outcome or "")
+    assert "--to" in (late.outcome or "")
+
+
+async def test_two_who_go_back_at_once_change_once(furnished: Desk) -> None:
+    """Both saw the bad split; both end on the good one, and the second hears that it is there."""
+    await furnished.do("services.split", "support", arms={"r2": 10_000})
+    first, second = [await furnished.accept("services.undo", "support", 2, to=1) for _ in range(2)]
+    assert (await furnished.ended(first)).state is State.APPLIED
+    told = await furnished.ended(second)
+    assert (told.state, told.outcome) == (
+        State.APPLIED,
+        "support is already at split 1 (r1 100 %); no change.",
+    )
+    async with furnished.store.read() as session:
+        service = await services.find(session, "support")
+    assert (service.version, [arm.release for arm in service.split.arms]) == (3, [1])
+
+
+async def test_a_frozen_service_is_not_split(furnished: Desk) -> None:
+    """Refused with who froze it and why, until it is unfrozen; going back is allowed."""
+    await furnished.do("services.split", "support", arms={"r1": 9_000, "r2": 1_000})
+    await furnished.do("services.freeze", "support")
+    refused = await furnished.do("services.split", "support", arms={"r2": 10_000})
+    assert refused.state is State.REFUSED
+    assert "support is frozen by kim since" in (refused.outcome or "")
+    assert "paddock services unfreeze support" in (refused.outcome or "")
+    assert (await furnished.do("services.undo", "support", to=1)).state is State.APPLIED
+    assert (await furnished.do("services.unfreeze", "support")).state is State.APPLIED
+    again = await furnished.do("services.unfreeze", "support")
+    assert (again.state, again.outcome) == (State.APPLIED, "support is not frozen; no change.")
+    split = await furnished.do("services.split", "support", arms={"r2": 10_000})
+    assert split.state is State.APPLIED
+
+
+async def test_the_recording_of_texts_is_switched_on_and_off(furnished: Desk) -> None:
+    """From then on; what was recorded stays until its retention ends."""
+    for on, said in ((True, "texts are recorded from now on."), (False, "not recorded from now")):
+        ended = await furnished.do("services.set", "support", record_text=on)
+        assert said in (ended.outcome or "")
+        async with furnished.store.read() as session:
+            assert (await services.find(session, "support")).record_text is on
+
+
+async def test_a_service_in_use_is_not_removed(furnished: Desk) -> None:
+    """It is refused with the traffic of the last minutes, unless that is said to be fine."""
+    second = clock.now_us() // 1_000_000
+    busy = samples.ArmSample(requests=7, ok=7)
+    await furnished.store.write(
+        lambda s: samples.record(s, second, [(samples.Kind.ARM, "support/r1", busy)])
+    )
+    refused = await furnished.do("services.remove", "support")
+    assert refused.state is State.REFUSED
+    assert "support had 7 requests within the last 5 minutes" in (refused.outcome or "")
+    removed = await furnished.do("services.remove", "support", despite_traffic=True)
+    assert (removed.state, removed.outcome) == (State.APPLIED, "Removed service support.")
+    async with furnished.store.read() as session:
+        assert await services.every(session) == []
+
+
+async def test_a_label_that_moved_is_not_moved_over(furnished: Desk) -> None:
+    """`expected_version` is the number that it pointed at; the outcome says what it changes."""
+    for text in ("one", "two"):
+        message = {"role": "system", "template": text}
+        await furnished.do("prompts.add", "terse", prompt="terse", messages=[message])
+    moved = await furnished.do("prompts.label", "terse", 0, label="production", number=1)
+    assert "Releases keep the prompt version that they were created with." in (moved.outcome or "")
+    late = await furnished.do("prompts.label", "terse", 0, label="production", number=2)
+    assert late.state is State.REFUSED
+    assert "terse:production changed since you looked: it is terse@1" in (late.outcome or "")
 
 
 async def test_nobody_hands_out_more_than_they_have(furnished: Desk) -> None:
@@ -315,7 +407,7 @@ async def test_nobody_hands_out_more_than_they_have(furnished: Desk) -> None:
     assert given.state is State.APPLIED
     assert minted.secret not in (given.outcome or "")
     revoked = await furnished.do("keys.revoke", "k")
-    assert (revoked.outcome or "").endswith("is revoked.")
+    assert (revoked.outcome or "").startswith("Revoked key k (pk-")
 
 
 async def test_what_takes_long_becomes_a_job_and_does_not_hold_up_the_rest(

@@ -178,7 +178,11 @@ def test_a_knob_reaches_the_worker(stack: Stack, client: OpenAI) -> None:
         await knobs.set(s, worker=worker, name="max_tokens_cap", value=3, actor="t", at_us=12)
 
     async def undo(s: Any) -> None:
-        await knobs.undo(s, worker=worker, name="max_tokens_cap", actor="t", at_us=13)
+        knob = await knobs.current(s, worker, "max_tokens_cap")
+        assert knob is not None
+        await knobs.undo(
+            s, worker=worker, name="max_tokens_cap", setting=knob.id, actor="t", at_us=13
+        )
 
     def in_force(value: str) -> bool:
         with stack.http("viewer") as http:

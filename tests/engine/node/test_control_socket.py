@@ -97,7 +97,7 @@ async def test_a_crowd_before_the_door_is_let_in_one_after_the_other(tmp_path: P
     """More at once than it takes: all of them are answered, and nobody hears that it is down."""
     crowd = 3 * CONNECTIONS
     async with standing(tmp_path / "home") as door:
-        asked = [client.ask(door.home, "services.undo", "support", {}) for _ in range(crowd)]
+        asked = [client.ask(door.home, "services.undo", "support", {"to": 1}) for _ in range(crowd)]
         accepted = await asyncio.gather(*asked)
         assert len(await door.intents()) == crowd
     assert len({each.intent_id for each in accepted}) == crowd
@@ -130,7 +130,10 @@ async def test_who_and_state_and_stop(tmp_path: Path) -> None:
         (b'{"do": "intent", "verb": "services.split", "arguments": {}}', "bad_arguments"),
         (b'{"do":"intent","verb":"services.undo","arguments":{"x":1}}', "bad_arguments"),
         (b'{"do":"intent","verb":"keys.revoke","target":"' + b"x" * 3000 + b'"}', "bad_arguments"),
-        (b'{"do":"intent","verb":"services.undo","on_behalf_of":1}', "not_allowed"),
+        (
+            b'{"do":"intent","verb":"services.undo","arguments":{"to":1},"on_behalf_of":1}',
+            "not_allowed",
+        ),
     ],
 )
 async def test_what_is_no_request_is_answered_and_the_next_one_heard(
@@ -190,11 +193,11 @@ async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None
 
         run = await door.store.write(begin)
         with pytest.raises(errors.NotAllowed):
-            await client.ask(door.home, "services.undo", "support", {}, on_behalf_of=run)
+            await client.ask(door.home, "services.undo", "support", {"to": 1}, on_behalf_of=run)
         door.runner = os.getpid()
         asked = [
             await client.ask(
-                door.home, "services.undo", "support", {},
+                door.home, "services.undo", "support", {"to": 1},
                 on_behalf_of=run, idempotency_key="run 1, step back",
             )
             for _ in range(2)
@@ -205,7 +208,9 @@ async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None
         with pytest.raises(errors.NotAllowed, match="kim is operator"):
             await client.ask(door.home, "keys.revoke", "demo", {}, on_behalf_of=run, confirm="demo")
         with pytest.raises(errors.NotAllowed):
-            await client.ask(door.home, "services.undo", "x", {}, on_behalf_of=accepted.intent_id)
+            await client.ask(
+                door.home, "services.undo", "x", {"to": 1}, on_behalf_of=accepted.intent_id
+            )
 
 
 async def test_what_is_hard_to_reverse_is_confirmed_by_its_name(tmp_path: Path) -> None:
@@ -223,7 +228,7 @@ async def test_what_became_of_a_key_can_be_asked(tmp_path: Path) -> None:
     """By its actor: the intent that is stored under it, or that there is none."""
     async with standing(tmp_path / "home") as door:
         accepted = await client.ask(
-            door.home, "services.undo", "support", {}, idempotency_key="mine"
+            door.home, "services.undo", "support", {"to": 1}, idempotency_key="mine"
         )
         lines = [b'{"do": "outcome", "idempotency_key": "%s"}' % key for key in (b"mine", b"x")]
         known, unknown = await door.say(*lines)

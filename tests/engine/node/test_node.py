@@ -263,7 +263,7 @@ async def test_a_store_that_takes_nothing_does_not_stop_the_serving(node: RealNo
     resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (1024, limits[1]))
     try:
         with pytest.raises(errors.Unavailable):
-            await client.ask(node.home, "services.undo", "support", {})
+            await client.ask(node.home, "services.undo", "support", {"to": 1})
         os.kill(before.pid, signal.SIGKILL)
         async with asyncio.timeout(BOUND_S):
             while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from itertools import pairwise
 from random import Random
 
@@ -12,8 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.traffic import routing
+from storage import buckets
 
 UNITS = [f"user-{number}" for number in range(4000)]
+
+
+def laid(arms: Iterable[tuple[int, int]]) -> tuple[buckets.Range, ...]:
+    """The buckets of a first split with these weights."""
+    return buckets.lay_out(dict(arms))
 
 
 @st.composite
@@ -30,7 +37,7 @@ def test_shares_converge_to_the_weights(arms: list[tuple[int, int]], salt: str) 
     """Over many units every arm's share is its weight, within five standard errors."""
     got: dict[int, int] = {}
     for unit in UNITS[:1000]:
-        release = routing.assign(arms, salt, unit).release
+        release = routing.assign(laid(arms), salt, unit).release
         got[release] = got.get(release, 0) + 1
     for release, weight in arms:
         share = weight / 10_000
@@ -43,7 +50,7 @@ def test_the_same_unit_always_gets_the_same_arm(
     arms: list[tuple[int, int]], salt: str, unit: str
 ) -> None:
     """Sticky: nothing but salt, weights and unit decides."""
-    assert routing.assign(arms, salt, unit) == routing.assign(list(arms), salt, unit)
+    assert routing.assign(laid(arms), salt, unit) == routing.assign(laid(list(arms)), salt, unit)
 
 
 @given(splits(), st.text(), st.text())
@@ -51,7 +58,7 @@ def test_an_arm_without_weight_never_gets_traffic(
     arms: list[tuple[int, int]], salt: str, unit: str
 ) -> None:
     """Weight 0 means none, not little."""
-    chosen = routing.assign(arms, salt, unit).release
+    chosen = routing.assign(laid(arms), salt, unit).release
     assert dict(arms)[chosen] > 0
 
 
@@ -59,8 +66,10 @@ def test_an_arm_without_weight_never_gets_traffic(
 def test_growing_a_weight_moves_units_only_to_that_arm(unit: str, a: int, b: int) -> None:
     """Going from 5 % to 50 % takes nobody away from the candidate who was there already."""
     small, large = sorted((a, b))
-    before = routing.assign([(2, small), (1, 10_000 - small)], "s", unit).release
-    after = routing.assign([(2, large), (1, 10_000 - large)], "s", unit).release
+    first = laid([(2, small), (1, 10_000 - small)])
+    grown = buckets.rebalance(first, {2: large, 1: 10_000 - large})
+    before = routing.assign(first, "s", unit).release
+    after = routing.assign(grown, "s", unit).release
     if before == 2:
         assert after == 2
 
@@ -71,7 +80,7 @@ def test_the_order_in_which_arms_are_told_decides_nothing(
 ) -> None:
     """`r1=90 r2=10` and `r2=10 r1=90` are one split."""
     other = random.sample(arms, len(arms))
-    assert routing.assign(other, salt, unit) == routing.assign(arms, salt, unit)
+    assert routing.assign(laid(other), salt, unit) == routing.assign(laid(arms), salt, unit)
 
 
 @settings(max_examples=40, deadline=None)
@@ -88,9 +97,10 @@ def test_weight_that_moves_takes_as_many_users_along(
     changed = dict(arms)
     changed[arms[giving][0]] -= share
     changed[arms[taking][0]] += share
-    told = data.draw(st.permutations(list(changed.items())))
+    told = dict(data.draw(st.permutations(list(changed.items()))))
+    ranges = buckets.rebalance(laid(arms), told)
     moved = sum(
-        routing.assign(arms, "s", unit).release != routing.assign(told, "s", unit).release
+        routing.assign(laid(arms), "s", unit).release != routing.assign(ranges, "s", unit).release
         for unit in UNITS[:1000]
     )
     allowed = 5 * (share / 10_000 * (1 - share / 10_000) / 1000) ** 0.5
@@ -101,7 +111,8 @@ def test_another_salt_reshuffles() -> None:
     """A new test does not inherit the groups of the old one."""
     arms = [(1, 5000), (2, 5000)]
     same = sum(
-        routing.assign(arms, "first", unit).release == routing.assign(arms, "second", unit).release
+        routing.assign(laid(arms), "first", unit).release
+        == routing.assign(laid(arms), "second", unit).release
         for unit in UNITS
     )
     assert 0.45 < same / len(UNITS) < 0.55
@@ -122,4 +133,4 @@ def test_every_process_agrees() -> None:
 def test_a_split_without_weight_is_an_error() -> None:
     """Nobody is sent to an arm that was switched off."""
     with pytest.raises(routing.NoArm):
-        routing.assign([(1, 0)], "salt", "unit")
+        routing.assign(laid([(1, 0)]), "salt", "unit")

@@ -21,11 +21,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "releases.create": {"model": "ops@1.0.0"},
     "services.create": {"release": "r1"},
     "services.split": {"arms": {"r1": 9000, "r2": 1000}},
-    "services.undo": {},
+    "services.undo": {"to": 3},
+    "services.set": {"record_text": False},
     "keys.add": {"name": "demo", "prefix": "pk-abcdefgh", "sha256": "0" * 64, "tenant": "acme"},
     "keys.revoke": {},
     "knobs.set": {"name": "max_running", "value": 8},
-    "knobs.undo": {"name": "max_running"},
+    "knobs.undo": {"name": "max_running", "setting": 3},
     "upstreams.add": {"url": "http://127.0.0.1:8000/v1"},
     "upstreams.remove": {},
     "runbooks.start": {"inputs": {"service": "support"}, "content": "a" * 64},
@@ -75,6 +76,8 @@ def test_nonsense_is_refused_and_never_an_accident(name: str, raw: dict[str, Any
         ("services.create", {"release": "first"}, "services.create: release: "),
         ("services.split", {"arms": {"r1": 1}}, "arms: the weights add up to 1 basis points"),
         ("services.split", {"arms": {}}, "services.split: arms: "),
+        ("services.undo", {"intent": 7}, "services.undo: to: name the split to go back to"),
+        ("services.undo", {"to": None}, "services.undo: to: name the split to go back to"),
         ("keys.add", {"role": "king"}, "keys.add: role: "),
         ("keys.add", {"sha256": "secret"}, "keys.add: sha256: "),
         ("knobs.set", {"value": 1.5}, "knobs.set: value: "),
@@ -111,7 +114,10 @@ def test_who_may_and_how_dangerous_stands_in_the_table() -> None:
         "upstreams.add",
         "upstreams.remove",
     }
-    assert {v.name for v in table.values() if v.danger is verbs.Danger.HARD} == {"keys.revoke"}
+    assert {v.name for v in table.values() if v.danger is verbs.Danger.HARD} >= {
+        "keys.revoke",
+        "services.remove",
+    }
     assert verbs.carried_out_by(verbs.Process.RUNNER) == {
         "runbooks.start",
         "runbooks.undo",

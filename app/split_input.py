@@ -1,17 +1,18 @@
-"""Splits as people write and read them: what was typed, and what a change does.
+"""Splits as they are typed: r1=90 r2=10.
 
-Pure functions; the door checks all of it again. Imported by the commands and the screens, so that
-both take the same words and say the same sentence.
+Pure; the control socket checks all of it again. Imported by the commands and the screens, so that
+both accept the same input. `storage.splits` words splits.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from app import words
 from app.errors import BadWord
+from storage import splits
 
 _WHOLE_BP: Final = 10_000
 _ARM: Final = re.compile(r"(r?[0-9]{1,18}|[0-9a-f]{6,64})=([0-9]{1,3})(?:\.([0-9]{1,2}))?%?")
@@ -41,7 +42,7 @@ def parse(arms: Iterable[str]) -> dict[str, int]:
     total = sum(weights.values())
     if total != _WHOLE_BP:
         raise BadWord(
-            f"The weights add up to {words.weight(total)}, not 100 %; name every arm, as in "
+            f"The weights add up to {splits.percent(total)}, not 100 %; name every arm, as in "
             "r1=90 r2=10."
         )
     return weights
@@ -53,19 +54,3 @@ def _named(release: str) -> str:
     if number.isdecimal() and (number != release or len(number) < _HASH):
         return f"r{int(number)}"
     return release
-
-
-def typed(split: Iterable[tuple[int, int]]) -> str:
-    """A split as it is typed: r1=90 r2=0.25."""
-    return " ".join(
-        f"r{release}={words.weight(points).removesuffix(' %')}" for release, points in split
-    )
-
-
-def change(name: str, before: Mapping[int, int], after: Mapping[int, int]) -> str:
-    """What a new split does: support  r1 90 % → 50 %  r2 10 % → 50 %."""
-    changes = [
-        f"r{release} {words.weight(before.get(release, 0))} → {words.weight(after.get(release, 0))}"
-        for release in dict.fromkeys([*before, *after])
-    ]
-    return f"{name}  " + "  ".join(changes)

@@ -1,4 +1,4 @@
-"""Splits as people write and read them, on the command line and on the screen alike."""
+"""Splits as they are typed, on the command line and on the screen alike."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import splits
+from app import split_input
 from app.errors import BadWord
+from storage import splits
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from app.errors import BadWord
 )
 def test_a_split_is_read(arms: list[str], points: dict[str, int]) -> None:
     """Whole percents or hundredths, releases by number or hash."""
-    assert splits.parse(arms) == points
+    assert split_input.parse(arms) == points
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_a_split_is_read(arms: list[str], points: dict[str, int]) -> None:
 def test_what_is_no_share_is_told_in_a_short_sentence(figure: str) -> None:
     """Nothing but finite numbers from 0 to 100, and nothing long comes back."""
     with pytest.raises(BadWord, match="RELEASE=PERCENT") as said:
-        splits.parse([f"r1={figure}"])
+        split_input.parse([f"r1={figure}"])
     assert len(str(said.value)) < 200
 
 
@@ -41,7 +42,7 @@ def test_what_is_no_share_is_told_in_a_short_sentence(figure: str) -> None:
 def test_a_release_is_named_once(twice: str) -> None:
     """However it is written."""
     with pytest.raises(BadWord, match="r1 is named twice"):
-        splits.parse(["r1=50", twice])
+        split_input.parse(["r1=50", twice])
 
 
 @given(st.dictionaries(st.integers(1, 999), st.integers(0, 10_000), min_size=1, max_size=6))
@@ -49,23 +50,19 @@ def test_a_split_reads_back_as_it_is_typed(split: dict[int, int]) -> None:
     """What the form offers is what stands, to the hundredth of a percent."""
     typed = splits.typed(split.items()).split()
     if sum(split.values()) == 10_000:
-        assert {f"r{release}": points for release, points in split.items()} == splits.parse(typed)
+        assert {f"r{release}": points for release, points in split.items()} == split_input.parse(
+            typed
+        )
     else:
         with pytest.raises(BadWord, match=r"add up|RELEASE=PERCENT"):
-            splits.parse(typed)
+            split_input.parse(typed)
 
 
 @given(st.text(max_size=40))
 def test_nothing_that_is_typed_breaks_the_form(typed: str) -> None:
     """It is a split of a hundred percent, or a sentence."""
     try:
-        found = splits.parse(typed.split())
+        found = split_input.parse(typed.split())
     except BadWord:
         return
     assert sum(found.values()) == 10_000
-
-
-def test_a_change_shows_what_is_set_and_what_will_be() -> None:
-    """Each arm before and after, new and leaving arms included."""
-    said = splits.change("support", {1: 9_000, 2: 1_000}, {1: 5_000, 3: 5_000})
-    assert said == "support  r1 90 % → 50 %  r2 10 % → 0 %  r3 0 % → 50 %"
