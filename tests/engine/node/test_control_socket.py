@@ -131,7 +131,7 @@ async def test_who_and_state_and_stop(tmp_path: Path) -> None:
         (b'{"do":"intent","verb":"services.undo","arguments":{"x":1}}', "bad_arguments"),
         (b'{"do":"intent","verb":"keys.revoke","target":"' + b"x" * 3000 + b'"}', "bad_arguments"),
         (
-            b'{"do":"intent","verb":"services.undo","arguments":{"to":1},"on_behalf_of":1}',
+            b'{"do":"intent","verb":"services.unfreeze","on_behalf_of":1}',
             "not_allowed",
         ),
     ],

@@ -109,10 +109,9 @@ def test_weight_that_moves_takes_as_many_users_along(
 
 def test_another_salt_reshuffles() -> None:
     """A new test does not inherit the groups of the old one."""
-    arms = [(1, 5000), (2, 5000)]
+    arms = laid([(1, 5000), (2, 5000)])
     same = sum(
-        routing.assign(laid(arms), "first", unit).release
-        == routing.assign(laid(arms), "second", unit).release
+        routing.assign(arms, "first", unit).release == routing.assign(arms, "second", unit).release
         for unit in UNITS
     )
     assert 0.45 < same / len(UNITS) < 0.55
