@@ -10,7 +10,7 @@ import typer
 
 from app import actions, job_progress, session, terminal, words
 from app.commands import options
-from storage import intents, jobs, models, releases, services
+from storage import intents, jobs, models, releases, services, splits
 from storage.model_checks import Chat, ModelChecks
 from storage.models import ModelVersion
 from storage.releases import Release
@@ -136,7 +136,7 @@ async def _show(name: str, *, as_json: bool) -> None:
     base = next((each for each in known if each.id == version.base_id), None)
     adapters = [each.name for each in known if each.base_id == version.id]
     serving = [
-        f"{service.name} ({words.weight(arm.weight_bp)} on r{arm.release})"
+        f"{service.name} ({splits.percent(arm.weight_bp)} on r{arm.release})"
         for service in live
         for arm in service.split.arms
         if arm.release in {release.number for release in used}
