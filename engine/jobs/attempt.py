@@ -182,9 +182,10 @@ class Attempt:
 
         assert self._context is not None  # noqa: S101 it was taken
         lines = self._context.take_lines()
-        if last:  # what is left is of no use once the job has ended
+        result = await self._write(work)
+        if last:  # if the process dies here, the node removes it
             await asyncio.to_thread(scratch.remove, self._home, self._id)
-        return await self._write(work)
+        return result
 
     # How it ends
 

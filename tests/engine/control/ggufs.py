@@ -8,10 +8,14 @@ import gguf
 import numpy as np
 
 
-def made(path: Path, **changes: object) -> Path:
+def made(path: Path, /, architecture: str = "llama", **changes: object) -> Path:
     """A tiny GGUF; `changes` are metadata that is added, or None to leave one out."""
-    writer = gguf.GGUFWriter(path, "llama")
-    facts: dict[str, object] = {"llama.context_length": 64, "general.license": "mit", **changes}
+    writer = gguf.GGUFWriter(path, architecture)
+    facts: dict[str, object] = {
+        f"{architecture}.context_length": 64,
+        "general.license": "mit",
+        **changes,
+    }
     for name, value in facts.items():
         if isinstance(value, bool):
             writer.add_bool(name, value)
