@@ -8,8 +8,13 @@ import gguf
 import numpy as np
 
 
-def made(path: Path, /, architecture: str = "llama", **changes: object) -> Path:
+def made(path: Path, **changes: object) -> Path:
     """A tiny GGUF; `changes` are metadata that is added, or None to leave one out."""
+    return of_architecture("llama", path, **changes)
+
+
+def of_architecture(architecture: str, path: Path, **changes: object) -> Path:
+    """The same of another architecture."""
     writer = gguf.GGUFWriter(path, architecture)
     facts: dict[str, object] = {
         f"{architecture}.context_length": 64,

@@ -222,7 +222,7 @@ async def test_an_encoder_is_registered_and_known_to_make_no_text(
     registry: Registry, tmp_path: Path
 ) -> None:
     """It may serve embeddings one day; for chats the reason is kept."""
-    path = ggufs.made(tmp_path / "bert.gguf", architecture="bert")
+    path = ggufs.of_architecture("bert", tmp_path / "bert.gguf")
     job = await registry.add(path)
     assert job.state is State.SUCCEEDED, job.reason
     checks = (await registry.versions())["x@1.0.0"].checks

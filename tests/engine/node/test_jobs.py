@@ -123,7 +123,7 @@ async def test_a_node_that_stops_puts_its_jobs_back(node: RealNode, hub: Hub) ->
     assert len(hub.asked_for_bytes()) == 1
 
 
-async def test_a_running_job_is_cancelled_and_leaves_nothing(node: RealNode, hub: Hub) -> None:
+async def test_a_running_job_is_cancelled_and_leaves_nothing(node: RealNode) -> None:
     """The download stops, its bytes are removed, the intent says who did it."""
     intent = await begin(node)
     job = await until(node, downloading)

@@ -136,7 +136,7 @@ async def test_a_model_that_can_not_be_loaded_costs_only_itself(
     node: RealNode, tmp_path: Path
 ) -> None:
     """It is marked with the worker's own reason, not tried again, and the other service goes on."""
-    path = made(tmp_path / "broken.gguf", "llama", **{"llama.context_length": 2048})
+    path = made(tmp_path / "broken.gguf", **{"llama.context_length": 2048})
     release = await node.release("broken", path)  # its header is sound
     before = (await node.until(ready(WORKER)))[WORKER]
     await node.must("services.create", "doomed", {"release": release})
