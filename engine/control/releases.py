@@ -69,6 +69,8 @@ def refuse(
         if each.standing is Standing.UNLOADABLE:
             reason = (each.standing_reason or "no reason was given").rstrip(".")
             return Decision(Reason.UNLOADABLE, f"{each.name} cannot be loaded ({reason}).")
+    if (unable := _unable_to_chat(model, weights)) is not None:
+        return Decision(Reason.UNFIT, f"{model.name} cannot answer: {unable}.")
     if engine is not None and engine.context_tokens > weights.context_tokens:
         return Decision(
             Reason.INVALID,
@@ -76,6 +78,13 @@ def refuse(
             f"engine.context_tokens is {engine.context_tokens}.",
         )
     return None
+
+
+def _unable_to_chat(model: ModelVersion, weights: ModelVersion) -> str | None:
+    """Why the version cannot chat, by its own chat template or else by its weights'."""
+    if weights.checks.no_text:
+        return weights.checks.no_text
+    return (model if model.checks.chat is not None else weights).checks.unable_to_chat
 
 
 def _answering(release: Release, model: ModelVersion | None) -> str:

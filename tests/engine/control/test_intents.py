@@ -34,6 +34,7 @@ from storage.home.paths import Home
 from storage.intents import Intent, State
 from storage.store import Session, Store
 from tests.boxes import ADAPTER, WEIGHTS
+from tests.engine.control import ggufs
 from tests.engine.jobs import queue
 
 
@@ -235,6 +236,27 @@ async def furnished(tmp_path: Path) -> AsyncIterator[Desk]:
     async with desk(tmp_path / "home") as made:
         await made.furnish()
         yield made
+
+
+@pytest.mark.parametrize(
+    ("architecture", "template", "said"),
+    [
+        ("bert", "", "x@1.0.0 cannot answer: bert is an encoder"),
+        ("llama", "{% for %}", "x@1.0.0 cannot answer: its chat template fails: Expected an exp"),
+    ],
+)
+async def test_a_model_that_cannot_chat_gets_no_release(
+    furnished: Desk, tmp_path: Path, architecture: str, template: str, said: str
+) -> None:
+    """It is registered and says why; no worker is started to die of requests."""
+    path = ggufs.of_architecture(
+        architecture, tmp_path / "x.gguf", **{"tokenizer.chat_template": template}
+    )
+    added = await furnished.do("models.add", "x", model="x", version="1.0.0", path=str(path))
+    assert added.state is State.APPLIED
+    created = await furnished.do("releases.create", "", model="x", engine={"context_tokens": 32})
+    assert created.state is State.REFUSED
+    assert (created.outcome or "").startswith(said)
 
 
 async def test_who_looked_before_another_changed_it_is_told(furnished: Desk) -> None:
