@@ -1,0 +1,122 @@
+"""The shim of a supervised server: it speaks for a program that does not know the node."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from engine.node.server_shim import VARIABLE
+from engine.process import address
+from engine.process.address import Address, Lease
+from tests.engine.node.shims import TINY, shim
+
+
+def test_a_server_becomes_ready_where_its_port_was_filled_in(tmp_path: Path) -> None:
+    """Its address is published once it is healthy; its environment holds no orders of the node."""
+    extra = {"WHERE": "{host}:{port}"}
+    with shim(tmp_path, environment=extra) as one:
+        found = one.ready()
+        environment = httpx.get(f"{found.root}/environment").json()
+        assert environment["WHERE"] == f"127.0.0.1:{found.port}"
+        assert VARIABLE not in environment
+        beat = one.said("beat")
+        assert (beat["running"], beat["step"] > 0) == (0, True)
+
+
+def test_a_server_that_drains_takes_nothing_new_and_ends_what_it_has(tmp_path: Path) -> None:
+    """The address goes first; the server goes when the last lease is given back."""
+    with shim(tmp_path) as one:
+        found = one.ready()
+        server, lease = one.server(), Lease(one.published)
+        assert one.said("beat")["running"] in {0, 1}
+        one.process.send_signal(signal.SIGTERM)
+        while one.published.exists():
+            assert one.said("beat")
+        assert address.read(one.published) is None
+        with pytest.raises(FileNotFoundError):
+            Lease(one.published)
+        assert one.said("beat")["running"] == 1
+        assert httpx.get(f"{found.root}/health").status_code == 200
+        lease.close()
+        assert one.process.wait(20) == 0
+        assert not server.is_running()
+
+
+def test_a_server_that_exits_fails_the_shim(tmp_path: Path) -> None:
+    """The node is told how it ended, and nobody is sent there any more."""
+    with shim(tmp_path) as one:
+        found = one.ready()
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"{found.root}/exit")
+        assert "exited with code 3" in one.said("failed")["failed"]
+        assert one.process.wait(20) == 1
+        assert address.read(one.published) is None
+
+
+def test_a_server_that_stops_answering_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    """A hung server may hold a GPU's memory in a process of its own."""
+    with shim(tmp_path, silent_s=0.2) as one:
+        found = one.ready()
+        child = psutil.Process(int(httpx.get(f"{found.root}/child").text))
+        httpx.get(f"{found.root}/hang")
+        assert "has not answered 200" in one.said("failed")["failed"]
+        assert one.process.wait(20) == 1
+        psutil.wait_procs([child], timeout=10)
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["/nowhere/vllm", "serve", "{port}"], "/nowhere/vllm cannot be started: no such file"),
+        ([*TINY, "never"], "/health did not answer 200 within 0.5 s"),
+        ([sys.executable, "-c", "raise SystemExit(7)"], "exited with code 7"),
+    ],
+)
+def test_a_server_that_does_not_start_says_why(
+    tmp_path: Path, command: list[str], said: str
+) -> None:
+    """Not found, never healthy, gone at once."""
+    with shim(tmp_path, command, start_s=0.5) as one:
+        assert said in one.said("failed")["failed"]
+        assert one.process.wait(20) == 1
+        assert address.read(one.published) is None
+
+
+def test_a_shim_that_is_killed_takes_its_server_along(tmp_path: Path) -> None:
+    """What it leaves behind is no address: the port may be another program's soon."""
+    with shim(tmp_path) as one:
+        one.ready()
+        server = one.server()
+        one.process.kill()
+        one.process.wait()
+        psutil.wait_procs([server], timeout=10)
+        assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+        assert one.published.exists()
+        assert address.read(one.published) is None
+
+
+def leased(published: address.Published) -> bool:
+    """Whether anyone has a lease now."""
+    return published.leased
+
+
+def test_a_lease_is_seen_and_given_back_by_the_kernel(tmp_path: Path) -> None:
+    """However many there are, and also when their holder dies."""
+    path = tmp_path / "server-x:1.json"
+    published = address.Published(path, Address(1, "/health"))
+    first, second = Lease(path), Lease(path)
+    first.close()
+    assert leased(published) is True
+    second.close()
+    assert leased(published) is False
+    again = address.Published(tmp_path / "server-y:1.json", Address(2, "/"))
+    published.withdraw()
+    again.withdraw()
+    with pytest.raises(FileNotFoundError):
+        Lease(path)
