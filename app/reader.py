@@ -21,6 +21,7 @@ from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.query import Interest
 from app.recent import Recent
 from storage import (
+    deployments,
     errors,
     intents,
     keys,
@@ -119,7 +120,8 @@ class Looker:
             facts.histories = {
                 each.name: await services.history(s, each.name, limit=8) for each in facts.services
             }
-            facts.models = await _named(s)
+            facts.models, facts.placed = await _releases(s)
+            facts.deployments = await deployments.every(s)
             facts.entries = await ledger.tail(s, limit=_ENTRIES)
         self._entry, self._read_us = entry, facts.now_us
 
@@ -162,17 +164,20 @@ def _login() -> str:
         return "somebody"
 
 
-async def _named(s: Session) -> dict[int, tuple[str, str]]:
-    """By release: the names of its model version and its prompt version."""
+async def _releases(s: Session) -> tuple[dict[int, tuple[str, str]], dict[int, str]]:
+    """By release: the names of its model and its prompt version; and its deployment.
+
+    A release on a server that loads no registered file is named for the model it asks that for.
+    """
     known = {each.id: each.name for each in await models.every(s)}
     worded = {each.id: each.name for each in await prompts.every(s)}
-    return {
-        each.number: (
-            known.get(each.model_version_id or 0, ""),
-            worded.get(each.prompt_version_id or 0, ""),
-        )
-        for each in await releases.every(s)
-    }
+    named, placed = {}, {}
+    for each in await releases.every(s):
+        asked = each.upstream or each.server
+        model = known.get(each.model_version_id or 0) or (asked.model if asked else "")
+        named[each.number] = model, worded.get(each.prompt_version_id or 0, "")
+        placed[each.number] = each.deployment
+    return named, placed
 
 
 async def _requests(s: Session, interest: Interest) -> snapshot.Requests:

@@ -174,8 +174,8 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A process of the node; `load` is a worker's, while it is heard."""
+class Process:
+    """A process that the node supervises, other than the instances of deployments."""
 
     name: str
     kind: str
@@ -184,7 +184,47 @@ class Part:
     restarts: int
     pid: int | None
     started_at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One running copy of a deployment; `load` while it has current samples."""
+
+    name: str
+    state: str
+    reason: str
+    restarts: int
+    pid: int | None
+    started_at_us: int
     load: Load | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What is loaded for releases, with its instances.
+
+    `state` is the worst of them: ready, starting, draining, stopped, crashed or failing; for an
+    upstream, which has no instances here, answering or silent. `reason` says why it is not well.
+    """
+
+    name: str
+    backend: str  # local, server or upstream
+    state: str
+    reason: str
+    ready: int  # instances
+    replicas: int  # instances that are wanted
+    instances: tuple[Instance, ...]
+    load: Load | None = None
+
+    @property
+    def well(self) -> bool:
+        """Whether all of it can answer."""
+        return self.state in {"ready", "answering"}
+
+    @property
+    def restarts(self) -> int:
+        """Of all its instances."""
+        return sum(each.restarts for each in self.instances)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +266,8 @@ class Pulse:
     ttft_p95_us: float | None
     charts: tuple[Series, ...]  # the most telling one first
     services: tuple[Service, ...]
-    parts: tuple[Part, ...]
+    processes: tuple[Process, ...]
+    deployments: tuple[Deployment, ...]
     events: tuple[Event, ...]
     lately: Lately
     run: Run | None = None

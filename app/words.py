@@ -81,7 +81,7 @@ def squeeze(text: str, limit: int) -> str:
     """A name in at most `limit` cells, its middle left out: versions stand at the end."""
     if width(text) <= limit or not text.isascii():
         return cut(text, limit)
-    tail = min(6, limit // 2)
+    tail = min(8, limit // 2)
     return cut(text, limit - tail) + text[len(text) - tail :]
 
 

@@ -1,17 +1,16 @@
-"""`paddock status`: an on-call engineer's first look, the pulse of the screen as text.
+"""`paddock status`: the first look of whoever is on call, the pulse of the screen as text.
 
-It draws the same picture that the screen does. With the node down it shows what the store knows,
-says so, and leaves with exit code 3.
+It shows what the screen shows. While the node is down it shows what the store knows, says so, and
+exits with code 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import typer
 
-from app import node_client, reader, session, snapshot, terminal, words
+from app import node_client, reader, session, snapshot, status_document, terminal, words
 from app.commands import options
 from app.query import Interest
 from storage import splits
@@ -20,7 +19,9 @@ from storage.home.paths import Home
 
 _DOWN = 3
 _DASH = words.UNKNOWN
-_READY = "ready"
+_DEPLOYMENT = (
+    "DEPLOYMENT", "READY", "STATE", "RUNNING", "WAITING", "OLDEST", "KV", "TOKENS", "BUSY",
+)  # fmt: skip
 _ARM = ("ARM", "MODEL", "PROMPT", "SET", "ACTUAL", "REQ/S", "P95", "TTFT95", "ERR", "LIKED")
 
 
@@ -40,20 +41,34 @@ async def print_now(*, as_json: bool) -> int:
     async with session.store() as store:
         looker = reader.Looker(home, store, now_us=clock.now_us)
         picture = await looker.look(Interest(place="pulse"))
-    house, pulse = picture.house, picture.pulse
+    house, pulse, gateway = picture.house, picture.pulse, looker.facts.gateway
     assert pulse is not None  # noqa: S101 it is what was asked for
     up = house.node is snapshot.Node.UP
     trouble = await node_client.trouble(home) if up else None
-    plain = {"up": up, "trouble": trouble, **_plain(house, pulse)}
-    terminal.show(plain, lines(house, pulse, home, looker.facts.gateway, trouble), as_json=as_json)
+    document = status_document.of(
+        house, pulse, home=str(home.root), gateway=gateway, problems=problems(house, pulse, trouble)
+    )
+    terminal.show(document, lines(house, pulse, home, gateway, trouble), as_json=as_json)
     return 0 if up else _DOWN
 
 
-def _plain(house: snapshot.HouseLine, pulse: snapshot.Pulse) -> dict[str, object]:
-    """For scripts: the figures without the charts' seconds."""
-    seen: dict[str, object] = msgspec.to_builtins(pulse)
-    del seen["charts"]
-    return {"house": house, **seen}
+def problems(
+    house: snapshot.HouseLine, pulse: snapshot.Pulse, trouble: str | None
+) -> tuple[str, ...]:
+    """What is known to be wrong, a sentence each."""
+    found = [] if house.node is snapshot.Node.UP else ["The node is down."]
+    if house.config_problem:
+        found.append(f"{house.config_problem} Defaults are shown.")
+    if trouble is not None:
+        found.append(trouble)
+    states = [(each.name, each.state, each.reason) for each in pulse.processes]
+    states += [(each.name, each.state, each.reason) for each in pulse.deployments]
+    found += [
+        f"{name} is {state}{f': {reason}' if reason else ''}."
+        for name, state, reason in states
+        if state in {"crashed", "failing", "silent"}
+    ]
+    return tuple(found)
 
 
 def lines(
@@ -63,17 +78,17 @@ def lines(
     gateway: str,
     trouble: str | None = None,
 ) -> list[str]:
-    """The status as text, most urgent first; `trouble` is why nothing can be written down."""
+    """The status as text, most urgent first; `trouble` is why nothing can be stored."""
     out = [*_node(house, pulse, home, gateway)]
     if house.config_problem:
         out.append(f"CONFIG {words.safe(house.config_problem)} Defaults are shown.")
     if trouble is not None:
         out.append(f"STORE {words.safe(trouble)}")
-    out += ["", *_machine(pulse.machine), "", *_workers(pulse)]
+    out += ["", *_machine(pulse.machine), "", *_deployments(pulse)]
     for service in pulse.services:
         out += ["", *_service(service, pulse.lately)]
     if not pulse.services:
-        out += ["", "No service yet: `paddock services create NAME --release r1` makes one."]
+        out += ["", "No service yet: `paddock services create NAME --release r1` creates one."]
     return out
 
 
@@ -82,7 +97,7 @@ def _node(house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home, gateway:
     if house.node is not snapshot.Node.UP:
         age = _DASH if house.as_of_us is None else words.age(house.now_us - house.as_of_us)
         return [
-            f"NODE DOWN  `paddock serve` starts it; what follows was last measured {age} ago",
+            f"NODE DOWN  `paddock serve` starts it; the figures below were measured {age} ago",
             f"home {home.root}",
         ]
     said = f"{words.safe(house.host)}  node"
@@ -90,18 +105,18 @@ def _node(house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home, gateway:
         up = house.now_us - run.started_at_us
         since = words.duration(up) if up >= 0 else f"{_DASH} (the clock was set back)"
         said += f" {run.version} runs, pid {run.pid}, up {since}"
-    ailing = [part for part in pulse.parts if part.state != _READY or part.restarts]
+    ailing = [each for each in pulse.processes if each.state != "ready" or each.restarts]
     return [
         said,
         f"home {home.root}   gateway {gateway}",
-        "parts " + ("; ".join(map(_part, ailing)) or f"all {len(pulse.parts)} ready"),
+        "processes " + ("; ".join(map(_process, ailing)) or f"all {len(pulse.processes)} ready"),
     ]
 
 
-def _part(part: snapshot.Part) -> str:
-    again = f", restarted {part.restarts}x" if part.restarts else ""
-    why = f" ({words.safe(part.reason)})" if part.reason else ""
-    return f"{part.name} {part.state}{again}{why}"
+def _process(each: snapshot.Process) -> str:
+    again = f", restarted {each.restarts}x" if each.restarts else ""
+    why = f" ({words.safe(each.reason)})" if each.reason else ""
+    return f"{each.name} {each.state}{again}{why}"
 
 
 def _machine(machine: snapshot.Machine) -> list[str]:
@@ -127,25 +142,38 @@ def _machine(machine: snapshot.Machine) -> list[str]:
     return rows
 
 
-def _workers(pulse: snapshot.Pulse) -> list[str]:
-    workers = [part for part in pulse.parts if part.kind == "worker"]
-    if not workers:
-        return ["No worker: no service has a release that needs one."]
-    head = ("WORKER", "STATE", "RUNNING", "WAITING", "OLDEST", "KV", "TOKENS", "BUSY")
-    rows = [head, *(_worker(worker) for worker in workers)]
-    return words.table(rows, right=range(2, 8))
+def _deployments(pulse: snapshot.Pulse) -> list[str]:
+    """A row for each deployment, and for each instance where there are several; then what ails."""
+    if not pulse.deployments:
+        return ["No deployment runs: no split sends traffic to a release that needs one."]
+    rows: list[tuple[str, ...]] = [_DEPLOYMENT]
+    backends = ["BACKEND"]
+    for each in pulse.deployments:
+        ready = _DASH if each.backend == "upstream" else f"{each.ready}/{each.replicas}"
+        rows.append((each.name, ready, each.state, *_load(each.load)))
+        backends.append(each.backend)
+        if len(each.instances) > 1:
+            rows += [(f"  {one.name}", "", one.state, *_load(one.load)) for one in each.instances]
+            backends += [""] * len(each.instances)
+    if any(each.backend != "local" for each in pulse.deployments):
+        rows = _beside(rows, backends[0], backends[1:])
+    notes = []
+    for each in pulse.deployments:
+        again = [f"{one.name} restarted {one.restarts}x" for one in each.instances if one.restarts]
+        why = [each.reason] if each.reason and not each.well else []
+        if again or why:
+            notes.append(f"{each.name}: {words.safe('; '.join(why + again))}")
+    return words.table(rows, right=(1, *range(3, len(_DEPLOYMENT)))) + notes
 
 
-def _worker(worker: snapshot.Part) -> tuple[str, ...]:
-    load = worker.load
+def _load(load: snapshot.Load | None) -> tuple[str, ...]:
     if load is None:
-        return (worker.name, worker.state, *[_DASH] * 6)
+        return (_DASH,) * 6
+    waiting = bool(load.waiting)
     return (
-        worker.name,
-        worker.state,
         f"{load.running}/{words.whole(load.max_running)}",
         words.count(load.waiting),
-        words.duration(load.oldest_us) if load.waiting else _DASH,
+        words.duration(load.oldest_us) if waiting else _DASH,
         words.percent(load.kv),
         words.rate(load.tokens_per_s, "tok"),
         words.percent(load.busy),

@@ -8,7 +8,7 @@ from typing import Final
 
 from app import recent, snapshot
 from app.recent import Recent
-from storage import intents, ledger, measures, processes, services, splits, tallies
+from storage import deployments, intents, ledger, measures, processes, services, splits, tallies
 
 SECOND_US: Final = 1_000_000
 LEAST_TOP: Final = 10.0
@@ -32,6 +32,9 @@ class Facts:
     histories: Mapping[str, Sequence[splits.Split]] = field(default_factory=dict)
     models: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     """By release: the names of its model version and of its prompt version."""
+    placed: Mapping[int, str] = field(default_factory=dict)
+    """By release: the deployment that answers for it."""
+    deployments: Sequence[deployments.Deployment] = ()
     processes: Sequence[processes.Process] = ()
     intents: Sequence[intents.Intent] = ()
     entries: Sequence[ledger.Entry] = ()

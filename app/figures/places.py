@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from app import snapshot
-from app.figures import arms, charts, load, machine
+from app.figures import arms, charts, deployments, load, machine
 from app.figures import facts as facts_
 from app.figures.facts import SECOND_US, Facts
 from storage import measures, processes
@@ -27,13 +27,7 @@ def house_line(facts: Facts) -> snapshot.HouseLine:
             for each in facts.services
         ),
         synthetic=measures.synthetic_share(whole),
-        troubles=("store not written",) * facts.unwritten
-        + ("config.toml unusable",) * bool(facts.config_problem)
-        + tuple(
-            f"{each.name} {each.state.value}"
-            for each in facts.processes
-            if facts.node is snapshot.Node.UP and each.state is processes.State.CRASHED
-        ),
+        troubles=_troubles(facts),
         as_of_us=None if newest is None else newest * SECOND_US,
         now_us=facts.now_us,
         config_problem=facts.config_problem,
@@ -41,14 +35,10 @@ def house_line(facts: Facts) -> snapshot.HouseLine:
     )
 
 
-def parts(facts: Facts) -> tuple[snapshot.Part, ...]:
-    """The node's processes, the workers last."""
-    heard = load.loads(facts)
-    order = sorted(
-        facts.processes, key=lambda each: (each.kind is processes.Kind.WORKER, each.name)
-    )
+def supervised(facts: Facts) -> tuple[snapshot.Process, ...]:
+    """The node's processes by name, without the instances of deployments."""
     return tuple(
-        snapshot.Part(
+        snapshot.Process(
             name=each.name,
             kind=each.kind.value,
             state=each.state.value if facts.node is snapshot.Node.UP else "not running",
@@ -56,10 +46,28 @@ def parts(facts: Facts) -> tuple[snapshot.Part, ...]:
             restarts=each.restarts,
             pid=each.pid,
             started_at_us=each.started_at_us,
-            load=heard.get(each.name),
         )
-        for each in order
+        for each in sorted(facts.processes, key=lambda each: each.name)
+        if each.kind is not processes.Kind.WORKER
     )
+
+
+def _troubles(facts: Facts) -> tuple[str, ...]:
+    """What does not work that should, each as a name and what is wrong with it."""
+    found = ["store not written"] * facts.unwritten
+    found += ["config.toml unusable"] * bool(facts.config_problem)
+    if facts.node is snapshot.Node.UP:
+        found += [
+            f"{each.name} {each.state.value}"
+            for each in facts.processes
+            if each.state is processes.State.CRASHED
+        ]
+        found += [
+            f"{each.name} {each.state}"
+            for each in deployments.shown(facts)
+            if each.state in {"failing", "silent"}
+        ]
+    return tuple(found)
 
 
 def events(facts: Facts) -> tuple[snapshot.Event, ...]:
@@ -103,7 +111,8 @@ def pulse(facts: Facts) -> snapshot.Pulse:
         ttft_p95_us=measures.ttft(whole, 0.95),
         charts=charts.charts(facts),
         services=arms.shown(facts),
-        parts=parts(facts),
+        processes=supervised(facts),
+        deployments=deployments.shown(facts),
         events=events(facts),
         lately=facts_.lately(facts),
         run=run(facts),

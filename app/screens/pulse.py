@@ -22,9 +22,18 @@ from app.widgets.palette import Line
 _CHART_ROWS: Final = 4
 _CHART_MOST: Final = 16
 _EVENTS: Final = 3
-_WORKERS: Final = 3
+_DEPLOYMENTS: Final = 3
 _NAME: Final = 12
 _SECOND_US: Final = 1_000_000
+_LABELS: Final = {"local": "worker"}
+_SIGNS: Final = {
+    "ready": ("●", "good"),
+    "answering": ("●", "good"),
+    "starting": ("○", "warn"),
+    "draining": ("○", "warn"),
+    "stopped": ("○", "dim"),
+    "not running": ("○", "dim"),
+}
 
 
 def load(seen: snapshot.Pulse, width: int) -> Line:
@@ -46,52 +55,55 @@ def load(seen: snapshot.Pulse, width: int) -> Line:
     return ((" ", ""), *palette.join(parts, "  "))
 
 
-def parts(seen: Sequence[snapshot.Part], width: int) -> list[Line]:
-    """The node's processes, then a row for each worker."""
-    plain = [_part(each) for each in seen if each.kind != "worker"]
-    workers = [each for each in seen if each.kind == "worker"]
-    workers.sort(key=lambda each: each.state == "ready")  # those that ail first
+def supervised(seen: snapshot.Pulse, width: int) -> list[Line]:
+    """The node's processes, then a row for each deployment, those that are not well first."""
+    plain = [_process(each) for each in seen.processes]
     rows = palette.flow(plain, width) if plain else [((" none yet", "dim"),)]
-    rows += [_worker(each, width) for each in workers[:_WORKERS]]
-    if len(workers) > _WORKERS:
-        ailing = sum(each.state != "ready" for each in workers[_WORKERS:])
-        more = f" and {len(workers) - _WORKERS} more workers"
+    found = sorted(seen.deployments, key=lambda each: each.well)
+    rows += [_deployment(each, width) for each in found[:_DEPLOYMENTS]]
+    if len(found) > _DEPLOYMENTS:
+        ailing = sum(not each.well for each in found[_DEPLOYMENTS:])
+        more = f" and {len(found) - _DEPLOYMENTS} more deployments"
         rest = f"{more}, {ailing} of them not ready" if ailing else more
         rows.append(((rest, "bad" if ailing else "dim"),))
     return rows
 
 
-def _state(part: snapshot.Part) -> Line:
-    signs = {"ready": ("●", "good"), "starting": ("○", "warn"), "draining": ("○", "warn")}
-    sign, name = signs.get(part.state, ("▲", "bad"))
-    if part.state in {"stopped", "not running"}:
-        sign, name = "○", "dim"
-    again = ((f" ↻{part.restarts}", "warn"),) if part.restarts else ()
-    why = ((f" {words.safe(part.reason)}", "bad"),) if part.reason and part.state != "ready" else ()
-    return ((f"{sign} ", name), (part.state, "" if sign == "●" else name), *again, *why)
+def _state(state: str, said: str, restarts: int, reason: str) -> Line:
+    sign, tone = _SIGNS.get(state, ("▲", "bad"))
+    again = ((f" ↻{restarts}", "warn"),) if restarts else ()
+    why = ((f" {words.safe(reason)}", "bad"),) if reason and sign != "●" else ()
+    return ((f"{sign} ", tone), (said, "" if sign == "●" else tone), *again, *why)
 
 
-def _part(part: snapshot.Part) -> Line:
-    return ((f"{part.name} ", "bold"), *_state(part))
+def _process(process: snapshot.Process) -> Line:
+    state = _state(process.state, process.state, process.restarts, process.reason)
+    return ((f"{process.name} ", "bold"), *state)
 
 
-def _worker(part: snapshot.Part, width: int) -> Line:
-    """A worker; where there is little room its name is shortened, then it tells less."""
-    now, state = part.load, _state(part)
+def _deployment(seen: snapshot.Deployment, width: int) -> Line:
+    """A deployment; on a narrow screen its name is shortened first, then it tells less."""
+    now = seen.load
+    said = seen.state
+    if seen.instances and (seen.replicas > 1 or len(seen.instances) > 1):
+        said = f"{seen.ready}/{seen.replicas} ready" + f", {seen.state}" * (not seen.well)
+    state = _state(seen.state, said, seen.restarts, seen.reason)
     told = []
     if now is not None:
         told = [
             f"{now.running}/{words.whole(now.max_running)} running",
             f"KV {machine.share(now.kv).strip()}",
             words.rate(now.tokens_per_s, "tok"),
-            f"busy {machine.share(now.busy).strip()}",
         ]
-    taken = palette.length(state) + len(" worker  ") + 3 * len(told)
-    while told and taken + sum(map(words.width, told)) + min(len(part.name), _NAME) > width:
+        if now.busy is not None:
+            told.append(f"busy {machine.share(now.busy).strip()}")
+    label = f" {_LABELS.get(seen.backend, seen.backend)} "
+    taken = palette.length(state) + len(label) + 1 + 3 * len(told)
+    while told and taken + sum(map(words.width, told)) + min(len(seen.name), _NAME) > width:
         told.pop()
         taken -= 3
-    name = words.squeeze(part.name, max(width - taken - sum(map(words.width, told)), _NAME))
-    row: Line = ((" worker ", ""), (name, "bold"), (" ", ""), *state)
+    name = words.squeeze(seen.name, max(width - taken - sum(map(words.width, told)), _NAME))
+    row: Line = ((label, ""), (name, "bold"), (" ", ""), *state)
     return palette.cut((*row, *(("   " + each, "") for each in told)), width)
 
 
@@ -123,7 +135,7 @@ def below(seen: snapshot.Pulse, now_us: int, width: int, height: int, most: int)
     ailing = arms.ailing_first(seen.services)
     tail = [
         palette.rule(width, "PROCESSES"),
-        *parts(seen.parts, width),
+        *supervised(seen, width),
         palette.rule(width, "LAST", "UTC"),
     ]
     room = max(most - len(rows) - len(tail) - 1, 2)

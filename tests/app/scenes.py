@@ -162,7 +162,7 @@ def ended(number: int, **changes: object) -> requests.Request:
     """A request that ended `number` seconds ago."""
     values: dict[str, object] = {
         "id": f"req_{number:024x}", "at_us": NOW_US - number * SECOND_US - 1_900_000,
-        "service": "support", "release": 2 if number % 10 == 0 else 1, "worker": "ops-1.0.0",
+        "service": "support", "release": 2 if number % 10 == 0 else 1, "worker": "ops-1.0.0:1",
         "endpoint": "/v1/chat/completions", "key_id": 1, "tenant": "acme", "stream": True,
         "prompt_tokens": 300 + number, "completion_tokens": 40, "queue_us": 12_000,
         "ttft_us": 420_000, "latency_us": 1_900_000, "busy_us": 310_000, "outcome": Outcome.OK,
@@ -188,7 +188,7 @@ async def busy(store: Store) -> None:
 
     async def work(s: Session) -> None:
         await node(s)
-        await part(s, "ops-1.0.0", Kind.WORKER, State.READY)
+        await part(s, "ops-1.0.0:1", Kind.WORKER, State.READY)
         await key(s, "shop", synthetic=False)
         await key(s, "demo-load", synthetic=True)
         await split(s, "support", {1: 9_000, 2: 1_000}, 700)
@@ -196,7 +196,7 @@ async def busy(store: Store) -> None:
             rows: list[tuple[samples.Kind, str, samples.Sample]] = [
                 (samples.Kind.HOST, "box01", host(at)),
                 (samples.Kind.GPU, "0", gpu(at)),
-                (samples.Kind.INSTANCE, "ops-1.0.0", worker(at, waiting=4 * (at == NOW - 1))),
+                (samples.Kind.INSTANCE, "ops-1.0.0:1", worker(at, waiting=4 * (at == NOW - 1))),
             ]
             if at >= NOW - 310:
                 first = arm(at, ms=1_500, synthetic=1)
@@ -247,7 +247,7 @@ async def crowded(store: Store) -> None:
         await part(s, "recorder", Kind.CONTROL, State.CRASHED, HOSTILE, again=3)
         for number in range(5):
             state = State.CRASHED if number % 2 else State.READY
-            name = f"a-model-with-a-very-long-name-1.{number}.0"
+            name = f"a-model-with-a-very-long-name-1.{number}.0:1"
             await part(s, name, Kind.WORKER, state, f"signal 9 {HOSTILE}" * (number % 2), number)
         more = [
             await fixtures.release(
@@ -268,7 +268,7 @@ async def crowded(store: Store) -> None:
             ]
             for index in range(6):
                 rows.append((samples.Kind.GPU, str(index), gpu(at, index, ("heat",) * (index > 3))))
-                name = f"a-model-with-a-very-long-name-1.{index}.0"
+                name = f"a-model-with-a-very-long-name-1.{index}.0:1"
                 rows.append((samples.Kind.INSTANCE, name, worker(at, top=40_000, waiting=123)))
             rows += [
                 (samples.Kind.ARM, f"{LONG}/r1", arm(at, ms=90_000, refused=40, synthetic=2)),

@@ -117,7 +117,8 @@ def test_status_shows_the_running_node(box: Box) -> None:
     assert "runs, pid" in status
     assert "service support" in status
     seen = box.json("status")
-    assert seen["up"] is True
+    assert (seen["schema"], seen["node"]["state"]) == ("paddock.status/1", "up")
+    assert seen["problems"] == []
     assert [service["name"] for service in seen["services"]] == ["support"]
 
 

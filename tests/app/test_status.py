@@ -6,9 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from app import reader
+from app import reader, status_document
 from app.commands import status
 from app.query import Interest
 from storage import store as stores
@@ -52,3 +53,26 @@ async def test_a_typo_in_the_config_hides_nothing(
     box.config.write_text("")
     assert await status.print_now(as_json=False) == 0
     assert "CONFIG" not in capsys.readouterr().out
+
+
+def test_the_schema_that_is_documented_is_that_of_the_document() -> None:
+    """To write it again: `python -m app.status_document > docs/status.schema.json`."""
+    kept = json.loads((Path(__file__).parents[2] / "docs" / "status.schema.json").read_text())
+    assert json.loads(json.dumps(status_document.json_schema())) == kept
+
+
+async def test_the_document_has_the_figures_of_the_screen(
+    box: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under its own names, with its version; it can be decoded as what it says it is."""
+    assert await status.print_now(as_json=True) == 0
+    document = msgspec.json.decode(capsys.readouterr().out, type=status_document.Status)
+    assert document.schema == "paddock.status/1"
+    assert (document.node.state, document.home) == ("up", str(box.root))
+    (service,) = document.services
+    assert [arm.release for arm in service.arms] == ["r1", "r2"]
+    (deployment,) = document.deployments
+    assert (deployment.name, deployment.ready, deployment.replicas) == ("ops-1.0.0", 1, 1)
+    assert [each.name for each in deployment.instances] == ["ops-1.0.0:1"]
+    assert deployment.load == deployment.instances[0].load == document.load
+    assert document.problems == ()

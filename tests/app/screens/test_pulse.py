@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app import snapshot, words
 from app.commands import status
 from app.screens import pulse
-from app.snapshot import Load, Node, Part
+from app.snapshot import Load, Node
 from app.widgets import machine, palette
 from storage.home.paths import Home
 from tests.app import piloting, scenes
@@ -109,9 +109,13 @@ async def test_a_box_without_a_service_says_how_to_make_one(quiet_home: Home) ->
     assert "synthetic" not in text
 
 
-PART = Part(
-    name="a-model-with-a-very-long-name-1.2.3", kind="worker", state="ready", reason="",
-    restarts=2, pid=1, started_at_us=0,
+INSTANCE = snapshot.Instance(
+    name="a-model-with-a-very-long-name-1.2.3:1", state="ready", reason="", restarts=2, pid=1,
+    started_at_us=0,
+)  # fmt: skip
+DEPLOYMENT = snapshot.Deployment(
+    name="a-model-with-a-very-long-name-1.2.3", backend="local", state="ready", reason="",
+    ready=1, replicas=1, instances=(INSTANCE,),
 )  # fmt: skip
 FULL = Load(
     running=256, max_running=256, kv=1.0, waiting=12_345, oldest_us=599_000_000,
@@ -119,7 +123,8 @@ FULL = Load(
 )  # fmt: skip
 EMPTY = snapshot.Pulse(
     machine=snapshot.Machine(), load=FULL, ttft_p95_us=599_000_000, charts=(), services=(),
-    parts=(), events=(), lately=snapshot.Lately(window_us=1, currency="USD", priced=False),
+    processes=(), deployments=(), events=(),
+    lately=snapshot.Lately(window_us=1, currency="USD", priced=False),
 )  # fmt: skip
 
 
@@ -133,13 +138,41 @@ def test_the_fullest_batch_row_fits(width: int) -> None:
     assert ("tok/s" in row) == (width > 80)
 
 
-def test_a_worker_keeps_its_version_and_its_figures() -> None:
+def _row(deployment: snapshot.Deployment, width: int = 80) -> str:
+    """The row of a deployment."""
+    seen = dataclasses.replace(EMPTY, deployments=(deployment,))
+    return palette.text(pulse.supervised(seen, width)[-1])
+
+
+def test_a_deployment_keeps_its_version_and_its_figures() -> None:
     """A long name loses its middle."""
-    row = palette.text(pulse.parts([dataclasses.replace(PART, load=FULL)], 80)[-1])
+    row = _row(dataclasses.replace(DEPLOYMENT, load=FULL))
     assert words.width(row) <= 80
     assert row.startswith(" worker a-mo")
     for needed in ("-1.2.3", "● ready ↻2", "256/256 running", "KV 100 %"):
         assert needed in row
+
+
+def test_a_deployment_of_several_instances_says_how_many_are_ready() -> None:
+    """And what is wrong with the worst of them."""
+    dead = dataclasses.replace(INSTANCE, name="ops:2", state="crashed", reason="signal 9")
+    two = dataclasses.replace(DEPLOYMENT, name="ops", replicas=2, instances=(INSTANCE, dead))
+    assert "▲ 1/2 ready, crashed ↻4 signal 9" in _row(
+        dataclasses.replace(two, state="crashed", reason="signal 9")
+    )
+    assert "● 2/2 ready" in _row(dataclasses.replace(two, ready=2))
+
+
+def test_an_upstream_that_does_not_answer_is_not_taken_for_a_quiet_one() -> None:
+    """It has no instances here: whether it answers is what there is to say."""
+    cloud = dataclasses.replace(
+        DEPLOYMENT, name="cloud", backend="upstream", instances=(), ready=0, state="silent",
+        reason="it does not answer",
+    )  # fmt: skip
+    assert _row(cloud) == " upstream cloud ▲ silent it does not answer"
+    told = dataclasses.replace(FULL, busy=None, max_running=None, kv=None)
+    answering = dataclasses.replace(cloud, state="answering", reason="", load=told)
+    assert " upstream cloud ● answering   256/– running   KV –" in _row(answering)
 
 
 @given(

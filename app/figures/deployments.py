@@ -1,0 +1,101 @@
+"""Deployments and their instances now: what runs, what should run, and how hard it works."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app import snapshot
+from app.figures import load
+from app.figures.facts import Facts
+from storage import processes, samples
+from storage.deployments import Backend, Deployment, Status
+
+# From bad to good: a deployment is as well as its worst instance.
+_WORST: Final = ("crashed", "stopped", "draining", "starting", "ready")
+
+
+def shown(facts: Facts) -> tuple[snapshot.Deployment, ...]:
+    """The deployments that have processes, and those that a split needs; by name."""
+    instances: dict[str, list[snapshot.Instance]] = {}
+    loads = load.loads(facts)
+    for each in facts.processes:
+        if each.kind is processes.Kind.WORKER:
+            name = samples.deployment(each.name)
+            instances.setdefault(name, []).append(_instance(facts, each, loads.get(each.name)))
+    names = instances.keys() | _needed(facts)
+    whole = load.by_deployment(facts)
+    return tuple(
+        _deployment(facts, name, tuple(instances.get(name, ())), whole.get(name))
+        for name in sorted(names)
+    )
+
+
+def _needed(facts: Facts) -> set[str]:
+    """The upstreams, and whatever the node has given up on, that a split sends traffic to."""
+    live = {
+        facts.placed.get(arm.release, "")
+        for service in facts.services
+        for arm in service.split.arms
+        if arm.weight_bp
+    }
+    return {
+        each.name
+        for each in facts.deployments
+        if each.name in live and (each.backend is Backend.UPSTREAM or each.status is Status.FAILING)
+    }
+
+
+def _instance(
+    facts: Facts, process: processes.Process, load_: snapshot.Load | None
+) -> snapshot.Instance:
+    return snapshot.Instance(
+        name=process.name,
+        state=process.state.value if facts.node is snapshot.Node.UP else "not running",
+        reason=process.reason or "",
+        restarts=process.restarts,
+        pid=process.pid,
+        started_at_us=process.started_at_us,
+        load=load_,
+    )
+
+
+def _deployment(
+    facts: Facts,
+    name: str,
+    instances: tuple[snapshot.Instance, ...],
+    load_: snapshot.Load | None,
+) -> snapshot.Deployment:
+    known = next((each for each in facts.deployments if each.name == name), None)
+    ready = sum(each.state == "ready" for each in instances)
+    state, reason = _state(facts, known, instances, heard=load_ is not None)
+    return snapshot.Deployment(
+        name=name,
+        backend=Backend.LOCAL.value if known is None else known.backend.value,
+        state=state,
+        reason=reason,
+        ready=ready,
+        replicas=len(instances) if known is None else known.replicas,
+        instances=instances,
+        load=load_,
+    )
+
+
+def _state(
+    facts: Facts,
+    known: Deployment | None,
+    instances: tuple[snapshot.Instance, ...],
+    *,
+    heard: bool,
+) -> tuple[str, str]:
+    """The state of the whole, and why it is not well."""
+    if facts.node is not snapshot.Node.UP:
+        return "not running", ""
+    if known is not None and known.status is Status.FAILING:
+        return "failing", known.status_reason or ""
+    if known is not None and known.backend is Backend.UPSTREAM:
+        return ("answering", "") if heard else ("silent", "it does not answer")
+    for state in _WORST:
+        worst = next((each for each in instances if each.state == state), None)
+        if worst is not None:
+            return state, worst.reason
+    return "starting", ""
