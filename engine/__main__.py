@@ -1,9 +1,9 @@
-"""`python -m engine --home DIR`: the node of one home.
+"""`python -m engine --home DIR`: the node of one data directory.
 
-Exit 0 after draining; 1 a fault of its own; 2 bad arguments or configuration; 4 the gateway cannot
-listen; 5 another node has this home; 6 the store cannot be used. The sentence is the last line on
-standard error, and the log is in the home. The gateway takes longest to be ready, so it is started
-first, before the libraries of the store are read.
+Exit 0 after draining; 1 an internal fault; 2 bad arguments or configuration; 4 the gateway cannot
+listen; 5 another node runs on this directory; 6 the store cannot be used. The reason is the last
+line on standard error, and the log is in the directory. The gateway takes longest to be ready, so
+it is started first, before the libraries of the store are imported.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from typing import Final, TextIO
 
 import structlog
 
-from engine.node import commands, lock, specs
-from engine.node import log_rotation as trimming
+from engine.node import commands, lock, process_logs, specs
 from engine.process import logs
 from storage import errors
 from storage.home import paths as homes
@@ -36,7 +35,7 @@ def main() -> int:
     """Run one node; returns its exit code."""
     os.umask(0o077)
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
-    parser.add_argument("--home", type=Path, default=None, help="where the box lives")
+    parser.add_argument("--home", type=Path, default=None, help="the data directory")
     home = homes.find(parser.parse_args().home)
     try:
         homes.make(home)
@@ -54,7 +53,7 @@ def main() -> int:
     except errors.StorageError as error:
         return _sorry(str(error), _NO_STORE)
     finally:
-        gateway.kill()  # where the node did not come as far as to watch it
+        gateway.kill()  # if the node failed before it watched the gateway
         os.close(held)
 
 
@@ -69,7 +68,9 @@ async def _live(home: Home, gateway: subprocess.Popen[bytes]) -> int:
     if group is None:
         access.admit(home, None)
         if people.admin or people.operator or people.viewer:
-            _log.warning("people are named, but without [people] group the owner alone gets in")
+            _log.warning(
+                "[people] names users, but without [people] group only the owner can connect"
+            )
     life = await recovery.begin(home)
     try:
         access.admit(home, group)
@@ -88,7 +89,7 @@ async def _live(home: Home, gateway: subprocess.Popen[bytes]) -> int:
 
 def _log_file(home: Home) -> TextIO:
     path = home.log("node")
-    trimming.trim((path,))
+    process_logs.trim((path,))
     try:
         return path.open("a", encoding="utf-8")
     except OSError:
@@ -96,8 +97,8 @@ def _log_file(home: Home) -> TextIO:
 
 
 def _sorry(message: str, code: int) -> int:
-    if structlog.is_configured():  # a node that holds its home has a log there
-        _log.error("the node cannot go on", message=message)
+    if structlog.is_configured():  # the log exists once the lock is held
+        _log.error("the node stops", message=message)
     sys.stderr.write(message + "\n")
     return code
 

@@ -112,10 +112,22 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
 
     @property
+    def instances(self) -> tuple[str, ...]:
+        """The names of the instances that are wanted; an upstream runs none here."""
+        if self.backend is Backend.UPSTREAM:
+            return ()
+        return tuple(instance(self.name, n) for n in range(1, self.replicas + 1))
+
+    @property
     def max_sequences(self) -> int | None:
         """How many sequences one instance runs at once; None where an upstream decides."""
         settings = self.engine or self.server
         return None if settings is None else settings.max_sequences
+
+
+def instance(deployment: str, number: int) -> str:
+    """The name of an instance: `ops-1.0.0:1`. Instances are numbered from 1."""
+    return f"{deployment}:{number}"
 
 
 def backend(settings: Engine | Upstream | Server) -> Backend:
@@ -242,7 +254,7 @@ async def mark_failing(s: AsyncSession, name: str, evidence: str, at_us: int) ->
 
 
 async def restart(
-    s: AsyncSession, name: str, *, actor: str, verb: str, at_us: int, intent_id: int | None = None
+    s: AsyncSession, name: str, *, actor: str, at_us: int, intent_id: int | None = None
 ) -> Deployment:
     """Let the node run a failing deployment again.
 
@@ -252,7 +264,8 @@ async def restart(
     """
     await moves.move(
         s, MOVES, DeploymentRow, name, Status.FAILING, Status.ACTIVE,
-        actor=actor, verb=verb, at_us=at_us, intent_id=intent_id, changes={"status_reason": None},
+        actor=actor, verb="deployments.restart", at_us=at_us, intent_id=intent_id,
+        changes={"status_reason": None},
     )  # fmt: skip
     return await find(s, name)
 

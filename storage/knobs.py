@@ -31,7 +31,7 @@ NAMES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
 )
 
 # The values of knobs that were never set; max_running and prefill_budget follow the release.
-UNTOUCHED: Final[Mapping[str, int]] = MappingProxyType(
+DEFAULTS: Final[Mapping[str, int]] = MappingProxyType(
     {
         "max_tokens_cap": 131_072,
         "queue_limit": 256,
@@ -49,7 +49,7 @@ class KnobRow(SQLModel, table=True):
     __tablename__: ClassVar[str] = "knobs"
 
     id: int | None = Field(default=None, primary_key=True)
-    worker: str
+    deployment: str
     name: str
     value: int
     previous: int | None
@@ -63,7 +63,7 @@ class Knob(msgspec.Struct, frozen=True, kw_only=True):
     """One setting of a knob, with the value before; `undoes` is the setting that it took back."""
 
     id: int
-    worker: str
+    deployment: str
     name: str
     value: int
     previous: int | None
@@ -85,7 +85,7 @@ def check(name: str, value: int) -> None:
 async def set(
     s: AsyncSession,
     *,
-    worker: str,
+    deployment: str,
     name: str,
     value: int,
     actor: str,
@@ -102,22 +102,22 @@ async def set(
     """
     check(name, value)
     if expected_version is not None:
-        newest = await current(s, worker, name)
+        newest = await current(s, deployment, name)
         if expected_version != (0 if newest is None else newest.id):
-            raise errors.Moved(_moved(worker, name, newest))
-    room = (await _engine(s, worker)).max_sequences
+            raise errors.Moved(_moved(deployment, name, newest))
+    room = (await _engine(s, deployment)).max_sequences
     if name == "max_running" and value > room:
         raise errors.Invalid(
-            f"{worker} was loaded with room for {room} sequences, so max_running is 1 to {room}; "
-            "a release with more `--max-sequences` gets a worker of its own."
+            f"{deployment} was loaded with room for {room} sequences, so max_running is 1 to "
+            f"{room}; a release with more `--max-sequences` gets a deployment of its own."
         )
-    return await _set(s, "knobs.set", worker, name, value, actor, at_us, intent_id)
+    return await _set(s, "knobs.set", deployment, name, value, actor, at_us, intent_id)
 
 
 async def undo(
     s: AsyncSession,
     *,
-    worker: str,
+    deployment: str,
     name: str,
     setting: int,
     actor: str,
@@ -130,29 +130,29 @@ async def undo(
         Invalid: the knob was never set.
         Moved: the knob was set since.
     """
-    newest = await current(s, worker, name)
+    newest = await current(s, deployment, name)
     if newest is None or newest.previous is None:
-        raise errors.Invalid(f"{name} of {worker} was never set; there is nothing to undo.")
+        raise errors.Invalid(f"{name} of {deployment} was never set; there is nothing to undo.")
     if newest.undoes == setting:
         return newest
     if newest.id != setting:
-        raise errors.Moved(_moved(worker, name, newest))
+        raise errors.Moved(_moved(deployment, name, newest))
     return await _set(
-        s, "knobs.undo", worker, name, newest.previous, actor, at_us, intent_id, undoes=setting
+        s, "knobs.undo", deployment, name, newest.previous, actor, at_us, intent_id, undoes=setting
     )
 
 
-async def current(s: AsyncSession, worker: str, name: str) -> Knob | None:
+async def current(s: AsyncSession, deployment: str, name: str) -> Knob | None:
     """The newest setting of a knob; None if it was never set."""
-    row = await _newest(s, worker, name)
+    row = await _newest(s, deployment, name)
     return None if row is None else _knob(row)
 
 
-async def of(s: AsyncSession, worker: str) -> dict[str, int]:
+async def of(s: AsyncSession, deployment: str) -> dict[str, int]:
     """The values of the knobs that were ever set; the others follow the deployment's settings."""
     newest = (
         select(func.max(col(KnobRow.id)))
-        .where(col(KnobRow.worker) == worker)
+        .where(col(KnobRow.deployment) == deployment)
         .group_by(col(KnobRow.name))
     )
     query = select(KnobRow).where(col(KnobRow.id).in_(newest)).order_by(col(KnobRow.name))
@@ -162,7 +162,7 @@ async def of(s: AsyncSession, worker: str) -> dict[str, int]:
 async def _set(
     s: AsyncSession,
     verb: str,
-    worker: str,
+    deployment: str,
     name: str,
     value: int,
     actor: str,
@@ -170,13 +170,13 @@ async def _set(
     intent_id: int | None,
     undoes: int | None = None,
 ) -> Knob:
-    untouched = await _untouched(s, worker, name)
-    newest = await _newest(s, worker, name)
+    default = await _default(s, deployment, name)
+    newest = await _newest(s, deployment, name)
     row = KnobRow(
-        worker=worker,
+        deployment=deployment,
         name=name,
         value=value,
-        previous=untouched if newest is None else newest.value,
+        previous=default if newest is None else newest.value,
         set_at_us=at_us,
         set_by=actor,
         intent_id=intent_id,
@@ -185,39 +185,39 @@ async def _set(
     s.add(row)
     await s.flush()
     await ledger.write(
-        s, actor=actor, verb=verb, noun="knob", key=f"{worker} {name}",
+        s, actor=actor, verb=verb, noun="knob", key=f"{deployment} {name}",
         before=row.previous, after=value, at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
     return _knob(row)
 
 
-async def _untouched(s: AsyncSession, worker: str, name: str) -> int:
-    engine = await _engine(s, worker)
-    if name in UNTOUCHED:
-        return UNTOUCHED[name]
+async def _default(s: AsyncSession, deployment: str, name: str) -> int:
+    engine = await _engine(s, deployment)
+    if name in DEFAULTS:
+        return DEFAULTS[name]
     return {"max_running": engine.max_sequences, "prefill_budget": engine.prefill_budget}[name]
 
 
-async def _engine(s: AsyncSession, worker: str) -> releases.Engine:
-    engine = (await deployments.find(s, worker)).engine
+async def _engine(s: AsyncSession, deployment: str) -> releases.Engine:
+    engine = (await deployments.find(s, deployment)).engine
     if engine is None:
-        raise errors.Invalid(f"{worker} is no local deployment, so it has no knobs.")
+        raise errors.Invalid(f"{deployment} is no local deployment, so it has no knobs.")
     return engine
 
 
-async def _newest(s: AsyncSession, worker: str, name: str) -> KnobRow | None:
+async def _newest(s: AsyncSession, deployment: str, name: str) -> KnobRow | None:
     query = (
         select(KnobRow)
-        .where(col(KnobRow.worker) == worker, col(KnobRow.name) == name)
+        .where(col(KnobRow.deployment) == deployment, col(KnobRow.name) == name)
         .order_by(col(KnobRow.id).desc())
         .limit(1)
     )
     return (await s.scalars(query)).first()
 
 
-def _moved(worker: str, name: str, newest: Knob | None) -> str:
+def _moved(deployment: str, name: str, newest: Knob | None) -> str:
     now = "was never set" if newest is None else f"is {newest.value}, set by {newest.set_by}"
-    return f"{name} of {worker} changed since you looked: it {now}. Look again."
+    return f"{name} of {deployment} changed since you looked: it {now}. Look again."
 
 
 def _knob(row: KnobRow) -> Knob:

@@ -1,7 +1,7 @@
 """Models and their immutable versions: weights, or an adapter on the weights of another version.
 
 A version is what its file was when it was registered, by SHA-256; nothing here opens that file.
-Read by everybody, written by `engine.control`; `standings` moves versions between their states.
+Read by everybody, written by `engine.control`; the node writes what it learns of their status.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class Kind(StrEnum):
     ADAPTER = "adapter"
 
 
-class Standing(StrEnum):
+class Status(StrEnum):
     """Whether workers may be asked to load a version.
 
-    REGISTERED: control put it there after reading the file's header, or put it back because the
-        same file was added again. It stays so unless a worker proves otherwise; a crash leaves
+    REGISTERED: control put it here after reading the file's header, or put it back because the
+        same file was added again. It stays here unless a worker proves otherwise; a crash leaves
         either no row, or the row as it was.
     UNLOADABLE: the node moved it here because the file itself is at fault (it was replaced, it
-        cannot be parsed, workers die of it), with the reason. What a box lacks at a time, the
-        file's mount or memory, never moves it. No worker is started for it any more, and no lane
-        opened; one that is ready goes on. If the node dies before it wrote this, the next worker
-        for it ends the same way and it is written then. Adding the same file again puts it back.
+        cannot be parsed, workers die of it), with the reason. What a box lacks for a time, such as
+        the file's mount or memory, never moves it. No process is started to load it any more; one
+        that has it in memory keeps serving. If the node dies before it wrote this, the next load
+        ends the same way and it is written then. Adding the same file again puts it back.
     """
 
     REGISTERED = "registered"
@@ -48,17 +48,17 @@ class Standing(StrEnum):
 
 MOVES: Final = moves.Table(
     noun="model",
-    column="standing",
-    begins=frozenset({Standing.REGISTERED}),
+    column="status",
+    begins=frozenset({Status.REGISTERED}),
     legal={
-        Standing.REGISTERED: frozenset({Standing.UNLOADABLE}),
-        Standing.UNLOADABLE: frozenset({Standing.REGISTERED}),
+        Status.REGISTERED: frozenset({Status.UNLOADABLE}),
+        Status.UNLOADABLE: frozenset({Status.REGISTERED}),
     },
 )
 
 
 class ModelRow(SQLModel, table=True):
-    """A version as it is kept."""
+    """A version as it is stored."""
 
     __tablename__: ClassVar[str] = "models"
 
@@ -76,8 +76,8 @@ class ModelRow(SQLModel, table=True):
     quantisation: str
     context_tokens: int
     licence: str | None
-    standing: str
-    standing_reason: str | None
+    status: str
+    status_reason: str | None
     created_at_us: int
     created_by: str
     checks: str
@@ -101,8 +101,8 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     quantisation: str
     context_tokens: int
     licence: str | None
-    standing: Standing
-    standing_reason: str | None
+    status: Status
+    status_reason: str | None
     created_at_us: int
     created_by: str
     checks: ModelChecks = ModelChecks()
@@ -163,9 +163,9 @@ async def add(
     names.check("model", model)
     check_version(version)
     if (kind is Kind.ADAPTER) != (base_id is not None):
-        raise errors.Invalid("An adapter needs the version it stands on (base); weights need none.")
+        raise errors.Invalid("An adapter needs its base version; weights have none.")
     if base_id is not None and (base := await get(s, base_id)).kind is not Kind.WEIGHTS:
-        raise errors.Invalid(f"{base.name} is an adapter; an adapter stands on weights.")
+        raise errors.Invalid(f"{base.name} is an adapter; the base of an adapter is weights.")
     if await _row(s, model, version) is not None:
         raise errors.AlreadyExists(
             f"{model}@{version} is registered; versions never change, so take the next number."
@@ -184,8 +184,8 @@ async def add(
         quantisation=quantisation,
         context_tokens=context_tokens,
         licence=licence,
-        standing=Standing.REGISTERED.value,
-        standing_reason=None,
+        status=Status.REGISTERED.value,
+        status_reason=None,
         created_at_us=at_us,
         created_by=actor,
         checks=model_checks.encode(checks or ModelChecks()),
@@ -223,6 +223,71 @@ async def every(s: AsyncSession) -> list[ModelVersion]:
     """All versions, by model and then from low to high."""
     found = [_version(row) for row in await s.scalars(select(ModelRow))]
     return sorted(found, key=lambda each: (each.model, order(each.version)))
+
+
+async def loaded_as(s: AsyncSession, weights: int, adapter: str) -> list[ModelVersion]:
+    """What a worker with these weights loads as `adapter` (16 hex digits; "" is the weights)."""
+    if not adapter:
+        return [await get(s, weights)]
+    return [
+        each
+        for each in await every(s)
+        if each.base_id == weights and each.sha256.startswith(adapter)
+    ]
+
+
+async def mark_unloadable(s: AsyncSession, id: int, reason: str, at_us: int) -> None:
+    """Record that workers cannot load a version; no change if that is known already."""
+    if (await get(s, id)).status is Status.UNLOADABLE:
+        return
+    await moves.move(
+        s, MOVES, ModelRow, id, Status.REGISTERED, Status.UNLOADABLE,
+        actor="node", at_us=at_us, changes={"status_reason": reason},
+    )  # fmt: skip
+
+
+async def same_file(
+    s: AsyncSession, *, model: str, version: str, sha256: str, base_id: int | None
+) -> ModelVersion | None:
+    """The version of this name if it was registered from the same content; else None."""
+    row = await _row(s, model, version)
+    if row is None or (row.sha256, row.base_id) != (sha256, base_id):
+        return None
+    return _version(row)
+
+
+async def add_again(
+    s: AsyncSession,
+    id: int,
+    *,
+    path: str,
+    size_bytes: int,
+    mtime_ns: int,
+    actor: str,
+    at_us: int,
+    intent_id: int | None = None,
+) -> ModelVersion:
+    """Load a version from where the same file was found now; an unloadable one is tried again."""
+    before = await get(s, id)
+    file = {"path": path, "size_bytes": size_bytes, "mtime_ns": mtime_ns}
+    if before.status is Status.UNLOADABLE:
+        await moves.move(
+            s, MOVES, ModelRow, id, Status.UNLOADABLE, Status.REGISTERED,
+            actor=actor, verb="models.add", at_us=at_us, intent_id=intent_id,
+            changes={"status_reason": None, **file},
+        )  # fmt: skip
+        return await get(s, id)
+    row = await s.get_one(ModelRow, id)
+    for name, value in file.items():
+        setattr(row, name, value)
+    await s.flush()
+    after = _version(row)
+    if after != before:
+        await ledger.write(
+            s, actor=actor, verb="models.add", noun="model", key=str(id),
+            before=before.path, after=path, at_us=at_us, intent_id=intent_id,
+        )  # fmt: skip
+    return after
 
 
 async def _row(s: AsyncSession, model: str, version: str) -> ModelRow | None:

@@ -1,7 +1,7 @@
-"""What the node runs: each of its parts with its state, and the node itself.
+"""The processes that the node supervises, each with its state, and the runs of the node itself.
 
-The node writes; everybody reads. Whether a process really lives is the node's knowledge: after a
-crash of the node the rows tell of the past until the next start repairs them.
+Written by the node, read by everybody. After a crash of the node the rows are stale until its next
+start repairs them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from storage import errors, moves
 
 
 class Kind(StrEnum):
-    """What a part does."""
+    """What a process is for."""
 
     GATEWAY = "gateway"
     CONTROL = "control"
@@ -27,16 +27,16 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """Where a part stands. Only the node moves it.
+    """The life of a supervised process. Only the node moves it.
 
-    STARTING: declared when the node spawns it. A crash of the node leaves it here with a process
-        that the kernel ends with the node; `repair` makes it crashed.
-    READY: it said that it can do its work. The same crash leaves the same.
-    DRAINING: it was told to leave and finishes what it began; after a crash of the node it has
-        ended unfinished, and `repair` makes it crashed.
-    STOPPED: it left as it was told. It may be started again.
-    CRASHED: it ended, or was ended, without being told; `reason` says how. The node starts it
-        again after a pause, or has given it up and says so in the reason.
+    STARTING: the node has spawned it. After a crash of the node the kernel ends the process with
+        it, and `repair` moves the row to crashed.
+    READY: it has reported that it can do its work. A crash of the node leaves the same.
+    DRAINING: it was asked to exit and finishes the work it has; it takes no new work. After a
+        crash of the node it has ended unfinished, and `repair` moves the row to crashed.
+    STOPPED: it exited as asked. It may be started again.
+    CRASHED: it exited, or was killed, without being asked to exit; `reason` says how. The node
+        starts it again after a pause, or has given up and says so in the reason.
     """
 
     STARTING = "starting"
@@ -63,12 +63,13 @@ MOVES: Final = moves.Table(
 
 
 class ProcessRow(SQLModel, table=True):
-    """A part as it is kept."""
+    """A process as it is stored."""
 
     __tablename__: ClassVar[str] = "processes"
 
     name: str = Field(primary_key=True)
     kind: str
+    deployment: str | None
     pid: int | None
     state: str
     reason: str | None
@@ -80,7 +81,7 @@ class ProcessRow(SQLModel, table=True):
 
 
 class NodeRow(SQLModel, table=True):
-    """A run of the node as it is kept."""
+    """A run of the node as it is stored."""
 
     __tablename__: ClassVar[str] = "nodes"
 
@@ -93,10 +94,15 @@ class NodeRow(SQLModel, table=True):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """A part. `sha256` and `build` are what a worker reports that it has loaded."""
+    """A supervised process.
+
+    `deployment` is given for an instance, whose name is `<deployment>:<n>`. `sha256` and `build`
+    are what an instance reports to have loaded.
+    """
 
     name: str
     kind: Kind
+    deployment: str | None
     pid: int | None
     state: State
     reason: str | None
@@ -107,8 +113,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     build: str | None
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of the node; without `stopped_at_us` it runs, or ended without a word."""
+class NodeRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of the node; without `stopped_at_us` it is running, or it crashed."""
 
     pid: int
     started_at_us: int
@@ -123,14 +129,16 @@ async def declare(
     name: str,
     kind: Kind,
     at_us: int,
+    deployment: str | None = None,
     pid: int | None = None,
     restarts: int = 0,
     model_version_id: int | None = None,
 ) -> None:
-    """A part is being started, for the first time or again: it is STARTING from now on."""
+    """Record that a process is being started, for the first time or again: it is STARTING."""
     row = await s.get(ProcessRow, name)
     fresh: dict[str, Any] = {
         "kind": Kind(kind).value,
+        "deployment": deployment,
         "pid": pid,
         "reason": None,
         "started_at_us": at_us,
@@ -143,8 +151,8 @@ async def declare(
         s.add(ProcessRow(name=name, state=State.STARTING.value, **fresh))
         await s.flush()
         return
-    if State(row.state) in _LIVE:  # its end was never written: a fact that was lost
-        await move(s, name, State.CRASHED, at_us=at_us, reason="its end was not seen")
+    if State(row.state) in _LIVE:  # its end was never recorded
+        await move(s, name, State.CRASHED, at_us=at_us, reason="its end was not observed")
     await moves.move(
         s, MOVES, ProcessRow, name, State(row.state), State.STARTING,
         actor="node", at_us=at_us, changes=fresh,
@@ -160,7 +168,7 @@ async def move(
     reason: str | None = None,
     **changes: Any,
 ) -> None:
-    """Take a part from where it stands to `to`; to where it stands already changes no state.
+    """Move a process to a state; if it is there already only the other fields are written.
 
     `changes` are other fields: pid, restarts, sha256, build, model_version_id.
 
@@ -185,7 +193,7 @@ async def move(
 
 
 async def forget(s: AsyncSession, name: str) -> None:
-    """Remove a part that is no longer wanted; unknown is fine."""
+    """Remove the row of a process that is no longer wanted; an unknown name is no error."""
     row = await s.get(ProcessRow, name)
     if row is not None:
         await s.delete(row)
@@ -193,13 +201,13 @@ async def forget(s: AsyncSession, name: str) -> None:
 
 
 async def every(s: AsyncSession) -> list[Process]:
-    """All parts by name."""
+    """All processes by name."""
     query = select(ProcessRow).order_by(col(ProcessRow.name))
     return [msgspec.convert(row, Process, from_attributes=True) for row in await s.scalars(query)]
 
 
 async def repair(s: AsyncSession, at_us: int) -> list[str]:
-    """For the node's start: what a dead node left as alive has crashed; the names of those."""
+    """When the node starts: what a dead node left alive has crashed; the names of those."""
     left = [process.name for process in await every(s) if process.state in _LIVE]
     for name in left:
         await move(s, name, State.CRASHED, at_us=at_us, reason="the node ended without stopping it")
@@ -207,23 +215,23 @@ async def repair(s: AsyncSession, at_us: int) -> list[str]:
 
 
 async def node_started(s: AsyncSession, *, pid: int, at_us: int, host: str, version: str) -> None:
-    """A node has taken the home."""
+    """Record that a node has started."""
     s.add(NodeRow(pid=pid, started_at_us=at_us, host=host, version=version, stopped_at_us=None))
     await s.flush()
 
 
 async def node_stopped(s: AsyncSession, *, at_us: int) -> None:
-    """The node leaves as it should."""
+    """Record that the node has stopped in order."""
     row = await _node(s)
     if row is not None:
         row.stopped_at_us = at_us
         await s.flush()
 
 
-async def node_now(s: AsyncSession) -> Node | None:
-    """The newest run of the node, None when there was none yet."""
+async def node_now(s: AsyncSession) -> NodeRun | None:
+    """The latest run of the node; None before the first."""
     row = await _node(s)
-    return None if row is None else msgspec.convert(row, Node, from_attributes=True)
+    return None if row is None else msgspec.convert(row, NodeRun, from_attributes=True)
 
 
 async def _node(s: AsyncSession) -> NodeRow | None:

@@ -110,7 +110,7 @@ async def _every(*, as_json: bool) -> None:
             version.quantisation,
             words.count(version.context_tokens) if version.context_tokens else words.UNKNOWN,
             _chats(version),
-            version.standing.value,
+            version.status.value,
         )
         for version in known
     ]
@@ -145,8 +145,8 @@ async def _show(name: str, *, as_json: bool) -> None:
     rows = [
         ("name", version.name),
         ("kind", version.kind.value + (f" on {base.name}" if base else "")),
-        ("status", version.standing.value),
-        ("reason", version.standing_reason or words.UNKNOWN),
+        ("status", version.status.value),
+        ("reason", version.status_reason or words.UNKNOWN),
         ("file", version.path),
         ("source", version.source or "local file"),
         ("sha256", version.sha256),

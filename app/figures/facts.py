@@ -27,7 +27,7 @@ class Facts:
     unwritten: bool = False  # the box cannot store what happens
     gateway: str = ""  # its address
     config_problem: str = ""  # why config.toml cannot be used; the defaults are shown then
-    run: processes.Node | None = None
+    run: processes.NodeRun | None = None
     services: Sequence[services.Service] = ()
     histories: Mapping[str, Sequence[splits.Split]] = field(default_factory=dict)
     models: Mapping[int, tuple[str, str]] = field(default_factory=dict)

@@ -20,8 +20,9 @@ from engine.metering.windows import Windows
 from engine.prompting import rendering, sandbox
 from engine.serving import wire
 from engine.serving.knobs import Knobs
+from storage import deployments
 from storage.home.paths import Home
-from storage.models import Kind, Standing
+from storage.models import Kind, Status
 from storage.releases import Engine, Release
 
 SILENCE_US: Final = 10_000_000
@@ -119,7 +120,7 @@ class Fleet:
     def lane(self, release: Release) -> wire.LoadAdapter | None:
         """What a release's worker needs besides the weights; never what kills workers."""
         adapter = self._snapshot.models.get(release.model_version_id or 0)
-        if not release.adapter or adapter is None or adapter.standing is Standing.UNLOADABLE:
+        if not release.adapter or adapter is None or adapter.status is Status.UNLOADABLE:
             return None
         return wire.LoadAdapter(release.adapter, adapter.path, adapter.sha256)
 
@@ -163,12 +164,12 @@ class Fleet:
         adapter = self._snapshot.models.get(release.model_version_id or 0)
         base = self._snapshot.models.get(adapter.base_id or -1) if adapter else None
         for model in (adapter, base):
-            if model is None or model.standing is not Standing.UNLOADABLE:
+            if model is None or model.status is not Status.UNLOADABLE:
                 continue
             if (
                 model.kind is Kind.ADAPTER or member.client.hello is None
             ):  # else it has it in memory
-                return f"model {model.name} cannot be loaded: {model.standing_reason}"
+                return f"model {model.name} cannot be loaded: {model.status_reason}"
         failed = member.client.failed.get(release.adapter)
         return f"the adapter of {release.name} cannot be used: {failed}" if failed else None
 
@@ -189,7 +190,10 @@ class Fleet:
             member.greeted(rendering.ChatTemplate(hello, self._sandbox))
 
         client = WorkerClient(
-            self._home.worker(name), now_us=self._now_us, on_step=window.step, on_hello=greeted
+            self._home.worker(deployments.instance(name, 1)),
+            now_us=self._now_us,
+            on_step=window.step,
+            on_hello=greeted,
         )
         task = asyncio.create_task(client.run(), name=f"worker {name}")
         member = self.members[name] = Member(name, client, task)

@@ -22,7 +22,7 @@ async def set(s: Session, intent: Intent, arguments: verbs.KnobsSet, at_us: int)
         return Decision(Reason.UNCHANGED, said, before)
     knob = await knobs.set(
         s,
-        worker=intent.target,
+        deployment=intent.target,
         name=arguments.name,
         value=arguments.value,
         expected_version=intent.expected_version,
@@ -39,7 +39,7 @@ async def undo(s: Session, intent: Intent, arguments: verbs.KnobsUndo, at_us: in
     before = await knobs.current(s, intent.target, arguments.name)
     knob = await knobs.undo(
         s,
-        worker=intent.target,
+        deployment=intent.target,
         name=arguments.name,
         setting=arguments.setting,
         actor=intent.actor,
@@ -47,10 +47,10 @@ async def undo(s: Session, intent: Intent, arguments: verbs.KnobsUndo, at_us: in
         intent_id=intent.id,
     )
     if before is not None and before.id == knob.id:
-        said = f"{knob.worker}: {knob.name} is already back at {knob.value}; no change."
+        said = f"{knob.deployment}: {knob.name} is already back at {knob.value}; no change."
         return Decision(Reason.UNCHANGED, said, knob)
     return Decision(Reason.APPLIED, _outcome(knob), knob)
 
 
 def _outcome(knob: knobs.Knob) -> str:
-    return f"{knob.worker}: {knob.name} is {knob.value} (before: {knob.previous})."
+    return f"{knob.deployment}: {knob.name} is {knob.value} (before: {knob.previous})."

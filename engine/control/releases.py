@@ -11,7 +11,7 @@ from storage import models, prompts, releases, upstreams
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.keys import Role
-from storage.models import ModelVersion, Standing
+from storage.models import ModelVersion, Status
 from storage.releases import Engine, Release
 from storage.store import Session
 
@@ -66,8 +66,8 @@ def refuse(
     """Why these versions cannot answer with these engine settings; None when they can."""
     weights = base or model
     for each in (model, weights):
-        if each.standing is Standing.UNLOADABLE:
-            reason = (each.standing_reason or "no reason was given").rstrip(".")
+        if each.status is Status.UNLOADABLE:
+            reason = (each.status_reason or "no reason was given").rstrip(".")
             return Decision(Reason.UNLOADABLE, f"{each.name} cannot be loaded ({reason}).")
     if (unable := _unable_to_chat(model, weights)) is not None:
         return Decision(Reason.UNFIT, f"{model.name} cannot answer: {unable}.")

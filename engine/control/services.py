@@ -16,7 +16,7 @@ from storage import measures, models, processes, releases, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.measures import Window
-from storage.models import Kind, ModelVersion, Standing
+from storage.models import Kind, ModelVersion, Status
 from storage.processes import State
 from storage.services import Arm, Service
 from storage.store import Session
@@ -214,7 +214,7 @@ def decide(arms: Sequence[Arm], observed: Observed, expected_version: int | None
 
 def why(release: str, version: ModelVersion) -> str:
     """Why a release cannot answer."""
-    reason = (version.standing_reason or "no reason was given").rstrip(".")
+    reason = (version.status_reason or "no reason was given").rstrip(".")
     return (
         f"{release} cannot answer: {version.name} cannot be loaded ({reason}). "
         "Add the same file again to have it tried again."
@@ -243,8 +243,7 @@ async def _answered(s: Session, service: str, at_us: int) -> int:
 async def _broken(s: Session, arms: Sequence[Arm]) -> dict[int, str]:
     """Why releases cannot answer; weights that are loaded can, whatever became of their file."""
     found: dict[int, str] = {}
-    running = [part.name for part in await processes.every(s) if part.state is State.READY]
-    ready = {name.partition(":")[0] for name in running}  # an instance is DEPLOYMENT:NUMBER
+    ready = {each.deployment for each in await processes.every(s) if each.state is State.READY}
     for arm in arms:
         release = await releases.get(s, arm.release)
         if release.model_version_id is None:
@@ -252,7 +251,7 @@ async def _broken(s: Session, arms: Sequence[Arm]) -> dict[int, str]:
         version = await models.get(s, release.model_version_id)
         below = None if version.base_id is None else await models.get(s, version.base_id)
         for each in (version, below):
-            if each is None or each.standing is not Standing.UNLOADABLE:
+            if each is None or each.status is not Status.UNLOADABLE:
                 continue
             if each.kind is Kind.ADAPTER or release.deployment not in ready:
                 found[arm.release] = why(release.name, each)

@@ -1,1 +1,1 @@
-"""The node: starts, watches and stops the parts of the box, and keeps the door for intents."""
+"""The node: starts, supervises and stops the processes of the box, and accepts intents."""

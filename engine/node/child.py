@@ -1,7 +1,7 @@
-"""One process of a part while it lives: its pipe, its signals, its end.
+"""One operating-system process while it runs: its pipe, its signals, its end.
 
-The kernel says that it has ended (a pidfd), so that no other process is ever signalled in its
-place. Never decides anything and never starts another. Imported by `engine.node.supervised`.
+A pidfd tells when it has ended, so that no other process is ever signalled in its place. Never
+decides anything and never starts a process. Imported by `engine.node`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from engine.node import status_lines
 _PIPE_READ: Final = 65536
 
 
-class Process:
-    """Tells each line that it says, in order, and then with which return code it ended."""
+class Child:
+    """Passes on each status line in order, and then the return code."""
 
     def __init__(
         self,
         started: subprocess.Popen[bytes],
         *,
-        hear: Callable[[status_lines.Said], None],
+        hear: Callable[[status_lines.StatusLine], None],
         ended: Callable[[int], None],
     ) -> None:
-        """Watch a process whose standard output is a pipe, until it has ended."""
+        """Watch a process whose standard output is a pipe."""
         self._started = started
         self._hear = hear
         self._ended = ended
-        self._lines = status_lines.Lines()
+        self._lines = status_lines.LineReader()
         assert started.stdout is not None  # noqa: S101 a pipe was asked for
         self._pipe = started.stdout
         self._loop = asyncio.get_running_loop()
@@ -44,11 +44,11 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._started.pid
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal; nothing once it has ended."""
+        """Send a signal; no effect once the process has ended."""
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
@@ -64,8 +64,8 @@ class Process:
             if not data:
                 self._loop.remove_reader(self._pipe.fileno())
                 return
-            for said in self._lines.feed(data):
-                self._hear(said)
+            for line in self._lines.feed(data):
+                self._hear(line)
 
     def _reap(self) -> None:
         if self._started.poll() is None:
@@ -73,7 +73,7 @@ class Process:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
-        self._read()  # its last words count
+        self._read()  # its last lines count
         self._loop.remove_reader(self._pipe.fileno())
         self._pipe.close()
         self._ended(self._started.returncode)

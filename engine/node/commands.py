@@ -1,6 +1,6 @@
-"""How each part is started, and how patiently it is watched.
+"""The command lines of the processes that the node supervises, and how patiently they are watched.
 
-Tests and small machines may shorten or stretch the patience by environment: `PADDOCK_BEAT_S`,
+The timeouts can be changed by environment, for tests and slow machines: `PADDOCK_BEAT_S`,
 `PADDOCK_TOKEN_S`, `PADDOCK_DRAIN_S`, `PADDOCK_LINGER_S`, seconds as decimals. Imported by
 `engine.node`.
 """
@@ -17,60 +17,61 @@ from engine.node.specs import Spec
 from engine.node.supervision import Plan
 from storage.home.paths import Home
 
-if TYPE_CHECKING:  # the gateway is started before the store's libraries are read
-    from engine.node.placement import Worker
+if TYPE_CHECKING:  # the gateway is started before the store's libraries are imported
+    from engine.node.planning import Instance
 
 _LINGER_S: Final = 5.0
 _WORKER_BEAT_S: Final = 30.0
-"""A worker beats between steps, and one step of a large model on a CPU may take long."""
+"""A worker sends heartbeats between steps, and a step of a large model on a CPU may take long."""
 
 
 def gateway(home: Home) -> Spec:
-    """The HTTP door. It is tried again when it cannot listen; the node decides what that means."""
-    return _part(home, "gateway", "gateway", "engine.gateway", Plan())
+    """The HTTP gateway. It is retried when it cannot listen; the node decides what that means."""
+    return _process(home, "gateway", "engine.gateway", Plan())
 
 
 def control(home: Home) -> Spec:
     """The controllers."""
-    return _part(home, "control", "control", "engine.control", Plan(beats=True))
+    return _process(home, "control", "engine.control", Plan(beats=True))
 
 
 def runner(home: Home) -> Spec:
-    """Who runs runbooks for people."""
-    return _part(home, "runner", "runner", "runbooks", Plan(beats=True))
+    """The runner of runbooks."""
+    return _process(home, "runner", "runbooks", Plan(beats=True))
 
 
-def worker(home: Home, wanted: Worker) -> Spec:
-    """One worker."""
-    engine = wanted.engine
-    name = f"worker-{wanted.name}"
+def worker(home: Home, instance: Instance) -> Spec:
+    """The worker of one instance. Its devices come by environment when it is started."""
+    engine = instance.engine
     return Spec(
-        name=wanted.name,
+        name=instance.name,
         kind="worker",
         command=(
             *(sys.executable, "-m", "engine.serving"),
-            *("--socket", str(home.worker(wanted.name))),
-            *("--model", wanted.path),
-            *("--sha256", wanted.sha256),
-            *("--name", wanted.name),
+            *("--socket", str(home.worker(instance.name))),
+            *("--model", instance.weights.path),
+            *("--sha256", instance.weights.sha256),
+            *("--name", instance.name),
             *("--context-tokens", str(engine.context_tokens)),
             *("--max-sequences", str(engine.max_sequences)),
             *("--gpu-layers", str(engine.gpu_layers)),
             *("--threads", str(engine.threads)),
             *("--prefill-budget", str(engine.prefill_budget)),
+            *(() if engine.split == "layer" else ("--split", engine.split)),
         ),
-        log=home.logs / f"{name}.log",
+        log=home.log(f"worker-{instance.name}"),
         plan=_patience(Plan(beats=True, beat_us=_us("PADDOCK_BEAT_S", _WORKER_BEAT_S))),
-        model=wanted.model,
+        model=instance.weights.model,
+        deployment=instance.deployment,
     )
 
 
-def _part(home: Home, name: str, kind: str, module: str, plan: Plan) -> Spec:
+def _process(home: Home, name: str, module: str, plan: Plan) -> Spec:
     return Spec(
         name=name,
-        kind=kind,
+        kind=name,
         command=(sys.executable, "-m", module, "--home", str(home.root)),
-        log=home.logs / f"{name}.log",
+        log=home.log(name),
         plan=_patience(plan),
     )
 
@@ -84,7 +85,7 @@ def _patience(plan: Plan) -> Plan:
 
 
 def linger_us() -> int:
-    """How long a worker that no split names stays, so that the gateway reads the split first."""
+    """How long an instance that is not needed any more stays, for the gateway to learn of it."""
     return _us("PADDOCK_LINGER_S", _LINGER_S)
 
 

@@ -1,8 +1,9 @@
-"""The door: where people say what they want, and the kernel says who they are.
+"""The server of the control socket, on which people ask for changes.
 
-A Unix socket; one JSON object a line each way. An intent is checked (verb, role, arguments) and
-stored durably before it is acknowledged. Slow, silent and broken clients cost themselves only.
-Never decides an intent and never acts on one. Imported by `engine.node`.
+A Unix socket with one JSON object per line in each direction; the kernel says who the client is.
+An intent is checked (verb, role, arguments) and stored durably before it is acknowledged. A slow,
+silent or faulty client delays no other. Never decides an intent and never acts on one. Imported by
+`engine.node`.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ BACKLOG: Final = 1024
 _TEXT_LIMIT: Final = 2000
 _RUNS: Final = verbs.carried_out_by(Process.RUNNER)
 
-_log = structlog.get_logger("node.door")
+_log = structlog.get_logger("node.control_socket")
 
 
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # as the store keeps it
 _Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
-class Ask(msgspec.Struct, frozen=True):
-    """One line of a client."""
+class Request(msgspec.Struct, frozen=True):
+    """One line from a client."""
 
     do: str
     verb: str = ""
@@ -55,16 +56,16 @@ class Ask(msgspec.Struct, frozen=True):
     confirm: str = ""
 
 
-class Turned(Exception):
-    """What the client is told instead of what it wanted."""
+class Rejected(Exception):
+    """A request that is answered with an error; `code` is for machines."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-class Door:
-    """Listens until it is closed. `state` tells what the node runs, `stop` makes it leave."""
+class ControlSocket:
+    """Listens until it is closed. `state` says what the node runs; `stop` stops the node."""
 
     def __init__(
         self,
@@ -92,13 +93,13 @@ class Door:
         self._runner = runner
         self._silence_s = silence_s
         self._server: asyncio.Server | None = None
-        self._visits: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Listen. The lock of the home is held, so a socket that is there is a dead node's.
+        """Listen. The lock is held, so an existing socket belongs to a dead node.
 
-        The owner alone may connect, or the group that may look, too; what they may do is decided
-        by their roles.
+        The owner may connect, and the members of the configured group; their roles decide what
+        they may do.
         """
         group = access.group(self._group)
         self._home.door.unlink(missing_ok=True)
@@ -107,25 +108,27 @@ class Door:
             listening.bind(address)
         access.admit_to_door(self._home, group)
         self._server = await asyncio.start_unix_server(
-            self._visit, sock=listening, limit=LINE_LIMIT, backlog=BACKLOG
+            self._serve, sock=listening, limit=LINE_LIMIT, backlog=BACKLOG
         )
 
     async def close(self) -> None:
-        """Stop listening; visits that go on are cut."""
+        """Stop listening and close the connections."""
         self._home.door.unlink(missing_ok=True)
         if self._server is not None:
             self._server.close()
-        for visit in self._visits:
-            visit.cancel()
-        await asyncio.gather(*self._visits, return_exceptions=True)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 a callback of the server is a task
-        self._visits.add(task)
+        self._connections.add(task)
         try:
-            if len(self._visits) > CONNECTIONS:
-                await self._say(writer, _no("busy", "Too many clients at the door; try again."))
+            if len(self._connections) > CONNECTIONS:
+                await self._say(
+                    writer, _no("busy", "Too many clients on the control socket; try again.")
+                )
                 return
             who = roles.peer(writer.get_extra_info("socket"))
             while True:
@@ -137,9 +140,9 @@ class Door:
         except (TimeoutError, OSError):
             return
         except asyncio.CancelledError:
-            return  # the door closes; the server must not report it as an error
+            return  # closing; the server must not report it as an error
         finally:
-            self._visits.discard(task)
+            self._connections.discard(task)
             writer.close()
 
     async def _line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
@@ -148,7 +151,7 @@ class Door:
         except asyncio.IncompleteReadError as error:
             return error.partial
         except asyncio.LimitOverrunError:
-            await self._say(writer, _no("bad_request", "A line may hold 1 MiB at most."))
+            await self._say(writer, _no("bad_request", "A line is limited to 1 MiB."))
             return b""
 
     async def _say(self, writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
@@ -158,65 +161,67 @@ class Door:
 
     async def _answer(self, line: bytes, peer: Peer) -> dict[str, Any]:
         try:
-            ask = msgspec.json.decode(line, type=Ask)
+            request = msgspec.json.decode(line, type=Request)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return _no("bad_request", f"The line is not a request: {error}")
         try:
-            return {"ok": True, **await self._do(ask, peer)}
-        except Turned as turned:
-            return _no(turned.code, str(turned))
+            return {"ok": True, **await self._do(request, peer)}
+        except Rejected as rejected:
+            return _no(rejected.code, str(rejected))
         except errors.StorageError as error:
-            _log.warning("the store did not take it", error=str(error))
+            _log.warning("the store refused the write", error=str(error))
             return _no("store_unavailable", str(error))
-        except Exception as error:  # noqa: BLE001 one client's trouble never closes the door
-            _log.exception("the door failed")
-            return _no("store_unavailable", f"The node could not do it: {error}")
+        except Exception as error:  # noqa: BLE001 one client never takes the socket down
+            _log.exception("a request failed")
+            return _no("store_unavailable", f"The node failed: {error}")
 
-    async def _do(self, ask: Ask, peer: Peer) -> dict[str, Any]:
+    async def _do(self, request: Request, peer: Peer) -> dict[str, Any]:
         name, role = await self._who(peer)
-        match ask.do:
+        match request.do:
             case "who":
                 return {"person": name, "role": role.value}
             case "state":
                 return self._state()
             case "stop":
                 _need(name, role, Role.OPERATOR, "stop the node")
-                self._stop(f"{name} asked at the door")
+                self._stop(f"{name} asked for it on the control socket")
                 return {}
             case "intent":
-                return await self._intent(ask, peer, name, role)
+                return await self._intent(request, peer, name, role)
             case "outcome":
-                return await self._outcome(ask, peer, name)
-        raise Turned(
+                return await self._outcome(request, peer, name)
+        raise Rejected(
             "bad_request",
-            f"The control socket knows intent, outcome, who, state and stop, not {ask.do!r}.",
+            f"The control socket knows intent, outcome, who, state and stop, not {request.do!r}.",
         )
 
     async def _who(self, peer: Peer) -> tuple[str, Role]:
         person = await asyncio.to_thread(roles.look_up, peer)
         role = roles.role(person, self._home.root.stat().st_uid, self._people)
         if role is None:
-            raise Turned(
+            raise Rejected(
                 "not_allowed",
-                f"{person.name} has no role on this box and may only look; an admin can add one "
-                f"to [people] in {self._home.config} and start the node again.",
+                f"{person.name} has no role on this box, so it is read-only; an admin can add one "
+                f"to [people] in {self._home.config} and restart the node.",
             )
         return person.name, role
 
-    async def _intent(self, ask: Ask, peer: Peer, name: str, role: Role) -> dict[str, Any]:
-        verb = verbs.TABLE.get(ask.verb)
+    async def _intent(self, request: Request, peer: Peer, name: str, role: Role) -> dict[str, Any]:
+        verb = verbs.TABLE.get(request.verb)
         if verb is None:
             known = ", ".join(sorted(verbs.TABLE))
-            raise Turned("unknown_verb", f"There is no verb {ask.verb!r}; known: {known}.")
-        if max(len(ask.target), len(ask.reason)) > _TEXT_LIMIT:
-            raise Turned("bad_arguments", f"Target and reason hold {_TEXT_LIMIT} characters.")
+            raise Rejected("unknown_verb", f"There is no verb {request.verb!r}; known: {known}.")
+        if max(len(request.target), len(request.reason)) > _TEXT_LIMIT:
+            raise Rejected(
+                "bad_arguments", f"Target and reason are limited to {_TEXT_LIMIT} characters."
+            )
         try:
-            verbs.parse(ask.verb, ask.arguments)
-            verbs.check(verb, target=ask.target, confirm=ask.confirm, reason=ask.reason)
+            verbs.parse(request.verb, request.arguments)
+            verbs.check(verb, target=request.target, confirm=request.confirm, reason=request.reason)
         except verbs.BadArguments as error:
-            raise Turned("bad_arguments", str(error)) from error
-        if ask.on_behalf_of is not None:
-            name, role = await self._on_behalf_of(ask.on_behalf_of, peer)
+            raise Rejected("bad_arguments", str(error)) from error
+        if request.on_behalf_of is not None:
+            name, role = await self._on_behalf_of(request.on_behalf_of, peer)
         _need(name, role, verb.role, verb.sentence[:1].lower() + verb.sentence[1:])
 
         async def accept(session: Any) -> int:
@@ -224,49 +229,52 @@ class Door:
                 session,
                 actor=name,
                 role=role,
-                verb=ask.verb,
-                target=ask.target,
-                arguments=ask.arguments,
-                reason=ask.reason,
-                expected_version=ask.expected_version,
-                on_behalf_of=ask.on_behalf_of,
-                idempotency_key=ask.idempotency_key,
+                verb=request.verb,
+                target=request.target,
+                arguments=request.arguments,
+                reason=request.reason,
+                expected_version=request.expected_version,
+                on_behalf_of=request.on_behalf_of,
+                idempotency_key=request.idempotency_key,
                 at_us=self._now_us(),
             )
 
         try:
             number = await self._store.write(accept, durable=True)
         except errors.AlreadyExists as error:
-            raise Turned("bad_arguments", str(error)) from error
-        _log.info("intent", intent=number, actor=name, verb=ask.verb, target=ask.target)
+            raise Rejected("bad_arguments", str(error)) from error
+        _log.info("intent", intent=number, actor=name, verb=request.verb, target=request.target)
         return {"intent": number, "actor": name, "role": role.value}
 
-    async def _outcome(self, ask: Ask, peer: Peer, name: str) -> dict[str, Any]:
+    async def _outcome(self, request: Request, peer: Peer, name: str) -> dict[str, Any]:
         """What became of the request that this client sent under an idempotency key."""
-        if ask.on_behalf_of is not None:
-            name, _ = await self._on_behalf_of(ask.on_behalf_of, peer)
+        if request.on_behalf_of is not None:
+            name, _ = await self._on_behalf_of(request.on_behalf_of, peer)
         async with self._store.read() as session:
             intent = await intents.by_key(
-                session, ask.idempotency_key or "", actor=name, on_behalf_of=ask.on_behalf_of
+                session,
+                request.idempotency_key or "",
+                actor=name,
+                on_behalf_of=request.on_behalf_of,
             )
         if intent is None:
             return {"intent": None}
         return {"intent": intent.id, "actor": intent.actor, "role": intent.role}
 
     async def _on_behalf_of(self, number: int, peer: Peer) -> tuple[str, Role]:
-        """Whose wish a run carries out: it may do what the person who started it may do."""
+        """Who started a run, with their role: the run may do what that person may do."""
         if peer.pid != self._runner():
-            raise Turned("not_allowed", "Only the runner asks on behalf of others.")
+            raise Rejected("not_allowed", "Only the runner may ask on behalf of others.")
         async with self._store.read() as session:
             started = await intents.find(session, number)
         if started.verb not in _RUNS or started.state is not intents.State.CLAIMED:
-            raise Turned("not_allowed", f"Intent {number} is not a run that goes on.")
+            raise Rejected("not_allowed", f"Intent {number} is not a run that goes on.")
         return started.actor, Role(started.role)
 
 
 def _need(name: str, role: Role, needed: Role, what: str) -> None:
     if not role.may(needed):
-        raise Turned(
+        raise Rejected(
             "not_allowed", f"{name} is {role.value}; to {what} one must be {needed.value}."
         )
 

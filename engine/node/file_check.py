@@ -1,6 +1,6 @@
-"""Whether a model's file is still the one that was registered.
+"""Whether a model file is still the one that was registered.
 
-Size and time of change are looked at first; only where they differ is the file read again. Never
+Size and modification time are compared first; only if they differ is the file read again. Never
 writes. Imported by `engine.node`.
 """
 
@@ -10,27 +10,27 @@ import asyncio
 import hashlib
 from pathlib import Path
 
-from engine.node.placement import Worker
+from engine.node.planning import Weights
 
 
-async def changed(worker: Worker) -> str | None:
-    """Why the worker would not load what was registered, None when it would.
+async def changed(weights: Weights) -> str | None:
+    """Why loading the file would not load what was registered; None if it would.
 
-    A file that is not there is the worker's own to tell.
+    A file that does not exist is reported by the weights.
     """
-    path = Path(worker.path)
+    path = Path(weights.path)
     try:
         now = await asyncio.to_thread(path.stat)
-        if (now.st_size, now.st_mtime_ns) == (worker.size_bytes, worker.mtime_ns):
+        if (now.st_size, now.st_mtime_ns) == (weights.size_bytes, weights.mtime_ns):
             return None
         found = await asyncio.to_thread(_hash, path)
     except OSError:
         return None
-    if found == worker.sha256:
+    if found == weights.sha256:
         return None
     return (
         f"{path} is not the file that was registered: its SHA-256 is {found[:16]}…, "
-        f"not {worker.sha256[:16]}…; add it as a new version"
+        f"not {weights.sha256[:16]}…; add it as a new version"
     )
 
 

@@ -18,7 +18,7 @@ import structlog
 from engine.jobs import scheduling, scratch
 from engine.jobs.scheduling import Act, Plan, Running, Step
 from engine.node import specs
-from engine.node.child import Process
+from engine.node.child import Child
 from engine.node.specs import Spec
 from storage import errors, job_attempts, jobs
 from storage.control_socket import nudges
@@ -50,7 +50,7 @@ class Jobs:
         self._now_us = now_us
         self._monotonic_us = monotonic_us
         self._plan = plan or Plan()
-        self._processes: dict[int, Process] = {}
+        self._processes: dict[int, Child] = {}
         self._running: dict[int, Running] = {}
         self._deaths: dict[int, int] = {}
         self._ended = asyncio.Event()
@@ -177,7 +177,7 @@ class Jobs:
             self._ended.set()
             return
         self._running[job.id] = Running(heard_us=self._monotonic_us())
-        self._processes[job.id] = Process(
+        self._processes[job.id] = Child(
             started,
             hear=lambda _: self._heard(job.id),
             ended=lambda code: self._reap(job, code),

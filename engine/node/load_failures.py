@@ -1,7 +1,7 @@
-"""What a worker is loading, and of which files it dies: the weights, or the adapter of a lane.
+"""What a worker is loading, and of which files it dies: the weights, or an adapter.
 
-Libllama may abort on a file whose header is sound, and takes the worker along, with an adapter all
-releases on its base. Decides about one worker, touches nothing.
+libllama may abort on a file whose header is sound; with an adapter it takes all releases on the
+base along. Decides about one worker and touches nothing. Imported by `engine.node.supervised`.
 """
 
 from __future__ import annotations
@@ -9,45 +9,49 @@ from __future__ import annotations
 from collections import Counter
 
 from engine.node import supervision
-from engine.node.specs import Broken
-from engine.node.status_lines import Said
+from engine.node.specs import LoadFailure
+from engine.node.status_lines import StatusLine
 
 
-class Loads:
-    """One worker's, over all its lives. Weights are the lane ""; `now` is None between loads."""
+class LoadTracker:
+    """Counts a worker's deaths while loading, file by file, over all its restarts.
+
+    `now` is what it is loading: "" for the weights, the digits of an adapter, or None.
+    """
 
     def __init__(self) -> None:
-        """Nothing is held against any file."""
+        """No file has failed yet."""
         self.now: str | None = None
         self._deaths: Counter[str] = Counter()
 
     @property
     def opening(self) -> bool:
-        """Whether it is busy with an adapter, between two of its beats."""
+        """Whether it is loading an adapter, between two of its heartbeats."""
         return bool(self.now)
 
-    def hear(self, said: Said) -> Broken | None:
-        """Take what was said of loading; an adapter that nobody can load is told."""
-        if said.opening:
-            self.now = said.opening
-        elif said.loaded or said.ready or said.opened or said.unopened:
-            del self._deaths[said.opened or said.unopened or ""]
+    def hear(self, line: StatusLine) -> LoadFailure | None:
+        """Take a status line; the failure if it says that an adapter's file cannot be loaded."""
+        if line.opening:
+            self.now = line.opening
+        elif line.loaded or line.ready or line.opened or line.unopened:
+            del self._deaths[line.opened or line.unopened or ""]
             self.now = None
-        if said.unopened and said.broken:
-            return Broken(said.unopened, said.failed or "the worker gave no reason")
+        if line.unopened and line.broken:
+            return LoadFailure(line.unopened, line.failed or "the worker gave no reason")
         return None
 
-    def died(self, how: str, *, fault: bool) -> Broken | None:
-        """It ended without being told; enough such ends in a row while loading are the file's.
+    def died(self, how: str, *, fault: bool) -> LoadFailure | None:
+        """It ended without being asked to; the failure if the file it was loading is at fault.
 
-        Weights are loaded before anybody waits, so that only faults of the process itself count:
-        memory may be short for a while. An adapter is not worth its base, whatever the end was.
+        Weights are loaded before any request waits, so only faults of the process itself count:
+        memory may be short for a while. An adapter is not worth its base, however the process
+        ended.
         """
-        lane, self.now = self.now, None
-        if lane is None or not (lane or fault):
+        adapter, self.now = self.now, None
+        if adapter is None or not (adapter or fault):
             return None
-        self._deaths[lane] += 1
-        if self._deaths[lane] < supervision.LOADS:
+        self._deaths[adapter] += 1
+        if self._deaths[adapter] < supervision.LOADS:
             return None
-        what = "while it opened the adapter" if lane else "while it loaded"
-        return Broken(lane, f"{how} {what}, {self._deaths[lane]} times in a row")
+        what = "while loading the adapter" if adapter else "while loading"
+        return LoadFailure(adapter, f"{how} {what}, {self._deaths[adapter]} times in a row")

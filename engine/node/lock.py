@@ -1,4 +1,4 @@
-"""One node per home: an advisory lock that the kernel gives back however the node ends.
+"""One node per data directory: a lock that the kernel releases however the node ends.
 
 Never waits, never breaks a lock. Imported by `engine.node`.
 """
@@ -11,13 +11,16 @@ from pathlib import Path
 
 
 class AlreadyRuns(Exception):
-    """Another node holds this home; stop it with `paddock stop`, or choose another --home."""
+    """Another node runs on this directory; stop it, or choose another one with --home."""
 
 
 def take(path: Path) -> int:
-    """Hold the home until this process ends; returns the descriptor to keep open.
+    """Lock the data directory until this process ends; returns the descriptor to keep open.
 
-    The file keeps the holder's process id, so that the second node can name the first.
+    The file contains the holder's process id, so that a second node can name the first.
+
+    Raises:
+        AlreadyRuns: another process holds it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -27,7 +30,7 @@ def take(path: Path) -> int:
         os.close(descriptor)
         raise AlreadyRuns(
             f"A node (process {holder}) already runs on {path.parent}; "
-            "stop it with `paddock stop`, or choose another home with --home."
+            "stop it with `paddock stop`, or choose another directory with --home."
         ) from None
     # Overwritten in place, not truncated first: on a full disk an empty file could not be filled.
     os.pwrite(descriptor, f"{os.getpid():<20}\n".encode(), 0)

@@ -1,14 +1,16 @@
-"""The node: starts the parts of the box, keeps them as the store wants them, and leaves in order.
+"""The node: starts the processes of the box, keeps them as the store asks, and stops in order.
 
-It hands everything to who knows it: parts to `parts`, which workers there are to `workers`,
-decisions to `engine.node.supervision`, the door to `door`, facts to `records`. It never
-produces a token, never answers HTTP and never decides an intent. Imported by `engine.__main__`.
+Each process is kept by `supervised`, with the decisions of `supervision`; `instances` knows which
+workers there are, `control_socket` listens to people, `records` writes what happened. The node
+never produces a token, never answers HTTP and never decides an intent. Imported by
+`engine.__main__`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -20,13 +22,15 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from engine.node import commands, log_rotation, recovery
-from engine.node.control_socket import Door
+from engine.metering.gpu import Gpus
+from engine.node import commands, process_logs, recovery
+from engine.node.control_socket import ControlSocket
+from engine.node.instances import Instances
 from engine.node.jobs import Jobs
+from engine.node.placement import Device
 from engine.node.records import Records
 from engine.node.specs import GONE, Fact, Spec
-from engine.node.supervised import Part
-from engine.node.workers import Fit, Workers
+from engine.node.supervised import Prepare, SupervisedProcess
 from storage import errors
 from storage.control_socket import nudges
 from storage.home import clock
@@ -36,19 +40,18 @@ from storage.home.paths import Home
 LOOK_S: Final = 5.0
 SETTLE_S: Final = 5.0
 GREET_S: Final = 0.5
-"""For gateway and workers to find each other before anybody else wants a processor."""
+"""For gateway and workers to connect before the other processes compete for the CPU."""
 FLUSH_S: Final = 3.0
 
 FAULT: Final = 1
 PORT_TAKEN: Final = 4
-_COMING: Final = frozenset({"stopped", "starting"})
-"""A part that was begun just now has not been started yet."""
+_COMING: Final = frozenset({"stopped", "starting"})  # "stopped" before its first start
 
 _log = structlog.get_logger("node")
 
 
 class Node:
-    """One life of the box."""
+    """One run of the box."""
 
     def __init__(
         self,
@@ -66,24 +69,27 @@ class Node:
         self._gateway = gateway
         self._say = say
         self._records = Records(life.store, now_us=clock.now_us, owed=life.owed)
-        self._parts: dict[str, Part] = {}
+        self._processes: dict[str, SupervisedProcess] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leave = asyncio.Event()
         self._heard = asyncio.Event()
+        self._ended = asyncio.Event()
         self.why = ""
         self._code = 0
         self._damage: list[str] = []
         self._following: asyncio.Task[None] | None = None
-        self._workers = Workers(
+        self._gpus = Gpus(monotonic_us=clock.monotonic_us)
+        self._instances = Instances(
             home,
             life.store,
-            self._parts,
-            begin=lambda spec, fit: self._begin(spec, fit=fit),
+            self._processes,
+            begin=lambda spec, prepare: self._begin(spec, prepare=prepare),
             forget=lambda name: self._records.tell(Fact(name, "worker", GONE)),
+            devices=self._devices,
             now_us=clock.monotonic_us,
         )
         self._jobs = Jobs(home, life.store, now_us=clock.now_us, monotonic_us=clock.monotonic_us)
-        self._door = Door(
+        self._control_socket = ControlSocket(
             home,
             life.store,
             config,
@@ -94,19 +100,19 @@ class Node:
         )
 
     async def run(self) -> int:
-        """Serve until told to leave; returns the exit code."""
+        """Serve until asked to stop; returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told, signal.Signals(number).name)
+            loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a node outlives its terminal
         writing = self._keep(self._records.run(), "records")
         listener = nudges.listen(self._home, "node")
         try:
             self._begin(commands.gateway(self._home), self._gateway)
             await self._follow()
-            await self._door.open()
+            await self._control_socket.open()
             self._say(ready=True, pid=os.getpid())
-            settling = self._keep(self._settle(), "start of the other parts")
+            settling = self._keep(self._settle(), "start of the other processes")
             await self._watch(listener)
             settling.cancel()
         finally:
@@ -118,7 +124,7 @@ class Node:
         return self._code
 
     def state(self) -> dict[str, Any]:
-        """What runs here now, as the door tells it."""
+        """What is running now, as the control socket reports it."""
         return {
             "pid": os.getpid(),
             "version": metadata.version("paddock"),
@@ -126,74 +132,91 @@ class Node:
             "trouble": self._records.trouble or "; ".join(self._damage) or None,
             "processes": [
                 {
-                    "name": part.fact.name,
-                    "kind": part.fact.kind,
-                    "pid": part.fact.pid,
-                    "state": part.fact.state,
-                    "reason": part.fact.reason,
-                    "restarts": part.fact.restarts,
+                    "name": each.fact.name,
+                    "kind": each.fact.kind,
+                    "deployment": each.fact.deployment,
+                    "pid": each.fact.pid,
+                    "state": each.fact.state,
+                    "reason": each.fact.reason,
+                    "restarts": each.fact.restarts,
                 }
-                for part in self._parts.values()
+                for each in self._processes.values()
             ],
         }
 
     def stop(self, why: str, code: int = 0) -> None:
-        """Drain and leave."""
+        """Drain and stop."""
         if not self._leave.is_set():
-            _log.info("leaving", reason=why)
+            _log.info("stopping", reason=why)
             self.why = why
             self._code = code
             self._leave.set()
 
-    def _told(self, name: str) -> None:
-        if self._leave.is_set():  # told twice: do not wait for anybody's work
-            for part in self._parts.values():
-                part.kill()
-        self.stop(f"{name} came")
+    def _on_signal(self, name: str) -> None:
+        if self._leave.is_set():  # a second signal: do not wait for work to finish
+            for each in self._processes.values():
+                each.kill()
+        self.stop(f"received {name}")
 
     def _pid(self, name: str) -> int | None:
-        part = self._parts.get(name)
-        return part.pid if part else None
+        process = self._processes.get(name)
+        return process.pid if process else None
 
-    # parts
+    def _devices(self) -> list[Device]:
+        """The GPUs now; blocks while the driver does."""
+        return [
+            Device(each.index, each.memory_total - each.memory_used) for each in self._gpus.sample()
+        ]
+
+    # processes
 
     def _begin(
         self,
         spec: Spec,
         started: subprocess.Popen[bytes] | None = None,
-        fit: Fit | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
-        part = Part(
-            spec, monotonic_us=clock.monotonic_us, tell=self._note, started=started, fit=fit
+        process = SupervisedProcess(
+            spec,
+            monotonic_us=clock.monotonic_us,
+            tell=self._note,
+            started=started,
+            prepare=prepare,
         )
-        self._parts[spec.name] = part
-        self._tasks[spec.name] = self._keep(part.run(), spec.name)
-        self._tasks[spec.name].add_done_callback(lambda _: self._heard.set())
+        self._processes[spec.name] = process
+        self._tasks[spec.name] = self._keep(process.run(), spec.name)
+        self._tasks[spec.name].add_done_callback(lambda _: self._on_end())
+
+    def _on_end(self) -> None:
+        self._heard.set()
+        self._ended.set()
 
     def _keep(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-        """Run something; a fault in it is the node's end, because the next node repairs."""
+        """Run something; a fault in it ends the node, and the next start repairs the store."""
 
         def ended(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
                 _log.error("a task of the node failed", task=name, exc_info=error)
-                self.stop(f"the node cannot go on: {name} failed ({error!r})", FAULT)
+                self.stop(f"the node stopped: {name} failed ({error!r})", FAULT)
 
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(ended)
         return task
 
     def _note(self, fact: Fact) -> None:
+        if (evidence := self._instances.observe(fact)) is not None:
+            fact = dataclasses.replace(fact, reason=evidence, failing=evidence)
         self._records.tell(fact)
         self._heard.set()
-        if fact.name == "gateway" and fact.failed and not self._parts["gateway"].was_ready:
+        if fact.name == "gateway" and fact.failed and not self._processes["gateway"].was_ready:
             self.stop(fact.failed, PORT_TAKEN)
 
     async def _settle(self) -> None:
-        """Start what tokens do not need once what they need is there, or has had its time."""
-        if any(part.spec.kind == "worker" for part in self._parts.values()):
+        """Start what serving does not need once what it needs is ready, or has had its time."""
+        if any(each.spec.deployment for each in self._processes.values()):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_S):
-                    while any(part.fact.state in _COMING for part in self._parts.values()):
+                    while any(each.fact.state in _COMING for each in self._processes.values()):
                         self._heard.clear()
                         await self._heard.wait()
             await asyncio.sleep(GREET_S)
@@ -202,56 +225,64 @@ class Node:
                 self._begin(spec)
         if not self._leave.is_set():
             self._following = self._keep(self._jobs.run(), "jobs")
-        if not self._life.clean:  # reads the whole file: after everything that people wait for
+        if not self._life.clean:  # reads the whole file, so it comes last
             try:
                 self._damage = await recovery.check(self._store)
             except errors.StorageError as error:
                 self._damage = [f"the store could not be checked: {error}"]
 
     async def _watch(self, listener: nudges.Listener) -> None:
-        """Keep the workers as the splits want them."""
-        leaving = asyncio.create_task(self._leave.wait())
-        while not leaving.done():
-            nudge = asyncio.create_task(listener.wait(timeout_s=self._patience_s()))
-            await asyncio.wait((leaving, nudge), return_when=asyncio.FIRST_COMPLETED)
-            if leaving.done():
-                nudge.cancel()
-                return
-            written = [part.spec.log for part in self._parts.values()]
-            await asyncio.to_thread(log_rotation.trim, [self._home.log("node"), *written])
+        """Keep the instances as the store asks."""
+        behind = False
+        while not self._leave.is_set():
+            waits = (self._leave.wait(), self._ended.wait(), listener.wait(self._patience_s()))
+            woken = [asyncio.create_task(each) for each in waits]
             try:
-                if await self._store.changed() or self._workers.leaving:
+                await asyncio.wait(woken, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in woken:
+                    task.cancel()
+            if self._leave.is_set():
+                return
+            logs = [each.spec.log for each in self._processes.values()]
+            await asyncio.to_thread(process_logs.trim, [self._home.log("node"), *logs])
+            behind = behind or self._ended.is_set() or self._instances.settling
+            self._ended.clear()
+            try:
+                if await self._store.changed() or behind:
+                    behind = True
                     await self._follow()
+                    behind = False
             except errors.StorageError as error:
-                _log.warning("the store cannot be read; parts stay", error=str(error))
+                _log.warning("the store cannot be read; no process is changed", error=str(error))
 
     def _patience_s(self) -> float:
-        return min(LOOK_S, self._workers.linger_us / 2e6) if self._workers.leaving else LOOK_S
+        return min(LOOK_S, self._instances.linger_us / 2e6) if self._instances.settling else LOOK_S
 
     async def _follow(self) -> None:
-        """Put away what has ended, and do what the splits say now."""
+        """Remove what has ended, and do what the store asks now."""
         for name in [name for name, task in self._tasks.items() if task.done()]:
-            del self._parts[name], self._tasks[name]
-        await self._workers.follow()
+            del self._processes[name], self._tasks[name]
+        await self._instances.follow()
 
     # the end
 
     async def _end(self) -> None:
-        """First the gateway, so that what it answers can end; then whoever answered for it."""
+        """First the gateway, so that its answers can end; then the processes that produce them."""
         await self._jobs.stop()
         first = ("gateway", "control", "runner")
-        await self._stop([name for name in self._parts if name in first])
-        await self._stop([name for name in self._parts if name not in first])
+        await self._stop([name for name in self._processes if name in first])
+        await self._stop([name for name in self._processes if name not in first])
         await self._records.flush(FLUSH_S)
-        await self._door.close()
+        await self._control_socket.close()
 
     async def _stop(self, names: list[str]) -> None:
         for name in names:
-            self._parts[name].stop()
+            self._processes[name].stop()
         await asyncio.gather(*(self._tasks[name] for name in names), return_exceptions=True)
 
 
 def say(**words: Any) -> None:
-    """A line on standard output; whoever started the node may read it, or may have gone."""
+    """A line on standard output, for whatever started the node, if it still reads."""
     with contextlib.suppress(OSError):
         os.write(sys.stdout.fileno(), msgspec.json.encode(words) + b"\n")

@@ -1,7 +1,7 @@
-"""What the node writes down: the states of its parts, and models that cannot be loaded.
+"""What the node writes to the store: process states, and verdicts on models and deployments.
 
-Serving never waits for it. While the store takes nothing (a full disk), facts are kept, the
-newest of each part, and written when it takes them again; `trouble` says so meanwhile. Imported
+Serving never waits for it. While the store takes no writes (a full disk), facts are held back, the
+latest of each process, and written when it takes them again; `trouble` says so meanwhile. Imported
 by `engine.node`.
 """
 
@@ -16,7 +16,7 @@ import structlog
 
 from engine.node import specs
 from engine.node.specs import Fact
-from storage import errors, processes, standings
+from storage import deployments, errors, models, processes
 from storage.processes import State
 from storage.store import Session, Store
 
@@ -46,18 +46,19 @@ class Records:
 
     def tell(self, fact: Fact) -> None:
         """Take a fact; returns at once."""
-        if self.trouble is not None:  # only the newest of each part, so that memory stays bounded
+        if self.trouble is not None:  # only the latest of each process, so that memory is bounded
             self._facts = [
-                kept
-                for kept in self._facts
-                if kept[1].name != fact.name or kept[1].broken not in {None, fact.broken}
+                (at_us, kept)
+                for at_us, kept in self._facts
+                if kept.name != fact.name
+                or (_is_verdict(kept) and _verdict(kept) != _verdict(fact))
             ]
         self._facts.append((self._now_us(), fact))
         self._empty.clear()
         self._more.set()
 
     async def run(self) -> None:
-        """Write for ever."""
+        """Write facts until cancelled."""
         while True:
             await self._more.wait()
             self._more.clear()
@@ -67,7 +68,7 @@ class Records:
             self._empty.set()
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait until everything is written, but not for ever."""
+        """Wait until everything is written, or the time is up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._empty.wait()
@@ -85,25 +86,35 @@ class Records:
             await self._store.write(work, durable=True)
         except errors.Unavailable as error:
             if self.trouble is None:
-                _log.error("the store takes nothing; serving goes on", error=str(error))
+                _log.error("the store takes no writes; serving continues", error=str(error))
             self.trouble = str(error)
             return False
         except errors.StorageError as error:
             if len(batch) > 1:
                 return all([await self._write([one]) for one in batch])
-            _log.error("a fact was dropped", part=batch[0][1].name, error=str(error))
+            _log.error("a fact was dropped", process=batch[0][1].name, error=str(error))
         else:
             if self.trouble is not None:
-                _log.info("the store takes facts again")
+                _log.info("the store takes writes again")
             self.trouble = self._owed = None
         self._facts = [kept for kept in self._facts if kept not in batch]
         return True
 
 
+def _verdict(fact: Fact) -> tuple[object, object]:
+    return fact.load_failure, fact.failing
+
+
+def _is_verdict(fact: Fact) -> bool:
+    return _verdict(fact) != (None, None)
+
+
 async def _record(session: Session, fact: Fact, at_us: int) -> None:
-    if fact.broken is not None and fact.model is not None:
-        for version in await standings.loaded_as(session, fact.model, fact.broken.lane):
-            await standings.mark_unloadable(session, version.id, fact.broken.why, at_us)
+    if fact.load_failure is not None and fact.model is not None:
+        for version in await models.loaded_as(session, fact.model, fact.load_failure.adapter):
+            await models.mark_unloadable(session, version.id, fact.load_failure.reason, at_us)
+    if fact.failing is not None and fact.deployment is not None:
+        await deployments.mark_failing(session, fact.deployment, fact.failing, at_us)
     if fact.state == specs.GONE:
         with contextlib.suppress(errors.NotFound):
             await processes.move(session, fact.name, State.STOPPED, at_us=at_us)
@@ -125,6 +136,7 @@ async def _declare(session: Session, fact: Fact, at_us: int) -> None:
         name=fact.name,
         kind=processes.Kind(fact.kind),
         at_us=at_us,
+        deployment=fact.deployment,
         pid=fact.pid,
         restarts=fact.restarts,
         model_version_id=fact.model,

@@ -1,8 +1,8 @@
-"""The first and the last minute of a node's life in the store.
+"""The start and the end of a run of the node in the store.
 
-Whatever a dead node left is put right before anything is started: its parts have crashed, its
-intents are open again, its sockets are gone. A store that takes no writes (a full disk) does not
-keep the box from serving. Imported by `engine.__main__`.
+What a dead node left is repaired before anything is started: its processes have crashed, its
+intents are open again, its sockets are removed. A store that takes no writes (a full disk) does
+not keep the box from serving. Imported by `engine.__main__` and `engine.node`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from storage.store import Session, Store
 
 CLAIMERS: Final = tuple(process.value for process in Process)
 
-_log = structlog.get_logger("node.repair")
+_log = structlog.get_logger("node.recovery")
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """An open store with the record of this run; `clean` says how the run before ended.
+    """The open store of this run; `clean` says whether the previous run stopped in order.
 
-    `owed` is what a full disk kept from being written, and can be written later: claimers that
-    have started meanwhile put back their own intents.
+    `owed` is what a full disk prevented and is written later: processes that claim intents return
+    their own when they start.
     """
 
     store: Store
@@ -43,7 +43,7 @@ class Life:
     owed: Callable[[Session], Awaitable[object]] | None = None
 
     async def end(self) -> None:
-        """Record that the node left as it should, and let the store go."""
+        """Record that the node stopped in order, and close the store."""
 
         async def work(session: Session) -> None:
             await processes.node_stopped(session, at_us=clock.now_us())
@@ -59,7 +59,7 @@ async def begin(home: Home) -> Life:
     """Open the store, migrate and repair it.
 
     Raises:
-        StorageError: it cannot be opened at all; the message says what to do.
+        StorageError: it cannot be opened; the message says what to do.
     """
     store = await stores.open(home)
     nudges.sweep(home)
@@ -86,7 +86,7 @@ async def begin(home: Home) -> Life:
     try:
         parts, open_again = await store.write(work, durable=True)
     except errors.DiskFull as error:
-        _log.error("the store takes nothing; serving goes on", error=str(error))
+        _log.error("the store takes no writes; serving continues", error=str(error))
         return Life(store, now, clean, owed=record)
     except BaseException:
         await store.close()
@@ -96,7 +96,7 @@ async def begin(home: Home) -> Life:
 
 
 async def check(store: Store) -> list[str]:
-    """After a run that ended badly: what SQLite finds wrong. Reads the whole file, so not first."""
+    """After a crash: what SQLite finds wrong. Reads the whole file."""
     problems = await store.check()
     if problems:
         _log.error("the store is damaged; restore it from a backup", problems=problems)

@@ -1,8 +1,7 @@
-"""Who asks at the door, and what role they have on this box.
+"""Who is connected to the control socket, and their role on this box.
 
-The kernel says which user id is at the other end of the socket; users and groups come from the
-system, roles from config.toml. Nobody can say who they are, so nobody can lie. Imported by
-`engine.node.control_socket`.
+The kernel says which user is at the other end; users and groups come from the system, roles from
+config.toml. Clients never name themselves. Imported by `engine.node.control_socket`.
 """
 
 from __future__ import annotations
@@ -63,9 +62,9 @@ def look_up(who: Peer) -> Person:
 
 
 def role(person: Person, owner_uid: int, people: Mapping[Role, Collection[str]]) -> Role | None:
-    """The highest role that the person has by name or by `@group`; None: no business here.
+    """The highest role that the person has by name or by `@group`; None without any.
 
-    The owner of the home is admin whatever the configuration says: the files are theirs.
+    The owner of the data directory is always admin: the files are theirs.
     """
     if person.uid == owner_uid:
         return Role.ADMIN

@@ -1,6 +1,6 @@
-"""What a part is before it runs: its command, its log, the patience with it; and how it begins.
+"""What a supervised process is before it runs, and what becomes known of it; how it is started.
 
-Light enough to start the first part with before the store's libraries are read. Imported by
+Light enough to start the first process before the store's libraries are imported. Imported by
 `engine.node`.
 """
 
@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
-from engine.node import log_rotation
-from engine.node.supervision import Plan
+from engine.node import process_logs
+from engine.node.supervision import Death, Plan
 from engine.process import parent
 
 GONE: Final = "gone"
-"""The state of a part that nobody wants any more: its record is closed and forgotten."""
+"""The state of a process that is no longer wanted: its row is removed."""
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What to run under which name, and how patiently.
 
-    `model` is the id of the model version that a worker loads.
+    An instance has its `deployment`, and `model` if it loads one: the id of the version whose file
+    it loads.
     """
 
     name: str
@@ -33,19 +38,35 @@ class Spec:
     log: Path
     plan: Plan = field(default_factory=Plan)
     model: int | None = None
+    deployment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """A file that cannot be loaded, and why: the adapter of a lane, or the weights (lane "")."""
+class Preparation:
+    """The environment to start a process with, or why it cannot be started.
 
-    lane: str
-    why: str
+    A `permanent` refusal is the fault of its file, and trying again does not help.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    refusal: str | None = None
+    permanent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """A file that cannot be loaded, and why: an adapter's, or the weights (adapter "")."""
+
+    adapter: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """The state of a part since `at_us` (monotonic); `state` is a word of the processes table."""
+    """What has become of a process; `state` is one of the processes table, or `GONE`.
+
+    `failing` is the evidence that its whole deployment dies of its requests.
+    """
 
     name: str
     kind: str
@@ -53,24 +74,27 @@ class Fact:
     reason: str | None = None
     pid: int | None = None
     restarts: int = 0
+    deployment: str | None = None
     model: int | None = None
     sha256: str | None = None
     build: str | None = None
     failed: str | None = None
-    broken: Broken | None = None
+    load_failure: LoadFailure | None = None
+    death: Death | None = None
+    failing: str | None = None
 
 
-def start(spec: Spec) -> subprocess.Popen[bytes]:
-    """A new process for a part, tied to this one. Call it from the main thread.
+def start(spec: Spec, environment: Mapping[str, str] = _NOTHING) -> subprocess.Popen[bytes]:
+    """A new process, tied to this one. Call it from the main thread.
 
     Raises:
         OSError: it could not be started.
     """
     log = spec.log
-    log_rotation.trim((log,))
+    process_logs.trim((log,))
     try:
         stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError:  # a full disk may cost a log, never a part
+    except OSError:  # a full disk may cost a log, never a process
         stderr = os.open(os.devnull, os.O_WRONLY)
     try:
         return subprocess.Popen(  # noqa: S603 our own interpreter and modules
@@ -78,7 +102,7 @@ def start(spec: Spec) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env={**os.environ, parent.NODE: str(os.getpid())},
+            env={**os.environ, **environment, parent.NODE: str(os.getpid())},
             umask=0o077,
             start_new_session=True,  # an interrupt at the node's terminal is the node's alone
             bufsize=0,

@@ -1,7 +1,7 @@
-"""What parts say on their standard output, and how a process ended, as words.
+"""The status lines that processes write to their standard output, and how a process ended.
 
-Reads lines; what is not a JSON object of the known fields is passed over, never raised. Imported
-by `engine.node`.
+Reads lines; what is not a JSON object of the known fields is ignored, never raised. Imported by
+`engine.node`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import msgspec
 LINE_LIMIT: Final = 65536
 
 
-class Said(msgspec.Struct, frozen=True):
-    """One line of a part. `beat` is anything but null or false in a beat.
+class StatusLine(msgspec.Struct, frozen=True):
+    """One line. In a heartbeat `beat` is anything but null or false.
 
-    `failed` is why it cannot work; `broken` says that this is the fault of a file, so that trying
-    it again changes nothing. `loaded`: the weights stand, what follows is not their file's fault.
-    `opening`, `opened`, `unopened`: the lane of an adapter; the last goes with `failed`.
+    `failed` is why the process cannot work; `broken` says that a file is at fault, so that trying
+    again does not help. `loaded`: the weights are in memory, so what follows is not their file's
+    fault. `opening`, `opened`, `unopened` name an adapter; the last goes with `failed`.
     """
 
     ready: bool = False
@@ -39,40 +39,40 @@ class Said(msgspec.Struct, frozen=True):
     build: str | None = None
 
 
-class Lines:
-    """Cuts a byte stream into what was said."""
+class LineReader:
+    """Cuts a byte stream into status lines."""
 
     def __init__(self) -> None:
-        """Begin with nothing pending."""
+        """Nothing is pending."""
         self._pending = b""
-        self._decoder = msgspec.json.Decoder(Said, strict=False)
+        self._decoder = msgspec.json.Decoder(StatusLine, strict=False)
 
-    def feed(self, data: bytes) -> list[Said]:
-        """The lines that are complete now."""
+    def feed(self, data: bytes) -> list[StatusLine]:
+        """The lines that these bytes complete."""
         *lines, self._pending = (self._pending + data).split(b"\n")
         if len(self._pending) > LINE_LIMIT:
             self._pending = b""
-        heard: list[Said] = []
+        found: list[StatusLine] = []
         for line in lines:
             try:
-                heard.append(self._decoder.decode(line))
+                found.append(self._decoder.decode(line))
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
-        return heard
+        return found
 
 
 _FAULTS: Final = frozenset({"SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"})
 
 
 def is_fault(code: int) -> bool:
-    """Whether a process ended by a fault of its own, from its return code; SIGKILL is another's."""
+    """Whether a return code is that of a crash; SIGKILL always comes from outside."""
     return code < 0 and any(signal.Signals[name] == -code for name in _FAULTS)
 
 
 def ending(code: int) -> str:
-    """How a process ended, from its return code as `subprocess` gives it."""
+    """How a process ended, as a clause, from its return code as `subprocess` gives it."""
     if code >= 0:
-        return f"it ended by itself with exit code {code}; its log says why"
+        return f"it exited with code {code}; its log says why"
     try:
         return f"it was killed by {signal.Signals(-code).name}"
     except ValueError:

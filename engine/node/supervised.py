@@ -1,8 +1,8 @@
-"""One supervised process: spawned, listened to, told to stop, killed, put back.
+"""A supervised process: started, listened to, asked to exit, killed, restarted.
 
-The thin actor below `engine.node.supervision`, which decides. A part tells its state by JSON
-lines on its standard output; its standard error is its log. Nothing here knows what a part does,
-and nothing here writes to the store: facts go to whoever asked for them. Imported by
+The thin actor below `engine.node.supervision`, which decides. A process reports its state by JSON
+lines on its standard output; its standard error is its log. Nothing here knows what a process
+does, and nothing here writes to the store: facts are passed to the caller. Imported by
 `engine.node`.
 """
 
@@ -13,27 +13,31 @@ import contextlib
 import dataclasses
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
 
-from engine.node import specs, status_lines, supervision
-from engine.node.child import Process
-from engine.node.load_failures import Loads
-from engine.node.specs import Broken, Fact, Spec
-from engine.node.supervision import Act, Observed, Reason
+from engine.node import process_logs, specs, status_lines, supervision
+from engine.node.child import Child
+from engine.node.load_failures import LoadTracker
+from engine.node.specs import Fact, LoadFailure, Preparation, Spec
+from engine.node.status_lines import StatusLine
+from engine.node.supervision import Act, Death, Observed, Reason
 
 _LATE_US: Final = supervision.SECOND_US
+_EVIDENCE_LINES: Final = 3
 
-_log = structlog.get_logger("node.parts")
+Prepare = Callable[[], Awaitable[Preparation]]
+
+_log = structlog.get_logger("node.processes")
 
 
-class Part:
-    """Keeps one process as it is wanted, until it is not wanted any more.
+class SupervisedProcess:
+    """Keeps one process running until it is no longer wanted.
 
-    `started` is a process that was begun for it before; it takes that over first. `fit` is asked
-    before each start of another one; what it says against it holds until `again`.
+    `started` is a process that was started for it before; it is taken over first. `prepare` is
+    asked before each further start for the environment, or for what speaks against it.
     """
 
     def __init__(
@@ -43,46 +47,58 @@ class Part:
         monotonic_us: Callable[[], int],
         tell: Callable[[Fact], None],
         started: subprocess.Popen[bytes] | None = None,
-        fit: Callable[[], Awaitable[str | None]] | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
         self.spec = spec
-        self.fact = Fact(spec.name, spec.kind, "stopped", model=spec.model)
+        self.fact = Fact(
+            spec.name, spec.kind, "stopped", deployment=spec.deployment, model=spec.model
+        )
         self._now = monotonic_us
         self._tell = tell
         self._started = started
-        self._fit = fit
+        self._prepare = prepare
         self._observed = Observed(wanted=True)
-        self._process: Process | None = None
+        self._child: Child | None = None
         self._step = -1
-        self._poked = asyncio.Event()
+        self._changed = asyncio.Event()
         self._ready_us: int | None = None
         self._killed_for: Reason | None = None
         self._last_words: str | None = None
-        self._loads = Loads()
+        self._loads = LoadTracker()
         self._spawns = 0
         self.was_ready = False
 
     @property
     def pid(self) -> int | None:
         """The process id while it runs."""
-        return self._process.pid if self._process else None
+        return self._child.pid if self._child else None
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self._observed.running
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it is no longer wanted."""
+        return not self._observed.wanted
 
     @property
     def working(self) -> bool:
-        """Whether it had work when it was last heard."""
+        """Whether it had work at its last heartbeat."""
         return self._observed.running and self._observed.working
 
     @property
     def given_up(self) -> bool:
-        """Whether its file is broken, so that it is not started again by itself."""
+        """Whether its file cannot be loaded, so that it is not started again by itself."""
         return self._observed.failed is not None
 
-    def again(self) -> None:
-        """Try once more what was given up."""
+    def retry(self) -> None:
+        """Start again what was given up."""
         self._change(failed=None, failures=0)
 
     def stop(self) -> None:
-        """It is not wanted any more: let it finish its work and leave."""
+        """It is no longer wanted: let it finish its work and exit."""
         self._change(wanted=False)
 
     def kill(self) -> None:
@@ -90,7 +106,7 @@ class Part:
         self._signal(signal.SIGKILL)
 
     async def run(self) -> None:
-        """Act on decisions until the part is neither wanted nor running."""
+        """Act on decisions until the process is neither wanted nor running."""
         try:
             while True:
                 now = self._now()
@@ -112,63 +128,64 @@ class Part:
         if decision.act is Act.TERMINATE:
             self._signal(signal.SIGTERM)
             self._change(told_us=self._now())
-            self._say("draining", decision.reason.value)
+            self._report("draining", decision.reason.value)
             return
-        _log.warning("killing a part", part=self.spec.name, reason=decision.reason.value)
+        _log.warning("killing a process", name=self.spec.name, reason=decision.reason.value)
         self._signal(signal.SIGKILL)
-        while self._observed.running:  # the kernel's answer, which always comes
+        while self._observed.running:  # the kernel always reports its end
             await self._wait(None)
 
     async def _wait(self, until_us: int | None) -> None:
         timeout = None if until_us is None else max(0.0, (until_us - self._now()) / 1e6)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._poked.wait(), timeout)
-        self._poked.clear()
+            await asyncio.wait_for(self._changed.wait(), timeout)
+        self._changed.clear()
         if until_us is not None and (late := self._now() - until_us) > _LATE_US:
             self._observed = supervision.forgiven(self._observed, late)
-            self._poked.set()
+            self._changed.set()
 
     def _change(self, **fields: object) -> None:
         self._observed = dataclasses.replace(self._observed, **fields)  # type: ignore[arg-type]
-        self._poked.set()
+        self._changed.set()
 
-    def _say(
-        self, state: str, reason: str | None = None, broken: Broken | None = None, **fields: object
-    ) -> None:
+    def _report(self, state: str, reason: str | None = None, **fields: object) -> None:
         self.fact = dataclasses.replace(
             self.fact,
             state=state,
             reason=reason,
-            broken=broken,
             pid=self.pid,
             restarts=max(0, self._spawns - 1),
-            **fields,  # type: ignore[arg-type]
+            **{"load_failure": None, "death": None, **fields},  # type: ignore[arg-type]
         )
         self._tell(self.fact)
 
     async def _start(self) -> None:
-        why = None if self._fit is None or self._started is not None else await self._fit()
+        preparation = Preparation()
+        if self._prepare is not None and self._started is None:
+            preparation = await self._prepare()
         if not self._observed.wanted:  # it was stopped meanwhile
             return
-        if why is None:
-            self._spawn()
+        if preparation.refusal is None:
+            self._spawn(preparation.environment)
             return
-        _log.error("a part may not be started", part=self.spec.name, reason=why)
-        self._ready_us = self._killed_for = None
-        self._last_words = why
-        self._change(failed=why)
-        self._ended(why)
+        _log.error("a process cannot be started", name=self.spec.name, reason=preparation.refusal)
+        self._ready_us = self._killed_for = self._last_words = None
+        if preparation.permanent:
+            self._last_words = preparation.refusal
+            self._change(failed=preparation.refusal)
+        self._ended(preparation.refusal)
 
-    def _spawn(self) -> None:
+    def _spawn(self, environment: Mapping[str, str]) -> None:
         now = self._now()
         self._step = -1
         self._loads.now = None if self.spec.model is None else ""
         self._ready_us = self._killed_for = self._last_words = None
         try:
-            started, self._started = self._started or specs.start(self.spec), None
+            started = self._started or specs.start(self.spec, environment)
         except OSError as error:
             self._ended(f"could not be started: {error.strerror or error}")
             return
+        self._started = None
         self._spawns += 1
         self._observed = Observed(
             wanted=self._observed.wanted,
@@ -178,71 +195,105 @@ class Part:
             step_us=now,
             failures=self._observed.failures,
         )
-        self._process = Process(started, hear=self._hear, ended=self._reap)
-        _log.info("spawned", part=self.spec.name, pid=self._process.pid)
-        self._say("starting", sha256=None, build=None, failed=None)
+        self._child = Child(started, hear=self._hear, ended=self._reap)
+        _log.info("started", name=self.spec.name, pid=self._child.pid)
+        self._report("starting", sha256=None, build=None, failed=None)
 
-    def _hear(self, said: status_lines.Said) -> None:
-        now, seen = self._now(), self._observed
-        busy = said.running + said.waiting > 0
-        broken = self._loads.hear(said)
-        if said.opening or said.opened or said.unopened:
-            self._lane(said, broken, now)
+    def _hear(self, line: StatusLine) -> None:
+        now, before = self._now(), self._observed
+        busy = line.running + line.waiting > 0
+        failure = self._loads.hear(line)
+        if line.opening or line.opened or line.unopened:
+            self._adapter(line, failure, now)
             return
-        if said.failed is not None:
-            _log.error("a part cannot work", part=self.spec.name, reason=said.failed)
-            self._last_words = said.failed
-            self._change(failed=said.failed if said.broken else None, heard_us=now)
+        if line.failed is not None:
+            _log.error("a process cannot work", name=self.spec.name, reason=line.failed)
+            self._last_words = line.failed
+            self._change(failed=line.failed if line.broken else None, heard_us=now)
             return
-        if said.beat is not None and said.beat is not False:
-            moved, self._step = said.step != self._step, said.step
+        if line.beat is not None and line.beat is not False:
+            moved, self._step = line.step != self._step, line.step
             self._observed = supervision.beaten(
-                seen, busy=busy, moved=moved, since_token_us=said.since_token_us, now_us=now
+                before,
+                busy=busy,
+                moved=moved,
+                stepped=line.step > 0,
+                since_token_us=line.since_token_us,
+                now_us=now,
             )
-            self._poked.set()
+            self._changed.set()
             return
         self._change(heard_us=now)
-        if said.ready and not seen.ready:
+        if line.ready and not before.ready:
             self._ready_us = now
             self.was_ready = True
             self._change(ready=True)
-            if seen.told_us is None:
-                self._say("ready", sha256=said.sha256, build=said.build)
+            if before.told_us is None:
+                self._report("ready", sha256=line.sha256, build=line.build)
 
-    def _lane(self, said: status_lines.Said, broken: Broken | None, now: int) -> None:
-        """A worker opens an adapter; how that ends is nobody's state but the adapter's."""
+    def _adapter(self, line: StatusLine, failure: LoadFailure | None, now: int) -> None:
+        """A worker loads an adapter; how that ends is the adapter's state alone."""
         self._change(heard_us=now, token_us=now, opening=self._loads.opening)
-        if said.unopened:
-            _log.error("a lane failed", part=self.spec.name, lane=said.unopened, reason=said.failed)
-        if broken is not None:
-            self._tell(dataclasses.replace(self.fact, broken=broken))
+        if line.unopened:
+            _log.error(
+                "an adapter cannot be loaded",
+                name=self.spec.name,
+                adapter=line.unopened,
+                reason=line.failed,
+            )
+        if failure is not None:
+            self._tell(dataclasses.replace(self.fact, load_failure=failure))
 
     def _reap(self, code: int) -> None:
-        self._process = None
-        self._ended(status_lines.ending(code), fault=status_lines.is_fault(code))
+        self._child = None
+        self._ended(
+            status_lines.ending(code),
+            fault=status_lines.is_fault(code),
+            death=code > 0 or status_lines.is_fault(code),
+        )
 
-    def _ended(self, how: str, *, fault: bool = False) -> None:
-        now, seen = self._now(), self._observed
-        told = seen.told_us is not None
-        failures = supervision.failures_after(seen, self.spec.plan, self._ready_us, now)
+    def _ended(self, how: str, *, fault: bool = False, death: bool = False) -> None:
+        now, before = self._now(), self._observed
+        told = before.told_us is not None
+        loading = self._loads.now is not None
+        failures = supervision.failures_after(before, self.spec.plan, self._ready_us, now)
         self._change(
             running=False, ready=False, told_us=None, ended_us=now, failures=0 if told else failures
         )
         why = self._killed_for.value if self._killed_for and not told else how
-        broken = None if told else self._loads.died(why, fault=fault)
-        if broken is not None and not broken.lane:
-            self._last_words = broken.why
-            self._change(failed=broken.why)
+        failure = None if told else self._loads.died(why, fault=fault)
+        if failure is not None and not failure.adapter:
+            self._last_words = failure.reason
+            self._change(failed=failure.reason)
         if self._last_words is not None:
-            final = Broken("", self._last_words) if self.given_up else None
-            self._say("crashed", self._last_words, final, failed=self._last_words)
-        elif told or not seen.wanted:
+            final = LoadFailure("", self._last_words) if self.given_up else None
+            self._report("crashed", self._last_words, failed=self._last_words, load_failure=final)
+        elif told or not before.wanted:
             forced = self._killed_for is Reason.STUBBORN
-            self._say("stopped", Reason.STUBBORN.value if forced else None)
+            self._report("stopped", Reason.STUBBORN.value if forced else None)
         else:
-            _log.warning("a part ended", part=self.spec.name, reason=why, failures=failures)
-            self._say("crashed", broken.why if broken else why, broken)
+            _log.warning("a process ended", name=self.spec.name, reason=why, failures=failures)
+            reason = failure.reason if failure else why
+            counted = death and not loading and self._killed_for is None
+            self._report(
+                "crashed",
+                reason,
+                load_failure=failure,
+                death=self._death(how, now) if counted else None,
+            )
+
+    def _death(self, how: str, now: int) -> Death | None:
+        """The death, if the process was serving."""
+        if self._ready_us is None:
+            return None
+        return Death(
+            at_us=now,
+            lived_us=now - self._ready_us,
+            stepped=self._observed.stepped,
+            how=how,
+            last_lines=process_logs.last_lines(self.spec.log, _EVIDENCE_LINES),
+        )
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.signal(number)
+        if self._child is not None:
+            self._child.signal(number)

@@ -1,24 +1,26 @@
-"""When a part is spawned, killed, replaced or left alone: the decision, without the process.
+"""When a process is started, killed, replaced or left alone: the decisions, without the processes.
 
-`decide(observed, plan, now_us)` sees one part and says what to do, why, and when to look again.
-It never touches a process, a clock or the store; `engine.node.supervised` acts on it. Times
-are microseconds of the monotonic clock, so that a wall clock that jumps changes nothing.
+`decide(observed, plan, now_us)` sees one process and says what to do, why, and when to look again.
+`failing(deaths, plan, now_us)` sees the deaths of all instances of a deployment. Nothing here
+touches a process, a clock or the store; `engine.node.supervised` and `engine.node.instances` act.
+Times are microseconds of the monotonic clock, so that a step of the wall clock changes nothing.
 Imported by `engine.node`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import Final
 
 SECOND_US: Final = 1_000_000
 LOADS: Final = 3
-"""So many deaths in a row while loading one file, and it is not loaded again: it is the reason."""
+"""After this many deaths in a row while loading one file, the file is at fault."""
 
 
 class Act(StrEnum):
-    """The one thing that is done now."""
+    """The one thing to do now."""
 
     WAIT = "wait"
     SPAWN = "spawn"
@@ -29,69 +31,74 @@ class Act(StrEnum):
 class Reason(Enum):
     """Why; the value is the sentence that people read."""
 
-    WANTED = "it is wanted and does not run"
+    WANTED = "it is wanted and not running"
     LOADING = "it is starting"
-    SERVING = "it is ready and its beats arrive"
-    FINISHING = "it was told to stop and finishes its work"
-    BACKING_OFF = "it ended too often; the next attempt waits"
-    NOT_WANTED = "it is not wanted any more"
-    GONE = "it is not wanted and does not run"
-    UNLOADABLE = "it said that it cannot do its work; it is not started again"
-    SLOW_START = "it said nothing for too long while starting"
-    OPENING = "it is opening an adapter"
-    SLOW_OPENING = "it said nothing for too long while it opened an adapter"
-    SILENT = "its beats stopped"
-    HUNG = "work waits and no token comes"
-    STUBBORN = "it did not leave in time after being told to"
+    SERVING = "it is ready and its heartbeats are current"
+    FINISHING = "it was asked to exit and is finishing its work"
+    BACKING_OFF = "it failed repeatedly; the next start is delayed"
+    NOT_WANTED = "it is no longer wanted"
+    GONE = "it is not wanted and not running"
+    UNLOADABLE = "it cannot do its work; it is not started again"
+    SLOW_START = "it sent nothing for too long while starting"
+    OPENING = "it is loading an adapter"
+    SLOW_OPENING = "it sent nothing for too long while loading an adapter"
+    SILENT = "its heartbeats stopped"
+    HUNG = "work is waiting and no token was produced"
+    STUBBORN = "it did not exit within the drain timeout"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How patient the node is with one part. All times in microseconds."""
+    """The timeouts and limits of one process. All times in microseconds."""
 
     start_us: int = 120 * SECOND_US
-    """The longest silence of a part that is starting."""
+    """The longest silence while starting."""
     beat_us: int = 10 * SECOND_US
-    """The longest silence of a part that beats."""
+    """The longest silence between heartbeats."""
     beats: bool = False
-    """Whether beats are owed from readiness on; otherwise from the first beat on."""
+    """Whether heartbeats are expected from readiness on; otherwise from the first one on."""
     token_us: int = 30 * SECOND_US
-    """The longest time without token and without step while work is there."""
+    """The longest time without token and without step while there is work."""
     crawl_us: int = 600 * SECOND_US
-    """The longest time without token while work is there, even though steps go on."""
+    """The longest time without token while there is work, even if steps continue."""
     drain_us: int = 20 * SECOND_US
     """From SIGTERM, or from the last progress since, to SIGKILL."""
     backoff_us: int = SECOND_US // 4
-    """The wait after a second failure in a row; it doubles. The first restart does not wait."""
+    """The delay after a second failure in a row; it doubles. The first restart is immediate."""
     backoff_cap_us: int = 30 * SECOND_US
     healthy_us: int = 60 * SECOND_US
-    """Ready for so long forgives all earlier failures."""
+    """Being ready for this long forgives all earlier failures."""
+    deaths: int = 5
+    """Deaths while serving, within `deaths_us`, that make a deployment failing."""
+    deaths_us: int = 600 * SECOND_US
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What is known of one part at this moment."""
+    """What is known of one process at this moment."""
 
     wanted: bool
     running: bool = False
     ready: bool = False
     beaten: bool = False
     working: bool = False
+    stepped: bool = False
+    """Whether it has completed a step since it was spawned."""
     opening: bool = False
-    """Whether it is loading an adapter, between two of its beats."""
+    """Whether it is loading an adapter, between two of its heartbeats."""
     heard_us: int = 0
-    """When it last said anything, or was spawned."""
+    """When it last sent anything, or was spawned."""
     token_us: int = 0
     """When it last produced a token, or had nothing to do."""
     step_us: int = 0
-    """When its step number last moved, or it had nothing to do."""
+    """When its step number last changed, or it had nothing to do."""
     told_us: int | None = None
-    """When it was told to stop."""
+    """When it was asked to exit."""
     failures: int = 0
-    """How often in a row it ended without being told to."""
+    """How often in a row it ended without being asked to."""
     ended_us: int = 0
     failed: str | None = None
-    """The reason it gave for not being able to work at all."""
+    """Why it cannot do its work at all, as it reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +110,62 @@ class Decision:
     again_us: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The end of a process that had been ready, by a fault of its own.
+
+    `lived_us` is the time since it was ready; `stepped` says whether it had completed a step.
+    """
+
+    at_us: int
+    lived_us: int
+    stepped: bool
+    how: str
+    last_lines: tuple[str, ...] = ()
+
+
+def failing(deaths: Sequence[Death], plan: Plan, now_us: int) -> str | None:
+    """The evidence that a deployment dies of its requests; None while there is not enough.
+
+    A death counts if the process had completed no step, or had been ready for less than
+    `healthy_us`: a model that serves for a long time between two crashes is more use than none.
+    """
+    counted = [
+        death
+        for death in deaths
+        if now_us - death.at_us <= plan.deaths_us
+        and (not death.stepped or death.lived_us < plan.healthy_us)
+    ]
+    if len(counted) < plan.deaths:
+        return None
+    last = max(counted, key=lambda death: death.at_us)
+    within_s = max(1, (last.at_us - min(death.at_us for death in counted)) // SECOND_US)
+    sentence = (
+        f"it died {len(counted)} times within {within_s} s while serving; the last time {last.how}"
+    )
+    return f"{sentence}: {' | '.join(last.last_lines)}" if last.last_lines else sentence
+
+
 def backoff_us(failures: int, plan: Plan) -> int:
-    """How long to wait before the next attempt after so many failures in a row."""
+    """How long to wait before the next start after this many failures in a row."""
     if failures <= 1:
         return 0
     return int(min(plan.backoff_cap_us, plan.backoff_us * 2 ** min(failures - 2, 40)))
 
 
 def decide(observed: Observed, plan: Plan, now_us: int) -> Decision:
-    """The next act for one part."""
+    """The next act for one process."""
     if not observed.running:
         return _absent(observed, plan, now_us)
     if observed.told_us is not None:
         until = observed.told_us + plan.drain_us
-        if observed.working:  # no new work comes, and what goes on has an end
+        if observed.working:  # it gets no new work, so what it has will end
             until = max(observed.token_us, observed.step_us, observed.told_us) + plan.drain_us
             until = min(until, observed.told_us + plan.crawl_us)
         return _bounded(until, Reason.FINISHING, Reason.STUBBORN, now_us)
     if not observed.wanted:
         return Decision(Act.TERMINATE, Reason.NOT_WANTED)
-    if observed.failed is not None:  # it leaves by itself
+    if observed.failed is not None:  # it exits by itself
         until = observed.heard_us + plan.drain_us
         return _bounded(until, Reason.UNLOADABLE, Reason.UNLOADABLE, now_us)
     if not observed.ready:
@@ -166,31 +209,32 @@ def _bounded(until_us: int, meanwhile: Reason, then: Reason, now_us: int) -> Dec
 
 
 def beaten(
-    seen: Observed, *, busy: bool, moved: bool, since_token_us: int, now_us: int
+    before: Observed, *, busy: bool, moved: bool, stepped: bool, since_token_us: int, now_us: int
 ) -> Observed:
-    """What is known after a beat; `moved`: its step number is another than that of the last."""
+    """What is known after a heartbeat; `moved`: its step number differs from the last one's."""
     return replace(
-        seen,
+        before,
         heard_us=now_us,
         beaten=True,
         working=busy,
+        stepped=before.stepped or stepped,
         token_us=now_us - since_token_us if busy else now_us,
-        step_us=now_us if not busy or moved else seen.step_us,
+        step_us=now_us if not busy or moved else before.step_us,
     )
 
 
-def forgiven(seen: Observed, late_us: int) -> Observed:
-    """The watcher itself was stopped or starved: nobody's silence counts for that time."""
+def forgiven(before: Observed, late_us: int) -> Observed:
+    """The node itself was stopped or starved for `late_us`: no silence counts for that time."""
     return replace(
-        seen,
-        heard_us=seen.heard_us + late_us,
-        token_us=seen.token_us + late_us,
-        step_us=seen.step_us + late_us,
+        before,
+        heard_us=before.heard_us + late_us,
+        token_us=before.token_us + late_us,
+        step_us=before.step_us + late_us,
     )
 
 
 def failures_after(observed: Observed, plan: Plan, ready_us: int | None, now_us: int) -> int:
-    """The failures in a row once this one, at `now_us`, is counted in."""
+    """The failures in a row, including the one at `now_us`."""
     if ready_us is not None and now_us - ready_us >= plan.healthy_us:
         return 1
     return observed.failures + 1

@@ -9,10 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from engine.registry.gguf_header import Header
-from storage import models, standings
+from storage import deployments, models
 from storage.control_socket.verbs import ModelsAdd
 from storage.model_checks import ModelChecks
-from storage.models import Kind, ModelVersion, Standing
+from storage.models import Kind, ModelVersion, Status
 from storage.store import Session
 
 
@@ -61,14 +61,17 @@ async def base_of(s: Session, asked: ModelsAdd) -> ModelVersion | None:
 async def check_name(s: Session, asked: ModelsAdd) -> None:
     """Refuse a name that is taken before anything is downloaded or hashed.
 
-    The name of a version that cannot be loaded may be given again, with the same file.
+    A version may be added again with the same content: from another path, or to try again what
+    could not be loaded or made its deployment fail.
 
     Raises:
         Unfit: the version is registered.
     """
     name = f"{asked.model}@{asked.version}"
     known = next((each for each in await models.every(s) if each.name == name), None)
-    if known is not None and known.standing is not Standing.UNLOADABLE:
+    if known is None or known.status is Status.UNLOADABLE or await _failing(s, known):
+        return
+    if known.path == asked.path or not asked.path.startswith("/"):
         raise Unfit(f"{name} is registered; versions never change, so take the next number.")
 
 
@@ -80,7 +83,7 @@ def check_fit(name: str, found: Facts, asked: ModelsAdd, base: ModelVersion | No
     """
     if (reason := _unfit(found, asked.kind, base)) is not None:
         raise Unfit(f"{name} {reason}.")
-    if base is not None and base.standing is Standing.UNLOADABLE:
+    if base is not None and base.status is Status.UNLOADABLE:
         raise Unfit(f"{base.name} cannot be loaded.")
 
 
@@ -95,31 +98,22 @@ async def register(
     at_us: int,
     intent_id: int | None,
 ) -> str:
-    """Write the version down, or put back the one that could not be loaded; what was done.
+    """Add the version, or take the same one from where its file is now; what was done.
 
     Raises:
         Unfit: it does not fit any more. StorageError: the name is taken, or the base is gone.
     """
     base = await base_of(s, asked)
     check_fit(file.path, found, asked, base)
-    again = await standings.unloadable(
+    before = await models.same_file(
         s,
-        name=f"{asked.model}@{asked.version}",
+        model=asked.model,
+        version=asked.version,
         sha256=file.sha256,
         base_id=None if base is None else base.id,
     )
-    if again is not None:
-        version = await standings.put_back(
-            s,
-            again.id,
-            path=file.path,
-            size_bytes=file.size_bytes,
-            mtime_ns=file.mtime_ns,
-            actor=actor,
-            at_us=at_us,
-            intent_id=intent_id,
-        )
-        return f"{version.name} is the same file; it is tried again."
+    if before is not None:
+        return await _add_again(s, before, file, actor=actor, at_us=at_us, intent_id=intent_id)
     version = await models.add(
         s,
         model=asked.model,
@@ -143,6 +137,44 @@ async def register(
     )
     said = f"{version.name} is registered: {version.kind}, {version.architecture}"
     return f"{said}, SHA-256 {version.sha256[:12]}….{_remark(checks)}"
+
+
+async def _add_again(
+    s: Session,
+    before: ModelVersion,
+    file: File,
+    *,
+    actor: str,
+    at_us: int,
+    intent_id: int | None,
+) -> str:
+    """Load a version from where its file is now, and try again what had failed with it."""
+    failing = await _failing(s, before)
+    version = await models.add_again(
+        s,
+        before.id,
+        path=file.path,
+        size_bytes=file.size_bytes,
+        mtime_ns=file.mtime_ns,
+        actor=actor,
+        at_us=at_us,
+        intent_id=intent_id,
+    )
+    for name in failing:
+        await deployments.restart(s, name, actor=actor, at_us=at_us, intent_id=intent_id)
+    if failing or before.status is Status.UNLOADABLE:
+        return f"{version.name} is the same file; it is tried again."
+    return f"{version.name} is the same file; it is loaded from {version.path} now."
+
+
+async def _failing(s: Session, version: ModelVersion) -> list[str]:
+    """The deployments that were stopped because they died with these weights."""
+    weights = version if version.base_id is None else await models.get(s, version.base_id)
+    return [
+        each.name
+        for each in await deployments.every(s)
+        if each.weights == weights.sha256 and each.status is deployments.Status.FAILING
+    ]
 
 
 def _unfit(found: Facts, kind: Kind, base: ModelVersion | None) -> str | None:

@@ -67,9 +67,9 @@ class Home:
         """API keys of upstreams, one file each, readable by the node's user alone."""
         return self.root / "secrets"
 
-    def worker(self, name: str) -> Path:
-        """The socket of a worker."""
-        return self.run / f"worker-{name}.sock"
+    def worker(self, instance: str) -> Path:
+        """The socket of an instance, `ops-1.0.0:1`."""
+        return self.run / f"worker-{instance}.sock"
 
     def server(self, instance: str) -> Path:
         """Where an instance of a supervised server is published while it takes requests."""

@@ -37,7 +37,7 @@ def facts(
         person=snapshot.Person(name="sara", role="operator"),
         host="box01",
         recent=Recent(**measured, newest=max(seconds, default=None)),
-        run=processes.Node(
+        run=processes.NodeRun(
             pid=1, started_at_us=scenes.NOW_US - up_s * scenes.SECOND_US, host="box01",
             version="0.1.0", stopped_at_us=None,
         ),

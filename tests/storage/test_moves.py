@@ -209,6 +209,7 @@ async def test_a_part_that_is_declared_again_starts_afresh(store: Store) -> None
         reason=None,
         started_at_us=9,
         restarts=2,
+        deployment=None,
         model_version_id=None,
         sha256=None,
         build=None,
@@ -235,7 +236,7 @@ async def test_intents_and_entries_are_read_page_by_page(store: Store) -> None:
 async def test_a_node_that_left_says_when(store: Store) -> None:
     """The newest run counts; one that was killed has no end."""
 
-    async def work(s: AsyncSession) -> list[processes.Node | None]:
+    async def work(s: AsyncSession) -> list[processes.NodeRun | None]:
         seen = [await processes.node_now(s)]
         for pid in (1, 2):
             await processes.node_started(s, pid=pid, at_us=pid, host="box01", version="0.1.0")

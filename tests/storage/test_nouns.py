@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import deployments, errors, ledger, models, names, prompts, releases, standings
+from storage import deployments, errors, ledger, models, names, prompts, releases
 from storage.models import Kind
 from storage.prompts import Message, Variable
 from storage.releases import Engine, Limits, Sampling
@@ -104,35 +104,47 @@ async def test_an_unloadable_version_says_why(store: Store) -> None:
     async def work(s: AsyncSession) -> models.ModelVersion:
         added = await fixtures.model(s)
         for _ in range(2):
-            await standings.mark_unloadable(s, added.id, "not enough memory", 9)
+            await models.mark_unloadable(s, added.id, "not enough memory", 9)
         assert len(await ledger.of(s, "model", str(added.id))) == 1
         return await models.get(s, added.id)
 
     marked = await store.write(work)
-    assert (marked.standing, marked.standing_reason) == ("unloadable", "not enough memory")
+    assert (marked.status, marked.status_reason) == ("unloadable", "not enough memory")
 
 
-async def test_an_unloadable_version_is_put_back_with_its_file_read_anew(store: Store) -> None:
-    """The ledger tells who did it; a version that may be loaded cannot be put back."""
+async def test_a_version_is_taken_from_where_its_file_is_now(store: Store) -> None:
+    """An unloadable one may be loaded again by that; the ledger says who did it."""
 
-    async def put_back(s: AsyncSession) -> models.ModelVersion:
-        return await standings.put_back(
-            s, 1, path="/mnt/ops.gguf", size_bytes=5, mtime_ns=6, actor="sara", at_us=10
+    async def add_again(s: AsyncSession, path: str = "/mnt/ops.gguf") -> models.ModelVersion:
+        return await models.add_again(
+            s, 1, path=path, size_bytes=5, mtime_ns=6, actor="sara", at_us=10
         )
 
     async def work(s: AsyncSession) -> models.ModelVersion:
         added = await fixtures.model(s)
-        await standings.mark_unloadable(s, added.id, "torn", 9)
-        return await put_back(s)
+        await models.mark_unloadable(s, added.id, "torn", 9)
+        return await add_again(s)
 
     found = await store.write(work)
-    assert (found.standing, found.standing_reason) == ("registered", None)
+    assert (found.status, found.status_reason) == ("registered", None)
     assert (found.path, found.size_bytes, found.mtime_ns) == ("/mnt/ops.gguf", 5, 6)
+    assert await store.write(add_again) == found  # no change, and no entry
+    moved = await store.write(lambda s: add_again(s, "/srv/ops.gguf"))
+    assert (moved.path, moved.status) == ("/srv/ops.gguf", "registered")
     async with store.read() as s:
         told = await ledger.of(s, "model", "1")
-    assert (told[0].actor, told[0].verb, told[0].after) == ("sara", "models.add", "registered")
-    with pytest.raises(errors.Moved):
-        await store.write(put_back)
+        same = await models.same_file(
+            s, model="ops", version="1.0.0", sha256=found.sha256, base_id=None
+        )
+        other = await models.same_file(
+            s, model="ops", version="1.0.0", sha256="0" * 64, base_id=None
+        )
+    assert [(entry.actor, entry.verb, entry.after) for entry in told] == [
+        ("sara", "models.add", "/srv/ops.gguf"),
+        ("sara", "models.add", "registered"),
+        ("node", "unloadable", "unloadable"),
+    ]
+    assert (same, other) == (moved, None)
 
 
 async def test_what_a_worker_loads_is_found_by_its_lane(store: Store) -> None:
@@ -142,7 +154,7 @@ async def test_what_a_worker_loads_is_found_by_its_lane(store: Store) -> None:
         base = await fixtures.model(s)
         adapter = await fixtures.model(s, "1.1.0", kind=Kind.ADAPTER, base_id=base.id)
         lanes = ("", adapter.sha256[:16], "0" * 16)
-        return [[v.name for v in await standings.loaded_as(s, base.id, lane)] for lane in lanes]
+        return [[v.name for v in await models.loaded_as(s, base.id, lane)] for lane in lanes]
 
     assert await store.write(work) == [["ops@1.0.0"], ["ops@1.1.0"], []]
 

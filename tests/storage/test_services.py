@@ -270,17 +270,23 @@ async def test_a_knob_is_set_and_undone(store: Store) -> None:
     async def work(s: AsyncSession) -> list[tuple[int, int | None]]:
         worker = "ops-1.0.0"
         turned = [
-            await knobs.set(s, worker=worker, name="max_running", value=8, actor="a", at_us=1),
-            await knobs.set(s, worker=worker, name="max_running", value=4, actor="a", at_us=2),
-            await knobs.undo(s, worker=worker, name="max_running", setting=2, actor="a", at_us=3),
-            await knobs.undo(s, worker=worker, name="max_running", setting=2, actor="b", at_us=3),
-            await knobs.set(s, worker=worker, name="queue_limit", value=0, actor="a", at_us=4),
+            await knobs.set(s, deployment=worker, name="max_running", value=8, actor="a", at_us=1),
+            await knobs.set(s, deployment=worker, name="max_running", value=4, actor="a", at_us=2),
+            await knobs.undo(
+                s, deployment=worker, name="max_running", setting=2, actor="a", at_us=3
+            ),
+            await knobs.undo(
+                s, deployment=worker, name="max_running", setting=2, actor="b", at_us=3
+            ),
+            await knobs.set(s, deployment=worker, name="queue_limit", value=0, actor="a", at_us=4),
         ]
         with pytest.raises(errors.Moved, match="changed since you looked: it is 8"):
-            await knobs.undo(s, worker=worker, name="max_running", setting=1, actor="b", at_us=3)
+            await knobs.undo(
+                s, deployment=worker, name="max_running", setting=1, actor="b", at_us=3
+            )
         with pytest.raises(errors.Moved, match="it is 8, set by a"):
             await knobs.set(
-                s, worker=worker, name="max_running", value=2, actor="b", at_us=3,
+                s, deployment=worker, name="max_running", value=2, actor="b", at_us=3,
                 expected_version=0,
             )  # fmt: skip
         assert await knobs.of(s, worker) == {"max_running": 8, "queue_limit": 0}
@@ -307,7 +313,7 @@ async def test_a_knob_that_can_not_be_set_says_why(
     await fixtures.furnish(store)
     with pytest.raises(errors.StorageError, match=said):
         await store.write(
-            lambda s: knobs.set(s, worker=worker, name=name, value=value, actor="a", at_us=1)
+            lambda s: knobs.set(s, deployment=worker, name=name, value=value, actor="a", at_us=1)
         )
 
 
@@ -317,6 +323,6 @@ async def test_a_knob_that_was_never_set_can_not_be_undone(store: Store) -> None
     with pytest.raises(errors.Invalid, match="never set"):
         await store.write(
             lambda s: knobs.undo(
-                s, worker="ops-1.0.0", name="queue_limit", setting=1, actor="a", at_us=1
+                s, deployment="ops-1.0.0", name="queue_limit", setting=1, actor="a", at_us=1
             )
         )

@@ -16,7 +16,7 @@ from storage import store as stores
 from storage.home import clock
 from storage.home import paths as homes
 from storage.home.paths import Home
-from storage.models import Standing
+from storage.models import Status
 from tests.engine.backends.fake_worker import FakeWorker
 from tests.engine.backends.test_worker_client import order
 from tests.engine.serving.workers import Heard
@@ -36,7 +36,7 @@ async def test_going_back_to_a_worker_that_still_answers_takes_effect_at_once(
         releases={made.stable.number: made.stable},
         models={made.weights.id: made.weights},
     )
-    worker = FakeWorker(home.worker(made.stable.deployment), deaf=True)
+    worker = FakeWorker(home.worker(f"{made.stable.deployment}:1"), deaf=True)
     await worker.start()
     fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
     try:
@@ -64,7 +64,7 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
     await store.close()
 
     def marked(version: Any) -> Any:
-        return msgspec.structs.replace(version, standing=Standing.UNLOADABLE, standing_reason="x")
+        return msgspec.structs.replace(version, status=Status.UNLOADABLE, status_reason="x")
 
     adapted = msgspec.structs.replace(
         made.stable, number=9, model_version_id=made.adapter.id, adapter=made.adapter.sha256[:16]
@@ -79,7 +79,7 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
         releases={made.stable.number: made.stable, 9: adapted},
         models={made.weights.id: made.weights, made.adapter.id: marked(made.adapter)},
     )
-    worker = FakeWorker(home.worker(made.stable.deployment))
+    worker = FakeWorker(home.worker(f"{made.stable.deployment}:1"))
     await worker.start()
     fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
     try:

@@ -55,7 +55,7 @@ class Box:
         self.home = home
         self.release = jobs.release()
         self.fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
-        self.worker = FakeWorker(home.worker(self.release.deployment), deaf=True)
+        self.worker = FakeWorker(home.worker(f"{self.release.deployment}:1"), deaf=True)
         self.rows: list[Request] = []
         self.recorded = asyncio.Event()
         self.gaps: list[int] = []

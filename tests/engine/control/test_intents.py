@@ -24,7 +24,6 @@ from storage import (
     prompts,
     samples,
     services,
-    standings,
 )
 from storage import store as stores
 from storage.control_socket import nudges
@@ -137,7 +136,7 @@ async def test_weights_that_could_not_be_loaded_are_tried_again_when_they_are_ad
     weights: dict[str, Any] = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
     async with desk(tmp_path / "home") as control:
         await control.furnish()
-        await control.store.write(lambda s: standings.mark_unloadable(s, 1, "torn", 5))
+        await control.store.write(lambda s: models.mark_unloadable(s, 1, "torn", 5))
         refused = await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
         assert refused.state is State.REFUSED
         assert "Add the same file again" in (refused.outcome or "")
@@ -156,8 +155,10 @@ async def test_going_back_to_what_a_worker_serves_is_never_refused(tmp_path: Pat
     """Whatever became of the file meanwhile: the weights are in memory."""
 
     async def mark(session: Session) -> None:
-        await standings.mark_unloadable(session, 1, "torn", 5)
-        await processes.declare(session, name="ops-1.0.0", kind=processes.Kind.WORKER, at_us=6)
+        await models.mark_unloadable(session, 1, "torn", 5)
+        await processes.declare(
+            session, name="ops-1.0.0:1", kind=processes.Kind.WORKER, deployment="ops-1.0.0", at_us=6
+        )
 
     async with desk(tmp_path / "home") as control:
         await control.furnish()
@@ -165,7 +166,7 @@ async def test_going_back_to_what_a_worker_serves_is_never_refused(tmp_path: Pat
         await control.store.write(mark)
         assert (await control.do("services.undo", "support", to=1)).state is State.REFUSED
         await control.store.write(
-            lambda s: processes.move(s, "ops-1.0.0", processes.State.READY, at_us=7)
+            lambda s: processes.move(s, "ops-1.0.0:1", processes.State.READY, at_us=7)
         )
         assert (await control.do("services.undo", "support", to=1)).state is State.APPLIED
 

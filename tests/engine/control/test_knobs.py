@@ -29,7 +29,7 @@ def test_the_store_and_the_worker_know_the_same_knobs_and_ranges() -> None:
 def test_an_untouched_knob_stands_where_undo_puts_it() -> None:
     """The store undoes to what the worker began with: its own default or the release's setting."""
     released = {"max_running": Engine().max_sequences, "prefill_budget": Engine().prefill_budget}
-    assert {**released, **knobs.UNTOUCHED} == Knobs().values()
+    assert {**released, **knobs.DEFAULTS} == Knobs().values()
 
 
 def test_a_release_s_settings_have_the_range_of_their_knobs() -> None:

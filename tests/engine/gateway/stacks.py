@@ -74,7 +74,14 @@ class Stack:
         self._start(
             name,
             "engine.serving",
-            *("--socket", str(self.home.worker(name)), "--model", str(WEIGHTS), "--name", name),
+            *(
+                "--socket",
+                str(self.home.worker(f"{name}:1")),
+                "--model",
+                str(WEIGHTS),
+                "--name",
+                name,
+            ),
             *(
                 "--sha256",
                 boxes.digest(WEIGHTS),

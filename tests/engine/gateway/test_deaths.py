@@ -175,13 +175,13 @@ def test_a_knob_reaches_the_worker(stack: Stack, client: OpenAI) -> None:
     worker = stack.releases["plain"].deployment
 
     async def set_knob(s: Any) -> None:
-        await knobs.set(s, worker=worker, name="max_tokens_cap", value=3, actor="t", at_us=12)
+        await knobs.set(s, deployment=worker, name="max_tokens_cap", value=3, actor="t", at_us=12)
 
     async def undo(s: Any) -> None:
         knob = await knobs.current(s, worker, "max_tokens_cap")
         assert knob is not None
         await knobs.undo(
-            s, worker=worker, name="max_tokens_cap", setting=knob.id, actor="t", at_us=13
+            s, deployment=worker, name="max_tokens_cap", setting=knob.id, actor="t", at_us=13
         )
 
     def in_force(value: str) -> bool:

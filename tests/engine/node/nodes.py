@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -40,6 +41,7 @@ class RealNode:
             **patience,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._budgets = itertools.count(300)
 
     @property
     def pid(self) -> int:
@@ -108,10 +110,11 @@ class RealNode:
         return intent.outcome or ""
 
     async def release(self, model: str, path: Path, **more: Any) -> str:
-        """A release of a model file; its name."""
+        """A release of a model file on a deployment of its own; its name."""
+        engine = ENGINE | {"prefill_budget": next(self._budgets)}
         arguments = {"model": model, "version": "1.0.0", "path": str(path)}
         await self.must("models.add", model, arguments)
-        said = await self.must("releases.create", "", {"model": model, "engine": ENGINE, **more})
+        said = await self.must("releases.create", "", {"model": model, "engine": engine, **more})
         return said.split()[0]
 
     async def until(self, holds: Callable[[dict[str, Process]], bool]) -> dict[str, Process]:

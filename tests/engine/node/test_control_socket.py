@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from engine.node.control_socket import CONNECTIONS, Door
+from engine.node.control_socket import CONNECTIONS, ControlSocket
 from storage import errors, intents
 from storage import store as stores
 from storage.control_socket import client as client
@@ -24,7 +24,7 @@ from storage.home.paths import Home
 from storage.store import Store
 
 
-class Standing:
+class Listening:
     """An open door with what it was told."""
 
     def __init__(self, home: Home, store: Store) -> None:
@@ -51,12 +51,12 @@ class Standing:
 
 
 @asynccontextmanager
-async def standing(root: Path, silence_s: float = 10.0) -> AsyncIterator[Standing]:
+async def listening(root: Path, silence_s: float = 10.0) -> AsyncIterator[Listening]:
     """A door on a home of its own."""
     home = homes.make(Home(root))
     store = await stores.open(home)
-    made = Standing(home, store)
-    door = Door(
+    made = Listening(home, store)
+    door = ControlSocket(
         home,
         store,
         config.load(home),
@@ -76,7 +76,7 @@ async def standing(root: Path, silence_s: float = 10.0) -> AsyncIterator[Standin
 
 async def test_an_intent_is_stored_before_it_is_acknowledged(tmp_path: Path) -> None:
     """With who asked as the kernel knows them, and everything that was said."""
-    async with standing(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as door:
         accepted = await client.ask(
             door.home,
             "services.split",
@@ -96,7 +96,7 @@ async def test_an_intent_is_stored_before_it_is_acknowledged(tmp_path: Path) -> 
 async def test_a_crowd_before_the_door_is_let_in_one_after_the_other(tmp_path: Path) -> None:
     """More at once than it takes: all of them are answered, and nobody hears that it is down."""
     crowd = 3 * CONNECTIONS
-    async with standing(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as door:
         asked = [client.ask(door.home, "services.undo", "support", {"to": 1}) for _ in range(crowd)]
         accepted = await asyncio.gather(*asked)
         assert len(await door.intents()) == crowd
@@ -105,12 +105,12 @@ async def test_a_crowd_before_the_door_is_let_in_one_after_the_other(tmp_path: P
 
 async def test_who_and_state_and_stop(tmp_path: Path) -> None:
     """The owner of the home is admin; stopping is handed on with who asked."""
-    async with standing(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as door:
         person = await client.who(door.home)
         assert person.role == "admin"
         assert (await client.state(door.home))["pid"] == 7
         await client.stop(door.home)
-        assert door.stopped == [f"{person.name} asked at the door"]
+        assert door.stopped == [f"{person.name} asked for it on the control socket"]
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ async def test_who_and_state_and_stop(tmp_path: Path) -> None:
 async def test_what_is_no_request_is_answered_and_the_next_one_heard(
     tmp_path: Path, line: bytes, code: str
 ) -> None:
-    """A clear error on the same connection, nothing stored, and the door goes on."""
-    async with standing(tmp_path / "home") as door:
+    """A clear error on the same connection, nothing stored, and the socket keeps serving."""
+    async with listening(tmp_path / "home") as door:
         refused, heard = await door.say(line, b'{"do": "who"}')
         assert refused["ok"] is False
         assert refused["error"]["code"] == code
@@ -151,7 +151,7 @@ async def test_what_is_no_request_is_answered_and_the_next_one_heard(
 
 async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
     """More than 1 MiB is not read."""
-    async with standing(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as door:
         with homes.short(door.home.door) as address:
             reader, writer = await asyncio.open_unix_connection(address)
         with contextlib.suppress(ConnectionError):  # it hangs up when it has had enough
@@ -167,7 +167,7 @@ async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
 
 async def test_silent_clients_are_hung_up_on_and_hold_up_nobody(tmp_path: Path) -> None:
     """Twenty who say nothing, and one who asks meanwhile."""
-    async with standing(tmp_path / "home", silence_s=0.3) as door:
+    async with listening(tmp_path / "home", silence_s=0.3) as door:
         with homes.short(door.home.door) as address:
             silent = [await asyncio.open_unix_connection(address) for _ in range(20)]
             silent[0][1].write(b'{"do":')  # half a line is silence too
@@ -181,7 +181,7 @@ async def test_silent_clients_are_hung_up_on_and_hold_up_nobody(tmp_path: Path) 
 
 async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None:
     """And only for a run that goes on, with the role of whoever started it."""
-    async with standing(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as door:
 
         async def begin(session: Any) -> int:
             number = await intents.accept(
@@ -215,7 +215,7 @@ async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None
 
 async def test_what_is_hard_to_reverse_is_confirmed_by_its_name(tmp_path: Path) -> None:
     """At the socket, whoever asks: a client that forgot to ask the person stores nothing."""
-    async with standing(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as door:
         for confirm in ("", "demo2"):
             with pytest.raises(errors.Refused, match="confirm it with the target's name, 'demo'"):
                 await client.ask(door.home, "keys.revoke", "demo", {}, confirm=confirm)
@@ -226,7 +226,7 @@ async def test_what_is_hard_to_reverse_is_confirmed_by_its_name(tmp_path: Path) 
 
 async def test_what_became_of_a_key_can_be_asked(tmp_path: Path) -> None:
     """By its actor: the intent that is stored under it, or that there is none."""
-    async with standing(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as door:
         accepted = await client.ask(
             door.home, "services.undo", "support", {"to": 1}, idempotency_key="mine"
         )
@@ -243,12 +243,12 @@ async def test_the_socket_is_for_the_owner_or_for_the_group_that_may_look(tmp_pa
     for told, expected in (("", 0o600), (f'group = "{named}"\n', 0o660)):
         home = homes.make(Home(tmp_path / f"home{expected}"))
         home.config.write_text(f'[people]\n{told}operator = ["@oncall"]\n')
-        async with standing(home.root) as door:
+        async with listening(home.root) as door:
             found = door.home.door.stat()
             assert (found.st_mode & 0o777, found.st_gid) == (expected, gid)
 
 
 async def test_a_home_with_a_long_path_has_a_door_too(tmp_path: Path) -> None:
     """Longer than a socket's address may be."""
-    async with standing(tmp_path / ("deep" * 30) / "home") as door:
+    async with listening(tmp_path / ("deep" * 30) / "home") as door:
         assert (await client.who(door.home)).role == "admin"

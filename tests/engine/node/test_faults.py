@@ -44,7 +44,7 @@ async def test_a_fault_while_the_other_parts_are_started_ends_the_node_with_a_se
     finally:
         signal.signal(signal.SIGHUP, hangup)
     assert here.why == (
-        "the node cannot go on: start of the other parts failed (RuntimeError('no plan'))"
+        "the node stopped: start of the other processes failed (RuntimeError('no plan'))"
     )
     assert gateway.poll() is not None
     async with life.store.read() as session:

@@ -21,7 +21,7 @@ from storage.processes import State
 from tests.boxes import WEIGHTS
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
 
-WORKER = "ops-1.0.0"
+WORKER = "ops-1.0.0:1"
 
 
 @pytest.fixture
@@ -111,8 +111,13 @@ async def test_killed_it_leaves_no_child_and_loses_no_intent(node: RealNode) -> 
         )
     )
     worker = next(name for name, part in parts.items() if part.kind == "worker")
+    deployment = parts[worker].deployment or ""
     asked = [
-        (await client.ask(node.home, "knobs.set", worker, {"name": "queue_limit", "value": value}))
+        (
+            await client.ask(
+                node.home, "knobs.set", deployment, {"name": "queue_limit", "value": value}
+            )
+        )
         for value in range(30)
     ]
     children = await asyncio.to_thread(node.kill)
@@ -123,7 +128,7 @@ async def test_killed_it_leaves_no_child_and_loses_no_intent(node: RealNode) -> 
     async with opened(node.home) as store:
         ended = [await client.wait(store, each.intent_id, BOUND_S) for each in asked]
         async with store.read() as session:
-            assert (await knobs.of(session, worker))["queue_limit"] == 29
+            assert (await knobs.of(session, deployment))["queue_limit"] == 29
     assert [intent.state for intent in ended] == [intents.State.APPLIED] * 30
     after = await node.until(ready(worker))
     assert after[worker].pid != parts[worker].pid

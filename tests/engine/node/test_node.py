@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.node import log_rotation
+from engine.node import process_logs
 from storage import errors, intents, ledger, models, services
 from storage.control_socket import client
 from storage.processes import Process, State
@@ -21,7 +21,8 @@ from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.control.ggufs import made
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
 
-WORKER = "ops-1.0.0"
+DEPLOYMENT = "ops-1.0.0"
+WORKER = f"{DEPLOYMENT}:1"
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +128,8 @@ async def test_control_and_runner_are_put_back_too(node: RealNode) -> None:
         pid = parts[name].pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-    said = await node.must("knobs.set", WORKER, {"name": "max_running", "value": 3})
-    assert said.startswith(f"{WORKER}: max_running is 3")
+    said = await node.must("knobs.set", DEPLOYMENT, {"name": "max_running", "value": 3})
+    assert said.startswith(f"{DEPLOYMENT}: max_running is 3")
     await node.until(_back(parts["runner"]))
 
 
@@ -149,8 +150,8 @@ async def test_a_model_that_can_not_be_loaded_costs_only_itself(
     broken = next(part for name, part in parts.items() if name.startswith("broken"))
     async with opened(node.home) as store, store.read() as session:
         version = await models.find(session, "broken")
-    assert version.standing is models.Standing.UNLOADABLE
-    assert version.standing_reason == broken.reason
+    assert version.status is models.Status.UNLOADABLE
+    assert version.status_reason == broken.reason
     assert broken.restarts == 0
     assert parts[WORKER].pid == before.pid
     refused = await node.do("services.split", "support", {"arms": {"r1": 1, release: 9999}})
@@ -170,7 +171,7 @@ async def test_a_file_that_was_replaced_is_not_served(node: RealNode, tmp_path: 
     assert mine.state is State.CRASHED
     assert "is not the file that was registered" in (mine.reason or "")
     async with opened(node.home) as store, store.read() as session:
-        assert (await models.find(session, "mine")).standing is models.Standing.UNLOADABLE
+        assert (await models.find(session, "mine")).status is models.Status.UNLOADABLE
 
 
 async def test_a_file_that_is_replaced_while_it_is_served_is_not_loaded_again(
@@ -236,7 +237,7 @@ async def test_a_model_that_comes_late_is_served_as_soon_as_it_is_there(
     await node.until(lambda parts: (found := late(parts)) is not None and found.reason == said)
     async with opened(node.home) as store, store.read() as session:
         version = await models.find(session, "late")
-    assert version.standing is models.Standing.REGISTERED
+    assert version.status is models.Status.REGISTERED
     await node.must("services.split", "late", {"arms": {release: 5000, "r1": 5000}})
     away.rename(path)
     await node.until(
@@ -247,12 +248,12 @@ async def test_a_model_that_comes_late_is_served_as_soon_as_it_is_there(
 async def test_a_log_is_cut_while_its_part_writes_to_it(node: RealNode) -> None:
     """A part that lives for months fills no disk; what was said last is kept beside."""
     log = node.home.log("gateway")
-    os.truncate(log, log_rotation.LIMIT + 1)
-    await node.must("knobs.set", WORKER, {"name": "queue_limit", "value": 9})
+    os.truncate(log, process_logs.LIMIT + 1)
+    await node.must("knobs.set", DEPLOYMENT, {"name": "queue_limit", "value": 9})
     async with asyncio.timeout(BOUND_S):
-        while log.stat().st_size > log_rotation.LIMIT:
+        while log.stat().st_size > process_logs.LIMIT:
             await asyncio.to_thread(os.sched_yield)
-    assert log.with_suffix(".log.1").stat().st_size > log_rotation.LIMIT
+    assert log.with_suffix(".log.1").stat().st_size > process_logs.LIMIT
 
 
 async def test_a_store_that_takes_nothing_does_not_stop_the_serving(node: RealNode) -> None:

@@ -70,7 +70,7 @@ async def test_each_does_what_their_role_allows_and_the_group_looks(node: RealNo
     assert json.loads(viewer[0].out)["house"]["person"]["role"] == "viewer"
     assert "is viewer; to set a service's split one must be operator" in viewer[2].err
     assert [each.code for each in guest] == [0, 1]
-    assert "has no role on this box and may only look" in guest[1].err
+    assert "has no role on this box, so it is read-only" in guest[1].err
     assert {each.code for each in other} == {1}
     (told,) = {each.err for each in other}
     assert told.startswith(f"uid{OTHER.uid} is not in the group {GROUP.gr_name}: `usermod -aG ")

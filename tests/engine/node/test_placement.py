@@ -1,99 +1,102 @@
-"""Which workers the box needs follows from the splits, whatever they are."""
+"""On which GPUs an instance goes, for any machine and any load on it."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.node import placement
-from storage.models import Kind, ModelVersion, Standing
-from storage.releases import Engine, Limits, Release, Sampling
-from storage.services import Arm, Service, Split
+from engine.node.placement import MARGIN_BYTES, Device, NotThere
+
+GB = 1024**3
+
+machines = st.lists(st.integers(0, 80), max_size=8).map(
+    lambda free: [Device(index, each * GB) for index, each in enumerate(free)]
+)
+sizes = st.integers(0, 200).map(lambda size: size * GB)
 
 
-def _model(
-    id: int, base: int | None = None, standing: Standing = Standing.REGISTERED
-) -> ModelVersion:
-    return ModelVersion(
-        id=id,
-        model=f"m{id}",
-        version="1.0.0",
-        kind=Kind.WEIGHTS if base is None else Kind.ADAPTER,
-        base_id=base,
-        path=f"/models/{id}.gguf",
-        sha256=f"{id:064x}",
-        size_bytes=1,
-        mtime_ns=1,
-        architecture="llama",
-        parameters=1,
-        quantisation="Q8_0",
-        context_tokens=2048,
-        licence=None,
-        standing=standing,
-        standing_reason=None,
-        created_at_us=0,
-        created_by="sara",
-    )
-
-
-def _release(number: int, model: ModelVersion) -> Release:
-    return Release(
-        number=number,
-        sha256=f"{number:064x}",
-        model_version_id=model.id,
-        prompt_version_id=None,
-        sampling=Sampling(),
-        limits=Limits(),
-        engine=Engine(),
-        deployment=f"m{model.base_id or model.id}-1.0.0",
-        adapter="" if model.base_id is None else model.sha256[:16],
-        created_at_us=0,
-        created_by="sara",
-        comment="",
-    )
-
-
-def _service(name: str, weights: dict[int, int]) -> Service:
-    arms = tuple(Arm(release=number, weight_bp=weight) for number, weight in weights.items())
-    split = Split(
-        id=1, service=name, salt="s", arms=arms, set_at_us=0, set_by="sara", intent_id=None
-    )
-    return Service(
-        name=name, split=split, record_text=False, version=1, created_at_us=0, created_by="sara"
-    )
-
-
-MODELS = {1: _model(1), 2: _model(2), 3: _model(3, base=1), 4: _model(4, None, Standing.UNLOADABLE)}
-RELEASES = {number: _release(number, model) for number, model in MODELS.items()}
-splits = st.dictionaries(st.integers(1, 6), st.integers(0, 10_000), min_size=1)
-
-
-@given(st.lists(splits, max_size=5))
-def test_each_arm_that_can_be_loaded_has_its_worker_whatever_its_weight(
-    weights: list[dict[int, int]],
+@given(devices=machines, size=sizes, split=st.booleans())
+def test_what_fits_on_one_device_goes_on_the_freest(
+    devices: list[Device], size: int, split: bool
 ) -> None:
-    """Weight 0 is resident too: going back takes effect on the next request."""
-    found = placement.plan([_service(f"s{n}", w) for n, w in enumerate(weights)], RELEASES, MODELS)
-    named = {number for each in weights for number in each}
-    assert {RELEASES[number].deployment for number in named & {1, 2, 3}} == set(found)
+    """One device is faster than several, and the freest leaves most room to the others."""
+    chosen = placement.place(None, devices=devices, size_bytes=size, split=split)
+    fitting = [each for each in devices if each.free_bytes - MARGIN_BYTES >= size]
+    if fitting or (devices and not split):
+        (index,) = chosen
+        assert devices[index].free_bytes == max(each.free_bytes for each in devices)
 
 
-@given(st.lists(splits, max_size=5))
-def test_a_worker_loads_weights_and_never_an_adapter_or_a_broken_file(
-    weights: list[dict[int, int]],
+@given(devices=machines, size=sizes)
+def test_what_fits_on_no_device_is_split_over_as_few_as_hold_it(
+    devices: list[Device], size: int
 ) -> None:
-    """Adapters are lanes of their base's worker; what cannot be loaded is not tried."""
-    found = placement.plan([_service(f"s{n}", w) for n, w in enumerate(weights)], RELEASES, MODELS)
-    assert {worker.model for worker in found.values()} <= {1, 2}
+    """Or over all, where even they do not: the load then says what is missing."""
+
+    def room(indices: tuple[int, ...]) -> int:
+        return sum(max(0, devices[index].free_bytes - MARGIN_BYTES) for index in indices)
+
+    chosen = placement.place(None, devices=devices, size_bytes=size, split=True)
+    everything = tuple(range(len(devices)))
+    assert list(chosen) == sorted(set(chosen))
+    if room(everything) < size:
+        assert chosen == everything
+    elif len(chosen) > 1:
+        freest = sorted(everything, key=lambda index: -devices[index].free_bytes)
+        assert room(chosen) >= size > room(tuple(freest[: len(chosen) - 1]))
 
 
-def test_a_base_and_its_adapter_share_one_worker() -> None:
-    """A prompt A/B or an adapter costs no second copy of the weights."""
-    found = placement.plan([_service("support", {1: 9000, 3: 1000})], RELEASES, MODELS)
-    assert list(found) == ["m1-1.0.0"]
-    assert found["m1-1.0.0"].path == "/models/1.gguf"
+def test_instances_that_are_still_loading_count() -> None:
+    """Two that start at once do not both take the same free memory."""
+    devices = [Device(0, 20 * GB), Device(1, 18 * GB)]
+    first = placement.place(None, devices=devices, size_bytes=10 * GB, split=True)
+    second = placement.place(
+        None, devices=devices, size_bytes=10 * GB, split=True, reserved={0: 10 * GB}
+    )
+    assert (first, second) == ((0,), (1,))
 
 
-def test_a_box_without_services_needs_no_worker() -> None:
-    """Nothing is loaded for nobody."""
-    assert placement.plan([], RELEASES, MODELS) == {}
+def test_named_devices_are_taken_as_they_are_named() -> None:
+    """Their order is the order in which the weights are laid out."""
+    devices = [Device(0, 0), Device(1, 0)]
+    assert placement.place((1, 0), devices=devices, size_bytes=GB, split=True) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("devices", "said"),
+    [([Device(0, GB), Device(1, GB)], "there is no GPU 3; present: 0, 1"), ([], "has none")],
+)
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(
+    devices: list[Device], said: str
+) -> None:
+    """So that the next try is right."""
+    with pytest.raises(NotThere, match=said):
+        placement.place((0, 3) if devices else (3,), devices=devices, size_bytes=1, split=True)
+
+
+def test_a_machine_without_gpus_places_nothing() -> None:
+    """No variable is set, and the worker computes on the CPU."""
+    chosen = placement.place(None, devices=[], size_bytes=GB, split=True)
+    assert (chosen, placement.environment(chosen)) == ((), {})
+
+
+def test_devices_are_numbered_as_the_driver_numbers_them() -> None:
+    """CUDA's own order is by speed."""
+    assert placement.environment((2, 0)) == {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": "2,0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("restriction", "left"),
+    [(None, [0, 1, 2]), ("0, 2", [0, 2]), ("", []), ("7", []), ("GPU-8f2a, 1", None)],
+)
+def test_the_node_keeps_to_the_devices_that_it_was_given(
+    restriction: str | None, left: list[int] | None
+) -> None:
+    """CUDA_VISIBLE_DEVICES of the node itself; UUIDs are passed on as they are."""
+    found = placement.visible([Device(index, GB) for index in range(3)], restriction)
+    assert (None if found is None else [each.index for each in found]) == left

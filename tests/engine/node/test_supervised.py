@@ -7,11 +7,11 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from engine.node.specs import Broken, Fact, Spec
-from engine.node.supervised import Part
+from engine.node.specs import Fact, LoadFailure, Preparation, Spec
+from engine.node.supervised import Prepare, SupervisedProcess
 from engine.node.supervision import SECOND_US, Plan
 from storage.home import clock
 
@@ -29,7 +29,7 @@ BEATING = READY + (
 
 
 class Watched:
-    """A part with everything that it told, and a way to wait for what it tells next."""
+    """A supervised process with all its facts, and a way to wait for the next."""
 
     def __init__(
         self,
@@ -37,19 +37,22 @@ class Watched:
         script: str,
         plan: Plan,
         *words: str,
-        fit: Callable[[], Awaitable[str | None]] | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
         self.facts: list[Fact] = []
         self._news = asyncio.Event()
         spec = Spec(
-            name="part",
+            name="ops-1.0.0:1",
             kind="worker",
             command=(sys.executable, "-c", script, *words),
-            log=folder / "part.log",
+            log=folder / "process.log",
             plan=plan,
             model=1,
+            deployment="ops-1.0.0",
         )
-        self.part = Part(spec, monotonic_us=clock.monotonic_us, tell=self._tell, fit=fit)
+        self.process = SupervisedProcess(
+            spec, monotonic_us=clock.monotonic_us, tell=self._tell, prepare=prepare
+        )
 
     def _tell(self, fact: Fact) -> None:
         self.facts.append(fact)
@@ -71,12 +74,12 @@ class Watched:
 @contextlib.asynccontextmanager
 async def running(watched: Watched) -> AsyncIterator[Watched]:
     """The part, stopped and gone at the end."""
-    task = asyncio.create_task(watched.part.run())
+    task = asyncio.create_task(watched.process.run())
     try:
         yield watched
     finally:
-        watched.part.stop()
-        watched.part.kill()
+        watched.process.stop()
+        watched.process.kill()
         async with asyncio.timeout(20):
             await task
 
@@ -85,9 +88,9 @@ async def test_a_part_becomes_ready_and_leaves_when_it_is_told(tmp_path: Path) -
     """Starting, ready, draining, stopped: each is told once."""
     script = BLOCKED + OBEDIENT
     watched = Watched(tmp_path, script, Plan())
-    task = asyncio.create_task(watched.part.run())
+    task = asyncio.create_task(watched.process.run())
     await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
-    watched.part.stop()
+    watched.process.stop()
     async with asyncio.timeout(20):
         await task
     assert watched.states == ["starting", "ready", "draining", "stopped"]
@@ -97,14 +100,14 @@ async def test_a_killed_part_is_back_at_once(tmp_path: Path) -> None:
     """The crash is told with its signal, and the new process is another one."""
     async with running(Watched(tmp_path, BLOCKED + OBEDIENT, Plan())) as watched:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
-        first = watched.part.pid
+        first = watched.process.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
         await watched.until(lambda facts: facts[-1].state == "ready" and len(facts) > 2)
         assert watched.states == ["starting", "ready", "crashed", "starting", "ready"]
         assert watched.facts[2].reason == "it was killed by SIGKILL"
         assert watched.facts[-1].restarts == 1
-        assert watched.part.pid != first
+        assert watched.process.pid != first
 
 
 async def test_a_stopped_part_is_replaced(tmp_path: Path) -> None:
@@ -112,11 +115,11 @@ async def test_a_stopped_part_is_replaced(tmp_path: Path) -> None:
     plan = Plan(beats=True, beat_us=SECOND_US // 2)
     async with running(Watched(tmp_path, BEATING, plan, "0")) as watched:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
-        first = watched.part.pid
+        first = watched.process.pid
         assert first is not None
         os.kill(first, signal.SIGSTOP)
         await watched.until(lambda facts: facts[-1].state == "ready" and len(facts) > 2)
-        assert "its beats stopped" in [fact.reason for fact in watched.facts]
+        assert "its heartbeats stopped" in [fact.reason for fact in watched.facts]
 
 
 async def test_a_hung_part_is_replaced_although_it_beats(tmp_path: Path) -> None:
@@ -124,20 +127,22 @@ async def test_a_hung_part_is_replaced_although_it_beats(tmp_path: Path) -> None
     plan = Plan(beats=True, token_us=SECOND_US // 2)
     async with running(Watched(tmp_path, BEATING, plan, "60000000")) as watched:
         await watched.until(lambda facts: "starting" in [fact.state for fact in facts[1:]])
-        assert "work waits and no token comes" in [fact.reason for fact in watched.facts]
+        assert "work is waiting and no token was produced" in [
+            fact.reason for fact in watched.facts
+        ]
 
 
 async def test_who_ignores_sigterm_is_killed_after_the_drain(tmp_path: Path) -> None:
     """Leaving is bounded."""
     script = BLOCKED + READY + "signal.sigwait([signal.SIGUSR1])\n"
     watched = Watched(tmp_path, script, Plan(drain_us=SECOND_US // 5))
-    task = asyncio.create_task(watched.part.run())
+    task = asyncio.create_task(watched.process.run())
     await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
-    watched.part.stop()
+    watched.process.stop()
     async with asyncio.timeout(20):
         await task
     assert watched.facts[-1].state == "stopped"
-    assert watched.facts[-1].reason == "it did not leave in time after being told to"
+    assert watched.facts[-1].reason == "it did not exit within the drain timeout"
 
 
 async def test_what_can_not_work_is_not_started_again(tmp_path: Path) -> None:
@@ -146,8 +151,8 @@ async def test_what_can_not_work_is_not_started_again(tmp_path: Path) -> None:
     async with running(Watched(tmp_path, script, Plan())) as watched:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "crashed")
         assert watched.states == ["starting", "crashed"]
-        assert watched.facts[-1].broken == Broken("", "the file is truncated")
-        assert watched.part.given_up
+        assert watched.facts[-1].load_failure == LoadFailure("", "the file is truncated")
+        assert watched.process.given_up
 
 
 async def test_what_was_given_up_is_started_once_more_when_it_may(tmp_path: Path) -> None:
@@ -158,11 +163,11 @@ async def test_what_was_given_up_is_started_once_more_when_it_may(tmp_path: Path
     )
     there = tmp_path / "there"
     async with running(Watched(tmp_path, script + OBEDIENT, Plan(), str(there))) as watched:
-        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].load_failure is not None)
         there.touch()
-        watched.part.again()
+        watched.process.retry()
         await watched.until(lambda facts: facts[-1].state == "ready")
-        assert not watched.part.given_up
+        assert not watched.process.given_up
 
 
 async def test_what_the_box_lacks_is_tried_again_until_it_is_there(tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ async def test_what_the_box_lacks_is_tried_again_until_it_is_there(tmp_path: Pat
         assert watched.facts[-1].reason == "there is no model file"
         there.touch()
         await watched.until(lambda facts: facts[-1].state == "ready")
-        assert {fact.broken for fact in watched.facts} == {None}
+        assert {fact.load_failure for fact in watched.facts} == {None}
 
 
 async def test_an_adapter_that_takes_its_worker_along_is_blamed_and_the_worker_comes_back(
@@ -186,14 +191,14 @@ async def test_an_adapter_that_takes_its_worker_along_is_blamed_and_the_worker_c
     """Three times in a row while it was opened; the file of the weights is not at fault."""
     script = TOLD + "import os\ntell(ready=True)\ntell(opening='lora')\nos.abort()\n"
     async with running(Watched(tmp_path, script, Plan(backoff_us=1000))) as watched:
-        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].load_failure is not None)
         assert watched.states == ["starting", "ready", "crashed"] * 3
-        assert watched.facts[-1].broken == Broken(
-            "lora", "it was killed by SIGABRT while it opened the adapter, 3 times in a row"
+        assert watched.facts[-1].load_failure == LoadFailure(
+            "lora", "it was killed by SIGABRT while loading the adapter, 3 times in a row"
         )
-        assert [fact.broken for fact in watched.facts[:-1]] == [None] * 8
+        assert [fact.load_failure for fact in watched.facts[:-1]] == [None] * 8
         await watched.until(lambda facts: facts[-1].state == "ready")
-        assert not watched.part.given_up
+        assert not watched.process.given_up
 
 
 async def test_an_adapter_that_can_not_be_opened_costs_the_worker_nothing(tmp_path: Path) -> None:
@@ -205,9 +210,9 @@ async def test_an_adapter_that_can_not_be_opened_costs_the_worker_nothing(tmp_pa
         "signal.sigwait([signal.SIGTERM])\n"
     )
     async with running(Watched(tmp_path, BLOCKED + script, Plan())) as watched:
-        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].load_failure is not None)
         assert watched.states == ["starting", "ready", "ready"]
-        assert watched.facts[-1].broken == Broken("torn", "it is torn")
+        assert watched.facts[-1].load_failure == LoadFailure("torn", "it is torn")
 
 
 async def test_a_fault_after_the_weights_stand_is_no_fault_of_their_file(tmp_path: Path) -> None:
@@ -215,39 +220,39 @@ async def test_a_fault_after_the_weights_stand_is_no_fault_of_their_file(tmp_pat
     script = TOLD + "import os\ntell(loaded=True)\nos.abort()\n"
     async with running(Watched(tmp_path, script, Plan(backoff_us=1000))) as watched:
         await watched.until(lambda facts: [fact.state for fact in facts].count("crashed") == 4)
-        assert {fact.broken for fact in watched.facts} == {None}
+        assert {fact.load_failure for fact in watched.facts} == {None}
 
 
 async def test_what_is_unfit_meanwhile_is_not_started_again(tmp_path: Path) -> None:
     """It is looked at before each start, not before the first alone."""
-    answers = iter([None, "the file was replaced"])
+    answers = iter([Preparation(), Preparation(refusal="the file was replaced", permanent=True)])
 
-    async def fit() -> str | None:
+    async def prepare() -> Preparation:
         return next(answers)
 
-    watched = Watched(tmp_path, BLOCKED + OBEDIENT, Plan(), fit=fit)
+    watched = Watched(tmp_path, BLOCKED + OBEDIENT, Plan(), prepare=prepare)
     async with running(watched):
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
-        watched.part.kill()
-        await watched.until(lambda facts: facts[-1].broken is not None)
+        watched.process.kill()
+        await watched.until(lambda facts: facts[-1].load_failure is not None)
         assert watched.states == ["starting", "ready", "crashed", "crashed"]
         assert watched.facts[-1].reason == "the file was replaced"
-        assert watched.part.pid is None
+        assert watched.process.pid is None
 
 
 async def test_what_is_stopped_while_it_is_looked_at_is_never_started(tmp_path: Path) -> None:
     """The look may take as long as a large file is read."""
     asked, answer = asyncio.Event(), asyncio.Event()
 
-    async def fit() -> str | None:
+    async def prepare() -> Preparation:
         asked.set()
         await answer.wait()
-        return None
+        return Preparation()
 
-    watched = Watched(tmp_path, BLOCKED + OBEDIENT, Plan(), fit=fit)
-    task = asyncio.create_task(watched.part.run())
+    watched = Watched(tmp_path, BLOCKED + OBEDIENT, Plan(), prepare=prepare)
+    task = asyncio.create_task(watched.process.run())
     await asked.wait()
-    watched.part.stop()
+    watched.process.stop()
     answer.set()
     async with asyncio.timeout(20):
         await task
@@ -258,10 +263,10 @@ async def test_who_faults_while_loading_again_and_again_is_given_up(tmp_path: Pa
     """Libllama may abort on a file whose header was fine: three times are enough."""
     plan = Plan(backoff_us=1000)
     async with running(Watched(tmp_path, "import os; os.abort()", plan)) as watched:
-        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].broken is not None)
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].load_failure is not None)
         assert watched.states == ["starting", "crashed"] * 3
-        assert watched.facts[-1].broken == Broken(
-            "", "it was killed by SIGABRT while it loaded, 3 times in a row"
+        assert watched.facts[-1].load_failure == LoadFailure(
+            "", "it was killed by SIGABRT while loading, 3 times in a row"
         )
 
 
@@ -271,7 +276,7 @@ async def test_a_crash_loop_waits_longer_each_time(tmp_path: Path) -> None:
     async with running(Watched(tmp_path, script, Plan(backoff_us=3600 * SECOND_US))) as watched:
         await watched.until(lambda facts: [fact.state for fact in facts].count("crashed") == 2)
         assert watched.facts[-1].state == "crashed"
-        assert watched.facts[-1].reason == ("it ended by itself with exit code 1; its log says why")
+        assert watched.facts[-1].reason == "it exited with code 1; its log says why"
 
 
 async def test_noise_on_standard_output_is_passed_over(tmp_path: Path) -> None:
@@ -288,8 +293,56 @@ async def test_noise_on_standard_output_is_passed_over(tmp_path: Path) -> None:
 async def test_a_program_that_is_not_there_is_a_crash_and_no_exception(tmp_path: Path) -> None:
     """Not being able to spawn is told like any other end."""
     watched = Watched(tmp_path, OBEDIENT, Plan(backoff_us=3600 * SECOND_US))
-    object.__setattr__(watched.part.spec, "command", ("/nonexistent/program",))
+    object.__setattr__(watched.process.spec, "command", ("/nonexistent/program",))
     async with running(watched):
         await watched.until(lambda facts: len(facts) >= 2)
         assert watched.facts[-1].state == "crashed"
         assert "could not be started" in (watched.facts[-1].reason or "")
+
+
+async def test_what_is_missing_for_now_is_looked_for_again(tmp_path: Path) -> None:
+    """A GPU that is not there yet: the reason is told, no file is blamed, and it is retried."""
+    answers = iter([*[Preparation(refusal="there is no GPU 3")] * 3, Preparation({"NAMED": "3"})])
+
+    async def prepare() -> Preparation:
+        return next(answers)
+
+    script = TOLD + "import os\ntell(ready=True, sha256=os.environ['NAMED'])\n"
+    plan = Plan(backoff_us=1000)
+    async with running(
+        Watched(tmp_path, BLOCKED + script + OBEDIENT, plan, prepare=prepare)
+    ) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
+        assert watched.states == [*["crashed"] * 3, "starting", "ready"]
+        assert watched.facts[0].reason == "there is no GPU 3"
+        assert {fact.load_failure for fact in watched.facts} == {None}
+        assert watched.facts[-1].sha256 == "3"
+
+
+async def test_a_death_while_serving_has_its_evidence(tmp_path: Path) -> None:
+    """How it ended, how far it had come, and the last lines of its log."""
+    script = TOLD + (
+        "import os\ntell(ready=True)\ntell(beat=1, step=int(sys.argv[1]), running=1)\n"
+        "print('GGML_ASSERT(n_outputs_max) failed', file=sys.stderr, flush=True)\nos.abort()\n"
+    )
+    for step in (0, 7):
+        async with running(Watched(tmp_path, script, Plan(), str(step))) as watched:
+            await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "crashed")
+            death = watched.facts[2].death
+        assert death is not None
+        assert death.stepped == (step > 0)
+        assert death.how == "it was killed by SIGABRT"
+        assert death.last_lines[-1] == "GGML_ASSERT(n_outputs_max) failed"
+
+
+async def test_a_kill_from_outside_is_no_death_of_requests(tmp_path: Path) -> None:
+    """SIGKILL says nothing about the model, nor does the end of one that never was ready."""
+    async with running(Watched(tmp_path, BLOCKED + OBEDIENT, Plan())) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
+        watched.process.kill()
+        await watched.until(lambda facts: any(fact.state == "crashed" for fact in facts))
+        assert {fact.death for fact in watched.facts} == {None}
+    plan = Plan(backoff_us=3600 * SECOND_US)
+    async with running(Watched(tmp_path, "raise SystemExit(1)", plan)) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "crashed")
+        assert {fact.death for fact in watched.facts} == {None}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.node import supervision
-from engine.node.supervision import SECOND_US, Act, Observed, Plan, Reason
+from engine.node.supervision import SECOND_US, Act, Death, Observed, Plan, Reason
 
 PLAN = Plan(beats=True)
 NOW = 1_000 * SECOND_US
@@ -161,3 +161,65 @@ def test_who_says_that_it_can_not_work_is_not_started_again() -> None:
     """A model that cannot be loaded makes no restart loop."""
     gone = Observed(wanted=True, failed="truncated", failures=1, ended_us=NOW)
     assert supervision.decide(gone, PLAN, NOW + 3_600 * SECOND_US).reason is Reason.UNLOADABLE
+
+
+deaths = st.lists(
+    st.builds(
+        Death,
+        at_us=times,
+        lived_us=st.integers(0, 200 * SECOND_US),
+        stepped=st.booleans(),
+        how=st.just("it was killed by SIGABRT"),
+    ),
+    max_size=20,
+)
+
+
+@given(deaths)
+def test_a_deployment_is_failing_exactly_when_enough_deaths_speak_against_it(
+    died: list[Death],
+) -> None:
+    """Within the window; one that had served for a minute is no evidence."""
+    counted = [
+        each
+        for each in died
+        if NOW - each.at_us <= PLAN.deaths_us
+        and (not each.stepped or each.lived_us < PLAN.healthy_us)
+    ]
+    evidence = supervision.failing(died, PLAN, NOW)
+    assert (evidence is not None) == (len(counted) >= PLAN.deaths)
+    if evidence is not None:
+        assert f"died {len(counted)} times" in evidence
+
+
+@given(deaths, st.integers(0, 10_000 * SECOND_US))
+def test_no_verdict_comes_from_time_alone(died: list[Death], later_us: int) -> None:
+    """What was not enough is not more later."""
+    if supervision.failing(died, PLAN, NOW) is None:
+        assert supervision.failing(died, PLAN, NOW + later_us) is None
+
+
+def test_the_evidence_is_what_an_operator_needs() -> None:
+    """How often, how fast, how the last one ended, and what its log said."""
+    died = [
+        Death(n * SECOND_US, 10, stepped=False, how=f"it died of {n}", last_lines=("a", f"b{n}"))
+        for n in range(PLAN.deaths)
+    ]
+    assert supervision.failing(died, PLAN, 5 * SECOND_US) == (
+        "it died 5 times within 4 s while serving; the last time it died of 4: a | b4"
+    )
+
+
+def test_a_model_that_serves_between_its_crashes_keeps_serving() -> None:
+    """Once in a hundred seconds for ever: restarted each time, never stopped."""
+    died = [Death(n * 100 * SECOND_US, 99 * SECOND_US, stepped=True, how="x") for n in range(100)]
+    assert all(supervision.failing(died[: n + 1], PLAN, died[n].at_us) is None for n in range(100))
+
+
+def test_a_model_that_dies_of_each_rare_request_is_stopped() -> None:
+    """One request in two minutes, and no step ever: it cannot serve at all."""
+    died = [Death(n * 120 * SECOND_US, 119 * SECOND_US, stepped=False, how="x") for n in range(9)]
+    verdicts = [
+        supervision.failing(died[: n + 1], PLAN, died[n].at_us) is not None for n in range(9)
+    ]
+    assert verdicts.index(True) == PLAN.deaths - 1

@@ -1,0 +1,227 @@
+"""The instances of the deployments that splits name: started, replaced, scaled, drained.
+
+Reads the store and compares it with the processes there are; starting and stopping is the
+processes' own. Imported by `engine.node.node`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from engine.node import commands, file_check, placement, planning, supervision
+from engine.node.placement import Device
+from engine.node.planning import Instance
+from engine.node.specs import Fact, Preparation, Spec
+from engine.node.supervised import Prepare, SupervisedProcess
+from engine.node.supervision import Death
+from storage import deployments, models, processes, releases, services
+from storage.deployments import Status
+from storage.home.paths import Home
+from storage.store import Store
+
+_DRIVER_S: Final = 10.0
+
+_log = structlog.get_logger("node.instances")
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """What splits ask for, the deployment of each instance that has a row, what is failing."""
+
+    plan: planning.Plan
+    known: Mapping[str, str]
+    failing: frozenset[str]
+
+
+class Instances:
+    """Follows the store. `begin` starts a process, `forget` removes the row of one that is gone."""
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        running: Mapping[str, SupervisedProcess],
+        *,
+        begin: Callable[[Spec, Prepare], None],
+        forget: Callable[[str], None],
+        devices: Callable[[], list[Device]],
+        now_us: Callable[[], int],
+    ) -> None:
+        """`running` are all processes of the node; those that are no instances are left alone.
+
+        `devices` asks the GPU driver and may block.
+        """
+        self._home = home
+        self._store = store
+        self._running = running
+        self._begin = begin
+        self._forget = forget
+        self._devices = devices
+        self._now_us = now_us
+        self._unwanted_since: dict[str, int] = {}
+        self._shelved: set[str] = set()
+        self._replacing: set[str] = set()
+        self._placed: dict[str, tuple[tuple[int, ...], int]] = {}
+        self._deaths: dict[str, list[Death]] = {}
+        self._failing: dict[str, bool] = {}  # by deployment: whether the store has recorded it
+        self.linger_us = commands.linger_us()
+
+    @property
+    def settling(self) -> bool:
+        """Whether some instances are on their way out, so that `follow` is due again soon."""
+        return bool(self._unwanted_since or self._replacing)
+
+    async def follow(self) -> None:
+        """Do what the store asks for now."""
+        snapshot = await self._look()
+        plan = snapshot.plan
+        self._settle_verdicts(snapshot.failing)
+        for name, deployment in snapshot.known.items():
+            if name not in plan.kept | self._running.keys() and deployment not in snapshot.failing:
+                self._forget(name)
+        self._replacing.clear()
+        for instance in plan.wanted.values():
+            if instance.deployment not in self._failing:
+                self._want(instance, plan.wanted)
+        self._shelved = {
+            name
+            for name, process in self._running.items()
+            if process.given_up and name in plan.kept - plan.wanted.keys()
+        }
+        self._release(plan.kept)
+
+    def observe(self, fact: Fact) -> str | None:
+        """Take a fact of an instance; the evidence once its deployment turns out to be failing.
+
+        Its instances are then stopped at once, and started again when the store says so.
+        """
+        if fact.death is None or fact.deployment is None:
+            return None
+        process, deployment = self._running.get(fact.name), fact.deployment
+        if process is None or deployment in self._failing:
+            return None
+        patience, now = process.spec.plan, self._now_us()
+        deaths = [*self._deaths.get(deployment, []), fact.death]
+        self._deaths[deployment] = [
+            death for death in deaths if now - death.at_us <= patience.deaths_us
+        ]
+        evidence = supervision.failing(self._deaths[deployment], patience, now)
+        if evidence is None:
+            return None
+        _log.error("a deployment is failing", deployment=deployment, evidence=evidence)
+        self._failing[deployment] = False
+        for each in self._running.values():
+            if each.spec.deployment == deployment:
+                each.stop()
+        return evidence
+
+    def _settle_verdicts(self, recorded: frozenset[str]) -> None:
+        """Drop the verdicts that the store had recorded and has no more: they were lifted."""
+        for deployment, was_recorded in list(self._failing.items()):
+            if deployment in recorded:
+                self._failing[deployment] = True
+            elif was_recorded:
+                del self._failing[deployment]
+                self._deaths.pop(deployment, None)
+
+    def _want(self, instance: Instance, wanted: Mapping[str, Instance]) -> None:
+        """Start an instance, or replace one that was started from another file or command."""
+        process = self._running.get(instance.name)
+        spec = commands.worker(self._home, instance)
+        if process is None:
+            self._begin(spec, functools.partial(self._prepare, instance))
+        elif process.stopping:
+            self._replacing.add(instance.name)
+        elif process.spec != spec:
+            self._replacing.add(instance.name)
+            if not process.running or self._others_serve(instance, wanted):
+                process.stop()
+        elif process.given_up and instance.name in self._shelved:  # its file was added again
+            process.retry()
+
+    def _others_serve(self, instance: Instance, wanted: Mapping[str, Instance]) -> bool:
+        """Whether all other instances of the deployment are ready: they are replaced in turn."""
+        return all(
+            (process := self._running.get(other.name)) is not None
+            and not process.stopping
+            and process.fact.state == "ready"
+            for other in wanted.values()
+            if other.deployment == instance.deployment and other.name != instance.name
+        )
+
+    def _release(self, kept: frozenset[str]) -> None:
+        """Stop the instances that are not asked for any more once they have nothing to do.
+
+        Until then they serve: requests end where they began, and going back costs nothing. The
+        gateway may not have read the store yet, so even the idle ones wait for a while.
+        """
+        now = self._now_us()
+        instances = {name for name, process in self._running.items() if process.spec.deployment}
+        self._unwanted_since = {
+            name: self._unwanted_since.get(name, now) for name in instances - kept
+        }
+        for name, since in self._unwanted_since.items():
+            process = self._running[name]
+            idle = not process.working and now - since >= self.linger_us
+            if idle or process.fact.state == "crashed":
+                process.stop()
+
+    async def _prepare(self, instance: Instance) -> Preparation:
+        """Whether the file is the registered one, and on which devices it goes."""
+        if (changed := await file_check.changed(instance.weights)) is not None:
+            return Preparation(refusal=changed, permanent=True)
+        engine = instance.engine
+        if engine.devices is None and engine.gpu_layers == 0:
+            return Preparation()
+        try:
+            async with asyncio.timeout(_DRIVER_S):
+                devices = await asyncio.to_thread(self._devices)
+        except TimeoutError:
+            return Preparation(refusal=f"the GPU driver did not answer within {_DRIVER_S:g} s")
+        visible = placement.visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        if visible is None and engine.devices is None:
+            return Preparation()
+        size = instance.weights.size_bytes
+        try:
+            chosen = placement.place(
+                engine.devices,
+                devices=devices if visible is None else visible,
+                size_bytes=size,
+                split=engine.split != "none",
+                reserved=self._reserved(),
+            )
+        except placement.NotThere as error:
+            return Preparation(refusal=str(error))
+        self._placed[instance.name] = (chosen, size)
+        return Preparation(placement.environment(chosen))
+
+    def _reserved(self) -> dict[int, int]:
+        """What the instances that are still loading will take, by device."""
+        reserved: dict[int, int] = {}
+        for name, (devices, size) in self._placed.items():
+            process = self._running.get(name)
+            if process is not None and process.running and process.fact.state == "starting":
+                for index in devices:
+                    reserved[index] = reserved.get(index, 0) + size // len(devices)
+        return reserved
+
+    async def _look(self) -> _Snapshot:
+        async with self._store.read() as session:
+            every = await services.every(session)
+            numbers = {arm.release for service in every for arm in service.split.arms}
+            found = {number: await releases.get(session, number) for number in numbers}
+            deployed = {each.name: each for each in await deployments.every(session)}
+            versions = await models.every(session)
+            rows = await processes.every(session)
+        return _Snapshot(
+            planning.plan(every, found, deployed, versions),
+            {row.name: row.deployment for row in rows if row.deployment is not None},
+            frozenset(each.name for each in deployed.values() if each.status is Status.FAILING),
+        )

@@ -1,0 +1,95 @@
+"""Which instances the box needs: splits -> releases -> deployments -> instances. Pure.
+
+A release that is an arm of a split keeps its deployment loaded, whatever its weight, so that going
+back to it takes effect on the next request. Never looks at processes, files or memory. Imported by
+`engine.node`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from storage.deployments import Deployment
+from storage.deployments import Status as DeploymentStatus
+from storage.models import ModelVersion, Status
+from storage.releases import Engine, Release
+from storage.services import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model file to load, as it was registered."""
+
+    model: int
+    path: str
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One running copy of a deployment: what it loads and how."""
+
+    name: str
+    deployment: str
+    weights: Weights
+    engine: Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`wanted` may be started; `kept` are not stopped if they run, whether wanted or not.
+
+    An instance whose weights are unloadable is kept: if it runs, it has them in memory. One of a
+    failing deployment is neither.
+    """
+
+    wanted: Mapping[str, Instance]
+    kept: frozenset[str]
+
+
+def plan(
+    services: Iterable[Service],
+    releases: Mapping[int, Release],
+    deployments: Mapping[str, Deployment],
+    models: Iterable[ModelVersion],
+) -> Plan:
+    """The instances of the deployments that splits name."""
+    versions = {version.id: version for version in models}
+    named: dict[str, list[ModelVersion]] = {}
+    for service in services:
+        for arm in service.split.arms:
+            if (release := releases.get(arm.release)) is not None:
+                files = named.setdefault(release.deployment, [])
+                files += _loadable(release, versions)
+    wanted: dict[str, Instance] = {}
+    kept: set[str] = set()
+    for name in sorted(named.keys() & deployments.keys()):
+        deployment = deployments[name]
+        if deployment.engine is None or deployment.status is DeploymentStatus.FAILING:
+            continue
+        kept.update(deployment.instances)
+        if named[name]:
+            weights = _weights(min(named[name], key=lambda version: version.id))
+            wanted |= {
+                instance: Instance(instance, name, weights, deployment.engine)
+                for instance in deployment.instances
+            }
+    return Plan(wanted, frozenset(kept))
+
+
+def _loadable(release: Release, versions: Mapping[int, ModelVersion]) -> list[ModelVersion]:
+    """The version whose file the release needs in memory, if it can be loaded: an adapter's base.
+
+    Several versions may have the same content; the deployment is then loaded from any of them.
+    """
+    version = versions.get(release.model_version_id or 0)
+    if version is not None and version.base_id is not None:
+        version = versions.get(version.base_id)
+    return [] if version is None or version.status is Status.UNLOADABLE else [version]
+
+
+def _weights(version: ModelVersion) -> Weights:
+    return Weights(version.id, version.path, version.sha256, version.size_bytes, version.mtime_ns)

@@ -1,0 +1,42 @@
+"""The logs of supervised processes: kept small while they are written, and read for evidence.
+
+A log is rotated by copying it and truncating it in place: its writer has it open for appending and
+continues at the new end. Lines written between copy and truncation are lost. Imported by
+`engine.node`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+LIMIT: Final = 16 * 1024 * 1024
+_TAIL: Final = 8192
+_LINE: Final = 200
+
+
+def trim(logs: Iterable[Path]) -> None:
+    """Rotate the logs that are over the limit. Blocks."""
+    for log in logs:
+        with contextlib.suppress(OSError):
+            if log.stat().st_size <= LIMIT:
+                continue
+            with contextlib.suppress(OSError):  # a full disk may cost a log, never its bound
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
+
+
+def last_lines(log: Path, count: int) -> tuple[str, ...]:
+    """The last lines that are not blank, shortened to 200 characters; empty without a log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            tail = file.read().decode(errors="replace")
+    except OSError:
+        return ()
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    return tuple(line if len(line) <= _LINE else f"{line[:_LINE]}…" for line in lines[-count:])
