@@ -147,17 +147,30 @@ async def accept(
     return row.id or 0
 
 
-async def claim(s: AsyncSession, *, verbs: Collection[str], by: str, at_us: int) -> Intent | None:
-    """Claim the oldest accepted intent with one of these verbs; None when there is none."""
+async def waiting(s: AsyncSession, verbs: Collection[str]) -> Intent | None:
+    """The oldest accepted intent with one of these verbs; None when there is none."""
     query = (
-        select(col(IntentRow.id))
+        select(IntentRow)
         .where(col(IntentRow.state) == State.ACCEPTED.value, col(IntentRow.verb).in_(list(verbs)))
         .order_by(col(IntentRow.id))
         .limit(1)
     )
-    id = (await s.execute(query)).scalar()
-    if id is None:
-        return None
+    row = (await s.scalars(query.execution_options(populate_existing=True))).first()
+    return None if row is None else _intent(row)
+
+
+async def claim(s: AsyncSession, *, verbs: Collection[str], by: str, at_us: int) -> Intent | None:
+    """Claim the oldest accepted intent with one of these verbs; None when there is none."""
+    oldest = await waiting(s, verbs)
+    return None if oldest is None else await claim_one(s, oldest.id, by=by, at_us=at_us)
+
+
+async def claim_one(s: AsyncSession, id: int, *, by: str, at_us: int) -> Intent:
+    """Claim an accepted intent.
+
+    Raises:
+        Moved: another process has claimed it.
+    """
     await moves.move(
         s, MOVES, IntentRow, id, State.ACCEPTED, State.CLAIMED,
         actor=by, at_us=at_us, intent_id=id, changes={"claimed_by": by},

@@ -1,7 +1,7 @@
 """`python -m engine.control --home DIR`: the controllers, the host's samples, retention.
 
-Says on standard output when it is ready and that it lives; its log goes to standard error. Leaves
-with exit 0 when it is told to; any fault ends it, and the node puts it back.
+Reports readiness and heartbeats on standard output, logs to standard error. Exits 0 on SIGTERM;
+any fault ends it, and the node restarts it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from engine.control import upstreams
+from engine.control import reconcile, upstreams
 from engine.control.intents import BY, Intents
 from engine.control.retention import Keeper, schedule
 from engine.metering.gpu import Gpus
@@ -65,7 +65,7 @@ async def _live(home: Home) -> None:
 
 async def _work(home: Home, settings: Config, store: Store, leave: asyncio.Event) -> None:
     with nudges.listen(home, BY) as listener:
-        intents = Intents(store, now_us=clock.now_us)
+        loop = reconcile.Loop(store, [Intents()], now_us=clock.now_us)
         gpus = Gpus(monotonic_us=clock.monotonic_us)
         telemetry = Telemetry(store, Host(home.root), gpus, now_us=clock.now_us)
         scheduler = schedule(Keeper(store, settings.retention, now_us=clock.now_us))
@@ -73,7 +73,7 @@ async def _work(home: Home, settings: Config, store: Store, leave: asyncio.Event
         scheduler.start()
         _say(ready=True)
         tasks = {
-            asyncio.create_task(intents.run(listener)),
+            asyncio.create_task(loop.run(listener)),
             asyncio.create_task(telemetry.run()),
             asyncio.create_task(leave.wait()),
         }

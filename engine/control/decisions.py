@@ -1,7 +1,7 @@
-"""What a controller answers to an intent: carry it out, or refuse it, and why.
+"""Decisions of controllers: why, in which words, and what to do.
 
-A decision is data: the reason is one of a closed list, the sentence is what people read, the plan
-is what `act` does. Decides nothing itself. Imported by `engine.control`.
+A decision is data: the reason is one of a closed list, the sentence is for people, the plan is what
+`act` does. Decides nothing itself. Imported by `engine.control`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from storage import errors
 
 
 class Reason(Enum):
-    """Why an intent was carried out or not; the value says it for those who have not seen it."""
+    """Why something is done or not; the value is the explanation of the name."""
 
+    IDLE = "there is nothing to do"
+    WAITING = "something waits to be carried out"
     APPLIED = "it was carried out"
     QUEUED = "a job carries it out"
     UNCHANGED = "there was nothing to change"
@@ -43,11 +45,15 @@ _OF_ERRORS: Final[tuple[tuple[type[errors.StorageError], Reason], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why, in which words, and what to do; without a plan the intent is refused."""
+    """Why, in which words, what to do, and when to look again (UTC microseconds).
+
+    Without a plan nothing is done; as the answer to an intent, that refuses it.
+    """
 
     reason: Reason
     sentence: str
     plan: object | None = None
+    due_us: int | None = None
 
 
 class Refusal(Exception):
@@ -59,7 +65,7 @@ class Refusal(Exception):
 
 
 def of(error: errors.StorageError) -> Decision | None:
-    """The refusal that an error of the store amounts to; None when the store itself failed."""
+    """The refusal that an error of the store means; None when the store itself failed."""
     for family, reason in _OF_ERRORS:
         if isinstance(error, family):
             return Decision(reason, str(error))

@@ -1,14 +1,12 @@
-"""Claims intents, has them decided and done once, and says how each ended.
+"""The controller of intents: claims the oldest one, carries it out, and records how it ended.
 
-A claim, what is done for it and its end are one transaction, so that a crash leaves either all or
-nothing. An intent that takes long becomes a job in that transaction, and the job ends it. Imported
-by `engine.control`.
+Claim, change and outcome are one transaction, so that a crash leaves all of them or none. An
+intent that takes long becomes a job in that transaction, and the job ends it. Imported by
+`engine.control`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -17,106 +15,71 @@ from engine.control import registry
 from engine.control.decisions import Decision, Reason, Refusal, of
 from storage import errors, intents, jobs
 from storage import store as stores
-from storage.control_socket import nudges, verbs
-from storage.control_socket.nudges import Listener
+from storage.control_socket import verbs
 from storage.control_socket.verbs import Process
 from storage.intents import Intent, State
-from storage.store import Session, Store
+from storage.store import Session
 
 BY: Final = Process.CONTROL.value
-LOOK_S: Final = 5.0
-AGAIN_S: Final = 2.0
+
+_STATES: Final = {Reason.UNCHANGED: State.APPLIED, Reason.FAULT: State.FAILED}
 
 _log = structlog.get_logger("control.intents")
 
 
 class Intents:
-    """The loop over what people want."""
+    """Carries out, oldest first, the intents whose verbs are control's."""
 
-    def __init__(self, store: Store, *, now_us: Callable[[], int]) -> None:
-        self._store = store
-        self._now_us = now_us
+    name = "intents"
+
+    def __init__(self) -> None:
         self._controllers = registry.load()
 
-    async def reclaim(self) -> None:
-        """Put back what an earlier control had claimed when it died, once the store takes it."""
+    async def recover(self, s: Session, now_us: int) -> None:
+        """Put back what a control that was killed had claimed."""
+        if again := await intents.reclaim(s, BY, now_us):
+            _log.info("reclaimed", intents=again)
 
-        async def work(session: Session) -> list[int]:
-            return await intents.reclaim(session, BY, self._now_us())
+    async def observe(self, s: Session, now_us: int) -> Intent | None:
+        """The oldest intent that waits."""
+        del now_us
+        return await intents.waiting(s, self._controllers.keys())
 
-        while True:
-            try:
-                again = await self._store.write(work, durable=True, nudge=False)
-            except errors.Unavailable as error:
-                _log.warning("intents wait for the store", error=str(error))
-                await asyncio.sleep(AGAIN_S)
-                continue
-            if again:
-                _log.info("reclaimed", intents=again)
-            return
+    def decide(self, observed: Intent | None, now_us: int) -> Decision:
+        """Carry out what waits; what becomes of it is decided by the controller of its verb."""
+        del now_us
+        if observed is None:
+            return Decision(Reason.IDLE, "No intent waits.")
+        return Decision(Reason.WAITING, f"Intent {observed.id} waits.", observed)
 
-    async def run(self, listener: Listener) -> None:
-        """Put back what was claimed, then carry out intents as they come, for ever."""
-        await self.reclaim()
-        while True:
-            try:
-                await self.settle()
-            except errors.Unavailable as error:
-                _log.warning("intents wait for the store", error=str(error))
-                await asyncio.sleep(AGAIN_S)
-                continue
-            await listener.wait(timeout_s=LOOK_S)
-
-    async def settle(self) -> None:
-        """Carry out everything that can be carried out now."""
-        while await self._one():
-            pass
-
-    async def _one(self) -> bool:
-        """One intent from claim to end; False when there is none."""
-
-        async def work(session: Session) -> bool:
-            intent = await intents.claim(
-                session, verbs=self._controllers.keys(), by=BY, at_us=self._now_us()
-            )
-            if intent is None:
-                return False
-            await self._carry_out(session, intent)
-            return True
-
-        did = await self._store.write(work, durable=True, nudge=False)
-        if did:
-            nudges.send(self._store.home)
-        return did
-
-    async def _carry_out(self, session: Session, intent: Intent) -> None:
-        decision = await self._decide(session, intent)
-        if decision.reason is Reason.QUEUED:
-            await intents.hand_over(session, intent.id, frm=BY, to=jobs.CLAIMER)
+    async def act(self, s: Session, decision: Decision, now_us: int) -> None:
+        """Claim an intent, carry it out, record its outcome."""
+        assert isinstance(decision.plan, Intent)  # noqa: S101 as it was decided
+        intent = await intents.claim_one(s, decision.plan.id, by=BY, at_us=now_us)
+        outcome = await self._carry_out(s, intent, now_us)
+        if outcome.reason is Reason.QUEUED:
+            await intents.hand_over(s, intent.id, frm=BY, to=jobs.CLAIMER)
             _log.info("queued", intent=intent.id, verb=intent.verb, target=intent.target)
             return
-        state = State.APPLIED if decision.plan is not None else State.REFUSED
-        if decision.reason is Reason.UNCHANGED:
-            state = State.APPLIED
-        if decision.reason is Reason.FAULT:
-            state = State.FAILED
-        await intents.end(session, intent.id, state, decision.sentence, self._now_us(), by=BY)
+        refused = State.REFUSED if outcome.plan is None else State.APPLIED
+        state = _STATES.get(outcome.reason, refused)
+        await intents.end(s, intent.id, state, outcome.sentence, now_us, by=BY)
         _log.info(
             "ended",
             intent=intent.id,
             verb=intent.verb,
             target=intent.target,
             state=state.value,
-            reason=decision.reason.name,
+            reason=outcome.reason.name,
         )
 
-    async def _decide(self, session: Session, intent: Intent) -> Decision:
-        """Decide and act; what a refusal had begun to write is taken back."""
+    async def _carry_out(self, s: Session, intent: Intent, now_us: int) -> Decision:
+        """Have the verb's controller decide and act; a refusal takes back what it had begun."""
         controller = self._controllers[intent.verb]
         try:
             arguments = verbs.parse(intent.verb, intent.arguments)
-            async with stores.savepoint(session):
-                return await controller.carry_out(session, intent, arguments, self._now_us())
+            async with stores.savepoint(s):
+                return await controller.carry_out(s, intent, arguments, now_us)
         except Refusal as refusal:
             return refusal.decision
         except errors.ConstraintViolated as error:
@@ -133,4 +96,4 @@ class Intents:
 def _fault(intent: Intent, error: Exception) -> Decision:
     _log.error("a controller failed", intent=intent.id, verb=intent.verb, exc_info=error)
     said = f"{type(error).__name__}: {error}"
-    return Decision(Reason.FAULT, f"It could not be done ({said}); control.log has the trace.")
+    return Decision(Reason.FAULT, f"Control failed ({said}); control.log has the trace.")

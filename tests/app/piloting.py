@@ -18,6 +18,7 @@ from app import snapshot
 from app.screens.place import Place
 from app.tui import Tui
 from app.widgets.lines import Lines
+from engine.control import reconcile
 from engine.control.intents import Intents
 from storage import errors, intents
 from storage import store as stores
@@ -88,7 +89,7 @@ class FakeNode:
                 )
             )  # fmt: skip
             if not self.alone:
-                await Intents(store, now_us=lambda: scenes.NOW_US).settle()
+                await reconcile.Loop(store, [Intents()], now_us=lambda: scenes.NOW_US).settle()
         finally:
             await store.close()
         return client.Accepted(id, self.name, self.role)

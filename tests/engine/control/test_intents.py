@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from engine.control import intents as control
 from engine.control.intents import Intents
+from engine.control.reconcile import Loop
 from storage import (
     errors,
     intents,
@@ -42,7 +42,7 @@ class Desk:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.control = Intents(store, now_us=clock.now_us)
+        self.control = Loop(store, [Intents()], now_us=clock.now_us, retry_s=0)
 
     async def accept(
         self, verb: str, target: str, expected_version: int | None = None, **asked: Any
@@ -276,7 +276,7 @@ async def test_an_intent_of_a_dead_control_is_taken_up_again(furnished: Desk) ->
         await intents.claim(session, verbs={"services.split"}, by="control", at_us=1)
 
     await furnished.store.write(claim)
-    await furnished.control.reclaim()
+    await furnished.control.recover()
     assert (await furnished.ended(number)).state is State.APPLIED
     async with furnished.store.read() as session:
         assert len(await services.history(session, "support")) == 2
@@ -297,8 +297,7 @@ async def test_a_control_that_starts_while_the_store_is_held_waits_for_it(
             return await write(work, **how)
 
         monkeypatch.setattr(made.store, "write", held)
-        monkeypatch.setattr(control, "AGAIN_S", 0)
-        await made.control.reclaim()
+        await made.control.recover()
     assert len(attempts) == 3
 
 
@@ -446,7 +445,7 @@ async def test_what_takes_long_becomes_a_job_and_does_not_hold_up_the_rest(
     assert (intent.state, intent.claimed_by) == (State.CLAIMED, jobs.CLAIMER)
     assert job is not None
     assert (job.state, job.target) == (jobs.State.QUEUED, "again@1.0.0")
-    await furnished.control.reclaim()
+    await furnished.control.recover()
     async with furnished.store.read() as session:
         assert (await intents.find(session, adding)).state is State.CLAIMED
     assert (await furnished.ended(adding)).state is State.APPLIED
