@@ -2,7 +2,8 @@
 
 An upstream is where a server is, how it is spoken to and how long it is waited for. Its API key is
 not here: `secret` refers to a file that only the node's user can read (`storage.home.secrets`).
-Opens no connection. Read by everybody, written by `engine.control`.
+Opens no connection. Read by everybody, written by `engine.control`; whether a server answers is
+written by the gateway.
 """
 
 from __future__ import annotations
@@ -49,6 +50,23 @@ class UpstreamRow(SQLModel, table=True):
     scores: bool | None
     created_at_us: int
     created_by: str
+
+
+class HealthRow(SQLModel, table=True):
+    """Whether an upstream answers, as it is kept."""
+
+    __tablename__: ClassVar[str] = "upstream_health"
+
+    name: str = Field(primary_key=True)
+    reason: str | None
+    since_us: int
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether an upstream answers since a time: `reason` is why it does not, None while it does."""
+
+    reason: str | None
+    since_us: int
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,12 +191,33 @@ async def remove(
     """Forget a server; what it was. Whether a release still needs it is for the caller to check."""
     removed = await find(s, name)
     await s.delete(await s.get_one(UpstreamRow, name))
+    if (observed := await s.get(HealthRow, name)) is not None:
+        await s.delete(observed)
     await s.flush()
     await ledger.write(
         s, actor=actor, verb="upstreams.remove", noun="upstream", key=name,
         before=_public(removed), after=None, at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
     return removed
+
+
+async def observe(s: AsyncSession, name: str, reason: str | None, at_us: int) -> None:
+    """Record that an upstream answers from now on, or that it does not, and why.
+
+    Written by the gateway, which finds out; a measurement, not a change that the ledger tells.
+    """
+    row = await s.get(HealthRow, name)
+    if row is None:
+        s.add(HealthRow(name=name, reason=reason, since_us=at_us))
+    else:
+        row.reason, row.since_us = reason, at_us
+    await s.flush()
+
+
+async def health(s: AsyncSession) -> dict[str, Health]:
+    """Whether upstreams answer, by name, as the gateway found it last."""
+    rows = await s.scalars(select(HealthRow))
+    return {row.name: Health(reason=row.reason, since_us=row.since_us) for row in rows}
 
 
 async def find(s: AsyncSession, name: str) -> Upstream:

@@ -18,7 +18,7 @@ from app.commands import options
 from storage import errors as storage_errors
 from storage import upstreams
 from storage.home import secrets
-from storage.upstreams import Upstream
+from storage.upstreams import Health, Upstream
 
 app = options.group()
 
@@ -147,7 +147,8 @@ def every(as_json: options.Json = False) -> None:
 async def _every(*, as_json: bool) -> None:
     async with session.reading() as s:
         known = await upstreams.every(s)
-    rows = [("UPSTREAM", "URL", "KEY", "CONNECTIONS", "METRICS", "ADDED")]
+        health = await upstreams.health(s)
+    rows = [("UPSTREAM", "URL", "KEY", "CONNECTIONS", "METRICS", "ADDED", "HEALTH")]
     rows += [
         (
             upstream.name,
@@ -156,11 +157,13 @@ async def _every(*, as_json: bool) -> None:
             words.count(upstream.max_connections),
             upstream.metrics_path or words.UNKNOWN,
             words.clock(upstream.created_at_us),
+            _health(health.get(upstream.name)),
         )
         for upstream in known
     ]
     lines = words.table(rows, right=(3,))
-    terminal.show([_shown(upstream) for upstream in known], lines, as_json=as_json)
+    shown = [_shown(upstream, health.get(upstream.name)) for upstream in known]
+    terminal.show(shown, lines, as_json=as_json)
 
 
 @app.command()
@@ -174,15 +177,17 @@ def show(
 async def _show(name: str, *, as_json: bool) -> None:
     async with session.reading() as s:
         upstream = await upstreams.find(s, name)
+        health = (await upstreams.health(s)).get(name)
     rows = [
         ("name", upstream.name),
         ("url", words.safe(upstream.url)),
+        ("health", _health(health)),
         ("key", _yes(upstream.secret is not None)),
         ("connections", words.count(upstream.max_connections)),
         ("connect timeout", words.duration(upstream.connect_timeout_us)),
         ("first event timeout", words.duration(upstream.first_event_timeout_us)),
         ("read timeout", words.duration(upstream.read_timeout_us)),
-        ("health", upstreams.address(upstream, upstream.health_path)),
+        ("health check", upstreams.address(upstream, upstream.health_path)),
         (
             "metrics",
             words.UNKNOWN
@@ -193,14 +198,23 @@ async def _show(name: str, *, as_json: bool) -> None:
         ("scores", "probed" if upstream.scores is None else _yes(upstream.scores)),
         ("added", f"{words.clock(upstream.created_at_us)} by {upstream.created_by}"),
     ]
-    terminal.show(_shown(upstream), words.table(rows), as_json=as_json)
+    terminal.show(_shown(upstream, health), words.table(rows), as_json=as_json)
 
 
-def _shown(upstream: Upstream) -> dict[str, object]:
+def _shown(upstream: Upstream, health: Health | None) -> dict[str, object]:
     """As JSON shows it: whether there is a key, not where."""
     shown: dict[str, object] = msgspec.to_builtins(upstream)
     shown["has_key"] = shown.pop("secret") is not None
+    shown["health"] = msgspec.to_builtins(health)
     return shown
+
+
+def _health(health: Health | None) -> str:
+    """As the gateway found it last; unknown while no gateway has run since it was added."""
+    if health is None:
+        return words.UNKNOWN
+    since = words.clock(health.since_us)
+    return f"ok since {since}" if health.reason is None else f"down since {since}: {health.reason}"
 
 
 def _yes(value: bool) -> str:

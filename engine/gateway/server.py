@@ -33,11 +33,13 @@ from engine.metering.windows import Windows
 from engine.process import heartbeat
 from engine.process.reporting import Reports
 from storage import store as stores
+from storage import upstreams
 from storage.control_socket import nudges
 from storage.home import clock
 from storage.home.config import Config
 from storage.home.paths import Home
 from storage.requests import Request
+from storage.store import Session
 from storage.texts import Text
 
 PART: Final = "gateway"
@@ -138,6 +140,7 @@ class Gateway:
         self._drain_s = drain_s
         self._config = config
         self._reports = reports
+        self._observed: dict[str, str | None] = {}
 
     async def run(self, listening: socket.socket) -> None:
         """Serve until SIGTERM or SIGINT, then let what is under way end."""
@@ -149,13 +152,13 @@ class Gateway:
         windows = Windows()
         fleet = Fleet(self._home, windows, now_us=clock.monotonic_us)
         recorder = Recorder(store)
-        upstreams, servers = Upstreams(self._home), Servers(self._home)
-        remotes = (upstreams, servers)
+        registered, supervised = Upstreams(self._home), Servers(self._home)
+        remotes = (registered, supervised)
 
         def follow(snapshot: Snapshot) -> None:
             fleet.follow(snapshot)
-            upstreams.follow(snapshot.upstreams.values(), snapshot.releases.values())
-            servers.follow(snapshot.resident().values())
+            registered.follow(snapshot.upstreams.values(), snapshot.releases.values())
+            supervised.follow(snapshot.resident().values())
 
         catalog = Catalog(store, on_change=follow)
         metrics = Metrics(
@@ -173,8 +176,8 @@ class Gateway:
         executor = Executor(
             {
                 "local": LocalBackend(fleet, now_us=clock.monotonic_us),
-                "upstream": upstreams,
-                "server": servers,
+                "upstream": registered,
+                "server": supervised,
             },
             record=record,
             gaps=lambda service, release: windows.arm(service, release).gaps,
@@ -268,8 +271,26 @@ class Gateway:
                 fleet.sweep()
                 for remote in remotes:
                     remote.tick()
+                await self._observe(context, remotes[0].reasons())
             except Exception:  # noqa: BLE001 the next second is another chance
                 _log.exception("a second failed")
+
+    async def _observe(self, context: Context, reasons: dict[str, str | None]) -> None:
+        """Record which upstreams began or ceased to answer."""
+        known = self._observed
+        changed = {
+            name: reason
+            for name, reason in reasons.items()
+            if name not in known or (reason is None) != (known[name] is None)
+        }
+
+        async def work(s: Session) -> None:
+            for name, reason in changed.items():
+                await upstreams.observe(s, name, reason, context.now_us())
+
+        if changed:
+            await context.store.write(work)
+        self._observed = reasons
 
     def _close_second(self, context: Context, fleet: Fleet, remotes: _Remotes) -> None:
         second = context.now_us() // _SECOND_US - 1

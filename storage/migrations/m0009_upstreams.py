@@ -1,4 +1,4 @@
-"""Schema 9: the OpenAI-compatible servers that releases may name."""
+"""Schema 9: the OpenAI-compatible servers that releases may name, and whether they answer."""
 
 from __future__ import annotations
 
@@ -24,10 +24,16 @@ CREATE TABLE upstreams (
   created_at_us INTEGER NOT NULL,
   created_by TEXT NOT NULL
 ) STRICT;
+
+CREATE TABLE upstream_health (
+  name TEXT PRIMARY KEY,
+  reason TEXT,
+  since_us INTEGER NOT NULL
+) STRICT;
 """
 
 
 async def up(connection: AsyncConnection) -> None:
-    """Create the table."""
+    """Create the tables."""
     for statement in migrations.statements(SCRIPT):
         await connection.exec_driver_sql(statement)

@@ -99,3 +99,16 @@ async def test_bounds_are_kept(store: Store, field: str, value: Any, why: str) -
     """What no connection could use is refused when it is registered."""
     with pytest.raises(errors.Invalid, match=why):
         await add(store, **{field: value})
+
+
+async def test_health_is_what_the_gateway_found_last(store: Store) -> None:
+    """Since when, and why not; nothing is left of it when the upstream is removed."""
+    await add(store)
+    await store.write(lambda s: upstreams.observe(s, "vllm", "it is unreachable", 5))
+    await store.write(lambda s: upstreams.observe(s, "vllm", None, 9))
+    async with store.read() as s:
+        found = await upstreams.health(s)
+    assert found == {"vllm": upstreams.Health(reason=None, since_us=9)}
+    await store.write(lambda s: upstreams.remove(s, "vllm", actor="lee", at_us=10))
+    async with store.read() as s:
+        assert await upstreams.health(s) == {}

@@ -143,6 +143,10 @@ class Upstreams:
         for name, member in self.members.items():
             yield from member.health.rows(second, f"{self._deployments.get(name, name)}:1")
 
+    def reasons(self) -> dict[str, str | None]:
+        """Why each upstream cannot answer now; None for those that can."""
+        return {name: member.fault or member.health.reason for name, member in self.members.items()}
+
     def _of(self, release: Release) -> tuple[Member, str]:
         if release.upstream is None:
             raise failures.Broken(

@@ -98,6 +98,14 @@ class Pair:
                 return reason
         raise AssertionError(f"the remote arm did not become {'ready' if ready else 'unready'}")
 
+    def recorded_health(self, *, ready: bool) -> str | None:
+        """Wait until the store says so of the upstream, too; the reason."""
+        for _ in range(TRIES):
+            for row in rows(self.front, "SELECT reason FROM upstream_health WHERE name = 'peer'"):
+                if (row["reason"] is None) == ready:
+                    return row["reason"]  # type: ignore[no-any-return]
+        raise AssertionError(f"the upstream was not recorded as {'ready' if ready else 'unready'}")
+
     def record(self, id: str) -> Any:
         """The row of a request, once it is written."""
         for _ in range(TRIES):
@@ -292,8 +300,10 @@ def test_a_killed_upstream_errs_in_time_says_so_and_recovers(pair: Pair) -> None
     assert record["latency_us"] < QUEUE_S * 1e6
     with pair.on(pair.local) as one:
         assert text(one, max_tokens=1).choices[0].text
+    assert "unreachable" in str(pair.recorded_health(ready=False))
     pair.start_peer()
     assert pair.until(ready=True) is None
+    assert pair.recorded_health(ready=True) is None
     with pair.on(pair.remote) as one:
         assert text(one, max_tokens=1).choices[0].text
 
