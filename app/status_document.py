@@ -108,11 +108,17 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service with the arms of its current split; `version` grows with each change."""
+    """A service with the arms of its current split; `version` grows with each change.
+
+    `owner` names the rollout or test that owns the split, `frozen` says who froze it and why; both
+    are empty otherwise.
+    """
 
     name: str
     version: int
     record_text: bool
+    owner: str
+    frozen: str
     requests: int
     synthetic_share: float | None
     arms: tuple[Arm, ...]
@@ -248,6 +254,8 @@ def _service(seen: snapshot.Service) -> Service:
         name=seen.name,
         version=seen.version,
         record_text=seen.record_text,
+        owner=seen.owner,
+        frozen=seen.frozen,
         requests=seen.requests,
         synthetic_share=seen.synthetic,
         arms=tuple(

@@ -1,21 +1,24 @@
-"""Who did what to which thing: one entry for each change, written with the change itself.
+"""The ledger: who changed what, one entry for each change, in the transaction of the change.
 
-Entries are never changed and never removed. Functions of the nouns write them; who calls those
-need not. Read by everybody.
+Entries are never changed and never deleted. The functions of the nouns write them, so their
+callers cannot forget to. Read by every package.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import column, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
+_intents: Final = table("intents", column("id"), column("reason"))
+
 
 class LedgerRow(SQLModel, table=True):
-    """An entry as it is kept; `before` and `after` are JSON."""
+    """An entry as it is stored; `before` and `after` are JSON."""
 
     __tablename__: ClassVar[str] = "ledger"
 
@@ -31,7 +34,7 @@ class LedgerRow(SQLModel, table=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One change. `before` is None for what was created."""
+    """One change. `before` is None for what was created, `after` for what was removed."""
 
     id: int
     at_us: int
@@ -91,8 +94,17 @@ async def of(s: AsyncSession, noun: str, key: str, limit: int = 100) -> list[Ent
     return [_entry(row) for row in await s.scalars(query)]
 
 
+async def reasons(s: AsyncSession, entries: Iterable[Entry]) -> dict[int, str]:
+    """The reasons that people gave for changes, by the id of the intent; only those given."""
+    asked = {entry.intent_id for entry in entries if entry.intent_id is not None}
+    query = select(_intents.c.id, _intents.c.reason).where(
+        _intents.c.id.in_(asked), _intents.c.reason != ""
+    )
+    return {found.id: found.reason for found in await s.execute(query)}
+
+
 async def caused(s: AsyncSession, intent_id: int) -> list[Entry]:
-    """The entries that tell of what was done for an intent, oldest first. Looks at all of them."""
+    """The entries of what was done for an intent, oldest first. Scans the whole ledger."""
     query = select(LedgerRow).where(col(LedgerRow.intent_id) == intent_id)
     return [_entry(row) for row in await s.scalars(query.order_by(col(LedgerRow.id)))]
 

@@ -26,7 +26,7 @@ async def _tail(limit: int, *, as_json: bool) -> None:
     async with session.reading() as s:
         found = await intents.tail(s, limit)
     oldest_first = sorted(found, key=lambda intent: intent.id)
-    rows = [("INTENT", "AT", "WHO", "VERB", "TARGET", "STATE", "OUTCOME")]
+    rows = [("INTENT", "AT", "WHO", "VERB", "TARGET", "STATE", "OUTCOME", "REASON")]
     rows += [
         (
             str(intent.id),
@@ -35,7 +35,8 @@ async def _tail(limit: int, *, as_json: bool) -> None:
             intent.verb,
             words.safe(intent.target),
             intent.state.value,
-            words.safe(intent.outcome or ""),
+            words.safe(intent.outcome or "") or words.UNKNOWN,
+            words.safe(intent.reason) or words.UNKNOWN,
         )
         for intent in oldest_first
     ]

@@ -1,10 +1,11 @@
-"""`paddock ledger`: who did what, in order."""
+"""`paddock ledger`: who changed what, and why."""
 
 from __future__ import annotations
 
 import json
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from app import session, terminal, words
@@ -25,9 +26,9 @@ def tail(
 
 async def _tail(limit: int, *, as_json: bool) -> None:
     async with session.reading() as s:
-        found = await ledger.tail(s, limit)
-    oldest_first = sorted(found, key=lambda entry: entry.id)
-    rows = [("ENTRY", "AT", "WHO", "DID", "TO", "BEFORE", "AFTER")]
+        found = sorted(await ledger.tail(s, limit), key=lambda entry: entry.id)
+        reasons = await ledger.reasons(s, found)
+    rows = [("ENTRY", "AT", "WHO", "DID", "TO", "BEFORE", "AFTER", "REASON")]
     rows += [
         (
             str(entry.id),
@@ -37,14 +38,19 @@ async def _tail(limit: int, *, as_json: bool) -> None:
             words.safe(f"{entry.noun} {entry.key}"),
             _brief(entry.before),
             _brief(entry.after),
+            words.safe(reasons.get(entry.intent_id or 0, "")) or words.UNKNOWN,
         )
-        for entry in oldest_first
+        for entry in found
     ]
-    terminal.show(oldest_first, words.table(rows, right=(0,)), as_json=as_json)
+    document = [
+        {**msgspec.to_builtins(entry), "reason": reasons.get(entry.intent_id or 0, "")}
+        for entry in found
+    ]
+    terminal.show(document, words.table(rows, right=(0,)), as_json=as_json)
 
 
 def _brief(value: Any) -> str:
-    """What stood there, in a few words."""
+    """A value, shortened."""
     if value is None:
         return words.UNKNOWN
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

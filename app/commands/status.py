@@ -185,13 +185,14 @@ def _service(service: snapshot.Service, lately: snapshot.Lately) -> list[str]:
     head = f"service {service.name}   last {window}: {words.count(service.requests)} requests"
     if service.requests:
         head += f", synthetic {words.percent(service.synthetic)}"
+    notes = [words.safe(note) for note in (service.frozen, service.owner) if note]
     rows = [_ARM, *(_arm(arm) for arm in service.arms)]
     if any(arm.refused for arm in service.arms):
         rows = _beside(rows, "REFUSED", [words.count(arm.refused) for arm in service.arms])
     if lately.priced:
         money = [words.money(arm.kilo_micro, lately.currency) for arm in service.arms]
         rows = _beside(rows, "/1k TOK", money)
-    return [head, *words.table(rows, right=range(3, len(rows[0])))]
+    return [head, *notes, *words.table(rows, right=range(3, len(rows[0])))]
 
 
 def _beside(rows: Sequence[tuple[str, ...]], title: str, cells: list[str]) -> list[tuple[str, ...]]:

@@ -51,7 +51,6 @@ async def take(context: Context, request: Request) -> Response:
         raise errors.Unavailable(errors.outside(str(error)), code="store_unavailable") from error
     if before != kept.score and answered.release is not None:
         context.windows.arm(answered.service, answered.release).judged(kept.score, before)
-        context.metrics.judged(answered.service, answered.release, kept.score, before)
     document = {
         "object": "feedback",
         "id": kept.id,

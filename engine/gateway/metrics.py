@@ -12,7 +12,6 @@ from typing import Final
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     disable_created_metrics,
     generate_latest,
@@ -22,8 +21,9 @@ from prometheus_client.registry import Collector
 
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
-from storage import tallies
+from storage import errors, feedback, tallies
 from storage.requests import Request
+from storage.store import Store
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -75,12 +75,6 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._feedback = Gauge(
-            "paddock_feedback",
-            "Thumbs as they are now; one that was changed moves from up to down or back.",
-            ("service", "release", "thumb"),
-            registry=self._registry,
-        )
         self._registry.register(_Now(fleet, recorder, ready))
 
     def ended(self, request: Request) -> None:
@@ -98,16 +92,39 @@ class Metrics:
             if us is not None:
                 histogram.labels(*arm).observe(us / 1e6)
 
-    def judged(self, service: str, release: int, score: int, before: int | None) -> None:
-        """Somebody said what an answer was worth, perhaps for the second time."""
-        for thumb, by in ((score, 1), (before, -1)):
-            if thumb is not None:
-                name = "up" if thumb > 0 else "down"
-                self._feedback.labels(service, f"r{release}", name).inc(by)
+    async def text(self, store: Store) -> bytes:
+        """The exposition. Feedback is state, so it is read from the store and survives a restart.
 
-    def text(self) -> bytes:
-        """The exposition."""
-        return generate_latest(self._registry)
+        While the store cannot be read there is no feedback in it.
+        """
+        exposition = generate_latest(self._registry)
+        try:
+            async with store.read() as s:
+                given = await feedback.counts(s)
+        except errors.StorageError:
+            return exposition
+        thumbs = GaugeMetricFamily(
+            "paddock_feedback",
+            "Thumbs on stored requests as they are now; a changed one moves to the other side.",
+            labels=["service", "release", "thumb"],
+        )
+        for (service, release), counts in sorted(given.items()):
+            thumbs.add_metric([service, f"r{release}", "up"], counts.up)
+            thumbs.add_metric([service, f"r{release}", "down"], counts.down)
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Families([thumbs]))
+        return exposition + generate_latest(registry)
+
+
+class _Families(Collector):
+    """Families that are known already."""
+
+    def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One after another."""
+        return self._families
 
 
 class _Now(Collector):

@@ -80,7 +80,7 @@ def build(context: Context) -> FastAPI:
         if not context.open_metrics:
             key = await auth.key(request, context.catalog)
             auth.check_role(key, Role.VIEWER, "Reading the metrics")
-        return Response(context.metrics.text(), media_type=metrics.CONTENT_TYPE)
+        return Response(await context.metrics.text(context.store), media_type=metrics.CONTENT_TYPE)
 
     app.add_exception_handler(errors.Problem, _problem)
     app.add_exception_handler(failures.Failure, _problem)

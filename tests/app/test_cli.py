@@ -149,7 +149,8 @@ def test_a_split_is_set_and_undone(box: Box) -> None:
     assert "is already at split" in box.good("services", "undo", "support")
     undone = box.json("services", "show", "support")["service"]["split"]["arms"]
     assert before["split"]["arms"] == undone
-    assert "services.split" in box.good("intents", "tail")
+    assert re.search(r"services\.split .* try it$", box.good("intents", "tail"), re.MULTILINE)
+    assert re.search(r"services\.split .* try it$", box.good("ledger", "tail"), re.MULTILINE)
     split = next(each for each in box.json("intents", "tail") if each["verb"] == "services.split")
     shown = box.good("intents", "show", str(split["id"]))
     assert "try it" in shown
