@@ -73,7 +73,7 @@ class Traffic:
 
 
 def requests_ended(t: Traffic) -> float | None:
-    """Requests that ended, however they ended: ok + failed + refused + cancelled."""
+    """Requests that ended, however they ended: ok, failed, invalid, refused and cancelled."""
     return float(t.tally.requests) if t.measured else None
 
 
@@ -88,8 +88,9 @@ def error_rate(t: Traffic) -> float | None:
 
 
 def refusal_rate(t: Traffic) -> float | None:
-    """Refused / (ok + failed + refused): what admission turned away of what was not cancelled."""
-    return _ratio(t.tally.refused, t.tally.requests - t.tally.cancelled)
+    """Refused / (ok + failed + refused): what admission turned away of what it was asked for."""
+    tally = t.tally
+    return _ratio(tally.refused, tally.ok + tally.failed + tally.refused)
 
 
 def cancellation_rate(t: Traffic) -> float | None:

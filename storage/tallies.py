@@ -29,6 +29,7 @@ class ArmSample(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0
     ok: int = 0
     failed: int = 0
+    invalid: int = 0
     refused: int = 0
     cancelled: int = 0
     synthetic: int = 0
@@ -67,13 +68,14 @@ def queue_us(request: Request) -> int | None:
 class Tally:
     """Counts of requests that ended, and their durations in microseconds.
 
-    `requests` is `ok + failed + refused + cancelled`. Tokens and `busy_us` include requests that
+    `requests` is `ok + failed + invalid + refused + cancelled`. Tokens and `busy_us` include requests that
     did not end well: they were computed. `inter_token` is fed by whoever sees the tokens.
     """
 
     requests: int = 0
     ok: int = 0
     failed: int = 0
+    invalid: int = 0
     refused: int = 0
     cancelled: int = 0
     synthetic: int = 0

@@ -1,8 +1,8 @@
 """The local backend: jobs on this box's workers.
 
-Renders the model's chat template, cuts the prompt into segments, hands one sequence per choice to a
-worker and passes on what comes back. Never starts a worker, never records. Imported by the gateway,
-which hands it to `engine.execution`.
+Renders the model's chat template, cuts the prompt into segments, submits one sequence per choice to
+the pool of the release's deployment and passes on what comes back. Never starts a worker, never
+records. Imported by the gateway, which hands it to `engine.execution`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Self
 
-from engine.backends.fleet import Fleet, Member
+from engine.backends.fleet import Fleet
+from engine.backends.pool import Pool
 from engine.execution import failures
 from engine.execution.job import Chat, Delta, Event, Finished, Job, Score, Scored
-from engine.prompting import rendering
+from engine.prompting import chat_template
+from engine.prompting.chat_template import ChatTemplate
 from engine.serving import wire
 from storage.releases import Release
 from storage.requests import Class
@@ -36,7 +38,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
 
 
 class LocalBackend:
-    """Jobs on the workers of a fleet."""
+    """Jobs on the pools of a fleet."""
 
     def __init__(self, fleet: Fleet, *, now_us: Callable[[], int]) -> None:
         """`now_us` is monotonic."""
@@ -59,7 +61,7 @@ class LocalBackend:
 
     def unready(self, release: Release) -> str | None:
         """Why the release cannot produce tokens now, as a clause; None when it can."""
-        return self._fleet.unable(release)
+        return self._fleet.unready(release)
 
     def scores(self, release: Release) -> bool:  # noqa: ARG002 the same for all
         """Whether `score` works for the release."""
@@ -92,7 +94,7 @@ class _Sequence:
             finished.reason,
             finished.prompt_tokens,
             finished.completion_tokens,
-            finished.queue_us,
+            self.run.waited_us + finished.queue_us,
             finished.busy_us,
         )
         self.run.ended(self.finish)
@@ -101,10 +103,10 @@ class _Sequence:
         """It cannot go on, and so cannot the job."""
         self.over = True
         self.wasted_us += refused.busy_us
-        self.run.fail(_failure(refused, self.run.job))
+        self.run.refused(refused)
 
     def lost(self) -> bool:
-        """The worker died: begin again if nothing was shown."""
+        """The worker died: begin again unless something was shown."""
         if not self.run.shown:
             self.run.restart(self)
             return True
@@ -128,7 +130,7 @@ class LocalRun:
     def __init__(self, fleet: Fleet, job: Job, now_us: Callable[[], int]) -> None:
         self._fleet = fleet
         self._now_us = now_us
-        self._member: Member | None = None
+        self._pool: Pool | None = None
         self._sequences: list[_Sequence] = []
         self._batch: list[Event] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -138,6 +140,7 @@ class LocalRun:
         self._unread = 0
         self.job = job
         self.shown = False
+        self.waited_us = 0
 
     def __aiter__(self) -> Self:
         """Itself."""
@@ -149,7 +152,7 @@ class LocalRun:
         Raises:
             failures.Failure: the job cannot be answered, or not to its end.
         """
-        if self._member is None:
+        if self._pool is None:
             await self._start()
         while True:
             if self._failure is not None and not (self.shown and self._batch):
@@ -173,16 +176,72 @@ class LocalRun:
         )
 
     async def _start(self) -> None:
-        member = await self._fleet.ready(self.job.release, self.job.queue_us)
-        prompts = _segments(self.job, member.template)
-        self._member = member
+        job = self.job
+        pool = self._fleet.pool(job.release)
+        template = await pool.introduced(job.queue_us / 1e6)
+        prompts = self._segments(template)
+        waited_us = self._now_us() - job.arrived_us
+        self._pool, self.waited_us = pool, waited_us
         for number, prompt in enumerate(prompts):
-            for choice in range(self.job.n):
+            for choice in range(job.n):
                 if self._failure is None:
-                    sequence = _Sequence(self, number * self.job.n + choice)
+                    sequence = _Sequence(self, number * job.n + choice)
                     self._sequences.append(sequence)
-                    submit = _submit(self.job, prompt, choice)
-                    sequence.id = member.client.submit(submit, sequence)
+                    submit = _submit(job, prompt, choice, max(1, job.queue_us - waited_us))
+                    sequence.id = pool.submit(submit, sequence)
+
+    def _segments(self, template: ChatTemplate) -> Sequence[tuple[wire.Segment, ...]]:
+        """What the worker tokenises, for each prompt."""
+        job = self.job
+        if not isinstance(job.input, Chat):
+            return [(wire.Segment(prompt, special=False),) for prompt in job.input.prompts]
+        try:
+            return [template.segments(job.input)]
+        except chat_template.BadConversation as error:
+            raise failures.Invalid(
+                f"release {job.release.name}: {error}",
+                code="invalid_value",
+                param="messages",
+                release_fault=self._others_render(template, job.input),
+            ) from error
+        except chat_template.BrokenTemplate as error:
+            raise failures.Broken(
+                f"release {job.release.name}: {error}", code="template_broken", release_fault=True
+            ) from error
+
+    def _others_render(self, template: ChatTemplate, chat: Chat) -> bool:
+        """Whether another arm's template takes a conversation that this release's refuses."""
+        for other in self._fleet.snapshot.arms(self.job.service):
+            pool = self._fleet.pools.get(other.deployment)
+            if pool is None or pool.template in {None, template}:
+                continue
+            try:
+                pool.template.segments(chat)
+            except (chat_template.BadConversation, chat_template.BrokenTemplate):
+                continue
+            return True
+        return False
+
+    def _failure_of(self, refused: wire.Refused) -> failures.Failure:
+        """A worker's refusal in terms of the job."""
+        kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
+        invalid = kind is failures.Invalid
+        asks = "messages" if isinstance(self.job.input, Chat) else "prompt"
+        return kind(
+            refused.message,
+            code=code,
+            param=asks if invalid else None,
+            retry_after_us=refused.retry_after_us,
+            release_fault=refused.code == "too_long" and self._others_hold_more(),
+        )
+
+    def _others_hold_more(self) -> bool:
+        """Whether another arm of the service has a larger context than this release."""
+        own = self.job.release.engine
+        return own is not None and any(
+            other.engine is not None and other.engine.context_tokens > own.context_tokens
+            for other in self._fleet.snapshot.arms(self.job.service)
+        )
 
     def _take(self) -> tuple[Event, ...]:
         batch, self._batch = tuple(self._batch), []
@@ -196,8 +255,8 @@ class LocalRun:
 
     def _cancel(self) -> None:
         for sequence in self._sequences:
-            if sequence.id and not sequence.over and self._member is not None:
-                self._member.client.cancel(sequence.id)
+            if sequence.id and not sequence.over and self._pool is not None:
+                self._pool.cancel(sequence.id)
 
     # what the sequences report
 
@@ -224,6 +283,10 @@ class LocalRun:
                 self._wake()
         self._check()
 
+    def refused(self, refused: wire.Refused) -> None:
+        """A choice was not admitted, or cannot continue."""
+        self.fail(self._failure_of(refused))
+
     def fail(self, failure: failures.Failure) -> None:
         """The whole job fails; its other choices are cancelled."""
         if self._failure is None:
@@ -247,27 +310,7 @@ def _index(event: Event) -> int:
     return event.index if isinstance(event, Delta | Finished) else -1
 
 
-def _segments(
-    job: Job, template: rendering.ChatTemplate | None
-) -> Sequence[tuple[wire.Segment, ...]]:
-    """What the worker tokenises, for each prompt."""
-    if not isinstance(job.input, Chat):
-        return [(wire.Segment(prompt, special=False),) for prompt in job.input.prompts]
-    if template is None:
-        raise failures.Unavailable("the worker is not there", code="worker_unavailable")
-    try:
-        return [template.segments(job.input.messages)]
-    except rendering.BadConversation as error:
-        raise failures.Invalid(
-            f"release {job.release.name}: {error}", code="invalid_value", param="messages"
-        ) from error
-    except rendering.BrokenTemplate as error:
-        raise failures.Broken(
-            f"release {job.release.name}: {error}", code="template_broken", release_fault=True
-        ) from error
-
-
-def _submit(job: Job, prompt: tuple[wire.Segment, ...], choice: int) -> wire.Submit:
+def _submit(job: Job, prompt: tuple[wire.Segment, ...], choice: int, queue_us: int) -> wire.Submit:
     sampling = job.sampling
     return wire.Submit(
         id=0,
@@ -284,18 +327,6 @@ def _submit(job: Job, prompt: tuple[wire.Segment, ...], choice: int) -> wire.Sub
         stop=job.stop,
         class_=_CLASSES.index(job.class_),
         tenant=job.tenant,
-        queue_us=job.queue_us,
+        queue_us=queue_us,
         logprobs=job.logprobs,
-    )
-
-
-def _failure(refused: wire.Refused, job: Job) -> failures.Failure:
-    kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
-    invalid = kind is failures.Invalid
-    asks = "messages" if isinstance(job.input, Chat) else "prompt"
-    return kind(
-        refused.message,
-        code=code,
-        param=asks if invalid else None,
-        retry_after_us=refused.retry_after_us,
     )

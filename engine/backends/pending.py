@@ -1,7 +1,8 @@
-"""The requests of one worker that have not ended: sent, or held until they can be sent.
+"""Requests that have not ended: sent to a worker, or held until one can take them.
 
-Held requests are bounded in number and in time. Never touches the connection. Imported by
-`engine.backends.worker_client`.
+Held requests are bounded in number and in time. The workers of a pool share one `PendingRequests`,
+so that a request that one of them lost can go to another. Never touches a connection. Imported by
+`engine.backends.pool` and `worker_client`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 from engine.serving import wire
 
 PENDING_LIMIT: Final = 256
-"""How many requests may be held for a worker that is not connected."""
+"""How many requests may be held while no worker can take them."""
 DEATHS_LIMIT: Final = 3
 """A request that this many workers died of is given up, so that it cannot kill them forever."""
 
@@ -39,32 +40,47 @@ class Receiver(Protocol):
         """The worker died after a delta. True: discard the deltas and send it again."""
 
 
+class Worker(Protocol):
+    """What requests are sent to; `load` counts those that it has."""
+
+    load: int
+
+    def cancel_sent(self, id: int) -> None:
+        """Tell it that a request is cancelled."""
+
+
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """One sequence to generate or to score; times are microseconds of the client's monotonic clock.
+    """One sequence to generate or to score; times are microseconds of the monotonic clock.
 
-    `begun`: a delta arrived. `timer` is set while the request is held, `admitted` once it was held
-    or sent. `cancelled`: only the worker's final count is missing. `deaths` counts the workers that
-    died while they had it.
+    `worker` has it, None while it is held. `begun`: a delta arrived. `timer` is set while the
+    request is held, `admitted` once it was held or sent. `cancelled`: only the worker's final count
+    is missing. `deaths` counts the workers that died while they had it.
     """
 
     item: wire.Submit | wire.Score
     receiver: Receiver
     allowed_us: int
     deadline_us: int
+    added_us: int
+    sent_us: int = 0
+    worker: Worker | None = None
     deaths: int = 0
     admitted: bool = False
-    sent: bool = False
     begun: bool = False
     cancelled: bool = False
     timer: asyncio.TimerHandle | None = None
 
 
 class PendingRequests:
-    """By id; ids are never reused."""
+    """By id; ids are never reused.
 
-    def __init__(self, now_us: Callable[[], int]) -> None:
+    `failed` tells which adapters no worker can load, with the reasons.
+    """
+
+    def __init__(self, now_us: Callable[[], int], failed: Callable[[], Mapping[str, str]]) -> None:
         self._now_us = now_us
+        self._failed = failed
         self._live: dict[int, PendingRequest] = {}
         self._next = 0
         self._held = 0
@@ -77,11 +93,13 @@ class PendingRequests:
     def add(self, item: wire.Submit | wire.Score, receiver: Receiver) -> PendingRequest:
         """A new request; its id replaces the one in `item`."""
         self._next += 1
+        now = self._now_us()
         request = PendingRequest(
             msgspec.structs.replace(item, id=self._next),
             receiver,
             item.queue_us,
-            self._now_us() + item.queue_us,
+            now + item.queue_us,
+            now,
         )
         self._live[self._next] = request
         return request
@@ -94,43 +112,48 @@ class PendingRequests:
         """End the request and return it, unless it has ended before."""
         request = self._live.pop(id, None)
         if request is not None:
-            self._release(request)
+            self._unhold(request)
+            self._unsend(request)
         return request
 
-    def all(self) -> list[PendingRequest]:
-        """Every request that has not ended."""
-        return list(self._live.values())
+    def refuse_all(self, why: str) -> None:
+        """End every request with a refusal."""
+        for request in list(self._live.values()):
+            self.refuse(request, "worker_gone", why)
 
     def uses(self, adapter: str) -> bool:
         """Whether a request that has not ended needs the adapter."""
         return any(request.item.adapter == adapter for request in self._live.values())
 
-    def send(self, request: PendingRequest) -> wire.Submit | wire.Score:
-        """Mark as sent; return the frame's item, with the queue time that is left."""
-        self._release(request)
-        left = max(1, request.deadline_us - self._now_us())
+    def send(self, request: PendingRequest, worker: Worker) -> wire.Submit | wire.Score:
+        """Mark as sent to a worker; return the frame's item, with the queue time that is left."""
+        self._unhold(request)
+        self._unsend(request)
+        request.sent_us = self._now_us()
+        left = max(1, request.deadline_us - request.sent_us)
         request.item = msgspec.structs.replace(request.item, queue_us=left)
-        request.sent = request.admitted = True
+        request.worker = worker
+        request.admitted = True
+        worker.load += 1
         return request.item
 
-    def hold(self, request: PendingRequest, failed: Mapping[str, str]) -> None:
-        """Keep until the worker and its adapter are available; refuse if that cannot help.
+    def hold(self, request: PendingRequest) -> None:
+        """Keep until a worker with its adapter is available; refuse if that cannot help.
 
-        `failed` maps the adapters that did not load to the reasons. PENDING_LIMIT applies to new
-        requests only.
+        PENDING_LIMIT applies to new requests only. A request that has ended is left alone.
         """
-        adapter = request.item.adapter
-        request.sent = False
-        self._release(request)
+        if request.item.id not in self._live:
+            return
+        self._unhold(request)
+        self._unsend(request)
+        failed = self._failed().get(request.item.adapter)
         if not wire.fits(request.item):
             self.refuse(request, "too_long", "the prompt is larger than a frame can hold")
         elif self._held >= PENDING_LIMIT and not request.admitted:
-            message = (
-                f"the worker is not connected and {PENDING_LIMIT} requests already wait for it"
-            )
+            message = f"no worker is available and {PENDING_LIMIT} requests already wait for one"
             self.refuse(request, "queue_full", message, _SECOND_US)
-        elif adapter in failed:
-            self.refuse(request, "no_adapter", f"the adapter cannot be used: {failed[adapter]}")
+        elif failed is not None:
+            self.refuse(request, "no_adapter", f"the adapter cannot be used: {failed}")
         elif (left := request.deadline_us - self._now_us()) <= 0:
             self._expire(request)
         else:
@@ -138,20 +161,33 @@ class PendingRequests:
             request.admitted = True
             request.timer = asyncio.get_running_loop().call_later(left / 1e6, self._expire, request)
 
-    def held(self, adapter: str) -> list[PendingRequest]:
-        """The held requests that need the adapter."""
-        return [
-            request
-            for request in self._live.values()
-            if request.timer is not None and request.item.adapter == adapter
-        ]
+    def held(self) -> list[PendingRequest]:
+        """The requests that no worker has, oldest first."""
+        return [request for request in self._live.values() if request.timer is not None]
 
-    def lost(self, request: PendingRequest, failed: Mapping[str, str], *, died: bool) -> None:
-        """The connection ended while the worker had the request: hold it or give it up.
+    def sent_to(self, worker: Worker) -> list[PendingRequest]:
+        """The requests that a worker has, oldest first."""
+        return [request for request in self._live.values() if request.worker is worker]
+
+    def cancel(self, id: int) -> None:
+        """Stop a request; its receiver gets `finished` with the final count."""
+        request = self._live.get(id)
+        if request is None or request.cancelled:
+            return
+        request.cancelled = True
+        if request.worker is not None:
+            request.worker.cancel_sent(id)
+        else:
+            self.forget(request)
+
+    def lost(self, request: PendingRequest, *, died: bool) -> None:
+        """The connection ended while a worker had the request: hold it or give it up.
 
         `died`: the worker had not said that it drains. A request whose first token had arrived in
-        time is allowed the same time again.
+        time is allowed the same time again. A request that has ended is left alone.
         """
+        if request.item.id not in self._live:
+            return
         if request.cancelled:
             self.forget(request)
             return
@@ -166,7 +202,7 @@ class PendingRequests:
             message = f"the worker died {DEATHS_LIMIT} times while it had this request"
             self.refuse(request, "worker_lost", message)
         else:
-            self.hold(request, failed)
+            self.hold(request)
 
     def forget(self, request: PendingRequest) -> None:
         """It was cancelled, and no worker will count what it cost."""
@@ -180,7 +216,12 @@ class PendingRequests:
         self.pop(request.item.id)
         request.receiver.refused(wire.Refused(request.item.id, code, message, retry_after_us))
 
-    def _release(self, request: PendingRequest) -> None:
+    def _unsend(self, request: PendingRequest) -> None:
+        if request.worker is not None:
+            request.worker.load -= 1
+            request.worker = None
+
+    def _unhold(self, request: PendingRequest) -> None:
         if request.timer is not None:
             request.timer.cancel()
             request.timer = None

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from engine.backends import client_socket
 from engine.backends.adapter_loading import AdapterLoading
 from engine.backends.pending import PendingRequest, PendingRequests, Receiver
@@ -59,7 +61,8 @@ class _ScoreReceiver:
 class WorkerClient:
     """One worker, as the gateway sees it.
 
-    `hello` is set while connected, `step` is the latest. `knobs` are those in force.
+    `hello` is set while connected, `step` is the latest. `knobs` are those in force. `load` counts
+    the requests that the worker has.
     """
 
     def __init__(
@@ -69,13 +72,21 @@ class WorkerClient:
         now_us: Callable[[], int] = clock.monotonic_us,
         on_step: Callable[[wire.Step], None] = lambda _: None,
         on_hello: Callable[[wire.Hello], None] = lambda _: None,
+        pending: PendingRequests | None = None,
+        on_change: Callable[[], None] | None = None,
     ) -> None:
-        """`run` connects."""
+        """`run` connects.
+
+        A worker of a pool shares the pool's `pending` and calls `on_change` whenever held requests
+        may have become possible, here or at another worker; a worker alone sends them itself.
+        """
         self._socket = socket
         self._now_us = now_us
         self._on_step = on_step
         self._on_hello = on_hello
-        self._pending = PendingRequests(now_us)
+        self._alone = pending is None
+        self._pending = pending or PendingRequests(now_us, lambda: self.failed)
+        self._on_change = on_change or self._send_held
         self._outgoing: list[wire.ToWorker] = []
         self._adapters = AdapterLoading(self._queue, self._pending.uses)
         self._wanted_knobs: dict[str, int] = {}
@@ -84,6 +95,7 @@ class WorkerClient:
         self._closed = asyncio.Event()
         self._progress_us = now_us()
         self._draining = False
+        self.load = 0
         self.hello: wire.Hello | None = None
         self.step: wire.Step | None = None
         self.knobs: dict[str, int] = {}
@@ -102,13 +114,8 @@ class WorkerClient:
 
     @property
     def busy(self) -> bool:
-        """Whether any request has not ended."""
-        return self._pending.count > 0
-
-    @property
-    def requests(self) -> int:
-        """How many requests have not ended."""
-        return self._pending.count
+        """Whether the worker has any request."""
+        return self.load > 0
 
     @property
     def silent_us(self) -> int:
@@ -138,25 +145,27 @@ class WorkerClient:
             raise
 
     def _add(self, item: wire.Submit | wire.Score, receiver: Receiver) -> int:
-        if not self.busy:
-            self._progress_us = self._now_us()
         request = self._pending.add(item, receiver)
-        if self.serves(item.adapter) and wire.fits(request.item):
-            self._queue(self._pending.send(request))
-        else:
-            self._pending.hold(request, self.failed)
+        if not self.send(request):
+            self._pending.hold(request)
         return request.item.id
+
+    def send(self, request: PendingRequest) -> bool:
+        """Send a request if it would be computed now; return whether it was sent."""
+        if not self.serves(request.item.adapter) or not wire.fits(request.item):
+            return False
+        if not self.load:
+            self._progress_us = self._now_us()
+        self._queue(self._pending.send(request, self))
+        return True
 
     def cancel(self, id: int) -> None:
         """Stop a sequence; its receiver gets `finished` with the final count."""
-        request = self._pending.get(id)
-        if request is None or request.cancelled:
-            return
-        request.cancelled = True
-        if request.sent:
-            self._queue(wire.Cancel(id))
-        else:
-            self._pending.forget(request)
+        self._pending.cancel(id)
+
+    def cancel_sent(self, id: int) -> None:
+        """Tell the worker that a sequence is cancelled."""
+        self._queue(wire.Cancel(id))
 
     def want_adapters(self, adapters: Mapping[str, wire.LoadAdapter]) -> None:
         """Set all adapters that should be loaded, by name; others are unloaded when unused."""
@@ -196,9 +205,11 @@ class WorkerClient:
             wait = min(longest, wait * growth)
 
     def close(self, why: str = "this worker is no longer needed") -> None:
-        """Refuse everything pending and disconnect; the worker cancels what it had."""
+        """Refuse what the worker has and disconnect; it cancels that."""
         self._closed.set()
-        for request in self._pending.all():
+        if self._alone:
+            self._pending.refuse_all(why)
+        for request in self._pending.sent_to(self):
             self._pending.refuse(request, "worker_gone", why)
         if self._transport is not None:
             self._transport.close()
@@ -217,9 +228,9 @@ class WorkerClient:
         if self._transport is not None and items:
             self._transport.writelines(wire.frames(items))
 
-    def _send_held(self, adapter: str) -> None:
-        for request in self._pending.held(adapter):
-            self._queue(self._pending.send(request))
+    def _send_held(self) -> None:
+        for request in self._pending.held():
+            self.send(request)
 
     # what the worker sends
 
@@ -237,7 +248,7 @@ class WorkerClient:
                     self._greeted(item)
                 case wire.AdapterLoaded():
                     self._adapters.on_loaded(item.adapter)
-                    self._send_held(item.adapter)
+                    self._on_change()
                 case wire.AdapterFailed():
                     self._adapter_failed(item)
                 case wire.Scored():
@@ -253,9 +264,9 @@ class WorkerClient:
         self._outgoing.clear()
         self.hello = None
         self._adapters.on_disconnected()
-        for request in self._pending.all():
-            if request.sent:
-                self._pending.lost(request, self.failed, died=not self._draining)
+        for request in self._pending.sent_to(self):
+            self._pending.lost(request, died=not self._draining)
+        self._on_change()
 
     def _greeted(self, hello: wire.Hello) -> None:
         self.hello = hello
@@ -265,34 +276,40 @@ class WorkerClient:
         self._on_hello(hello)
         self.want_knobs(self._wanted_knobs)
         self._adapters.on_connected(hello.adapters)
-        for adapter in self.loaded:
-            self._send_held(adapter)
+        self._on_change()
 
     def _stepped(self, step: wire.Step) -> None:
         if self.step is None or step.number != self.step.number:
             self._progress_us = self._now_us()
         self.step = step
-        get, pop = self._pending.get, self._pending.pop
+        get = self._pending.get
         for delta in step.deltas:
             request = get(delta.id)
-            if request is not None and not request.cancelled:
+            if request is not None and request.worker is self and not request.cancelled:
                 request.begun = True
                 request.receiver.delta(delta)
         for finished in step.finished:
-            request = pop(finished.id)
-            if request is not None:
-                request.receiver.finished(finished)
+            request = get(finished.id)
+            if request is not None and request.worker is self:
+                self._pending.pop(finished.id)
+                waited_us = request.sent_us - request.added_us + finished.queue_us
+                request.receiver.finished(msgspec.structs.replace(finished, queue_us=waited_us))
         for refused in step.refused:
             request = get(refused.id)
-            if request is not None:
+            if request is not None and request.worker is self:
                 self._refused(request, refused)
         if step.finished or step.refused:
             self._adapters.unload_unused()
         self._on_step(step)
 
     def _scored(self, scored: wire.Scored) -> None:
-        request = self._pending.pop(scored.id)
-        if request is not None and isinstance(request.receiver, _ScoreReceiver):
+        request = self._pending.get(scored.id)
+        if (
+            request is not None
+            and request.worker is self
+            and isinstance(request.receiver, _ScoreReceiver)
+        ):
+            self._pending.pop(scored.id)
             request.receiver.scored(scored)
             self._adapters.unload_unused()
 
@@ -308,9 +325,12 @@ class WorkerClient:
             self._pending.pop(refused.id)
             request.receiver.refused(refused)
             return
-        self._pending.hold(request, self.failed)
+        self._pending.hold(request)
+        self._on_change()
 
     def _adapter_failed(self, item: wire.AdapterFailed) -> None:
         self._adapters.on_failed(item.adapter, item.reason)
-        for request in self._pending.held(item.adapter):
-            self._pending.hold(request, self.failed)
+        for request in self._pending.held():
+            if request.item.adapter == item.adapter:
+                self._pending.hold(request)
+        self._on_change()

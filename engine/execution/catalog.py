@@ -14,8 +14,20 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from engine.execution import failures
-from engine.prompting import rendering, sandbox
-from storage import errors, keys, knobs, ledger, models, prompts, releases, services, upstreams
+from engine.prompting import prompt_template, sandbox
+from storage import (
+    deployments,
+    errors,
+    keys,
+    knobs,
+    ledger,
+    models,
+    prompts,
+    releases,
+    services,
+    upstreams,
+)
+from storage.deployments import Deployment
 from storage.keys import Key
 from storage.models import ModelVersion
 from storage.releases import Release
@@ -33,10 +45,11 @@ class Snapshot:
     services: Mapping[str, Service] = field(default_factory=dict)
     releases: Mapping[int, Release] = field(default_factory=dict)
     models: Mapping[int, ModelVersion] = field(default_factory=dict)
-    prompts: Mapping[int, rendering.Prompt] = field(default_factory=dict)
+    prompts: Mapping[int, prompt_template.Prompt] = field(default_factory=dict)
     keys: Mapping[str, Key] = field(default_factory=dict)
     knobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    deployments: Mapping[str, Deployment] = field(default_factory=dict)
 
     def arms(self, service: str) -> list[Release]:
         """The releases of a service that get traffic."""
@@ -160,13 +173,15 @@ class Catalog:
                 releases={release.number: release for release in await releases.every(s)},
                 models={model.id: model for model in await models.every(s)},
                 prompts={
-                    version.id: known.get(version.id) or rendering.Prompt(version, self._sandbox)
+                    version.id: known.get(version.id)
+                    or prompt_template.Prompt(version, self._sandbox)
                     for version in await prompts.every(s)
                 },
+                deployments={each.name: each for each in await deployments.every(s)},
                 keys={k.sha256: k for k in await keys.every(s) if k.revoked_at_us is None},
                 upstreams={upstream.name: upstream for upstream in await upstreams.every(s)},
             )
-            workers = sorted({release.deployment for release in snapshot.resident().values()})
-            settings = {worker: await knobs.of(s, worker) for worker in workers}
+            resident = {release.deployment for release in snapshot.resident().values()}
+            settings = {name: await knobs.of(s, name) for name in sorted(resident)}
             snapshot = replace(snapshot, knobs=settings)
         return snapshot, newest[0].id if newest else 0

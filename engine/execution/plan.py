@@ -14,7 +14,7 @@ import msgspec
 from engine.execution import failures
 from engine.execution.catalog import Snapshot
 from engine.execution.job import Chat, Job, Message, Sampling, Text
-from engine.prompting import rendering
+from engine.prompting import prompt_template
 from engine.traffic import routing
 from storage import releases
 from storage.keys import Key
@@ -107,20 +107,20 @@ def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]) -> J
     release = job.release
     try:
         own = _render(snapshot, release, variables)
-    except rendering.BadVariables as error:
+    except prompt_template.BadVariables as error:
         raise failures.Invalid(
             str(error),
             code="invalid_prompt_variables",
             param="prompt_variables",
             release_fault=_others_take(snapshot, job, variables),
         ) from error
-    except rendering.BrokenTemplate as error:
+    except prompt_template.BrokenPrompt as error:
         raise failures.Broken(
             f"release {release.name}: {error}", code="prompt_broken", release_fault=True
         ) from error
     if not own:
         return job
-    return msgspec.structs.replace(job, input=rendering.prompted(own, job.input))
+    return msgspec.structs.replace(job, input=prompt_template.prompted(own, job.input))
 
 
 def _render(
@@ -129,7 +129,7 @@ def _render(
     if release.prompt_version_id is not None:
         return snapshot.prompts[release.prompt_version_id].render(variables)
     if variables:
-        raise rendering.BadVariables(
+        raise prompt_template.BadVariables(
             f"release {release.name} has no prompt and takes no prompt_variables"
         )
     return ()
@@ -141,7 +141,7 @@ def _others_take(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]) -> 
         if other.number != job.release.number:
             try:
                 _render(snapshot, other, variables)
-            except (rendering.BadVariables, rendering.BrokenTemplate):
+            except (prompt_template.BadVariables, prompt_template.BrokenPrompt):
                 continue
             return True
     return False

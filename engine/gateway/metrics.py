@@ -137,7 +137,7 @@ class _Now(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
         """One family after another."""
-        yield _gauge("paddock_ready", "Whether every arm can produce tokens.", int(self._ready()))
+        yield _gauge("paddock_ready", "Whether every service can answer.", int(self._ready()))
         yield _gauge("paddock_rows_held", "Rows that wait for the store.", self._recorder.held)
         yield CounterMetricFamily(
             "paddock_rows_lost", "Rows that could not be kept.", value=self._recorder.lost
@@ -156,8 +156,8 @@ class _Now(Collector):
         knobs = GaugeMetricFamily(
             "paddock_worker_knob", "Knobs in force.", labels=["worker", "knob"]
         )
-        for name, member in self._fleet.members.items():
-            client, step = member.client, member.client.step
+        for instance in self._fleet.instances():
+            name, client, step = instance.name, instance.client, instance.client.step
             up.add_metric([name], int(client.hello is not None))
             if client.hello is None or step is None:
                 continue

@@ -296,9 +296,9 @@ class Gateway:
         second = context.now_us() // _SECOND_US - 1
         for row in context.windows.close(second, context.catalog.snapshot.live()):
             context.recorder.sample(row)
-        for name, member in fleet.members.items():
-            client = member.client
-            for row in context.windows.instance(name).close(second, client.hello, client.knobs):
+        for instance in fleet.instances():
+            window, client = context.windows.instance(instance.name), instance.client
+            for row in window.close(second, client.hello, client.knobs):
                 context.recorder.sample(row)
         for remote in remotes:
             for row in remote.rows(second):

@@ -26,6 +26,8 @@ _TELLING: Final = frozenset((
 """Filters that turn into text, or add up, whatever they are given."""
 _LISTING: Final = frozenset(("list", "sort", "unique", "groupby", "map", "select", "reject"))
 """Filters that take a text for a list of its characters."""
+_FOLDING: Final = frozenset(("sort", "unique", "groupby", "min", "max", "dictsort"))
+"""Filters that compare lower-case copies of all texts that they are given."""
 _CUTTING: Final = frozenset(("striptags", "title", "wordcount"))
 _BYTES: Final = frozenset(("encode", "to_bytes", "fromhex"))
 
@@ -162,6 +164,10 @@ def _first(args: list[Any], kwargs: Mapping[str, Any], name: str, default: Any) 
     return args[0] if args else kwargs.get(name, default)
 
 
+def _second(args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> Any:
+    return args[1] if len(args) > 1 else kwargs.get(name)
+
+
 def _check_replace(text: str, args: Iterable[Any]) -> None:
     told = [str(each) for each in args]
     if len(told) > 1:
@@ -192,6 +198,10 @@ def _check_filter(name: str, value: Any, given: tuple[Any, ...], kwargs: Mapping
         sizes.check(sizes.weight((value, given, kwargs), told=not isinstance(value, str)))
     if name in _LISTING and isinstance(value, str):
         sizes.check_count(len(value))
+    if name in _FOLDING and not isinstance(value, str):
+        sizes.check(sizes.weight(value))
+    if name == "groupby" and (default := _second(given, kwargs, "default")) is not None:
+        sizes.check(_size(value) * sizes.weight(default))
     if name in _CUTTING and isinstance(value, str):
         sizes.check_count(len(value) // 2)
     if name == "replace":

@@ -1,8 +1,8 @@
-"""Jinja templates of strangers, rendered within bounds of reach, time and size.
+"""Untrusted Jinja templates, rendered within bounds of reach, time and size.
 
-Templates come from people's prompt versions and from the headers of GGUF files. They see what they
-are given and nothing else, stop after a quarter of a second, and cannot fill the memory. Knows
-nothing of prompts or models. Imported by `engine.traffic`.
+Templates come from people's prompt versions and from the headers of GGUF files. They reach what
+they are given and nothing else, stop after 0.25 s of CPU time, and cannot fill the memory. Knows
+nothing of prompts or models. Imported by `engine.prompting` and `engine.control`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,22 @@ import contextlib
 import json
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Final
 
 import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 
 from engine.prompting import bounds, sizes
 
 TIME_LIMIT_S: Final = 0.25
+_MANY: Final = 500
+_LARGE: Final = 100_000
+"""Texts, and characters of them all, that any sound template renders in time."""
 _FILE: Final = "<template>"
 _DROPPED: Final = ("center", "format", "wordwrap", "batch", "slice", "urlize", "xmlattr", "pprint")
 
@@ -42,7 +48,7 @@ class Raised(TemplateFault):
 
 
 class _TooLong(Exception):
-    """It ran longer than a quarter of a second."""
+    """It computed longer than the limit."""
 
 
 def _json(value: Any, indent: int | None = None, **_: Any) -> str:
@@ -52,6 +58,22 @@ def _json(value: Any, indent: int | None = None, **_: Any) -> str:
 
 def _raise(message: object) -> None:
     raise Raised(str(message))
+
+
+def large(texts: Sequence[str]) -> bool:
+    """Whether a sound template may exceed its bounds with so much text."""
+    return len(texts) > _MANY or sum(map(len, texts)) > _LARGE
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks what the assistant wrote, for training; it renders its body."""
+
+    tags = {"generation"}  # noqa: RUF012 declared so by Extension
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=line)
 
 
 class Sandbox:
@@ -67,7 +89,7 @@ class Sandbox:
             trim_blocks=not strict,
             lstrip_blocks=not strict,
             keep_trailing_newline=strict,
-            extensions=["jinja2.ext.loopcontrols"],
+            extensions=["jinja2.ext.loopcontrols", _Generation],
         )
         filters = self._environment.filters
         for name in _DROPPED:
@@ -147,16 +169,19 @@ def _ring(_number: int, _frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Interrupts the body with _TooLong; only the main thread can be interrupted so."""
+    """Interrupt the body with _TooLong after so much CPU time, however busy the machine is.
+
+    Only the main thread can be interrupted so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    if signal.getsignal(signal.SIGALRM) is not _ring:
-        signal.signal(signal.SIGALRM, _ring)
+    if signal.getsignal(signal.SIGVTALRM) is not _ring:
+        signal.signal(signal.SIGVTALRM, _ring)
     _Alarm.armed = True
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
         _Alarm.armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)

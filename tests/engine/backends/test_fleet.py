@@ -1,4 +1,4 @@
-"""What the gateway asks of its workers, and of whom it says that waiting does not help."""
+"""What the gateway asks of its workers, and when it says that waiting does not help."""
 
 from __future__ import annotations
 
@@ -41,14 +41,17 @@ async def test_going_back_to_a_worker_that_still_answers_takes_effect_at_once(
     fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
     try:
         fleet.follow(snapshot)
-        before = fleet.members[made.stable.deployment]
+        before = fleet.pools[made.stable.deployment]
+        (instance,) = before.instances.values()
         await before.introduced(20)
-        before.client.submit(order(), Heard())
+        before.submit(order(), Heard())
         fleet.follow(Snapshot())
-        assert fleet.members == {}
+        assert fleet.pools == {}
+        assert fleet.unready(made.stable) is not None
         fleet.follow(snapshot)
-        assert fleet.members == {before.name: before}
-        assert fleet.unable(made.stable) is None
+        assert fleet.pools == {made.stable.deployment: before}
+        assert list(fleet.instances()) == [instance]
+        assert fleet.unready(made.stable) is None
     finally:
         await fleet.close()
         await worker.stop()
@@ -84,14 +87,14 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
     fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
     try:
         fleet.follow(snapshot)
-        await fleet.members[made.stable.deployment].introduced(20)
-        assert fleet.unable(made.stable) is None
+        await fleet.pools[made.stable.deployment].introduced(20)
+        assert fleet.unready(made.stable) is None
         assert "cannot be loaded" in (fleet.hopeless(adapted) or "")
         await worker.got(wire.SetKnobs)
         assert not [item for item in worker.received if isinstance(item, wire.LoadAdapter)]
         gone = {**snapshot.models, made.weights.id: marked(made.weights)}
         fleet.follow(replace(snapshot, models=gone))
-        assert fleet.unable(made.stable) is None
+        assert fleet.unready(made.stable) is None
         fleet.follow(replace(snapshot, models={**gone, made.adapter.id: made.adapter}))
         await worker.got(wire.LoadAdapter)
     finally:

@@ -174,7 +174,7 @@ async def test_one_refusal_fails_the_job_and_frees_the_rest(box: Box) -> None:
         await first
     assert caught.value.retry_after_us == 1_500_000
     assert (await box.row()).outcome is Outcome.REFUSED
-    assert not box.fleet.members[box.release.deployment].client.busy
+    assert not box.fleet.pools[box.release.deployment].busy
 
 
 async def test_a_client_that_does_not_read_is_given_up(box: Box) -> None:

@@ -1,8 +1,6 @@
-"""From a prompt version and a client's messages to what the model reads.
+"""Prompt versions: rendered with their variables, and put before what a client wrote.
 
-Two templates are involved: the prompt version's, which people wrote and which takes declared
-variables, and the chat template of the GGUF. Both run in the sandbox. Never chooses a release,
-never counts tokens. Imported by the gateway.
+Never chooses a release, never renders a model's chat template. Imported by `engine.execution`.
 """
 
 from __future__ import annotations
@@ -14,16 +12,8 @@ import jinja2
 import msgspec
 
 from engine.execution.job import Chat, Message, Text
-from engine.prompting import guards, sandbox
-from engine.serving import wire
+from engine.prompting import sandbox
 from storage.prompts import PromptVersion, Variable
-
-CHATML: Final = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
-    "{% endfor %}{{ '<|im_start|>assistant\n' }}"
-)
-"""What is used where a GGUF brings no chat template."""
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "string": (str,),
@@ -32,23 +22,16 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "boolean": (bool,),
 }
 
-_MANY: Final = 500
-_LARGE: Final = 100_000
-"""Messages, and characters of them all, that any sound template takes."""
-_MOVING: Final = ("strftime_now", "random")
-"""What makes a template say something else each time."""
+_VOLATILE: Final = ("strftime_now", "random")
+"""What makes a template render differently each time."""
 
 
 class BadVariables(Exception):
     """The variables are not those that the prompt declares; send what the message names."""
 
 
-class BadConversation(Exception):
-    """The model's chat template refuses these messages; the message holds its reason."""
-
-
-class BrokenTemplate(Exception):
-    """A template that is stored here does not work; its author has to mend it."""
+class BrokenPrompt(Exception):
+    """A prompt version's template is faulty; its author has to mend it."""
 
 
 class Prompt:
@@ -59,27 +42,27 @@ class Prompt:
         self._box = box
         self._declared = {variable.name: variable for variable in version.variables}
         self._compiled: list[tuple[str, jinja2.Template]] | None = None
-        self._plain: tuple[Message, ...] | None = None
-        self._lasts = not any(
-            name in message.template for message in version.messages for name in _MOVING
+        self._rendered: tuple[Message, ...] | None = None
+        self._constant = not any(
+            name in message.template for message in version.messages for name in _VOLATILE
         )
 
     def render(self, given: Mapping[str, object]) -> tuple[Message, ...]:
-        """The prompt's messages with the variables put in.
+        """The prompt's messages with the variables filled in.
 
         Raises:
             BadVariables: one is missing, unknown or of another type.
-            BrokenTemplate: a template is faulty.
+            BrokenPrompt: a template is faulty.
         """
-        if not given and self._plain is not None:
-            return self._plain
+        if not given and self._rendered is not None:
+            return self._rendered
         values = self._values(given)
         messages = tuple(
             Message(role, self._text(place, role, template, values))
             for place, (role, template) in enumerate(self._templates(), 1)
         )
-        if not given and self._lasts:
-            self._plain = messages
+        if not given and self._constant:
+            self._rendered = messages
         return messages
 
     def _templates(self) -> list[tuple[str, jinja2.Template]]:
@@ -99,18 +82,16 @@ class Prompt:
         try:
             return self._box.render(template, values)
         except sandbox.TemplateFault as fault:
-            told = [value for value in values.values() if isinstance(value, str)]
-            if isinstance(fault, sandbox.Exceeded) and _long(told):
+            texts = [value for value in values.values() if isinstance(value, str)]
+            if isinstance(fault, sandbox.Exceeded) and sandbox.large(texts):
                 raise BadVariables(
                     f"the variables are too long for prompt {self.version.name}: {fault}"
                 ) from fault
             raise self._broken(place, role, fault) from fault
 
-    def _broken(self, place: int, role: str, fault: sandbox.TemplateFault) -> BrokenTemplate:
+    def _broken(self, place: int, role: str, fault: sandbox.TemplateFault) -> BrokenPrompt:
         where = f", line {fault.line}" if fault.line else ""
-        return BrokenTemplate(
-            f"prompt {self.version.name}, message {place} ({role}){where}: {fault}"
-        )
+        return BrokenPrompt(f"prompt {self.version.name}, message {place} ({role}){where}: {fault}")
 
     def _values(self, given: Mapping[str, object]) -> dict[str, object]:
         unknown = sorted(given.keys() - self._declared.keys())
@@ -153,13 +134,8 @@ def _default(variable: Variable) -> object:
             case "boolean":
                 return text.strip().lower() in {"true", "1", "yes"}
     except ValueError:
-        pass  # the author's own text is still better than none
+        pass  # the text as it was written
     return text
-
-
-def _long(texts: Sequence[str]) -> bool:
-    """Whether a sound template may fail of so much."""
-    return len(texts) > _MANY or sum(map(len, texts)) > _LARGE
 
 
 def joined(prompt: Sequence[Message], client: Sequence[Message]) -> list[Message]:
@@ -192,48 +168,3 @@ def prompted(prompt: Sequence[Message], input: Chat | Text) -> Chat | Text:
         return msgspec.structs.replace(input, messages=messages)
     texts = [message.content for message in prompt]
     return Text(tuple("\n\n".join([*texts, text]) for text in input.prompts))
-
-
-class ChatTemplate:
-    """The chat template of one worker's model, compiled."""
-
-    def __init__(self, hello: wire.Hello, box: sandbox.Sandbox) -> None:
-        self._box = box
-        self._guard = guards.Guard(hello.control_tokens)
-        self._given = {
-            "add_generation_prompt": True,
-            "bos_token": hello.bos,
-            "eos_token": hello.eos,
-        }
-        self._source = hello.chat_template or CHATML
-        self._template: jinja2.Template | None = None
-
-    def segments(self, messages: Sequence[Message]) -> tuple[wire.Segment, ...]:
-        """What the worker tokenises; no message's text is read as control tokens.
-
-        Raises:
-            BadConversation: the template refuses the messages.
-            BrokenTemplate: the template is faulty.
-        """
-        try:
-            texts, hidden = self._guard.hide([message.content for message in messages])
-        except guards.Crowded as crowded:
-            raise BadConversation(f"this cannot be kept apart from control: {crowded}") from crowded
-        turns = [
-            {"role": message.role, "content": text}
-            for message, text in zip(messages, texts, strict=True)
-        ]
-        try:
-            if self._template is None:
-                self._template = self._box.compile(self._source)
-            rendered = self._box.render(self._template, {**self._given, "messages": turns})
-        except sandbox.Raised as refused:
-            raise BadConversation(f"the model's chat template refuses this: {refused}") from refused
-        except sandbox.TemplateFault as fault:
-            if isinstance(fault, sandbox.Exceeded) and _long(texts):
-                raise BadConversation(
-                    f"this is too long for the model's chat template: {fault}"
-                ) from fault
-            where = f", line {fault.line}" if fault.line else ""
-            raise BrokenTemplate(f"the model's own chat template{where}: {fault}") from fault
-        return guards.segments(rendered, hidden)

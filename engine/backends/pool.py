@@ -1,0 +1,249 @@
+"""The running instances of one deployment, and which of them gets a request.
+
+Holds what no instance can take, sends what an instance lost to another, and knows the chat template
+that they share. Never starts or stops a process. Imported by `engine.backends.fleet` and `local`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from engine.backends.pending import PENDING_LIMIT, PendingRequests, Receiver
+from engine.backends.worker_client import WorkerClient
+from engine.execution import failures
+from engine.prompting import sandbox
+from engine.prompting.chat_template import ChatTemplate
+from engine.serving import wire
+
+SILENCE_US: Final = 10_000_000
+"""An instance that computes nothing for so long although it has requests is stuck."""
+RETRY_US: Final = 1_000_000
+
+Connect = Callable[[str, "Pool"], WorkerClient]
+"""Makes the client of an instance, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One running copy; `task` keeps its client connected."""
+
+    name: str
+    client: WorkerClient
+    task: asyncio.Task[None]
+
+
+class Pool:
+    """One deployment. `instances` get requests; those that were let go finish what they have."""
+
+    def __init__(
+        self,
+        deployment: str,
+        connect: Connect,
+        box: sandbox.Sandbox,
+        *,
+        now_us: Callable[[], int],
+    ) -> None:
+        """`now_us` is monotonic; `box` renders the chat template."""
+        self._sandbox = box
+        self._preparing: asyncio.Task[None] | None = None
+        self._connect = connect
+        self._pending = PendingRequests(now_us, self._failed)
+        self._leaving: list[Instance] = []
+        self._introduced: asyncio.Future[ChatTemplate] = asyncio.get_running_loop().create_future()
+        self._waiting = 0
+        self.deployment = deployment
+        self.instances: dict[str, Instance] = {}
+
+    @property
+    def template(self) -> ChatTemplate | None:
+        """The model's chat template, None until an instance was connected and it was tried."""
+        return self._introduced.result() if self._introduced.done() else None
+
+    @property
+    def pending(self) -> PendingRequests:
+        """What its instances share."""
+        return self._pending
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request has not ended."""
+        return self._pending.count > 0
+
+    @property
+    def connected(self) -> list[Instance]:
+        """The instances that have a worker."""
+        return [each for each in self.instances.values() if each.client.hello is not None]
+
+    # what its instances are to be
+
+    def follow(
+        self,
+        names: Iterable[str],
+        knobs: Mapping[str, int],
+        adapters: Mapping[str, wire.LoadAdapter],
+    ) -> None:
+        """Connect to these instances and let go of the others; set knobs and adapters of all."""
+        wanted = list(names)
+        for name in wanted:
+            if name not in self.instances:
+                self.instances[name] = self._back(name) or self._join(name)
+        for name in self.instances.keys() - set(wanted):
+            self._leaving.append(self.instances.pop(name))
+        for instance in self.instances.values():
+            instance.client.want_knobs(knobs)
+            instance.client.want_adapters(adapters)
+            instance.client.poke()
+        self.dispatch()
+
+    def load(self, adapter: wire.LoadAdapter) -> None:
+        """Load an adapter that no split names beside the others; it is unloaded when unused."""
+        for instance in self.instances.values():
+            if not instance.client.serves(adapter.adapter):
+                instance.client.want_adapter(adapter)
+
+    def sweep(self) -> None:
+        """Disconnect from instances that were let go and are idle."""
+        for instance in [each for each in self._leaving if not each.client.busy]:
+            instance.client.close()
+            self._leaving.remove(instance)
+
+    async def close(self, why: str) -> None:
+        """End everything with a reason, and disconnect."""
+        self._pending.refuse_all(why)
+        everything = [*self.instances.values(), *self._leaving]
+        for instance in everything:
+            instance.client.close(why)
+        tasks = [each.task for each in everything]
+        if self._preparing is not None:
+            tasks.append(self._preparing)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def greeted(self, hello: wire.Hello) -> None:
+        """An instance has connected; all of them have the same model, and so one template."""
+        if self._preparing is None:
+            template = ChatTemplate.of(hello, self._sandbox)
+            self._preparing = asyncio.create_task(self._prepare(template), name="chat template")
+
+    async def _prepare(self, template: ChatTemplate) -> None:
+        await template.prepare()
+        self._introduced.set_result(template)
+
+    async def introduced(self, within_s: float) -> ChatTemplate:
+        """The template; wait for the first instance if there never was one.
+
+        Raises:
+            failures.Unavailable: none came in time.
+            failures.Overloaded: too many requests wait for one already.
+        """
+        if self._introduced.done():
+            return self._introduced.result()
+        if self._waiting >= PENDING_LIMIT:
+            raise failures.Overloaded(
+                f"{self.deployment} is not running and {PENDING_LIMIT} requests wait for it",
+                code="queue_full",
+                retry_after_us=RETRY_US,
+            )
+        self._waiting += 1
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._introduced), within_s)
+        except TimeoutError as error:
+            raise failures.Unavailable(
+                f"{self.deployment} did not start within {within_s:g} s",
+                code="worker_unavailable",
+                retry_after_us=RETRY_US,
+            ) from error
+        finally:
+            self._waiting -= 1
+
+    # requests
+
+    def submit(self, submit: wire.Submit, receiver: Receiver) -> int:
+        """Produce a sequence on the instance with the least work; return its id."""
+        request = self._pending.add(submit, receiver)
+        client = self._pick(submit)
+        if client is None or not client.send(request):
+            self._pending.hold(request)
+        return request.item.id
+
+    async def score(self, score: wire.Score) -> wire.Scored:
+        """Score a continuation on the instance with the least work.
+
+        Raises:
+            Refusal: no instance can, or not now.
+        """
+        client = self._pick(score) or next(iter(self.instances.values())).client
+        return await client.score(score)
+
+    def cancel(self, id: int) -> None:
+        """Stop a sequence; its receiver gets `finished` with the final count."""
+        self._pending.cancel(id)
+
+    def dispatch(self) -> None:
+        """Send what is held to the instances that can take it."""
+        for request in self._pending.held():
+            client = self._pick(request.item)
+            if client is not None:
+                client.send(request)
+
+    def _pick(self, item: wire.Submit | wire.Score) -> WorkerClient | None:
+        """The instance for a request: the one with the fewest requests, the first of equals.
+
+        Preferring an instance whose cache holds the prompt's prefix belongs here.
+        """
+        serving = [each.client for each in self.instances.values()]
+        return min(
+            (client for client in serving if client.serves(item.adapter)),
+            key=lambda client: client.load,
+            default=None,
+        )
+
+    # what can be said of it
+
+    def failed(self, adapter: str) -> str | None:
+        """Why no instance can load an adapter; None while one might."""
+        return self._failed().get(adapter)
+
+    def unready(self, adapter: str) -> str | None:
+        """Why no instance would compute a request now, as a clause; None when one would."""
+        connected = self.connected
+        if not connected:
+            return f"no instance of {self.deployment} is connected"
+        serving = [each for each in connected if each.client.serves(adapter)]
+        if not serving:
+            if any(adapter in each.client.loaded for each in connected):
+                return f"every instance of {self.deployment} is draining"
+            return f"{self.deployment} is loading the adapter"
+        silent_us = min(each.client.silent_us for each in serving)
+        if silent_us > SILENCE_US:
+            return (
+                f"{self.deployment} computed nothing for {silent_us // 1_000_000} s although "
+                "requests wait"
+            )
+        return None
+
+    def _failed(self) -> dict[str, str]:
+        """The adapters that no connected instance could load."""
+        failed = [each.client.failed for each in self.connected]
+        if not failed:
+            return {}
+        return {
+            name: reason
+            for name, reason in failed[0].items()
+            if all(name in other for other in failed)
+        }
+
+    def _back(self, name: str) -> Instance | None:
+        """An instance that was let go and still works: a worker serves one connection at a time."""
+        for instance in self._leaving:
+            if instance.name == name:
+                self._leaving.remove(instance)
+                return instance
+        return None
+
+    def _join(self, name: str) -> Instance:
+        client = self._connect(name, self)
+        task = asyncio.create_task(client.run(), name=f"instance {name}")
+        return Instance(name, client, task)

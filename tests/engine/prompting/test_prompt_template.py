@@ -1,0 +1,127 @@
+"""Prompt versions: variables by their types, errors with places, and where the prompt goes."""
+
+from __future__ import annotations
+
+from datetime import datetime, tzinfo
+from typing import Any, Self
+
+import pytest
+
+from engine.execution.job import Message, Text
+from engine.prompting import prompt_template, sandbox
+from storage import prompts
+from storage.prompts import PromptVersion, Variable
+
+STRICT = sandbox.Sandbox(strict=True)
+
+
+def prompt(
+    *templates: tuple[str, str], variables: tuple[Variable, ...] = ()
+) -> prompt_template.Prompt:
+    """Version 3 of terse."""
+    version = PromptVersion(
+        id=1, prompt="terse", number=3, sha256="", author="", comment="", created_at_us=0,
+        messages=tuple(
+            prompts.Message(role=role, template=text)  # type: ignore[arg-type]
+            for role, text in templates
+        ),
+        variables=variables,
+    )  # fmt: skip
+    return prompt_template.Prompt(version, STRICT)
+
+
+VARIABLES = (
+    Variable(name="tone", required=True),
+    Variable(name="limit", type="integer", default="3"),
+    Variable(name="share", type="number"),
+    Variable(name="loud", type="boolean", default="true"),
+)
+
+
+def test_variables_are_put_in_by_their_types() -> None:
+    """Defaults are read as their type; what is not required and not given is empty."""
+    one = prompt(
+        ("system", "{{ tone }} {{ limit + 1 }}{{ share }}{% if loud %}!{% endif %}\n"),
+        variables=VARIABLES,
+    )
+    assert one.render({"tone": "dry"}) == (Message("system", "dry 4!\n"),)
+    given = {"tone": "{{ limit }}", "limit": 7, "share": 0.5, "loud": False}
+    assert one.render(given) == (Message("system", "{{ limit }} 80.5\n"),)
+
+
+@pytest.mark.parametrize(
+    ("given_values", "said"),
+    [
+        ({}, "prompt terse@3 needs the variable 'tone' (string); send it in prompt_variables"),
+        ({"tone": "x", "mood": 1}, "has no variable 'mood'; it takes: tone, limit, share, loud"),
+        ({"tone": 5}, "variable 'tone' of prompt terse@3 is of type string, not int"),
+        ({"tone": "x", "limit": True}, "'limit' of prompt terse@3 is of type integer, not bool"),
+        ({"tone": "x", "limit": "3"}, "is of type integer, not str"),
+    ],
+)
+def test_wrong_variables_are_named(given_values: dict[str, Any], said: str) -> None:
+    """With the prompt, its version, and what it takes."""
+    one = prompt(("system", "{{ tone }}"), variables=VARIABLES)
+    with pytest.raises(prompt_template.BadVariables) as caught:
+        one.render(given_values)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["one\n{% if %}", "one\n{{ nobody }}", "one\n{{ 1 / 0 }}"])
+def test_a_broken_prompt_names_its_line(source: str) -> None:
+    """Unreadable or going wrong."""
+    with pytest.raises(
+        prompt_template.BrokenPrompt, match=r"terse@3, message 2 \(user\), line 2: "
+    ):
+        prompt(("system", "fine"), ("user", source)).render({})
+
+
+def test_a_prompt_with_a_date_is_rendered_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says the day of the request, not the day of the gateway's start; others are kept."""
+
+    class Days(datetime):
+        today_is = 1
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2026, 1, cls.today_is, tzinfo=tz)
+
+    monkeypatch.setattr(sandbox, "datetime", Days)
+    dated = prompt(("system", "It is {{ strftime_now('%d %B') }}."))
+    plain = prompt(("system", "You help."))
+    assert dated.render({}) == (Message("system", "It is 01 January."),)
+    Days.today_is = 2
+    assert dated.render({}) == (Message("system", "It is 02 January."),)
+    assert plain.render({}) is plain.render({})
+
+
+def test_the_prompt_comes_before_the_clients_messages() -> None:
+    """A client's leading system text is appended to the prompt's own."""
+    own = (Message("system", "Be brief."), Message("user", "q"), Message("assistant", "a"))
+    theirs = [Message("system", "In French."), Message("user", "Why?"), Message("system", "Now.")]
+    assert prompt_template.joined(own, theirs) == [
+        Message("system", "Be brief.\n\nIn French."),
+        *own[1:],
+        *theirs[1:],
+    ]
+    assert prompt_template.joined(own[1:], theirs) == [theirs[0], *own[1:], *theirs[1:]]
+    assert prompt_template.joined((), theirs) == theirs
+
+
+def test_a_text_is_continued_after_the_prompt() -> None:
+    """With a blank line between; each of several texts gets the prompt."""
+    own = (Message("system", "Notes:"),)
+    assert prompt_template.prompted(own, Text(("order 17", "x"))) == Text(
+        ("Notes:\n\norder 17", "Notes:\n\nx")
+    )
+
+
+def test_variables_that_are_too_long_are_the_callers_matter() -> None:
+    """A template that takes too long over little is broken; over very much it need not be."""
+    one = prompt(
+        ("system", "{% for i in range(99999) %}{{ tone }}{% endfor %}"), variables=VARIABLES[:1]
+    )
+    with pytest.raises(prompt_template.BadVariables, match="too long for prompt terse@3"):
+        one.render({"tone": "x" * 200_000})
+    with pytest.raises(prompt_template.BrokenPrompt):
+        one.render({"tone": "x" * 1000})
