@@ -68,8 +68,9 @@ def queue_us(request: Request) -> int | None:
 class Tally:
     """Counts of requests that ended, and their durations in microseconds.
 
-    `requests` is `ok + failed + invalid + refused + cancelled`. Tokens and `busy_us` include requests that
-    did not end well: they were computed. `inter_token` is fed by whoever sees the tokens.
+    `requests` is the sum of ok, failed, invalid, refused and cancelled. Tokens and `busy_us`
+    include requests that did not end well: they were computed. `inter_token` is fed by whoever sees
+    the tokens.
     """
 
     requests: int = 0

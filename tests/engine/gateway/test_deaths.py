@@ -92,7 +92,7 @@ def test_a_killed_worker_costs_time_but_no_answer_that_was_not_begun(
             said = http.get("/readyz")
         assert said.status_code == 503
         assert {reason["reason"] for reason in said.json()["reasons"]} == {
-            f"worker {plain.deployment} is not connected"
+            f"no instance of {plain.deployment} is connected"
         }
         stack.start_worker(plain)
         assert [each.result().choices[0].text for each in waiting] == [expected] * 4
@@ -254,7 +254,7 @@ def test_what_a_leaving_gateway_cuts_ends_with_an_error(stack: Stack, client: Op
             break
         finally:
             worker.send_signal(signal.SIGCONT)
-    assert "being stopped" in said
+    assert "The gateway is stopping" in said
     assert stack.stop("gateway") == 0
     stack.start_gateway()
     stack.until_ready()

@@ -61,15 +61,14 @@ def test_an_arms_second_adds_up() -> None:
     ((second, _, subject, sample),) = windows.close(100, {("ops", 1)})
     assert (second, subject) == (100, "ops/r1")
     assert isinstance(sample, ArmSample)
-    assert (sample.requests, sample.ok, sample.failed, sample.refused, sample.cancelled) == (
-        4, 1, 1, 1, 1,
-    )  # fmt: skip
-    assert (sample.synthetic, sample.prompt_tokens, sample.completion_tokens) == (1, 12, 20)
-    assert (sample.busy_us, sample.thumbs_up, sample.thumbs_down) == (200, 1, 1)
+    counted = (sample.ok, sample.failed, sample.invalid, sample.refused, sample.cancelled)
+    assert (sample.requests, *counted) == (5, 1, 1, 1, 1, 1)
+    assert (sample.synthetic, sample.prompt_tokens, sample.completion_tokens) == (1, 15, 25)
+    assert (sample.busy_us, sample.thumbs_up, sample.thumbs_down) == (250, 1, 1)
     counts = [
         Sketch.from_dict(each).count for each in (sample.latency, sample.ttft, sample.inter_token)
     ]
-    assert counts == [1, 4, 3]
+    assert counts == [1, 5, 3]
 
 
 def test_nothing_is_written_twice_and_quiet_arms_seldom() -> None:
