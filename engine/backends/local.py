@@ -13,8 +13,9 @@ from typing import Final, Self
 
 from engine.backends.fleet import Fleet
 from engine.backends.pool import Pool
+from engine.backends.worker_client import Refusal
 from engine.execution import failures
-from engine.execution.job import Chat, Delta, Event, Finished, Job, Score, Scored
+from engine.execution.job import Chat, Delta, Event, Finished, Job, Score, Scored, Text
 from engine.prompting import chat_template
 from engine.prompting.chat_template import ChatTemplate
 from engine.serving import wire
@@ -53,11 +54,27 @@ class LocalBackend:
         """The log-probabilities of a continuation.
 
         Raises:
-            failures.Unavailable: always; the workers do not score yet.
+            failures.Failure: the release cannot score this, or not now.
         """
-        raise failures.Unavailable(
-            f"release {score.release.name} cannot score", code="scoring_unsupported"
+        pool = self._fleet.pool(score.release)
+        template = await pool.introduced(score.queue_us / 1e6)
+        prompts = _segments(template, score.release, score.input)
+        if len(prompts) != 1:
+            raise failures.Invalid("one prompt can be scored at a time", code="invalid_value")
+        item = wire.Score(
+            id=0,
+            adapter=score.release.adapter,
+            prompt=prompts[0],
+            continuation=score.continuation,
+            class_=_CLASSES.index(score.class_),
+            tenant=score.tenant,
+            queue_us=score.queue_us,
         )
+        try:
+            scored = await pool.score(item)
+        except Refusal as refusal:
+            raise _failure(refusal.refused, score.input) from refusal
+        return Scored(scored.tokens, scored.prompt_tokens, scored.busy_us)
 
     def unready(self, release: Release) -> str | None:
         """Why the release cannot produce tokens now, as a clause; None when it can."""
@@ -65,7 +82,7 @@ class LocalBackend:
 
     def scores(self, release: Release) -> bool:  # noqa: ARG002 the same for all
         """Whether `score` works for the release."""
-        return False
+        return True
 
 
 class _Sequence:
@@ -179,7 +196,11 @@ class LocalRun:
         job = self.job
         pool = self._fleet.pool(job.release)
         template = await pool.introduced(job.queue_us / 1e6)
-        prompts = self._segments(template)
+        try:
+            prompts = _segments(template, job.release, job.input)
+        except failures.Invalid as failure:
+            failure.release_fault = self._others_render(template)
+            raise
         waited_us = self._now_us() - job.arrived_us
         self._pool, self.waited_us = pool, waited_us
         for number, prompt in enumerate(prompts):
@@ -190,27 +211,10 @@ class LocalRun:
                     submit = _submit(job, prompt, choice, max(1, job.queue_us - waited_us))
                     sequence.id = pool.submit(submit, sequence)
 
-    def _segments(self, template: ChatTemplate) -> Sequence[tuple[wire.Segment, ...]]:
-        """What the worker tokenises, for each prompt."""
-        job = self.job
-        if not isinstance(job.input, Chat):
-            return [(wire.Segment(prompt, special=False),) for prompt in job.input.prompts]
-        try:
-            return [template.segments(job.input)]
-        except chat_template.BadConversation as error:
-            raise failures.Invalid(
-                f"release {job.release.name}: {error}",
-                code="invalid_value",
-                param="messages",
-                release_fault=self._others_render(template, job.input),
-            ) from error
-        except chat_template.BrokenTemplate as error:
-            raise failures.Broken(
-                f"release {job.release.name}: {error}", code="template_broken", release_fault=True
-            ) from error
-
-    def _others_render(self, template: ChatTemplate, chat: Chat) -> bool:
+    def _others_render(self, template: ChatTemplate) -> bool:
         """Whether another arm's template takes a conversation that this release's refuses."""
+        chat = self.job.input
+        assert isinstance(chat, Chat)  # noqa: S101 only conversations are refused by templates
         for other in self._fleet.snapshot.arms(self.job.service):
             pool = self._fleet.pools.get(other.deployment)
             if pool is None or pool.template in {None, template}:
@@ -221,19 +225,6 @@ class LocalRun:
                 continue
             return True
         return False
-
-    def _failure_of(self, refused: wire.Refused) -> failures.Failure:
-        """A worker's refusal in terms of the job."""
-        kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
-        invalid = kind is failures.Invalid
-        asks = "messages" if isinstance(self.job.input, Chat) else "prompt"
-        return kind(
-            refused.message,
-            code=code,
-            param=asks if invalid else None,
-            retry_after_us=refused.retry_after_us,
-            release_fault=refused.code == "too_long" and self._others_hold_more(),
-        )
 
     def _others_hold_more(self) -> bool:
         """Whether another arm of the service has a larger context than this release."""
@@ -285,7 +276,9 @@ class LocalRun:
 
     def refused(self, refused: wire.Refused) -> None:
         """A choice was not admitted, or cannot continue."""
-        self.fail(self._failure_of(refused))
+        failure = _failure(refused, self.job.input)
+        failure.release_fault = refused.code == "too_long" and self._others_hold_more()
+        self.fail(failure)
 
     def fail(self, failure: failures.Failure) -> None:
         """The whole job fails; its other choices are cancelled."""
@@ -308,6 +301,36 @@ class LocalRun:
 
 def _index(event: Event) -> int:
     return event.index if isinstance(event, Delta | Finished) else -1
+
+
+def _segments(
+    template: ChatTemplate, release: Release, input: Chat | Text
+) -> Sequence[tuple[wire.Segment, ...]]:
+    """What the worker tokenises, for each prompt."""
+    if isinstance(input, Text):
+        return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
+    try:
+        return [template.segments(input)]
+    except chat_template.BadConversation as error:
+        raise failures.Invalid(
+            f"release {release.name}: {error}", code="invalid_value", param="messages"
+        ) from error
+    except chat_template.BrokenTemplate as error:
+        raise failures.Broken(
+            f"release {release.name}: {error}", code="template_broken", release_fault=True
+        ) from error
+
+
+def _failure(refused: wire.Refused, input: Chat | Text) -> failures.Failure:
+    """A worker's refusal in terms of the job."""
+    kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
+    field = "messages" if isinstance(input, Chat) else "prompt"
+    return kind(
+        refused.message,
+        code=code,
+        param=field if kind is failures.Invalid else None,
+        retry_after_us=refused.retry_after_us,
+    )
 
 
 def _submit(job: Job, prompt: tuple[wire.Segment, ...], choice: int, queue_us: int) -> wire.Submit:

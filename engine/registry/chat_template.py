@@ -13,7 +13,7 @@ from typing import Final
 import jinja2
 
 from engine.prompting import sandbox
-from engine.prompting.rendering import CHATML
+from engine.prompting.chat_template import CHATML
 from engine.registry.gguf_header import ChatSource
 from storage.model_checks import Chat, Template
 

@@ -192,10 +192,10 @@ async def test_a_restart_counts_as_time_in_the_queue(two: Two) -> None:
 
 
 async def test_an_adapter_that_one_request_needs_leaves_the_others_alone(two: Two) -> None:
-    """It is loaded beside those that are wanted, for as long as requests use it."""
+    """It is loaded beside those that are wanted, until nothing uses it."""
     wanted = wire.LoadAdapter("other", str(ADAPTER), digest(ADAPTER))
     two.pool.follow(NAMES, {}, {"other": wanted})
-    two.pool.pin(GOOD)
+    two.pool.load(GOOD)
     (heard,) = [Heard()]
     two.pool.submit(order(adapter="good"), heard)
     for worker in two.workers.values():
@@ -206,7 +206,7 @@ async def test_an_adapter_that_one_request_needs_leaves_the_others_alone(two: Tw
         assert sorted(loaded) == ["good", "other"]
     clients = [instance.client for instance in two.pool.instances.values()]
     assert all(client._adapters.wants("other") for client in clients)
-    two.pool.sweep()
+    two.pool.follow(NAMES, {}, {"other": wanted})
     assert not any(client._adapters.wants("good") for client in clients)
     assert all(client._adapters.wants("other") for client in clients)
 

@@ -466,7 +466,9 @@ def test_samples_are_taken_of_arms_and_workers(stack: Stack, client: OpenAI) -> 
         arms = [arm for row in found if (arm := json.loads(row["body"]))["latency"].get("count")]
     assert arms[-1]["requests"] > 0
     workers = rows(
-        stack, "SELECT body FROM samples WHERE kind='instance' AND subject=? ORDER BY second", subject
+        stack,
+        "SELECT body FROM samples WHERE kind='instance' AND subject=? ORDER BY second",
+        subject,
     )
     samples = [json.loads(row["body"]) for row in workers]
     assert max(sample["batch_max"] for sample in samples) == 16
