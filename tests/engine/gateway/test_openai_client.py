@@ -459,7 +459,7 @@ def test_a_thumb_that_was_changed_is_counted_once(stack: Stack, client: OpenAI) 
 def test_samples_are_taken_of_arms_and_workers(stack: Stack, client: OpenAI) -> None:
     """Sketches of durations for an arm, steps and times for a worker."""
     chat(client, user="sara")
-    subject = stack.releases["plain"].deployment
+    subject = f"{stack.releases['plain'].deployment}:1"
     arms: list[Any] = []
     while not arms:  # at most a second late
         found = rows(stack, "SELECT body FROM samples WHERE kind='arm' AND body LIKE '%buckets%'")
