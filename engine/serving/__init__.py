@@ -1,1 +1,1 @@
-"""The batching engine: one worker process per loaded model, and what keeps it alive."""
+"""The batching engine: one worker process per instance of a deployment."""

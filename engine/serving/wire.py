@@ -49,7 +49,8 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
 
     `class_` is 0 interactive, 1 batch, 2 background. `max_tokens` counts completion tokens.
     `logprobs` is the number of alternatives per token (0: only the chosen one; -1: none).
-    `queue_us` bounds the wait for the first token, from arrival at the worker.
+    `queue_us` bounds the wait for the first token, from arrival at the worker. A stop string that
+    is the text of a control token ends the sequence on that token.
     """
 
     id: int

@@ -122,10 +122,6 @@ class Context:
         """Remove everything from a slot."""
         llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
 
-    def truncate(self, slot: int, tokens: int) -> None:
-        """Keep only the first `tokens` of a slot."""
-        llama_cpp.llama_memory_seq_rm(self._memory, slot, tokens, -1)
-
     def move(self, source: int, target: int) -> None:
         """Move a slot's memory to an empty slot (a full copy: all that this layout allows)."""
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)

@@ -101,8 +101,3 @@ class Model:
     def free_adapter(self, adapter: Any) -> None:
         """Free a loaded adapter; every context that uses it must be freed before."""
         llama_cpp.llama_adapter_lora_free(adapter)
-
-    def free(self) -> None:
-        """Free the weights and their adapters; every context on them must be freed before."""
-        llama_cpp.llama_model_free(self.handle)
-        self.handle = None

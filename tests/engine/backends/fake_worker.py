@@ -1,8 +1,8 @@
-"""A worker without a model: it speaks the frames over a Unix socket and says the prompt's words.
+"""A worker without a model: frames over a Unix socket, and the prompt's words as the answer.
 
 Passes the same contract tests as the real one. A sequence's tokens are the words of its prompt, one
-a step, over and over until its limit. Tests may hold its steps, drop its connection and look at
-what it was sent.
+a step, repeated until its limit. Tests may hold its steps, drop its connection and look at what it
+received.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FakeWorker:
         self._server = await asyncio.start_unix_server(self._serve, self.socket)
 
     async def stop(self) -> None:
-        """As if killed: the connection ends, the socket's file stays."""
+        """As if killed: the connection ends, the socket file stays."""
         if self._server is not None:
             self._server.close()
         self.drop()
@@ -71,13 +71,13 @@ class FakeWorker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def drop(self) -> None:
-        """End the connection, as a death does."""
+        """End the connection, as a crash does."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     def wake(self) -> None:
-        """Hear and step again."""
+        """Step again."""
         self.deaf = False
         self._stirred.set()
 
@@ -89,7 +89,7 @@ class FakeWorker:
             )
 
     def say(self, *items: wire.FromWorker) -> None:
-        """Put a frame on the socket as it is."""
+        """Send a frame."""
         if self._writer is not None:
             self._writer.write(wire.encode(wire.Outbox(items)))
 

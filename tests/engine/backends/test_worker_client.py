@@ -1,4 +1,4 @@
-"""What a worker owes its client: the same for the fake one and the real one."""
+"""The contract of a worker with its client, for the fake worker and the real one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def order(
     queue_s: float = 20.0,
     temperature: float = 0.0,
 ) -> wire.Submit:
-    """An order, greedy unless told otherwise."""
+    """A request, greedy by default."""
     return wire.Submit(
         id=0, adapter=adapter, prompt=(wire.Segment(text, special=False),) if text else (),
         sampling=wire.Sampling(temperature, 0, 1.0, 0.0, 1), max_tokens=max_tokens, stop=stop,
@@ -109,8 +109,8 @@ async def ended(heard: Heard) -> wire.Finished | wire.Refused | None:
     return heard.end
 
 
-async def test_the_worker_introduces_itself(worker: worker_client.WorkerClient) -> None:
-    """Its first word says what it holds and what it can take."""
+async def test_the_worker_says_hello(worker: worker_client.WorkerClient) -> None:
+    """The first item says what is loaded and what a sequence may hold."""
     assert worker.hello is not None
     assert worker.hello.sequence_tokens == 64
     assert "<|im_end|>" in worker.hello.control_tokens
@@ -118,7 +118,7 @@ async def test_the_worker_introduces_itself(worker: worker_client.WorkerClient) 
 
 
 async def test_a_sequence_grows_and_ends(worker: worker_client.WorkerClient) -> None:
-    """Deltas add up to what the last word counts."""
+    """The deltas add up to the final count."""
     heard = Heard()
     worker.submit(order(max_tokens=5), heard)
     end = await ended(heard)
@@ -130,7 +130,7 @@ async def test_a_sequence_grows_and_ends(worker: worker_client.WorkerClient) -> 
 
 
 async def test_many_sequences_do_not_mix(worker: worker_client.WorkerClient) -> None:
-    """What one says alone it says in company."""
+    """Each gives the same text alone and in company."""
     texts = [f"note {number} says that order {number} is late" for number in range(8)]
     alone = []
     for text in texts:
@@ -164,7 +164,7 @@ async def test_logprobs_come_one_per_token(worker: worker_client.WorkerClient) -
         (order(adapter="nobody"), "no_adapter"),
     ],
 )
-async def test_what_can_not_be_served_is_refused(
+async def test_what_cannot_be_served_is_refused(
     worker: worker_client.WorkerClient, submit: wire.Submit, code: str
 ) -> None:
     """With a code and a sentence."""
@@ -214,10 +214,10 @@ async def test_a_cancelled_sequence_is_forgotten(worker: worker_client.WorkerCli
     assert not worker.busy
 
 
-async def test_an_adapter_opens_and_a_broken_one_does_not(
+async def test_an_adapter_is_loaded_and_a_broken_one_is_not(
     worker: worker_client.WorkerClient, tmp_path: Path
 ) -> None:
-    """PendingRequests for an adapter wait until it is open; for a broken one they are refused."""
+    """Requests for an adapter wait until it is loaded; for a broken one they are refused."""
     sha256 = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
     worker.want_adapters(
         {
@@ -303,7 +303,7 @@ async def test_an_adapter_that_a_request_uses_is_unloaded_after_it(fake: FakeWor
 
 
 async def test_one_adapter_more_leaves_the_others_wanted(fake: FakeWorker) -> None:
-    """A request's own adapter replaces nobody's."""
+    """A request's own adapter does not replace the others."""
     sha256 = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
     fake.wake()
     async with _connected(fake.socket) as one:
@@ -335,7 +335,7 @@ async def test_a_scoring_that_a_worker_died_of_is_sent_again(fake: FakeWorker) -
 
 
 async def test_a_cancelled_scoring_is_cancelled_at_the_worker(fake: FakeWorker) -> None:
-    """Its slot is not held for nobody."""
+    """Its slot is freed."""
     fake.silent = True
     async with _connected(fake.socket) as one:
         task = asyncio.create_task(one.score(scoring("one", "two")))
@@ -348,7 +348,7 @@ async def test_a_cancelled_scoring_is_cancelled_at_the_worker(fake: FakeWorker) 
 async def test_a_worker_is_asked_once_for_an_adapter_and_again_when_it_comes_back(
     fake: FakeWorker, tmp_path: Path
 ) -> None:
-    """An adapter that fails, or kills, is not put before the worker with each request."""
+    """A failing adapter is not loaded again with each request."""
     adapters = {"gone": wire.LoadAdapter("gone", str(tmp_path / "none.gguf"), "0" * 64)}
     fake.wake()
     async with _connected(fake.socket) as one:
@@ -365,8 +365,8 @@ async def test_a_worker_is_asked_once_for_an_adapter_and_again_when_it_comes_bac
 
 
 async def test_what_waits_is_cancelled_at_once(tmp_path: Path) -> None:
-    """Without a worker there is nobody to ask."""
-    async with _connected(tmp_path / "nobody.sock", wait=False) as one:
+    """Without a worker there is nothing to wait for."""
+    async with _connected(tmp_path / "missing.sock", wait=False) as one:
         heard = Heard()
         one.cancel(one.submit(order(), heard))
         assert isinstance(heard.end, wire.Finished)
@@ -379,7 +379,7 @@ async def test_what_waits_is_cancelled_at_once(tmp_path: Path) -> None:
 
 @pytest.fixture
 async def fake(tmp_path: Path) -> AsyncIterator[FakeWorker]:
-    """A fake worker that takes orders and does not step until it is woken."""
+    """A fake worker that takes requests and does not step until it is woken."""
     one = FakeWorker(tmp_path / "worker.sock", deaf=True)
     await one.start()
     yield one
@@ -480,8 +480,8 @@ async def test_a_death_after_a_drain_counts_from_one(fake: FakeWorker) -> None:
 
 
 async def test_without_a_worker_requests_wait_their_time(tmp_path: Path) -> None:
-    """And no longer, and not more than some."""
-    async with _connected(tmp_path / "nobody.sock", wait=False) as one:
+    """No longer, and only a limited number of them."""
+    async with _connected(tmp_path / "missing.sock", wait=False) as one:
         late, *many = [Heard() for _ in range(pending.PENDING_LIMIT + 1)]
         one.submit(order(queue_s=0.001), late)
         for heard in many:
@@ -496,7 +496,7 @@ async def test_without_a_worker_requests_wait_their_time(tmp_path: Path) -> None
 
 
 async def test_what_waited_goes_out_when_the_worker_comes(tmp_path: Path) -> None:
-    """Started after its first customer."""
+    """Started after its first request."""
     late = FakeWorker(tmp_path / "worker.sock")
     async with _connected(late.socket, wait=False) as one:
         heard = Heard()
@@ -507,10 +507,10 @@ async def test_what_waited_goes_out_when_the_worker_comes(tmp_path: Path) -> Non
     await late.stop()
 
 
-async def test_an_order_that_fits_into_no_frame_costs_no_other(
+async def test_a_request_that_fits_no_frame_affects_no_other(
     fake: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is refused as too long before it is sent; what had begun goes on."""
+    """It is refused as too long before it is sent; begun requests continue."""
     monkeypatch.setattr(wire, "FRAME_LIMIT", 4096)
     async with _connected(fake.socket) as one:
         begun, large = Heard(), Heard()
@@ -523,7 +523,7 @@ async def test_an_order_that_fits_into_no_frame_costs_no_other(
         assert isinstance(await ended(begun), wire.Finished)
 
 
-async def test_a_worker_that_leaves_passes_on_what_it_did_not_take(fake: FakeWorker) -> None:
+async def test_a_draining_worker_leaves_what_it_refused_to_its_successor(fake: FakeWorker) -> None:
     """Its successor answers."""
     fake.leaving = True
     fake.wake()
@@ -537,8 +537,8 @@ async def test_a_worker_that_leaves_passes_on_what_it_did_not_take(fake: FakeWor
         assert isinstance(await ended(heard), wire.Finished)
 
 
-async def test_bytes_that_are_no_frame_end_the_connection(fake: FakeWorker) -> None:
-    """And the client comes again."""
+async def test_malformed_frames_end_the_connection(fake: FakeWorker) -> None:
+    """And the client reconnects."""
     async with _connected(fake.socket) as one:
         heard = Heard()
         one.submit(order(), heard)
@@ -551,7 +551,7 @@ async def test_bytes_that_are_no_frame_end_the_connection(fake: FakeWorker) -> N
 
 
 async def test_one_turn_of_the_loop_is_one_frame(fake: FakeWorker) -> None:
-    """Sixteen orders at once are not sixteen writes."""
+    """Sixteen requests at once are not sixteen writes."""
     frames: list[int] = []
     decode = wire.decode_inbox
     async with _connected(fake.socket) as one:

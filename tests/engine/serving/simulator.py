@@ -1,7 +1,7 @@
-"""A box without a model: the scheduler, a clock that steps move, and a KV memory that objects.
+"""A worker without a model: the scheduler, a simulated clock, and a KV memory that checks its use.
 
-Every step is checked on its way: what the plan may hold, and that each row finds in its slot just
-the tokens that the scheduler believes to be there.
+Every step is checked: what the plan may hold, and that each row finds in its slot exactly the
+tokens that the scheduler expects there.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Arrival:
 
 @dataclass(eq=False)
 class Box:
-    """One worker's scheduler, and what happened to it."""
+    """One worker's scheduler and its history."""
 
     slots: int = 4
     adapters: tuple[str, ...] = ("",)
@@ -76,7 +76,7 @@ class Box:
         self.served: Counter[tuple[str, Class]] = Counter()
 
     def submit(self, arrival: Arrival) -> Sequence:
-        """Let one in, or hear why not."""
+        """Submit a request; note a refusal."""
         sequence = Sequence(
             id=next(self.ids),
             adapter=arrival.adapter,
@@ -94,22 +94,22 @@ class Box:
         return sequence
 
     def flood(self, count: int, arrival: Arrival) -> list[Sequence]:
-        """Many of a kind."""
+        """Submit the same request many times."""
         return [self.submit(arrival) for _ in range(count)]
 
     def cancel(self, sequence: Sequence) -> None:
-        """Nobody wants it any more."""
+        """Cancel a sequence."""
         self.scheduler.end(sequence)
         self.cancelled.append(sequence.id)
 
     def step(self) -> Plan:
-        """Plan, check, compute, settle; time passes by what was computed."""
+        """Plan, check, compute, settle; the clock advances by the cost of the step."""
         before = self.scheduler.running
         plan = self.scheduler.plan(self.now_us)
         self._refused(plan.refusals)
         assert self.scheduler.running + self.scheduler.waiting == len(self.scheduler.live)
         if not plan.rows:
-            assert not self.scheduler.live, "something is there to do, and nothing is done"
+            assert not self.scheduler.live, "there is work, and the plan is empty"
             return plan
         self._check(plan, before)
         self.watch(self, plan)
@@ -123,11 +123,11 @@ class Box:
         return plan
 
     def steps(self, count: int) -> list[Plan]:
-        """Several."""
+        """Several steps."""
         return [self.step() for _ in range(count)]
 
     def replay(self, arrivals: Iterable[Arrival], knobs: dict[int, dict[str, int]]) -> None:
-        """Everything that arrives, at its time; `knobs` are set before the step of that number."""
+        """Submit each arrival at its time; `knobs` are set before the step of that number."""
         due = sorted(arrivals, key=lambda arrival: arrival.at_us)
         due.reverse()
         number = 0
@@ -160,7 +160,7 @@ class Box:
             self.refusals[refusal.sequence.id] = refusal
 
     def _check(self, plan: Plan, running_before: int) -> None:
-        """What every plan owes."""
+        """The invariants of every plan."""
         scheduler, adapter = self.scheduler, self.scheduler.adapters[plan.adapter]
         assert plan.prefill <= scheduler.knobs.prefill_budget
         assert plan.decode + plan.prefill <= self.room
@@ -175,7 +175,7 @@ class Box:
         self._compute(plan)
 
     def _compute(self, plan: Plan) -> None:
-        """As the KV memory sees it."""
+        """The step as the KV memory sees it."""
         memory = self.memory[plan.adapter]
         for source, target in plan.moves:
             if source < 0:

@@ -1,4 +1,4 @@
-"""Who is let in, who is told to come again, and when."""
+"""Which requests are admitted, which are refused, and with which wait."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def full_box(**knobs: int) -> Box:
     ],
 )
 def test_what_could_never_be_served_is_refused(arrival: Arrival, expected: str) -> None:
-    """And is told that waiting does not help."""
+    """Without a retry time: waiting does not help."""
     box = Box()
     sequence = box.submit(arrival)
     assert code(box, sequence) == expected
@@ -89,7 +89,7 @@ def test_a_slot_that_background_holds_is_free_for_others() -> None:
 
 @pytest.mark.parametrize("prompt", [4, 8, 40])
 def test_a_higher_class_takes_the_place_of_a_lower_one(prompt: int) -> None:
-    """The newest of it, whatever their lengths: a full queue of small background blocks nobody."""
+    """The newest of it, whatever their lengths: small background requests block none."""
     box = full_box(queue_limit=3)
     background = box.flood(3, Arrival(class_=Class.BACKGROUND, prompt=8))
     above = box.submit(Arrival(prompt=prompt))
@@ -99,7 +99,7 @@ def test_a_higher_class_takes_the_place_of_a_lower_one(prompt: int) -> None:
 
 
 def test_a_long_prompt_takes_the_places_of_as_many_as_it_needs() -> None:
-    """By tokens, the newest first; if even all of them were not enough, nobody loses a place."""
+    """By tokens, the newest first; if even all of them were not enough, none is displaced."""
     box = full_box(queue_tokens_limit=40)
     background = box.flood(4, Arrival(class_=Class.BACKGROUND, prompt=10))
     assert code(box, box.submit(Arrival(prompt=41))) == "queue_full"
@@ -109,7 +109,7 @@ def test_a_long_prompt_takes_the_places_of_as_many_as_it_needs() -> None:
 
 
 def test_a_tenant_that_fills_the_queue_makes_room_for_another() -> None:
-    """Until both hold alike; within its own tenant nobody displaces anybody."""
+    """Until both hold alike; within its own tenant none is displaced."""
     box = full_box(queue_limit=4)
     greedy = box.flood(4, Arrival(tenant="greedy"))
     assert code(box, box.submit(Arrival(tenant="greedy"))) == "queue_full"
@@ -156,7 +156,7 @@ def test_the_queue_never_holds_more_than_it_may(
             box.step()
 
 
-def test_what_can_not_be_in_time_is_refused_at_once() -> None:
+def test_what_cannot_start_in_time_is_refused_at_once() -> None:
     """Judged by the measured rate, with the wait that would have been; a patient one is let in."""
     box = Box(slots=1, knobs=Knobs(max_running=1, prefill_budget=64))
     box.flood(12, Arrival(wants=20))
@@ -190,7 +190,7 @@ def test_a_rate_that_was_measured_badly_is_put_right_by_trying() -> None:
 
 
 def test_the_estimated_wait_is_about_the_wait() -> None:
-    """What a refused client is told is neither a second for a minute nor the other way round."""
+    """A refused client is given neither a second for a minute nor a minute for a second."""
     box = Box(slots=2, knobs=Knobs(max_running=2, prefill_budget=64))
     box.flood(40, Arrival(wants=20))
     while len(box.finished) < 10:

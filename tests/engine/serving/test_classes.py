@@ -1,4 +1,4 @@
-"""Interactive before batch before background, and nobody starves."""
+"""Interactive before batch before background, without starvation."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_in_another_adapter_background_yields_when_the_running_limit_is_reached(
     )
 )
 def test_no_background_starts_while_another_class_waits(coming: list[Arrival]) -> None:
-    """It takes a slot that nobody above wants."""
+    """It takes a slot that no higher class wants."""
 
     def watch(box: Box, plan: Plan) -> None:
         adapter = box.scheduler.adapters[plan.adapter]
@@ -163,7 +163,7 @@ def test_a_flood_of_interactive_requests_does_not_starve_batch() -> None:
 
 
 @pytest.mark.parametrize("class_", [Class.INTERACTIVE, Class.BATCH])
-def test_nobody_above_background_is_ever_parked(class_: Class) -> None:
+def test_only_background_is_ever_parked(class_: Class) -> None:
     """A batch sequence that runs keeps its slot, even from interactive ones."""
     box = Box(slots=1, knobs=Knobs(max_running=1))
     running = box.submit(Arrival(class_=class_, wants=5))

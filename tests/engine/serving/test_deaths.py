@@ -1,4 +1,4 @@
-"""How a worker begins, leaves and dies: real processes, signals and broken files."""
+"""How a worker starts, drains and dies: real processes, signals and broken files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.engine.serving.workers import order
 
 @pytest.mark.parametrize("kept", [0, 100, 40_000, 3_000_000])
 def test_a_torn_model_ends_the_worker_with_a_reason(tmp_path: Path, kept: int) -> None:
-    """On the line to the node, as one sentence; exit code 3 says that a restart will not help."""
+    """Reported to the node as one sentence; exit code 3: a restart does not help."""
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(boxes.WEIGHTS.read_bytes()[:kept])
     said = _failure(torn, tmp_path)
@@ -29,7 +29,7 @@ def test_a_torn_model_ends_the_worker_with_a_reason(tmp_path: Path, kept: int) -
     assert not (tmp_path / "worker.sock").exists()
 
 
-def test_a_model_that_is_none_or_not_there_is_told_apart(tmp_path: Path) -> None:
+def test_a_missing_model_and_garbage_are_told_apart(tmp_path: Path) -> None:
     """The reason names the file that is missing, or what libllama found in its place.
 
     A file that is away may come back, so that trying again is worth it: exit code 4.
@@ -42,7 +42,7 @@ def test_a_model_that_is_none_or_not_there_is_told_apart(tmp_path: Path) -> None
     assert "magic" in _failure(garbage, tmp_path)
 
 
-def test_memory_that_is_not_there_is_no_fault_of_the_model(tmp_path: Path) -> None:
+def test_missing_memory_is_not_a_fault_of_the_model(tmp_path: Path) -> None:
     """A context that does not fit now may fit later, or with another release's settings."""
     said = _failure(
         boxes.WEIGHTS, tmp_path, "--context-tokens", "1000000", broken=False, memory_kb=3_000_000
@@ -53,7 +53,7 @@ def test_memory_that_is_not_there_is_no_fault_of_the_model(tmp_path: Path) -> No
 def _failure(
     model: Path, folder: Path, *more: str, broken: bool = True, memory_kb: int | None = None
 ) -> str:
-    """The last word of a worker that cannot load."""
+    """The last report of a worker that cannot load."""
     command = [*workers.command(folder / "worker.sock", model=model), *more]
     if memory_kb is not None:
         command = ["sh", "-c", f'ulimit -v {memory_kb}; exec "$@"', "sh", *command]
@@ -72,14 +72,14 @@ def test_a_model_that_cannot_generate_is_refused_with_the_reason(tmp_path: Path)
     assert said.startswith("a bert model cannot generate text")
 
 
-def test_a_device_that_is_not_there_is_no_fault_of_the_model(tmp_path: Path) -> None:
+def test_a_missing_device_is_not_a_fault_of_the_model(tmp_path: Path) -> None:
     """The reason says which are: exit code 4, as another machine may have it."""
     said = _failure(boxes.WEIGHTS, tmp_path, "--devices", "97", broken=False)
     assert said.startswith("device 97 is not there; this machine has ")
 
 
 async def test_a_worker_says_on_which_devices_its_weights_are(tmp_path: Path) -> None:
-    """And by which file and which adapters it can be told from another."""
+    """And which adapters are loaded: the base alone, at first."""
     path = tmp_path / "worker.sock"
     with workers.running(path):
         async with workers.connected(path) as gateway:
@@ -89,8 +89,8 @@ async def test_a_worker_says_on_which_devices_its_weights_are(tmp_path: Path) ->
             assert hello.adapters == ("",)
 
 
-async def test_the_node_hears_which_adapter_is_opened_and_how_that_ends(tmp_path: Path) -> None:
-    """Before it begins: libllama may take the worker along. And whose fault a failure is."""
+async def test_the_node_is_told_which_adapter_is_loaded_and_the_outcome(tmp_path: Path) -> None:
+    """Before it begins, as libllama may abort the worker; and whether a failure is the file's."""
     path, torn = tmp_path / "worker.sock", tmp_path / "torn.gguf"
     torn.write_bytes(boxes.ADAPTER.read_bytes()[:4096])
     sha256 = hashlib.sha256(torn.read_bytes()).hexdigest()
@@ -122,10 +122,10 @@ async def test_the_node_hears_which_adapter_is_opened_and_how_that_ends(tmp_path
     }
 
 
-async def test_sigterm_lets_a_worker_finish_what_it_began_and_take_nothing_new(
+async def test_sigterm_lets_a_worker_finish_its_streams_and_admit_nothing_new(
     tmp_path: Path,
 ) -> None:
-    """The streams end as they would have; what came later is kept for the successor; exit 0."""
+    """The streams end as they would have; later requests wait for the successor; exit 0."""
     path = tmp_path / "worker.sock"
     with workers.running(path) as process:
         async with workers.connected(path) as gateway:
@@ -150,7 +150,7 @@ async def test_sigterm_lets_a_worker_finish_what_it_began_and_take_nothing_new(
 
 
 def test_sigterm_ends_an_idle_worker_at_once(tmp_path: Path) -> None:
-    """Nothing to finish, nobody connected; the socket is gone."""
+    """Nothing to finish, no gateway connected; the socket is removed."""
     path = tmp_path / "worker.sock"
     with workers.running(path) as process:
         process.send_signal(signal.SIGTERM)
@@ -158,7 +158,7 @@ def test_sigterm_ends_an_idle_worker_at_once(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_worker_that_leaves_waits_until_its_last_words_are_taken(tmp_path: Path) -> None:
+def test_a_draining_worker_waits_until_its_last_frames_are_read(tmp_path: Path) -> None:
     """A gateway that is slow to read still gets the end of every stream: 600 KB wait for it."""
     path = tmp_path / "worker.sock"
     with workers.running(path) as process, sockets.socket(sockets.AF_UNIX) as peer:
@@ -186,10 +186,10 @@ def _wordy(id: int) -> wire.Submit:
     )  # fmt: skip
 
 
-async def test_a_killed_worker_loses_its_streams_and_the_next_one_goes_on(
+async def test_a_killed_worker_loses_its_streams_and_its_successor_serves(
     tmp_path: Path,
 ) -> None:
-    """What had begun is told so; the socket that a killed worker left is in nobody's way."""
+    """Begun streams are lost; the socket file that a killed worker left does not matter."""
     path = tmp_path / "worker.sock"
     with workers.running(path) as process:
         async with workers.connected(path) as gateway:

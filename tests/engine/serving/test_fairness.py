@@ -28,7 +28,7 @@ sizes = st.tuples(st.integers(1, PROMPT_MOST), st.integers(1, WANTS_MOST))
 def test_two_tenants_that_always_ask_are_served_alike(
     one: list[tuple[int, int]], other: list[tuple[int, int]]
 ) -> None:
-    """Whatever their prompts and answers are like, the gap stays bounded, however long it goes on.
+    """Whatever their prompts and answers are like, the gap stays bounded, however long it lasts.
 
     The bound is that of the paper: twice what one full set of slots can be charged.
     """
@@ -66,8 +66,8 @@ def test_idling_earns_nothing() -> None:
     assert queue.served("back") == queue.served("busy") == 5000
 
 
-def test_who_finds_the_queue_empty_is_lifted_to_who_left_last() -> None:
-    """So that a pause of everybody forgives nobody."""
+def test_a_tenant_that_finds_the_queue_empty_is_lifted_to_the_last_one() -> None:
+    """So that a pause of all tenants resets no counter."""
     queue = Queue()
     last = waiting(1, "busy")
     queue.push(last)

@@ -15,7 +15,7 @@ names = st.sampled_from([*RANGES, "unheard_of"])
 
 @given(st.dictionaries(names, st.integers(-(2**62), 2**62)))
 def test_whatever_is_set_the_knobs_stay_within_their_ranges(values: dict[str, int]) -> None:
-    """The nearest value that is allowed; names that nobody knows are ignored, others stay."""
+    """To the nearest allowed value; unknown names are ignored, other knobs unchanged."""
     knobs = Knobs().changed(values)
     for name, value in knobs.values().items():
         least, most = RANGES[name]

@@ -1,4 +1,4 @@
-"""Tokens are drawn as the definitions say, for each row as if it were alone."""
+"""Tokens are sampled as the definitions say, each row as if it were alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.serving.sampling import Doubles, Floats
 
 @dataclass(frozen=True)
 class Way:
-    """How one row is drawn."""
+    """How one row is sampled."""
 
     temperature: float = 0.0
     top_k: int = 0
@@ -132,8 +132,8 @@ def test_each_token_gets_the_part_of_the_interval_that_is_its_probability(
         patch.setattr(
             sampling, "uniforms", lambda seed, _at: picks if len(seed) == grid else picks[:1]
         )
-        drawn = sampling.sample(batch, rows(*[way] * grid))
-    shares = np.bincount(drawn, minlength=40) / grid
+        sampled = sampling.sample(batch, rows(*[way] * grid))
+    shares = np.bincount(sampled, minlength=40) / grid
     expected = np.zeros(40)
     for token, share in allowed(logits, way).items():
         expected[token] = share
@@ -156,13 +156,13 @@ def test_many_draws_are_distributed_as_the_tempered_logits(way: Way) -> None:
     logits = logits_of(12, 3) / np.float32(3)
     count = 6_000
     many = [Way(way.temperature, way.top_k, way.top_p, way.min_p, 42, p) for p in range(count)]
-    drawn = np.bincount(sampling.sample(np.repeat(logits[None], count, axis=0), rows(*many)))
+    sampled = np.bincount(sampling.sample(np.repeat(logits[None], count, axis=0), rows(*many)))
     expected = allowed(logits, way)
-    assert set(np.flatnonzero(drawn).tolist()) <= set(expected)
+    assert set(np.flatnonzero(sampled).tolist()) <= set(expected)
     statistic = sum(
-        (drawn[token] - count * share) ** 2 / (count * share)
+        (sampled[token] - count * share) ** 2 / (count * share)
         for token, share in expected.items()
-        if token < len(drawn)
+        if token < len(sampled)
     )
     degrees = len(expected) - 1
     # Wilson and Hilferty's approximation of the 99.9 % point

@@ -1,4 +1,4 @@
-"""The scheduler keeps its promises whatever arrives, and whenever."""
+"""The scheduler's invariants hold whatever arrives, and whenever."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_full_adapter_does_not_keep_another_from_a_freed_place() -> None:
 
 
 def test_a_cancelled_sequence_frees_its_slot_at_the_next_step() -> None:
-    """And the KV memory is told to forget it before anybody else uses the slot."""
+    """And its KV memory is cleared before another sequence uses the slot."""
     box = Box(slots=1, knobs=Knobs(max_running=1))
     first = box.submit(Arrival(wants=50))
     second = box.submit(Arrival())
@@ -185,7 +185,7 @@ def test_a_cancelled_sequence_frees_its_slot_at_the_next_step() -> None:
 
 
 def test_a_deadline_ends_what_has_shown_nothing_and_nothing_else() -> None:
-    """Waiting or in the middle of its prompt it is refused; with a first token it may go on."""
+    """Waiting or in the middle of its prompt it is refused; with a first token it continues."""
     box = Box(slots=2, knobs=Knobs(max_running=2, prefill_budget=16))
     patience = FIXED_US * 4
     begun = box.submit(Arrival(prompt=4, wants=40, patience_us=patience))
@@ -201,7 +201,7 @@ def test_a_deadline_ends_what_has_shown_nothing_and_nothing_else() -> None:
 
 
 def test_lowering_the_running_limit_lets_what_runs_end_and_starts_no_other() -> None:
-    """Nobody above background is thrown out by a knob."""
+    """No class above background loses a running sequence to a knob."""
     box = Box(slots=4, knobs=Knobs(max_running=4, prefill_budget=64))
     running = box.flood(4, Arrival(wants=6))
     waiting = box.flood(2, Arrival(wants=6))

@@ -1,4 +1,4 @@
-"""The worker's end of the socket: one gateway at a time, and garbage ends a connection, no more."""
+"""The worker's end of the socket: one gateway at a time; garbage ends only the connection."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_frames_arrive_in_order_however_they_are_cut(
 def test_garbage_ends_the_connection_and_the_next_is_taken(
     link: ServerSocket, peer: socket.socket, tmp_path: Path, garbage: bytes
 ) -> None:
-    """The worker goes on; what came before the garbage in one piece is not acted on."""
+    """The worker serves on; frames received together with the garbage are not acted on."""
     peer.sendall(wire.encode(CANCEL) + garbage)
     assert link.wait(5) == []
     assert (link.lost, link.connected) == (True, False)
@@ -109,7 +109,7 @@ def test_what_the_gateway_does_not_take_is_kept_and_counted(
 def test_a_gateway_that_went_away_is_noticed_when_it_is_spoken_to(
     link: ServerSocket, peer: socket.socket
 ) -> None:
-    """Sending to nobody does nothing."""
+    """Sending without a connection does nothing."""
     peer.close()
     frame = wire.Outbox((wire.AdapterLoaded("adapter", ""),))
     link.send(frame)
@@ -118,7 +118,7 @@ def test_a_gateway_that_went_away_is_noticed_when_it_is_spoken_to(
 
 
 def test_the_address_may_be_longer_than_the_kernel_s_limit(tmp_path: Path) -> None:
-    """Homes lie deep; sockets may be named by 107 bytes only. Nobody else may connect."""
+    """Data directories lie deep; a socket address holds 107 bytes. Only the owner may connect."""
     folder = tmp_path / ("deep" * 40)
     folder.mkdir()
     path = folder / "worker.sock"

@@ -15,7 +15,7 @@ weights = st.lists(st.floats(0, 1e9), min_size=1, max_size=300)
 
 @given(st.integers(0, 10**12), weights)
 def test_the_shares_of_a_step_add_up_to_the_step(total: int, many: list[float]) -> None:
-    """Exactly, in whole microseconds, and nobody's is negative."""
+    """Exactly, in whole microseconds, none negative."""
     parts = step_cost.shares(total, many)
     assert sum(parts) == total
     assert min(parts) >= 0
@@ -30,8 +30,8 @@ def test_each_share_is_the_weight_s_to_a_microsecond(total: int, many: list[floa
         assert part == pytest.approx(total * weight / whole, abs=1.01)
 
 
-def test_nobody_s_weight_is_everybody_s_alike() -> None:
-    """And a step of nobody is divided among nobody."""
+def test_without_weights_the_parts_are_equal() -> None:
+    """And without sequences there are none."""
     assert step_cost.shares(9, [0.0, 0.0, 0.0]) == [3, 3, 3]
     assert step_cost.shares(9, []) == []
 

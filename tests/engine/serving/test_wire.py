@@ -85,7 +85,7 @@ def test_a_frame_that_is_not_whole_is_not_handed_out(
 
 
 def submit(text: str, id: int = 0) -> wire.Submit:
-    """An order with this prompt."""
+    """A request with this prompt."""
     return wire.Submit(
         id=id, adapter="", prompt=(wire.Segment(text, special=False),),
         sampling=wire.Sampling(0.0, 0, 1.0, 0.0, id), max_tokens=1, stop=(), class_=0, tenant="t",
@@ -94,7 +94,7 @@ def submit(text: str, id: int = 0) -> wire.Submit:
 
 
 def test_a_prompt_that_many_read_travels_once() -> None:
-    """The most choices of a large prompt fit, and whoever takes them sees that it is one prompt."""
+    """The most choices of a large prompt fit, and the worker sees that it is one prompt."""
     text = "order 17 " * 70_000
     many = tuple(submit(text, id) for id in range(128))
     (raw,) = wire.frames(many)
@@ -106,7 +106,7 @@ def test_a_prompt_that_many_read_travels_once() -> None:
 
 
 def test_no_frame_exceeds_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is too much for one goes into several, in its order; what fits into none is known."""
+    """Items beyond one frame are sent in several, in order; one that fits none is detected."""
     monkeypatch.setattr(wire, "FRAME_LIMIT", 1000)
     many = tuple(submit(f"{id}" * 100, id) for id in range(9))
     frames = list(wire.frames(many))

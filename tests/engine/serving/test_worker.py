@@ -1,4 +1,4 @@
-"""A real worker with the shipped model: many at once, and each as if it were alone."""
+"""A real worker with the shipped model: many sequences at once, each as if it were alone."""
 
 from __future__ import annotations
 
@@ -102,10 +102,10 @@ async def test_base_and_adapter_beside_each_other_answer_as_they_do_alone(
     assert {"", "lora"} <= set(turns[: len(turns) // 2])
 
 
-async def test_an_adapter_that_is_not_the_registered_file_opens_no_adapter(
+async def test_an_adapter_that_is_not_the_registered_file_is_not_loaded(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    """Nor does a file that is none; each reason is told, and the base goes on."""
+    """Nor is a torn file; each is refused with its reason, and the base serves on."""
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(boxes.ADAPTER.read_bytes()[:4096])
     gateway.client.want_adapters(
@@ -145,7 +145,7 @@ async def test_a_cancelled_stream_ends_and_its_neighbours_do_not_notice(
     assert (gateway.steps[-1].running, gateway.steps[-1].kv_used_tokens) == (0, 0)
 
 
-async def test_a_prompt_beyond_the_context_is_refused_and_nobody_else_is(
+async def test_only_the_prompt_beyond_the_context_is_refused(
     gateway: Gateway,
 ) -> None:
     """In company of others that are answered; one token less than the context is taken."""

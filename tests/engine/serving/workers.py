@@ -24,7 +24,7 @@ NO_END = "order " * 20
 
 @dataclass
 class Heard:
-    """A receiver that keeps what it was told; `again`: what was lost shall be made anew."""
+    """A receiver that keeps everything; `again`: after a death, generate again."""
 
     again: bool = False
     deltas: list[wire.Delta] = field(default_factory=list)
@@ -35,21 +35,21 @@ class Heard:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text."""
         return "".join(delta.text for delta in self.deltas)
 
     def delta(self, delta: wire.Delta) -> None:
-        """One more."""
+        """One more delta."""
         self.deltas.append(delta)
         self.begun.set()
 
     def finished(self, finished: wire.Finished) -> None:
-        """The end."""
+        """The regular end."""
         self.end = finished
         self.over.set()
 
     def refused(self, refused: wire.Refused) -> None:
-        """Another end."""
+        """The end by refusal."""
         self.end = refused
         self.over.set()
 
@@ -63,14 +63,14 @@ class Heard:
         return self.again
 
     async def finish(self) -> wire.Finished:
-        """How it ended well."""
+        """Wait for the regular end."""
         async with asyncio.timeout(60):
             await self.over.wait()
         assert isinstance(self.end, wire.Finished), self.end
         return self.end
 
     async def refusal(self) -> wire.Refused:
-        """How it was refused."""
+        """Wait for the refusal."""
         async with asyncio.timeout(60):
             await self.over.wait()
         assert isinstance(self.end, wire.Refused), self.end
@@ -79,33 +79,33 @@ class Heard:
 
 @dataclass
 class Gateway:
-    """The client, with every step that the worker told of."""
+    """The client, with every step that the worker reported."""
 
     client: WorkerClient
     steps: list[wire.Step]
 
     def ask(self, submit: wire.Submit) -> Heard:
-        """Have one produced."""
+        """Submit one."""
         heard = Heard()
         self.client.submit(submit, heard)
         return heard
 
     async def together(self, submits: Sequence[wire.Submit]) -> list[str]:
-        """All at once; what each said."""
+        """All at once; each one's text."""
         many = [self.ask(submit) for submit in submits]
         for heard in many:
             await heard.finish()
         return [heard.text for heard in many]
 
     async def one_by_one(self, submits: Sequence[wire.Submit]) -> list[str]:
-        """Each with the worker for itself."""
+        """One after the other; each one's text."""
         return [text for submit in submits for text in await self.together([submit])]
 
 
 def order(prompt: str, **fields: Any) -> wire.Submit:
-    """Greedy and plain unless told otherwise; sampling's fields may be given by name."""
-    drawn = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 1}
-    sampling = wire.Sampling(**{name: fields.pop(name, value) for name, value in drawn.items()})
+    """A request, greedy by default; fields of Submit and Sampling by name."""
+    greedy = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 1}
+    sampling = wire.Sampling(**{name: fields.pop(name, value) for name, value in greedy.items()})
     plain: dict[str, Any] = {
         "adapter": "", "max_tokens": 48, "stop": (), "class_": 0, "tenant": "t",
         "queue_us": 60_000_000, "logprobs": -1,
@@ -115,7 +115,7 @@ def order(prompt: str, **fields: Any) -> wire.Submit:
 
 
 def questions(count: int) -> list[str]:
-    """Held-out questions of all kinds, as the chat template writes them."""
+    """Held-out questions of all kinds, rendered by the chat template."""
     items = list(map(json.loads, (SHIPPED / "held_out.jsonl").read_text().splitlines()))
     return [_asked(item) for item in items[:: len(items) // count][:count]]
 
@@ -136,7 +136,7 @@ def lora() -> wire.LoadAdapter:
 
 
 def score(prompt: str, continuation: str, **fields: Any) -> wire.Score:
-    """A continuation of a prompt, in class background unless told otherwise."""
+    """A continuation of a prompt, in class background by default."""
     plain: dict[str, Any] = {"adapter": "", "class_": 2, "tenant": "t", "queue_us": 60_000_000}
     segments = (wire.Segment(prompt, fields.pop("special", True)),)
     return wire.Score(id=0, prompt=segments, continuation=continuation, **(plain | fields))
@@ -154,7 +154,7 @@ def command(socket: Path, *, model: Path = WEIGHTS, sequences: int = 16) -> list
 def running(
     socket: Path, *, model: Path = WEIGHTS, sequences: int = 16
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker that is ready, and is gone afterwards."""
+    """A ready worker, killed afterwards."""
     arguments = command(socket, model=model, sequences=sequences)
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
@@ -165,7 +165,7 @@ def running(
 
 @asynccontextmanager
 async def connected(socket: Path) -> AsyncIterator[Gateway]:
-    """A gateway's client while the block runs."""
+    """A connected client while the block runs."""
     greeted, steps = asyncio.Event(), list[wire.Step]()
     client = WorkerClient(socket, on_hello=lambda _: greeted.set(), on_step=steps.append)
     task = asyncio.create_task(client.run())
