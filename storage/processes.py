@@ -24,6 +24,7 @@ class Kind(StrEnum):
     CONTROL = "control"
     RUNNER = "runner"
     WORKER = "worker"
+    SERVER = "server"
 
 
 class State(StrEnum):

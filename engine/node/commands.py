@@ -12,16 +12,19 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from engine.node import supervision
+import msgspec
+
+from engine.node import server_shim, supervision
 from engine.node.specs import Spec
 from engine.node.supervision import Plan
 from storage.home.paths import Home
 
 if TYPE_CHECKING:  # the gateway is started before the store's libraries are imported
     from engine.node.planning import Instance
+    from storage.releases import Engine, Server
 
 _LINGER_S: Final = 5.0
-_WORKER_BEAT_S: Final = 30.0
+_INSTANCE_BEAT_S: Final = 30.0
 """A worker sends heartbeats between steps, and a step of a large model on a CPU may take long."""
 
 
@@ -40,9 +43,9 @@ def runner(home: Home) -> Spec:
     return _process(home, "runner", "runbooks", Plan(beats=True))
 
 
-def worker(home: Home, instance: Instance) -> Spec:
+def worker(home: Home, instance: Instance, engine: Engine) -> Spec:
     """The worker of one instance. Its devices come by environment when it is started."""
-    engine = instance.engine
+    assert instance.weights is not None  # noqa: S101 a local deployment has weights
     return Spec(
         name=instance.name,
         kind="worker",
@@ -60,10 +63,55 @@ def worker(home: Home, instance: Instance) -> Spec:
             *(() if engine.split == "layer" else ("--split", engine.split)),
         ),
         log=home.log(f"worker-{instance.name}"),
-        plan=_patience(Plan(beats=True, beat_us=_us("PADDOCK_BEAT_S", _WORKER_BEAT_S))),
+        plan=_instance_plan(),
         model=instance.weights.model,
         deployment=instance.deployment,
     )
+
+
+def server(home: Home, instance: Instance) -> Spec:
+    """The shim of one supervised server. What it runs comes by environment, see `server_orders`."""
+    return Spec(
+        name=instance.name,
+        kind="server",
+        command=(
+            *(sys.executable, "-m", "engine.node.server_shim"),
+            *("--instance", instance.name),
+        ),
+        log=home.log(f"server-{instance.name}"),
+        plan=_instance_plan(),
+        model=None if instance.weights is None else instance.weights.model,
+        deployment=instance.deployment,
+    )
+
+
+def server_orders(
+    home: Home, instance: Instance, settings: Server, devices: tuple[int, ...]
+) -> dict[str, str]:
+    """The environment of a shim: the command of its server, filled in but for its port."""
+    values = {
+        "host": "{host}",
+        "port": "{port}",
+        "model": settings.model,
+        "weights": "" if instance.weights is None else instance.weights.path,
+        "devices": ",".join(map(str, devices)),
+        "context_tokens": settings.context_tokens,
+        "max_sequences": settings.max_sequences,
+    }
+    orders = server_shim.Orders(
+        command=tuple(settings.filled(word, values) for word in settings.command),
+        environment={
+            name: settings.filled(word, values) for name, word in settings.environment.items()
+        },
+        health_path=settings.health_path,
+        address=str(home.server(instance.name)),
+        drain_s=_instance_plan().drain_us / supervision.SECOND_US,
+    )
+    return {server_shim.VARIABLE: msgspec.json.encode(orders).decode()}
+
+
+def _instance_plan() -> Plan:
+    return _patience(Plan(beats=True, beat_us=_us("PADDOCK_BEAT_S", _INSTANCE_BEAT_S)))
 
 
 def _process(home: Home, name: str, module: str, plan: Plan) -> Spec:

@@ -24,6 +24,7 @@ from engine.node.supervision import Death
 from storage import deployments, models, processes, releases, services
 from storage.deployments import Status
 from storage.home.paths import Home
+from storage.releases import Engine, Server
 from storage.store import Store
 
 _DRIVER_S: Final = 10.0
@@ -66,6 +67,7 @@ class Instances:
         self._devices = devices
         self._now_us = now_us
         self._unwanted_since: dict[str, int] = {}
+        self._begun: dict[str, Instance] = {}
         self._shelved: set[str] = set()
         self._replacing: set[str] = set()
         self._placed: dict[str, tuple[tuple[int, ...], int]] = {}
@@ -86,6 +88,7 @@ class Instances:
         for name, deployment in snapshot.known.items():
             if name not in plan.kept | self._running.keys() and deployment not in snapshot.failing:
                 self._forget(name)
+        self._begun = {name: self._begun[name] for name in self._begun.keys() & self._running}
         self._replacing.clear()
         for instance in plan.wanted.values():
             if instance.deployment not in self._failing:
@@ -134,17 +137,24 @@ class Instances:
     def _want(self, instance: Instance, wanted: Mapping[str, Instance]) -> None:
         """Start an instance, or replace one that was started from another file or command."""
         process = self._running.get(instance.name)
-        spec = commands.worker(self._home, instance)
         if process is None:
-            self._begin(spec, functools.partial(self._prepare, instance))
+            self._begun[instance.name] = instance
+            self._begin(self._spec(instance), functools.partial(self._prepare, instance))
         elif process.stopping:
             self._replacing.add(instance.name)
-        elif process.spec != spec:
+        elif instance.replaces(self._begun[instance.name]):
             self._replacing.add(instance.name)
             if not process.running or self._others_serve(instance, wanted):
                 process.stop()
         elif process.given_up and instance.name in self._shelved:  # its file was added again
             process.retry()
+
+    def _spec(self, instance: Instance) -> Spec:
+        match instance.settings:
+            case Engine() as engine:
+                return commands.worker(self._home, instance, engine)
+            case Server():
+                return commands.server(self._home, instance)
 
     def _others_serve(self, instance: Instance, wanted: Mapping[str, Instance]) -> bool:
         """Whether all other instances of the deployment are ready: they are replaced in turn."""
@@ -175,39 +185,53 @@ class Instances:
 
     async def _prepare(self, instance: Instance) -> Preparation:
         """Whether the file is the registered one, and on which devices it goes."""
-        if (changed := await file_check.changed(instance.weights)) is not None:
+        weights = instance.weights
+        if weights is not None and (changed := await file_check.changed(weights)) is not None:
             return Preparation(refusal=changed, permanent=True)
-        engine = instance.engine
-        if engine.devices is None and engine.gpu_layers == 0:
-            return Preparation()
         try:
             async with asyncio.timeout(_DRIVER_S):
-                devices = await asyncio.to_thread(self._devices)
+                devices = await self._place(instance)
         except TimeoutError:
             return Preparation(refusal=f"the GPU driver did not answer within {_DRIVER_S:g} s")
-        visible = placement.visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        if visible is None and engine.devices is None:
-            return Preparation()
-        size = instance.weights.size_bytes
-        try:
-            chosen = placement.place(
-                engine.devices,
-                devices=devices if visible is None else visible,
-                size_bytes=size,
-                split=engine.split != "none",
-                reserved=self._reserved(),
-            )
         except placement.NotThere as error:
             return Preparation(refusal=str(error))
+        environment = placement.environment(devices)
+        if isinstance(server := instance.settings, Server):
+            if "devices" in server.placeholders():  # its command selects them by number
+                environment = {}
+            environment |= commands.server_orders(self._home, instance, server, devices)
+        return Preparation(environment)
+
+    async def _place(self, instance: Instance) -> tuple[int, ...]:
+        """The devices of an instance; empty where nothing restricts it to some.
+
+        Raises:
+            placement.NotThere: a device that its settings name does not exist.
+        """
+        settings = instance.settings
+        if settings.devices is None and not _uses_devices(settings):
+            return ()
+        devices = await asyncio.to_thread(self._devices)
+        visible = placement.visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        if visible is None and settings.devices is None:
+            return ()
+        size = 0 if instance.weights is None else instance.weights.size_bytes
+        chosen = placement.place(
+            settings.devices,
+            devices=devices if visible is None else visible,
+            size_bytes=size,
+            split=not isinstance(settings, Engine) or settings.split != "none",
+            reserved=self._reserved(),
+        )
         self._placed[instance.name] = (chosen, size)
-        return Preparation(placement.environment(chosen))
+        return chosen
 
     def _reserved(self) -> dict[int, int]:
         """What the instances that are still loading will take, by device."""
         reserved: dict[int, int] = {}
         for name, (devices, size) in self._placed.items():
             process = self._running.get(name)
-            if process is not None and process.running and process.fact.state == "starting":
+            if process is not None and process.fact.state == "starting":
                 for index in devices:
                     reserved[index] = reserved.get(index, 0) + size // len(devices)
         return reserved
@@ -225,3 +249,12 @@ class Instances:
             {row.name: row.deployment for row in rows if row.deployment is not None},
             frozenset(each.name for each in deployed.values() if each.status is Status.FAILING),
         )
+
+
+def _uses_devices(settings: Engine | Server) -> bool:
+    """Whether devices are to be chosen for settings that name none."""
+    match settings:
+        case Engine():
+            return settings.gpu_layers != 0
+        case Server():
+            return "devices" in settings.placeholders()

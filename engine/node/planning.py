@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from storage.deployments import Deployment
 from storage.deployments import Status as DeploymentStatus
 from storage.models import ModelVersion, Status
-from storage.releases import Engine, Release
+from storage.releases import Engine, Release, Server
 from storage.services import Service
 
 
@@ -30,12 +30,19 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One running copy of a deployment: what it loads and how."""
+    """One running copy of a deployment: what it loads and how.
+
+    A supervised server may load files of its own, without `weights`.
+    """
 
     name: str
     deployment: str
-    weights: Weights
-    engine: Engine
+    weights: Weights | None
+    settings: Engine | Server
+
+    def replaces(self, other: Instance) -> bool:
+        """Whether a process that was started as `other` is not what this instance needs."""
+        return (self.settings, _content(self.weights)) != (other.settings, _content(other.weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +75,17 @@ def plan(
     kept: set[str] = set()
     for name in sorted(named.keys() & deployments.keys()):
         deployment = deployments[name]
-        if deployment.engine is None or deployment.status is DeploymentStatus.FAILING:
+        settings = deployment.engine or deployment.server
+        if settings is None or deployment.status is DeploymentStatus.FAILING:
             continue
         kept.update(deployment.instances)
-        if named[name]:
-            weights = _weights(min(named[name], key=lambda version: version.id))
-            wanted |= {
-                instance: Instance(instance, name, weights, deployment.engine)
-                for instance in deployment.instances
-            }
+        if deployment.weights is not None and not named[name]:
+            continue
+        weights = _weights(named[name])
+        wanted |= {
+            instance: Instance(instance, name, weights, settings)
+            for instance in deployment.instances
+        }
     return Plan(wanted, frozenset(kept))
 
 
@@ -91,5 +100,12 @@ def _loadable(release: Release, versions: Mapping[int, ModelVersion]) -> list[Mo
     return [] if version is None or version.status is Status.UNLOADABLE else [version]
 
 
-def _weights(version: ModelVersion) -> Weights:
+def _weights(versions: list[ModelVersion]) -> Weights | None:
+    if not versions:
+        return None
+    version = min(versions, key=lambda each: each.id)
     return Weights(version.id, version.path, version.sha256, version.size_bytes, version.mtime_ns)
+
+
+def _content(weights: Weights | None) -> tuple[str, str] | None:
+    return None if weights is None else (weights.path, weights.sha256)
