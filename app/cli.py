@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "models": ("models", "Model versions: weights and adapters."),
     "prompts": ("prompts", "Prompt versions and their labels."),
     "releases": ("releases", "Releases: what answers a request, as one immutable tuple."),
+    "deployments": ("deployments", "What is loaded for releases, in how many instances."),
     "services": ("services", "Services and the split of their traffic."),
     "requests": ("requests", "What was asked and how it was answered."),
     "samples": ("samples", "What was measured, second by second."),

@@ -201,6 +201,23 @@ async def find(s: AsyncSession, name: str) -> Deployment:
     return _deployment(row)
 
 
+async def resolve(s: AsyncSession, name: str) -> Deployment:
+    """By its name, or by the beginning of exactly one name: `ops` for `ops-1.0.0`.
+
+    Raises:
+        NotFound: no name begins so, or several do; the message lists them.
+    """
+    known = await every(s)
+    exact = [each for each in known if each.name == name]
+    fitting = exact or [each for each in known if name and each.name.startswith(name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(each.name for each in fitting)
+        raise errors.NotFound(f"Several deployments begin with {name}: {names}.")
+    raise errors.unknown("deployment", name, [each.name for each in known])
+
+
 async def every(s: AsyncSession) -> list[Deployment]:
     """All deployments by name, whether a split names them or not."""
     query = select(DeploymentRow).order_by(col(DeploymentRow.name))

@@ -115,6 +115,12 @@ class ReleasesCreate(Arguments, frozen=True, kw_only=True):
     comment: Line = ""
 
 
+class DeploymentsScale(Arguments, frozen=True, kw_only=True):
+    """How many instances of the target are wanted; control says which numbers are allowed."""
+
+    replicas: Annotated[int, Meta(ge=-(2**31), le=2**31)]
+
+
 class ServicesCreate(Arguments, frozen=True, kw_only=True):
     """The first release of a service, and whether texts are kept."""
 
@@ -274,6 +280,17 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "releases.create", ReleasesCreate, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Create a release",
         "releases create --model NAME@1.0.0 [--prompt NAME@1]",
+    ),
+    Verb(
+        "deployments.scale", DeploymentsScale, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Set how many instances a deployment has",
+        "deployments scale NAME REPLICAS",
+        Why.ASKED,
+    ),
+    Verb(
+        "deployments.restart", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Start a failing deployment again",
+        "deployments restart NAME",
     ),
     Verb(
         "services.create", ServicesCreate, _OPERATOR, _REVERSIBLE, _CONTROL,

@@ -14,6 +14,7 @@ import pytest_asyncio
 from engine.control.intents import Intents
 from engine.control.reconcile import Loop
 from storage import (
+    deployments,
     errors,
     intents,
     jobs,
@@ -486,3 +487,65 @@ async def test_a_job_that_is_not_there_is_refused(
     intent = await shared.do(verb, target)
     assert intent.state is State.REFUSED
     assert said in (intent.outcome or "")
+
+
+async def test_a_deployment_is_scaled_by_its_name_or_its_beginning(tmp_path: Path) -> None:
+    """Nonsense is refused with the range; the ledger has the number before."""
+    async with desk(tmp_path / "home") as control:
+        await control.furnish()
+        for replicas, said in ((0, "1 to 64, not 0"), (1000, "1 to 64, not 1000")):
+            refused = await control.do("deployments.scale", "ops", replicas=replicas)
+            assert (refused.state, said in (refused.outcome or "")) == (State.REFUSED, True)
+        unknown = await control.do("deployments.scale", "other", replicas=2)
+        assert unknown.outcome == "There is no deployment other; known: ops-1.0.0."
+        scaled = await control.do("deployments.scale", "ops", replicas=2)
+        assert scaled.outcome == "ops-1.0.0: 2 replicas (before: 1)."
+        again = await control.do("deployments.scale", "ops", replicas=2)
+        assert (again.state, again.outcome) == (State.APPLIED, "ops-1.0.0 has 2 replicas already.")
+        async with control.store.read() as session:
+            (entry,) = await ledger.of(session, "deployment", "ops-1.0.0")
+            assert (await deployments.find(session, "ops-1.0.0")).replicas == 2
+    assert (entry.before, entry.after, entry.intent_id) == (1, 2, scaled.id)
+
+
+async def test_a_failing_deployment_runs_again_when_someone_says_so(tmp_path: Path) -> None:
+    """By its own verb, or by adding its file again."""
+    weights: dict[str, Any] = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
+
+    async def mark(session: Session) -> None:
+        await deployments.mark_failing(session, "ops-1.0.0", "it died 5 times", 5)
+
+    async def status() -> str:
+        async with here.store.read() as session:
+            return (await deployments.find(session, "ops-1.0.0")).status.value
+
+    async with desk(tmp_path / "home") as here:
+        await here.furnish()
+        unchanged = await here.do("deployments.restart", "ops")
+        assert unchanged.outcome == "ops-1.0.0 is not failing; no change."
+        await here.store.write(mark)
+        assert await status() == "failing"
+        restarted = await here.do("deployments.restart", "ops")
+        assert (restarted.outcome, await status()) == ("ops-1.0.0 is started again.", "active")
+        await here.store.write(mark)
+        added = await here.do("models.add", "ops", **weights)
+        assert added.outcome == "ops@1.0.0 is the same file; it is tried again."
+        assert await status() == "active"
+
+
+async def test_a_version_is_taken_from_another_path_with_the_same_content(tmp_path: Path) -> None:
+    """Its file was moved; other content under the name is refused."""
+    moved, other = tmp_path / "moved.gguf", tmp_path / "other.gguf"
+    moved.write_bytes(WEIGHTS.read_bytes())
+    async with desk(tmp_path / "home") as control:
+        await control.furnish()
+        again: dict[str, Any] = {"model": "ops", "version": "1.0.0"}
+        added = await control.do("models.add", "ops", **again, path=str(moved))
+        assert added.outcome == f"ops@1.0.0 is the same file; it is loaded from {moved} now."
+        with moved.open("rb") as file:
+            other.write_bytes(file.read()[:-1] + b"x")
+        refused = await control.do("models.add", "ops", **again, path=str(other))
+        assert refused.state is State.REFUSED
+        assert "versions never change" in (refused.outcome or "")
+        async with control.store.read() as session:
+            assert (await models.get(session, 1)).path == str(moved)

@@ -19,6 +19,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "prompts.add": {"prompt": "terse", "messages": [{"role": "system", "template": "Hi"}]},
     "prompts.label": {"label": "production", "number": 3},
     "releases.create": {"model": "ops@1.0.0"},
+    "deployments.scale": {"replicas": 2},
+    "deployments.restart": {},
     "services.create": {"release": "r1"},
     "services.split": {"arms": {"r1": 9000, "r2": 1000}},
     "services.undo": {"to": 3},

@@ -1,0 +1,174 @@
+"""Deployments: how many instances are wanted, and another try for those that were failing.
+
+The node starts and drains the instances. Imported by `engine.control.registry`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from engine.control.decisions import Decision, Reason
+from engine.control.registry import controls
+from storage import deployments, models, processes, samples
+from storage.control_socket import verbs
+from storage.deployments import MOST, Backend, Deployment, Status
+from storage.intents import Intent
+from storage.processes import State
+from storage.store import Session
+
+_FRESH_S: Final = 15
+_UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
+_LIVE: Final = (State.STARTING, State.READY, State.DRAINING)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Where weights are loaded to, as a phrase, and how many bytes are free there."""
+
+    place: str
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the decision about a scale rests on; None where it is not known.
+
+    `running` counts the instances that have a process, `size_bytes` is the size of the weights.
+    """
+
+    deployment: Deployment
+    running: int
+    size_bytes: int | None
+    memory: Memory | None
+
+    @property
+    def fitting(self) -> int | None:
+        """How many instances the memory has room for, those that run included."""
+        if not self.size_bytes or self.memory is None:
+            return None
+        return min(MOST, self.running + self.memory.free_bytes // self.size_bytes)
+
+
+@controls("deployments.scale")
+async def scale(
+    s: Session, intent: Intent, arguments: verbs.DeploymentsScale, at_us: int
+) -> Decision:
+    """Set how many instances are wanted."""
+    observed = await _observe(s, intent.target, at_us)
+    decision = decide(observed, arguments.replicas)
+    if decision.plan is not None and decision.reason is Reason.APPLIED:
+        await deployments.scale(
+            s,
+            observed.deployment.name,
+            arguments.replicas,
+            actor=intent.actor,
+            at_us=at_us,
+            intent_id=intent.id,
+        )
+    return decision
+
+
+@controls("deployments.restart")
+async def restart(
+    s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int
+) -> Decision:
+    """Let a failing deployment run again."""
+    before = await deployments.resolve(s, intent.target)
+    if before.status is not Status.FAILING:
+        return Decision(Reason.UNCHANGED, f"{before.name} is not failing; no change.", before)
+    after = await deployments.restart(
+        s, before.name, actor=intent.actor, at_us=at_us, intent_id=intent.id
+    )
+    return Decision(Reason.APPLIED, f"{after.name} is started again.", after)
+
+
+def decide(observed: Observed, replicas: int) -> Decision:
+    """Whether a deployment may have so many instances."""
+    deployment = observed.deployment
+    name = deployment.name
+    if deployment.backend is Backend.UPSTREAM:
+        return Decision(
+            Reason.INVALID, f"{name} is an upstream, which runs its own instances; scale it there."
+        )
+    if replicas < 1:
+        return Decision(
+            Reason.INVALID,
+            f"replicas is 1 to {MOST}, not {replicas}; to stop {name}, take its releases out of "
+            "every split.",
+        )
+    if replicas > MOST:
+        fits = "" if observed.fitting is None else f"; {_fits(observed)}"
+        return Decision(Reason.INVALID, f"replicas is 1 to {MOST}, not {replicas}{fits}.")
+    if replicas == deployment.replicas:
+        return Decision(Reason.UNCHANGED, f"{name} has {_count(replicas)} already.", deployment)
+    if replicas > deployment.replicas and (refusal := _too_large(observed, replicas)) is not None:
+        return refusal
+    before = deployment.replicas
+    return Decision(Reason.APPLIED, f"{name}: {_count(replicas)} (before: {before}).", replicas)
+
+
+def _too_large(observed: Observed, replicas: int) -> Decision | None:
+    size, memory, more = observed.size_bytes, observed.memory, replicas - observed.running
+    if size is None or memory is None or size * more <= memory.free_bytes:
+        return None
+    return Decision(
+        Reason.INVALID,
+        f"{observed.deployment.name} cannot have {_count(replicas)}: {more} more need "
+        f"{_size(size * more)} for weights alone, and {_size(memory.free_bytes)} are free "
+        f"{memory.place}; {_fits(observed)}.",
+    )
+
+
+def _fits(observed: Observed) -> str:
+    return f"at most {observed.fitting} of {_size(observed.size_bytes or 0)} each fit"
+
+
+async def _observe(s: Session, name: str, at_us: int) -> Observed:
+    deployment = await deployments.resolve(s, name)
+    sizes = [
+        version.size_bytes
+        for version in await models.every(s)
+        if version.sha256 == deployment.weights
+    ]
+    running = [
+        process
+        for process in await processes.every(s)
+        if process.deployment == deployment.name and process.state in _LIVE
+    ]
+    size = sizes[0] if sizes else None
+    memory = await _memory(s, deployment, at_us // 1_000_000)
+    return Observed(deployment, len(running), size, memory)
+
+
+async def _memory(s: Session, deployment: Deployment, second: int) -> Memory | None:
+    """What was free in the latest sample: on the GPUs if the deployment uses them."""
+    if deployment.engine is None or deployment.engine.gpu_layers != 0:
+        settings = deployment.engine or deployment.server
+        named = None if settings is None else settings.devices
+        found = await samples.since(s, second - _FRESH_S, samples.Kind.GPU, second)
+        latest = {each.index: each for _, _, each in found}
+        free = [
+            each.memory_total - each.memory_used
+            for each in latest.values()
+            if named is None or each.index in named
+        ]
+        if free:
+            return Memory("on the GPUs", sum(free))
+    hosts = await samples.since(s, second - _FRESH_S, samples.Kind.HOST, second)
+    if not hosts:
+        return None
+    host = hosts[-1][2]
+    return Memory("in memory", host.memory_total - host.memory_used)
+
+
+def _count(replicas: int) -> str:
+    return "1 replica" if replicas == 1 else f"{replicas} replicas"
+
+
+def _size(count: float) -> str:
+    for unit in _UNITS[:-1]:
+        if count < 1000:  # noqa: PLR2004 units of a thousand
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} {_UNITS[-1]}"

@@ -1,0 +1,117 @@
+"""Deployments on a real node: scaled, drained, moved, and supervised servers beside workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from engine.process import address
+from storage import deployments, ledger, releases
+from storage.processes import Kind, Process, State
+from storage.releases import Sampling
+from tests.boxes import WEIGHTS
+from tests.engine.node.nodes import RealNode, opened
+from tests.engine.node.shims import TINY
+
+FIRST, SECOND = "ops-1.0.0:1", "ops-1.0.0:2"
+
+
+def states(expected: dict[str, State]) -> Callable[[dict[str, Process]], bool]:
+    """Whether these are the instances, in these states."""
+
+    def hold(found: dict[str, Process]) -> bool:
+        instances = {name: each.state for name, each in found.items() if each.deployment}
+        return instances == expected
+
+    return hold
+
+
+@pytest_asyncio.fixture
+async def node(tmp_path: Path) -> AsyncIterator[RealNode]:
+    """A node that serves one release of a file that may be moved."""
+    made = RealNode(tmp_path / "home", PADDOCK_LINGER_S="0.5", PADDOCK_BEAT_S="20")
+    made.start()
+    try:
+        await made.must(
+            "models.add", "ops", {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
+        )
+        await made.must("releases.create", "", {"model": "ops"})
+        await made.must("services.create", "support", {"release": "r1"})
+        await made.until(states({FIRST: State.READY}))
+        yield made
+    finally:
+        made.end()
+
+
+async def test_a_deployment_is_scaled_up_moved_and_scaled_down(
+    node: RealNode, tmp_path: Path
+) -> None:
+    """Each step with real processes; the one that stays is never touched."""
+    await node.must("deployments.scale", "ops", {"replicas": 2})
+    found = await node.until(states({FIRST: State.READY, SECOND: State.READY}))
+    assert found[FIRST].pid != found[SECOND].pid
+    assert found[FIRST].sha256 == found[SECOND].sha256
+
+    moved = tmp_path / "moved.gguf"
+    shutil.copy(WEIGHTS, moved)
+    said = await node.must(
+        "models.add", "ops", {"model": "ops", "version": "1.0.0", "path": str(moved)}
+    )
+    assert str(moved) in said
+
+    def replaced(now: dict[str, Process]) -> bool:
+        return states({FIRST: State.READY, SECOND: State.READY})(now) and not (
+            {now[FIRST].pid, now[SECOND].pid} & {found[FIRST].pid, found[SECOND].pid}
+        )
+
+    after = await node.until(replaced)
+    for name in (FIRST, SECOND):
+        assert after[name].restarts == 0  # replaced, not restarted
+        command = Path(f"/proc/{after[name].pid}/cmdline").read_text().split("\0")
+        assert str(moved) in command
+
+    await node.must("deployments.scale", "ops", {"replicas": 1})
+    last = await node.until(states({FIRST: State.READY}))
+    assert last[FIRST].pid == after[FIRST].pid
+    async with opened(node.home) as store, store.read() as session:
+        moves = [entry.after for entry in await ledger.of(session, "process", SECOND)]
+    assert moves[:2] == ["stopped", "draining"]
+
+
+async def test_a_supervised_server_is_run_like_a_worker(node: RealNode) -> None:
+    """Started when a split names it, put back when it dies, drained when no split does."""
+    server = {"command": TINY, "model": "tiny", "environment": {"WHERE": "{model}@{port}"}}
+    release = (await node.must("releases.create", "", {"server": server})).split()[0]
+    await node.must("services.create", "tiny", {"release": release})
+    found = await node.until(states({FIRST: State.READY, "tiny:1": State.READY}))
+    assert found["tiny:1"].kind is Kind.SERVER
+    published = address.read(node.home.server("tiny:1"))
+    assert published is not None
+    pid = found["tiny:1"].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await node.until(lambda now: now["tiny:1"].state is State.READY and now["tiny:1"].restarts == 1)
+    await node.must("services.split", "tiny", {"arms": {"r1": 10_000}})
+    await node.until(states({FIRST: State.READY}))
+    assert address.read(node.home.server("tiny:1")) is None
+    async with opened(node.home) as store, store.read() as session:
+        known = {each.name: each.backend.value for each in await deployments.every(session)}
+        assert known == {"ops-1.0.0": "local", "tiny": "server"}
+        (made,) = [each for each in await releases.every(session) if each.name == release]
+    assert (made.deployment, made.model_version_id, made.sampling) == ("tiny", None, Sampling())
+
+
+@pytest.mark.parametrize("replicas", [0, 65])
+async def test_nonsense_changes_nothing(node: RealNode, replicas: int) -> None:
+    """A clear sentence, and the same process as before."""
+    before = await node.until(states({FIRST: State.READY}))
+    intent = await node.do("deployments.scale", "ops-1.0.0", {"replicas": replicas})
+    assert f"replicas is 1 to 64, not {replicas}" in (intent.outcome or "")
+    after = await node.until(states({FIRST: State.READY}))
+    assert after[FIRST].pid == before[FIRST].pid
