@@ -291,3 +291,9 @@ def test_the_node_and_the_gateway_never_load_the_model_library() -> None:
     """Only workers hold libllama, so that its abort takes along one worker and nothing else."""
     for part in ("engine.__main__", "engine.gateway.__main__", "engine.control.__main__"):
         assert under(loaded_by(f"import {part}"), "llama_cpp", "textual") == set()
+
+
+def test_a_process_that_asks_the_gateway_for_tokens_loads_no_http() -> None:
+    """Jobs, control and the runner reach it by its internal socket."""
+    loaded = loaded_by("import engine.execution.client")
+    assert under(loaded, "httpx", "starlette", "uvicorn", "llama_cpp", "engine.gateway") == set()

@@ -28,6 +28,7 @@ from engine.execution.recorder import Recorder
 from engine.gateway import health, routes
 from engine.gateway.context import Context
 from engine.gateway.http_protocol import Connection
+from engine.gateway.internal_socket import InternalSocket
 from engine.gateway.metrics import Metrics
 from engine.metering.windows import Windows
 from engine.process import heartbeat
@@ -218,6 +219,10 @@ class Gateway:
             loop.add_signal_handler(number, server.leave.set)
         listener = nudges.listen(self._home, PART)
         await catalog.refresh()
+        internal = InternalSocket(
+            self._home, executor, now_us=clock.now_us, monotonic_us=clock.monotonic_us
+        )
+        await internal.start()
         tasks = [
             asyncio.create_task(self._say(server, listening), name="ready"),
             asyncio.create_task(self._heed(listener, catalog), name="nudges"),
@@ -233,6 +238,7 @@ class Gateway:
             await fleet.close()
             for remote in remotes:
                 await remote.close()
+            await internal.close()
             await executor.drain()
             self._close_second(context, fleet, remotes)
             await recorder.flush()

@@ -67,6 +67,11 @@ class Home:
         """API keys of upstreams, one file each, readable by the node's user alone."""
         return self.root / "secrets"
 
+    @property
+    def gateway_socket(self) -> Path:
+        """The gateway's socket for the jobs of this home's own processes."""
+        return self.run / "gateway.sock"
+
     def worker(self, instance: str) -> Path:
         """The socket of an instance, `ops-1.0.0:1`."""
         return self.run / f"worker-{instance}.sock"

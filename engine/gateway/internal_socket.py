@@ -1,0 +1,146 @@
+"""The gateway's internal socket: jobs and scores of this box's own processes, without HTTP.
+
+For the user that the gateway runs as alone. A connection carries one request; when the client
+closes it, its job is cancelled. Recorded like any other. Imported by `engine.gateway.server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from engine.execution import failures, frames
+from engine.execution.execute import Executor
+from engine.execution.job import Job
+from storage.home import paths
+from storage.home.paths import Home
+
+CONNECTIONS_LIMIT: Final = 256
+REQUEST_S: Final = 10.0
+"""How long a client may take to send its request."""
+_EVENTS: Final = 1000
+"""Events in one frame at most."""
+_CREDENTIALS: Final = struct.Struct("3i")
+_RETRY_US: Final = 1_000_000
+
+_log = structlog.get_logger("gateway.internal_socket")
+
+
+class InternalSocket:
+    """Listens from `start` to `close`."""
+
+    def __init__(
+        self,
+        home: Home,
+        executor: Executor,
+        *,
+        now_us: Callable[[], int],
+        monotonic_us: Callable[[], int],
+    ) -> None:
+        self._path = home.gateway_socket
+        self._executor = executor
+        self._now_us = now_us
+        self._monotonic_us = monotonic_us
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Take the place of whatever listened there before."""
+        self._path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX)
+        with paths.short(self._path) as address:
+            mask = os.umask(0o177)
+            try:
+                listening.bind(address)
+            finally:
+                os.umask(mask)
+        self._server = await asyncio.start_unix_server(self._accept, sock=listening)
+
+    async def close(self) -> None:
+        """Accept nothing more and end what is left; call it when the backends are closed."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 asyncio runs this in a task
+        self._connections.add(task)
+        try:
+            if _peer(writer) == os.geteuid():
+                await self._serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client has gone
+        except Exception:  # noqa: BLE001 one connection's fault is nobody else's
+            _log.exception("a connection failed")
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if len(self._connections) > CONNECTIONS_LIMIT:
+                raise failures.Overloaded(
+                    f"the internal socket already has {CONNECTIONS_LIMIT} connections",
+                    code="connections",
+                    retry_after_us=_RETRY_US,
+                )
+            async with asyncio.timeout(REQUEST_S):
+                request = await frames.read_request(reader)
+            async with asyncio.timeout(request.deadline_us / 1e6):
+                await self._execute(request, reader, writer)
+        except failures.Failure as failure:
+            _refuse(writer, failure)
+        except frames.FrameError as error:
+            _refuse(writer, failures.Invalid(f"not a request: {error}", code="invalid_frame"))
+        except TimeoutError:
+            _refuse(
+                writer, failures.Unavailable("it did not end within its deadline", code="deadline")
+            )
+        await writer.drain()
+
+    async def _execute(
+        self, request: frames.Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if isinstance(request, frames.RunScore):
+            scored = await self._executor.score(request.score)
+            writer.write(frames.encode(frames.Result(scored)))
+            return
+        async with self._executor.run(self._arrived(request.job)) as execution:
+            watch = asyncio.ensure_future(reader.read(1))
+            watch.add_done_callback(lambda done: None if done.cancelled() else execution.cancel())
+            try:
+                async for events in execution:
+                    for first in range(0, len(events), _EVENTS):
+                        part = frames.Events(events[first : first + _EVENTS])
+                        writer.write(frames.encode(part))
+                        await writer.drain()
+            finally:
+                watch.cancel()
+                with contextlib.suppress(asyncio.CancelledError, OSError):
+                    await watch
+
+    def _arrived(self, job: Job) -> Job:
+        """The job with the time at which it arrived here."""
+        return msgspec.structs.replace(job, at_us=self._now_us(), arrived_us=self._monotonic_us())
+
+
+def _refuse(writer: asyncio.StreamWriter, failure: failures.Failure) -> None:
+    writer.write(frames.encode(frames.failed(failure)))
+
+
+def _peer(writer: asyncio.StreamWriter) -> int:
+    """The user at the other end, as the kernel says."""
+    peer = writer.get_extra_info("socket")
+    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(raw)[1])
