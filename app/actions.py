@@ -153,13 +153,14 @@ async def perform(
 
 
 # The letters of the verbs that a place of the screen offers.
-_KEYS: Final[Mapping[str, str]] = {"services.split": "s", "services.undo": "u"}
+_KEYS: Final[Mapping[str, str]] = {"services.split": "s", "services.undo": "u", "jobs.cancel": "x"}
 
 # Looking: places and moves of the screen, and the commands that only show.
 _LOOKS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("pulse", "o", "The box at a glance", "status"),
     ("traffic", "t", "Services and their arms, set beside actual", "services list"),
     ("requests", "l", "The last requests, newest first", "requests tail [--follow]"),
+    ("jobs", "j", "Downloads and other long work, newest first", "jobs list"),
     ("help", "question_mark", "The keys of this place", "--help"),
     ("open", "enter", "Open the row under the cursor", "requests show ID"),
     ("back", "escape", "Back to where you came from; always works", ""),

@@ -51,7 +51,7 @@ class Deeds:
             self._app.go(*found)
 
     def _goto(self, place: Place) -> None:
-        hint = "pulse, traffic, requests, help, rw, ro, q"
+        hint = "pulse, traffic, requests, jobs, help, rw, ro, q"
         self._app.prompt_line.ask_line(":", "", hint, lambda typed: self._went(typed, place))
 
     def _went(self, typed: str, place: Place) -> None:
@@ -109,7 +109,11 @@ class Deeds:
     def _change(self, name: str, place: Place, typed: str | None = None) -> None:
         app, offer = self._app, place.offer(name, typed)
         if offer is None:
-            app.prompt_line.say(f"{app.table[name].sentence}: in the place traffic (t).", "dim")
+            action = app.table[name]
+            where = keymap.PLACES["jobs" if action.noun == "jobs" else "traffic"]
+            app.prompt_line.say(
+                f"{action.sentence}: in the place {where.name} ({where.key}).", "dim"
+            )
         elif typed is not None and offer.unable:  # let it be corrected
             self._form(name, place, typed, f"▲ {offer.unable}")
         elif why := self.refusal(name, offer):

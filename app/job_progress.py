@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
 from typing import Final
 
-from app import errors, terminal, words
+from app import errors, progress, terminal, words
 from storage import jobs
 from storage.jobs import Job, Progress, State
 from storage.store import Store
@@ -22,33 +21,21 @@ _BAR: Final = 24
 _TENTH: Final = 10
 
 
-def amount(progress: Progress | None) -> str:
-    """How much is done: 1.2 GB of 4.0 GB; a dash where nothing is counted."""
-    if progress is None:
+def amount(counted: Progress | None) -> str:
+    """How much of the step is done."""
+    if counted is None:
         return words.UNKNOWN
-    told: Callable[[float | None], str] = words.size if progress.unit == "B" else words.count
-    done = told(progress.done)
-    return done if progress.total is None else f"{done} of {told(progress.total)}"
+    return progress.amount(counted.done, counted.total, counted.unit)
 
 
-def rate(progress: Progress | None) -> str:
-    """The measured rate: 84.1 MB/s."""
-    if progress is None or progress.rate_per_s is None:
-        return words.UNKNOWN
-    if progress.unit == "B":
-        return f"{words.size(progress.rate_per_s)}/s"
-    return words.rate(progress.rate_per_s, progress.unit)
+def rate(counted: Progress | None) -> str:
+    """The measured rate."""
+    return words.UNKNOWN if counted is None else progress.rate(counted.rate_per_s, counted.unit)
 
 
-def eta(progress: Progress | None) -> str:
+def eta(counted: Progress | None) -> str:
     """The time that is left at the measured rate, or a dash."""
-    return words.UNKNOWN if progress is None else words.brief(progress.eta_us)
-
-
-def bar(share: float | None, width: int, *, full: str = "█", empty: str = "░") -> str:
-    """A bar of `width` cells; empty where the share is unknown."""
-    filled = 0 if share is None else min(width, int(share * width))
-    return full * filled + empty * (width - filled)
+    return words.UNKNOWN if counted is None else words.brief(counted.eta_us)
 
 
 def sentence(job: Job) -> str:
@@ -117,12 +104,12 @@ class _Line(_Silent):
 
     def show(self, job: Job) -> None:
         """Draw the step with its bar; short steps need none."""
-        progress = job.progress
-        if job.state not in jobs.OPEN or progress is None or progress.share is None:
+        counted = job.progress
+        if job.state not in jobs.OPEN or counted is None or counted.share is None:
             return
         self._draw(
-            f"{job.step or job.state.value}  {bar(progress.share, _BAR)}  "
-            f"{amount(progress)}  {rate(progress)}  {eta(progress)} left"
+            f"{job.step or job.state.value}  {progress.bar(counted.share, _BAR)}  "
+            f"{amount(counted)}  {rate(counted)}  {eta(counted)} left"
         )
 
     def end(self) -> None:
@@ -144,12 +131,10 @@ class _Plain(_Silent):
 
     def show(self, job: Job) -> None:
         """Print a line when a tenth more is done."""
-        progress = job.progress
-        if job.state not in jobs.OPEN or progress is None or not progress.share:
+        counted = job.progress
+        if job.state not in jobs.OPEN or counted is None or not counted.share:
             return
-        now = (job.step or "", int(progress.share * _TENTH))
+        now = (job.step or "", int(counted.share * _TENTH))
         if now != self._shown:
             self._shown = now
-            terminal.say(
-                f"{job.step}: {now[1] * _TENTH} %, {amount(progress)}, {eta(progress)} left"
-            )
+            terminal.say(f"{job.step}: {now[1] * _TENTH} %, {amount(counted)}, {eta(counted)} left")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interest:
-    """The place that is open, and for requests which of them."""
+    """The place that is open, and which requests or job of it."""
 
     place: str = "pulse"
     filter: str = ""
     limit: int = 100
     request: str = ""
+    job: int = 0

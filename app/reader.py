@@ -16,6 +16,7 @@ from typing import Final
 
 from app import node_client, snapshot
 from app.figures import charts, places
+from app.figures import jobs as job_figures
 from app.figures import requests as request_figures
 from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.query import Interest
@@ -44,6 +45,7 @@ _ASK_AGAIN_US: Final = 2 * SECOND_US
 _DOOR_S: Final = 2.0
 _INTENTS: Final = 40
 _ENTRIES: Final = 120
+_JOBS: Final = 200
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 
 
@@ -73,6 +75,7 @@ class Looker:
         facts = self.facts
         facts.now_us = self._now_us()
         request, missing, rows = None, "", None
+        queue, job = None, None
         async with self._store.read() as s:
             await facts.recent.top_up(s, facts.now_us // SECOND_US)
             await self._records(s)
@@ -81,6 +84,13 @@ class Looker:
             elif interest.place == "request":
                 try:
                     request = await _request(s, interest.request, facts)
+                except errors.NotFound as error:
+                    missing = str(error)
+            elif interest.place == "jobs":
+                queue = await job_figures.rows(s, limit=_JOBS)
+            elif interest.place == "job":
+                try:
+                    job = await job_figures.full(s, interest.job)
                 except errors.NotFound as error:
                     missing = str(error)
         await self._ask()
@@ -93,6 +103,8 @@ class Looker:
             traffic=places.traffic(facts) if interest.place == "traffic" else None,
             requests=rows,
             request=request,
+            jobs=queue,
+            job=job,
             missing=missing,
         )
 

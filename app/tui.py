@@ -27,6 +27,8 @@ from app.guard import Guard
 from app.prompt_line import PromptLine
 from app.screens import keymap
 from app.screens.help import Help
+from app.screens.job import Job
+from app.screens.jobs import Jobs
 from app.screens.place import Offer, Place
 from app.screens.pulse import Pulse
 from app.screens.request import Request
@@ -99,7 +101,7 @@ class Tui(App[None]):
 
     def on_mount(self) -> None:
         """Show the pulse, and begin to read once it is painted."""
-        for place in (Pulse(), Traffic(), Requests(), Request(), Help()):
+        for place in (Pulse(), Traffic(), Requests(), Request(), Jobs(), Job(), Help()):
             self.install_screen(place, place.where)
         self.push_screen("pulse")
         self.call_after_refresh(self._begin)
@@ -185,7 +187,7 @@ class Tui(App[None]):
     def _open(self, name: str, what: str = "") -> None:
         here = self.place
         place = self.get_screen(name, Place)
-        if isinstance(place, Request) and what:
+        if isinstance(place, Request | Job) and what:
             place.open(what)
         if isinstance(place, Help) and here is not None and here is not place:
             place.open(here.where)

@@ -31,6 +31,8 @@ PLACES: Final[Mapping[str, Where]] = {
         Where("traffic", "t", "pulse"),
         Where("requests", "l", "pulse"),
         Where("request", "", "requests"),
+        Where("jobs", "j", "pulse"),
+        Where("job", "", "jobs"),
         Where("help", "question_mark", "pulse"),
     )
 }

@@ -1,0 +1,65 @@
+"""Jobs as the list and the detail show them."""
+
+from __future__ import annotations
+
+from app import snapshot
+from storage import job_logs, job_steps, jobs
+from storage.jobs import Job
+from storage.store import Session
+
+_LINES = 200
+
+
+async def rows(s: Session, *, limit: int) -> tuple[snapshot.JobRow, ...]:
+    """The newest jobs, newest first."""
+    return tuple(map(row, await jobs.tail(s, limit)))
+
+
+async def full(s: Session, id: int) -> snapshot.Job:
+    """One job with its steps and its log.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    job = await jobs.find(s, id)
+    return snapshot.Job(
+        row=row(job),
+        attempt=job.attempt,
+        failures=job.failures,
+        max_failures=job.max_failures,
+        started_at_us=job.started_at_us,
+        ended_at_us=job.ended_at_us,
+        steps=tuple(
+            snapshot.JobStep(
+                name=step.name,
+                started=step.started_at_us is not None,
+                took_us=(
+                    None
+                    if step.ended_at_us is None
+                    else step.ended_at_us - (step.started_at_us or step.ended_at_us)
+                ),
+            )
+            for step in await job_steps.of(s, id)
+        ),
+        lines=tuple((line.at_us, line.text) for line in await job_logs.read(s, id, limit=_LINES)),
+    )
+
+
+def row(job: Job) -> snapshot.JobRow:
+    """One job in the list."""
+    progress = job.progress
+    return snapshot.JobRow(
+        id=job.id,
+        kind=job.kind,
+        target=job.target,
+        state=job.state.value,
+        step=job.step or "",
+        done=None if progress is None else progress.done,
+        total=None if progress is None else progress.total,
+        unit="" if progress is None else progress.unit,
+        rate_per_s=None if progress is None else progress.rate_per_s,
+        eta_us=None if progress is None else progress.eta_us,
+        reason=job.reason or "",
+        actor=job.actor,
+        created_at_us=job.created_at_us,
+    )
