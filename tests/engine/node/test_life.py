@@ -57,6 +57,7 @@ def test_a_port_in_use_ends_the_node_with_a_sentence(node: RealNode) -> None:
     assert code == 4
     assert node.environment["PADDOCK_GATEWAY__PORT"] in said
     assert "in use" in said
+    assert f"process {os.getpid()} (" in said
 
 
 def test_a_file_that_is_no_store_is_told_and_left_alone(node: RealNode) -> None:
