@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from engine.control import upstreams as control
-from storage import intents, releases
+from storage import errors, intents, releases
 from storage import store as stores
+from storage.control_socket import verbs
 from storage.home import paths as homes
 from storage.home import secrets
 from storage.home.paths import Home
@@ -83,6 +86,28 @@ async def test_a_supervised_server_takes_an_admin(desk: Desk) -> None:
     assert "takes the role admin" in await refused(desk, "releases.create", "m", server=server)
     desk.role = "admin"
     assert "m on a supervised server" in await applied(desk, "releases.create", "m", server=server)
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        ({"command": ["vllm", "serve"]}, "needs {port}"),
+        ({"command": ["vllm", "{port}", "{gpus}"]}, "no placeholder {gpus}; known: "),
+        ({"command": []}, "length >= 1"),
+        ({"command": ["vllm", "{port}"], "devices": [0, 0]}, "a device is named twice"),
+        ({"command": ["vllm", "{port}"], "health_path": "health"}, "health_path"),
+    ],
+)
+def test_a_template_that_cannot_be_filled_is_refused(server: dict[str, Any], said: str) -> None:
+    """When the release is asked for, with the field and what is known; not when it is needed."""
+    with pytest.raises(errors.BadArguments, match=re.escape(said)):
+        verbs.parse("releases.create", {"server": {"model": "m", **server}})
+
+
+async def test_a_template_that_names_weights_takes_a_model(desk: Desk) -> None:
+    """Without one there would be no file to put in."""
+    server = {"command": ["vllm", "{port}", "{weights}"], "model": "m"}
+    assert "name a model version" in await refused(desk, "releases.create", "m", server=server)
 
 
 async def test_the_key_is_in_no_intent_and_no_ledger(desk: Desk) -> None:

@@ -73,6 +73,19 @@ def command(kind: str, work: Path, port: str) -> tuple[list[str], dict[str, str]
     return [sys.executable, str(at.example_server), "-C", str(listed)], libraries
 
 
+def template(kind: str, work: Path) -> tuple[list[str], dict[str, str], str]:
+    """How a server is started by a release: its command, its environment, its health path."""
+    words, environment = command(kind, work, "1")
+    if kind == "llama-server":
+        words[words.index("--model") + 1] = "{weights}"
+        words[words.index("--port") + 1] = "{port}"
+        return words, environment, "/health"
+    listed, live = work / "example.json", work / "live.json"
+    listed.write_text(listed.read_text().replace('"port": 1', '"port": PORT'))
+    line = f"sed s/PORT/{{port}}/ {listed} > {live} && exec {' '.join(words[:-1])} {live}"
+    return ["sh", "-c", line], environment, "/healthz"
+
+
 @contextmanager
 def running(kind: str, work: Path, port: int) -> Iterator[Peer]:
     """A server that is ready; it is gone afterwards."""

@@ -1,0 +1,154 @@
+"""Supervised servers under a real node: started from a template, put back, drained, and refused."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import pytest_asyncio
+
+from engine.process import address
+from storage import keys, processes, releases
+from tests import boxes
+from tests.engine.gateway import peer_servers
+from tests.engine.node import nodes, tiny_server
+from tests.engine.node.nodes import RealNode
+
+TINY = [sys.executable, str(Path(tiny_server.__file__)), "{port}"]
+BOUND_S = 60.0
+
+
+class Box:
+    """A node with a client's key."""
+
+    def __init__(self, node: RealNode, secret: str) -> None:
+        self.node = node
+        port = node.environment["PADDOCK_GATEWAY__PORT"]
+        self.http = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"authorization": f"Bearer {secret}"},
+            timeout=BOUND_S,
+        )
+
+    async def release(self, served: str, command: list[str], **more: Any) -> str:
+        """A release on a supervised server; its name."""
+        server = {"command": command, "model": served, **more.pop("server", {})}
+        said = await self.node.must("releases.create", served, {"server": server, **more})
+        return said.split()[0]
+
+    async def complete(self, service: str, **fields: Any) -> httpx.Response:
+        """A text completion of three tokens."""
+        body = {"model": service, "prompt": "order 17", "max_tokens": 3, **fields}
+        return await self.http.post("/v1/completions", json=body)
+
+
+@pytest_asyncio.fixture
+async def box(tmp_path: Path) -> AsyncIterator[Box]:
+    """A node that runs; it is stopped afterwards."""
+    node = RealNode(tmp_path / "home", PADDOCK_LINGER_S="0.2", PADDOCK_DRAIN_S="10")
+    await asyncio.to_thread(node.start)
+    minted = keys.mint()
+    try:
+        await node.must(
+            "keys.add", "t",
+            {"name": "t", "prefix": minted.prefix, "sha256": minted.sha256, "tenant": "t"},
+        )  # fmt: skip
+        made = Box(node, minted.secret)
+        async with made.http:
+            yield made
+    finally:
+        await asyncio.to_thread(node.end)
+
+
+async def test_a_command_becomes_a_service_and_is_put_back_when_it_dies(box: Box) -> None:
+    """Port, model and context are filled in; a request outlives the death of its server."""
+    environment = {"WHERE": "{host}:{port}", "WHAT": "{model} {context_tokens} {max_sequences}"}
+    server = {"environment": environment, "context_tokens": 512, "max_sequences": 2}
+    release = await box.release("tiny", TINY, server=server)
+    await box.node.must("services.create", "support", {"release": release})
+    parts = await box.node.until(nodes.ready("tiny:1"))
+    assert parts["tiny:1"].kind is processes.Kind.SERVER
+    assert parts["tiny:1"].deployment == "tiny"
+    answer = await box.complete("support")
+    assert answer.json()["choices"][0]["text"] == " one two three"
+    assert answer.headers["x-paddock-release"] == release
+    (child,) = psutil.Process(parts["tiny:1"].pid).children()
+    assert child.environ()["WHAT"] == "tiny 512 2"
+    assert child.environ()["WHERE"].startswith("127.0.0.1:")
+    child.kill()
+    assert (await box.complete("support")).json()["choices"][0]["text"] == " one two three"
+    parts = await box.node.until(nodes.ready("tiny:1"))
+    assert parts["tiny:1"].restarts == 1
+    assert box.node.home.log("server-tiny:1").exists()
+
+
+async def test_a_server_that_no_split_names_is_drained_and_gone(box: Box) -> None:
+    """What it was answering ends; its process and its address go."""
+    first = await box.release("tiny", TINY)
+    second = await box.release("small", TINY)
+    await box.node.must("services.create", "support", {"release": first})
+    await box.node.until(nodes.ready("tiny:1"))
+    port = await _port(box, "tiny:1")
+    long = asyncio.create_task(box.complete("support", max_tokens=2 * tiny_server.HELD))
+    split = {"arms": {second: 10_000}}
+    await box.node.must("services.split", "support", split)
+    await box.node.until(nodes.ready("small:1"))
+    async with httpx.AsyncClient() as http:
+        await http.get(f"http://127.0.0.1:{port}/go")
+    answer = await long
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["completion_tokens"] == 2 * tiny_server.HELD
+    await box.node.until(lambda parts: "tiny:1" not in parts)
+    assert not box.node.home.server("tiny:1").exists()
+    assert (await box.complete("support")).json()["choices"][0]["text"] == " one two three"
+
+
+async def test_a_server_that_cannot_start_says_why(box: Box) -> None:
+    """In the process's reason, in readyz, and to the client, within its deadline."""
+    release = await box.release("ghost", ["/nowhere/vllm", "{port}"], limits={"queue_s": 0.3})
+    await box.node.must("services.create", "support", {"release": release})
+
+    def crashed(parts: dict[str, processes.Process]) -> bool:
+        return "ghost:1" in parts and parts["ghost:1"].state is processes.State.CRASHED
+
+    parts = await box.node.until(crashed)
+    assert "/nowhere/vllm cannot be started" in (parts["ghost:1"].reason or "")
+    answer = await box.complete("support")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "server_unavailable")
+    ready = await box.http.get("/readyz")
+    assert ready.status_code == 503
+    assert "no instance of server ghost is ready" in ready.text
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("kind", peer_servers.KINDS)
+async def test_a_real_server_is_supervised(box: Box, tmp_path: Path, kind: str) -> None:
+    """llama-server and the example server: ready by their own health path, asked, put back."""
+    command, environment, health = peer_servers.template(kind, tmp_path)
+    added = {"model": "ops", "version": "1.0.0", "path": str(boxes.WEIGHTS)}
+    await box.node.must("models.add", "ops", added)
+    server = {"environment": environment, "health_path": health}
+    release = await box.release("ops", command, server=server, model="ops@1.0.0")
+    await box.node.must("services.create", "support", {"release": release})
+    async with nodes.opened(box.node.home) as store, store.read() as s:
+        instance = f"{(await releases.find(s, release)).deployment}:1"
+    parts = await box.node.until(nodes.ready(instance))
+    answer = await box.complete("support")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["text"]
+    (child,) = psutil.Process(parts[instance].pid).children()
+    child.kill()
+    assert (await box.complete("support")).status_code == 200
+
+
+async def _port(box: Box, instance: str) -> int:
+    """Where an instance listens, as its shim published it."""
+    found = address.read(box.node.home.server(instance))
+    assert found is not None
+    return found.port
