@@ -122,10 +122,25 @@ async def test_memory_is_flat_over_many_rounds_of_loading_and_unloading(
     assert last - settled < 20 << 20
 
 
+async def test_streams_of_the_base_are_right_while_adapters_come_and_go(gateway: Gateway) -> None:
+    """Contexts are made and freed in one thread while another computes on the same weights."""
+    questions = workers.questions(4)
+    submits = [order(question) for question in questions]
+    alone = await gateway.one_by_one(submits)
+    for _ in range(15):
+        many = [gateway.ask(submit) for submit in submits]
+        gateway.client.want_adapters({"lora": workers.lora()})
+        await loaded(gateway, "lora")
+        gateway.client.want_adapters({})
+        for heard in many:
+            await heard.finish()
+        assert [heard.text for heard in many] == alone
+
+
 async def test_a_broken_adapter_leaves_no_memory(
     gateway: Gateway, worker: Process, tmp_path: Path
 ) -> None:
-    """One that fails after its weights were read, too."""
+    """However often it is tried."""
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(boxes.ADAPTER.read_bytes()[:-4096])
     sha256 = hashlib.sha256(torn.read_bytes()).hexdigest()

@@ -255,3 +255,15 @@ def test_a_scoring_may_fill_the_context_to_its_last_token() -> None:
     assert box.refusals[more.id].code == "too_long"
     box.steps(5)
     assert full.id in box.finished
+
+
+def test_an_adapter_that_is_removed_ends_its_sequences_and_no_others() -> None:
+    """Running and waiting ones; then none of its kind is admitted."""
+    box = Box(adapters=("", "lora"))
+    kept = box.flood(2, Arrival(wants=5))
+    gone = box.flood(3, Arrival(wants=5, adapter="lora"))
+    box.steps(2)
+    assert set(box.scheduler.remove_adapter("lora")) == set(gone)
+    assert box.refusals[box.submit(Arrival(adapter="lora")).id].code == "no_adapter"
+    box.steps(10)
+    assert box.finished == [sequence.id for sequence in kept]
