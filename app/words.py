@@ -211,6 +211,11 @@ def count(number: float | None) -> str:
     return UNKNOWN if number is None else f"{number:,.0f}".replace(",", " ")
 
 
+def counted(number: int, noun: str) -> str:
+    """A count with its noun, in the right number: 1 request, 12 345 requests."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def money(micro: int | None, currency: str) -> str:
     """Micro-units of a currency: 0.0213 USD, 12.40 USD. None is a price that nobody set."""
     if micro is None:

@@ -182,7 +182,7 @@ def _load(load: snapshot.Load | None) -> tuple[str, ...]:
 
 def _service(service: snapshot.Service, lately: snapshot.Lately) -> list[str]:
     window = words.duration(lately.window_us)
-    head = f"service {service.name}   last {window}: {words.count(service.requests)} requests"
+    head = f"service {service.name}   last {window}: {words.counted(service.requests, 'request')}"
     if service.requests:
         head += f", synthetic {words.percent(service.synthetic)}"
     notes = [words.safe(note) for note in (service.frozen, service.owner) if note]

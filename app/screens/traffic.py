@@ -45,7 +45,7 @@ def detail(
         with_prompt = f" with {arm.prompt}" if arm.prompt else ""
         counts = {"failed": arm.failed, "refused": arm.refused, "cancelled": arm.cancelled}
         ended = "".join(f", {words.count(count)} {how}" for how, count in counts.items())
-        asked = f": {words.count(arm.requests)} requests{ended}"
+        asked = f": {words.counted(arm.requests, 'request')}{ended}"
         is_ = f" is {arm.model or 'unknown'}{with_prompt}"
         rows.append(((f" r{arm.release}", "bold"), (is_ + asked, "")))
         rows.append(((f" {_more(arm)}", ""),))
