@@ -1,7 +1,7 @@
 """The README does what it says: its commands are run, in order, in a fresh home.
 
-Fenced blocks marked `sh` are run, and each line shown below a `$` must be printed, figures included;
-of a block marked `sh varies` the output shown is an example. A block marked `sh skip` needs what a
+Fenced blocks marked `sh` are run; each line shown below a `$` must be printed, figures included. In
+a block marked `sh varies` the output shown is an example. A block marked `sh skip` needs what a
 test lacks (a GPU, the network, systemd). Blocks of `python` are run too; a block of `text` is the
 output of the block above it. A command that keeps the terminal (`paddock`, `paddock serve`,
 `--follow`) is replaced by one that ends.
