@@ -1,9 +1,8 @@
 """Upstreams: OpenAI-compatible servers that answer for releases, such as vLLM or another Paddock.
 
-An upstream is where a server is, how it is spoken to and how long it is waited for. Its API key is
-not here: `secret` refers to a file that only the node's user can read (`storage.home.secrets`).
-Opens no connection. Read by everybody, written by `engine.control`; whether a server answers is
-written by the gateway.
+A record holds the address of a server, its limits and its timeouts. Its API key is not here:
+`secret` refers to a file that only the node's user can read (`storage.home.secrets`). Opens no
+connection. Read by everybody, written by `engine.control`; readiness is written by the gateway.
 """
 
 from __future__ import annotations
@@ -265,10 +264,10 @@ def _check_range(what: str, value: int, limit: int) -> None:
 
 
 def _public(upstream: Upstream) -> dict[str, object]:
-    """As the ledger keeps it: whether there is a key, not where."""
-    told: dict[str, object] = msgspec.to_builtins(upstream)
-    told["has_key"] = told.pop("secret") is not None
-    return told
+    """For the ledger: whether there is a key, not where."""
+    public: dict[str, object] = msgspec.to_builtins(upstream)
+    public["has_key"] = public.pop("secret") is not None
+    return public
 
 
 def _upstream(row: UpstreamRow) -> Upstream:

@@ -3,9 +3,9 @@
 The node supervises it like a worker: the shim speaks the node's status lines on behalf of a program
 that does not know them. It picks a free port of loopback, starts the command, waits until its
 health path answers 200, publishes its address, and from then on checks its health. A server that
-stops answering is killed with everything that it started. On SIGTERM the address is withdrawn, what
-is under way may end, and the server is asked to exit, then killed. Standard output and standard
-error of the server are the shim's standard error: the instance's log.
+stops answering is killed with everything that it started. On SIGTERM the address is withdrawn,
+requests under way may finish, and the server gets SIGTERM, then SIGKILL. What the server prints
+goes to the shim's standard error, which is the log of the instance.
 
 What to run comes as JSON in `PADDOCK_SERVER`, because command lines are readable by everyone and a
 server's environment may hold secrets. Exit 0 after draining, 1 when the server failed.
@@ -99,7 +99,7 @@ class Server:
         return self._process.pid
 
     def ended(self) -> str | None:
-        """How it ended, None while it runs."""
+        """How it ended; None while it runs."""
         code = self._process.poll()
         if code is None:
             return None
@@ -143,7 +143,7 @@ class Server:
 
 
 def main() -> int:
-    """Run one server until told to leave."""
+    """Run one server until SIGTERM."""
     parent.hold()
     parser = argparse.ArgumentParser(prog="python -m engine.node.server_shim", description=__doc__)
     parser.add_argument("--instance", required=True, help="The instance's name, for process lists.")
@@ -183,7 +183,7 @@ async def _serve(orders: Orders, reports: Reports) -> None:
 
 
 async def _started(server: Server, leave: asyncio.Event, reports: Reports) -> bool:
-    """Wait until it is ready; False when it shall leave before that.
+    """Wait until it is ready; False on SIGTERM before that.
 
     Raises:
         Failed: it ended, or was not ready in time.
@@ -205,7 +205,7 @@ async def _started(server: Server, leave: asyncio.Event, reports: Reports) -> bo
 async def _watch(
     server: Server, leave: asyncio.Event, reports: Reports, published: Published
 ) -> None:
-    """Report that it lives until it shall leave.
+    """Send heartbeats until SIGTERM.
 
     Raises:
         Failed: it ended, or stopped answering.
@@ -226,7 +226,7 @@ async def _watch(
 
 
 async def _unused(server: Server, published: Published, reports: Reports) -> None:
-    """Wait until the last request has ended, in bounds."""
+    """Wait for the last request to end, within the drain timeout."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(server.orders.drain_s):
             checks = 0
@@ -237,19 +237,19 @@ async def _unused(server: Server, published: Published, reports: Reports) -> Non
 
 
 def _beat(reports: Reports, checks: int, published: Published) -> None:
-    """A status line. The shim cannot count requests, only see that there are some."""
+    """A heartbeat. The shim cannot count requests; it sees whether there are any."""
     reports.say(beat=True, step=checks, running=int(published.leased), since_token_us=0)
 
 
 async def _passed(leave: asyncio.Event, seconds: float) -> bool:
-    """Wait so long; whether it shall leave by then."""
+    """Wait for SIGTERM for so long; whether it has arrived."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(leave.wait(), seconds)
     return leave.is_set()
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+    """A free port of loopback."""
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         return int(probe.getsockname()[1])

@@ -54,14 +54,14 @@ class Published:
         return False
 
     def withdraw(self) -> None:
-        """Let nobody take a new lease; those that are taken stay."""
+        """Allow no new leases; existing ones remain."""
         with contextlib.suppress(OSError):
             if os.fstat(self._descriptor).st_ino == self._path.stat().st_ino:
                 self._path.unlink()
 
 
 class Lease:
-    """The gateway's side: while it is open, the server is told that it is used."""
+    """The gateway's side: held while it has requests there."""
 
     def __init__(self, path: Path) -> None:
         """Take a lease.
@@ -80,7 +80,7 @@ class Lease:
             raise
 
     def close(self) -> None:
-        """Give the lease back."""
+        """Release it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,9 +1,9 @@
-"""One choice's answer: chunks of a stream, or one whole document, into events of a job.
+"""One choice's answer: the chunks of a stream, or a whole document, as events of a job.
 
 Counts tokens by the upstream's `usage`; where it sends none (llama-cpp-python's example server
-does not, in a stream), completion tokens are the chunks that carried text, and prompt tokens are 0:
-not known. Bounded: an answer much longer than was asked for is malformed. Pure. Imported by its
-neighbours.
+does not when it streams), completion tokens are the chunks that carried text and prompt tokens are
+0, meaning unknown. An answer much longer than the job allows is rejected as malformed. Pure.
+Imported by its neighbours.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _decoder: Final = msgspec.json.Decoder(_Chunk)
 
 
 class Answer:
-    """Grows by `stream` or `whole`; `done` when the upstream has said its last word."""
+    """Filled by `stream` or by `whole`; `done` once the upstream has marked its end."""
 
     def __init__(
         self,
@@ -83,14 +83,14 @@ class Answer:
 
     @property
     def began(self) -> bool:
-        """Whether a token has come."""
+        """Whether a token has arrived."""
         return self._tokens > 0 or self._reason is not None
 
     def stream(self, events: Iterable[Sse]) -> list[Delta]:
-        """What these events add.
+        """The deltas in these events.
 
         Raises:
-            failures.Failure: an error inside the stream, or what is not the API's.
+            failures.Failure: the stream reports an error, or violates the API.
         """
         found: list[Delta] = []
         for event in events:
@@ -115,10 +115,10 @@ class Answer:
         return found
 
     def finish(self) -> Finished:
-        """The last event, once the stream has ended.
+        """The closing event, once the stream has ended.
 
         Raises:
-            failures.Unavailable: it ended too early.
+            failures.Unavailable: it ended before the answer did.
         """
         if self._reason is None:
             raise faults.lost(self._upstream)
@@ -180,14 +180,14 @@ class Answer:
         return found
 
     def _logprobs(self, raw: dict[str, Any]) -> tuple[TokenLogprob, ...]:
-        """In the shape of chats, or of completions; llama-server uses the first for both."""
+        """In the format of chats or of completions; llama-server uses the former for both."""
         try:
             if raw.get("content") is not None:
                 return tuple(self._of_chat(token) for token in raw["content"])
             if raw.get("tokens"):
                 return self._of_text(raw)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            what = "its log-probabilities have an unknown shape"
+            what = "its log-probabilities have an unknown format"
             raise faults.malformed(self._upstream, what) from error
         return ()
 

@@ -33,7 +33,7 @@ _log = structlog.get_logger("gateway.upstreams")
 
 @dataclass(slots=True)
 class Member:
-    """An upstream as it is registered, with what talks to it; `fault` is why nothing can."""
+    """A registered upstream with its connections; `fault` is why it cannot be used at all."""
 
     record: Upstream
     server: Server
@@ -54,9 +54,9 @@ class Upstreams:
         self.members: dict[str, Member] = {}
 
     def follow(self, records: Iterable[Upstream], releases: Iterable[Release] = ()) -> None:
-        """Probe the upstreams that are registered now, and let go of the others.
+        """Connect to the upstreams that are registered now, and drop the others.
 
-        `releases` tell which deployment an upstream is, for its samples.
+        `releases` give the deployment under whose name an upstream is sampled.
         """
         self._deployments = {
             release.upstream.name: release.deployment for release in releases if release.upstream
@@ -72,7 +72,7 @@ class Upstreams:
         self.tick()
 
     def tick(self) -> None:
-        """Close what was let go once its requests have ended."""
+        """Close dropped upstreams once their requests have ended."""
         for member in [m for m in self._leaving if not m.server.slots.used]:
             self._leaving.remove(member)
             member.task.cancel()
@@ -80,7 +80,7 @@ class Upstreams:
             closing.add_done_callback(lambda done: done.exception())
 
     async def close(self) -> None:
-        """Let go of all; what is under way ends with that."""
+        """Close everything; requests under way fail."""
         everyone = [*self.members.values(), *self._leaving]
         self.members, self._leaving = {}, []
         for member in everyone:
@@ -113,7 +113,7 @@ class Upstreams:
         return scored
 
     def scores(self, release: Release) -> bool:
-        """Whether the server returns what scoring needs; probed once for each model, then known."""
+        """Whether the server returns what scoring needs; probed once for each model."""
         if release.upstream is None:
             return False
         name, model = release.upstream.name, release.upstream.model

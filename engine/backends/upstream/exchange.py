@@ -1,4 +1,4 @@
-"""One job with one server: its choices side by side, their deadlines, one retry when it is lost.
+"""Runs a job on one server: concurrent choices, deadlines, one retry on a lost connection.
 
 Imported by the backends for registered upstreams and for supervised servers.
 """

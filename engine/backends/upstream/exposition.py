@@ -1,6 +1,6 @@
-"""What a server's `/metrics` says of its load, in the names of vLLM, SGLang, llama-server, Paddock.
+"""The load of a server, read from the `/metrics` of vLLM, SGLang, llama-server and Paddock.
 
-Parsed by prometheus_client. A name that a server does not have is None: not known, never 0. Pure.
+Parsed by prometheus_client. A metric that a server does not have is None, never 0. Pure.
 Imported by its neighbours.
 """
 
@@ -58,7 +58,7 @@ class Load:
 
 
 def read(text: str) -> Load | None:
-    """The load out of an exposition; None when it is none, or of a server that is not known."""
+    """The load from an exposition; None if it is invalid or has none of the known metrics."""
     totals: dict[str, float] = {}
     blocks = 0
     try:

@@ -1,20 +1,20 @@
-"""What an upstream did wrong, as failures with stable codes.
+"""Errors of upstreams as failures with stable codes.
 
     code                          family       what happened
     upstream_unreachable          Unavailable  no connection: refused, no such host, TLS
     upstream_timeout              Unavailable  no token within the deadline
-    upstream_stalled              Unavailable  silence in the middle of an answer
+    upstream_stalled              Unavailable  no event for the read timeout, mid-answer
     upstream_lost                 Unavailable  the connection ended before the answer did
     upstream_unavailable          Unavailable  502, 503 or 504, or an error that says so
     upstream_overloaded           Overloaded   429; `retry_after_us` is the upstream's
     upstream_rejects_key          Broken       401 or 403
     upstream_model_unknown        Broken       404: the release asks for a model it does not have
-    upstream_malformed            Broken       not the API: HTML, invalid JSON, endless lines
+    upstream_malformed            Broken       violates the API: HTML, invalid JSON, endless lines
     upstream_error                Broken       500, or an error inside an answer
     context_length_exceeded       Invalid      the prompt is too long for the model
     upstream_refused              Invalid      any other 4xx; the message is the upstream's
 
-Reads bodies and headers, opens no connection. Imported by its neighbours.
+Pure. Imported by its neighbours.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from engine.execution import failures
 from engine.execution.failures import Failure
 
 RETRY_US: Final = 1_000_000
-"""When to come again where the upstream does not say."""
+"""When to retry if the upstream does not say."""
 _RETRY_LIMIT_US: Final = 3600 * 1_000_000
 _MESSAGE_LIMIT: Final = 500
 _CONTEXT: Final = re.compile(
@@ -50,7 +50,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What an upstream says of an error. `status` is 0 where it gives none."""
+    """An error as an upstream describes it; `status` is 0 if it gives none."""
 
     message: str
     code: str = ""
@@ -76,7 +76,7 @@ def timed_out(upstream: str, after_s: float) -> Failure:
 
 
 def stalled(upstream: str, after_s: float) -> Failure:
-    """An answer had begun and stopped."""
+    """An answer started and then stopped."""
     return failures.Unavailable(
         f"upstream {upstream} stopped in the middle of an answer: nothing for {after_s:.3g} s",
         code="upstream_stalled",
@@ -95,7 +95,7 @@ def lost(upstream: str, why: str = "") -> Failure:
 
 
 def malformed(upstream: str, what: str) -> Failure:
-    """What came is not the API's."""
+    """The response violates the API."""
     return failures.Broken(
         f"upstream {upstream} does not answer as an OpenAI-compatible server: {what}",
         code="upstream_malformed",
@@ -103,26 +103,26 @@ def malformed(upstream: str, what: str) -> Failure:
 
 
 def refusal(upstream: str, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-    """The failure that an HTTP error amounts to."""
+    """The failure for an HTTP error."""
     return _failure(upstream, status, read(body), wait_us(headers))
 
 
 def inside(upstream: str, complaint: Complaint) -> Failure:
-    """The failure that an error object inside a successful answer amounts to."""
+    """The failure for an error object in a response with status 200."""
     status = complaint.status if complaint.status >= HTTPStatus.BAD_REQUEST else 0
     return _failure(upstream, status, complaint, RETRY_US)
 
 
 def read(body: bytes) -> Complaint:
-    """The error that a body describes, whichever of the known shapes it has."""
+    """The error that a body describes, in any of the known formats."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Complaint("")
-    return complaint(document) or Complaint("")
+    return described(document) or Complaint("")
 
 
-def complaint(document: Any) -> Complaint | None:
+def described(document: Any) -> Complaint | None:
     """The error object of a document; None when it has none.
 
     OpenAI and llama-server nest `error`, vLLM has had it flat with `object: error`, FastAPI has
@@ -150,28 +150,28 @@ def complaint(document: Any) -> Complaint | None:
 
 
 def wait_us(headers: Mapping[str, str]) -> int:
-    """When to come again, by `retry-after-ms` or `Retry-After` in either of its forms."""
+    """When to retry, by `retry-after-ms` or by either form of `Retry-After`."""
     wait: float = RETRY_US
     try:
         if (exact := headers.get("retry-after-ms")) is not None:
             wait = float(exact) * 1000
-        elif (said := headers.get("retry-after")) is not None:
+        elif (value := headers.get("retry-after")) is not None:
             try:
-                wait = float(said) * 1_000_000
+                wait = float(value) * 1_000_000
             except ValueError:
-                wait = (parsedate_to_datetime(said).timestamp() - time.time()) * 1_000_000
+                wait = (parsedate_to_datetime(value).timestamp() - time.time()) * 1_000_000
     except (ValueError, OverflowError):
         return RETRY_US
     return int(min(max(wait, 1), _RETRY_LIMIT_US)) if wait == wait else RETRY_US  # noqa: PLR0124 NaN
 
 
-def _failure(upstream: str, status: int, said: Complaint, wait: int) -> Failure:
-    message = said.message or (f"HTTP {status}" if status else "an error without a message")
-    if _is_about_context(status, said):
+def _failure(upstream: str, status: int, complaint: Complaint, wait: int) -> Failure:
+    message = complaint.message or (f"HTTP {status}" if status else "an error without a message")
+    if _is_about_context(status, complaint):
         return failures.Invalid(
             f"the prompt does not fit: {message}", code="context_length_exceeded"
         )
-    if status == HTTPStatus.TOO_MANY_REQUESTS or said.code == "rate_limit_exceeded":
+    if status == HTTPStatus.TOO_MANY_REQUESTS or complaint.code == "rate_limit_exceeded":
         return failures.Overloaded(
             f"upstream {upstream} is overloaded: {message}",
             code="upstream_overloaded",
@@ -191,7 +191,7 @@ def _failure(upstream: str, status: int, said: Complaint, wait: int) -> Failure:
 
 
 def _refused(upstream: str, status: int, message: str) -> Failure:
-    """A 4xx that is not about load or length."""
+    """A 4xx that concerns neither load nor length."""
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return failures.Broken(
             f"upstream {upstream} rejects the key; add the upstream again with a valid one",
@@ -210,14 +210,14 @@ def _refused(upstream: str, status: int, message: str) -> Failure:
     )
 
 
-def _is_about_context(status: int, said: Complaint) -> bool:
-    if said.code in _CONTEXT_CODES:
+def _is_about_context(status: int, complaint: Complaint) -> bool:
+    if complaint.code in _CONTEXT_CODES:
         return True
-    return status in _CONTEXT_STATUSES and _CONTEXT.search(said.message) is not None
+    return status in _CONTEXT_STATUSES and _CONTEXT.search(complaint.message) is not None
 
 
 def _line(text: object) -> str:
-    """Foreign text as part of a message: one line, in bounds."""
+    """Foreign text for use in a message: one line of bounded length."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
     line = _CONTROL.sub(" ", str(text)).strip()

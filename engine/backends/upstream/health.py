@@ -1,10 +1,9 @@
-"""Whether a server answers, and how busy it is: probed every second or two, written as samples.
+"""Readiness and load of a server: probed every other second, and written as samples.
 
-What requests find out counts, too. One that cannot connect makes the server unready before the next
-probe does, and so do a few in a row that fail otherwise, because a server may pass its health check
-and compute nothing; one that is answered makes it ready. The load is the server's own where it
-exposes metrics, and what this box has under way with it where it does not. Imported by its
-neighbours.
+Requests count as evidence, too. One that cannot connect makes the server unready before the next
+probe; so do several in a row that fail otherwise, because a server can pass its health check and
+still produce nothing. One that is answered makes it ready. The load is the server's own if it
+exposes metrics, else the requests that this box has with it. Imported by its neighbours.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from storage.samples import InstanceSample, Kind
 
 PROBE_S: Final = 2.0
 REMOTE_PROBE_S: Final = 10.0
-"""For servers reached by https: their owner counts requests."""
+"""For servers behind https: hosted endpoints limit the rate of requests."""
 DOWN_S: Final = 1.0
 TIMEOUT_S: Final = 3.0
 STREAK: Final = 3
-"""So many requests in a row that fail through the server's fault make it unready."""
+"""Consecutive requests failed through the server's fault that make it unready."""
 STREAK_S: Final = 30.0
-"""For so long after the latest of them; then it may have recovered unnoticed."""
+"""How long after the latest of them; by then it may have recovered."""
 _BODY_LIMIT: Final = 256 * 1024
 _STALE_S: Final = 5 * PROBE_S
 
@@ -42,14 +41,14 @@ _SERVERS_FAULT: Final = frozenset(
     {"upstream_timeout", "upstream_stalled", "upstream_lost", "upstream_unavailable",
      "upstream_rejects_key"}
 )  # fmt: skip
-"""Failures that tell of the server and not of the job."""
+"""Failures that are the server's fault rather than the job's."""
 
 _log = structlog.get_logger("gateway.upstream")
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Where to look: a url that answers 200 when the server can work, and perhaps its metrics."""
+    """What to probe: a URL that answers 200 if the server is ready, and optionally its metrics."""
 
     health: str
     metrics: str | None = None
@@ -57,7 +56,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class _Totals:
-    """Tokens so far: the server's `own` count, or what this box had of it."""
+    """Tokens so far: the server's `own` counters, or what this box received from it."""
 
     own: bool
     prompt: int = 0
@@ -65,10 +64,10 @@ class _Totals:
 
 
 class Health:
-    """What is known of one server."""
+    """The readiness and the load of one server."""
 
     def __init__(self, of: server.Server, targets: Targets) -> None:
-        """`run` probes; until the first probe nothing is known."""
+        """Unready until the first probe; `run` probes."""
         self._server = of
         self._targets = targets
         self._wake = asyncio.Event()
@@ -106,7 +105,7 @@ class Health:
                 await asyncio.wait_for(self._wake.wait(), pause)
 
     async def probe(self) -> None:
-        """Look once."""
+        """Probe once."""
         found = await self._look()
         if found is not None:
             name = self._server.settings.name
@@ -135,12 +134,12 @@ class Health:
             self._wake.set()
 
     def down(self, reason: str) -> None:
-        """It cannot answer until the next probe says that it can."""
+        """Unready until the next probe succeeds; that is done at once."""
         self._now_is(reason, self._streak)
         self._wake.set()
 
     def rows(self, second: int, subject: str) -> Iterator[Row]:
-        """The sample of a second that is over; nothing while the server does not answer."""
+        """The sample of a second that is over; none while the server is unready."""
         if self.reason is not None:
             return
         slots, load = self._server.slots, self.load
@@ -188,14 +187,14 @@ class Health:
             return f"it is unreachable: {server.reason(error)}"
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return f"it rejects the key (HTTP {status})"
-        if status == HTTPStatus.TOO_MANY_REQUESTS:  # it is there, and counts
+        if status == HTTPStatus.TOO_MANY_REQUESTS:  # it is up, and limits our rate
             return None
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             return f"its health check answers HTTP {status}"
         return None
 
     async def _scrape(self, url: str) -> None:
-        """Metrics are a help: without them the server answers all the same."""
+        """Read the metrics; readiness does not depend on them."""
         try:
             status, body = await self._server.get(url, limit=exposition.LIMIT, within_s=TIMEOUT_S)
         except (TimeoutError, httpx.HTTPError):
@@ -210,5 +209,5 @@ class Health:
 
 
 def _grown(before: int, now: int) -> int:
-    """How much a counter grew; one that was reset grew by what it is."""
+    """The increase of a counter; after a reset, its value."""
     return now - before if now >= before else now

@@ -1,4 +1,4 @@
-"""Several generators of batches as one, for the choices of a job. Imported by its neighbours."""
+"""Merges the batches of a job's choices into one stream. Imported by its neighbours."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 from engine.execution.job import Event
 
 BACKLOG: Final = 64
-"""Batches that may wait for whoever reads; then the servers do."""
+"""Batches buffered for a slow reader before the servers are held up."""
 
 Batch = tuple[Event, ...]
 _Queue = asyncio.Queue[Batch | Exception | None]
 
 
 async def merged(choices: Sequence[AsyncGenerator[Batch, None]]) -> AsyncGenerator[Batch, None]:
-    """What the choices yield, as it comes; the first that fails ends them all."""
+    """The batches of all choices as they arrive; the first failure cancels the rest."""
     queue: _Queue = asyncio.Queue(BACKLOG)
     tasks = [asyncio.create_task(_forward(choice, queue)) for choice in choices]
     left = len(tasks)
@@ -43,14 +43,14 @@ async def _forward(choice: AsyncGenerator[Batch, None], queue: _Queue) -> None:
         async with contextlib.aclosing(choice):
             async for batch in choice:
                 await queue.put(batch)
-    except Exception as error:  # noqa: BLE001 whoever reads the queue raises it
+    except Exception as error:  # noqa: BLE001 raised again by `merged`
         await queue.put(error)
     else:
         await queue.put(None)
 
 
 async def _available(queue: _Queue) -> list[Batch | Exception | None]:
-    """All that waits; at least one item."""
+    """Everything in the queue; waits for at least one item."""
     items = [await queue.get()]
     while not queue.empty():
         items.append(queue.get_nowait())

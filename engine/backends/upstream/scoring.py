@@ -1,7 +1,8 @@
 """Scoring by `echo` and `logprobs` on /v1/completions, where a server returns the prompt's.
 
-vLLM and llama-cpp-python's servers do, llama-server and most cloud endpoints do not: a server is
-asked once, and what it answers is remembered. Imported by its neighbours.
+vLLM and llama-cpp-python's servers do; llama-server and most cloud endpoints do not. A server is
+probed once, when it is first asked whether it scores, and the result is kept. Imported by its
+neighbours.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Unsupported(Exception):
 
 
 class Abilities:
-    """Which models of which servers score, as far as is known."""
+    """Which models of which servers score, as far as known."""
 
     def __init__(self) -> None:
         """Nothing is known."""
@@ -35,26 +36,26 @@ class Abilities:
         self._probes: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def known(self, name: str, model: str) -> bool | None:
-        """Whether a model scores; None when it was not found out yet."""
+        """Whether a model scores; None if unknown."""
         return self._known.get((name, model))
 
     def learn(self, name: str, model: str, *, scores: bool) -> None:
-        """A request showed it."""
+        """Record what a request showed."""
         self._known[name, model] = scores
 
     def find_out(self, name: str, model: str, server: Server) -> bool:
-        """What is known; what is not is asked for meanwhile, and no until then."""
+        """Whether a model scores; if unknown, False, and a probe is started."""
         key = name, model
         if key not in self._known and key not in self._probes:
             self._probes[key] = asyncio.create_task(self._ask(key, server), name=f"probe {name}")
         return self._known.get(key, False)
 
     def forget(self, name: str) -> None:
-        """The server may be another one by now."""
+        """Drop what is known of a server, because it may have been replaced."""
         self._known = {key: scores for key, scores in self._known.items() if key[0] != name}
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Cancel the probes under way."""
         tasks = list(self._probes.values())
         for task in tasks:
             task.cancel()
@@ -142,7 +143,7 @@ async def _echoed(
         answer: Any = msgspec.json.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise faults.malformed(name, "its answer is not JSON") from error
-    if (complaint := faults.complaint(answer)) is not None:
+    if (complaint := faults.described(answer)) is not None:
         raise faults.inside(name, complaint)
     try:
         logprobs = answer["choices"][0]["logprobs"]

@@ -1,7 +1,8 @@
-"""One server: its connections, bounded and kept alive, and one exchange at a time over each.
+"""HTTP connections to one server: bounded, kept alive, one exchange at a time on each.
 
-HTTP/1.1 by httpx, never compressed, never redirected. Timeouts are for events, not for bytes: a
-server that only sends comments is silent. Knows no jobs. Imported by its neighbours.
+HTTP/1.1 over httpx, without compression and without redirects. Timeouts apply to events, not to
+bytes, so that a server that sends only comments times out. Knows nothing of jobs. Imported by its
+neighbours.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _LOST: Final = ("server disconnected", "peer closed connection", "incomplete")
 
 
 class Lost(Exception):
-    """The connection ended before the answer did; the same may be tried on another one."""
+    """The connection ended before the answer did; a retry on another one may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +68,21 @@ class Server:
     async def stream(
         self, path: str, body: bytes, *, deadline: float, headers: dict[str, str]
     ) -> Stream:
-        """What a POST is answered with: the events of each read, or the document that it is.
+        """The response to a POST: the events of each read, or one document.
 
-        `deadline` is when the first event is due, by the event loop's clock; the consumer extends
-        it by `send`ing a new one.
+        `deadline` for the first event is in the event loop's time; the consumer sets the next one
+        with `asend`.
 
         Raises:
             failures.Failure: the server refuses or breaks the protocol.
-            TimeoutError: nothing came by the deadline.
+            TimeoutError: nothing arrived by the deadline.
             Lost: the connection ended too early.
         """
         async with self._exchange(path, body, deadline, headers) as response:
             if response.status_code != HTTPStatus.OK:
-                said = await _all(response, ERROR_LIMIT, deadline, cut=True)
+                body_read = await _all(response, ERROR_LIMIT, deadline, cut=True)
                 raise faults.refusal(
-                    self.settings.name, response.status_code, response.headers, said or b""
+                    self.settings.name, response.status_code, response.headers, body_read or b""
                 )
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if "content-encoding" in response.headers:
@@ -114,7 +115,7 @@ class Server:
                     deadline = deadline if later is None else later
 
     async def post(self, path: str, body: bytes, *, deadline: float) -> bytes:
-        """The document that a POST is answered with.
+        """The document in the response to a POST.
 
         Raises:
             failures.Failure, TimeoutError, Lost: as `stream`.
@@ -142,7 +143,7 @@ class Server:
     async def _exchange(
         self, path: str, body: bytes, deadline: float, headers: dict[str, str]
     ) -> AsyncIterator[httpx.Response]:
-        """A POST; what goes wrong with its connection, in this module's terms."""
+        """A POST, with connection errors translated."""
         name = self.settings.name
         if self._client.is_closed:
             raise failures.Unavailable(
@@ -209,7 +210,7 @@ def _client(settings: Settings) -> httpx.AsyncClient:
 async def _all(
     response: httpx.Response, limit: int, deadline: float, *, cut: bool = False
 ) -> bytes | None:
-    """A whole body; one over the limit is None, or `cut`."""
+    """A whole body; None if it exceeds the limit, or truncated with `cut`."""
     parts: list[bytes] = []
     size = 0
     async with asyncio.timeout_at(deadline):

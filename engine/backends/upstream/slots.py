@@ -1,6 +1,6 @@
-"""The bound on requests that are with one server at a time, and the queue for a place.
+"""Limits the concurrent requests to one server; the others queue.
 
-The most urgent class goes first, first come first served within it. Imported by its neighbours.
+By class, the most urgent first, and in order of arrival within a class. Imported by its neighbours.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ QUEUE_LIMIT: Final = 1024
 
 
 class Full(Exception):
-    """The queue is as long as it may be."""
+    """The queue has reached its limit."""
 
 
 class Slots:
-    """`used` requests have a place, `waiting` are in the queue."""
+    """`used` slots are taken, `waiting` requests queue for one."""
 
     def __init__(self, limit: int) -> None:
-        """So many places."""
+        """`limit` is the number of slots."""
         self.limit = limit
         self.used = 0
         self._queue: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -28,11 +28,11 @@ class Slots:
 
     @property
     def waiting(self) -> int:
-        """How many are in the queue."""
+        """The length of the queue."""
         return sum(not future.done() for _, _, future in self._queue)
 
     async def take(self, rank: int) -> None:
-        """Wait for a place; lower ranks first. Give it back with `give`.
+        """Take a slot, waiting for one if necessary; lower ranks first. Return it with `give`.
 
         Raises:
             Full: the queue is full.
@@ -42,30 +42,27 @@ class Slots:
             return
         if self.waiting >= QUEUE_LIMIT:
             raise Full
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._count += 1
-        heapq.heappush(self._queue, (rank, self._count, place))
+        heapq.heappush(self._queue, (rank, self._count, slot))
         try:
-            await place
+            await slot
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():  # it was given one while it was cancelled
+            if (
+                slot.done() and not slot.cancelled()
+            ):  # it was assigned one just before it was cancelled
                 self.give()
             raise
 
     def give(self) -> None:
-        """Give a place back."""
+        """Return a slot."""
         self.used -= 1
-        self.admit()
+        self._admit()
 
-    def resize(self, limit: int) -> None:
-        """Change the bound; those who have a place keep it."""
-        self.limit = limit
-        self.admit()
-
-    def admit(self) -> None:
-        """Hand free places to those who wait."""
+    def _admit(self) -> None:
+        """Assign free slots to waiting requests."""
         while self._queue and self.used < self.limit:
-            _, _, place = heapq.heappop(self._queue)
-            if not place.done():
+            _, _, slot = heapq.heappop(self._queue)
+            if not slot.done():
                 self.used += 1
-                place.set_result(None)
+                slot.set_result(None)

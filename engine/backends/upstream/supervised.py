@@ -1,8 +1,8 @@
-"""The backend for releases on supervised servers: picks an instance that is ready, least loaded.
+"""The backend for releases on supervised servers: picks the least loaded instance that is ready.
 
-The node starts and stops the servers; where they listen is published by their shims. A request that
-has shown nothing yet survives the death of its instance: it is sent to another one, or to the one
-that is put back. Implements `protocol.Backend`. Imported by the gateway.
+The node starts and stops the servers; their shims publish where they listen. A request of which
+nothing was passed on survives the death of its instance: it is sent to another one, or to the
+replacement. Implements `protocol.Backend`. Imported by the gateway.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from storage.home.paths import Home
 from storage.releases import Release
 
 LOOK_S: Final = 0.1
-"""How often a request that waits for an instance looks for one."""
+"""How often a request that waits for an instance checks for one."""
 ATTEMPTS: Final = 4
 _READ_S: Final = 60.0
 _INSTANCE_GONE: Final = frozenset({"upstream_unreachable", "upstream_lost"})
@@ -36,7 +36,7 @@ _INSTANCE_GONE: Final = frozenset({"upstream_unreachable", "upstream_lost"})
 
 @dataclass(slots=True)
 class Instance:
-    """A copy of a server that is published. `lease` is held while `jobs` are under way there."""
+    """A published instance of a server. `lease` is held while it has `jobs`."""
 
     name: str
     address: Address
@@ -59,12 +59,12 @@ class Servers:
         self.instances: dict[str, Instance] = {}
 
     def follow(self, releases: Iterable[Release]) -> None:
-        """Serve these releases; those that are not on supervised servers are passed over."""
+        """Serve those of these releases that are on supervised servers."""
         self._releases = {each.deployment: each for each in releases if each.server is not None}
         self.tick()
 
     def tick(self) -> None:
-        """Find the instances that are published now, and let go of the others."""
+        """Connect to the instances that are published now, and drop the others."""
         found = {
             path.stem.removeprefix("server-"): at
             for deployment in self._releases
@@ -80,7 +80,7 @@ class Servers:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Close what was let go once its requests have ended."""
+        """Close dropped instances once their requests have ended."""
         for instance in [each for each in self._leaving if not each.jobs]:
             self._leaving.remove(instance)
             instance.task.cancel()
@@ -88,7 +88,7 @@ class Servers:
             closing.add_done_callback(lambda done: done.exception())
 
     async def close(self) -> None:
-        """Let go of all; what is under way ends with that."""
+        """Close everything; requests under way fail."""
         everyone = [*self.instances.values(), *self._leaving]
         self.instances, self._leaving, self._releases = {}, [], {}
         for instance in everyone:
@@ -156,7 +156,7 @@ class Servers:
             yield from instance.health.rows(second, name)
 
     async def _on(self, instance: Instance, job: Job) -> Batches:
-        """A job on one instance, which knows that it is used meanwhile."""
+        """A job on one instance, with a lease on it meanwhile."""
         self._enter(instance)
         talk = Exchange(
             instance.server, instance.health, _model(job.release), instance=instance.name
@@ -237,5 +237,5 @@ def _model(release: Release) -> str:
 
 
 def _gone(error: Exception) -> bool:
-    """Whether an instance died or is being stopped, so that another one may be asked."""
+    """Whether an instance died or is stopping, so that another one may be tried."""
     return isinstance(error, Lost) or getattr(error, "code", "") in _INSTANCE_GONE

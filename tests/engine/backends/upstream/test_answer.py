@@ -1,0 +1,65 @@
+"""Chunks into events, whatever the chunks hold."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.backends.upstream import faults
+from engine.backends.upstream.answer import CHARACTERS_PER_TOKEN, Answer
+from engine.backends.upstream.sse import Event
+from engine.execution import failures
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["choices", "delta", "text", "content", "logprobs", "tokens", "token_logprobs",
+             "top_logprobs", "finish_reason", "usage", "prompt_tokens", "error", "message",
+             "code", "token", "logprob", "bytes"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(documents=st.lists(JSON.map(json.dumps) | st.text(max_size=20), max_size=6))
+def test_nothing_that_a_server_sends_is_an_accident(documents: list[str]) -> None:
+    """Events, or a failure with a code; never another exception."""
+    answer = Answer("peer", 0, max_tokens=4, alternatives=2)
+    code = ""
+    try:
+        answer.stream(Event("message", each.encode("utf-8", "replace")) for each in documents)
+        answer.finish()
+    except failures.Failure as failure:
+        code = failure.code
+    assert code.startswith(("upstream_", "context_")) or answer.began
+
+
+@given(body=st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_every_error_body_is_a_failure_with_one_line(body: bytes) -> None:
+    """Whatever a proxy in between makes of it."""
+    for status in (302, 400, 401, 404, 413, 422, 429, 500, 503):
+        failure = faults.refusal("peer", status, {"retry-after": "soon"}, body)
+        assert failure.code
+        assert "\n" not in failure.message
+        assert len(failure.message) < 700
+
+
+def test_an_answer_is_as_long_as_was_asked_for() -> None:
+    """Long tokens are none of our business; a stream without end is."""
+    answer = Answer("peer", 0, max_tokens=2, alternatives=-1)
+    word = json.dumps({"choices": [{"text": "x" * CHARACTERS_PER_TOKEN}]}).encode()
+    assert len(answer.stream([Event("message", word)] * 2)) == 2
+    code = ""
+    try:
+        answer.stream([Event("message", word)] * 100)
+    except failures.Broken as failure:
+        code = failure.code
+    assert code == "upstream_malformed"
