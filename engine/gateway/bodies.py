@@ -17,6 +17,7 @@ from msgspec import Meta
 from engine.execution import job
 from engine.execution.plan import Options
 from engine.gateway import errors
+from engine.prompting import chat_template
 
 SEQUENCES_LIMIT: Final = 128
 STOPS_LIMIT: Final = 16
@@ -131,14 +132,24 @@ class Chat(Completing, kw_only=True):
     max_completion_tokens: _Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
     def input(self) -> job.Chat:
         """The conversation.
 
         Raises:
-            BadRequest: a message holds something other than text.
+            BadRequest: a message holds something other than text, or the arguments of the chat
+                template have a name that is not the caller's to set.
         """
-        return job.Chat(tuple(turn.message(place) for place, turn in enumerate(self.messages)))
+        arguments = self.chat_template_kwargs or {}
+        for name in sorted(chat_template.RESERVED & arguments.keys()):
+            raise errors.BadRequest(
+                f"chat_template_kwargs cannot set {name}.",
+                code="invalid_value",
+                param=f"chat_template_kwargs.{name}",
+            )
+        messages = tuple(turn.message(place) for place, turn in enumerate(self.messages))
+        return job.Chat(messages, arguments)
 
     def _limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens  # the newer name wins

@@ -187,16 +187,15 @@ class TextFormat(Format):
 
     def _logprobs(self, index: int, found: Sequence[TokenLogprob]) -> dict[str, Any]:
         offset = self._offsets.get(index, 0)
-        tokens = [_text(one.chosen) for one in found]
         offsets = []
-        for token in tokens:
+        for one in found:
             offsets.append(offset)
-            offset += len(token)
+            offset += len(_text(one.chosen))
         self._offsets[index] = offset
         return {
-            "tokens": tokens,
+            "tokens": [_name(one.chosen) for one in found],
             "token_logprobs": [_number(one.chosen) for one in found],
-            "top_logprobs": [{_text(other): _number(other) for other in one.top} for one in found]
+            "top_logprobs": [_by_name(one.top) for one in found]
             if any(one.top for one in found)
             else None,
             "text_offset": offsets,
@@ -229,6 +228,27 @@ def _entry(logprob: Logprob) -> dict[str, Any]:
         "logprob": _number(logprob),
         "bytes": list(logprob.raw),
     }
+
+
+def _by_name(top: Sequence[Logprob]) -> dict[str, float]:
+    """As many entries as there are tokens: equal texts of different tokens are told apart."""
+    entries: dict[str, float] = {}
+    for logprob in top:
+        name = _name(logprob)
+        entries[_bytes(logprob) if name in entries else name] = _number(logprob)
+    return entries
+
+
+def _name(logprob: Logprob) -> str:
+    """A token's text; its bytes where they are no text by themselves, as OpenAI writes them."""
+    try:
+        return logprob.raw.decode()
+    except UnicodeDecodeError:
+        return _bytes(logprob)
+
+
+def _bytes(logprob: Logprob) -> str:
+    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in logprob.raw)
 
 
 def _text(logprob: Logprob) -> str:

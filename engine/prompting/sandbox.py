@@ -51,8 +51,16 @@ class _TooLong(Exception):
     """It computed longer than the limit."""
 
 
-def _json(value: Any, indent: int | None = None, **_: Any) -> str:
-    encoder = json.JSONEncoder(ensure_ascii=False, indent=indent)
+def _json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    encoder = json.JSONEncoder(
+        ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
     return "".join(sizes.measured(encoder.iterencode(value), 0))
 
 
@@ -65,12 +73,13 @@ def large(texts: Sequence[str]) -> bool:
     return len(texts) > _MANY or sum(map(len, texts)) > _LARGE
 
 
-class _Generation(Extension):
+class Generation(Extension):
     """`{% generation %}` marks what the assistant wrote, for training; it renders its body."""
 
     tags = {"generation"}  # noqa: RUF012 declared so by Extension
 
     def parse(self, parser: Parser) -> nodes.Node:
+        """The body, with a scope of its own."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.Scope(body, lineno=line)
@@ -89,7 +98,7 @@ class Sandbox:
             trim_blocks=not strict,
             lstrip_blocks=not strict,
             keep_trailing_newline=strict,
-            extensions=["jinja2.ext.loopcontrols", _Generation],
+            extensions=["jinja2.ext.loopcontrols", Generation],
         )
         filters = self._environment.filters
         for name in _DROPPED:

@@ -6,6 +6,7 @@ import contextlib
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,3 +142,17 @@ def test_no_bytes_do_anything_but_decode_or_be_refused(raw: bytes) -> None:
     """Whatever comes in."""
     with contextlib.suppress(errors.BadRequest):
         CHAT.read(raw)
+
+
+def test_arguments_of_the_chat_template_are_taken_as_vllm_takes_them() -> None:
+    """What the gateway itself gives to the template cannot be set."""
+    reader = bodies.Reader(bodies.Chat)
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    asked = {**body, "chat_template_kwargs": {"enable_thinking": False}}
+    assert reader.read(msgspec.json.encode(asked)).input().template_arguments == {
+        "enable_thinking": False
+    }
+    wrong = {**body, "chat_template_kwargs": {"messages": []}}
+    with pytest.raises(errors.BadRequest) as caught:
+        reader.read(msgspec.json.encode(wrong)).input()
+    assert caught.value.param == "chat_template_kwargs.messages"

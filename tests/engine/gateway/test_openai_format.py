@@ -87,3 +87,23 @@ def test_offsets_go_on_from_chunk_to_chunk() -> None:
         for _ in range(3)
     ]
     assert offsets == [[0], [3], [6]]
+
+
+def test_alternatives_that_look_alike_are_all_there() -> None:
+    """Halves of characters by their bytes, and a text that two tokens share."""
+    raws = (b"\xc3", b"\xe2", b"a", b"a", "ä".encode())
+    top = tuple(Logprob(raw, -float(place)) for place, raw in enumerate(raws, 1))
+    format = TextFormat(HEAD)
+    chunk = event(format.chunk(0, "", [TokenLogprob(Logprob(b"\xe2", -2.0), top)]))
+    logprobs = (
+        Completion.model_validate(
+            {**chunk, "usage": None, "choices": [{**chunk["choices"][0], "finish_reason": "stop"}]}
+        )
+        .choices[0]
+        .logprobs
+    )
+    assert logprobs is not None
+    assert logprobs.tokens == ["bytes:\\xe2"]
+    assert logprobs.top_logprobs == [
+        {"bytes:\\xc3": -1.0, "bytes:\\xe2": -2.0, "a": -3.0, "bytes:\\x61": -4.0, "ä": -5.0}
+    ]

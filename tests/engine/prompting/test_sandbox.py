@@ -121,6 +121,9 @@ MEMORY_BYTES = 64 * 1024 * 1024
         ),
         "{{ ('ab ' * 2000000).split() | length }}",
         "{{ ('x' * 8000000) | list | length }}",
+        "{{ s | groupby('x', s) }}",
+        "{{ ([s] * 1000) | sort }}",
+        "{{ ([{'x': s}] * 1000) | groupby('x') }}",
     ],
 )
 def test_memory_is_not_filled(source: str) -> None:
