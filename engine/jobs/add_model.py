@@ -148,10 +148,10 @@ async def inspect(context: Context) -> Inspected:
         raise Refused(str(error)) from error
     checks = ModelChecks()
     if header.kind is Kind.WEIGHTS:
-        chat = None if header.no_text else chat_template.check(header.chat)
+        chat = None if header.no_text else await chat_template.check(header.chat)
         checks = ModelChecks(no_text=header.no_text, chat=chat)
     elif header.chat.template is not None:
-        checks = ModelChecks(chat=chat_template.check(header.chat))
+        checks = ModelChecks(chat=await chat_template.check(header.chat))
     return Inspected(facts=found, checks=checks)
 
 

@@ -17,6 +17,7 @@ from typing import IO, Any, Final
 
 import gguf
 
+from engine.registry.chat_template import ChatSource
 from storage.models import Kind
 
 _MAGIC: Final = b"GGUF"
@@ -51,15 +52,6 @@ _OTHERS: Final[Mapping[str, str]] = {
 
 class Broken(Exception):
     """The file is not a GGUF that can be served; the message says what is wrong with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatSource:
-    """The file's chat template, and the texts of the tokens that it is given."""
-
-    template: str | None
-    bos: str
-    eos: str
 
 
 @dataclass(frozen=True, slots=True)
