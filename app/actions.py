@@ -1,14 +1,14 @@
 """The one table of what people can do: screens, keys and the command line all read it.
 
 An action knows its name, its place (noun, verb), the letter that calls it on a screen, how
-dangerous it is, the sentence that help and confirms show, its twin on the command line, and the
-handler that carries it out. It never draws and never asks: who calls `perform` has confirmed.
+dangerous it is, whether it asks for a reason, the sentence that help and confirms show, and its
+twin on the command line. It never draws and never asks: the caller of `perform` has confirmed.
 Imported by the commands, the screens and their tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 from app import words
 from storage import intents, jobs, processes
 from storage.control_socket import client, verbs
-from storage.control_socket.verbs import Danger
+from storage.control_socket.verbs import Danger, Why
 from storage.home.paths import Home
 from storage.store import Store
 
@@ -50,9 +50,6 @@ class Done:
         return self.state in _WAITING
 
 
-Handler = Callable[["Action", Home, Store, Wanted, float], Awaitable[Done]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """One row of the table."""
@@ -64,13 +61,17 @@ class Action:
     danger: Danger
     sentence: str
     twin: str  # "services split NAME r1=90 r2=10", without the leading `paddock`; "" for none
-    handler: Handler | None = None  # None: a screen or a command draws it by itself
+    asks_reason: bool = False  # the screen asks why
 
 
-async def through_the_door(
-    action: Action, home: Home, store: Store, wanted: Wanted, timeout_s: float
+async def perform(
+    home: Home, store: Store, action: Action, wanted: Wanted, *, timeout_s: float = OUTCOME_S
 ) -> Done:
-    """Hand in an intent and wait for how it ended."""
+    """Hand in the intent of an action that was confirmed, and wait for its outcome.
+
+    Raises:
+        storage.errors.StorageError: the node is down, or refuses; its text says what to do.
+    """
     key = client.new_key()
     try:
         accepted = await client.ask(
@@ -130,28 +131,6 @@ async def _waiting(store: Store, intent: intents.Intent) -> str:
     return f"{said}{why}. `paddock intents tail` shows the outcome."
 
 
-async def stop_the_node(
-    action: Action, home: Home, store: Store, wanted: Wanted, timeout_s: float
-) -> Done:
-    """Ask the node to drain and leave; it ends by itself."""
-    del action, store, wanted, timeout_s
-    await client.stop(home)
-    return Done(ok=True, sentence="The node gives its answers 15 seconds to finish, and stops.")
-
-
-async def perform(
-    home: Home, store: Store, action: Action, wanted: Wanted, *, timeout_s: float = OUTCOME_S
-) -> Done:
-    """Carry out an action that was confirmed.
-
-    Raises:
-        storage.errors.StorageError: the node is down, or refuses; its text says what to do.
-    """
-    if action.handler is None:
-        raise LookupError(f"{action.name} is drawn, not performed")
-    return await action.handler(action, home, store, wanted, timeout_s)
-
-
 # The letters of the verbs that a place of the screen offers.
 _KEYS: Final[Mapping[str, str]] = {"services.split": "s", "services.undo": "u", "jobs.cancel": "x"}
 
@@ -185,7 +164,7 @@ def _table() -> dict[str, Action]:
             danger=verb.danger,
             sentence=verb.sentence,
             twin=verb.command,
-            handler=through_the_door,
+            asks_reason=verb.why is not Why.OPTIONAL,
         )
         for verb in verbs.TABLE.values()
     ]
@@ -198,7 +177,6 @@ def _table() -> dict[str, Action]:
             danger=Danger.REVERSIBLE,  # `paddock serve` brings it back
             sentence="Stop the node: answers in progress have 15 seconds to finish",
             twin="stop",
-            handler=stop_the_node,
         )
     )
     rows += [

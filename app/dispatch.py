@@ -14,6 +14,8 @@ from app.screens import keymap
 from app.screens.place import Offer, Place
 from storage import errors
 
+_HARD = "hard"  # storage.control_socket.verbs.Danger.HARD, which is loaded after the first paint
+
 if TYPE_CHECKING:
     from app.tui import Tui
 
@@ -121,14 +123,32 @@ class Deeds:
         elif offer.form is not None:
             self._form(name, place, offer.form, "percent; enter shows the effect")
         else:
-            app.prompt_line.ask(offer.effect, lambda: self._agreed(name, offer))
+            self._confirm(name, offer)
 
-    def _agreed(self, name: str, offer: Offer) -> None:
-        """A question may stand for long: what was true when it was asked is asked again."""
+    def _confirm(self, name: str, offer: Offer) -> None:
+        """Ask as the table of verbs demands: for the name, for a reason, or for enter alone."""
+        line, action = self._app.prompt_line, self._app.table[name]
+        if action.danger == _HARD:
+            label, hint = f"type {offer.target} ", "hard to reverse; enter: do it"
+            line.ask_why(offer.effect, label, hint, lambda typed: self._named(name, offer, typed))
+        elif action.asks_reason:
+            label, hint = "reason ", "may be empty; enter: do it"
+            line.ask_why(offer.effect, label, hint, lambda why: self._agreed(name, offer, why))
+        else:
+            line.ask(offer.effect, lambda: self._agreed(name, offer))
+
+    def _named(self, name: str, offer: Offer, typed: str) -> None:
+        if typed.strip() == offer.target:
+            self._agreed(name, offer, confirm=offer.target)
+        else:
+            self._app.prompt_line.say(f"Not done: that is not {offer.target}.", "warn")
+
+    def _agreed(self, name: str, offer: Offer, reason: str = "", confirm: str = "") -> None:
+        """Check again what was true when the question was asked, which may be long ago."""
         if why := self.refusal(name, offer):
             self._app.prompt_line.say(f"Not done: {why}.", "warn")
         else:
-            self._app.keep(self._perform(name, offer))
+            self._app.keep(self._perform(name, offer, reason.strip(), confirm))
 
     def _form(self, name: str, place: Place, text: str, hint: str) -> None:
         label = f"{self._app.table[name].verb} "
@@ -138,11 +158,15 @@ class Deeds:
 
         self._app.prompt_line.ask_line(label, text, hint, then)
 
-    async def _perform(self, name: str, offer: Offer) -> None:
+    async def _perform(self, name: str, offer: Offer, reason: str, confirm: str) -> None:
         app = self._app
         actions = importlib.import_module("app.actions")
         wanted = actions.Wanted(
-            target=offer.target, arguments=offer.arguments, expected_version=offer.expected_version
+            target=offer.target,
+            arguments=offer.arguments,
+            reason=reason,
+            expected_version=offer.expected_version,
+            confirm=confirm,
         )
         app.prompt_line.say(f"{offer.effect} …", "dim")
         app.redraw()

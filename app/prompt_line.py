@@ -28,6 +28,7 @@ class PromptLine:
         self._question = ""
         self._agreed: Callable[[], object] | None = None
         self._said, self._ink = "", ""
+        self._effect = ""
 
     @property
     def busy(self) -> bool:
@@ -39,6 +40,11 @@ class PromptLine:
         self.quiet()
         self._edit, self._label, self._hint = Edit(text, len(text)), label, hint
         self._typed = then
+
+    def ask_why(self, effect: str, label: str, hint: str, then: Callable[[str], None]) -> None:
+        """Ask whether to do it, with a line that is typed first; enter agrees."""
+        self.ask_line(label, "", hint, then)
+        self._effect = effect
 
     def ask(self, effect: str, then: Callable[[], object]) -> None:
         """Ask whether to do it."""
@@ -52,7 +58,7 @@ class PromptLine:
     def quiet(self) -> None:
         """Nothing is asked and nothing said."""
         self._edit = self._typed = self._agreed = None
-        self._question = self._said = ""
+        self._question = self._said = self._effect = ""
 
     def paste(self, text: str) -> None:
         """Text for the line, if one is being typed."""
@@ -81,7 +87,8 @@ class PromptLine:
         if self._agreed is not None:
             return bar.asking(self._question, width)
         if self._edit is not None:
-            return bar.typing(self._label, self._edit, f"{self._hint}   esc: leave it", width)
+            typing = bar.typing(self._label, self._edit, f"{self._hint}   esc: leave it", width)
+            return [*bar.question(self._effect, width), *typing]
         if self._said:
             return bar.saying(self._said, self._ink, width)
         return [palette.cut(((f" {path}", "dim"),), width)]

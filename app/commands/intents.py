@@ -62,7 +62,7 @@ async def _show(id: int, *, as_json: bool) -> None:
             ("at", words.clock(intent.at_us)),
             ("who", f"{intent.actor}, {intent.role}"),
             (
-                "for run of",
+                "on behalf of",
                 words.UNKNOWN if intent.on_behalf_of is None else f"intent {intent.on_behalf_of}",
             ),
             ("verb", intent.verb),
@@ -70,11 +70,11 @@ async def _show(id: int, *, as_json: bool) -> None:
             ("with", words.safe(terminal.compact(intent.arguments))),
             ("reason", words.safe(intent.reason) or words.UNKNOWN),
             (
-                "saw version",
+                "expected version",
                 words.UNKNOWN if intent.expected_version is None else str(intent.expected_version),
             ),
             ("state", intent.state.value),
-            ("taken by", intent.claimed_by or words.UNKNOWN),
+            ("claimed by", intent.claimed_by or words.UNKNOWN),
             ("ended", ended),
             ("outcome", words.safe(intent.outcome or words.UNKNOWN)),
         ]

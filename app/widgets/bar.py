@@ -82,6 +82,12 @@ def asking(effect: str, width: int) -> list[Line]:
     return [*found, ((tail + gap + keys + " ", "ask"),)]
 
 
+def question(effect: str, width: int) -> list[Line]:
+    """The effect of a change in full, above the line that is typed to agree to it."""
+    rows = wrapped(effect, max(width - 2, 1)) if effect else []
+    return [((" " + words.pad(row, width - 1), "ask"),) for row in rows]
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """A sentence in rows, broken at spaces; runs of spaces inside a row stay."""
     rows: list[str] = []

@@ -155,7 +155,24 @@ def test_a_split_is_set_and_undone(box: Box) -> None:
     shown = box.good("intents", "show", str(split["id"]))
     assert "try it" in shown
     assert '{"arms": {"r1": 9000, "r2": 1000}}' in shown
-    assert "support" in box.good("ledger", "tail")
+    assert "try it" in box.good("intents", "tail")
+    assert re.search(r"services\.split +service support .* try it", box.good("ledger", "tail"))
+    assert "try it" in {entry["reason"] for entry in box.json("ledger", "tail")}
+
+
+def test_a_service_is_frozen_set_and_removed(box: Box) -> None:
+    """Each by its command; a removal is for good, so a script says --yes."""
+    box.good("services", "create", "spare", "--release", "r1")
+    box.bad(2, "services", "freeze", "spare")  # without a reason
+    box.good("services", "freeze", "spare", "--reason", "rehearsal")
+    assert "frozen by" in box.good("services", "show", "spare")
+    assert "rehearsal" in box.bad(1, "services", "split", "spare", "r2=100")
+    box.good("services", "unfreeze", "spare")
+    box.good("services", "set", "spare", "--record-text")
+    assert box.json("services", "show", "spare")["service"]["record_text"] is True
+    box.good("services", "set", "spare", "--no-record-text")
+    box.good("services", "remove", "spare", "--yes")
+    assert "spare" not in box.good("services", "list")
 
 
 @pytest.mark.parametrize(

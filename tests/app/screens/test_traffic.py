@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from storage import intents, services
 from storage import store as stores
-from storage.control_socket import client
+from storage.control_socket import client, verbs
 from storage.home.paths import Home
 from tests.app import piloting, scenes
 from tests.app.piloting import Clock, FakeNode, Seat
@@ -72,6 +73,46 @@ async def test_a_split_is_typed_confirmed_and_told(home: Home, node: FakeNode) -
     wanted = {"arms": {"r1": 5_000, "r2": 5_000}}
     assert node.asked == [("services.split", "support", wanted, 2)]
     assert await weights(home) == {1: 5_000, 2: 5_000}
+
+
+async def test_the_reason_that_is_typed_is_the_intents(home: Home, node: FakeNode) -> None:
+    """The question shows the effect, and asks why; the answer is in the store."""
+    async with piloting.at(piloting.program(home)) as seat:
+        await armed(seat)
+        await seat.press("u")
+        assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in seat.said
+        assert "reason" in seat.said
+        await seat.type("errors on r2")
+        await seat.press("enter")
+        await seat.until(lambda: "set now r1 100 %" in seat.text)
+    store = await stores.open(home, readonly=True)
+    try:
+        async with store.read() as s:
+            assert (await intents.tail(s, 1))[0].reason == "errors on r2"
+    finally:
+        await store.close()
+    assert len(node.asked) == 1
+
+
+async def test_what_is_hard_to_reverse_is_done_by_typing_its_name(
+    home: Home, node: FakeNode
+) -> None:
+    """As the table says of the action, wherever a place offers it."""
+    async with piloting.at(piloting.program(home)) as seat:
+        await armed(seat)
+        undo = seat.app.table["services.undo"]
+        hard = replace(undo, danger=verbs.Danger.HARD)
+        seat.app.table = {**seat.app.table, "services.undo": hard}
+        await seat.press("u")
+        assert "type support" in seat.said
+        await seat.type("supper")
+        await seat.press("enter")
+        assert seat.said == " Not done: that is not support."
+        assert node.asked == []
+        await seat.press("u")
+        await seat.type("support")
+        await seat.press("enter")
+        await seat.until(lambda: "set now r1 100 %" in seat.text)
 
 
 async def test_undo_puts_back_the_split_before(home: Home, node: FakeNode) -> None:
