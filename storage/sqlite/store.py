@@ -106,6 +106,7 @@ class SqliteStore:
         offline = self._offline
         try:
             async with AsyncSession(self._reader, expire_on_commit=False) as session:
+                await _connect(session)
                 yield session
         except DBAPIError as error:
             if offline is not None and offline.opened():
@@ -243,6 +244,20 @@ class SqliteStore:
             result = await job.work(session)
             await session.commit()
         return result
+
+
+async def _connect(session: AsyncSession) -> None:
+    """Connect a session, and finish doing so even if the reader is cancelled meanwhile.
+
+    aiosqlite loses a connection whose opening is cancelled, and nothing closes it.
+    """
+    connecting = asyncio.ensure_future(session.connection())
+    try:
+        await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        await asyncio.wait((connecting,), timeout=connections.BUSY_S)
+        connecting.cancel()
+        raise
 
 
 def _fail(job: _Job, error: Exception) -> None:
