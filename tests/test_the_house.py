@@ -271,7 +271,7 @@ def under(loaded: set[str], *packages: str) -> set[str]:
 @pytest.mark.parametrize("statement", ["import app.cli", "import app.tui", "import runbooks"])
 def test_a_terminal_never_loads_the_engine(statement: str) -> None:
     """A failed assertion in libllama ends its process; no operator's terminal is at that risk."""
-    assert under(loaded_by(statement), "engine", "llama_cpp", "numpy", "fastapi") == set()
+    assert under(loaded_by(statement), "engine", "llama_cpp", "numpy", "starlette") == set()
 
 
 def test_the_first_frame_waits_for_no_library_of_the_store() -> None:
@@ -283,7 +283,7 @@ def test_the_first_frame_waits_for_no_library_of_the_store() -> None:
 def test_a_worker_loads_neither_the_store_nor_the_web() -> None:
     """A worker is put back after a crash; what it imports is time in which nobody is answered."""
     loaded = loaded_by("import engine.serving.worker")
-    heavy = ("sqlmodel", "sqlalchemy", "fastapi", "starlette", "uvicorn", "pydantic", "textual")
+    heavy = ("sqlmodel", "sqlalchemy", "starlette", "uvicorn", "pydantic", "textual")
     assert under(loaded, *heavy) == set()
 
 

@@ -1,19 +1,20 @@
-"""The OpenAI-compatible HTTP door: requests in, tokens out, everything written down.
+"""The OpenAI-compatible HTTP API: requests in, tokens out, everything recorded.
 
-Room by room: `connections` (what comes before a request), `callers` (keys, roles, headers, bodies'
-size), `bodies` (what may be sent), `catalogue` (what the store says), `fleet` (the workers),
-`conversations` (what the model reads), `completing` (from a body to an answer), `flights` (a
-request under way), `papers` and `answers` (how it is written and how it travels), `tickets` (what
-is recorded), `health`, `metrics`, `listing`, `judging`, `routes`, `server`. Never loads a model,
-never decides a split.
+From the socket inwards: `http_protocol` (malformed HTTP and stalled clients), `routes` (paths, and
+how every error becomes an OpenAI error object), `auth` (keys, roles, headers, the size of bodies),
+`bodies` (what may be sent), `completions` (a body to a job, its events to HTTP), `openai_format`
+and `streaming` (how an answer is written), `models`, `feedback`, `health`, `metrics`, `openapi`,
+`errors`. `internal_socket` takes jobs of this box's own processes without HTTP. Planning, executing
+and recording are `engine.execution`'s. Never loads a model, never changes a split.
 
 What clients may rely on, beyond OpenAI's documents:
 
-- A field that nobody knows is refused by name, one that OpenAI knows and this box does not is
-  refused where it would change the answer. Extensions: `top_k`, `min_p`, `prompt_variables`.
+- A field that nobody knows is refused by name; one that OpenAI knows and this gateway does not is
+  refused where it would change the answer. Extensions: `top_k`, `min_p`, `prompt_variables`,
+  `chat_template_kwargs`.
 - Every role may complete; naming the release takes `operator`; `/metrics` takes `viewer` unless
-  `gateway.open_metrics` is set; `/healthz` and `/readyz` are open and tell no paths of files.
-- A client that stops sending after its request gets its answer; one that has gone is given up.
+  `gateway.open_metrics` is set; `/healthz` and `/readyz` are open and show no paths of files.
+- A client that stops sending after its request gets its answer; one that disconnects is given up.
 - A refusal comes before the first byte: headers are sent with the first token. A failure after it
   is an event `{"error": …}` and the end of the stream, without `[DONE]`.
 - A worker that dies costs a stream that had begun (`worker_lost`), and time for all others.
@@ -21,6 +22,6 @@ What clients may rely on, beyond OpenAI's documents:
   text appended to it; before the text of a text completion, with a blank line between.
 - Choice i of n is drawn with seed + i. Text that spells a control token is only text.
 - A client that does not read is given up when a megabyte of its answer waits (`slow_reader`), and
-  hung up on when it took nothing for a minute.
-- A head is complete within 64 KiB and a minute (`head_too_large`, `head_timeout`).
+  disconnected when it took nothing for a minute.
+- A request's head is complete within 64 KiB and a minute (`head_too_large`, `head_timeout`).
 """

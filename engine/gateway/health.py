@@ -21,7 +21,7 @@ class Arm(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-def alive() -> Response:
+async def alive(_context: Context, _request: Request) -> Response:
     """GET /healthz: this process answers."""
     return _json(HTTPStatus.OK, {"status": "alive"})
 

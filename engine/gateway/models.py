@@ -20,10 +20,10 @@ async def every(context: Context, request: Request) -> Response:
     return _json({"object": "list", "data": listed})
 
 
-async def one(context: Context, request: Request, name: str) -> Response:
+async def one(context: Context, request: Request) -> Response:
     """GET /v1/models/{id}."""
     await auth.key(request, context.catalog)
-    return _json(_entry(await context.catalog.service(name)))
+    return _json(_entry(await context.catalog.service(request.path_params["name"])))
 
 
 def _entry(service: Service) -> dict[str, Any]:

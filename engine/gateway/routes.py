@@ -1,117 +1,91 @@
-"""The paths of the HTTP door, and how every error becomes an OpenAI error object.
+"""The gateway's paths, and how every error becomes an OpenAI error object.
 
-Routes take the raw request and answer with bytes; the OpenAPI document says what they take.
 Imported by `engine.gateway.server`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final
 
 import msgspec
 import structlog
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from engine.execution import failures
-from engine.gateway import auth, bodies, completions, errors, health, metrics, streaming
-from engine.gateway import feedback as feedback_endpoint
-from engine.gateway import models as models_endpoint
+from engine.gateway import (
+    auth,
+    completions,
+    errors,
+    feedback,
+    health,
+    metrics,
+    models,
+    openapi,
+    streaming,
+)
 from engine.gateway.context import Context
 from storage.keys import Role
 
 _log = structlog.get_logger("gateway.routes")
 
-_BODIES: Final = {
-    "chat": bodies.Chat,
-    "text": bodies.Completion,
-    "feedback": bodies.Feedback,
-}
-_SCHEMAS: Final = msgspec.json.schema_components(
-    _BODIES.values(), ref_template="#/components/schemas/{name}"
-)
+Endpoint = Callable[[Context, Request], Awaitable[Response]]
 
 
-def build(context: Context) -> FastAPI:
+def build(context: Context) -> Starlette:
     """The application over the parts of one gateway."""
-    app = FastAPI(title="Paddock", docs_url=None, redoc_url=None, redirect_slashes=False)
+    described = Response(msgspec.json.encode(openapi.document()), media_type="application/json")
 
-    @app.post("/v1/chat/completions", **_documented("chat"))
-    async def chat(request: Request) -> Response:
-        """Answer a conversation, whole or streamed."""
-        return await completions.chat(context, request)
+    def get(path: str, endpoint: Endpoint) -> Route:
+        return _route(context, path, "GET", endpoint)
 
-    @app.post("/v1/completions", **_documented("text"))
-    async def text(request: Request) -> Response:
-        """Continue a text, whole or streamed."""
-        return await completions.text(context, request)
+    def post(path: str, endpoint: Endpoint) -> Route:
+        return _route(context, path, "POST", endpoint)
 
-    @app.get("/v1/models", response_class=Response)
-    async def models(request: Request) -> Response:
-        """The services."""
-        return await models_endpoint.every(context, request)
+    async def document(_context: Context, _request: Request) -> Response:
+        return described
 
-    @app.get("/v1/models/{name:path}", response_class=Response)
-    async def model(request: Request, name: str) -> Response:
-        """One service."""
-        return await models_endpoint.one(context, request, name)
-
-    @app.post("/v1/feedback", **_documented("feedback"))
-    async def feedback(request: Request) -> Response:
-        """What an answer was worth."""
-        return await feedback_endpoint.take(context, request)
-
-    @app.get("/healthz", response_class=Response)
-    async def healthz() -> Response:
-        """Alive."""
-        return health.alive()
-
-    @app.get("/readyz", response_class=Response)
-    async def readyz(request: Request) -> Response:
-        """Able to produce tokens."""
-        return await health.ready(context, request)
-
-    @app.get("/metrics", response_class=Response)
-    async def measures(request: Request) -> Response:
-        """For Prometheus: for viewers, unless the configuration opens it."""
-        if not context.open_metrics:
-            key = await auth.key(request, context.catalog)
-            auth.check_role(key, Role.VIEWER, "Reading the metrics")
-        return Response(await context.metrics.text(context.store), media_type=metrics.CONTENT_TYPE)
-
-    app.add_exception_handler(errors.Problem, _problem)
-    app.add_exception_handler(failures.Failure, _problem)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(ClientDisconnect, _left)
-    app.add_exception_handler(Exception, _unforeseen)
-    _describe(app)
+    app = Starlette(
+        routes=[
+            post("/v1/chat/completions", completions.chat),
+            post("/v1/completions", completions.text),
+            get("/v1/models", models.every),
+            get("/v1/models/{name:path}", models.one),
+            post("/v1/feedback", feedback.take),
+            get("/healthz", health.alive),
+            get("/readyz", health.ready),
+            get("/metrics", _metrics),
+            get("/openapi.json", document),
+        ],
+        exception_handlers={
+            errors.Problem: _problem,
+            failures.Failure: _problem,
+            HTTPException: _http,
+            ClientDisconnect: _left,
+            Exception: _unforeseen,
+        },
+    )
+    app.router.redirect_slashes = False
     return app
 
 
-def _documented(kind: str) -> dict[str, Any]:
-    name = _BODIES[kind].__name__
-    schema = {"$ref": f"#/components/schemas/{name}"}
-    return {
-        "response_class": Response,
-        "openapi_extra": {
-            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
-        },
-    }
+def _route(context: Context, path: str, method: str, endpoint: Endpoint) -> Route:
+    async def answer(request: Request) -> Response:
+        return await endpoint(context, request)
+
+    return Route(path, answer, methods=[method])
 
 
-def _describe(app: FastAPI) -> None:
-    """Put the bodies' schemas into the document, once somebody asks for it."""
-    made = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = made()
-        document.setdefault("components", {}).setdefault("schemas", {}).update(_SCHEMAS[1])
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
+async def _metrics(context: Context, request: Request) -> Response:
+    """GET /metrics: for viewers, unless the configuration opens it."""
+    if not context.open_metrics:
+        key = await auth.key(request, context.catalog)
+        auth.check_role(key, Role.VIEWER, "Reading the metrics")
+    return Response(await context.metrics.text(context.store), media_type=metrics.CONTENT_TYPE)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -256,7 +256,7 @@ from pathlib import Path
 from app import tui
 from storage.home.paths import Home
 tui.run(Home(Path(sys.argv[1])))
-loaded = [name for name in ("llama_cpp", "engine", "numpy", "fastapi") if name in sys.modules]
+loaded = [name for name in ("llama_cpp", "engine", "numpy", "starlette") if name in sys.modules]
 print("loaded:", "app.actions" in sys.modules, "app.reader" in sys.modules, loaded)
 """
 

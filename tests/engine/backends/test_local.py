@@ -23,7 +23,7 @@ from engine.serving import wire
 from storage.home import clock
 from storage.home import paths as homes
 from storage.home.paths import Home
-from storage.releases import Release
+from storage.releases import Engine, Release
 from storage.requests import Outcome, Request
 from storage.services import Arm, Service, Split
 from tests.engine.backends.fake_worker import FakeWorker
@@ -242,3 +242,68 @@ async def test_a_death_before_the_first_byte_is_not_seen(box: Box) -> None:
     box.worker.wake()
     await first
     assert execution.answer.text == "one two three one two"
+
+
+async def test_a_context_smaller_than_the_other_arms_counts_against_the_release(box: Box) -> None:
+    """The only arm has what the service promises; beside a larger one it does not."""
+    box.worker.wake()
+    words = "word " * 100
+    small = jobs.release(engine=Engine(context_tokens=64))
+    box.fleet.follow(snapshot(small))
+    with pytest.raises(failures.Invalid) as caught:
+        await box.executor.run(jobs.job(words, release=small)).whole()
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
+    large = jobs.release(number=2, deployment="large", engine=Engine(context_tokens=512))
+    box.fleet.follow(snapshot(small, large))
+    with pytest.raises(failures.Invalid):
+        await box.executor.run(jobs.job(words, release=small)).whole()
+    async with asyncio.timeout(20):
+        while len(box.rows) < 2:
+            box.recorded.clear()
+            await box.recorded.wait()
+    assert [row.outcome for row in box.rows] == [Outcome.INVALID, Outcome.FAILED]
+    assert {row.error_code for row in box.rows} == {"context_length_exceeded"}
+
+
+async def test_a_template_that_is_broken_is_said_before_anybody_asks(tmp_path: Path) -> None:
+    """It is compiled when the worker says hello; chats fail, and the release is named."""
+    box = Box(homes.make(Home(tmp_path / "home")))
+    box.worker.chat_template = "one\n{% if %}"
+    await box.worker.start()
+    box.fleet.follow(snapshot(box.release))
+    try:
+        await box.fleet.pools[box.release.deployment].introduced(20)
+        assert "line 2" in (box.executor.unready(box.release) or "")
+        with pytest.raises(failures.Broken, match=r"^release r1: the model's chat template") as no:
+            await box.executor.run(jobs.chat("hi", release=box.release)).whole()
+        assert no.value.release_fault
+        assert (await box.row()).outcome is Outcome.FAILED
+        box.worker.wake()
+        await box.run().whole()
+    finally:
+        await box.fleet.close()
+        await box.executor.drain()
+        await box.worker.stop()
+
+
+async def test_what_another_arms_template_takes_counts_against_the_one_that_refuses(
+    box: Box,
+) -> None:
+    """A client that sends two user turns is right where one arm accepts them."""
+    other = FakeWorker(box.home.worker("other:1"))
+    other.chat_template = (
+        "{% if messages | length > 1 %}{{ raise_exception('must alternate') }}{% endif %}x"
+    )
+    await other.start()
+    strict = jobs.release(number=2, deployment="other")
+    box.fleet.follow(snapshot(box.release, strict))
+    for pool in box.fleet.pools.values():
+        await pool.introduced(20)
+    with pytest.raises(failures.Invalid, match="must alternate") as caught:
+        await box.executor.run(jobs.chat("a", "b", release=strict)).whole()
+    assert caught.value.release_fault
+    box.fleet.follow(snapshot(strict))
+    with pytest.raises(failures.Invalid, match="must alternate") as caught:
+        await box.executor.run(jobs.chat("a", "b", release=strict)).whole()
+    assert not caught.value.release_fault
+    await other.stop()

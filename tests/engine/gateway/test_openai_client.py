@@ -598,12 +598,86 @@ def test_metrics_take_a_viewers_key(stack: Stack) -> None:
         assert http.get("/metrics").status_code == 200
 
 
-def test_the_documentation_describes_the_bodies(stack: Stack) -> None:
-    """OpenAPI with the schemas that the decoder uses."""
+def check(document: Any, schema: Any, found: Any, where: str = "$") -> None:
+    """Hold a document to its schema: nothing missing, nothing undescribed, the right types."""
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    types = {
+        "object": dict, "array": list, "string": str, "integer": int, "boolean": bool,
+        "null": type(None),
+    }  # fmt: skip
+    allowed = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    assert isinstance(found, tuple(types[name] for name in allowed)), where
+    if isinstance(found, dict) and "properties" in schema:
+        assert set(schema["required"]) <= set(found) <= set(schema["properties"]), where
+        for name, value in found.items():
+            check(document, schema["properties"][name], value, f"{where}.{name}")
+    if isinstance(found, list):
+        for place, value in enumerate(found):
+            check(document, schema["items"], value, f"{where}[{place}]")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "described", "key", "body"),
+    [
+        ("POST", "/v1/chat/completions", "", "client", {"model": "ops", "messages": ASK}),
+        ("POST", "/v1/chat/completions", "", "client", {"model": "ops", "messages": []}),
+        ("POST", "/v1/chat/completions", "", "wrong", {"model": "ops", "messages": ASK}),
+        ("POST", "/v1/chat/completions", "", "client", {"model": "faulty", "messages": ASK}),
+        ("POST", "/v1/completions", "", "client", {"model": "raw", "prompt": "x", "logprobs": 1}),
+        ("POST", "/v1/completions", "", "client", {"model": "none", "prompt": "x"}),
+        ("POST", "/v1/feedback", "", "client", {"id": "req_none", "score": 1}),
+        ("GET", "/v1/models", "", "client", None),
+        ("GET", "/v1/models/ops", "/v1/models/{name}", "client", None),
+        ("GET", "/v1/models/none", "/v1/models/{name}", "client", None),
+        ("GET", "/healthz", "", None, None),
+        ("GET", "/readyz", "", None, None),
+        ("GET", "/readyz?service=raw", "/readyz", None, None),
+        ("GET", "/readyz?service=none", "/readyz", None, None),
+        ("GET", "/metrics", "", "client", None),
+    ],
+)
+def test_the_openapi_document_describes_what_is_answered(
+    stack: Stack, method: str, path: str, described: str, key: str | None, body: Any
+) -> None:
+    """Every status and every field, errors too, and which paths take a key."""
     with stack.http(None) as http:
         document = http.get("/openapi.json").json()
-    assert {"Chat", "Completion", "Feedback"} <= set(document["components"]["schemas"])
-    assert "/v1/chat/completions" in document["paths"]
+    with stack.http(key) as http:
+        answer = http.request(method, path, json=body)
+    operation = document["paths"][described or path][method.lower()]
+    schema = operation["responses"][str(answer.status_code)]["content"]["application/json"]
+    check(document, schema["schema"], answer.json())
+    assert (operation.get("security") == []) is (key is None)
+    if body is not None:
+        (content,) = operation["requestBody"]["content"].values()
+        name = content["schema"]["$ref"].rpartition("/")[2]
+        assert set(body) <= set(document["components"]["schemas"][name]["properties"])
+
+
+def test_a_probe_may_ask_for_the_head_alone(stack: Stack) -> None:
+    """As load balancers do."""
+    with stack.http(None) as http:
+        assert [http.head(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+def test_a_refusal_is_recorded_with_its_reason(stack: Stack, client: OpenAI) -> None:
+    """What the request is to blame for apart from what its release is to blame for."""
+    with pytest.raises(openai.BadRequestError) as long:
+        client.completions.create(model="raw", prompt="order 17 " * 600)
+    with pytest.raises(openai.BadRequestError) as variables:
+        chat(client, user="sara", extra_body={"prompt_variables": {"nobody": 1}})
+    with pytest.raises(openai.InternalServerError) as broken:
+        chat(client, model="faulty")
+    found = []
+    for caught in (long, variables, broken):
+        row = until_recorded(stack, caught.value.response.headers["x-request-id"])
+        found.append((row["outcome"], row["error_code"], row["completion_tokens"]))
+    assert found == [
+        ("invalid", "context_length_exceeded", 0),
+        ("invalid", "invalid_prompt_variables", 0),
+        ("failed", "prompt_broken", 0),
+    ]
 
 
 def test_a_slow_reader_holds_up_only_itself(stack: Stack, client: OpenAI) -> None:

@@ -1,0 +1,215 @@
+"""GET /openapi.json: what each path takes, answers and refuses, and how callers prove who they are.
+
+Bodies come from the structs that decode them; answers and errors are described here and held to
+real ones by a test. Imported by the routes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from engine.gateway import bodies
+
+Schema = dict[str, Any]
+
+_JSON: Final = "application/json"
+_STRING: Final[Schema] = {"type": "string"}
+_INTEGER: Final[Schema] = {"type": "integer"}
+_TEXT_OR_NULL: Final[Schema] = {"type": ["string", "null"]}
+_ERRORS: Final = {
+    "400": "The request cannot be served as it is; sending it again does not help.",
+    "401": "There is no API key, or it is unknown or revoked.",
+    "403": "The key's role does not allow this.",
+    "404": "The request names something that does not exist.",
+    "408": "The body did not arrive in time.",
+    "413": "The body exceeds the configured limit.",
+    "429": "The queue is full; Retry-After says when to try again.",
+    "500": "Something in the gateway is faulty; an operator has to look.",
+    "503": "Nothing can answer now, or not in time; try again.",
+}
+
+
+def document() -> Schema:
+    """The OpenAPI 3.1 document."""
+    _, decoded = msgspec.json.schema_components(
+        (bodies.Chat, bodies.Completion, bodies.Feedback),
+        ref_template="#/components/schemas/{name}",
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Paddock", "version": "1"},
+        "security": [{"key": []}],
+        "paths": _paths(),
+        "components": {
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key, `pk-…`; `paddock keys create` makes one.",
+                }
+            },
+            "schemas": {**decoded, **_answers()},
+        },
+    }
+
+
+def _paths() -> Schema:
+    completing = ("400", "401", "403", "404", "408", "413", "429", "500", "503")
+    headers = [_header(*each) for each in (
+        ("x-paddock-class", "interactive (default), batch or background: who waits for whom."),
+        ("x-paddock-session", "Keeps a caller on one release where the body names no user."),
+        ("x-paddock-release", "The release that answers, such as r14; for operators."),
+    )]  # fmt: skip
+    return {
+        "/v1/chat/completions": {
+            "post": {
+                **_operation("Answer a conversation, whole or as events", completing),
+                "parameters": headers,
+                "requestBody": _body("Chat"),
+                "responses": _responses("ChatCompletion", completing, stream=True),
+            }
+        },
+        "/v1/completions": {
+            "post": {
+                **_operation("Continue texts, whole or as events", completing),
+                "parameters": headers,
+                "requestBody": _body("Completion"),
+                "responses": _responses("TextCompletion", completing, stream=True),
+            }
+        },
+        "/v1/models": {"get": _operation("The services", ("401", "500"), "ModelList")},
+        "/v1/models/{name}": {
+            "get": {
+                **_operation("One service", ("401", "404", "500"), "Model"),
+                "parameters": [{"name": "name", "in": "path", "required": True, "schema": _STRING}],
+            }
+        },
+        "/v1/feedback": {
+            "post": {
+                **_operation(
+                    "Rate an answer of one's own tenant",
+                    ("400", "401", "404", "408", "413", "500", "503"),
+                    "FeedbackGiven",
+                ),
+                "requestBody": _body("Feedback"),
+            }
+        },
+        "/healthz": {"get": {**_operation("Whether the gateway lives", (), "Alive"), **_open()}},
+        "/readyz": {
+            "get": {
+                **_operation("Whether the services can answer", ("404",), "Readiness"),
+                **_open(),
+                "parameters": [
+                    {
+                        "name": "service",
+                        "in": "query",
+                        "description": "Only this one.",
+                        "schema": _STRING,
+                    }
+                ],
+                "responses": {
+                    "200": _content("Every service has a release that can answer.", "Readiness"),
+                    "503": _content("A service has none.", "Readiness"),
+                    "404": _content(_ERRORS["404"], "Error"),
+                },
+            }
+        },
+        "/metrics": {
+            "get": {
+                **_operation("For Prometheus; for viewers unless it is open", ("401", "403")),
+                "responses": {
+                    "200": {
+                        "description": "The exposition.",
+                        "content": {"text/plain": {"schema": _STRING}},
+                    },
+                    **{status: _content(_ERRORS[status], "Error") for status in ("401", "403")},
+                },
+            }
+        },
+    }
+
+
+def _answers() -> dict[str, Schema]:
+    usage = _object(prompt_tokens=_INTEGER, completion_tokens=_INTEGER, total_tokens=_INTEGER)
+    logprobs: Schema = {"type": ["object", "null"]}
+    common: Schema = {
+        "id": _STRING,
+        "object": _STRING,
+        "created": _INTEGER,
+        "model": _STRING,
+        "system_fingerprint": _STRING,
+        "usage": usage,
+    }
+    message = _object(role=_STRING, content=_STRING, refusal=_TEXT_OR_NULL)
+    ended = {"index": _INTEGER, "logprobs": logprobs, "finish_reason": _TEXT_OR_NULL}
+    reason = {
+        **_object(reason=_STRING, service=_STRING, release=_STRING),
+        "required": ["reason"],
+    }
+    model = _object(id=_STRING, object=_STRING, created=_INTEGER, owned_by=_STRING)
+    return {
+        "ChatCompletion": _object(**common, choices=_list(_object(**ended, message=message))),
+        "TextCompletion": _object(**common, choices=_list(_object(**ended, text=_STRING))),
+        "Model": model,
+        "ModelList": _object(object=_STRING, data=_list(_ref("Model"))),
+        "FeedbackGiven": _object(
+            object=_STRING,
+            id=_INTEGER,
+            request_id=_STRING,
+            score=_INTEGER,
+            correct={"type": ["boolean", "null"]},
+        ),
+        "Alive": _object(status=_STRING),
+        "Readiness": _object(
+            status=_STRING,
+            reasons=_list(reason),
+            recorder=_object(trouble=_TEXT_OR_NULL, held=_INTEGER, lost=_INTEGER),
+        ),
+        "Error": _object(
+            error=_object(message=_STRING, type=_STRING, param=_TEXT_OR_NULL, code=_TEXT_OR_NULL)
+        ),
+    }
+
+
+def _operation(summary: str, errors: tuple[str, ...], answer: str = "") -> Schema:
+    operation: Schema = {"summary": summary}
+    if answer:
+        operation["responses"] = _responses(answer, errors)
+    return operation
+
+
+def _responses(answer: str, errors: tuple[str, ...], *, stream: bool = False) -> Schema:
+    ok = _content("The answer.", answer)
+    if stream:
+        ok["content"]["text/event-stream"] = {"schema": _STRING}
+    return {"200": ok, **{status: _content(_ERRORS[status], "Error") for status in errors}}
+
+
+def _content(description: str, schema: str) -> Schema:
+    return {"description": description, "content": {_JSON: {"schema": _ref(schema)}}}
+
+
+def _body(schema: str) -> Schema:
+    return {"required": True, "content": {_JSON: {"schema": _ref(schema)}}}
+
+
+def _header(name: str, description: str) -> Schema:
+    return {"name": name, "in": "header", "description": description, "schema": _STRING}
+
+
+def _open() -> Schema:
+    return {"security": []}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
