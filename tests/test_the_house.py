@@ -297,3 +297,8 @@ def test_a_process_that_asks_the_gateway_for_tokens_loads_no_http() -> None:
     """Jobs, control and the runner reach it by its internal socket."""
     loaded = loaded_by("import engine.execution.client")
     assert under(loaded, "httpx", "starlette", "uvicorn", "llama_cpp", "engine.gateway") == set()
+
+
+def test_a_gateway_without_upstreams_loads_no_http_client() -> None:
+    """It is imported with the first upstream: a box that is put back answers that much earlier."""
+    assert under(loaded_by("import engine.gateway.server"), "httpx") == set()

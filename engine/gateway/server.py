@@ -20,8 +20,7 @@ import uvicorn
 
 from engine.backends.fleet import Fleet
 from engine.backends.local import LocalBackend
-from engine.backends.upstream.backend import Upstreams
-from engine.backends.upstream.supervised import Servers
+from engine.backends.protocol import Backend
 from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
@@ -30,17 +29,16 @@ from engine.gateway.context import Context
 from engine.gateway.http_protocol import Connection
 from engine.gateway.internal_socket import InternalSocket
 from engine.gateway.metrics import Metrics
+from engine.gateway.remotes import Remotes
 from engine.metering.windows import Windows
 from engine.process import heartbeat
 from engine.process.reporting import Reports
 from storage import store as stores
-from storage import upstreams
 from storage.control_socket import nudges
 from storage.home import clock
 from storage.home.config import Config
 from storage.home.paths import Home
 from storage.requests import Request
-from storage.store import Session
 from storage.texts import Text
 
 PART: Final = "gateway"
@@ -51,8 +49,6 @@ _KEEP_ALIVE_S: Final = 75
 _SECOND_US: Final = 1_000_000
 _AFTER_US: Final = 20_000
 """A second is closed this long after its end, so that what happened in it is in."""
-
-_Remotes = tuple[Upstreams, Servers]
 
 _log = structlog.get_logger("gateway.server")
 
@@ -141,7 +137,6 @@ class Gateway:
         self._drain_s = drain_s
         self._config = config
         self._reports = reports
-        self._observed: dict[str, str | None] = {}
 
     async def run(self, listening: socket.socket) -> None:
         """Serve until SIGTERM or SIGINT, then let what is under way end."""
@@ -153,13 +148,12 @@ class Gateway:
         windows = Windows()
         fleet = Fleet(self._home, windows, now_us=clock.monotonic_us)
         recorder = Recorder(store)
-        registered, supervised = Upstreams(self._home), Servers(self._home)
-        remotes = (registered, supervised)
+        backends: dict[str, Backend] = {"local": LocalBackend(fleet, now_us=clock.monotonic_us)}
+        remotes = Remotes(self._home, backends)
 
         def follow(snapshot: Snapshot) -> None:
             fleet.follow(snapshot)
-            registered.follow(snapshot.upstreams.values(), snapshot.releases.values())
-            supervised.follow(snapshot.resident().values())
+            remotes.follow(snapshot)
 
         catalog = Catalog(store, on_change=follow)
         metrics = Metrics(
@@ -175,11 +169,7 @@ class Gateway:
             metrics.ended(request)
 
         executor = Executor(
-            {
-                "local": LocalBackend(fleet, now_us=clock.monotonic_us),
-                "upstream": registered,
-                "server": supervised,
-            },
+            backends,
             record=record,
             gaps=lambda service, release: windows.arm(service, release).gaps,
             now_us=clock.monotonic_us,
@@ -236,8 +226,7 @@ class Gateway:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await fleet.close()
-            for remote in remotes:
-                await remote.close()
+            await remotes.close()
             await internal.close()
             await executor.drain()
             self._close_second(context, fleet, remotes)
@@ -251,13 +240,12 @@ class Gateway:
         self._reports.say(ready=True, port=port)
         _log.info("listening", host=self._config.gateway.host, port=port)
 
-    async def _cut(self, server: _Server, fleet: Fleet, remotes: _Remotes) -> None:
+    async def _cut(self, server: _Server, fleet: Fleet, remotes: Remotes) -> None:
         """Answers under way have so long; what is left then ends with an error, not silence."""
         await server.leave.wait()
         await asyncio.sleep(self._drain_s)
         await fleet.close()
-        for remote in remotes:
-            await remote.close()
+        await remotes.close()
 
     async def _heed(self, listener: nudges.Listener, catalog: Catalog) -> None:
         """Somebody changed something: look at once."""
@@ -265,7 +253,7 @@ class Gateway:
             if await listener.wait():
                 await catalog.look()
 
-    async def _seconds(self, context: Context, fleet: Fleet, remotes: _Remotes) -> None:
+    async def _seconds(self, context: Context, fleet: Fleet, remotes: Remotes) -> None:
         """All that is done once a second; rows are on their way to the store meanwhile."""
         while True:
             into = context.now_us() % _SECOND_US
@@ -275,30 +263,12 @@ class Gateway:
                 context.recorder.begin()
                 await context.catalog.look()
                 fleet.sweep()
-                for remote in remotes:
-                    remote.tick()
-                await self._observe(context, remotes[0].reasons())
+                remotes.tick()
+                await remotes.record(context.store, context.now_us())
             except Exception:  # noqa: BLE001 the next second is another chance
                 _log.exception("a second failed")
 
-    async def _observe(self, context: Context, reasons: dict[str, str | None]) -> None:
-        """Record which upstreams began or ceased to answer."""
-        known = self._observed
-        changed = {
-            name: reason
-            for name, reason in reasons.items()
-            if name not in known or (reason is None) != (known[name] is None)
-        }
-
-        async def work(s: Session) -> None:
-            for name, reason in changed.items():
-                await upstreams.observe(s, name, reason, context.now_us())
-
-        if changed:
-            await context.store.write(work)
-        self._observed = reasons
-
-    def _close_second(self, context: Context, fleet: Fleet, remotes: _Remotes) -> None:
+    def _close_second(self, context: Context, fleet: Fleet, remotes: Remotes) -> None:
         second = context.now_us() // _SECOND_US - 1
         for row in context.windows.close(second, context.catalog.snapshot.live()):
             context.recorder.sample(row)
@@ -306,6 +276,5 @@ class Gateway:
             window, client = context.windows.instance(instance.name), instance.client
             for row in window.close(second, client.hello, client.knobs):
                 context.recorder.sample(row)
-        for remote in remotes:
-            for row in remote.rows(second):
-                context.recorder.sample(row)
+        for row in remotes.rows(second):
+            context.recorder.sample(row)

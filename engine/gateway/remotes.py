@@ -1,0 +1,93 @@
+"""The backends for upstreams and supervised servers, imported when they are first needed.
+
+Importing their HTTP client takes a fifth of a second, and most gateways start without any upstream:
+a restart answers that much earlier. Imported by `engine.gateway.server`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from engine.backends.protocol import Backend
+from engine.execution.catalog import Snapshot
+from engine.metering.windows import Row
+from storage import upstreams
+from storage.home.paths import Home
+from storage.store import Session, Store
+
+if TYPE_CHECKING:  # see above
+    from engine.backends.upstream.backend import Upstreams
+    from engine.backends.upstream.supervised import Servers
+
+_PACKAGE = "engine.backends.upstream"
+
+
+class Remotes:
+    """Registered upstreams and supervised servers; adds its backends to `backends` when needed."""
+
+    def __init__(self, home: Home, backends: dict[str, Backend]) -> None:
+        self._home = home
+        self._backends = backends
+        self._upstreams: Upstreams | None = None
+        self._servers: Servers | None = None
+        self._recorded: dict[str, str | None] = {}
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Use the upstreams and servers that the store holds now."""
+        needed = snapshot.upstreams or any(
+            release.engine is None for release in snapshot.releases.values()
+        )
+        if needed and self._upstreams is None:
+            self._load()
+        if self._upstreams is not None and self._servers is not None:
+            self._upstreams.follow(snapshot.upstreams.values(), snapshot.releases.values())
+            self._servers.follow(snapshot.resident().values())
+
+    def tick(self) -> None:
+        """What is done once a second."""
+        for each in self._loaded():
+            each.tick()
+
+    def rows(self, second: int) -> Iterator[Row]:
+        """The samples of a second that is over."""
+        for each in self._loaded():
+            yield from each.rows(second)
+
+    async def record(self, store: Store, at_us: int) -> None:
+        """Record which upstreams became ready or unready since the last call.
+
+        Raises:
+            storage.errors.StorageError: the store cannot be written; the next call tries again.
+        """
+        now = {} if self._upstreams is None else self._upstreams.reasons()
+        known = self._recorded
+        changed = {
+            name: reason
+            for name, reason in now.items()
+            if name not in known or (reason is None) != (known[name] is None)
+        }
+
+        async def work(s: Session) -> None:
+            for name, reason in changed.items():
+                await upstreams.observe(s, name, reason, at_us)
+
+        if changed:
+            await store.write(work)
+        self._recorded = now
+
+    async def close(self) -> None:
+        """Close all connections; requests under way fail."""
+        for each in self._loaded():
+            await each.close()
+
+    def _loaded(self) -> list[Upstreams | Servers]:
+        return [each for each in (self._upstreams, self._servers) if each is not None]
+
+    def _load(self) -> None:
+        registered = importlib.import_module(f"{_PACKAGE}.backend")
+        supervised = importlib.import_module(f"{_PACKAGE}.supervised")
+        self._upstreams = registered.Upstreams(self._home)
+        self._servers = supervised.Servers(self._home)
+        self._backends |= {"upstream": self._upstreams, "server": self._servers}
