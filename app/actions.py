@@ -20,7 +20,7 @@ from storage.control_socket.verbs import Danger, Why
 from storage.home.paths import Home
 from storage.store import Store
 
-OUTCOME_S: Final = 10.0  # how long a person waits for the outcome before being told where to look
+OUTCOME_S: Final = 10.0  # how long to wait for the outcome before saying where it will appear
 _WAITING: Final = frozenset({intents.State.ACCEPTED.value, intents.State.CLAIMED.value})
 
 
@@ -146,11 +146,11 @@ _LOOKS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("previous", "minus", "The place before this one", ""),
     ("goto", "colon", "Go to a place by its name", ""),
     ("filter", "slash", "Show only rows that contain a text", ""),
-    ("freeze", "space", "Freeze the picture, never the recording", ""),
+    ("freeze", "space", "Freeze the screen, never the recording", ""),
     ("copy", "y", "Copy the row to the clipboard", ""),
     ("arm", "", "Allow changes from this screen for 15 minutes (:rw)", ""),
     ("disarm", "", "Read-only again (:ro)", ""),
-    ("quit", "q", "Leave the screen; the node goes on", ""),
+    ("quit", "q", "Quit the screen; the node keeps running", ""),
 )
 
 

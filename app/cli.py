@@ -1,8 +1,8 @@
-"""The command `paddock`: attaches the screen, or runs one command and leaves.
+"""The command `paddock`: attaches the screen, or runs one command.
 
-It knows the names of the commands and loads a noun's module only when it is called, so that help
-and completion answer at once. What a command does stands in `app.commands`. Never imported by
-anything but the entry point and tests.
+It knows the names of the commands and loads the module of a noun only when it is called, so that
+help and completion answer at once. What a command does is in `app.commands`. Imported by the entry
+point and tests only.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "services": ("services", "Services and the split of their traffic."),
     "requests": ("requests", "What was asked and how it was answered."),
     "samples": ("samples", "What was measured, second by second."),
-    "keys": ("keys", "Keys of the HTTP door."),
+    "keys": ("keys", "Keys of the gateway."),
     "knobs": ("knobs", "Live settings of the workers."),
     "upstreams": ("upstreams", "OpenAI-compatible servers that answer for releases."),
     "jobs": ("jobs", "Long work: downloads, hashing; its progress and its logs."),
     "runbooks": ("runbooks", "Named steps for people on call."),
     "intents": ("intents", "What people asked for, and how it ended."),
-    "ledger": ("ledger", "Who did what, in order."),
+    "ledger": ("ledger", "Who changed what, and why."),
 }
 
 
 class _Stub(typer.core.TyperCommand):
-    """A command's line in the help, standing in for a module that nobody has called."""
+    """A command's line in the help, in place of a module that is not loaded yet."""
 
     def __init__(self, name: str, help: str) -> None:
         super().__init__(name, help=help, short_help=help)
@@ -93,7 +93,7 @@ app = typer.Typer(
 def paddock(
     ctx: typer.Context,
     home: Annotated[
-        Path | None, typer.Option("--home", metavar="DIR", help="The box's home directory.")
+        Path | None, typer.Option("--home", metavar="DIR", help="The data directory of the box.")
     ] = None,
     mouse: Annotated[bool, typer.Option("--mouse", help="Let the screen take the mouse.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -117,7 +117,7 @@ def paddock(
 
 
 def main() -> None:
-    """Run one command; what was expected to go wrong is told in a sentence."""
+    """Run one command; an expected failure is a sentence on standard error."""
     os.umask(0o077)
     try:
         app()
@@ -127,7 +127,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has left; there is nobody to tell.
+        # The reader of our output has closed it; there is nobody left to print to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
@@ -139,7 +139,7 @@ def main() -> None:
 
 
 def _expected(error: Exception) -> int | None:
-    """The exit code of an error of the floors below, None for what nobody expected."""
+    """The exit code of an error of `storage`, None for an unexpected one."""
     family = sys.modules.get("storage.errors")
     if family is None or not isinstance(error, family.StorageError):
         return None

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from app.tui import Tui
 
 
-class Deeds:
-    """The deeds of one screen."""
+class Dispatcher:
+    """The dispatcher of one screen."""
 
     def __init__(self, app: Tui) -> None:
         self._app = app
@@ -86,7 +86,7 @@ class Deeds:
 
     def _arm(self) -> None:
         app = self._app
-        if why := app.guard.arm(app.picture.house, app.now_us()):
+        if why := app.guard.arm(app.current.header, app.now_us()):
             app.prompt_line.say(f"Still read-only: {why}.", "warn")
         else:
             app.prompt_line.say(
@@ -105,7 +105,7 @@ class Deeds:
             return "it has no meaning in this place"
         app = self._app
         loaded = name in app.table
-        why = app.guard.refusal(app.picture.house, app.now_us(), loaded=loaded)
+        why = app.guard.refusal(app.current.header, app.now_us(), loaded=loaded)
         return why or offer.unable
 
     def _change(self, name: str, place: Place, typed: str | None = None) -> None:
@@ -171,12 +171,12 @@ class Deeds:
         app.prompt_line.say(f"{offer.effect} …", "dim")
         app.redraw()
         try:
-            store = app.watcher.opened()
+            store = app.poller.opened()
             done = await actions.perform(app.home, store, app.table[name], wanted)
         except errors.StorageError as error:
             app.prompt_line.say(f"▲ not done: {error}", "bad")
         else:
             sign, tone = ("", "good") if done.ok else ("▲ ", "warn" if done.waits else "bad")
             app.prompt_line.say(f"{sign}{done.sentence}", tone)
-        app.watcher.poke()
+        app.poller.poke()
         app.redraw()

@@ -1,13 +1,13 @@
-"""What a person at the terminal can be told, and the exit code that goes with it.
+"""Errors that are shown to the person at the terminal, and their exit codes.
 
     AppError            1  refused or failed
-      Stopped           1  the person said no; nothing was changed
+      Stopped           1  the person declined; nothing was changed
       NodeIsDown        3  what was asked needs a running node
       NodeDidNotStart   1  the node ended, or was not ready in time
-      BadWord           2  a word on the command line cannot be read
-      Waits             4  it is stored and will be done or refused, but was not yet
+      BadWord           2  an argument cannot be read
+      Waits             4  the change is stored and not carried out yet
 
-The message is shown as it is, in one sentence that says what to do next. Imported by `app` only.
+The message is shown as it is and says what to do next. Imported by `app` only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import ClassVar
 
 
 class AppError(Exception):
-    """Something that is told in a sentence, never as a traceback."""
+    """Shown as a sentence, never as a traceback."""
 
     exit_code: ClassVar[int] = 1
 
@@ -36,7 +36,7 @@ class NodeDidNotStart(AppError):
 
 
 class BadWord(AppError):
-    """A word on the command line cannot be read."""
+    """An argument on the command line cannot be read."""
 
     exit_code: ClassVar[int] = 2
 

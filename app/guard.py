@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.snapshot import HouseLine, Node
+from app.snapshot import Header, Node
 
 ARMED_US: Final = 15 * 60 * 1_000_000
 
@@ -27,9 +27,9 @@ class Guard:
             return None
         return self._until_us - now_us
 
-    def arm(self, house: HouseLine, now_us: int) -> str:
+    def arm(self, header: Header, now_us: int) -> str:
         """Allow changes; else why not."""
-        if why := _unable(house):
+        if why := _unable(header):
             return why
         self._since_us, self._until_us = now_us, now_us + ARMED_US
         return ""
@@ -38,23 +38,23 @@ class Guard:
         """Read-only again."""
         self._until_us = None
 
-    def refusal(self, house: HouseLine, now_us: int, *, loaded: bool) -> str:
+    def refusal(self, header: Header, now_us: int, *, loaded: bool) -> str:
         """Why no change can be made now; empty when it can."""
-        if why := _unable(house):
+        if why := _unable(header):
             return why
         if self.left_us(now_us) is None:
             return "read-only: :rw first"
         return "" if loaded else "still loading"
 
 
-def _unable(house: HouseLine) -> str:
-    if house.node is Node.ABSENT:
+def _unable(header: Header) -> str:
+    if header.node is Node.ABSENT:
         return "there is no box here yet"
-    if house.node is Node.DOWN:
+    if header.node is Node.DOWN:
         return "the node is down; `paddock serve` starts it"
-    if house.node is Node.ASKING:
+    if header.node is Node.ASKING:
         return "the node has not answered yet"
-    if not house.person.acts:
-        role = house.person.role or "nobody"
+    if not header.person.acts:
+        role = header.person.role or "nobody"
         return f"you are {role} here; an admin can name you operator in config.toml"
     return ""

@@ -1,7 +1,7 @@
-"""The one poller: asks once a second whether anything changed, and hands screens a new picture.
+"""The one poller: asks once a second whether anything changed, and hands screens a new snapshot.
 
 A slow read skips ticks instead of queueing them, a store that cannot be read is tried again, and
-a frozen screen keeps its picture while the box goes on. It imports the database's libraries in a
+a frozen screen keeps its snapshot while the box goes on. It imports the database's libraries in a
 thread after the first paint. It never draws. Imported by `app.tui`.
 """
 
@@ -15,26 +15,26 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from app import snapshot
-from app.query import Interest
+from app.snapshot import Query
 from storage import errors
 from storage.home import clock
 from storage.home.paths import Home
 
 if TYPE_CHECKING:
-    from app.reader import Looker
+    from app.reader import Reader
     from storage.store import Store
 
 EVERY_S: Final = 1.0
 _STALE_TICKS: Final = 3  # a store in which nothing changes: has the node gone?
 
 
-class Watch:
+class Poller:
     """Looks at one home for as long as `run` runs."""
 
     def __init__(
         self,
         home: Home,
-        show: Callable[[snapshot.Picture], None],
+        show: Callable[[snapshot.Snapshot], None],
         *,
         now_us: Callable[[], int] = clock.now_us,
         every_s: float = EVERY_S,
@@ -43,17 +43,17 @@ class Watch:
         self._show = show
         self._now_us = now_us
         self._every_s = every_s
-        self._interest = Interest()
+        self._query = Query()
         self._poked = asyncio.Event()
         self._since = 0
         self.store: Store | None = None
-        self._looker: Looker | None = None
+        self._source: Reader | None = None
         self.ticks = 0  # looks that read the store
 
-    def look_at(self, interest: Interest) -> None:
-        """From now on this is what is looked at; the next picture comes at once."""
-        if interest != self._interest:
-            self._interest = interest
+    def look_at(self, query: Query) -> None:
+        """From now on this is what is looked at; the next snapshot comes at once."""
+        if query != self._query:
+            self._query = query
             self.poke()
 
     def poke(self) -> None:
@@ -79,10 +79,10 @@ class Watch:
             await self.close()
 
     async def tick(self) -> None:
-        """One look, if anything changed or somebody poked; errors are pictures, too."""
+        """Read once, if anything changed or `poke` was called; errors are snapshots, too."""
         self._poked.clear()
         try:
-            looker = await self._open()
+            source = await self._open()
             store = self.store
             changed = store is not None and await store.changed()
             self._since += 1
@@ -90,24 +90,24 @@ class Watch:
                 return
             self._since = 0
             self.ticks += 1
-            interest = self._interest
-            picture = await looker.look(interest)
-            if interest == self._interest:  # else somebody has moved on, and it is looked at next
-                self._show(picture)
+            query = self._query
+            current = await source.read(query)
+            if query == self._query:  # else another place is open, which is read next
+                self._show(current)
         except errors.StorageError as error:
             await self.close()
             self._show(self._unreadable(error))
 
-    async def _open(self) -> Looker:
-        if self._looker is None:
-            looks = importlib.import_module("app.reader")
+    async def _open(self) -> Reader:
+        if self._source is None:
+            module = importlib.import_module("app.reader")
             stores = importlib.import_module("storage.store")
             self.store = await stores.open(self._home, readonly=True, now_us=self._now_us)
-            self._looker = looks.Looker(self._home, self.store, now_us=self._now_us)
+            self._source = module.Reader(self._home, self.store, now_us=self._now_us)
             self._since = _STALE_TICKS
-        looker = self._looker
-        assert looker is not None  # noqa: S101 it was just made
-        return looker
+        source = self._source
+        assert source is not None  # noqa: S101 it was just made
+        return source
 
     def opened(self) -> Store:
         """The store, while it can be read.
@@ -121,14 +121,14 @@ class Watch:
 
     async def close(self) -> None:
         """Let go of the store."""
-        store, self.store, self._looker = self.store, None, None
+        store, self.store, self._source = self.store, None, None
         if store is not None:
             await store.close()
 
-    def _unreadable(self, error: errors.StorageError) -> snapshot.Picture:
+    def _unreadable(self, error: errors.StorageError) -> snapshot.Snapshot:
         absent = isinstance(error, errors.NotFound)
-        return snapshot.Picture(
-            house=snapshot.HouseLine(
+        return snapshot.Snapshot(
+            header=snapshot.Header(
                 host=platform.node() or "host",
                 person=snapshot.Person(name=""),
                 node=snapshot.Node.ABSENT if absent else snapshot.Node.ASKING,

@@ -1,6 +1,6 @@
 """Prompts as files: TOML with messages and variables, or plain text as the system message.
 
-It reads and checks the form only; what a prompt may hold is decided at the door. Imported by
+It checks the form only; what a prompt may contain is checked by control. Imported by
 `app.commands.prompts` and `app.demo.setup`.
 """
 

@@ -83,7 +83,7 @@ class PromptLine:
             self._edit = self._edit.key(key, character)
 
     def rows(self, path: str, width: int) -> list[Line]:
-        """What stands above the keys."""
+        """The rows above the keys."""
         if self._agreed is not None:
             return bar.asking(self._question, width)
         if self._edit is not None:

@@ -1,4 +1,4 @@
-"""One look at the box: reads the store, asks the door when in doubt, builds the picture.
+"""One look at the box: reads the store, asks the control socket when in doubt, builds the snapshot.
 
 What seldom changes (services, releases, parts, intents) is read again only when the ledger has
 grown or five seconds have passed; measurements are topped up. It loads the database's libraries,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,8 @@ from app.figures import charts, places
 from app.figures import jobs as job_figures
 from app.figures import requests as request_figures
 from app.figures.facts import LEAST_TOP, SECOND_US, Facts
-from app.query import Interest
 from app.recent import Recent
+from app.snapshot import Query
 from storage import (
     deployments,
     errors,
@@ -40,7 +41,7 @@ from storage.home.paths import Home
 from storage.store import Session, Store
 
 _AGAIN_US: Final = 5 * SECOND_US
-_SILENT_US: Final = 3 * SECOND_US  # without measurements for so long, the door is asked
+_SILENT_US: Final = 3 * SECOND_US  # without measurements for so long, the control socket is asked
 _ASK_AGAIN_US: Final = 2 * SECOND_US
 _DOOR_S: Final = 2.0
 _INTENTS: Final = 40
@@ -49,7 +50,7 @@ _JOBS: Final = 200
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 
 
-class Looker:
+class Reader:
     """Looks again and again, and remembers what need not be read anew."""
 
     def __init__(self, home: Home, store: Store, *, now_us: Callable[[], int]) -> None:
@@ -70,8 +71,8 @@ class Looker:
         self._read_us = -_AGAIN_US
         self._asked_us = -_ASK_AGAIN_US
 
-    async def look(self, interest: Interest) -> snapshot.Picture:
-        """The picture for a place; the parts that it does not show are left out."""
+    async def read(self, query: Query) -> snapshot.Snapshot:
+        """The snapshot for a place; the parts that it does not show are left out."""
         facts = self.facts
         facts.now_us = self._now_us()
         request, missing, rows = None, "", None
@@ -79,28 +80,28 @@ class Looker:
         async with self._store.read() as s:
             await facts.recent.top_up(s, facts.now_us // SECOND_US)
             await self._records(s)
-            if interest.place == "requests":
-                rows = await _requests(s, interest)
-            elif interest.place == "request":
+            if query.place == "requests":
+                rows = await _requests(s, query)
+            elif query.place == "request":
                 try:
-                    request = await _request(s, interest.request, facts)
+                    request = await _request(s, query.request, facts)
                 except errors.NotFound as error:
                     missing = str(error)
-            elif interest.place == "jobs":
+            elif query.place == "jobs":
                 queue = await job_figures.rows(s, limit=_JOBS)
-            elif interest.place == "job":
+            elif query.place == "job":
                 try:
-                    job = await job_figures.full(s, interest.job)
+                    job = await job_figures.full(s, query.job)
                 except errors.NotFound as error:
                     missing = str(error)
         await self._ask()
-        pulse = places.pulse(facts) if interest.place == "pulse" else None
+        pulse = places.pulse(facts) if query.place == "pulse" else None
         if pulse is not None:
             facts.top = next(each.top for each in pulse.charts if each.title == charts.TOKENS)
-        return snapshot.Picture(
-            house=places.house_line(facts),
+        return snapshot.Snapshot(
+            header=places.header(facts),
             pulse=pulse,
-            traffic=places.traffic(facts) if interest.place == "traffic" else None,
+            traffic=places.traffic(facts) if query.place == "traffic" else None,
             requests=rows,
             request=request,
             jobs=queue,
@@ -138,7 +139,7 @@ class Looker:
         self._entry, self._read_us = entry, facts.now_us
 
     async def _ask(self) -> None:
-        """Find out whether the node lives: fresh measurements say so, else its door does.
+        """Find out whether the node lives: fresh measurements say so, else its control socket does.
 
         After the clock went back, measurements of the time before look fresh once more.
         """
@@ -173,7 +174,7 @@ def _login() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return "somebody"
+        return f"uid{os.getuid()}"
 
 
 async def _releases(s: Session) -> tuple[dict[int, tuple[str, str]], dict[int, str]]:
@@ -192,12 +193,12 @@ async def _releases(s: Session) -> tuple[dict[int, tuple[str, str]], dict[int, s
     return named, placed
 
 
-async def _requests(s: Session, interest: Interest) -> snapshot.Requests:
-    found = await requests.tail(s, limit=interest.limit + 1, text_filter=interest.filter or None)
+async def _requests(s: Session, query: Query) -> snapshot.Requests:
+    found = await requests.tail(s, limit=query.limit + 1, text_filter=query.filter or None)
     return snapshot.Requests(
-        rows=tuple(request_figures.row(each) for each in found[: interest.limit]),
-        filter=interest.filter,
-        more=len(found) > interest.limit,
+        rows=tuple(request_figures.row(each) for each in found[: query.limit]),
+        filter=query.filter,
+        more=len(found) > query.limit,
     )
 
 

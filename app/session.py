@@ -1,6 +1,6 @@
 """Where a command reads the store and hands in what it wants done.
 
-It opens the store for reading only; every change goes through the node's door. Imported by
+It opens the store for reading only; every change goes through the control socket. Imported by
 `app.commands`.
 """
 

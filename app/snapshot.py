@@ -1,8 +1,8 @@
-"""What screens see: frozen pictures of the box, each built from one read of the store.
+"""What screens show: frozen snapshots of the box, each built from one read of the store.
 
-Figures of *now* are means of the last ten seconds, figures of *lately* are of the last five
-minutes; what was not measured is None and is drawn as a dash, never as a zero. Nothing here reads,
-decides or formats. Built by `app.figures`, carried by `app.poller`, drawn by `app.screens`.
+Figures of the load are of the last ten seconds, those of traffic of the last five minutes. What was
+not measured is None and is drawn as a dash, never as a zero. Nothing here reads or formats.
+Built by `app.figures`, carried by `app.poller`, drawn by `app.screens`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import StrEnum
 class Node(StrEnum):
     """Whether the node lives, as far as this terminal knows."""
 
-    ASKING = "asking"  # nobody has answered yet
+    ASKING = "asking"  # no answer yet
     UP = "up"
     DOWN = "down"
     ABSENT = "absent"  # there is no box in this home yet
@@ -22,7 +22,7 @@ class Node(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Who sits here; `role` is what the door says, empty while nobody can be asked."""
+    """The person at this terminal; `role` is empty until the control socket has said it."""
 
     name: str
     role: str = ""
@@ -34,7 +34,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HouseLine:
+class Header:
     """The first row of every place."""
 
     host: str
@@ -42,11 +42,11 @@ class HouseLine:
     node: Node
     live: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
     """Services with their arms as (release, basis points)."""
-    synthetic: float | None = None  # share of the requests lately
+    synthetic: float | None = None  # share of the requests in the window
     troubles: tuple[str, ...] = ()  # parts that should run and do not, a store that takes nothing
     as_of_us: int | None = None  # the newest measurement
     now_us: int = 0
-    back_us: int = 0  # how far the clock stands behind measurements that are in the store
+    back_us: int = 0  # how far the clock is behind samples in the store
     error: str = ""  # why nothing can be read, in a sentence
     config_problem: str = ""  # why config.toml cannot be used, in a sentence
 
@@ -116,7 +116,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One release of a service lately: what was set beside what was measured."""
+    """One release of a service window: what was set beside what was measured."""
 
     service: str
     release: int
@@ -160,7 +160,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service with the splits it has had, newest first; the first one stands."""
+    """A service with the splits it has had, newest first; the first is current."""
 
     name: str
     version: int  # what an intent has seen
@@ -229,7 +229,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that somebody wanted, or that happened to a part."""
+    """An intent, or a change of a process."""
 
     at_us: int
     who: str
@@ -238,7 +238,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lately:
+class TrafficWindow:
     """The window of the traffic figures."""
 
     window_us: int
@@ -269,7 +269,7 @@ class Pulse:
     processes: tuple[Process, ...]
     deployments: tuple[Deployment, ...]
     events: tuple[Event, ...]
-    lately: Lately
+    window: TrafficWindow
     run: Run | None = None
 
 
@@ -278,7 +278,7 @@ class Traffic:
     """Services and their arms."""
 
     services: tuple[Service, ...]
-    lately: Lately
+    window: TrafficWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,10 +388,10 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Snapshot:
     """Everything one look gave; the part of a place that was not looked at is None."""
 
-    house: HouseLine
+    header: Header
     pulse: Pulse | None = None
     traffic: Traffic | None = None
     requests: Requests | None = None
@@ -399,3 +399,14 @@ class Picture:
     jobs: tuple[JobRow, ...] | None = None  # newest first
     job: Job | None = None
     missing: str = ""  # why the request or job that was asked for is not there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What the open place shows, so that nothing else is read."""
+
+    place: str = "pulse"
+    filter: str = ""
+    limit: int = 100
+    request: str = ""
+    job: int = 0

@@ -157,7 +157,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of(
-    house: snapshot.HouseLine,
+    header: snapshot.Header,
     pulse: snapshot.Pulse,
     *,
     home: str,
@@ -165,16 +165,16 @@ def of(
     problems: tuple[str, ...],
 ) -> Status:
     """The document of what the screen's pulse shows."""
-    run, window = pulse.run, pulse.lately
+    run, window = pulse.run, pulse.window
     return Status(
         schema=SCHEMA,
-        at_us=house.now_us,
-        measured_at_us=house.as_of_us,
-        host=house.host,
+        at_us=header.now_us,
+        measured_at_us=header.as_of_us,
+        host=header.host,
         home=home,
         gateway=gateway,
         node=Node(
-            state="up" if house.node is snapshot.Node.UP else "down",
+            state="up" if header.node is snapshot.Node.UP else "down",
             version=None if run is None else run.version,
             pid=None if run is None else run.pid,
             started_at_us=None if run is None else run.started_at_us,

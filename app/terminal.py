@@ -1,4 +1,4 @@
-"""The command line's mouth and ears: what is printed, asked and returned as exit codes.
+"""Printing, asking and confirming on the command line.
 
 Nothing that came from outside reaches the terminal raw: lines go through `words.safe`, JSON is
 ASCII. It never touches the store. Imported by `app.cli` and `app.commands`.
@@ -39,7 +39,7 @@ def say(text: str = "") -> None:
     """One or more lines on standard output.
 
     Raises:
-        BrokenPipeError: the reader has left. errors.AppError: nothing can be written there.
+        BrokenPipeError: the reader closed it. errors.AppError: nothing can be written there.
     """
     try:
         _write(sys.stdout, words.safe(text, lines=True) + "\n")
@@ -53,7 +53,7 @@ def say(text: str = "") -> None:
 
 
 def complain(text: str) -> None:
-    """A sentence on standard error; what was typed is repeated in bounds."""
+    """A sentence on standard error, at most 2000 characters."""
     said = words.safe(text)
     if len(said) > _SENTENCE:
         said = f"{said[:_SENTENCE]}…"
@@ -62,7 +62,7 @@ def complain(text: str) -> None:
 
 
 def _write(stream: TextIO | None, text: str) -> None:
-    """A terminal that knows fewer letters gets those it does not know by their numbers."""
+    """Characters that the terminal's encoding lacks are written as escapes."""
     if stream is None:
         raise errors.AppError("Standard output is closed.")
     try:
@@ -83,12 +83,12 @@ def show(value: object, lines: Iterable[str], *, as_json: bool) -> None:
 
 
 def compact(value: object) -> str:
-    """The value as one line of JSON, for what goes on and on."""
+    """The value as one line of JSON, for output without an end."""
     return json.dumps(msgspec.to_builtins(value))
 
 
 def interactive() -> bool:
-    """Whether a person sits at both ends."""
+    """Whether standard input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 

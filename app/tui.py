@@ -1,7 +1,7 @@
 """The terminal screen: places, keys, the guard before changes, and the one poller behind it.
 
 It paints before it reads: the libraries of the store are loaded in a thread after the first
-frame. Changes go through the node's door by the table of actions; leaving never stops the node.
+frame. Changes go through the control socket by the table of actions; leaving never stops the node.
 Imported by `app.commands.attach`.
 """
 
@@ -22,7 +22,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from app import poller, snapshot, words
-from app.dispatch import Deeds
+from app.dispatch import Dispatcher
 from app.guard import Guard
 from app.prompt_line import PromptLine
 from app.screens import keymap
@@ -76,8 +76,8 @@ class Tui(App[None]):
         self.ascii_only = self.glyphs == "ascii"
         self.now_us = now_us
         unasked = snapshot.Person(name="")
-        self.picture = snapshot.Picture(
-            house=snapshot.HouseLine(
+        self.current = snapshot.Snapshot(
+            header=snapshot.Header(
                 host=os.uname().nodename, person=unasked, node=snapshot.Node.ASKING
             )
         )
@@ -89,11 +89,11 @@ class Tui(App[None]):
                 f"{', '.join(sorted(self.available_themes))}.",
                 "warn",
             )
-        self.deeds = Deeds(self)
-        self.watcher = poller.Watch(home, self._pictured, now_us=now_us, every_s=every_s)
+        self.dispatcher = Dispatcher(self)
+        self.poller = poller.Poller(home, self._received, now_us=now_us, every_s=every_s)
         self.table: Mapping[str, Action] = {}
         self._keys: Mapping[str, str] = keymap.EARLY
-        self._frozen: snapshot.Picture | None = None
+        self._frozen: snapshot.Snapshot | None = None
         self._trail: list[str] = []
         self._before = "pulse"
         self._pressed: deque[tuple[str, str | None]] = deque()
@@ -107,7 +107,7 @@ class Tui(App[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self.keep(self.watcher.run())
+        self.keep(self.poller.run())
         self.keep(self._load())
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
@@ -148,14 +148,14 @@ class Tui(App[None]):
     @property
     def mode(self) -> Mode:
         """Read-only or not, frozen or not."""
-        frozen = None if self._frozen is None else self._frozen.house.now_us
+        frozen = None if self._frozen is None else self._frozen.header.now_us
         return Mode(armed_us=self.guard.left_us(self.now_us()), frozen_us=frozen)
 
-    def _pictured(self, picture: snapshot.Picture) -> None:
-        self.picture = picture
+    def _received(self, current: snapshot.Snapshot) -> None:
+        self.current = current
         if (
             self.guard.left_us(self.now_us()) is not None
-            and picture.house.node is not snapshot.Node.UP
+            and current.header.node is not snapshot.Node.UP
         ):
             self.guard.disarm()
         self.redraw()
@@ -164,11 +164,11 @@ class Tui(App[None]):
         """Draw the open place; only what changed is written."""
         place = self.place
         if place is not None:
-            shown = self.picture if self._frozen is None else self._frozen
+            shown = self.current if self._frozen is None else self._frozen
             place.show(shown, self.prompt_line.rows(place.path(), place.size.width))
 
     def on_resize(self) -> None:
-        """The terminal has another size: draw anew once the layout stands."""
+        """The terminal was resized: draw again once the layout is done."""
         self.call_after_refresh(self.redraw)
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
@@ -195,12 +195,12 @@ class Tui(App[None]):
             self._before = here.where
             self._frozen = None
             self.switch_screen(name)
-        self.watcher.look_at(place.interest())
+        self.poller.look_at(place.wanted())
         self.call_after_refresh(self.redraw)
 
     def freeze(self) -> None:
-        """Hold the picture, or let it go on."""
-        self._frozen = None if self._frozen is not None else self.picture
+        """Hold the snapshot, or let it go on."""
+        self._frozen = None if self._frozen is not None else self.current
 
     def go_before(self) -> None:
         """Open the place before this one."""
@@ -210,7 +210,7 @@ class Tui(App[None]):
         """One step back; on the pulse there is none."""
         place = self.place
         if place is not None and place.back():
-            self.watcher.look_at(place.interest())
+            self.poller.look_at(place.wanted())
         elif self._trail:
             self._open(self._trail.pop())
         elif place is not None and place.where != "pulse":
@@ -220,7 +220,7 @@ class Tui(App[None]):
 
     def refusal(self, name: str, offer: Offer | None) -> str:
         """Why an action cannot be done now; empty when it can."""
-        return self.deeds.refusal(name, offer)
+        return self.dispatcher.refusal(name, offer)
 
     def action_nothing(self) -> None:
         """A key that Textual would use and that means nothing here."""
@@ -231,12 +231,12 @@ class Tui(App[None]):
         self.redraw()
 
     def key(self, key: str, character: str | None) -> None:
-        """A key was pressed; those that come before their place stands wait for it."""
+        """A key was pressed; it waits until the place that is opening is ready."""
         self._pressed.append((key, character))
         self.arrived()
 
     def arrived(self) -> None:
-        """The open place stands: it gets the keys that waited."""
+        """The open place is ready: it gets the keys that waited."""
         while self._pressed and (place := self.place) is not None and place.ready:
             self._press(place, *self._pressed.popleft())
 
@@ -248,10 +248,10 @@ class Tui(App[None]):
             if not place.moved(key):
                 name = self._keys.get(key)
                 if name is not None:
-                    self.deeds.do(name, place)
+                    self.dispatcher.do(name, place)
         self.redraw()
         if self.place is place:
-            self.watcher.look_at(place.interest())
+            self.poller.look_at(place.wanted())
 
 
 def run(

@@ -33,7 +33,7 @@ def _visible(character: str) -> str:
     code = ord(character)
     if code in _DROPPED:
         return ""
-    if code < 0x20:  # noqa: PLR2004 the control pictures of Unicode stand in the same order
+    if code < 0x20:  # noqa: PLR2004 the control snapshots of Unicode stand in the same order
         return chr(0x2400 + code)
     category = unicodedata.category(character)
     if category == "Zs":
@@ -178,7 +178,7 @@ def size(count: float | None) -> str:
 
 
 def whole(number: int | None) -> str:
-    """A number, or a dash for what nobody told."""
+    """A number, or a dash where it is unknown."""
     return UNKNOWN if number is None else str(number)
 
 
@@ -217,7 +217,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def money(micro: int | None, currency: str) -> str:
-    """Micro-units of a currency: 0.0213 USD, 12.40 USD. None is a price that nobody set."""
+    """Micro-units of a currency: 0.0213 USD, 12.40 USD. None: no price is set."""
     if micro is None:
         return "no price set"
     value = micro / _MICRO

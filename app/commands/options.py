@@ -8,7 +8,7 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the ledger.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the ledger.")]
 
 
 def group() -> typer.Typer:

@@ -90,7 +90,7 @@ def start(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Start a runbook; it goes on when this terminal closes."""
+    """Start a runbook; it continues when this terminal closes."""
     book = _find(name)
     given = parse(inputs or [])
     told = "".join(f"  {key}={value}" for key, value in given.items())

@@ -1,4 +1,4 @@
-"""`paddock serve` and `paddock stop`: the node, here or on its own, and its end."""
+"""`paddock serve` and `paddock stop`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.home import paths as homes
 
 def serve(
     detach: Annotated[
-        bool, typer.Option("--detach", help="Leave it running and return when it is up.")
+        bool, typer.Option("--detach", help="Return once it serves, and leave it running.")
     ] = False,
 ) -> None:
     """Run the node here; --detach leaves it running."""
@@ -23,7 +23,7 @@ def serve(
     homes.make(home)
     if config_file.write(home.config):
         terminal.say(f"Wrote {home.config} with every setting at its default.")
-    node_client.url(home)  # a config that cannot be read is told here, not in a log
+    node_client.url(home)  # a config.toml that cannot be used fails here, not in a log
     if not detach:
         os.execv(  # noqa: S606 our own interpreter and module
             sys.executable, [sys.executable, "-m", "engine", "--home", str(home.root)]

@@ -1,4 +1,4 @@
-"""`paddock status`: the first look of whoever is on call, the pulse of the screen as text.
+"""`paddock status`: the first look on call, the pulse of the screen as text.
 
 It shows what the screen shows. While the node is down it shows what the store knows, says so, and
 exits with code 3.
@@ -12,7 +12,7 @@ import typer
 
 from app import node_client, reader, session, snapshot, status_document, terminal, words
 from app.commands import options
-from app.query import Interest
+from app.snapshot import Query
 from storage import splits
 from storage.home import clock
 from storage.home.paths import Home
@@ -39,26 +39,30 @@ async def print_now(*, as_json: bool) -> int:
     """The same inside a running loop."""
     home = session.home()
     async with session.store() as store:
-        looker = reader.Looker(home, store, now_us=clock.now_us)
-        picture = await looker.look(Interest(place="pulse"))
-    house, pulse, gateway = picture.house, picture.pulse, looker.facts.gateway
+        source = reader.Reader(home, store, now_us=clock.now_us)
+        current = await source.read(Query(place="pulse"))
+    header, pulse, gateway = current.header, current.pulse, source.facts.gateway
     assert pulse is not None  # noqa: S101 it is what was asked for
-    up = house.node is snapshot.Node.UP
+    up = header.node is snapshot.Node.UP
     trouble = await node_client.trouble(home) if up else None
     document = status_document.of(
-        house, pulse, home=str(home.root), gateway=gateway, problems=problems(house, pulse, trouble)
+        header,
+        pulse,
+        home=str(home.root),
+        gateway=gateway,
+        problems=problems(header, pulse, trouble),
     )
-    terminal.show(document, lines(house, pulse, home, gateway, trouble), as_json=as_json)
+    terminal.show(document, lines(header, pulse, home, gateway, trouble), as_json=as_json)
     return 0 if up else _DOWN
 
 
 def problems(
-    house: snapshot.HouseLine, pulse: snapshot.Pulse, trouble: str | None
+    header: snapshot.Header, pulse: snapshot.Pulse, trouble: str | None
 ) -> tuple[str, ...]:
     """What is known to be wrong, a sentence each."""
-    found = [] if house.node is snapshot.Node.UP else ["The node is down."]
-    if house.config_problem:
-        found.append(f"{house.config_problem} Defaults are shown.")
+    found = [] if header.node is snapshot.Node.UP else ["The node is down."]
+    if header.config_problem:
+        found.append(f"{header.config_problem} Defaults are shown.")
     if trouble is not None:
         found.append(trouble)
     states = [(each.name, each.state, each.reason) for each in pulse.processes]
@@ -72,37 +76,37 @@ def problems(
 
 
 def lines(
-    house: snapshot.HouseLine,
+    header: snapshot.Header,
     pulse: snapshot.Pulse,
     home: Home,
     gateway: str,
     trouble: str | None = None,
 ) -> list[str]:
     """The status as text, most urgent first; `trouble` is why nothing can be stored."""
-    out = [*_node(house, pulse, home, gateway)]
-    if house.config_problem:
-        out.append(f"CONFIG {words.safe(house.config_problem)} Defaults are shown.")
+    out = [*_node(header, pulse, home, gateway)]
+    if header.config_problem:
+        out.append(f"CONFIG {words.safe(header.config_problem)} Defaults are shown.")
     if trouble is not None:
         out.append(f"STORE {words.safe(trouble)}")
     out += ["", *_machine(pulse.machine), "", *_deployments(pulse)]
     for service in pulse.services:
-        out += ["", *_service(service, pulse.lately)]
+        out += ["", *_service(service, pulse.window)]
     if not pulse.services:
         out += ["", "No service yet: `paddock services create NAME --release r1` creates one."]
     return out
 
 
-def _node(house: snapshot.HouseLine, pulse: snapshot.Pulse, home: Home, gateway: str) -> list[str]:
+def _node(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: str) -> list[str]:
     run = pulse.run
-    if house.node is not snapshot.Node.UP:
-        age = _DASH if house.as_of_us is None else words.age(house.now_us - house.as_of_us)
+    if header.node is not snapshot.Node.UP:
+        age = _DASH if header.as_of_us is None else words.age(header.now_us - header.as_of_us)
         return [
             f"NODE DOWN  `paddock serve` starts it; the figures below were measured {age} ago",
             f"home {home.root}",
         ]
-    said = f"{words.safe(house.host)}  node"
+    said = f"{words.safe(header.host)}  node"
     if run is not None:
-        up = house.now_us - run.started_at_us
+        up = header.now_us - run.started_at_us
         since = words.duration(up) if up >= 0 else f"{_DASH} (the clock was set back)"
         said += f" {run.version} runs, pid {run.pid}, up {since}"
     ailing = [each for each in pulse.processes if each.state != "ready" or each.restarts]
@@ -180,17 +184,17 @@ def _load(load: snapshot.Load | None) -> tuple[str, ...]:
     )
 
 
-def _service(service: snapshot.Service, lately: snapshot.Lately) -> list[str]:
-    window = words.duration(lately.window_us)
-    head = f"service {service.name}   last {window}: {words.counted(service.requests, 'request')}"
+def _service(service: snapshot.Service, window: snapshot.TrafficWindow) -> list[str]:
+    span = words.duration(window.window_us)
+    head = f"service {service.name}   last {span}: {words.counted(service.requests, 'request')}"
     if service.requests:
         head += f", synthetic {words.percent(service.synthetic)}"
     notes = [words.safe(note) for note in (service.frozen, service.owner) if note]
     rows = [_ARM, *(_arm(arm) for arm in service.arms)]
     if any(arm.refused for arm in service.arms):
         rows = _beside(rows, "REFUSED", [words.count(arm.refused) for arm in service.arms])
-    if lately.priced:
-        money = [words.money(arm.kilo_micro, lately.currency) for arm in service.arms]
+    if window.priced:
+        money = [words.money(arm.kilo_micro, window.currency) for arm in service.arms]
         rows = _beside(rows, "/1k TOK", money)
     return [head, *notes, *words.table(rows, right=range(3, len(rows[0])))]
 

@@ -59,7 +59,7 @@ def charts(facts: Facts) -> tuple[snapshot.Series, ...]:
 
 
 def _used(facts: Facts, at: int) -> Iterator[float | None]:
-    """The share of each GPU that told it in a second."""
+    """The utilisation of each GPU that reported it in a second."""
     for gpu in facts.recent.gpus.values():
         if (row := gpu.get(at)) is not None and row.utilisation_percent is not None:
             yield row.utilisation_percent / 100

@@ -56,7 +56,7 @@ class Facts:
         begin = (self.end + 1) * SECOND_US - recent.WINDOW_US
         if self.run is None or self.node is not snapshot.Node.UP:
             return begin
-        if self.run.started_at_us > self.now_us:  # the clock went back: nobody knows since when
+        if self.run.started_at_us > self.now_us:  # the clock was set back: the start is unknown
             return begin
         return max(begin, self.run.started_at_us)
 
@@ -66,9 +66,9 @@ class Facts:
         return max((self.end + 1) * SECOND_US - self.begin_us, SECOND_US)
 
 
-def lately(facts: Facts) -> snapshot.Lately:
+def traffic_window(facts: Facts) -> snapshot.TrafficWindow:
     """The window and the price of the traffic figures."""
-    return snapshot.Lately(
+    return snapshot.TrafficWindow(
         window_us=facts.window_us,
         currency=facts.currency,
         priced=facts.gpu_hour_micro is not None,

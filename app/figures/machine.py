@@ -12,7 +12,7 @@ from storage import samples
 
 
 def machine(facts: Facts) -> snapshot.Machine:
-    """The machine now; nothing of it while nobody measures."""
+    """The machine now; nothing while the node is down."""
     end = facts.end
     if facts.node is snapshot.Node.DOWN:
         return snapshot.Machine(driver=facts.driver)

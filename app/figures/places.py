@@ -14,11 +14,11 @@ _EVENTS: Final = 40
 _CRASHED: Final = processes.State.CRASHED.value
 
 
-def house_line(facts: Facts) -> snapshot.HouseLine:
+def header(facts: Facts) -> snapshot.Header:
     """The first row."""
     whole = facts_.whole(facts, facts_.traffic(facts).values())
     newest, ahead = facts.recent.newest, facts.recent.ahead
-    return snapshot.HouseLine(
+    return snapshot.Header(
         host=facts.run.host if facts.run else facts.host,
         person=facts.person,
         node=facts.node,
@@ -114,11 +114,11 @@ def pulse(facts: Facts) -> snapshot.Pulse:
         processes=supervised(facts),
         deployments=deployments.shown(facts),
         events=events(facts),
-        lately=facts_.lately(facts),
+        window=facts_.traffic_window(facts),
         run=run(facts),
     )
 
 
 def traffic(facts: Facts) -> snapshot.Traffic:
     """Services and their arms."""
-    return snapshot.Traffic(services=arms.shown(facts), lately=facts_.lately(facts))
+    return snapshot.Traffic(services=arms.shown(facts), window=facts_.traffic_window(facts))

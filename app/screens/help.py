@@ -26,7 +26,7 @@ _WORD: Final = 13
 
 MEANING: Final = (
     ("now", "running: most at once in the last second; CPU, tok/s, busy: means of 10 s"),
-    ("lately", "all figures of arms and ttft p95: the last 5 min, or since the node's start"),
+    ("window", "all figures of arms and ttft p95: the last 5 min, or since the node started"),
     ("SET, ACTUAL", "the share that was set, the share of requests that was measured"),
     ("LAT, TTFT", "of answered requests: time to the last token, to the first; 95 % took less"),
     ("ERR, REFUSED", "share that failed; how many were sent away (429, 503), counted apart"),
@@ -102,9 +102,9 @@ class Help(Place):
         """Help for another place from now on."""
         self.of, self._top = of, 0
 
-    def draw(self, picture: snapshot.Picture) -> None:
-        """Draw it; the picture does not matter here."""
-        del picture
+    def draw(self, current: snapshot.Snapshot) -> None:
+        """Draw it; the snapshot does not matter here."""
+        del current
         height = self.wide("help")[1]
         rows = draw(self.of, self.table, self.size.width)
         self._top = min(self._top, max(len(rows) - height, 0))

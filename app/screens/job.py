@@ -11,9 +11,9 @@ from typing import ClassVar, Final
 from textual.widget import Widget
 
 from app import progress, snapshot, words
-from app.query import Interest
 from app.screens import jobs
 from app.screens.place import Offer, Place
+from app.snapshot import Query
 from app.widgets import bar, palette
 from app.widgets.lines import Lines
 from app.widgets.palette import Line
@@ -97,9 +97,9 @@ class Job(Place):
         """One block of rows that can be scrolled."""
         yield Lines(id="job")
 
-    def interest(self) -> Interest:
+    def wanted(self) -> Query:
         """That job."""
-        return Interest(place=self.where, job=self._number)
+        return Query(place=self.where, job=self._number)
 
     def path(self) -> str:
         """With its number."""
@@ -109,14 +109,14 @@ class Job(Place):
         """Show another one from now on."""
         self._number, self._job, self._top, self._rows = int(id), None, None, []
 
-    def draw(self, picture: snapshot.Picture) -> None:
+    def draw(self, current: snapshot.Snapshot) -> None:
         """Draw as much as there is room for."""
-        found = picture.job
+        found = current.job
         if found is not None and found.row.id == self._number:
             self._job = found
             self._rows = draw(found, self.size.width, ascii_only=self.desk.glyphs == "ascii")
-        elif not self._rows or picture.missing:
-            told = picture.house.error or picture.missing or "reading the store…"
+        elif not self._rows or current.missing:
+            told = current.header.error or current.missing or "reading the store…"
             self._rows = [(), *bar.saying(told, "bold", self.size.width)]
         self._scroll()
 

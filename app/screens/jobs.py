@@ -89,14 +89,14 @@ class Jobs(Place):
         yield Lines(id="title", grows=True)
         yield Table(id="list")
 
-    def draw(self, picture: snapshot.Picture) -> None:
+    def draw(self, current: snapshot.Snapshot) -> None:
         """Draw the list."""
-        if picture.jobs is None:
-            said = picture.house.error or ("" if self._shown else "reading the store…")
+        if current.jobs is None:
+            said = current.header.error or ("" if self._shown else "reading the store…")
             if said:
                 self.query_one("#title", Lines).show([((f" {said}", "bold"),)])
             return
-        self._shown = picture.jobs
+        self._shown = current.jobs
         unfinished = sum(job.state in _OPEN for job in self._shown)
         title = palette.rule(self.size.width, "JOBS", f"{unfinished} unfinished")
         self.query_one("#title", Lines).show([title])

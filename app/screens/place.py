@@ -1,6 +1,6 @@
-"""What all places have in common: the house line, a body, the bar, the keys.
+"""What all places have in common: the header, a body, the bar, the keys.
 
-A place draws pictures that it is handed and says what it wants to be handed; it reads nothing by
+A place draws snapshots that it is handed and says what it wants to be handed; it reads nothing by
 itself and has no timer, so a covered place costs nothing. Imported by the places and `app.tui`.
 """
 
@@ -16,8 +16,8 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from app import snapshot, words
-from app.query import Interest
 from app.screens import keymap
+from app.snapshot import Query
 from app.widgets import palette
 from app.widgets.bar import Bar
 from app.widgets.chart import Glyphs
@@ -41,7 +41,7 @@ class Desk(Protocol):
         """Read-only or not, frozen or not."""
 
     def redraw(self) -> None:
-        """Draw the open place again; what stands is not written."""
+        """Draw the open place again; only what changed is written."""
 
     def refusal(self, name: str, offer: Offer | None) -> str:
         """Why an action cannot be done now; empty when it can."""
@@ -50,7 +50,7 @@ class Desk(Protocol):
         """A key was pressed."""
 
     def arrived(self) -> None:
-        """The place that was opened stands."""
+        """The place that was opened is ready."""
 
     def typed(self, text: str) -> None:
         """Text was pasted."""
@@ -58,7 +58,7 @@ class Desk(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What an action would do here: what goes to the door, and its effect in a sentence."""
+    """What an action would do here: its request, and its effect in a sentence."""
 
     target: str = ""
     arguments: Mapping[str, object] = field(default_factory=dict)
@@ -89,13 +89,13 @@ class Place(Screen[None]):
         """The widgets of this place."""
         raise NotImplementedError
 
-    def draw(self, picture: snapshot.Picture) -> None:
+    def draw(self, current: snapshot.Snapshot) -> None:
         """Draw the body."""
         raise NotImplementedError
 
-    def interest(self) -> Interest:
+    def wanted(self) -> Query:
         """What has to be read for this place."""
-        return Interest(place=self.where)
+        return Query(place=self.where)
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """What an action would do here; None where it has no meaning."""
@@ -142,19 +142,19 @@ class Place(Screen[None]):
         size = self.query_one(f"#{id}", Lines).size
         return size.width, size.height
 
-    def show(self, picture: snapshot.Picture, bar: Sequence[Line]) -> None:
+    def show(self, current: snapshot.Snapshot, bar: Sequence[Line]) -> None:
         """Draw all of it, or say that there is no room."""
         if not self.ready or not self.size:
             return
         small = self.size.width < WIDTH or self.size.height < HEIGHT
         self.set_class(small, "small")
-        self.query_one(House).show_house(picture.house, self.desk.mode)
+        self.query_one(House).show_header(current.header, self.desk.mode)
         if small:
             self.query_one("#small", Lines).show(too_small(self.size.width, self.size.height))
             return
         self.query_one(Bar).show_bar(bar)
         self.query_one("#keys", Lines).show([foot(self.where, self.hints, self.size.width)])
-        self.draw(picture)
+        self.draw(current)
 
     def on_mount(self) -> None:
         """From now on it can be drawn, and takes keys."""

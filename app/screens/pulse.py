@@ -1,7 +1,7 @@
 """The box at a glance: what it is made of, how hard it works, what it answers, who did what last.
 
 All of it stands at 80×24; larger terminals get longer charts and more columns. Drawing is done by
-pure functions of the picture and the size. Imported by `app.tui`.
+pure functions of the snapshot and the size. Imported by `app.tui`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SIGNS: Final = {
 
 
 def load(seen: snapshot.Pulse, width: int) -> Line:
-    """Batch, cache, queue, speed; the speed stands below once more and goes first."""
+    """Batch, cache, queue, speed; on narrow screens the speed is dropped first."""
     now = seen.load
     running = words.UNKNOWN if now is None else f"{now.running}/{words.whole(now.max_running)}"
     waiting = words.UNKNOWN if now is None else words.count(now.waiting)
@@ -124,14 +124,14 @@ def events(seen: Sequence[snapshot.Event], now_us: int, width: int) -> list[Line
 
 
 def below(seen: snapshot.Pulse, now_us: int, width: int, height: int, most: int) -> list[Line]:
-    """All that stands below the charts, in at most `most` rows and at best `height`."""
+    """All rows below the charts, in at most `most` rows and at best `height`."""
     names = ", ".join(each.name for each in seen.services)
     title = f"TRAFFIC {names}".strip() if len(seen.services) <= 1 else "TRAFFIC"
-    columns = arms.columns(seen.lately, seen.services)
+    columns = arms.columns(seen.window, seen.services)
     rows: list[Line] = [load(seen, width)]
-    rows.append(palette.rule(width, title, arms.about(seen.lately)))
+    rows.append(palette.rule(width, title, arms.about(seen.window)))
     rows.append(table.head(columns, width))
-    found = [table.body(columns, row, width) for row in arms.rows(seen.services, seen.lately)]
+    found = [table.body(columns, row, width) for row in arms.rows(seen.services, seen.window)]
     ailing = arms.ailing_first(seen.services)
     tail = [
         palette.rule(width, "PROCESSES"),
@@ -165,20 +165,20 @@ class Pulse(Place):
         )
         yield Lines(id="below", grows=True)
 
-    def draw(self, picture: snapshot.Picture) -> None:
+    def draw(self, current: snapshot.Snapshot) -> None:
         """Draw the body; the charts get what the words leave."""
-        seen, width = picture.pulse, self.size.width
+        seen, width = current.pulse, self.size.width
         if seen is None:
-            self._waiting(picture.house)
+            self._waiting(current.header)
             return
         self._drawn = True
         top = machine.draw(seen.machine, width)
         self.query_one("#machine", Lines).show(top)
         room = self.size.height - 3 - len(top)
-        fixed = len(below(seen, picture.house.now_us, width, 0, room - _CHART_ROWS)) - 1
+        fixed = len(below(seen, current.header.now_us, width, 0, room - _CHART_ROWS)) - 1
         spare = room - fixed
         chart = min(max(spare - _EVENTS, _CHART_ROWS), _CHART_MOST)
-        rows = below(seen, picture.house.now_us, width, room - chart, room - _CHART_ROWS)
+        rows = below(seen, current.header.now_us, width, room - chart, room - _CHART_ROWS)
         self.query_one("#below", Lines).show(rows)
         count = 3 if width >= 180 else 2 if width >= 120 else 1  # noqa: PLR2004
         for number, chart_of in enumerate(self.query(Chart)):
@@ -187,10 +187,10 @@ class Pulse(Place):
             if shown:
                 chart_of.show_series(seen.charts[number], self.desk.glyphs)
 
-    def _waiting(self, house: snapshot.HouseLine) -> None:
-        if self._drawn and not house.error:
+    def _waiting(self, header: snapshot.Header) -> None:
+        if self._drawn and not header.error:
             return  # back from another place: the figures of before stand until the next look
-        said = house.error or "reading the store…"
+        said = header.error or "reading the store…"
         self.query_one("#machine", Lines).show(
-            [(), ((f" {said}", "bold" if house.error else "dim"),)]
+            [(), ((f" {said}", "bold" if header.error else "dim"),)]
         )

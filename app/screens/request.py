@@ -12,8 +12,8 @@ from typing import ClassVar, Final
 from textual.widget import Widget
 
 from app import snapshot, words
-from app.query import Interest
 from app.screens.place import Place
+from app.snapshot import Query
 from app.widgets import bar, palette
 from app.widgets.lines import Lines
 from app.widgets.palette import Line
@@ -142,9 +142,9 @@ class Request(Place):
         """One block of rows that can be scrolled."""
         yield Lines(id="request")
 
-    def interest(self) -> Interest:
+    def wanted(self) -> Query:
         """That request."""
-        return Interest(place=self.where, request=self.request)
+        return Query(place=self.where, request=self.request)
 
     def path(self) -> str:
         """With its id."""
@@ -154,13 +154,13 @@ class Request(Place):
         """Show another one from now on."""
         self.request, self._top, self._rows = id, 0, []
 
-    def draw(self, picture: snapshot.Picture) -> None:
+    def draw(self, current: snapshot.Snapshot) -> None:
         """Draw as much as there is room for."""
-        found = picture.request
+        found = current.request
         if found is not None and found.row.id == self.request:
             self._rows = draw(found, self.size.width)
-        elif not self._rows or picture.missing:
-            told = picture.house.error or picture.missing or "reading the store…"
+        elif not self._rows or current.missing:
+            told = current.header.error or current.missing or "reading the store…"
             self._rows = saying(told, self.size.width)
         self._scroll()
 

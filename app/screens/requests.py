@@ -12,8 +12,8 @@ from typing import ClassVar, Final
 from textual.widget import Widget
 
 from app import snapshot, words
-from app.query import Interest
 from app.screens.place import Place
+from app.snapshot import Query
 from app.widgets import palette
 from app.widgets.lines import Lines
 from app.widgets.palette import Piece
@@ -79,15 +79,15 @@ class Requests(Place):
         yield Lines(id="title", grows=True)
         yield Table(id="list")
 
-    def interest(self) -> Interest:
+    def wanted(self) -> Query:
         """The newest requests that pass the filter."""
-        return Interest(place=self.where, filter=self._filter, limit=self._limit)
+        return Query(place=self.where, filter=self._filter, limit=self._limit)
 
-    def draw(self, picture: snapshot.Picture) -> None:
+    def draw(self, current: snapshot.Snapshot) -> None:
         """Draw the list; while it is held only its title tells of news."""
-        seen, list_ = picture.requests, self.query_one(Table)
+        seen, list_ = current.requests, self.query_one(Table)
         if seen is None:
-            said = picture.house.error or ("" if list_.keys else "reading the store…")
+            said = current.header.error or ("" if list_.keys else "reading the store…")
             if said:
                 self.query_one("#title", Lines).show([((f" {said}", "bold"),)])
             return
@@ -136,8 +136,8 @@ class Requests(Place):
         return True
 
     def _hold(self) -> None:
-        picture = getattr(self.app, "picture", None)
-        seen = picture.requests if isinstance(picture, snapshot.Picture) else None
+        current = getattr(self.app, "current", None)
+        seen = current.requests if isinstance(current, snapshot.Snapshot) else None
         if seen is not None:
             keys = set(self.query_one(Table).keys)
             self._held = tuple(each for each in seen.rows if each.id in keys)

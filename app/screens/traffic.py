@@ -85,21 +85,21 @@ class Traffic(Place):
         yield Table(id="arms")
         yield Lines(id="detail", grows=True)
 
-    def draw(self, picture: snapshot.Picture) -> None:
+    def draw(self, current: snapshot.Snapshot) -> None:
         """Draw the body."""
-        self._now_us = picture.house.now_us
-        if picture.traffic is None:
-            said = picture.house.error or ("" if self._seen else "reading the store…")
+        self._now_us = current.header.now_us
+        if current.traffic is None:
+            said = current.header.error or ("" if self._seen else "reading the store…")
             if said:
                 self.query_one("#title", Lines).show([((f" {said}", "bold"),)])
             return
-        self._seen = picture.traffic
-        seen, width = picture.traffic, self.size.width
-        about = arms.about(seen.lately)
+        self._seen = current.traffic
+        seen, width = current.traffic, self.size.width
+        about = arms.about(seen.window)
         self.query_one("#title", Lines).show([palette.rule(width, "SERVICES", about)])
         self.query_one(Table).show_table(
-            arms.columns(seen.lately, seen.services),
-            arms.rows(seen.services, seen.lately),
+            arms.columns(seen.window, seen.services),
+            arms.rows(seen.services, seen.window),
             "no service yet: `paddock services create NAME --release r1` makes one",
         )
         self._detail()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from app import words
-from app.snapshot import Arm, Lately, Service
+from app.snapshot import Arm, Service, TrafficWindow
 from app.widgets.palette import Piece
 from app.widgets.table import Column, Row
 from storage import splits
@@ -21,10 +21,10 @@ _NAMED: Final = 16
 _SHARE: Final = 6
 
 
-def columns(lately: Lately, services: Sequence[Service]) -> list[Column]:
+def columns(window: TrafficWindow, services: Sequence[Service]) -> list[Column]:
     """The columns; which of them are shown, the width decides. Without a price there is none."""
     named = max((words.width(arm.key) for each in services for arm in each.arms), default=0)
-    money = Column(title=f"{lately.currency}/1k tok", width=10, right=True, rank=3)
+    money = Column(title=f"{window.currency}/1k tok", width=10, right=True, rank=3)
     return [
         Column(title="ARM", width=_ALONE if len(services) == 1 else min(named, _NAMED)),
         Column(title="MODEL", width=12, rank=5, most=28),
@@ -39,21 +39,21 @@ def columns(lately: Lately, services: Sequence[Service]) -> list[Column]:
         Column(title="ERR", width=_SHARE, right=True),
         Column(title="REFUSED", width=7, right=True, rank=1),
         Column(title="SYNTHETIC", width=9, right=True, rank=9),
-        *([money] if lately.priced else []),
+        *([money] if window.priced else []),
         Column(title="LIKED", width=13, right=True, rank=2),
     ]
 
 
-def rows(services: Sequence[Service], lately: Lately) -> list[Row]:
+def rows(services: Sequence[Service], window: TrafficWindow) -> list[Row]:
     """One row for each arm of each service."""
     alone = len(services) == 1
     return [
-        row(arm, alone=alone, priced=lately.priced) for service in services for arm in service.arms
+        row(arm, alone=alone, priced=window.priced) for service in services for arm in service.arms
     ]
 
 
 def ailing_first(services: Sequence[Service]) -> list[tuple[int, Arm]]:
-    """The arms with their position, in the order in which somebody on call wants them."""
+    """The arms with their position, those that fail or refuse first."""
     every = enumerate(arm for service in services for arm in service.arms)
     return sorted(every, key=lambda each: (-each[1].failed - each[1].refused, -each[1].requests))
 
@@ -93,12 +93,12 @@ def tight(share: str) -> str:
 
 
 def figure(per_second: float | None) -> str:
-    """A rate whose unit stands in the title."""
+    """A rate; its unit is in the title."""
     return words.UNKNOWN if per_second is None else words.rate(per_second).removesuffix("/s")
 
 
 def price(micro: int | None) -> str:
-    """Money whose currency stands in the title: 0.000021, 0.0213, 12.40."""
+    """Money; its currency is in the title: 0.000021, 0.0213, 12.40."""
     if micro is None:
         return words.UNKNOWN
     places = 6 if micro < _MICRO // 1000 else 4 if micro < _MICRO else 2
@@ -121,20 +121,20 @@ def short_count(number: int) -> str:
     return f"{value:.1f}{unit}" if value < 9.95 else f"{value:.0f}{unit}"  # noqa: PLR2004
 
 
-def span(lately: Lately) -> str:
-    """What "lately" is: last 5 min, last 42 s, or 5 min until a moment that has gone."""
-    seconds = round(lately.window_us / _SECOND_US)
+def span(window: TrafficWindow) -> str:
+    """The window: last 5 min, last 42 s, or 5 min until a moment in the past."""
+    seconds = round(window.window_us / _SECOND_US)
     long = words.duration(seconds * _SECOND_US) if seconds >= 60 else f"{seconds} s"  # noqa: PLR2004
-    if lately.until_us is None:
+    if window.until_us is None:
         return f"last {long}"
-    return f"{long} until {words.clock(lately.until_us)[11:]}"
+    return f"{long} until {words.clock(window.until_us)[11:]}"
 
 
-def about(lately: Lately) -> str:
+def about(window: TrafficWindow) -> str:
     """What the figures are of: the window, who asked, whether there is a price."""
-    parts = [span(lately)]
-    if lately.synthetic:
-        parts.append(f"{words.percent(lately.synthetic)} synthetic")
-    if not lately.priced:
+    parts = [span(window)]
+    if window.synthetic:
+        parts.append(f"{words.percent(window.synthetic)} synthetic")
+    if not window.priced:
         parts.append("no price set")
     return " · ".join(parts)

@@ -20,7 +20,7 @@ _LIMIT: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A line being typed, and where the cursor stands in it."""
+    """A line being typed, and the position of its cursor."""
 
     text: str = ""
     at: int = 0

@@ -35,7 +35,7 @@ def cells(line: Line, width: int) -> list[Cell]:
             continue
         for character in piece:
             taken = words.width(character)
-            if taken == 0 and found:  # a mark that stands over the one before
+            if taken == 0 and found:  # a combining mark
                 found[-1] = (found[-1][0] + character, found[-1][1])
             elif taken:
                 found += [(character, name)] + [(_CONTINUED, name)] * (taken - 1)
@@ -83,7 +83,7 @@ class Lines(Widget):
         self._wide = 0
 
     def show(self, rows: Sequence[Line]) -> None:
-        """Draw these rows; what stands there already is not written again."""
+        """Draw these rows; only what changed is written."""
         fresh = [cleaned(row) for row in rows]
         before, self._rows = self._rows, fresh
         if self._grows and len(fresh) != len(before):

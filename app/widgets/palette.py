@@ -123,7 +123,7 @@ def over(line: Line, ink: str) -> Line:
 
 
 def rule(width: int, title: str = "", right: str = "") -> Line:
-    """A thin line across, perhaps with what stands below it."""
+    """A thin line across, perhaps with a title."""
     tail = f" {right} ─" if right else ""
     head = f"─ {title} " if title else ""
     head = words.cut(head, max(width - words.width(tail) - 1, 0))

@@ -99,7 +99,7 @@ class Table(Lines):
 
     @property
     def index(self) -> int:
-        """Where the cursor's row stands among the rows; 0 when there is none."""
+        """The index of the cursor's row; 0 when there is none."""
         found = (at for at, row in enumerate(self._table) if row.key == self.cursor)
         return next(found, 0)
 
@@ -114,7 +114,7 @@ class Table(Lines):
         return max(self.size.height - 1, 1)
 
     def move(self, by: int) -> bool:
-        """Move the cursor; False when it stands at the end already."""
+        """Move the cursor; False when it is at the end already."""
         if not self._table:
             return False
         before = self.index

@@ -160,18 +160,18 @@ class Seat:
     def shown(self) -> bool:
         """Whether the open place has been drawn with its own part of the picture."""
         place = self.place
-        seen = self.app.picture
+        seen = self.app.current
         part = {
             "pulse": seen.pulse, "traffic": seen.traffic, "requests": seen.requests,
             "request": seen.request or seen.missing,
         }.get(place.where, seen)  # fmt: skip
-        return place.ready and bool(part or seen.house.error)
+        return place.ready and bool(part or seen.header.error)
 
     async def look(self) -> None:
         """Let the poller look once more."""
-        before = self.app.watcher.ticks
-        self.app.watcher.poke()
-        await self.until(lambda: self.app.watcher.ticks > before)
+        before = self.app.poller.ticks
+        self.app.poller.poke()
+        await self.until(lambda: self.app.poller.ticks > before)
         await self.until(self.shown)
         await self.settle()
 
@@ -192,7 +192,7 @@ class Seat:
         return "\n".join(rows)
 
     @property
-    def house(self) -> str:
+    def header(self) -> str:
         """The first row."""
         return self.text.partition("\n")[0]
 
@@ -204,7 +204,7 @@ class Seat:
     @property
     def node(self) -> snapshot.Node:
         """What the picture says of the node."""
-        return self.app.picture.house.node
+        return self.app.current.header.node
 
 
 @asynccontextmanager

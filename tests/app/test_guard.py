@@ -6,15 +6,15 @@ import pytest
 
 from app.guard import ARMED_US, Guard
 from app.prompt_line import PromptLine
-from app.snapshot import HouseLine, Node, Person
+from app.snapshot import Header, Node, Person
 from app.widgets import palette
 
 NOW = 1_000_000_000_000
 
 
-def house(role: str = "operator", node: Node = Node.UP) -> HouseLine:
+def house(role: str = "operator", node: Node = Node.UP) -> Header:
     """A house line with somebody in it."""
-    return HouseLine(host="box01", person=Person(name="sara", role=role), node=node)
+    return Header(host="box01", person=Person(name="sara", role=role), node=node)
 
 
 def test_armed_is_armed_for_a_quarter_of_an_hour() -> None:

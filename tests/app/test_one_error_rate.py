@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import reader
 from app.commands import status
-from app.query import Interest
+from app.snapshot import Query
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
 from engine.gateway.metrics import Metrics
@@ -80,7 +80,7 @@ async def test_the_error_rate_is_the_same_everywhere(
     """Failed of executed: what was cancelled or refused dilutes it nowhere."""
     store = await stores.open(home, readonly=True)
     try:
-        seen = await reader.Looker(home, store, now_us=clock.now_us).look(Interest())
+        seen = await reader.Reader(home, store, now_us=clock.now_us).read(Query())
         async with store.read() as s:
             probed = await probes.PROBES["error_rate"](s, "support", 60, scenes.NOW)
         exposition = await _metrics(store)

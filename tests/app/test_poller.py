@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from app import poller, snapshot
-from app.query import Interest
-from app.snapshot import Node
+from app.snapshot import Node, Query
 from storage import errors, samples
 from storage import store as stores
 from storage.home.paths import Home
@@ -34,9 +33,9 @@ class Eyes:
     """Whoever is shown pictures."""
 
     def __init__(self, home: Home) -> None:
-        self.seen: list[snapshot.Picture] = []
+        self.seen: list[snapshot.Snapshot] = []
         self.now_s = scenes.NOW
-        self.watch = poller.Watch(
+        self.watch = poller.Poller(
             home, self.seen.append, now_us=lambda: self.now_s * scenes.SECOND_US
         )
 
@@ -63,7 +62,7 @@ async def test_a_change_is_seen_at_the_next_tick(home: Home) -> None:
     await store.write(lambda s: scenes.split(s, "support", {1: 5_000, 2: 5_000}, 0))
     await store.close()
     assert await eyes.ticks(1) == 1
-    assert eyes.seen[-1].house.live[0][1] == ((1, 5_000), (2, 5_000))
+    assert eyes.seen[-1].header.live[0][1] == ((1, 5_000), (2, 5_000))
     await eyes.watch.close()
 
 
@@ -71,7 +70,7 @@ async def test_another_place_is_read_at_once(home: Home) -> None:
     """And only what that place shows."""
     eyes = Eyes(home)
     await eyes.ticks(1)
-    eyes.watch.look_at(Interest(place="requests"))
+    eyes.watch.look_at(Query(place="requests"))
     assert await eyes.ticks(1) == 1
     assert eyes.seen[-1].requests is not None
     assert eyes.seen[-1].pulse is None
@@ -83,14 +82,14 @@ async def test_a_store_that_appears_later_is_found(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     eyes = Eyes(home)
     assert await eyes.ticks(2) == 2
-    assert [each.house.node for each in eyes.seen] == [Node.ABSENT, Node.ABSENT]
+    assert [each.header.node for each in eyes.seen] == [Node.ABSENT, Node.ABSENT]
     with pytest.raises(errors.Unavailable, match="nothing was asked"):
         eyes.watch.opened()
     store = await stores.open(_made(home))
     await scenes.quiet(store)
     await store.close()
     assert await eyes.ticks(1) == 1
-    assert [each.house.node for each in eyes.seen[2:]] == [Node.UP]
+    assert [each.header.node for each in eyes.seen[2:]] == [Node.UP]
     await eyes.watch.close()
 
 
@@ -106,7 +105,7 @@ async def test_a_damaged_store_is_told_in_a_sentence(home: Home) -> None:
         beside.unlink()
     eyes = Eyes(home)
     assert await eyes.ticks(1) == 1
-    assert eyes.seen[-1].house.error
+    assert eyes.seen[-1].header.error
     assert eyes.seen[-1].pulse is None
 
 
@@ -126,7 +125,7 @@ async def test_after_the_clock_went_back_the_screen_shows_what_is_measured_now(
     eyes = Eyes(loaded)
     await eyes.ticks(1)
     first = eyes.seen[-1]
-    assert first.house.back_us == 0
+    assert first.header.back_us == 0
     assert first.pulse is not None
     assert first.pulse.machine.host is not None
     eyes.now_s -= 7_200
@@ -134,8 +133,8 @@ async def test_after_the_clock_went_back_the_screen_shows_what_is_measured_now(
     gone = eyes.seen[-1]
     assert gone.pulse is not None
     assert gone.pulse.machine.host is None
-    assert (gone.house.as_of_us, gone.house.synthetic) == (None, None)
-    assert gone.house.back_us == 7_199 * scenes.SECOND_US
+    assert (gone.header.as_of_us, gone.header.synthetic) == (None, None)
+    assert gone.header.back_us == 7_199 * scenes.SECOND_US
     assert {value for chart in gone.pulse.charts for value in chart.values} == {None}
     at, measured = eyes.now_s, scenes.host(5)
     store = await stores.open(loaded)
@@ -146,7 +145,7 @@ async def test_after_the_clock_went_back_the_screen_shows_what_is_measured_now(
     assert now.pulse is not None
     assert now.pulse.machine.host is not None
     assert now.pulse.machine.host.cpu == measured.cpu_percent / 100
-    assert now.house.as_of_us == at * scenes.SECOND_US
+    assert now.header.as_of_us == at * scenes.SECOND_US
     await eyes.watch.close()
 
 
@@ -159,7 +158,7 @@ async def test_after_the_clock_went_back_old_seconds_do_not_vouch_for_a_dead_nod
     node.down = True
     eyes.now_s -= 60
     await eyes.ticks(3)
-    assert [each.house.node for each in eyes.seen] == [Node.UP, Node.DOWN]
+    assert [each.header.node for each in eyes.seen] == [Node.UP, Node.DOWN]
     await eyes.watch.close()
 
 
@@ -174,7 +173,7 @@ async def test_a_store_that_takes_nothing_is_told_in_the_house_line(
     node.full = False
     eyes.now_s += 3
     await eyes.ticks(3)
-    houses = [each.house for each in eyes.seen]
+    houses = [each.header for each in eyes.seen]
     assert {each.node for each in houses} == {Node.UP}
     assert [each.troubles for each in houses] == [("store not written",), ()]
     await eyes.watch.close()

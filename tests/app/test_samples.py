@@ -56,7 +56,7 @@ async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 async def test_each_kind_shows_its_seconds(
     box: Home, capsys: pytest.CaptureFixture[str], kind: Kind, head: str, row: str
 ) -> None:
-    """A line for each subject and second that was measured lately."""
+    """A line for each subject and second that was measured window."""
     del box
     await command._tail(kind, 20, as_json=False)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]

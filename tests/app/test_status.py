@@ -11,7 +11,7 @@ import pytest
 
 from app import reader, status_document
 from app.commands import status
-from app.query import Interest
+from app.snapshot import Query
 from storage import store as stores
 from storage.home import clock
 from storage.home.paths import Home
@@ -38,12 +38,12 @@ async def test_a_typo_in_the_config_hides_nothing(
     box.config.write_text(typo)
     store = await stores.open(box, readonly=True)
     try:
-        seen = await reader.Looker(box, store, now_us=clock.now_us).look(Interest(place="pulse"))
+        seen = await reader.Reader(box, store, now_us=clock.now_us).read(Query(place="pulse"))
     finally:
         await store.close()
     assert seen.pulse is not None
     assert [service.name for service in seen.pulse.services] == ["support"]
-    assert "config.toml unusable" in seen.house.troubles
+    assert "config.toml unusable" in seen.header.troubles
     assert await status.print_now(as_json=False) == 0
     said = capsys.readouterr().out
     assert f"CONFIG {box.config}" in said

@@ -84,17 +84,17 @@ async def test_space_freezes_the_picture_and_never_the_recording(
     clock = Clock()
     async with piloting.at(piloting.program(busy_home, clock=clock)) as seat:
         await seat.press("space")
-        assert "FROZEN 03:12:07Z" in seat.house
+        assert "FROZEN 03:12:07Z" in seat.header
         frozen = seat.text
         clock.pass_s(60)
         node.down = True
         await seat.look()
         assert seat.text == frozen
         await seat.press("space")
-        assert "NODE DOWN" in seat.house
+        assert "NODE DOWN" in seat.header
         await seat.press("space")
         await seat.go("t")
-        assert "FROZEN" not in seat.house
+        assert "FROZEN" not in seat.header
 
 
 async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(quiet_home: Home) -> None:
@@ -110,15 +110,15 @@ async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(quiet_home: Home
             grounds.append({str(segment.style and segment.style.bgcolor) for segment in strip})
         assert grounds[0] == grounds[2] != grounds[1]
         assert len(grounds[0]) == 1
-        assert "RW 15 min" in seat.house
+        assert "RW 15 min" in seat.header
         clock.pass_s(14 * 60)
         seat.app.redraw()
         await seat.pilot.pause()
-        assert "RW 1 min" in seat.house
+        assert "RW 1 min" in seat.header
         clock.pass_s(61)
         seat.app.redraw()
         await seat.pilot.pause()
-        assert " RO " in seat.house
+        assert " RO " in seat.header
 
 
 async def test_a_dying_node_disarms(quiet_home: Home, node: FakeNode) -> None:
@@ -128,11 +128,11 @@ async def test_a_dying_node_disarms(quiet_home: Home, node: FakeNode) -> None:
         await seat.press("colon")
         await seat.type("rw")
         await seat.press("enter")
-        assert " RW " in seat.house
+        assert " RW " in seat.header
         node.down = True
         clock.pass_s(10)
         await seat.look()
-        assert " RO " in seat.house
+        assert " RO " in seat.header
 
 
 @pytest.mark.parametrize(("width", "height"), [(79, 24), (12, 2)])
@@ -142,7 +142,7 @@ async def test_a_terminal_that_is_too_small_is_told_so(
     """The house line stays, keys go on working, and with room everything is back."""
     async with piloting.at(piloting.program(quiet_home), width, height) as seat:
         assert len(seat.text.split("\n")) == height
-        assert "RO" in seat.house or width < 30
+        assert "RO" in seat.header or width < 30
         if height > 4 and width > 30:
             assert f"this terminal has {width}×{height}" in seat.text
         await seat.pilot.resize_terminal(80, 24)
@@ -179,7 +179,7 @@ async def test_an_error_of_the_poller_ends_the_screen_with_its_own_traceback(
         raise ZeroDivisionError("a mistake")
 
     app = Tui(quiet_home, now_us=lambda: scenes.NOW_US)
-    monkeypatch.setattr(app.watcher, "tick", broken)
+    monkeypatch.setattr(app.poller, "tick", broken)
     with pytest.raises(ZeroDivisionError, match="a mistake"):
         await _sit_until_it_ends(app)
 

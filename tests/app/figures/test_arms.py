@@ -56,7 +56,7 @@ def test_an_arm_that_nobody_asks_has_no_figures() -> None:
 
 
 def test_what_is_older_than_the_window_does_not_count() -> None:
-    """Lately is five minutes, and the second after them is not."""
+    """TrafficWindow is five minutes, and the second after them is not."""
     old = scenes.NOW - reading.WINDOW_S
     one, _ = measured(r1={old: reading.second(scenes.arm(0, ms=10))})
     assert one.requests == 0
@@ -69,7 +69,7 @@ def test_a_node_that_just_started_is_measured_since_then() -> None:
     rows = {"support/r1": {scenes.NOW - 1: reading.second(scenes.arm(0, ms=10))}}
     facts = reading.facts(up_s=9, arms=rows, records={"services": [SERVICE]})
     assert arms.shown(facts)[0].arms[0].per_s == pytest.approx(0.3)
-    assert places.traffic(facts).lately.until_us is None
+    assert places.traffic(facts).window.until_us is None
 
 
 def test_a_dead_node_leaves_its_last_five_minutes() -> None:
@@ -79,4 +79,4 @@ def test_a_dead_node_leaves_its_last_five_minutes() -> None:
     facts = reading.facts(reading.DOWN, arms=rows, records={"services": [SERVICE]})
     seen = places.traffic(facts)
     assert seen.services[0].arms[0].requests == 3
-    assert seen.lately.until_us == (last + 1) * scenes.SECOND_US
+    assert seen.window.until_us == (last + 1) * scenes.SECOND_US

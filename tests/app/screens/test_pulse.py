@@ -84,19 +84,19 @@ async def test_a_node_that_dies_and_comes_back_is_noticed(busy_home: Home, node:
         node.down = True
         clock.pass_s(5)
         await seat.look()
-        assert "▲ NODE DOWN" in seat.house
+        assert "▲ NODE DOWN" in seat.header
         node.down = False
         clock.pass_s(5)
         await seat.look()
-        assert "NODE DOWN" not in seat.house
-        assert "LIVE support" in seat.house
+        assert "NODE DOWN" not in seat.header
+        assert "LIVE support" in seat.header
 
 
 async def test_a_home_without_a_box_says_so_and_finds_it_later(tmp_path: Path) -> None:
     """A screen that was opened too early need not be opened again."""
     async with piloting.at(piloting.program(Home(tmp_path / "home"))) as seat:
-        assert "no box here" in seat.house
-        assert seat.app.picture.house.error.split()[0] in seat.text
+        assert "no box here" in seat.header
+        assert seat.app.current.header.error.split()[0] in seat.text
 
 
 async def test_a_box_without_a_service_says_how_to_make_one(quiet_home: Home) -> None:
@@ -124,7 +124,7 @@ FULL = Load(
 EMPTY = snapshot.Pulse(
     machine=snapshot.Machine(), load=FULL, ttft_p95_us=599_000_000, charts=(), services=(),
     processes=(), deployments=(), events=(),
-    lately=snapshot.Lately(window_us=1, currency="USD", priced=False),
+    window=snapshot.TrafficWindow(window_us=1, currency="USD", priced=False),
 )  # fmt: skip
 
 
@@ -212,9 +212,7 @@ def test_a_gpu_that_tells_little_is_dashes(count: int) -> None:
     assert "– °C" in drawn
     assert "0 W" not in drawn
     assert "%" not in drawn
-    up = snapshot.HouseLine(
-        host="box01", person=snapshot.Person(name="sara"), node=snapshot.Node.UP
-    )
+    up = snapshot.Header(host="box01", person=snapshot.Person(name="sara"), node=snapshot.Node.UP)
     told = status.lines(up, dataclasses.replace(EMPTY, machine=host), Home(Path("/nowhere")), "")
     (row, *_) = [each for each in told if each.startswith("GPU 0")]
     assert row.endswith("– of – W   – °C")

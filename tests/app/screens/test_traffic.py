@@ -227,4 +227,4 @@ async def test_a_viewer_is_told_who_may(home: Home, node: FakeNode) -> None:
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         assert "you are viewer here" in seat.said
-        assert " RO " in seat.house
+        assert " RO " in seat.header

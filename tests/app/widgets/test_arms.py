@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import words
-from app.snapshot import Arm, Lately, Service
+from app.snapshot import Arm, Service, TrafficWindow
 from app.widgets import arms, palette, table
 
-LATELY = Lately(window_us=300_000_000, currency="USD", priced=True)
+LATELY = TrafficWindow(window_us=300_000_000, currency="USD", priced=True)
 NEVER: dict[str, None] = dict.fromkeys(("per_s", "p50_us", "p95_us", "ttft_p95_us", "tokens_per_s"))
 ARM = Arm(
     service="support", release=1, model="ops@1.0.0", prompt="terse@1", weight_bp=9_000, actual=None,
@@ -71,8 +71,8 @@ def test_eighty_cells_hold_what_an_on_call_engineer_asks_first(
     found: list[Arm], priced: bool
 ) -> None:
     """Set, actual, rate, latency, errors and refusals stand at every size."""
-    lately = dataclasses.replace(LATELY, priced=priced)
-    head = palette.text(table.head(arms.columns(lately, services(*found)), 80))
+    window = dataclasses.replace(LATELY, priced=priced)
+    head = palette.text(table.head(arms.columns(window, services(*found)), 80))
     assert words.width(head) <= 80
     for title in ("ARM", "SET", "ACTUAL", "REQ/S", "LAT P95", "ERR", "REFUSED"):
         assert title in head
@@ -112,9 +112,11 @@ def test_thumbs_are_told_with_their_number(up: int, down: int, said: str) -> Non
      (300, 1_741_921_927_000_000, "5 min until 03:12:07Z")],
 )  # fmt: skip
 def test_the_window_of_the_figures_is_told(window_s: int, until_us: int | None, said: str) -> None:
-    """What is lately, and when it was if that is not now."""
-    lately = Lately(window_us=window_s * 1_000_000, currency="USD", priced=False, until_us=until_us)
-    assert f"{said} · no price set" == arms.about(lately)
+    """What the window is, and when it was if that is not now."""
+    window = TrafficWindow(
+        window_us=window_s * 1_000_000, currency="USD", priced=False, until_us=until_us
+    )
+    assert f"{said} · no price set" == arms.about(window)
 
 
 def test_synthetic_load_is_told_wherever_requests_are_counted() -> None:

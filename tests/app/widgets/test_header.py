@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import words
-from app.snapshot import HouseLine, Node, Person
+from app.snapshot import Header, Node, Person
 from app.widgets import header, palette
 from app.widgets.header import Mode
 
 SECOND = 1_000_000
 NOW = 1_741_921_927 * SECOND
-HOUSE = HouseLine(
+HOUSE = Header(
     host="box01",
     person=Person(name="sara", role="operator"),
     node=Node.UP,
