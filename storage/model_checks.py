@@ -49,6 +49,13 @@ class ModelChecks(msgspec.Struct, frozen=True, kw_only=True):
             return f"its chat template fails: {self.chat.reason}"
         return None
 
+    @property
+    def wanting(self) -> bool:
+        """Whether a check found a fault, which a later Paddock may see otherwise."""
+        return self.unable_to_chat is not None or (
+            self.chat is not None and not self.chat.takes_system
+        )
+
 
 def encode(checks: ModelChecks) -> str:
     """As the store keeps it."""

@@ -266,10 +266,16 @@ async def add_again(
     actor: str,
     at_us: int,
     intent_id: int | None = None,
+    checks: ModelChecks | None = None,
 ) -> ModelVersion:
-    """Load a version from where the same file was found now; an unloadable one is tried again."""
+    """Load a version from where the same file was found now; an unloadable one is tried again.
+
+    `checks` is the verdict of now; None keeps the one before.
+    """
     before = await get(s, id)
-    file = {"path": path, "size_bytes": size_bytes, "mtime_ns": mtime_ns}
+    file: dict[str, object] = {"path": path, "size_bytes": size_bytes, "mtime_ns": mtime_ns}
+    if checks is not None:
+        file["checks"] = model_checks.encode(checks)
     if before.status is Status.UNLOADABLE:
         await moves.move(
             s, MOVES, ModelRow, id, Status.UNLOADABLE, Status.REGISTERED,

@@ -61,8 +61,8 @@ async def base_of(s: Session, asked: ModelsAdd) -> ModelVersion | None:
 async def check_name(s: Session, asked: ModelsAdd) -> None:
     """Refuse a name that is taken before anything is downloaded or hashed.
 
-    A version may be added again with the same content: from another path, or to try again what
-    could not be loaded or made its deployment fail.
+    A version may be added again with the same content: from another path, to try again what could
+    not be loaded or made its deployment fail, or to check again what was never checked or failed.
 
     Raises:
         Unfit: the version is registered.
@@ -70,6 +70,8 @@ async def check_name(s: Session, asked: ModelsAdd) -> None:
     name = f"{asked.model}@{asked.version}"
     known = next((each for each in await models.every(s) if each.name == name), None)
     if known is None or known.status is Status.UNLOADABLE or await _failing(s, known):
+        return
+    if known.kind is Kind.WEIGHTS and (known.checks == ModelChecks() or known.checks.wanting):
         return
     if known.path == asked.path or not asked.path.startswith("/"):
         raise Unfit(f"{name} is registered; versions never change, so take the next number.")
@@ -113,7 +115,9 @@ async def register(
         base_id=None if base is None else base.id,
     )
     if before is not None:
-        return await _add_again(s, before, file, actor=actor, at_us=at_us, intent_id=intent_id)
+        return await _add_again(
+            s, before, file, checks, actor=actor, at_us=at_us, intent_id=intent_id
+        )
     version = await models.add(
         s,
         model=asked.model,
@@ -143,12 +147,13 @@ async def _add_again(
     s: Session,
     before: ModelVersion,
     file: File,
+    checks: ModelChecks,
     *,
     actor: str,
     at_us: int,
     intent_id: int | None,
 ) -> str:
-    """Load a version from where its file is now, and try again what had failed with it."""
+    """Load a version from where its file is now, with today's verdict; try again what failed."""
     failing = await _failing(s, before)
     version = await models.add_again(
         s,
@@ -159,11 +164,14 @@ async def _add_again(
         actor=actor,
         at_us=at_us,
         intent_id=intent_id,
+        checks=checks,
     )
     for name in failing:
         await deployments.restart(s, name, actor=actor, at_us=at_us, intent_id=intent_id)
     if failing or before.status is Status.UNLOADABLE:
         return f"{version.name} is the same file; it is tried again."
+    if version.path == before.path:
+        return f"{version.name} is the same file; it was checked again.{_remark(checks)}"
     return f"{version.name} is the same file; it is loaded from {version.path} now."
 
 

@@ -15,9 +15,9 @@ from storage import store as stores
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.jobs import Job, State
-from storage.model_checks import Template
+from storage.model_checks import ModelChecks, Template
 from storage.models import ModelVersion
-from storage.store import Store
+from storage.store import Session, Store
 from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.control import ggufs
 from tests.engine.jobs import queue
@@ -216,6 +216,28 @@ async def test_a_chat_template_is_tried_when_its_model_is_added(
     assert (said or "") in (chat.reason or "")
     told = "" if works and system else "system message" if works else "cannot answer chats"
     assert told in (job.reason or "")
+
+
+async def test_a_version_that_was_never_checked_is_checked_when_it_is_added_again(
+    registry: Registry,
+) -> None:
+    """Homes of 0.1.0 have such versions; one that was found sound keeps its name as it is."""
+
+    async def unchecked(s: Session) -> None:
+        await models.add_again(
+            s, 1, path=str(WEIGHTS), size_bytes=1, mtime_ns=1, actor="kim", at_us=1,
+            checks=ModelChecks(),
+        )  # fmt: skip
+
+    await registry.add(WEIGHTS)
+    checked = (await registry.versions())["x@1.0.0"]
+    await registry.store.write(unchecked)
+    again = await registry.add(WEIGHTS)
+    assert again.reason == "x@1.0.0 is the same file; it was checked again."
+    assert (await registry.versions())["x@1.0.0"] == checked
+    sound = await registry.add(WEIGHTS)
+    assert sound.state is State.FAILED
+    assert "versions never change" in (sound.reason or "")
 
 
 async def test_an_encoder_is_registered_and_known_to_make_no_text(
