@@ -1,6 +1,6 @@
-"""`python -m runbooks --home DIR`: the runner, a part of the node that outlives terminals.
+"""`python -m runbooks --home DIR`: the runner, a process of the node that outlives terminals.
 
-Says on standard output when it is ready and that it lives; its log goes to standard error.
+Reports readiness and heartbeats on standard output, logs to standard error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _log = structlog.get_logger("runner")
 
 
 def main() -> int:
-    """Run until told to leave."""
+    """Run until SIGTERM or SIGINT."""
     os.umask(0o077)
     if node := os.environ.get("PADDOCK_NODE"):  # die with the node that started this
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -47,7 +47,7 @@ def main() -> int:
     try:
         asyncio.run(_live(home))
     except errors.StorageError as error:
-        _log.error("the runner cannot go on", error=str(error))
+        _log.error("the runner cannot continue", error=str(error))
         return 1
     return 0
 
@@ -78,7 +78,7 @@ async def _live(home: Home) -> None:
 
 
 async def _beat() -> None:
-    """Once a second, waiting for nothing else: a store that is held makes no part look dead."""
+    """A heartbeat every second, whatever the store does: a busy store is not a dead runner."""
     while True:
         _say(beat=time.monotonic_ns() // 1000)
         await asyncio.sleep(_BEAT_S)

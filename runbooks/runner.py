@@ -40,11 +40,11 @@ _log = structlog.get_logger("runner")
 
 
 class Failed(Exception):
-    """A step did not work; the message says what happened."""
+    """A step failed; the message says why."""
 
 
 class Runner:
-    """All runs that go on. `books` reads the runbooks by name, or what is wrong with one."""
+    """All runs in progress. `books` reads the runbooks by name, or what is wrong with one."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Runner:
         self._runs: set[asyncio.Task[None]] = set()
 
     async def run(self, listener: Listener) -> None:
-        """Take runs and walk them until cancelled; what goes on then is taken up later."""
+        """Claim runs and walk them until cancelled; the next start resumes those interrupted."""
         try:
             await self._write(lambda s: intents.reclaim(s, BY, self._now_us()))
             while True:
@@ -77,7 +77,7 @@ class Runner:
             await asyncio.gather(*self._runs, return_exceptions=True)
 
     async def _take(self) -> None:
-        """Begin every run that is wanted."""
+        """Begin every run that was asked for."""
         try:
             while (intent := await self._claim()) is not None:
                 task = asyncio.create_task(self._carefully(intent))
@@ -87,7 +87,7 @@ class Runner:
             _log.warning("runs wait for the store", error=str(error))
 
     async def _carefully(self, intent: Intent) -> None:
-        """A fault of ours ends one run, never the others."""
+        """Walk a run; a fault of the runner ends that run, never the others."""
         try:
             await self._walk(intent)
         except Exception as error:  # noqa: BLE001
@@ -112,7 +112,7 @@ class Runner:
         return await self._patiently(look)
 
     async def _patiently(self, do: Callable[[], Awaitable[T]]) -> T:
-        """Wait for a store that cannot be used just now: that is no reason to end half way."""
+        """Retry while the store cannot be used: a run does not end half-way for that."""
         while True:
             try:
                 return await do()
@@ -121,7 +121,7 @@ class Runner:
                 await asyncio.sleep(self._again_s)
 
     async def _walk(self, intent: Intent) -> None:
-        """One run from where it stands to its end."""
+        """Walk one run from its first unfinished step to its end."""
         try:
             book, run = await self._begin(intent)
         except start_request.Refused as refused:
@@ -147,7 +147,7 @@ class Runner:
         await self._end(intent, intents.State.APPLIED, f"{book.name}: all steps succeeded.")
 
     async def _begin(self, intent: Intent) -> tuple[Runbook, Run]:
-        """What is wished, as it is now, and its run; one after the other, so that each is seen."""
+        """The runbook that an intent asks for, as it is now, and its run; one intent at a time."""
         async with self._beginning:
             known = await asyncio.to_thread(self._books)
             if intent.verb == _UNDO:
@@ -234,7 +234,7 @@ class Runner:
         return await self._write(lambda s: runs.note(s, run.id, step.name, position, now, **seen))
 
     async def _end(self, intent: Intent, state: intents.State, sentence: str) -> None:
-        """Intent and run end in one transaction; a run that was never begun has no end."""
+        """End the intent, and its run if one was begun, in one transaction."""
         now = self._now_us()
 
         async def work(s: Session) -> None:

@@ -1,4 +1,4 @@
-"""Which runbook somebody wishes to have run, and with which inputs; or why it cannot be.
+"""The runbook that an intent asks to start, with its inputs; or why it cannot be started.
 
 Reads nothing and runs nothing. Imported by `runbooks.runner`.
 """
@@ -18,7 +18,7 @@ class Refused(Exception):
 
 
 def chosen(books: Mapping[str, Runbook | str], intent: Intent) -> tuple[Runbook, dict[str, str]]:
-    """The runbook of an intent, which has to be the one that the person saw, and its inputs.
+    """The runbook of an intent, which must be the one that the person saw, and its inputs.
 
     Raises:
         Refused: with a sentence for the person.
@@ -31,7 +31,7 @@ def chosen(books: Mapping[str, Runbook | str], intent: Intent) -> tuple[Runbook,
         raise Refused(book)
     asked = verbs.parse(intent.verb, intent.arguments)
     if asked.content not in {None, steps.content(book)}:
-        raise Refused(f"{book.name} was changed since you looked; look again and start it.")
+        raise Refused(f"{book.name} changed since you looked; look again and start it.")
     return book, _inputs(book, asked.inputs)
 
 

@@ -100,7 +100,7 @@ async def _changes(s: Session, intent_id: int) -> list[ledger.Entry]:
 
 
 async def _unchanged(s: Session, step: str, intent_id: int, ours: set[int | None]) -> None:
-    """What a step changed was changed by nobody else since: an undo would undo theirs."""
+    """Prove that what a step changed was not changed since: an undo would take that back too."""
     for changed in await _changes(s, intent_id):
         newest = (await ledger.of(s, changed.noun, changed.key, limit=1))[0]
         if newest.intent_id == intent_id:
@@ -109,5 +109,5 @@ async def _unchanged(s: Session, step: str, intent_id: int, ours: set[int | None
         if by is None or by.on_behalf_of not in ours:
             raise Refused(
                 f"{changed.noun} {changed.key} was changed by {newest.actor} ({newest.verb}) after "
-                f"step {step}; look at it and undo by hand."
+                f"step {step}; check it and undo by hand."
             )

@@ -59,7 +59,7 @@ async def write(
     at_us: int,
     intent_id: int | None = None,
 ) -> None:
-    """Add an entry in the transaction of the change that it tells of."""
+    """Add an entry in the transaction of the change that it records."""
     s.add(
         LedgerRow(
             at_us=at_us,

@@ -1,7 +1,7 @@
-"""Runs of runbooks: who started which, how far it is, what was seen and done at each step.
+"""Runs of runbooks: who started which, how far it is, and what each step saw and did.
 
-A run is found again by its intent, a step by its name: that is what a run that was cut off goes
-on by. Written by the runner, read by everybody.
+A run is found by its intent and a step by its name, so an interrupted run resumes where it was.
+Written by the runner, read by every room.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from storage import errors, ledger, moves
 
 
 class State(StrEnum):
-    """Where a run stands.
+    """How far a run is.
 
-    RUNNING: the runner walks its steps. If the runner dies, its next start goes on at the first
+    RUNNING: the runner walks its steps. If the runner dies, its next start resumes at the first
         step that has not ended.
-    DONE: all steps ended well. Nothing follows.
-    FAILED: a step did not; `reason` names it. What was done before stands.
+    DONE: all steps succeeded. Final.
+    FAILED: a step did not succeed; `reason` names it. What earlier steps did stays done. Final.
     """
 
     RUNNING = "running"
@@ -45,7 +45,7 @@ MOVES: Final = moves.Table(
 
 
 class RunRow(SQLModel, table=True):
-    """A run as it is kept; its inputs are JSON."""
+    """The row of a run; its inputs are JSON."""
 
     __tablename__: ClassVar[str] = "runs"
 
@@ -62,7 +62,7 @@ class RunRow(SQLModel, table=True):
 
 
 class StepRow(SQLModel, table=True):
-    """A step as it is kept; what was seen is JSON."""
+    """The row of a step; what it looked at is JSON."""
 
     __tablename__: ClassVar[str] = "run_steps"
 
@@ -121,7 +121,7 @@ async def begin(
     content: str,
     at_us: int,
 ) -> Run:
-    """The run of an intent: a new one, or the one that was begun before."""
+    """The run of an intent: a new one, or the one that was begun before an interruption."""
     if (begun := await of_intent(s, intent_id)) is not None:
         return begun
     row = RunRow(
@@ -145,7 +145,7 @@ async def begin(
 
 
 async def end(s: AsyncSession, id: int, state: State, *, reason: str, at_us: int) -> None:
-    """Say how a run ended."""
+    """Record how a run ended."""
     run = await find(s, id)
     await moves.move(
         s, MOVES, RunRow, id, State.RUNNING, state, actor="runner", at_us=at_us,
@@ -154,11 +154,11 @@ async def end(s: AsyncSession, id: int, state: State, *, reason: str, at_us: int
 
 
 async def note(
-    s: AsyncSession, run_id: int, name: str, position: int, at_us: int, **seen: Any
+    s: AsyncSession, run_id: int, name: str, position: int, at_us: int, **known: Any
 ) -> Step:
-    """Write down what is known of a step so far, and return all of it.
+    """Record what is known of a step so far, and return all of it.
 
-    `seen` is any of looked, as_expected, expected_version, intent_id, sentence, ended_at_us; the
+    `known` is any of looked, as_expected, expected_version, intent_id, sentence, ended_at_us; the
     rest stays.
     """
     row = await s.get(StepRow, (run_id, name))
@@ -176,9 +176,9 @@ async def note(
             ended_at_us=None,
         )
         s.add(row)
-    if "looked" in seen:
-        seen["looked"] = msgspec.json.encode(seen["looked"]).decode()
-    for field, value in seen.items():
+    if "looked" in known:
+        known["looked"] = msgspec.json.encode(known["looked"]).decode()
+    for field, value in known.items():
         setattr(row, field, value)
     await s.flush()
     return _step(row)
@@ -206,7 +206,7 @@ async def find(s: AsyncSession, id: int) -> Run:
 
 
 async def steps(s: AsyncSession, run_id: int) -> list[Step]:
-    """The steps of a run that were begun, in their order."""
+    """The steps of a run that have begun, in order."""
     query = select(StepRow).where(col(StepRow.run_id) == run_id).order_by(col(StepRow.position))
     return [_step(row) for row in await s.scalars(query)]
 

@@ -165,7 +165,7 @@ async def set_split(
 
     Raises:
         Moved: `expected_version` is given and the service has another version by now.
-        Frozen: the service is frozen. NotOwner: the split is somebody else's.
+        Frozen: the service is frozen. NotOwner: something else owns the split.
         Invalid: the weights do not add up to 10000, or a release is named twice.
         NotFound: there is no such service or release.
     """

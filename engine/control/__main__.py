@@ -36,7 +36,7 @@ _log = structlog.get_logger("control")
 
 
 def main() -> int:
-    """Run until told to leave."""
+    """Run until SIGTERM or SIGINT."""
     parent.hold()
     parser = argparse.ArgumentParser(prog="python -m engine.control", description=__doc__)
     parser.add_argument("--home", type=Path, default=None)
@@ -45,7 +45,7 @@ def main() -> int:
     try:
         asyncio.run(_live(home))
     except errors.StorageError as error:
-        _log.error("control cannot go on", error=str(error))
+        _log.error("control cannot continue", error=str(error))
         return 1
     return 0
 

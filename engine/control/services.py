@@ -179,7 +179,7 @@ async def set(s: Session, intent: Intent, arguments: verbs.ServicesSet, at_us: i
 async def remove(
     s: Session, intent: Intent, arguments: verbs.ServicesRemove, at_us: int
 ) -> Decision:
-    """Remove a service that no client uses, or any one when told to."""
+    """Remove a service; one in use only with `despite_traffic`."""
     service = await services.find(s, intent.target)
     decision = decide_removal(service, await _answered(s, service.name, at_us), arguments)
     if decision.reason is Reason.APPLIED:

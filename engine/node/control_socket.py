@@ -268,7 +268,7 @@ class ControlSocket:
         async with self._store.read() as session:
             started = await intents.find(session, number)
         if started.verb not in _RUNS or started.state is not intents.State.CLAIMED:
-            raise Rejected("not_allowed", f"Intent {number} is not a run that goes on.")
+            raise Rejected("not_allowed", f"Intent {number} is not a run in progress.")
         return started.actor, Role(started.role)
 
 

@@ -1,7 +1,7 @@
-"""A datagram that says "look now" to every process of the box; what to see stands in the store.
+"""Nudges: datagrams that tell every process of the box to look at the store now.
 
-A nudge carries nothing and may be lost: who listens also looks now and then by itself. Sending
-never blocks and never fails. Imported by the store and by whoever waits for changes.
+A nudge carries nothing and may be lost, so listeners also poll now and then. Sending never blocks
+and never fails. Imported by the store and by everything that waits for changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DRAIN: Final = 4096
 
 
 class Listener:
-    """The receiving end; one for each process that waits."""
+    """The receiving end: one for each process that waits."""
 
     def __init__(self, home: Home, part: str) -> None:
         self._path = home.nudge(part)
@@ -60,12 +60,12 @@ class Listener:
 
 
 def listen(home: Home, part: str) -> Listener:
-    """Listen as `part`; whoever listened under this name before hears nothing any more."""
+    """Listen as `part`; an earlier listener of that name no longer receives nudges."""
     return Listener(home, part)
 
 
 def send(home: Home) -> None:
-    """Nudge everybody who listens."""
+    """Nudge every listener."""
     with contextlib.suppress(OSError):  # no descriptor left: they look by themselves, later
         _reach(home)
 
@@ -77,7 +77,7 @@ def sweep(home: Home) -> None:
 
 
 def _reach(home: Home) -> list[str]:
-    """Nudge everybody; the parts that nobody listens for."""
+    """Nudge every listener; returns the parts whose listener is dead."""
     dead = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
         for path in home.run.glob("*.nudge"):

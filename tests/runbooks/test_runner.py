@@ -194,7 +194,7 @@ async def test_a_runbook_is_read_when_it_is_started(node: RealNode) -> None:
     ended = await node.do("runbooks.start", "fresh", wanted)
     assert (ended.state, ended.outcome) == (
         State.REFUSED,
-        "fresh was changed since you looked; look again and start it.",
+        "fresh changed since you looked; look again and start it.",
     )
     path.unlink()
 
