@@ -1,4 +1,4 @@
-"""What can go wrong on this floor; each message says what to do next.
+"""The errors of storage; each message says what to do next.
 
     StorageError
       NotFound         there is no such thing; the message lists what there is
@@ -31,7 +31,7 @@ from __future__ import annotations
 
 
 class StorageError(Exception):
-    """Something on the storage floor did not work; the text says what to do."""
+    """The family of all errors of storage; the text says what to do."""
 
 
 class NotFound(StorageError):
@@ -91,7 +91,7 @@ class WrongSchema(Unavailable):
 
 
 class NotPrivate(Unavailable):
-    """The home belongs to, or can be read by, somebody else."""
+    """The data directory belongs to, or can be read by, another user."""
 
 
 class Closed(Unavailable):

@@ -1,6 +1,6 @@
-"""What clients thought of answers: a thumb, perhaps whether it was correct, perhaps a comment.
+"""Feedback of clients on answers: a thumb, whether the answer was correct, a comment.
 
-Written by the gateway, read by everybody, for the most part through `storage.requests`.
+Written by the gateway; read through `storage.requests` and `storage.measures`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _requests: Final = table("requests", *map(column, ("id", "service", "release", "
 
 
 class FeedbackRow(SQLModel, table=True):
-    """A word on an answer as it is kept."""
+    """Feedback as it is stored."""
 
     __tablename__: ClassVar[str] = "feedback"
 
@@ -34,7 +34,7 @@ class FeedbackRow(SQLModel, table=True):
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
-    """One word on an answer; `score` is 1 or -1, `correct` None when nobody said."""
+    """Feedback on an answer; `score` is 1 or -1, `correct` is None where the client did not say."""
 
     id: int
     request_id: str
@@ -64,7 +64,7 @@ async def add(
     comment: str | None,
     key_id: int,
 ) -> Feedback:
-    """Keep a word on a request; the last word of a key on a request counts."""
+    """Store feedback on a request; it replaces what the same key said of it before."""
     if score not in {-1, 1}:
         raise errors.Invalid("The score of an answer is 1 or -1.")
     values = {
@@ -80,7 +80,7 @@ async def add(
 
 
 async def of(s: AsyncSession, request_id: str) -> list[Feedback]:
-    """What was said of a request, oldest first."""
+    """The feedback on a request, oldest first."""
     query = (
         select(FeedbackRow)
         .where(col(FeedbackRow.request_id) == request_id)
@@ -101,8 +101,7 @@ async def counts(
 ) -> dict[tuple[str, int], Counts]:
     """Feedback by service and release, given from a moment on and before another one.
 
-    A key's changed mind counts once, by its last word. Feedback on a request that has been deleted
-    since is not counted: its release is not known any more.
+    Feedback on a request that has been deleted since is not counted: its release is unknown.
     """
     query = (
         select(
@@ -130,7 +129,7 @@ async def counts(
 
 
 async def prune(s: AsyncSession, before_us: int, limit: int) -> int:
-    """Forget at most `limit` words from before a moment; how many. Call it until it is 0."""
+    """Delete at most `limit` rows older than a moment; returns how many. Call it until 0."""
     old = select(col(FeedbackRow.id)).where(col(FeedbackRow.at_us) < before_us).limit(limit)
     gone = await s.execute(delete(FeedbackRow).where(col(FeedbackRow.id).in_(old)))
     return int(gone.rowcount)  # type: ignore[attr-defined]

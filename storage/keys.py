@@ -1,4 +1,4 @@
-"""Keys of the HTTP door. Only hashes are kept: a secret is shown once, where it was made.
+"""Keys of the gateway. Only hashes are stored: a secret is shown once, where it was created.
 
 Read by the gateway, written by `engine.control`.
 """
@@ -43,7 +43,7 @@ class Role(StrEnum):
 
 
 class KeyRow(SQLModel, table=True):
-    """A key as it is kept."""
+    """A key as it is stored."""
 
     __tablename__: ClassVar[str] = "keys"
 
@@ -60,7 +60,7 @@ class KeyRow(SQLModel, table=True):
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """A key without its secret. Requests by a `synthetic` key are load, and counted apart."""
+    """A key without its secret. Requests by a `synthetic` key are counted as synthetic load."""
 
     id: int
     name: str

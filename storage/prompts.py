@@ -41,7 +41,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class PromptRow(SQLModel, table=True):
-    """A version as it is kept; messages and variables are JSON."""
+    """A version as it is stored; messages and variables are JSON."""
 
     __tablename__: ClassVar[str] = "prompts"
 
@@ -57,7 +57,7 @@ class PromptRow(SQLModel, table=True):
 
 
 class LabelRow(SQLModel, table=True):
-    """A label as it is kept."""
+    """A label as it is stored."""
 
     __tablename__: ClassVar[str] = "prompt_labels"
 
@@ -89,7 +89,7 @@ class PromptVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def content(messages: Sequence[Message], variables: Sequence[Variable]) -> str:
-    """The SHA-256 of what a version says, whoever wrote it and whatever it is called."""
+    """The SHA-256 of the content of a version, without its name and author."""
     both = msgspec.json.encode([tuple(messages), tuple(variables)])
     return hashlib.sha256(both).hexdigest()
 

@@ -1,7 +1,7 @@
-"""Requests that were answered or not: one row each, and what clients thought of the answers.
+"""Requests that ended: one row each, however they ended.
 
-Rows are numbered as they are recorded, at the end of a request; newest first means last recorded
-first, found by number however many there are. Written by the gateway, read by everybody.
+Rows are numbered in the order of recording, at the end of a request, and found by number: newest
+first means last recorded first. Written by the gateway, read by every package.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Class(StrEnum):
 
 
 class RequestRow(SQLModel, table=True):
-    """A request as it is kept; `number` is the order of recording."""
+    """A request as it is stored; `number` is the order of recording."""
 
     __tablename__: ClassVar[str] = "requests"
 
@@ -108,7 +108,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def record(s: AsyncSession, rows: Iterable[Request]) -> None:
-    """Keep requests that have ended, in the order given."""
+    """Store requests that have ended, in the order given."""
     values = [_values(request) for request in rows]
     if values:
         await s.execute(insert(RequestRow), values)
@@ -223,9 +223,10 @@ async def text_of(s: AsyncSession, id: str) -> Text | None:
 
 
 async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
-    """Forget at most `limit` requests from before a moment, and as many texts and words on them.
+    """Delete at most `limit` requests older than a moment, and as many texts and feedback rows.
 
-    Returns how many rows went. Call it until it is 0; each call is short, so that nobody waits.
+    Returns the number of rows. Call it until it is 0; each call is short, so that no write waits
+    for long.
     """
     old = select(col(RequestRow.number)).where(col(RequestRow.at_us) < before_us).limit(limit)
     gone = await s.execute(delete(RequestRow).where(col(RequestRow.number).in_(old)))

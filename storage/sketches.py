@@ -2,7 +2,7 @@
 
 DDSketch (Masson, Rim and Lee, VLDB 2019): values are counted in buckets whose bounds grow by a
 fixed ratio, so any value of a bucket is within the accuracy of the bucket's middle. Merging adds
-counts: it is exact, associative and commutative. Imports no library; anybody may import it.
+counts: it is exact, associative and commutative. Standard library only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Sketch:
         self.highest = -math.inf
 
     def add(self, value_us: float, times: int = 1) -> None:
-        """Count a value; what is not above zero counts as zero."""
+        """Count a value; negative values count as zero, NaN and infinities not at all."""
         value = max(float(value_us), 0.0)
         if math.isnan(value) or math.isinf(value) or times <= 0:
             return
@@ -45,7 +45,7 @@ class Sketch:
         self.highest = max(self.highest, value)
 
     def merge(self, other: Sketch) -> Self:
-        """Take in what another has counted; the other stays as it is."""
+        """Add the counts of another sketch, which stays as it is."""
         for index, times in other._buckets.items():
             self._buckets[index] = self._buckets.get(index, 0) + times
         self._zeros += other._zeros
@@ -76,7 +76,7 @@ class Sketch:
         return self.total / self.count if self.count else None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it; `{}` when nothing was counted."""
+        """As JSON; `{}` when nothing was counted."""
         if not self.count:
             return {}
         return {
@@ -90,7 +90,7 @@ class Sketch:
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
-        """The sketch that `to_dict` told of."""
+        """The sketch that `to_dict` described."""
         sketch = cls()
         if body:
             sketch.count = int(body["count"])

@@ -1,6 +1,6 @@
-"""The texts of requests, kept only where the service says so, and only for a while.
+"""The texts of requests, stored only where their service records texts, and pruned after days.
 
-Written by the gateway, read by everybody, for the most part through `storage.requests`.
+Written by the gateway; read through `storage.requests`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from storage.store import upsert
 
 
 class TextRow(SQLModel, table=True):
-    """A text as it is kept."""
+    """A text as it is stored."""
 
     __tablename__: ClassVar[str] = "request_texts"
 
@@ -28,7 +28,7 @@ class TextRow(SQLModel, table=True):
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked and answered; it is somebody's text and may hold anything."""
+    """A prompt and its completion; foreign text, which may contain anything."""
 
     request_id: str
     at_us: int
@@ -37,7 +37,7 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def record(s: AsyncSession, rows: Iterable[Text]) -> None:
-    """Keep texts. Whether a service wants that is the caller's to know."""
+    """Store texts; the caller has checked that the service records them."""
     values: list[dict[str, Any]] = [
         {
             "request_id": each.request_id,
@@ -51,18 +51,18 @@ async def record(s: AsyncSession, rows: Iterable[Text]) -> None:
 
 
 async def of(s: AsyncSession, request_id: str) -> Text | None:
-    """The text of a request, None when it was not kept or is kept no longer."""
+    """The text of a request, None when it was not stored or has been pruned."""
     row = await s.get(TextRow, request_id)
     return None if row is None else msgspec.convert(row, Text, from_attributes=True)
 
 
 async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
-    """Forget at most `limit` texts from before a moment; how many. Call it until it is 0."""
+    """Delete at most `limit` texts older than a moment; returns how many. Call it until 0."""
     old = select(col(TextRow.request_id)).where(col(TextRow.at_us) < before_us).limit(limit)
     gone = await s.execute(delete(TextRow).where(col(TextRow.request_id).in_(old)))
     return int(gone.rowcount)  # type: ignore[attr-defined]
 
 
 def _storable(written: str) -> str:
-    """Halves of surrogate pairs, which no file can hold, as the sign for what cannot be read."""
+    """Lone surrogates, which UTF-8 cannot encode, become U+FFFD."""
     return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,6 +1,6 @@
 """The host and its GPUs, sampled at each full second and written to the store.
 
-A second that could not be written is missing, never made up. Imported by `engine.control`.
+A second that could not be written is missing, never estimated. Imported by `engine.control`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Telemetry:
             self._missed = False
 
     async def _of_gpus(self) -> list[GpuSample]:
-        """NVML may take its time, or for ever: it has a thread, and nobody waits for long."""
+        """NVML may hang: it is called in a thread, and waited for half a second."""
         if self._asking is None and self._gpus.due():
             self._asking = asyncio.create_task(asyncio.to_thread(self._gpus.sample))
         if self._asking is None:

@@ -28,7 +28,7 @@ class Arm:
     def __init__(self, service: str, release: int) -> None:
         self.subject = f"{service}/r{release}"
         self.gaps: list[int] = []
-        """Microseconds between the tokens of a sequence, appended by whoever sees the tokens."""
+        """Microseconds between the tokens of a sequence, appended as tokens arrive."""
         self._tally = Tally()
         self._written = 0
 

@@ -1,7 +1,7 @@
-"""The beat of a part: says once a second that its loop turns.
+"""The heartbeat of a process: reports once a second that its event loop runs.
 
-A timer of its own, which waits for nothing else: a store that another process holds must not make a
-living part look dead to the node. A loop that hangs stops it. Imported by the parts' entries.
+A timer of its own, so that a store locked by another process does not make a live process look dead
+to the node; a loop that hangs stops it. Imported by the entry points.
 """
 
 from __future__ import annotations

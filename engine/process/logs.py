@@ -1,7 +1,7 @@
-"""How the parts log: one JSON object a line, and a full disk costs lines, never the part.
+"""Logging of the engine's processes: one JSON object per line; a full disk loses lines only.
 
 `configure()` once in main; then `structlog.get_logger("node.door").info("event", key=value)`.
-Prompts, answers and keys are never logged. Imported by every part of the engine.
+Prompts, answers and keys are never logged. Imported by every process of the engine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What ties a part to its node: when the node is gone, the kernel kills the part.
+"""Ties a process to its node: when the node dies, the kernel kills the process.
 
-A part calls `hold()` before anything else. Never signals another process, imports only the
-standard library. Imported by every part of the engine; the runner has two lines of its own.
+An entry point calls `hold()` first. Never signals another process. Standard library only. Imported
+by every process of the engine; the runner has two lines of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from typing import Final
 
 NODE: Final = "PADDOCK_NODE"
-"""The variable in which a node tells its parts its process id."""
+"""The environment variable with the process id of the node."""
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -29,4 +29,4 @@ def hold() -> None:
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(node):
-        sys.exit(0)  # the node died before the line above: nobody is left to say it to
+        sys.exit(0)  # the node died before the line above

@@ -1,4 +1,4 @@
-"""What the worker tells the node: JSON lines on what was its standard output.
+"""Reports of a process to the node: JSON lines on what was its standard output.
 
 libllama must not write between them, so the real descriptor is kept aside and number 1 becomes
 standard error. A node that does not read loses lines, it never stalls the worker. Imported by the
@@ -25,7 +25,7 @@ class Reports:
 
     @classmethod
     def take_stdout(cls) -> Reports:
-        """Keep standard output for the reports; whoever prints to it writes to stderr."""
+        """Keep standard output for the reports; prints go to standard error from now on."""
         sys.stdout.flush()
         kept = os.dup(1)
         os.dup2(2, 1)

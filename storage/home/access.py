@@ -1,4 +1,4 @@
-"""Who besides its owner may look into a home: one Unix group that config.toml names, or nobody.
+"""Who besides the owner may read a data directory: one Unix group named in config.toml, or no one.
 
 To look is to read the store, with the texts that services record, and config.toml, and to reach the
 door, where roles decide what one may do; a member without a role looks and does nothing else. Logs,
@@ -24,7 +24,7 @@ _DOOR: Final = 0o660  # to connect is to write
 
 
 def group(name: str | None) -> int | None:
-    """The id of the group that may look; None: nobody may.
+    """The id of the group that may read; None: the owner alone.
 
     Raises:
         ConfigError: there is no such group, or this process may not hand files to it.
@@ -75,7 +75,7 @@ def admit(home: Home, gid: int | None) -> None:
 
 
 def admit_to_door(home: Home, gid: int | None) -> None:
-    """Let the group connect to the door, or its owner alone."""
+    """Let the group connect to the control socket, or the owner alone."""
     _share(home.door, gid, _DOOR)
 
 

@@ -1,7 +1,7 @@
-"""config.toml: what people set about a box, with defaults for all of it.
+"""config.toml: the settings of a box, with a default for each.
 
-A setting may also come from the environment (PADDOCK_GATEWAY__PORT=8411), which wins. Reads only;
-who wants another setting edits the file. Imported by the node, the gateway, control and `app`.
+The environment overrides the file (PADDOCK_GATEWAY__PORT=8411). Never writes it. Imported by the
+node, the gateway, control and `app`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Section(BaseModel):
 
 
 class Gateway(_Section):
-    """The HTTP door: loopback unless somebody says otherwise."""
+    """The gateway; it listens on loopback unless configured otherwise."""
 
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 8411
@@ -62,7 +62,7 @@ class Price(_Section):
 
 
 class Retention(_Section):
-    """For how many days each is kept."""
+    """How many days each is kept."""
 
     samples_days: Days = 7
     requests_days: Days = 30
@@ -104,7 +104,7 @@ def load(home: Home) -> Config:
     """
     access.require(home)
     if home.config.exists() and not home.config.is_file():
-        raise ConfigError(f"{home.config} cannot be read: it is no file. Move it away.")
+        raise ConfigError(f"{home.config} cannot be read: not a regular file; rename or remove it.")
     try:
         found: dict[str, Any] = TomlConfigSettingsSource(Config, home.config)()
         return Config(**found)

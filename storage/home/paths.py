@@ -44,7 +44,7 @@ class Home:
 
     @property
     def lock(self) -> Path:
-        """Held by the one node of this home; its pid stands inside."""
+        """Locked by the one node of this directory; contains its pid."""
         return self.root / "node.lock"
 
     @property
@@ -54,7 +54,7 @@ class Home:
 
     @property
     def logs(self) -> Path:
-        """What the parts say."""
+        """The logs of the processes."""
         return self.root / "logs"
 
     @property
@@ -85,7 +85,7 @@ class Home:
         return self.run / f"{part}.nudge"
 
     def log(self, part: str) -> Path:
-        """The log of a part."""
+        """The log of a process."""
         return self.logs / f"{part}.log"
 
 
