@@ -184,6 +184,32 @@ async def add(
     return created
 
 
+async def rekey(
+    s: AsyncSession,
+    name: str,
+    secret: str | None,
+    *,
+    actor: str,
+    at_us: int,
+    intent_id: int | None = None,
+) -> Upstream:
+    """Use another API key, or none; requests under way keep the old one.
+
+    Raises:
+        NotFound: there is no such upstream.
+    """
+    before = await find(s, name)
+    row = await s.get_one(UpstreamRow, name)
+    row.secret = secret
+    await s.flush()
+    after = _upstream(row)
+    await ledger.write(
+        s, actor=actor, verb="upstreams.rekey", noun="upstream", key=name,
+        before=_public(before), after=_public(after), at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return after
+
+
 async def remove(
     s: AsyncSession, name: str, *, actor: str, at_us: int, intent_id: int | None = None
 ) -> Upstream:

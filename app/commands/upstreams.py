@@ -99,8 +99,37 @@ async def _add(
     session.tell(done, as_json=as_json)
 
 
+@app.command()
+def rekey(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    key_file: Annotated[
+        str, typer.Option(metavar="FILE", help="Holds the new API key; - for standard input.")
+    ],
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Replace the API key; the upstream stays in its splits."""
+    terminal.run(_rekey(name, key_file, reason=reason, as_json=as_json))
+
+
+async def _rekey(name: str, key_file: str, *, reason: str, as_json: bool) -> None:
+    async with session.reading() as s:
+        known = await upstreams.find(s, name)
+    deposited = secrets.deposit(session.home(), _key(key_file))
+    try:
+        done = await session.ask("upstreams.rekey", name, {"secret": deposited}, reason=reason)
+    except storage_errors.StorageError:
+        _withdraw(deposited)
+        raise
+    if done.ok:
+        _withdraw(known.secret)
+    elif not done.waits:
+        _withdraw(deposited)
+    session.tell(done, as_json=as_json)
+
+
 def _withdraw(deposited: str | None) -> None:
-    """The upstream was refused: its key is of no use."""
+    """Remove a key that is not in use: it was refused, or replaced."""
     if deposited is not None:
         secrets.discard(session.home(), deposited)
 

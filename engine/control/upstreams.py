@@ -49,6 +49,22 @@ async def add(s: Session, intent: Intent, arguments: verbs.UpstreamsAdd, at_us: 
     return Decision(Reason.APPLIED, f"Added upstream {added.name} at {added.url}, {key}.", added)
 
 
+@controls("upstreams.rekey")
+async def rekey(
+    s: Session, intent: Intent, arguments: verbs.UpstreamsRekey, at_us: int
+) -> Decision:
+    """Use another key, also while splits need the upstream."""
+    await upstreams.rekey(
+        s,
+        intent.target,
+        arguments.secret,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    return Decision(Reason.APPLIED, f"Replaced the key of upstream {intent.target}.", intent.target)
+
+
 @controls("upstreams.remove")
 async def remove(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
     """Forget a server that no split needs."""

@@ -213,6 +213,12 @@ class UpstreamsAdd(Arguments, frozen=True, kw_only=True):
             raise ValueError(f"{str(error).rstrip('.')} - at `$.url`") from error
 
 
+class UpstreamsRekey(Arguments, frozen=True, kw_only=True):
+    """The deposited API key that the target uses from now on; None is no key."""
+
+    secret: Annotated[str, Meta(pattern=f"^{secrets.PATTERN}$")] | None
+
+
 class RunbooksStart(Arguments, frozen=True, kw_only=True):
     """What the runbook asks for before it begins; `content` is the hash of what was shown."""
 
@@ -354,6 +360,11 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "upstreams.add", UpstreamsAdd, _ADMIN, _REVERSIBLE, _CONTROL,
         "Register an upstream",
         "upstreams add NAME URL [--key-file FILE]",
+    ),
+    Verb(
+        "upstreams.rekey", UpstreamsRekey, _ADMIN, _REVERSIBLE, _CONTROL,
+        "Replace an upstream's key",
+        "upstreams rekey NAME --key-file FILE",
     ),
     Verb(
         "upstreams.remove", NoArguments, _ADMIN, _REVERSIBLE, _CONTROL,

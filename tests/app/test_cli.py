@@ -250,6 +250,10 @@ def test_an_upstream_is_registered_and_its_key_is_never_shown(box: Box, tmp_path
     again = ("upstreams", "add", "cloud", url, "--key-file", str(key))
     assert "There is an upstream cloud" in box.bad(1, *again)
     assert len(list((box.home / "secrets").iterdir())) == 1
+    key.write_text("sk-another-one")
+    box.good("upstreams", "rekey", "cloud", "--key-file", str(key))
+    (left,) = (box.home / "secrets").iterdir()
+    assert left.read_text() == "sk-another-one"
     box.good("upstreams", "remove", "cloud")
     assert list((box.home / "secrets").iterdir()) == []
 

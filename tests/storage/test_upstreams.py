@@ -112,3 +112,16 @@ async def test_health_is_what_the_gateway_found_last(store: Store) -> None:
     await store.write(lambda s: upstreams.remove(s, "vllm", actor="lee", at_us=10))
     async with store.read() as s:
         assert await upstreams.health(s) == {}
+
+
+async def test_a_key_is_replaced_without_removing_the_upstream(store: Store) -> None:
+    """A key that leaked, or expired, is changed while splits go on using the upstream."""
+    await add(store, secret="0" * 32)
+    await store.write(lambda s: upstreams.rekey(s, "vllm", "1" * 32, actor="lee", at_us=2))
+    async with store.read() as s:
+        assert (await upstreams.find(s, "vllm")).secret == "1" * 32
+        (entry, *_) = await ledger.of(s, "upstream", "vllm")
+    assert entry.verb == "upstreams.rekey"
+    assert "1" * 32 not in str(entry)
+    with pytest.raises(errors.NotFound, match="no upstream sglang"):
+        await store.write(lambda s: upstreams.rekey(s, "sglang", None, actor="lee", at_us=3))

@@ -194,7 +194,7 @@ def _refused(upstream: str, status: int, message: str) -> Failure:
     """A 4xx that concerns neither load nor length."""
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return failures.Broken(
-            f"upstream {upstream} rejects the key; add the upstream again with a valid one",
+            f"upstream {upstream} rejects the key; replace it with `paddock upstreams rekey`",
             code="upstream_rejects_key",
         )
     if status == HTTPStatus.NOT_FOUND:

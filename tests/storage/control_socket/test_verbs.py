@@ -30,6 +30,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "knobs.set": {"name": "max_running", "value": 8},
     "knobs.undo": {"name": "max_running", "setting": 3},
     "upstreams.add": {"url": "http://127.0.0.1:8000/v1"},
+    "upstreams.rekey": {"secret": "0" * 32},
     "upstreams.remove": {},
     "runbooks.start": {"inputs": {"service": "support"}, "content": "a" * 64},
     "runbooks.undo": {},
@@ -114,6 +115,7 @@ def test_who_may_and_how_dangerous_stands_in_the_table() -> None:
         "keys.add",
         "keys.revoke",
         "upstreams.add",
+        "upstreams.rekey",
         "upstreams.remove",
     }
     assert {v.name for v in table.values() if v.danger is verbs.Danger.HARD} >= {
