@@ -85,9 +85,10 @@ def test_a_demo_answers_from_both_arms_and_stops(tmp_path: Path) -> None:
     The port it would like is taken meanwhile, and the curl line it prints works.
     """
     home = tmp_path / "demo"
-    with suppress(OSError), socket.socket() as taken:
-        taken.bind(("127.0.0.1", 8411))
-        taken.listen()
+    with socket.socket() as taken:
+        with suppress(OSError):  # another program holds it already, which serves as well
+            taken.bind(("127.0.0.1", 8411))
+            taken.listen()
         with demo(home, 6) as process:
             assert process.stdout is not None
             said = until(process.stdout, "curl ")
