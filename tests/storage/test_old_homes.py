@@ -34,6 +34,13 @@ async def test_a_home_of_first_light_opens_with_its_history(tmp_path: Path) -> N
             every = {service.name: service for service in await services.every(s)}
             arms = {n: {a.release: a.weight_bp for a in e.split.arms} for n, e in every.items()}
             assert arms == {"billing": {3: 10_000}, "support": {1: 9_000, 2: 1_000}}
+            past = await services.history(s, "support")
+            assert [(split.id, split.restores) for split in past] == [
+                (5, 2), (4, None), (2, None), (1, None),
+            ]  # fmt: skip
+            assert past[0].ranges == ((0, 9_000, 1), (9_000, 10_000, 2))
+            assert splits.roll_back_target(past) == 2  # it was rolled back: there it stays
+            assert (every["support"].owner, every["support"].frozen) == (None, None)
             assert len(await requests.tail(s, 1000)) == 103
             assert len(await intents.tail(s, 1000)) == 20
             keys = {i.idempotency_key for i in await intents.tail(s, 1000) if i.on_behalf_of}
