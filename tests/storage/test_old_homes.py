@@ -17,6 +17,7 @@ from storage import (
     requests,
     runs,
     services,
+    splits,
 )
 from storage import store as stores
 from storage.store import Session
