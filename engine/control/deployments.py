@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from engine.control import devices
 from engine.control.decisions import Decision, Reason
 from engine.control.registry import controls
-from storage import deployments, models, processes, samples
+from storage import deployments, models, processes
 from storage.control_socket import verbs
 from storage.deployments import MOST, Backend, Deployment, Status
 from storage.intents import Intent
 from storage.processes import State
 from storage.store import Session
 
-_FRESH_S: Final = 15
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 _LIVE: Final = (State.STARTING, State.READY, State.DRAINING)
 
@@ -137,29 +137,24 @@ async def _observe(s: Session, name: str, at_us: int) -> Observed:
         if process.deployment == deployment.name and process.state in _LIVE
     ]
     size = sizes[0] if sizes else None
-    memory = await _memory(s, deployment, at_us // 1_000_000)
+    memory = await _memory(s, deployment, at_us)
     return Observed(deployment, len(running), size, memory)
 
 
-async def _memory(s: Session, deployment: Deployment, second: int) -> Memory | None:
-    """What was free in the latest sample: on the GPUs if the deployment uses them."""
+async def _memory(s: Session, deployment: Deployment, at_us: int) -> Memory | None:
+    """What was free in the latest samples: on the GPUs if the deployment uses them."""
     if deployment.engine is None or deployment.engine.gpu_layers != 0:
         settings = deployment.engine or deployment.server
         named = None if settings is None else settings.devices
-        found = await samples.since(s, second - _FRESH_S, samples.Kind.GPU, second)
-        latest = {each.index: each for _, _, each in found}
         free = [
-            each.memory_total - each.memory_used
-            for each in latest.values()
-            if named is None or each.index in named
+            device.free_bytes
+            for device in await devices.gpus(s, at_us) or []
+            if named is None or device.index in named
         ]
         if free:
             return Memory("on the GPUs", sum(free))
-    hosts = await samples.since(s, second - _FRESH_S, samples.Kind.HOST, second)
-    if not hosts:
-        return None
-    host = hosts[-1][2]
-    return Memory("in memory", host.memory_total - host.memory_used)
+    host = await devices.host(s, at_us)
+    return None if host is None else Memory("in memory", host.memory_total - host.memory_used)
 
 
 def _count(replicas: int) -> str:

@@ -5,14 +5,16 @@ Imported by `engine.control.registry`.
 
 from __future__ import annotations
 
+from engine.control import devices
 from engine.control.decisions import Decision, Reason
 from engine.control.registry import controls
+from engine.node import placement
 from storage import models, prompts, releases, upstreams
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.keys import Role
 from storage.models import ModelVersion, Status
-from storage.releases import Engine, Release
+from storage.releases import Engine, Release, Server
 from storage.store import Session
 
 
@@ -28,6 +30,8 @@ async def create(
     if engine is None and arguments.upstream is None and arguments.server is None:
         engine = Engine()
     if model is not None and (refusal := refuse(model, base, engine)) is not None:
+        return refusal
+    if (refusal := await _missing_device(s, engine or arguments.server, at_us)) is not None:
         return refusal
     if arguments.upstream is not None:
         await upstreams.find(s, arguments.upstream.name)
@@ -58,6 +62,20 @@ async def create(
     if release.number in known:
         return Decision(Reason.UNCHANGED, f"{sentence}; it existed already.", release)
     return Decision(Reason.APPLIED, f"{sentence}.", release)
+
+
+async def _missing_device(
+    s: Session, settings: Engine | Server | None, at_us: int
+) -> Decision | None:
+    """Why the devices that the settings name cannot be used; None if they can, or nobody knows."""
+    present = await devices.gpus(s, at_us)
+    if settings is None or settings.devices is None or present is None:
+        return None
+    try:
+        placement.check(settings.devices, present)
+    except placement.NotThere as error:
+        return Decision(Reason.INVALID, f"The release cannot run here: {error}.")
+    return None
 
 
 def refuse(

@@ -549,3 +549,36 @@ async def test_a_version_is_taken_from_another_path_with_the_same_content(tmp_pa
         assert "versions never change" in (refused.outcome or "")
         async with control.store.read() as session:
             assert (await models.get(session, 1)).path == str(moved)
+
+
+async def test_a_device_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    """By the latest samples; while nothing was sampled the node finds out."""
+    gpu = samples.GpuSample(
+        index=0, name="H100", utilisation_percent=None, memory_used=0, memory_total=80 * 10**9,
+        power_mw=None, power_limit_mw=None, temperature_c=None, throttle=(),
+    )  # fmt: skip
+    host = samples.HostSample(
+        cpu_percent=0, cores=1, memory_used=0, memory_total=1, disk_used=0, disk_total=1, load1=0
+    )
+
+    def on(*devices: int) -> dict[str, Any]:
+        return {"model": "ops", "engine": {"devices": list(devices)}}
+
+    async def sampled(session: Session) -> None:
+        found: list[tuple[samples.Kind, str, samples.Sample]] = [
+            (samples.Kind.HOST, "box01", host),
+            (samples.Kind.GPU, "0", gpu),
+        ]
+        await samples.record(session, clock.now_us() // 1_000_000, found)
+
+    async with desk(tmp_path / "home") as control:
+        await control.furnish()
+        unknown = await control.do("releases.create", "", **on(7))
+        assert unknown.state is State.APPLIED
+        await control.store.write(sampled)
+        refused = await control.do("releases.create", "", **on(0, 3))
+        assert (refused.state, refused.outcome) == (
+            State.REFUSED,
+            "The release cannot run here: there is no GPU 3; present: 0.",
+        )
+        assert (await control.do("releases.create", "", **on(0))).state is State.APPLIED

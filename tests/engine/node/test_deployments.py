@@ -15,10 +15,13 @@ from engine.process import address
 from storage import deployments, ledger, releases
 from storage.processes import Kind, Process, State
 from storage.releases import Sampling
+from tests import old_homes
 from tests.boxes import WEIGHTS
 from tests.engine.node.nodes import RealNode, opened
 from tests.engine.node.shims import TINY
 
+WEIGHTS_SHA256 = "fd2e45e21cb92fbdb1d2423f093fc9fd0da92dc347c1eaa53af31312eacef836"
+GREEDY = {"temperature": 0.0}
 FIRST, SECOND = "ops-1.0.0:1", "ops-1.0.0:2"
 
 
@@ -115,3 +118,20 @@ async def test_nonsense_changes_nothing(node: RealNode, replicas: int) -> None:
     assert f"replicas is 1 to 64, not {replicas}" in (intent.outcome or "")
     after = await node.until(states({FIRST: State.READY}))
     assert after[FIRST].pid == before[FIRST].pid
+
+
+async def test_a_home_of_first_light_serves_under_its_old_names(tmp_path: Path) -> None:
+    """Its two deployments run, its knob and its splits hold, and no new deployment appears."""
+    old_homes.first_light(tmp_path / "home")
+    node = RealNode(tmp_path / "home", PADDOCK_BEAT_S="20")
+    node.start()
+    try:
+        found = await node.until(states({FIRST: State.READY, "ops-1.0.0-34c5:1": State.READY}))
+        assert {each.sha256 for each in found.values() if each.deployment} == {WEIGHTS_SHA256}
+        again = await node.must("releases.create", "", {"model": "ops@1.1.0", "sampling": GREEDY})
+        assert again.startswith("r4 is ops@1.1.0")
+        async with opened(node.home) as store, store.read() as session:
+            assert len(await releases.every(session)) == 4
+            assert len(await deployments.every(session)) == 2
+    finally:
+        node.end()
