@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from storage import keys, prompts, releases, services
+from storage import deployments, keys, prompts, releases, services
 from storage import store as stores
 from storage.home import paths as homes
 from storage.home.paths import Home
@@ -67,29 +67,21 @@ class Stack:
         self._readers.pop(name).join()
         return code
 
-    def start_worker(self, release: Release) -> None:
-        """A real worker for a release; returns when it is ready."""
-        name, engine = release.deployment, release.engine
+    def start_worker(self, release: Release, number: int = 1) -> str:
+        """A real instance of a release's deployment; returns its name when it is ready."""
+        engine = release.engine
         assert engine is not None
+        instance = deployments.instance(release.deployment, number)
+        name = release.deployment if number == 1 else instance
         self._start(
             name,
             "engine.serving",
-            *(
-                "--socket",
-                str(self.home.worker(f"{name}:1")),
-                "--model",
-                str(WEIGHTS),
-                "--name",
-                name,
-            ),
-            *(
-                "--sha256",
-                boxes.digest(WEIGHTS),
-                "--max-sequences",
-                str(engine.max_sequences),
-            ),
-            *("--context-tokens", str(engine.context_tokens), "--threads", "1"),
+            *("--socket", str(self.home.worker(instance)), "--model", str(WEIGHTS)),
+            *("--name", release.deployment, "--sha256", boxes.digest(WEIGHTS)),
+            *("--max-sequences", str(engine.max_sequences), "--threads", "1"),
+            *("--context-tokens", str(engine.context_tokens)),
         )
+        return name
 
     def start_gateway(self, *arguments: str) -> None:
         """The gateway; returns when it listens."""
