@@ -100,8 +100,8 @@ class _Sequence:
         """The worker's time that went into it before it was refused."""
 
     def delta(self, delta: wire.Delta) -> None:
-        """It grew."""
-        self.run.grew(self, delta)
+        """It gained text."""
+        self.run.grew(self.index, delta)
 
     def finished(self, finished: wire.Finished) -> None:
         """It has ended, by itself or because it was cancelled."""
@@ -155,6 +155,7 @@ class LocalRun:
         self._failure: failures.Failure | None = None
         self._live = job.choices
         self._unread = 0
+        self._streams = job.stream
         self.job = job
         self.shown = False
         self.waited_us = 0
@@ -174,8 +175,11 @@ class LocalRun:
         while True:
             if self._failure is not None and not (self.shown and self._batch):
                 raise self._failure
-            if self._batch and (self.job.stream or self._live == 0):
-                return self._take()
+            if self._batch and (self._streams or self._live == 0):
+                batch, self._batch = tuple(self._batch), []
+                self._unread = 0
+                self.shown = True
+                return batch
             if self._live == 0:
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
@@ -234,12 +238,6 @@ class LocalRun:
             for other in self._fleet.snapshot.arms(self.job.service)
         )
 
-    def _take(self) -> tuple[Event, ...]:
-        batch, self._batch = tuple(self._batch), []
-        self._unread = 0
-        self.shown = True
-        return batch
-
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -251,14 +249,13 @@ class LocalRun:
 
     # what the sequences report
 
-    def grew(self, sequence: _Sequence, delta: wire.Delta) -> None:
+    def grew(self, index: int, delta: wire.Delta) -> None:
         """A choice gained text."""
-        self._batch.append(
-            Delta(sequence.index, delta.text, delta.tokens, delta.logprobs, self._now_us())
-        )
-        if not self.job.stream:
+        text, logprobs = delta.text, delta.logprobs
+        self._batch.append(Delta(index, text, delta.tokens, logprobs, self._now_us()))
+        if not self._streams:
             return
-        self._unread += len(delta.text) + _PER_LOGPROB * len(delta.logprobs)
+        self._unread += len(text) + _PER_LOGPROB * len(logprobs)
         if self._unread > UNREAD_LIMIT:
             self.fail(
                 failures.Unavailable("the client read the stream too slowly", code="slow_reader")
@@ -270,7 +267,7 @@ class LocalRun:
         if self._failure is None:
             self._batch.append(finish)
             self._live -= 1
-            if self._live == 0 or self.job.stream:
+            if self._live == 0 or self._streams:
                 self._wake()
         self._check()
 

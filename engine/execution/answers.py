@@ -55,13 +55,24 @@ class Answer:
     @property
     def complete(self) -> bool:
         """Whether every choice has ended."""
-        return self._open == 0
+        return not self._open
 
     def add(self, events: Iterable[Event], now_us: int) -> None:
         """Count what came; `now_us` stands in for times that the backend does not give."""
         for event in events:
-            if isinstance(event, Delta):
-                self._grow(self.choices[event.index], event, event.at_us or now_us)
+            if isinstance(event, Delta):  # written out: this runs once for every token
+                choice = self.choices[event.index]
+                at_us = event.at_us or now_us
+                if choice.last_us:
+                    self.gaps.append(at_us - choice.last_us)
+                elif self.first_us is None:
+                    self.first_us = at_us
+                choice.last_us = at_us
+                choice.tokens += event.tokens
+                if self._keeps_text and event.text:
+                    choice.parts.append(event.text)
+                if self._keeps_logprobs and event.logprobs:
+                    choice.logprobs += event.logprobs
             elif isinstance(event, Finished):
                 self.end(event)
             elif isinstance(event, Restarted):
@@ -73,18 +84,6 @@ class Answer:
         if choice.finish is None:
             self._open -= 1
         choice.finish = finish
-
-    def _grow(self, choice: Choice, delta: Delta, at_us: int) -> None:
-        if choice.last_us:
-            self.gaps.append(at_us - choice.last_us)
-        elif self.first_us is None:
-            self.first_us = at_us
-        choice.last_us = at_us
-        choice.tokens += delta.tokens
-        if self._keeps_text and delta.text:
-            choice.parts.append(delta.text)
-        if self._keeps_logprobs and delta.logprobs:
-            choice.logprobs += delta.logprobs
 
     def _restart(self) -> None:
         self.first_us = None

@@ -39,7 +39,7 @@ class Executor:
         self._backends = backends
         self._record = record
         self._gaps = gaps
-        self._now_us = now_us
+        self.now_us = now_us
         self._closing: set[asyncio.Task[None]] = set()
 
     def run(self, job: Job) -> Execution:
@@ -58,7 +58,7 @@ class Executor:
 
     def refuse(self, job: Job, failure: failures.Failure) -> None:
         """Record a job that cannot be started."""
-        request = record.refused(job, failure, self._now_us())
+        request = record.refused(job, failure, self.now_us())
         self._record(request, record.text(job, ""))
 
     async def score(self, score: Score) -> Scored:
@@ -95,10 +95,6 @@ class Executor:
         """Wait until all that was cancelled is recorded; the backends have been closed before."""
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def now_us(self) -> int:
-        """The monotonic clock."""
-        return self._now_us()
-
     def ended(self, request: Request, text: Text | None) -> None:
         """Record a request that has ended."""
         self._record(request, text)
@@ -121,6 +117,7 @@ class Execution:
         self._run = run
         self._reader: asyncio.Task[object] | None = None
         self._over = False
+        self._now_us = executor.now_us
         self.job = job
         self.answer = answer
         self.cancelled = False
@@ -168,7 +165,7 @@ class Execution:
             raise
         finally:
             self._reader = None
-        self.answer.add(events, self._executor.now_us())
+        self.answer.add(events, self._now_us())
         if self.answer.complete:
             self._close(None)
         return events
@@ -196,7 +193,7 @@ class Execution:
     def _close(self, failure: failures.Failure | None) -> None:
         """It is over; its record waits for the counts of what is cut short."""
         self._over = True
-        ended_us = self._executor.now_us()
+        ended_us = self._now_us()
         if self.answer.complete:
             self._note(failure, ended_us)
         closing = asyncio.create_task(self._settle(failure, ended_us), name=self.job.id)

@@ -1,7 +1,7 @@
-"""Writes down what the gateway saw: requests, texts, samples; at most a second late.
+"""Records requests, texts and samples in the store, at most a second late.
 
-One transaction for all that came in a second. When the store cannot be written the rows wait, in
-bounds; what had to be dropped is counted and said, and serving goes on. Imported by the gateway.
+One transaction for everything of a second. While the store cannot be written rows are held, in
+bounds; dropped rows are counted and logged, and serving continues. Imported by the gateway.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from storage.texts import Text
 
 ROWS_LIMIT: Final = 20_000
 TEXTS_LIMIT: Final = 64 * 1024 * 1024
-"""Characters of prompts and answers that may wait for a store that takes nothing."""
+"""Characters of prompts and answers that are held while the store cannot be written."""
 _BATCH: Final = 2_000
 
 _T = TypeVar("_T")
@@ -31,7 +31,7 @@ _log = structlog.get_logger("gateway.recorder")
 
 
 class Recorder:
-    """`trouble` is why nothing can be written, None while all is well; `lost` counts rows."""
+    """`trouble` is why nothing can be written, None while it can; `lost` counts dropped rows."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -45,7 +45,7 @@ class Recorder:
 
     @property
     def held(self) -> int:
-        """Rows that are not written yet."""
+        """How many rows are not written yet."""
         return len(self._requests) + len(self._texts) + len(self._samples)
 
     def note(self, request: Request, text: Text | None = None) -> None:
@@ -62,16 +62,16 @@ class Recorder:
         self._bound()
 
     def begin(self) -> asyncio.Task[None]:
-        """Begin to write what there is, or join what is being written: it takes that along.
+        """Start writing, or join the write under way, which includes what is held now.
 
-        What cannot be written now is tried again with the next.
+        What cannot be written now is tried again with the next write.
         """
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._flush(), name="recorder")
         return self._writing
 
     async def flush(self) -> None:
-        """Begin, and wait until all of it is written or the store takes nothing."""
+        """Write, and wait until everything is written or the store cannot be."""
         await asyncio.shield(self.begin())
 
     async def _flush(self) -> None:

@@ -1,4 +1,4 @@
-"""Who calls: keys, roles, and the headers with which a caller says how to be served.
+"""API keys, roles, and the headers with which a caller says how to be served.
 
 A key may do what its role may; every role may ask for completions. Reading the metrics takes a
 viewer's key, naming the release an operator's. Imported by the gateway.
@@ -65,7 +65,7 @@ def class_(request: Request) -> Class:
 
 
 def session(request: Request) -> str | None:
-    """What keeps a caller's requests on one arm where the body names no user."""
+    """What keeps a caller on one arm where the body names no user."""
     said = request.headers.get("x-paddock-session")
     if said is not None and len(said) > _SESSION_LIMIT:
         raise errors.BadRequest(
@@ -89,7 +89,7 @@ async def body(request: Request, limit: int) -> bytes:
 
     Raises:
         errors.TooLarge: it exceeds the limit.
-        errors.TooSlow: it did not come within a minute.
+        errors.TooSlow: it did not arrive within a minute.
     """
     too_large = errors.TooLarge(
         f"The body of your request exceeds the limit of {limit} bytes "
@@ -110,6 +110,6 @@ async def body(request: Request, limit: int) -> bytes:
                 parts.append(part)
     except TimeoutError as error:
         raise errors.TooSlow(
-            f"The body of your request did not come within {BODY_S} s.", code="body_timeout"
+            f"The body of your request did not arrive within {BODY_S} s.", code="body_timeout"
         ) from error
     return b"".join(parts)

@@ -1,8 +1,9 @@
-"""A client's connection below its requests: what is no HTTP, and clients that do not go on.
+"""A client's connection below its requests: malformed HTTP and stalled clients.
 
 Uvicorn's own protocol, with three bounds that it lacks: a head that is not complete in size or in
-time, and a client that takes nothing of what is written to it. What can still be told is told as
-an OpenAI error object. Knows nothing of paths and bodies. Imported by `engine.gateway.server`.
+time, and a client that reads nothing of what is written to it. Where a response can still be sent,
+it is an OpenAI error object. Knows nothing of paths and bodies. Imported by
+`engine.gateway.server`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from engine.gateway import errors
 
 HEAD_LIMIT: Final = 64 * 1024
-"""Bytes of a head that may have come without its end; one that comes whole may be larger."""
+"""Bytes of an incomplete head; one that arrives whole may be larger."""
 HEAD_S: Final = 60.0
 ASK_S: Final = (0.5, 5.0)
-"""After so long a client that sends nothing more is asked again whether it is there: the first
-write makes its machine refuse, the next one learns of it. Some clients take five at most."""
+"""When to probe a client that has stopped sending: its machine resets at the first write, and the
+second write sees that. Some clients accept five interim responses at most."""
 TAKE_S: Final = 60.0
-"""So long nothing may be taken of an answer that waits."""
+"""How long a client may read nothing of an answer that waits."""
 
 
 class Connection(HttpToolsProtocol):
@@ -36,12 +37,12 @@ class Connection(HttpToolsProtocol):
         self._asking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """From now on a head is awaited."""
+        """Wait for a head."""
         super().connection_made(transport)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is awaited any more."""
+        """Stop all timers."""
         self._headed = True
         self._await_head()
         self._relieve()
@@ -50,9 +51,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends nothing more: it has gone, or it waits for its answer all the same.
+        """The client has stopped sending: it has gone, or it still waits for its answer.
 
-        Which of the two only a write tells: whoever has gone refuses it. True keeps the transport.
+        Only a write can tell: a client that has gone resets. True keeps the transport.
         """
         cycle = self.cycle
         if cycle is None or cycle.response_complete or cycle.more_body or self.pipeline:
@@ -63,7 +64,7 @@ class Connection(HttpToolsProtocol):
         return True
 
     def _ask(self, again_s: tuple[float, ...]) -> None:
-        """Write what every client passes over, unless the answer itself is being written."""
+        """Write what every client ignores, unless the answer itself is being written."""
         cycle = self.cycle
         if cycle is None or cycle.response_started or self.transport.is_closing():
             return
@@ -72,7 +73,7 @@ class Connection(HttpToolsProtocol):
             self._asking = self.loop.call_later(again_s[0], self._ask, again_s[1:])
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a client; a head that does not end is refused."""
+        """Bytes from the client; a head that is too long is refused."""
         super().data_received(data)
         if not self._headed:
             self._head += len(data)
@@ -87,38 +88,38 @@ class Connection(HttpToolsProtocol):
         self._await_head()
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """A request starts."""
         self._headed, self._head = False, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Its head is there."""
+        """Its head is complete."""
         self._headed = True
         super().on_headers_complete()
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as it is written to."""
+        """The client reads more slowly than the answer is written."""
         super().pause_writing()
         if self._stuck is None:
             self._stuck = self.loop.call_later(TAKE_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It has read."""
+        """The client has caught up."""
         self._relieve()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 it says nothing of use
-        """What came is no HTTP."""
+        """The bytes are not HTTP."""
         self.refuse(
             errors.BadRequest(
-                "This is no HTTP/1.1 request that can be read; look at its first line, its headers "
+                "This is not a valid HTTP/1.1 request; check its first line, its headers "
                 "(no control characters) and the framing of its body.",
                 code="invalid_http",
             )
         )
 
     def refuse(self, problem: errors.Problem) -> None:
-        """Say so and hang up; while another request is being answered only hang up."""
+        """Send the error and close; while another request is being answered, only close."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
@@ -130,7 +131,7 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _part(self) -> None:
-        """Nothing more may be written for the request under way, and it learns so."""
+        """Disconnect the request under way: nothing more is written for it."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -147,7 +148,7 @@ class Connection(HttpToolsProtocol):
         return b"%b%b\r\n%b" % (STATUS_LINE[problem.status], lines, body)
 
     def _await_head(self) -> None:
-        """Have the bound on time run exactly while a head is incomplete."""
+        """Run the timer exactly while a head is incomplete."""
         if self._headed and self._late is not None:
             self._late.cancel()
             self._late = None
@@ -157,7 +158,7 @@ class Connection(HttpToolsProtocol):
     def _too_late(self) -> None:
         self.refuse(
             errors.TooSlow(
-                f"The head of your request did not come within {HEAD_S:g} s; send it at once.",
+                f"The head of your request did not arrive within {HEAD_S:g} s.",
                 code="head_timeout",
             )
         )

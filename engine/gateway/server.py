@@ -44,11 +44,11 @@ from storage.texts import Text
 PART: Final = "gateway"
 DRAIN_S: Final = 15.0
 _LAST_WORDS_S: Final = 2
-"""For the error events of what is cut, before its connections are."""
+"""For the error events of what is cut off, before its connections are closed."""
 _KEEP_ALIVE_S: Final = 75
 _SECOND_US: Final = 1_000_000
 _AFTER_US: Final = 20_000
-"""A second is closed this long after its end, so that what happened in it is in."""
+"""A second is closed this long after its end, so that everything in it is counted."""
 
 _log = structlog.get_logger("gateway.server")
 
@@ -132,14 +132,14 @@ class Gateway:
     def __init__(
         self, home: Home, config: Config, reports: Reports, *, drain_s: float = DRAIN_S
     ) -> None:
-        """`drain_s` is how long answers under way may take once it is told to leave."""
+        """`drain_s` is how long answers under way may take once it has received SIGTERM."""
         self._home = home
         self._drain_s = drain_s
         self._config = config
         self._reports = reports
 
     async def run(self, listening: socket.socket) -> None:
-        """Serve until SIGTERM or SIGINT, then let what is under way end."""
+        """Serve until SIGTERM or SIGINT, then drain."""
         with heartbeat.kept(lambda: self._reports.say(beat=clock.now_us())):
             await self._serve(listening)
 
@@ -196,7 +196,7 @@ class Gateway:
                 loop="none",
                 lifespan="off",
                 log_config=None,
-                log_level="critical",  # what clients send is no news; faults are logged by us
+                log_level="critical",  # clients' faults are not logged; ours are, by us
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
@@ -241,20 +241,20 @@ class Gateway:
         _log.info("listening", host=self._config.gateway.host, port=port)
 
     async def _cut(self, server: _Server, fleet: Fleet, remotes: Remotes) -> None:
-        """Answers under way have so long; what is left then ends with an error, not silence."""
+        """After the drain timeout, end what is left with an error instead of silence."""
         await server.leave.wait()
         await asyncio.sleep(self._drain_s)
         await fleet.close()
         await remotes.close()
 
     async def _heed(self, listener: nudges.Listener, catalog: Catalog) -> None:
-        """Somebody changed something: look at once."""
+        """Read the catalog at once when another process has changed it."""
         while True:
             if await listener.wait():
                 await catalog.look()
 
     async def _seconds(self, context: Context, fleet: Fleet, remotes: Remotes) -> None:
-        """All that is done once a second; rows are on their way to the store meanwhile."""
+        """Everything that is done once a second; rows are written meanwhile."""
         while True:
             into = context.now_us() % _SECOND_US
             await asyncio.sleep((_SECOND_US - into + _AFTER_US) / 1e6)
@@ -266,7 +266,7 @@ class Gateway:
                 remotes.tick()
                 await remotes.record(context.store, context.now_us())
             except Exception:  # noqa: BLE001 the next second is another chance
-                _log.exception("a second failed")
+                _log.exception("the per-second tick failed")
 
     def _close_second(self, context: Context, fleet: Fleet, remotes: Remotes) -> None:
         second = context.now_us() // _SECOND_US - 1

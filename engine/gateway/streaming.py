@@ -81,6 +81,10 @@ class Stream(Response):
 
 def chunks(format: Format, events: tuple[Event, ...]) -> bytes:
     """Events as chunks: one for everything that a choice gained, one for its end."""
+    if len(events) == 1 and isinstance(only := events[0], Delta):  # as nearly all batches are
+        if not only.text and not only.logprobs:
+            return b""
+        return format.chunk(only.index, only.text, only.logprobs)
     parts: list[bytes] = []
     texts: dict[int, list[str]] = {}
     logprobs: dict[int, list[TokenLogprob]] = {}
