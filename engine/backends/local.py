@@ -113,6 +113,7 @@ class _Sequence:
             finished.completion_tokens,
             self.run.waited_us + finished.queue_us,
             finished.busy_us,
+            self.run.instance_of(self.id),
         )
         self.run.ended(self.finish)
 
@@ -246,6 +247,10 @@ class LocalRun:
         for sequence in self._sequences:
             if sequence.id and not sequence.over and self._pool is not None:
                 self._pool.cancel(sequence.id)
+
+    def instance_of(self, id: int) -> str:
+        """The name of the instance that computes a sequence."""
+        return "" if self._pool is None else self._pool.instance_of(id)
 
     # what the sequences report
 

@@ -181,6 +181,13 @@ class Pool:
         """Stop a sequence; its receiver gets `finished` with the final count."""
         self._pending.cancel(id)
 
+    def instance_of(self, id: int) -> str:
+        """The name of the instance that has a sequence, "" while none has it."""
+        request = self._pending.get(id)
+        everything = (*self.instances.values(), *self._leaving)
+        names = (each.name for each in everything if request and each.client is request.worker)
+        return next(names, "")
+
     def dispatch(self) -> None:
         """Send what is held to the instances that can take it."""
         for request in self._pending.held():

@@ -291,9 +291,9 @@ class WorkerClient:
         for finished in step.finished:
             request = get(finished.id)
             if request is not None and request.worker is self:
-                self._pending.pop(finished.id)
                 waited_us = request.sent_us - request.added_us + finished.queue_us
                 request.receiver.finished(msgspec.structs.replace(finished, queue_us=waited_us))
+                self._pending.pop(finished.id)
         for refused in step.refused:
             request = get(refused.id)
             if request is not None and request.worker is self:

@@ -19,6 +19,7 @@ def refused(job: Job, failure: failures.Failure, now_us: int) -> Request:
     """A job that no backend was asked for; `now_us` is monotonic."""
     return _request(
         job,
+        worker=job.release.deployment,
         latency_us=now_us - job.arrived_us,
         outcome=outcome(failure),
         error_code=failure.code,
@@ -48,6 +49,7 @@ def ended(
         ttft_us=None if answer.first_us is None else answer.first_us - job.arrived_us,
         latency_us=ended_us - job.arrived_us,
         busy_us=sum(finish.busy_us for finish in finishes),
+        worker=next((f.instance for f in finishes if f.instance), job.release.deployment),
         outcome=result,
         finish_reason=finishes[0].reason if finishes and result is Outcome.OK else None,
         error_code=None if failure is None else failure.code,
@@ -84,7 +86,6 @@ def _request(job: Job, **fields: Any) -> Request:
         at_us=job.at_us,
         service=job.service,
         release=job.release.number,
-        worker=job.release.deployment,
         endpoint=job.endpoint,
         key_id=job.key_id,
         tenant=job.tenant,

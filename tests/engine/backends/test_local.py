@@ -132,6 +132,7 @@ async def test_choices_are_gathered_and_counted(box: Box) -> None:
     row = await box.row()
     assert (row.outcome, row.prompt_tokens, row.completion_tokens) == (Outcome.OK, 3, 15)
     assert row.ttft_us is not None
+    assert row.worker == "ops-1.0.0:1"
     assert len(box.gaps) == 3 * 4
     assert [event async for event in execution] == []
     assert len(box.rows) == 1
