@@ -168,7 +168,7 @@ class Runner:
         known = before
         if known is None or (known.looked is None and known.intent_id is None):
             known = await self._look(run, step, position)
-        said = "" if step.look is None else _saw(step.look, known.looked)
+        said = "" if step.look is None else steps.report(step.look, known.looked)
         if step.do is not None:
             said = await self._do(run, step, step.do, position, known) or said
         if step.verify is not None:
@@ -247,11 +247,3 @@ class Runner:
 
         await self._write(work)
         _log.info("a run ended", intent=intent.id, state=state.value, said=sentence)
-
-
-def _saw(look: steps.Look, value: Value) -> str:
-    if value is None:
-        return f"{look.probe}: no data"
-    if look.expected is None:
-        return f"{look.probe} is {value}"
-    return f"{look.probe} is {value} (expected {look.expected})"

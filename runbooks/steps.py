@@ -148,3 +148,12 @@ def _argument(value: Any, inputs: Mapping[str, str], seen: Mapping[str, Value]) 
     if isinstance(value, list):
         return [_argument(each, inputs, seen) for each in value]
     return value
+
+
+def report(look: Look, value: Value) -> str:
+    """What a look saw, in a sentence."""
+    if value is None:
+        return f"{look.probe}: no data"
+    if look.expected is None:
+        return f"{look.probe} is {value}"
+    return f"{look.probe} is {value} (expected {look.expected})"

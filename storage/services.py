@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import ClassVar
 
-import msgspec
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import Field, SQLModel, col
 
-from storage import buckets, errors, ledger, names, split_history, splits
-from storage.split_history import SplitRow
+from storage import buckets, errors, ledger, names, service_rows, split_history, splits
+from storage.ownership import Freeze, Owner, OwnerKind
+from storage.service_locks import freeze, give_back, take, unfreeze
+from storage.service_rows import Service, ServiceRow, every, find
 from storage.splits import WHOLE_BP, Arm, Split, check_arms
 
 __all__ = [
@@ -28,71 +24,6 @@ __all__ = [
     "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "remove",
     "set_record_text", "set_split", "split_of_intent", "take", "unfreeze",
 ]  # fmt: skip
-
-
-class OwnerKind(StrEnum):
-    """What can own a split besides people, who set it by hand."""
-
-    ROLLOUT = "rollout"
-    AB_TEST = "ab_test"
-
-
-class Owner(msgspec.Struct, frozen=True):
-    """Who alone changes a split: a rollout or an A/B test, by its id."""
-
-    kind: OwnerKind
-    id: str
-
-    @property
-    def name(self) -> str:
-        """In a sentence: rollout 3, A/B test 7."""
-        return {"rollout": "rollout", "ab_test": "A/B test"}[self.kind.value] + f" {self.id}"
-
-
-class Freeze(msgspec.Struct, frozen=True, kw_only=True):
-    """Who froze a service, why and when."""
-
-    by: str
-    reason: str
-    at_us: int
-
-    @property
-    def words(self) -> str:
-        """In a sentence: frozen by kim since 2026-01-31 12:00 UTC: an incident."""
-        at = datetime.fromtimestamp(self.at_us // 1_000_000, UTC)
-        return f"frozen by {self.by} since {at:%Y-%m-%d %H:%M} UTC: {self.reason}"
-
-
-class ServiceRow(SQLModel, table=True):
-    """The row of a service; its history begins with the split `first_split_id`."""
-
-    __tablename__: ClassVar[str] = "services"
-
-    name: str = Field(primary_key=True)
-    split_id: int
-    first_split_id: int
-    record_text: bool
-    version: int
-    owner_kind: str | None = None
-    owner_id: str | None = None
-    frozen_by: str | None = None
-    frozen_reason: str | None = None
-    frozen_at_us: int | None = None
-    created_at_us: int
-    created_by: str
-
-
-class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service and its current split. `owner` is None where people set the split by hand."""
-
-    name: str
-    split: Split
-    record_text: bool
-    version: int
-    owner: Owner | None = None
-    frozen: Freeze | None = None
-    created_at_us: int
-    created_by: str
 
 
 async def create(
@@ -143,7 +74,7 @@ async def create(
         after={"arms": splits.ledger_form(splits.pairs(arms)), "record_text": record_text},
         at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
-    return _service(row, split)
+    return service_rows.record(row, split)
 
 
 async def set_split(
@@ -171,14 +102,14 @@ async def set_split(
     """
     check_arms(arms)
     before = await find(s, service)
-    _check_version(before, expected_version)
+    service_rows.check_version(before, expected_version)
     if before.frozen is not None:
         raise errors.Frozen(
             f"{service} is {before.frozen.words}. Unfreeze it with `paddock services unfreeze "
             f"{service}`; going back with `paddock services undo {service}` is allowed."
         )
     if before.owner is not None and before.owner != by:
-        raise errors.NotOwner(_owned(before, before.owner))
+        raise service_rows.owned(before, before.owner)
     weights = {arm.release: arm.weight_bp for arm in arms}
     kept = salt is None or salt == before.split.salt
     ranges = buckets.rebalance(before.split.ranges, weights) if kept else buckets.lay_out(weights)
@@ -212,74 +143,13 @@ async def go_back(
     target = await find_split(s, service, to)
     if splits.origin(before.split) == splits.origin(target):
         return before.split
-    _check_version(before, expected_version)
+    service_rows.check_version(before, expected_version)
     row = await s.get_one(ServiceRow, service)
     row.owner_kind = row.owner_id = None
     return await _set(
         s, before, "services.undo", target.arms, target.ranges, target.salt,
         splits.origin(target), actor, at_us, intent_id,
     )  # fmt: skip
-
-
-async def freeze(
-    s: AsyncSession, *, service: str, reason: str, actor: str, at_us: int, intent_id: int | None
-) -> Service:
-    """Keep the split of a service as it is until `unfreeze`; freezing again changes the reason."""
-    before = await find(s, service)
-    row = await s.get_one(ServiceRow, service)
-    row.frozen_by, row.frozen_reason, row.frozen_at_us = actor, reason, at_us
-    await s.flush()
-    await ledger.write(
-        s, actor=actor, verb="services.freeze", noun="service", key=service,
-        before=before.frozen and before.frozen.reason, after=reason, at_us=at_us,
-        intent_id=intent_id,
-    )  # fmt: skip
-    return await find(s, service)
-
-
-async def unfreeze(
-    s: AsyncSession, *, service: str, actor: str, at_us: int, intent_id: int | None
-) -> Service:
-    """Allow changes of the split again."""
-    before = await find(s, service)
-    row = await s.get_one(ServiceRow, service)
-    row.frozen_by = row.frozen_reason = row.frozen_at_us = None
-    await s.flush()
-    await ledger.write(
-        s, actor=actor, verb="services.unfreeze", noun="service", key=service,
-        before=before.frozen and before.frozen.reason, after=None, at_us=at_us,
-        intent_id=intent_id,
-    )  # fmt: skip
-    return await find(s, service)
-
-
-async def take(
-    s: AsyncSession, *, service: str, owner: Owner, actor: str, at_us: int,
-    intent_id: int | None = None,
-) -> None:  # fmt: skip
-    """Make a rollout or an A/B test the owner of a split; nothing changes if it is.
-
-    Raises:
-        NotOwner: another one owns it. Frozen: the service is frozen.
-    """
-    before = await find(s, service)
-    if before.owner == owner:
-        return
-    if before.frozen is not None:
-        raise errors.Frozen(f"{service} is {before.frozen.words}; unfreeze it first.")
-    if before.owner is not None:
-        raise errors.NotOwner(_owned(before, before.owner))
-    await _own(s, service, owner, None, actor, at_us, intent_id)
-
-
-async def give_back(
-    s: AsyncSession, *, service: str, owner: Owner, actor: str, at_us: int,
-    intent_id: int | None = None,
-) -> None:  # fmt: skip
-    """Let people set the split by hand again; nothing changes if this owner has lost it."""
-    before = await find(s, service)
-    if before.owner == owner:
-        await _own(s, service, None, owner, actor, at_us, intent_id)
 
 
 async def set_record_text(
@@ -309,7 +179,7 @@ async def remove(
     if before.frozen is not None:
         raise errors.Frozen(f"{service} is {before.frozen.words}; unfreeze it before removing it.")
     if before.owner is not None:
-        raise errors.NotOwner(_owned(before, before.owner))
+        raise service_rows.owned(before, before.owner)
     await s.delete(await s.get_one(ServiceRow, service))
     await s.flush()
     await ledger.write(
@@ -317,24 +187,6 @@ async def remove(
         before={"arms": splits.ledger_form(splits.pairs(before.split.arms))}, after=None,
         at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
-
-
-async def find(s: AsyncSession, name: str) -> Service:
-    """By its name."""
-    row = await s.get(ServiceRow, name)
-    if row is None:
-        raise errors.unknown("service", name, [each.name for each in await every(s)])
-    return _service(row, split_history.record(await s.get_one(SplitRow, row.split_id)))
-
-
-async def every(s: AsyncSession) -> list[Service]:
-    """All services by name."""
-    query = (
-        select(ServiceRow, SplitRow)
-        .join(SplitRow, col(SplitRow.id) == col(ServiceRow.split_id))
-        .order_by(col(ServiceRow.name))
-    )
-    return [_service(row, split_history.record(split)) for row, split in (await s.execute(query))]
 
 
 async def history(s: AsyncSession, service: str, limit: int = 100) -> list[Split]:
@@ -357,41 +209,6 @@ async def find_split(s: AsyncSession, service: str, id: int) -> Split:
 async def split_of_intent(s: AsyncSession, service: str, intent_id: int) -> Split | None:
     """The split that an intent set, if it set one."""
     return await split_history.of_intent(s, service, intent_id)
-
-
-def _check_version(before: Service, expected: int | None) -> None:
-    if expected is not None and expected != before.version:
-        raise errors.Moved(
-            f"{before.name} changed since you looked: {before.split.set_by} set "
-            f"{splits.words(splits.pairs(before.split.arms))}. Look again."
-        )
-
-
-def _owned(service: Service, owner: Owner) -> str:
-    return (
-        f"{owner.name} owns the split of {service.name}; pause or abort it first, or go back with "
-        f"`paddock services undo {service.name}`, which takes the split from it."
-    )
-
-
-async def _own(
-    s: AsyncSession,
-    service: str,
-    owner: Owner | None,
-    before: Owner | None,
-    actor: str,
-    at_us: int,
-    intent_id: int | None,
-) -> None:
-    row = await s.get_one(ServiceRow, service)
-    row.owner_kind = None if owner is None else owner.kind.value
-    row.owner_id = None if owner is None else owner.id
-    await s.flush()
-    await ledger.write(
-        s, actor=actor, verb="services.owner", noun="service", key=service,
-        before=before and before.name, after=owner and owner.name, at_us=at_us,
-        intent_id=intent_id,
-    )  # fmt: skip
 
 
 async def _set(
@@ -426,23 +243,3 @@ async def _set(
         after=splits.ledger_form(splits.pairs(split.arms)), at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
     return split
-
-
-def _service(row: ServiceRow, split: Split) -> Service:
-    owner = frozen = None
-    if row.owner_kind is not None:
-        owner = Owner(OwnerKind(row.owner_kind), row.owner_id or "")
-    if row.frozen_by is not None:
-        frozen = Freeze(
-            by=row.frozen_by, reason=row.frozen_reason or "", at_us=row.frozen_at_us or 0
-        )
-    return Service(
-        name=row.name,
-        split=split,
-        record_text=row.record_text,
-        version=row.version,
-        owner=owner,
-        frozen=frozen,
-        created_at_us=row.created_at_us,
-        created_by=row.created_by,
-    )

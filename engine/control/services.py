@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from engine.control import loadable
 from engine.control.decisions import Decision, Reason
 from engine.control.registry import controls
-from storage import measures, models, processes, releases, services, splits
+from storage import measures, releases, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.measures import Window
-from storage.models import Kind, ModelVersion, Status
-from storage.processes import State
 from storage.services import Arm, Service
 from storage.store import Session
 
@@ -42,7 +41,7 @@ async def create(
     """A new service, all of it on one release."""
     release = await releases.find(s, arguments.release)
     arms = (Arm(release=release.number, weight_bp=services.WHOLE_BP),)
-    if refusal := _unloadable(arms, await _broken(s, arms)):
+    if refusal := loadable.refuse(arms, await loadable.broken(s, arms)):
         return refusal
     created = await services.create(
         s,
@@ -69,7 +68,9 @@ async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_u
         ]
     )
     services.check_arms(arms)
-    decision = decide(arms, Observed(service, await _broken(s, arms)), intent.expected_version)
+    decision = decide(
+        arms, Observed(service, await loadable.broken(s, arms)), intent.expected_version
+    )
     if decision.reason is Reason.APPLIED:
         await services.set_split(
             s,
@@ -95,7 +96,7 @@ async def undo(s: Session, intent: Intent, arguments: verbs.ServicesUndo, at_us:
         arms = splits.words(splits.pairs(service.split.arms))
         said = f"{service.name} is already at split {splits.origin(target)} ({arms}); no change."
         return Decision(Reason.UNCHANGED, said, service.split)
-    if refusal := _unloadable(target.arms, await _broken(s, target.arms)):
+    if refusal := loadable.refuse(target.arms, await loadable.broken(s, target.arms)):
         return refusal
     now = await services.go_back(
         s,
@@ -203,7 +204,7 @@ def decide_removal(service: Service, answered: int, arguments: verbs.ServicesRem
 def decide(arms: Sequence[Arm], observed: Observed, expected_version: int | None) -> Decision:
     """Whether a split that is well formed may be set; the same split again changes nothing."""
     service = observed.service
-    if refusal := _unloadable(arms, observed.broken):
+    if refusal := loadable.refuse(arms, observed.broken):
         return refusal
     same = {*arms} == {*service.split.arms}
     if same and expected_version in {None, service.version}:
@@ -212,47 +213,12 @@ def decide(arms: Sequence[Arm], observed: Observed, expected_version: int | None
     return Decision(Reason.APPLIED, _outcome(service, arms), tuple(arms))
 
 
-def why(release: str, version: ModelVersion) -> str:
-    """Why a release cannot answer."""
-    reason = (version.status_reason or "no reason was given").rstrip(".")
-    return (
-        f"{release} cannot answer: {version.name} cannot be loaded ({reason}). "
-        "Add the same file again to have it tried again."
-    )
-
-
 def _outcome(before: Service, arms: Sequence[Arm]) -> str:
     now, was = (splits.words(splits.pairs(each)) for each in (arms, before.split.arms))
     return f"{before.name}: {now} (before: {was})."
-
-
-def _unloadable(arms: Sequence[Arm], broken: Mapping[int, str]) -> Decision | None:
-    """The refusal of an arm that would get traffic and cannot answer; weight 0 is fine."""
-    for arm in arms:
-        if arm.weight_bp and arm.release in broken:
-            return Decision(Reason.UNLOADABLE, broken[arm.release])
-    return None
 
 
 async def _answered(s: Session, service: str, at_us: int) -> int:
     """The requests of a service within the last minutes."""
     window = Window.last(TRAFFIC_S, at_us // 1_000_000)
     return int(measures.requests_ended(await measures.traffic(s, window, service=service)) or 0)
-
-
-async def _broken(s: Session, arms: Sequence[Arm]) -> dict[int, str]:
-    """Why releases cannot answer; weights that are loaded can, whatever became of their file."""
-    found: dict[int, str] = {}
-    ready = {each.deployment for each in await processes.every(s) if each.state is State.READY}
-    for arm in arms:
-        release = await releases.get(s, arm.release)
-        if release.model_version_id is None:
-            continue
-        version = await models.get(s, release.model_version_id)
-        below = None if version.base_id is None else await models.get(s, version.base_id)
-        for each in (version, below):
-            if each is None or each.status is not Status.UNLOADABLE:
-                continue
-            if each.kind is Kind.ADAPTER or release.deployment not in ready:
-                found[arm.release] = why(release.name, each)
-    return found

@@ -1,0 +1,106 @@
+"""The rows of services, as records, and the checks that precede a change of one.
+
+Imported by `storage.services` and `storage.service_locks`, which change them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+from storage import errors, split_history, splits
+from storage.ownership import Freeze, Owner, OwnerKind
+from storage.split_history import SplitRow
+from storage.splits import Split
+
+
+class ServiceRow(SQLModel, table=True):
+    """The row of a service; its history begins with the split `first_split_id`."""
+
+    __tablename__: ClassVar[str] = "services"
+
+    name: str = Field(primary_key=True)
+    split_id: int
+    first_split_id: int
+    record_text: bool
+    version: int
+    owner_kind: str | None = None
+    owner_id: str | None = None
+    frozen_by: str | None = None
+    frozen_reason: str | None = None
+    frozen_at_us: int | None = None
+    created_at_us: int
+    created_by: str
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A service and its current split. `owner` is None where people set the split by hand."""
+
+    name: str
+    split: Split
+    record_text: bool
+    version: int
+    owner: Owner | None = None
+    frozen: Freeze | None = None
+    created_at_us: int
+    created_by: str
+
+
+async def find(s: AsyncSession, name: str) -> Service:
+    """By its name."""
+    row = await s.get(ServiceRow, name)
+    if row is None:
+        raise errors.unknown("service", name, [each.name for each in await every(s)])
+    return record(row, split_history.record(await s.get_one(SplitRow, row.split_id)))
+
+
+async def every(s: AsyncSession) -> list[Service]:
+    """All services by name."""
+    query = (
+        select(ServiceRow, SplitRow)
+        .join(SplitRow, col(SplitRow.id) == col(ServiceRow.split_id))
+        .order_by(col(ServiceRow.name))
+    )
+    return [record(row, split_history.record(split)) for row, split in (await s.execute(query))]
+
+
+def check_version(before: Service, expected: int | None) -> None:
+    """Raise Moved unless the service has the version that was seen; None expects nothing."""
+    if expected is not None and expected != before.version:
+        raise errors.Moved(
+            f"{before.name} changed since you looked: {before.split.set_by} set "
+            f"{splits.words(splits.pairs(before.split.arms))}. Look again."
+        )
+
+
+def owned(service: Service, owner: Owner) -> errors.NotOwner:
+    """The refusal of a change that only the owner may make."""
+    return errors.NotOwner(
+        f"{owner.name} owns the split of {service.name}; pause or abort it first, or go back with "
+        f"`paddock services undo {service.name}`, which takes the split from it."
+    )
+
+
+def record(row: ServiceRow, split: Split) -> Service:
+    """The service of its row and its current split."""
+    owner = frozen = None
+    if row.owner_kind is not None:
+        owner = Owner(OwnerKind(row.owner_kind), row.owner_id or "")
+    if row.frozen_by is not None:
+        frozen = Freeze(
+            by=row.frozen_by, reason=row.frozen_reason or "", at_us=row.frozen_at_us or 0
+        )
+    return Service(
+        name=row.name,
+        split=split,
+        record_text=row.record_text,
+        version=row.version,
+        owner=owner,
+        frozen=frozen,
+        created_at_us=row.created_at_us,
+        created_by=row.created_by,
+    )
