@@ -24,20 +24,15 @@ class LoadTracker:
         self.now: str | None = None
         self._deaths: Counter[str] = Counter()
 
-    @property
-    def opening(self) -> bool:
-        """Whether it is loading an adapter, between two of its heartbeats."""
-        return bool(self.now)
-
     def hear(self, line: StatusLine) -> LoadFailure | None:
         """Take a status line; the failure if it says that an adapter's file cannot be loaded."""
-        if line.opening:
-            self.now = line.opening
-        elif line.loaded or line.ready or line.opened or line.unopened:
-            del self._deaths[line.opened or line.unopened or ""]
+        if line.loading_adapter:
+            self.now = line.loading_adapter
+        elif line.loaded or line.ready or line.adapter_loaded or line.adapter_failed:
+            del self._deaths[line.adapter_loaded or line.adapter_failed or ""]
             self.now = None
-        if line.unopened and line.broken:
-            return LoadFailure(line.unopened, line.failed or "the worker gave no reason")
+        if line.adapter_failed and line.broken:
+            return LoadFailure(line.adapter_failed, line.failed or "the worker gave no reason")
         return None
 
     def died(self, how: str, *, fault: bool) -> LoadFailure | None:

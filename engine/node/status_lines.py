@@ -19,7 +19,8 @@ class StatusLine(msgspec.Struct, frozen=True):
 
     `failed` is why the process cannot work; `broken` says that a file is at fault, so that trying
     again does not help. `loaded`: the weights are in memory, so what follows is not their file's
-    fault. `opening`, `opened`, `unopened` name an adapter; the last goes with `failed`.
+    fault. `loading_adapter`, `adapter_loaded`, `adapter_failed` name an adapter; the last goes
+    with `failed`.
     """
 
     ready: bool = False
@@ -32,9 +33,9 @@ class StatusLine(msgspec.Struct, frozen=True):
     failed: str | None = None
     broken: bool = False
     loaded: bool = False
-    opening: str | None = None
-    opened: str | None = None
-    unopened: str | None = None
+    loading_adapter: str | None = None
+    adapter_loaded: str | None = None
+    adapter_failed: str | None = None
     sha256: str | None = None
     build: str | None = None
 

@@ -203,7 +203,7 @@ class SupervisedProcess:
         now, before = self._now(), self._observed
         busy = line.running + line.waiting > 0
         failure = self._loads.hear(line)
-        if line.opening or line.opened or line.unopened:
+        if line.loading_adapter or line.adapter_loaded or line.adapter_failed:
             self._adapter(line, failure, now)
             return
         if line.failed is not None:
@@ -233,12 +233,12 @@ class SupervisedProcess:
 
     def _adapter(self, line: StatusLine, failure: LoadFailure | None, now: int) -> None:
         """A worker loads an adapter; how that ends is the adapter's state alone."""
-        self._change(heard_us=now, token_us=now, opening=self._loads.opening)
-        if line.unopened:
+        self._change(heard_us=now)
+        if line.adapter_failed:
             _log.error(
                 "an adapter cannot be loaded",
                 name=self.spec.name,
-                adapter=line.unopened,
+                adapter=line.adapter_failed,
                 reason=line.failed,
             )
         if failure is not None:

@@ -40,8 +40,6 @@ class Reason(Enum):
     GONE = "it is not wanted and not running"
     UNLOADABLE = "it cannot do its work; it is not started again"
     SLOW_START = "it sent nothing for too long while starting"
-    OPENING = "it is loading an adapter"
-    SLOW_OPENING = "it sent nothing for too long while loading an adapter"
     SILENT = "its heartbeats stopped"
     HUNG = "work is waiting and no token was produced"
     STUBBORN = "it did not exit within the drain timeout"
@@ -84,8 +82,6 @@ class Observed:
     working: bool = False
     stepped: bool = False
     """Whether it has completed a step since it was spawned."""
-    opening: bool = False
-    """Whether it is loading an adapter, between two of its heartbeats."""
     heard_us: int = 0
     """When it last sent anything, or was spawned."""
     token_us: int = 0
@@ -186,9 +182,6 @@ def _absent(observed: Observed, plan: Plan, now_us: int) -> Decision:
 
 
 def _ready(observed: Observed, plan: Plan, now_us: int) -> Decision:
-    if observed.opening:
-        until = observed.heard_us + plan.start_us
-        return _bounded(until, Reason.OPENING, Reason.SLOW_OPENING, now_us)
     bounds: list[tuple[int, Reason]] = []
     if plan.beats or observed.beaten:
         bounds.append((observed.heard_us + plan.beat_us, Reason.SILENT))

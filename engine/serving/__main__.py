@@ -79,15 +79,15 @@ class _AdapterReports:
         self.socket: ServerSocket | None = None
 
     def started(self, adapter: str) -> None:
-        self._reports.say(opening=adapter)
+        self._reports.say(loading_adapter=adapter)
 
     def ended(self, outcome: Outcome) -> None:
         match outcome:
             case Loaded():
-                self._reports.say(opened=outcome.adapter)
+                self._reports.say(adapter_loaded=outcome.adapter)
             case Failed():
                 self._reports.say(
-                    unopened=outcome.adapter, failed=outcome.reason, broken=outcome.broken
+                    adapter_failed=outcome.adapter, failed=outcome.reason, broken=outcome.broken
                 )
         if self.socket is not None:
             self.socket.wake()

@@ -188,8 +188,8 @@ async def test_what_the_box_lacks_is_tried_again_until_it_is_there(tmp_path: Pat
 async def test_an_adapter_that_takes_its_worker_along_is_blamed_and_the_worker_comes_back(
     tmp_path: Path,
 ) -> None:
-    """Three times in a row while it was opened; the file of the weights is not at fault."""
-    script = TOLD + "import os\ntell(ready=True)\ntell(opening='lora')\nos.abort()\n"
+    """Three times in a row while it was loaded; the file of the weights is not at fault."""
+    script = TOLD + "import os\ntell(ready=True)\ntell(loading_adapter='lora')\nos.abort()\n"
     async with running(Watched(tmp_path, script, Plan(backoff_us=1000))) as watched:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].load_failure is not None)
         assert watched.states == ["starting", "ready", "crashed"] * 3
@@ -201,18 +201,30 @@ async def test_an_adapter_that_takes_its_worker_along_is_blamed_and_the_worker_c
         assert not watched.process.given_up
 
 
-async def test_an_adapter_that_can_not_be_opened_costs_the_worker_nothing(tmp_path: Path) -> None:
+async def test_an_adapter_that_cannot_be_loaded_costs_the_worker_nothing(tmp_path: Path) -> None:
     """One that is broken is blamed at once, one that is away is not."""
     script = TOLD + (
         "tell(ready=True)\n"
-        "for lane, broken in (('away', False), ('torn', True)):\n"
-        "    tell(opening=lane)\n    tell(unopened=lane, failed='it is ' + lane, broken=broken)\n"
+        "for name, broken in (('away', False), ('torn', True)):\n"
+        "    tell(loading_adapter=name)\n"
+        "    tell(adapter_failed=name, failed='it is ' + name, broken=broken)\n"
         "signal.sigwait([signal.SIGTERM])\n"
     )
     async with running(Watched(tmp_path, BLOCKED + script, Plan())) as watched:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].load_failure is not None)
         assert watched.states == ["starting", "ready", "ready"]
         assert watched.facts[-1].load_failure == LoadFailure("torn", "it is torn")
+
+
+async def test_a_worker_that_hangs_while_it_loads_an_adapter_is_replaced(tmp_path: Path) -> None:
+    """Heartbeats continue during a load, so that their end means a hung loop."""
+    script = (
+        READY + "print(json.dumps({'loading_adapter': 'lora'}), flush=True)\ntime.sleep(3600)\n"
+    )
+    plan = Plan(beats=True, beat_us=SECOND_US // 2)
+    async with running(Watched(tmp_path, script, plan)) as watched:
+        await watched.until(lambda facts: [fact.state for fact in facts].count("ready") == 2)
+        assert "its heartbeats stopped" in [fact.reason for fact in watched.facts]
 
 
 async def test_a_fault_after_the_weights_stand_is_no_fault_of_their_file(tmp_path: Path) -> None:

@@ -149,14 +149,6 @@ def test_who_was_told_to_leave_may_finish_as_long_as_it_comes_on() -> None:
     assert supervision.decide(endless, PLAN, NOW).reason is Reason.STUBBORN
 
 
-def test_an_adapter_may_take_as_long_to_load_as_the_weights() -> None:
-    """No beat comes meanwhile; who says nothing for too long is ended all the same."""
-    opening = serving(opening=True, working=True)
-    assert supervision.decide(opening, PLAN, NOW + PLAN.start_us - 1).reason is Reason.OPENING
-    late = supervision.decide(opening, PLAN, NOW + PLAN.start_us)
-    assert late == supervision.Decision(Act.KILL, Reason.SLOW_OPENING)
-
-
 def test_who_says_that_it_can_not_work_is_not_started_again() -> None:
     """A model that cannot be loaded makes no restart loop."""
     gone = Observed(wanted=True, failed="truncated", failures=1, ended_us=NOW)

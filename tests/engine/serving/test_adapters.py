@@ -161,11 +161,15 @@ async def test_the_node_is_told_of_each_load_before_it_begins(
     """So that it knows which file took the worker along, if one did."""
     assert worker.stdout is not None
     lines = map(json.loads, worker.stdout)
-    said = (line for line in lines if line.keys() & {"opening", "opened", "unopened"})
+    said = (
+        line
+        for line in lines
+        if line.keys() & {"loading_adapter", "adapter_loaded", "adapter_failed"}
+    )
     for _ in range(2):
         gateway.client.want_adapters({"lora": workers.lora()})
         await loaded(gateway, "lora")
         gateway.client.want_adapters({})
         await loaded(gateway, "")
     heard = await asyncio.to_thread(lambda: list(itertools.islice(said, 4)))
-    assert heard == [{"opening": "lora"}, {"opened": "lora"}] * 2
+    assert heard == [{"loading_adapter": "lora"}, {"adapter_loaded": "lora"}] * 2

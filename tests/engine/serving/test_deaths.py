@@ -98,7 +98,11 @@ async def test_the_node_is_told_which_adapter_is_loaded_and_the_outcome(tmp_path
     with workers.running(path) as process:
         assert process.stdout is not None
         lines = map(json.loads, process.stdout)
-        said = (line for line in lines if line.keys() & {"opening", "opened", "unopened"})
+        said = (
+            line
+            for line in lines
+            if line.keys() & {"loading_adapter", "adapter_loaded", "adapter_failed"}
+        )
         async with workers.connected(path) as gateway:
             gateway.client.want_adapters(
                 {
@@ -109,14 +113,14 @@ async def test_the_node_is_told_which_adapter_is_loaded_and_the_outcome(tmp_path
             )
             heard = await asyncio.to_thread(lambda: list(itertools.islice(said, 6)))
     assert [heard[0], heard[1], heard[2], heard[4]] == [
-        {"opening": "lora"},
-        {"opened": "lora"},
-        {"opening": "torn"},
-        {"opening": "away"},
+        {"loading_adapter": "lora"},
+        {"adapter_loaded": "lora"},
+        {"loading_adapter": "torn"},
+        {"loading_adapter": "away"},
     ]
-    assert (heard[3]["unopened"], heard[3]["broken"]) == ("torn", True)
+    assert (heard[3]["adapter_failed"], heard[3]["broken"]) == ("torn", True)
     assert heard[5] == {
-        "unopened": "away",
+        "adapter_failed": "away",
         "failed": f"there is no adapter file at {away}",
         "broken": False,
     }
