@@ -26,7 +26,9 @@ PURE: Final = (
 LONG_LINES: Final = 400
 
 # A module is split for what it holds, not for its length; one this long has to say why.
-LONG: Final[dict[str, str]] = {}
+LONG: Final[dict[str, str]] = {
+    "storage/control_socket/verbs.py": "one table: each verb's row with its arguments",
+}
 
 TOP_LEVEL: Final = {
     "app",
@@ -115,7 +117,7 @@ def test_every_module_says_what_it_is() -> None:
 
 
 def test_modules_are_short_or_say_why_not() -> None:
-    """Over 250 lines needs a reason in the table above; a reason that is not needed goes."""
+    """A long one needs a reason in the table above; a reason that is not needed goes."""
     found = {
         named(path) for path in modules(*FLOORS) if len(path.read_text().splitlines()) > LONG_LINES
     }

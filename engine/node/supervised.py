@@ -127,7 +127,7 @@ class SupervisedProcess:
         self._killed_for = decision.reason
         if decision.act is Act.TERMINATE:
             self._signal(signal.SIGTERM)
-            self._change(told_us=self._now())
+            self._change(terminated_us=self._now())
             self._report("draining", decision.reason.value)
             return
         _log.warning("killing a process", name=self.spec.name, reason=decision.reason.value)
@@ -141,7 +141,7 @@ class SupervisedProcess:
             await asyncio.wait_for(self._changed.wait(), timeout)
         self._changed.clear()
         if until_us is not None and (late := self._now() - until_us) > _LATE_US:
-            self._observed = supervision.forgiven(self._observed, late)
+            self._observed = supervision.after_pause(self._observed, late)
             self._changed.set()
 
     def _change(self, **fields: object) -> None:
@@ -213,7 +213,7 @@ class SupervisedProcess:
             return
         if line.beat is not None and line.beat is not False:
             moved, self._step = line.step != self._step, line.step
-            self._observed = supervision.beaten(
+            self._observed = supervision.after_heartbeat(
                 before,
                 busy=busy,
                 moved=moved,
@@ -228,7 +228,7 @@ class SupervisedProcess:
             self._ready_us = now
             self.was_ready = True
             self._change(ready=True)
-            if before.told_us is None:
+            if before.terminated_us is None:
                 self._report("ready", sha256=line.sha256, build=line.build)
 
     def _adapter(self, line: StatusLine, failure: LoadFailure | None, now: int) -> None:
@@ -254,21 +254,25 @@ class SupervisedProcess:
 
     def _ended(self, how: str, *, fault: bool = False, death: bool = False) -> None:
         now, before = self._now(), self._observed
-        told = before.told_us is not None
+        terminated = before.terminated_us is not None
         loading = self._loads.now is not None
         failures = supervision.failures_after(before, self.spec.plan, self._ready_us, now)
         self._change(
-            running=False, ready=False, told_us=None, ended_us=now, failures=0 if told else failures
+            running=False,
+            ready=False,
+            terminated_us=None,
+            ended_us=now,
+            failures=0 if terminated else failures,
         )
-        why = self._killed_for.value if self._killed_for and not told else how
-        failure = None if told else self._loads.died(why, fault=fault)
+        why = self._killed_for.value if self._killed_for and not terminated else how
+        failure = None if terminated else self._loads.died(why, fault=fault)
         if failure is not None and not failure.adapter:
             self._last_words = failure.reason
             self._change(failed=failure.reason)
         if self._last_words is not None:
             final = LoadFailure("", self._last_words) if self.given_up else None
             self._report("crashed", self._last_words, failed=self._last_words, load_failure=final)
-        elif told or not before.wanted:
+        elif terminated or not before.wanted:
             forced = self._killed_for is Reason.STUBBORN
             self._report("stopped", Reason.STUBBORN.value if forced else None)
         else:

@@ -78,7 +78,8 @@ class Observed:
     wanted: bool
     running: bool = False
     ready: bool = False
-    beaten: bool = False
+    heartbeats: bool = False
+    """Whether it has sent a heartbeat since it was spawned."""
     working: bool = False
     stepped: bool = False
     """Whether it has completed a step since it was spawned."""
@@ -88,8 +89,8 @@ class Observed:
     """When it last produced a token, or had nothing to do."""
     step_us: int = 0
     """When its step number last changed, or it had nothing to do."""
-    told_us: int | None = None
-    """When it was asked to exit."""
+    terminated_us: int | None = None
+    """When SIGTERM was sent to it."""
     failures: int = 0
     """How often in a row it ended without being asked to."""
     ended_us: int = 0
@@ -153,11 +154,11 @@ def decide(observed: Observed, plan: Plan, now_us: int) -> Decision:
     """The next act for one process."""
     if not observed.running:
         return _absent(observed, plan, now_us)
-    if observed.told_us is not None:
-        until = observed.told_us + plan.drain_us
+    if observed.terminated_us is not None:
+        until = observed.terminated_us + plan.drain_us
         if observed.working:  # it gets no new work, so what it has will end
-            until = max(observed.token_us, observed.step_us, observed.told_us) + plan.drain_us
-            until = min(until, observed.told_us + plan.crawl_us)
+            until = max(observed.token_us, observed.step_us, observed.terminated_us) + plan.drain_us
+            until = min(until, observed.terminated_us + plan.crawl_us)
         return _bounded(until, Reason.FINISHING, Reason.STUBBORN, now_us)
     if not observed.wanted:
         return Decision(Act.TERMINATE, Reason.NOT_WANTED)
@@ -183,7 +184,7 @@ def _absent(observed: Observed, plan: Plan, now_us: int) -> Decision:
 
 def _ready(observed: Observed, plan: Plan, now_us: int) -> Decision:
     bounds: list[tuple[int, Reason]] = []
-    if plan.beats or observed.beaten:
+    if plan.beats or observed.heartbeats:
         bounds.append((observed.heard_us + plan.beat_us, Reason.SILENT))
     if observed.working:
         still = max(observed.token_us, observed.step_us) + plan.token_us
@@ -201,14 +202,14 @@ def _bounded(until_us: int, meanwhile: Reason, then: Reason, now_us: int) -> Dec
     return Decision(Act.WAIT, meanwhile, until_us)
 
 
-def beaten(
+def after_heartbeat(
     before: Observed, *, busy: bool, moved: bool, stepped: bool, since_token_us: int, now_us: int
 ) -> Observed:
     """What is known after a heartbeat; `moved`: its step number differs from the last one's."""
     return replace(
         before,
         heard_us=now_us,
-        beaten=True,
+        heartbeats=True,
         working=busy,
         stepped=before.stepped or stepped,
         token_us=now_us - since_token_us if busy else now_us,
@@ -216,7 +217,7 @@ def beaten(
     )
 
 
-def forgiven(before: Observed, late_us: int) -> Observed:
+def after_pause(before: Observed, late_us: int) -> Observed:
     """The node itself was stopped or starved for `late_us`: no silence counts for that time."""
     return replace(
         before,

@@ -19,12 +19,12 @@ observations = st.builds(
     wanted=st.booleans(),
     running=st.booleans(),
     ready=st.booleans(),
-    beaten=st.booleans(),
+    heartbeats=st.booleans(),
     working=st.booleans(),
     heard_us=times,
     token_us=times,
     step_us=times,
-    told_us=st.none() | times,
+    terminated_us=st.none() | times,
     failures=st.integers(0, 10_000),
     ended_us=times,
     failed=st.none() | st.just("no such file"),
@@ -127,13 +127,13 @@ def test_a_part_that_owes_no_beats_may_be_silent() -> None:
     quiet = serving(heard_us=0)
     plain = Plan()
     assert supervision.decide(quiet, plain, NOW).act is Act.WAIT
-    beaten = dataclasses.replace(quiet, beaten=True)
-    assert supervision.decide(beaten, plain, NOW).reason is Reason.SILENT
+    beating = dataclasses.replace(quiet, heartbeats=True)
+    assert supervision.decide(beating, plain, NOW).reason is Reason.SILENT
 
 
 def test_who_ignores_the_request_to_leave_is_killed_in_the_end() -> None:
     """SIGTERM first, SIGKILL after the drain time."""
-    told = serving(wanted=False, told_us=NOW)
+    told = serving(wanted=False, terminated_us=NOW)
     assert supervision.decide(serving(wanted=False), PLAN, NOW).act is Act.TERMINATE
     assert supervision.decide(told, PLAN, NOW + PLAN.drain_us - 1).reason is Reason.FINISHING
     assert supervision.decide(told, PLAN, NOW + PLAN.drain_us).reason is Reason.STUBBORN
@@ -142,10 +142,10 @@ def test_who_ignores_the_request_to_leave_is_killed_in_the_end() -> None:
 def test_who_was_told_to_leave_may_finish_as_long_as_it_comes_on() -> None:
     """What it has is finite, since it takes nothing new; the crawl is the bound of bounds."""
     long_ago = NOW - 10 * PLAN.drain_us
-    busy = serving(wanted=False, told_us=long_ago, working=True)
+    busy = serving(wanted=False, terminated_us=long_ago, working=True)
     assert supervision.decide(busy, PLAN, NOW + PLAN.drain_us - 1).reason is Reason.FINISHING
     assert supervision.decide(busy, PLAN, NOW + PLAN.drain_us).reason is Reason.STUBBORN
-    endless = dataclasses.replace(busy, told_us=NOW - PLAN.crawl_us)
+    endless = dataclasses.replace(busy, terminated_us=NOW - PLAN.crawl_us)
     assert supervision.decide(endless, PLAN, NOW).reason is Reason.STUBBORN
 
 
