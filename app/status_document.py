@@ -28,6 +28,13 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     started_at_us: int | None
 
 
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asked; `role` is null while the control socket does not answer, or without a role."""
+
+    name: str
+    role: str | None
+
+
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What an instance, or a deployment as a whole, does now."""
 
@@ -146,6 +153,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     home: str
     gateway: str
+    person: Person
     node: Node
     problems: tuple[str, ...]
     machine: snapshot.Machine
@@ -173,6 +181,7 @@ def of(
         host=header.host,
         home=home,
         gateway=gateway,
+        person=Person(name=header.person.name, role=header.person.role or None),
         node=Node(
             state="up" if header.node is snapshot.Node.UP else "down",
             version=None if run is None else run.version,

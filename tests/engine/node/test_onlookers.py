@@ -67,7 +67,7 @@ async def test_each_does_what_their_role_allows_and_the_group_looks(node: RealNo
     ]  # fmt: skip
     assert "r1 90 %, r2 10 %" in operator[1].out
     assert [each.code for each in viewer] == [0, 0, 1]
-    assert json.loads(viewer[0].out)["house"]["person"]["role"] == "viewer"
+    assert json.loads(viewer[0].out)["person"]["role"] == "viewer"
     assert "is viewer; to set a service's split one must be operator" in viewer[2].err
     assert [each.code for each in guest] == [0, 1]
     assert "has no role on this box, so it is read-only" in guest[1].err
