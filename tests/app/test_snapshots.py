@@ -13,6 +13,7 @@ import pytest
 from textual.pilot import Pilot
 
 from app.tui import Tui
+from app.widgets.table import Table
 from storage.home.paths import Home
 from tests.app import piloting, scenes
 from tests.app.piloting import Clock, FakeNode, Seat
@@ -80,7 +81,10 @@ def test_a_request_in_full(busy_home: Home, snap_compare: Compare) -> None:
     """With its text and what was thought of it."""
 
     async def second(seat: Seat) -> None:
+        list_ = seat.place.query_one(Table)
+        await seat.until(lambda: len(list_.keys) > 1)
         await seat.press("down")
+        await seat.until(lambda: list_.index == 1)
         await seat.go("enter")
 
     assert compared(snap_compare, piloting.program(busy_home), (80, 24), "l", then=second)
