@@ -148,8 +148,8 @@ _LOOKS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("filter", "slash", "Show only rows that contain a text", ""),
     ("freeze", "space", "Freeze the screen, never the recording", ""),
     ("copy", "y", "Copy the row to the clipboard", ""),
-    ("arm", "", "Allow changes from this screen for 15 minutes (:rw)", ""),
-    ("disarm", "", "Read-only again (:ro)", ""),
+    ("arm", "", "Allow changes from this screen for 15 minutes", ""),
+    ("disarm", "", "Read-only again", ""),
     ("quit", "q", "Quit the screen; the node keeps running", ""),
 )
 

@@ -40,11 +40,13 @@ LOCAL: Final = {
     "traffic": ("services.split", "services.undo", "look.copy"),
     "requests": ("look.open", "look.filter", "look.copy"),
     "request": ("look.copy",),
+    "jobs": ("look.open", "jobs.cancel", "look.copy"),
+    "job": ("jobs.cancel", "look.copy"),
     "help": (),
 }
 EVERYWHERE: Final = (
-    "look.pulse", "look.traffic", "look.requests", "look.goto", "look.arm", "look.freeze",
-    "look.back", "look.previous", "look.quit",
+    "look.pulse", "look.traffic", "look.requests", "look.jobs", "look.goto", "look.arm",
+    "look.freeze", "look.back", "look.previous", "look.quit",
 )  # fmt: skip
 _TYPED: Final = {"look.arm": ":rw"}
 

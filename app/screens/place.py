@@ -28,7 +28,7 @@ from app.widgets.palette import Line
 WIDTH: Final = 80
 HEIGHT: Final = 24
 
-KEYS: Final = ("pulse", "traffic", "requests")
+KEYS: Final = ("pulse", "traffic", "requests", "jobs")
 
 
 class Desk(Protocol):

@@ -21,6 +21,15 @@ def test_keys_that_only_look_agree_with_the_table() -> None:
     assert set(keymap.ORDERS.values()) <= set(actions.TABLE)
 
 
+def test_every_place_is_helped_with() -> None:
+    """Each has its keys in help, those of the verbs that it offers too, and can be reached."""
+    assert set(help.LOCAL) == set(keymap.PLACES)
+    reached = {f"look.{where.name}" for where in keymap.PLACES.values() if where.key}
+    assert reached - {"look.help"} <= set(help.EVERYWHERE)
+    verbs = {name for name, action in actions.TABLE.items() if action.key and "look" not in name}
+    assert verbs <= {name for names in help.LOCAL.values() for name in names}
+
+
 @pytest.mark.parametrize("of", sorted(help.LOCAL))
 @pytest.mark.parametrize("width", [80, 200])
 def test_nothing_of_help_is_cut(of: str, width: int) -> None:
