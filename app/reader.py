@@ -34,6 +34,7 @@ from storage import (
     releases,
     requests,
     services,
+    upstreams,
 )
 from storage.control_socket import client
 from storage.home import config
@@ -127,6 +128,7 @@ class Reader:
         self._read_config()
         facts.run = await processes.node_now(s)
         facts.processes = await processes.every(s)
+        facts.upstreams = await upstreams.health(s)
         facts.intents = await intents.tail(s, limit=_INTENTS)
         if entry != self._entry:
             facts.services = await services.every(s)

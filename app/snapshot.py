@@ -204,7 +204,7 @@ class Deployment:
     """What is loaded for releases, with its instances.
 
     `state` is the worst of them: ready, starting, draining, stopped, crashed or failing; for an
-    upstream, which has no instances here, answering or silent. `reason` says why it is not well.
+    upstream, which has no instances here, answering or down. `reason` says why it is not well.
     """
 
     name: str

@@ -75,7 +75,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """What is loaded for releases; `backend` is local, server or upstream.
 
     `state` is that of its worst instance, failing once the node has given it up, and answering or
-    silent for an upstream, which has no instances here.
+    down for an upstream, which has no instances here.
     """
 
     name: str

@@ -70,7 +70,7 @@ def problems(
     found += [
         f"{name} is {state}{f': {reason}' if reason else ''}."
         for name, state, reason in states
-        if state in {"crashed", "failing", "silent"}
+        if state in {"crashed", "failing", "down"}
     ]
     return tuple(found)
 

@@ -7,7 +7,7 @@ from typing import Final
 from app import snapshot
 from app.figures import load
 from app.figures.facts import Facts
-from storage import processes, samples
+from storage import processes, samples, upstreams
 from storage.deployments import Backend, Deployment, Status
 
 # From bad to good: a deployment is as well as its worst instance.
@@ -93,9 +93,16 @@ def _state(
     if known is not None and known.status is Status.FAILING:
         return "failing", known.status_reason or ""
     if known is not None and known.backend is Backend.UPSTREAM:
-        return ("answering", "") if heard else ("silent", "it does not answer")
+        return _upstream(facts.upstreams.get(known.upstream or ""), heard=heard)
     for state in _WORST:
         worst = next((each for each in instances if each.state == state), None)
         if worst is not None:
             return state, worst.reason
     return "starting", ""
+
+
+def _upstream(health: upstreams.Health | None, *, heard: bool) -> tuple[str, str]:
+    """As the gateway's health checks found it; before the first one its samples count."""
+    if health is None:
+        return ("answering", "") if heard else ("starting", "")
+    return ("answering", "") if health.reason is None else ("down", health.reason)

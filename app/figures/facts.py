@@ -8,7 +8,17 @@ from typing import Final
 
 from app import recent, snapshot
 from app.recent import Recent
-from storage import deployments, intents, ledger, measures, processes, services, splits, tallies
+from storage import (
+    deployments,
+    intents,
+    ledger,
+    measures,
+    processes,
+    services,
+    splits,
+    tallies,
+    upstreams,
+)
 
 SECOND_US: Final = 1_000_000
 LEAST_TOP: Final = 10.0
@@ -35,6 +45,7 @@ class Facts:
     placed: Mapping[int, str] = field(default_factory=dict)
     """By release: the deployment that answers for it."""
     deployments: Sequence[deployments.Deployment] = ()
+    upstreams: Mapping[str, upstreams.Health] = field(default_factory=dict)
     processes: Sequence[processes.Process] = ()
     intents: Sequence[intents.Intent] = ()
     entries: Sequence[ledger.Entry] = ()

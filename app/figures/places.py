@@ -65,13 +65,13 @@ def _troubles(facts: Facts) -> tuple[str, ...]:
         found += [
             f"{each.name} {each.state}"
             for each in deployments.shown(facts)
-            if each.state in {"failing", "silent"}
+            if each.state in {"failing", "down"}
         ]
     return tuple(found)
 
 
 def events(facts: Facts) -> tuple[snapshot.Event, ...]:
-    """What people wanted and what happened to parts, newest first."""
+    """What people wanted and what happened to processes and deployments, newest first."""
     found = [
         snapshot.Event(
             at_us=each.at_us,
@@ -89,7 +89,7 @@ def events(facts: Facts) -> tuple[snapshot.Event, ...]:
             state=str(each.after),
         )
         for each in facts.entries
-        if each.noun == "process"
+        if each.noun == "process" or (each.noun == "deployment" and each.verb == each.after)
     ]
     return tuple(sorted(found, key=lambda each: each.at_us, reverse=True)[:_EVENTS])
 

@@ -35,6 +35,13 @@ _SIGNS: Final = {
     "not running": ("○", "dim"),
 }
 
+_EVENT_SIGNS: Final = {
+    "refused": "▲ refused: ",
+    "failed": "▲ failed: ",
+    "crashed": "▲ ",
+    "failing": "▲ ",
+}
+
 
 def load(seen: snapshot.Pulse, width: int) -> Line:
     """Batch, cache, queue, speed; on narrow screens the speed is dropped first."""
@@ -111,9 +118,7 @@ def events(seen: Sequence[snapshot.Event], now_us: int, width: int) -> list[Line
     """What people wanted and what happened, newest first; times are UTC."""
     rows: list[Line] = []
     for each in seen:
-        sign = {"refused": "▲ refused: ", "failed": "▲ failed: ", "crashed": "▲ "}.get(
-            each.state, ""
-        )
+        sign = _EVENT_SIGNS.get(each.state, "")
         today = words.clock(each.at_us)[:10] == words.clock(now_us)[:10]
         at = words.clock(each.at_us)[11:19] if today else words.clock(each.at_us)[5:16]
         who = words.pad(each.who, 10)

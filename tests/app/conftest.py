@@ -35,6 +35,12 @@ def crowded_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return scenes.make(tmp_path_factory.mktemp("crowded") / "home", scenes.crowded)
 
 
+@pytest.fixture(scope="session")
+def ailing_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Backends of all three kinds, two of which are down; only looked at."""
+    return scenes.make(tmp_path_factory.mktemp("ailing") / "home", scenes.ailing)
+
+
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     """The node's door as the screen meets it; sara is an operator until the test says else."""

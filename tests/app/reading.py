@@ -1,20 +1,34 @@
-"""Facts as a look at the store would give them, for the tests of figures."""
+"""What a look at a store gives, and facts as it would give them, for the tests of figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app import recent, snapshot
+from app import reader, recent, snapshot
 from app.figures.facts import Facts
 from app.recent import Recent
+from app.snapshot import Query
 from storage import processes
+from storage import store as stores
+from storage.home.paths import Home
 from storage.samples import ArmSample
 from storage.tallies import Tally
 from tests.app import scenes
 
 UP: Final = snapshot.Node.UP
 DOWN: Final = snapshot.Node.DOWN
+
+
+async def look(
+    home: Home, query: Query | None = None, now_us: int = scenes.NOW_US
+) -> snapshot.Snapshot:
+    """One look at a home; at its pulse unless told otherwise."""
+    store = await stores.open(home, readonly=True)
+    try:
+        return await reader.Reader(home, store, now_us=lambda: now_us).read(query or Query())
+    finally:
+        await store.close()
 
 
 def second(sample: ArmSample) -> Tally:

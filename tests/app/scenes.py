@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from storage import (
+    deployments,
     feedback,
     intents,
     keys,
@@ -23,6 +24,7 @@ from storage import (
     samples,
     services,
     texts,
+    upstreams,
 )
 from storage import store as stores
 from storage.home import paths as homes
@@ -223,6 +225,38 @@ async def busy(store: Store) -> None:
         await feedback.add(
             s, request_id=odd[2].id, at_us=NOW_US - SECOND_US, score=1, correct=True, key_id=2,
             comment="synthetic: judged against the known answer, which it contains word for word",
+        )  # fmt: skip
+
+    await store.write(work)
+
+
+async def ailing(store: Store) -> None:
+    """A split over three backends: workers that the node gave up, a dead upstream, a server."""
+    await fixtures.furnish(store)
+
+    async def work(s: Session) -> None:
+        await node(s)
+        await upstreams.add(s, name="vllm", url="http://box02:8000/v1", actor="sara", at_us=5)
+        for settings in (
+            {"upstream": releases.Upstream(name="vllm", model="qwen")},
+            {"server": releases.Server(command=("llama-server", "--port", "{port}"), model="phi")},
+        ):
+            await releases.create(
+                s, model_version=None, prompt_version=None, sampling=releases.Sampling(),
+                limits=releases.Limits(), comment="", actor="sara", at_us=6, **settings,
+            )  # fmt: skip
+        await split(s, "support", {1: 5_000, 3: 4_000, 4: 1_000}, 700)
+        await deployments.mark_failing(
+            s, "ops-1.0.0", "its instances died 3 times in 60 s: signal 9", NOW_US - 30 * SECOND_US
+        )
+        await upstreams.observe(s, "vllm", "it is unreachable: connection refused", NOW_US)
+        await part(s, "phi:1", Kind.WORKER, State.READY)
+        await samples.record(
+            s, NOW - 1,
+            [
+                (samples.Kind.HOST, "box01", host(NOW)),
+                (samples.Kind.INSTANCE, "phi:1", worker(NOW - 40)),
+            ],
         )  # fmt: skip
 
     await store.write(work)

@@ -77,6 +77,11 @@ def test_a_crowded_box(crowded_home: Home, snap_compare: Compare, size: tuple[in
     assert compared(snap_compare, piloting.program(crowded_home), size)
 
 
+def test_backends_that_are_down(ailing_home: Home, snap_compare: Compare) -> None:
+    """Each kind has its row; those that are down come first, with the reason."""
+    assert compared(snap_compare, piloting.program(ailing_home), (80, 24))
+
+
 def test_a_request_in_full(busy_home: Home, snap_compare: Compare) -> None:
     """With its text and what was thought of it."""
 

@@ -9,23 +9,12 @@ import msgspec
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from app import reader, snapshot
 from app.snapshot import Query
-from storage import store as stores
 from storage.home.paths import Home
-from tests.app import scenes
+from tests.app import reading, scenes
 from tests.app.piloting import FakeNode
 
 pytestmark = pytest.mark.usefixtures("node")
-
-
-async def picture(home: Home, query: Query, now_us: int = scenes.NOW_US) -> snapshot.Snapshot:
-    """One look at a home."""
-    store = await stores.open(home, readonly=True)
-    try:
-        return await reader.Reader(home, store, now_us=lambda: now_us).read(query)
-    finally:
-        await store.close()
 
 
 def _rounded(value: Any) -> Any:
@@ -48,7 +37,7 @@ def told(seen: object) -> str:
 @pytest.mark.parametrize("place", ["pulse", "traffic"])
 async def test_the_busy_box(busy_home: Home, snapshot: SnapshotAssertion, place: str) -> None:
     """Every figure of a place, on a box under load."""
-    assert snapshot == told(await picture(busy_home, Query(place=place)))
+    assert snapshot == told(await reading.look(busy_home, Query(place=place)))
 
 
 async def test_the_busy_box_with_its_node_down(
@@ -57,18 +46,18 @@ async def test_the_busy_box_with_its_node_down(
     """A minute after the node ended: what was is shown, what is now is unknown."""
     node.down = True
     late = scenes.NOW_US + 60 * scenes.SECOND_US
-    assert snapshot == told(await picture(busy_home, Query(place="pulse"), late))
+    assert snapshot == told(await reading.look(busy_home, Query(place="pulse"), late))
 
 
 async def test_one_request_in_full(busy_home: Home, snapshot: SnapshotAssertion) -> None:
     """With its text, which its service keeps, and what was thought of it."""
     wanted = Query(place="request", request=f"req_{2:024x}")
-    assert snapshot == told((await picture(busy_home, wanted)).request)
+    assert snapshot == told((await reading.look(busy_home, wanted)).request)
 
 
 async def test_a_request_that_is_not_there_says_why(busy_home: Home) -> None:
     """The sentence of the store, not an empty place."""
-    found = await picture(busy_home, Query(place="request", request="req_nothing"))
+    found = await reading.look(busy_home, Query(place="request", request="req_nothing"))
     assert found.request is None
     assert "no request req_nothing" in found.missing
 
@@ -76,5 +65,5 @@ async def test_a_request_that_is_not_there_says_why(busy_home: Home) -> None:
 async def test_a_stranger_at_the_door_is_nobody(quiet_home: Home, node: FakeNode) -> None:
     """The role is what the door says."""
     node.role = "viewer"
-    header = (await picture(quiet_home, Query())).header
+    header = (await reading.look(quiet_home, Query())).header
     assert (header.person.role, header.person.acts) == ("viewer", False)

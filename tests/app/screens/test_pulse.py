@@ -166,10 +166,10 @@ def test_a_deployment_of_several_instances_says_how_many_are_ready() -> None:
 def test_an_upstream_that_does_not_answer_is_not_taken_for_a_quiet_one() -> None:
     """It has no instances here: whether it answers is what there is to say."""
     cloud = dataclasses.replace(
-        DEPLOYMENT, name="cloud", backend="upstream", instances=(), ready=0, state="silent",
+        DEPLOYMENT, name="cloud", backend="upstream", instances=(), ready=0, state="down",
         reason="it does not answer",
     )  # fmt: skip
-    assert _row(cloud) == " upstream cloud ▲ silent it does not answer"
+    assert _row(cloud) == " upstream cloud ▲ down it does not answer"
     told = dataclasses.replace(FULL, busy=None, max_running=None, kv=None)
     answering = dataclasses.replace(cloud, state="answering", reason="", load=told)
     assert " upstream cloud ● answering   256/– running   KV –" in _row(answering)
