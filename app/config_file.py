@@ -44,6 +44,7 @@ TEMPLATE: Final = """\
 # samples_days = 7
 # requests_days = 30
 # texts_days = 7
+# jobs_days = 30
 """
 
 

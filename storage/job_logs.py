@@ -5,7 +5,7 @@ Written by a job's own process; read by everybody.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar, Final
 
 import msgspec
@@ -58,3 +58,8 @@ async def read(s: AsyncSession, id: int, after: int = 0, limit: int = LINES) -> 
     query = select(JobLineRow).where(col(JobLineRow.job_id) == id, col(JobLineRow.id) > after)
     rows = await s.scalars(query.order_by(col(JobLineRow.id).desc()).limit(limit))
     return [Line(id=row.id or 0, at_us=row.at_us, text=row.text) for row in rows][::-1]
+
+
+async def remove(s: AsyncSession, ids: Collection[int]) -> None:
+    """Delete the logs of these jobs."""
+    await s.execute(delete(JobLineRow).where(col(JobLineRow.job_id).in_(ids)))

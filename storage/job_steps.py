@@ -1,14 +1,15 @@
-"""The steps of jobs, by name, and the results that a resumed job goes on with.
+"""The steps of jobs, by name, and the results that a resumed job continues with.
 
 Written by `job_attempts` and `jobs`; read by everybody.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
@@ -76,3 +77,8 @@ async def reset(s: AsyncSession, id: int) -> None:
     """Forget the results of all steps of a job."""
     for step in await of(s, id):
         await record(s, id, step.name, result=None, started_at_us=None, ended_at_us=None)
+
+
+async def remove(s: AsyncSession, ids: Collection[int]) -> None:
+    """Delete the steps of these jobs."""
+    await s.execute(delete(JobStepRow).where(col(JobStepRow.job_id).in_(ids)))

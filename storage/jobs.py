@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, intents, job_steps, ledger, moves
+from storage import errors, intents, job_logs, job_steps, ledger, moves
 
 CLAIMER: Final = "jobs"
 """Who an intent is claimed by while a job carries it out."""
@@ -329,6 +329,21 @@ async def change(s: AsyncSession, id: int, **values: object) -> None:
         .values(**values)
         .execution_options(synchronize_session=False)
     )
+
+
+async def prune(s: AsyncSession, before_us: int, limit: int = 100) -> int:
+    """Delete at most `limit` jobs that ended before a moment, with their steps and logs.
+
+    The newest job stays, so that no number is given out twice. Returns the number of jobs; call it
+    until it is 0.
+    """
+    newest = select(func.max(col(JobRow.id))).scalar_subquery()
+    old = select(col(JobRow.id)).where(col(JobRow.ended_at_us) < before_us)
+    ids = list(await s.scalars(old.where(col(JobRow.id) < newest).limit(limit)))
+    await job_logs.remove(s, ids)
+    await job_steps.remove(s, ids)
+    await s.execute(delete(JobRow).where(col(JobRow.id).in_(ids)))
+    return len(ids)
 
 
 def columns(progress: Progress | None) -> dict[str, object]:

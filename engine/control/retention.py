@@ -1,7 +1,7 @@
-"""How long measurements, requests and texts are kept; what is older is forgotten bit by bit.
+"""How long measurements, requests, texts and ended jobs are kept; older ones are pruned.
 
-Runs by the hour. The schedule is kept in memory on purpose: a run that was missed while control
-was down is made good by the run after its start, and forgetting twice is as forgetting once.
+Runs hourly. The schedule is kept in memory on purpose: the run after a start makes up for those
+that were missed while control was down, and pruning twice changes nothing.
 
 A clock that is wrong must not cost a box its past. A time is believed once the store holds a day of
 measured hours before it: until then what is too old is reckoned from the time that was believed
@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from storage import errors, requests, samples, texts
+from storage import errors, jobs, requests, samples, texts
 from storage.home.config import Retention
 from storage.store import Session, Store
 
@@ -52,6 +52,7 @@ class Keeper:
             )
             gone += await self._all(lambda s: texts.prune(s, now - keep.texts_days * _DAY_US))
             gone += await self._all(lambda s: requests.prune(s, now - keep.requests_days * _DAY_US))
+            gone += await self._all(lambda s: jobs.prune(s, now - keep.jobs_days * _DAY_US))
         except errors.StorageError as error:
             _log.warning("nothing more is forgotten this time", error=str(error))
         if gone:

@@ -67,6 +67,7 @@ class Retention(_Section):
     samples_days: Days = 7
     requests_days: Days = 30
     texts_days: Days = 7
+    jobs_days: Days = 30
 
 
 class Config(BaseSettings):

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
 from engine.control.retention import Keeper, schedule
-from storage import samples
+from storage import job_attempts, job_logs, job_steps, jobs, samples
 from storage import store as stores
 from storage.home import paths as homes
 from storage.home.config import Retention
 from storage.home.paths import Home
+from storage.jobs import Job, State
 from storage.samples import Kind
 from storage.store import Session, Store
 
@@ -110,6 +111,37 @@ async def test_nothing_is_old_in_a_store_that_is_young(store: Store) -> None:
     """Less than a day of measurements vouches for no clock."""
     await _measured(store, [-900, *range(-20, 1)])
     assert await _keeper(store).forget() == 0
+
+
+async def test_jobs_are_pruned_days_after_they_ended(store: Store) -> None:
+    """With their steps and logs; neither one that has not ended nor the newest, whose number stays.
+
+    The last two jobs ended long ago, too.
+    """
+    await _measured(store, HOURS)
+    long_ago_us = (NOW_S - 40 * DAY_S) * 1_000_000
+
+    async def work(s: Session) -> list[Job]:
+        made = [
+            await jobs.add(s, kind="x", target=name, arguments={}, actor="kim", at_us=long_ago_us)
+            for name in ("succeeded", "queued", "cancelled", "newest")
+        ]
+        succeeded, _, cancelled, newest = (job.id for job in made)
+        await job_attempts.start(s, succeeded, at_us=long_ago_us)
+        await job_attempts.take(s, succeeded, pid=1, steps=["only"], at_us=long_ago_us)
+        await job_logs.append(s, succeeded, [(long_ago_us, "said")])
+        await job_attempts.succeed(s, succeeded, 1, "Done.", at_us=long_ago_us)
+        for each in (cancelled, newest):
+            await jobs.cancel(s, each, actor="kim", at_us=long_ago_us)
+        return made
+
+    made = await store.write(work)
+    await _keeper(store).forget()
+    async with store.read() as s:
+        left = {job.target: job.state for job in await jobs.tail(s)}
+        rest = [*await job_logs.read(s, made[0].id), *await job_steps.of(s, made[0].id)]
+    assert left == {"queued": State.QUEUED, "newest": State.CANCELLED}
+    assert rest == []
 
 
 async def test_missed_runs_are_made_good_by_one(store: Store) -> None:

@@ -23,6 +23,7 @@ def test_without_a_file_everything_stands_at_its_default(home: Home) -> None:
     assert found.people.group is None
     days = found.retention
     assert (days.samples_days, days.requests_days, days.texts_days) == (7, 30, 7)
+    assert days.jobs_days == 30
 
 
 def test_the_file_counts_and_the_environment_counts_more(
