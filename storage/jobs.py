@@ -339,7 +339,8 @@ async def prune(s: AsyncSession, before_us: int, limit: int = 100) -> int:
     """
     newest = select(func.max(col(JobRow.id))).scalar_subquery()
     old = select(col(JobRow.id)).where(col(JobRow.ended_at_us) < before_us)
-    ids = list(await s.scalars(old.where(col(JobRow.id) < newest).limit(limit)))
+    found = await s.scalars(old.where(col(JobRow.id) < newest).limit(limit))
+    ids = [id for id in found if id is not None]
     await job_logs.remove(s, ids)
     await job_steps.remove(s, ids)
     await s.execute(delete(JobRow).where(col(JobRow.id).in_(ids)))

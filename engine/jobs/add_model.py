@@ -1,7 +1,7 @@
-"""The job behind `models add`: fetch a file if it is elsewhere, look into it, hash it, register it.
+"""The job behind `models add`: download a file if needed, inspect it, hash it, register it.
 
-A local file is registered where it lies; a downloaded one lands in `models/<SHA-256>/` by a rename,
-in the moment in which the version is written down. Imported by `engine.jobs.kinds`, by name.
+A local file is registered at its own path; a downloaded one is moved to `models/<SHA-256>/` in the
+transaction that registers the version. Imported by `engine.jobs.kinds`, by name.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.jobs import kinds
+from engine.jobs import downloaded, kinds
 from engine.jobs.context import Context
 from engine.jobs.errors import Refused, Transient
 from engine.registry import answers, chat_template, downloads, gguf_header, registration, sources
 from engine.registry.downloads import Download, Known
 from engine.registry.registration import Facts, File
 from engine.registry.sources import Hub, Local, Remote
-from storage import errors
+from storage import errors, models
 from storage.control_socket.verbs import ModelsAdd
 from storage.model_checks import ModelChecks
-from storage.models import Kind
+from storage.models import Kind, ModelVersion
 from storage.store import Session
 
 _CHUNK: Final = 4 * 1024 * 1024
@@ -178,21 +178,22 @@ async def hash(context: Context) -> Hashed:
 
 
 async def register(context: Context) -> kinds.Effect:
-    """Let a downloaded file land, and write the version down."""
+    """Put a downloaded file in its place and register the version."""
     asked = _asked(context)
     resolved = _result(context, "resolve", Resolved)
     inspected = _result(context, "inspect", Inspected)
     hashed = _result(context, "hash", Hashed)
-    path = Path(resolved.path or context.home.models / hashed.sha256 / resolved.file_name)
-    file = File(
-        path=str(path),
-        sha256=hashed.sha256,
-        size_bytes=hashed.size_bytes,
-        mtime_ns=hashed.mtime_ns,
-        source=resolved.address,
-    )
+    path = Path(resolved.path or downloaded.path(context.home, hashed.sha256, resolved.file_name))
 
     async def effect(s: Session) -> str:
+        kept = None if resolved.url is None else await _kept(s, path)
+        file = File(
+            path=str(path),
+            sha256=hashed.sha256,
+            size_bytes=hashed.size_bytes,
+            mtime_ns=hashed.mtime_ns if kept is None else kept.mtime_ns,
+            source=resolved.address,
+        )
         try:
             said = await registration.register(
                 s,
@@ -208,8 +209,8 @@ async def register(context: Context) -> kinds.Effect:
             registration.Unfit, errors.NotFound, errors.AlreadyExists, errors.Invalid,
         ) as error:  # fmt: skip
             raise Refused(str(error)) from error
-        if resolved.url is not None:
-            _keep(_path(context), path)
+        if resolved.url is not None and kept is None:
+            downloaded.keep(_path(context), path)
         return said
 
     return effect
@@ -274,12 +275,11 @@ def _sha256(path: Path, size: int, context: Context) -> str:
     return digest.hexdigest()
 
 
-def _keep(part: Path, path: Path) -> None:
-    """Give the finished file its place by a second name; the first goes with the scratch.
-
-    It happens last in the transaction: a crash before the commit leaves a whole, verified file
-    without a version, which the next attempt uses.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        os.link(part, path)
+async def _kept(s: Session, path: Path) -> ModelVersion | None:
+    """A version whose file is kept there and has not changed since it was registered."""
+    for version in await models.every(s):
+        if version.path == str(path) and downloaded.unchanged(
+            path, version.size_bytes, version.mtime_ns
+        ):
+            return version
+    return None

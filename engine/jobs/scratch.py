@@ -1,7 +1,7 @@
 """The working files of jobs: a directory for each, removed when its job ends.
 
-It lies beside the models, on their file system, so that a finished file lands by a rename. A job
-that waits for another attempt keeps it. Imported by `engine.jobs` and `engine.node`.
+It is on the file system of the models, so that a finished file is not copied. A job that waits for
+another attempt keeps it. Imported by `engine.jobs` and `engine.node`.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from typing import Final
 
 import structlog
 
-from engine.jobs import scheduling, scratch
+from engine.jobs import downloaded, scheduling, scratch
 from engine.jobs.scheduling import Act, Plan, Running, Step
 from engine.node import specs
 from engine.node.child import Child
 from engine.node.specs import Spec
-from storage import errors, job_attempts, jobs
+from storage import errors, job_attempts, jobs, models
 from storage.control_socket import nudges
 from storage.home.paths import Home
 from storage.jobs import Job, State
@@ -55,6 +55,7 @@ class Jobs:
         self._deaths: dict[int, int] = {}
         self._ended = asyncio.Event()
         self._stopping = False
+        self._swept = False
 
     async def run(self) -> None:
         """Follow the queue until cancelled."""
@@ -102,7 +103,19 @@ class Jobs:
         gone = await asyncio.to_thread(scratch.sweep, self._home, unfinished)
         if gone:
             _log.info("removed working files", of=gone)
+        idle = not queue and not self._processes
+        if idle and not self._swept:
+            await self._sweep()
+        self._swept = idle
         return decision.again_us
+
+    async def _sweep(self) -> None:
+        """Remove what a job kept just before it crashed and was then cancelled or failed."""
+        async with self._store.read() as session:
+            referred = {version.sha256 for version in await models.every(session)}
+        unused = await asyncio.to_thread(downloaded.sweep, self._home, referred)
+        if unused:
+            _log.info("removed downloaded files without a version", sha256=unused)
 
     async def stop(self) -> None:
         """End all processes; their jobs are queued again and resumed by the next node."""

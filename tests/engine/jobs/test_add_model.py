@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.jobs import scratch
+from engine.jobs import downloaded, scratch
 from storage import jobs, models
 from storage import store as stores
 from storage.home import paths as homes
@@ -140,8 +141,34 @@ async def test_the_same_file_under_another_name_is_kept_once(registry: Registry,
     job = await registry.add(f"{hub.address}/plain/tiny.gguf", version="1.1.0")
     assert job.state is State.SUCCEEDED
     first, second = (await registry.versions()).values()
-    assert first.path == second.path
+    assert (first.path, first.mtime_ns) == (second.path, second.mtime_ns)
+    assert Path(first.path).stat().st_mtime_ns == first.mtime_ns
     assert len(registry.kept()) == 1
+
+
+@pytest.mark.usefixtures("hub")
+async def test_a_file_that_was_kept_without_its_version_is_replaced_by_the_next_attempt(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its transaction failed after the file was in place; the version records the new file."""
+    keep = downloaded.keep
+
+    def keep_and_fail(part: Path, kept: Path) -> None:
+        keep(part, kept)
+        raise RuntimeError("the commit failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(downloaded, "keep", keep_and_fail)
+        failed = await registry.add("hf://acme/tiny/tiny.gguf")
+    (left,) = registry.kept()
+    assert (failed.state, await registry.versions()) == (State.FAILED, {})
+    os.utime(registry.home.models / left, ns=(1, 1))
+    await registry.store.write(lambda s: jobs.retry(s, failed.id, actor="kim", at_us=1))
+    job = await queue.attempt(registry.store, failed)
+    assert job.state is State.SUCCEEDED, job.reason
+    version = (await registry.versions())["x@1.0.0"]
+    assert registry.kept() == [left]
+    assert Path(version.path).stat().st_mtime_ns == version.mtime_ns
 
 
 async def test_a_file_whose_hash_is_not_the_announced_one_is_not_kept(

@@ -14,10 +14,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from engine.node.jobs import Jobs
 from storage import intents, jobs, models
+from storage import store as stores
 from storage.control_socket import client
+from storage.home import clock
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.jobs import Job, State
 from tests.engine.control import ggufs
+from tests.engine.jobs import queue
 from tests.engine.node.nodes import BOUND_S, RealNode, opened
 from tests.engine.registry import hub as hubs
 from tests.engine.registry.hub import Hub
@@ -157,3 +163,38 @@ async def test_a_person_who_stops_watching_stops_no_job(node: RealNode, hub: Hub
     )
     hub.gate.set()
     await registered(node, hub, 1)
+
+
+async def test_a_downloaded_file_without_a_version_is_swept_once_no_job_can_need_it(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash kept it and the job was cancelled; the files of versions stay, moved home or not."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    hub.gate.set()
+    store = await stores.open(homes.make(Home(tmp_path / "home")))
+    node = Jobs(store.home, store, now_us=clock.now_us, monotonic_us=clock.monotonic_us)
+
+    async def add(name: str) -> Job:
+        return await store.write(
+            lambda s: jobs.add(
+                s, kind="add_model", target=name, actor="kim", at_us=1,
+                arguments={**ASKED, "model": name},
+            )
+        )  # fmt: skip
+
+    try:
+        await queue.attempt(store, await add("x"))
+        used = hashlib.sha256(hub.content).hexdigest()
+        orphan = store.home.models / ("0" * 64)
+        orphan.mkdir()
+        (orphan / "tiny.gguf").write_bytes(b"GGUF")
+        waits = await add("y")
+        node._stopping = True  # nothing is started
+        await node.follow()
+        assert orphan.is_dir()
+        await store.write(lambda s: jobs.cancel(s, waits.id, actor="kim", at_us=2))
+        await node.follow()
+        assert not orphan.exists()
+        assert (store.home.models / used / "tiny.gguf").is_file()
+    finally:
+        await store.close()
