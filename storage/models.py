@@ -82,10 +82,14 @@ class ModelRow(SQLModel, table=True):
     created_by: str
     checks: str
     source: str | None
+    kv_bytes_per_token: int | None
 
 
 class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a model. `mtime_ns` and `size_bytes` are the file's at registration."""
+    """One version of a model. `mtime_ns` and `size_bytes` are the file's at registration.
+
+    `kv_bytes_per_token` is the size of a token in the KV cache; None where it is not known.
+    """
 
     id: int
     model: str
@@ -107,6 +111,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
     checks: ModelChecks = ModelChecks()
     source: str | None = None
+    kv_bytes_per_token: int | None = None
 
     @property
     def name(self) -> str:
@@ -153,6 +158,7 @@ async def add(
     intent_id: int | None = None,
     checks: ModelChecks | None = None,
     source: str | None = None,
+    kv_bytes_per_token: int | None = None,
 ) -> ModelVersion:
     """Register a version; `source` is the address that its file was downloaded from.
 
@@ -190,6 +196,7 @@ async def add(
         created_by=actor,
         checks=model_checks.encode(checks or ModelChecks()),
         source=source,
+        kv_bytes_per_token=kv_bytes_per_token,
     )
     s.add(row)
     await s.flush()
@@ -267,15 +274,18 @@ async def add_again(
     at_us: int,
     intent_id: int | None = None,
     checks: ModelChecks | None = None,
+    kv_bytes_per_token: int | None = None,
 ) -> ModelVersion:
     """Load a version from where the same file was found now; an unloadable one is tried again.
 
-    `checks` is the verdict of now; None keeps the one before.
+    `checks` and `kv_bytes_per_token` are what was found now; None keeps what was found before.
     """
     before = await get(s, id)
     file: dict[str, object] = {"path": path, "size_bytes": size_bytes, "mtime_ns": mtime_ns}
     if checks is not None:
         file["checks"] = model_checks.encode(checks)
+    if kv_bytes_per_token is not None:
+        file["kv_bytes_per_token"] = kv_bytes_per_token
     if before.status is Status.UNLOADABLE:
         await moves.move(
             s, MOVES, ModelRow, id, Status.UNLOADABLE, Status.REGISTERED,

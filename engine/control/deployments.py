@@ -11,6 +11,8 @@ from typing import Final
 from engine.control import devices
 from engine.control.decisions import Decision, Reason
 from engine.control.registry import controls
+from engine.node import footprint
+from engine.node.footprint import Footprint
 from storage import deployments, models, processes
 from storage.control_socket import verbs
 from storage.deployments import MOST, Backend, Deployment, Status
@@ -24,7 +26,7 @@ _LIVE: Final = (State.STARTING, State.READY, State.DRAINING)
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Where weights are loaded to, as a phrase, and how many bytes are free there."""
+    """Where instances are loaded to, as a phrase, and how many bytes are free there."""
 
     place: str
     free_bytes: int
@@ -34,20 +36,20 @@ class Memory:
 class Observed:
     """What the decision about a scale rests on; None where it is not known.
 
-    `running` counts the instances that have a process, `size_bytes` is the size of the weights.
+    `running` counts the instances that have a process, `footprint` is what one takes at least.
     """
 
     deployment: Deployment
     running: int
-    size_bytes: int | None
+    footprint: Footprint | None
     memory: Memory | None
 
     @property
     def fitting(self) -> int | None:
-        """How many instances the memory has room for, those that run included."""
-        if not self.size_bytes or self.memory is None:
+        """How many instances the memory has room for at most, those that run included."""
+        if self.footprint is None or self.memory is None:
             return None
-        return min(MOST, self.running + self.memory.free_bytes // self.size_bytes)
+        return self.footprint.fitting(self.running, self.memory.free_bytes, MOST)
 
 
 @controls("deployments.scale")
@@ -109,50 +111,50 @@ def decide(observed: Observed, replicas: int) -> Decision:
 
 
 def _too_large(observed: Observed, replicas: int) -> Decision | None:
-    size, memory, more = observed.size_bytes, observed.memory, replicas - observed.running
-    if size is None or memory is None or size * more <= memory.free_bytes:
+    each, memory, more = observed.footprint, observed.memory, replicas - observed.running
+    if each is None or memory is None:
         return None
+    needed = each.more_bytes(observed.running, more)
+    if needed <= memory.free_bytes:
+        return None
+    what = "weights and KV cache" if each.cache_bytes else "weights alone"
     return Decision(
         Reason.INVALID,
-        f"{observed.deployment.name} cannot have {_count(replicas)}: {more} more need "
-        f"{_size(size * more)} for weights alone, and {_size(memory.free_bytes)} are free "
-        f"{memory.place}; {_fits(observed)}.",
+        f"{observed.deployment.name} cannot have {_count(replicas)}: {more} more need at least "
+        f"{_size(needed)} for {what}, and {_size(memory.free_bytes)} are free {memory.place}; "
+        f"{_fits(observed)}.",
     )
 
 
 def _fits(observed: Observed) -> str:
-    return f"at most {observed.fitting} of {_size(observed.size_bytes or 0)} each fit"
+    return f"at most {observed.fitting} fit"
 
 
 async def _observe(s: Session, name: str, at_us: int) -> Observed:
     deployment = await deployments.resolve(s, name)
-    sizes = [
-        version.size_bytes
-        for version in await models.every(s)
-        if version.sha256 == deployment.weights
-    ]
+    files = [version for version in await models.every(s) if version.sha256 == deployment.weights]
     running = [
         process
         for process in await processes.every(s)
         if process.deployment == deployment.name and process.state in _LIVE
     ]
-    size = sizes[0] if sizes else None
-    memory = await _memory(s, deployment, at_us)
-    return Observed(deployment, len(running), size, memory)
+    engine = deployment.engine
+    if engine is None or not files:  # what a supervised server loads is known to it alone
+        return Observed(deployment, len(running), None, None)
+    gpus = [
+        device.free_bytes
+        for device in await devices.gpus(s, at_us) or []
+        if engine.devices is None or device.index in engine.devices
+    ]
+    if gpus and engine.gpu_layers > 0:  # how the weights are divided is decided by the load
+        return Observed(deployment, len(running), None, None)
+    on_gpu = bool(gpus) and engine.gpu_layers != 0
+    memory = Memory("on the GPUs", sum(gpus)) if on_gpu else await _host_memory(s, at_us)
+    return Observed(deployment, len(running), footprint.of(files[0], engine, on_gpu=on_gpu), memory)
 
 
-async def _memory(s: Session, deployment: Deployment, at_us: int) -> Memory | None:
-    """What was free in the latest samples: on the GPUs if the deployment uses them."""
-    if deployment.engine is None or deployment.engine.gpu_layers != 0:
-        settings = deployment.engine or deployment.server
-        named = None if settings is None else settings.devices
-        free = [
-            device.free_bytes
-            for device in await devices.gpus(s, at_us) or []
-            if named is None or device.index in named
-        ]
-        if free:
-            return Memory("on the GPUs", sum(free))
+async def _host_memory(s: Session, at_us: int) -> Memory | None:
+    """What was free in the latest sample of the host."""
     host = await devices.host(s, at_us)
     return None if host is None else Memory("in memory", host.memory_total - host.memory_used)
 

@@ -32,6 +32,16 @@ _LINE: Final = 2000
 _WHOLE: Final = 2**31 - 1
 _STRING: Final = 8
 _ARRAY: Final = 9
+_LAYERS: Final = 10_000
+_HEADS: Final = 65_536
+_F16: Final = 2
+_ATTENTION: Final = tuple(
+    f".attention.{name}"
+    for name in (
+        "head_count", "head_count_kv", "key_length", "value_length", "kv_lora_rank",
+        "shared_kv_layers",
+    )
+)  # fmt: skip
 _SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 
@@ -56,7 +66,10 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF says of itself; `no_text` is why it cannot generate text, empty if it can."""
+    """What a GGUF says of itself; `no_text` is why it cannot generate text, empty if it can.
+
+    `kv_bytes_per_token` is None where the header does not say how keys and values are cached.
+    """
 
     kind: Kind
     architecture: str
@@ -66,6 +79,7 @@ class Header:
     licence: str | None
     no_text: str
     chat: ChatSource
+    kv_bytes_per_token: int | None
 
 
 def read(path: Path) -> Header:
@@ -83,7 +97,11 @@ def read(path: Path) -> Header:
 
 def _values(path: Path) -> dict[str, Any]:
     wanted = ("general.", "adapter.", "split.")
-    endings = (".context_length", ".attention.causal", ".chat_template", "_token_id")
+    endings = (
+        *(".context_length", ".block_count", ".embedding_length"),
+        *(".attention.causal", ".chat_template", "_token_id"),
+        *_ATTENTION,
+    )
     reader = gguf.GGUFReader(path)
     values = {
         name: field.contents()
@@ -131,7 +149,49 @@ def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
             bos=_text(values.get("bos")) or "",
             eos=_text(values.get("eos")) or "",
         ),
+        kv_bytes_per_token=_kv_bytes_per_token(architecture, values),
     )
+
+
+def _kv_bytes_per_token(architecture: str, values: dict[str, Any]) -> int | None:
+    """What one token takes in the KV cache, over all layers; None if the header does not say.
+
+    2 bytes (f16) x sum over layers of KV heads x (key length + value length), as libllama's
+    `llama_kv_cache` allocates it: a head's length is `embedding_length / head_count` where
+    `key_length` and `value_length` are missing, `head_count_kv` is `head_count` where it is
+    missing, and a list has one number per layer. Multi-head latent attention and layers that share
+    their cache are stored otherwise.
+    """
+
+    def said(name: str) -> Any:
+        return values.get(f"{architecture}.{name}")
+
+    if said("attention.kv_lora_rank") or said("attention.shared_kv_layers"):
+        return None
+    layers, heads = said("block_count"), said("attention.head_count")
+    if type(layers) is not int or not 0 < layers <= _LAYERS:
+        return None
+    queries = _per_layer(heads, layers)
+    keys = queries if (kv := said("attention.head_count_kv")) is None else _per_layer(kv, layers)
+    if queries is None or keys is None or not max(queries):
+        return None
+    width = said("embedding_length")
+    whole = width // max(queries) if type(width) is int else None
+    length = 0
+    for name in ("key", "value"):
+        each = said(f"attention.{name}_length") or whole
+        if type(each) is not int or not 0 < each <= _WHOLE:
+            return None
+        length += each
+    return _F16 * sum(keys) * length
+
+
+def _per_layer(value: Any, layers: int) -> list[int] | None:
+    """One count for each layer, from one for all or from a list."""
+    counts = value if isinstance(value, list) else [value] * layers
+    if len(counts) != layers or any(type(n) is not int or not 0 <= n <= _HEADS for n in counts):
+        return None
+    return counts
 
 
 def _no_text(architecture: str, values: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     quantisation: str
     context_tokens: int
     licence: str | None
+    kv_bytes_per_token: int | None = None
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +51,7 @@ def facts(header: Header) -> Facts:
         quantisation=header.quantisation,
         context_tokens=header.context_tokens,
         licence=header.licence,
+        kv_bytes_per_token=header.kv_bytes_per_token,
     )
 
 
@@ -116,7 +118,7 @@ async def register(
     )
     if before is not None:
         return await _add_again(
-            s, before, file, checks, actor=actor, at_us=at_us, intent_id=intent_id
+            s, before, file, found, checks, actor=actor, at_us=at_us, intent_id=intent_id
         )
     version = await models.add(
         s,
@@ -138,6 +140,7 @@ async def register(
         intent_id=intent_id,
         checks=checks,
         source=file.source,
+        kv_bytes_per_token=found.kv_bytes_per_token,
     )
     said = f"{version.name} is registered: {version.kind}, {version.architecture}"
     return f"{said}, SHA-256 {version.sha256[:12]}….{_remark(checks)}"
@@ -147,6 +150,7 @@ async def _add_again(
     s: Session,
     before: ModelVersion,
     file: File,
+    found: Facts,
     checks: ModelChecks,
     *,
     actor: str,
@@ -165,6 +169,7 @@ async def _add_again(
         at_us=at_us,
         intent_id=intent_id,
         checks=checks,
+        kv_bytes_per_token=found.kv_bytes_per_token,
     )
     for name in failing:
         await deployments.restart(s, name, actor=actor, at_us=at_us, intent_id=intent_id)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from engine.control import deployments as control
 from engine.control.decisions import Reason
 from engine.control.deployments import Memory, Observed
+from engine.node.footprint import Footprint
 from storage.deployments import MOST, Backend, Deployment, Status
 from storage.releases import Engine
 
@@ -35,7 +36,8 @@ observations = st.builds(
     Observed,
     deployment=st.integers(1, MOST).map(_deployment),
     running=st.integers(0, MOST),
-    size_bytes=st.none() | st.integers(0, 100 * GB),
+    footprint=st.none()
+    | st.builds(Footprint, st.integers(0, 100 * GB), st.integers(0, 10 * GB), st.booleans()),
     memory=st.none() | st.integers(0, 500 * GB).map(lambda free: Memory("in memory", free)),
 )
 
@@ -52,12 +54,10 @@ def test_what_is_allowed_is_in_range_and_fits(observed: Observed, replicas: int)
         assert decision.reason is Reason.UNCHANGED
     else:
         more = replicas - observed.running
-        known = observed.size_bytes is not None and observed.memory is not None
         fits = (
-            not known
-            or observed.size_bytes is None
+            observed.footprint is None
             or observed.memory is None
-            or observed.size_bytes * more <= observed.memory.free_bytes
+            or observed.footprint.more_bytes(observed.running, more) <= observed.memory.free_bytes
         )
         allowed = replicas < before or fits
         assert decision.reason is (Reason.APPLIED if allowed else Reason.INVALID)
@@ -76,10 +76,10 @@ def test_what_is_said_to_fit_fits(observed: Observed) -> None:
     [
         (0, "replicas is 1 to 64, not 0; to stop ops-1.0.0, take its releases out of every split."),
         (-3, "replicas is 1 to 64, not -3; to stop ops-1.0.0, take its releases out"),
-        (1000, "replicas is 1 to 64, not 1000; at most 5 of 4 GB each fit."),
+        (1000, "replicas is 1 to 64, not 1000; at most 4 fit."),
         (
             8,
-            "6 more need 24 GB for weights alone, and 14.5 GB are free on the GPUs; at most 5",
+            "6 more need at least 30 GB for weights and KV cache, and 14.5 GB are free on the GPUs",
         ),
         (3, "ops-1.0.0: 3 replicas (before: 2)."),
         (1, "ops-1.0.0: 1 replica (before: 2)."),
@@ -89,8 +89,18 @@ def test_what_is_said_to_fit_fits(observed: Observed) -> None:
 def test_the_answer_says_what_would_be_possible(replicas: int, said: str) -> None:
     """The range, and with a number that is too large what would fit."""
     memory = Memory("on the GPUs", 14_500_000_000)
-    observed = Observed(_deployment(2), running=2, size_bytes=4 * GB, memory=memory)
+    footprint = Footprint(weights_bytes=4 * GB, cache_bytes=GB)
+    observed = Observed(_deployment(2), running=2, footprint=footprint, memory=memory)
     assert said in control.decide(observed, replicas).sentence
+
+
+def test_instances_on_a_cpu_share_their_weights() -> None:
+    """One more takes its KV cache only; the first also brings the weights."""
+    shared = Footprint(weights_bytes=30 * GB, cache_bytes=GB, shared=True)
+    memory = Memory("in memory", 10 * GB)
+    assert control.decide(Observed(_deployment(1), 1, shared, memory), 11).reason is Reason.APPLIED
+    assert control.decide(Observed(_deployment(1), 1, shared, memory), 12).reason is Reason.INVALID
+    assert control.decide(Observed(_deployment(1), 0, shared, memory), 2).reason is Reason.INVALID
 
 
 def test_an_upstream_is_scaled_where_it_runs() -> None:

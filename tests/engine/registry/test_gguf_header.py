@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +23,7 @@ def test_the_shipped_weights_say_what_they_are() -> None:
     assert (header.quantisation, header.licence) == ("Q8_0", "apache-2.0")
     assert header.parameters > 1_000_000
     assert header.context_tokens >= 1024
+    assert header.kv_bytes_per_token == 4 * 2 * (64 + 64) * 2  # layers, KV heads, lengths, f16
 
 
 def test_the_shipped_adapter_is_one() -> None:
@@ -36,6 +38,42 @@ def test_a_tiny_file_is_read(tmp_path: Path) -> None:
     header = gguf_header.read(made(tmp_path / "m.gguf"))
     assert (header.parameters, header.context_tokens, header.licence) == (96, 64, "mit")
     assert header.quantisation == "F32"
+
+
+_SHAPE: Final = {
+    "llama.block_count": 3,
+    "llama.embedding_length": 64,
+    "llama.attention.head_count": 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({}, None),
+        (_SHAPE, 3 * 4 * (16 + 16) * 2),
+        ({**_SHAPE, "llama.attention.head_count_kv": 2}, 3 * 2 * (16 + 16) * 2),
+        ({**_SHAPE, "llama.attention.head_count_kv": [2, 0, 1]}, 3 * (16 + 16) * 2),
+        (
+            {
+                **_SHAPE,
+                "llama.attention.key_length": 24,
+                "llama.attention.value_length": 8,
+            },
+            3 * 4 * (24 + 8) * 2,
+        ),
+        ({**_SHAPE, "llama.attention.head_count_kv": [2, 0]}, None),
+        ({**_SHAPE, "llama.attention.head_count": 0}, None),
+        ({**_SHAPE, "llama.attention.kv_lora_rank": 512}, None),
+        ({**_SHAPE, "llama.block_count": 2**31}, None),
+        ({**_SHAPE, "llama.embedding_length": "wide"}, None),
+    ],
+)
+def test_the_size_of_a_token_in_the_kv_cache_follows_from_layers_and_heads(
+    tmp_path: Path, changes: dict[str, object], size: int | None
+) -> None:
+    """As libllama allocates it; what cannot be relied on is not known."""
+    assert gguf_header.read(made(tmp_path / "m.gguf", **changes)).kv_bytes_per_token == size
 
 
 @pytest.mark.parametrize(
