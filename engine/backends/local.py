@@ -99,9 +99,9 @@ class _Sequence:
         self.wasted_us = 0
         """The worker's time that went into it before it was refused."""
 
-    def delta(self, delta: wire.Delta) -> None:
+    def delta(self, delta: wire.Delta, at_us: int) -> None:
         """It gained text."""
-        self.run.grew(self.index, delta)
+        self.run.grew(Delta(self.index, delta.text, delta.tokens, delta.logprobs, at_us))
 
     def finished(self, finished: wire.Finished) -> None:
         """It has ended, by itself or because it was cancelled."""
@@ -148,6 +148,7 @@ class LocalRun:
     def __init__(self, fleet: Fleet, job: Job, now_us: Callable[[], int]) -> None:
         self._fleet = fleet
         self._now_us = now_us
+        self._loop = asyncio.get_running_loop()  # looking it up costs as much as a token's text
         self._pool: Pool | None = None
         self._sequences: list[_Sequence] = []
         self._batch: list[Event] = []
@@ -183,14 +184,14 @@ class LocalRun:
                 return batch
             if self._live == 0:
                 raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             await self._waiter
 
     async def aclose(self) -> tuple[Finished, ...]:
         """Cancel what is still being computed, and wait for the worker's counts of it."""
         self._cancel()
         if not all(sequence.over for sequence in self._sequences):
-            self._settled = asyncio.get_running_loop().create_future()
+            self._settled = self._loop.create_future()
             await self._settled
         return tuple(
             sequence.finish or Finished(sequence.index, "cancelled", 0, 0, 0, sequence.wasted_us)
@@ -254,13 +255,12 @@ class LocalRun:
 
     # what the sequences report
 
-    def grew(self, index: int, delta: wire.Delta) -> None:
+    def grew(self, delta: Delta) -> None:
         """A choice gained text."""
-        text, logprobs = delta.text, delta.logprobs
-        self._batch.append(Delta(index, text, delta.tokens, logprobs, self._now_us()))
+        self._batch.append(delta)
         if not self._streams:
             return
-        self._unread += len(text) + _PER_LOGPROB * len(logprobs)
+        self._unread += len(delta.text) + _PER_LOGPROB * len(delta.logprobs)
         if self._unread > UNREAD_LIMIT:
             self.fail(
                 failures.Unavailable("the client read the stream too slowly", code="slow_reader")

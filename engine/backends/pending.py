@@ -27,8 +27,8 @@ _SECOND_US: Final = 1_000_000
 class Receiver(Protocol):
     """Follows one sequence; the last call is `finished`, `refused`, or `lost` returning False."""
 
-    def delta(self, delta: wire.Delta) -> None:
-        """The sequence gained tokens."""
+    def delta(self, delta: wire.Delta, at_us: int) -> None:
+        """The sequence gained tokens, in a frame that was received at this monotonic time."""
 
     def finished(self, finished: wire.Finished) -> None:
         """The sequence has ended."""

@@ -51,7 +51,7 @@ class _ScoreReceiver:
     def finished(self, _: wire.Finished) -> None:
         self.result.cancel()
 
-    def delta(self, _: wire.Delta) -> None:
+    def delta(self, _: wire.Delta, __: int) -> None:
         """A scoring has none."""
 
     def lost(self) -> bool:
@@ -279,15 +279,16 @@ class WorkerClient:
         self._on_change()
 
     def _stepped(self, step: wire.Step) -> None:
+        now = self._now_us()
         if self.step is None or step.number != self.step.number:
-            self._progress_us = self._now_us()
+            self._progress_us = now
         self.step = step
         get = self._pending.get
         for delta in step.deltas:
             request = get(delta.id)
             if request is not None and request.worker is self and not request.cancelled:
                 request.begun = True
-                request.receiver.delta(delta)
+                request.receiver.delta(delta, now)
         for finished in step.finished:
             request = get(finished.id)
             if request is not None and request.worker is self:

@@ -1,7 +1,7 @@
 """What the events of one job add up to: texts, token counts and times, choice by choice.
 
-Fed by `engine.execution.execute`; read by the record, by the gateway's formats and by everyone who
-wants an answer whole. Knows nothing of backends or of HTTP.
+Fed by `engine.execution.execute` and `client`; read by the record and by the gateway's formats.
+Knows nothing of backends or of HTTP.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Choice:
         self.reset()
 
     def reset(self) -> None:
-        """Begin again: what came before is void."""
+        """Discard everything received so far."""
         self.parts: list[str] = []
         self.logprobs: list[TokenLogprob] = []
         self.tokens = 0
@@ -31,7 +31,7 @@ class Choice:
 
     @property
     def text(self) -> str:
-        """The text, where it is kept."""
+        """The text so far; empty where text is not kept."""
         return "".join(self.parts)
 
 
@@ -39,8 +39,8 @@ class Answer:
     """All choices of a job.
 
     Text is kept for answers that are not streamed and where it is recorded, log-probabilities only
-    for answers that are not streamed. `first_us` is the monotonic time of the first token; `gaps`
-    collects the microseconds between tokens of a choice.
+    for answers that are not streamed. `complete` once every choice has ended. `first_us` is the
+    monotonic time of the first token; `gaps` collects the microseconds between tokens of a choice.
     """
 
     def __init__(self, job: Job, gaps: list[int]) -> None:
@@ -48,21 +48,17 @@ class Answer:
         self._keeps_text = job.record_text or not job.stream
         self._keeps_logprobs = not job.stream
         self._open = job.choices
+        self.complete = False
         self.gaps = gaps
         self.first_us: int | None = None
         self.choices = [Choice(index) for index in range(job.choices)]
 
-    @property
-    def complete(self) -> bool:
-        """Whether every choice has ended."""
-        return not self._open
-
-    def add(self, events: Iterable[Event], now_us: int) -> None:
-        """Count what came; `now_us` stands in for times that the backend does not give."""
+    def add(self, events: Iterable[Event]) -> None:
+        """Count a batch of events."""
         for event in events:
             if isinstance(event, Delta):  # written out: this runs once for every token
                 choice = self.choices[event.index]
-                at_us = event.at_us or now_us
+                at_us = event.at_us
                 if choice.last_us:
                     self.gaps.append(at_us - choice.last_us)
                 elif self.first_us is None:
@@ -83,25 +79,27 @@ class Answer:
         choice = self.choices[finish.index]
         if choice.finish is None:
             self._open -= 1
+            self.complete = self._open == 0
         choice.finish = finish
 
     def _restart(self) -> None:
         self.first_us = None
         self._open = len(self.choices)
+        self.complete = False
         for choice in self.choices:
             choice.finish = None
             choice.reset()
 
-    # what it amounts to
+    # totals
 
     @property
     def finishes(self) -> Sequence[Finished]:
-        """The last words of the choices that have ended."""
+        """The closing events of the choices that have ended."""
         return [choice.finish for choice in self.choices if choice.finish is not None]
 
     @property
     def prompt_tokens(self) -> int:
-        """Of all prompts together; a prompt that several choices answer counts once."""
+        """Tokens of all prompts; a prompt with several choices counts once."""
         each = len(self.choices) // self._prompts
         choices = iter(self.choices)
         return sum(
@@ -111,7 +109,7 @@ class Answer:
 
     @property
     def completion_tokens(self) -> int:
-        """Of all choices together."""
+        """Tokens of all choices."""
         return sum(
             max(choice.tokens, choice.finish.completion_tokens if choice.finish else 0)
             for choice in self.choices
@@ -119,5 +117,5 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The texts of all choices, with a blank line between."""
+        """The texts of all choices, separated by blank lines."""
         return "\n\n".join(choice.text for choice in self.choices)

@@ -13,7 +13,7 @@ from typing import Final, Self
 from engine.execution import failures, frames
 from engine.execution.answers import Answer
 from engine.execution.job import Event, Job, Score, Scored
-from storage.home import clock, paths
+from storage.home import paths
 from storage.home.paths import Home
 
 DEADLINE_US: Final = 600_000_000
@@ -86,7 +86,7 @@ class RemoteExecution:
         response = await self._connection.receive()
         if not isinstance(response, frames.Events):
             raise failures.Broken("the gateway answered a job with a score", code="protocol")
-        self.answer.add(response.events, clock.monotonic_us())
+        self.answer.add(response.events)
         return response.events
 
     async def whole(self) -> Answer:

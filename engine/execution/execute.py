@@ -115,6 +115,7 @@ class Execution:
     def __init__(self, executor: Executor, job: Job, run: Run, answer: Answer) -> None:
         self._executor = executor
         self._run = run
+        self._loop = asyncio.get_running_loop()
         self._reader: asyncio.Task[object] | None = None
         self._over = False
         self._now_us = executor.now_us
@@ -142,7 +143,7 @@ class Execution:
         """
         if self._over:
             raise StopAsyncIteration
-        self._reader = asyncio.current_task()
+        self._reader = asyncio.current_task(self._loop)
         try:
             events = await self._run.__anext__()
         except asyncio.CancelledError:
@@ -165,7 +166,7 @@ class Execution:
             raise
         finally:
             self._reader = None
-        self.answer.add(events, self._now_us())
+        self.answer.add(events)
         if self.answer.complete:
             self._close(None)
         return events

@@ -85,14 +85,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
     """A choice gained text; `tokens` counts the tokens drawn for it.
 
-    `at_us` is the monotonic time at which the backend received it; 0 means when it is read.
+    `at_us` is the monotonic time at which the backend received it.
     """
 
     index: int
     text: str
     tokens: int
-    logprobs: tuple[TokenLogprob, ...] = ()
-    at_us: int = 0
+    logprobs: tuple[TokenLogprob, ...]
+    at_us: int
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):

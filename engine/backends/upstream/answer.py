@@ -86,8 +86,8 @@ class Answer:
         """Whether a token has arrived."""
         return self._tokens > 0 or self._reason is not None
 
-    def stream(self, events: Iterable[Sse]) -> list[Delta]:
-        """The deltas in these events.
+    def stream(self, events: Iterable[Sse], at_us: int) -> list[Delta]:
+        """The deltas in these events, received at `at_us` of the monotonic clock.
 
         Raises:
             failures.Failure: the stream reports an error, or violates the API.
@@ -101,16 +101,16 @@ class Answer:
             self._chunks_left -= 1
             if self._chunks_left < 0:
                 raise faults.malformed(self._upstream, "its stream does not end")
-            found += self._take(chunk)
+            found += self._take(chunk, at_us)
         return found
 
-    def whole(self, body: bytes) -> list[Delta]:
+    def whole(self, body: bytes, at_us: int) -> list[Delta]:
         """The answer of a server that did not stream.
 
         Raises:
             failures.Failure: as `stream`.
         """
-        found = self._take(self._chunk(body, failed=False))
+        found = self._take(self._chunk(body, failed=False), at_us)
         self._end()
         return found
 
@@ -154,7 +154,7 @@ class Answer:
                 raise faults.malformed(self._upstream, "a part of its answer has no choices")
         return chunk
 
-    def _take(self, chunk: _Chunk) -> list[Delta]:
+    def _take(self, chunk: _Chunk, at_us: int) -> list[Delta]:
         if chunk.usage is not None:
             self._usage = chunk.usage
         if not chunk.choices or self._reason is not None:
@@ -172,7 +172,7 @@ class Answer:
             tokens = len(logprobs) or 1
             self._tokens += tokens
             shown = logprobs if self._alternatives >= 0 else ()
-            found.append(Delta(index=self._index, text=text, tokens=tokens, logprobs=shown))
+            found.append(Delta(self._index, text, tokens, shown, at_us))
         if choice.finish_reason is not None:
             if choice.finish_reason in _ABORTED:
                 raise faults.lost(self._upstream, f"finish_reason {choice.finish_reason}")

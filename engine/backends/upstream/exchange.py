@@ -129,7 +129,11 @@ class Exchange:
         try:
             item = await anext(stream, None)
             while item is not None:
-                deltas = answer.whole(item) if isinstance(item, bytes) else answer.stream(item)
+                now = self.now_us()
+                if isinstance(item, bytes):
+                    deltas = answer.whole(item, now)
+                else:
+                    deltas = answer.stream(item, now)
                 if deltas:
                     yield tuple(deltas)
                 if answer.began:  # a first token was in time: from now on silence counts

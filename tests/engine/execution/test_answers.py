@@ -10,7 +10,7 @@ from tests.engine.execution import jobs
 
 
 def answer(job: Job) -> Answer:
-    """An answer that nothing was said in yet."""
+    """An answer without any event yet."""
     return Answer(job, [])
 
 
@@ -36,17 +36,17 @@ def test_each_prompt_counts_once(prompts: int, counts: list[int | None], total: 
 def test_a_restart_voids_what_came_before() -> None:
     """Text, tokens, ends and the time of the first token."""
     one = answer(jobs.job(n=2))
-    one.add((Delta(0, "half", 1, (), 5), Finished(1, "stop", 3, 1, 0, 0)), 9)
-    one.add((Restarted(), Delta(0, "whole", 1, (), 7)), 9)
+    one.add((Delta(0, "half", 1, (), 5), Finished(1, "stop", 3, 1, 0, 0)))
+    one.add((Restarted(), Delta(0, "whole", 1, (), 7)))
     assert (one.choices[0].text, one.first_us, one.completion_tokens) == ("whole", 7, 1)
     assert not one.complete
 
 
 def test_gaps_are_measured_when_the_tokens_arrived() -> None:
-    """Not when somebody read them."""
+    """Not when the reader took them."""
     gaps: list[int] = []
     one = Answer(jobs.job(stream=True), gaps)
-    one.add((Delta(0, "a", 1, (), 10), Delta(0, "b", 1, (), 14)), 99)
-    one.add((Delta(0, "c", 1, (), 20),), 99)
+    one.add((Delta(0, "a", 1, (), 10), Delta(0, "b", 1, (), 14)))
+    one.add((Delta(0, "c", 1, (), 20),))
     assert gaps == [4, 6]
     assert one.choices[0].text == ""

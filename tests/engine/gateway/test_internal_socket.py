@@ -45,9 +45,9 @@ class Slow:
         try:
             if job.max_tokens == 99:
                 raise failures.Overloaded("full", code="queue_full", retry_after_us=7)
-            yield (Delta(0, "one ", 1),)
+            yield (Delta(0, "one ", 1, (), 7),)
             await self.go.wait()
-            yield Delta(0, "two", 1), Finished(0, "stop", 3, 2, 5, 6)
+            yield Delta(0, "two", 1, (), 8), Finished(0, "stop", 3, 2, 5, 6)
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled.set()
             raise

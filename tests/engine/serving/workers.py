@@ -38,7 +38,7 @@ class Heard:
         """The whole text."""
         return "".join(delta.text for delta in self.deltas)
 
-    def delta(self, delta: wire.Delta) -> None:
+    def delta(self, delta: wire.Delta, _: int) -> None:
         """One more delta."""
         self.deltas.append(delta)
         self.begun.set()

@@ -35,7 +35,7 @@ def test_nothing_that_a_server_sends_is_an_accident(documents: list[str]) -> Non
     answer = Answer("peer", 0, max_tokens=4, alternatives=2)
     code = ""
     try:
-        answer.stream(Event("message", each.encode("utf-8", "replace")) for each in documents)
+        answer.stream((Event("message", d.encode("utf-8", "replace")) for d in documents), 0)
         answer.finish()
     except failures.Failure as failure:
         code = failure.code
@@ -56,10 +56,10 @@ def test_an_answer_is_as_long_as_was_asked_for() -> None:
     """Long tokens are none of our business; a stream without end is."""
     answer = Answer("peer", 0, max_tokens=2, alternatives=-1)
     word = json.dumps({"choices": [{"text": "x" * CHARACTERS_PER_TOKEN}]}).encode()
-    assert len(answer.stream([Event("message", word)] * 2)) == 2
+    assert len(answer.stream([Event("message", word)] * 2, 0)) == 2
     code = ""
     try:
-        answer.stream([Event("message", word)] * 100)
+        answer.stream([Event("message", word)] * 100, 0)
     except failures.Broken as failure:
         code = failure.code
     assert code == "upstream_malformed"
