@@ -1,15 +1,21 @@
-"""What a template may make: a Jinja sandbox whose operators, calls and filters are bounded in size.
+"""What a template may make, and for how long: a Jinja sandbox with bounds on size and time.
 
-The reach of templates is Jinja's own sandbox; this adds that they cannot fill the memory: what an
-operator, a method, a filter, a block or an output would make is weighed before it is made. Imported
-by `engine.prompting.sandbox`.
+Jinja's own sandbox bounds what templates reach. This adds that they cannot fill the memory: the
+result of an operator, a method, a filter, a block or an output is measured before it is made. And
+it adds that they cannot run for long: the compiled template checks the time before each statement,
+comparison, operator, call, filter and test. Nothing interrupts it from outside, so it may be
+rendered in any thread. Imported by `engine.prompting.sandbox`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import jinja2
 import jinja2.nodes
@@ -19,21 +25,46 @@ from jinja2.compiler import CodeGenerator, Frame
 from engine.prompting import sizes
 
 _NUMBER_LIMIT: Final = 100_000
-_TELLING: Final = frozenset((
+_CONVERTING: Final = frozenset((
     "capitalize", "e", "escape", "forceescape", "indent", "lower", "replace", "string", "striptags",
     "sum", "title", "trim", "truncate", "upper", "urlencode", "wordcount",
 ))  # fmt: skip
-"""Filters that turn into text, or add up, whatever they are given."""
+"""Filters that convert any value to text, or add values up."""
 _LISTING: Final = frozenset(("list", "sort", "unique", "groupby", "map", "select", "reject"))
-"""Filters that take a text for a list of its characters."""
+"""Filters that treat a text as a list of its characters."""
 _FOLDING: Final = frozenset(("sort", "unique", "groupby", "min", "max", "dictsort"))
-"""Filters that compare lower-case copies of all texts that they are given."""
+"""Filters that compare lower-case copies of all their texts."""
 _CUTTING: Final = frozenset(("striptags", "title", "wordcount"))
 _BYTES: Final = frozenset(("encode", "to_bytes", "fromhex"))
 
 
+class TooLong(Exception):
+    """The template ran longer than it may."""
+
+
+class _Limit(threading.local):
+    """When the rendering in this thread has to end: no processor time is used before `wall_s`."""
+
+    wall_s = math.inf
+    cpu_s = math.inf
+
+
 class _Generator(CodeGenerator):
-    """Writes `~` as a call that is bounded, like the other operators, and bounded buffers."""
+    """Writes `~` as a bounded call, bounded buffers, and checks of the time.
+
+    Between two checks is one operation on values that are bounded in size.
+    """
+
+    def blockvisit(self, nodes: Iterable[jinja2.nodes.Node], frame: Frame) -> None:
+        for node in nodes:
+            self.writeline("environment.in_time()", node)
+            super().blockvisit([node], frame)
+        self.writeline("environment.in_time()")  # the body of a loop may be empty
+
+    def visit_Compare(self, node: jinja2.nodes.Compare, frame: Frame) -> None:  # noqa: N802 theirs
+        self.write("(environment.in_time() and ")
+        super().visit_Compare(node, frame)
+        self.write(")")
 
     def visit_Concat(self, node: jinja2.nodes.Concat, frame: Frame) -> None:  # noqa: N802 theirs
         self.write("environment.chain((")
@@ -72,17 +103,78 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     buffer = _Buffer
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(finalize=_told, **options)
+        super().__init__(finalize=_printed, **options)
+        self._limit = _Limit()
+
+    def bind(self, filters: Mapping[str, Callable[..., Any]]) -> None:
+        """Bound these filters, and no others, and Jinja's tests; call it once."""
+        self.filters = {name: self._guarded(name, each) for name, each in filters.items()}
+        tests = cast("dict[str, Callable[..., Any]]", self.tests)
+        self.tests = {name: self._timed(each) for name, each in tests.items()}
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Let templates rendered in the body, in this thread, use so much processor time."""
+        limit = self._limit
+        limit.wall_s = time.monotonic() + seconds
+        limit.cpu_s = time.thread_time() + seconds
+        try:
+            yield
+        finally:
+            limit.wall_s = limit.cpu_s = math.inf
+
+    def in_time(self) -> bool:
+        """True.
+
+        Raises:
+            TooLong: the time is up.
+        """
+        limit = self._limit
+        if time.monotonic() > limit.wall_s and time.thread_time() > limit.cpu_s:
+            raise TooLong
+        return True
+
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self.in_time()
+            return function(*args, **kwargs)
+
+        return timed
+
+    def _guarded(self, name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter that checks its arguments and the time first."""
+        skipped = 1 if hasattr(filter_, "jinja_pass_arg") else 0
+
+        @functools.wraps(filter_)
+        def bounded(*args: Any, **kwargs: Any) -> Any:
+            self.in_time()
+            before, value, given = args[:skipped], args[skipped], args[skipped + 1 :]
+            _check_numbers(given, kwargs)
+            if name == "join":
+                between = sizes.weight(_first([*given], kwargs, "d", ""), as_text=True)
+                value = sizes.measured(value, between, as_text=True)
+            _check_filter(name, value, given, kwargs)
+            made = filter_(*before, value, *given, **kwargs)
+            return self._items(made) if isinstance(made, Iterator) else made
+
+        return bounded
+
+    def _items(self, made: Iterator[Any]) -> Iterator[Any]:
+        for item in sizes.measured(made):
+            self.in_time()
+            yield item
 
     @staticmethod
     def concat(pieces: Iterable[str]) -> str:
-        """Join what a block has made."""
+        """Join the pieces of a block."""
         return "".join(sizes.measured(pieces, 0))
 
     def call_binop(
         self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any
     ) -> Any:
         """Sums and products stay small; powers are not needed."""
+        self.in_time()
         if operator == "**":
             raise OverflowError("powers are not allowed in templates")
         if operator == "*":
@@ -98,13 +190,14 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     def chain(self, parts: tuple[Any, ...]) -> str:
         """What `~` means."""
-        sizes.check(sum(sizes.weight(part, told=True) for part in parts))
+        sizes.check(sum(sizes.weight(part, as_text=True) for part in parts))
         texts = [str(part) for part in parts]
         sizes.check(sum(map(len, texts)))
         return "".join(texts)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls are looked at before they are made; `args` are context, callee, arguments."""
+        """Calls are checked before they are made; `args` are context, callee, arguments."""
+        self.in_time()
         context, callee, *given = args
         owner = getattr(getattr(callee, "__wrapped__", callee), "__self__", None)
         name = getattr(callee, "__name__", "")
@@ -118,10 +211,10 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return super().call(context, callee, *given, **kwargs)
 
 
-def _told(value: Any) -> Any:
-    """What is put out."""
+def _printed(value: Any) -> Any:
+    """A value that is printed."""
     if not isinstance(value, str):
-        sizes.check(sizes.weight(value, told=True))
+        sizes.check(sizes.weight(value, as_text=True))
     return value
 
 
@@ -169,33 +262,15 @@ def _second(args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> Any:
 
 
 def _check_replace(text: str, args: Iterable[Any]) -> None:
-    told = [str(each) for each in args]
-    if len(told) > 1:
-        old, new = told[:2]
+    texts = [str(each) for each in args]
+    if len(texts) > 1:
+        old, new = texts[:2]
         sizes.check(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
 
 
-def guarded(name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that looks at what it is given first."""
-    skipped = 1 if hasattr(filter_, "jinja_pass_arg") else 0
-
-    @functools.wraps(filter_)
-    def bounded(*args: Any, **kwargs: Any) -> Any:
-        before, value, given = args[:skipped], args[skipped], args[skipped + 1 :]
-        _check_numbers(given, kwargs)
-        if name == "join":
-            between = sizes.weight(_first([*given], kwargs, "d", ""), told=True)
-            value = sizes.measured(value, between, told=True)
-        _check_filter(name, value, given, kwargs)
-        made = filter_(*before, value, *given, **kwargs)
-        return sizes.measured(made) if isinstance(made, Iterator) else made
-
-    return bounded
-
-
 def _check_filter(name: str, value: Any, given: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    if name in _TELLING:
-        sizes.check(sizes.weight((value, given, kwargs), told=not isinstance(value, str)))
+    if name in _CONVERTING:
+        sizes.check(sizes.weight((value, given, kwargs), as_text=not isinstance(value, str)))
     if name in _LISTING and isinstance(value, str):
         sizes.check_count(len(value))
     if name in _FOLDING and not isinstance(value, str):

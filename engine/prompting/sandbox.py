@@ -1,19 +1,16 @@
 """Untrusted Jinja templates, rendered within bounds of reach, time and size.
 
-Templates come from people's prompt versions and from the headers of GGUF files. They reach what
-they are given and nothing else, stop after 0.25 s of CPU time, and cannot fill the memory. Knows
-nothing of prompts or models. Imported by `engine.prompting` and `engine.control`.
+Templates come from people's prompt versions and from the headers of GGUF files. They reach their
+values and nothing else, stop after 0.25 s of processor time, and cannot fill the memory. Knows
+nothing of prompts or models. Imported by `engine.prompting`, `engine.control` and
+`engine.registry`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any, Final
 
 import jinja2
@@ -27,6 +24,8 @@ TIME_LIMIT_S: Final = 0.25
 _MANY: Final = 500
 _LARGE: Final = 100_000
 """Texts, and characters of them all, that any sound template renders in time."""
+_FORM: Final = 200
+"""Characters of a date's format; each field of it may be padded to thousands."""
 _FILE: Final = "<template>"
 _DROPPED: Final = ("center", "format", "wordwrap", "batch", "slice", "urlize", "xmlattr", "pprint")
 
@@ -47,10 +46,6 @@ class Raised(TemplateFault):
     """The template itself refused what it was given, by `raise_exception`."""
 
 
-class _TooLong(Exception):
-    """It computed longer than the limit."""
-
-
 def _json(
     value: Any,
     ensure_ascii: bool = False,
@@ -68,6 +63,12 @@ def _raise(message: object) -> None:
     raise Raised(str(message))
 
 
+def _strftime_now(form: str) -> str:
+    if len(form) > _FORM:
+        raise OverflowError(f"strftime_now takes at most {_FORM} characters")
+    return datetime.now(UTC).strftime(form)
+
+
 def large(texts: Sequence[str]) -> bool:
     """Whether a sound template may exceed its bounds with so much text."""
     return len(texts) > _MANY or sum(map(len, texts)) > _LARGE
@@ -79,7 +80,7 @@ class Generation(Extension):
     tags = {"generation"}  # noqa: RUF012 declared so by Extension
 
     def parse(self, parser: Parser) -> nodes.Node:
-        """The body, with a scope of its own."""
+        """The body, in a new scope."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.Scope(body, lineno=line)
@@ -88,8 +89,8 @@ class Generation(Extension):
 class Sandbox:
     """Compiles and renders.
 
-    `strict` makes a name that is not given an error, as people's own prompts want it; without, an
-    unknown name is empty and blocks leave no blank lines, as chat templates expect.
+    With `strict` an unknown name is an error, as people's own prompts want it; without, it is
+    empty, and blocks leave no blank lines, as chat templates expect.
     """
 
     def __init__(self, *, strict: bool) -> None:
@@ -100,29 +101,26 @@ class Sandbox:
             keep_trailing_newline=strict,
             extensions=["jinja2.ext.loopcontrols", Generation],
         )
-        filters = self._environment.filters
-        for name in _DROPPED:
-            filters.pop(name, None)
-        filters["tojson"] = _json
-        self._environment.filters = {n: bounds.guarded(n, f) for n, f in filters.items()}
+        filters = {n: f for n, f in self._environment.filters.items() if n not in _DROPPED}
+        self._environment.bind({**filters, "tojson": _json})
         self._environment.globals = {
             "range": self._environment.globals["range"],
             "namespace": self._environment.globals["namespace"],
             "dict": dict,
             "raise_exception": _raise,
-            "strftime_now": lambda form: datetime.now(UTC).strftime(form),
+            "strftime_now": _strftime_now,
         }
 
     def compile(self, source: str) -> jinja2.Template:
         """The template.
 
         Raises:
-            TemplateFault: it is none; `line` says where.
+            TemplateFault: it is not a template; `line` says where.
         """
         try:
             return self._environment.from_string(source)
         except jinja2.TemplateSyntaxError as error:
-            raise TemplateFault(error.message or "it is no template", error.lineno) from error
+            raise TemplateFault(error.message or "not a template", error.lineno) from error
         except (RecursionError, OverflowError, MemoryError) as error:
             raise TemplateFault("it is nested too deeply or too large") from error
 
@@ -130,26 +128,26 @@ class Sandbox:
         """The text.
 
         Raises:
-            TemplateFault: it went wrong, ran too long or grew too large; `line` says where.
+            TemplateFault: it failed, ran too long or grew too large; `line` says where.
         """
         pieces: list[str] = []
         size = 0
         try:
-            with _time_limit(TIME_LIMIT_S):
+            with self._environment.within(TIME_LIMIT_S):
                 for piece in template.generate(values):
                     size += len(piece)
                     sizes.check(size)
                     pieces.append(piece)
         except Raised as raised:
             raise Raised(str(raised), _line(raised)) from raised
-        except _TooLong as error:
+        except bounds.TooLong as error:
             message = f"it ran longer than {TIME_LIMIT_S:g} s"
             raise Exceeded(message, _line(error)) from error
         except OverflowError as error:
             raise Exceeded(str(error), _line(error)) from error
         except RecursionError as error:
             raise TemplateFault("it calls itself without end", _line(error)) from error
-        except Exception as error:  # whatever a stranger's template can raise
+        except Exception as error:  # an untrusted template can raise anything
             raise TemplateFault(str(error) or type(error).__name__, _line(error)) from error
         return "".join(pieces)
 
@@ -162,35 +160,3 @@ def _line(error: BaseException) -> int:
             found = trace.tb_lineno
         trace = trace.tb_next
     return found
-
-
-class _Alarm:
-    """Whether a rendering is under its limit; the signal's handler asks."""
-
-    armed = False
-
-
-def _ring(_number: int, _frame: FrameType | None) -> None:
-    if _Alarm.armed:
-        _Alarm.armed = False
-        raise _TooLong
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt the body with _TooLong after so much CPU time, however busy the machine is.
-
-    Only the main thread can be interrupted so.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    if signal.getsignal(signal.SIGVTALRM) is not _ring:
-        signal.signal(signal.SIGVTALRM, _ring)
-    _Alarm.armed = True
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    try:
-        yield
-    finally:
-        _Alarm.armed = False
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)

@@ -1,6 +1,6 @@
-"""How much memory a value of a template takes, or would take once it is told as text.
+"""How much memory a value of a template takes, or would take as text.
 
-Looks only, and stops looking where it is too much. Imported by `engine.prompting.bounds`.
+Measures only, and stops measuring beyond the limit. Imported by `engine.prompting.bounds`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from jinja2.utils import Namespace
 
 SIZE_LIMIT: Final = 8_000_000
 COUNT_LIMIT: Final = 300_000
-"""Items of a list, and pieces that a text is cut into."""
+"""Items of a list, and pieces of a text that is split."""
 _EACH: Final = 4
 _ESCAPED: Final = 10
-"""A character that cannot be printed is told by so many inside a list."""
+"""An unprintable character becomes up to so many in the text of a list."""
 _NUMBER: Final = re.compile(r"\d+")
 _WIDTH: Final = re.compile(r"\d{5}")
 _SPACES: Final = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + (
@@ -36,10 +36,10 @@ def check_count(count: int) -> None:
         raise OverflowError(f"it makes a list of more than {COUNT_LIMIT} items")
 
 
-def weight(value: Any, *, told: bool = False) -> int:
-    """Characters of a text, or of all texts in it and something for each item.
+def weight(value: Any, *, as_text: bool = False) -> int:
+    """The characters of a text, or of all texts in a value plus a little for each item.
 
-    `told`: as many as it can have when it is turned into text. Counts little beyond the limit.
+    `as_text`: the most that it can have when it is converted to text. Stops soon after the limit.
     """
     if isinstance(value, str):
         return len(value)
@@ -48,7 +48,7 @@ def weight(value: Any, *, told: bool = False) -> int:
         one = waiting.pop()
         inside: Iterable[Any] = ()
         if isinstance(one, str):
-            total += len(one) * (_ESCAPED if told and not one.isprintable() else 1)
+            total += len(one) * (_ESCAPED if as_text and not one.isprintable() else 1)
         elif isinstance(one, Namespace):
             waiting.append(object.__getattribute__(one, "_Namespace__attrs"))
         elif isinstance(one, dict):
@@ -63,29 +63,29 @@ def weight(value: Any, *, told: bool = False) -> int:
     return total
 
 
-def measured(items: Iterable[Any], each: int = _EACH, *, told: bool = False) -> Iterator[Any]:
-    """The items as they are asked for, until all together are too much; `each` comes with one."""
+def measured(items: Iterable[Any], each: int = _EACH, *, as_text: bool = False) -> Iterator[Any]:
+    """The items, until all together are too large; `each` is added for every item."""
     total = 0
     for item in items:
-        total += weight(item, told=told) + each
+        total += weight(item, as_text=as_text) + each
         check(total)
         yield item
 
 
 def pieces(text: str, separator: str | None) -> int:
-    """How many pieces it falls into at most, at white space without a separator."""
+    """The most pieces that splitting it gives, at white space without a separator."""
     if separator:
         return text.count(separator) + 1
     return sum(map(text.count, _SPACES)) + 1
 
 
 def check_form(form: str, mark: str, values: Any) -> None:
-    """OverflowError when a format may tell too much; `mark` is what begins a place in it."""
+    """OverflowError when formatting may make too much; `mark` begins a field of the format."""
     places = form.count(mark)
     if _WIDTH.search(form) or (mark == "%" and "*" in form):
-        raise OverflowError("a width in a format is too large, or none that can be known")
+        raise OverflowError("a width in a format is too large or not a number")
     widths = sum(map(int, _NUMBER.findall(form)))
-    given = max(weight(values, told=True), _largest(values) if mark == "{" else 0)
+    given = max(weight(values, as_text=True), _largest(values) if mark == "{" else 0)
     check(len(form) + widths + places * given)
 
 

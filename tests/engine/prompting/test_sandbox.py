@@ -1,8 +1,9 @@
-"""Templates of strangers: what they cannot reach, take or fill."""
+"""Untrusted templates: what they cannot reach, take or fill."""
 
 from __future__ import annotations
 
 import tracemalloc
+from concurrent import futures
 
 import pytest
 from hypothesis import given, settings
@@ -127,7 +128,7 @@ MEMORY_BYTES = 64 * 1024 * 1024
     ],
 )
 def test_memory_is_not_filled(source: str) -> None:
-    """What is joined, repeated, padded or told is weighed before it is made."""
+    """What is joined, repeated, padded or printed is measured before it is made."""
     _, fault = peak(source)
     assert fault is not None
 
@@ -204,7 +205,38 @@ def test_values_are_put_in_as_they_are(before: str, value: str) -> None:
     assert render("{{ a }}|{{ b }}", a=before, b=value) == f"{before}|{value}"
 
 
-def test_a_sandbox_goes_on_after_a_fault() -> None:
+LIST = "{% set l = range(99999) | list %}"
+ENDLESS = (
+    "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+    "{% for i in range(9999) %}{% for j in range(9999) %}{% continue %}{% endfor %}{% endfor %}",
+    LIST + "{% for i in l if -1 in l %}{% endfor %}",
+    LIST
+    + "{{ l | select('in', l[:0]) | list }}{{ l | select('eq', 'x') | select('in', l) | list }}"
+    + "{{ l | map('string') | select('in', l) | list }}",
+    LIST + "{% set x = -1 in l %}" * 2000,
+    LIST + "{% for i in l %}{{ l | sum }}{% endfor %}",
+    "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "{% for i in [1] recursive %}{{ loop([1]) }}{{ loop([1]) }}{% endfor %}",
+)
+
+
+@pytest.mark.parametrize("source", ENDLESS)
+@pytest.mark.timeout(60)
+def test_the_time_is_bounded_in_every_thread(source: str) -> None:
+    """The template checks the time itself: no signal, which would reach the main thread only."""
+    with futures.ThreadPoolExecutor(1) as threads:
+        failed = threads.submit(render, source).exception()
+    assert isinstance(failed, sandbox.TemplateFault), failed
+
+
+def test_the_format_of_a_date_is_bounded() -> None:
+    """Padding of thousands of fields costs seconds and gigabytes."""
+    with pytest.raises(sandbox.Exceeded):
+        render("{{ strftime_now('%9999d' * 1000) | length }}")
+    assert len(render("{{ strftime_now('%d %b %Y') }}")) == 11
+
+
+def test_a_sandbox_renders_again_after_a_fault() -> None:
     """The limit of one rendering does not reach into the next."""
     with pytest.raises(sandbox.TemplateFault):
         render("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}")
