@@ -279,6 +279,13 @@ async def unfinished(s: AsyncSession, states: Collection[State] = OPEN) -> list[
     return [_job(row) for row in await s.scalars(query)]
 
 
+async def secrets(s: AsyncSession) -> set[str]:
+    """The references to secrets that jobs may still need: all but those that have succeeded."""
+    query = select(JobRow).where(col(JobRow.state) != State.SUCCEEDED.value)
+    found = [_job(row).arguments.get("secret") for row in await s.scalars(query)]
+    return {secret for secret in found if isinstance(secret, str)}
+
+
 async def end(
     s: AsyncSession,
     job: Job,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,7 +11,9 @@ import typer
 
 from app import actions, job_progress, session, terminal, words
 from app.commands import options
+from storage import errors as storage_errors
 from storage import intents, jobs, models, releases, services, splits
+from storage.home import secrets
 from storage.model_checks import Chat, ModelChecks
 from storage.models import ModelVersion
 from storage.releases import Release
@@ -50,7 +53,11 @@ def add(
     A job fetches, checks and hashes the file. ^C stops watching, not the job.
     """
     models.check_version(version)
-    path = source if "://" in source else str(Path(source).absolute())
+    path, query = source, ""
+    if source.lower().startswith(("https://", "http://")):
+        path, _, query = source.partition("#")[0].partition("?")
+    elif "://" not in source:
+        path = str(Path(source).absolute())
     arguments: dict[str, object] = {"model": name, "version": version, "path": path}
     if base is not None:
         arguments |= {"base": base, "kind": models.Kind.ADAPTER.value}
@@ -59,14 +66,24 @@ def add(
     if sha256 is not None:
         arguments["sha256"] = sha256.lower()
     wanted = actions.Wanted(target=f"{name}@{version}", arguments=arguments, reason=reason)
-    done = terminal.run(_add(wanted, quiet=as_json))
+    done = terminal.run(_add(wanted, query, quiet=as_json))
     session.tell(done, as_json=as_json)
 
 
-async def _add(wanted: actions.Wanted, *, quiet: bool) -> actions.Done:
+async def _add(wanted: actions.Wanted, query: str, *, quiet: bool) -> actions.Done:
+    """Ask for the job and follow it; the query of an address is deposited, as it may be secret."""
+    home = session.home()
     async with session.store() as store:
         action = actions.TABLE["models.add"]
-        done = await actions.perform(session.home(), store, action, wanted, timeout_s=_SOON_S)
+        deposited = secrets.deposit(home, query) if query else ""
+        if deposited:
+            arguments = {**wanted.arguments, "secret": deposited}
+            wanted = dataclasses.replace(wanted, arguments=arguments)
+        try:
+            done = await actions.perform(home, store, action, wanted, timeout_s=_SOON_S)
+        except storage_errors.StorageError:
+            secrets.discard(home, deposited)
+            raise
         if not done.waits or done.intent_id is None:
             return done
         return await _followed(store, done.intent_id, quiet=quiet)

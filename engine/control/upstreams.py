@@ -13,7 +13,7 @@ import structlog
 
 from engine.control.decisions import Decision, Reason
 from engine.control.registry import controls
-from storage import errors, releases, services, upstreams
+from storage import errors, jobs, releases, services, upstreams
 from storage.control_socket import verbs
 from storage.home import secrets
 from storage.home.paths import Home
@@ -93,13 +93,14 @@ async def _needing(s: Session, name: str) -> list[str]:
 
 
 async def sweep(home: Home, store: Store, now_us: Callable[[], int]) -> None:
-    """Remove the deposited keys that no upstream refers to."""
+    """Remove the deposited keys that neither an upstream nor a job refers to."""
     try:
         async with store.read() as s:
             referred = {each.secret for each in await upstreams.every(s) if each.secret}
+            referred |= await jobs.secrets(s)
     except errors.StorageError as error:
-        _log.warning("keys without an upstream were not removed", error=str(error))
+        _log.warning("unused keys were not removed", error=str(error))
         return
     removed = await asyncio.to_thread(secrets.sweep, home, referred, now_s=now_us() / _SECOND_US)
     if removed:
-        _log.info("removed keys without an upstream", count=removed)
+        _log.info("removed unused keys", count=removed)

@@ -24,6 +24,7 @@ from engine.registry.registration import Facts, File
 from engine.registry.sources import Hub, Local, Remote
 from storage import errors, models
 from storage.control_socket.verbs import ModelsAdd
+from storage.home import secrets
 from storage.model_checks import ModelChecks
 from storage.models import Kind, ModelVersion
 from storage.store import Session
@@ -75,7 +76,7 @@ async def resolve(context: Context) -> Resolved:
         case Hub():
             return await _look_up(context, source)
         case Remote():
-            return Resolved(url=source.url, address=source.shown, file_name=source.file_name)
+            return Resolved(url=source.shown, address=source.shown, file_name=source.file_name)
 
 
 async def _look_up(context: Context, source: Hub) -> Resolved:
@@ -103,7 +104,7 @@ async def fetch(context: Context) -> dict[str, object]:
     resolved = _result(context, "resolve", Resolved)
     if resolved.url is None:
         return {}
-    source = Remote(resolved.url, resolved.file_name, _token(context))
+    source = Remote(_url(context, resolved.url), resolved.file_name, _token(context))
     expected = None
     if isinstance(sources.parse(_asked(context).path), Hub):
         expected = Known(
@@ -242,6 +243,17 @@ def _result(context: Context, step: str, kind: type[Any]) -> Any:
 def _path(context: Context) -> Path:
     resolved = _result(context, "resolve", Resolved)
     return Path(resolved.path) if resolved.path else Download(context.scratch).part
+
+
+def _url(context: Context, url: str) -> str:
+    """The URL with its query, which is stored as a secret."""
+    reference = _asked(context).secret
+    if reference is None:
+        return url
+    try:
+        return f"{url}?{secrets.read(context.home, reference)}"
+    except errors.NotFound as error:
+        raise Refused(f"The query of {url} is no longer stored; add the model again.") from error
 
 
 def _token(context: Context) -> str | None:

@@ -73,12 +73,12 @@ def accept(response: httpx.Response, what: str, *, hub: bool) -> None:
         raise Refused(f"{what}: the server compresses the file, so that it cannot be resumed.")
 
 
-def total(response: httpx.Response, offset: int) -> int | None:
+def total(response: httpx.Response, what: str, offset: int) -> int | None:
     """The whole size that a partial answer names."""
     found = _RANGE.fullmatch(response.headers.get("content-range", "").strip())
     if found is None or int(found[1]) != offset:
         shown = response.headers.get("content-range", "none")[:80]
-        raise Refused(f"{response.url}: asked for byte {offset} on, the answer's range is {shown}.")
+        raise Refused(f"{what}: asked for byte {offset} on, the answer's range is {shown}.")
     return None if found[3] == "*" else int(found[3])
 
 

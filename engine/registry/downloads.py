@@ -144,7 +144,7 @@ async def fetch(
     """
     before = download.known()
     offset = download.size_bytes()
-    if before is None or before.url != source.url or before.validator is None:
+    if before is None or before.url != source.shown or before.validator is None:
         if offset:
             log("The file cannot be resumed; starting over.")
         download.begin_anew()
@@ -190,7 +190,7 @@ async def _receive(response: httpx.Response, target: _Target) -> Known:
     answers.accept(response, url, hub=target.expected is not None)
     resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
     size = (
-        answers.total(response, offset)
+        answers.total(response, url, offset)
         if resumed
         else answers.size(response.headers.get("content-length"))
     )
@@ -205,7 +205,7 @@ async def _receive(response: httpx.Response, target: _Target) -> Known:
     if expected is not None and None not in {expected.size_bytes, size}:
         _agree(url, expected.size_bytes or 0, size or 0, download)
     known = Known(
-        url=target.source.url,
+        url=url,
         size_bytes=size,
         validator=validator,
         sha256=None if expected is None else expected.sha256,

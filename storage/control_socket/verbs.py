@@ -63,20 +63,30 @@ class NoArguments(Arguments, frozen=True, kw_only=True):
 class ModelsAdd(Arguments, frozen=True, kw_only=True):
     """A model file as a version; `base` names the weights that an adapter belongs on.
 
-    `path` is a path of this machine, or an https:// or hf:// address; `sha256` is what the file
-    has to have.
+    `path` is a path of this machine, or an https:// or hf:// address; `secret` refers to the
+    deposited query of an https:// address, which may hold a token. `sha256` is what the file has
+    to have.
     """
 
     model: Name
     version: Annotated[str, Meta(max_length=40)]
     path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    secret: Annotated[str, Meta(pattern=f"^{secrets.PATTERN}$")] | None = None
     kind: Kind = Kind.WEIGHTS
     base: Reference | None = None
     licence: Line | None = None
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is not a semantic version, and say what one is."""
+        """Refuse what is not a semantic version, and an address that would record a token."""
+        if self.path.lower().startswith(("https://", "http://")):
+            if "?" in self.path:
+                raise ValueError(
+                    "The query of an address may hold a token and would be recorded; "
+                    "`paddock models add` deposits it as a secret - at `$.path`"
+                )
+            if "@" in self.path.split("/")[2]:
+                raise ValueError("A password in a URL would be recorded; remove it - at `$.path`")
         try:
             models.check_version(self.version)
         except Invalid as error:

@@ -105,3 +105,12 @@ def test_what_cannot_be_done_says_what_to_do(
     done = run(home, *words)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
+
+
+def test_the_query_of_an_address_that_was_not_accepted_is_not_kept(home: Home) -> None:
+    """It may be a token; without a node nothing refers to it."""
+    source = "https://example.com/m.gguf?token=t0ps3cret"
+    done = run(home, "models", "add", source, "--name", "x", "--version", "1.0.0")
+    assert done.returncode != 0
+    assert "t0ps3cret" not in done.stdout + done.stderr
+    assert list(home.secrets.iterdir()) == []

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from engine.jobs import downloaded, scratch
-from storage import jobs, models
+from storage import job_logs, job_steps, jobs, models
 from storage import store as stores
 from storage.home import paths as homes
+from storage.home import secrets
 from storage.home.paths import Home
 from storage.jobs import Job, State
 from storage.model_checks import ModelChecks, Template
@@ -196,6 +197,26 @@ async def test_a_download_that_was_cut_off_is_resumed_by_the_next_attempt(
     ranges = [request.headers.get("range") for request in hub.asked_for_bytes()]
     assert ranges == [None, f"bytes={len(hub.content) // 2}-"]
     assert [each.method for each in hub.requests].count("HEAD") == 1
+
+
+async def test_the_query_of_an_address_is_sent_and_in_no_record(
+    registry: Registry, hub: Hub
+) -> None:
+    """It may be a signature: the job holds a reference, its steps and log hold neither."""
+    reference = secrets.deposit(registry.home, "token=t0ps3cret")
+    hub.faults.append("cut")
+    job = await registry.add(f"{hub.address}/plain/tiny.gguf", secret=reference)
+    async with registry.store.read() as s:
+        assert await jobs.secrets(s) == {reference}
+        records = [job, *await job_steps.of(s, job.id), *await job_logs.read(s, job.id)]
+    record = (scratch.directory(registry.home, job.id) / "file.json").read_text()
+    assert "t0ps3cret" not in f"{records} {record}"
+    job = await queue.attempt(registry.store, job)
+    assert job.state is State.SUCCEEDED, job.reason
+    assert {each.path for each in hub.asked_for_bytes()} == {"/plain/tiny.gguf?token=t0ps3cret"}
+    assert "t0ps3cret" not in f"{await registry.versions()}"
+    async with registry.store.read() as s:
+        assert await jobs.secrets(s) == set()
 
 
 @pytest.mark.parametrize("fault", ["html", "404"])

@@ -71,6 +71,8 @@ def test_nonsense_is_refused_and_never_an_accident(name: str, raw: dict[str, Any
         ("models.add", {"model": "Ops"}, "models.add: model: "),
         ("models.add", {"version": "1"}, "models.add: version: "),
         ("models.add", {"kind": "magic"}, "models.add: kind: "),
+        ("models.add", {"path": "https://h.example/m.gguf?token=x"}, "models.add: path: The query"),
+        ("models.add", {"path": "https://me:pw@h.example/m.gguf"}, "models.add: path: A password"),
         ("prompts.add", {"messages": []}, "prompts.add: messages: "),
         ("prompts.add", {"messages": [{"role": "boss", "template": "x"}]}, "messages[0].role: "),
         ("prompts.label", {"number": "3"}, "prompts.label: number: Expected `int`"),
