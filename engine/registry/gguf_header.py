@@ -183,7 +183,8 @@ def _kv_bytes_per_token(architecture: str, values: dict[str, Any]) -> int | None
         if type(each) is not int or not 0 < each <= _WHOLE:
             return None
         length += each
-    return _F16 * sum(keys) * length
+    size = _F16 * sum(keys) * length
+    return size if size <= _WHOLE else None
 
 
 def _per_layer(value: Any, layers: int) -> list[int] | None:

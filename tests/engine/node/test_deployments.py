@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from engine.node import supervision
 from engine.process import address
 from storage import deployments, ledger, releases
+from storage.deployments import Status
 from storage.processes import Kind, Process, State
 from storage.releases import Sampling
 from tests import old_homes
@@ -108,6 +111,38 @@ async def test_a_supervised_server_is_run_like_a_worker(node: RealNode) -> None:
         assert known == {"ops-1.0.0": "local", "tiny": "server"}
         (made,) = [each for each in await releases.every(session) if each.name == release]
     assert (made.deployment, made.model_version_id, made.sampling) == ("tiny", None, Sampling())
+
+
+async def test_a_worker_that_aborts_again_and_again_is_given_up_until_it_is_restarted(
+    node: RealNode,
+) -> None:
+    """The verdict of a real node about a real worker, its evidence, and the way back."""
+    deaths = supervision.Plan().deaths
+
+    def has(state: State, restarts: int) -> Callable[[dict[str, Process]], bool]:
+        return lambda now: (now[FIRST].state, now[FIRST].restarts) == (state, restarts)
+
+    for restarts in range(deaths):
+        parts = await node.until(has(State.READY, restarts))
+        pid = parts[FIRST].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGABRT)  # as libllama does
+
+    async def status() -> tuple[Status, str | None]:
+        async with opened(node.home) as store, store.read() as session:
+            found = await deployments.find(session, "ops-1.0.0")
+        return found.status, found.status_reason
+
+    await node.until(has(State.CRASHED, deaths - 1))
+    verdict, evidence = await status()
+    assert verdict is Status.FAILING
+    assert re.match(rf"it died {deaths} times within .* it was killed by SIGABRT", evidence or "")
+    await node.must("deployments.scale", "ops-1.0.0", {"replicas": 2})
+    await node.until(has(State.CRASHED, deaths - 1))  # nothing is started
+
+    await node.must("deployments.restart", "ops-1.0.0", {})
+    await node.until(states({FIRST: State.READY, SECOND: State.READY}))
+    assert await status() == (Status.ACTIVE, None)
 
 
 @pytest.mark.parametrize("replicas", [0, 65])
