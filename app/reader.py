@@ -44,7 +44,7 @@ from storage.store import Session, Store
 _AGAIN_US: Final = 5 * SECOND_US
 _SILENT_US: Final = 3 * SECOND_US  # without measurements for so long, the control socket is asked
 _ASK_AGAIN_US: Final = 2 * SECOND_US
-_DOOR_S: Final = 2.0
+_NODE_ANSWER_S: Final = 2.0
 _INTENTS: Final = 40
 _ENTRIES: Final = 120
 _JOBS: Final = 200
@@ -157,7 +157,7 @@ class Reader:
             return
         self._asked_us = facts.now_us
         try:
-            async with asyncio.timeout(_DOOR_S):
+            async with asyncio.timeout(_NODE_ANSWER_S):
                 person = await client.who(self._home)
         except (errors.NodeIsDown, TimeoutError):
             facts.node = snapshot.Node.DOWN

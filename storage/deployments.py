@@ -2,7 +2,7 @@
 
 Releases with the same weights and engine settings share one deployment, whatever their prompts,
 sampling or adapters. A deployment is created with the first release that needs it and keeps its
-name. Whether its instances run is `storage.processes`' knowledge. Read by everybody, written by
+name. Whether its instances run is `storage.processes`' knowledge. Read by every package, written by
 `engine.control` and the node.
 """
 
@@ -166,15 +166,15 @@ async def of_release(
 ) -> Deployment:
     """The deployment that a release with these weights and settings needs; created if missing."""
     sha256 = None if weights is None else weights.sha256
-    told = _json(identity(sha256, settings))
-    query = select(DeploymentRow).where(col(DeploymentRow.identity) == told)
+    key = _json(identity(sha256, settings))
+    query = select(DeploymentRow).where(col(DeploymentRow.identity) == key)
     query = query.order_by(col(DeploymentRow.created_at_us), col(DeploymentRow.name))
     row = (await s.scalars(query.limit(1))).first()
     if row is None:
         row = DeploymentRow(
-            name=await _free_name(s, weights, settings, told),
+            name=await _free_name(s, weights, settings, key),
             backend=backend(settings).value,
-            identity=told,
+            identity=key,
             weights=sha256,
             engine=release_content.stored(settings) if isinstance(settings, Engine) else None,
             upstream=settings.name if isinstance(settings, Upstream) else None,

@@ -194,7 +194,7 @@ async def end(
         raise errors.Moved(f"Intent {id} is claimed by {intent.claimed_by}, not by {by}.")
     await moves.move(
         s, MOVES, IntentRow, id, State.CLAIMED, state,
-        actor=intent.claimed_by or "nobody", at_us=at_us, intent_id=id,
+        actor=intent.claimed_by or "node", at_us=at_us, intent_id=id,
         changes={"outcome": outcome, "ended_at_us": at_us},
     )  # fmt: skip
 

@@ -45,7 +45,7 @@ class Store(Protocol):
         ...
 
     async def write(self, work: Work[T], *, durable: bool = False, nudge: bool = True) -> T:
-        """Run `work` in a transaction of its own; returns what it returned, once committed.
+        """Run `work` in one transaction; returns what it returned, once committed.
 
         All or nothing: what `work` raises is raised here and nothing was written. `durable` waits
         for the disk (intents, moves); without it a power cut may cost the last moments. `nudge`
@@ -110,4 +110,4 @@ async def savepoint(session: Session) -> AsyncIterator[None]:
     except IntegrityError as error:
         raise errors.ConstraintViolated(f"The store rejected a row: {error.orig}.") from error
     except DBAPIError as error:
-        raise connections.told(error) from error
+        raise connections.translated(error) from error

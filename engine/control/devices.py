@@ -18,7 +18,7 @@ FRESH_S: Final = 15
 
 
 async def gpus(s: Session, at_us: int) -> list[Device] | None:
-    """The GPUs with their free memory; None if nothing was sampled lately."""
+    """The GPUs with their free memory; None without a recent sample."""
     if await host(s, at_us) is None:
         return None
     second = at_us // 1_000_000
@@ -31,7 +31,7 @@ async def gpus(s: Session, at_us: int) -> list[Device] | None:
 
 
 async def host(s: Session, at_us: int) -> HostSample | None:
-    """The machine; None if nothing was sampled lately."""
+    """The machine; None without a recent sample."""
     second = at_us // 1_000_000
     found = await samples.since(s, second - FRESH_S, Kind.HOST, second)
     return found[-1][2] if found else None

@@ -67,7 +67,7 @@ async def create(
 async def _missing_device(
     s: Session, settings: Engine | Server | None, at_us: int
 ) -> Decision | None:
-    """Why the devices that the settings name cannot be used; None if they can, or nobody knows."""
+    """Why the devices that the settings name cannot be used; None if they can or are unknown."""
     present = await devices.gpus(s, at_us)
     if settings is None or settings.devices is None or present is None:
         return None

@@ -102,18 +102,18 @@ class ControlSocket:
         they may do.
         """
         group = access.group(self._group)
-        self._home.door.unlink(missing_ok=True)
+        self._home.control_socket.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX)
-        with homes.short(self._home.door) as address:
+        with homes.short(self._home.control_socket) as address:
             listening.bind(address)
-        access.admit_to_door(self._home, group)
+        access.admit_to_control_socket(self._home, group)
         self._server = await asyncio.start_unix_server(
             self._serve, sock=listening, limit=LINE_LIMIT, backlog=BACKLOG
         )
 
     async def close(self) -> None:
         """Stop listening and close the connections."""
-        self._home.door.unlink(missing_ok=True)
+        self._home.control_socket.unlink(missing_ok=True)
         if self._server is not None:
             self._server.close()
         for connection in self._connections:

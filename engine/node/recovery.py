@@ -67,7 +67,7 @@ async def begin(home: Home) -> Life:
     clean = await _ended_well(store)
 
     async def record(session: Session) -> list[str]:
-        parts = await processes.repair(session, now)
+        repaired = await processes.repair(session, now)
         await processes.node_started(
             session,
             pid=os.getpid(),
@@ -75,7 +75,7 @@ async def begin(home: Home) -> Life:
             host=platform.node(),
             version=metadata.version("paddock"),
         )
-        return parts
+        return repaired
 
     async def work(session: Session) -> tuple[list[str], list[int]]:
         open_again = [
@@ -84,14 +84,14 @@ async def begin(home: Home) -> Life:
         return await record(session), open_again
 
     try:
-        parts, open_again = await store.write(work, durable=True)
+        repaired, open_again = await store.write(work, durable=True)
     except errors.DiskFull as error:
         _log.error("the store takes no writes; serving continues", error=str(error))
         return Life(store, now, clean, owed=record)
     except BaseException:
         await store.close()
         raise
-    _log.info("begun", repaired=parts, reclaimed=open_again, clean=clean)
+    _log.info("begun", repaired=repaired, reclaimed=open_again, clean=clean)
     return Life(store, now, clean)
 
 

@@ -1,6 +1,6 @@
 """Logging of the engine's processes: one JSON object per line; a full disk loses lines only.
 
-`configure()` once in main; then `structlog.get_logger("node.door").info("event", key=value)`.
+`configure()` once in main; then `structlog.get_logger("control").info("event", key=value)`.
 Prompts, answers and keys are never logged. Imported by every process of the engine.
 """
 

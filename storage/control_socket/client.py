@@ -71,7 +71,7 @@ async def ask(
     """Hand in an intent. When this returns it is stored durably and will be decided.
 
     `expected_version` is the version of the target that the person saw; `on_behalf_of` the intent
-    of the run for which the runner asks (nobody else may). The same `idempotency_key` stores one
+    of the run for which the runner asks (others may not). The same `idempotency_key` stores one
     intent however often it is sent; without one each call is a request of its own. `confirm`
     repeats the target's name where the verb is hard to reverse. When the answer is lost, the node
     is asked what became of the key.
@@ -153,7 +153,7 @@ async def wait(store: Store, intent_id: int, timeout_s: float) -> Intent:
     with contextlib.ExitStack() as listening:
         listener = None
         with contextlib.suppress(OSError):  # a directory of another user: poll
-            listener = listening.enter_context(nudges.listen(store.home, _part()))
+            listener = listening.enter_context(nudges.listen(store.home, _listener_name()))
         while True:
             async with store.read() as session:
                 intent = await intents.find(session, intent_id)
@@ -166,7 +166,7 @@ async def wait(store: Store, intent_id: int, timeout_s: float) -> Intent:
                 await listener.wait(min(left, _LOOK_S))
 
 
-def _part() -> str:
+def _listener_name() -> str:
     return f"wait-{os.getpid()}-{next(_serial)}"
 
 
@@ -220,7 +220,7 @@ async def _answered(home: Home, line: bytes) -> dict[str, Any]:
 
 async def _exchange(home: Home, line: bytes) -> bytes:
     try:
-        with homes.short(home.door) as address:
+        with homes.short(home.control_socket) as address:
             reader, writer = await asyncio.open_unix_connection(address, limit=2 * LINE_LIMIT)
     except (PermissionError, BlockingIOError):
         raise

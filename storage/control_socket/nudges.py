@@ -20,8 +20,8 @@ _DRAIN: Final = 4096
 class Listener:
     """The receiving end: one for each process that waits."""
 
-    def __init__(self, home: Home, part: str) -> None:
-        self._path = home.nudge(part)
+    def __init__(self, home: Home, name: str) -> None:
+        self._path = home.nudge(name)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self._path.unlink(missing_ok=True)
@@ -59,9 +59,9 @@ class Listener:
         self.close()
 
 
-def listen(home: Home, part: str) -> Listener:
-    """Listen as `part`; an earlier listener of that name no longer receives nudges."""
-    return Listener(home, part)
+def listen(home: Home, name: str) -> Listener:
+    """Listen as `name`; an earlier listener of that name no longer receives nudges."""
+    return Listener(home, name)
 
 
 def send(home: Home) -> None:
@@ -72,12 +72,12 @@ def send(home: Home) -> None:
 
 def sweep(home: Home) -> None:
     """Remove the sockets of processes that were killed; for the node's start."""
-    for part in _reach(home):
-        home.nudge(part).unlink(missing_ok=True)
+    for name in _reach(home):
+        home.nudge(name).unlink(missing_ok=True)
 
 
 def _reach(home: Home) -> list[str]:
-    """Nudge every listener; returns the parts whose listener is dead."""
+    """Nudge every listener; returns the names of dead listeners."""
     dead = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
         for path in home.run.glob("*.nudge"):

@@ -1,9 +1,9 @@
 """Who besides the owner may read a data directory: one Unix group named in config.toml, or no one.
 
-To look is to read the store, with the texts that services record, and config.toml, and to reach the
-door, where roles decide what one may do; a member without a role looks and does nothing else. Logs,
-models and the sockets of the parts stay the owner's. Never gives a role, and takes no open file
-back. Standard library only. The node opens and closes; whoever reads asks `require`.
+Read access covers the store, with the texts that services record, config.toml, and the control
+socket, where roles decide what each person may do: a member without a role is read-only. Logs,
+models and the sockets of other processes remain the owner's. Never grants a role and never revokes
+a file that is open. Standard library only. The node calls `admit`; readers call `require`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from storage.home.paths import Home
 
 _LOOK: Final = 0o640
 _OWN: Final = 0o600
-_DOOR: Final = 0o660  # to connect is to write
+_CONNECT: Final = 0o660  # to connect is to write
 
 
 def group(name: str | None) -> int | None:
@@ -74,9 +74,9 @@ def admit(home: Home, gid: int | None) -> None:
         raise NotPrivate(f"Who may look into {home.root} cannot be set: {error}.") from error
 
 
-def admit_to_door(home: Home, gid: int | None) -> None:
+def admit_to_control_socket(home: Home, gid: int | None) -> None:
     """Let the group connect to the control socket, or the owner alone."""
-    _share(home.door, gid, _DOOR)
+    _share(home.control_socket, gid, _CONNECT)
 
 
 def _share(path: Path, gid: int | None, mode: int) -> None:

@@ -110,7 +110,7 @@ def load(home: Home) -> Config:
         found: dict[str, Any] = TomlConfigSettingsSource(Config, home.config)()
         return Config(**found)
     except ValidationError as error:
-        raise ConfigError(_told(home, error)) from error
+        raise ConfigError(_reason(home, error)) from error
     except SettingsError as error:
         raise ConfigError(f"A PADDOCK_ variable of the environment: {error}.") from error
     except PermissionError as error:
@@ -133,12 +133,12 @@ def readable(home: Home) -> tuple[Config, str]:
         return Config.model_construct(), str(error)
 
 
-def _told(home: Home, error: ValidationError) -> str:
+def _reason(home: Home, error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"]) or "the file"
-    told = {"extra_forbidden": "there is no such key"}.get(first["type"], first["msg"])
+    hint = {"extra_forbidden": "there is no such key"}.get(first["type"], first["msg"])
     said = "" if first["type"] in {"extra_forbidden", "missing"} else f" (found {first['input']!r})"
     return (
-        f"{home.config} (or PADDOCK_… in the environment): {key}: {told}{said}. "
+        f"{home.config} (or PADDOCK_… in the environment): {key}: {hint}{said}. "
         "Correct it, or remove it for the default."
     )

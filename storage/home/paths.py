@@ -38,8 +38,8 @@ class Home:
         return self.root / "config.toml"
 
     @property
-    def door(self) -> Path:
-        """The node's Unix socket."""
+    def control_socket(self) -> Path:
+        """The Unix socket on which the node takes intents."""
         return self.root / "node.sock"
 
     @property
@@ -80,13 +80,13 @@ class Home:
         """Where an instance of a supervised server is published while it takes requests."""
         return self.run / f"server-{instance}.json"
 
-    def nudge(self, part: str) -> Path:
+    def nudge(self, process: str) -> Path:
         """The datagram socket on which a process is nudged."""
-        return self.run / f"{part}.nudge"
+        return self.run / f"{process}.nudge"
 
-    def log(self, part: str) -> Path:
+    def log(self, process: str) -> Path:
         """The log of a process."""
-        return self.logs / f"{part}.log"
+        return self.logs / f"{process}.log"
 
 
 def find(explicit: Path | None = None) -> Home:
@@ -112,11 +112,11 @@ def beside(database: Path) -> tuple[Path, Path]:
 def make(home: Home) -> Home:
     """Create what is missing, readable by its owner alone. Doing it again changes nothing.
 
-    A home that the node has opened to a group stays so; the node's next start decides anew.
+    A home that the node has opened to a group stays open until the node starts again.
 
     Raises:
-        NotPrivate: the directory belongs to somebody else, or is something else's directory that
-            others can read, or cannot be entered.
+        NotPrivate: the directory belongs to another user, cannot be entered, or is not a home
+            and readable by others.
     """
     try:
         home.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)

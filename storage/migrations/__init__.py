@@ -53,7 +53,7 @@ def newest() -> int:
     return max(int(found[1]) for found in named if found)
 
 
-def standing(home: Home, offline: OfflineFile | None = None) -> int:
+def schema(home: Home, offline: OfflineFile | None = None) -> int:
     """The schema of the store as it is; 0 for a file without any."""
     if not home.database.exists():
         return 0
@@ -71,7 +71,7 @@ def expect(home: Home, offline: OfflineFile | None = None) -> None:
     Raises:
         WrongSchema: it is newer, or it was not migrated yet.
     """
-    found = standing(home, offline)
+    found = schema(home, offline)
     _refuse_newer(home, found)
     if found < newest():
         raise WrongSchema(
@@ -81,23 +81,23 @@ def expect(home: Home, offline: OfflineFile | None = None) -> None:
 
 
 async def apply(home: Home, now_us: Callable[[], int]) -> None:
-    """Bring the store to the newest schema, step by step; whoever comes second finds it done.
+    """Bring the store to the newest schema, step by step; concurrent callers wait and find it done.
 
     Raises:
         WrongSchema: it is newer than this Paddock.
     """
-    if home.database.exists() and standing(home) == newest():
+    if home.database.exists() and schema(home) == newest():
         return
     lock = await asyncio.to_thread(_lock, home)
     try:
-        _refuse_newer(home, standing(home))
+        _refuse_newer(home, schema(home))
         connections.create(home)
         with contextlib.closing(sqlite3.connect(home.database)) as first:
             first.execute("PRAGMA journal_mode=WAL")
         engine = connections.writer(home)
         try:
             for step in every():
-                if step.number > standing(home):
+                if step.number > schema(home):
                     await _take(engine, step, now_us())
         finally:
             await engine.dispose()

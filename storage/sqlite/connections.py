@@ -1,6 +1,6 @@
 """Connections to SQLite: pragmas, where transactions begin, and what the driver's errors mean.
 
-Python's driver would begin transactions by rules of its own; it is configured to begin none.
+Python's driver would begin transactions implicitly; it is configured to begin none.
 Readers begin with BEGIN (one snapshot), the writer with BEGIN IMMEDIATE (the lock before the first
 read). Imported by `storage.sqlite`, `storage.store` and `storage.migrations`.
 """
@@ -112,7 +112,7 @@ def _each(engine: AsyncEngine, pragmas: list[str]) -> None:
         cursor.close()
 
 
-def told(
+def translated(
     error: DBAPIError | sqlite3.Error | OSError, database: Path = Path("the store")
 ) -> errors.StorageError:
     """An error of the driver as one of `storage.errors`, which says what to do."""
@@ -127,8 +127,8 @@ def told(
         )
     if exact == sqlite3.SQLITE_IOERR_WRITE:
         return errors.DiskFull(
-            f"The disk takes no more: nothing was written. {database.parent} is over its quota, or "
-            "the disk fails; make room and try again, the store recovers by itself."
+            f"The disk rejected the write: nothing was written. {database.parent} is over its "
+            "quota, or the disk fails; free space and try again, the store recovers by itself."
         )
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return errors.Busy(

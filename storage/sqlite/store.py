@@ -64,7 +64,7 @@ async def open(
             await migrations.apply(home, now_us)
         watch = connections.watcher(home, offline)
     except (DBAPIError, sqlite3.Error, OSError) as error:
-        raise connections.told(error, home.database) from error
+        raise connections.translated(error, home.database) from error
     return SqliteStore(
         home,
         reader=connections.reader(home, readonly=readonly, offline=offline),
@@ -111,7 +111,7 @@ class SqliteStore:
         except DBAPIError as error:
             if offline is not None and offline.opened():
                 raise self._opened_meanwhile() from error
-            raise connections.told(error, self.home.database) from error
+            raise connections.translated(error, self.home.database) from error
         if offline is not None and offline.opened():
             raise self._opened_meanwhile()
 
@@ -172,7 +172,7 @@ class SqliteStore:
                 found = await connection.exec_driver_sql(f"PRAGMA quick_check({_PROBLEMS})")
                 said = [str(row[0]) for row in found]
         except DBAPIError as error:
-            return [str(connections.told(error, self.home.database))]
+            return [str(connections.translated(error, self.home.database))]
         return [] if said == ["ok"] else said
 
     async def close(self) -> None:
@@ -199,7 +199,7 @@ class SqliteStore:
             self._offline = offline_read.find(self.home)
             self._watch = connections.watcher(self.home, self._offline)
         except (sqlite3.Error, OSError) as error:
-            raise connections.told(error, self.home.database) from error
+            raise connections.translated(error, self.home.database) from error
         self._reader = connections.reader(self.home, readonly=True, offline=self._offline)
         self._version = None
         watch.close()
@@ -222,9 +222,9 @@ class SqliteStore:
             try:
                 result = await self._transact(writer, job)
             except DBAPIError as error:
-                told = connections.told(error, self.home.database)
-                told.__cause__ = error
-                _fail(job, told)
+                failure = connections.translated(error, self.home.database)
+                failure.__cause__ = error
+                _fail(job, failure)
             except asyncio.CancelledError:
                 job.done.cancel()
                 if (task := asyncio.current_task()) is None or task.cancelling():

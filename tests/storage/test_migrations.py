@@ -60,7 +60,7 @@ async def test_a_migration_that_fails_leaves_nothing(
         monkeypatch.setattr(migrations, "every", lambda step=step: [*steps, step])
         with contextlib.suppress(errors.Unavailable):
             await opened(home)
-        assert migrations.standing(home) == expected
+        assert migrations.schema(home) == expected
         tables = [name for (name,) in rows(home, "SELECT name FROM sqlite_schema")]
         assert ("half" in tables) == (up is whole)
 

@@ -35,7 +35,7 @@ class Listening:
 
     async def say(self, *lines: bytes) -> list[dict[str, Any]]:
         """Raw lines over one connection, and what is answered to each."""
-        with homes.short(self.home.door) as address:
+        with homes.short(self.home.control_socket) as address:
             reader, writer = await asyncio.open_unix_connection(address)
         answers = []
         for line in lines:
@@ -152,7 +152,7 @@ async def test_what_is_no_request_is_answered_and_the_next_one_heard(
 async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
     """More than 1 MiB is not read."""
     async with listening(tmp_path / "home") as door:
-        with homes.short(door.home.door) as address:
+        with homes.short(door.home.control_socket) as address:
             reader, writer = await asyncio.open_unix_connection(address)
         with contextlib.suppress(ConnectionError):  # it hangs up when it has had enough
             for _ in range(64):
@@ -168,7 +168,7 @@ async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
 async def test_silent_clients_are_hung_up_on_and_hold_up_nobody(tmp_path: Path) -> None:
     """Twenty who say nothing, and one who asks meanwhile."""
     async with listening(tmp_path / "home", silence_s=0.3) as door:
-        with homes.short(door.home.door) as address:
+        with homes.short(door.home.control_socket) as address:
             silent = [await asyncio.open_unix_connection(address) for _ in range(20)]
             silent[0][1].write(b'{"do":')  # half a line is silence too
         assert (await client.who(door.home)).role == "admin"
@@ -244,7 +244,7 @@ async def test_the_socket_is_for_the_owner_or_for_the_group_that_may_look(tmp_pa
         home = homes.make(Home(tmp_path / f"home{expected}"))
         home.config.write_text(f'[people]\n{told}operator = ["@oncall"]\n')
         async with listening(home.root) as door:
-            found = door.home.door.stat()
+            found = door.home.control_socket.stat()
             assert (found.st_mode & 0o777, found.st_gid) == (expected, gid)
 
 

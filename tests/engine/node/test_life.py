@@ -90,7 +90,7 @@ async def test_told_to_leave_it_leaves_in_order(node: RealNode) -> None:
     assert set(states.values()) <= {State.STOPPED}
     assert life is not None
     assert life.stopped_at_us is not None
-    assert not node.home.door.exists()
+    assert not node.home.control_socket.exists()
 
 
 async def test_an_operator_stops_it_at_the_door(node: RealNode) -> None:

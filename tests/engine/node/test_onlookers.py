@@ -34,7 +34,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[RealNode]:
 
 def mode(home: Home) -> tuple[int, int, int, int]:
     """The permissions of the directory, the door, the store and its log."""
-    paths = (home.root, home.door, home.database, home.root / "paddock.db-wal")
+    paths = (home.root, home.control_socket, home.database, home.root / "paddock.db-wal")
     found = [stat.S_IMODE(path.stat().st_mode) for path in paths]
     return found[0], found[1], found[2], found[3]
 

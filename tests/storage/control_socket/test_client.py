@@ -31,7 +31,7 @@ async def node(home: Home, answer: object) -> AsyncIterator[list[dict[str, Any]]
         writer.write(said if isinstance(said, bytes) else json.dumps(said).encode() + b"\n")
         writer.close()
 
-    with homes.short(home.door) as address:
+    with homes.short(home.control_socket) as address:
         server = await asyncio.start_unix_server(visit, address, limit=2 * client.LINE_LIMIT)
     async with server:
         yield asked
@@ -137,7 +137,7 @@ async def test_without_a_node_one_is_told_how_to_start_it(home: Home) -> None:
     """No socket, or the socket of a node that was killed."""
     with pytest.raises(errors.NodeIsDown, match="paddock serve"):
         await client.who(home)
-    home.door.touch()
+    home.control_socket.touch()
     with pytest.raises(errors.NodeIsDown, match="paddock serve"):
         await client.who(home)
 
