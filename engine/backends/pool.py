@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from engine.backends import least_loaded
 from engine.backends.pending import PENDING_LIMIT, PendingRequests, Receiver
-from engine.backends.worker_client import WorkerClient
+from engine.backends.worker_client import ScoreReceiver, WorkerClient
 from engine.execution import failures
 from engine.prompting import sandbox
 from engine.prompting.chat_template import ChatTemplate
@@ -54,6 +55,7 @@ class Pool:
         self._leaving: list[Instance] = []
         self._introduced: asyncio.Future[ChatTemplate] = asyncio.get_running_loop().create_future()
         self._waiting = 0
+        self._picked = -1
         self.deployment = deployment
         self.instances: dict[str, Instance] = {}
 
@@ -77,7 +79,7 @@ class Pool:
         """The instances that have a worker."""
         return [each for each in self.instances.values() if each.client.hello is not None]
 
-    # what its instances are to be
+    # which instances there are
 
     def follow(
         self,
@@ -162,20 +164,17 @@ class Pool:
 
     def submit(self, submit: wire.Submit, receiver: Receiver) -> int:
         """Produce a sequence on the instance with the least work; return its id."""
-        request = self._pending.add(submit, receiver)
-        client = self._pick(submit)
-        if client is None or not client.send(request):
-            self._pending.hold(request)
-        return request.item.id
+        return self._add(submit, receiver)
 
     async def score(self, score: wire.Score) -> wire.Scored:
         """Score a continuation on the instance with the least work.
 
         Raises:
-            Refusal: no instance can, or not now.
+            Refusal: no instance can, or not in time.
         """
-        client = self._pick(score) or next(iter(self.instances.values())).client
-        return await client.score(score)
+        receiver = ScoreReceiver()
+        id = self._add(score, receiver)
+        return await receiver.result(lambda: self.cancel(id))
 
     def cancel(self, id: int) -> None:
         """Stop a sequence; its receiver gets `finished` with the final count."""
@@ -195,19 +194,27 @@ class Pool:
             if client is not None:
                 client.send(request)
 
+    def _add(self, item: wire.Submit | wire.Score, receiver: Receiver) -> int:
+        request = self._pending.add(item, receiver)
+        client = self._pick(item)
+        if client is None or not client.send(request):
+            self._pending.hold(request)
+        return request.item.id
+
     def _pick(self, item: wire.Submit | wire.Score) -> WorkerClient | None:
-        """The instance for a request: the one with the fewest requests, the first of equals.
+        """The instance for a request; None if none would compute it now.
 
         Preferring an instance whose cache holds the prompt's prefix belongs here.
         """
-        serving = [each.client for each in self.instances.values()]
-        return min(
-            (client for client in serving if client.serves(item.adapter)),
-            key=lambda client: client.load,
-            default=None,
-        )
+        clients = [each.client for each in self.instances.values()]
+        loads = [client.load if client.serves(item.adapter) else None for client in clients]
+        picked = least_loaded.pick(loads, self._picked)
+        if picked is None:
+            return None
+        self._picked = picked
+        return clients[picked]
 
-    # what can be said of it
+    # readiness
 
     def failed(self, adapter: str) -> str | None:
         """Why no instance can load an adapter; None while one might."""

@@ -34,27 +34,43 @@ class Refusal(Exception):
         self.refused = refused
 
 
-class _ScoreReceiver:
-    """Resolves a future with a Scored, or with a Refusal."""
+class ScoreReceiver:
+    """Receives a Scored, or a refusal."""
 
     def __init__(self) -> None:
-        self.result: asyncio.Future[wire.Scored] = asyncio.get_running_loop().create_future()
+        self._result: asyncio.Future[wire.Scored] = asyncio.get_running_loop().create_future()
+
+    async def result(self, cancel: Callable[[], None]) -> wire.Scored:
+        """The scores; `cancel` is called when the waiting task is cancelled.
+
+        Raises:
+            Refusal: no worker could score it, or not in time.
+        """
+        try:
+            return await self._result
+        except asyncio.CancelledError:
+            cancel()
+            raise
 
     def scored(self, scored: wire.Scored) -> None:
-        if not self.result.done():
-            self.result.set_result(scored)
+        """The scores have arrived."""
+        if not self._result.done():
+            self._result.set_result(scored)
 
     def refused(self, refused: wire.Refused) -> None:
-        if not self.result.done():
-            self.result.set_exception(Refusal(refused))
+        """The scoring was refused."""
+        if not self._result.done():
+            self._result.set_exception(Refusal(refused))
 
     def finished(self, _: wire.Finished) -> None:
-        self.result.cancel()
+        """The scoring was cancelled."""
+        self._result.cancel()
 
     def delta(self, _: wire.Delta, __: int) -> None:
         """A scoring has none."""
 
     def lost(self) -> bool:
+        """The worker died: score again."""
         return True
 
 
@@ -136,13 +152,9 @@ class WorkerClient:
         Raises:
             Refusal: the worker, or the client for want of one, refused it.
         """
-        receiver = _ScoreReceiver()
+        receiver = ScoreReceiver()
         id = self._add(score, receiver)
-        try:
-            return await receiver.result
-        except asyncio.CancelledError:
-            self.cancel(id)
-            raise
+        return await receiver.result(lambda: self.cancel(id))
 
     def _add(self, item: wire.Submit | wire.Score, receiver: Receiver) -> int:
         request = self._pending.add(item, receiver)
@@ -308,7 +320,7 @@ class WorkerClient:
         if (
             request is not None
             and request.worker is self
-            and isinstance(request.receiver, _ScoreReceiver)
+            and isinstance(request.receiver, ScoreReceiver)
         ):
             self._pending.pop(scored.id)
             request.receiver.scored(scored)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from engine.backends import least_loaded
 from engine.backends.upstream import faults, scoring
 from engine.backends.upstream.exchange import Batches, Exchange
 from engine.backends.upstream.health import Health, Targets
@@ -56,6 +57,7 @@ class Servers:
         self._releases: dict[str, Release] = {}
         self._leaving: list[Instance] = []
         self._abilities = scoring.Abilities()
+        self._picked = -1
         self.instances: dict[str, Instance] = {}
 
     def follow(self, releases: Iterable[Release]) -> None:
@@ -192,9 +194,10 @@ class Servers:
         while True:
             self.tick()
             instances = self._of(release.deployment)
-            ready = [each for each in instances if each.health.reason is None]
-            if ready:
-                return min(ready, key=_load)
+            picked = least_loaded.pick([_load(each) for each in instances], self._picked)
+            if picked is not None:
+                self._picked = picked
+                return instances[picked]
             if clock.monotonic_us() >= until_us:
                 raise failures.Unavailable(
                     self.unready(release) or "no instance was ready in time",
@@ -228,7 +231,10 @@ class Servers:
         return Instance(name, at, server, health, task)
 
 
-def _load(instance: Instance) -> int:
+def _load(instance: Instance) -> int | None:
+    """Requests that it has or that wait for it; None while it cannot answer."""
+    if instance.health.reason is not None:
+        return None
     return instance.server.slots.used + instance.server.slots.waiting
 
 

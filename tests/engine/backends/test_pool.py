@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.backends.pool import Pool
-from engine.backends.worker_client import WorkerClient
+from engine.backends.worker_client import Refusal, WorkerClient
 from engine.prompting import sandbox
 from engine.serving import wire
 from storage.home import clock
 from tests.boxes import ADAPTER, digest
 from tests.engine.backends.fake_worker import FakeWorker
-from tests.engine.backends.test_worker_client import order
+from tests.engine.backends.test_worker_client import order, scoring
 from tests.engine.serving.workers import Heard
 
 NAMES = ("ops:1", "ops:2")
@@ -98,6 +99,36 @@ async def test_the_least_loaded_instance_gets_the_next_request(two: Two) -> None
     for each in heard:
         await each.finish()
     assert sum(two.got()) == 6
+
+
+async def test_idle_instances_take_turns(two: Two) -> None:
+    """One request at a time does not always warm the same instance."""
+    for worker in two.workers.values():
+        worker.wake()
+    for _ in range(4):
+        (heard,) = submit(two, 1)
+        await heard.finish()
+    assert two.got() == [2, 2]
+
+
+async def test_a_scoring_without_any_instance_waits_for_its_time(two: Two) -> None:
+    """As a request does; then it is refused."""
+    two.pool.follow((), {}, {})
+    with pytest.raises(Refusal) as caught:
+        await two.pool.score(msgspec.structs.replace(scoring("one", "two"), queue_us=10_000))
+    assert caught.value.refused.code == "deadline"
+
+
+async def test_a_scoring_that_waits_goes_to_any_instance(two: Two) -> None:
+    """Not to the one that was the first when it came."""
+    first, second = two.workers.values()
+    second.wake()
+    await first.stop()
+    await second.stop()
+    await two.until(0)
+    task = asyncio.create_task(two.pool.score(scoring("one two", " three")))
+    await second.start()
+    assert (await task).tokens
 
 
 async def test_what_a_dead_instance_had_goes_to_the_other(two: Two) -> None:
