@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
@@ -51,9 +51,10 @@ class InternalSocket:
         self._monotonic_us = monotonic_us
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._executing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Take the place of whatever listened there before."""
+        """Listen, in place of an earlier gateway."""
         self._path.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX)
         with paths.short(self._path) as address:
@@ -64,8 +65,17 @@ class InternalSocket:
                 os.umask(mask)
         self._server = await asyncio.start_unix_server(self._accept, sock=listening)
 
+    async def drain(self, within_s: float) -> None:
+        """Accept nothing more, and wait for the requests under way, for so long at most."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections - self._executing:
+            connection.cancel()
+        if self._executing:
+            await asyncio.wait(self._executing, timeout=within_s)
+
     async def close(self) -> None:
-        """Accept nothing more and end what is left; call it when the backends are closed."""
+        """Accept nothing more and cancel what is left; call it after the backends are closed."""
         if self._server is not None:
             self._server.close()
         for connection in self._connections:
@@ -76,18 +86,24 @@ class InternalSocket:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 asyncio runs this in a task
         self._connections.add(task)
+        task.add_done_callback(self._executing.discard)
         try:
             if _peer(writer) == os.geteuid():
-                await self._serve(reader, writer)
+                await self._serve(task, reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client has gone
-        except Exception:  # noqa: BLE001 one connection's fault is nobody else's
+        except Exception:  # noqa: BLE001 a faulty connection must not affect the others
             _log.exception("a connection failed")
         finally:
             self._connections.discard(task)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self,
+        task: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         try:
             if len(self._connections) > CONNECTIONS_LIMIT:
                 raise failures.Overloaded(
@@ -97,6 +113,7 @@ class InternalSocket:
                 )
             async with asyncio.timeout(REQUEST_S):
                 request = await frames.read_request(reader)
+            self._executing.add(task)
             async with asyncio.timeout(request.deadline_us / 1e6):
                 await self._execute(request, reader, writer)
         except failures.Failure as failure:
@@ -113,26 +130,40 @@ class InternalSocket:
         self, request: frames.Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         if isinstance(request, frames.RunScore):
-            scored = await self._executor.score(request.score)
-            writer.write(frames.encode(frames.Result(scored)))
-            return
-        async with self._executor.run(self._arrived(request.job)) as execution:
-            watch = asyncio.ensure_future(reader.read(1))
-            watch.add_done_callback(lambda done: None if done.cancelled() else execution.cancel())
+            scoring = asyncio.ensure_future(self._executor.score(request.score))
             try:
-                async for events in execution:
-                    for first in range(0, len(events), _EVENTS):
-                        part = frames.Events(events[first : first + _EVENTS])
-                        writer.write(frames.encode(part))
-                        await writer.drain()
+                async with _watched(reader, scoring.cancel):
+                    await asyncio.wait([scoring])
             finally:
-                watch.cancel()
-                with contextlib.suppress(asyncio.CancelledError, OSError):
-                    await watch
+                scoring.cancel()
+            if not scoring.cancelled():  # else the client has gone
+                writer.write(frames.encode(frames.Result(scoring.result())))
+            return
+        async with (
+            self._executor.run(self._arrived(request.job)) as execution,
+            _watched(reader, execution.cancel),
+        ):
+            async for events in execution:
+                for first in range(0, len(events), _EVENTS):
+                    part = frames.Events(events[first : first + _EVENTS])
+                    writer.write(frames.encode(part))
+                    await writer.drain()
 
     def _arrived(self, job: Job) -> Job:
         """The job with the time at which it arrived here."""
         return msgspec.structs.replace(job, at_us=self._now_us(), arrived_us=self._monotonic_us())
+
+
+@contextlib.asynccontextmanager
+async def _watched(reader: asyncio.StreamReader, gone: Callable[[], object]) -> AsyncIterator[None]:
+    """Call `gone` if the client closes its connection during the body."""
+    watch = asyncio.ensure_future(reader.read(1))
+    watch.add_done_callback(lambda done: None if done.cancelled() else gone())
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
 
 
 def _refuse(writer: asyncio.StreamWriter, failure: failures.Failure) -> None:

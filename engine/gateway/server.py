@@ -213,7 +213,9 @@ class Gateway:
             self._home, executor, now_us=clock.now_us, monotonic_us=clock.monotonic_us
         )
         await internal.start()
+        draining = asyncio.create_task(self._drain(server, internal), name="drain")
         tasks = [
+            draining,
             asyncio.create_task(self._say(server, listening), name="ready"),
             asyncio.create_task(self._heed(listener, catalog), name="nudges"),
             asyncio.create_task(self._seconds(context, fleet, remotes), name="seconds"),
@@ -221,6 +223,8 @@ class Gateway:
         ]
         try:
             await server.serve(sockets=[listening])
+            server.leave.set()
+            await draining
         finally:
             for task in tasks:
                 task.cancel()
@@ -239,6 +243,11 @@ class Gateway:
         await server.started_event.wait()
         self._reports.say(ready=True, port=port)
         _log.info("listening", host=self._config.gateway.host, port=port)
+
+    async def _drain(self, server: _Server, internal: InternalSocket) -> None:
+        """When the gateway stops, requests on its internal socket get the same time as others."""
+        await server.leave.wait()
+        await internal.drain(self._drain_s + _LAST_WORDS_S)
 
     async def _cut(self, server: _Server, fleet: Fleet, remotes: Remotes) -> None:
         """After the drain timeout, end what is left with an error instead of silence."""

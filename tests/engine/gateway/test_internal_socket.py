@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
@@ -53,7 +54,13 @@ class Slow:
             raise
 
     async def score(self, score: Score) -> Scored:
-        """Of nothing."""
+        """Of nothing; "wait" waits for ever."""
+        if score.continuation == "wait":
+            self.begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.cancelled.set()
         return Scored((), len(score.continuation), 4)
 
     def unready(self, _: Release) -> str | None:
@@ -160,6 +167,36 @@ async def test_a_continuation_is_scored(served: Served) -> None:
     """By the backend of its release."""
     score = Score(release=jobs.release(), input=Text(("x",)), continuation="yes")
     assert await served.client.score(score) == Scored((), 3, 4)
+
+
+async def test_a_client_that_closes_cancels_its_scoring(served: Served) -> None:
+    """Long before its deadline."""
+    score = Score(release=jobs.release(), input=Text(("x",)), continuation="wait")
+    waiting = asyncio.create_task(served.client.score(score))
+    await served.backend.begun.wait()
+    waiting.cancel()
+    async with asyncio.timeout(20):
+        await served.backend.cancelled.wait()
+
+
+async def test_draining_finishes_what_is_under_way_and_takes_nothing_new(served: Served) -> None:
+    """A connection without a request is closed; a job that does not end is not waited for long."""
+    with homes.short(served.home.gateway_socket) as address:
+        reader, writer = await asyncio.open_unix_connection(address)
+    async with served.client.run(jobs.job(stream=True)) as execution:
+        await anext(execution)
+        await served.socket.drain(0.01)
+        draining = asyncio.create_task(served.socket.drain(20))
+        with pytest.raises(failures.Unavailable):
+            await served.client.run(jobs.job()).whole()
+        assert await reader.read() == b""
+        assert not draining.done()
+        served.backend.go.set()
+        assert (await execution.whole()).complete
+        await draining
+    assert served.rows[0].outcome is Outcome.OK
+    writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.parametrize(
@@ -270,3 +307,21 @@ async def test_a_real_worker_scores_what_it_would_say(stack: Stack) -> None:
         return sum(token.logprob for token in scored.tokens)
 
     assert await total(said) > await total("zq!" * 4)
+
+
+async def test_a_gateway_that_stops_finishes_the_jobs_under_way(stack: Stack) -> None:
+    """As it does for its HTTP clients, although it has none."""
+    job = await planned(stack, "raw", Text(("Order 17 travels with",)), max_tokens=300)
+    job = msgspec.structs.replace(job, id="req_drained", stream=True)
+    async with Client(stack.home).run(job) as execution:
+        await anext(execution)
+        stack.processes["gateway"].send_signal(signal.SIGTERM)
+        answer = await execution.whole()
+    assert answer.complete
+    assert stack.stop("gateway") == 0
+    store = await stacks.opened(stack)
+    async with store.read() as s:
+        assert (await requests.find(s, job.id)).outcome is Outcome.OK
+    await store.close()
+    stack.start_gateway()
+    stack.until_ready()
