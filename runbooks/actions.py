@@ -12,7 +12,7 @@ from typing import Final
 
 from runbooks import steps
 from runbooks.steps import Value
-from storage import errors, services
+from storage import errors, knobs, prompts, services
 from storage.control_socket import client
 from storage.home.paths import Home
 from storage.runs import Run
@@ -23,13 +23,28 @@ _AGAIN_S: Final = 1.0
 
 
 async def version(s: Session, run: Run, do: steps.Do) -> int | None:
-    """The version of what an action changes; None where its noun has none."""
-    if not do.verb.startswith("services."):
-        return None
-    try:
-        return (await services.find(s, steps.filled(do.target, run.inputs))).version
-    except errors.NotFound:
-        return None
+    """The version of what an action changes, as its verb expects it; None where it expects none.
+
+    A service has a version, a knob the id of its newest setting, a label the number that it points
+    at; 0 means that there was none.
+    """
+    target = steps.filled(do.target, run.inputs)
+    if do.verb.startswith("services."):
+        try:
+            return (await services.find(s, target)).version
+        except errors.NotFound:
+            return None
+    if do.verb == "knobs.set":
+        newest = await knobs.current(s, target, _named(do, "name", run))
+        return 0 if newest is None else newest.id
+    if do.verb == "prompts.label":
+        return (await prompts.labels(s, target)).get(_named(do, "label", run), 0)
+    return None
+
+
+def _named(do: steps.Do, argument: str, run: Run) -> str:
+    """An argument of an action that is a name, filled in."""
+    return str(steps.arguments(do, run.inputs, {steps.LOOKED: None}).get(argument))
 
 
 async def ask(
@@ -41,7 +56,7 @@ async def ask(
     expected_version: int | None,
     seen: Mapping[str, Value],
 ) -> int:
-    """The id of the step's intent, stored now or by an earlier attempt.
+    """Ask for a step's action; the id of its intent, stored now or by an earlier attempt.
 
     Raises:
         StorageError: the node refused it or could not be reached.

@@ -16,7 +16,7 @@ import structlog
 
 from runbooks import actions, start_request, steps, undo_plan
 from runbooks.probes import PROBES
-from runbooks.steps import Runbook, Step, Value, Verify
+from runbooks.steps import Look, Runbook, Step, Value, Verify
 from storage import errors, intents, runs
 from storage.control_socket import client, verbs
 from storage.control_socket.nudges import Listener
@@ -176,15 +176,18 @@ class Runner:
         return said
 
     async def _look(self, run: Run, step: Step, position: int) -> runs.Step:
-        """See what the step looks at, and the version of what it changes, and write both down."""
-        seen: dict[str, Any] = {}
-        if step.look is not None:
-            look = step.look
-            seen["looked"] = await self._probe(look.probe, look.of, look.window_s, run)
-            seen["as_expected"] = steps.as_expected(seen["looked"], look.expected)
-        if (do := step.do) is not None:
-            seen["expected_version"] = await self._read(lambda s: actions.version(s, run, do))
-        return await self._note(run, step, position, **seen)
+        """Record what the step looks at and the version of what it changes, in one snapshot."""
+
+        async def look(s: Session) -> dict[str, Any]:
+            seen: dict[str, Any] = {}
+            if (looked := step.look) is not None:
+                value = await self._probe(s, looked, run)
+                seen |= {"looked": value, "as_expected": steps.as_expected(value, looked.expected)}
+            if step.do is not None:
+                seen["expected_version"] = await actions.version(s, run, step.do)
+            return seen
+
+        return await self._note(run, step, position, **await self._read(look))
 
     async def _do(
         self, run: Run, step: Step, do: steps.Do, position: int, known: runs.Step
@@ -205,7 +208,7 @@ class Runner:
     async def _verify(self, run: Run, verify: Verify, looked: Value) -> None:
         until = time.monotonic() + verify.timeout_s
         while True:
-            found = await self._probe(verify.probe, verify.of, verify.window_s, run)
+            found = await self._read(lambda s: self._probe(s, verify, run))
             if steps.as_expected(found, verify.expected, looked):
                 return
             left = until - time.monotonic()
@@ -220,10 +223,9 @@ class Runner:
             except TimeoutError:
                 continue
 
-    async def _probe(self, name: str, of: str, window_s: int, run: Run) -> Value:
+    async def _probe(self, s: Session, look: Look | Verify, run: Run) -> Value:
         second = self._now_us() // 1_000_000
-        of = steps.filled(of, run.inputs)
-        return await self._read(lambda s: PROBES[name](s, of, window_s, second))
+        return await PROBES[look.probe](s, steps.filled(look.of, run.inputs), look.window_s, second)
 
     async def _note(
         self, run: Run, step: Step, position: int, *, ended: bool = False, **seen: Any

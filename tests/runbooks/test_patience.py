@@ -11,14 +11,16 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from runbooks import runner, steps
-from runbooks.steps import Look, Runbook, Step
-from storage import errors, intents, runs
+from runbooks import actions, runner, steps
+from runbooks.steps import Do, Look, Runbook, Step
+from storage import errors, intents, runs, services
 from storage import store as stores
 from storage.control_socket import nudges
 from storage.home import paths as homes
 from storage.home.paths import Home
+from storage.services import Arm
 from storage.store import Session, Store
+from tests.storage import fixtures
 
 LOOKS = Runbook(
     name="looks",
@@ -82,10 +84,12 @@ async def started(store: Store, **arguments: str) -> int:
     )  # fmt: skip
 
 
-async def ended(store: Store, id: int, *, busy: int = 0) -> tuple[intents.Intent, runs.Run]:
+async def ended(
+    store: Store, id: int, *, busy: int = 0, book: Runbook = LOOKS
+) -> tuple[intents.Intent, runs.Run]:
     """How the run of an intent ends under a runner of its own."""
     moody = cast("Store", Moody(store, busy=busy))
-    walker = runner.Runner(moody, lambda: {"looks": LOOKS}, now_us=lambda: 5, again_s=0)
+    walker = runner.Runner(moody, lambda: {"looks": book}, now_us=lambda: 5, again_s=0)
     with nudges.listen(store.home, "test") as news, nudges.listen(store.home, "runner") as listener:
         running = asyncio.create_task(walker.run(listener))
         try:
@@ -179,3 +183,34 @@ async def test_a_run_keeps_the_hash_of_what_it_walked(
     sees(monkeypatch, "fine", "fine")
     _, run = await ended(store, await started(store, content=steps.content(LOOKS)))
     assert run.content == steps.content(LOOKS) != steps.content(changed(LOOKS))
+
+
+async def test_a_step_acts_on_the_version_that_it_looked_at(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change between the look and the version would let it undo what it never saw."""
+    await fixtures.furnish(store)
+    expected: list[int | None] = []
+
+    async def probe(s: Session, of: str, *_: object) -> int:
+        await services.find(s, of)
+        arms = [Arm(release=2, weight_bp=10_000)]
+        await store.write(
+            lambda s: services.set_split(
+                s, service="support", arms=arms, expected_version=None, actor="b", at_us=5
+            )
+        )
+        return 1
+
+    async def ask(*_: object, expected_version: int | None, **__: object) -> int:
+        expected.append(expected_version)
+        raise errors.Refused("It changed.")
+
+    monkeypatch.setattr(runner, "PROBES", {"mood": probe})
+    monkeypatch.setattr(actions, "ask", ask)
+    do = Do(verb="services.undo", target="support", arguments={"to": "{looked}"})
+    step = Step(name="back", sentence="?", look=Look(probe="mood", of="support"), do=do)
+    book = msgspec.structs.replace(LOOKS, steps=(step,))
+    intent, _ = await ended(store, await started(store), book=book)
+    assert intent.outcome == "looks: step back: It changed."
+    assert expected == [1]
