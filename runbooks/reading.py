@@ -100,12 +100,26 @@ def _faults_of_names(book: Runbook, step: Step) -> Iterator[str]:
     used = {name[1] for name in steps.INPUT.finditer(text)}
     for missing in used - set(book.inputs) - _RESERVED:
         yield f"it uses {{{missing}}}, which is not an input"
+    for name in sorted(_RESERVED & used):
+        if text.count(f"{{{name}}}") != _whole_arguments(step, f"{{{name}}}"):
+            yield f"{{{name}}} can only be the whole value of an argument"
     if reserved := _RESERVED & set(book.inputs):
         yield f"an input may not be named {min(reserved)}"
     if step.do is not None and steps.needs(step.do, steps.LOOKED) and step.look is None:
         yield "it uses {looked} without a look"
     if step.do is not None and steps.needs(step.do, steps.INTENT):
         yield "it uses {intent}, which only its undo knows"
+
+
+def _whole_arguments(step: Step, placeholder: str) -> int:
+    """How often a placeholder is the whole value of an argument of the step's actions."""
+
+    def count(value: Any) -> int:
+        if isinstance(value, dict):
+            return sum(map(count, value.values()))
+        return sum(map(count, value)) if isinstance(value, list) else int(value == placeholder)
+
+    return sum(count(do.arguments) for do in (step.do, step.undo) if do is not None)
 
 
 def _can_be_met(look: Look | Verify, step: Step) -> bool:

@@ -100,7 +100,7 @@ def decide(observed: Observed, replicas: int) -> Decision:
             "every split.",
         )
     if replicas > MOST:
-        fits = "" if observed.fitting is None else f"; {_fits(observed)}"
+        fits = "" if observed.fitting in {None, MOST} else f"; {_fits(observed)}"
         return Decision(Reason.INVALID, f"replicas is 1 to {MOST}, not {replicas}{fits}.")
     if replicas == deployment.replicas:
         return Decision(Reason.UNCHANGED, f"{name} has {_count(replicas)} already.", deployment)

@@ -92,6 +92,16 @@ def _with(step: dict[str, object]) -> dict[str, object]:
             ),
             "verifies without doing",
         ),
+        (
+            _with(
+                {
+                    "name": "a",
+                    "look": {"probe": "split", "of": "{service}"},
+                    "do": {"verb": "services.undo", "target": "x-{looked}"},
+                }
+            ),
+            "step a: {looked} can only be the whole value of an argument",
+        ),
         ({**GOOD, "steps": GOOD["steps"] * 2}, "another step has the same name"),  # type: ignore[operator]
     ],
 )

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from engine.node import supervision
 from engine.process import address
-from storage import deployments, ledger, releases
+from storage import deployments, keys, ledger, releases
 from storage.deployments import Status
 from storage.processes import Kind, Process, State
 from storage.releases import Sampling
 from tests import old_homes
 from tests.boxes import WEIGHTS
-from tests.engine.node.nodes import RealNode, opened
+from tests.engine.node.nodes import BOUND_S, RealNode, opened
 from tests.engine.node.shims import TINY
 
 WEIGHTS_SHA256 = "fd2e45e21cb92fbdb1d2423f093fc9fd0da92dc347c1eaa53af31312eacef836"
@@ -156,13 +160,35 @@ async def test_nonsense_changes_nothing(node: RealNode, replicas: int) -> None:
 
 
 async def test_a_home_of_first_light_serves_under_its_old_names(tmp_path: Path) -> None:
-    """Its two deployments run, its knob and its splits hold, and no new deployment appears."""
+    """Its two deployments run and answer, its history is shown, and nothing gets a new name."""
     old_homes.first_light(tmp_path / "home")
     node = RealNode(tmp_path / "home", PADDOCK_BEAT_S="20")
     node.start()
     try:
         found = await node.until(states({FIRST: State.READY, "ops-1.0.0-34c5:1": State.READY}))
         assert {each.sha256 for each in found.values() if each.deployment} == {WEIGHTS_SHA256}
+        minted = keys.mint()
+        key = {"name": "t", "prefix": minted.prefix, "sha256": minted.sha256, "tenant": "t"}
+        await node.must("keys.add", "t", key)
+        base = f"http://127.0.0.1:{node.environment['PADDOCK_GATEWAY__PORT']}"
+        headers = {"authorization": f"Bearer {minted.secret}"}
+        async with httpx.AsyncClient(base_url=base, headers=headers, timeout=BOUND_S) as http:
+            for service, expected in (("billing", {"r3"}), ("support", {"r1", "r2"})):
+                turn = {"role": "user", "content": "Where is order 17?"}
+                body = {"model": service, "messages": [turn], "max_tokens": 4}
+                answer = await http.post("/v1/chat/completions", json=body)
+                assert answer.status_code == 200, answer.text
+                assert answer.headers["x-paddock-release"] in expected
+                assert answer.json()["choices"][0]["message"]["content"]
+        shown = await asyncio.to_thread(
+            subprocess.run,
+            [str(Path(sys.executable).with_name("paddock")), "services", "show", "support"],
+            env={**os.environ, "PADDOCK_HOME": str(node.home.root)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "r1 90 %, r2 10 %" in shown.stdout
         again = await node.must("releases.create", "", {"model": "ops@1.1.0", "sampling": GREEDY})
         assert again.startswith("r4 is ops@1.1.0")
         async with opened(node.home) as store, store.read() as session:
