@@ -182,6 +182,11 @@ def whole(number: int | None) -> str:
     return UNKNOWN if number is None else str(number)
 
 
+def known(text: str | None) -> str:
+    """A text, or a dash where there is none."""
+    return text or UNKNOWN
+
+
 def watts(milliwatts: int | None) -> str:
     """Whole watts without their unit, or a dash."""
     return UNKNOWN if milliwatts is None else f"{milliwatts / 1000:.0f}"
@@ -224,8 +229,10 @@ def money(micro: int | None, currency: str) -> str:
     return f"{value:.2f} {currency}" if abs(value) >= 1 else f"{value:.4f} {currency}"
 
 
-def clock(us: int) -> str:
-    """A moment as UTC wall clock to the second: 2026-11-24 14:48:07Z."""
+def clock(us: int | None) -> str:
+    """A moment as UTC wall clock to the second, 2026-11-24 14:48:07Z, or a dash for none."""
+    if us is None:
+        return UNKNOWN
     moment = dt.datetime.fromtimestamp(us / _MICRO, tz=dt.UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%SZ")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
 
-from app import session, terminal, words
+from app import listing, session, terminal, words
 from app.commands import options
+from app.listing import Column
 from storage import deployments, models, processes, releases
 from storage.deployments import Deployment, Status
 from storage.processes import Process, State
@@ -35,38 +36,44 @@ class View(msgspec.Struct, frozen=True):
         return sum(each.state is State.READY for each in self.instances)
 
 
+def _replicas(deployment: Deployment) -> str:
+    """Upstreams run their own instances."""
+    return words.count(deployment.replicas) if deployment.instances else words.UNKNOWN
+
+
+def _ready(view: View) -> str:
+    return words.count(view.ready) if view.deployment.instances else words.UNKNOWN
+
+
+COLUMNS: Final[tuple[Column[View], ...]] = (
+    Column("DEPLOYMENT", lambda view: view.deployment.name),
+    Column("BACKEND", lambda view: view.deployment.backend.value),
+    Column("REPLICAS", lambda view: _replicas(view.deployment), right=True),
+    Column("READY", _ready, right=True),
+    Column("STATUS", lambda view: view.deployment.status.value),
+    Column("RELEASES", lambda view: words.known(" ".join(view.releases))),
+    Column("MODELS", lambda view: words.known(" ".join(view.models))),
+)
+INSTANCE_COLUMNS: Final[tuple[Column[Process], ...]] = (
+    Column("INSTANCE", lambda process: process.name),
+    Column("STATE", lambda process: process.state.value),
+    Column("PID", lambda process: words.whole(process.pid), right=True),
+    Column("RESTARTS", lambda process: words.count(process.restarts), right=True),
+    Column("REASON", lambda process: words.known(process.reason)),
+)
+
+
 @app.command("list")
-def every(as_json: options.Json = False) -> None:
+async def every(as_json: options.Json = False) -> None:
     """All deployments with their instances."""
-    terminal.run(_every(as_json=as_json))
-
-
-async def _every(*, as_json: bool) -> None:
     async with session.reading() as s:
         views = [await _view(s, each) for each in await deployments.every(s)]
-    rows = [("DEPLOYMENT", "BACKEND", "REPLICAS", "READY", "STATUS", "RELEASES", "MODELS")]
-    rows += [
-        (
-            view.deployment.name,
-            view.deployment.backend.value,
-            _replicas(view.deployment),
-            words.count(view.ready) if view.deployment.instances else words.UNKNOWN,
-            view.deployment.status.value,
-            " ".join(view.releases) or words.UNKNOWN,
-            " ".join(view.models) or words.UNKNOWN,
-        )
-        for view in views
-    ]
-    terminal.show(views, words.table(rows, right=(2, 3)), as_json=as_json)
+    listing.show(COLUMNS, views, as_json=as_json)
 
 
 @app.command()
-def show(name: Name, as_json: options.Json = False) -> None:
+async def show(name: Name, as_json: options.Json = False) -> None:
     """One deployment: its settings and its instances."""
-    terminal.run(_show(name, as_json=as_json))
-
-
-async def _show(name: str, *, as_json: bool) -> None:
     async with session.reading() as s:
         view = await _view(s, await deployments.resolve(s, name))
     found = view.deployment
@@ -74,35 +81,21 @@ async def _show(name: str, *, as_json: bool) -> None:
         ("name", found.name),
         ("backend", f"{found.backend.value} {found.upstream or ''}".strip()),
         ("status", found.status.value),
-        ("reason", words.safe(found.status_reason or words.UNKNOWN)),
+        ("reason", words.known(found.status_reason)),
         ("replicas", _replicas(found)),
-        ("releases", " ".join(view.releases) or words.UNKNOWN),
-        ("models", " ".join(view.models) or words.UNKNOWN),
+        ("releases", words.known(" ".join(view.releases))),
+        ("models", words.known(" ".join(view.models))),
     ]
     if (settings := found.engine or found.server) is not None:
-        rows += [
-            (field, words.safe(str(getattr(settings, field))))
-            for field in settings.__struct_fields__
-        ]
+        rows += [(field, str(getattr(settings, field))) for field in settings.__struct_fields__]
     lines = words.table(rows)
     if view.instances:
-        table = [("INSTANCE", "STATE", "PID", "RESTARTS", "REASON")]
-        table += [
-            (
-                each.name,
-                each.state.value,
-                words.UNKNOWN if each.pid is None else str(each.pid),
-                words.count(each.restarts),
-                words.safe(each.reason or words.UNKNOWN),
-            )
-            for each in view.instances
-        ]
-        lines = [*lines, "", *words.table(table, right=(2, 3))]
+        lines += ["", *listing.table(INSTANCE_COLUMNS, view.instances)]
     terminal.show(view, lines, as_json=as_json)
 
 
 @app.command()
-def scale(
+async def scale(
     name: Name,
     replicas: Annotated[int, typer.Argument(metavar="REPLICAS", help="1 to 64.")],
     reason: options.Reason = "",
@@ -110,10 +103,6 @@ def scale(
     as_json: options.Json = False,
 ) -> None:
     """Set how many instances run; those that are too many finish their requests first."""
-    terminal.run(_scale(name, replicas, reason=reason, yes=yes, as_json=as_json))
-
-
-async def _scale(name: str, replicas: int, *, reason: str, yes: bool, as_json: bool) -> None:
     async with session.reading() as s:
         found = await deployments.resolve(s, name)
     terminal.confirm(f"{found.name} replicas  {found.replicas} → {replicas}", yes=yes)
@@ -122,27 +111,18 @@ async def _scale(name: str, replicas: int, *, reason: str, yes: bool, as_json: b
 
 
 @app.command()
-def restart(
+async def restart(
     name: Name,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
     """Start the instances of a failing deployment again."""
-    terminal.run(_restart(name, reason=reason, yes=yes, as_json=as_json))
-
-
-async def _restart(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
     async with session.reading() as s:
         found = await deployments.resolve(s, name)
     terminal.confirm(f"{found.name}  {found.status.value} → {Status.ACTIVE.value}", yes=yes)
     done = await session.ask("deployments.restart", found.name, reason=reason)
     session.tell(done, as_json=as_json)
-
-
-def _replicas(deployment: Deployment) -> str:
-    """Upstreams run their own instances."""
-    return words.count(deployment.replicas) if deployment.instances else words.UNKNOWN
 
 
 async def _view(s: Session, deployment: Deployment) -> View:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from app import errors, session, terminal, words
+from app import errors, listing, session, terminal, words
 from app.commands import options
+from app.listing import Column
 from storage import deployments, knobs
 
 app = options.group()
@@ -18,27 +19,34 @@ Deployment = Annotated[
 Knob = Annotated[str, typer.Argument(metavar="KNOB", help=", ".join(knobs.NAMES))]
 
 
+Value = tuple[str, str, int | None]  # deployment, knob, value
+
+
+def _value(value: int | None) -> str:
+    return "not set" if value is None else words.count(value)
+
+
+COLUMNS: Final[tuple[Column[Value], ...]] = (
+    Column("DEPLOYMENT", lambda row: row[0]),
+    Column("KNOB", lambda row: row[1]),
+    Column("VALUE", lambda row: _value(row[2]), right=True),
+)
+
+
 @app.command("list")
-def every(as_json: options.Json = False) -> None:
+async def every(as_json: options.Json = False) -> None:
     """The knobs of each local deployment; those that are not set follow its settings."""
-    terminal.run(_every(as_json=as_json))
-
-
-async def _every(*, as_json: bool) -> None:
     async with session.reading() as s:
         local = [each.name for each in await deployments.every(s) if each.engine is not None]
         found = {name: await knobs.of(s, name) for name in local}
-    rows = [("DEPLOYMENT", "KNOB", "VALUE")]
-    rows += [
-        (deployment, name, words.count(values[name]) if name in values else "not set")
-        for deployment, values in found.items()
-        for name in knobs.NAMES
+    values = [
+        (deployment, knob, of.get(knob)) for deployment, of in found.items() for knob in knobs.NAMES
     ]
-    terminal.show(found, words.table(rows, right=(2,)), as_json=as_json)
+    listing.show(COLUMNS, values, as_json=as_json, document=found)
 
 
 @app.command()
-def set(
+async def set(
     deployment: Deployment,
     change: Annotated[str, typer.Argument(metavar="KNOB=VALUE", help="max_running=8")],
     reason: options.Reason = "",
@@ -49,17 +57,10 @@ def set(
     name, equals, figure = change.partition("=")
     if not equals or not figure.isdecimal():
         raise errors.BadWord(f"{change!r} is not KNOB=VALUE with a whole number: max_running=8.")
-    terminal.run(
-        _set(deployment, name, int(figure), reason=reason, yes=yes, as_json=as_json),
-    )
-
-
-async def _set(
-    deployment: str, name: str, value: int, *, reason: str, yes: bool, as_json: bool
-) -> None:
+    value = int(figure)
     async with session.reading() as s:
         before = await knobs.current(s, deployment, name)
-    was = "not set" if before is None else words.count(before.value)
+    was = _value(None if before is None else before.value)
     terminal.confirm(f"{deployment} {name}  {was} → {words.count(value)}", yes=yes)
     done = await session.ask(
         "knobs.set",
@@ -72,7 +73,7 @@ async def _set(
 
 
 @app.command()
-def undo(
+async def undo(
     deployment: Deployment,
     name: Knob,
     reason: options.Reason = "",
@@ -80,10 +81,6 @@ def undo(
     as_json: options.Json = False,
 ) -> None:
     """Undo the last setting of a knob; undoing twice changes once."""
-    terminal.run(_undo(deployment, name, reason=reason, yes=yes, as_json=as_json))
-
-
-async def _undo(deployment: str, name: str, *, reason: str, yes: bool, as_json: bool) -> None:
     async with session.reading() as s:
         newest = await knobs.current(s, deployment, name)
     if newest is None or newest.previous is None:

@@ -3,50 +3,45 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Any, Final
 
 import msgspec
-import typer
 
-from app import session, terminal, words
+from app import listing, session, words
 from app.commands import options
+from app.listing import Column
 from storage import ledger
+from storage.ledger import Entry
 
 app = options.group()
 
 
+Explained = tuple[Entry, str]  # with the reason that its intent gave
+
+COLUMNS: Final[tuple[Column[Explained], ...]] = (
+    Column("ENTRY", lambda row: str(row[0].id), right=True),
+    Column("AT", lambda row: words.clock(row[0].at_us)),
+    Column("WHO", lambda row: row[0].actor),
+    Column("DID", lambda row: row[0].verb),
+    Column("TO", lambda row: f"{row[0].noun} {row[0].key}"),
+    Column("BEFORE", lambda row: _brief(row[0].before)),
+    Column("AFTER", lambda row: _brief(row[0].after)),
+    Column("REASON", lambda row: words.known(row[1])),
+)
+
+
 @app.command()
-def tail(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20,
+async def tail(
+    limit: options.Limit = 20,
     as_json: options.Json = False,
 ) -> None:
     """The last entries, newest at the bottom."""
-    terminal.run(_tail(limit, as_json=as_json))
-
-
-async def _tail(limit: int, *, as_json: bool) -> None:
     async with session.reading() as s:
         found = sorted(await ledger.tail(s, limit), key=lambda entry: entry.id)
         reasons = await ledger.reasons(s, found)
-    rows = [("ENTRY", "AT", "WHO", "DID", "TO", "BEFORE", "AFTER", "REASON")]
-    rows += [
-        (
-            str(entry.id),
-            words.clock(entry.at_us),
-            entry.actor,
-            entry.verb,
-            words.safe(f"{entry.noun} {entry.key}"),
-            _brief(entry.before),
-            _brief(entry.after),
-            words.safe(reasons.get(entry.intent_id or 0, "")) or words.UNKNOWN,
-        )
-        for entry in found
-    ]
-    document = [
-        {**msgspec.to_builtins(entry), "reason": reasons.get(entry.intent_id or 0, "")}
-        for entry in found
-    ]
-    terminal.show(document, words.table(rows, right=(0,)), as_json=as_json)
+    explained = [(entry, reasons.get(entry.intent_id or 0, "")) for entry in found]
+    document = [{**msgspec.to_builtins(entry), "reason": reason} for entry, reason in explained]
+    listing.show(COLUMNS, explained, as_json=as_json, document=document)
 
 
 def _brief(value: Any) -> str:

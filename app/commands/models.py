@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 import typer
 
-from app import actions, job_progress, session, terminal, words
+from app import actions, job_progress, listing, session, terminal, words
 from app.commands import options
+from app.listing import Column
 from storage import errors as storage_errors
 from storage import intents, jobs, models, releases, services, splits
 from storage.home import secrets
@@ -26,7 +28,7 @@ _SOON_S: Final = 0.5
 
 
 @app.command()
-def add(
+async def add(
     source: Annotated[
         str,
         typer.Argument(
@@ -53,11 +55,7 @@ def add(
     A job fetches, checks and hashes the file. ^C stops watching, not the job.
     """
     models.check_version(version)
-    path, query = source, ""
-    if source.lower().startswith(("https://", "http://")):
-        path, _, query = source.partition("#")[0].partition("?")
-    elif "://" not in source:
-        path = str(Path(source).absolute())
+    path, query = _address(source)
     arguments: dict[str, object] = {"model": name, "version": version, "path": path}
     if base is not None:
         arguments |= {"base": base, "kind": models.Kind.ADAPTER.value}
@@ -66,8 +64,16 @@ def add(
     if sha256 is not None:
         arguments["sha256"] = sha256.lower()
     wanted = actions.Wanted(target=f"{name}@{version}", arguments=arguments, reason=reason)
-    done = terminal.run(_add(wanted, query, quiet=as_json))
+    done = await _add(wanted, query, quiet=as_json)
     session.tell(done, as_json=as_json)
+
+
+def _address(source: str) -> tuple[str, str]:
+    """Where a file is, and the query of its address; a path as a node elsewhere understands it."""
+    if source.lower().startswith(("https://", "http://")):
+        path, _, query = source.partition("#")[0].partition("?")
+        return path, query
+    return (source if "://" in source else str(Path(source).absolute())), ""
 
 
 async def _add(wanted: actions.Wanted, query: str, *, quiet: bool) -> actions.Done:
@@ -107,44 +113,35 @@ async def _followed(store: Store, intent_id: int, *, quiet: bool) -> actions.Don
 
 
 @app.command("list")
-def every(as_json: options.Json = False) -> None:
+async def every(as_json: options.Json = False) -> None:
     """All model versions."""
-    terminal.run(_every(as_json=as_json))
-
-
-async def _every(*, as_json: bool) -> None:
     async with session.reading() as s:
         known = await models.every(s)
     names = {version.id: version.name for version in known}
-    rows = [("MODEL", "KIND", "BASE", "SIZE", "PARAMETERS", "QUANT", "CONTEXT", "CHAT", "STATUS")]
-    rows += [
-        (
-            version.name,
-            version.kind.value,
-            names.get(version.base_id or 0, words.UNKNOWN),
-            words.size(version.size_bytes),
-            words.count(version.parameters),
-            version.quantisation,
-            words.count(version.context_tokens) if version.context_tokens else words.UNKNOWN,
-            _chats(version),
-            version.status.value,
-        )
-        for version in known
-    ]
-    lines = words.table(rows, right=(3, 4, 6)) if known else ["No models yet."]
-    terminal.show(known, lines, as_json=as_json)
+    listing.show(_columns(names), known, as_json=as_json, empty="No models yet.")
+
+
+def _columns(names: Mapping[int, str]) -> tuple[Column[ModelVersion], ...]:
+    """The columns of the list; `names` are those of all versions by their number."""
+    return (
+        Column("MODEL", lambda version: version.name),
+        Column("KIND", lambda version: version.kind.value),
+        Column("BASE", lambda version: words.known(names.get(version.base_id or 0))),
+        Column("SIZE", lambda version: words.size(version.size_bytes), right=True),
+        Column("PARAMETERS", lambda version: words.count(version.parameters), right=True),
+        Column("QUANT", lambda version: version.quantisation),
+        Column("CONTEXT", lambda version: words.count(version.context_tokens or None), right=True),
+        Column("CHAT", _chats),
+        Column("STATUS", lambda version: version.status.value),
+    )
 
 
 @app.command()
-def show(
+async def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="ops@1.0.0, or ops for the newest.")],
     as_json: options.Json = False,
 ) -> None:
     """One model version in full: its file, its checks, its lineage, where it is used."""
-    terminal.run(_show(name, as_json=as_json))
-
-
-async def _show(name: str, *, as_json: bool) -> None:
     async with session.reading() as s:
         version = await models.find(s, name)
         known = await models.every(s)
@@ -163,7 +160,7 @@ async def _show(name: str, *, as_json: bool) -> None:
         ("name", version.name),
         ("kind", version.kind.value + (f" on {base.name}" if base else "")),
         ("status", version.status.value),
-        ("reason", version.status_reason or words.UNKNOWN),
+        ("reason", words.known(version.status_reason)),
         ("file", version.path),
         ("source", version.source or "local file"),
         ("sha256", version.sha256),
@@ -172,14 +169,14 @@ async def _show(name: str, *, as_json: bool) -> None:
         ("parameters", words.count(version.parameters)),
         ("quantisation", version.quantisation),
         ("context", f"{words.count(version.context_tokens)} tokens"),
-        ("licence", version.licence or words.UNKNOWN),
+        ("licence", words.known(version.licence)),
         ("chat", _chats(version)),
         ("chat template", words.UNKNOWN if chat is None else chat.template.value),
         ("system message", _system(chat)),
         ("checked", version.checks.unable_to_chat or (chat.reason if chat else None) or "no fault"),
-        ("adapters", ", ".join(adapters) or words.UNKNOWN),
+        ("adapters", words.known(", ".join(adapters))),
         ("releases", _names(used)),
-        ("services", ", ".join(serving) or words.UNKNOWN),
+        ("services", words.known(", ".join(serving))),
         ("registered", f"{words.clock(version.created_at_us)} by {version.created_by}"),
     ]
     shown = {
@@ -193,7 +190,7 @@ async def _show(name: str, *, as_json: bool) -> None:
 
 
 def _names(found: list[Release]) -> str:
-    return ", ".join(release.name for release in found) or words.UNKNOWN
+    return words.known(", ".join(release.name for release in found))
 
 
 def _chats(version: ModelVersion) -> str:

@@ -1,16 +1,45 @@
-"""The options that several commands share, spelled once."""
+"""The options that several commands share, spelled once, and how a noun holds its commands."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+from app import terminal
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the ledger.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")]
 
 
-def group() -> typer.Typer:
+class Commands(typer.Typer):
+    """A noun's commands, most of which are coroutines."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
+        """Register a command; a coroutine is run to its end."""
+        register = super().command(name, **settings)
+
+        def add(work: Command) -> Command:
+            if not inspect.iscoroutinefunction(work):
+                return register(work)
+
+            @functools.wraps(work)
+            def run(*words: Any, **options: Any) -> Any:
+                return terminal.run(work(*words, **options))
+
+            register(run)
+            return work
+
+        return add
+
+
+def group() -> Commands:
     """A noun's commands: plain text and our own errors; the noun alone shows its help."""
-    return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+    return Commands(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app import prompt_files, session, terminal, words
+from app import listing, prompt_files, session, terminal, words
 from app.commands import options
+from app.listing import Column
 from storage import prompts
+from storage.prompts import PromptVersion
 
 app = options.group()
 
 
 @app.command()
-def add(
+async def add(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file, or plain text.")],
     name: Annotated[
         str | None, typer.Option("--name", help="The prompt's name; overrides the file's.")
@@ -29,59 +32,51 @@ def add(
     """Add a prompt version: a TOML file, or a text file as the system message."""
     read = prompt_files.read(file, name)
     read["comment"] = comment or read.get("comment", "")
-    done = terminal.run(session.ask("prompts.add", str(read["prompt"]), read, reason=reason))
+    done = await session.ask("prompts.add", str(read["prompt"]), read, reason=reason)
     session.tell(done, as_json=as_json)
 
 
 @app.command("list")
-def every(as_json: options.Json = False) -> None:
+async def every(as_json: options.Json = False) -> None:
     """All prompt versions, with the labels that point at them."""
-    terminal.run(_every(as_json=as_json))
-
-
-async def _every(*, as_json: bool) -> None:
     async with session.reading() as s:
         known = await prompts.every(s)
         labels = {name: await prompts.labels(s, name) for name in {p.prompt for p in known}}
-    rows = [("PROMPT", "LABELS", "AUTHOR", "ADDED", "COMMENT")]
-    rows += [
-        (
-            version.name,
-            ", ".join(
-                sorted(
-                    k for k, number in labels[version.prompt].items() if number == version.number
-                )
-            ),
-            version.author,
-            words.clock(version.created_at_us),
-            words.cut(words.safe(version.comment or ""), 40),
-        )
-        for version in known
-    ]
-    terminal.show(known, words.table(rows), as_json=as_json)
+    columns: tuple[Column[PromptVersion], ...] = (
+        Column("PROMPT", lambda version: version.name),
+        Column("LABELS", lambda version: _pointing(version, labels[version.prompt])),
+        Column("AUTHOR", lambda version: version.author),
+        Column("ADDED", lambda version: words.clock(version.created_at_us)),
+        Column("COMMENT", _comment),
+    )
+    listing.show(columns, known, as_json=as_json)
+
+
+def _pointing(version: PromptVersion, labels: Mapping[str, int]) -> str:
+    """The labels that point at a version."""
+    return ", ".join(sorted(name for name, number in labels.items() if number == version.number))
+
+
+def _comment(version: PromptVersion) -> str:
+    return words.cut(words.safe(version.comment or ""), 40)
 
 
 @app.command()
-def show(
+async def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="terse@3, terse:production, terse")],
     as_json: options.Json = False,
 ) -> None:
     """One prompt version in full."""
-    terminal.run(_show(name, as_json=as_json))
-
-
-async def _show(name: str, *, as_json: bool) -> None:
     async with session.reading() as s:
         version = await prompts.find(s, name)
         labels = await prompts.labels(s, version.prompt)
-    pointing = sorted(label for label, number in labels.items() if number == version.number)
     lines = words.table(
         [
             ("name", version.name),
-            ("labels", ", ".join(pointing) or words.UNKNOWN),
+            ("labels", words.known(_pointing(version, labels))),
             ("sha256", version.sha256),
             ("added", f"{words.clock(version.created_at_us)} by {version.author}"),
-            ("comment", words.safe(version.comment or "") or words.UNKNOWN),
+            ("comment", words.known(version.comment)),
         ]
     )
     for variable in version.variables:
@@ -93,7 +88,7 @@ async def _show(name: str, *, as_json: bool) -> None:
 
 
 @app.command()
-def label(
+async def label(
     name: Annotated[str, typer.Argument(metavar="NAME@NUMBER", help="terse@3")],
     label: Annotated[str, typer.Argument(metavar="LABEL", help="production")],
     reason: options.Reason = "",
@@ -101,10 +96,6 @@ def label(
     as_json: options.Json = False,
 ) -> None:
     """Point a label at a version. Releases keep the version that they were created with."""
-    terminal.run(_label(name, label, reason=reason, yes=yes, as_json=as_json))
-
-
-async def _label(name: str, label: str, *, reason: str, yes: bool, as_json: bool) -> None:
     async with session.reading() as s:
         version = await prompts.find(s, name)
         before = (await prompts.labels(s, version.prompt)).get(label)

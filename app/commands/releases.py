@@ -8,15 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from app import session, terminal, words
+from app import listing, session, terminal, words
 from app.commands import options
+from app.listing import Column
 from storage import models, prompts, releases
+from storage.releases import Release
 
 app = options.group()
 
 
 @app.command()
-def create(  # noqa: PLR0917 the command line passes every option by name
+async def create(  # noqa: PLR0917 the command line passes every option by name
     model: Annotated[str | None, typer.Option("--model", help="ops@1.0.0")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="helpful@1")] = None,
     upstream: Annotated[
@@ -126,7 +128,7 @@ def create(  # noqa: PLR0917 the command line passes every option by name
     for part, settings in given.items():
         arguments[part] = {name: value for name, value in settings.items() if value is not None}
     target = model or upstream or str(given.get("server", {}).get("model"))
-    done = terminal.run(session.ask("releases.create", target, arguments, reason=reason))
+    done = await session.ask("releases.create", target, arguments, reason=reason)
     session.tell(done, as_json=as_json)
 
 
@@ -166,42 +168,35 @@ def _variable(typed: str) -> tuple[str, str]:
 
 
 @app.command("list")
-def every(as_json: options.Json = False) -> None:
+async def every(as_json: options.Json = False) -> None:
     """All releases."""
-    terminal.run(_every(as_json=as_json))
-
-
-async def _every(*, as_json: bool) -> None:
     async with session.reading() as s:
         known = await releases.every(s)
         model_names = {version.id: version.name for version in await models.every(s)}
         prompt_names = {version.id: version.name for version in await prompts.every(s)}
-    rows = [("RELEASE", "MODEL", "PROMPT", "TEMPERATURE", "MAX TOKENS", "DEPLOYMENT", "CREATED")]
-    rows += [
-        (
-            release.name,
-            model_names.get(release.model_version_id or 0) or _served(release),
-            prompt_names.get(release.prompt_version_id or 0, words.UNKNOWN),
-            f"{release.sampling.temperature:g}",
-            words.count(release.limits.max_tokens),
-            release.deployment,
-            words.clock(release.created_at_us),
-        )
-        for release in known
-    ]
-    terminal.show(known, words.table(rows, right=(3, 4)), as_json=as_json)
+    columns: tuple[Column[Release], ...] = (
+        Column("RELEASE", lambda release: release.name),
+        Column(
+            "MODEL",
+            lambda release: model_names.get(release.model_version_id or 0) or _served(release),
+        ),
+        Column(
+            "PROMPT", lambda release: words.known(prompt_names.get(release.prompt_version_id or 0))
+        ),
+        Column("TEMPERATURE", lambda release: f"{release.sampling.temperature:g}", right=True),
+        Column("MAX TOKENS", lambda release: words.count(release.limits.max_tokens), right=True),
+        Column("DEPLOYMENT", lambda release: release.deployment),
+        Column("CREATED", lambda release: words.clock(release.created_at_us)),
+    )
+    listing.show(columns, known, as_json=as_json)
 
 
 @app.command()
-def show(
+async def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="r14, or the start of its hash.")],
     as_json: options.Json = False,
 ) -> None:
     """One release in full."""
-    terminal.run(_show(name, as_json=as_json))
-
-
-async def _show(name: str, *, as_json: bool) -> None:
     async with session.reading() as s:
         release = await releases.find(s, name)
         model = (
@@ -221,7 +216,7 @@ async def _show(name: str, *, as_json: bool) -> None:
         ("prompt", prompt.name if prompt else words.UNKNOWN),
         ("backend", release.backend.value),
         ("deployment", release.deployment),
-        ("adapter", release.adapter or words.UNKNOWN),
+        ("adapter", words.known(release.adapter)),
     ]
     for part, settings in (
         ("sampling", release.sampling),
@@ -231,14 +226,14 @@ async def _show(name: str, *, as_json: bool) -> None:
         values = ((f, getattr(settings, f)) for f in settings.__struct_fields__)
         rows.append((part, ", ".join(f"{f} {_value(value)}" for f, value in values)))
     rows.append(("created", f"{words.clock(release.created_at_us)} by {release.created_by}"))
-    rows.append(("comment", words.safe(release.comment or "") or words.UNKNOWN))
+    rows.append(("comment", words.known(release.comment)))
     terminal.show(release, words.table(rows), as_json=as_json)
 
 
-def _served(release: releases.Release) -> str:
+def _served(release: Release) -> str:
     """The model that a server is asked for."""
     settings = release.upstream or release.server
-    return words.UNKNOWN if settings is None else words.safe(settings.model)
+    return words.UNKNOWN if settings is None else settings.model
 
 
 def _value(value: object) -> str:

@@ -32,8 +32,8 @@ _FIGURES: Final = frozenset({4, 5, 6, 7})
 
 
 @app.command()
-def tail(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20,
+async def tail(
+    limit: options.Limit = 20,
     service: Annotated[str | None, typer.Option("--service", help="Only this service's.")] = None,
     outcome: Annotated[
         requests.Outcome | None, typer.Option("--outcome", help="Only those that ended so.")
@@ -42,17 +42,6 @@ def tail(
     as_json: options.Json = False,
 ) -> None:
     """The last requests, newest at the bottom; with --json one object a line."""
-    terminal.run(_tail(limit, service, outcome, follow=follow, as_json=as_json))
-
-
-async def _tail(
-    limit: int,
-    service: str | None,
-    outcome: requests.Outcome | None,
-    *,
-    follow: bool,
-    as_json: bool,
-) -> None:
     if not as_json:
         terminal.say(_line(_HEAD))
     async with session.store() as store:
@@ -107,15 +96,11 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 @app.command()
-def show(
+async def show(
     id: Annotated[str, typer.Argument(metavar="ID", help="req_…, as the answer's header says.")],
     as_json: options.Json = False,
 ) -> None:
     """One request in full: timings, tokens, feedback, and its text where that is recorded."""
-    terminal.run(_show(id, as_json=as_json))
-
-
-async def _show(id: str, *, as_json: bool) -> None:
     async with session.reading() as s:
         request = await requests.find(s, id)
         feedback = await requests.feedback_of(s, id)
@@ -129,15 +114,15 @@ async def _show(id: str, *, as_json: bool) -> None:
             ("asked by", f"{words.safe(request.tenant)}, {_row(request)[8]} load"),
             ("class", request.class_.value + (", streamed" if request.stream else "")),
             ("outcome", request.outcome.value),
-            ("finish", request.finish_reason or words.UNKNOWN),
-            ("error", request.error_code or words.UNKNOWN),
+            ("finish", words.known(request.finish_reason)),
+            ("error", words.known(request.error_code)),
             ("tokens", f"{request.prompt_tokens} prompt, {request.completion_tokens} answer"),
             ("queue", words.duration(request.queue_us)),
             ("first token", words.duration(request.ttft_us)),
             ("latency", words.duration(request.latency_us)),
             ("worker time", words.duration(request.busy_us)),
             ("worker", request.worker),
-            ("seed", words.UNKNOWN if request.seed is None else str(request.seed)),
+            ("seed", words.whole(request.seed)),
         ]
     )
     for given in feedback:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from app import errors, session, terminal, words
+from app import errors, listing, session, terminal, words
 from app.commands import options
+from app.listing import Column
 from runbooks import catalog, start_request, steps, undo_plan
 from runbooks.steps import Do, Look, Runbook, Step
 from storage import runs
@@ -17,18 +18,29 @@ app = options.group()
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `paddock runbooks list` names it.")]
 
 
+Found = tuple[str, Runbook | str]  # a name with its runbook, or with why that cannot be used
+
+
+def _steps(book: Runbook | str) -> str:
+    return words.UNKNOWN if isinstance(book, str) else str(len(book.steps))
+
+
+def _title(book: Runbook | str) -> str:
+    return f"cannot be used: {book}" if isinstance(book, str) else book.title
+
+
+COLUMNS: Final[tuple[Column[Found], ...]] = (
+    Column("RUNBOOK", lambda row: row[0]),
+    Column("STEPS", lambda row: _steps(row[1]), right=True),
+    Column("TITLE", lambda row: _title(row[1])),
+)
+
+
 @app.command("list")
 def every(as_json: options.Json = False) -> None:
     """The runbooks that can be started: the shipped ones and those of this home."""
     found = catalog.every(session.home())
-    rows = [("RUNBOOK", "STEPS", "TITLE")]
-    rows += [
-        (name, str(len(book.steps)), words.safe(book.title))
-        if isinstance(book, Runbook)
-        else (words.safe(name), words.UNKNOWN, f"cannot be used: {words.safe(book)}")
-        for name, book in found.items()
-    ]
-    terminal.show(found, words.table(rows, right=(1,)), as_json=as_json)
+    listing.show(COLUMNS, list(found.items()), as_json=as_json, document=found)
 
 
 @app.command()
@@ -81,7 +93,7 @@ def _do(do: Do) -> str:
 
 
 @app.command()
-def start(
+async def start(
     name: Name,
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="[INPUT=VALUE...]", help="service=support")
@@ -96,22 +108,18 @@ def start(
     told = "".join(f"  {key}={value}" for key, value in given.items())
     terminal.confirm(f"{book.title}{told}", yes=yes)
     wanted = {"inputs": given, "content": steps.content(book)}
-    done = terminal.run(session.ask("runbooks.start", name, wanted, reason=reason))
+    done = await session.ask("runbooks.start", name, wanted, reason=reason)
     session.tell(done, as_json=as_json)
 
 
 @app.command()
-def undo(
+async def undo(
     run: Annotated[str, typer.Argument(metavar="RUN", help="As `paddock runbooks tail` numbers.")],
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
     """Undo the steps that a run has done, the last one first."""
-    terminal.run(_undo(run, reason=reason, yes=yes, as_json=as_json))
-
-
-async def _undo(run: str, *, reason: str, yes: bool, as_json: bool) -> None:
     try:
         async with session.reading() as s:
             book, inputs = await undo_plan.planned(s, catalog.every(session.home()), run)
@@ -137,15 +145,11 @@ def parse(words_: list[str]) -> dict[str, str]:
 
 
 @app.command()
-def tail(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20,
+async def tail(
+    limit: options.Limit = 20,
     as_json: options.Json = False,
 ) -> None:
     """The last runs with what each of their steps saw and did, newest at the bottom."""
-    terminal.run(_tail(limit, as_json=as_json))
-
-
-async def _tail(limit: int, *, as_json: bool) -> None:
     async with session.reading() as s:
         found = sorted(await runs.tail(s, limit), key=lambda run: run.id)
         walked = {run.id: await runs.steps(s, run.id) for run in found}

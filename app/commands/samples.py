@@ -20,7 +20,7 @@ _SECOND_US: Final = 1_000_000
 
 
 @app.command()
-def tail(
+async def tail(
     kind: Annotated[
         samples.Kind, typer.Option("--kind", help="Of what.", case_sensitive=False)
     ] = samples.Kind.INSTANCE,
@@ -30,10 +30,6 @@ def tail(
     as_json: options.Json = False,
 ) -> None:
     """The last seconds up to the newest that was measured, newest at the bottom."""
-    terminal.run(_tail(kind, seconds, as_json=as_json))
-
-
-async def _tail(kind: samples.Kind, seconds: int, *, as_json: bool) -> None:
     async with session.reading() as s:
         newest = await samples.newest(s, clock.now_us() // _SECOND_US)
         since = 0 if newest is None else newest - seconds + 1

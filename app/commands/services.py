@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from app import actions, errors, session, split_input, terminal, words
+from app import actions, errors, listing, session, split_input, terminal, words
 from app.commands import options
+from app.listing import Column
 from storage import releases, services, splits
+from storage.services import Service
+from storage.splits import Split
 
 app = options.group()
 
@@ -16,7 +19,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The service, as clien
 
 
 @app.command()
-def create(
+async def create(
     name: Name,
     release: Annotated[str, typer.Option("--release", help="The release that answers: r1")],
     record_text: Annotated[
@@ -27,12 +30,12 @@ def create(
 ) -> None:
     """Create a service: the name that clients put into `model`."""
     arguments: dict[str, object] = {"release": release, "record_text": record_text}
-    done = terminal.run(session.ask("services.create", name, arguments, reason=reason))
+    done = await session.ask("services.create", name, arguments, reason=reason)
     session.tell(done, as_json=as_json)
 
 
 @app.command()
-def split(
+async def split(
     name: Name,
     arms: Annotated[list[str], typer.Argument(metavar="RELEASE=PERCENT...", help="r1=90 r2=10")],
     reason: options.Reason = "",
@@ -41,7 +44,7 @@ def split(
 ) -> None:
     """Set the weights of a service's arms; they add up to 100."""
     weights = split_input.parse(arms)
-    terminal.run(_split(name, weights, reason=reason, yes=yes, as_json=as_json))
+    await _split(name, weights, reason=reason, yes=yes, as_json=as_json)
 
 
 async def _split(
@@ -60,7 +63,7 @@ async def _split(
 
 
 @app.command()
-def undo(
+async def undo(
     name: Name,
     to: Annotated[
         int | None,
@@ -74,10 +77,6 @@ def undo(
 
     Going back twice changes once: a service that is back already stays there.
     """
-    terminal.run(_undo(name, to, reason=reason, yes=yes, as_json=as_json))
-
-
-async def _undo(name: str, to: int | None, *, reason: str, yes: bool, as_json: bool) -> None:
     async with session.reading() as s:
         service = await services.find(s, name)
         target = to or splits.roll_back_target(await services.history(s, name, limit=2))
@@ -91,7 +90,7 @@ async def _undo(name: str, to: int | None, *, reason: str, yes: bool, as_json: b
 
 
 @app.command()
-def freeze(
+async def freeze(
     name: Name,
     reason: options.Reason = "",
     yes: options.Yes = False,
@@ -100,24 +99,22 @@ def freeze(
     """Freeze a service: its split cannot be changed until it is unfrozen, only undone."""
     if not reason.strip():
         raise errors.BadWord("Say why with --reason: everybody who is refused will read it.")
-    terminal.run(_asked("services.freeze", name, "freeze", {}, reason, yes=yes, as_json=as_json))
+    await _asked("services.freeze", name, "freeze", {}, reason, yes=yes, as_json=as_json)
 
 
 @app.command()
-def unfreeze(
+async def unfreeze(
     name: Name,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
     """Allow changes of a service's split again."""
-    terminal.run(
-        _asked("services.unfreeze", name, "unfreeze", {}, reason, yes=yes, as_json=as_json)
-    )
+    await _asked("services.unfreeze", name, "unfreeze", {}, reason, yes=yes, as_json=as_json)
 
 
 @app.command("set")
-def set_(
+async def set_(
     name: Name,
     record_text: Annotated[
         bool, typer.Option("--record-text/--no-record-text", help="Keep prompts and answers.")
@@ -129,11 +126,11 @@ def set_(
     """Record the texts of a service's requests from now on, or no longer."""
     effect = "record texts" if record_text else "record no texts"
     arguments: dict[str, object] = {"record_text": record_text}
-    terminal.run(_asked("services.set", name, effect, arguments, reason, yes=yes, as_json=as_json))
+    await _asked("services.set", name, effect, arguments, reason, yes=yes, as_json=as_json)
 
 
 @app.command()
-def remove(
+async def remove(
     name: Name,
     despite_traffic: Annotated[
         bool, typer.Option("--despite-traffic", help="Even if clients used it just now.")
@@ -145,9 +142,7 @@ def remove(
     """Remove a service: its clients get 404; what was recorded stays."""
     arguments: dict[str, object] = {"despite_traffic": despite_traffic}
     effect = "remove for good; its clients get 404"
-    terminal.run(
-        _asked("services.remove", name, effect, arguments, reason, yes=yes, as_json=as_json)
-    )
+    await _asked("services.remove", name, effect, arguments, reason, yes=yes, as_json=as_json)
 
 
 async def _asked(
@@ -167,7 +162,7 @@ async def _asked(
 
 async def _agreed(
     verb: str,
-    service: services.Service,
+    service: Service,
     effect: str,
     arguments: dict[str, object],
     *,
@@ -185,41 +180,48 @@ async def _agreed(
     )
 
 
-def _weights(split: services.Split) -> dict[int, int]:
+def _weights(split: Split) -> dict[int, int]:
     return dict(splits.pairs(split.arms))
 
 
+def _owner(service: Service) -> str:
+    """Who may change the split: people by hand, or its owner, unless it is frozen."""
+    owner = "people" if service.owner is None else service.owner.name
+    return owner if service.frozen is None else f"{owner}, frozen"
+
+
+def _number(split: Split) -> str:
+    return str(split.id) if split.restores is None else f"{split.id}, back at {split.restores}"
+
+
+COLUMNS: Final[tuple[Column[Service], ...]] = (
+    Column("SERVICE", lambda service: service.name),
+    Column("SPLIT", lambda service: splits.words(splits.pairs(service.split.arms))),
+    Column("TEXTS", lambda service: "recorded" if service.record_text else "not kept"),
+    Column("SET", lambda service: words.clock(service.split.set_at_us)),
+    Column("BY", lambda service: service.split.set_by),
+    Column("OWNER", _owner),
+)
+SPLIT_COLUMNS: Final[tuple[Column[Split], ...]] = (
+    Column("SPLIT", _number),
+    Column("SET", lambda split: words.clock(split.set_at_us)),
+    Column("BY", lambda split: split.set_by),
+    Column("ARMS", lambda split: splits.words(splits.pairs(split.arms))),
+    Column("INTENT", lambda split: words.whole(split.intent_id)),
+)
+
+
 @app.command("list")
-def every(as_json: options.Json = False) -> None:
+async def every(as_json: options.Json = False) -> None:
     """All services and their splits as set; `paddock status` shows what was measured."""
-    terminal.run(_every(as_json=as_json))
-
-
-async def _every(*, as_json: bool) -> None:
     async with session.reading() as s:
         known = await services.every(s)
-    rows = [("SERVICE", "SPLIT", "TEXTS", "SET", "BY", "OWNER")]
-    rows += [
-        (
-            service.name,
-            splits.words(splits.pairs(service.split.arms)),
-            "recorded" if service.record_text else "not kept",
-            words.clock(service.split.set_at_us),
-            service.split.set_by,
-            _owner(service),
-        )
-        for service in known
-    ]
-    terminal.show(known, words.table(rows), as_json=as_json)
+    listing.show(COLUMNS, known, as_json=as_json)
 
 
 @app.command()
-def show(name: Name, as_json: options.Json = False) -> None:
+async def show(name: Name, as_json: options.Json = False) -> None:
     """One service and the history of its splits, newest first."""
-    terminal.run(_show(name, as_json=as_json))
-
-
-async def _show(name: str, *, as_json: bool) -> None:
     async with session.reading() as s:
         service = await services.find(s, name)
         past = await services.history(s, name)
@@ -231,30 +233,6 @@ async def _show(name: str, *, as_json: bool) -> None:
         *([] if service.frozen is None else [words.safe(service.frozen.words)]),
         f"created {words.clock(service.created_at_us)} by {service.created_by}",
         "",
-        *words.table(
-            [
-                ("SPLIT", "SET", "BY", "ARMS", "INTENT"),
-                *(
-                    (
-                        _number(split),
-                        words.clock(split.set_at_us),
-                        split.set_by,
-                        splits.words(splits.pairs(split.arms)),
-                        str(split.intent_id or words.UNKNOWN),
-                    )
-                    for split in newest_first
-                ),
-            ]
-        ),
+        *listing.table(SPLIT_COLUMNS, newest_first),
     ]
     terminal.show({"service": service, "history": newest_first}, lines, as_json=as_json)
-
-
-def _owner(service: services.Service) -> str:
-    """Who may change the split: people by hand, or its owner, unless it is frozen."""
-    owner = "people" if service.owner is None else service.owner.name
-    return owner if service.frozen is None else f"{owner}, frozen"
-
-
-def _number(split: services.Split) -> str:
-    return str(split.id) if split.restores is None else f"{split.id}, back at {split.restores}"

@@ -13,8 +13,9 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import errors, session, terminal, words
+from app import errors, listing, session, terminal, words
 from app.commands import options
+from app.listing import Column
 from storage import errors as storage_errors
 from storage import upstreams
 from storage.home import secrets
@@ -22,12 +23,14 @@ from storage.upstreams import Health, Upstream
 
 app = options.group()
 
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `paddock upstreams list` names it.")]
+
 _SECOND_US: Final = 1_000_000
 
 
 @app.command()
-def add(  # noqa: PLR0917 the command line passes every option by name
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+async def add(  # noqa: PLR0917 the command line passes every option by name
+    name: Name,
     url: Annotated[
         str, typer.Argument(metavar="URL", help="Base address, as in http://127.0.0.1:8000/v1.")
     ],
@@ -79,12 +82,6 @@ def add(  # noqa: PLR0917 the command line passes every option by name
         "scores": scores,
     }
     upstreams.normalised(url)
-    terminal.run(_add(name, arguments, key_file, reason=reason, as_json=as_json))
-
-
-async def _add(
-    name: str, arguments: dict[str, object], key_file: str | None, *, reason: str, as_json: bool
-) -> None:
     deposited = None
     if key_file is not None:
         deposited = secrets.deposit(session.home(), _key(key_file))
@@ -100,8 +97,8 @@ async def _add(
 
 
 @app.command()
-def rekey(
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+async def rekey(
+    name: Name,
     key_file: Annotated[
         str, typer.Option(metavar="FILE", help="Holds the new API key; - for standard input.")
     ],
@@ -109,10 +106,6 @@ def rekey(
     as_json: options.Json = False,
 ) -> None:
     """Replace the API key; the upstream stays in its splits."""
-    terminal.run(_rekey(name, key_file, reason=reason, as_json=as_json))
-
-
-async def _rekey(name: str, key_file: str, *, reason: str, as_json: bool) -> None:
     async with session.reading() as s:
         known = await upstreams.find(s, name)
     deposited = secrets.deposit(session.home(), _key(key_file))
@@ -147,17 +140,13 @@ def _key(source: str) -> str:
 
 
 @app.command()
-def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+async def remove(
+    name: Name,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
     """Remove a server that no split needs any more."""
-    terminal.run(_remove(name, reason=reason, yes=yes, as_json=as_json))
-
-
-async def _remove(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
     async with session.reading() as s:
         known = await upstreams.find(s, name)
     terminal.confirm(f"Upstream {name} ({known.url})  registered → removed", yes=yes)
@@ -168,48 +157,33 @@ async def _remove(name: str, *, reason: str, yes: bool, as_json: bool) -> None:
 
 
 @app.command("list")
-def every(as_json: options.Json = False) -> None:
+async def every(as_json: options.Json = False) -> None:
     """All upstreams."""
-    terminal.run(_every(as_json=as_json))
-
-
-async def _every(*, as_json: bool) -> None:
     async with session.reading() as s:
         known = await upstreams.every(s)
         health = await upstreams.health(s)
-    rows = [("UPSTREAM", "URL", "KEY", "CONNECTIONS", "METRICS", "ADDED", "HEALTH")]
-    rows += [
-        (
-            upstream.name,
-            words.safe(upstream.url),
-            _yes(upstream.secret is not None),
-            words.count(upstream.max_connections),
-            upstream.metrics_path or words.UNKNOWN,
-            words.clock(upstream.created_at_us),
-            _health(health.get(upstream.name)),
-        )
-        for upstream in known
-    ]
-    lines = words.table(rows, right=(3,))
-    shown = [_shown(upstream, health.get(upstream.name)) for upstream in known]
-    terminal.show(shown, lines, as_json=as_json)
+    columns: tuple[Column[Upstream], ...] = (
+        Column("UPSTREAM", lambda upstream: upstream.name),
+        Column("URL", lambda upstream: upstream.url),
+        Column("KEY", lambda upstream: _yes(upstream.secret is not None)),
+        Column("CONNECTIONS", lambda upstream: words.count(upstream.max_connections), right=True),
+        Column("METRICS", lambda upstream: words.known(upstream.metrics_path)),
+        Column("ADDED", lambda upstream: words.clock(upstream.created_at_us)),
+        Column("HEALTH", lambda upstream: _health(health.get(upstream.name))),
+    )
+    document = [_shown(upstream, health.get(upstream.name)) for upstream in known]
+    listing.show(columns, known, as_json=as_json, document=document)
 
 
 @app.command()
-def show(
-    name: Annotated[str, typer.Argument(metavar="NAME")], as_json: options.Json = False
-) -> None:
+async def show(name: Name, as_json: options.Json = False) -> None:
     """One upstream in full."""
-    terminal.run(_show(name, as_json=as_json))
-
-
-async def _show(name: str, *, as_json: bool) -> None:
     async with session.reading() as s:
         upstream = await upstreams.find(s, name)
         health = (await upstreams.health(s)).get(name)
     rows = [
         ("name", upstream.name),
-        ("url", words.safe(upstream.url)),
+        ("url", upstream.url),
         ("health", _health(health)),
         ("key", _yes(upstream.secret is not None)),
         ("connections", words.count(upstream.max_connections)),

@@ -33,7 +33,7 @@ async def test_any_id_that_the_box_gave_out_finds_everything(
                 s, request_id="req_1", at_us=2, score=1, correct=True, comment="good", key_id=1
             )
         )
-        await command._show(id, as_json=False)
+        await command.show(id)
     finally:
         await written.close()
     said = capsys.readouterr().out
@@ -44,7 +44,7 @@ async def test_any_id_that_the_box_gave_out_finds_everything(
 @pytest.mark.parametrize(
     ("flag", "comment"), [("from the flag", "from the flag"), ("", "from the file")]
 )
-def test_a_comment_on_the_command_line_wins_over_the_files(
+async def test_a_comment_on_the_command_line_wins_over_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, comment: str
 ) -> None:
     """What was typed now is meant; without it the file's counts."""
@@ -59,5 +59,5 @@ def test_a_comment_on_the_command_line_wins_over_the_files(
         return actions.Done(ok=True, sentence="Created terse@1.")
 
     monkeypatch.setattr(session, "ask", ask)
-    prompts_command.add(file, None, comment=flag)
+    await prompts_command.add(file, None, comment=flag)
     assert [arguments["comment"] for _, _, arguments, _ in asked] == [comment]

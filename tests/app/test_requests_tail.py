@@ -42,7 +42,7 @@ async def test_nothing_is_lost_between_two_looks(
     await come(bursts.pop(0))
     try:
         with pytest.raises(Enough):
-            await command._tail(5, None, None, follow=True, as_json=True)
+            await command.tail(limit=5, follow=True, as_json=True)
     finally:
         await written.close()
     shown = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]

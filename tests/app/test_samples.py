@@ -58,7 +58,7 @@ async def test_each_kind_shows_its_seconds(
 ) -> None:
     """A line for each subject and second that was measured window."""
     del box
-    await command._tail(kind, 20, as_json=False)
+    await command.tail(kind, 20, as_json=False)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 2
     assert f"AT {kind.value.upper()} {head}" in lines[0]
@@ -70,7 +70,7 @@ async def test_samples_as_json_hold_every_figure(
 ) -> None:
     """As they are kept."""
     del box
-    await command._tail(Kind.INSTANCE, 900, as_json=True)
+    await command.tail(Kind.INSTANCE, 900, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert [(each["second"], each["subject"]) for each in told] == [
         (AT - 600, "old"),
@@ -86,5 +86,5 @@ async def test_before_the_first_second_it_says_so(
     home = Home(tmp_path / "home")
     monkeypatch.setenv("PADDOCK_HOME", str(home.root))
     await (await stores.open(home)).close()
-    await command._tail(Kind.GPU, 20, as_json=False)
+    await command.tail(Kind.GPU, 20, as_json=False)
     assert capsys.readouterr().out == "Nothing was measured yet.\n"
