@@ -90,9 +90,11 @@ async def _add(wanted: actions.Wanted, query: str, *, quiet: bool) -> actions.Do
         except storage_errors.StorageError:
             secrets.discard(home, deposited)
             raise
-        if not done.waits or done.intent_id is None:
-            return done
-        return await _followed(store, done.intent_id, quiet=quiet)
+        if done.waits and done.intent_id is not None:
+            done = await _followed(store, done.intent_id, quiet=quiet)
+        if done.ok:
+            secrets.discard(home, deposited)  # a failed job may be retried and needs it
+        return done
 
 
 async def _followed(store: Store, intent_id: int, *, quiet: bool) -> actions.Done:
