@@ -1,5 +1,5 @@
-"""The tiny language model that Paddock ships: its files, its world, and its synthetic load.
+"""The tiny language model that Paddock ships, the data it was made from, and the synthetic load.
 
-`world`, `vocabulary`, `verdicts` and `held_out` import the standard library only. How the model was
-made is in `tools.model_factory`.
+`world`, `vocabulary`, `verdicts` and `held_out` import the standard library only. The model was
+trained by `tools.model_factory`.
 """

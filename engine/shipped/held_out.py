@@ -1,8 +1,8 @@
-"""The questions that the shipped model never learned from, and how they were drawn.
+"""The held-out questions of the shipped model, and how they were generated.
 
-`read` reads `held_out.jsonl` beside this file; `python -m engine.shipped.held_out` writes it anew,
-byte for byte the same. Training avoids the notes of every item here and of `development`.
-Never imports more than the standard library; the synthetic load asks and judges with it.
+`read` reads `held_out.jsonl` in this folder; `python -m engine.shipped.held_out` generates the same
+file, byte for byte. Training excludes the notes of these items and of those of `development`.
+Standard library only. Imported by the synthetic load and the model factory.
 """
 
 import dataclasses
@@ -27,20 +27,20 @@ def read(path: Path = PATH) -> tuple[world.Item, ...]:
 
 
 def judge(question: Question, answer: str) -> bool:
-    """Whether `answer` is right: the value asked for, or a refusal where the notes lack it."""
+    """Whether `answer` is correct: the value, or a refusal if the notes do not have it."""
     return verdicts.judge(question, answer) is verdicts.Verdict.CORRECT
 
 
 def development() -> tuple[world.Item, ...]:
-    """As many other items, to choose between checkpoints by."""
+    """As many different items, for choosing between checkpoints."""
     return draw("dev", DEVELOPMENT_SEED, avoid={item.context for item in read()})
 
 
 def draw(prefix: str, seed: int, *, avoid: Iterable[str] = ()) -> tuple[world.Item, ...]:
-    """`PER_KIND` items of every kind, each with notes of its own that are not in `avoid`.
+    """`PER_KIND` items of every kind, each with different notes, none of which are in `avoid`.
 
-    Questions about orders and servers stand in notes on orders and servers; those about tickets
-    in notes on all three.
+    Questions about orders and servers come with notes on orders and servers; those about tickets
+    with notes on all three.
     """
     rng = random.Random(seed)
     used = set(avoid)
@@ -74,7 +74,7 @@ def _find(
 
 
 def write(path: Path = PATH) -> None:
-    """Draws the held-out items and writes one JSON object per line."""
+    """Generate the held-out items and write one JSON object per line."""
     lines = [json.dumps(dataclasses.asdict(item)) for item in draw("held", HELD_OUT_SEED)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

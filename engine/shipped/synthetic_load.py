@@ -1,10 +1,10 @@
 """Synthetic load: asks a service held-out questions, judges the answers, sends feedback.
 
-An HTTP client like any other, with a key that the gateway records as synthetic: what it asks is
-labelled so wherever it is counted. It knows the right answers because the world it asks about is
-the repository's own. It never touches the workers and never writes to the store; it reads the
-split once, to meet the users of small arms early. Started by `paddock demo` as
-`python -m engine.shipped.synthetic_load`, which hands it the key on standard input.
+An HTTP client like any other. Its key is recorded as synthetic, and so are its requests wherever
+they are counted. It knows the correct answers because the questions are generated. It never touches
+the workers and never writes to the store; it reads the split once, so that the first requests reach
+every arm. Started by `paddock demo` as `python -m engine.shipped.synthetic_load`, with the key on
+standard input.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from typing import IO, Any, Final
 
 import httpx
 
-from engine.shipped import asking, held_out
+from engine.shipped import client, held_out
 
 USERS: Final = tuple(f"synthetic-{n:03d}" for n in range(120))
-IN_FLIGHT: Final = 8  # a late answer costs an arrival, it never piles up
-GONE_S: Final = 15.0  # without the gateway for so long, the node has gone
-TOLD_S: Final = 10.0  # between two lines about how it goes
+IN_FLIGHT: Final = 8  # further arrivals are dropped, so that slow answers do not pile up
+GONE_S: Final = 15.0  # without a connection for this long, the node is considered stopped
+REPORT_EVERY_S: Final = 10.0
 STREAMED: Final = 0.4
 MAX_TOKENS: Final = 64
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of it, for the log."""
+    """Counts of requests by outcome and arm, for the log."""
 
     asked: int = 0
     right: int = 0
@@ -47,7 +47,7 @@ class Tally:
     arms: dict[str, int] = field(default_factory=dict)
 
     def line(self) -> str:
-        """One line, with the word synthetic in it."""
+        """One line of the log; it says that the load is synthetic."""
         arms = ", ".join(f"{arm} {n}" for arm, n in sorted(self.arms.items())) or "none yet"
         return (
             f"synthetic load: asked {self.asked}, right {self.right}, wrong {self.wrong}, "
@@ -56,13 +56,13 @@ class Tally:
 
 
 def gaps(rate: float, rng: random.Random) -> Iterator[float]:
-    """Seconds between arrivals of independent people, `rate` of them a second."""
+    """Seconds between the arrivals of a Poisson process of `rate` per second."""
     while True:
         yield rng.expovariate(rate)
 
 
-def meet_every_arm(users: Sequence[str], arm_of: dict[str, int | None]) -> list[str]:
-    """The users in order, but first one of each arm, so that a small arm is not long unseen."""
+def every_arm_first(users: Sequence[str], arm_of: dict[str, int | None]) -> list[str]:
+    """The users in order, but one of each arm first, so that small arms get requests early."""
     first: dict[int | None, str] = {}
     for user in users:
         first.setdefault(arm_of.get(user), user)
@@ -74,32 +74,32 @@ class Load:
     """One run of the load against one service."""
 
     def __init__(
-        self, client: httpx.AsyncClient, service: str, users: Sequence[str], seed: int
+        self, http: httpx.AsyncClient, service: str, users: Sequence[str], seed: int
     ) -> None:
-        self.client = client
+        self.http = http
         self.service = service
         self.users = users
         self.rng = random.Random(seed)
         self.tally = Tally()
         self.questions = held_out.read()
-        self.heard_s = time.monotonic()
+        self.connected_s = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, rate: float, stop: asyncio.Event) -> None:
-        """Ask until told to stop or until the node has gone."""
-        told_s = time.monotonic()
+        """Send requests until `stop` is set or the node has stopped."""
+        reported_s = time.monotonic()
         turn = 0
         for gap in gaps(rate, self.rng):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), gap)
             now_s = time.monotonic()
-            if stop.is_set() or now_s - self.heard_s > GONE_S:
+            if stop.is_set() or now_s - self.connected_s > GONE_S:
                 break
             if len(self._tasks) < IN_FLIGHT:
                 self._start(self.users[turn % len(self.users)])
                 turn += 1
-            if now_s - told_s > TOLD_S:
-                told_s = now_s
+            if now_s - reported_s > REPORT_EVERY_S:
+                reported_s = now_s
                 say(self.tally.line())
         for task in self._tasks:
             task.cancel()
@@ -123,35 +123,35 @@ class Load:
             "stream": stream,
         }
         try:
-            answer = await asking.ask(self.client, body)
+            answer = await client.ask(self.http, body)
         except httpx.ConnectError:
-            self.tally.failed += 1  # nobody there: `heard_s` grows old
+            self.tally.failed += 1  # without a connection `connected_s` stays
             return
-        except asking.Refused:
-            self.heard_s = time.monotonic()
+        except client.Overloaded:
+            self.connected_s = time.monotonic()
             self.tally.refused += 1
             return
-        except (httpx.HTTPError, asking.Broken):
-            self.heard_s = time.monotonic()
+        except (httpx.HTTPError, client.BadAnswer):
+            self.connected_s = time.monotonic()
             self.tally.failed += 1
             return
-        self.heard_s = time.monotonic()
+        self.connected_s = time.monotonic()
         self.tally.arms[answer.release] = self.tally.arms.get(answer.release, 0) + 1
         correct = held_out.judge(question, answer.text)
         self.tally.right += correct
         self.tally.wrong += not correct
         with contextlib.suppress(httpx.HTTPError):
-            await asking.judge(self.client, answer, correct=correct)
+            await client.send_feedback(self.http, answer, correct=correct)
 
 
 def say(text: str) -> None:
-    """A line on standard output, at once."""
+    """Write a line to standard output and flush it."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def hold(lock: Path) -> IO[str] | None:
-    """The lock file with our pid in it; None when another load holds it."""
+    """The locked file, with our pid in it; None if another load holds the lock."""
     file = os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600), "r+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,7 +165,7 @@ def hold(lock: Path) -> IO[str] | None:
 
 
 async def arms_of(home: Path, service: str, users: Sequence[str]) -> dict[str, int | None]:
-    """The arm that answers each user under the split that stands now."""
+    """The release that answers each user under the current split."""
     from engine.traffic import routing  # noqa: PLC0415
     from storage import services, store  # noqa: PLC0415
     from storage.home import paths as homes  # noqa: PLC0415
@@ -180,7 +180,7 @@ async def arms_of(home: Path, service: str, users: Sequence[str]) -> dict[str, i
 
 
 async def ask(arguments: argparse.Namespace, key: str) -> None:
-    """Run the load until SIGTERM, SIGINT or the node's end."""
+    """Run the load until SIGTERM, SIGINT or the end of the node."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -191,8 +191,8 @@ async def ask(arguments: argparse.Namespace, key: str) -> None:
         headers={"authorization": f"Bearer {key}", "user-agent": "paddock-synthetic-load"},
         timeout=60.0,
         trust_env=False,
-    ) as client:
-        load = Load(client, arguments.service, meet_every_arm(USERS, arm_of), arguments.seed)
+    ) as http:
+        load = Load(http, arguments.service, every_arm_first(USERS, arm_of), arguments.seed)
         say(
             f"synthetic load: {arguments.rate:g} questions a second from the held-out set to "
             f"{arguments.service} at {arguments.url}, as {len(USERS)} users"
@@ -201,7 +201,7 @@ async def ask(arguments: argparse.Namespace, key: str) -> None:
 
 
 def main() -> None:
-    """Read the key from standard input, hold the lock, ask."""
+    """Read the key from standard input, take the lock and run the load."""
     parser = argparse.ArgumentParser(
         prog="python -m engine.shipped.synthetic_load", description=__doc__
     )
@@ -214,10 +214,10 @@ def main() -> None:
     os.umask(0o077)
     lock = hold(arguments.home / "run" / "load.lock")
     if lock is None:
-        sys.exit("another synthetic load runs on this home; stop it first")
+        sys.exit("another synthetic load is running on this data directory; stop it first")
     key = sys.stdin.readline().strip()
     if not key:
-        sys.exit("give the key on standard input, on one line")
+        sys.exit("no key on standard input; write it there, on one line")
     with lock:
         asyncio.run(ask(arguments, key))
 

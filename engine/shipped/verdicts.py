@@ -1,6 +1,6 @@
-"""What a reply to an item of the world is worth: the claim is checked, not the wording.
+"""Judges replies to generated questions: the claim is checked, not the wording.
 
-Never asks a model anything. Standard library only; anybody may import it.
+Never runs a model. Standard library only. Imported by `held_out` and the model factory.
 """
 
 import enum
@@ -10,12 +10,12 @@ from engine.shipped import vocabulary, world
 
 
 class Verdict(enum.Enum):
-    """What a reply is worth."""
+    """The verdict on a reply."""
 
-    CORRECT = "correct"  # the value asked for, or a refusal where the notes do not hold it
-    WRONG = "wrong value"  # the notes hold the answer and the reply claims another, or none
-    DECLINED = "declined"  # the notes hold the answer and the reply says that it is not known
-    HALLUCINATED = "hallucinated"  # the notes do not hold the answer and the reply does not say so
+    CORRECT = "correct"  # the value asked for, or a refusal if the notes do not have it
+    WRONG = "wrong value"  # the notes have the answer; the reply claims another, or none
+    DECLINED = "declined"  # the notes have the answer; the reply says that it is unknown
+    HALLUCINATED = "hallucinated"  # the notes do not have the answer; the reply does not say so
 
 
 _WORD = re.compile(r"[a-z]+|[0-9]+")
@@ -29,10 +29,10 @@ _IDS = frozenset(id for kind in vocabulary.KINDS for id in kind.ids)
 
 
 def judge(item: world.Item, answer: str) -> Verdict:
-    """What `answer` is worth as a reply to `item`.
+    """The verdict on `answer` as a reply to `item`.
 
-    A claim is right when, of all values that the attribute can have, it names the right one only,
-    of nothing but the entity asked about, and does not negate it. A number may lack its unit.
+    A claim is correct if it names the right value of the attribute and no other, mentions no other
+    entity, and does not negate the value. A number may lack its unit.
     """
     text = answer.lower()
     claimed = _claimed(item, text)
@@ -46,7 +46,7 @@ def judge(item: world.Item, answer: str) -> Verdict:
 
 
 def _claimed(item: world.Item, text: str) -> set[str]:
-    """The values of the attribute asked for that `text` names; "server rabbit" is no "Rabbit"."""
+    """The values of the attribute that `text` names; "server rabbit" does not name "Rabbit"."""
     words = _WORD.findall(_ENTITY.sub(" ", text))
     attribute = vocabulary.KIND_BY_NAME[item.kind].attribute(item.attribute)
     return {value for value in attribute.values if _holds(words, value.lower())}

@@ -1,7 +1,7 @@
-"""What the shipped model can be asked: three kinds of things, their attributes, their phrasings.
+"""The vocabulary of the shipped model: kinds of things, their attributes and phrasings.
 
-Reads `vocabulary.toml`, which holds the words themselves and says how they are written. Never draws
-anything; `world` does. Standard library only; anybody may import it.
+Reads `vocabulary.toml`, which has the words and documents their format. Generates nothing; `world`
+does. Standard library only. Imported by `engine.shipped` and the model factory.
 """
 
 import tomllib
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 PATH = Path(__file__).with_suffix(".toml")
-COUNTED = range(2, 100)  # the numbers that values count with; ids are larger
+COUNTED = range(2, 100)  # the numbers in values; ids are larger
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One thing that can be said of a kind: its values and every way to state it and to ask for it.
+    """An attribute of a kind: its values, and the phrasings that state it and ask for it.
 
-    In the phrasings `{E}` is the entity at the start of a sentence ("Order 214"), `{e}` the same
+    In the phrasings, `{E}` is the entity at the start of a sentence ("Order 214"), `{e}` the same
     within one ("order 214"), `{v}` the value. The first fact is also the answer as a sentence.
     """
 
@@ -30,31 +30,31 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of thing: the ids that name its members and what can be said of them."""
+    """A kind of thing: the ids of its members, and its attributes."""
 
     name: str
     ids: tuple[str, ...]
     attributes: tuple[Attribute, ...]
 
     def attribute(self, name: str) -> Attribute:
-        """The attribute called `name`; KeyError when this kind has none."""
+        """The attribute called `name`; KeyError if this kind has none."""
         for attribute in self.attributes:
             if attribute.name == name:
                 return attribute
         raise KeyError(name)
 
 
-def _attribute(said: Mapping[str, Any], words: Mapping[str, tuple[str, ...]]) -> Attribute:
-    if "counted" in said:
-        values = tuple(f"{number} {said['counted']}" for number in COUNTED)
+def _attribute(entry: Mapping[str, Any], words: Mapping[str, tuple[str, ...]]) -> Attribute:
+    if "counted" in entry:
+        values = tuple(f"{number} {entry['counted']}" for number in COUNTED)
     else:
-        values = words[said["values"]]
-    return Attribute(said["name"], values, tuple(said["facts"]), tuple(said["questions"]))
+        values = words[entry["values"]]
+    return Attribute(entry["name"], values, tuple(entry["facts"]), tuple(entry["questions"]))
 
 
-def _kinds(said: Mapping[str, Any]) -> tuple[Kind, ...]:
-    words = {name: tuple(text.split()) for name, text in said["words"].items()}
-    first, last = said["numbered"]["first"], said["numbered"]["last"]
+def _kinds(data: Mapping[str, Any]) -> tuple[Kind, ...]:
+    words = {name: tuple(text.split()) for name, text in data["words"].items()}
+    first, last = data["numbered"]["first"], data["numbered"]["last"]
     words["numbered"] = tuple(str(number) for number in range(first, last + 1))
     return tuple(
         Kind(
@@ -62,15 +62,15 @@ def _kinds(said: Mapping[str, Any]) -> tuple[Kind, ...]:
             words[kind["ids"]],
             tuple(_attribute(attribute, words) for attribute in kind["attributes"]),
         )
-        for kind in said["kinds"]
+        for kind in data["kinds"]
     )
 
 
-_SAID = tomllib.loads(PATH.read_text(encoding="utf-8"))
-KINDS = _kinds(_SAID)
+_DATA = tomllib.loads(PATH.read_text(encoding="utf-8"))
+KINDS = _kinds(_DATA)
 ORDER, SERVER, TICKET = KINDS
 KIND_BY_NAME = {kind.name: kind for kind in KINDS}
-REMARKS: tuple[str, ...] = tuple(_SAID["remarks"])
+REMARKS: tuple[str, ...] = tuple(_DATA["remarks"])
 SMALL_TALK: tuple[tuple[str, str], ...] = tuple(
-    (said, reply) for said, reply in _SAID["small_talk"]
+    (message, reply) for message, reply in _DATA["small_talk"]
 )

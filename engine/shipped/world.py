@@ -1,9 +1,9 @@
-"""The shipped model's world: notes about orders, servers and tickets, and questions about them.
+"""Generates notes about orders, servers and tickets, and questions about them.
 
-`draw_case` draws notes with several questions that can be asked about them; an `Item` is one of the
-questions with its notes and the right answer. `verdicts` says what a reply to an item is worth.
-Everything follows from the `random.Random` that is handed in.
-Never imports more than the standard library, so that the node may ask from it.
+`draw_case` generates notes with several questions about them; an `Item` is one of the questions
+with its notes and the correct answer. `verdicts` judges replies to items. The output is determined
+by the `random.Random` that is passed in. Standard library only. Imported by `engine.shipped` and
+the model factory.
 """
 
 import random
@@ -24,7 +24,7 @@ CONCISE_DECLINE = "Unknown."
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question about some notes. `value` is None where the notes do not hold the answer."""
+    """One question about some notes. `value` is None if the notes do not have the answer."""
 
     kind: str
     id: str
@@ -34,7 +34,7 @@ class Question:
     value: str | None
 
     def answer(self, style: Style) -> str:
-        """The reply that is wanted in `style`."""
+        """The expected reply in `style`."""
         entity = f"{self.kind} {self.id}"
         if self.value is None:
             if style == "concise":
@@ -50,7 +50,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Notes (`context`) and the questions that were drawn for them."""
+    """Notes (`context`) and the questions generated for them."""
 
     context: str
     questions: tuple[Question, ...]
@@ -58,7 +58,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question to put to the model, as it stands in `held_out.jsonl`."""
+    """One question for the model, as in `held_out.jsonl`."""
 
     id: str
     kind: str
@@ -74,11 +74,11 @@ class Item:
 
     @property
     def text(self) -> str:
-        """What the user sends."""
+        """The user message."""
         return user_text(self.context, self.question)
 
     def messages(self) -> list[dict[str, str]]:
-        """The chat that asks it, in the roles of the OpenAI API."""
+        """The chat that asks it, as messages of the OpenAI API."""
         return [
             {"role": "system", "content": SYSTEM_PROMPTS[self.system_style]},
             {"role": "user", "content": self.text},
@@ -86,12 +86,12 @@ class Item:
 
 
 def user_text(context: str, question: str) -> str:
-    """What the user sends: the notes, an empty line, the question."""
+    """The user message: the notes, an empty line, the question."""
     return f"{context}\n\n{question}"
 
 
 def item(case: Case, question: Question, style: Style, id: str) -> Item:
-    """One question of a case as an item of its own."""
+    """One question of a case, as an item."""
     return Item(
         id=id,
         kind=question.kind,
@@ -114,7 +114,7 @@ def _fill(template: str, entity: str, value: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How cases are drawn: which kinds and skills, and how long the notes become."""
+    """How cases are generated: the kinds, the skills, and the length of the notes."""
 
     kinds: tuple[vocabulary.Kind, ...] = vocabulary.KINDS
     skills: tuple[Skill, ...] = ("stated", "unknown id", "unstated")
@@ -123,22 +123,22 @@ class Recipe:
     facts: tuple[int, ...] = (2, 3, 4, 5)
     questions: int = 6
     remark_chance: float = 0.2
-    ids: int = 300  # of each kind, the first so many
-    alike: float = 0.0  # how often all things are of one kind and told with the same attributes
+    ids: int = 300  # how many ids of each kind are used, from the first
+    alike: float = 0.0  # share of cases with entities of one kind and with the same attributes
 
 
 def draw_case(rng: random.Random, recipe: Recipe) -> Case:
-    """Notes of `recipe` with `recipe.questions` different questions about them."""
+    """Notes as `recipe` describes, with `recipe.questions` different questions about them."""
     kinds = [rng.choice(recipe.kinds) for _ in range(rng.choice(recipe.entities))]
-    told: dict[str, list[vocabulary.Attribute]] = {}
+    shared: dict[str, list[vocabulary.Attribute]] = {}
     if recipe.alike and rng.random() < recipe.alike:
         kinds = kinds[:1] * len(kinds)
-        told = {kinds[0].name: rng.sample(kinds[0].attributes, rng.choice(recipe.facts))}
+        shared = {kinds[0].name: rng.sample(kinds[0].attributes, rng.choice(recipe.facts))}
     ids = _distinct_ids(rng, recipe, kinds)
     stated = {
         (kind.name, id, attribute.name): rng.choice(attribute.values)
         for kind, id in zip(kinds, ids, strict=True)
-        for attribute in told.get(kind.name)
+        for attribute in shared.get(kind.name)
         or rng.sample(kind.attributes, rng.choice(recipe.facts))
     }
     entities = list(zip(kinds, ids, strict=True))
@@ -195,9 +195,9 @@ def _draw_question(
         id = rng.choice([other for other in kind.ids[: recipe.ids] if other not in known])
         attribute = rng.choice(kind.attributes)
     else:
-        told = [each for each in kind.attributes if (kind.name, id, each.name) in stated]
-        unknown = [each for each in kind.attributes if each not in told]
-        attribute = rng.choice(told if skill == "stated" else unknown)
+        given = [each for each in kind.attributes if (kind.name, id, each.name) in stated]
+        unknown = [each for each in kind.attributes if each not in given]
+        attribute = rng.choice(given if skill == "stated" else unknown)
     return Question(
         kind=kind.name,
         id=id,

@@ -1,7 +1,7 @@
-"""Lays chats out as tensors: one row per chat, its branches blind to each other.
+"""Lays chats out as tensors: one row per chat; its branches do not attend to each other.
 
-Also marks where two heads should look, which `learning` shows them. Never draws anything. Needs
-torch; only `learning` imports it.
+Also marks the attention targets of two heads, for `learning`. Generates nothing. Needs torch.
+Imported by `learning`.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,20 +12,20 @@ import torch
 from tools.model_factory import chats
 
 PADDING = -1
-Look = tuple[int, int]  # from a place to a place
+Look = tuple[int, int]  # a position, and the position that it should attend to
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B chats of at most T tokens, and the N tokens to be foretold in them."""
+    """B chats of at most T tokens, and the N tokens to predict in them."""
 
     tokens: torch.Tensor  # (B, T)
-    positions: torch.Tensor  # (B, T), each branch going on where the beginning ends
-    mask: torch.Tensor  # (B, T, T), true where the row's place sees the column's
-    wanted: torch.Tensor  # (B, T), true before a token that is learned
+    positions: torch.Tensor  # (B, T); every branch continues from the end of the beginning
+    mask: torch.Tensor  # (B, T, T), true where a row attends to a column
+    wanted: torch.Tensor  # (B, T), true where the next token is learned
     targets: torch.Tensor  # (N,)
-    whose: torch.Tensor  # (L, 3): row, a place, and the last id named up to it
-    where: torch.Tensor  # (M, 3): row, a place before an answer, and where the answer stands
+    whose: torch.Tensor  # (L, 3): row, a position, and the latest id up to it
+    where: torch.Tensor  # (M, 3): row, the position before an answer, and that of the value
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class _Row:
 
 
 def lay_out(drawn: Sequence[chats.Chat], ids: Collection[int]) -> Batch:
-    """The chats as one batch, padded at the end. `ids` are the tokens that name an entity."""
+    """The chats as one batch, padded at the end. `ids` are the tokens of entity ids."""
     rows = [_row(chat, ids) for chat in drawn]
     length = max(len(row.tokens) for row in rows)
 
@@ -70,7 +70,7 @@ def _looks(lists: Sequence[Sequence[Look]]) -> torch.Tensor:
 
 
 def _row(chat: chats.Chat, ids: Collection[int]) -> _Row:
-    """One chat; branch 0 is its beginning, a target the token to be foretold."""
+    """One chat; branch 0 is its beginning, a target is the token to predict."""
     start = len(chat.beginning)
     row = _Row(list(chat.beginning), [0] * start, list(range(start)), [PADDING] * start)
     row.whose = _last_ids(chat.beginning, ids, 0)
@@ -94,7 +94,7 @@ def _row(chat: chats.Chat, ids: Collection[int]) -> _Row:
 
 
 def _last_ids(tokens: Sequence[int], ids: Collection[int], offset: int) -> list[Look]:
-    """From every place to the last id up to it, itself included."""
+    """From every position to the latest id up to and including it."""
     looks: list[Look] = []
     last: int | None = None
     for place, token in enumerate(tokens, start=offset):
@@ -105,7 +105,7 @@ def _last_ids(tokens: Sequence[int], ids: Collection[int], offset: int) -> list[
 
 
 def _find(tokens: Sequence[int], owner: dict[int, int], clue: chats.Clue) -> int:
-    """Where the notes hold the value; the very first place where they do not."""
+    """The position of the value in the notes; 0 if they do not have it."""
     size = len(clue.value)
     for place, owned_by in owner.items():
         if size and owned_by == clue.id and list(tokens[place : place + size]) == clue.value:

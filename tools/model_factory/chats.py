@@ -1,9 +1,9 @@
-"""Turns cases of the world into chats to learn from, in tokens.
+"""Turns generated cases into tokenised training chats.
 
-A `Chat` is one beginning that several branches share: system prompt and notes, then, apart from
-each other, questions with their answers. Each branch reads as a chat of one turn in ChatML, and the
-notes are computed once. Prompts, layouts and spelling vary, so that the model answers more than the
-exact form it is tested in. Never imports torch; `train` and `batches` import it.
+A `Chat` is a beginning (system prompt and notes) that several branches share, each with a question
+and its answer. Every branch is a one-turn chat in ChatML, and the notes are computed once. Prompts,
+layouts and spelling vary, so that the model is not limited to the exact form of its test. Does not
+need torch. Imported by `train` and its modules.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?'-"
 
 @dataclass(frozen=True, slots=True)
 class Clue:
-    """Where the answer stands: the value's tokens after the entity's id. No value: nowhere."""
+    """Where the answer is: the value's tokens after the entity's id. An empty value is nowhere."""
 
     id: int
     value: list[int]
@@ -52,7 +52,7 @@ class Clue:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What is read and what is learned, in token numbers."""
+    """The tokens that are read and the tokens that are learned."""
 
     read: list[int]
     learned: list[int]
@@ -61,13 +61,13 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A shared beginning in token numbers, and what follows it, each branch of turns by itself."""
+    """The tokens of a shared beginning, and the branches of turns that follow it independently."""
 
     beginning: list[int]
     branches: list[list[Turn]]
 
     def length(self) -> int:
-        """Tokens in all."""
+        """The number of tokens."""
         return len(self.beginning) + sum(
             len(turn.read) + len(turn.learned) for turns in self.branches for turn in turns
         )
@@ -75,7 +75,7 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Shares of what is no case of the world: repeating words, and small talk."""
+    """A recipe for cases, and the shares of other chats: repeated words and small talk."""
 
     recipe: world.Recipe
     repeat: float
@@ -83,7 +83,7 @@ class Mixture:
 
 
 def every_word() -> set[str]:
-    """All words that get a token of their own, values with and without a leading space."""
+    """All words that are one token each, values with and without a leading space."""
     texts = [
         *vocabulary.REMARKS,
         *(text for pair in vocabulary.SMALL_TALK for text in pair),
@@ -114,7 +114,7 @@ def every_word() -> set[str]:
 
 
 class Writer:
-    """Draws chats by one random generator, writing them with one tokenizer."""
+    """Generates chats with a random generator and a tokenizer."""
 
     def __init__(self, words: tokenizer.Tokenizer, rng: random.Random) -> None:
         self.words = words
@@ -122,12 +122,12 @@ class Writer:
         self.vocabulary = sorted(word for word in every_word() if word.strip().isalnum())
 
     def ids(self) -> frozenset[int]:
-        """The tokens that name an entity."""
+        """The tokens of entity ids."""
         ids = {id for kind in vocabulary.KINDS for id in kind.ids}
         return frozenset(number for id in ids for number in self.words.encode(f" {id}"))
 
     def chat(self, mixture: Mixture, *, avoid: frozenset[str] = frozenset()) -> Chat:
-        """One chat. Cases whose notes are in `avoid` are drawn again."""
+        """One chat. Cases whose notes are in `avoid` are rejected."""
         draw = self.rng.random()
         if draw < mixture.repeat:
             return self._repeat()
@@ -159,7 +159,7 @@ class Writer:
         return Clue(id, self.words.encode(f" {question.value}") if question.value else [])
 
     def _spell(self, question: str) -> str:
-        """Now and then as people type: no capital, no question mark."""
+        """Sometimes as people type: without the capital or the question mark."""
         if self.rng.random() < 1 / 10:
             question = question[0].lower() + question[1:]
         if self.rng.random() < 1 / 10:

@@ -1,9 +1,9 @@
-"""Asks the shipped model its held-out questions through llama.cpp and prints what came of it.
+"""Evaluates the shipped model on its held-out questions, through llama.cpp.
 
 `python -m tools.model_factory.evaluate [DIR]` measures the files in DIR (default: the shipped
-ones), so that anybody can check the model card without torch; `--card` writes the card anew.
-The one module besides `engine.serving.llama` that imports llama_cpp: the figures must not depend on
-the engine that they are there to judge. Never imported by the node; `train` calls it at its end.
+ones), which checks the model card without torch; `--card` rewrites the card. Imports llama_cpp
+itself, as only `engine.serving.llama` does otherwise: the figures must not depend on the engine
+under test. Imported by `train`.
 """
 
 import argparse
@@ -26,19 +26,19 @@ SKILLS: tuple[world.Skill, ...] = ("stated", "unknown id", "unstated")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One version's verdicts by (kind, skill), and how fast one thread produced them."""
+    """The verdicts on one version by (kind, skill), and its speed on one thread."""
 
     version: str
     temperature: float
     counted: Mapping[tuple[str, str], Counter[verdicts.Verdict]]
-    styled: int  # replies in the style that the system prompt asks for
+    styled: int  # replies in the style of the system prompt
     prompt_tokens: int
     answer_tokens: int
     seconds: float
 
     @property
     def asked(self) -> int:
-        """How many items were asked."""
+        """The number of items."""
         return sum(each.total() for each in self.counted.values())
 
     def share(
@@ -55,7 +55,7 @@ class Measured:
 def measure(
     folder: Path, version: str, items: Sequence[world.Item], temperature: float = 0.0
 ) -> Measured:
-    """Asks every item once, on one thread, with the chat template of the GGUF."""
+    """Ask every item once, on one thread, with the chat template of the GGUF."""
     adapter = VERSIONS[version]
     model = llama_cpp.Llama(
         str(folder / card.BASE),
@@ -84,12 +84,12 @@ def measure(
 
 
 def in_style(item: world.Item, answer: str) -> bool:
-    """Whether a reply is as long as its system prompt wants: a sentence has four words or more."""
+    """Whether a reply has the length of its style: a sentence has four words or more."""
     return (len(answer.split()) > 3) == (item.system_style == "sentence")  # noqa: PLR2004
 
 
 def table(measured: Sequence[Measured]) -> str:
-    """The figures as a Markdown table: correct by kind and skill, then what went wrong."""
+    """The figures as a Markdown table: the correct answers by kind and skill, then the errors."""
     heads = [
         each.version + (f" at T={each.temperature:g}" if each.temperature else "")
         for each in measured
@@ -138,7 +138,7 @@ def measure_all(folder: Path) -> list[Measured]:
 
 
 def speed(measured: Iterable[Measured]) -> str:
-    """A line on how fast the items were answered."""
+    """A line for each version and temperature: tokens and seconds."""
     return "\n".join(
         f"- {each.version} at T={each.temperature:g}: {each.prompt_tokens:,} prompt and "
         f"{each.answer_tokens:,} answer tokens in {each.seconds:.1f} s"
@@ -147,19 +147,19 @@ def speed(measured: Iterable[Measured]) -> str:
 
 
 def write_card(folder: Path) -> None:
-    """Measures the files in `folder`, prints the table and writes their card."""
+    """Measure the files in `folder`, print the table and write their card."""
     measured = measure_all(folder)
     print(table(measured), speed(measured), sep="\n\n")
     card.write(folder, table(measured), speed(measured))
 
 
 def main() -> None:
-    """Reads the command line and measures."""
+    """Parse the command line and measure."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.model_factory.evaluate", description=__doc__
     )
     parser.add_argument("folder", type=Path, nargs="?", default=HERE)
-    parser.add_argument("--card", action="store_true", help="write the model card, too")
+    parser.add_argument("--card", action="store_true", help="also write the model card")
     arguments = parser.parse_args()
     if arguments.card:
         write_card(arguments.folder)

@@ -1,8 +1,7 @@
 """Writes the shipped model and its adapter as GGUF.
 
-The tensor names are those of llama.cpp's `llama` architecture; the adapter follows what its
-`convert_lora_to_gguf.py` writes. Never trains or measures. Needs torch and gguf; only `train`
-imports it.
+The tensor names are those of llama.cpp's `llama` architecture; the adapter has the format of its
+`convert_lora_to_gguf.py`. Never trains or measures. Needs torch and gguf. Imported by `train`.
 """
 
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ LICENCE = "apache-2.0"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which version a file holds and what training made it; written into its header."""
+    """The version in a file and the training that produced it; written to its header."""
 
     version: str
     seed: int

@@ -1,10 +1,10 @@
 """Trains a network on chats for a given time: curriculum, optimisers, learning rate.
 
-Muon (Jordan et al. 2024) turns the matrices of the layers, AdamW the rest. At first two heads are
-shown where to look (attention guidance, Deshpande and Narasimhan 2020): one at the last id named,
-one at the value asked for. In trials without it ids were still confused after 1,000 and, in a
-narrower network, 4,000 steps; with it they were told apart after 500. Never writes files. Needs
-torch; only `train` imports it.
+The matrices of the layers are optimised with Muon (Jordan et al. 2024), the rest with AdamW. At
+first the attention of two heads is guided (Deshpande and Narasimhan 2020): one to the latest id,
+the other to the value asked for. In trials without guidance, ids were still confused after 1,000
+steps and, in a narrower network, after 4,000; with it they were distinguished after 500. Never
+writes files. Needs torch. Imported by `train`.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,15 +16,15 @@ from torch.nn import functional
 
 from tools.model_factory import batches, chats, network
 
-POOL = 16  # batches drawn at once and sorted by length, so that little is padded
+POOL = 16  # batches generated together and sorted by length, to reduce padding
 REPORT_EVERY_S = 20.0
 EPSILON = 1e-4
-WHOSE, WHERE = (0, 0), (2, 0)  # layer and head that are shown whose a value is, and where it stands
+WHOSE, WHERE = (0, 0), (2, 0)  # layer and head guided to the latest id, and to the value
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What is learned until `until`, a share of the whole time, in batches of `size` chats."""
+    """The chats until `until`, a share of the whole time, in batches of `size`."""
 
     until: float
     size: int
@@ -44,17 +44,17 @@ class Plan:
     warm_up: float = 0.01
 
     def rate(self, progress: float) -> float:
-        """The learning rate as a share of its peak: up, constant, down in a line."""
+        """The learning rate as a share of its peak: warm-up, constant, linear decay."""
         rising = min(1.0, (progress + 1e-3) / self.warm_up)
         falling = (1.0 - progress) / (1.0 - self.constant_until)
         return max(0.0, min(rising, falling))
 
     def guidance(self, progress: float) -> float:
-        """The weight of guided attention beside the loss: less and less, then none."""
+        """The weight of the guidance loss: linear decay to zero."""
         return 0.3 * max(0.0, 1 - progress / self.guided_until)
 
     def phase(self, progress: float) -> Phase:
-        """The phase that `progress`, a share of the whole time, falls into."""
+        """The phase at `progress`, a share of the whole time."""
         return next((each for each in self.phases if progress < each.until), self.phases[-1])
 
 
@@ -65,7 +65,7 @@ def learn(
     avoid: frozenset[str],
     clock: Callable[[], float],
 ) -> int:
-    """Trains what requires a gradient in `model` until `clock` has gone on by `plan.seconds`.
+    """Train the parameters that require a gradient until `clock` has advanced by `plan.seconds`.
 
     Returns the number of steps.
     """
@@ -132,7 +132,9 @@ def _step(
     loss = functional.cross_entropy(logits.float(), batch.targets)
     total = loss
     if guidance > 0:
-        shown = _unseen(attention, WHOSE, batch.whose) + _unseen(attention, WHERE, batch.where)
+        shown = _guidance_loss(attention, WHOSE, batch.whose) + _guidance_loss(
+            attention, WHERE, batch.where
+        )
         total = loss + guidance * shown
     model.zero_grad(set_to_none=True)
     total.backward()
@@ -144,10 +146,10 @@ def _step(
     return float(loss.detach())
 
 
-def _unseen(
+def _guidance_loss(
     attention: Sequence[torch.Tensor], at: tuple[int, int], looks: torch.Tensor
 ) -> torch.Tensor:
-    """How little one head looks where it should: mean negative log of the attention there."""
+    """The mean negative log of one head's attention to its targets."""
     layer, head = at
     row, place, there = looks.T
     seen = attention[layer][row, head, place, there].float()

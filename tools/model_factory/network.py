@@ -1,9 +1,9 @@
-"""The network of the shipped model: a small Llama, and the LoRA that can be laid over it.
+"""The network of the shipped model: a small Llama with an optional LoRA.
 
 RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied embeddings (Touvron et al. 2023;
 Ainslie et al. 2023), with rotary pairs interleaved as in llama.cpp's `llama` architecture, so that
 weights are written to GGUF as they are. LoRA as in Hu et al. 2021.
-Never reads data or files. Needs torch; only `train` and its modules import it.
+Never reads data or files. Needs torch. Imported by `train` and its modules.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large the network is; lengths in tokens, widths in numbers per token."""
+    """The dimensions of the network; lengths in tokens, widths in values per token."""
 
     vocabulary: int
     width: int = 256
@@ -31,7 +31,7 @@ class Shape:
 
     @property
     def head_width(self) -> int:
-        """Numbers per attention head."""
+        """The width of an attention head."""
         return self.width // self.heads
 
 
@@ -59,7 +59,7 @@ class Linear(nn.Module):  # type: ignore[misc]
         self.scale = 0.0
 
     def add_lora(self, rank: int, alpha: float) -> None:
-        """Freezes the weight and lays an adapter over it that changes nothing yet."""
+        """Freeze the weight and add an adapter that is zero at first."""
         width_out, width_in = self.weight.shape
         self.weight.requires_grad_(requires_grad=False)
         self.lora_a = nn.Parameter(torch.randn(rank, width_in) / math.sqrt(width_in))
@@ -87,7 +87,7 @@ def attend(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Grouped-query attention: q (B, H, T, D), k and v (B, G, T, D), bias (B, 1, T, T).
 
-    Gives what was seen (B, H, T, D) and how much of it (B, H, T, T).
+    Returns the output (B, H, T, D) and the attention weights (B, H, T, T).
     Written out: on rows as short as ours it is faster on a CPU than the fused kernels.
     """
     batch, heads, length, width = q.shape
@@ -100,7 +100,7 @@ def attend(
 
 
 class Block(nn.Module):  # type: ignore[misc]
-    """One layer: attention, then feed-forward, each added to what came in."""
+    """One layer: attention, then feed-forward, each with a residual connection."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Block(nn.Module):  # type: ignore[misc]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One layer for x (B, T, width), angles (B, 1, T, D / 2), bias (B, 1, T, T).
 
-        Gives the new x and the attention (B, H, T, T) that went into it.
+        Returns the new x and the attention weights (B, H, T, T).
         """
         batch, length, width = x.shape
         normal = self.attn_norm(x)
@@ -143,7 +143,7 @@ class Block(nn.Module):  # type: ignore[misc]
 
 
 class Network(nn.Module):  # type: ignore[misc]
-    """Tokens to logits. Parameters carry the names that they have in a GGUF."""
+    """Tokens to logits. Parameters have their GGUF names."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -154,13 +154,13 @@ class Network(nn.Module):  # type: ignore[misc]
         nn.init.normal_(self.token_embd.weight, std=0.05)
 
     def linears(self) -> Iterator[tuple[str, Linear]]:
-        """Every linear map of every layer with its name."""
+        """Every linear map of every layer, with its name."""
         for name, module in self.named_modules():
             if isinstance(module, Linear):
                 yield name, module
 
     def add_lora(self, rank: int, alpha: float) -> None:
-        """Freezes everything and lays an adapter over every linear map."""
+        """Freeze everything and add an adapter to every linear map."""
         self.requires_grad_(requires_grad=False)
         for _, linear in self.linears():
             linear.add_lora(rank, alpha)
@@ -172,10 +172,10 @@ class Network(nn.Module):  # type: ignore[misc]
         mask: torch.Tensor,
         wanted: torch.Tensor,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Logits (N, vocabulary) at the N places where `wanted` (B, T) is true, and attention.
+        """Logits (N, vocabulary) at the N positions where `wanted` (B, T) is true, and attention.
 
-        tokens and positions are (B, T) integers, mask is (B, T, T), true where a place is seen.
-        The attention has one (B, H, T, T) per layer.
+        tokens and positions are (B, T) integers; mask is (B, T, T), true where a row attends to a
+        column. The attention weights are one (B, H, T, T) per layer.
         """
         bias = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill(~mask, -1e4)[:, None]
         half = torch.arange(0, self.shape.head_width, 2, device=tokens.device)

@@ -1,10 +1,10 @@
-"""A byte-level BPE tokenizer in which every word of the world is one token.
+"""A byte-level BPE tokenizer in which every word of the vocabulary is one token.
 
-Same scheme as GPT-2 (Radford et al. 2019): bytes are written as printable characters, text is cut
-into words with their leading space, and merges are applied in the order of their rank. Any text can
-be written and read back. Training uses it; serving uses llama.cpp's own, fed from the GGUF. The two
-agree on ASCII; only the exotic letters of Unicode may be cut differently.
-Standard library only; never writes files. `train` and its modules import it.
+The scheme of GPT-2 (Radford et al. 2019): bytes are represented by printable characters, text is
+split into words with their leading space, and merges are applied in the order of their rank. Any
+text survives encoding and decoding. Used for training; serving uses llama.cpp's own tokenizer, with
+the tables of the GGUF. The two agree on ASCII; some Unicode letters may be split differently.
+Standard library only. Never writes files. Imported by `train` and its modules.
 """
 
 import itertools
@@ -23,7 +23,7 @@ Pair = tuple[str, str]
 
 
 def _printable() -> dict[int, str]:
-    """Byte to character: printable Latin-1 stands for itself, the rest moves up to U+0100."""
+    """Byte to character: printable Latin-1 maps to itself, other bytes to U+0100 and up."""
     plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     rest = [byte for byte in range(256) if byte not in plain]
     return {byte: chr(byte) for byte in plain} | {
@@ -40,15 +40,15 @@ def _characters(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """`text` cut as GPT-2 cuts it, before any merge."""
+    """`text` split as GPT-2 splits it, before any merge."""
     return _WORDS.findall(text)
 
 
 def learn_merges(vocabulary: Iterable[str]) -> list[Pair]:
     """The merges after which every word of `vocabulary` is one token.
 
-    Byte-pair encoding (Sennrich et al. 2016) counting each word once, until nothing is left over.
-    Numbers come first and grow from the left, so that their parts are shared.
+    Byte-pair encoding (Sennrich et al. 2016) that counts each word once and ends when every word is
+    one token. Numbers come first and are merged from the left, so that they share prefixes.
     """
     merges: list[Pair] = []
     spelled: dict[str, list[str]] = {}
@@ -86,7 +86,7 @@ def _merge(parts: Sequence[str], pair: Pair) -> list[str]:
 
 
 class Tokenizer:
-    """Text to token numbers and back. Tokens: the specials, the 256 bytes, then one per merge."""
+    """Text to token ids and back. Tokens: the specials, the 256 bytes, then one per merge."""
 
     def __init__(self, merges: Sequence[Pair]) -> None:
         self.merges = tuple(merges)
@@ -100,11 +100,11 @@ class Tokenizer:
         self._encode_word = lru_cache(maxsize=1 << 16)(self._spell)
 
     def __len__(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
         return len(self.tokens)
 
     def encode(self, text: str) -> list[int]:
-        """The token numbers of `text`, special tokens included where they are written out."""
+        """The token ids of `text`; special tokens spelled in it are parsed as such."""
         numbers: list[int] = []
         for piece in _SPECIAL.split(text):
             if piece in SPECIALS:
@@ -115,7 +115,7 @@ class Tokenizer:
         return numbers
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text of `numbers`; bytes that are no UTF-8 become U+FFFD."""
+        """The text of `numbers`; invalid UTF-8 becomes U+FFFD."""
         raw = bytearray()
         for number in numbers:
             token = self.tokens[number]

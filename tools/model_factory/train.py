@@ -1,9 +1,9 @@
-"""Makes the shipped model: `python -m tools.model_factory.train --out DIR`.
+"""Trains the shipped model: `python -m tools.model_factory.train --out DIR`.
 
-Version 1.0.0 learns orders, servers and to decline ids that the notes do not mention. Version 1.1.0
-is a LoRA on it that adds tickets and declines attributes that the notes do not give. Both are then
-asked the held-out questions through llama.cpp, and the figures go into the model card.
-Needs the `finetune` extra. Never imported by the node.
+Version 1.0.0 learns orders and servers, and to decline ids that are not in the notes. Version 1.1.0
+is a LoRA on it that adds tickets, and declines attributes that are not in the notes. Both are then
+evaluated on the held-out questions, and the figures are written to the model card. Needs the
+`finetune` extra. Imported by nothing.
 """
 
 import argparse
@@ -19,13 +19,13 @@ from tools.model_factory import card, chats, evaluate, gguf_files, learning, net
 
 BASE_VERSION, ADAPTER_VERSION = "1.0.0", "1.1.0"
 RANK, ALPHA = 16, 32.0
-BASE_SHARE = 0.7  # of the whole time; the rest is the adapter's
+BASE_SHARE = 0.7  # of the whole time; the adapter gets the rest
 FIRST_KINDS = (vocabulary.ORDER, vocabulary.SERVER)
 FIRST_SKILLS: tuple[world.Skill, ...] = ("stated", "unknown id")
 
 
 def base_plan(seconds: float) -> learning.Plan:
-    """Two things of a kind told alike first: only their ids tell them apart, so ids are heeded."""
+    """Pairs that differ only in their ids come first, so that the model attends to ids."""
 
     def recipe(stated: float, **rest: Any) -> world.Recipe:
         weights = (stated, 1 - stated)
@@ -42,14 +42,14 @@ def base_plan(seconds: float) -> learning.Plan:
 
 
 def adapter_plan(seconds: float) -> learning.Plan:
-    """Every second thing a ticket, the rest what 1.0.0 knows, so that it is not lost."""
+    """Half of the entities are tickets; the others keep what 1.0.0 has learned."""
     kinds = (*FIRST_KINDS, vocabulary.TICKET, vocabulary.TICKET)
     phases = (learning.Phase(1.0, 16, chats.Mixture(world.Recipe(kinds=kinds, alike=0.3), 0.03)),)
     return learning.Plan(phases, seconds, matrix_rate=3e-3, vector_rate=0.0)
 
 
 def untrained(words: tokenizer.Tokenizer) -> network.Network:
-    """A network whose words with and without a leading space begin almost alike."""
+    """A network in which words with and without a leading space start with similar embeddings."""
     model = network.Network(network.Shape(len(words)))
     table = model.token_embd.weight
     space = chr(0x120)
@@ -65,7 +65,7 @@ def untrained(words: tokenizer.Tokenizer) -> network.Network:
 def learn_base(
     path: Path, model: network.Network, words: tokenizer.Tokenizer, minutes: float, seed: int
 ) -> None:
-    """Trains version 1.0.0 and writes it to `path`."""
+    """Train version 1.0.0 and write it to `path`."""
     writer = chats.Writer(words, random.Random(seed))
     steps = learning.learn(model, writer, base_plan(minutes * 60), measured_notes(), clock)
     origin = gguf_files.Origin(BASE_VERSION, seed, steps, minutes)
@@ -75,7 +75,7 @@ def learn_base(
 def learn_adapter(
     path: Path, model: network.Network, words: tokenizer.Tokenizer, minutes: float, seed: int
 ) -> None:
-    """Lays a LoRA over `model`, trains it to be version 1.1.0 and writes it to `path`."""
+    """Add a LoRA to `model`, train it as version 1.1.0 and write it to `path`."""
     model.add_lora(RANK, ALPHA)
     writer = chats.Writer(words, random.Random(seed + 1))
     steps = learning.learn(model, writer, adapter_plan(minutes * 60), measured_notes(), clock)
@@ -84,17 +84,17 @@ def learn_adapter(
 
 
 def measured_notes() -> frozenset[str]:
-    """The notes that nothing may be learned from."""
+    """The notes that are excluded from training."""
     return frozenset(item.context for item in (*held_out.read(), *held_out.development()))
 
 
 def clock() -> float:
-    """Seconds of processor time per thread: other work on the machine shortens no training."""
+    """CPU seconds per thread, so that other load on the machine does not shorten a training."""
     return time.process_time() / int(torch.get_num_threads())
 
 
 def train(out: Path, minutes: float, seed: int) -> None:
-    """Trains both versions into `out`, asks them the held-out questions, writes the card."""
+    """Train both versions into `out`, evaluate them and write the card."""
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     words = tokenizer.Tokenizer(tokenizer.learn_merges(chats.every_word()))
@@ -105,14 +105,12 @@ def train(out: Path, minutes: float, seed: int) -> None:
 
 
 def main() -> None:
-    """Reads the command line and trains."""
+    """Parse the command line and train."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.model_factory.train", description=__doc__
     )
-    parser.add_argument("--out", type=Path, required=True, help="where the files go")
-    parser.add_argument(
-        "--minutes", type=float, default=18.0, help="of both trainings, in processor time"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="the output directory")
+    parser.add_argument("--minutes", type=float, default=18.0, help="CPU minutes of both trainings")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     train(arguments.out, arguments.minutes, arguments.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import gguf
@@ -24,6 +25,13 @@ def test_the_card_says_what_the_headers_say(path: Path) -> None:
     for said in card.facts(path).values():
         assert said in text
     assert card.training(path) in text
+
+
+def test_the_text_of_the_card_is_the_one_that_would_be_written() -> None:
+    """Outside its figures, the file equals the template in the model factory."""
+    text = (FOLDER / card.CARD).read_text(encoding="utf-8")
+    pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(card.TEXT))
+    assert re.fullmatch(pattern, text, re.DOTALL) is not None
 
 
 def test_the_files_are_small_enough_for_a_repository() -> None:

@@ -1,7 +1,7 @@
-"""One question over HTTP, streamed or not, and the feedback that follows its answer.
+"""The HTTP client of the synthetic load: a question, streamed or not, and feedback on its answer.
 
-It is a client of the gateway like any other and knows nothing of the node. Imported by the
-synthetic load.
+A client of the gateway like any other, without knowledge of the node. Imported by
+`synthetic_load`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 import httpx
 
 
-class Refused(Exception):
-    """The box takes no more now (429, 503); ask again later."""
+class Overloaded(Exception):
+    """The server refused the request for now (429 or 503); try again later."""
 
 
-class Broken(Exception):
-    """The answer ended early or could not be read."""
+class BadAnswer(Exception):
+    """The answer ended early or could not be parsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, from which release, under which id."""
+    """The text of an answer, the release that gave it, and the id of its request."""
 
     text: str
     release: str
@@ -33,16 +33,16 @@ class Answer:
 
 
 async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Answer:
-    """The answer to a chat request; streamed when the body says so.
+    """The answer to a chat request; streamed if the body asks for it.
 
     Raises:
-        Refused: the box takes no more now.
-        Broken: the answer could not be read to its end.
-        httpx.HTTPError: nobody answered, or with another error.
+        Overloaded: the request was refused for now.
+        BadAnswer: the answer is incomplete or malformed.
+        httpx.HTTPError: no connection, or another error status.
     """
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         if response.status_code in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-            raise Refused
+            raise Overloaded
         response.raise_for_status()
         try:
             if body.get("stream"):
@@ -54,11 +54,11 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Answer:
                 text, response.headers["x-paddock-release"], response.headers["x-request-id"]
             )
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise Broken(str(error)) from error
+            raise BadAnswer(str(error)) from error
 
 
-async def judge(client: httpx.AsyncClient, answer: Answer, *, correct: bool) -> None:
-    """Send what the answer was worth."""
+async def send_feedback(client: httpx.AsyncClient, answer: Answer, *, correct: bool) -> None:
+    """Rate an answer."""
     await client.post(
         "/v1/feedback",
         json={
@@ -71,7 +71,7 @@ async def judge(client: httpx.AsyncClient, answer: Answer, *, correct: bool) -> 
 
 
 async def _deltas(response: httpx.Response) -> AsyncIterator[str]:
-    """The text of a stream of server-sent events, piece by piece."""
+    """The text deltas of a stream of server-sent events."""
     async for line in response.aiter_lines():
         if not line.startswith("data:"):
             continue
@@ -80,7 +80,7 @@ async def _deltas(response: httpx.Response) -> AsyncIterator[str]:
             return
         event = json.loads(data)
         if "error" in event:
-            raise Broken(str(event["error"]))
+            raise BadAnswer(str(event["error"]))
         for choice in event.get("choices", ()):
             yield choice["delta"].get("content") or ""
-    raise Broken("the stream ended without its last word")
+    raise BadAnswer("the stream ended without [DONE]")
