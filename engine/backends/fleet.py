@@ -89,10 +89,11 @@ class Fleet:
         pools = [*self.pools.values(), *self._leaving]
         await asyncio.gather(*(pool.close(why) for pool in pools))
 
-    def instances(self) -> Iterator[Instance]:
-        """All instances that get requests."""
-        for pool in self.pools.values():
-            yield from pool.instances.values()
+    def instances(self) -> Iterator[tuple[str, Instance]]:
+        """All instances with their deployment; also those that only finish what they have."""
+        for pool in (*self.pools.values(), *self._leaving):
+            for instance in pool.everything:
+                yield pool.deployment, instance
 
     def adapter(self, release: Release) -> wire.LoadAdapter | None:
         """The adapter that a release needs loaded; none that is known to kill workers."""

@@ -75,6 +75,11 @@ class Pool:
         return self._pending.count > 0
 
     @property
+    def everything(self) -> list[Instance]:
+        """All instances, those that were let go included."""
+        return [*self.instances.values(), *self._leaving]
+
+    @property
     def connected(self) -> list[Instance]:
         """The instances that have a worker."""
         return [each for each in self.instances.values() if each.client.hello is not None]
@@ -115,10 +120,9 @@ class Pool:
     async def close(self, why: str) -> None:
         """End everything with a reason, and disconnect."""
         self._pending.refuse_all(why)
-        everything = [*self.instances.values(), *self._leaving]
-        for instance in everything:
+        for instance in self.everything:
             instance.client.close(why)
-        tasks = [each.task for each in everything]
+        tasks = [each.task for each in self.everything]
         if self._preparing is not None:
             tasks.append(self._preparing)
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -183,9 +187,8 @@ class Pool:
     def instance_of(self, id: int) -> str:
         """The name of the instance that has a sequence, "" while none has it."""
         request = self._pending.get(id)
-        everything = (*self.instances.values(), *self._leaving)
-        names = (each.name for each in everything if request and each.client is request.worker)
-        return next(names, "")
+        worker = None if request is None else request.worker
+        return next((each.name for each in self.everything if each.client is worker), "")
 
     def dispatch(self) -> None:
         """Send what is held to the instances that can take it."""

@@ -52,7 +52,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `seed + i`. `logprobs` is the number of alternatives per token (0: only the chosen one, -1:
     none). `queue_us` bounds the wait for the first token. `stream` says that events are passed on
     as they come, so that nothing can be taken back. `endpoint` is the path it came in by, or the
-    name of the part of the box that asked.
+    name of the part of the box that asked. `via` names the gateways that it has passed, this one
+    last, so that a loop of upstreams is found.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     queue_us: int
     record_text: bool = False
+    via: tuple[str, ...] = ()
 
     @property
     def choices(self) -> int:

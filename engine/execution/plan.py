@@ -66,6 +66,7 @@ def job(
     new_seed: int,
     class_: Class = Class.INTERACTIVE,
     stream: bool = False,
+    via: tuple[str, ...] = (),
 ) -> Job:
     """The job as the caller wrote it, without the release's prompt.
 
@@ -93,6 +94,7 @@ def job(
         stream=stream,
         queue_us=int(limits.queue_s * 1e6),
         record_text=service.record_text,
+        via=via,
     )
 
 

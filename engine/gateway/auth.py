@@ -17,7 +17,9 @@ from storage.keys import Key, Role
 from storage.requests import Class
 
 BODY_S: Final = 60
+VIA: Final = "x-paddock-via"
 _SESSION_LIMIT: Final = 512
+_GATEWAYS_LIMIT: Final = 8
 
 
 async def key(request: Request, catalog: Catalog) -> Key:
@@ -82,6 +84,22 @@ def pinned(request: Request, key: Key) -> str | None:
     if said is not None:
         check_role(key, Role.OPERATOR, "Naming the release (x-paddock-release)")
     return said
+
+
+def via(request: Request, gateway: str) -> tuple[str, ...]:
+    """The gateways that the request has passed, this one last.
+
+    Raises:
+        errors.Broken: it has passed this gateway before, or too many.
+    """
+    passed = [each.strip() for each in request.headers.get(VIA, "").split(",") if each.strip()]
+    if gateway in passed or len(passed) >= _GATEWAYS_LIMIT:
+        raise errors.Broken(
+            "This request has come back to a gateway that sent it to an upstream; change the "
+            "release or the upstream that points back here.",
+            code="upstream_loop",
+        )
+    return (*passed, gateway)
 
 
 async def body(request: Request, limit: int) -> bytes:

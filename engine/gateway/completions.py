@@ -59,6 +59,7 @@ async def _plan(context: Context, request: Request, reader: bodies.Reader) -> tu
         await auth.body(request, context.body_limit)
     )
     _check(body)
+    via = auth.via(request, context.gateway_id)
     input, options, class_ = body.input(), body.options(), auth.class_(request)
     service = await catalog.service(body.model)
     pinned = auth.pinned(request, key)
@@ -81,6 +82,7 @@ async def _plan(context: Context, request: Request, reader: bodies.Reader) -> tu
         new_seed=context.new_seed(),
         class_=class_,
         stream=bool(body.stream),
+        via=via,
     )
     if job.choices > bodies.SEQUENCES_LIMIT:
         raise errors.BadRequest(

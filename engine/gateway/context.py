@@ -15,7 +15,10 @@ from storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Clocks: `now_us` is UTC, `monotonic_us` only grows. `new_id` and `new_seed` are random."""
+    """Clocks: `now_us` is UTC, `monotonic_us` only grows. `new_id` and `new_seed` are random.
+
+    `gateway_id` is random, too, and tells this gateway from others.
+    """
 
     store: Store
     catalog: Catalog
@@ -23,6 +26,7 @@ class Context:
     windows: Windows
     recorder: Recorder
     metrics: Metrics
+    gateway_id: str
     body_limit: int
     open_metrics: bool
     now_us: Callable[[], int]

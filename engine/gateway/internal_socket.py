@@ -42,11 +42,13 @@ class InternalSocket:
         home: Home,
         executor: Executor,
         *,
+        gateway_id: str,
         now_us: Callable[[], int],
         monotonic_us: Callable[[], int],
     ) -> None:
         self._path = home.gateway_socket
         self._executor = executor
+        self._gateway_id = gateway_id
         self._now_us = now_us
         self._monotonic_us = monotonic_us
         self._server: asyncio.Server | None = None
@@ -150,8 +152,13 @@ class InternalSocket:
                     await writer.drain()
 
     def _arrived(self, job: Job) -> Job:
-        """The job with the time at which it arrived here."""
-        return msgspec.structs.replace(job, at_us=self._now_us(), arrived_us=self._monotonic_us())
+        """The job as it arrived at this gateway, now."""
+        return msgspec.structs.replace(
+            job,
+            at_us=self._now_us(),
+            arrived_us=self._monotonic_us(),
+            via=(*job.via, self._gateway_id),
+        )
 
 
 @contextlib.asynccontextmanager

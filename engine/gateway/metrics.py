@@ -1,7 +1,8 @@
-"""GET /metrics: what Prometheus reads, with the words that the screens use.
+"""GET /metrics for Prometheus: counters of requests, gauges of workers, upstreams and feedback.
 
-Counters are fed when a request ends; what stands at the moment is looked up when somebody asks.
-Requests of the synthetic load are labelled so. Imported by the gateway.
+Counters grow when a request ends; gauges are read at each scrape. Error rate, latency, TTFT and
+queue time are those of `storage.measures`. The label `worker` holds an instance, such as
+ops-1.0.0:1, as samples and requests name it. Imported by the gateway.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from prometheus_client.registry import Collector
 
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
-from storage import errors, feedback, tallies
+from engine.gateway.remotes import Remotes
+from storage import errors, feedback, samples, tallies
 from storage.requests import Request
 from storage.store import Store
 
@@ -31,13 +33,15 @@ _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 _ARM: Final = ("service", "release", "synthetic")
 
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a line beside each is no news
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the exposition
 
 
 class Metrics:
     """The counters of one gateway."""
 
-    def __init__(self, fleet: Fleet, recorder: Recorder, *, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, fleet: Fleet, remotes: Remotes, recorder: Recorder, *, ready: Callable[[], bool]
+    ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._requests = Counter(
             "paddock_requests",
@@ -50,7 +54,7 @@ class Metrics:
         )
         self._busy = Counter(
             "paddock_busy_seconds",
-            "Time of workers that went into requests.",
+            "Computing time of workers that went into requests.",
             _ARM,
             registry=self._registry,
         )
@@ -75,7 +79,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._registry.register(_Now(fleet, recorder, ready))
+        self._registry.register(_Gauges(fleet, remotes, recorder, ready))
 
     def ended(self, request: Request) -> None:
         """A request has ended."""
@@ -93,9 +97,9 @@ class Metrics:
                 histogram.labels(*arm).observe(us / 1e6)
 
     async def text(self, store: Store) -> bytes:
-        """The exposition. Feedback is state, so it is read from the store and survives a restart.
+        """The exposition. Feedback is read from the store, so that it survives a restart.
 
-        While the store cannot be read there is no feedback in it.
+        While the store cannot be read it is left out.
         """
         exposition = generate_latest(self._registry)
         try:
@@ -105,7 +109,7 @@ class Metrics:
             return exposition
         thumbs = GaugeMetricFamily(
             "paddock_feedback",
-            "Thumbs on stored requests as they are now; a changed one moves to the other side.",
+            "Thumbs on stored requests; a changed thumb counts on its new side only.",
             labels=["service", "release", "thumb"],
         )
         for (service, release), counts in sorted(given.items()):
@@ -117,7 +121,7 @@ class Metrics:
 
 
 class _Families(Collector):
-    """Families that are known already."""
+    """Families that were collected before."""
 
     def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
         self._families = list(families)
@@ -127,38 +131,49 @@ class _Families(Collector):
         return self._families
 
 
-class _Now(Collector):
-    """What stands at the moment of asking."""
+class _Gauges(Collector):
+    """The present state, read at each scrape."""
 
-    def __init__(self, fleet: Fleet, recorder: Recorder, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, fleet: Fleet, remotes: Remotes, recorder: Recorder, ready: Callable[[], bool]
+    ) -> None:
         self._fleet = fleet
+        self._remotes = remotes
         self._recorder = recorder
         self._ready = ready
 
     def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
         """One family after another."""
         yield _gauge("paddock_ready", "Whether every service can answer.", int(self._ready()))
-        yield _gauge("paddock_rows_held", "Rows that wait for the store.", self._recorder.held)
+        yield _gauge("paddock_rows_held", "Rows not yet written to the store.", self._recorder.held)
         yield CounterMetricFamily(
-            "paddock_rows_lost", "Rows that could not be kept.", value=self._recorder.lost
+            "paddock_rows_lost",
+            "Rows dropped because the store could not be written.",
+            value=self._recorder.lost,
         )
-        up = GaugeMetricFamily("paddock_worker_up", "Whether it is connected.", labels=["worker"])
+        yield from self._workers()
+        yield from self._servers()
+        yield from self._upstreams()
+
+    def _workers(self) -> Iterable[GaugeMetricFamily]:
+        labels = ["deployment", "worker"]
+        up = GaugeMetricFamily("paddock_worker_up", "Whether it is connected.", labels=labels)
         families = {
-            name: GaugeMetricFamily(f"paddock_worker_{name}", said, labels=["worker"])
+            name: GaugeMetricFamily(f"paddock_worker_{name}", said, labels=labels)
             for name, said in (
-                ("running", "Sequences that are being computed."),
-                ("waiting", "Requests that wait."),
-                ("oldest_waiting_seconds", "How long the oldest of them has waited."),
-                ("kv_used_tokens", "Tokens that the KV memory holds."),
-                ("kv_total_tokens", "Tokens that it has room for."),
+                ("running", "Sequences being computed."),
+                ("waiting", "Requests waiting."),
+                ("oldest_waiting_seconds", "How long the oldest request has waited."),
+                ("kv_used_tokens", "Tokens in the KV cache."),
+                ("kv_total_tokens", "Capacity of the KV cache in tokens."),
             )
         }
         knobs = GaugeMetricFamily(
-            "paddock_worker_knob", "Knobs in force.", labels=["worker", "knob"]
+            "paddock_worker_knob", "Knobs in force.", labels=[*labels, "knob"]
         )
-        for instance in self._fleet.instances():
+        for deployment, instance in self._fleet.instances():
             name, client, step = instance.name, instance.client, instance.client.step
-            up.add_metric([name], int(client.hello is not None))
+            up.add_metric([deployment, name], int(client.hello is not None))
             if client.hello is None or step is None:
                 continue
             for metric, value in (
@@ -168,12 +183,41 @@ class _Now(Collector):
                 ("kv_used_tokens", step.kv_used_tokens),
                 ("kv_total_tokens", step.kv_total_tokens),
             ):
-                families[metric].add_metric([name], value)
+                families[metric].add_metric([deployment, name], value)
             for knob, value in client.knobs.items():
-                knobs.add_metric([name, knob], value)
+                knobs.add_metric([deployment, name, knob], value)
         yield up
         yield from families.values()
         yield knobs
+
+    def _servers(self) -> Iterable[GaugeMetricFamily]:
+        ready = GaugeMetricFamily(
+            "paddock_server_ready",
+            "Whether an instance of a supervised server can answer.",
+            labels=["deployment", "worker"],
+        )
+        for name, instance in sorted(self._remotes.servers.items()):
+            can = instance.health.reason is None
+            ready.add_metric([samples.deployment(name), name], int(can))
+        yield ready
+
+    def _upstreams(self) -> Iterable[GaugeMetricFamily]:
+        ready = GaugeMetricFamily(
+            "paddock_upstream_ready", "Whether an upstream can answer.", labels=["upstream"]
+        )
+        running = GaugeMetricFamily(
+            "paddock_upstream_running", "Requests of this box it has.", labels=["upstream"]
+        )
+        waiting = GaugeMetricFamily(
+            "paddock_upstream_waiting",
+            "Requests of this box waiting for a connection to it.",
+            labels=["upstream"],
+        )
+        for name, member in sorted(self._remotes.upstreams.items()):
+            ready.add_metric([name], int(member.fault is None and member.health.reason is None))
+            running.add_metric([name], member.server.slots.used)
+            waiting.add_metric([name], member.server.slots.waiting)
+        yield from (ready, running, waiting)
 
 
 def _gauge(name: str, said: str, value: float) -> GaugeMetricFamily:

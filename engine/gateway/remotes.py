@@ -7,7 +7,7 @@ a restart answers that much earlier. Imported by `engine.gateway.server`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from engine.backends.protocol import Backend
@@ -18,8 +18,8 @@ from storage.home.paths import Home
 from storage.store import Session, Store
 
 if TYPE_CHECKING:  # see above
-    from engine.backends.upstream.backend import Upstreams
-    from engine.backends.upstream.supervised import Servers
+    from engine.backends.upstream.backend import Member, Upstreams
+    from engine.backends.upstream.supervised import Instance, Servers
 
 _PACKAGE = "engine.backends.upstream"
 
@@ -81,6 +81,16 @@ class Remotes:
         """Close all connections; requests under way fail."""
         for each in self._loaded():
             await each.close()
+
+    @property
+    def upstreams(self) -> Mapping[str, Member]:
+        """The registered upstreams by name."""
+        return {} if self._upstreams is None else self._upstreams.members
+
+    @property
+    def servers(self) -> Mapping[str, Instance]:
+        """The instances of supervised servers by name."""
+        return {} if self._servers is None else self._servers.instances
 
     def _loaded(self) -> list[Upstreams | Servers]:
         return [each for each in (self._upstreams, self._servers) if each is not None]

@@ -158,6 +158,7 @@ class Gateway:
         catalog = Catalog(store, on_change=follow)
         metrics = Metrics(
             fleet,
+            remotes,
             recorder,
             ready=lambda: health.answers(health.arms(catalog.snapshot, executor)),
         )
@@ -174,6 +175,7 @@ class Gateway:
             gaps=lambda service, release: windows.arm(service, release).gaps,
             now_us=clock.monotonic_us,
         )
+        gateway_id = secrets.token_hex(8)
         context = Context(
             store=store,
             catalog=catalog,
@@ -181,6 +183,7 @@ class Gateway:
             windows=windows,
             recorder=recorder,
             metrics=metrics,
+            gateway_id=gateway_id,
             body_limit=self._config.gateway.body_limit_bytes,
             open_metrics=self._config.gateway.open_metrics,
             now_us=clock.now_us,
@@ -210,7 +213,11 @@ class Gateway:
         listener = nudges.listen(self._home, PART)
         await catalog.refresh()
         internal = InternalSocket(
-            self._home, executor, now_us=clock.now_us, monotonic_us=clock.monotonic_us
+            self._home,
+            executor,
+            gateway_id=gateway_id,
+            now_us=clock.now_us,
+            monotonic_us=clock.monotonic_us,
         )
         await internal.start()
         draining = asyncio.create_task(self._drain(server, internal), name="drain")
@@ -281,7 +288,7 @@ class Gateway:
         second = context.now_us() // _SECOND_US - 1
         for row in context.windows.close(second, context.catalog.snapshot.live()):
             context.recorder.sample(row)
-        for instance in fleet.instances():
+        for _, instance in fleet.instances():
             window, client = context.windows.instance(instance.name), instance.client
             for row in window.close(second, client.hello, client.knobs):
                 context.recorder.sample(row)

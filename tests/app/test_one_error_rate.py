@@ -14,6 +14,7 @@ from app.snapshot import Query
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
 from engine.gateway.metrics import Metrics
+from engine.gateway.remotes import Remotes
 from engine.metering.windows import Windows
 from runbooks import probes
 from storage import feedback, samples
@@ -127,7 +128,7 @@ async def _metrics(store: stores.Store) -> str:
     """What a gateway exposes that has just answered those requests."""
     home = store.home
     fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
-    metrics = Metrics(fleet, Recorder(store), ready=lambda: True)
+    metrics = Metrics(fleet, Remotes(home, {}), Recorder(store), ready=lambda: True)
     for request in requests():
         metrics.ended(request)
     return (await metrics.text(store)).decode()

@@ -87,7 +87,11 @@ class Exchange:
                 queue_us=self.now_us() - job.arrived_us,
                 instance=self.instance,
             )
-            headers = {"x-request-id": job.id, "x-paddock-class": job.class_.value}
+            headers = {
+                "x-request-id": job.id,
+                "x-paddock-class": job.class_.value,
+                "x-paddock-via": ", ".join(job.via),
+            }
             async with contextlib.aclosing(self._read(job, call, answer, headers)) as batches:
                 async for deltas in batches:
                     yield deltas

@@ -9,6 +9,7 @@
     upstream_overloaded           Overloaded   429; `retry_after_us` is the upstream's
     upstream_rejects_key          Broken       401 or 403
     upstream_model_unknown        Broken       404: the release asks for a model it does not have
+    upstream_loop                 Broken       the request came back to a gateway that it had passed
     upstream_malformed            Broken       violates the API: HTML, invalid JSON, endless lines
     upstream_error                Broken       500, or an error inside an answer
     context_length_exceeded       Invalid      the prompt is too long for the model
@@ -45,6 +46,7 @@ _CONTEXT_STATUSES: Final = frozenset({0, 400, 413, 422})
 _BUSY: Final = frozenset(
     {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
+_LOOP: Final = "upstream_loop"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -104,7 +106,10 @@ def malformed(upstream: str, what: str) -> Failure:
 
 def refusal(upstream: str, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure for an HTTP error."""
-    return _failure(upstream, status, read(body), wait_us(headers))
+    complaint = read(body)
+    if complaint.code == _LOOP:  # each gateway on the way passes it on unchanged
+        return failures.Broken(complaint.message, code=_LOOP, release_fault=True)
+    return _failure(upstream, status, complaint, wait_us(headers))
 
 
 def inside(upstream: str, complaint: Complaint) -> Failure:

@@ -47,10 +47,11 @@ async def test_going_back_to_a_worker_that_still_answers_takes_effect_at_once(
         before.submit(order(), Heard())
         fleet.follow(Snapshot())
         assert fleet.pools == {}
+        assert [each for _, each in fleet.instances()] == [instance]  # sampled while it computes
         assert fleet.unready(made.stable) is not None
         fleet.follow(snapshot)
         assert fleet.pools == {made.stable.deployment: before}
-        assert list(fleet.instances()) == [instance]
+        assert list(fleet.instances()) == [(made.stable.deployment, instance)]
         assert fleet.unready(made.stable) is None
     finally:
         await fleet.close()

@@ -187,7 +187,9 @@ def test_a_knob_reaches_the_worker(stack: Stack, client: OpenAI) -> None:
     def in_force(value: str) -> bool:
         with stack.http("viewer") as http:
             said = http.get("/metrics").text
-        return f'paddock_worker_knob{{knob="max_tokens_cap",worker="{worker}:1"}} {value}' in said
+        return (
+            f'{{deployment="{worker}",knob="max_tokens_cap",worker="{worker}:1"}} {value}' in said
+        )
 
     change(stack, set_knob)
     until(lambda: in_force("3.0"))

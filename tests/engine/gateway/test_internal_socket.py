@@ -89,6 +89,7 @@ class Served:
                 gaps=lambda *_: [],
                 now_us=clock.monotonic_us,
             ),
+            gateway_id="this",
             now_us=clock.now_us,
             monotonic_us=clock.monotonic_us,
         )
