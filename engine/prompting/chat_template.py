@@ -78,9 +78,8 @@ class ChatTemplate:
         )
 
     async def prepare(self) -> None:
-        """Compile the template beside the event loop, then try it."""
-        await asyncio.to_thread(self._compile)
-        self._try()
+        """Compile the template and try it, in a thread: both may take a second."""
+        await asyncio.to_thread(self._compile_and_try)
 
     def segments(self, chat: Chat) -> tuple[wire.Segment, ...]:
         """What the worker tokenises; no text of the caller is read as control tokens.
@@ -95,7 +94,7 @@ class ChatTemplate:
         texts = [message.content for message in messages]
         strings = _strings(chat.template_arguments)
         try:
-            hidden, stands = self._guard.hide([*texts, *strings])
+            hidden, spellings = self._guard.hide([*texts, *strings])
         except guards.Crowded as crowded:
             raise BadConversation(f"this cannot be kept apart from control: {crowded}") from crowded
         turns = [
@@ -104,7 +103,7 @@ class ChatTemplate:
         ]
         replaced = dict(zip(strings, hidden[len(texts) :], strict=True))
         arguments = (
-            _replaced(chat.template_arguments, replaced) if stands else (chat.template_arguments)
+            _replaced(chat.template_arguments, replaced) if spellings else chat.template_arguments
         )
         try:
             rendered = self._render({**arguments, **self._given, "messages": turns})
@@ -115,24 +114,20 @@ class ChatTemplate:
                 raise BadConversation(
                     f"this is too long for the model's chat template: {fault}"
                 ) from fault
-            raise BrokenTemplate(_told(fault)) from fault
-        return guards.segments(rendered, stands)
+            raise BrokenTemplate(_reason(fault)) from fault
+        return guards.segments(rendered, spellings)
 
     def _render(self, values: Mapping[str, Any]) -> str:
         assert self._template is not None  # noqa: S101 `prepare` has compiled it, or there is a fault
         return self._box.render(self._template, values)
 
-    def _compile(self) -> None:
+    def _compile_and_try(self) -> None:
         try:
             self._template = self._box.compile(self._source)
-        except sandbox.TemplateFault as fault:
-            self.fault = _told(fault)
-
-    def _try(self) -> None:
-        if self.fault is not None:
-            return
-        try:
             self.segments(_PLAIN)
+        except sandbox.TemplateFault as fault:
+            self.fault = _reason(fault)
+            return
         except (BadConversation, BrokenTemplate) as error:
             self.fault = f"{error} (tried with one user message)"
             return
@@ -144,7 +139,7 @@ class ChatTemplate:
             self._takes_system = _SYSTEM in "".join(segment.text for segment in rendered)
 
 
-def _told(fault: sandbox.TemplateFault) -> str:
+def _reason(fault: sandbox.TemplateFault) -> str:
     where = f", line {fault.line}" if fault.line else ""
     return f"the model's chat template{where}: {fault}"
 

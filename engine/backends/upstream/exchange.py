@@ -15,14 +15,10 @@ from engine.backends.upstream import faults, merging, request
 from engine.backends.upstream.answer import Answer
 from engine.backends.upstream.health import Health
 from engine.backends.upstream.server import Item, Lost, Server, Stream
-from engine.backends.upstream.slots import Full
-from engine.execution import failures
 from engine.execution.failures import Failure
 from engine.execution.job import Delta, Event, Job, Restarted
 from storage.home import clock
-from storage.requests import Class
 
-_RANKS: Final = {class_: rank for rank, class_ in enumerate(Class)}
 _AFTER_END_S: Final = 0.1
 """For the end of the body after `[DONE]`, so that its connection can be used again."""
 
@@ -76,51 +72,31 @@ class Exchange:
         return merging.merged([self._choice(job, index) for index in range(job.choices)])
 
     async def _choice(self, job: Job, index: int) -> Batches:
-        await self._place(job)
+        call = request.of(job, index, model=self.model, extensions=self.extensions)
+        headers = {
+            "x-request-id": job.id,
+            "x-paddock-class": job.class_.value,
+            "x-paddock-via": ", ".join(job.via),
+        }
         try:
-            call = request.of(job, index, model=self.model, extensions=self.extensions)
-            answer = Answer(
-                self.server.settings.name,
-                index,
-                max_tokens=job.max_tokens,
-                alternatives=job.logprobs,
-                queue_us=self.now_us() - job.arrived_us,
-                instance=self.instance,
-            )
-            headers = {
-                "x-request-id": job.id,
-                "x-paddock-class": job.class_.value,
-                "x-paddock-via": ", ".join(job.via),
-            }
-            async with contextlib.aclosing(self._read(job, call, answer, headers)) as batches:
-                async for deltas in batches:
-                    yield deltas
-            finished = answer.finish()
+            async with self.server.slot(job.class_, self._left_s(job)):
+                answer = Answer(
+                    self.server.settings.name,
+                    index,
+                    max_tokens=job.max_tokens,
+                    alternatives=job.logprobs,
+                    queue_us=self.now_us() - job.arrived_us,
+                    instance=self.instance,
+                )
+                async with contextlib.aclosing(self._read(job, call, answer, headers)) as batches:
+                    async for deltas in batches:
+                        yield deltas
+                finished = answer.finish()
         except Failure as failure:
             self.health.failed(failure)
             raise
-        finally:
-            self.server.slots.give()
         self.health.succeeded(finished.prompt_tokens, finished.completion_tokens)
         yield (finished,)
-
-    async def _place(self, job: Job) -> None:
-        name = self.server.settings.name
-        try:
-            async with asyncio.timeout(self._left_s(job)):
-                await self.server.slots.take(_RANKS[job.class_])
-        except TimeoutError:
-            raise failures.Unavailable(
-                f"all connections to upstream {name} are busy and none came free in time",
-                code="deadline",
-                retry_after_us=faults.RETRY_US,
-            ) from None
-        except Full:
-            raise failures.Overloaded(
-                f"all connections to upstream {name} are busy and its queue is full",
-                code="queue_full",
-                retry_after_us=faults.RETRY_US,
-            ) from None
 
     async def _read(
         self, job: Job, call: request.Call, answer: Answer, headers: dict[str, str]

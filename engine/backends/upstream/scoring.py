@@ -17,6 +17,7 @@ from engine.backends.upstream import faults, request
 from engine.backends.upstream.server import Lost, Server
 from engine.execution import failures
 from engine.execution.job import Chat, Logprob, Score, Scored
+from storage.requests import Class
 
 _PROBE: Final = ("Paddock asks whether the log-probabilities of this prompt", " come back.")
 
@@ -77,7 +78,11 @@ async def supported(server: Server, model: str) -> bool:
         failures.Failure: it cannot be asked now.
     """
     try:
-        await _echoed(server, model, *_PROBE, within_s=server.settings.first_event_s)
+        await _echoed(
+            *(server, model, *_PROBE),
+            class_=Class.BACKGROUND,
+            within_s=server.settings.first_event_s,
+        )
     except (Unsupported, failures.Invalid):
         return False
     except failures.Broken as failure:
@@ -105,7 +110,9 @@ async def score(server: Server, model: str, wanted: Score) -> Scored:
     prompt = wanted.input.prompts[0]
     try:
         return await _echoed(
-            server, model, prompt, wanted.continuation, within_s=wanted.queue_us / 1e6
+            *(server, model, prompt, wanted.continuation),
+            class_=wanted.class_,
+            within_s=wanted.queue_us / 1e6,
         )
     except Unsupported as error:
         raise unsupported(server.settings.name) from error
@@ -120,7 +127,13 @@ def unsupported(upstream: str) -> failures.Failure:
 
 
 async def _echoed(
-    server: Server, model: str, prompt: str, continuation: str, *, within_s: float
+    server: Server,
+    model: str,
+    prompt: str,
+    continuation: str,
+    *,
+    class_: Class,
+    within_s: float,
 ) -> Scored:
     name = server.settings.name
     body = {
@@ -134,7 +147,8 @@ async def _echoed(
     }
     deadline = asyncio.get_running_loop().time() + within_s
     try:
-        document = await server.post(request.TEXT, msgspec.json.encode(body), deadline=deadline)
+        async with server.slot(class_, within_s):
+            document = await server.post(request.TEXT, msgspec.json.encode(body), deadline=deadline)
     except TimeoutError:
         raise faults.timed_out(name, within_s) from None
     except Lost as error:

@@ -21,12 +21,14 @@ from typing import Final
 import httpx
 
 from engine.backends.upstream import faults, sse
-from engine.backends.upstream.slots import Slots
+from engine.backends.upstream.slots import Full, Slots
 from engine.execution import failures
+from storage.requests import Class
 
 ERROR_LIMIT: Final = 64 * 1024
 BODY_LIMIT: Final = 16 * 1024 * 1024
 _KEPT_S: Final = 30
+_RANKS: Final = {class_: rank for rank, class_ in enumerate(Class)}
 _LOST: Final = ("server disconnected", "peer closed connection", "incomplete")
 
 
@@ -60,6 +62,35 @@ class Server:
         self.settings = settings
         self.slots = Slots(settings.max_connections)
         self._client = _client(settings)
+
+    @asynccontextmanager
+    async def slot(self, class_: Class, within_s: float) -> AsyncIterator[None]:
+        """Hold a connection's slot; classes are served in their order.
+
+        Raises:
+            failures.Unavailable: none came free in time.
+            failures.Overloaded: too many requests wait for one.
+        """
+        name = self.settings.name
+        try:
+            async with asyncio.timeout(within_s):
+                await self.slots.take(_RANKS[class_])
+        except TimeoutError:
+            raise failures.Unavailable(
+                f"all connections to upstream {name} are busy and none came free in time",
+                code="deadline",
+                retry_after_us=faults.RETRY_US,
+            ) from None
+        except Full:
+            raise failures.Overloaded(
+                f"all connections to upstream {name} are busy and its queue is full",
+                code="queue_full",
+                retry_after_us=faults.RETRY_US,
+            ) from None
+        try:
+            yield
+        finally:
+            self.slots.give()
 
     async def close(self) -> None:
         """Close its connections."""

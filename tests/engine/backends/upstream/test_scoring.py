@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.backends.upstream import scoring
 from engine.backends.upstream.server import Server, Settings
 from engine.execution import failures
 from engine.execution.job import Chat, Message, Score, Text
+from storage.requests import Class
 from tests.engine.backends.upstream import loopback
 from tests.engine.backends.upstream.loopback import Asked, Loopback, Reply
 from tests.engine.execution import jobs
@@ -123,3 +125,27 @@ async def test_what_a_server_can_is_found_out_once() -> None:
 
 def _probes(abilities: scoring.Abilities) -> list[Any]:
     return list(abilities._probes.values())
+
+
+async def test_scorings_and_jobs_share_the_connections() -> None:
+    """No more at a time than the upstream's record allows; a scoring waits for its time."""
+    under_way = most = 0
+    word = echo()
+
+    async def counted(asked: Asked, reply: Reply) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        await word(asked, reply)
+
+    async with server(counted) as (made, _):
+        made.slots.limit = 2
+        await asyncio.gather(*(scoring.score(made, "m", score()) for _ in range(8)))
+        assert (most, made.slots.used) == (2, 0)
+        async with made.slot(Class.INTERACTIVE, 1), made.slot(Class.INTERACTIVE, 1):
+            late = msgspec.structs.replace(score(), queue_us=10_000)
+            with pytest.raises(failures.Unavailable) as caught:
+                await scoring.score(made, "m", late)
+        assert (caught.value.code, made.slots.used) == ("deadline", 0)
