@@ -1,1 +1,1 @@
-"""Durable jobs: long work that runs step by step in a process of its own."""
+"""Durable jobs: long work that runs step by step, each job in a separate process."""

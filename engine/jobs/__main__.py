@@ -1,7 +1,7 @@
-"""`python -m engine.jobs --home DIR --job N`: carries out the current attempt of one job.
+"""`python -m engine.jobs --home DIR --job N`: runs the current attempt of one job.
 
-Runs at the lowest priority for processors and disks, so that serving is never in its way. Says on
-standard output that it lives. Exit 0 once the attempt is settled; SIGTERM queues the job again.
+Runs at low CPU and idle disk priority, so that it does not slow serving down. Sends heartbeats on
+standard output. Exit 0 once the attempt is settled; SIGTERM queues the job again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> int:
     try:
         asyncio.run(_live(homes.find(arguments.home), arguments.job))
     except errors.StorageError as error:
-        _log.error("the job cannot go on", job=arguments.job, error=str(error))
+        _log.error("the job cannot continue", job=arguments.job, error=str(error))
         return 1
     return 0
 
@@ -55,14 +55,14 @@ async def _live(home: Home, id: int) -> None:
         try:
             attempt = Attempt(home, store, id, now_us=clock.now_us, monotonic_us=clock.monotonic_us)
             for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, attempt.leave)
+                asyncio.get_running_loop().add_signal_handler(number, attempt.stop)
             await attempt.run()
         finally:
             await store.close()
 
 
 def _yield_to_serving() -> None:
-    """Take only the processor and disk time that nobody else wants, where the system allows."""
+    """Lower the CPU and disk priority, where the system allows it."""
     process = psutil.Process()
     with contextlib.suppress(psutil.Error, OSError):
         process.nice(_NICE)
@@ -71,7 +71,7 @@ def _yield_to_serving() -> None:
 
 
 def _say(**words: object) -> None:
-    """One line for the node, which is never waited for."""
+    """Write one status line to the node; a full pipe is ignored."""
     with contextlib.suppress(OSError):
         os.write(1, msgspec.json.encode(words) + b"\n")
 

@@ -33,7 +33,7 @@ _CHUNK: Final = 4 * 1024 * 1024
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the file is: a path of this machine, or a URL with what the Hub says of it."""
+    """Where the file is: a path of this machine, or a URL with what the Hub announced."""
 
     path: str | None = None
     url: str | None = None
@@ -45,14 +45,14 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inspected(msgspec.Struct, frozen=True, kw_only=True):
-    """What the header says, and how the chat template did."""
+    """The facts from the header, and the result of the checks."""
 
     facts: Facts
     checks: ModelChecks
 
 
 class Hashed(msgspec.Struct, frozen=True, kw_only=True):
-    """The file as it was while it was hashed."""
+    """The hash of the file, with its size and modification time at that moment."""
 
     sha256: str
     size_bytes: int
@@ -60,7 +60,7 @@ class Hashed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def resolve(context: Context) -> Resolved:
-    """Find out what the address means, and refuse at once what cannot work."""
+    """Resolve the address, and refuse early what cannot work."""
     asked = _asked(context)
     try:
         async with context.store.read() as s:
@@ -100,7 +100,7 @@ async def _look_up(context: Context, source: Hub) -> Resolved:
 
 
 async def fetch(context: Context) -> dict[str, object]:
-    """Download the file into the scratch directory; nothing to do for a local one."""
+    """Download the file into the scratch directory; a local file stays where it is."""
     resolved = _result(context, "resolve", Resolved)
     if resolved.url is None:
         return {}
@@ -132,7 +132,7 @@ async def fetch(context: Context) -> dict[str, object]:
 
 
 async def inspect(context: Context) -> Inspected:
-    """Read the header, hold it against what was asked, and try the chat template."""
+    """Read the header, check it against the arguments, and try the chat template."""
     asked, path = _asked(context), _path(context)
     name = _result(context, "resolve", Resolved).address or asked.path
     try:
@@ -157,7 +157,7 @@ async def inspect(context: Context) -> Inspected:
 
 
 async def hash(context: Context) -> Hashed:
-    """Hash the whole file, with progress, and hold it against the SHA-256 that is known."""
+    """Hash the file, with progress, and compare it with the SHA-256 asked for or announced."""
     asked, path = _asked(context), _path(context)
     resolved = _result(context, "resolve", Resolved)
     name = resolved.address or asked.path
@@ -168,11 +168,11 @@ async def hash(context: Context) -> Hashed:
     except OSError as error:
         raise Refused(f"{name} cannot be read: {error.strerror or error}.") from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise Refused(f"{name} changed while it was read; add it again once it is complete.")
-    for expected, whose in ((asked.sha256, "asked for"), (resolved.sha256, "announced")):
+        raise Refused(f"{name} changed while it was hashed; add it again once it is complete.")
+    for expected, source in ((asked.sha256, "asked for"), (resolved.sha256, "announced")):
         if expected is not None and expected != sha256:
             raise Refused(
-                f"{name} is not the file that was {whose}: its SHA-256 is {sha256}, "
+                f"{name} is not the file that was {source}: its SHA-256 is {sha256}, "
                 f"not {expected}. Nothing was kept."
             )
     return Hashed(sha256=sha256, size_bytes=after.st_size, mtime_ns=after.st_mtime_ns)
@@ -196,7 +196,7 @@ async def register(context: Context) -> kinds.Effect:
             source=resolved.address,
         )
         try:
-            said = await registration.register(
+            outcome = await registration.register(
                 s,
                 asked,
                 file,
@@ -212,7 +212,7 @@ async def register(context: Context) -> kinds.Effect:
             raise Refused(str(error)) from error
         if resolved.url is not None and kept is None:
             downloaded.keep(_path(context), path)
-        return said
+        return outcome
 
     return effect
 
@@ -236,7 +236,7 @@ def _asked(context: Context) -> ModelsAdd:
 
 
 def _result(context: Context, step: str, kind: type[Any]) -> Any:
-    """What an earlier step returned, in this attempt or before."""
+    """The result of an earlier step, of this attempt or a previous one."""
     return msgspec.convert(msgspec.to_builtins(context.results[step]), kind)
 
 
@@ -257,7 +257,7 @@ def _url(context: Context, url: str) -> str:
 
 
 def _token(context: Context) -> str | None:
-    """The Hub's token for a file of the Hub, from the environment; it is stored nowhere."""
+    """The token for a file of the Hub, from the environment; it is never stored."""
     source = sources.parse(_asked(context).path)
     return source.token if isinstance(source, Hub) else None
 
@@ -275,7 +275,7 @@ def _regular(path: Path) -> None:
 
 
 def _sha256(path: Path, size: int, context: Context) -> str:
-    """The hash in hex; raises Cancelled between two pieces."""
+    """The hash in hex; raises Cancelled between two chunks."""
     digest, done = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)

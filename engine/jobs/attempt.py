@@ -1,8 +1,7 @@
-"""One attempt of one job: walks its steps, stores their results, and settles how it ended.
+"""One attempt of one job: runs its steps, stores their results, and settles how it ended.
 
 Every write is guarded by the attempt's number, so that a process that was presumed dead changes
-nothing. What the attempt cannot settle, because it was killed, the node settles. Imported by
-`engine.jobs.__main__`.
+nothing. If the process is killed, the node settles the attempt. Imported by `engine.jobs.__main__`.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ REPORT_S: Final = 1.0
 """Progress and log lines are written at most this often."""
 _HEARTBEAT_US: Final = 5_000_000
 _LONGEST_WAIT_US: Final = 3_600_000_000
-"""A server that asks for patience gets an hour at most."""
+"""The longest delay that a server can ask for, with Retry-After."""
 _AGAIN_S: Final = 1.0
 
 _log = structlog.get_logger("jobs")
 
 
 class Attempt:
-    """Carries out the attempt that a job is in. `leave` makes the process end soon."""
+    """Runs the current attempt of a job; `stop` ends it early."""
 
     def __init__(
         self,
@@ -60,19 +59,19 @@ class Attempt:
         self._plan = plan or Plan()
         self._report_s = report_s
         self._attempt = 0
-        self._leaving = False
+        self._stopping = False
         self._cancelling = False
         self._work: asyncio.Task[None] | None = None
         self._context: Context | None = None
         self._reported: tuple[int, Progress | None] = (0, None)
 
-    def leave(self) -> None:
-        """Stop at the next occasion; the job is queued again and resumed later."""
-        self._leaving = True
+    def stop(self) -> None:
+        """Interrupt the current step; the job is queued again and resumed later."""
+        self._stopping = True
         self._interrupt()
 
     async def run(self) -> None:
-        """Work until the job has ended, waits for another attempt, or belongs to somebody else."""
+        """Run until the job has ended, is queued again, or belongs to another attempt."""
         try:
             job, kind = await self._take()
         except errors.Moved as error:
@@ -122,7 +121,7 @@ class Attempt:
         return job, kind
 
     async def _walk(self, job: Job, steps: tuple[Step, ...]) -> None:
-        """Run what is left of the steps as a task that can be cancelled, and settle its end."""
+        """Run the remaining steps as a task that can be cancelled, and settle how it ended."""
         self._work = asyncio.create_task(self._steps(steps))
         self._interrupt(only_if_asked=True)
         try:
@@ -136,7 +135,7 @@ class Attempt:
             if self._cancelling or await self._asked_to_cancel():
                 await self._cancel()
             else:
-                _log.warning("the job was lost", job=self._id, reason=str(error))
+                _log.warning("the job belongs to another attempt", job=self._id, reason=str(error))
         except Refused as refused:
             await self._end(str(refused), refused=True)
         except Transient as transient:
@@ -165,7 +164,7 @@ class Attempt:
             context.results[step.name] = await self._commit(step.name, made, last=last)
 
     async def _commit(self, name: str, made: object, *, last: bool) -> Any:
-        """Store a step's result, with what it does to the store and, at the last, the job's end."""
+        """Store a step's result and its effect; with the last step, the end of the job."""
 
         async def work(s: Session) -> Any:
             await job_attempts.running(s, self._id, self._attempt)
@@ -183,7 +182,7 @@ class Attempt:
         assert self._context is not None  # noqa: S101 it was taken
         lines = self._context.take_lines()
         result = await self._write(work)
-        if last:  # if the process dies here, the node removes it
+        if last:  # if the process dies before this, the node removes it
             await asyncio.to_thread(scratch.remove, self._home, self._id)
         return result
 
@@ -206,7 +205,7 @@ class Attempt:
         )
 
     async def _again(self, job: Job, transient: Transient) -> None:
-        """Queue the job for another attempt, unless it failed too often without getting further."""
+        """Queue the job for another attempt, unless it failed too often without progress."""
         reason = str(transient)
         async with self._store.read() as s:
             job = await jobs.find(s, job.id)
@@ -240,14 +239,14 @@ class Attempt:
         await self._settle(work)
 
     async def _settle(self, work: Callable[[Session], Awaitable[None]]) -> None:
-        """Write the end; where somebody asked to cancel meanwhile, that is the end."""
+        """Write how the attempt ended; a cancellation in the meantime takes precedence."""
         try:
             await self._write(lambda s: self._with_lines(s, work))
         except errors.Moved as error:
             if await self._asked_to_cancel():
                 await self._cancel()
             else:
-                _log.warning("the job was lost", job=self._id, reason=str(error))
+                _log.warning("the job belongs to another attempt", job=self._id, reason=str(error))
 
     async def _with_lines(self, s: Session, work: Callable[[Session], Awaitable[None]]) -> None:
         if self._context is not None:
@@ -262,7 +261,7 @@ class Attempt:
     # Beside the steps
 
     async def _report(self) -> None:
-        """Write progress and log lines once a second, and notice when the job is cancelled."""
+        """Write progress and log lines once a second, and watch for a cancellation."""
         with nudges.listen(self._home, f"job-{self._id}") as listener:
             due = self._monotonic_us()
             while True:
@@ -302,7 +301,7 @@ class Attempt:
             self._interrupt()
 
     def _interrupt(self, *, only_if_asked: bool = False) -> None:
-        if only_if_asked and not (self._leaving or self._cancelling):
+        if only_if_asked and not (self._stopping or self._cancelling):
             return
         if self._context is not None:
             self._context.cancel()
@@ -314,12 +313,12 @@ class Attempt:
             self._context.log(text)
 
     async def _write(self, work: Callable[[Session], Awaitable[T]]) -> T:
-        """Write durably, and wait for a store that takes nothing just now."""
+        """Write durably; wait while the store is unavailable."""
         while True:
             try:
                 return await self._store.write(work, durable=True)
             except errors.Unavailable as error:
-                if self._leaving:
+                if self._stopping:
                     raise
                 _log.warning("the job waits for the store", job=self._id, error=str(error))
                 await asyncio.sleep(_AGAIN_S)

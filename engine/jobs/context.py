@@ -1,7 +1,7 @@
-"""What a step of a job is handed: its arguments, earlier results, and ways to report.
+"""What a step of a job gets: its arguments, earlier results, progress and log.
 
-Steps may call all of it from threads. It writes nothing itself: progress and log lines are
-collected and stored once a second by `engine.jobs.attempt`. Imported by the job kinds.
+Thread-safe. Writes nothing itself: `engine.jobs.attempt` stores progress and log lines once a
+second. Imported by `engine.jobs` and the job kinds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SAMPLES: Final = 64
 
 
 class Context:
-    """The surroundings of one attempt of a job."""
+    """The context of one attempt of a job."""
 
     def __init__(
         self,
@@ -39,9 +39,9 @@ class Context:
         self.home: Final = home
         self.store: Final = store
         self.scratch: Final = scratch
-        """A directory for files that are not finished; it is kept until the job ends."""
+        """A directory for unfinished files; it is removed when the job ends."""
         self.results: Final = dict(results)
-        """What earlier steps returned, by their names."""
+        """The results of earlier steps, by name."""
         self.now_us: Final = now_us
         self._monotonic_us = monotonic_us
         self._cancelled = threading.Event()
@@ -53,16 +53,16 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the step should leave now."""
+        """Whether the step should end now."""
         return self._cancelled.is_set()
 
     def check(self) -> None:
-        """Raise Cancelled if the step should leave now; call it between pieces of work."""
+        """Raise Cancelled if the step should end now; call it between chunks of work."""
         if self._cancelled.is_set():
             raise Cancelled("the job is being cancelled")
 
     def progress(self, done: int, total: int | None = None, unit: str = "") -> None:
-        """Say how much of the step is done, as often as it suits. Raises Cancelled as `check`."""
+        """Report how much of the step is done; cheap. Raises Cancelled as `check` does."""
         now = self._monotonic_us()
         with self._lock:
             self._current = (done, total, unit)
@@ -82,18 +82,18 @@ class Context:
     # For the attempt alone
 
     def cancel(self) -> None:
-        """Ask the step to leave."""
+        """Make `check` raise Cancelled."""
         self._cancelled.set()
 
     def begin(self) -> None:
-        """Forget the progress of the step before."""
+        """Reset the progress for the next step."""
         with self._lock:
             self._current = None
             self._samples.clear()
 
     @property
     def advanced(self) -> bool:
-        """Whether this attempt has got further in any step that reports progress."""
+        """Whether the current step has made progress in this attempt."""
         with self._lock:
             return (
                 self._current is not None

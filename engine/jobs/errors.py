@@ -1,12 +1,12 @@
-"""How a step ends a job or an attempt other than by its result.
+"""The errors with which a step ends its attempt or its job.
 
     Exception
       JobError
-        Refused    what was asked cannot be done; another attempt would change nothing
-        Transient  it did not work this time; another attempt may
+        Refused    permanent: another attempt would fail in the same way
+        Transient  temporary: another attempt may succeed
         Cancelled  the job is being cancelled, or its process has to end
 
-Any other exception is a fault of the step and fails the job. Imported by `engine.jobs` and the
+Any other exception is a bug of the step and fails the job. Imported by `engine.jobs` and the
 job kinds.
 """
 
@@ -14,15 +14,15 @@ from __future__ import annotations
 
 
 class JobError(Exception):
-    """A step did not end with a result; the text is a sentence that says why and what to do."""
+    """A step has no result; the message says what happened and what to do."""
 
 
 class Refused(JobError):
-    """What was asked cannot be done."""
+    """The job cannot be done; retrying does not help."""
 
 
 class Transient(JobError):
-    """It did not work this time; the job is tried again, not before `after_s` where given."""
+    """A temporary failure; the job is retried, after `after_s` at the earliest if given."""
 
     def __init__(self, message: str, after_s: float | None = None) -> None:
         super().__init__(message)
@@ -30,4 +30,4 @@ class Transient(JobError):
 
 
 class Cancelled(JobError):
-    """The job is being cancelled; leave the step at once."""
+    """The job is being cancelled; end the step."""

@@ -1,10 +1,9 @@
-"""What a kind of job is: named steps, run one after the other, each with a stored result.
+"""Kinds of jobs: named steps, run one after the other, each with a stored result.
 
-A kind is a module with `KIND = kinds.Kind(...)`, named in `MODULES`. A step takes a `Context`
-and returns its result, which has to fit into JSON, or a function of a store session, which is
-run in the transaction that records the step as done. A step may run again after a crash, until
-its result is recorded. The result of the last step is the sentence that ends the job. Imported by
-`engine.jobs`.
+A kind is a module with `KIND = kinds.Kind(...)`, listed in `MODULES`. A step takes a `Context` and
+returns its result, which must be JSON-serialisable, or an `Effect`, which runs in the transaction
+that records the step as done. After a crash a step runs again, unless its result was recorded. The
+result of the last step is the outcome of the job, as a sentence. Imported by `engine.jobs`.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ Effect = Callable[[Session], Awaitable[Any]]
 Run = Callable[[Context], Awaitable[Any]]
 
 MODULES: Final[Mapping[str, str]] = {"add_model": "engine.jobs.add_model"}
-"""The module of each kind; read when a job of it runs, because it may load large libraries."""
+"""The module of each kind; imported only in the process of a job, as it may be expensive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step: `name` is what a resumed job knows it by."""
+    """A step; a resumed job finds its result by `name`."""
 
     name: str
     run: Run
@@ -36,15 +35,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The steps of a kind, in their order."""
+    """The steps of a kind, in order."""
 
     steps: tuple[Step, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what could not be resumed by name."""
+        """Refuse duplicate names."""
         names = [step.name for step in self.steps]
         if not names or len(set(names)) != len(names):
-            raise ValueError(f"the steps of a job need names of their own: {names}")
+            raise ValueError(f"the steps of a job need distinct names: {names}")
 
 
 def find(name: str) -> Kind:

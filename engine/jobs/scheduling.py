@@ -1,7 +1,7 @@
 """Which jobs start, wait, are killed or settled now: the decision, without processes or the store.
 
 `decide(queue, processes, deaths, ...)` sees the unfinished jobs beside the processes that run and
-says what to do and why; `engine.node.jobs` acts on it. Wall-clock times are UTC microseconds,
+returns what to do and why; `engine.node.jobs` acts on it. Wall-clock times are UTC microseconds,
 silence is measured on the monotonic clock. Imported by `engine.jobs` and `engine.node`.
 """
 
@@ -18,7 +18,7 @@ SECOND_US: Final = 1_000_000
 
 
 class Act(StrEnum):
-    """What is done for one job."""
+    """An action for one job."""
 
     START = "start"
     KILL = "kill"
@@ -34,28 +34,28 @@ class Reason(Enum):
     SILENT = "Its process stopped responding and was killed."
     STUBBORN = "Its process did not end in time after the job was cancelled."
     DIED = "Its process died."
-    INTERRUPTED = "The node stopped; the job resumes where it was."
+    INTERRUPTED = "The node stopped; the job is resumed."
     EXHAUSTED = "It failed too often."
     CANCELLED = "Cancelled, and its process has ended."
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many jobs run at once, and how patient the node is. Times in microseconds."""
+    """The concurrency limit, timeouts and delays. Times in microseconds."""
 
     concurrency: int = 2
     silence_us: int = 60 * SECOND_US
-    """The longest silence of a job's process, from its start on."""
+    """The longest time without a heartbeat of a job's process."""
     cancel_us: int = 5 * SECOND_US
-    """From the wish to cancel to SIGKILL."""
+    """From the cancellation to SIGKILL."""
     backoff_us: int = SECOND_US
-    """The wait after a first failure; it doubles with each further one."""
+    """The delay after a first failure; it doubles with each further one."""
     backoff_cap_us: int = 300 * SECOND_US
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The process of a job: when it was last heard, and since when it should end (monotonic)."""
+    """The process of a job: its last heartbeat, and when its job was cancelled (monotonic)."""
 
     heard_us: int
     cancelled_us: int | None = None
@@ -63,7 +63,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do for one job; `not_before_us` and `failures` go with REQUEUE."""
+    """An action for one job; `not_before_us` and `failures` belong to REQUEUE."""
 
     act: Act
     job: Job
@@ -74,21 +74,21 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now, and after how many microseconds to look again if nothing happens."""
+    """The actions, and the microseconds until the next decision if nothing happens before."""
 
     steps: tuple[Step, ...]
     again_us: int | None
 
 
 def backoff_us(failures: int, plan: Plan) -> int:
-    """How long a job waits after so many failures in a row; nothing after none."""
+    """The delay after this many failures in a row; 0 after none."""
     if failures <= 0:
         return 0
     return min(plan.backoff_cap_us, plan.backoff_us << min(failures - 1, 40))
 
 
 def after_failure(job: Job, reason: Reason, plan: Plan, now_us: int) -> Step:
-    """What follows one more failure: another attempt after a while, or the end."""
+    """What follows one more failure: another attempt after a delay, or the end."""
     failures = job.failures + 1
     if failures >= job.max_failures:
         return Step(Act.FAIL, job, Reason.EXHAUSTED, failures)
@@ -104,10 +104,10 @@ def decide(
     monotonic_us: int,
     plan: Plan,
 ) -> Decision:
-    """What to do for the unfinished jobs, given oldest first.
+    """What to do for the unfinished jobs, which are given oldest first.
 
-    `deaths` holds, by job, the attempt whose process ended without settling the job. A job in
-    HELD without process and without death was left behind by a node that stopped.
+    `deaths` maps a job to the attempt whose process ended without settling it. A job in HELD
+    without a process and a death is left over from a node that stopped.
     """
     steps: list[Step] = []
     waits: list[int] = []
@@ -130,7 +130,7 @@ def decide(
 def _watch(
     job: Job, process: Running, monotonic_us: int, plan: Plan
 ) -> tuple[Step | None, int | None]:
-    """Kill a process that is silent or does not end; else when to look again."""
+    """Kill a process that is silent or does not exit; otherwise when to check again."""
     bounds = [(process.heard_us + plan.silence_us, Reason.SILENT)]
     if process.cancelled_us is not None:
         bounds.append((process.cancelled_us + plan.cancel_us, Reason.STUBBORN))
@@ -141,7 +141,7 @@ def _watch(
 
 
 def _settle(job: Job, died: int | None, plan: Plan, now_us: int) -> Step:
-    """What becomes of a job whose process has ended and left it unsettled."""
+    """What follows for a job whose process ended without settling it."""
     if job.state is State.CANCELLING:
         return Step(Act.CANCEL, job, Reason.CANCELLED)
     if died == job.attempt:

@@ -14,12 +14,12 @@ from storage.home.paths import Home
 
 
 def directory(home: Home, job: int) -> Path:
-    """The directory of a job; it need not exist."""
+    """The directory of a job, which may not exist."""
     return _all(home) / f"job-{job}"
 
 
 def make(home: Home, job: int) -> Path:
-    """Create the directory of a job, readable by the owner alone."""
+    """Create the directory of a job, with mode 0700."""
     made = directory(home, job)
     made.mkdir(mode=0o700, parents=True, exist_ok=True)
     return made
@@ -31,7 +31,7 @@ def remove(home: Home, job: int) -> None:
 
 
 def sweep(home: Home, keep: Collection[int]) -> list[str]:
-    """Remove the working files of all jobs but those in `keep`; their names. Blocks."""
+    """Remove the working files of all jobs except those in `keep`; their names. Blocks."""
     kept = {directory(home, job).name for job in keep}
     found = [path for path in _all(home).glob("job-*") if path.name not in kept]
     for path in found:

@@ -1,9 +1,8 @@
-"""The GPUs in figures, by NVML. A machine without a driver has none, which is no error.
+"""Samples the GPUs through NVML. A machine without a driver has none, which is not an error.
 
-A GPU that falls off the bus, a figure that a card does not have, a driver that is updated under
-us: what can be read is read, what cannot (much of it on a MIG slice or a vGPU) is None and never a
-zero, and nothing is ever raised. A driver that hangs hangs whoever asks it, so all but `due` is
-called off the loop. Imported by `engine.control`.
+A GPU may fall off the bus, a card (a MIG slice or a vGPU above all) may lack a metric, the driver
+may be updated meanwhile: what cannot be read is None, never zero, and nothing is raised. NVML calls
+can hang, so everything except `due` is called off the loop. Imported by `engine.control`.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ _log = structlog.get_logger("metering.gpu")
 
 
 def library() -> Any:
-    """NVML's module, imported when it is first wanted."""
+    """NVML's module, imported on first use."""
     import pynvml  # noqa: PLC0415 a box without a GPU need not load it
 
     return pynvml
 
 
 class Gpus:
-    """Samples all GPUs; looks for a driver again each minute while there is none."""
+    """Samples all GPUs; retries every minute while there is no driver."""
 
     def __init__(
         self, *, monotonic_us: Callable[[], int], nvml: Callable[[], Any] = library
@@ -47,7 +46,7 @@ class Gpus:
         self._look_us = 0
 
     def due(self) -> bool:
-        """Whether to ask for samples now; asks no driver itself, so it may be called anywhere."""
+        """Whether a sample is due; never calls NVML."""
         return self._nvml is not None or self._now() >= self._look_us
 
     def sample(self) -> list[GpuSample]:
@@ -60,11 +59,11 @@ class Gpus:
             if sample is not None:
                 samples.append(sample)
         if self._handles and not samples:
-            self.close()  # the driver went away as a whole: begin again later
+            self.close()  # the driver is gone: retry later
         return samples
 
     def close(self) -> None:
-        """Let the driver go."""
+        """Shut NVML down."""
         if self._nvml is not None:
             self._ask(self._nvml.nvmlShutdown, default=None)
         self._nvml = None
@@ -80,7 +79,7 @@ class Gpus:
             nvml.nvmlInit()
             count = nvml.nvmlDeviceGetCount()
             handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-        except Exception as error:  # noqa: BLE001 whatever a driver says, it is not here
+        except Exception as error:  # noqa: BLE001 any error means that there is no usable driver
             _log.debug("no GPU is measured", reason=str(error))
             return False
         self._nvml, self._handles = nvml, handles
@@ -95,7 +94,7 @@ class Gpus:
         name = self._ask(nvml.nvmlDeviceGetName, handle, default="GPU")
         rates = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle, default=None)
         throttle = self._ask(nvml.nvmlDeviceGetCurrentClocksEventReasons, handle, default=None)
-        if throttle is None:  # drivers before 535 know it by its older name
+        if throttle is None:  # the name before driver 535
             throttle = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle, default=0)
         celsius = nvml.NVML_TEMPERATURE_GPU
         return GpuSample(
@@ -119,5 +118,5 @@ class Gpus:
     def _ask(question: Callable[..., Any], *arguments: Any, default: Any) -> Any:
         try:
             return question(*arguments)
-        except Exception:  # noqa: BLE001 NVML's own errors, and functions that a driver lacks
+        except Exception:  # noqa: BLE001 NVML's errors, and functions missing in the driver
             return default

@@ -1,6 +1,6 @@
-"""The machine in figures: processor, memory, the disk that holds the home.
+"""Samples the host: CPU, memory, and the disk of the data directory.
 
-Reads the kernel's counters by psutil and nothing else. Imported by `engine.control`.
+Reads the kernel's counters through psutil. Imported by `engine.control`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from storage.samples import HostSample
 
 
 class Host:
-    """Samples the machine; a processor share is of the time since the sample before."""
+    """Samples the host; CPU use is that since the previous sample."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
         self._cores = os.cpu_count() or 1
-        psutil.cpu_percent(interval=None)  # the first call has no time to speak of
+        psutil.cpu_percent(interval=None)  # the first call only starts the interval
 
     def sample(self) -> HostSample:
-        """The machine now. `cpu_percent` is of all cores together, 0 to 100."""
+        """The current sample. `cpu_percent` is over all cores, 0 to 100."""
         memory = psutil.virtual_memory()
         disk = os.statvfs(self._home)
         return HostSample(

@@ -43,16 +43,16 @@ class Telemetry:
         self._every_us = every_s * _SECOND_US
         self._subject = platform.node() or "host"
         self._missed = False
-        self._asking: asyncio.Task[list[GpuSample]] | None = None
+        self._sampling: asyncio.Task[list[GpuSample]] | None = None
 
     async def run(self) -> None:
-        """Sample for ever. A clock that jumps changes the stamps, never the pace for long."""
+        """Sample until cancelled; a clock that jumps changes timestamps, not the rate."""
         while True:
             await asyncio.sleep((self._every_us - self._now_us() % self._every_us) / 1e6)
             await self.once()
 
     async def once(self) -> None:
-        """One second's samples."""
+        """Take and store the samples of one second."""
         second = self._now_us() // _SECOND_US
         found: list[tuple[Kind, str, Sample]] = [(Kind.HOST, self._subject, self._host.sample())]
         found += [(Kind.GPU, str(sample.index), sample) for sample in await self._of_gpus()]
@@ -70,13 +70,13 @@ class Telemetry:
             self._missed = False
 
     async def _of_gpus(self) -> list[GpuSample]:
-        """NVML may hang: it is called in a thread, and waited for half a second."""
-        if self._asking is None and self._gpus.due():
-            self._asking = asyncio.create_task(asyncio.to_thread(self._gpus.sample))
-        if self._asking is None:
+        """NVML may hang: it runs in a thread, and its result is awaited for half a second."""
+        if self._sampling is None and self._gpus.due():
+            self._sampling = asyncio.create_task(asyncio.to_thread(self._gpus.sample))
+        if self._sampling is None:
             return []
-        done, _ = await asyncio.wait({self._asking}, timeout=NVML_S)
+        done, _ = await asyncio.wait({self._sampling}, timeout=NVML_S)
         if not done:
             return []
-        samples, self._asking = self._asking.result(), None
+        samples, self._sampling = self._sampling.result(), None
         return samples

@@ -1,1 +1,1 @@
-"""What every process of the engine needs: its log, its heartbeat, its reports, its parent."""
+"""What every process of the engine has: its log, heartbeat, status lines and parent."""

@@ -4,8 +4,7 @@ The server's shim publishes and withdraws the address; the gateway takes a lease
 requests there. Leases are locks of the kernel on the file, so that a gateway that dies gives them
 back, and a shim that drains knows when the last request has ended. A second lock shows that the
 shim is alive: what a dead one left is no address, because its port may be another program's by now.
-Imported by
-`engine.node.server_shim` and `engine.backends.upstream.supervised`.
+Imported by `engine.node.server_shim` and `engine.backends.upstream.supervised`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The heartbeat of a process: reports once a second that its event loop runs.
 
-A timer of its own, so that a store locked by another process does not make a live process look dead
-to the node; a loop that hangs stops it. Imported by the entry points.
+A separate timer, so that a store locked by another process does not make a live process look dead
+to the node; a hung loop stops it. Imported by the entry points.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EVERY_S: Final = 1.0
 
 @contextlib.contextmanager
 def kept(beat: Callable[[], None], every_s: float = EVERY_S) -> Iterator[None]:
-    """Call `beat` at once and then every second while the block runs; it must not wait."""
+    """Call `beat` immediately and then every second during the block; it must not block."""
     task = asyncio.create_task(_beat(beat, every_s), name="beat")
     try:
         yield

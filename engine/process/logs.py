@@ -14,13 +14,13 @@ import structlog
 
 
 class _Lines:
-    """Writes what it can."""
+    """Writes lines and ignores errors."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def msg(self, line: str) -> None:
-        """Write one line; a disk that is full, or a reader that has gone, is no error here."""
+        """Write one line; a full disk or a closed reader is ignored."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(line + "\n")
             self._stream.flush()

@@ -1,7 +1,7 @@
 """Ties a process to its node: when the node dies, the kernel kills the process.
 
 An entry point calls `hold()` first. Never signals another process. Standard library only. Imported
-by every process of the engine; the runner has two lines of its own.
+by the entry point of every process of the engine.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Reports of a process to the node: JSON lines on what was its standard output.
+"""Status lines of a worker to its node: JSON lines on its original standard output.
 
-libllama must not write between them, so the real descriptor is kept aside and number 1 becomes
-standard error. A node that does not read loses lines, it never stalls the worker. Imported by the
-worker's entry.
+libllama must not write between them, so the original descriptor is kept and number 1 becomes
+standard error. If the node does not read, lines are lost; the worker never blocks. Imported by the
+worker.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 
 class Reports:
-    """The line to the node."""
+    """Writes status lines to the node."""
 
     def __init__(self, descriptor: int) -> None:
         """Write to `descriptor`."""
@@ -25,13 +25,13 @@ class Reports:
 
     @classmethod
     def take_stdout(cls) -> Reports:
-        """Keep standard output for the reports; prints go to standard error from now on."""
+        """Take over standard output; everything else that is printed goes to standard error."""
         sys.stdout.flush()
         kept = os.dup(1)
         os.dup2(2, 1)
         return cls(kept)
 
     def say(self, **fields: object) -> None:
-        """One JSON object, one line."""
+        """Write one JSON object as a line; it is lost if the node does not read."""
         with contextlib.suppress(OSError):
             os.write(self._descriptor, msgspec.json.encode(fields) + b"\n")

@@ -1,1 +1,1 @@
-"""What is known of a model file before it is served."""
+"""Model files before they are served: downloads, headers, chat templates, registration."""

@@ -1,6 +1,6 @@
-"""What a server's answers mean for a download: usable, worth another try, or refused, and why.
+"""What a server's responses mean for a download: usable, worth a retry, or refused, and why.
 
-Turns statuses, headers and faults of the network into errors with a sentence. Sends nothing.
+Turns statuses, headers and network errors into errors with a message. Sends nothing.
 Imported by `engine.registry.downloads`.
 """
 
@@ -22,11 +22,11 @@ _RANGE: Final = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15}|\*)")
 
 
 class DownloadError(Exception):
-    """The file did not arrive; the message is a sentence."""
+    """The download failed; the message is a sentence."""
 
 
 class Unavailable(DownloadError):
-    """It did not arrive this time; trying again may help, after `after_s` where that is known."""
+    """A temporary failure; retrying may help, after `after_s` if the server said so."""
 
     def __init__(self, message: str, after_s: float | None = None) -> None:
         super().__init__(message)
@@ -34,11 +34,11 @@ class Unavailable(DownloadError):
 
 
 class Refused(DownloadError):
-    """It cannot be had so; trying again changes nothing."""
+    """A permanent failure; retrying does not help."""
 
 
 def accept(response: httpx.Response, what: str, *, hub: bool) -> None:
-    """Turn an answer that carries no file into the error it is; `hub`: it is a Hub's answer."""
+    """Raise the error of a response that has no file; `hub`: it comes from a Hub."""
     status = response.status_code
     code = response.headers.get("x-error-code", "")
     if status in {401, 403}:
@@ -67,14 +67,14 @@ def accept(response: httpx.Response, what: str, *, hub: bool) -> None:
     if kind in {"text/html", "application/xhtml+xml"} and not response.is_redirect:
         raise Refused(
             f"{what}: the server answered with a web page, not with a file; "
-            "use the file's direct address."
+            "use the direct address of the file."
         )
     if response.headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
-        raise Refused(f"{what}: the server compresses the file, so that it cannot be resumed.")
+        raise Refused(f"{what}: the server compresses the file, which cannot be resumed.")
 
 
 def total(response: httpx.Response, what: str, offset: int) -> int | None:
-    """The whole size that a partial answer names."""
+    """The total size according to a partial response."""
     found = _RANGE.fullmatch(response.headers.get("content-range", "").strip())
     if found is None or int(found[1]) != offset:
         shown = response.headers.get("content-range", "none")[:80]
@@ -83,14 +83,14 @@ def total(response: httpx.Response, what: str, offset: int) -> int | None:
 
 
 def whole(response: httpx.Response) -> int | None:
-    """The whole size that an answer names which has nothing beyond the bytes asked for."""
+    """The total size according to a 416 response."""
     named: str = response.headers.get("content-range", "")
     size = named.removeprefix("bytes */").strip()
     return int(size) if size.isdecimal() and len(size) <= 15 else None  # noqa: PLR2004 as above
 
 
 def validator(response: httpx.Response) -> str | None:
-    """The strong ETag, else Last-Modified; None where nothing tells two versions apart."""
+    """The strong ETag, or else Last-Modified; None if neither identifies the version."""
     etag: str = response.headers.get("etag", "").strip()
     if etag.startswith('"') and etag.endswith('"') and len(etag) > 2:  # noqa: PLR2004 two quotes
         return etag
@@ -99,21 +99,21 @@ def validator(response: httpx.Response) -> str | None:
 
 
 def etag(raw: str | None) -> str | None:
-    """The text of an ETag, without its quotes and the mark of a weak one."""
+    """An ETag without its quotes and the prefix of a weak one."""
     return None if raw is None else raw.strip().removeprefix("W/").strip('"')
 
 
 def size(raw: str | None) -> int | None:
-    """A Content-Length in bytes; Refused if it is none."""
+    """A Content-Length in bytes; Refused if it is malformed."""
     if raw is None:
         return None
     if not raw.isdecimal() or int(raw) > _LIMIT:
-        raise Refused(f"The server says that the file has {raw[:40]!r} bytes.")
+        raise Refused(f"The server sent a malformed size: {raw[:40]!r}.")
     return int(raw)
 
 
 def retry_after_s(header: str | None, now: datetime | None = None) -> float | None:
-    """The seconds that a Retry-After header asks for, None where it is absent or unreadable."""
+    """The seconds of a Retry-After header; None if it is absent or malformed."""
     if header is None:
         return None
     if header.strip().isdecimal():
@@ -127,7 +127,7 @@ def retry_after_s(header: str | None, now: datetime | None = None) -> float | No
 
 @contextlib.contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Faults of the network and the disk as errors of a download."""
+    """Turn network and disk errors into download errors."""
     try:
         yield
     except httpx.TimeoutException as error:
@@ -147,7 +147,7 @@ def translated(what: str) -> Iterator[None]:
 
 
 def _certificate(error: BaseException) -> str | None:
-    """Why a certificate was not trusted, where that is what went wrong."""
+    """Why the certificate was rejected; None if that is not the cause."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,8 +1,8 @@
 """Whether a model's chat template works, and whether it takes a system message.
 
-It is found when the model is added, not at the first request. The template is tried in a process
-of its own, because it is a stranger's and may want all the time and memory there is. Imported by
-`engine.jobs`.
+Checked when the model is added, not at the first request. The template is untrusted and may use
+unbounded time and memory, so it is tried in a separate process. Imported by `engine.jobs` and
+`gguf_header`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WALL_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ChatSource:
-    """A file's chat template, and the texts of the tokens that it is given."""
+    """A file's chat template, and the texts of its BOS and EOS tokens."""
 
     template: str | None
     bos: str
@@ -33,7 +33,7 @@ class ChatSource:
 
 
 async def check(source: ChatSource) -> Chat:
-    """How the template takes short conversations, with and without a system message."""
+    """The result of rendering short conversations, with and without a system message."""
     own = source.template is not None
     trial = Source(
         kind=Template.OWN if own else Template.CHATML,
@@ -56,7 +56,7 @@ async def check(source: ChatSource) -> Chat:
             template=trial.kind,
             works=False,
             takes_system=False,
-            reason=f"it takes more than {CPU_S} s or {MEMORY // 2**20} MiB to be rendered",
+            reason=f"rendering it takes more than {CPU_S} s or {MEMORY // 2**20} MiB",
         )
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -1,10 +1,10 @@
-"""Downloads one file over HTTP: resumed where it was cut off, never mixed from two versions.
+"""Downloads one file over HTTP: resumable, and never mixed from two versions.
 
-A download is a directory with the bytes so far (`file.part`) and what is known of the file at
-its source (`file.json`). A cut-off download is resumed with `Range` and `If-Range`; where the
-source has changed or cannot resume, it starts over. Sizes are checked here, the caller verifies
-SHA-256. The Hub's protocol adds the file's SHA-256 and commit to the first answer. Knows nothing
-of models or jobs. Imported by `engine.jobs`.
+A download is a directory with the bytes so far (`file.part`) and the metadata of the file at its
+source (`file.json`). An interrupted download is resumed with `Range` and `If-Range`; it starts over
+if the source has changed or does not support ranges. Sizes are checked here, the caller verifies
+SHA-256. The Hub announces the file's SHA-256 and commit in its first response. Knows nothing of
+models or jobs. Imported by `engine.jobs`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from engine.registry import answers
 from engine.registry.sources import Hub, Remote
 
 RESERVE: Final = 1_000_000_000
-"""Bytes of the disk that a download leaves free, for the store and the logs."""
+"""Bytes of disk space that a download does not use, for the store and the logs."""
 _BUFFER: Final = 1024 * 1024
 _REDIRECTS: Final = 8
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
@@ -37,9 +37,9 @@ _SPACE_EVERY: Final = 64 * 1024 * 1024
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What the source says of the file.
+    """The metadata of the file at its source.
 
-    `validator` is its strong ETag or its Last-Modified: what a resumed request is held against.
+    `validator` is its strong ETag or its Last-Modified; a resumed request is conditional on it.
     """
 
     url: str
@@ -51,7 +51,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A directory in which a file arrives."""
+    """The directory of a download."""
 
     directory: Path
 
@@ -65,25 +65,25 @@ class Download:
         return self.directory / "file.json"
 
     def known(self) -> Known | None:
-        """What the last attempt learnt of the file, None before the first."""
+        """The metadata of the last attempt; None before the first."""
         try:
             return msgspec.json.decode(self._record.read_bytes(), type=Known)
         except (OSError, msgspec.MsgspecError):
             return None
 
     def note(self, known: Known) -> None:
-        """Keep what is known; in one step, so that a crash leaves the old or the new."""
+        """Store the metadata atomically."""
         new = self._record.with_suffix(".new")
         new.write_bytes(msgspec.json.encode(known))
         new.replace(self._record)
 
     def begin_anew(self) -> None:
-        """Forget the bytes so far."""
+        """Discard the bytes so far."""
         self.part.unlink(missing_ok=True)
         self._record.unlink(missing_ok=True)
 
     def size_bytes(self) -> int:
-        """How many bytes have arrived."""
+        """The number of bytes so far."""
         try:
             return self.part.stat().st_size
         except FileNotFoundError:
@@ -91,17 +91,17 @@ class Download:
 
 
 def client(verify: ssl.SSLContext | bool = True) -> httpx.AsyncClient:
-    """A client as downloads need it: no redirects by itself, bounded silence, no compression."""
+    """A client for downloads: no automatic redirects, read timeouts, no compression."""
     return httpx.AsyncClient(
         timeout=_TIMEOUT, verify=verify, headers={"accept-encoding": "identity"}
     )
 
 
 async def look_up(http: httpx.AsyncClient, source: Hub) -> Known:
-    """What the Hub says of a file: its URL at a commit, its size, its SHA-256.
+    """The Hub's metadata of a file: its URL at a commit, its size, its SHA-256.
 
     Raises:
-        Refused: there is no such file, or it is not for us. Unavailable: the Hub did not answer.
+        Refused: there is no such file, or no access to it. Unavailable: the Hub did not answer.
     """
     asked = source.at(source.revision)
     what = f"hf://{source.repository}/{source.file}@{source.revision}"
@@ -135,12 +135,12 @@ async def fetch(
     log: Callable[[str], None],
     free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
 ) -> Known:
-    """Bring the file to `download.part`, from where an earlier attempt left it.
+    """Download the file to `download.part`; resume an earlier attempt if possible.
 
-    `expected` is what the Hub said; the answer has to agree with it.
+    `expected` is the Hub's metadata; the response must agree with it.
 
     Raises:
-        Refused: it cannot be had, or there is no room. Unavailable: it was cut off; call again.
+        Refused: it cannot be downloaded, or the disk is too full. Unavailable: call again.
     """
     before = download.known()
     offset = download.size_bytes()
@@ -166,7 +166,7 @@ async def fetch(
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What one answer is written to and held against."""
+    """Where a response is written to, and what it must agree with."""
 
     source: Remote
     download: Download
@@ -183,10 +183,10 @@ async def _receive(response: httpx.Response, target: _Target) -> Known:
     if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
         if target.before is not None and answers.whole(response) == offset:
             known = msgspec.structs.replace(target.before, size_bytes=offset)
-            download.note(known)  # it had arrived whole; only its size was not known
+            download.note(known)  # it was complete; only its size was unknown
             return known
         download.begin_anew()
-        raise answers.Unavailable(f"{url} has become shorter since it was begun; starting over.")
+        raise answers.Unavailable(f"{url} became shorter during the download; starting over.")
     answers.accept(response, url, hub=target.expected is not None)
     resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
     size = (
@@ -197,9 +197,11 @@ async def _receive(response: httpx.Response, target: _Target) -> Known:
     validator = answers.validator(response)
     if resumed and _differs(target.before, size, validator):
         download.begin_anew()
-        raise answers.Unavailable(f"{url} changed at its source since it was begun; starting over.")
+        raise answers.Unavailable(
+            f"{url} changed at its source during the download; starting over."
+        )
     if not resumed and offset:
-        target.log("The source has changed or does not resume; starting over.")
+        target.log("The source has changed or does not support ranges; starting over.")
         offset = 0
     expected = target.expected
     if expected is not None and None not in {expected.size_bytes, size}:
@@ -220,7 +222,7 @@ async def _receive(response: httpx.Response, target: _Target) -> Known:
 
 
 async def _write(response: httpx.Response, target: _Target, offset: int, size: int | None) -> None:
-    """Append what arrives; what was written before a fault is kept."""
+    """Append the body; the bytes before an error are kept."""
     arrived, checked = offset, offset
     target.progress(arrived, size)
     with target.download.part.open("ab", buffering=_BUFFER) as file:
@@ -246,7 +248,7 @@ async def _write(response: httpx.Response, target: _Target, offset: int, size: i
 
 
 def _look_at(url: str, piece: bytes) -> None:
-    """The first bytes tell a GGUF from anything else before forty gigabytes have arrived."""
+    """Refuse what is not a GGUF by its first bytes, before the rest is downloaded."""
     if not piece.startswith(b"GGUF"[: len(piece)]):
         raise answers.Refused(f"{url} is not a GGUF file: it does not begin with the letters GGUF.")
 
@@ -268,17 +270,17 @@ def _need_room(target: _Target, more: int) -> None:
     free = target.free_bytes(target.download.directory)
     if free - more < RESERVE:
         raise answers.Refused(
-            f"No room for {target.source.shown}: it needs {more / 1e9:.1f} GB and "
-            f"{RESERVE / 1e9:.0f} GB have to stay free, but {target.download.directory.parent} "
+            f"Not enough disk space for {target.source.shown}: it needs {more / 1e9:.1f} GB and "
+            f"{RESERVE / 1e9:.0f} GB must remain free, but {target.download.directory.parent} "
             f"has {free / 1e9:.1f} GB."
         )
 
 
-# How it is asked for
+# requests
 
 
 async def _head(http: httpx.AsyncClient, source: Remote) -> httpx.Response:
-    """The Hub's own answer: redirects within its host are followed, the one to the file is not."""
+    """The Hub's own response: redirects within its host are followed, those to files are not."""
     url = source.url
     for _ in range(_REDIRECTS):
         response = await http.head(url, headers=_credentials(source, url))
@@ -295,7 +297,7 @@ async def _head(http: httpx.AsyncClient, source: Remote) -> httpx.Response:
 async def _get(
     http: httpx.AsyncClient, source: Remote, headers: dict[str, str]
 ) -> AsyncIterator[httpx.Response]:
-    """The answer that is no redirect. A token is sent to the first host only."""
+    """The final response after redirects. A token is sent to the first host only."""
     url = source.url
     for _ in range(_REDIRECTS):
         credentials = _credentials(source, url)

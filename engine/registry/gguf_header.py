@@ -1,8 +1,9 @@
-"""The header of a GGUF file, read without trusting it.
+"""Reads the header of an untrusted GGUF file.
 
-Every count is held against what the file can hold before the library that reads the values is let
-in: a truncated, damaged or hostile file ends in a `Broken` sentence, never in a crash, a hang or
-a full memory. Reads no weights. Imported by `engine.jobs`.
+Every count is checked against the size of the file before the library reads the values: a
+truncated, damaged or hostile file raises `Broken`; it never causes a crash, a hang or excessive
+memory use.
+Reads no weights. Imported by `engine.jobs`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _OTHERS: Final[Mapping[str, str]] = {
 
 
 class Broken(Exception):
-    """The file is not a GGUF that can be served; the message says what is wrong with it."""
+    """The file is not a GGUF that can be served; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,11 @@ class Header:
 
 
 def read(path: Path) -> Header:
-    """The header of the file; Broken with a sentence when it has none that holds."""
+    """The header of the file.
+
+    Raises:
+        Broken: it has none, or one that contradicts the file. OSError: it cannot be read.
+    """
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
@@ -134,7 +139,7 @@ def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
         )
     context = _whole(values, f"{architecture}.context_length")
     if not adapter and context <= 0:
-        raise Broken("it does not say how many tokens of context it was made for")
+        raise Broken("it does not say its context length")
     licence = values.get("general.license")
     return Header(
         kind=Kind.ADAPTER if adapter else Kind.WEIGHTS,
@@ -196,7 +201,7 @@ def _per_layer(value: Any, layers: int) -> list[int] | None:
 
 
 def _no_text(architecture: str, values: dict[str, Any]) -> str:
-    """Why a model of this architecture cannot generate text one token after the other."""
+    """Why a model of this architecture cannot generate text token by token."""
     if architecture in _ENCODERS or values.get(f"{architecture}.attention.causal") is False:
         return f"{architecture} is an encoder: it makes embeddings and cannot generate text"
     if (what := _OTHERS.get(architecture)) is not None:
@@ -209,15 +214,15 @@ def _text(value: Any) -> str | None:
 
 
 def _whole(values: dict[str, Any], name: str) -> int:
-    """A count that the file says, 0 where it says none."""
+    """A count in the file; 0 if it is absent."""
     value = values.get(name, 0)
     if type(value) is not int or not 0 <= value <= _WHOLE:
-        raise Broken(f"its {name[:_WORD]} is no number that can be: {str(value)[:_WORD]!r}")
+        raise Broken(f"its {name[:_WORD]} is invalid: {str(value)[:_WORD]!r}")
     return value
 
 
 def _quantisation(file_type: Any) -> str:
-    """The file's own word for its mixture of types; empty when it says none, as adapters do."""
+    """The file's own name of its quantisation; empty if it has none, as in adapters."""
     try:
         name = str(gguf.LlamaFileType(int(file_type)).name)
     except (TypeError, ValueError, OverflowError):
@@ -226,7 +231,7 @@ def _quantisation(file_type: Any) -> str:
 
 
 class _Walk:
-    """Steps over the whole header once and believes no count in it."""
+    """Walks over the whole header once and checks every count in it."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
@@ -234,7 +239,7 @@ class _Walk:
         self._alignment = 32
 
     def tensors(self) -> tuple[int, str]:
-        """How many weights there are and the type of most, when header and file length agree."""
+        """The number of weights and their most common type, if header and file length agree."""
         if self._take(4) != _MAGIC:
             raise Broken("it is not a GGUF file: it does not begin with the letters GGUF")
         version = self._number("<I")
@@ -248,16 +253,16 @@ class _Walk:
             if name == b"general.alignment" and isinstance(value, int):
                 self._alignment = value
         if not 1 <= self._alignment <= _ITEMS:
-            raise Broken(f"it says that its data is aligned to {self._alignment} bytes")
-        seen = [self._tensor() for _ in range(tensors)]
-        if not seen:
-            raise Broken("it holds no tensors")
+            raise Broken(f"its data alignment is {self._alignment} bytes")
+        found = [self._tensor() for _ in range(tensors)]
+        if not found:
+            raise Broken("it has no tensors")
         start = math.ceil(self._file.tell() / self._alignment) * self._alignment
-        needed = start + max(offset + length for _, _, offset, length in seen)
+        needed = start + max(offset + length for _, _, offset, length in found)
         if needed > self._size:
             raise Broken(f"it is truncated: {self._size} bytes of the {needed} that it needs")
         weights: Counter[str] = Counter()
-        for elements, kind, _, _ in seen:
+        for elements, kind, _, _ in found:
             weights[kind] += elements
         return weights.total(), weights.most_common(1)[0][0]
 
@@ -273,7 +278,7 @@ class _Walk:
         except (KeyError, ValueError):
             raise Broken(f"tensor {_shown(name)} is of the unknown type {kind}") from None
         if elements <= 0 or elements > self._size * 256:  # no type packs 256 weights in a byte
-            raise Broken(f"tensor {_shown(name)} says that it has {elements} elements")
+            raise Broken(f"tensor {_shown(name)} claims {elements} elements")
         return elements, str(known.name), offset, math.ceil(elements / block) * length
 
     def _value(self, kind: int) -> int | None:
@@ -285,7 +290,7 @@ class _Walk:
             raw = self._take(_SIZES[kind])
             return int.from_bytes(raw, "little")
         else:
-            raise Broken(f"it holds a value of the unknown type {kind}")
+            raise Broken(f"it has a value of the unknown type {kind}")
         return None
 
     def _array(self) -> None:
@@ -297,7 +302,7 @@ class _Walk:
         elif kind in _SIZES:
             self._skip(items * _SIZES[kind])
         else:
-            raise Broken(f"it holds an array of type {kind}")
+            raise Broken(f"it has an array of type {kind}")
 
     def _text(self) -> bytes:
         length = self._count("<Q", _TEXT, "bytes of text")
@@ -306,7 +311,7 @@ class _Walk:
     def _count(self, form: str, limit: int, what: str) -> int:
         count = self._number(form)
         if count > min(limit, self._size):
-            raise Broken(f"it says that it has {count} {what}, which cannot be")
+            raise Broken(f"its header claims {count} {what}, more than the file can hold")
         return count
 
     def _number(self, form: str) -> int:

@@ -1,7 +1,7 @@
-"""Registers a model file whose header was read and whose hash is known, or says why not.
+"""Registers a model file, given its header and hash, or says why it cannot.
 
-Decides whether the file is what was asked for and fits on its base. Never opens a file. Imported
-by `engine.jobs`.
+Decides whether the file is what was asked for and fits its base. Never opens a file. Imported by
+`engine.jobs`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Unfit(Exception):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file's header says, as far as it is kept."""
+    """The part of a file's header that is stored."""
 
     kind: Kind
     architecture: str
@@ -33,7 +33,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was read to its end; `source` is the address that it was downloaded from."""
+    """A hashed file; `source` is the address that it was downloaded from."""
 
     path: str
     sha256: str
@@ -43,7 +43,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def facts(header: Header) -> Facts:
-    """What is kept of a header."""
+    """The part of a header that is stored."""
     return Facts(
         kind=header.kind,
         architecture=header.architecture,
@@ -56,15 +56,15 @@ def facts(header: Header) -> Facts:
 
 
 async def base_of(s: Session, asked: ModelsAdd) -> ModelVersion | None:
-    """The version that an adapter belongs on; StorageError if there is no such version."""
+    """The base version of an adapter; StorageError if there is no such version."""
     return None if asked.base is None else await models.find(s, asked.base)
 
 
 async def check_name(s: Session, asked: ModelsAdd) -> None:
     """Refuse a name that is taken before anything is downloaded or hashed.
 
-    A version may be added again with the same content: from another path, to try again what could
-    not be loaded or made its deployment fail, or to check again what was never checked or failed.
+    A version may be added again with the same content: from another path, to retry one that could
+    not be loaded or made its deployment fail, or to repeat checks that are missing or failed.
 
     Raises:
         Unfit: the version is registered.
@@ -80,7 +80,7 @@ async def check_name(s: Session, asked: ModelsAdd) -> None:
 
 
 def check_fit(name: str, found: Facts, asked: ModelsAdd, base: ModelVersion | None) -> None:
-    """Hold what the file is against what was asked; `name` is what people call the file.
+    """Check the file against the arguments; `name` is the file's name in messages.
 
     Raises:
         Unfit: the file does not fit.
@@ -102,10 +102,10 @@ async def register(
     at_us: int,
     intent_id: int | None,
 ) -> str:
-    """Add the version, or take the same one from where its file is now; what was done.
+    """Add the version, or update the path of the same one; the outcome as a sentence.
 
     Raises:
-        Unfit: it does not fit any more. StorageError: the name is taken, or the base is gone.
+        Unfit: it no longer fits. StorageError: the name is taken, or the base is gone.
     """
     base = await base_of(s, asked)
     check_fit(file.path, found, asked, base)
@@ -142,8 +142,8 @@ async def register(
         source=file.source,
         kv_bytes_per_token=found.kv_bytes_per_token,
     )
-    said = f"{version.name} is registered: {version.kind}, {version.architecture}"
-    return f"{said}, SHA-256 {version.sha256[:12]}….{_remark(checks)}"
+    what = f"{version.kind}, {version.architecture}, SHA-256 {version.sha256[:12]}…"
+    return f"{version.name} is registered: {what}.{_remark(checks)}"
 
 
 async def _add_again(
@@ -157,7 +157,7 @@ async def _add_again(
     at_us: int,
     intent_id: int | None,
 ) -> str:
-    """Load a version from where its file is now, with today's verdict; try again what failed."""
+    """Update the path and checks of a version; retry its deployments that failed."""
     failing = await _failing(s, before)
     version = await models.add_again(
         s,
@@ -174,10 +174,10 @@ async def _add_again(
     for name in failing:
         await deployments.restart(s, name, actor=actor, at_us=at_us, intent_id=intent_id)
     if failing or before.status is Status.UNLOADABLE:
-        return f"{version.name} is the same file; it is tried again."
+        return f"{version.name} is the same file; loading it is tried again."
     if version.path == before.path:
         return f"{version.name} is the same file; it was checked again.{_remark(checks)}"
-    return f"{version.name} is the same file; it is loaded from {version.path} now."
+    return f"{version.name} is the same file; it is now loaded from {version.path}."
 
 
 async def _failing(s: Session, version: ModelVersion) -> list[str]:
@@ -193,22 +193,22 @@ async def _failing(s: Session, version: ModelVersion) -> list[str]:
 def _unfit(found: Facts, kind: Kind, base: ModelVersion | None) -> str | None:
     adapter = found.kind is Kind.ADAPTER
     if adapter and base is None:
-        return "is an adapter; say on which weights it belongs (base)"
+        return "is an adapter; name the weights that it belongs to (base)"
     if not adapter and kind is Kind.ADAPTER:
-        return "holds weights, not an adapter"
+        return "contains weights, not an adapter"
     if not adapter and base is not None:
-        return "holds weights, which need no base"
+        return "contains weights, which take no base"
     if base is not None and base.kind is not Kind.WEIGHTS:
-        return f"cannot be put on {base.name}, which is an adapter itself"
+        return f"cannot be added to {base.name}, which is an adapter itself"
     if base is not None and base.architecture != found.architecture:
         return f"is for {found.architecture}, {base.name} is {base.architecture}"
     return None
 
 
 def _remark(checks: ModelChecks) -> str:
-    """What the person should know at once of what was tried."""
+    """What the checks found that the person should know."""
     if (reason := checks.unable_to_chat) is not None:
         return f" It cannot answer chats: {reason}."
     if checks.chat is not None and not checks.chat.takes_system:
-        return " Its chat template takes no system message."
+        return " Its chat template does not take a system message."
     return ""

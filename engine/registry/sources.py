@@ -1,4 +1,4 @@
-"""Where a model file comes from: a path of this machine, an `https://` or an `hf://` address.
+"""The source of a model file: a local path, an `https://` or an `hf://` address.
 
 Addresses are parsed and, for the Hub, turned into URLs; nothing is opened here. Imported by
 `engine.jobs`.
@@ -22,19 +22,19 @@ _NAME: Final = re.compile(r"[^\w.+-]+", re.ASCII)
 
 
 class BadSource(Exception):
-    """The address cannot be used; the message says what one looks like."""
+    """The address is invalid; the message shows a valid one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A file of this machine, registered where it lies."""
+    """A file of this machine, registered in place."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A file behind a URL. `token` goes to that URL's own host only and is never shown."""
+    """A file behind a URL. `token` is sent to that URL's own host only and never shown."""
 
     url: str
     file_name: str
@@ -42,7 +42,7 @@ class Remote:
 
     @property
     def shown(self) -> str:
-        """The URL as it is logged and stored: without a query, which may hold a signature."""
+        """The URL as it is logged and stored: without its query, which may contain a signature."""
         return urlsplit(self.url)._replace(query="", fragment="").geturl()
 
 
@@ -68,17 +68,17 @@ Source = Local | Remote | Hub
 
 
 def parse(address: str, environment: Mapping[str, str] | None = None) -> Source:
-    """The source that an address names; HF_ENDPOINT and HF_TOKEN come from the environment.
+    """Parse an address; HF_ENDPOINT and HF_TOKEN come from the environment.
 
     Raises:
-        BadSource: it is neither an absolute path nor a known kind of address.
+        BadSource: it is neither an absolute path nor a supported address.
     """
     settings = os.environ if environment is None else environment
     scheme = address.partition("://")[0].lower() if "://" in address else ""
     match scheme:
         case "":
             if not address.startswith("/"):
-                raise BadSource(f"{address} is not an absolute path; write it from / on.")
+                raise BadSource(f"{address} is not an absolute path; begin it with /.")
             return Local(address)
         case "hf":
             return _hub(address, settings)
@@ -88,7 +88,7 @@ def parse(address: str, environment: Mapping[str, str] | None = None) -> Source:
             if _loopback(urlsplit(address).hostname or ""):
                 return _remote(address)
             raise BadSource(
-                f"{address} is not encrypted, so the file could be replaced on its way; use https."
+                f"{address} is not encrypted, so the file could be replaced in transit; use https."
             )
     raise BadSource(
         f"{address}: {scheme}:// is not supported; give a path, https://… or "
@@ -97,7 +97,7 @@ def parse(address: str, environment: Mapping[str, str] | None = None) -> Source:
 
 
 def file_name(name: str) -> str:
-    """A name that is safe as a file's: no folders, no controls, never empty or hidden."""
+    """A safe file name: no folders, no control characters, never empty or hidden."""
     safe = _NAME.sub("_", name).lstrip(".")[-120:]
     return safe or "model.gguf"
 
@@ -111,7 +111,7 @@ def _remote(address: str) -> Remote:
     if not parts.hostname or not port_ok:
         raise BadSource(f"{address} is not a URL: it names no host.")
     if parts.username is not None or parts.password is not None:
-        raise BadSource("A password in a URL would end up in the records; remove it.")
+        raise BadSource("A password in a URL would be recorded; remove it.")
     return Remote(address, file_name(PurePosixPath(unquote(parts.path)).name))
 
 

@@ -1,8 +1,8 @@
-"""`python -m engine.registry.template_trial`: tries a chat template within bounds, and ends.
+"""`python -m engine.registry.template_trial`: tries a chat template within limits.
 
-Reads a `Source` as JSON from standard input and writes a `Chat` to standard output. It starts with
-few imports, and limits its own processor time and memory before it touches the template, which
-is a stranger's. `check` alone is pure. Started by `engine.registry.chat_template`.
+Reads a `Source` as JSON from standard input and writes a `Chat` to standard output. Imports little,
+and limits its own CPU time and memory before it compiles the template, which is untrusted. Started
+by `engine.registry.chat_template`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from engine.prompting import sandbox
 from storage.model_checks import Chat, Template
 
 CPU_S: Final = 10
-"""Processor time of the trial."""
+"""Seconds of CPU time."""
 MEMORY: Final = 512 * 1024 * 1024
-"""Bytes that it may take beyond what its own code takes."""
+"""Bytes of memory beyond those in use at the start."""
 
 Turn = Mapping[str, str]
 
@@ -35,7 +35,7 @@ _SYSTEM: Final[Turn] = {"role": "system", "content": "Answer in one sentence."}
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """A template, where it is from, and the texts of the tokens that it is given."""
+    """A template, where it comes from, and the texts of the BOS and EOS tokens."""
 
     kind: Template
     template: str
@@ -44,12 +44,12 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(source: Source) -> Chat:
-    """How the template takes turns of user and assistant, and a system message before them."""
+    """Whether the template renders user and assistant turns, and a system message before them."""
     box = sandbox.Sandbox(strict=False)
     try:
         template = box.compile(source.template)
     except sandbox.TemplateFault as fault:
-        return Chat(template=source.kind, works=False, takes_system=False, reason=_told(fault))
+        return Chat(template=source.kind, works=False, takes_system=False, reason=_sentence(fault))
     for turns in (_TURNS[:1], _TURNS):
         if (reason := _fault(box, template, source, turns)) is not None:
             return Chat(template=source.kind, works=False, takes_system=False, reason=reason)
@@ -62,7 +62,7 @@ def check(source: Source) -> Chat:
 def _fault(
     box: sandbox.Sandbox, template: jinja2.Template, source: Source, turns: Sequence[Turn]
 ) -> str | None:
-    """Why these turns cannot be rendered, or lose what was said; None when all is well."""
+    """Why these turns are not rendered, or not completely; None if they are."""
     values = {
         "messages": [dict(turn) for turn in turns],
         "add_generation_prompt": True,
@@ -72,19 +72,19 @@ def _fault(
     try:
         text = box.render(template, values)
     except sandbox.TemplateFault as fault:
-        return _told(fault)
+        return _sentence(fault)
     lost = [turn["role"] for turn in turns if turn["content"] not in text]
     return f"it leaves out the {lost[0]} message" if lost else None
 
 
-def _told(fault: sandbox.TemplateFault) -> str:
+def _sentence(fault: sandbox.TemplateFault) -> str:
     where = f" (line {fault.line})" if fault.line else ""
     said = " ".join(str(fault).split())[:400] or "it cannot be rendered"
     return f"{said}{where}"
 
 
 def _bound() -> None:
-    """Limit this process's processor time and memory from here on."""
+    """Limit the CPU time and memory of this process from now on."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

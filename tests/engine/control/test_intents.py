@@ -142,7 +142,7 @@ async def test_weights_that_could_not_be_loaded_are_tried_again_when_they_are_ad
         assert refused.state is State.REFUSED
         assert "Add the same file again" in (refused.outcome or "")
         added = await control.do("models.add", "ops", **weights)
-        assert added.outcome == "ops@1.0.0 is the same file; it is tried again."
+        assert added.outcome == "ops@1.0.0 is the same file; loading it is tried again."
         split = await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
         assert split.state is State.APPLIED
         again = await control.do("models.add", "ops", **weights)
@@ -529,7 +529,7 @@ async def test_a_failing_deployment_runs_again_when_someone_says_so(tmp_path: Pa
         assert (restarted.outcome, await status()) == ("ops-1.0.0 is started again.", "active")
         await here.store.write(mark)
         added = await here.do("models.add", "ops", **weights)
-        assert added.outcome == "ops@1.0.0 is the same file; it is tried again."
+        assert added.outcome == "ops@1.0.0 is the same file; loading it is tried again."
         assert await status() == "active"
 
 
@@ -541,7 +541,7 @@ async def test_a_version_is_taken_from_another_path_with_the_same_content(tmp_pa
         await control.furnish()
         again: dict[str, Any] = {"model": "ops", "version": "1.0.0"}
         added = await control.do("models.add", "ops", **again, path=str(moved))
-        assert added.outcome == f"ops@1.0.0 is the same file; it is loaded from {moved} now."
+        assert added.outcome == f"ops@1.0.0 is the same file; it is now loaded from {moved}."
         with moved.open("rb") as file:
             other.write_bytes(file.read()[:-1] + b"x")
         refused = await control.do("models.add", "ops", **again, path=str(other))

@@ -167,7 +167,7 @@ async def test_a_job_whose_node_stops_waits_for_the_next_one(box: Box) -> None:
     attempt = box.attempt(job)
     running = asyncio.create_task(attempt.run())
     await box.until(job, "verify")
-    attempt.leave()
+    attempt.stop()
     await asyncio.wait_for(running, 20)
     job = await box.find(job)
     assert (job.state, job.failures, job.step) == (State.QUEUED, 0, "verify")

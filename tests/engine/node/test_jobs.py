@@ -123,7 +123,7 @@ async def test_a_node_that_stops_puts_its_jobs_back(node: RealNode, hub: Hub) ->
     job = await until(node, downloading)
     assert await asyncio.to_thread(node.stop) == 0
     waiting = await until(node, lambda job: job.state is State.QUEUED)
-    assert waiting.reason == "The node stopped; the job resumes where it was."
+    assert waiting.reason == "The node stopped; the job is resumed."
     assert waiting.failures == 0
     assert not psutil.pid_exists(job.pid or 0)
     assert len(hub.asked_for_bytes()) == 1

@@ -77,4 +77,4 @@ async def test_a_template_that_takes_too_long_is_broken(monkeypatch: pytest.Monk
     monkeypatch.setattr(chat_template, "WALL_S", 0.001)
     verdict = await chat_template.check(ChatSource(PLAIN, "", ""))
     assert not verdict.works
-    assert verdict.reason == "it takes more than 10 s or 512 MiB to be rendered"
+    assert verdict.reason == "rendering it takes more than 10 s or 512 MiB"

@@ -106,7 +106,7 @@ async def test_a_file_that_changed_while_it_was_cut_off_starts_over(
     hub.content = b"GGUF" + os.urandom(len(CONTENT) - 4)
     await fetch(plain(hub), download, said=said)
     assert download.part.read_bytes() == hub.content
-    assert said[-1] == "The source has changed or does not resume; starting over."
+    assert said[-1] == "The source has changed or does not support ranges; starting over."
 
 
 async def test_a_server_that_ignores_if_range_is_found_out(hub: Hub, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ async def test_what_is_no_gguf_is_found_out_by_its_first_bytes(hub: Hub, tmp_pat
 
 async def test_a_disk_without_room_is_found_out_before(hub: Hub, tmp_path: Path) -> None:
     """The sentence has what is needed and what is there."""
-    with pytest.raises(answers.Refused, match=r"No room for .* have to stay free"):
+    with pytest.raises(answers.Refused, match=r"Not enough disk space for .* must remain free"):
         await fetch(plain(hub), Download(tmp_path), free_bytes=lambda _: downloads.RESERVE)
     assert Download(tmp_path).size_bytes() == 0
 

@@ -79,19 +79,19 @@ def test_the_size_of_a_token_in_the_kv_cache_follows_from_layers_and_heads(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"llama.context_length": None}, "how many tokens"),
+        ({"llama.context_length": None}, "its context length"),
         ({"general.type": "adapter", "adapter.type": "ia3"}, "not lora"),
         ({"split.count": 3}, "one piece of a split model"),
-        ({"split.count": [1, 2]}, "split.count is no number"),
-        ({"llama.context_length": "many"}, "context_length is no number"),
-        ({"llama.context_length": float("inf")}, "context_length is no number"),
-        ({"llama.context_length": float("nan")}, "context_length is no number"),
-        ({"llama.context_length": [64]}, "context_length is no number"),
-        ({"llama.context_length": True}, "context_length is no number"),
-        ({"llama.context_length": 2**64 - 1}, "context_length is no number"),
+        ({"split.count": [1, 2]}, "split.count is invalid"),
+        ({"llama.context_length": "many"}, "context_length is invalid"),
+        ({"llama.context_length": float("inf")}, "context_length is invalid"),
+        ({"llama.context_length": float("nan")}, "context_length is invalid"),
+        ({"llama.context_length": [64]}, "context_length is invalid"),
+        ({"llama.context_length": True}, "context_length is invalid"),
+        ({"llama.context_length": 2**64 - 1}, "context_length is invalid"),
     ],
 )
-def test_what_can_not_be_served_is_told(
+def test_what_cannot_be_served_is_refused_with_the_reason(
     tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:
     """A sentence for each."""
