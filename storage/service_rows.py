@@ -1,10 +1,12 @@
 """The rows of services, as records, and the checks that precede a change of one.
 
-Imported by `storage.services` and `storage.service_locks`, which change them.
+Imported by `storage.services`, which changes them, and through it by every package.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import ClassVar
 
 import msgspec
@@ -13,9 +15,41 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import errors, split_history, splits
-from storage.ownership import Freeze, Owner, OwnerKind
 from storage.split_history import SplitRow
 from storage.splits import Split
+
+
+class OwnerKind(StrEnum):
+    """What can own a split besides people, who set it by hand."""
+
+    ROLLOUT = "rollout"
+    AB_TEST = "ab_test"
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Who alone changes a split: a rollout or an A/B test, by its id."""
+
+    kind: OwnerKind
+    id: str
+
+    @property
+    def name(self) -> str:
+        """In a sentence: rollout 3, A/B test 7."""
+        return {"rollout": "rollout", "ab_test": "A/B test"}[self.kind.value] + f" {self.id}"
+
+
+class Freeze(msgspec.Struct, frozen=True, kw_only=True):
+    """Who froze a service, why and when."""
+
+    by: str
+    reason: str
+    at_us: int
+
+    @property
+    def words(self) -> str:
+        """In a sentence: frozen by kim since 2026-01-31 12:00 UTC: an incident."""
+        at = datetime.fromtimestamp(self.at_us // 1_000_000, UTC)
+        return f"frozen by {self.by} since {at:%Y-%m-%d %H:%M} UTC: {self.reason}"
 
 
 class ServiceRow(SQLModel, table=True):

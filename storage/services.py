@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import buckets, errors, ledger, names, service_rows, split_history, splits
-from storage.ownership import Freeze, Owner, OwnerKind
-from storage.service_locks import freeze, give_back, take, unfreeze
-from storage.service_rows import Service, ServiceRow, every, find
+from storage.service_rows import Freeze, Owner, OwnerKind, Service, ServiceRow, every, find
 from storage.splits import WHOLE_BP, Arm, Split, check_arms
 
 __all__ = [
     "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms", "create",
     "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "remove",
-    "set_record_text", "set_split", "split_of_intent", "take", "unfreeze",
+    "set_record_text", "set_split", "split_before", "split_of_intent", "take", "unfreeze",
 ]  # fmt: skip
 
 
@@ -167,6 +165,67 @@ async def set_record_text(
     )  # fmt: skip
 
 
+async def freeze(
+    s: AsyncSession, *, service: str, reason: str, actor: str, at_us: int, intent_id: int | None
+) -> Service:
+    """Keep the split of a service as it is until `unfreeze`; freezing again changes the reason."""
+    before = await find(s, service)
+    row = await s.get_one(ServiceRow, service)
+    row.frozen_by, row.frozen_reason, row.frozen_at_us = actor, reason, at_us
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="services.freeze", noun="service", key=service,
+        before=before.frozen and before.frozen.reason, after=reason, at_us=at_us,
+        intent_id=intent_id,
+    )  # fmt: skip
+    return await find(s, service)
+
+
+async def unfreeze(
+    s: AsyncSession, *, service: str, actor: str, at_us: int, intent_id: int | None
+) -> Service:
+    """Allow changes of the split again."""
+    before = await find(s, service)
+    row = await s.get_one(ServiceRow, service)
+    row.frozen_by = row.frozen_reason = row.frozen_at_us = None
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="services.unfreeze", noun="service", key=service,
+        before=before.frozen and before.frozen.reason, after=None, at_us=at_us,
+        intent_id=intent_id,
+    )  # fmt: skip
+    return await find(s, service)
+
+
+async def take(
+    s: AsyncSession, *, service: str, owner: Owner, actor: str, at_us: int,
+    intent_id: int | None = None,
+) -> None:  # fmt: skip
+    """Make a rollout or an A/B test the owner of a split; nothing changes if it is.
+
+    Raises:
+        NotOwner: another one owns it. Frozen: the service is frozen.
+    """
+    before = await find(s, service)
+    if before.owner == owner:
+        return
+    if before.frozen is not None:
+        raise errors.Frozen(f"{service} is {before.frozen.words}; unfreeze it first.")
+    if before.owner is not None:
+        raise service_rows.owned(before, before.owner)
+    await _own(s, service, owner, None, actor, at_us, intent_id)
+
+
+async def give_back(
+    s: AsyncSession, *, service: str, owner: Owner, actor: str, at_us: int,
+    intent_id: int | None = None,
+) -> None:  # fmt: skip
+    """Let people set the split by hand again; nothing changes if this owner has lost it."""
+    before = await find(s, service)
+    if before.owner == owner:
+        await _own(s, service, None, owner, actor, at_us, intent_id)
+
+
 async def remove(
     s: AsyncSession, *, service: str, actor: str, at_us: int, intent_id: int | None
 ) -> None:
@@ -206,9 +265,35 @@ async def find_split(s: AsyncSession, service: str, id: int) -> Split:
     return await split_history.find(s, service, row.first_split_id, id)
 
 
+async def split_before(s: AsyncSession, service: str, id: int) -> Split | None:
+    """The split of a service that was set before the one with this id, if there is one."""
+    row = await s.get_one(ServiceRow, service)
+    return await split_history.before(s, service, row.first_split_id, id)
+
+
 async def split_of_intent(s: AsyncSession, service: str, intent_id: int) -> Split | None:
     """The split that an intent set, if it set one."""
     return await split_history.of_intent(s, service, intent_id)
+
+
+async def _own(
+    s: AsyncSession,
+    service: str,
+    owner: Owner | None,
+    before: Owner | None,
+    actor: str,
+    at_us: int,
+    intent_id: int | None,
+) -> None:
+    row = await s.get_one(ServiceRow, service)
+    row.owner_kind = None if owner is None else owner.kind.value
+    row.owner_id = None if owner is None else owner.id
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="services.owner", noun="service", key=service,
+        before=before and before.name, after=owner and owner.name, at_us=at_us,
+        intent_id=intent_id,
+    )  # fmt: skip
 
 
 async def _set(

@@ -97,6 +97,18 @@ async def find(s: AsyncSession, service: str, first: int, id: int) -> Split:
     return record(row)
 
 
+async def before(s: AsyncSession, service: str, first: int, id: int) -> Split | None:
+    """The newest split of a service before the one with this id, from `first` on."""
+    query = (
+        select(SplitRow)
+        .where(col(SplitRow.service) == service, col(SplitRow.id) >= first, col(SplitRow.id) < id)
+        .order_by(col(SplitRow.id).desc())
+        .limit(1)
+    )
+    row = (await s.scalars(query)).first()
+    return None if row is None else record(row)
+
+
 async def of_intent(s: AsyncSession, service: str, intent_id: int) -> Split | None:
     """The split that an intent set, if it set one."""
     query = select(SplitRow).where(

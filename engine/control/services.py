@@ -17,13 +17,11 @@ from storage import measures, releases, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.measures import Window
-from storage.services import Arm, Service
+from storage.services import Arm, Service, Split
 from storage.store import Session
 
 TRAFFIC_S: Final = 300
 """A service that answered a request within this time is in use."""
-
-_HISTORY: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +29,20 @@ class Observed:
     """What the decision about a split rests on. `broken` says why a release cannot be loaded."""
 
     service: Service
+    broken: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What the decision about going back rests on.
+
+    `undone` is the split that the named intent set; None without an intent, or if it set none.
+    `target` is the split to go back to, as it was first set; None if there is none.
+    """
+
+    service: Service
+    undone: Split | None
+    target: Split | None
     broken: Mapping[int, str]
 
 
@@ -87,48 +99,33 @@ async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_u
 @controls("services.undo")
 async def undo(s: Session, intent: Intent, arguments: verbs.ServicesUndo, at_us: int) -> Decision:
     """Go back to the split that is named; a service that is there already stays as it is."""
-    service = await services.find(s, intent.target)
-    to = await _target(s, service, arguments)
-    if isinstance(to, Decision):
-        return to
-    target = await services.find_split(s, service.name, to)
-    if splits.origin(service.split) == splits.origin(target):
-        arms = splits.words(splits.pairs(service.split.arms))
-        said = f"{service.name} is already at split {splits.origin(target)} ({arms}); no change."
-        return Decision(Reason.UNCHANGED, said, service.split)
-    if refusal := loadable.refuse(target.arms, await loadable.broken(s, target.arms)):
-        return refusal
-    now = await services.go_back(
-        s,
-        service=service.name,
-        to=to,
-        expected_version=intent.expected_version,
-        actor=intent.actor,
-        at_us=at_us,
-        intent_id=intent.id,
-    )
-    lost = "" if service.owner is None else f" {service.owner.name} no longer owns the split."
-    return Decision(Reason.APPLIED, _outcome(service, now.arms) + lost, now)
+    observed = await _observe_undo(s, await services.find(s, intent.target), arguments)
+    decision = decide_undo(observed, arguments.intent)
+    if isinstance(decision.plan, Split) and decision.reason is Reason.APPLIED:
+        await services.go_back(
+            s,
+            service=observed.service.name,
+            to=decision.plan.id,
+            expected_version=intent.expected_version,
+            actor=intent.actor,
+            at_us=at_us,
+            intent_id=intent.id,
+        )
+    return decision
 
 
-async def _target(s: Session, service: Service, arguments: verbs.ServicesUndo) -> int | Decision:
-    """The id of the split that is to be set again."""
+async def _observe_undo(s: Session, service: Service, arguments: verbs.ServicesUndo) -> Undo:
+    undone = before = None
     if arguments.intent is None:
-        return arguments.to or 0
-    undone = await services.split_of_intent(s, service.name, arguments.intent)
-    if undone is None:
-        said = f"Intent {arguments.intent} did not set a split of {service.name}."
-        return Decision(Reason.UNKNOWN, f"{said} Name the split to go back to with --to.")
-    past = await services.history(s, service.name, limit=_HISTORY)
-    before = [split for split in past if split.id < undone.id]
-    if not before:
-        said = f"There is no split of {service.name} before the one that intent "
-        return Decision(Reason.INVALID, f"{said}{arguments.intent} set.")
-    if service.split.id != undone.id and splits.origin(service.split) != splits.origin(before[0]):
-        said = f"{service.name} changed after intent {arguments.intent}: {service.split.set_by} set"
-        arms = splits.words(splits.pairs(service.split.arms))
-        return Decision(Reason.MOVED, f"{said} {arms}. Name the split to go back to with --to.")
-    return splits.origin(before[0])
+        target = await services.find_split(s, service.name, arguments.to or 0)
+    else:
+        undone = await services.split_of_intent(s, service.name, arguments.intent)
+        if undone is not None:
+            before = await services.split_before(s, service.name, undone.id)
+        if before is None:
+            return Undo(service, undone, None, {})
+        target = await services.find_split(s, service.name, splits.origin(before))
+    return Undo(service, undone, target, await loadable.broken(s, target.arms))
 
 
 @controls("services.freeze")
@@ -199,6 +196,32 @@ def decide_removal(service: Service, answered: int, arguments: verbs.ServicesRem
             "its clients would get 404. Move them first, or repeat with --despite-traffic.",
         )
     return Decision(Reason.APPLIED, f"Removed service {service.name}.", service)
+
+
+def decide_undo(undo: Undo, intent: int | None) -> Decision:
+    """Whether a service goes back, and to which split; `intent` is the one to undo, if it is named.
+
+    An intent is undone only while nothing else changed the split after it.
+    """
+    service, undone, target = undo.service, undo.undone, undo.target
+    if intent is not None and undone is None:
+        said = f"Intent {intent} did not set a split of {service.name}."
+        return Decision(Reason.UNKNOWN, f"{said} Name the split to go back to with --to.")
+    if target is None:
+        said = f"There is no split of {service.name} before the one that intent {intent} set."
+        return Decision(Reason.INVALID, said)
+    arms = splits.words(splits.pairs(service.split.arms))
+    at = splits.origin(service.split)
+    if undone is not None and service.split.id != undone.id and at != splits.origin(target):
+        said = f"{service.name} changed after intent {intent}: {service.split.set_by} set {arms}."
+        return Decision(Reason.MOVED, f"{said} Name the split to go back to with --to.")
+    if at == splits.origin(target):
+        said = f"{service.name} is already at split {at} ({arms}); no change."
+        return Decision(Reason.UNCHANGED, said, service.split)
+    if refusal := loadable.refuse(target.arms, undo.broken):
+        return refusal
+    lost = "" if service.owner is None else f" {service.owner.name} no longer owns the split."
+    return Decision(Reason.APPLIED, _outcome(service, target.arms) + lost, target)
 
 
 def decide(arms: Sequence[Arm], observed: Observed, expected_version: int | None) -> Decision:
