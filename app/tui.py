@@ -231,8 +231,14 @@ class Tui(App[None]):
         self.redraw()
 
     def key(self, key: str, character: str | None) -> None:
-        """A key was pressed; it waits until the place that is opening is ready."""
-        self._pressed.append((key, character))
+        """A key was pressed; it waits until the place that is opening is ready.
+
+        A terminal sends alt with a key as escape and that key, so over a slow link the two keys
+        arrive as one: they are taken for what was pressed, and nothing here is bound to alt.
+        """
+        if key.startswith("alt+"):
+            self._pressed.append(("escape", None))
+        self._pressed.append((key.removeprefix("alt+"), character))
         self.arrived()
 
     def arrived(self) -> None:

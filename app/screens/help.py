@@ -49,6 +49,7 @@ EVERYWHERE: Final = (
     "look.freeze", "look.back", "look.previous", "look.quit",
 )  # fmt: skip
 _TYPED: Final = {"look.arm": ":rw"}
+_OPENS: Final = {"requests": "requests show ID", "jobs": "jobs show JOB"}
 
 
 def draw(of: str, table: Sequence[Action], width: int) -> list[Line]:
@@ -57,7 +58,10 @@ def draw(of: str, table: Sequence[Action], width: int) -> list[Line]:
     rows: list[Line] = []
     if LOCAL.get(of):
         rows.append(palette.rule(width, f"KEYS OF {of.upper()}", "the same on the command line"))
-        rows += [_row(known[name], width) for name in LOCAL[of] if name in known]
+        for name in LOCAL[of]:
+            if name in known:
+                twin = _OPENS.get(of) if name == "look.open" else None
+                rows.append(_row(known[name], width, twin))
         if of != "pulse":
             rows.append(_plain("arrows", "move; page up, page down, home, end too"))
     rows.append(palette.rule(width, "EVERYWHERE", "the same on the command line"))
@@ -73,9 +77,11 @@ def _plain(key: str, sentence: str) -> Line:
     return ((f" {key:<{_KEY}}", "key"), (sentence, ""))
 
 
-def _row(action: Action, width: int) -> Line:
+def _row(action: Action, width: int, opens: str | None = None) -> Line:
+    """An action with its twin; what `enter` opens depends on the place."""
     key = _TYPED.get(action.name) or keymap.sign(action.key)
-    twin: Line = ((f"paddock {action.twin} ", "dim"),) if action.twin else ()
+    command = opens or action.twin
+    twin: Line = ((f"paddock {command} ", "dim"),) if command else ()
     if action.twin == "--help":
         twin = (("paddock --help ", "dim"),)
     return palette.spread(_plain(key, action.sentence), twin, width)

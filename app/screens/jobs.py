@@ -21,6 +21,12 @@ _BAR: Final = 12
 _OPEN: Final = frozenset({"queued", "running", "cancelling"})
 _TONES: Final = {"running": "good", "failed": "bad", "cancelling": "warn", "cancelled": "dim"}
 _SIGNS: Final = {"running": "● ", "failed": "▲ ", "queued": "○ ", "cancelling": "○ "}
+_NOT_OPEN: Final = {
+    "cancelling": "is being cancelled",
+    "cancelled": "was cancelled",
+    "failed": "has failed",
+    "succeeded": "has succeeded",
+}
 
 COLUMNS: Final = (
     Column(title="JOB", width=5, right=True),
@@ -68,7 +74,7 @@ def cancelling(job: snapshot.JobRow | None) -> Offer:
     if job is None:
         return Offer(unable="there is no job under the cursor")
     if job.state not in {"queued", "running"}:
-        return Offer(unable=f"job {job.id} is {job.state}")
+        return Offer(unable=f"job {job.id} {_NOT_OPEN.get(job.state, f'is {job.state}')}")
     what = f"job {job.id} ({job.kind} {words.safe(job.target)})"
     half = "; what has arrived is removed" if job.state == "running" else ""
     return Offer(target=str(job.id), effect=f"cancel {what}{half}")

@@ -43,6 +43,16 @@ def test_nothing_of_help_is_cut(of: str, width: int) -> None:
     assert "paddock requests tail" in text
 
 
+def test_what_enter_opens_is_named_by_its_place() -> None:
+    """A request among requests, a job among jobs."""
+    for of, command in (
+        ("requests", "paddock requests show ID"),
+        ("jobs", "paddock jobs show JOB"),
+    ):
+        rows = [palette.text(row) for row in help.draw(of, tuple(actions.TABLE.values()), 80)]
+        assert [row for row in rows if command in row and row.startswith(" enter")]
+
+
 async def test_help_is_of_the_place_one_came_from(quiet_home: Home) -> None:
     """It scrolls to its end, and esc leads back."""
     async with piloting.at(piloting.program(quiet_home)) as seat:

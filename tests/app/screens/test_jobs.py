@@ -119,7 +119,7 @@ async def test_a_running_job_is_cancelled_from_the_screen(home: Home, node: Fake
         await seat.until(lambda: "is being cancelled." in seat.text)
         await seat.press("down")
         await seat.press("x")
-        assert "job 1 is failed" in seat.text
+        assert "job 1 has failed" in seat.text
     assert node.asked == [("jobs.cancel", "2", {}, None)]
     store = await stores.open(home, readonly=True)
     async with store.read() as s:
