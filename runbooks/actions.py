@@ -7,6 +7,7 @@ however often the runner is killed or an answer is lost. Imported by `runbooks.r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,22 +24,21 @@ _AGAIN_S: Final = 1.0
 
 
 async def version(s: Session, run: Run, do: steps.Do) -> int | None:
-    """The version of what an action changes, as its verb expects it; None where it expects none.
+    """The version of what an action changes, as its noun counts it; None where it has none.
 
     A service has a version, a knob the id of its newest setting, a label the number that it points
     at; 0 means that there was none.
     """
     target = steps.filled(do.target, run.inputs)
-    if do.verb.startswith("services."):
-        try:
-            return (await services.find(s, target)).version
-        except errors.NotFound:
-            return None
-    if do.verb == "knobs.set":
-        newest = await knobs.current(s, target, _named(do, "name", run))
-        return 0 if newest is None else newest.id
-    if do.verb == "prompts.label":
-        return (await prompts.labels(s, target)).get(_named(do, "label", run), 0)
+    match do.verb.partition(".")[0]:
+        case "services":
+            with contextlib.suppress(errors.NotFound):
+                return (await services.find(s, target)).version
+        case "knobs":
+            newest = await knobs.current(s, target, _named(do, "name", run))
+            return 0 if newest is None else newest.id
+        case "prompts" if "label" in do.arguments:
+            return (await prompts.labels(s, target)).get(_named(do, "label", run), 0)
     return None
 
 

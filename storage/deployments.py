@@ -224,6 +224,18 @@ async def every(s: AsyncSession) -> list[Deployment]:
     return [_deployment(row) for row in await s.scalars(query)]
 
 
+def unscalable(deployment: Deployment, replicas: int) -> str | None:
+    """Why a deployment cannot have this many instances on any machine; None if it can."""
+    if deployment.backend is Backend.UPSTREAM:
+        return f"{deployment.name} is an upstream, which runs its own instances; scale it there."
+    if replicas < 1:
+        return (
+            f"replicas is 1 to {MOST}, not {replicas}; to stop {deployment.name}, take its "
+            "releases out of every split."
+        )
+    return None if replicas <= MOST else f"replicas is 1 to {MOST}, not {replicas}."
+
+
 async def scale(
     s: AsyncSession,
     name: str,
@@ -240,17 +252,8 @@ async def scale(
         Invalid: the number is out of range, or an upstream runs the instances itself.
     """
     before = await find(s, name)
-    if before.backend is Backend.UPSTREAM:
-        raise errors.Invalid(
-            f"{name} is an upstream, which runs its own instances; scale it there."
-        )
-    if not 1 <= replicas <= MOST:
-        raise errors.Invalid(
-            f"replicas is 1 to {MOST}, not {replicas}; to stop {name}, take its releases out of "
-            "every split."
-            if replicas < 1
-            else f"replicas is 1 to {MOST}, not {replicas}."
-        )
+    if (reason := unscalable(before, replicas)) is not None:
+        raise errors.Invalid(reason)
     row = await s.get_one(DeploymentRow, name)
     row.replicas = replicas
     await s.flush()

@@ -1,6 +1,6 @@
 """Deployments: how many instances are wanted, and another try for those that were failing.
 
-The node starts and drains the instances. Imported by `engine.control.registry`.
+The node starts and drains the instances. Imported by `engine.control.handlers`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Final
 
 from engine.control import devices
 from engine.control.decisions import Decision, Reason
-from engine.control.registry import controls
+from engine.control.handlers import handles
 from engine.node import footprint
 from engine.node.footprint import Footprint
 from storage import deployments, models, processes
 from storage.control_socket import verbs
-from storage.deployments import MOST, Backend, Deployment, Status
+from storage.deployments import MOST, Deployment, Status
 from storage.intents import Intent
 from storage.processes import State
 from storage.store import Session
@@ -52,7 +52,7 @@ class Observed:
         return self.footprint.fitting(self.running, self.memory.free_bytes, MOST)
 
 
-@controls("deployments.scale")
+@handles("deployments.scale")
 async def scale(
     s: Session, intent: Intent, arguments: verbs.DeploymentsScale, at_us: int
 ) -> Decision:
@@ -71,7 +71,7 @@ async def scale(
     return decision
 
 
-@controls("deployments.restart")
+@handles("deployments.restart")
 async def restart(
     s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int
 ) -> Decision:
@@ -89,19 +89,10 @@ def decide(observed: Observed, replicas: int) -> Decision:
     """Whether a deployment may have so many instances."""
     deployment = observed.deployment
     name = deployment.name
-    if deployment.backend is Backend.UPSTREAM:
-        return Decision(
-            Reason.INVALID, f"{name} is an upstream, which runs its own instances; scale it there."
-        )
-    if replicas < 1:
-        return Decision(
-            Reason.INVALID,
-            f"replicas is 1 to {MOST}, not {replicas}; to stop {name}, take its releases out of "
-            "every split.",
-        )
-    if replicas > MOST:
-        fits = "" if observed.fitting in {None, MOST} else f"; {_fits(observed)}"
-        return Decision(Reason.INVALID, f"replicas is 1 to {MOST}, not {replicas}{fits}.")
+    if (reason := deployments.unscalable(deployment, replicas)) is not None:
+        if replicas > MOST and observed.fitting not in {None, MOST}:
+            reason = f"{reason.removesuffix('.')}; {_fits(observed)}."
+        return Decision(Reason.INVALID, reason)
     if replicas == deployment.replicas:
         return Decision(Reason.UNCHANGED, f"{name} has {_count(replicas)} already.", deployment)
     if replicas > deployment.replicas and (refusal := _too_large(observed, replicas)) is not None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from engine.control import registry
+from engine.control import handlers
 from engine.control.decisions import Decision, Reason, Refusal, of
 from storage import errors, intents, jobs
 from storage import store as stores
@@ -33,7 +33,7 @@ class Intents:
     name = "intents"
 
     def __init__(self) -> None:
-        self._controllers = registry.load()
+        self._handlers = handlers.load()
 
     async def recover(self, s: Session, now_us: int) -> None:
         """Put back what a control that was killed had claimed."""
@@ -43,10 +43,10 @@ class Intents:
     async def observe(self, s: Session, now_us: int) -> Intent | None:
         """The oldest intent that waits."""
         del now_us
-        return await intents.waiting(s, self._controllers.keys())
+        return await intents.waiting(s, self._handlers.keys())
 
     def decide(self, observed: Intent | None, now_us: int) -> Decision:
-        """Carry out what waits; what becomes of it is decided by the controller of its verb."""
+        """Carry out what waits; what becomes of it is decided by the handler of its verb."""
         del now_us
         if observed is None:
             return Decision(Reason.IDLE, "No intent waits.")
@@ -74,12 +74,12 @@ class Intents:
         )
 
     async def _carry_out(self, s: Session, intent: Intent, now_us: int) -> Decision:
-        """Have the verb's controller decide and act; a refusal takes back what it had begun."""
-        controller = self._controllers[intent.verb]
+        """Have the verb's handler decide and act; a refusal rolls back what it had begun."""
+        handle = self._handlers[intent.verb]
         try:
             arguments = verbs.parse(intent.verb, intent.arguments)
             async with stores.savepoint(s):
-                return await controller.carry_out(s, intent, arguments, now_us)
+                return await handle(s, intent, arguments, now_us)
         except Refusal as refusal:
             return refusal.decision
         except errors.ConstraintViolated as error:
@@ -94,6 +94,6 @@ class Intents:
 
 
 def _fault(intent: Intent, error: Exception) -> Decision:
-    _log.error("a controller failed", intent=intent.id, verb=intent.verb, exc_info=error)
+    _log.error("a handler failed", intent=intent.id, verb=intent.verb, exc_info=error)
     said = f"{type(error).__name__}: {error}"
     return Decision(Reason.FAULT, f"Control failed ({said}); control.log has the trace.")

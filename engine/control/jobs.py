@@ -1,9 +1,9 @@
-"""Jobs: cancelled and retried on behalf of people. Imported by `engine.control.registry`."""
+"""Jobs: cancelled and retried on behalf of people. Imported by `engine.control.handlers`."""
 
 from __future__ import annotations
 
 from engine.control.decisions import Decision, Reason, Refusal
-from engine.control.registry import controls
+from engine.control.handlers import handles
 from storage import jobs
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -11,7 +11,7 @@ from storage.jobs import Job, State
 from storage.store import Session
 
 
-@controls("jobs.cancel")
+@handles("jobs.cancel")
 async def cancel(s: Session, intent: Intent, arguments: verbs.NoArguments, at_us: int) -> Decision:
     """Cancel a job at once if it waits; a running one undoes what is half done and ends."""
     del arguments
@@ -23,7 +23,7 @@ async def cancel(s: Session, intent: Intent, arguments: verbs.NoArguments, at_us
     return Decision(Reason.APPLIED, f"Job {job.id} ({_about(job)}) {how}.", job)
 
 
-@controls("jobs.retry")
+@handles("jobs.retry")
 async def retry(s: Session, intent: Intent, arguments: verbs.NoArguments, at_us: int) -> Decision:
     """Queue a failed or cancelled job again, from its first step."""
     del arguments

@@ -1,9 +1,9 @@
-"""API keys: only their hashes arrive here. Imported by `engine.control.registry`."""
+"""API keys: only their hashes arrive here. Imported by `engine.control.handlers`."""
 
 from __future__ import annotations
 
 from engine.control.decisions import Decision, Reason
-from engine.control.registry import controls
+from engine.control.handlers import handles
 from storage import keys
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -11,7 +11,7 @@ from storage.keys import Role
 from storage.store import Session
 
 
-@controls("keys.add")
+@handles("keys.add")
 async def add(s: Session, intent: Intent, arguments: verbs.KeysAdd, at_us: int) -> Decision:
     """Store the hash of a key that was minted at its owner's terminal."""
     decision = decide(arguments.role, Role(intent.role))
@@ -33,7 +33,7 @@ async def add(s: Session, intent: Intent, arguments: verbs.KeysAdd, at_us: int) 
     return Decision(Reason.APPLIED, f"Created {kind}key {key.name} ({key.prefix}…).", key)
 
 
-@controls("keys.revoke")
+@handles("keys.revoke")
 async def revoke(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
     """Revoke a key for good."""
     key = await keys.revoke(s, intent.target, actor=intent.actor, at_us=at_us, intent_id=intent.id)

@@ -1,19 +1,19 @@
 """Live knobs of deployments: the value is stored here, the gateway hands it to the workers.
 
-Imported by `engine.control.registry`.
+Imported by `engine.control.handlers`.
 """
 
 from __future__ import annotations
 
 from engine.control.decisions import Decision, Reason
-from engine.control.registry import controls
+from engine.control.handlers import handles
 from storage import knobs
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.store import Session
 
 
-@controls("knobs.set")
+@handles("knobs.set")
 async def set(s: Session, intent: Intent, arguments: verbs.KnobsSet, at_us: int) -> Decision:
     """Set a knob; the value before is kept for undo."""
     before = (await knobs.of(s, intent.target)).get(arguments.name)
@@ -33,7 +33,7 @@ async def set(s: Session, intent: Intent, arguments: verbs.KnobsSet, at_us: int)
     return Decision(Reason.APPLIED, _outcome(knob), knob)
 
 
-@controls("knobs.undo")
+@handles("knobs.undo")
 async def undo(s: Session, intent: Intent, arguments: verbs.KnobsUndo, at_us: int) -> Decision:
     """Undo one setting of a knob; asked again, it changes nothing."""
     before = await knobs.current(s, intent.target, arguments.name)

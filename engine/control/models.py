@@ -1,19 +1,19 @@
 """Models: adding one is the work of a job, because a file may take hours to fetch and to hash.
 
-Imported by `engine.control.registry`.
+Imported by `engine.control.handlers`.
 """
 
 from __future__ import annotations
 
 from engine.control.decisions import Decision, Reason
-from engine.control.registry import controls
+from engine.control.handlers import handles
 from storage import jobs
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.store import Session
 
 
-@controls("models.add")
+@handles("models.add")
 async def add(s: Session, intent: Intent, arguments: verbs.ModelsAdd, at_us: int) -> Decision:
     """Queue the job, which ends the intent when it ends."""
     job = await jobs.add(

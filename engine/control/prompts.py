@@ -1,6 +1,6 @@
 """Prompts: new versions, and labels that move. Templates are parsed before they are kept.
 
-Imported by `engine.control.registry`.
+Imported by `engine.control.handlers`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from jinja2 import Environment, meta
 
 from engine.control.decisions import Decision, Reason
-from engine.control.registry import controls
+from engine.control.handlers import handles
 from engine.prompting import sandbox
 from storage import prompts
 from storage.control_socket import verbs
@@ -24,7 +24,7 @@ _PLAIN: Final = Environment(extensions=["jinja2.ext.loopcontrols"])  # noqa: S70
 _GIVEN: Final = frozenset({"range", "namespace", "dict", "raise_exception", "strftime_now"})
 
 
-@controls("prompts.add")
+@handles("prompts.add")
 async def add(s: Session, intent: Intent, arguments: verbs.PromptsAdd, at_us: int) -> Decision:
     """The next version of a prompt."""
     decision = decide(arguments.prompt, arguments.messages, arguments.variables)
@@ -46,7 +46,7 @@ async def add(s: Session, intent: Intent, arguments: verbs.PromptsAdd, at_us: in
     return Decision(Reason.APPLIED, f"Created {version.name}.", version)
 
 
-@controls("prompts.label")
+@handles("prompts.label")
 async def label(s: Session, intent: Intent, arguments: verbs.PromptsLabel, at_us: int) -> Decision:
     """Point a label at a version; `expected_version` is the number it points at, 0 for none.
 

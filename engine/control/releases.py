@@ -1,13 +1,13 @@
 """Releases: what answers, put together from versions and settings.
 
-Imported by `engine.control.registry`.
+Imported by `engine.control.handlers`.
 """
 
 from __future__ import annotations
 
 from engine.control import devices
 from engine.control.decisions import Decision, Reason
-from engine.control.registry import controls
+from engine.control.handlers import handles
 from engine.node import placement
 from storage import models, prompts, releases, upstreams
 from storage.control_socket import verbs
@@ -18,7 +18,7 @@ from storage.releases import Engine, Release, Server
 from storage.store import Session
 
 
-@controls("releases.create")
+@handles("releases.create")
 async def create(
     s: Session, intent: Intent, arguments: verbs.ReleasesCreate, at_us: int
 ) -> Decision:

@@ -1,7 +1,7 @@
 """Services and their splits: create, split, go back, freeze, set, remove.
 
 Decides by what the store holds; the gateway and the node act on the split that is set. Imported by
-`engine.control.registry`.
+`engine.control.handlers`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from engine.control import loadable
 from engine.control.decisions import Decision, Reason
-from engine.control.registry import controls
+from engine.control.handlers import handles
 from storage import measures, releases, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -46,7 +46,7 @@ class Undo:
     broken: Mapping[int, str]
 
 
-@controls("services.create")
+@handles("services.create")
 async def create(
     s: Session, intent: Intent, arguments: verbs.ServicesCreate, at_us: int
 ) -> Decision:
@@ -69,7 +69,7 @@ async def create(
     )
 
 
-@controls("services.split")
+@handles("services.split")
 async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_us: int) -> Decision:
     """Set the weights of the arms."""
     service = await services.find(s, intent.target)
@@ -96,7 +96,7 @@ async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_u
     return decision
 
 
-@controls("services.undo")
+@handles("services.undo")
 async def undo(s: Session, intent: Intent, arguments: verbs.ServicesUndo, at_us: int) -> Decision:
     """Go back to the split that is named; a service that is there already stays as it is."""
     observed = await _observe_undo(s, await services.find(s, intent.target), arguments)
@@ -128,7 +128,7 @@ async def _observe_undo(s: Session, service: Service, arguments: verbs.ServicesU
     return Undo(service, undone, target, await loadable.broken(s, target.arms))
 
 
-@controls("services.freeze")
+@handles("services.freeze")
 async def freeze(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
     """Refuse changes of the split from now on; the reason is the intent's."""
     service = await services.freeze(
@@ -143,7 +143,7 @@ async def freeze(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_u
     return Decision(Reason.APPLIED, said, service)
 
 
-@controls("services.unfreeze")
+@handles("services.unfreeze")
 async def unfreeze(
     s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int
 ) -> Decision:
@@ -158,7 +158,7 @@ async def unfreeze(
     return Decision(Reason.APPLIED, said, service)
 
 
-@controls("services.set")
+@handles("services.set")
 async def set(s: Session, intent: Intent, arguments: verbs.ServicesSet, at_us: int) -> Decision:
     """Record the texts of requests, or no longer."""
     before = await services.find(s, intent.target)
@@ -173,7 +173,7 @@ async def set(s: Session, intent: Intent, arguments: verbs.ServicesSet, at_us: i
     return Decision(Reason.APPLIED, f"{said} from now on.{kept}", before)
 
 
-@controls("services.remove")
+@handles("services.remove")
 async def remove(
     s: Session, intent: Intent, arguments: verbs.ServicesRemove, at_us: int
 ) -> Decision:

@@ -1,4 +1,4 @@
-"""Upstreams: register and remove OpenAI-compatible servers. Imported by `engine.control.registry`.
+"""Upstreams: register and remove OpenAI-compatible servers. Imported by `engine.control.handlers`.
 
 The API key never arrives here, only the reference to the file that holds it.
 """
@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from engine.control.decisions import Decision, Reason
-from engine.control.registry import controls
+from engine.control.handlers import handles
 from storage import errors, jobs, releases, services, upstreams
 from storage.control_socket import verbs
 from storage.home import secrets
@@ -25,7 +25,7 @@ _SECOND_US: Final = 1_000_000
 _log = structlog.get_logger("control.upstreams")
 
 
-@controls("upstreams.add")
+@handles("upstreams.add")
 async def add(s: Session, intent: Intent, arguments: verbs.UpstreamsAdd, at_us: int) -> Decision:
     """Register a server. The gateway starts to check its health at once."""
     added = await upstreams.add(
@@ -49,7 +49,7 @@ async def add(s: Session, intent: Intent, arguments: verbs.UpstreamsAdd, at_us: 
     return Decision(Reason.APPLIED, f"Added upstream {added.name} at {added.url}, {key}.", added)
 
 
-@controls("upstreams.rekey")
+@handles("upstreams.rekey")
 async def rekey(
     s: Session, intent: Intent, arguments: verbs.UpstreamsRekey, at_us: int
 ) -> Decision:
@@ -65,7 +65,7 @@ async def rekey(
     return Decision(Reason.APPLIED, f"Replaced the key of upstream {intent.target}.", intent.target)
 
 
-@controls("upstreams.remove")
+@handles("upstreams.remove")
 async def remove(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
     """Forget a server that no split needs."""
     needing = await _needing(s, intent.target)

@@ -89,6 +89,7 @@ class Instances:
             if name not in plan.kept | self._running.keys() and deployment not in snapshot.failing:
                 self._forget(name)
         self._begun = {name: self._begun[name] for name in self._begun.keys() & self._running}
+        self._placed = {name: self._placed[name] for name in self._placed.keys() & self._running}
         self._replacing.clear()
         for instance in plan.wanted.values():
             if instance.deployment not in self._failing:
@@ -103,7 +104,7 @@ class Instances:
     def observe(self, fact: Fact) -> str | None:
         """Take a fact of an instance; the evidence once its deployment turns out to be failing.
 
-        Its instances are then stopped at once, and started again when the store says so.
+        Its instances are then stopped, and started again once the verdict is lifted.
         """
         if fact.death is None or fact.deployment is None:
             return None
@@ -126,7 +127,7 @@ class Instances:
         return evidence
 
     def _settle_verdicts(self, recorded: frozenset[str]) -> None:
-        """Drop the verdicts that the store had recorded and has no more: they were lifted."""
+        """Drop the verdicts that were recorded in the store and then lifted by a restart."""
         for deployment, was_recorded in list(self._failing.items()):
             if deployment in recorded:
                 self._failing[deployment] = True

@@ -1,7 +1,7 @@
 """The table of verbs: what an intent may ask for, who may ask, and which process carries it out.
 
-A new verb takes three places: its arguments and its row here, its controller in
-`engine/control/<noun>.py` (declared with `registry.controls`), its command in
+A new verb takes three places: its arguments and its row here, its handler in
+`engine/control/<noun>.py` (declared with `handlers.handles`), its command in
 `app/commands/<noun>.py`. The control socket checks every intent against this table; screens and
 help read it. Never acts. Imported by clients of the control socket and by the processes behind it.
 """

@@ -73,7 +73,6 @@ async def test_a_knob_has_the_id_of_its_newest_setting(store: Store) -> None:
         )
     )  # fmt: skip
     assert await _version(store, "knobs.set", WORKER, **arguments) == knob.id
-    assert await _version(store, "knobs.undo", WORKER, name="max_running", setting=1) is None
 
 
 async def test_a_label_has_the_number_that_it_points_at(store: Store) -> None:

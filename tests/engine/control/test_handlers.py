@@ -1,4 +1,4 @@
-"""A new verb is its row, its controller and its command, and nothing else."""
+"""A new verb is its row, its handler and its command, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from engine.control import registry
+from engine.control import handlers
 from storage.control_socket import verbs
 from storage.control_socket.verbs import Process
 
@@ -35,24 +35,24 @@ def places(verb: str) -> set[str]:
 
 @pytest.mark.parametrize("verb", sorted(verbs.TABLE))
 def test_a_verb_is_named_in_at_most_three_places(verb: str) -> None:
-    """The table, its controller, its command; which process carries it out is in the table."""
+    """The table, its handler, its command; which process carries it out is in the table."""
     found = places(verb)
     assert "storage/control_socket/verbs.py" in found
     assert f"app/commands/{verbs.TABLE[verb].noun}.py" in found
     assert len(found) <= 3, found
 
 
-def test_every_verb_of_control_has_one_controller() -> None:
+def test_every_verb_of_control_has_one_handler() -> None:
     """Proved at the start of control, from the declarations beside the functions."""
-    assert registry.load().keys() == verbs.carried_out_by(Process.CONTROL)
+    assert handlers.load().keys() == verbs.carried_out_by(Process.CONTROL)
 
 
-def test_a_verb_without_a_controller_keeps_control_from_starting() -> None:
-    """And so does a controller without a verb, and a second controller of one verb."""
-    with pytest.raises(registry.Misdeclared, match=r"no controller is declared for a\.b"):
-        registry.check({"a.b"}, set())
-    with pytest.raises(registry.Misdeclared, match=r"control does not carry out c\.d"):
-        registry.check(set(), {"c.d"})
-    registry.load()
-    with pytest.raises(registry.Misdeclared, match=r"keys\.revoke has two controllers"):
-        registry.controls("keys.revoke")
+def test_a_verb_without_a_handler_keeps_control_from_starting() -> None:
+    """And so does a handler without a verb, and a second handler of one verb."""
+    with pytest.raises(handlers.Misdeclared, match=r"no handler is declared for a\.b"):
+        handlers.check({"a.b"}, set())
+    with pytest.raises(handlers.Misdeclared, match=r"control does not carry out c\.d"):
+        handlers.check(set(), {"c.d"})
+    handlers.load()
+    with pytest.raises(handlers.Misdeclared, match=r"keys\.revoke has two handlers"):
+        handlers.handles("keys.revoke")
