@@ -88,18 +88,17 @@ class Context:
     def begin(self) -> None:
         """Reset the progress for the next step."""
         with self._lock:
-            self._current = None
+            self._current = self._first = None
             self._samples.clear()
 
     @property
     def advanced(self) -> bool:
-        """Whether the current step has made progress in this attempt."""
+        """Whether the step continued where an earlier attempt stopped, and got further.
+
+        A step that starts over every time makes no progress, however far it gets.
+        """
         with self._lock:
-            return (
-                self._current is not None
-                and self._first is not None
-                and self._current[0] > self._first
-            )
+            return self._current is not None and self._current[0] > (self._first or 0) > 0
 
     def measured(self) -> Progress | None:
         """The progress of the step, with the rate of the last seconds."""

@@ -1,6 +1,6 @@
-"""A kind of job for tests: three steps that count how often each ran, in files of the scratch.
+"""A kind of job for tests: three steps that count how often each ran, in files of the home.
 
-What a step does is told by the job's arguments: {"fetch": "refuse"} makes that step refuse.
+What a step does is given by the job's arguments: {"fetch": "refuse"} makes that step refuse.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ def step(name: str) -> Callable[[Context], Awaitable[Any]]:
     """A step that does what the arguments say of it."""
 
     async def run(context: Context) -> Any:
-        count = context.home.root / f"{name}.count"
-        count.write_text(str(int(count.read_text()) + 1 if count.exists() else 1))
+        counted = context.home.root / f"{name}.count"
+        count = int(counted.read_text()) + 1 if counted.exists() else 1
+        counted.write_text(str(count))
         context.log(f"{name} in attempt {context.job.attempt}")
         match context.job.arguments.get(name):
             case "refuse":
@@ -31,8 +32,8 @@ def step(name: str) -> Callable[[Context], Awaitable[Any]]:
             case "transient":
                 raise Transient(f"No answer to {name}.")
             case "advance and fail":
-                context.progress(0, 10, "B")
-                context.progress(5, 10, "B")
+                context.progress(count - 1, 10, "B")
+                context.progress(count, 10, "B")
                 raise Transient(f"Cut off in {name}.")
             case "break":
                 raise ZeroDivisionError(name)

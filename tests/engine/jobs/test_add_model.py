@@ -219,6 +219,22 @@ async def test_the_query_of_an_address_is_sent_and_in_no_record(
         assert await jobs.secrets(s) == set()
 
 
+async def test_a_download_that_starts_over_every_time_is_given_up(
+    registry: Registry, hub: Hub
+) -> None:
+    """The server cannot resume and always hangs up half-way: that is no progress."""
+    hub.etags = False
+    hub.faults.extend(["cut"] * 6)
+    job = await registry.add(f"{hub.address}/plain/tiny.gguf")
+    failures = [job.failures]
+    while job.state is State.QUEUED and len(failures) < job.max_failures:
+        job = await queue.attempt(registry.store, job)
+        failures.append(job.failures)
+    assert failures[:-1] == [1, 2, 3, 4]
+    assert job.state is State.FAILED
+    assert "Given up after 5 attempts in a row" in (job.reason or "")
+
+
 @pytest.mark.parametrize("fault", ["html", "404"])
 async def test_an_answer_that_is_no_file_fails_the_job(
     registry: Registry, hub: Hub, fault: str
