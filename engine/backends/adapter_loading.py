@@ -1,9 +1,9 @@
 """Which adapters a worker should have loaded, was asked to load, has loaded, and failed to load.
 
 A worker is asked once per adapter and connection. An adapter that is no longer wanted is unloaded
-when no request uses it. A failed adapter is asked for again after a
-while: the file may appear later, and memory may become free. Never touches the connection. Imported
-by `engine.backends.worker_client`.
+when no request uses it. A failed adapter is asked for again after a while: the file may appear
+later, and memory may become free. Never touches the connection. Imported by
+`engine.backends.worker_client`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pools of all deployments that the services need, each with its instances, knobs and adapters.
+"""The pools of all deployments that services use, with their instances, knobs and adapters.
 
 Follows the catalog; never starts or stops a worker. Imported by the local backend and the gateway.
 """
@@ -35,12 +35,12 @@ class Fleet:
         self._windows = windows
         self._now_us = now_us
         self._sandbox = sandbox.Sandbox(strict=False)
-        self._leaving: list[Pool] = []
+        self._released: list[Pool] = []
         self.snapshot = Snapshot()
         self.pools: dict[str, Pool] = {}
 
     def follow(self, snapshot: Snapshot) -> None:
-        """Connect to the instances that are needed now, and let go of the others."""
+        """Connect to the instances that are needed now, and release the others."""
         self.snapshot = snapshot
         needed: dict[str, list[Release]] = {}
         for release in snapshot.resident().values():
@@ -48,7 +48,7 @@ class Fleet:
                 needed.setdefault(release.deployment, []).append(release)
         for name, served in needed.items():
             if name not in self.pools:
-                self.pools[name] = self._back(name) or Pool(
+                self.pools[name] = self._reclaim(name) or Pool(
                     name, self._connect, self._sandbox, now_us=self._now_us
                 )
             adapters = [adapter for each in served if (adapter := self.adapter(each))]
@@ -60,7 +60,7 @@ class Fleet:
         for name in self.pools.keys() - needed.keys():
             pool = self.pools.pop(name)
             pool.follow((), {}, {})
-            self._leaving.append(pool)
+            self._released.append(pool)
         self.sweep()
 
     def pool(self, release: Release) -> Pool:
@@ -80,23 +80,23 @@ class Fleet:
 
     def sweep(self) -> None:
         """Disconnect from what is no longer needed, once it is idle."""
-        for pool in (*self.pools.values(), *self._leaving):
+        for pool in (*self.pools.values(), *self._released):
             pool.sweep()
-        self._leaving = [pool for pool in self._leaving if pool.busy]
+        self._released = [pool for pool in self._released if pool.busy]
 
     async def close(self, why: str = "the gateway is stopping; send the request again") -> None:
         """End everything with a reason, and disconnect."""
-        pools = [*self.pools.values(), *self._leaving]
+        pools = [*self.pools.values(), *self._released]
         await asyncio.gather(*(pool.close(why) for pool in pools))
 
     def instances(self) -> Iterator[tuple[str, Instance]]:
         """All instances with their deployment; also those that only finish what they have."""
-        for pool in (*self.pools.values(), *self._leaving):
+        for pool in (*self.pools.values(), *self._released):
             for instance in pool.everything:
                 yield pool.deployment, instance
 
     def adapter(self, release: Release) -> wire.LoadAdapter | None:
-        """The adapter that a release needs loaded; none that is known to kill workers."""
+        """The adapter that a release needs; None for one that is known to kill workers."""
         model = self.snapshot.models.get(release.model_version_id or 0)
         if not release.adapter or model is None or model.status is Status.UNLOADABLE:
             return None
@@ -135,11 +135,11 @@ class Fleet:
         known = self.snapshot.deployments.get(deployment)
         return (deployments.instance(deployment, 1),) if known is None else known.instances
 
-    def _back(self, name: str) -> Pool | None:
-        """A pool that was let go and still has work."""
-        for pool in self._leaving:
+    def _reclaim(self, name: str) -> Pool | None:
+        """A released pool that is still busy."""
+        for pool in self._released:
             if pool.deployment == name:
-                self._leaving.remove(pool)
+                self._released.remove(pool)
                 return pool
         return None
 
@@ -158,7 +158,7 @@ class Fleet:
         )
 
     def _knobs(self, release: Release) -> dict[str, int]:
-        """All knobs of a deployment; those that nobody set follow its engine settings."""
+        """All knobs of a deployment; knobs that were never set follow its engine settings."""
         engine = release.engine or Engine()
         started = Knobs().changed(
             {

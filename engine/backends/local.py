@@ -1,7 +1,7 @@
 """The local backend: jobs on this box's workers.
 
 Renders the model's chat template, cuts the prompt into segments, submits one sequence per choice to
-the pool of the release's deployment and passes on what comes back. Never starts a worker, never
+the pool of the release's deployment and passes on the events. Never starts a worker, never
 records. Imported by the gateway, which hands it to `engine.execution`.
 """
 
@@ -23,7 +23,7 @@ from storage.releases import Release
 from storage.requests import Class
 
 UNREAD_LIMIT: Final = 1 << 20
-"""Characters that may wait for a client that does not read."""
+"""Characters buffered for a slow client."""
 
 _PER_LOGPROB: Final = 128
 _CLASSES: Final = list(Class)
@@ -97,14 +97,14 @@ class _Sequence:
         self.over = False
         self.finish: Finished | None = None
         self.wasted_us = 0
-        """The worker's time that went into it before it was refused."""
+        """Computing time that was spent before it was refused."""
 
     def delta(self, delta: wire.Delta, at_us: int) -> None:
-        """It gained text."""
-        self.run.grew(Delta(self.index, delta.text, delta.tokens, delta.logprobs, at_us))
+        """New text."""
+        self.run.extend(Delta(self.index, delta.text, delta.tokens, delta.logprobs, at_us))
 
     def finished(self, finished: wire.Finished) -> None:
-        """It has ended, by itself or because it was cancelled."""
+        """The sequence has ended or was cancelled."""
         self.over = True
         self.finish = Finished(
             self.index,
@@ -118,20 +118,20 @@ class _Sequence:
         self.run.ended(self.finish)
 
     def refused(self, refused: wire.Refused) -> None:
-        """It cannot go on, and so cannot the job."""
+        """The worker refused the sequence; the job fails."""
         self.over = True
         self.wasted_us += refused.busy_us
         self.run.refused(refused)
 
     def lost(self) -> bool:
-        """The worker died: begin again unless something was shown."""
+        """The worker died: begin again unless events were passed on."""
         if not self.run.shown:
             self.run.restart(self)
             return True
         self.over = True
         self.run.fail(
             failures.Unavailable(
-                "the worker that wrote this answer died; send the request again",
+                "the worker died in the middle of this answer; send the request again",
                 code="worker_lost",
             )
         )
@@ -141,14 +141,16 @@ class _Sequence:
 class LocalRun:
     """One job on a worker: an iterator over batches of events.
 
-    What arrives between two calls is one batch, and wakes the reader once. A job that does not
+    Events between two calls form one batch and wake the reader once. A job that does not
     stream gets a single batch, when all its choices have ended.
     """
 
     def __init__(self, fleet: Fleet, job: Job, now_us: Callable[[], int]) -> None:
         self._fleet = fleet
         self._now_us = now_us
-        self._loop = asyncio.get_running_loop()  # looking it up costs as much as a token's text
+        self._loop = (
+            asyncio.get_running_loop()
+        )  # looked up once: Python 3.11 makes a system call of it
         self._pool: Pool | None = None
         self._sequences: list[_Sequence] = []
         self._batch: list[Event] = []
@@ -188,7 +190,7 @@ class LocalRun:
             await self._waiter
 
     async def aclose(self) -> tuple[Finished, ...]:
-        """Cancel what is still being computed, and wait for the worker's counts of it."""
+        """Cancel what is still running, and wait for the worker's token counts."""
         self._cancel()
         if not all(sequence.over for sequence in self._sequences):
             self._settled = self._loop.create_future()
@@ -253,10 +255,10 @@ class LocalRun:
         """The name of the instance that computes a sequence."""
         return "" if self._pool is None else self._pool.instance_of(id)
 
-    # what the sequences report
+    # called by the sequences
 
-    def grew(self, delta: Delta) -> None:
-        """A choice gained text."""
+    def extend(self, delta: Delta) -> None:
+        """New text of a choice."""
         self._batch.append(delta)
         if not self._streams:
             return
@@ -277,7 +279,7 @@ class LocalRun:
         self._check()
 
     def refused(self, refused: wire.Refused) -> None:
-        """A choice was not admitted, or cannot continue."""
+        """A choice was refused, or cannot continue."""
         failure = _failure(refused, self.job.input)
         failure.release_fault = refused.code == "too_long" and self._others_hold_more()
         self.fail(failure)
@@ -291,7 +293,7 @@ class LocalRun:
         self._check()
 
     def restart(self, sequence: _Sequence) -> None:
-        """A choice begins again; nobody has seen anything of it."""
+        """A choice begins again; none of its events was passed on."""
         index = sequence.index
         self._batch = [event for event in self._batch if _index(event) != index]
 
@@ -308,7 +310,7 @@ def _index(event: Event) -> int:
 def _segments(
     template: ChatTemplate, release: Release, input: Chat | Text
 ) -> Sequence[tuple[wire.Segment, ...]]:
-    """What the worker tokenises, for each prompt."""
+    """The segments of each prompt, for the worker to tokenise."""
     if isinstance(input, Text):
         return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
     try:

@@ -19,7 +19,7 @@ from engine.serving import wire
 PENDING_LIMIT: Final = 256
 """How many requests may be held while no worker can take them."""
 DEATHS_LIMIT: Final = 3
-"""A request that this many workers died of is given up, so that it cannot kill them forever."""
+"""A request is refused after this many workers died while they had it."""
 
 _SECOND_US: Final = 1_000_000
 
@@ -46,7 +46,7 @@ class Worker(Protocol):
     load: int
 
     def cancel_sent(self, id: int) -> None:
-        """Tell it that a request is cancelled."""
+        """Send the cancellation of a request."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +75,7 @@ class PendingRequest:
 class PendingRequests:
     """By id; ids are never reused.
 
-    `failed` tells which adapters no worker can load, with the reasons.
+    `failed` returns the adapters that no worker can load, with the reasons.
     """
 
     def __init__(self, now_us: Callable[[], int], failed: Callable[[], Mapping[str, str]]) -> None:

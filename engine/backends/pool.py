@@ -1,7 +1,8 @@
 """The running instances of one deployment, and which of them gets a request.
 
-Holds what no instance can take, sends what an instance lost to another, and knows the chat template
-that they share. Never starts or stops a process. Imported by `engine.backends.fleet` and `local`.
+Holds requests that no instance can take, resends those that an instance lost, and keeps the chat
+template that the instances share. Never starts or stops a process. Imported by
+`engine.backends.fleet` and `local`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Instance:
 
 
 class Pool:
-    """One deployment. `instances` get requests; those that were let go finish what they have."""
+    """One deployment. `instances` get requests; released ones finish theirs."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Pool:
         self._preparing: asyncio.Task[None] | None = None
         self._connect = connect
         self._pending = PendingRequests(now_us, self._failed)
-        self._leaving: list[Instance] = []
+        self._released: list[Instance] = []
         self._introduced: asyncio.Future[ChatTemplate] = asyncio.get_running_loop().create_future()
         self._waiting = 0
         self._picked = -1
@@ -66,7 +67,7 @@ class Pool:
 
     @property
     def pending(self) -> PendingRequests:
-        """What its instances share."""
+        """The requests that its instances share."""
         return self._pending
 
     @property
@@ -76,8 +77,8 @@ class Pool:
 
     @property
     def everything(self) -> list[Instance]:
-        """All instances, those that were let go included."""
-        return [*self.instances.values(), *self._leaving]
+        """All instances, including released ones."""
+        return [*self.instances.values(), *self._released]
 
     @property
     def connected(self) -> list[Instance]:
@@ -92,13 +93,13 @@ class Pool:
         knobs: Mapping[str, int],
         adapters: Mapping[str, wire.LoadAdapter],
     ) -> None:
-        """Connect to these instances and let go of the others; set knobs and adapters of all."""
+        """Connect to these instances, release the others, and set knobs and adapters of all."""
         wanted = list(names)
         for name in wanted:
             if name not in self.instances:
-                self.instances[name] = self._back(name) or self._join(name)
+                self.instances[name] = self._reclaim(name) or self._start(name)
         for name in self.instances.keys() - set(wanted):
-            self._leaving.append(self.instances.pop(name))
+            self._released.append(self.instances.pop(name))
         for instance in self.instances.values():
             instance.client.want_knobs(knobs)
             instance.client.want_adapters(adapters)
@@ -112,10 +113,10 @@ class Pool:
                 instance.client.want_adapter(adapter)
 
     def sweep(self) -> None:
-        """Disconnect from instances that were let go and are idle."""
-        for instance in [each for each in self._leaving if not each.client.busy]:
+        """Disconnect from released instances that are idle."""
+        for instance in [each for each in self._released if not each.client.busy]:
             instance.client.close()
-            self._leaving.remove(instance)
+            self._released.remove(instance)
 
     async def close(self, why: str) -> None:
         """End everything with a reason, and disconnect."""
@@ -252,15 +253,15 @@ class Pool:
             if all(name in other for other in failed)
         }
 
-    def _back(self, name: str) -> Instance | None:
-        """An instance that was let go and still works: a worker serves one connection at a time."""
-        for instance in self._leaving:
+    def _reclaim(self, name: str) -> Instance | None:
+        """A released instance that is still busy: a worker serves one connection at a time."""
+        for instance in self._released:
             if instance.name == name:
-                self._leaving.remove(instance)
+                self._released.remove(instance)
                 return instance
         return None
 
-    def _join(self, name: str) -> Instance:
+    def _start(self, name: str) -> Instance:
         client = self._connect(name, self)
         task = asyncio.create_task(client.run(), name=f"instance {name}")
         return Instance(name, client, task)

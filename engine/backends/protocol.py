@@ -1,4 +1,4 @@
-"""What every backend offers: run a job, score a continuation, say whether it can answer.
+"""The interface of backends: run a job, score a continuation, report readiness.
 
 Rendering a chat template and tokenising belong to the local backend; an upstream does both itself.
 Implemented by `engine.backends.local` and `engine.backends.upstream`; used by `engine.execution`,
@@ -31,10 +31,10 @@ class Run(Protocol):
         ...
 
     def aclose(self) -> Coroutine[Any, Any, tuple[Finished, ...] | None]:
-        """Cancel what is still being computed; also called after the last `Finished`.
+        """Cancel what is still running; also called after the last `Finished`.
 
-        Returns the counts of choices that were cut short, where the backend knows them; they come
-        after the client has its last byte, so waiting for them costs nobody time.
+        Returns the counts of cancelled choices, where the backend knows them; they come
+        after the client has its last byte, so that no client waits for them.
         """
         ...
 

@@ -176,7 +176,7 @@ class WorkerClient:
         self._pending.cancel(id)
 
     def cancel_sent(self, id: int) -> None:
-        """Tell the worker that a sequence is cancelled."""
+        """Send the cancellation of a sequence to the worker."""
         self._queue(wire.Cancel(id))
 
     def want_adapters(self, adapters: Mapping[str, wire.LoadAdapter]) -> None:

@@ -1,7 +1,7 @@
 """The gateway's view of the store: services, releases, models, prompts, keys, knobs.
 
-One frozen snapshot, replaced when the ledger has grown; processes that write send a nudge, and the
-gateway checks once a second besides. While the store cannot be read the last snapshot is used.
+One frozen snapshot, replaced when the ledger has grown: processes that write send a nudge, and the
+gateway also checks once a second. While the store cannot be read the last snapshot is used.
 Imported by `engine.execution.plan`, the local backend and the gateway.
 """
 
@@ -52,7 +52,7 @@ class Snapshot:
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
 
     def arms(self, service: str) -> list[Release]:
-        """The releases of a service that get traffic."""
+        """The releases of a service that receive traffic."""
         found = self.services.get(service)
         return [
             self.releases[arm.release]
@@ -70,7 +70,7 @@ class Snapshot:
         }
 
     def resident(self) -> dict[int, Release]:
-        """The releases that are arms, whatever their weight: what they need stays loaded."""
+        """The releases of all arms, whatever their weight: their deployments stay loaded."""
         return {
             arm.release: self.releases[arm.release]
             for service in self.services.values()
@@ -105,8 +105,8 @@ class Catalog:
         self._on_change(snapshot)
 
     async def look(self) -> None:
-        """Read everything if anything but measurements was written since."""
-        async with self._looking:  # a second caller gets what the first one read
+        """Read everything if the ledger has grown since."""
+        async with self._looking:  # a second caller uses what the first one read
             try:
                 if not (await self._store.changed() or self._stale):
                     return
@@ -124,7 +124,7 @@ class Catalog:
         """The key with this secret, None when it is unknown or revoked."""
         digest = keys.digest(secret)
         if digest not in self.snapshot.keys:
-            await self.look()  # perhaps it is new
+            await self.look()  # it may be new
         return self.snapshot.keys.get(digest)
 
     async def service(self, name: str) -> Service:
@@ -134,7 +134,7 @@ class Catalog:
             failures.Unknown: there is none.
         """
         if name not in self.snapshot.services:
-            await self.look()  # perhaps it is new
+            await self.look()  # it may be new
         try:
             return self.snapshot.services[name]
         except KeyError:
@@ -154,7 +154,7 @@ class Catalog:
         digits = name[1:]
         number = int(digits) if name[:1] == "r" and digits.isdecimal() and digits.isascii() else -1
         if number not in self.snapshot.releases:
-            await self.look()  # perhaps it is new
+            await self.look()  # it may be new
         try:
             return self.snapshot.releases[number]
         except KeyError:

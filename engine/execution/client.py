@@ -25,7 +25,7 @@ class Client:
     """The gateway of one home."""
 
     def __init__(self, home: Home) -> None:
-        """Each job and each score has a connection of its own."""
+        """Opens a new connection for each job and each score."""
         self._home = home
 
     def run(self, job: Job, *, deadline_us: int = DEADLINE_US) -> RemoteExecution:
@@ -49,13 +49,13 @@ class Client:
 class RemoteExecution:
     """One job under way in the gateway: an iterator over batches of events.
 
-    Leaving the `async with` before the end cancels the job. `answer` is what came so far.
+    Leaving the `async with` before the end cancels the job. `answer` is the answer so far.
     """
 
     def __init__(self, home: Home, job: Job, deadline_us: int) -> None:
         self._connection = _Connection(home)
         self._deadline_us = deadline_us
-        self._asked = False
+        self._sent = False
         self.job = job
         self.answer = Answer(job, [])
 
@@ -64,7 +64,7 @@ class RemoteExecution:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Give up what is still under way."""
+        """Cancel what is still running."""
         await self._connection.close()
 
     def __aiter__(self) -> Self:
@@ -79,8 +79,8 @@ class RemoteExecution:
         """
         if self.answer.complete:
             raise StopAsyncIteration
-        if not self._asked:
-            self._asked = True
+        if not self._sent:
+            self._sent = True
             await self._connection.open()
             await self._connection.send(frames.RunJob(self.job, self._deadline_us))
         response = await self._connection.receive()
@@ -90,7 +90,7 @@ class RemoteExecution:
         return response.events
 
     async def whole(self) -> Answer:
-        """The answer, when it has come to its end.
+        """The complete answer.
 
         Raises:
             failures.Failure: the job cannot be answered, or not to its end.
@@ -102,7 +102,7 @@ class RemoteExecution:
 
 
 class _Connection:
-    """One connection to the internal socket; whatever breaks it is a failure."""
+    """One connection to the internal socket; connection errors become failures."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -146,7 +146,9 @@ class _Connection:
         except (asyncio.IncompleteReadError, OSError) as error:
             raise _unreachable() from error
         except frames.FrameError as error:
-            raise failures.Broken(f"the gateway sent no frame: {error}", code="protocol") from error
+            raise failures.Broken(
+                f"the gateway sent an invalid frame: {error}", code="protocol"
+            ) from error
         if isinstance(response, frames.Failed):
             raise frames.failure(response)
         return response

@@ -1,6 +1,6 @@
-"""Runs jobs: on the backend of their release, recorded whoever asked.
+"""Executes jobs on the backend of their release and records them.
 
-The gateway's endpoints, its internal socket, and later shadow copies come here and nowhere else.
+The gateway's endpoints, its internal socket, and later shadow copies all execute jobs here.
 Never plans a job, never formats an answer. Imported by `engine.gateway`.
 """
 
@@ -21,7 +21,7 @@ from storage.texts import Text
 Record = Callable[[Request, Text | None], None]
 """Takes each request once, when it has ended."""
 Gaps = Callable[[str, int], list[int]]
-"""Where the microseconds between tokens of a service's release are collected."""
+"""The list that collects the microseconds between tokens of a service's release."""
 
 
 class Executor:
@@ -57,7 +57,7 @@ class Executor:
         return Execution(self, job, run, answer)
 
     def refuse(self, job: Job, failure: failures.Failure) -> None:
-        """Record a job that cannot be started."""
+        """Record a job that could not be started."""
         request = record.refused(job, failure, self.now_us())
         self._record(request, record.text(job, ""))
 
@@ -70,10 +70,10 @@ class Executor:
         return await self.backend(score.release).score(score)
 
     def backend(self, release: Release) -> Backend:
-        """What answers for a release.
+        """The backend of a release.
 
         Raises:
-            failures.Broken: nothing does.
+            failures.Broken: this version has none for it.
         """
         try:
             return self._backends[release.backend]
@@ -92,7 +92,7 @@ class Executor:
             return failure.message
 
     async def drain(self) -> None:
-        """Wait until all that was cancelled is recorded; the backends have been closed before."""
+        """Wait until cancelled jobs are recorded; close the backends first."""
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def ended(self, request: Request, text: Text | None) -> None:
@@ -100,7 +100,7 @@ class Executor:
         self._record(request, text)
 
     def close_later(self, closing: asyncio.Task[None]) -> None:
-        """Keep a task that records what was cut short."""
+        """Keep a reference to a task that records a cancelled job."""
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
@@ -108,8 +108,8 @@ class Executor:
 class Execution:
     """One job under way: an iterator over batches of events.
 
-    It is recorded once: when every choice has ended, when it failed, or when whoever asked left the
-    `async with` or called `cancel` before that. `answer` is what came so far.
+    It is recorded once: when every choice has ended, when it fails, or when the caller leaves the
+    `async with` or calls `cancel` before. `answer` is the answer so far.
     """
 
     def __init__(self, executor: Executor, job: Job, run: Run, answer: Answer) -> None:
@@ -128,7 +128,7 @@ class Execution:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Give up what is still under way."""
+        """Cancel what is still running."""
         self.cancel()
 
     def __aiter__(self) -> Self:
@@ -172,7 +172,7 @@ class Execution:
         return events
 
     def cancel(self) -> None:
-        """Give the job up; a reader that waits for its next batch is told that it is over."""
+        """Cancel the job; a reader that waits for the next batch gets StopAsyncIteration."""
         if self._over or self.cancelled:
             return
         self.cancelled = True
@@ -182,7 +182,7 @@ class Execution:
             self._reader.cancel()
 
     async def whole(self) -> Answer:
-        """The answer, when it has come to its end.
+        """The complete answer.
 
         Raises:
             failures.Failure: the job cannot be answered, or not to its end.
@@ -192,11 +192,11 @@ class Execution:
         return self.answer
 
     def _close(self, failure: failures.Failure | None) -> None:
-        """It is over; its record waits for the counts of what is cut short."""
+        """End the job; a cancelled one is recorded when the backend has counted its tokens."""
         self._over = True
         ended_us = self._now_us()
         if self.answer.complete:
-            self._note(failure, ended_us)
+            self._record(failure, ended_us)
         closing = asyncio.create_task(self._settle(failure, ended_us), name=self.job.id)
         self._executor.close_later(closing)
 
@@ -205,9 +205,9 @@ class Execution:
         for finish in await self._run.aclose() or ():
             self.answer.end(finish)
         if not noted:
-            self._note(failure, ended_us)
+            self._record(failure, ended_us)
 
-    def _note(self, failure: failures.Failure | None, ended_us: int) -> None:
+    def _record(self, failure: failures.Failure | None, ended_us: int) -> None:
         job, answer = self.job, self.answer
         request = record.ended(job, answer, failure, cancelled=self.cancelled, ended_us=ended_us)
         self._executor.ended(request, record.text(job, answer.text))

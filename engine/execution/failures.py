@@ -1,7 +1,7 @@
 """Why a job was not answered, in terms of the job: no status codes, no sockets.
 
     Failure
-      Invalid       the job itself: sending it again does not help
+      Invalid       the job is invalid: retrying does not help
         Unknown     it names something that does not exist
       Overloaded    admission refused it; `retry_after_us` says when to try again
       Unavailable   nothing can answer it now, or not in time
@@ -16,7 +16,7 @@ from __future__ import annotations
 class Failure(Exception):
     """A job that was not answered.
 
-    `code` is stable and machine-readable; `param` names the field of the request that is meant;
+    `code` is stable and machine-readable; `param` names the field of the request at fault;
     `retry_after_us` is 0 where waiting does not help. `release_fault` says whether the release is
     to blame (its template, its prompt, its context), so that it counts against that arm.
     """

@@ -1,4 +1,4 @@
-"""What travels on the gateway's internal socket: a request, then the events of its execution.
+"""The protocol of the gateway's internal socket: a request, then the events of its execution.
 
 A frame is four bytes of big-endian length and a msgpack map. A connection carries one request; the
 client closes it to cancel. Imported by `engine.execution.client` and the gateway's server of it.
@@ -26,7 +26,7 @@ class FrameError(Exception):
 
 
 class RunJob(msgspec.Struct, frozen=True, tag="run"):
-    """Execute a job; it is cancelled when it has taken `deadline_us` since it arrived."""
+    """Execute a job; it is cancelled `deadline_us` after it was received."""
 
     job: Job
     deadline_us: int
@@ -83,7 +83,7 @@ _responses: Final = msgspec.msgpack.Decoder(Response)
 
 
 def failed(failure: failures.Failure) -> Failed:
-    """A failure as it travels."""
+    """A failure as a message."""
     return Failed(
         kind=type(failure).__name__,
         message=failure.message,
@@ -95,7 +95,7 @@ def failed(failure: failures.Failure) -> Failed:
 
 
 def failure(failed: Failed) -> failures.Failure:
-    """A failure as it was."""
+    """The failure in a message."""
     return _KINDS.get(failed.kind, failures.Broken)(
         failed.message,
         code=failed.code,
@@ -118,21 +118,21 @@ def encode(message: Request | Response) -> bytes:
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request:
-    """What the client asks for.
+    """The request of a client.
 
     Raises:
         FrameError: it is not a request.
-        asyncio.IncompleteReadError: the client closed the connection before.
+        asyncio.IncompleteReadError: the client has closed the connection.
     """
     return await _read(reader, _requests)
 
 
 async def read_response(reader: asyncio.StreamReader) -> Response:
-    """What the gateway answers.
+    """A response of the gateway.
 
     Raises:
         FrameError: it is not a response.
-        asyncio.IncompleteReadError: the gateway closed the connection before.
+        asyncio.IncompleteReadError: the gateway has closed the connection.
     """
     return await _read(reader, _responses)
 

@@ -1,8 +1,8 @@
 """A job: one request, planned; and the events that its execution yields.
 
-Everything that wants tokens makes a `Job`: the gateway for its clients, and shadow copies,
-evaluation, replay and judges on behalf of the box. A job says what is wanted and by whom, never how
-it arrived. Frozen data; imported by the gateway, the backends and the gateway's internal client.
+The gateway makes jobs for its clients; shadow copies, evaluation, replay and judges make them for
+the box. A job says what to generate and for which key, not how the request arrived.
+Frozen data; imported by the gateway, the backends and the gateway's internal client.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = [
     "Score", "Scored", "Text", "TokenLogprob",
 ]  # fmt: skip
 
-# Logprob, Sampling and TokenLogprob travel unchanged between the worker and whoever asked.
+# Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Chat(msgspec.Struct, frozen=True, tag="chat"):
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):
-    """Texts to be continued, each on its own, the release's prompt included."""
+    """Texts to continue independently, the release's prompt included."""
 
     prompts: tuple[str, ...]
 
@@ -48,12 +48,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One request.
 
     `id` is the request's id (`req_…`), `at_us` its arrival in UTC, `arrived_us` the same moment on
-    the monotonic clock. Each prompt gets `n` choices; choice i of all is drawn with
-    `seed + i`. `logprobs` is the number of alternatives per token (0: only the chosen one, -1:
-    none). `queue_us` bounds the wait for the first token. `stream` says that events are passed on
-    as they come, so that nothing can be taken back. `endpoint` is the path it came in by, or the
-    name of the part of the box that asked. `via` names the gateways that it has passed, this one
-    last, so that a loop of upstreams is found.
+    the monotonic clock. Each prompt gets `n` choices; choice i of all uses `seed + i`. `logprobs`
+    is the number of alternatives per token (0: only the chosen one, -1: none). `queue_us` bounds
+    the wait for the first token. With `stream` events are passed on as they arrive, so that none
+    can be withdrawn. `endpoint` is the path of the request, or the name of the component that made
+    the job. `via` names the gateways that it has passed, this one last, so that a loop is found.
     """
 
     id: str
@@ -79,13 +78,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def choices(self) -> int:
-        """How many sequences it asks for."""
+        """The number of sequences to generate."""
         prompts = len(self.input.prompts) if isinstance(self.input, Text) else 1
         return prompts * self.n
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
-    """A choice gained text; `tokens` counts the tokens drawn for it.
+    """A choice gained text; `tokens` counts its tokens.
 
     `at_us` is the monotonic time at which the backend received it.
     """
@@ -100,9 +99,9 @@ class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
     """A choice has ended: `reason` is stop, length or cancelled.
 
-    `queue_us` is the time from the job's arrival to its first computation, wherever it was spent;
-    `busy_us` the compute time that went into the choice, 0 where the backend does not report it.
-    `instance` names what computed it, "" where the backend has no instances.
+    `queue_us` is the time from the job's arrival to its first computation, wherever the job waited;
+    `busy_us` the computing time of the choice, 0 where the backend does not report it.
+    `instance` names the instance that computed it, "" where the backend has no instances.
     """
 
     index: int
@@ -115,7 +114,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
 
 
 class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):
-    """All choices begin anew: what came before is void. Never sent to a job that streams."""
+    """All choices begin again: discard earlier events. Never sent to a job that streams."""
 
 
 Event = Delta | Finished | Restarted

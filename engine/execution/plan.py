@@ -1,6 +1,6 @@
-"""From what a caller wants to a `Job`: which release answers, with which prompt and settings.
+"""Plans a `Job`: which release answers a request, with which prompt and settings.
 
-Pure over a snapshot of the catalog: no I/O, no HTTP, no backend. Imported by `engine.gateway`, and
+Pure over a snapshot of the catalog: no I/O, no HTTP, no backend. Imported by `engine.gateway` and
 by everything else that makes jobs.
 """
 
@@ -38,7 +38,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def release(snapshot: Snapshot, service: Service, unit: str) -> Release:
-    """The arm of the service's split that a unit (a user, a session, a request) falls to.
+    """The arm of the service's split for a unit (a user, a session, a request).
 
     Raises:
         failures.Unavailable: no arm has weight, or its release is not known yet.
@@ -48,7 +48,7 @@ def release(snapshot: Snapshot, service: Service, unit: str) -> Release:
         return snapshot.releases[routing.assign(split.ranges, split.salt, unit).release]
     except (routing.NoArm, KeyError) as error:
         raise failures.Unavailable(
-            f"service {service.name} has no release that could answer", code="no_release"
+            f"service {service.name} has no release that can answer", code="no_release"
         ) from error
 
 
@@ -99,7 +99,7 @@ def job(
 
 
 def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]) -> Job:
-    """The job with its release's prompt before what the caller wrote.
+    """The job with its release's prompt before the caller's input.
 
     Raises:
         failures.Invalid: the variables are not those that the prompt declares; the release is to

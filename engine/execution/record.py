@@ -1,6 +1,6 @@
-"""The record of a job: one row, and its texts where the service keeps them.
+"""The record of a job: one row, and its texts where the service records them.
 
-Pure: from a job, its answer and its failure to what is stored. Imported by
+Pure: a job, its answer and its failure in, rows out. Imported by
 `engine.execution.execute`.
 """
 
@@ -16,7 +16,7 @@ from storage.texts import Text
 
 
 def refused(job: Job, failure: failures.Failure, now_us: int) -> Request:
-    """A job that no backend was asked for; `now_us` is monotonic."""
+    """A job that was not sent to a backend; `now_us` is monotonic."""
     return _request(
         job,
         worker=job.release.deployment,
@@ -34,7 +34,7 @@ def ended(
     cancelled: bool,
     ended_us: int,
 ) -> Request:
-    """A job that a backend was asked for; `cancelled` by whoever asked, `ended_us` monotonic."""
+    """A job that was sent to a backend; `cancelled` by the caller; `ended_us` is monotonic."""
     finishes = answer.finishes
     result = Outcome.OK
     if cancelled or (failure is not None and failure.code == "slow_reader"):
@@ -57,14 +57,14 @@ def ended(
 
 
 def text(job: Job, completion: str) -> Text | None:
-    """What was asked and answered, where that is kept."""
+    """Prompt and completion, where the service records texts."""
     if not job.record_text:
         return None
     return Text(request_id=job.id, prompt=_prompt(job), completion=completion, at_us=job.at_us)
 
 
 def outcome(failure: failures.Failure) -> Outcome:
-    """How a failure counts: what the release is to blame for counts against it."""
+    """The outcome of a failure; one that the release caused counts against the release."""
     if failure.release_fault:
         return Outcome.FAILED
     if isinstance(failure, failures.Invalid):

@@ -45,33 +45,33 @@ class Recorder:
 
     @property
     def held(self) -> int:
-        """How many rows are not written yet."""
+        """The number of rows not written yet."""
         return len(self._requests) + len(self._texts) + len(self._samples)
 
-    def note(self, request: Request, text: Text | None = None) -> None:
-        """A request has ended."""
+    def record(self, request: Request, text: Text | None = None) -> None:
+        """Record a request that has ended."""
         self._requests.append(request)
         if text is not None:
             self._texts.append(text)
             self._characters += _size(text)
-        self._bound()
+        self._trim()
 
     def sample(self, row: Row) -> None:
-        """A second is over."""
+        """Record a sample of a second that is over."""
         self._samples.append(row)
-        self._bound()
+        self._trim()
 
     def begin(self) -> asyncio.Task[None]:
-        """Start writing, or join the write under way, which includes what is held now.
+        """Start writing, or join the write under way, which includes the rows held now.
 
-        What cannot be written now is tried again with the next write.
+        Rows that cannot be written now are tried again with the next write.
         """
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._flush(), name="recorder")
         return self._writing
 
     async def flush(self) -> None:
-        """Write, and wait until everything is written or the store cannot be."""
+        """Write, and wait until all rows are written or the store cannot be written."""
         await asyncio.shield(self.begin())
 
     async def _flush(self) -> None:
@@ -85,7 +85,7 @@ class Recorder:
                 return
 
     async def _write(self, batch: _Batch) -> bool:
-        """Whether to go on with the next batch."""
+        """Write a batch; whether the next one can be tried."""
         try:
             await self._store.write(lambda s: _insert(s, batch), nudge=False)
         except errors.Unavailable as error:
@@ -93,26 +93,26 @@ class Recorder:
                 _log.warning("rows wait for the store", reason=str(error), rows=self.held)
             self.trouble = str(error)
             return False
-        except Exception:  # noqa: BLE001 a row that the store will never take costs no other
+        except Exception:  # noqa: BLE001 one invalid row must not cost the others
             if sum(map(len, batch)) > 1:
                 first, second = _halves(batch)
                 return await self._write(first) and await self._write(second)
             self.lost += 1
-            _log.exception("a row was dropped")
+            _log.exception("dropped a row")
         else:
             if self.trouble is not None:
-                _log.info("the store takes rows again", rows=self.held, lost=self.lost)
+                _log.info("the store can be written again", rows=self.held, lost=self.lost)
             self.trouble = None
         self._written(batch)
         return True
 
     def _written(self, batch: _Batch) -> None:
-        """Let go of the rows of a batch; some may have been dropped meanwhile."""
+        """Remove the rows of a batch; some may have been dropped meanwhile."""
         _drop(self._requests, batch[0])
         self._characters -= sum(map(_size, _drop(self._texts, batch[1])))
         _drop(self._samples, batch[2])
 
-    def _bound(self) -> None:
+    def _trim(self) -> None:
         while len(self._requests) > ROWS_LIMIT:
             self._requests.popleft()
             self.lost += 1
@@ -139,7 +139,7 @@ def _size(text: Text) -> int:
 
 
 def _drop(queue: deque[_T], rows: tuple[_T, ...]) -> list[_T]:
-    """Take the rows from the queue's head; those that were still there."""
+    """Remove rows from the head of the queue; returns those that were still there."""
     done = {id(row) for row in rows}
     gone = []
     while queue and id(queue[0]) in done:

@@ -9,19 +9,22 @@ and recording are `engine.execution`'s. Never loads a model, never changes a spl
 
 What clients may rely on, beyond OpenAI's documents:
 
-- A field that nobody knows is refused by name; one that OpenAI knows and this gateway does not is
-  refused where it would change the answer. Extensions: `top_k`, `min_p`, `prompt_variables`,
+- An unknown field is refused by name; one that OpenAI knows and this gateway does not is refused
+  where it would change the answer. Extensions: `top_k`, `min_p`, `prompt_variables`,
   `chat_template_kwargs`.
 - Every role may complete; naming the release takes `operator`; `/metrics` takes `viewer` unless
   `gateway.open_metrics` is set; `/healthz` and `/readyz` are open and show no paths of files.
-- A client that stops sending after its request gets its answer; one that disconnects is given up.
-- A refusal comes before the first byte: headers are sent with the first token. A failure after it
-  is an event `{"error": …}` and the end of the stream, without `[DONE]`.
-- A worker that dies costs a stream that had begun (`worker_lost`), and time for all others.
+- A client that stops sending after its request gets its answer; when a client disconnects, its
+  request is cancelled.
+- A refusal comes before the first byte: headers are sent with the first token. A later failure is
+  an event `{"error": …}` and the end of the stream, without `[DONE]`.
+- When a worker dies, streams that had begun fail (`worker_lost`); all other requests are retried.
 - The release's prompt comes first: before the client's messages, with the client's leading system
   text appended to it; before the text of a text completion, with a blank line between.
-- Choice i of n is drawn with seed + i. Text that spells a control token is only text.
-- A client that does not read is given up when a megabyte of its answer waits (`slow_reader`), and
-  disconnected when it took nothing for a minute.
-- A request's head is complete within 64 KiB and a minute (`head_too_large`, `head_timeout`).
+- Choice i of n uses seed + i. Text that spells a control token is only text.
+- A request is cancelled when a megabyte of its answer waits unread (`slow_reader`), and its client
+  is disconnected when it has read nothing for a minute.
+- A request's head must be complete within 64 KiB and a minute (`head_too_large`, `head_timeout`).
+- A request that an upstream sends back here is refused (`upstream_loop`); the gateways on the way
+  are named in `x-paddock-via`.
 """

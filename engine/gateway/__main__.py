@@ -1,8 +1,8 @@
-"""`python -m engine.gateway --home DIR`: the OpenAI-compatible HTTP door of a box.
+"""`python -m engine.gateway --home DIR`: the OpenAI-compatible HTTP API of a box.
 
-Says on standard output that it is ready, on which port, and that it lives; logs go to standard
-error. Exit 0 after draining, 2 for a faulty configuration, 4 when the port cannot be had, 6 when
-the store cannot be opened.
+Reports readiness, the port and heartbeats on standard output; logs go to standard error. Exits
+with 0 after draining, 2 for a faulty configuration, 4 if it cannot listen on the port, 6 if the
+store cannot be opened.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STORE: Final = 6
 
 
 def main() -> int:
-    """Read the configuration, take the port, serve."""
+    """Read the configuration, listen, serve."""
     parent.hold()
     parser = argparse.ArgumentParser(prog="python -m engine.gateway", description=__doc__)
     parser.add_argument("--home", type=Path, default=None)
@@ -60,4 +60,4 @@ if __name__ == "__main__":
     exit_code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(exit_code)  # threads of the store may wait for a disk that does not answer
+    os._exit(exit_code)  # the store's threads may hang on a stuck disk

@@ -1,7 +1,7 @@
-"""API keys, roles, and the headers with which a caller says how to be served.
+"""API keys, roles, the headers of a request, and its body.
 
-A key may do what its role may; every role may ask for completions. Reading the metrics takes a
-viewer's key, naming the release an operator's. Imported by the gateway.
+Every role may ask for completions. Reading the metrics requires a viewer's key, naming the release
+an operator's. Imported by the gateway.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ async def key(request: Request, catalog: Catalog) -> Key:
     """The caller's key.
 
     Raises:
-        errors.Unauthenticated: there is none, or it is unknown or revoked.
+        errors.Unauthenticated: it is missing, unknown or revoked.
     """
-    said = request.headers.get("authorization", "")
-    scheme, _, secret = said.partition(" ")
+    value = request.headers.get("authorization", "")
+    scheme, _, secret = value.partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise errors.Unauthenticated(
             "You did not provide an API key. Send it as `Authorization: Bearer pk-…`; "
@@ -49,41 +49,43 @@ def check_role(key: Key, needed: Role, what: str) -> None:
     """Forbidden unless the key's role suffices for `what`."""
     if not key.role.may(needed):
         raise errors.Forbidden(
-            f"{what} takes a key of role {needed.value}; {key.name} is {key.role.value}.",
+            f"{what} requires a key of role {needed.value}; {key.name} is {key.role.value}.",
             code="insufficient_role",
         )
 
 
 def class_(request: Request) -> Class:
-    """The priority class that the caller asks for."""
-    said = request.headers.get("x-paddock-class", Class.INTERACTIVE.value)
+    """The requested priority class."""
+    value = request.headers.get("x-paddock-class", Class.INTERACTIVE.value)
     try:
-        return Class(said)
+        return Class(value)
     except ValueError:
         classes = ", ".join(each.value for each in Class)
         raise errors.BadRequest(
-            f"x-paddock-class is one of {classes}.", code="invalid_value", param="x-paddock-class"
+            f"x-paddock-class must be one of {classes}.",
+            code="invalid_value",
+            param="x-paddock-class",
         ) from None
 
 
 def session(request: Request) -> str | None:
-    """What keeps a caller on one arm where the body names no user."""
-    said = request.headers.get("x-paddock-session")
-    if said is not None and len(said) > _SESSION_LIMIT:
+    """The session, which keeps a caller on one arm where the body names no user."""
+    value = request.headers.get("x-paddock-session")
+    if value is not None and len(value) > _SESSION_LIMIT:
         raise errors.BadRequest(
             f"x-paddock-session is longer than {_SESSION_LIMIT} characters.",
             code="invalid_value",
             param="x-paddock-session",
         )
-    return said or None
+    return value or None
 
 
 def pinned(request: Request, key: Key) -> str | None:
-    """The release that an operator names."""
-    said = request.headers.get("x-paddock-release")
-    if said is not None:
+    """The release that an operator has named."""
+    value = request.headers.get("x-paddock-release")
+    if value is not None:
         check_role(key, Role.OPERATOR, "Naming the release (x-paddock-release)")
-    return said
+    return value
 
 
 def via(request: Request, gateway: str) -> tuple[str, ...]:

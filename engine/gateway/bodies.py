@@ -1,8 +1,8 @@
-"""What clients send: decoded, held to its types and ranges, and refused with the field's name.
+"""Request bodies: decoded, validated, and refused with the name of the offending field.
 
-A field that OpenAI's API knows and this box does not is refused when it would change the answer and
-passed over when it would not; a field that nobody knows is refused, as OpenAI does, because it is
-most often a typing error. Imported by the gateway.
+A field of OpenAI's API that this gateway does not support is refused if it would change the answer
+and ignored otherwise. An unknown field is refused, as OpenAI does, because it is most often a typo.
+Imported by the gateway.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class StreamOptions(msgspec.Struct):
 
 
 class Completing(msgspec.Struct, kw_only=True):
-    """What both kinds of completion take. Absent and null mean the release's own setting."""
+    """The fields of both kinds of completion. Absent and null mean the release's own setting."""
 
     model: _Name
     stream: bool | None = None
@@ -79,14 +79,14 @@ class Completing(msgspec.Struct, kw_only=True):
 
 
 class Part(msgspec.Struct):
-    """A piece of a message's content; only text is read here."""
+    """A part of a message's content; only text is supported."""
 
     type: str
     text: str | None = None
 
 
 class Turn(msgspec.Struct):
-    """A message; fields other than role and content are refused where they would matter."""
+    """A message; other fields than role and content are refused if they would change the answer."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
@@ -95,7 +95,7 @@ class Turn(msgspec.Struct):
     audio: Any = None
 
     def message(self, place: int) -> job.Message:
-        """The message as chat templates take it; `place` is its index in `messages`.
+        """The message for a chat template; `place` is its index in `messages`.
 
         Raises:
             BadRequest: it holds something other than text.
@@ -190,8 +190,8 @@ def _one_of(*values: object) -> Callable[[object], bool]:
     return lambda value: value in values
 
 
-# Fields of OpenAI's API that are not served: whether a value leaves the answer as it is.
-_HARMLESS: Final[Mapping[str, Callable[[object], bool]]] = {
+# Unsupported fields of OpenAI's API: whether a value leaves the answer unchanged.
+_IGNORED_IF: Final[Mapping[str, Callable[[object], bool]]] = {
     "store": _always,
     "service_tier": _always,
     "safety_identifier": _always,
@@ -236,17 +236,19 @@ class Reader:
         """The body.
 
         Raises:
-            BadRequest: it is not that; the message says what and `param` where.
+            BadRequest: it is invalid; the message says why, `param` where.
         """
         try:
             for name, value in _top.decode(raw).items():
                 if name not in self._known:
-                    _check_foreign(name, value)
+                    _check_unsupported(name, value)
             return self._decoder.decode(raw)
         except msgspec.ValidationError as error:
             raise _invalid(error) from error
         except msgspec.DecodeError as error:
-            half = " (half of a surrogate pair is no text)" if _SURROGATE.search(raw) else ""
+            half = (
+                " (half of a surrogate pair is not a character)" if _SURROGATE.search(raw) else ""
+            )
             message = f"We could not parse the JSON body of your request: {error}{half}."
             raise errors.BadRequest(message, code="invalid_json") from error
         except UnicodeDecodeError as error:
@@ -257,31 +259,31 @@ class Reader:
             raise errors.BadRequest(message, code="invalid_json") from error
 
 
-def _check_foreign(name: str, raw: msgspec.Raw) -> None:
-    harmless = _HARMLESS.get(name)
-    if harmless is None:
+def _check_unsupported(name: str, raw: msgspec.Raw) -> None:
+    ignored = _IGNORED_IF.get(name)
+    if ignored is None:
         message = f"Unrecognized request argument supplied: {name}"
         raise errors.BadRequest(message, code="unknown_parameter", param=name)
     value = msgspec.json.decode(raw)
-    if value is not None and not harmless(value):
+    if value is not None and not ignored(value):
         message = f"{name!r} with this value is not supported here; leave it out."
         raise errors.BadRequest(message, code="unsupported_parameter", param=name)
 
 
 def _invalid(error: msgspec.ValidationError) -> errors.BadRequest:
     match = _AT.match(str(error))
-    said, where = (match[1], match[2]) if match else (str(error), None)
-    field = _FIELD.search(said)
+    reason, where = (match[1], match[2]) if match else (str(error), None)
+    field = _FIELD.search(reason)
     if where and field:
         where = f"{where}.{field[1]}"
     param = where or (field[1] if field else None)
-    missing = "missing required" in said
+    missing = "missing required" in reason
     place = f"{param}: " if where else ""
     hint = ""
-    if param is not None and param.startswith("prompt") and "got `int`" in said:
-        hint = "; token ids are not taken here, send text"
+    if param is not None and param.startswith("prompt") and "got `int`" in reason:
+        hint = "; token ids are not supported, send text"
     return errors.BadRequest(
-        f"{place}{said.replace('`', '')}{hint}.",
+        f"{place}{reason.replace('`', '')}{hint}.",
         code="missing_required_parameter" if missing else "invalid_value",
         param=param,
     )

@@ -1,6 +1,6 @@
 """POST /v1/chat/completions and /v1/completions: from a body to a job, from its events to HTTP.
 
-Planning and executing are `engine.execution`'s; here is what HTTP adds. Imported by the routes.
+Planning and executing are `engine.execution`'s. Imported by the routes.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ async def _plan(context: Context, request: Request, reader: bodies.Reader) -> tu
     )
     if job.choices > bodies.SEQUENCES_LIMIT:
         raise errors.BadRequest(
-            f"That is {job.choices} sequences; a request takes {bodies.SEQUENCES_LIMIT}.",
+            f"The request asks for {job.choices} sequences; the limit is {bodies.SEQUENCES_LIMIT}.",
             code="invalid_value",
             param="n",
         )
@@ -110,7 +110,7 @@ def _check(body: bodies.Completing) -> None:
 async def _respond(
     request: Request, execution: Execution, format: openai_format.Format
 ) -> Response:
-    """The whole answer, or a stream once there is something to send: a refusal comes before."""
+    """The whole answer, or a stream from the first event on, so that a refusal has its status."""
     job = execution.job
     headers = {"x-request-id": job.id, "x-paddock-release": job.release.name}
     watch = streaming.watch(execution, request.receive)

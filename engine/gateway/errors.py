@@ -1,16 +1,16 @@
-"""What a client can be told, as OpenAI error objects; `of` turns a job's failure into one.
+"""Errors as OpenAI error objects; `of` turns a job's failure into one.
 
 Problem
-├── BadRequest          400  the request itself; sending it again does not help
-├── Unauthenticated     401  no key, or none that is known here
+├── BadRequest          400  the request is invalid; retrying does not help
+├── Unauthenticated     401  the key is missing, unknown or revoked
 ├── Forbidden           403  the key's role does not allow it
 ├── NotFound            404  no such model, request or path
 ├── WrongMethod         405  the path exists, the method does not
-├── TooSlow             408  the body did not come in time
+├── TooSlow             408  the body did not arrive in time
 ├── TooLarge            413  the body exceeds the limit
-├── Overloaded          429  the queue is full; Retry-After says when to come again
-├── Broken              500  something here is faulty; an operator has to look
-└── Unavailable         503  the worker is not there or not in time; come again
+├── Overloaded          429  the queue is full; Retry-After says when to retry
+├── Broken              500  this box is faulty; an operator has to look
+└── Unavailable         503  nothing can answer now, or not in time; retry
 
 The unmodified `openai` client raises its own class for each status. Imported by the gateway.
 """
@@ -33,7 +33,7 @@ _PATH: Final = re.compile(r"(?<![\w/])/(?:[^\s/'\":;,()]+/)*([^\s/'\":;,()]+)/?"
 
 
 class Problem(Exception):
-    """One error, ready to be sent; `param` names the field that is meant."""
+    """One error response; `param` names the field it concerns."""
 
     status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
     type: ClassVar[str] = "server_error"
@@ -67,7 +67,7 @@ class Problem(Exception):
         )
 
     def headers(self) -> dict[str, str]:
-        """What goes with it: when to come again, and how to prove who you are."""
+        """Its headers: when to retry, how to authenticate."""
         headers = {}
         if self.retry_after_us:
             headers["retry-after"] = str(math.ceil(self.retry_after_us / 1_000_000))
@@ -113,38 +113,38 @@ class WrongMethod(Problem):
 
 
 class TooSlow(Problem):
-    """The body did not come in time."""
+    """The body did not arrive in time."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
     type = _INVALID
 
 
 class TooLarge(Problem):
-    """The body exceeds the limit that is configured."""
+    """The body exceeds the configured limit."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     type = _INVALID
 
 
 class Overloaded(Problem):
-    """More than the box takes; come again."""
+    """The box is overloaded; retry later."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     type = "rate_limit_error"
 
 
 class Broken(Problem):
-    """Something here is faulty; the box's operators see it in their logs."""
+    """This box is faulty; its logs say how."""
 
 
 class Unavailable(Problem):
-    """Nobody can answer just now; come again."""
+    """Nothing can answer now; retry later."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def _cut(text: str, limit: int) -> str:
-    """What a client sent is repeated in bounds."""
+    """A text of bounded length: messages repeat what clients sent."""
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
@@ -158,7 +158,7 @@ _KINDS: Final[tuple[tuple[type[failures.Failure], type[Problem]], ...]] = (
 
 
 def of(failure: failures.Failure) -> Problem:
-    """A failed job as its client reads it."""
+    """The error for a failed job."""
     kind = next(kind for family, kind in _KINDS if isinstance(failure, family))
     return kind(
         sentence(outside(failure.message)),
@@ -168,12 +168,12 @@ def of(failure: failures.Failure) -> Problem:
     )
 
 
-def outside(said: str) -> str:
-    """A reason as everybody may read it: of a file it tells the name and not where it lies."""
-    return _PATH.sub(r"\1", said)
+def outside(reason: str) -> str:
+    """A reason for clients: of a file it keeps the name and drops the folder."""
+    return _PATH.sub(r"\1", reason)
 
 
-def sentence(said: object) -> str:
-    """A message as a client reads it."""
-    text = str(said)
+def sentence(message: object) -> str:
+    """A message as a sentence."""
+    text = str(message)
     return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -1,4 +1,4 @@
-"""POST /v1/feedback: what a client thinks of an answer. Imported by the gateway's routes."""
+"""POST /v1/feedback: a client's rating of an answer. Imported by the gateway's routes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from storage.store import Session
 _READER: Final = bodies.Reader(bodies.Feedback)
 
 
-async def take(context: Context, request: Request) -> Response:
-    """Keep it; it stands once this answers. A tenant speaks of its own requests only."""
+async def give(context: Context, request: Request) -> Response:
+    """Store a rating; it is durable once this returns. Tenants rate their own requests only."""
     key = await auth.key(request, context.catalog)
     body: bodies.Feedback = _READER.read(await auth.body(request, context.body_limit))
     named = body.request_id or body.id
     if not named:
         raise errors.BadRequest(
-            "Say which request is meant: request_id is in the answer's x-request-id header.",
+            "Name the request: request_id is in the answer's x-request-id header.",
             code="missing_required_parameter",
             param="request_id",
         )
-    await context.recorder.flush()  # the request may have ended a moment ago
-    if context.recorder.trouble is not None:  # the next write would only wait for the same
+    await context.recorder.flush()  # the request may have ended just now
+    if context.recorder.trouble is not None:  # the next write would wait for the same reason
         raise errors.Unavailable(
             errors.sentence(errors.outside(context.recorder.trouble)),
             code="store_unavailable",
@@ -64,8 +64,8 @@ async def take(context: Context, request: Request) -> Response:
 async def _add(
     s: Session, context: Context, body: bodies.Feedback, answered: Answered, key: Key
 ) -> tuple[Feedback, int | None]:
-    """Keep it; also what the same key said before."""
-    said = [each.score for each in await feedback.of(s, answered.id) if each.key_id == key.id]
+    """Store it; also returns what the same key rated before."""
+    earlier = [each.score for each in await feedback.of(s, answered.id) if each.key_id == key.id]
     kept = await feedback.add(
         s,
         request_id=answered.id,
@@ -75,7 +75,7 @@ async def _add(
         comment=body.comment,
         key_id=key.id,
     )
-    return kept, said[0] if said else None
+    return kept, earlier[0] if earlier else None
 
 
 def _check_own(key: Key, answered: Answered, named: str) -> None:

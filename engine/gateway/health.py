@@ -1,4 +1,4 @@
-"""Whether the gateway lives, and whether its services can answer. Imported by the routes."""
+"""GET /healthz and /readyz: liveness, and which services can answer. Imported by the routes."""
 
 from __future__ import annotations
 

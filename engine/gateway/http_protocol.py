@@ -1,8 +1,8 @@
 """A client's connection below its requests: malformed HTTP and stalled clients.
 
-Uvicorn's own protocol, with three bounds that it lacks: a head that is not complete in size or in
-time, and a client that reads nothing of what is written to it. Where a response can still be sent,
-it is an OpenAI error object. Knows nothing of paths and bodies. Imported by
+Uvicorn's own protocol, with three bounds that it lacks: the size of a request's head, the time in
+which it has to arrive, and the time in which a client has to read. Where a response can still be
+sent, it is an OpenAI error object. Knows nothing of paths and bodies. Imported by
 `engine.gateway.server`.
 """
 
@@ -18,11 +18,11 @@ from engine.gateway import errors
 HEAD_LIMIT: Final = 64 * 1024
 """Bytes of an incomplete head; one that arrives whole may be larger."""
 HEAD_S: Final = 60.0
-ASK_S: Final = (0.5, 5.0)
+PROBE_S: Final = (0.5, 5.0)
 """When to probe a client that has stopped sending: its machine resets at the first write, and the
 second write sees that. Some clients accept five interim responses at most."""
-TAKE_S: Final = 60.0
-"""How long a client may read nothing of an answer that waits."""
+READ_S: Final = 60.0
+"""How long a client may leave its answer unread."""
 
 
 class Connection(HttpToolsProtocol):
@@ -32,9 +32,9 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._headed = False
         self._head = 0
-        self._late: asyncio.TimerHandle | None = None
-        self._stuck: asyncio.TimerHandle | None = None
-        self._asking: asyncio.TimerHandle | None = None
+        self._overdue: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._probing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a head."""
@@ -45,32 +45,32 @@ class Connection(HttpToolsProtocol):
         """Stop all timers."""
         self._headed = True
         self._await_head()
-        self._relieve()
-        if self._asking is not None:
-            self._asking.cancel()
+        self._stop_unread()
+        if self._probing is not None:
+            self._probing.cancel()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client has stopped sending: it has gone, or it still waits for its answer.
+        """The client has stopped sending: it has disconnected, or it still waits for its answer.
 
-        Only a write can tell: a client that has gone resets. True keeps the transport.
+        Only a write shows which: one that has disconnected resets. True keeps the transport.
         """
         cycle = self.cycle
         if cycle is None or cycle.response_complete or cycle.more_body or self.pipeline:
-            self._part()
+            self._disconnect()
             return False
         cycle.keep_alive = False
-        self._ask(ASK_S)
+        self._probe(PROBE_S)
         return True
 
-    def _ask(self, again_s: tuple[float, ...]) -> None:
-        """Write what every client ignores, unless the answer itself is being written."""
+    def _probe(self, again_s: tuple[float, ...]) -> None:
+        """Write an interim response, which clients ignore, unless the answer is being written."""
         cycle = self.cycle
         if cycle is None or cycle.response_started or self.transport.is_closing():
             return
         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if again_s:
-            self._asking = self.loop.call_later(again_s[0], self._ask, again_s[1:])
+            self._probing = self.loop.call_later(again_s[0], self._probe, again_s[1:])
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client; a head that is too long is refused."""
@@ -100,15 +100,15 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client reads more slowly than the answer is written."""
         super().pause_writing()
-        if self._stuck is None:
-            self._stuck = self.loop.call_later(TAKE_S, self.transport.abort)
+        if self._unread is None:
+            self._unread = self.loop.call_later(READ_S, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client has caught up."""
-        self._relieve()
+        self._stop_unread()
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 it says nothing of use
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn's is always the same
         """The bytes are not HTTP."""
         self.refuse(
             errors.BadRequest(
@@ -125,18 +125,18 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         idle = cycle is None or cycle.response_complete
         if idle or (cycle.more_body and not cycle.response_started and not self.pipeline):
-            self.transport.write(self._told(problem))
-        self._part()
+            self.transport.write(self._response(problem))
+        self._disconnect()
         self._headed = True
         self.transport.close()
 
-    def _part(self) -> None:
+    def _disconnect(self) -> None:
         """Disconnect the request under way: nothing more is written for it."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
-    def _told(self, problem: errors.Problem) -> bytes:
+    def _response(self, problem: errors.Problem) -> bytes:
         body = problem.document()
         headers = [
             *self.server_state.default_headers,
@@ -149,13 +149,13 @@ class Connection(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         """Run the timer exactly while a head is incomplete."""
-        if self._headed and self._late is not None:
-            self._late.cancel()
-            self._late = None
-        elif not self._headed and self._late is None:
-            self._late = self.loop.call_later(HEAD_S, self._too_late)
+        if self._headed and self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+        elif not self._headed and self._overdue is None:
+            self._overdue = self.loop.call_later(HEAD_S, self._head_overdue)
 
-    def _too_late(self) -> None:
+    def _head_overdue(self) -> None:
         self.refuse(
             errors.TooSlow(
                 f"The head of your request did not arrive within {HEAD_S:g} s.",
@@ -163,7 +163,7 @@ class Connection(HttpToolsProtocol):
             )
         )
 
-    def _relieve(self) -> None:
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None
+    def _stop_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None

@@ -1,7 +1,8 @@
 """The gateway's internal socket: jobs and scores of this box's own processes, without HTTP.
 
-For the user that the gateway runs as alone. A connection carries one request; when the client
-closes it, its job is cancelled. Recorded like any other. Imported by `engine.gateway.server`.
+Only for the user that the gateway runs as. A connection carries one request, which is cancelled
+when the client closes the connection. Jobs are recorded like those of HTTP clients.
+Imported by `engine.gateway.server`.
 """
 
 from __future__ import annotations
@@ -178,7 +179,7 @@ def _refuse(writer: asyncio.StreamWriter, failure: failures.Failure) -> None:
 
 
 def _peer(writer: asyncio.StreamWriter) -> int:
-    """The user at the other end, as the kernel says."""
+    """The user id of the peer, from the kernel."""
     peer = writer.get_extra_info("socket")
     raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return int(_CREDENTIALS.unpack(raw)[1])

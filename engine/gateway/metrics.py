@@ -159,8 +159,8 @@ class _Gauges(Collector):
         labels = ["deployment", "worker"]
         up = GaugeMetricFamily("paddock_worker_up", "Whether it is connected.", labels=labels)
         families = {
-            name: GaugeMetricFamily(f"paddock_worker_{name}", said, labels=labels)
-            for name, said in (
+            name: GaugeMetricFamily(f"paddock_worker_{name}", help_text, labels=labels)
+            for name, help_text in (
                 ("running", "Sequences being computed."),
                 ("waiting", "Requests waiting."),
                 ("oldest_waiting_seconds", "How long the oldest request has waited."),
@@ -220,5 +220,5 @@ class _Gauges(Collector):
         yield from (ready, running, waiting)
 
 
-def _gauge(name: str, said: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, said, value=value)
+def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, help_text, value=value)

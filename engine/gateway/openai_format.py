@@ -1,6 +1,6 @@
 """OpenAI's documents for chat and text completions, whole and streamed.
 
-What does not change within an answer is encoded once; a chunk is that, the text, and an end. Knows
+The constant parts of an answer's chunks are encoded once. Knows
 nothing of HTTP or backends. Imported by `engine.gateway.completions` and `streaming`.
 """
 
@@ -25,7 +25,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def quoted(value: object) -> bytes:
-    """As JSON without any line end; some readers take U+2028 for one."""
+    """JSON without line separators; some readers split lines at U+2028."""
     raw = _encode(value)
     if raw.isascii():
         return raw
@@ -34,7 +34,7 @@ def quoted(value: object) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What every document of one answer holds; `created` in seconds."""
+    """The fields shared by all documents of one answer; `created` in seconds."""
 
     id: str
     created: int
@@ -73,7 +73,7 @@ class Format(ABC):
 
     @abstractmethod
     def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
-        """What a choice gained."""
+        """New text of a choice."""
 
     @abstractmethod
     def ending(self, index: int, reason: str) -> bytes:
@@ -128,9 +128,9 @@ class ChatFormat(Format):
         if prefix is None:
             prefix = self._start + b'{"index":%d,"delta":{"content":' % index
             self._prefixes[index] = prefix
-        said = quoted(_chat_logprobs(logprobs)) if logprobs else b"null"
+        logprob_json = quoted(_chat_logprobs(logprobs)) if logprobs else b"null"
         return b'%b%b},"logprobs":%b,"finish_reason":null}%b' % (
-            prefix, quoted(text), said, self._end
+            prefix, quoted(text), logprob_json, self._end
         )  # fmt: skip
 
     def ending(self, index: int, reason: str) -> bytes:
@@ -165,9 +165,9 @@ class TextFormat(Format):
 
     def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """A piece of the text."""
-        said = quoted(self._logprobs(index, logprobs)) if logprobs else b"null"
+        logprob_json = quoted(self._logprobs(index, logprobs)) if logprobs else b"null"
         return b'%b{"index":%d,"text":%b,"logprobs":%b,"finish_reason":null}%b' % (
-            self._start, index, quoted(text), said, self._end
+            self._start, index, quoted(text), logprob_json, self._end
         )  # fmt: skip
 
     def ending(self, index: int, reason: str) -> bytes:
@@ -231,7 +231,7 @@ def _entry(logprob: Logprob) -> dict[str, Any]:
 
 
 def _by_name(top: Sequence[Logprob]) -> dict[str, float]:
-    """As many entries as there are tokens: equal texts of different tokens are told apart."""
+    """One entry per token: tokens with equal text are distinguished by their bytes."""
     entries: dict[str, float] = {}
     for logprob in top:
         name = _name(logprob)
@@ -240,7 +240,7 @@ def _by_name(top: Sequence[Logprob]) -> dict[str, float]:
 
 
 def _name(logprob: Logprob) -> str:
-    """A token's text; its bytes where they are no text by themselves, as OpenAI writes them."""
+    """A token's text; its bytes where they are not UTF-8 by themselves, as OpenAI writes them."""
     try:
         return logprob.raw.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""GET /openapi.json: what each path takes, answers and refuses, and how callers prove who they are.
+"""GET /openapi.json: the requests, answers, errors and authentication of each path.
 
-Bodies come from the structs that decode them; answers and errors are described here and held to
-real ones by a test. Imported by the routes.
+Request bodies come from the structs that decode them; answers and errors are described here, and a
+test compares them with real ones. Imported by the routes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def document() -> Schema:
 def _paths() -> Schema:
     completing = ("400", "401", "403", "404", "408", "413", "429", "500", "503")
     headers = [_header(*each) for each in (
-        ("x-paddock-class", "interactive (default), batch or background: who waits for whom."),
+        ("x-paddock-class", "interactive (default), batch or background: the scheduling priority."),
         ("x-paddock-session", "Keeps a caller on one release where the body names no user."),
         ("x-paddock-release", "The release that answers, such as r14; for operators."),
     )]  # fmt: skip
@@ -89,7 +89,7 @@ def _paths() -> Schema:
         "/v1/feedback": {
             "post": {
                 **_operation(
-                    "Rate an answer of one's own tenant",
+                    "Rate an answer",
                     ("400", "401", "404", "408", "413", "500", "503"),
                     "FeedbackGiven",
                 ),

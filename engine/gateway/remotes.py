@@ -1,7 +1,7 @@
 """The backends for upstreams and supervised servers, imported when they are first needed.
 
 Importing their HTTP client takes a fifth of a second, and most gateways start without any upstream:
-a restart answers that much earlier. Imported by `engine.gateway.server`.
+a restarted gateway is ready that much earlier. Imported by `engine.gateway.server`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Remotes:
             self._servers.follow(snapshot.resident().values())
 
     def tick(self) -> None:
-        """What is done once a second."""
+        """The per-second tick."""
         for each in self._loaded():
             each.tick()
 

@@ -37,8 +37,8 @@ Endpoint = Callable[[Context, Request], Awaitable[Response]]
 
 
 def build(context: Context) -> Starlette:
-    """The application over the parts of one gateway."""
-    described = Response(msgspec.json.encode(openapi.document()), media_type="application/json")
+    """The application of one gateway."""
+    schema = Response(msgspec.json.encode(openapi.document()), media_type="application/json")
 
     def get(path: str, endpoint: Endpoint) -> Route:
         return _route(context, path, "GET", endpoint)
@@ -47,7 +47,7 @@ def build(context: Context) -> Starlette:
         return _route(context, path, "POST", endpoint)
 
     async def document(_context: Context, _request: Request) -> Response:
-        return described
+        return schema
 
     app = Starlette(
         routes=[
@@ -55,7 +55,7 @@ def build(context: Context) -> Starlette:
             post("/v1/completions", completions.text),
             get("/v1/models", models.every),
             get("/v1/models/{name:path}", models.one),
-            post("/v1/feedback", feedback.take),
+            post("/v1/feedback", feedback.give),
             get("/healthz", health.alive),
             get("/readyz", health.ready),
             get("/metrics", _metrics),
@@ -65,8 +65,8 @@ def build(context: Context) -> Starlette:
             errors.Problem: _problem,
             failures.Failure: _problem,
             HTTPException: _http,
-            ClientDisconnect: _left,
-            Exception: _unforeseen,
+            ClientDisconnect: _disconnected,
+            Exception: _unexpected,
         },
     )
     app.router.redirect_slashes = False
@@ -103,31 +103,31 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    """What the framework refuses: unknown paths and methods, clients that left."""
+    """Starlette's own errors: unknown paths and methods."""
     status, headers = 500, {}
     if isinstance(error, HTTPException):
         status, headers = error.status_code, dict(error.headers or {})
-    said = f"{request.method} {request.url.path}"[:200]
-    problem: errors.Problem = errors.BadRequest(f"{said} cannot be served.")
+    what = f"{request.method} {request.url.path}"[:200]
+    problem: errors.Problem = errors.BadRequest(f"{what} cannot be served.")
     if status == HTTPStatus.NOT_FOUND:
         known = "the paths are listed at /openapi.json"
-        problem = errors.NotFound(f"There is nothing at {said}; {known}.", code="unknown_url")
+        problem = errors.NotFound(f"There is nothing at {what}; {known}.", code="unknown_url")
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = f"; use {headers['Allow']}" if "Allow" in headers else ""
-        problem = errors.WrongMethod(f"{said} is not allowed{allowed}.", code="method_not_allowed")
+        problem = errors.WrongMethod(f"{what} is not allowed{allowed}.", code="method_not_allowed")
     response = await _problem(request, problem)
     response.headers.update(headers)
     return response
 
 
-async def _left(_request: Request, _error: Exception) -> Response:
-    """The client went away while it sent its body; nobody reads this."""
+async def _disconnected(_request: Request, _error: Exception) -> Response:
+    """The client disconnected while it sent its body."""
     return Response(status_code=streaming.GONE)
 
 
-async def _unforeseen(request: Request, error: Exception) -> Response:
+async def _unexpected(request: Request, error: Exception) -> Response:
     _log.error("a request failed", path=request.url.path, exc_info=error)
     return await _problem(
         request,
-        errors.Broken("Something went wrong here; the gateway's log says what.", code="internal"),
+        errors.Broken("Internal error; see the gateway's log.", code="internal"),
     )

@@ -1,4 +1,4 @@
-"""The running gateway: its parts put together, the socket, and what is done each second.
+"""The running gateway: wiring, the listening socket, the per-second tick, draining.
 
 Imported by `python -m engine.gateway`.
 """
@@ -44,17 +44,17 @@ from storage.texts import Text
 PART: Final = "gateway"
 DRAIN_S: Final = 15.0
 _LAST_WORDS_S: Final = 2
-"""For the error events of what is cut off, before its connections are closed."""
+"""For the error events of unfinished answers, before their connections are closed."""
 _KEEP_ALIVE_S: Final = 75
 _SECOND_US: Final = 1_000_000
 _AFTER_US: Final = 20_000
-"""A second is closed this long after its end, so that everything in it is counted."""
+"""How long after its end a second is closed, so that its last events are counted."""
 
 _log = structlog.get_logger("gateway.server")
 
 
 class CannotListen(Exception):
-    """The address of [gateway] in config.toml cannot be used; the message says what to change."""
+    """The configured address cannot be used; the message says what to change."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -69,9 +69,9 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         listening = _bound(family, address)
     except (socket.gaierror, UnicodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not a host name"
+        reason = error.strerror if isinstance(error, OSError) else "not a host name"
         raise CannotListen(
-            f"host {host!r} under [gateway] in config.toml cannot be resolved: {said}; "
+            f"host {host!r} under [gateway] in config.toml cannot be resolved: {reason}; "
             "set an address of this machine, such as 127.0.0.1"
         ) from error
     except OSError as error:
@@ -106,7 +106,7 @@ def _bound(family: int, address: Any) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn without its own signals, and with one tick a second instead of ten."""
+    """Uvicorn without its signal handlers, ticking once a second instead of ten times."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -164,7 +164,7 @@ class Gateway:
         )
 
         def record(request: Request, text: Text | None) -> None:
-            recorder.note(request, text)
+            recorder.record(request, text)
             if request.release is not None:
                 windows.arm(request.service, request.release).ended(request)
             metrics.ended(request)
@@ -199,7 +199,7 @@ class Gateway:
                 loop="none",
                 lifespan="off",
                 log_config=None,
-                log_level="critical",  # clients' faults are not logged; ours are, by us
+                log_level="critical",  # malformed requests are not logged; our errors are, by us
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
@@ -223,10 +223,10 @@ class Gateway:
         draining = asyncio.create_task(self._drain(server, internal), name="drain")
         tasks = [
             draining,
-            asyncio.create_task(self._say(server, listening), name="ready"),
-            asyncio.create_task(self._heed(listener, catalog), name="nudges"),
+            asyncio.create_task(self._report(server, listening), name="ready"),
+            asyncio.create_task(self._follow_nudges(listener, catalog), name="nudges"),
             asyncio.create_task(self._seconds(context, fleet, remotes), name="seconds"),
-            asyncio.create_task(self._cut(server, fleet, remotes), name="cut"),
+            asyncio.create_task(self._cut_off(server, fleet, remotes), name="cut off"),
         ]
         try:
             await server.serve(sockets=[listening])
@@ -245,7 +245,7 @@ class Gateway:
             listener.close()
             await store.close()
 
-    async def _say(self, server: _Server, listening: socket.socket) -> None:
+    async def _report(self, server: _Server, listening: socket.socket) -> None:
         port = listening.getsockname()[1]
         await server.started_event.wait()
         self._reports.say(ready=True, port=port)
@@ -256,21 +256,21 @@ class Gateway:
         await server.leave.wait()
         await internal.drain(self._drain_s + _LAST_WORDS_S)
 
-    async def _cut(self, server: _Server, fleet: Fleet, remotes: Remotes) -> None:
-        """After the drain timeout, end what is left with an error instead of silence."""
+    async def _cut_off(self, server: _Server, fleet: Fleet, remotes: Remotes) -> None:
+        """After the drain timeout, end the remaining requests with an error."""
         await server.leave.wait()
         await asyncio.sleep(self._drain_s)
         await fleet.close()
         await remotes.close()
 
-    async def _heed(self, listener: nudges.Listener, catalog: Catalog) -> None:
-        """Read the catalog at once when another process has changed it."""
+    async def _follow_nudges(self, listener: nudges.Listener, catalog: Catalog) -> None:
+        """Refresh the catalog as soon as another process has changed it."""
         while True:
             if await listener.wait():
                 await catalog.look()
 
     async def _seconds(self, context: Context, fleet: Fleet, remotes: Remotes) -> None:
-        """Everything that is done once a second; rows are written meanwhile."""
+        """The per-second tick; rows are written concurrently."""
         while True:
             into = context.now_us() % _SECOND_US
             await asyncio.sleep((_SECOND_US - into + _AFTER_US) / 1e6)
@@ -281,7 +281,7 @@ class Gateway:
                 fleet.sweep()
                 remotes.tick()
                 await remotes.record(context.store, context.now_us())
-            except Exception:  # noqa: BLE001 the next second is another chance
+            except Exception:  # noqa: BLE001 the next tick may succeed
                 _log.exception("the per-second tick failed")
 
     def _close_second(self, context: Context, fleet: Fleet, remotes: Remotes) -> None:

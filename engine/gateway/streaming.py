@@ -1,7 +1,7 @@
-"""An answer as server-sent events while it grows, and the client that leaves before its end.
+"""An answer as server-sent events while it grows; a client that disconnects cancels it.
 
-One write takes everything that came since the last one. A slow reader delays its own answer only:
-the backend bounds what waits for it. Imported by `engine.gateway.completions`.
+Each write holds all events since the last one. A slow reader delays its own answer only: the
+backend bounds what waits for it. Imported by `engine.gateway.completions`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine.gateway import errors
 from engine.gateway.openai_format import Format
 
 GONE: Final = 499
-"""A client that left; nobody reads the status."""
+"""Status for a client that has disconnected; only logs could show it."""
 
 
 async def disconnected(receive: Receive) -> None:
@@ -37,7 +37,7 @@ def watch(execution: Execution, receive: Receive) -> asyncio.Future[None]:
 
 
 class Stream(Response):
-    """The answer as it grows; `closed` is called when it has ended, for whatever reason."""
+    """The answer as it grows; `closed` is called when the response ends, however it ends."""
 
     media_type = "text/event-stream"
 
@@ -58,7 +58,7 @@ class Stream(Response):
         self._closed = closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Write until nothing more comes; `watch` looks after the client."""
+        """Write until the end; `watch` notices when the client disconnects."""
         execution, format = self._execution, self._format
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -80,7 +80,7 @@ class Stream(Response):
 
 
 def chunks(format: Format, events: tuple[Event, ...]) -> bytes:
-    """Events as chunks: one for everything that a choice gained, one for its end."""
+    """Events as chunks: one with all the new text of a choice, one for its end."""
     if len(events) == 1 and isinstance(only := events[0], Delta):  # as nearly all batches are
         if not only.text and not only.logprobs:
             return b""

@@ -1,7 +1,7 @@
 """A model's chat template: from messages to the segments that a worker tokenises.
 
-Compiled and tried once, when a worker introduces its model; a template that cannot render a plain
-conversation keeps its fault. Never counts tokens. Imported by `engine.backends`.
+Compiled and tried once, when a worker connects; `fault` is set if it cannot render a plain
+conversation. Never counts tokens. Imported by `engine.backends`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ChatTemplate:
         await asyncio.to_thread(self._compile_and_try)
 
     def segments(self, chat: Chat) -> tuple[wire.Segment, ...]:
-        """What the worker tokenises; no text of the caller is read as control tokens.
+        """The segments for the worker; no text of the caller is read as control tokens.
 
         Raises:
             BadConversation: the template refuses the messages.
@@ -96,7 +96,9 @@ class ChatTemplate:
         try:
             hidden, spellings = self._guard.hide([*texts, *strings])
         except guards.Crowded as crowded:
-            raise BadConversation(f"this cannot be kept apart from control: {crowded}") from crowded
+            raise BadConversation(
+                f"this cannot be told from control tokens: {crowded}"
+            ) from crowded
         turns = [
             {"role": message.role, "content": text}
             for message, text in zip(messages, hidden, strict=False)

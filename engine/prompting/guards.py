@@ -1,9 +1,9 @@
-"""Keeps text that somebody wrote from being read as control tokens.
+"""Keeps text of users from being read as control tokens.
 
 A text that spells `<|im_end|>` must reach the model as those letters. Where a text spells one of
 the vocabulary's control tokens, the spelling is hidden behind a private-use character before the
-chat template is rendered, and the rendered prompt is cut into segments there. Texts that spell
-none, nearly all, cost one search. Imported by `engine.prompting.rendering`.
+chat template is rendered, and the rendered prompt is cut into segments there. Texts without any,
+nearly all, cost one search. Imported by `engine.prompting.chat_template`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class Crowded(Exception):
 
 
 class Guard:
-    """Knows the control tokens of one vocabulary."""
+    """Hides the spellings of one vocabulary's control tokens."""
 
     def __init__(self, control_tokens: Iterable[str]) -> None:
         spelled = sorted({t for t in control_tokens if t}, key=len, reverse=True)
         self._spelled = re.compile("|".join(map(re.escape, spelled))) if spelled else None
 
     def hide(self, texts: list[str]) -> tuple[list[str], dict[str, str]]:
-        """The texts with spellings hidden, and what each private-use character stands for.
+        """The texts with spellings hidden, and the spelling behind each private-use character.
 
         Raises:
             Crowded: no character is left for a spelling.
@@ -39,22 +39,22 @@ class Guard:
             return texts, {}
         taken = {c for text in texts for c in text if _FIRST <= ord(c) <= _LAST}
         free = (chr(code) for code in range(_FIRST, _LAST + 1) if chr(code) not in taken)
-        stands: dict[str, str] = {}
+        spellings: dict[str, str] = {}
 
         def hidden(match: re.Match[str]) -> str:
-            if match[0] not in stands:
+            if match[0] not in spellings:
                 character = next(free, None)
                 if character is None:
                     raise Crowded("it spells control tokens and holds every private-use character")
-                stands[match[0]] = character
-            return stands[match[0]]
+                spellings[match[0]] = character
+            return spellings[match[0]]
 
         texts = [self._spelled.sub(hidden, text) for text in texts]
-        return texts, {character: spelling for spelling, character in stands.items()}
+        return texts, {character: spelling for spelling, character in spellings.items()}
 
 
 def segments(rendered: str, hidden: dict[str, str]) -> tuple[wire.Segment, ...]:
-    """The rendered prompt: what was hidden as plain text, the rest with its control tokens."""
+    """The rendered prompt: hidden spellings as plain text, the rest with control tokens."""
     if not hidden:
         return (wire.Segment(rendered, special=True),)
     parts = re.split(f"([{''.join(hidden)}])", rendered)

@@ -1,4 +1,4 @@
-"""Prompt versions: rendered with their variables, and put before what a client wrote.
+"""Prompt versions: rendered with their variables and put before the client's input.
 
 Never chooses a release, never renders a model's chat template. Imported by `engine.execution`.
 """
@@ -31,7 +31,7 @@ class BadVariables(Exception):
 
 
 class BrokenPrompt(Exception):
-    """A prompt version's template is faulty; its author has to mend it."""
+    """A prompt version's template is faulty; its author has to fix it."""
 
 
 class Prompt:
@@ -162,7 +162,7 @@ def _leading(messages: Sequence[Message]) -> int:
 
 
 def prompted(prompt: Sequence[Message], input: Chat | Text) -> Chat | Text:
-    """The input after the prompt; before a text stand the prompt's texts, with blank lines."""
+    """The input after the prompt; texts are separated by blank lines."""
     if isinstance(input, Chat):
         messages = tuple(joined(prompt, input.messages))
         return msgspec.structs.replace(input, messages=messages)

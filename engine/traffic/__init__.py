@@ -1,1 +1,1 @@
-"""Which release answers a request, and how its prompt is rendered. Decides; never does I/O."""
+"""Which release answers a request. Pure; no I/O."""

@@ -124,7 +124,7 @@ class Health:
         )
 
     def failed(self, failure: Failure) -> None:
-        """A request failed; if that may be the server's fault, it is probed at once."""
+        """A request failed; if that may be the server's fault, it is probed immediately."""
         if failure.code == "upstream_unreachable":
             self.down(failure.message)
         elif failure.code in _SERVERS_FAULT:
@@ -134,7 +134,7 @@ class Health:
             self._wake.set()
 
     def down(self, reason: str) -> None:
-        """Unready until the next probe succeeds; that is done at once."""
+        """Unready until the next probe succeeds; which runs immediately."""
         self._now_is(reason, self._streak)
         self._wake.set()
 

@@ -68,8 +68,8 @@ async def test_a_flush_writes_all_of_it(store: Store) -> None:
     """Requests in their order, texts where there are some, samples in their second."""
     recorder = Recorder(store)
     for number in range(2500):
-        recorder.note(request(number))
-    recorder.note(request(9999), Text(request_id="req_9999", prompt="p", completion="c", at_us=1))
+        recorder.record(request(number))
+    recorder.record(request(9999), Text(request_id="req_9999", prompt="p", completion="c", at_us=1))
     recorder.sample((100, Kind.ARM, "ops/r1", ArmSample(requests=1)))
     recorder.sample((101, Kind.ARM, "ops/r1", ArmSample(requests=2)))
     await recorder.flush()
@@ -97,7 +97,7 @@ async def test_whoever_flushes_joins_what_is_being_written(
 
     monkeypatch.setattr(store, "write", held)
     recorder = Recorder(store)
-    recorder.note(request(1))
+    recorder.record(request(1))
     everybody = [asyncio.ensure_future(recorder.flush()) for _ in range(100)]
     await asyncio.wait(everybody, timeout=0)
     let.set()
@@ -109,10 +109,10 @@ async def test_a_full_disk_holds_rows_and_loses_none(store: Store) -> None:
     """The reason is said while it lasts; afterwards everything is written."""
     recorder = Recorder(store)
     with full_disk():
-        recorder.note(request(1))
+        recorder.record(request(1))
         await recorder.flush()
         assert "disk" in str(recorder.trouble)
-        recorder.note(request(2))
+        recorder.record(request(2))
         await recorder.flush()
         assert recorder.held == 2
     await recorder.flush()
@@ -125,7 +125,7 @@ async def test_what_is_held_is_bounded_and_what_is_lost_is_counted(store: Store)
     """The oldest go first."""
     recorder = Recorder(store)
     for number in range(recorders.ROWS_LIMIT + 5):
-        recorder.note(request(number))
+        recorder.record(request(number))
     assert (recorder.held, recorder.lost) == (recorders.ROWS_LIMIT, 5)
 
 
@@ -137,10 +137,10 @@ async def test_the_texts_that_are_held_are_bounded_by_their_size(
     recorder = Recorder(store)
     for number in range(5):
         said = Text(request_id=f"req_{number}", prompt="p" * 30, completion="c" * 10, at_us=1)
-        recorder.note(request(number), said)
+        recorder.record(request(number), said)
     assert (recorder.held, recorder.lost) == (5 + 2, 3)
     await recorder.flush()
-    recorder.note(request(5), Text(request_id="req_5", prompt="p" * 99, completion="", at_us=1))
+    recorder.record(request(5), Text(request_id="req_5", prompt="p" * 99, completion="", at_us=1))
     await recorder.flush()
     async with store.read() as s:
         kept = [number for number in range(6) if await texts.of(s, f"req_{number}")]
@@ -153,7 +153,7 @@ async def test_a_row_that_breaks_a_rule_of_the_store_does_not_block_the_others(
     """An id that is there already: dropped and counted, and the next one is written."""
     recorder = Recorder(store)
     for id in (1, 1, 2):
-        recorder.note(request(id))
+        recorder.record(request(id))
         await recorder.flush()
     assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
     async with store.read() as s:
@@ -165,10 +165,10 @@ async def test_one_bad_row_costs_no_good_one(store: Store) -> None:
     recorder = Recorder(store)
     for number in range(50):
         said = Text(request_id=f"req_{number}", prompt="p", completion="c", at_us=1)
-        recorder.note(request(number), said)
+        recorder.record(request(number), said)
         recorder.sample((number, Kind.ARM, "ops/r1", ArmSample(requests=1)))
-    recorder.note(request(7))  # its id is there already
-    recorder.note(request(50))
+    recorder.record(request(7))  # its id is there already
+    recorder.record(request(50))
     await recorder.flush()
     assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
     async with store.read() as s:
@@ -182,10 +182,10 @@ async def test_one_bad_row_costs_no_good_one(store: Store) -> None:
 async def test_rows_that_can_never_be_written_do_not_block_the_others(store: Store) -> None:
     """They are dropped, counted and logged."""
     recorder = Recorder(store)
-    recorder.note(msgspec.structs.replace(request(1), at_us=2**70))
+    recorder.record(msgspec.structs.replace(request(1), at_us=2**70))
     await recorder.flush()
     assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
-    recorder.note(request(2))
+    recorder.record(request(2))
     await recorder.flush()
     assert recorder.lost == 1
 
