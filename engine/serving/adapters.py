@@ -149,9 +149,11 @@ class Adapters:
             handle = self.model.load_adapter(path)
             try:
                 context = self._context((handle,))
-            except errors.EngineFault:
+            except (errors.EngineFault, MemoryError):
                 self.model.free_adapter(handle)
                 raise
+        except MemoryError:
+            self._done(Failed(adapter, "there is not enough memory for its context", broken=False))
         except errors.EngineFault as fault:
             self._done(Failed(adapter, str(fault), isinstance(fault, errors.BROKEN)))
         else:
