@@ -1,7 +1,7 @@
-"""Whom the bench compares: servers on loopback, all asked alike, and the loop without a server.
+"""The servers that the bench compares, on loopback, and the decode loop without a server.
 
-A contestant knows how its process is started for a shape, when it is ready, and what a completion
-request to it looks like. Measures nothing. Imported by the bench only.
+A contestant defines how its process is started for a shape, when it is ready, and what a completion
+request contains. Measures nothing. Imported by the bench only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DidNotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What every contestant serves alike: a model and room for so many sequences of a length."""
+    """What all contestants serve: a model, and the number and length of its sequences."""
 
     model: Path
     sequences: int
@@ -45,7 +45,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started server: where it listens and what a request must say."""
+    """A started server: where it listens, and what requests to it must contain."""
 
     name: str
     port: int
@@ -57,7 +57,7 @@ class Running:
 
 @asynccontextmanager
 async def llama_server(shape: Shape, work: Path) -> AsyncIterator[Running]:
-    """llama.cpp's own server, its slots laid out as ours are."""
+    """llama.cpp's own server, with the same slots as ours."""
     built = peers.build()
     port = boxes.free_port()
     command = [
@@ -104,7 +104,7 @@ async def example_server(shape: Shape, work: Path) -> AsyncIterator[Running]:
 
 @asynccontextmanager
 async def paddock(shape: Shape, work: Path) -> AsyncIterator[Running]:
-    """The whole node: gateway, control, runner and one worker, on a home of its own."""
+    """The whole node: gateway, control, runner and one instance, on a new home."""
     port = boxes.free_port()
     box = await boxes.furnish(
         work / "home",
@@ -136,7 +136,7 @@ RAW: Final = "raw loop"
 
 @contextmanager
 def raw_loop(shape: Shape, work: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """No server: takes a job a line and answers each with a line; see `tests.bench.raw_loop`."""
+    """No server: reads a job per line and writes a line for each; see `tests.bench.raw_loop`."""
     command = [
         *(sys.executable, "-m", "tests.bench.raw_loop", "--model", str(shape.model)),
         *("--sequences", str(shape.sequences), "--context-tokens", str(shape.context_tokens)),

@@ -1,6 +1,6 @@
-"""What is felt around serving: the start, the first picture, what an idle node costs.
+"""Measures what surrounds serving: start-up, the first paint of the screen, the idle node.
 
-Each figure stands beside its budget. Imported by the bench only.
+Each figure is printed with its budget. Imported by the bench only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PAINT_S: Final = 20.0
 
 
 async def starts_and_idles(shape: contestants.Shape, work: Path) -> dict[str, float]:
-    """Node start to `readyz` (median), first paint beside it, and what the idle node takes."""
+    """Node start to `readyz` and first paint (medians), and the CPU use of the idle node."""
     starts, paints, figures, idle = [], [], [], 0.0
     for number in range(STARTS):
         place = work / f"start-{number}"
@@ -50,7 +50,7 @@ async def starts_and_idles(shape: contestants.Shape, work: Path) -> dict[str, fl
 
 
 async def idle_share(pid: int) -> float:
-    """CPU time of the node and all it started, over wall time, with nobody asking anything."""
+    """CPU time of the node and its processes over wall time, without requests."""
 
     def used() -> float:
         node = psutil.Process(pid)
@@ -78,12 +78,12 @@ def first_paint_ms(home: Path) -> tuple[float, float]:
 
 
 def measure(shape: contestants.Shape, work: Path) -> dict[str, float]:
-    """All of it, printed beside the budgets; the starts are those of the shipped model."""
+    """Measure everything and print it with the budgets; starts use the shipped model."""
     small = replace(shape, model=boxes.WEIGHTS)
-    felt = asyncio.run(starts_and_idles(small, work))
-    for name, value in felt.items():
+    measured = asyncio.run(starts_and_idles(small, work))
+    for name, value in measured.items():
         budget = BUDGETS.get(name)
         said = "" if budget is None else f"   budget {budget:g}   "
         said += "" if budget is None else "met" if value < budget else "missed"
         print(f"{name:40} {value:8.3f}{said}")
-    return felt
+    return measured

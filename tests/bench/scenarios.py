@@ -1,7 +1,7 @@
-"""What the bench asks of every server: how many clients, which prompts, how long the answers.
+"""The scenarios of the bench: the number of clients, the prompts, the length of the answers.
 
-No two prompts share a beginning, so that no server gains by a cache that another lacks. Sends
-nothing. Imported by the bench only.
+No two prompts share a prefix, so that no server profits from a prefix cache that another lacks.
+Sends nothing. Imported by the bench only.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final
 from tests.bench import client
 
 MOST: Final = 1_000
-"""Prompts of one scenario in one round, at the most."""
+"""The most prompts of one scenario in one round."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """So many clients, each sending `each` requests of `words` words one after another."""
+    """`clients` clients, each sending `each` requests of `words` words in sequence."""
 
     name: str
     clients: int
@@ -29,7 +29,7 @@ class Scenario:
     temperature: float = 0.0
 
     def prompts(self, round_: int, index: int, each: int) -> list[list[str]]:
-        """Per client what it asks in a round, the scenario being the index-th of the bench."""
+        """The prompts of each client in a round; `index` is the place of the scenario."""
         first = (round_ * 100 + index) * MOST
         return [
             [prompt(first + one * each + number, self.words) for number in range(each)]
@@ -48,7 +48,7 @@ SCENARIOS: Final = (
 
 
 def prompt(number: int, words: int) -> str:
-    """Some four tokens a word; its second word is nobody else's."""
+    """About four tokens a word; the second word is unique."""
     said = (f"{(number * 7919 + place * 104729) % 9973}" for place in range(words))
     return f"Report {number} of the shift: " + " ".join(said)
 
@@ -60,7 +60,7 @@ def requests(
     headers: Mapping[str, str],
     max_tokens: int,
 ) -> list[list[bytes]]:
-    """The prompts as every client sends them."""
+    """The prompts as requests, by client."""
     accepts = {"accept": "text/event-stream" if scenario.stream else "*/*"}
     fixed = {
         "model": model,

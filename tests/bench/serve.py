@@ -1,9 +1,9 @@
-"""`make bench`: the node beside llama-server, the Python example server and the bare decode loop.
+"""`make bench`: the node, llama-server, the Python example server and the bare decode loop.
 
-All are started on loopback, idle while another is measured, and take turns scenario by scenario,
-in one order and then in the other, so that a machine that grows warm or busy meets them all alike;
-what counts are the ratios within a round. The model has random weights and is made here, nothing
-is downloaded but the sdist. Bounded in time.
+All are started on loopback and idle while another is measured. They take turns scenario by
+scenario, in alternating order, so that changes of the machine affect them equally; the results are
+the ratios within a round. The model has random weights and is generated here; only the sdist is
+downloaded. Bounded in time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Results = dict[str, dict[str, list[figures.Figures]]]
 async def served(
     server: contestants.Running, scenario: Scenario, prompts: list[list[str]]
 ) -> figures.Figures:
-    """Warms the server up with one short request per client, then measures."""
+    """Warm the server up with one short request per client, then measure."""
     to = (server.model, server.headers)
     warming = [[f"Warming up. {one[0]}"] for one in prompts]
     await client.closed_loop(
@@ -68,7 +68,7 @@ async def served(
 def looped(
     loop: subprocess.Popen[bytes], scenario: Scenario, prompts: list[list[str]]
 ) -> figures.Figures:
-    """The same prompts and as many tokens in the bare loop; its steps are the gaps."""
+    """The same prompts and number of tokens in the bare loop; gaps are its steps."""
     assert loop.stdin is not None
     assert loop.stdout is not None
     rounds = [list(each) for each in zip(*prompts, strict=True)]
@@ -86,7 +86,7 @@ def looped(
 
 
 async def compare(asked: argparse.Namespace, shape: contestants.Shape, work: Path) -> Results:
-    """All scenarios at all servers, round by round; stops early when the time is up."""
+    """All scenarios on all servers, round by round, until the time limit."""
     if {"llama-server", "example server"} & set(asked.servers):
         peers.build()
     until = time.monotonic() + asked.minutes * 60
@@ -104,7 +104,7 @@ async def compare(asked: argparse.Namespace, shape: contestants.Shape, work: Pat
                 if asked.only not in scenario.name:
                     continue
                 if time.monotonic() > until:
-                    print(f"the {asked.minutes} minutes are over in round {number + 1}")
+                    print(f"reached the limit of {asked.minutes} minutes in round {number + 1}")
                     return results
                 each = max(1, round(scenario.each * asked.scale))
                 prompts = scenario.prompts(number, index, each)
@@ -126,14 +126,14 @@ async def compare(asked: argparse.Namespace, shape: contestants.Shape, work: Pat
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The flags; every one shortens the run or narrows it."""
-    everybody = [*contestants.SERVERS, contestants.RAW]
+    """Parse the command line."""
+    all_names = [*contestants.SERVERS, contestants.RAW]
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the requests")
-    parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing after these")
-    parser.add_argument("--only", default="", help="scenarios whose name holds this")
-    parser.add_argument("--servers", nargs="+", default=everybody, choices=everybody)
+    parser.add_argument("--minutes", type=float, default=8.0, help="start nothing after this time")
+    parser.add_argument("--only", default="", help="only scenarios whose name contains this")
+    parser.add_argument("--servers", nargs="+", default=all_names, choices=all_names)
     parser.add_argument("--model", type=Path, help="a GGUF of your own instead of random weights")
     parser.add_argument("--gpu-layers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -143,7 +143,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def random_model() -> Path:
-    """A Llama of about 25M parameters with random weights, made once for each way of making it."""
+    """A Llama of about 25M parameters with random weights, cached by the code that makes it."""
     made_by = hashlib.sha256(Path(random_gguf.__file__).read_bytes()).hexdigest()[:8]
     made = peers.cache() / f"random-25m-{made_by}.gguf"
     if not made.exists():
@@ -155,7 +155,7 @@ def random_model() -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, prints, and leaves the figures as JSON in bench-out/."""
+    """Measure, print, and write the figures as JSON to bench-out/."""
     asked = parse(arguments)
     shape = contestants.Shape(
         model=(asked.model or random_model()).resolve(),
