@@ -249,7 +249,8 @@ async def ailing(store: Store) -> None:
         await deployments.mark_failing(
             s, "ops-1.0.0", "its instances died 3 times in 60 s: signal 9", NOW_US - 30 * SECOND_US
         )
-        await upstreams.observe(s, "vllm", "it is unreachable: connection refused", NOW_US)
+        refused = "upstream vllm cannot answer: it is unreachable: connection refused"
+        await upstreams.observe(s, "vllm", refused, NOW_US)
         await part(s, "phi:1", Kind.WORKER, State.READY)
         await samples.record(
             s, NOW - 1,
