@@ -111,53 +111,34 @@ def test_a_demo_answers_from_both_arms_and_stops(tmp_path: Path) -> None:
     assert not home.with_name("real").exists()
 
 
-def test_a_demo_takes_up_what_a_killed_one_left(tmp_path: Path) -> None:
-    """After kill -9 node and load go on alone; the next demo takes both over.
+def test_what_a_killed_demo_left_is_taken_up_then_stopped_and_revoked(tmp_path: Path) -> None:
+    """After kill -9 node and load keep running; the next demo takes both over.
 
-    It stops the load and leaves the node, which it did not start, and says how to stop it.
+    It stops the load and leaves the node, which it did not start, and says how to stop it. SIGTERM
+    ends the load and the node of the demo after that, which revokes the keys that the killed one
+    left, and not the key that somebody called demo-something.
     """
     home = tmp_path / "demo"
-    with demo(home, 600) as process:
-        assert process.stdout is not None
-        until(process.stdout, "curl ")
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=10)
+    with demo(home, 600) as killed:
+        assert killed.stdout is not None
+        until(killed.stdout, "curl ")
+        paddock(home, "keys", "create", "--name", "demo-day")
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(timeout=10)
         assert not stopped(home)
         with demo(home, 4) as second:
             out, err = second.communicate(timeout=60)
             assert (second.returncode, err) == (0, ""), out + err
             assert f"Stop it: PADDOCK_HOME={home} paddock stop" in out
             assert not stopped(home)
-
-
-def test_a_demo_that_is_told_to_leave_stops_what_it_started(tmp_path: Path) -> None:
-    """SIGTERM ends the load and the node before the demo itself."""
-    home = tmp_path / "demo"
-    with demo(home, 600) as process:
-        assert process.stdout is not None
-        until(process.stdout, "curl ")
-        process.terminate()
-        out, _ = process.communicate(timeout=60)
+    assert len(working(home)) == 3
+    with demo(home, 600) as third:
+        assert third.stdout is not None
+        until(third.stdout, "curl ")
+        third.terminate()
+        out, _ = third.communicate(timeout=60)
         assert "have stopped" in out
     assert stopped(home)
-
-
-def test_a_demo_revokes_the_keys_of_demos_and_no_others(tmp_path: Path) -> None:
-    """A key that somebody has called demo-something is theirs; what a killed demo left is not."""
-    home = tmp_path / "demo"
-    with demo(home, 600) as process:
-        assert process.stdout is not None
-        until(process.stdout, "curl ")
-        paddock(home, "keys", "create", "--name", "demo-day")
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=10)
-        paddock(home, "stop")
-    assert len(working(home)) == 3
-    with demo(home, 600) as process:
-        assert process.stdout is not None
-        until(process.stdout, "curl ")
-        process.terminate()
-        process.communicate(timeout=60)
     assert working(home) == {"demo-day"}
 
 
