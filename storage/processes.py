@@ -1,7 +1,7 @@
 """The processes that the node supervises, each with its state, and the runs of the node itself.
 
-Written by the node, read by everybody. After a crash of the node the rows are stale until its next
-start repairs them.
+Written by the node, read by every package. After a crash of the node the rows are stale until its
+next start repairs them.
 """
 
 from __future__ import annotations

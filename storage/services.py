@@ -127,7 +127,7 @@ async def go_back(
     expected_version: int | None = None,
     intent_id: int | None = None,
 ) -> Split:
-    """Set the split with the id `to` again: its arms, and each user on the arm of then.
+    """Set the split with the id `to` again: its arms, and the arm that each user had.
 
     Never toggles: where the service has that split already, it keeps it and nothing is written.
     Allowed on a frozen service, and on one that is owned, which its owner loses by it.

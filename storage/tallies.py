@@ -69,8 +69,8 @@ class Tally:
     """Counts of requests that ended, and their durations in microseconds.
 
     `requests` is the sum of ok, failed, invalid, refused and cancelled. Tokens and `busy_us`
-    include requests that did not end well: they were computed. `inter_token` is fed by whoever sees
-    the tokens.
+    include requests that did not end well: they were computed. `inter_token` is fed by the caller
+    that sees the tokens.
     """
 
     requests: int = 0

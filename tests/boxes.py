@@ -1,6 +1,6 @@
 """A box of one's own for tests and the bench: its records, its keys, a port that nobody has.
 
-What is put into the store here is what the door would have put there. Starts no process.
+What is put into the store here is what the control socket would have put there. Starts no process.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Intents:
         return await intents.waiting(s, self._handlers.keys())
 
     def decide(self, observed: Intent | None, now_us: int) -> Decision:
-        """Carry out what waits; what becomes of it is decided by the handler of its verb."""
+        """Whether an intent waits; how it ends is decided by the handler of its verb."""
         del now_us
         if observed is None:
             return Decision(Reason.IDLE, "No intent waits.")

@@ -20,7 +20,7 @@ def why(release: str, version: ModelVersion) -> str:
     reason = (version.status_reason or "no reason was given").rstrip(".")
     return (
         f"{release} cannot answer: {version.name} cannot be loaded ({reason}). "
-        "Add the same file again to have it tried again."
+        "Add the same file again to retry it."
     )
 
 
@@ -33,7 +33,7 @@ def refuse(arms: Sequence[Arm], broken: Mapping[int, str]) -> Decision | None:
 
 
 async def broken(s: Session, arms: Sequence[Arm]) -> dict[int, str]:
-    """Why releases cannot answer; weights that are loaded can, whatever became of their file."""
+    """Why releases cannot answer; weights that are loaded can, even without their file."""
     found: dict[int, str] = {}
     ready = {each.deployment for each in await processes.every(s) if each.state is State.READY}
     for arm in arms:

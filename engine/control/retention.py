@@ -1,13 +1,13 @@
-"""How long measurements, requests, texts and ended jobs are kept; older ones are pruned.
+"""Retention: deletes what is older than config.toml allows, by the hour.
 
-Runs hourly. The schedule is kept in memory on purpose: the run after a start makes up for those
-that were missed while control was down, and pruning twice changes nothing.
+Not a controller of the reconcile loop: there is nothing to decide, a run takes many short
+transactions instead of one, and a run that is repeated changes nothing. The schedule is therefore
+kept in memory; the run after a start makes up for those that were missed.
 
-A clock that is wrong must not cost a box its past. A time is believed once the store holds a day of
-measured hours before it: until then what is too old is reckoned from the time that was believed
-before. This rests on the store alone, so neither a restart nor patience of less than a day makes a
-wrong clock right; a box that was off for weeks forgets after a day of running. Imported by
-`engine.control`.
+A wrong clock must not delete a box's history. A time is trusted once the store holds 24 measured
+hours before it; until then ages are counted from the last time that was trusted. This rests on the
+store alone, so that neither a restart nor waiting less than a day makes a wrong clock right; a box
+that was off for weeks deletes after a day of running. Imported by `engine.control`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _log = structlog.get_logger("control.retention")
 
 
 class Keeper:
-    """Forgets what is too old by a clock that is believed."""
+    """Deletes what is too old by a clock that is trusted."""
 
     def __init__(self, store: Store, retention: Retention, *, now_us: Callable[[], int]) -> None:
         self._store = store
@@ -42,11 +42,11 @@ class Keeper:
         self._now_us = now_us
 
     async def forget(self) -> int:
-        """Forget once; how many rows went."""
+        """Run once; returns how many rows were deleted."""
         keep = self._retention
         gone = 0
         try:
-            now = await self._believed_us()
+            now = await self._trusted_us()
             gone += await self._all(
                 lambda s: samples.prune(s, (now - keep.samples_days * _DAY_US) // _SECOND_US)
             )
@@ -54,12 +54,12 @@ class Keeper:
             gone += await self._all(lambda s: requests.prune(s, now - keep.requests_days * _DAY_US))
             gone += await self._all(lambda s: jobs.prune(s, now - keep.jobs_days * _DAY_US))
         except errors.StorageError as error:
-            _log.warning("nothing more is forgotten this time", error=str(error))
+            _log.warning("this run of retention was cut short", error=str(error))
         if gone:
-            _log.info("forgotten", rows=gone)
+            _log.info("deleted", rows=gone)
         return gone
 
-    async def _believed_us(self) -> int:
+    async def _trusted_us(self) -> int:
         """Now, or a day after the hour that is the twenty-fourth measured one back from now."""
         now = self._now_us()
         until, hour = now // _SECOND_US, 0
@@ -70,10 +70,10 @@ class Keeper:
                     return 0  # less than a day was ever measured: nothing is old
                 hour = second // _HOUR_S
                 until = hour * _HOUR_S - 1
-        believed = min(now, hour * _HOUR_S * _SECOND_US + _DAY_US)
-        if now - believed > _DAY_US:
-            _log.warning("the clock is not believed yet", behind_s=(now - believed) // _SECOND_US)
-        return believed
+        trusted = min(now, hour * _HOUR_S * _SECOND_US + _DAY_US)
+        if now - trusted > _DAY_US:
+            _log.warning("the clock is not trusted yet", behind_s=(now - trusted) // _SECOND_US)
+        return trusted
 
     async def _all(self, prune: Callable[[Session], Awaitable[int]]) -> int:
         gone = 0
@@ -83,7 +83,7 @@ class Keeper:
 
 
 def schedule(keeper: Keeper) -> AsyncIOScheduler:
-    """The hourly run. Runs that were missed are made good by one; two never run at once."""
+    """The hourly run. One run makes up for all that were missed; two never run at once."""
     scheduler = AsyncIOScheduler(timezone=UTC)
     scheduler.add_job(
         keeper.forget,

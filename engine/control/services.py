@@ -98,7 +98,7 @@ async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_u
 
 @handles("services.undo")
 async def undo(s: Session, intent: Intent, arguments: verbs.ServicesUndo, at_us: int) -> Decision:
-    """Go back to the split that is named; a service that is there already stays as it is."""
+    """Go back to the split that is named; no change if the service is at it already."""
     observed = await _observe_undo(s, await services.find(s, intent.target), arguments)
     decision = decide_undo(observed, arguments.intent)
     if isinstance(decision.plan, Split) and decision.reason is Reason.APPLIED:

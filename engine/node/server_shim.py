@@ -1,7 +1,7 @@
 """`python -m engine.node.server_shim`: the parent of one supervised server, such as llama-server.
 
-The node supervises it like a worker: the shim speaks the node's status lines on behalf of a program
-that does not know them. It picks a free port of loopback, starts the command, waits until its
+The node supervises it like a worker: the shim speaks the node's status lines for a program that
+does not know them. It picks a free port of loopback, starts the command, waits until its
 health path answers 200, publishes its address, and from then on checks its health. A server that
 stops answering is killed with everything that it started. On SIGTERM the address is withdrawn,
 requests under way may finish, and the server gets SIGTERM, then SIGKILL. What the server prints

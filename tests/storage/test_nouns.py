@@ -308,7 +308,7 @@ async def test_two_workers_never_share_a_name(
 
 
 async def test_settings_out_of_range_are_refused(store: Store) -> None:
-    """Here too, not only at the door; and a base that is not the adapter's."""
+    """Here too, not only at the control socket; and a base that is not the adapter's."""
 
     async def work(s: AsyncSession) -> None:
         weights = await fixtures.model(s)

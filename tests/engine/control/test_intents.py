@@ -48,7 +48,7 @@ class Desk:
     async def accept(
         self, verb: str, target: str, expected_version: int | None = None, **asked: Any
     ) -> int:
-        """As the door does."""
+        """As the control socket does."""
 
         async def work(session: Session) -> int:
             return await intents.accept(
@@ -302,7 +302,9 @@ async def test_a_control_that_starts_while_the_store_is_held_waits_for_it(
     assert len(attempts) == 3
 
 
-async def test_arguments_that_no_door_let_in_are_refused_here_too(furnished: Desk) -> None:
+async def test_arguments_that_the_control_socket_never_checked_are_refused_too(
+    furnished: Desk,
+) -> None:
     """Whatever stands in the store, control does not fall over it."""
     intent = await furnished.do("services.split", "support", arms={"r1": "much"})
     assert intent.state is State.REFUSED

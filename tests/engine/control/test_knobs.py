@@ -13,7 +13,7 @@ from storage.releases import Engine
 
 
 def test_the_store_and_the_worker_know_the_same_knobs_and_ranges() -> None:
-    """What is refused at the door is what the worker would have held back, and nothing else."""
+    """What is refused when it is asked is what the worker would refuse, and nothing else."""
     assert dict(knobs.NAMES) == dict(RANGES)
     assert [field.name for field in dataclasses.fields(Knobs)] == list(knobs.NAMES)
     for name, (low, high) in knobs.NAMES.items():

@@ -60,7 +60,7 @@ class RealNode:
         )
 
     def start(self) -> None:
-        """Start it and wait for its own word that its door is open."""
+        """Start it and wait for its own word that its control socket is open."""
         self.process = self.spawn()
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -98,7 +98,7 @@ class RealNode:
         return path.read_text() if path.exists() else "(no log)"
 
     async def do(self, verb: str, target: str, arguments: Mapping[str, Any]) -> Intent:
-        """Ask at the door, as a person does, and wait for how it ended."""
+        """Ask at the control socket, as a person does, and wait for how it ended."""
         accepted = await client.ask(self.home, verb, target, arguments)
         async with opened(self.home) as store:
             return await client.wait(store, accepted.intent_id, BOUND_S)

@@ -1,4 +1,4 @@
-"""The door over a real socket with the kernel's own credentials, and with clients of all kinds."""
+"""The control socket with the kernel's own credentials, and with clients of all kinds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from storage.store import Store
 
 
 class Listening:
-    """An open door with what it was told."""
+    """An open control socket and what it received."""
 
     def __init__(self, home: Home, store: Store) -> None:
         self.home = home
@@ -52,11 +52,11 @@ class Listening:
 
 @asynccontextmanager
 async def listening(root: Path, silence_s: float = 10.0) -> AsyncIterator[Listening]:
-    """A door on a home of its own."""
+    """A control socket on a home of its own."""
     home = homes.make(Home(root))
     store = await stores.open(home)
     made = Listening(home, store)
-    door = ControlSocket(
+    server = ControlSocket(
         home,
         store,
         config.load(home),
@@ -66,26 +66,26 @@ async def listening(root: Path, silence_s: float = 10.0) -> AsyncIterator[Listen
         runner=lambda: made.runner,
         silence_s=silence_s,
     )
-    await door.open()
+    await server.open()
     try:
         yield made
     finally:
-        await door.close()
+        await server.close()
         await store.close()
 
 
 async def test_an_intent_is_stored_before_it_is_acknowledged(tmp_path: Path) -> None:
     """With who asked as the kernel knows them, and everything that was said."""
-    async with listening(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as node:
         accepted = await client.ask(
-            door.home,
+            node.home,
             "services.split",
             "support",
             {"arms": {"r1": 10_000}},
             "because",
             expected_version=3,
         )
-        (intent,) = await door.intents()
+        (intent,) = await node.intents()
     assert intent.id == accepted.intent_id
     assert (intent.actor, intent.role) == (accepted.actor, "admin")
     assert (intent.verb, intent.target, intent.expected_version) == ("services.split", "support", 3)
@@ -93,24 +93,24 @@ async def test_an_intent_is_stored_before_it_is_acknowledged(tmp_path: Path) -> 
     assert intent.state is intents.State.ACCEPTED
 
 
-async def test_a_crowd_before_the_door_is_let_in_one_after_the_other(tmp_path: Path) -> None:
+async def test_a_crowd_of_clients_is_served_one_after_the_other(tmp_path: Path) -> None:
     """More at once than it takes: all of them are answered, and nobody hears that it is down."""
     crowd = 3 * CONNECTIONS
-    async with listening(tmp_path / "home") as door:
-        asked = [client.ask(door.home, "services.undo", "support", {"to": 1}) for _ in range(crowd)]
+    async with listening(tmp_path / "home") as node:
+        asked = [client.ask(node.home, "services.undo", "support", {"to": 1}) for _ in range(crowd)]
         accepted = await asyncio.gather(*asked)
-        assert len(await door.intents()) == crowd
+        assert len(await node.intents()) == crowd
     assert len({each.intent_id for each in accepted}) == crowd
 
 
 async def test_who_and_state_and_stop(tmp_path: Path) -> None:
     """The owner of the home is admin; stopping is handed on with who asked."""
-    async with listening(tmp_path / "home") as door:
-        person = await client.who(door.home)
+    async with listening(tmp_path / "home") as node:
+        person = await client.who(node.home)
         assert person.role == "admin"
-        assert (await client.state(door.home))["pid"] == 7
-        await client.stop(door.home)
-        assert door.stopped == [f"{person.name} asked for it on the control socket"]
+        assert (await client.state(node.home))["pid"] == 7
+        await client.stop(node.home)
+        assert node.stopped == [f"{person.name} asked for it on the control socket"]
 
 
 @pytest.mark.parametrize(
@@ -140,19 +140,19 @@ async def test_what_is_no_request_is_answered_and_the_next_one_heard(
     tmp_path: Path, line: bytes, code: str
 ) -> None:
     """A clear error on the same connection, nothing stored, and the socket keeps serving."""
-    async with listening(tmp_path / "home") as door:
-        refused, heard = await door.say(line, b'{"do": "who"}')
+    async with listening(tmp_path / "home") as node:
+        refused, heard = await node.say(line, b'{"do": "who"}')
         assert refused["ok"] is False
         assert refused["error"]["code"] == code
         assert refused["error"]["message"]
         assert heard["ok"] is True
-        assert await door.intents() == []
+        assert await node.intents() == []
 
 
 async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
     """More than 1 MiB is not read."""
-    async with listening(tmp_path / "home") as door:
-        with homes.short(door.home.control_socket) as address:
+    async with listening(tmp_path / "home") as node:
+        with homes.short(node.home.control_socket) as address:
             reader, writer = await asyncio.open_unix_connection(address)
         with contextlib.suppress(ConnectionError):  # it hangs up when it has had enough
             for _ in range(64):
@@ -162,16 +162,16 @@ async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
             answer = await reader.readline()
             assert not answer or json.loads(answer)["error"]["code"] == "bad_request"
         writer.close()
-        assert (await client.who(door.home)).role == "admin"
+        assert (await client.who(node.home)).role == "admin"
 
 
 async def test_silent_clients_are_hung_up_on_and_hold_up_nobody(tmp_path: Path) -> None:
     """Twenty who say nothing, and one who asks meanwhile."""
-    async with listening(tmp_path / "home", silence_s=0.3) as door:
-        with homes.short(door.home.control_socket) as address:
+    async with listening(tmp_path / "home", silence_s=0.3) as node:
+        with homes.short(node.home.control_socket) as address:
             silent = [await asyncio.open_unix_connection(address) for _ in range(20)]
             silent[0][1].write(b'{"do":')  # half a line is silence too
-        assert (await client.who(door.home)).role == "admin"
+        assert (await client.who(node.home)).role == "admin"
         async with asyncio.timeout(20):
             ends = [await reader.read() for reader, _ in silent]
         assert set(ends) == {b""}
@@ -181,7 +181,7 @@ async def test_silent_clients_are_hung_up_on_and_hold_up_nobody(tmp_path: Path) 
 
 async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None:
     """And only for a run that goes on, with the role of whoever started it."""
-    async with listening(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as node:
 
         async def begin(session: Any) -> int:
             number = await intents.accept(
@@ -191,13 +191,13 @@ async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None
             await intents.claim(session, verbs={"runbooks.start"}, by="runner", at_us=2)
             return number
 
-        run = await door.store.write(begin)
+        run = await node.store.write(begin)
         with pytest.raises(errors.NotAllowed):
-            await client.ask(door.home, "services.undo", "support", {"to": 1}, on_behalf_of=run)
-        door.runner = os.getpid()
+            await client.ask(node.home, "services.undo", "support", {"to": 1}, on_behalf_of=run)
+        node.runner = os.getpid()
         asked = [
             await client.ask(
-                door.home, "services.undo", "support", {"to": 1},
+                node.home, "services.undo", "support", {"to": 1},
                 on_behalf_of=run, idempotency_key="run 1, step back",
             )
             for _ in range(2)
@@ -206,32 +206,32 @@ async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None
         assert again == accepted  # an answer that was lost costs no second undo
         assert (accepted.actor, accepted.role) == ("kim", "operator")
         with pytest.raises(errors.NotAllowed, match="kim is operator"):
-            await client.ask(door.home, "keys.revoke", "demo", {}, on_behalf_of=run, confirm="demo")
+            await client.ask(node.home, "keys.revoke", "demo", {}, on_behalf_of=run, confirm="demo")
         with pytest.raises(errors.NotAllowed):
             await client.ask(
-                door.home, "services.undo", "x", {"to": 1}, on_behalf_of=accepted.intent_id
+                node.home, "services.undo", "x", {"to": 1}, on_behalf_of=accepted.intent_id
             )
 
 
 async def test_what_is_hard_to_reverse_is_confirmed_by_its_name(tmp_path: Path) -> None:
     """At the socket, whoever asks: a client that forgot to ask the person stores nothing."""
-    async with listening(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as node:
         for confirm in ("", "demo2"):
             with pytest.raises(errors.Refused, match="confirm it with the target's name, 'demo'"):
-                await client.ask(door.home, "keys.revoke", "demo", {}, confirm=confirm)
-        assert await door.intents() == []
-        await client.ask(door.home, "keys.revoke", "demo", {}, confirm="demo")
-        assert [intent.verb for intent in await door.intents()] == ["keys.revoke"]
+                await client.ask(node.home, "keys.revoke", "demo", {}, confirm=confirm)
+        assert await node.intents() == []
+        await client.ask(node.home, "keys.revoke", "demo", {}, confirm="demo")
+        assert [intent.verb for intent in await node.intents()] == ["keys.revoke"]
 
 
 async def test_what_became_of_a_key_can_be_asked(tmp_path: Path) -> None:
     """By its actor: the intent that is stored under it, or that there is none."""
-    async with listening(tmp_path / "home") as door:
+    async with listening(tmp_path / "home") as node:
         accepted = await client.ask(
-            door.home, "services.undo", "support", {"to": 1}, idempotency_key="mine"
+            node.home, "services.undo", "support", {"to": 1}, idempotency_key="mine"
         )
         lines = [b'{"do": "outcome", "idempotency_key": "%s"}' % key for key in (b"mine", b"x")]
-        known, unknown = await door.say(*lines)
+        known, unknown = await node.say(*lines)
     assert (known["intent"], known["actor"]) == (accepted.intent_id, accepted.actor)
     assert (unknown["ok"], unknown["intent"]) == (True, None)
 
@@ -243,12 +243,12 @@ async def test_the_socket_is_for_the_owner_or_for_the_group_that_may_look(tmp_pa
     for told, expected in (("", 0o600), (f'group = "{named}"\n', 0o660)):
         home = homes.make(Home(tmp_path / f"home{expected}"))
         home.config.write_text(f'[people]\n{told}operator = ["@oncall"]\n')
-        async with listening(home.root) as door:
-            found = door.home.control_socket.stat()
+        async with listening(home.root) as node:
+            found = node.home.control_socket.stat()
             assert (found.st_mode & 0o777, found.st_gid) == (expected, gid)
 
 
-async def test_a_home_with_a_long_path_has_a_door_too(tmp_path: Path) -> None:
+async def test_a_home_with_a_long_path_has_a_control_socket_too(tmp_path: Path) -> None:
     """Longer than a socket's address may be."""
-    async with listening(tmp_path / ("deep" * 30) / "home") as door:
-        assert (await client.who(door.home)).role == "admin"
+    async with listening(tmp_path / ("deep" * 30) / "home") as node:
+        assert (await client.who(node.home)).role == "admin"

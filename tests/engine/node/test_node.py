@@ -1,4 +1,4 @@
-"""One real node with all its parts: what it does when parts are killed, stopped or broken."""
+"""One real node with all its processes: what it does when they are killed, stopped or broken."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORKER = f"{DEPLOYMENT}:1"
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
-    """A node that serves one service with one worker, impatient about beats."""
+    """A node that serves one service with one worker, impatient about heartbeats."""
     running = RealNode(
         tmp_path_factory.mktemp("box") / "home", PADDOCK_BEAT_S="1.6", PADDOCK_LINGER_S="1"
     )
@@ -53,11 +53,11 @@ def _file(version: str, path: Path) -> dict[str, str]:
 
 
 def _back(before: Process) -> Callable[[dict[str, Process]], bool]:
-    """Whether a part is ready again as another process, for `until`."""
+    """Whether a process is ready again under another pid, for `until`."""
     return lambda parts: ready(before.name)(parts) and parts[before.name].restarts > before.restarts
 
 
-async def test_a_split_goes_from_the_door_to_the_store(node: RealNode) -> None:
+async def test_a_split_goes_from_the_control_socket_to_the_store(node: RealNode) -> None:
     """Asked, stored, decided, set, told: and the ledger knows who and why."""
     intent = await node.do("services.split", "support", {"arms": {"r1": 9000, "r2": 1000}})
     assert intent.state is intents.State.APPLIED
@@ -70,13 +70,13 @@ async def test_a_split_goes_from_the_door_to_the_store(node: RealNode) -> None:
 
 
 async def test_two_releases_on_the_same_weights_share_a_worker(node: RealNode) -> None:
-    """The adapter is a lane of its base's worker: no second process is there."""
+    """The adapter runs in its base's worker: there is no second process."""
     parts = await node.until(ready(WORKER))
     assert [name for name, part in parts.items() if part.kind == "worker"] == [WORKER]
 
 
 async def _answering(node: RealNode) -> None:
-    """Wait until every arm produces tokens: no worker is busy with an adapter then."""
+    """Wait until every service can answer."""
     port = int(node.environment["PADDOCK_GATEWAY__PORT"])
     async with asyncio.timeout(BOUND_S):
         while True:
@@ -90,7 +90,7 @@ async def _answering(node: RealNode) -> None:
             await asyncio.to_thread(os.sched_yield)
 
 
-async def test_the_gateway_is_a_part_and_says_that_tokens_flow(node: RealNode) -> None:
+async def test_the_gateway_is_supervised_and_reports_readiness(node: RealNode) -> None:
     """Ready means that the box answers."""
     await node.until(ready("gateway"))
     await _answering(node)
@@ -108,7 +108,7 @@ async def test_a_killed_worker_is_back_by_itself(node: RealNode) -> None:
 
 
 async def test_a_stopped_worker_is_replaced(node: RealNode) -> None:
-    """SIGSTOP: it neither beats nor ends, so it is ended."""
+    """SIGSTOP: it sends no heartbeats and does not exit, so it is killed."""
     await node.until(ready(WORKER))
     await _answering(node)
     before = (await node.until(ready(WORKER)))[WORKER]
@@ -122,7 +122,7 @@ async def test_a_stopped_worker_is_replaced(node: RealNode) -> None:
 
 
 async def test_control_and_runner_are_put_back_too(node: RealNode) -> None:
-    """Every part is crash-only; what was asked meanwhile is done afterwards."""
+    """Every process is crash-only; what was asked meanwhile is done afterwards."""
     parts = await node.until(lambda parts: ready("control")(parts) and ready("runner")(parts))
     for name in ("control", "runner"):
         pid = parts[name].pid
@@ -245,8 +245,8 @@ async def test_a_model_that_comes_late_is_served_as_soon_as_it_is_there(
     )
 
 
-async def test_a_log_is_cut_while_its_part_writes_to_it(node: RealNode) -> None:
-    """A part that lives for months fills no disk; what was said last is kept beside."""
+async def test_a_log_is_rotated_while_its_process_writes_to_it(node: RealNode) -> None:
+    """A process that lives for months fills no disk; the last lines are kept beside it."""
     log = node.home.log("gateway")
     os.truncate(log, process_logs.LIMIT + 1)
     await node.must("knobs.set", DEPLOYMENT, {"name": "queue_limit", "value": 9})
@@ -278,7 +278,7 @@ async def test_a_store_that_takes_nothing_does_not_stop_the_serving(node: RealNo
     assert after.pid == now["pid"]
 
 
-async def test_the_door_tells_what_runs(node: RealNode) -> None:
+async def test_the_control_socket_reports_what_runs(node: RealNode) -> None:
     """`state` is the node's own knowledge, whatever the store can take."""
     state = await client.state(node.home)
     assert state["pid"] == node.pid

@@ -1,4 +1,4 @@
-"""Several people on one box: a real node, and other users of the machine at its door and store."""
+"""Several people on one box: other users of the machine at a real control socket and store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[RealNode]:
 
 
 def mode(home: Home) -> tuple[int, int, int, int]:
-    """The permissions of the directory, the door, the store and its log."""
+    """The permissions of the directory, the control socket, the store and its log."""
     paths = (home.root, home.control_socket, home.database, home.root / "paddock.db-wal")
     found = [stat.S_IMODE(path.stat().st_mode) for path in paths]
     return found[0], found[1], found[2], found[3]

@@ -1,4 +1,4 @@
-"""A part is kept running as it is wanted, with real processes at the other end."""
+"""A process is kept running as it is wanted, with real processes at the other end."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Watched:
 
 @contextlib.asynccontextmanager
 async def running(watched: Watched) -> AsyncIterator[Watched]:
-    """The part, stopped and gone at the end."""
+    """The process, which has ended when this does."""
     task = asyncio.create_task(watched.process.run())
     try:
         yield watched
@@ -84,7 +84,7 @@ async def running(watched: Watched) -> AsyncIterator[Watched]:
             await task
 
 
-async def test_a_part_becomes_ready_and_leaves_when_it_is_told(tmp_path: Path) -> None:
+async def test_a_process_becomes_ready_and_exits_when_it_is_asked_to(tmp_path: Path) -> None:
     """Starting, ready, draining, stopped: each is told once."""
     script = BLOCKED + OBEDIENT
     watched = Watched(tmp_path, script, Plan())
@@ -96,7 +96,7 @@ async def test_a_part_becomes_ready_and_leaves_when_it_is_told(tmp_path: Path) -
     assert watched.states == ["starting", "ready", "draining", "stopped"]
 
 
-async def test_a_killed_part_is_back_at_once(tmp_path: Path) -> None:
+async def test_a_killed_process_is_restarted_immediately(tmp_path: Path) -> None:
     """The crash is told with its signal, and the new process is another one."""
     async with running(Watched(tmp_path, BLOCKED + OBEDIENT, Plan())) as watched:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
@@ -110,8 +110,8 @@ async def test_a_killed_part_is_back_at_once(tmp_path: Path) -> None:
         assert watched.process.pid != first
 
 
-async def test_a_stopped_part_is_replaced(tmp_path: Path) -> None:
-    """SIGSTOP: the beats cease, the process is killed and another takes its place."""
+async def test_a_stopped_process_is_replaced(tmp_path: Path) -> None:
+    """SIGSTOP: the heartbeats stop, the process is killed and another takes its place."""
     plan = Plan(beats=True, beat_us=SECOND_US // 2)
     async with running(Watched(tmp_path, BEATING, plan, "0")) as watched:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
@@ -122,8 +122,8 @@ async def test_a_stopped_part_is_replaced(tmp_path: Path) -> None:
         assert "its heartbeats stopped" in [fact.reason for fact in watched.facts]
 
 
-async def test_a_hung_part_is_replaced_although_it_beats(tmp_path: Path) -> None:
-    """Work waits, beats come, tokens do not: that is not health."""
+async def test_a_hung_process_is_replaced_although_its_heartbeats_arrive(tmp_path: Path) -> None:
+    """Work waits and heartbeats arrive, but no tokens: that is not health."""
     plan = Plan(beats=True, token_us=SECOND_US // 2)
     async with running(Watched(tmp_path, BEATING, plan, "60000000")) as watched:
         await watched.until(lambda facts: "starting" in [fact.state for fact in facts[1:]])
@@ -132,7 +132,9 @@ async def test_a_hung_part_is_replaced_although_it_beats(tmp_path: Path) -> None
         ]
 
 
-async def test_who_ignores_sigterm_is_killed_after_the_drain(tmp_path: Path) -> None:
+async def test_a_process_that_ignores_sigterm_is_killed_after_the_drain_timeout(
+    tmp_path: Path,
+) -> None:
     """Leaving is bounded."""
     script = BLOCKED + READY + "signal.sigwait([signal.SIGUSR1])\n"
     watched = Watched(tmp_path, script, Plan(drain_us=SECOND_US // 5))

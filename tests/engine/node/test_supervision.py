@@ -1,4 +1,4 @@
-"""The supervisor decides well whatever a part does, and whenever it is asked."""
+"""The decisions of supervision, whatever a process does and whenever they are made."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def serving(**fields: object) -> Observed:
 
 
 @given(observations, plans)
-def test_what_does_not_run_is_never_signalled_and_what_runs_is_never_spawned(
+def test_only_running_processes_are_signalled_and_only_absent_ones_spawned(
     observed: Observed, plan: Plan
 ) -> None:
-    """One process a part, and signals only to a process that is there."""
+    """One process under a name, and signals only to a process that runs."""
     act = supervision.decide(observed, plan, NOW).act
     if observed.running:
         assert act is not Act.SPAWN
@@ -63,7 +63,7 @@ def test_waiting_for_something_always_ends(observed: Observed, plan: Plan) -> No
 
 @given(observations, plans)
 def test_only_what_is_wanted_is_spawned(observed: Observed, plan: Plan) -> None:
-    """Neither what nobody wants nor what said that it cannot work is started."""
+    """A process that is not wanted, or that reported that it cannot work, is not started."""
     if supervision.decide(observed, plan, NOW).act is Act.SPAWN:
         assert observed.wanted
         assert observed.failed is None
@@ -91,15 +91,15 @@ def test_a_healthy_minute_forgives() -> None:
     assert supervision.failures_after(observed, PLAN, None, NOW) == 10
 
 
-def test_a_worker_that_beats_but_gives_no_token_is_hung() -> None:
+def test_a_worker_with_heartbeats_but_no_tokens_is_hung() -> None:
     """Health is a token while work waits, not an answer to a ping."""
     late = NOW - PLAN.token_us
     stuck = serving(working=True, token_us=late, step_us=late)
     assert supervision.decide(stuck, PLAN, NOW) == supervision.Decision(Act.KILL, Reason.HUNG)
 
 
-def test_a_long_prompt_is_no_hang() -> None:
-    """While steps go on, prefill may take its time before the first token."""
+def test_a_long_prompt_is_not_a_hang() -> None:
+    """While steps continue, prefill may take its time before the first token."""
     prefill = serving(working=True, token_us=NOW - 2 * PLAN.token_us, step_us=NOW)
     assert supervision.decide(prefill, PLAN, NOW).act is Act.WAIT
 
@@ -116,14 +116,14 @@ def test_an_idle_worker_gives_no_token_and_is_well() -> None:
     assert supervision.decide(idle, PLAN, NOW).reason is Reason.SERVING
 
 
-def test_a_stopped_worker_misses_its_beats() -> None:
+def test_a_stopped_worker_misses_its_heartbeats() -> None:
     """SIGSTOP shows as silence."""
     silent = serving(heard_us=NOW - PLAN.beat_us)
     assert supervision.decide(silent, PLAN, NOW) == supervision.Decision(Act.KILL, Reason.SILENT)
 
 
-def test_a_part_that_owes_no_beats_may_be_silent() -> None:
-    """Beats are owed from the first beat on, for parts that are not workers."""
+def test_a_process_without_heartbeats_may_be_silent() -> None:
+    """Heartbeats are expected from the first one on, for processes that are not instances."""
     quiet = serving(heard_us=0)
     plain = Plan()
     assert supervision.decide(quiet, plain, NOW).act is Act.WAIT
@@ -131,7 +131,7 @@ def test_a_part_that_owes_no_beats_may_be_silent() -> None:
     assert supervision.decide(beating, plain, NOW).reason is Reason.SILENT
 
 
-def test_who_ignores_the_request_to_leave_is_killed_in_the_end() -> None:
+def test_a_process_that_ignores_sigterm_is_killed_in_the_end() -> None:
     """SIGTERM first, SIGKILL after the drain time."""
     told = serving(wanted=False, terminated_us=NOW)
     assert supervision.decide(serving(wanted=False), PLAN, NOW).act is Act.TERMINATE
@@ -139,7 +139,7 @@ def test_who_ignores_the_request_to_leave_is_killed_in_the_end() -> None:
     assert supervision.decide(told, PLAN, NOW + PLAN.drain_us).reason is Reason.STUBBORN
 
 
-def test_who_was_told_to_leave_may_finish_as_long_as_it_comes_on() -> None:
+def test_a_draining_process_may_finish_as_long_as_it_makes_progress() -> None:
     """What it has is finite, since it takes nothing new; the crawl is the bound of bounds."""
     long_ago = NOW - 10 * PLAN.drain_us
     busy = serving(wanted=False, terminated_us=long_ago, working=True)
@@ -149,7 +149,7 @@ def test_who_was_told_to_leave_may_finish_as_long_as_it_comes_on() -> None:
     assert supervision.decide(endless, PLAN, NOW).reason is Reason.STUBBORN
 
 
-def test_who_says_that_it_can_not_work_is_not_started_again() -> None:
+def test_a_process_that_cannot_work_is_not_started_again() -> None:
     """A model that cannot be loaded makes no restart loop."""
     gone = Observed(wanted=True, failed="truncated", failures=1, ended_us=NOW)
     assert supervision.decide(gone, PLAN, NOW + 3_600 * SECOND_US).reason is Reason.UNLOADABLE

@@ -1,4 +1,4 @@
-"""The client of the door, against a node that says whatever the test wants; and the waiting."""
+"""The client of the control socket, against a node that answers as the test wants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from storage.store import Store
 
 @contextlib.asynccontextmanager
 async def node(home: Home, answer: object) -> AsyncIterator[list[dict[str, Any]]]:
-    """Somebody behind the door who answers each line alike; what they were asked."""
+    """Somebody behind the control socket who answers each line alike; what they were asked."""
     asked: list[dict[str, Any]] = []
     answers = answer if isinstance(answer, Iterator) else itertools.repeat(answer)
 
@@ -96,7 +96,7 @@ async def test_what_became_of_an_unanswered_request_is_said(
 
 
 async def test_who_state_and_stop(home: Home) -> None:
-    """The three other things one can say at the door."""
+    """The three other things one can say at the control socket."""
     async with node(home, {"ok": True, "person": "sara", "role": "admin", "pid": 5}) as asked:
         assert await client.who(home) == client.Person("sara", "admin")
         assert (await client.state(home))["pid"] == 5
@@ -118,7 +118,7 @@ async def test_who_state_and_stop(home: Home) -> None:
 async def test_a_refusal_comes_with_the_nodes_words(
     home: Home, code: str, expected: type[errors.StorageError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As an error of its own kind; of a door that stays busy, too, once one has waited enough."""
+    """Each code is an error of its own kind; so is a control socket that stays busy."""
     monkeypatch.setattr(client, "CROWD_S", 0.0)
     async with node(home, {"ok": False, "error": {"code": code, "message": "not now"}}):
         with pytest.raises(expected, match="not now"):

@@ -128,7 +128,7 @@ async def test_a_file_system_that_knows_no_groups_is_told(
 async def test_who_is_shut_out_is_told_what_to_do(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever they try to read: the store, the config; the door says so by itself."""
+    """Whatever they try to read: the store, the config; the control socket says so by itself."""
     home = store.home
     monkeypatch.setattr(os, "access", lambda path, _: path not in {home.root, home.database})
     with pytest.raises(errors.Closed, match=f"Only {ME} may look"):

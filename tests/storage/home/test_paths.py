@@ -115,7 +115,7 @@ def test_a_short_path_is_its_own_address() -> None:
     ],
 )
 def test_what_everybody_imports_weighs_nothing(module: str) -> None:
-    """A worker, `paddock --help` and a client of the door need no database library."""
+    """A worker, `paddock --help` and a client of the control socket need no database library."""
     program = f"import sys, storage.{module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
