@@ -1,7 +1,7 @@
 """The guard of one screen: read-only unless armed, and armed for a quarter of an hour.
 
 It keeps people from changing a box by a slip of the finger. Who may change what is decided at the
-node's door, not here. Imported by `app.tui`.
+node's control socket, not here. Imported by `app.tui`.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class Job(Place):
         found = current.job
         if found is not None and found.row.id == self._number:
             self._job = found
-            self._rows = draw(found, self.size.width, ascii_only=self.desk.glyphs == "ascii")
+            self._rows = draw(found, self.size.width, ascii_only=self.program.glyphs == "ascii")
         elif not self._rows or current.missing:
             told = current.header.error or current.missing or "reading the store…"
             self._rows = [(), *bar.saying(told, "bold", self.size.width)]

@@ -106,7 +106,7 @@ class Jobs(Place):
         unfinished = sum(job.state in _OPEN for job in self._shown)
         title = palette.rule(self.size.width, "JOBS", f"{unfinished} unfinished")
         self.query_one("#title", Lines).show([title])
-        ascii_only = self.desk.glyphs == "ascii"
+        ascii_only = self.program.glyphs == "ascii"
         self.query_one(Table).show_table(
             COLUMNS,
             [row(job, ascii_only=ascii_only) for job in self._shown],

@@ -21,7 +21,7 @@ from app.snapshot import Query
 from app.widgets import palette
 from app.widgets.bar import Bar
 from app.widgets.chart import Glyphs
-from app.widgets.header import House, Mode
+from app.widgets.header import HeaderRow, Mode
 from app.widgets.lines import Lines
 from app.widgets.palette import Line
 
@@ -31,7 +31,7 @@ HEIGHT: Final = 24
 KEYS: Final = ("pulse", "traffic", "requests", "jobs")
 
 
-class Desk(Protocol):
+class Program(Protocol):
     """What a place may ask of the program around it."""
 
     glyphs: Glyphs
@@ -78,8 +78,8 @@ class Place(Screen[None]):
     ready = False  # its widgets stand
 
     def compose(self) -> ComposeResult:
-        """House line on top, bar and keys at the foot, the body between."""
-        yield House(id="house")
+        """The header on top, bar and keys at the foot, the body between."""
+        yield HeaderRow(id="header")
         yield from self.body()
         yield Bar(id="bar")
         yield Lines(id="keys")
@@ -133,9 +133,9 @@ class Place(Screen[None]):
         return None
 
     @property
-    def desk(self) -> Desk:
+    def program(self) -> Program:
         """The program around."""
-        return cast("Desk", self.app)
+        return cast("Program", self.app)
 
     def wide(self, id: str) -> tuple[int, int]:
         """The size of a widget of this place."""
@@ -148,7 +148,7 @@ class Place(Screen[None]):
             return
         small = self.size.width < WIDTH or self.size.height < HEIGHT
         self.set_class(small, "small")
-        self.query_one(House).show_header(current.header, self.desk.mode)
+        self.query_one(HeaderRow).show_header(current.header, self.program.mode)
         if small:
             self.query_one("#small", Lines).show(too_small(self.size.width, self.size.height))
             return
@@ -159,23 +159,23 @@ class Place(Screen[None]):
     def on_mount(self) -> None:
         """From now on it can be drawn, and takes keys."""
         self.ready = True
-        self.desk.arrived()
+        self.program.arrived()
 
     def on_lines_resized(self, event: Lines.Resized) -> None:
         """Draw for the new sizes."""
         event.stop()
-        self.call_after_refresh(self.desk.redraw)
+        self.call_after_refresh(self.program.redraw)
 
     def on_key(self, event: events.Key) -> None:
         """Every key is the program's."""
         event.stop()
         event.prevent_default()
-        self.desk.key(event.key, event.character)
+        self.program.key(event.key, event.character)
 
     def on_paste(self, event: events.Paste) -> None:
         """So is what is pasted."""
         event.stop()
-        self.desk.typed(event.text)
+        self.program.typed(event.text)
 
 
 def too_small(width: int, height: int) -> list[Line]:

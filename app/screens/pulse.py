@@ -190,7 +190,7 @@ class Pulse(Place):
             shown = number < min(count, len(seen.charts))
             chart_of.display = shown
             if shown:
-                chart_of.show_series(seen.charts[number], self.desk.glyphs)
+                chart_of.show_series(seen.charts[number], self.program.glyphs)
 
     def _waiting(self, header: snapshot.Header) -> None:
         if self._drawn and not header.error:

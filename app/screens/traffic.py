@@ -114,7 +114,7 @@ class Traffic(Place):
         rows.append(())
         for name, key, word in (("services.split", "s", "split"), ("services.undo", "u", "undo")):
             offer = self.offer(name)
-            why = self.desk.refusal(name, offer)
+            why = self.program.refusal(name, offer)
             effect = (
                 offer.effect.removeprefix("undo: ")
                 if offer is not None and name == "services.undo"

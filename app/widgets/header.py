@@ -129,10 +129,10 @@ def permission(mode: Mode) -> str:
     return f"RW {minutes} min"
 
 
-class House(Lines):
+class HeaderRow(Lines):
     """The first row."""
 
-    DEFAULT_CSS = "House { dock: top; height: 1; width: 1fr; }"
+    DEFAULT_CSS = "HeaderRow { dock: top; height: 1; width: 1fr; }"
 
     def show_header(self, header: Header, mode: Mode) -> None:
         """Draw it at the widget's width."""

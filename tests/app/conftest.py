@@ -1,4 +1,4 @@
-"""Boxes to look at, and a door that knows who is here."""
+"""Boxes to look at, and a control socket that knows who is asking."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ailing_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
-    """The node's door as the screen meets it; sara is an operator until the test says else."""
+    """The control socket as the screen meets it; sara is an operator unless a test changes that."""
     fake = FakeNode()
     monkeypatch.setattr(client, "who", fake.who)
     monkeypatch.setattr(client, "ask", fake.ask)

@@ -1,4 +1,4 @@
-"""The one table of actions: screens, keys and commands agree with it, and it with the door."""
+"""The one table of actions: screens, keys, commands and the control socket agree with it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from storage.home.paths import Home
 
 
 def test_every_verb_a_person_can_use_has_an_action() -> None:
-    """What the door takes, a person can find."""
+    """What the control socket accepts, a person can find."""
     assert set() == set(verbs.TABLE) - set(actions.TABLE)
 
 
 def test_danger_is_the_verbs_own() -> None:
-    """How dangerous an action is stands once, at the door."""
+    """How dangerous an action is is defined once, at the control socket."""
     for name, verb in verbs.TABLE.items():
         if name in actions.TABLE:
             assert verb.danger == actions.TABLE[name].danger
@@ -60,7 +60,7 @@ def test_every_command_has_a_module() -> None:
 
 @pytest.fixture
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[stores.Store]:
-    """A store behind a door that keeps intents; nobody takes them."""
+    """A store behind a control socket that keeps intents; nothing claims them."""
     opened = await stores.open(Home(tmp_path / "home"))
 
     async def ask(

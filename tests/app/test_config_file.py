@@ -18,7 +18,7 @@ from app import config_file, errors
         "[gateway]",
         "[gateway]\nport=8411\n",
         "[gateway]\n  port =8411 # ours\n",
-        "[gateway] # the door\n#port=8411\nport = 8411",
+        "[gateway] # the gateway\n#port=8411\nport = 8411",
         "[ gateway ]\nhost = '127.0.0.1'\n\n[price]\ncurrency = 'EUR'\n",
         "[other]\nport = 1\n\n[gateway]\nhost = '::1'\nport = 8411\n\n[later]\nport = 2\n",
         "[other]\n# port = 1\n",

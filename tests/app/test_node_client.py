@@ -34,7 +34,7 @@ class _Readyz(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    """A home whose gateway says what the test has it say; nobody is behind its door."""
+    """A home whose gateway says what the test has it say; no node is behind it."""
     server = HTTPServer(("127.0.0.1", 0), _Readyz)
     monkeypatch.setenv("PADDOCK_GATEWAY__PORT", str(server.server_port))
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -152,7 +152,7 @@ async def test_after_the_clock_went_back_the_screen_shows_what_is_measured_now(
 async def test_after_the_clock_went_back_old_seconds_do_not_vouch_for_a_dead_node(
     loaded: Home, node: FakeNode
 ) -> None:
-    """They pass by a second time and look as fresh as the first; the door is asked instead."""
+    """They pass by a second time and look as fresh as the first; the node is asked instead."""
     eyes = Eyes(loaded)
     await eyes.ticks(1)
     node.down = True

@@ -74,7 +74,7 @@ class Node:
         return asyncio.run(work())
 
     def lives(self) -> bool:
-        """Whether somebody is behind its door."""
+        """Whether its control socket answers."""
         return asyncio.run(client.who(self.home)).name != ""
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from app.tui import THEME, Tui
-from app.widgets.header import House
+from app.widgets.header import HeaderRow
 from storage.home.paths import Home
 from tests.app import piloting, scenes
 from tests.app.piloting import Clock, FakeNode
@@ -116,7 +116,7 @@ async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(quiet_home: Home
             await seat.press("colon")
             await seat.type(typed)
             await seat.press("enter")
-            strip = seat.place.query_one(House).render_line(0)
+            strip = seat.place.query_one(HeaderRow).render_line(0)
             grounds.append({str(segment.style and segment.style.bgcolor) for segment in strip})
         assert grounds[0] == grounds[2] != grounds[1]
         assert len(grounds[0]) == 1

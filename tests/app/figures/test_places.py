@@ -63,7 +63,7 @@ async def test_a_request_that_is_not_there_says_why(busy_home: Home) -> None:
 
 
 async def test_a_stranger_at_the_door_is_nobody(quiet_home: Home, node: FakeNode) -> None:
-    """The role is what the door says."""
+    """The role is what the control socket says."""
     node.role = "viewer"
     header = (await reading.look(quiet_home, Query())).header
     assert (header.person.role, header.person.acts) == ("viewer", False)

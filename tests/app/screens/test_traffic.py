@@ -57,7 +57,7 @@ async def test_a_read_only_screen_changes_nothing_and_says_why(home: Home, node:
 
 
 async def test_a_split_is_typed_confirmed_and_told(home: Home, node: FakeNode) -> None:
-    """The effect is shown arm by arm, and what goes to the door has the version that was seen."""
+    """The effect is shown arm by arm, and the intent has the version that was seen."""
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("s")
@@ -142,7 +142,7 @@ async def test_a_service_that_moved_meanwhile_is_not_hit(home: Home, node: FakeN
 
 
 async def test_esc_leaves_a_form_and_a_question(home: Home, node: FakeNode) -> None:
-    """Nothing was asked of the door, and esc goes on leading back."""
+    """Nothing was asked of the control socket, and esc still leads back."""
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         for key in ("s", "u"):
@@ -191,7 +191,7 @@ async def test_a_question_that_stood_too_long_is_not_obeyed(home: Home, node: Fa
 
 
 async def test_a_node_that_died_refuses_in_a_sentence(home: Home, node: FakeNode) -> None:
-    """What the door cannot take is told; the screen goes on."""
+    """What the control socket refuses is shown; the screen keeps running."""
     async with piloting.at(piloting.program(home)) as seat:
         await armed(seat)
         await seat.press("u")

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import pytest
 
 from storage.home.paths import Home
-from tests import boxes, somebody
+from tests import boxes, other_users
 from tests.engine.node.nodes import RealNode
-from tests.somebody import Somebody
+from tests.other_users import User
 
 GROUP = next(each for each in grp.getgrall() if each.gr_gid)
-OPERATOR, VIEWER, GUEST = (Somebody(uid, (GROUP.gr_gid,)) for uid in range(61_301, 61_304))
-OTHER = Somebody(61_304)
+OPERATOR, VIEWER, GUEST = (User(uid, (GROUP.gr_gid,)) for uid in range(61_301, 61_304))
+OTHER = User(61_304)
 SPLIT = ("services", "split", "ops", "r1=90", "r2=10", "--yes")
 KEY = ("keys", "create", "--name", "sara")
 
@@ -25,7 +25,7 @@ KEY = ("keys", "create", "--name", "sara")
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[RealNode]:
     """A node that is not started, where others can reach its home."""
-    with somebody.doorstep() as place:
+    with other_users.open_directory() as place:
         node = RealNode(place / "home")
         monkeypatch.setenv("PADDOCK_HOME", str(node.home.root))
         yield node
@@ -39,7 +39,7 @@ def mode(home: Home) -> tuple[int, int, int, int]:
     return found[0], found[1], found[2], found[3]
 
 
-@somebody.only_root
+@other_users.only_root
 async def test_each_does_what_their_role_allows_and_the_group_looks(node: RealNode) -> None:
     """By name and by group, from the first look to the refusal; without the group all is closed."""
     node.home.config.write_text(
@@ -54,7 +54,7 @@ async def test_each_does_what_their_role_allows_and_the_group_looks(node: RealNo
     await node.must("releases.create", "", again)
 
     operator, viewer, guest, other = await asyncio.to_thread(
-        somebody.paddock,
+        other_users.paddock,
         {
             OPERATOR: (("status",), SPLIT, KEY),
             VIEWER: (("status", "--json"), ("requests", "tail"), SPLIT),
@@ -76,7 +76,7 @@ async def test_each_does_what_their_role_allows_and_the_group_looks(node: RealNo
     assert told.startswith(f"uid{OTHER.uid} is not in the group {GROUP.gr_name}: `usermod -aG ")
 
     assert node.stop() == 0
-    ((down, late),) = somebody.paddock({VIEWER: (("status",), SPLIT)})
+    ((down, late),) = other_users.paddock({VIEWER: (("status",), SPLIT)})
     assert (down.code, late.code) == (3, 3)
     assert "NODE DOWN" in down.out
     assert "90 %" in down.out
@@ -84,7 +84,7 @@ async def test_each_does_what_their_role_allows_and_the_group_looks(node: RealNo
     node.home.config.write_text("")
     node.start()
     assert mode(node.home) == (0o700, 0o600, 0o600, 0o600)
-    ((shut,),) = somebody.paddock({VIEWER: (("status",),)})
+    ((shut,),) = other_users.paddock({VIEWER: (("status",),)})
     assert (shut.code, "Only root may look" in shut.err) == (1, True)
 
 

@@ -19,8 +19,8 @@ from storage.home import access, config
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.store import Store
-from tests import somebody
-from tests.somebody import Somebody
+from tests import other_users
+from tests.other_users import User
 from tests.storage import scribe
 
 NOBODYS: int = 61_234  # a group and a user that no table of this machine knows
@@ -185,11 +185,11 @@ except errors.StorageError as error:
 @pytest.fixture
 def shared() -> Iterator[Home]:
     """A home where others can reach it."""
-    with somebody.doorstep() as place:
+    with other_users.open_directory() as place:
         yield homes.make(Home(place / "home"))
 
 
-@somebody.only_root
+@other_users.only_root
 async def test_a_member_reads_while_the_store_is_written_and_after_it_was_closed(
     shared: Home,
 ) -> None:
@@ -197,7 +197,7 @@ async def test_a_member_reads_while_the_store_is_written_and_after_it_was_closed
     store = await stores.open(shared)
     await scribe.accept(store, "scribe", 0)
     access.admit(shared, NOBODYS)
-    member, other = Somebody(NOBODYS + 1, (NOBODYS,)), Somebody(NOBODYS + 2)
+    member, other = User(NOBODYS + 1, (NOBODYS,)), User(NOBODYS + 2)
     reading = member.start(READS, str(shared.root), 150)
     done = asyncio.create_task(asyncio.to_thread(reading.communicate, timeout=60))
     written = 1
@@ -217,7 +217,7 @@ async def test_a_member_reads_while_the_store_is_written_and_after_it_was_closed
     )
 
 
-@somebody.only_root
+@other_users.only_root
 async def test_a_member_reads_what_a_killed_process_left(shared: Home) -> None:
     """All that was acknowledged stands in the log, which nobody has folded away."""
     store = await stores.open(shared)
@@ -232,5 +232,5 @@ async def test_a_member_reads_what_a_killed_process_left(shared: Home) -> None:
         assert await writer.stdout.readline()
     writer.kill()
     await writer.wait()
-    member = Somebody(NOBODYS + 1, (NOBODYS,))
+    member = User(NOBODYS + 1, (NOBODYS,))
     assert int(member.python(READS, str(shared.root), 3).split()[-1]) >= 20

@@ -1,6 +1,6 @@
-"""The rules of the house that no tool checks: where things live, what they are called, what loads.
+"""What no tool checks: where things live, what they are called, what a process loads.
 
-The import contracts stand in `pyproject.toml`; here some are proved again at run time, because a
+The import contracts are in `pyproject.toml`; some are proved again here at run time, because a
 contract reads source and a process loads what it loads.
 """
 

@@ -1,4 +1,4 @@
-"""Somebody else on this machine, for tests that run as root: a process under ids that nobody has.
+"""Other users of this machine, for tests that run as root: a process under unused ids.
 
 Their Python may lie where they cannot read, so what they need is loaded as root; then the process
 goes over for good. Needs no account: the kernel asks for numbers only.
@@ -21,7 +21,7 @@ import pytest
 
 BOUND_S: Final = 60.0
 
-only_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+only_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
 _GOES_OVER: Final = """
 import json, os, sys
@@ -67,14 +67,14 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Somebody:
+class User:
     """A user by number, with the groups they are in beside their own."""
 
     uid: int
     groups: tuple[int, ...] = ()
 
     def start(self, source: str, *words: object) -> subprocess.Popen[str]:
-        """Python that runs as root until it says `goes_over(*words[0])`; `words` is what we say."""
+        """Python that is root until it calls `goes_over(*words[0])`; `words` are its arguments."""
         return _start(source, (self.uid, self.groups), *words)
 
     def python(self, source: str, *words: object) -> str:
@@ -82,7 +82,7 @@ class Somebody:
         return _end(self.start(source, *words))
 
 
-def paddock(asked: Mapping[Somebody, Sequence[Sequence[str]]]) -> list[list[Said]]:
+def paddock(asked: Mapping[User, Sequence[Sequence[str]]]) -> list[list[Said]]:
     """What people are told who give commands of `paddock` on the home of the environment."""
     people = [(who.uid, who.groups, lines) for who, lines in asked.items()]
     said = _end(_start(_COMMANDS, people)).splitlines()
@@ -108,7 +108,7 @@ def _end(process: subprocess.Popen[str]) -> str:
 
 
 @contextmanager
-def doorstep() -> Iterator[Path]:
+def open_directory() -> Iterator[Path]:
     """A directory that everybody may enter, unlike those of the tests; gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="paddock-") as name:
         place = Path(name)
