@@ -149,7 +149,7 @@ async def test_an_attempt_that_got_further_does_not_use_up_the_attempts(box: Box
 
 
 async def test_a_running_job_is_cancelled_while_it_waits(box: Box) -> None:
-    """It leaves its step at once; nothing of it is left, and nothing was registered."""
+    """Its step ends; no file is left, and nothing was registered."""
     job = await box.create(verify="wait")
     running = asyncio.create_task(box.run(job))
     await box.until(job, "verify")

@@ -48,7 +48,7 @@ def test_an_older_driver_tells_throttling_by_its_older_name() -> None:
 
 
 def test_a_figure_that_a_card_does_not_have_is_not_made_up() -> None:
-    """A MIG slice tells its memory and little else; no zero stands for what it does not tell."""
+    """A MIG slice has its memory and little else; what it lacks is None, not zero."""
     driver = Driver(
         broken=(
             "nvmlDeviceGetPowerUsage",

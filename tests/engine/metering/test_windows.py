@@ -94,7 +94,7 @@ SECONDS = st.lists(
 def test_busy_and_idle_time_add_up_to_what_was_told(
     seconds: list[list[tuple[int, int, int]]],
 ) -> None:
-    """Whatever is left out while idle stands in a later row, and no second has two rows."""
+    """What is left out while idle is in a later row, and no second has two rows."""
     worker = Instance("w")
     rows: list[Row] = []
     last = [(0, 0, 1)]
@@ -131,8 +131,8 @@ def test_the_largest_batch_of_a_second_is_kept() -> None:
     assert (sample.batch_max, sample.steps, sample.max_running, sample.running) == (16, 3, 8, 4)
 
 
-def test_a_clock_that_was_set_back_silences_nobody() -> None:
-    """Quiet arms and workers are seen again at once, not hours later."""
+def test_a_clock_that_was_set_back_silences_no_window() -> None:
+    """Quiet arms and instances get a row immediately, not hours later."""
     windows = Windows()
     worker = windows.instance("w")
     worker.step(step(0, 1_000_000))

@@ -1,4 +1,4 @@
-"""Chat templates are tried before anybody chats: what works, what does not, and what is a bomb."""
+"""Chat templates are tried when a model is added: what works, what fails, and what is a bomb."""
 
 from __future__ import annotations
 

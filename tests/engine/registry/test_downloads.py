@@ -110,7 +110,7 @@ async def test_a_file_that_changed_while_it_was_cut_off_starts_over(
 
 
 async def test_a_server_that_ignores_if_range_is_found_out(hub: Hub, tmp_path: Path) -> None:
-    """A partial answer of another version, told by its ETag, is thrown away with what was there."""
+    """A partial response with another ETag is discarded with the bytes before it."""
     hub.faults.append("cut")
     download = Download(tmp_path)
     with pytest.raises(answers.Unavailable):
@@ -244,7 +244,7 @@ async def test_a_server_that_goes_silent_is_left_in_time(
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for loopback that nobody has signed, and its key."""
+    """A self-signed certificate for loopback, and its key."""
     key, made = directory / "key.pem", directory / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
@@ -255,7 +255,7 @@ def certificate(directory: Path) -> tuple[Path, Path]:
     return made, key
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+async def test_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
     """Trying again would not help; with the certificate trusted the same file arrives."""
     made, key = certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

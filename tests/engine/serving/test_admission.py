@@ -71,7 +71,7 @@ def test_over_the_limit_of_prompt_tokens_the_queue_refuses() -> None:
 
 
 def test_a_free_slot_is_no_queue() -> None:
-    """With a queue of none, what can start at once is let in."""
+    """With a queue limit of 0, what can start immediately is admitted."""
     box = Box(slots=2, knobs=Knobs(max_running=2, queue_limit=0, queue_tokens_limit=0))
     assert [code(box, s) for s in box.flood(3, Arrival())] == ["", "", "queue_full"]
 

@@ -49,7 +49,7 @@ def cut_at_stop(text: str, stop_strings: list[str]) -> tuple[str, bool]:
 @example(b"\xe2\x82", [1])
 @example(b"\xff\xfe\xf0\x9f", [3])
 def test_bytes_cut_anywhere_give_the_text_of_the_whole(raw: bytes, sizes: list[int]) -> None:
-    """What is no UTF-8 becomes U+FFFD, just as when it is decoded at once."""
+    """Invalid UTF-8 becomes U+FFFD, exactly as when it is decoded in one piece."""
     shown, stopped = spoken(raw, sizes, [])
     assert ("".join(shown), stopped) == (raw.decode("utf-8", "replace"), False)
 

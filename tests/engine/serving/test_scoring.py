@@ -184,7 +184,7 @@ async def test_a_cancelled_scoring_frees_its_slot(gateway: Gateway) -> None:
 
 
 async def test_the_time_of_scorings_is_accounted(gateway: Gateway) -> None:
-    """What the steps took is what the scorings are told, to the microsecond."""
+    """The times of the scorings add up to those of the steps, to the microsecond."""
     scored = await asyncio.gather(
         *(gateway.client.score(score(question, ANSWER)) for question in workers.questions(4))
     )

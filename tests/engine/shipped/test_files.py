@@ -72,7 +72,7 @@ def test_the_adapter_fits_the_base() -> None:
 
 
 def test_the_tokenizer_in_the_file_is_the_one_that_the_words_give() -> None:
-    """Whoever changes the words must train again."""
+    """Changed words require a new training."""
     fields = gguf.GGUFReader(BASE).fields
     assert tuple(fields[gguf.Keys.Tokenizer.LIST].contents()) == WORDS.tokens
     merges = tuple(f"{left} {right}" for left, right in WORDS.merges)

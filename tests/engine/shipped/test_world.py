@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 2**32)
 
 @given(SEEDS)
 def test_a_case_follows_from_its_seed(seed: int) -> None:
-    """Whoever draws with the same generator gets the same notes and questions."""
+    """The same generator gives the same notes and questions."""
     first, second = (world.draw_case(random.Random(seed), world.Recipe()) for _ in range(2))
     assert first == second
 
