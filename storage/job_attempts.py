@@ -104,14 +104,25 @@ async def succeed(s: AsyncSession, id: int, attempt: int, outcome: str, *, at_us
 
 
 async def fail(
-    s: AsyncSession, id: int, attempt: int, reason: str, *, at_us: int, refused: bool = False
+    s: AsyncSession,
+    id: int,
+    attempt: int,
+    reason: str,
+    *,
+    at_us: int,
+    refused: bool = False,
+    failures: int | None = None,
 ) -> None:
     """End a job that cannot be done; its intent was `refused`, or failed.
+
+    `failures` counts those in a row, this one included, where they are the reason.
 
     Raises:
         Moved: another attempt holds the job, or it is being cancelled.
     """
     job = await running(s, id, attempt)
+    if failures is not None:
+        await jobs.change(s, id, failures=failures)
     state = intents.State.REFUSED if refused else intents.State.FAILED
     await jobs.end(s, job, State.FAILED, reason, actor=CLAIMER, intent_state=state, at_us=at_us)
 

@@ -194,15 +194,21 @@ class Attempt:
             lambda s: job_attempts.cancelled(s, self._id, self._attempt, at_us=self._now_us())
         )
 
-    async def _end(self, reason: str, *, refused: bool) -> None:
+    async def _end(self, reason: str, *, refused: bool, failures: int | None = None) -> None:
+        async def work(s: Session) -> None:
+            await job_attempts.fail(
+                s,
+                self._id,
+                self._attempt,
+                reason,
+                at_us=self._now_us(),
+                refused=refused,
+                failures=failures,
+            )
+
         self._say(reason)
         await asyncio.to_thread(scratch.remove, self._home, self._id)
-        await self._settle(lambda s: self._fail(s, reason, refused=refused))
-
-    async def _fail(self, s: Session, reason: str, *, refused: bool) -> None:
-        await job_attempts.fail(
-            s, self._id, self._attempt, reason, at_us=self._now_us(), refused=refused
-        )
+        await self._settle(work)
 
     async def _again(self, job: Job, transient: Transient) -> None:
         """Queue the job for another attempt, unless it failed too often without progress."""
@@ -215,7 +221,7 @@ class Attempt:
         if step.act is Act.FAIL:
             tries = "attempt" if step.failures == 1 else "attempts in a row"
             said = f"{reason} Given up after {step.failures} {tries}."
-            await self._end(said, refused=False)
+            await self._end(said, refused=False, failures=step.failures)
         else:
             self._say(reason)
             asked_us = int((transient.after_s or 0) * scheduling.SECOND_US)

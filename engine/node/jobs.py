@@ -159,7 +159,9 @@ class Jobs:
             case Act.FAIL:
                 tries = "attempt" if step.failures == 1 else "attempts in a row"
                 said = f"Its process died, {step.failures} {tries}; logs/jobs.log may say why."
-                await job_attempts.fail(s, job.id, job.attempt, said, at_us=at_us)
+                await job_attempts.fail(
+                    s, job.id, job.attempt, said, at_us=at_us, failures=step.failures
+                )
             case Act.REQUEUE:
                 await job_attempts.requeue(
                     s,
