@@ -83,7 +83,7 @@ async def test_a_flush_writes_all_of_it(store: Store) -> None:
     assert [(second, sample.requests) for second, _, sample in seconds] == [(100, 1), (101, 2)]
 
 
-async def test_whoever_flushes_joins_what_is_being_written(
+async def test_a_flush_joins_the_write_under_way(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred who wait for a store that is held cost one attempt, not one after another."""
@@ -191,7 +191,7 @@ async def test_rows_that_can_never_be_written_do_not_block_the_others(store: Sto
 
 
 def test_a_limit_on_file_size_is_an_error_and_no_signal(tmp_path: Path) -> None:
-    """What `full_disk` above stands on."""
+    """The premise of `full_disk` above."""
     with full_disk(), pytest.raises(OSError) as caught:  # noqa: PT011 the number is looked at
         (tmp_path / "file").write_bytes(b"12")
     assert caught.value.errno == errno.EFBIG

@@ -200,7 +200,7 @@ def test_a_knob_reaches_the_worker(stack: Stack, client: OpenAI) -> None:
 
 
 def test_a_full_disk_costs_no_answer_and_no_row(stack: Stack, client: OpenAI) -> None:
-    """Serving goes on, the rows wait, the box says so; with room again they are written."""
+    """Serving continues, the rows wait, /readyz says so; with room again they are written."""
     gateway = stack.processes["gateway"].pid
     before = resource.prlimit(gateway, resource.RLIMIT_FSIZE)
     resource.prlimit(gateway, resource.RLIMIT_FSIZE, (1, before[1]))
@@ -238,7 +238,7 @@ def test_a_gateway_that_leaves_finishes_what_it_began(stack: Stack, client: Open
 
 
 def test_what_a_leaving_gateway_cuts_ends_with_an_error(stack: Stack, client: OpenAI) -> None:
-    """A worker that hangs keeps nobody waiting: after the time to drain the stream says why."""
+    """A hung worker does not block the stop: at the drain timeout the stream ends with an error."""
     worker = next(process for name, process in stack.processes.items() if name != "gateway")
     said = ""
     for _ in range(10):  # on a busy machine the answer may be there before its worker is stopped

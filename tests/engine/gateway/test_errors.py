@@ -8,7 +8,7 @@ from engine.gateway import errors
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "shown"),
     [
         ("/srv/box/paddock.db is damaged (x).", "paddock.db is damaged (x)."),
         ("no such adapter at '/srv/a/b-1.gguf'; look", "no such adapter at 'b-1.gguf'; look"),
@@ -16,6 +16,6 @@ from engine.gateway import errors
         ("3 tokens/s and/or more", "3 tokens/s and/or more"),
     ],
 )
-def test_a_file_is_told_by_its_name_only(said: str, told: str) -> None:
-    """Where things lie on the box is nobody's business outside."""
-    assert errors.outside(said) == told
+def test_a_file_is_named_without_its_folder(said: str, shown: str) -> None:
+    """Clients do not see the folders of the box."""
+    assert errors.outside(said) == shown

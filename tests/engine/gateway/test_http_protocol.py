@@ -90,7 +90,7 @@ class Bench:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    """One that nobody has spoken to."""
+    """A server without any connection yet."""
     made = Bench()
     yield made
     made.connection.connection_lost(None)
@@ -177,7 +177,7 @@ async def test_a_client_that_has_gone_is_known_by_what_it_does_not_take(
 
 
 async def test_a_client_that_leaves_within_its_request_has_gone(bench: Bench) -> None:
-    """What it did not finish nobody answers."""
+    """An incomplete request gets no answer."""
     bench.connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc")
     assert not bench.connection.eof_received()
     assert bench.wire.written == b""
@@ -204,7 +204,7 @@ def ring(handle: Any) -> None:
 async def test_a_head_that_does_not_come_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Silence from the start is told, too; a head that is there stops the clock."""
+    """Also when nothing was sent; a complete head stops the timer."""
     handles = timers(asyncio.get_running_loop(), monkeypatch)
     silent, quick = Bench(), Bench()
     quick.connection.data_received(REQUEST)

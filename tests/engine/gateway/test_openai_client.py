@@ -76,7 +76,7 @@ def streamed(one: OpenAI, **fields: Any) -> list[Any]:
 
 
 def rows(stack: Stack, query: str, *values: object) -> list[Any]:
-    """What stands in the store."""
+    """Rows of the store."""
     with closing(sqlite3.connect(stack.home.database)) as connection:
         connection.row_factory = sqlite3.Row
         return connection.execute(query, values).fetchall()
@@ -216,7 +216,7 @@ def test_the_tokens_that_are_recorded_are_those_that_are_told(stack: Stack, clie
 
 
 def test_a_large_prompt_asked_for_often_costs_nobody_else(client: OpenAI) -> None:
-    """It is refused by itself; a stream that had begun goes on to its end."""
+    """Only that prompt is refused; a stream under way reaches its end."""
     stream = client.completions.create(
         model="raw", prompt="order 17", max_tokens=300, seed=1, stream=True
     )
@@ -376,7 +376,7 @@ def test_what_was_answered_is_written_down(stack: Stack, client: OpenAI) -> None
 
 
 def test_a_stream_is_written_down_with_its_text(stack: Stack, client: OpenAI) -> None:
-    """Although nobody held it whole."""
+    """Although it was streamed and never held as a whole."""
     chunks = streamed(client, user="sara")
     row = recorded(stack, chunks[0])
     (text,) = rows(stack, "SELECT * FROM request_texts WHERE request_id = ?", row["id"])
@@ -575,7 +575,7 @@ def test_what_is_repeated_to_a_client_is_bounded(stack: Stack) -> None:
 
 
 def test_alive_ready_and_measured(stack: Stack) -> None:
-    """Open to probes; the exposition parses and has the house's names."""
+    """Open to probes; the exposition parses and has the documented names."""
     with stack.http(None) as http:
         assert http.get("/healthz").json() == {"status": "alive"}
         ready = http.get("/readyz")
@@ -589,7 +589,7 @@ def test_alive_ready_and_measured(stack: Stack) -> None:
 
 
 def test_metrics_take_a_viewers_key(stack: Stack) -> None:
-    """From loopback too: whoever stands behind a proxy on this machine comes from there."""
+    """From loopback, too: clients behind a proxy on this machine appear to come from there."""
     with stack.http(None) as http:
         assert http.get("/metrics").status_code == 401
     with stack.http("client") as http:
@@ -717,7 +717,7 @@ def test_a_client_that_only_stops_sending_gets_its_answer(stack: Stack) -> None:
 
 
 def test_a_client_that_goes_before_its_answer_is_given_up(stack: Stack, client: OpenAI) -> None:
-    """Its sequences are cancelled long before they end: nobody would read them."""
+    """Its sequences are cancelled long before their end."""
     ask = {
         "model": "raw",
         "prompt": "order",

@@ -82,13 +82,13 @@ class Pair:
         """What the gateway says of the remote arm of `mixed`."""
         with self.front.http(None) as http:
             answer = http.get("/readyz").json()
-        told = {
+        reasons = {
             each["release"]: each["reason"]
             for each in answer["reasons"]
             if each.get("service") == "mixed"
         }
         assert answer["status"] == "ready" or "far" in str(answer["reasons"])
-        return told.get(self.remote.name)
+        return reasons.get(self.remote.name)
 
     def until(self, *, ready: bool) -> str | None:
         """Wait until the gateway says so of the remote arm; the reason."""
@@ -248,7 +248,7 @@ def test_both_arms_stream_alike(pair: Pair) -> None:
 
 
 def test_a_split_holds_under_load(pair: Pair) -> None:
-    """Forty users at once: each is answered, by the arm that the split gives them, and recorded."""
+    """Forty concurrent users: each is answered by the arm of the split, and recorded."""
 
     def ask(number: int) -> str:
         raw = one.completions.with_raw_response.create(
@@ -265,7 +265,7 @@ def test_a_split_holds_under_load(pair: Pair) -> None:
 
 
 def test_both_arms_refuse_what_does_not_fit(pair: Pair) -> None:
-    """The same status and code, whoever finds out."""
+    """The same status and code from either backend."""
     for release in (pair.local, pair.remote):
         with pair.on(release) as one, pytest.raises(openai.BadRequestError) as refused:
             text(one, prompt="word " * 3000, max_tokens=4)

@@ -64,7 +64,7 @@ def test_an_arm_without_weight_never_gets_traffic(
 
 @given(st.text(), st.integers(0, 10_000), st.integers(0, 10_000))
 def test_growing_a_weight_moves_units_only_to_that_arm(unit: str, a: int, b: int) -> None:
-    """Going from 5 % to 50 % takes nobody away from the candidate who was there already."""
+    """From 5 % to 50 % every user of the candidate keeps the candidate."""
     small, large = sorted((a, b))
     first = laid([(2, small), (1, 10_000 - small)])
     grown = buckets.rebalance(first, {2: large, 1: 10_000 - large})
@@ -130,6 +130,6 @@ def test_every_process_agrees() -> None:
 
 
 def test_a_split_without_weight_is_an_error() -> None:
-    """Nobody is sent to an arm that was switched off."""
+    """No user is sent to an arm that was switched off."""
     with pytest.raises(routing.NoArm):
         routing.assign(laid([(1, 0)]), "salt", "unit")

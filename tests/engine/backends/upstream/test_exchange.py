@@ -476,7 +476,7 @@ BAD = [
 async def test_every_wrong_answer_is_a_failure_with_a_name(
     script: loopback.Script, family: type[failures.Failure], code: str, said: str
 ) -> None:
-    """The client is told what happened; the place is free again; a key is never repeated."""
+    """The client gets the reason, the slot is free again, a key is never repeated."""
     failed = await failure(script, key="sk-1")
     assert (type(failed), failed.code) == (family, code)
     assert said in failed.message
@@ -502,7 +502,7 @@ async def test_silence_in_the_middle_ends_with_the_read_timeout() -> None:
     assert (type(failed), failed.code) == (failures.Unavailable, "upstream_stalled")
 
 
-async def test_nobody_there_is_found_out_at_once_and_counts_as_unhealthy() -> None:
+async def test_an_unreachable_server_fails_immediately_and_counts_as_unhealthy() -> None:
     """A refused connection is no reason to wait for the deadline."""
     async with exchange(f"http://127.0.0.1:{free_port()}/v1") as talk:
         talk.health.succeeded()
@@ -599,8 +599,8 @@ async def test_the_load_is_the_servers_own_where_it_tells() -> None:
                 samples += [sample for *_, sample in health.rows(second, "peer:1")]
         finally:
             await server.close()
-    told = [(each.running, each.waiting, each.decode_tokens) for each in samples]  # type: ignore[union-attr]
-    assert told == [(3, 1, 0), (3, 1, 40), (3, 1, 30)]
+    load = [(each.running, each.waiting, each.decode_tokens) for each in samples]  # type: ignore[union-attr]
+    assert load == [(3, 1, 0), (3, 1, 40), (3, 1, 30)]
 
 
 async def test_without_metrics_the_load_is_what_this_box_sends() -> None:

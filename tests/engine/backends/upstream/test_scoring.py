@@ -87,7 +87,7 @@ async def test_a_token_across_the_border_belongs_to_the_continuation() -> None:
 
 @pytest.mark.parametrize("script", [ignoring, refusing], ids=["ignoring", "refusing"])
 async def test_a_server_that_does_not_echo_does_not_score(script: loopback.Script) -> None:
-    """Found out by one request, and told with the code that callers look for."""
+    """Found with one request, and reported with the documented code."""
     async with server(script) as (one, _):
         assert await scoring.supported(one, "m") is False
         with pytest.raises(failures.Invalid) as failed:
