@@ -47,8 +47,9 @@ class Text(msgspec.Struct, frozen=True, tag="text"):
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One request.
 
-    `id` is the request's id (`req_…`), `at_us` its arrival in UTC, `arrived_us` the same moment on
-    the monotonic clock. Each prompt gets `n` choices; choice i of all uses `seed + i`. `logprobs`
+    `id` is the request's id (`req_…`), new for each job: a second record with it is dropped.
+    `at_us` is the arrival in UTC, `arrived_us` the same moment on the monotonic clock.
+    Each prompt gets `n` choices; choice i of all uses `seed + i`. `logprobs`
     is the number of alternatives per token (0: only the chosen one, -1: none). `queue_us` bounds
     the wait for the first token. With `stream` events are passed on as they arrive, so that none
     can be withdrawn. `endpoint` is the path of the request, or the name of the component that made

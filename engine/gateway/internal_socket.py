@@ -95,8 +95,11 @@ class InternalSocket:
                 await self._serve(task, reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client has gone
-        except Exception:  # noqa: BLE001 a faulty connection must not affect the others
-            _log.exception("a connection failed")
+        except Exception:  # noqa: BLE001 a faulty request must not look like a stopped gateway
+            _log.exception("a request failed")
+            _refuse(
+                writer, failures.Broken("internal error; see the gateway's log", code="internal")
+            )
         finally:
             self._connections.discard(task)
             writer.close()

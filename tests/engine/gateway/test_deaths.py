@@ -238,7 +238,7 @@ def test_a_gateway_that_leaves_finishes_what_it_began(stack: Stack, client: Open
 
 
 def test_what_a_leaving_gateway_cuts_ends_with_an_error(stack: Stack, client: OpenAI) -> None:
-    """A hung worker does not block the stop: at the drain timeout the stream ends with an error."""
+    """A hung worker does not block the stop: at the drain timeout its stream ends with an error."""
     worker = next(process for name, process in stack.processes.items() if name != "gateway")
     said = ""
     for _ in range(10):  # on a busy machine the answer may be there before its worker is stopped

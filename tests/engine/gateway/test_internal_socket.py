@@ -44,6 +44,8 @@ class Slow:
         """Two batches."""
         self.begun.set()
         try:
+            if job.max_tokens == 98:
+                raise ValueError("unexpected")
             if job.max_tokens == 99:
                 raise failures.Overloaded("full", code="queue_full", retry_after_us=7)
             yield (Delta(0, "one ", 1, (), 7),)
@@ -140,6 +142,15 @@ async def test_a_failure_arrives_as_it_was(served: Served) -> None:
     with pytest.raises(failures.Overloaded) as caught:
         await served.client.run(jobs.job(max_tokens=99)).whole()
     assert (caught.value.code, caught.value.retry_after_us) == ("queue_full", 7)
+
+
+async def test_an_unexpected_error_is_reported_as_one(served: Served) -> None:
+    """Not as a gateway that is not there: trying again would not help."""
+    with pytest.raises(failures.Broken) as caught:
+        await served.client.run(jobs.job(max_tokens=98)).whole()
+    assert caught.value.code == "internal"
+    await served.recorded.wait()
+    assert served.rows[0].outcome is Outcome.FAILED
 
 
 async def test_a_job_that_takes_too_long_ends_at_its_deadline(served: Served) -> None:
