@@ -70,7 +70,9 @@ def load(module: str, name: str, help: str) -> Any:
     group = getattr(loaded, "app", None)
     command: Any
     if group is None:
-        alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+        alone = typer.Typer(
+            add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        )
         alone.command(name)(getattr(loaded, name))
         command = typer.main.get_command(alone)
     else:
@@ -93,7 +95,8 @@ app = typer.Typer(
 def paddock(
     ctx: typer.Context,
     home: Annotated[
-        Path | None, typer.Option("--home", metavar="DIR", help="The data directory of the box.")
+        Path | None,
+        typer.Option("--home", metavar="DIR", help="The data directory; else PADDOCK_HOME."),
     ] = None,
     mouse: Annotated[bool, typer.Option("--mouse", help="Let the screen take the mouse.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,

@@ -187,6 +187,20 @@ def known(text: str | None) -> str:
     return text or UNKNOWN
 
 
+def setting(value: object) -> str:
+    """A setting of a release or a deployment; a dash where it has none."""
+    match value:
+        case None:
+            return UNKNOWN
+        case float():
+            return f"{value:g}"
+        case tuple():
+            return safe(" ".join(map(str, value)))
+        case dict():
+            return safe(" ".join(f"{name}={each}" for name, each in value.items()) or "none")
+    return safe(str(value))
+
+
 def watts(milliwatts: int | None) -> str:
     """Whole watts without their unit, or a dash."""
     return UNKNOWN if milliwatts is None else f"{milliwatts / 1000:.0f}"

@@ -144,7 +144,9 @@ class Runner:
                 await self._end(intent, intents.State.FAILED, f"{book.name}: {said}")
                 return
             await self._note(run, step, position, sentence=said, ended=True)
-        await self._end(intent, intents.State.APPLIED, f"{book.name}: all steps succeeded.")
+        undo = any(step.undo is not None for step in book.steps)
+        hint = f"; `paddock runbooks undo {run.id}` reverts them" if undo else ""
+        await self._end(intent, intents.State.APPLIED, f"{book.name}: all steps succeeded{hint}.")
 
     async def _begin(self, intent: Intent) -> tuple[Runbook, Run]:
         """The runbook that an intent asks for, as it is now, and its run; one intent at a time."""

@@ -44,9 +44,12 @@ def _inputs(book: Runbook, given: Mapping[str, object]) -> dict[str, str]:
         if given.get(name, asked.default) is not None
     }
     if missing := sorted(set(book.inputs) - set(inputs)):
-        raise Refused(f"{book.name} needs the input {missing[0]}; {_asked(book)}.")
+        raise Refused(
+            f"{book.name} needs the input {missing[0]}; add {missing[0]}=VALUE "
+            f"({book.inputs[missing[0]].sentence})."
+        )
     return inputs
 
 
 def _asked(book: Runbook) -> str:
-    return "it asks for " + (", ".join(sorted(book.inputs)) or "nothing")
+    return "its inputs are: " + (", ".join(sorted(book.inputs)) or "nothing")

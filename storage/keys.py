@@ -114,7 +114,7 @@ async def add(
     """Add a key by its hash.
 
     Raises:
-        AlreadyExists: a key of that name works, or the secret is known already.
+        AlreadyExists: an active key has that name, or the secret is known already.
     """
     names.check("key", name)
     names.check("tenant", tenant)
@@ -124,7 +124,9 @@ async def add(
     if same is not None:
         raise errors.AlreadyExists(f"This key is known as {same.name}; create a new one.")
     if any(key.name == name and key.revoked_at_us is None for key in await every(s)):
-        raise errors.AlreadyExists(f"A key {name} works already; choose another name or revoke it.")
+        raise errors.AlreadyExists(
+            f"There is already an active key {name}; choose another name or revoke it."
+        )
     row = KeyRow(
         name=name,
         prefix=prefix,
@@ -161,7 +163,7 @@ async def revoke(
     row.revoked_at_us = at_us
     await s.flush()
     await ledger.write(
-        s, actor=actor, verb="keys.revoke", noun="key", key=key.name, before="works",
+        s, actor=actor, verb="keys.revoke", noun="key", key=key.name, before="active",
         after="revoked", at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
     return _key(row)

@@ -191,17 +191,23 @@ async def _set(
     return _knob(row)
 
 
+def defaults(engine: releases.Engine) -> dict[str, int]:
+    """The values of knobs that were never set, of a deployment with these settings."""
+    return {
+        **DEFAULTS,
+        "max_running": engine.max_sequences,
+        "prefill_budget": engine.prefill_budget,
+    }
+
+
 async def _default(s: AsyncSession, deployment: str, name: str) -> int:
-    engine = await _engine(s, deployment)
-    if name in DEFAULTS:
-        return DEFAULTS[name]
-    return {"max_running": engine.max_sequences, "prefill_budget": engine.prefill_budget}[name]
+    return defaults(await _engine(s, deployment))[name]
 
 
 async def _engine(s: AsyncSession, deployment: str) -> releases.Engine:
     engine = (await deployments.find(s, deployment)).engine
     if engine is None:
-        raise errors.Invalid(f"{deployment} is no local deployment, so it has no knobs.")
+        raise errors.Invalid(f"{deployment} is not a local deployment, so it has no knobs.")
     return engine
 
 

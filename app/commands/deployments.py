@@ -87,7 +87,7 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         ("models", words.known(" ".join(view.models))),
     ]
     if (settings := found.engine or found.server) is not None:
-        rows += [(field, str(getattr(settings, field))) for field in settings.__struct_fields__]
+        rows += [(f, words.setting(getattr(settings, f))) for f in settings.__struct_fields__]
     lines = words.table(rows)
     if view.instances:
         lines += ["", *listing.table(INSTANCE_COLUMNS, view.instances)]

@@ -58,14 +58,14 @@ async def revoke(
     as_json: options.Json = False,
 ) -> None:
     """Revoke a key: requests with it are refused from now on."""
-    effect = f"Key {name}  works → revoked, for good; its clients are refused at once"
+    effect = f"Key {name}  active → revoked, for good; its clients are refused at once"
     confirm = session.agreed("keys.revoke", name, effect, yes=yes)
     done = await session.ask("keys.revoke", name, reason=reason, confirm=confirm)
     session.tell(done, as_json=as_json)
 
 
 def _status(key: Key) -> str:
-    return "works" if key.revoked_at_us is None else f"revoked {words.clock(key.revoked_at_us)}"
+    return "active" if key.revoked_at_us is None else f"revoked {words.clock(key.revoked_at_us)}"
 
 
 COLUMNS: Final[tuple[Column[Key], ...]] = (
@@ -82,7 +82,7 @@ COLUMNS: Final[tuple[Column[Key], ...]] = (
 
 @app.command("list")
 async def every(as_json: options.Json = False) -> None:
-    """All keys; their secrets are not known to the box."""
+    """All keys, without their secrets."""
     async with session.reading() as s:
         known = await keys.every(s)
     listing.show(COLUMNS, known, as_json=as_json)

@@ -19,28 +19,27 @@ Deployment = Annotated[
 Knob = Annotated[str, typer.Argument(metavar="KNOB", help=", ".join(knobs.NAMES))]
 
 
-Value = tuple[str, str, int | None]  # deployment, knob, value
-
-
-def _value(value: int | None) -> str:
-    return "not set" if value is None else words.count(value)
+Value = tuple[str, str, int, bool]  # deployment, knob, value, whether it is the default
 
 
 COLUMNS: Final[tuple[Column[Value], ...]] = (
     Column("DEPLOYMENT", lambda row: row[0]),
     Column("KNOB", lambda row: row[1]),
-    Column("VALUE", lambda row: _value(row[2]), right=True),
+    Column("VALUE", lambda row: words.count(row[2]), right=True),
+    Column("SOURCE", lambda row: "default" if row[3] else "set"),
 )
 
 
 @app.command("list")
 async def every(as_json: options.Json = False) -> None:
-    """The knobs of each local deployment; those that are not set follow its settings."""
+    """The knobs of each local deployment; with --json only those that were ever set."""
     async with session.reading() as s:
-        local = [each.name for each in await deployments.every(s) if each.engine is not None]
+        local = {each.name: each.engine for each in await deployments.every(s) if each.engine}
         found = {name: await knobs.of(s, name) for name in local}
     values = [
-        (deployment, knob, of.get(knob)) for deployment, of in found.items() for knob in knobs.NAMES
+        (name, knob, found[name].get(knob, knobs.defaults(engine)[knob]), knob not in found[name])
+        for name, engine in local.items()
+        for knob in knobs.NAMES
     ]
     listing.show(COLUMNS, values, as_json=as_json, document=found)
 
@@ -60,7 +59,7 @@ async def set(
     value = int(figure)
     async with session.reading() as s:
         before = await knobs.current(s, deployment, name)
-    was = _value(None if before is None else before.value)
+    was = "default" if before is None else words.count(before.value)
     terminal.confirm(f"{deployment} {name}  {was} → {words.count(value)}", yes=yes)
     done = await session.ask(
         "knobs.set",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
@@ -10,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import actions, job_progress, listing, session, terminal, words
+from app import actions, errors, job_progress, listing, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from storage import errors as storage_errors
@@ -23,6 +24,7 @@ from storage.store import Store
 
 app = options.group()
 
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 _SOON_S: Final = 0.5
 """What is done by then needs no progress bar."""
 
@@ -62,6 +64,8 @@ async def add(
     if licence is not None:
         arguments["licence"] = licence
     if sha256 is not None:
+        if not _SHA256.fullmatch(sha256.lower()):
+            raise errors.BadWord("--sha256 takes 64 hexadecimal digits, as `sha256sum` prints.")
         arguments["sha256"] = sha256.lower()
     wanted = actions.Wanted(target=f"{name}@{version}", arguments=arguments, reason=reason)
     done = await _add(wanted, query, quiet=as_json)

@@ -224,7 +224,7 @@ async def show(
         (type(release.settings).__name__.lower(), release.settings),
     ):
         values = ((f, getattr(settings, f)) for f in settings.__struct_fields__)
-        rows.append((part, ", ".join(f"{f} {_value(value)}" for f, value in values)))
+        rows.append((part, ", ".join(f"{f} {words.setting(value)}" for f, value in values)))
     rows.append(("created", f"{words.clock(release.created_at_us)} by {release.created_by}"))
     rows.append(("comment", words.known(release.comment)))
     terminal.show(release, words.table(rows), as_json=as_json)
@@ -234,16 +234,3 @@ def _served(release: Release) -> str:
     """The model that a server is asked for."""
     settings = release.upstream or release.server
     return words.UNKNOWN if settings is None else settings.model
-
-
-def _value(value: object) -> str:
-    match value:
-        case None:
-            return words.UNKNOWN
-        case float():
-            return f"{value:g}"
-        case tuple():
-            return words.safe(" ".join(map(str, value)))
-        case dict():
-            return words.safe(" ".join(f"{name}={each}" for name, each in value.items()) or "none")
-    return words.safe(str(value))

@@ -34,11 +34,15 @@ _FIGURES: Final = frozenset({4, 5, 6, 7})
 @app.command()
 async def tail(
     limit: options.Limit = 20,
-    service: Annotated[str | None, typer.Option("--service", help="Only this service's.")] = None,
-    outcome: Annotated[
-        requests.Outcome | None, typer.Option("--outcome", help="Only those that ended so.")
+    service: Annotated[
+        str | None, typer.Option("--service", help="Only requests of this service.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they come.")] = False,
+    outcome: Annotated[
+        requests.Outcome | None, typer.Option("--outcome", help="Only requests with this outcome.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new requests as they are recorded.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """The last requests, newest at the bottom; with --json one object a line."""

@@ -75,7 +75,8 @@ def _parts(step: Step) -> list[str]:
         rows.append(f"   do      {_do(step.do)}")
     if step.verify is not None:
         wanted = step.verify
-        fact = f"{wanted.probe} {wanted.of} is {wanted.expected}"
+        expected = "what look saw" if wanted.expected == steps.LOOKED else wanted.expected
+        fact = f"{wanted.probe} {wanted.of} is {expected}"
         rows.append(f"   verify  {fact} within {wanted.timeout_s:g} s")
     if step.undo is not None:
         rows.append(f"   undo    {_do(step.undo)}")

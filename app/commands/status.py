@@ -99,11 +99,12 @@ def lines(
 def _node(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: str) -> list[str]:
     run = pulse.run
     if header.node is not snapshot.Node.UP:
-        age = _DASH if header.as_of_us is None else words.age(header.now_us - header.as_of_us)
-        return [
-            f"NODE DOWN  `paddock serve` starts it; the figures below were measured {age} ago",
-            f"home {home.root}",
-        ]
+        measured = (
+            "nothing was measured yet"
+            if header.as_of_us is None
+            else f"the figures below were measured {words.age(header.now_us - header.as_of_us)} ago"
+        )
+        return [f"NODE DOWN  `paddock serve` starts it; {measured}", f"home {home.root}"]
     said = f"{words.safe(header.host)}  node"
     if run is not None:
         up = header.now_us - run.started_at_us

@@ -75,7 +75,7 @@ def draw(job: snapshot.Job, width: int, *, ascii_only: bool = False) -> list[Lin
         palette.rule(width, "STEPS"),
         *steps(job),
         palette.rule(width, "LOG", "UTC"),
-        *(log or [((" nothing yet", "dim"),)]),
+        *(log or [((" no lines", "dim"),)]),
     ]
     return [palette.cut(line, width) for line in lines]
 

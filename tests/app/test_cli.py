@@ -189,6 +189,11 @@ def test_a_service_is_frozen_set_and_removed(box: Box) -> None:
         (1, ("models", "show", "nothing"), "ops"),
         (1, ("models", "add", "/nowhere.gguf", "--name", "x", "--version", "1.0.0"), "nowhere"),
         (1, ("models", "add", "/etc/passwd", "--name", "x", "--version", "1.0.0"), "GGUF"),
+        (
+            2,
+            ("models", "add", "x.gguf", "--name", "x", "--version", "1.0.0", "--sha256", "00"),
+            "64 hexadecimal digits",
+        ),
         (1, ("prompts", "add", "/nowhere.toml"), "cannot be read"),
         (1, ("releases", "create", "--model", "nothing@1.0.0"), "nothing"),
         (2, ("releases", "create", "--model", "ops@1.0.0", "--top-p", "7"), "top-p"),
@@ -277,7 +282,7 @@ def test_what_is_hard_to_reverse_is_confirmed_by_its_name(box: Box) -> None:
     """At a terminal the key's name has to be typed; anything else changes nothing."""
     box.good("keys", "create", "--name", "lee")
     assert typed(box, "y", "keys", "revoke", "lee") == 1
-    assert "works" in box.good("keys", "show", "lee")
+    assert "active" in box.good("keys", "show", "lee")
     assert typed(box, "lee", "keys", "revoke", "lee") == 0
     assert "revoked" in box.good("keys", "show", "lee")
 
@@ -291,6 +296,8 @@ def test_stopping_at_a_terminal_asks_first(box: Box) -> None:
 def test_knobs_are_set_and_undone(box: Box) -> None:
     """A live setting is changed by intent and put back by another."""
     worker = box.json("releases", "show", "r1")["deployment"]
+    listed = [line.split() for line in box.good("knobs", "list").splitlines()]
+    assert [worker, "queue_limit", "256", "default"] in listed
     box.good("knobs", "set", worker, "max_running=4")
     box.good("knobs", "set", worker, "max_running=8")
     assert box.json("knobs", "list")[worker]["max_running"] == 8

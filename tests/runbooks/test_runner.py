@@ -82,7 +82,10 @@ async def test_roll_back_gives_the_service_its_split_back(node: RealNode) -> Non
     await node.must("services.split", "support", {"arms": {"r1": 2000, "r2": 8000}})
     asked = {"inputs": {"service": "support"}}
     ended = await node.do("runbooks.start", "roll-back", asked)
-    assert (ended.state, ended.outcome) == (State.APPLIED, "roll-back: all steps succeeded.")
+    assert (ended.state, ended.outcome) == (
+        State.APPLIED,
+        "roll-back: all steps succeeded; `paddock runbooks undo 1` reverts them.",
+    )
     assert await _weights(node) == {1: 10_000}
     run, walked = await _run(node, ended.id)
     assert (run.state, run.actor) == (runs.State.DONE, ended.actor)
@@ -162,7 +165,7 @@ async def test_a_run_is_undone_once_and_only_while_nobody_came_after(node: RealN
     ("book", "inputs", "said"),
     [
         ("nope", {}, "There is no runbook nope; known: broken, roll-back, stuck."),
-        ("roll-back", {}, "roll-back needs the input service"),
+        ("roll-back", {}, "roll-back needs the input service; add service=VALUE"),
         ("roll-back", {"service": "support", "x": "y"}, "roll-back has no input x"),
         ("broken", {}, "broken.yaml"),
     ],

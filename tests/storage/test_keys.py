@@ -76,7 +76,7 @@ async def test_a_key_is_added_once_under_one_name(store: Store) -> None:
     """A name that works is taken, a secret that is known is not new."""
     minted = keys.mint()
     await add(store, minted)
-    with pytest.raises(errors.AlreadyExists, match="works already"):
+    with pytest.raises(errors.AlreadyExists, match="already an active key"):
         await add(store, keys.mint())
     with pytest.raises(errors.AlreadyExists, match="known as demo"):
         await add(store, minted, "other")

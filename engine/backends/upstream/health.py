@@ -186,7 +186,9 @@ class Health:
         except httpx.HTTPError as error:
             return f"it is unreachable: {server.reason(error)}"
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return f"it rejects the key (HTTP {status})"
+            keyless = self._server.settings.key is None
+            said = "requires an API key, and none is set" if keyless else "rejects the key"
+            return f"it {said} (HTTP {status})"
         if status == HTTPStatus.TOO_MANY_REQUESTS:  # it is up, and limits our rate
             return None
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:

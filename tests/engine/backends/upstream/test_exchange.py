@@ -566,8 +566,12 @@ async def test_an_answer_that_is_not_streamed_begins_again_once() -> None:
 
 
 async def test_a_health_check_makes_ready_and_unready() -> None:
-    """Each outcome is a reason that people can act on."""
-    async with loopback.serving(hello) as peer, exchange(peer.url) as talk:
+    """Each outcome is a reason that people can act on; a missing key is not called a wrong one."""
+    async with loopback.serving(hello) as peer, exchange(peer.url) as keyless:
+        peer.health = 401
+        await keyless.health.probe()
+        assert "requires an API key, and none is set" in (keyless.health.reason or "")
+    async with loopback.serving(hello) as peer, exchange(peer.url, key="sk-1") as talk:
         health = talk.health
         assert health.reason == "upstream peer was not reached yet"
         for status, said in (
