@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ OUTCOME_S: Final = 5.0
 CROWD_S: Final = 10.0  # how long a busy control socket is tried
 _LOOK_S: Final = 0.25
 _RETRY_S: Final = 0.05
+_RECEIVE: Final = 65_536
 _serial: Final = iter(range(1_000_000_000))
 
 
@@ -219,22 +221,31 @@ async def _answered(home: Home, line: bytes) -> dict[str, Any]:
 
 
 async def _exchange(home: Home, line: bytes) -> bytes:
-    try:
-        with homes.short(home.control_socket) as address:
-            reader, writer = await asyncio.open_unix_connection(address, limit=2 * LINE_LIMIT)
-    except (PermissionError, BlockingIOError):
-        raise
-    except OSError as error:
-        raise NodeIsDown(
-            f"The node of {home.root} is not running; start it with `paddock serve`."
-        ) from error
-    try:
-        with contextlib.suppress(ConnectionError):  # a refusal is sent before the socket closes
-            writer.write(line)
-            await writer.drain()
-        return await reader.readline()
-    finally:
-        writer.close()
+    """The answer to one line.
+
+    A node that is busy says so and closes the connection, perhaps before the line was written.
+    asyncio's streams drop what was received when a write fails; a socket does not.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        try:
+            with homes.short(home.control_socket) as address:
+                connection.connect(address)  # a Unix socket connects at once or not at all
+        except (PermissionError, BlockingIOError):
+            raise
+        except OSError as error:
+            raise NodeIsDown(
+                f"The node of {home.root} is not running; start it with `paddock serve`."
+            ) from error
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ConnectionError):
+            await loop.sock_sendall(connection, line)
+        answer = bytearray()
+        while part := await loop.sock_recv(connection, _RECEIVE):
+            answer += part
+            if b"\n" in part or len(answer) > 2 * LINE_LIMIT:
+                break
+        return bytes(answer)
 
 
 def _refusal(error: Mapping[str, Any]) -> errors.StorageError:

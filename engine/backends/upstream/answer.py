@@ -9,7 +9,7 @@ Imported by its neighbours.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -42,9 +42,13 @@ class _Choice(msgspec.Struct):
     logprobs: dict[str, Any] | None = None
 
 
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""A count that can be added up and stored."""
+
+
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: _Tokens = 0
+    completion_tokens: _Tokens = 0
 
 
 class _Chunk(msgspec.Struct):

@@ -39,6 +39,8 @@ _COMPLETION: Final = (
     "llamacpp:tokens_predicted_total",
 )  # fmt: skip
 _CACHE: Final = "vllm:cache_config_info"
+_MOST: Final = 2**53
+"""The largest figure that is passed on: the store takes it, and so do sums of a few."""
 _KNOWN: Final = frozenset(
     {*_RUNNING, *_WAITING, *_KV_SHARE, *_KV_USED, *_KV_TOTAL, *_PROMPT, *_COMPLETION, _CACHE}
 )
@@ -72,7 +74,7 @@ def read(text: str) -> Load | None:
     if not totals:
         return None
     share = _first(totals, _KV_SHARE)
-    total = _whole(totals, _KV_TOTAL) or (blocks or None)
+    total = _whole(totals, _KV_TOTAL) or (min(blocks, _MOST) or None)
     used = _whole(totals, _KV_USED)
     if share is not None:
         share = min(max(share, 0.0), 1.0)
@@ -107,4 +109,4 @@ def _first(totals: dict[str, float], names: tuple[str, ...]) -> float | None:
 
 def _whole(totals: dict[str, float], names: tuple[str, ...]) -> int | None:
     value = _first(totals, names)
-    return None if value is None else max(0, int(value))
+    return None if value is None else min(max(0, int(value)), _MOST)

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import json
+import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,6 +126,44 @@ async def test_a_refusal_comes_with_the_nodes_words(
     async with node(home, {"ok": False, "error": {"code": code, "message": "not now"}}):
         with pytest.raises(expected, match="not now"):
             await client.ask(home, "services.undo", "support", {})
+
+
+async def test_a_busy_node_that_hangs_up_before_the_request_is_sent_is_heard(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it is busy: the request is sent again, and it is clear what became of it."""
+    hung_up = threading.Semaphore(0)
+    busy = b'{"ok": false, "error": {"code": "busy", "message": "not now"}}\n'
+    short = homes.short
+
+    @contextlib.contextmanager
+    def connected(path: Path) -> Iterator[str]:
+        with short(path) as address:
+            yield address
+        assert hung_up.acquire(timeout=10)
+
+    def serve() -> None:
+        for permits in (1, 2):
+            visitor, _ = listening.accept()
+            visitor.sendall(busy)
+            visitor.close()
+            hung_up.release(permits)
+        visitor, _ = listening.accept()
+        with visitor, visitor.makefile("rb") as lines:
+            lines.readline()
+            visitor.sendall(b'{"ok": true, "intent": 3, "actor": "sara", "role": "admin"}\n')
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        with short(home.control_socket) as address:
+            listening.bind(address)
+        listening.listen()
+        listening.settimeout(10)
+        monkeypatch.setattr(homes, "short", connected)
+        serving = threading.Thread(target=serve)
+        serving.start()
+        accepted = await client.ask(home, "services.undo", "support", {})
+        serving.join(10)
+    assert accepted.intent_id == 3
 
 
 @pytest.mark.parametrize("answer", [b"", b"\xff\n", b"[1]\n", b"half a li"])

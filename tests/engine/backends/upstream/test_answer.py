@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,3 +64,14 @@ def test_an_answer_is_as_long_as_was_asked_for() -> None:
     except failures.Broken as failure:
         code = failure.code
     assert code == "upstream_malformed"
+
+
+@pytest.mark.parametrize("count", [-1, -(2**63), 2**31, 2**63, 10**20])
+@pytest.mark.parametrize("field", ["prompt_tokens", "completion_tokens"])
+def test_a_count_of_tokens_that_cannot_be_is_a_failure(field: str, count: int) -> None:
+    """Counters refuse negative figures and the store has 64 bits: neither may find out."""
+    answer = Answer("peer", 0, max_tokens=2, alternatives=-1)
+    body = {"choices": [{"text": "x", "finish_reason": "stop"}], "usage": {field: count}}
+    with pytest.raises(failures.Broken) as failed:
+        answer.whole(json.dumps(body).encode(), 0)
+    assert failed.value.code == "upstream_malformed"

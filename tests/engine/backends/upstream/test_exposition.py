@@ -76,3 +76,16 @@ def test_nothing_that_a_server_sends_raises(text: str) -> None:
     """Hostile metrics cost a sample, never the tick."""
     load = exposition.read(text)
     assert load is None or (load.running or 0) >= 0
+
+
+def test_figures_that_the_store_cannot_hold_are_cut_off() -> None:
+    """Two replicas just below 2**63 add up to more, and labels are text of any length."""
+    load = exposition.read(
+        'vllm:generation_tokens_total{engine="0"} 9e18\n'
+        'vllm:generation_tokens_total{engine="1"} 9e18\n'
+        f'vllm:cache_config_info{{num_gpu_blocks="{10**30}",block_size="16"}} 1\n'
+    )
+    assert load is not None
+    assert load.completion_tokens is not None
+    assert load.kv_total_tokens is not None
+    assert max(load.completion_tokens, load.kv_total_tokens) < 2**63
