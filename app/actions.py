@@ -122,12 +122,12 @@ async def _waiting(store: Store, intent: intents.Intent) -> str:
     async with store.read() as session:
         parts = {each.name: each for each in await processes.every(session)}
     found = parts.get(part)
-    stands = "is not running" if found is None else f"is {found.state.value}"
+    state = "is not running" if found is None else f"is {found.state.value}"
     why = f" ({words.safe(found.reason)})" if found is not None and found.reason else ""
     if intent.state is intents.State.CLAIMED:
-        said = f"Intent {intent.id} is in progress; {part}, which claimed it, {stands}"
+        said = f"Intent {intent.id} is in progress; {part}, which claimed it, {state}"
     else:
-        said = f"Stored as intent {intent.id}, not carried out yet: {part} {stands}"
+        said = f"Stored as intent {intent.id}, not carried out yet: {part} {state}"
     return f"{said}{why}. `paddock intents tail` shows the outcome."
 
 

@@ -49,7 +49,7 @@ def sentence(job: Job) -> str:
 
 
 def leaving(id: int) -> str:
-    """What a person is told who stops watching."""
+    """What is printed for a person who stops watching."""
     return (
         f"Job {id} keeps running. `paddock jobs logs -f {id}` follows it, "
         f"`paddock jobs cancel {id}` cancels it."
