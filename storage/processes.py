@@ -26,6 +26,11 @@ class Kind(StrEnum):
     WORKER = "worker"
     SERVER = "server"
 
+    @property
+    def is_instance(self) -> bool:
+        """Whether it is an instance of a deployment, rather than a process of the node's own."""
+        return self in {Kind.WORKER, Kind.SERVER}
+
 
 class State(StrEnum):
     """The life of a supervised process. Only the node moves it.

@@ -19,7 +19,7 @@ def shown(facts: Facts) -> tuple[snapshot.Deployment, ...]:
     instances: dict[str, list[snapshot.Instance]] = {}
     loads = load.loads(facts)
     for each in facts.processes:
-        if each.kind is processes.Kind.WORKER:
+        if each.kind.is_instance:
             name = samples.deployment(each.name)
             instances.setdefault(name, []).append(_instance(facts, each, loads.get(each.name)))
     names = instances.keys() | _needed(facts)

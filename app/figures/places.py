@@ -48,7 +48,7 @@ def supervised(facts: Facts) -> tuple[snapshot.Process, ...]:
             started_at_us=each.started_at_us,
         )
         for each in sorted(facts.processes, key=lambda each: each.name)
-        if each.kind is not processes.Kind.WORKER
+        if not each.kind.is_instance
     )
 
 

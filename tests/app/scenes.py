@@ -251,7 +251,7 @@ async def ailing(store: Store) -> None:
         )
         refused = "upstream vllm cannot answer: it is unreachable: connection refused"
         await upstreams.observe(s, "vllm", refused, NOW_US)
-        await part(s, "phi:1", Kind.WORKER, State.READY)
+        await part(s, "phi:1", Kind.SERVER, State.READY)
         await samples.record(
             s, NOW - 1,
             [
