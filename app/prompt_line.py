@@ -87,7 +87,7 @@ class PromptLine:
         if self._agreed is not None:
             return bar.asking(self._question, width)
         if self._edit is not None:
-            typing = bar.typing(self._label, self._edit, f"{self._hint}   esc: leave it", width)
+            typing = bar.typing(self._label, self._edit, f"{self._hint}   esc: cancel", width)
             return [*bar.question(self._effect, width), *typing]
         if self._said:
             return bar.saying(self._said, self._ink, width)

@@ -72,7 +72,7 @@ def typing(label: str, edit: Edit, hint: str, width: int) -> list[Line]:
 
 def asking(effect: str, width: int) -> list[Line]:
     """A confirm: the effect in full, and the two keys that answer it."""
-    keys = "enter: do it   esc: leave it"
+    keys = "enter: do it   esc: cancel"
     rows = wrapped(effect, max(width - 2, 1))
     fits = words.width(rows[-1]) + words.width(keys) + 4 <= width
     last = rows.pop() if fits else ""

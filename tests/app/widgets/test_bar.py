@@ -18,7 +18,7 @@ def test_a_confirm_shows_the_whole_effect(effect: str, width: int) -> None:
     rows = bar.asking(effect, width)
     said = "".join(palette.text(row) for row in rows).replace(" ", "")
     assert said.startswith(effect.replace(" ", ""))
-    assert said.endswith("enter:doitesc:leaveit"[-len(said) :])
+    assert said.endswith("enter:doitesc:cancel"[-len(said) :])
 
 
 @given(SENTENCE, st.integers(min_value=2, max_value=120))
