@@ -91,6 +91,7 @@ class Server:
             raise Failed(
                 f"{words[0]} cannot be started: {(error.strerror or str(error)).lower()}"
             ) from error
+        self._guard = _guard(self._process.pid)
         _log.info("server started", pid=self._process.pid, port=self.port, command=words[0])
 
     @property
@@ -135,6 +136,8 @@ class Server:
         """Kill it with everything that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        with self._guard:  # before the group's number can be used again
+            self._guard.kill()
         self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -257,6 +260,21 @@ def free_port() -> int:
 
 def _filled(word: str, port: int) -> str:
     return word.replace("{port}", str(port)).replace("{host}", _HOST)
+
+
+def _guard(group: int) -> subprocess.Popen[bytes]:
+    """A process that kills the group when this one dies without doing so, by SIGKILL.
+
+    The kernel then kills the server alone, and what it started would keep a GPU's memory.
+    """
+    return subprocess.Popen(  # noqa: S603 a fixed command
+        ("/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(group)),
+        stdin=subprocess.PIPE,  # closed by the kernel when this process dies
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={},
+        start_new_session=True,
+    )
 
 
 def _die_with_parent() -> None:

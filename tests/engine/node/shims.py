@@ -45,8 +45,13 @@ class Shim:
 
     def server(self) -> psutil.Process:
         """The process of the server itself."""
-        (child,) = psutil.Process(self.process.pid).children()
-        return child
+        return server_of(self.process.pid)
+
+
+def server_of(shim: int | None) -> psutil.Process:
+    """The server of a shim, by the shim's process id; its other child is its guard."""
+    server, _guard = sorted(psutil.Process(shim).children(), key=lambda child: child.pid)
+    return server
 
 
 @contextmanager

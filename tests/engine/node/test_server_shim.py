@@ -120,3 +120,13 @@ def test_a_lease_is_seen_and_given_back_by_the_kernel(tmp_path: Path) -> None:
     again.withdraw()
     with pytest.raises(FileNotFoundError):
         Lease(path)
+
+
+def test_a_shim_that_is_killed_takes_all_that_its_server_started_along(tmp_path: Path) -> None:
+    """So does the death of the node, which kills the shim: a GPU's memory has to be free again."""
+    with shim(tmp_path) as one:
+        found = one.ready()
+        child = psutil.Process(int(httpx.get(f"{found.root}/child").text))
+        one.process.kill()
+        psutil.wait_procs([child], timeout=10)
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import pytest_asyncio
 
@@ -19,6 +18,7 @@ from tests import boxes
 from tests.engine.gateway import peer_servers
 from tests.engine.node import nodes, tiny_server
 from tests.engine.node.nodes import RealNode
+from tests.engine.node.shims import server_of
 
 TINY = [sys.executable, str(Path(tiny_server.__file__)), "{port}"]
 BOUND_S = 60.0
@@ -78,7 +78,7 @@ async def test_a_command_becomes_a_service_and_is_put_back_when_it_dies(box: Box
     answer = await box.complete("support")
     assert answer.json()["choices"][0]["text"] == " one two three"
     assert answer.headers["x-paddock-release"] == release
-    (child,) = psutil.Process(parts["tiny:1"].pid).children()
+    child = server_of(parts["tiny:1"].pid)
     assert child.environ()["WHAT"] == "tiny 512 2"
     assert child.environ()["WHERE"].startswith("127.0.0.1:")
     child.kill()
@@ -142,7 +142,7 @@ async def test_a_real_server_is_supervised(box: Box, tmp_path: Path, kind: str) 
     answer = await box.complete("support")
     assert answer.status_code == 200, answer.text
     assert answer.json()["choices"][0]["text"]
-    (child,) = psutil.Process(parts[instance].pid).children()
+    child = server_of(parts[instance].pid)
     child.kill()
     assert (await box.complete("support")).status_code == 200
 
