@@ -7,6 +7,7 @@ bytes, shares 0 to 1, and null is what was not measured. Imported by `app.comman
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from typing import Any, Final
@@ -217,7 +218,10 @@ def of(
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of the document."""
-    return msgspec.json.schema(Status)
+    schema = msgspec.json.schema(Status)
+    for described in schema["$defs"].values():  # Python 3.13 strips the indentation of docstrings
+        described["description"] = inspect.cleandoc(described["description"])
+    return schema
 
 
 def _load(load: snapshot.Load | None) -> Load | None:
