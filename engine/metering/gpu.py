@@ -8,11 +8,12 @@ can hang, so everything except `due` is called off the loop. Imported by `engine
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from storage.samples import GpuSample
+if TYPE_CHECKING:  # the node asks for devices, and starts sooner without the records of requests
+    from storage.samples import GpuSample
 
 _AGAIN_US: Final = 60_000_000
 _THROTTLES: Final = {
@@ -97,6 +98,8 @@ class Gpus:
         if throttle is None:  # the name before driver 535
             throttle = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle, default=0)
         celsius = nvml.NVML_TEMPERATURE_GPU
+        from storage.samples import GpuSample  # noqa: PLC0415 loaded where a GPU is sampled
+
         return GpuSample(
             index=index,
             name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
