@@ -35,7 +35,7 @@ ASKED = {"model": "x", "version": "1.0.0", "path": ADDRESS}
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A Hub that holds back all but the first bytes of a model until it is told to go on."""
+    """A Hub that holds back all but the first bytes of a model until it is released."""
     content = ggufs.made(tmp_path / "tiny.gguf").read_bytes() + os.urandom(4_000_000)
     with hubs.serving(Hub(content, held_after=HELD_AFTER)) as served:
         yield served
@@ -84,14 +84,15 @@ async def registered(node: RealNode, hub: Hub, intent: int) -> None:
 
 
 async def test_a_job_that_is_killed_in_the_middle_is_resumed(node: RealNode, hub: Hub) -> None:
-    """Kill -9: one failure is counted, the next process goes on at the byte that is missing."""
+    """Kill -9: one failure is counted, the next process resumes at the byte that is missing."""
     intent = await begin(node)
     job = await until(node, downloading)
     process = psutil.Process(job.pid or 0)
     assert process.nice() > 0
     process.kill()
-    again = await until(node, lambda job: job.attempt == 2 and job.pid is not None)
-    assert again.failures == 1
+    queued = await until(node, lambda job: job.state is State.QUEUED)
+    assert queued.failures == 1  # until the next attempt ends a step
+    await until(node, lambda job: job.attempt == 2 and job.pid is not None)
     hub.gate.set()
     await registered(node, hub, intent)
     first, second = [request.headers.get("range") for request in hub.asked_for_bytes()]
@@ -144,7 +145,7 @@ async def test_a_running_job_is_cancelled_and_leaves_nothing(node: RealNode) -> 
 
 
 async def test_a_person_who_stops_watching_stops_no_job(node: RealNode, hub: Hub) -> None:
-    """^C at the progress of `models add`: what to type next is said, and the job goes on."""
+    """^C at the progress of `models add`: what to type next is printed, and the job continues."""
     command = subprocess.Popen(  # noqa: ASYNC220 its end is waited for in a thread
         [sys.executable, "-c", "from app import cli; cli.main()", "models", "add", ADDRESS,
          "--name", "x", "--version", "1.0.0"],
