@@ -1,8 +1,8 @@
 """The one poller: asks once a second whether anything changed, and hands screens a new snapshot.
 
 A slow read skips ticks instead of queueing them, a store that cannot be read is tried again, and
-a frozen screen keeps its snapshot while the box goes on. It imports the database's libraries in a
-thread after the first paint. It never draws. Imported by `app.tui`.
+a frozen screen keeps its snapshot while the box keeps running. It imports the database's libraries
+in a thread after the first paint. It never draws. Imported by `app.tui`.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def _visible(character: str) -> str:
     code = ord(character)
     if code in _DROPPED:
         return ""
-    if code < 0x20:  # noqa: PLR2004 the control snapshots of Unicode stand in the same order
+    if code < 0x20:  # noqa: PLR2004 the control pictures of Unicode have the same order
         return chr(0x2400 + code)
     category = unicodedata.category(character)
     if category == "Zs":

@@ -1,6 +1,6 @@
 """Rows of text that write to the terminal only the cells that changed.
 
-Foreign text cannot harm: every piece passes `words.safe` here, whoever drew it. A widget of rows
+Foreign text cannot harm: every piece passes `words.safe` here. A widget of rows
 knows nothing of the store and never starts a timer. Imported by screens and the other widgets.
 """
 

@@ -116,7 +116,7 @@ def test_what_a_killed_demo_left_is_taken_up_then_stopped_and_revoked(tmp_path: 
 
     It stops the load and leaves the node, which it did not start, and says how to stop it. SIGTERM
     ends the load and the node of the demo after that, which revokes the keys that the killed one
-    left, and not the key that somebody called demo-something.
+    left, and not a key that a person named demo-something.
     """
     home = tmp_path / "demo"
     with demo(home, 600) as killed:

@@ -1,6 +1,6 @@
 """A person at the screen in a test: the program, a clock that stands still, and a node.
 
-`FakeNode` stands in for the control socket only. What it accepts is carried out by the real
+`FakeNode` replaces the control socket only. What it accepts is carried out by the real
 controllers, so that the screen meets their decisions and their sentences.
 """
 

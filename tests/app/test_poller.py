@@ -1,4 +1,4 @@
-"""The one poller: reads when something changed, tells what it cannot read, and goes on."""
+"""The one poller: reads when something changed, reports what it cannot read, and continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A change of weights moves as few users as it can, and nobody else."""
+"""A change of weights moves as few users as it can."""
 
 from __future__ import annotations
 

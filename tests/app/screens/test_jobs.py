@@ -87,7 +87,7 @@ async def test_the_jobs_are_listed_with_how_far_they_are(home: Home) -> None:
 
 
 async def test_a_job_in_full_follows_its_log(home: Home) -> None:
-    """Its steps, its progress; the newest line is in sight until somebody scrolls."""
+    """Its steps, its progress; the newest line is visible until the user scrolls."""
     async with piloting.at(piloting.program(home)) as seat:
         await seat.go("j")
         await seat.press("down")

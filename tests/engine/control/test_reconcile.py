@@ -110,7 +110,7 @@ _numbers = itertools.count()
 async def test_wherever_control_is_killed_each_intent_is_carried_out_once(
     store: Store, fates: list[str], weights: list[int]
 ) -> None:
-    """In order; the history has one split for each, as if nobody had been killed."""
+    """In order; the history has one split for each, as if no process had been killed."""
     service = f"s{next(_numbers)}"
     async with store.read() as s:
         known = await services.every(s)
@@ -208,7 +208,7 @@ async def test_a_fault_of_one_controller_does_not_stop_the_others(store: Store) 
 
 
 async def test_a_store_that_is_busy_is_waited_for(store: Store) -> None:
-    """The loop does not end; as soon as the store can be used, it goes on."""
+    """The loop does not end; as soon as the store can be used, it continues."""
     await fixtures.furnish(store)
     number = await asked(store, "support", 5_000)
 

@@ -25,7 +25,7 @@ URL = "http://127.0.0.1:9/v1"
 
 @pytest_asyncio.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    """A store, and a control that works when it is told to."""
+    """A store, and a control that works on request."""
     store = await stores.open(homes.make(Home(tmp_path / "home")))
     yield Desk(store)
     await store.close()

@@ -270,7 +270,7 @@ async def test_a_chat_template_is_tried_when_its_model_is_added(
     registry: Registry, tmp_path: Path, changes: dict[str, Any], works: bool, system: bool,
     said: str | None,
 ) -> None:  # fmt: skip
-    """The verdict is kept with the version; the person is told at once."""
+    """The verdict is kept with the version; the person learns it at once."""
     job = await registry.add(ggufs.made(tmp_path / "x.gguf", **changes))
     assert job.state is State.SUCCEEDED, job.reason
     chat = (await registry.versions())["x@1.0.0"].checks.chat

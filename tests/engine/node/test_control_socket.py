@@ -214,7 +214,7 @@ async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None
 
 
 async def test_what_is_hard_to_reverse_is_confirmed_by_its_name(tmp_path: Path) -> None:
-    """At the socket, whoever asks: a client that forgot to ask the person stores nothing."""
+    """At the socket, for every client: one that forgot to ask the person stores nothing."""
     async with listening(tmp_path / "home") as node:
         for confirm in ("", "demo2"):
             with pytest.raises(errors.Refused, match="confirm it with the target's name, 'demo'"):
@@ -237,7 +237,7 @@ async def test_what_became_of_a_key_can_be_asked(tmp_path: Path) -> None:
 
 
 async def test_the_socket_is_for_the_owner_or_for_the_group_that_may_look(tmp_path: Path) -> None:
-    """Nobody else can even knock: without a group, people who are named cannot either."""
+    """Other users cannot connect: without a group, not even people who are named."""
     gid = os.getegid()
     named = grp.getgrgid(gid).gr_name
     for told, expected in (("", 0o600), (f'group = "{named}"\n', 0o660)):

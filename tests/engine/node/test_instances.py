@@ -104,7 +104,7 @@ class Box:
 
 @asynccontextmanager
 async def box(root: Path) -> AsyncIterator[Box]:
-    """A service on r1, its instance begun; r3 stands on other weights."""
+    """A service on r1, its instance started; r3 has other weights."""
     store = await stores.open(homes.make(Home(root)))
 
     async def other(s: Session) -> None:

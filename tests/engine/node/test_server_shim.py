@@ -48,7 +48,7 @@ def test_a_server_that_drains_takes_nothing_new_and_ends_what_it_has(tmp_path: P
 
 
 def test_a_server_that_exits_fails_the_shim(tmp_path: Path) -> None:
-    """The node is told how it ended, and nobody is sent there any more."""
+    """The node learns how it ended, and no request is routed there any more."""
     with shim(tmp_path) as one:
         found = one.ready()
         with pytest.raises(httpx.HTTPError):

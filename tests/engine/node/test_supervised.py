@@ -315,7 +315,7 @@ async def test_a_program_that_is_not_there_is_a_crash_and_no_exception(tmp_path:
 
 
 async def test_what_is_missing_for_now_is_looked_for_again(tmp_path: Path) -> None:
-    """A GPU that is not there yet: the reason is told, no file is blamed, and it is retried."""
+    """A GPU that is not there yet: the reason is reported, no file is blamed, and it is retried."""
     answers = iter([*[Preparation(refusal="there is no GPU 3")] * 3, Preparation({"NAMED": "3"})])
 
     async def prepare() -> Preparation:

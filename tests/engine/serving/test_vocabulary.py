@@ -35,7 +35,7 @@ def bpe() -> Vocabulary:
 
 
 def spelled(vocabulary: Vocabulary, tokens: list[int]) -> str:
-    """What the tokens stand for, control tokens spelled out."""
+    """The text of the tokens, control tokens spelled out."""
     return b"".join(map(vocabulary.raw, tokens)).decode()
 
 

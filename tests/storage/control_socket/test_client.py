@@ -24,7 +24,7 @@ from storage.store import Store
 
 @contextlib.asynccontextmanager
 async def node(home: Home, answer: object) -> AsyncIterator[list[dict[str, Any]]]:
-    """Somebody behind the control socket who answers each line alike; what they were asked."""
+    """A peer behind the control socket that gives each line the same answer; what it was asked."""
     asked: list[dict[str, Any]] = []
     answers = answer if isinstance(answer, Iterator) else itertools.repeat(answer)
 

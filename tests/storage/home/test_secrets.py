@@ -13,7 +13,7 @@ from storage.home.paths import Home
 
 
 def test_a_secret_is_read_back_and_is_its_owners_alone(home: Home) -> None:
-    """Without the line break that editors add; nobody else may even list the names."""
+    """Without the line break that editors add; other users cannot even list the names."""
     reference = secrets.deposit(home, "sk-abc\n")
     assert secrets.read(home, reference) == "sk-abc"
     assert stat.S_IMODE((home.secrets / reference).stat().st_mode) == 0o600
@@ -23,7 +23,7 @@ def test_a_secret_is_read_back_and_is_its_owners_alone(home: Home) -> None:
 
 @pytest.mark.parametrize("bad", ["", "  \n", "a b", "a\nb", "ключ", "x" * (secrets.LIMIT + 1)])
 def test_what_no_header_can_carry_is_no_secret(home: Home, bad: str) -> None:
-    """It would fail at the first request, far from whoever made the mistake."""
+    """It would fail at the first request, far from the person who made the mistake."""
     with pytest.raises(errors.Invalid, match="printable ASCII"):
         secrets.deposit(home, bad)
 
