@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Final
 
-from app import errors, progress, terminal, words
+from app import errors, progress_bar, terminal, words
 from storage import jobs
 from storage.jobs import Job, Progress, State
 from storage.store import Store
@@ -25,12 +25,12 @@ def amount(counted: Progress | None) -> str:
     """How much of the step is done."""
     if counted is None:
         return words.UNKNOWN
-    return progress.amount(counted.done, counted.total, counted.unit)
+    return progress_bar.amount(counted.done, counted.total, counted.unit)
 
 
 def rate(counted: Progress | None) -> str:
     """The measured rate."""
-    return words.UNKNOWN if counted is None else progress.rate(counted.rate_per_s, counted.unit)
+    return words.UNKNOWN if counted is None else progress_bar.rate(counted.rate_per_s, counted.unit)
 
 
 def eta(counted: Progress | None) -> str:
@@ -108,7 +108,7 @@ class _Line(_Silent):
         if job.state not in jobs.OPEN or counted is None or counted.share is None:
             return
         self._draw(
-            f"{job.step or job.state.value}  {progress.bar(counted.share, _BAR)}  "
+            f"{job.step or job.state.value}  {progress_bar.bar(counted.share, _BAR)}  "
             f"{amount(counted)}  {rate(counted)}  {eta(counted)} left"
         )
 

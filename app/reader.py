@@ -20,7 +20,7 @@ from app.figures import charts, places
 from app.figures import jobs as job_figures
 from app.figures import requests as request_figures
 from app.figures.facts import LEAST_TOP, SECOND_US, Facts
-from app.recent import Recent
+from app.recent_samples import Recent
 from app.snapshot import Query
 from storage import (
     deployments,

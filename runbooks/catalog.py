@@ -5,7 +5,7 @@ Reads files only and runs nothing. Imported by the runner's start and by `app`.
 
 from __future__ import annotations
 
-from runbooks import reading
+from runbooks import parsing
 from runbooks.probes import PROBES
 from runbooks.steps import Runbook
 from storage.control_socket import verbs
@@ -21,10 +21,10 @@ def every(home: Home) -> dict[str, Runbook | str]:
     """
     access.require(home)
     found: dict[str, Runbook | str] = {}
-    for folder in (reading.LIBRARY, home.root / "runbooks"):
+    for folder in (parsing.LIBRARY, home.root / "runbooks"):
         for path in sorted(folder.glob("*.yaml")):
             try:
-                found[path.stem] = reading.read(path, probes=PROBES, verbs=verbs.TABLE)
-            except reading.BadRunbook as error:
+                found[path.stem] = parsing.read(path, probes=PROBES, verbs=verbs.TABLE)
+            except parsing.BadRunbook as error:
                 found[path.stem] = str(error)
     return found

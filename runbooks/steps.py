@@ -1,6 +1,6 @@
 """The model of a runbook: named steps with look, do, verify and undo, and what fills them in.
 
-Pure; `runbooks.reading` makes runbooks out of YAML. Imported by `runbooks` and `app`.
+Pure; `runbooks.parsing` makes runbooks out of YAML. Imported by `runbooks` and `app`.
 """
 
 from __future__ import annotations

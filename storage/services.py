@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import buckets, errors, ledger, names, service_rows, split_history, splits
+from storage import errors, ledger, names, service_rows, split_history, splits, sticky_buckets
 from storage.service_rows import Freeze, Owner, OwnerKind, Service, ServiceRow, every, find
 from storage.splits import WHOLE_BP, Arm, Split, check_arms
 
@@ -49,7 +49,7 @@ async def create(
         s,
         service=name,
         arms=arms,
-        ranges=buckets.lay_out({release: WHOLE_BP}),
+        ranges=sticky_buckets.lay_out({release: WHOLE_BP}),
         salt=salt or secrets.token_hex(8),
         restores=None,
         actor=actor,
@@ -110,7 +110,11 @@ async def set_split(
         raise service_rows.owned(before, before.owner)
     weights = {arm.release: arm.weight_bp for arm in arms}
     kept = salt is None or salt == before.split.salt
-    ranges = buckets.rebalance(before.split.ranges, weights) if kept else buckets.lay_out(weights)
+    ranges = (
+        sticky_buckets.rebalance(before.split.ranges, weights)
+        if kept
+        else sticky_buckets.lay_out(weights)
+    )
     return await _set(
         s, before, "services.split", arms, ranges, salt or before.split.salt, None, actor, at_us,
         intent_id,
@@ -301,7 +305,7 @@ async def _set(
     before: Service,
     verb: str,
     arms: Sequence[Arm],
-    ranges: Sequence[buckets.Range],
+    ranges: Sequence[sticky_buckets.Range],
     salt: str,
     restores: int | None,
     actor: str,

@@ -14,9 +14,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import buckets, errors, releases, splits
-from storage.buckets import Range
+from storage import errors, releases, splits, sticky_buckets
 from storage.splits import Arm, Split
+from storage.sticky_buckets import Range
 
 
 class SplitRow(SQLModel, table=True):
@@ -126,7 +126,7 @@ def record(row: SplitRow) -> Split:
         service=row.service,
         salt=row.salt,
         arms=arms,
-        ranges=buckets.lay_out(dict(splits.pairs(arms)))
+        ranges=sticky_buckets.lay_out(dict(splits.pairs(arms)))
         if row.ranges is None
         else msgspec.json.decode(row.ranges, type=tuple[Range, ...]),
         restores=row.restores,

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import msgspec
 
 from storage import errors
-from storage.buckets import Range
+from storage.sticky_buckets import Range
 
 WHOLE_BP: Final = 10_000
 _ARMS: Final = 32

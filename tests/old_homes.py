@@ -13,7 +13,7 @@ from typing import Final
 
 from storage.home import paths
 from storage.home.paths import Home
-from tests import boxes
+from tests import home_fixtures
 
 _DUMP: Final = Path(__file__).parent / "storage" / "first_light.sql"
 
@@ -21,7 +21,7 @@ _DUMP: Final = Path(__file__).parent / "storage" / "first_light.sql"
 def first_light(root: Path) -> Home:
     """The home of 0.1.0, not migrated yet."""
     home = paths.make(Home(root))
-    script = _DUMP.read_text().replace("@SHIPPED@", str(boxes.SHIPPED))
+    script = _DUMP.read_text().replace("@SHIPPED@", str(home_fixtures.SHIPPED))
     script = script.replace("@HOME@", str(home.root))
     home.database.touch(mode=0o600)
     with contextlib.closing(sqlite3.connect(home.database)) as database:

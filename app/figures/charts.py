@@ -8,7 +8,7 @@ from typing import Final
 from app import snapshot, words
 from app.figures import load
 from app.figures.facts import LEAST_TOP, Facts
-from app.recent import NOW_S, SPAN_S
+from app.recent_samples import NOW_S, SPAN_S
 
 _BLOCK_S: Final = 5
 TOKENS: Final = "tokens generated a second"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from app import recent, snapshot
-from app.recent import Recent
+from app import recent_samples, snapshot
+from app.recent_samples import Recent
 from storage import (
     deployments,
     intents,
@@ -64,7 +64,7 @@ class Facts:
     @property
     def begin_us(self) -> int:
         """Where the window of the traffic figures begins."""
-        begin = (self.end + 1) * SECOND_US - recent.WINDOW_US
+        begin = (self.end + 1) * SECOND_US - recent_samples.WINDOW_US
         if self.run is None or self.node is not snapshot.Node.UP:
             return begin
         if self.run.started_at_us > self.now_us:  # the clock was set back: the start is unknown

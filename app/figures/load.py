@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from app import recent, snapshot
+from app import recent_samples, snapshot
 from app.figures.facts import Facts
-from app.recent import NOW_S
+from app.recent_samples import NOW_S
 from storage import measures, samples
 from storage.measures import Work
 from storage.samples import InstanceSample
@@ -43,7 +43,7 @@ def _work(rows: Mapping[int, InstanceSample], end: int) -> Work | None:
 
     A quiet instance has a row every four seconds, which covers the seconds before it.
     """
-    if max(rows) <= end - recent.FRESH_S:
+    if max(rows) <= end - recent_samples.FRESH_S:
         return None
     return measures.work_of([row for at, row in sorted(rows.items()) if at > end - NOW_S])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app import snapshot
 from app.figures import load
 from app.figures.facts import Facts
-from app.recent import NOW_S
+from app.recent_samples import NOW_S
 from storage import samples
 
 

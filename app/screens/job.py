@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 from textual.widget import Widget
 
-from app import progress, snapshot, words
+from app import progress_bar, snapshot, words
 from app.screens import jobs
 from app.screens.place import Offer, Place
 from app.snapshot import Query
@@ -34,10 +34,10 @@ def facts(job: snapshot.Job, width: int, *, ascii_only: bool = False) -> list[Li
     lines += [_row("" if at else "reason", text) for at, text in enumerate(why)]
     if row.done is not None and row.state in {"running", "queued", "cancelling"}:
         full, empty = ("#", ".") if ascii_only else ("█", "░")
-        drawn = progress.bar(row.share, _BAR, full=full, empty=empty)
+        drawn = progress_bar.bar(row.share, _BAR, full=full, empty=empty)
         told = (
-            f"  {progress.amount(row.done, row.total, row.unit)}"
-            f"   {progress.rate(row.rate_per_s, row.unit)}   {words.brief(row.eta_us)} left"
+            f"  {progress_bar.amount(row.done, row.total, row.unit)}"
+            f"   {progress_bar.rate(row.rate_per_s, row.unit)}   {words.brief(row.eta_us)} left"
         )
         lines.append(((f" {row.step or '':<{_LABEL}}", "dim"), (drawn, "draw"), (told, "")))
     return lines

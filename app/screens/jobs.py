@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 from textual.widget import Widget
 
-from app import progress, snapshot, words
+from app import progress_bar, snapshot, words
 from app.screens.place import Offer, Place
 from app.widgets import palette
 from app.widgets.lines import Lines
@@ -53,7 +53,7 @@ def row(job: snapshot.JobRow, *, ascii_only: bool = False) -> Row:
         (job.step if job.state in _OPEN else words.UNKNOWN, ""),
         (bar(job, ascii_only=ascii_only), "draw" if job.state in _OPEN else "dim"),
         (words.brief(job.eta_us), ""),
-        (progress.rate(job.rate_per_s, job.unit), "dim"),
+        (progress_bar.rate(job.rate_per_s, job.unit), "dim"),
         (job.actor, ""),
         (job.reason, "bad" if job.state == "failed" else "dim"),
     )
@@ -65,7 +65,7 @@ def bar(job: snapshot.JobRow, *, ascii_only: bool = False) -> str:
     if job.share is None or job.state not in _OPEN:
         return words.UNKNOWN
     full, empty = ("#", ".") if ascii_only else ("█", "░")
-    drawn = progress.bar(job.share, _BAR, full=full, empty=empty)
+    drawn = progress_bar.bar(job.share, _BAR, full=full, empty=empty)
     return f"{drawn} {int(job.share * 100):>3}%"
 
 

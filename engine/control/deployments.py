@@ -11,8 +11,8 @@ from typing import Final
 from engine.control import devices
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
-from engine.node import footprint
-from engine.node.footprint import Footprint
+from engine.node import memory_estimate
+from engine.node.memory_estimate import Footprint
 from storage import deployments, models, processes
 from storage.control_socket import verbs
 from storage.deployments import MOST, Deployment, Status
@@ -141,7 +141,9 @@ async def _observe(s: Session, name: str, at_us: int) -> Observed:
         return Observed(deployment, len(running), None, None)
     on_gpu = bool(gpus) and engine.gpu_layers != 0
     memory = Memory("on the GPUs", sum(gpus)) if on_gpu else await _host_memory(s, at_us)
-    return Observed(deployment, len(running), footprint.of(files[0], engine, on_gpu=on_gpu), memory)
+    return Observed(
+        deployment, len(running), memory_estimate.of(files[0], engine, on_gpu=on_gpu), memory
+    )
 
 
 async def _host_memory(s: Session, at_us: int) -> Memory | None:

@@ -13,11 +13,11 @@ from starlette.responses import Response
 from engine.execution import failures, plan
 from engine.execution.execute import Execution
 from engine.execution.job import Job
-from engine.gateway import auth, bodies, errors, openai_format, streaming
+from engine.gateway import auth, errors, openai_format, request_bodies, streaming
 from engine.gateway.context import Context
 
-_CHAT: Final = bodies.Reader(bodies.Chat)
-_TEXT: Final = bodies.Reader(bodies.Completion)
+_CHAT: Final = request_bodies.Reader(request_bodies.Chat)
+_TEXT: Final = request_bodies.Reader(request_bodies.Completion)
 
 
 async def chat(context: Context, request: Request) -> Response:
@@ -33,7 +33,7 @@ async def text(context: Context, request: Request) -> Response:
 async def _complete(
     context: Context,
     request: Request,
-    reader: bodies.Reader,
+    reader: request_bodies.Reader,
     format_type: type[openai_format.Format],
 ) -> Response:
     job, usage = await _plan(context, request, reader)
@@ -49,13 +49,15 @@ async def _complete(
     return await _respond(request, context.executor.run(job), format)
 
 
-async def _plan(context: Context, request: Request, reader: bodies.Reader) -> tuple[Job, bool]:
+async def _plan(
+    context: Context, request: Request, reader: request_bodies.Reader
+) -> tuple[Job, bool]:
     """The job, and whether a stream ends with its token counts."""
     arrived_us, at_us = context.monotonic_us(), context.now_us()
     request.state.id = context.new_id()
     catalog = context.catalog
     key = await auth.key(request, catalog)
-    body: bodies.Chat | bodies.Completion = reader.read(
+    body: request_bodies.Chat | request_bodies.Completion = reader.read(
         await auth.body(request, context.body_limit)
     )
     _check(body)
@@ -84,9 +86,10 @@ async def _plan(context: Context, request: Request, reader: bodies.Reader) -> tu
         stream=bool(body.stream),
         via=via,
     )
-    if job.choices > bodies.SEQUENCES_LIMIT:
+    if job.choices > request_bodies.SEQUENCES_LIMIT:
         raise errors.BadRequest(
-            f"The request asks for {job.choices} sequences; the limit is {bodies.SEQUENCES_LIMIT}.",
+            f"The request asks for {job.choices} sequences; the limit is "
+            f"{request_bodies.SEQUENCES_LIMIT}.",
             code="invalid_value",
             param="n",
         )
@@ -98,7 +101,7 @@ async def _plan(context: Context, request: Request, reader: bodies.Reader) -> tu
     return job, bool(body.stream_options and body.stream_options.include_usage)
 
 
-def _check(body: bodies.Completing) -> None:
+def _check(body: request_bodies.Completing) -> None:
     if body.stream_options is not None and not body.stream:
         raise errors.BadRequest(
             "stream_options is only allowed when stream is true.",

@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.gateway import auth, bodies, errors
+from engine.gateway import auth, errors, request_bodies
 from engine.gateway.context import Context
 from storage import errors as faults
 from storage import feedback, requests
@@ -17,13 +17,13 @@ from storage.keys import Key, Role
 from storage.requests import Request as Answered
 from storage.store import Session
 
-_READER: Final = bodies.Reader(bodies.Feedback)
+_READER: Final = request_bodies.Reader(request_bodies.Feedback)
 
 
 async def give(context: Context, request: Request) -> Response:
     """Store a rating; it is durable once this returns. Tenants rate their own requests only."""
     key = await auth.key(request, context.catalog)
-    body: bodies.Feedback = _READER.read(await auth.body(request, context.body_limit))
+    body: request_bodies.Feedback = _READER.read(await auth.body(request, context.body_limit))
     named = body.request_id or body.id
     if not named:
         raise errors.BadRequest(
@@ -62,7 +62,7 @@ async def give(context: Context, request: Request) -> Response:
 
 
 async def _add(
-    s: Session, context: Context, body: bodies.Feedback, answered: Answered, key: Key
+    s: Session, context: Context, body: request_bodies.Feedback, answered: Answered, key: Key
 ) -> tuple[Feedback, int | None]:
     """Store it; also returns what the same key rated before."""
     earlier = [each.score for each in await feedback.of(s, answered.id) if each.key_id == key.id]

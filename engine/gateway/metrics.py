@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
-from engine.gateway.remotes import Remotes
+from engine.gateway.remote_backends import Remotes
 from storage import errors, feedback, samples, tallies
 from storage.requests import Request
 from storage.store import Store

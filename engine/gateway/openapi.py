@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.gateway import bodies
+from engine.gateway import request_bodies
 
 Schema = dict[str, Any]
 
@@ -34,7 +34,7 @@ _ERRORS: Final = {
 def document() -> Schema:
     """The OpenAPI 3.1 document."""
     _, decoded = msgspec.json.schema_components(
-        (bodies.Chat, bodies.Completion, bodies.Feedback),
+        (request_bodies.Chat, request_bodies.Completion, request_bodies.Feedback),
         ref_template="#/components/schemas/{name}",
     )
     return {

@@ -29,7 +29,7 @@ from engine.gateway.context import Context
 from engine.gateway.http_protocol import Connection
 from engine.gateway.internal_socket import InternalSocket
 from engine.gateway.metrics import Metrics
-from engine.gateway.remotes import Remotes
+from engine.gateway.remote_backends import Remotes
 from engine.metering.windows import Windows
 from engine.process import heartbeat
 from engine.process.reporting import Reports

@@ -15,10 +15,17 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.jobs import downloaded, kinds
+from engine.jobs import kinds, model_files
 from engine.jobs.context import Context
 from engine.jobs.errors import Refused, Transient
-from engine.registry import answers, chat_template, downloads, gguf_header, registration, sources
+from engine.registry import (
+    chat_template,
+    downloads,
+    gguf_header,
+    registration,
+    server_responses,
+    sources,
+)
 from engine.registry.downloads import Download, Known
 from engine.registry.registration import Facts, File
 from engine.registry.sources import Hub, Local, Remote
@@ -83,9 +90,9 @@ async def _look_up(context: Context, source: Hub) -> Resolved:
     async with downloads.client() as http:
         try:
             known = await downloads.look_up(http, source)
-        except answers.Unavailable as error:
+        except server_responses.Unavailable as error:
             raise Transient(str(error), error.after_s) from error
-        except answers.Refused as error:
+        except server_responses.Refused as error:
             raise Refused(str(error)) from error
     revision = known.commit or source.revision
     context.log(f"{source.repository} at {revision}: {known.size_bytes} bytes.")
@@ -123,9 +130,9 @@ async def fetch(context: Context) -> dict[str, object]:
                 progress=lambda done, total: context.progress(done, total, "B"),
                 log=context.log,
             )
-        except answers.Unavailable as error:
+        except server_responses.Unavailable as error:
             raise Transient(str(error), error.after_s) from error
-        except answers.Refused as error:
+        except server_responses.Refused as error:
             raise Refused(str(error)) from error
     context.log(f"Downloaded {Download(context.scratch).size_bytes()} bytes.")
     return {"validator": known.validator}
@@ -184,7 +191,7 @@ async def register(context: Context) -> kinds.Effect:
     resolved = _result(context, "resolve", Resolved)
     inspected = _result(context, "inspect", Inspected)
     hashed = _result(context, "hash", Hashed)
-    path = Path(resolved.path or downloaded.path(context.home, hashed.sha256, resolved.file_name))
+    path = Path(resolved.path or model_files.path(context.home, hashed.sha256, resolved.file_name))
 
     async def effect(s: Session) -> str:
         kept = None if resolved.url is None else await _kept(s, path)
@@ -211,7 +218,7 @@ async def register(context: Context) -> kinds.Effect:
         ) as error:  # fmt: skip
             raise Refused(str(error)) from error
         if resolved.url is not None and kept is None:
-            downloaded.keep(_path(context), path)
+            model_files.keep(_path(context), path)
         return outcome
 
     return effect
@@ -290,7 +297,7 @@ def _sha256(path: Path, size: int, context: Context) -> str:
 async def _kept(s: Session, path: Path) -> ModelVersion | None:
     """A version whose file is kept there and has not changed since it was registered."""
     for version in await models.every(s):
-        if version.path == str(path) and downloaded.unchanged(
+        if version.path == str(path) and model_files.unchanged(
             path, version.size_bytes, version.mtime_ns
         ):
             return version

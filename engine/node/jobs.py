@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from engine.jobs import downloaded, scheduling, scratch
+from engine.jobs import model_files, scheduling, scratch
 from engine.jobs.scheduling import Act, Plan, Running, Step
 from engine.node import specs
 from engine.node.child import Child
@@ -113,7 +113,7 @@ class Jobs:
         """Remove what a job kept just before it crashed and was then cancelled or failed."""
         async with self._store.read() as session:
             referred = {version.sha256 for version in await models.every(session)}
-        unused = await asyncio.to_thread(downloaded.sweep, self._home, referred)
+        unused = await asyncio.to_thread(model_files.sweep, self._home, referred)
         if unused:
             _log.info("removed downloaded files without a version", sha256=unused)
 

@@ -23,7 +23,7 @@ import msgspec
 import structlog
 
 from engine.metering.gpu import Gpus
-from engine.node import commands, port_holder, process_logs, recovery
+from engine.node import commands, port_owner, process_logs, recovery
 from engine.node.control_socket import ControlSocket
 from engine.node.instances import Instances
 from engine.node.jobs import Jobs
@@ -209,7 +209,7 @@ class Node:
         self._records.tell(fact)
         self._heard.set()
         if fact.name == "gateway" and fact.failed and not self._processes["gateway"].was_ready:
-            holder = port_holder.find(self._config.gateway.port)
+            holder = port_owner.find(self._config.gateway.port)
             self.stop(f"{fact.failed}; {holder}" if holder else fact.failed, PORT_TAKEN)
 
     async def _settle(self) -> None:

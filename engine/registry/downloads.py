@@ -24,7 +24,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import msgspec
 
-from engine.registry import answers
+from engine.registry import server_responses
 from engine.registry.sources import Hub, Remote
 
 RESERVE: Final = 1_000_000_000
@@ -105,21 +105,23 @@ async def look_up(http: httpx.AsyncClient, source: Hub) -> Known:
     """
     asked = source.at(source.revision)
     what = f"hf://{source.repository}/{source.file}@{source.revision}"
-    with answers.translated(what):
+    with server_responses.translated(what):
         response = await _head(http, asked)
-    answers.accept(response, what, hub=True)
-    etag = answers.etag(response.headers.get("x-linked-etag") or response.headers.get("etag"))
+    server_responses.accept(response, what, hub=True)
+    etag = server_responses.etag(
+        response.headers.get("x-linked-etag") or response.headers.get("etag")
+    )
     size = response.headers.get("x-linked-size") or (
         None if response.is_redirect else response.headers.get("content-length")
     )
     commit = response.headers.get("x-repo-commit")
     if commit is not None and not re.fullmatch(r"[0-9a-f]{7,64}", commit):
-        raise answers.Refused(
+        raise server_responses.Refused(
             f"{what}: the Hub names the commit {commit[:80]!r}, which is not one."
         )
     return Known(
         url=source.at(commit or source.revision).url,
-        size_bytes=answers.size(size),
+        size_bytes=server_responses.size(size),
         sha256=etag if etag is not None and _SHA256.fullmatch(etag) else None,
         commit=commit,
     )
@@ -156,7 +158,7 @@ async def fetch(
     if before is not None and offset:
         headers = {"range": f"bytes={offset}-", "if-range": before.validator or ""}
         log(f"Resuming at byte {offset}.")
-    with answers.translated(source.shown):
+    with server_responses.translated(source.shown):
         async with _get(http, source, headers) as response:
             return await _receive(
                 response,
@@ -181,23 +183,25 @@ class _Target:
 async def _receive(response: httpx.Response, target: _Target) -> Known:
     url, download, offset = target.source.shown, target.download, target.offset
     if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-        if target.before is not None and answers.whole(response) == offset:
+        if target.before is not None and server_responses.whole(response) == offset:
             known = msgspec.structs.replace(target.before, size_bytes=offset)
             download.note(known)  # it was complete; only its size was unknown
             return known
         download.begin_anew()
-        raise answers.Unavailable(f"{url} became shorter during the download; starting over.")
-    answers.accept(response, url, hub=target.expected is not None)
+        raise server_responses.Unavailable(
+            f"{url} became shorter during the download; starting over."
+        )
+    server_responses.accept(response, url, hub=target.expected is not None)
     resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
     size = (
-        answers.total(response, url, offset)
+        server_responses.total(response, url, offset)
         if resumed
-        else answers.size(response.headers.get("content-length"))
+        else server_responses.size(response.headers.get("content-length"))
     )
-    validator = answers.validator(response)
+    validator = server_responses.validator(response)
     if resumed and _differs(target.before, size, validator):
         download.begin_anew()
-        raise answers.Unavailable(
+        raise server_responses.Unavailable(
             f"{url} changed at its source during the download; starting over."
         )
     if not resumed and offset:
@@ -233,7 +237,7 @@ async def _write(response: httpx.Response, target: _Target, offset: int, size: i
             if size is not None and arrived > size:
                 file.close()
                 target.download.begin_anew()
-                raise answers.Refused(
+                raise server_responses.Refused(
                     f"{target.source.shown} sent more than the {size} bytes it announced."
                 )
             file.write(piece)
@@ -244,13 +248,17 @@ async def _write(response: httpx.Response, target: _Target, offset: int, size: i
         file.flush()
         await asyncio.to_thread(os.fsync, file.fileno())
     if size is not None and arrived < size:
-        raise answers.Unavailable(f"{target.source.shown} ended after {arrived} of {size} bytes.")
+        raise server_responses.Unavailable(
+            f"{target.source.shown} ended after {arrived} of {size} bytes."
+        )
 
 
 def _look_at(url: str, piece: bytes) -> None:
     """Refuse what is not a GGUF by its first bytes, before the rest is downloaded."""
     if not piece.startswith(b"GGUF"[: len(piece)]):
-        raise answers.Refused(f"{url} is not a GGUF file: it does not begin with the letters GGUF.")
+        raise server_responses.Refused(
+            f"{url} is not a GGUF file: it does not begin with the letters GGUF."
+        )
 
 
 def _differs(before: Known | None, size: int | None, validator: str | None) -> bool:
@@ -263,13 +271,15 @@ def _differs(before: Known | None, size: int | None, validator: str | None) -> b
 def _agree(url: str, expected: int, size: int, download: Download) -> None:
     if expected != size:
         download.begin_anew()
-        raise answers.Refused(f"{url} has {size} bytes; the Hub says that the file has {expected}.")
+        raise server_responses.Refused(
+            f"{url} has {size} bytes; the Hub says that the file has {expected}."
+        )
 
 
 def _need_room(target: _Target, more: int) -> None:
     free = target.free_bytes(target.download.directory)
     if free - more < RESERVE:
-        raise answers.Refused(
+        raise server_responses.Refused(
             f"Not enough disk space for {target.source.shown}: it needs {more / 1e9:.1f} GB and "
             f"{RESERVE / 1e9:.0f} GB must remain free, but {target.download.directory.parent} "
             f"has {free / 1e9:.1f} GB."
@@ -290,7 +300,7 @@ async def _head(http: httpx.AsyncClient, source: Remote) -> httpx.Response:
         if "x-linked-etag" in response.headers:
             return response
         url = urljoin(url, location)
-    raise answers.Refused(f"{source.shown} redirects more than {_REDIRECTS} times.")
+    raise server_responses.Refused(f"{source.shown} redirects more than {_REDIRECTS} times.")
 
 
 @contextlib.asynccontextmanager
@@ -309,9 +319,11 @@ async def _get(
         onward = urljoin(url, location)
         was, now = urlsplit(url).scheme, urlsplit(onward).scheme
         if now not in {"http", "https"} or (was == "https" and now == "http"):
-            raise answers.Refused(f"{source.shown} redirects to {now}://, which is not encrypted.")
+            raise server_responses.Refused(
+                f"{source.shown} redirects to {now}://, which is not encrypted."
+            )
         url = onward
-    raise answers.Refused(f"{source.shown} redirects more than {_REDIRECTS} times.")
+    raise server_responses.Refused(f"{source.shown} redirects more than {_REDIRECTS} times.")
 
 
 def _credentials(source: Remote, url: str) -> dict[str, str]:

@@ -15,8 +15,8 @@ import pytest_asyncio
 
 from storage import keys, samples
 from storage.processes import Process, State
-from tests.boxes import WEIGHTS
 from tests.engine.node.nodes import RealNode, opened
+from tests.home_fixtures import WEIGHTS
 
 ENGINE = {"context_tokens": 256, "max_sequences": 4, "threads": 1}
 

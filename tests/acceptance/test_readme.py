@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import boxes
+from tests import home_fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -118,7 +118,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     environment = {
         **os.environ,
         "PADDOCK_HOME": str(tmp_path / "home"),
-        "PADDOCK_GATEWAY__PORT": str(boxes.free_port()),
+        "PADDOCK_GATEWAY__PORT": str(home_fixtures.free_port()),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     yield environment

@@ -25,8 +25,8 @@ import pytest
 from storage import intents, keys, requests
 from storage.control_socket import client as control_socket
 from storage.processes import Kind, Process, State
-from tests.boxes import WEIGHTS
 from tests.engine.node.nodes import BOUND_S, RealNode, opened
+from tests.home_fixtures import WEIGHTS
 
 pytestmark = pytest.mark.soak
 

@@ -10,8 +10,8 @@ from pytest_textual_snapshot import SVGImageExtension  # type: ignore[import-unt
 from app import node_client, reader
 from storage.control_socket import client
 from storage.home.paths import Home
-from tests.app import piloting, scenes
-from tests.app.piloting import FakeNode
+from tests.app import pilot, populated_homes
+from tests.app.pilot import FakeNode
 
 # Pictures that can be looked at: syrupy has renamed what the plugin sets.
 SVGImageExtension.file_extension = "svg"
@@ -20,25 +20,27 @@ SVGImageExtension.file_extension = "svg"
 @pytest.fixture(scope="session")
 def quiet_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A node that nobody asks; only looked at."""
-    return scenes.make(tmp_path_factory.mktemp("quiet") / "home", scenes.quiet)
+    return populated_homes.make(tmp_path_factory.mktemp("quiet") / "home", populated_homes.quiet)
 
 
 @pytest.fixture(scope="session")
 def busy_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A box under load; only looked at."""
-    return scenes.make(tmp_path_factory.mktemp("busy") / "home", scenes.busy)
+    return populated_homes.make(tmp_path_factory.mktemp("busy") / "home", populated_homes.busy)
 
 
 @pytest.fixture(scope="session")
 def crowded_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """More than there is room for; only looked at."""
-    return scenes.make(tmp_path_factory.mktemp("crowded") / "home", scenes.crowded)
+    return populated_homes.make(
+        tmp_path_factory.mktemp("crowded") / "home", populated_homes.crowded
+    )
 
 
 @pytest.fixture(scope="session")
 def ailing_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Backends of all three kinds, two of which are down; only looked at."""
-    return scenes.make(tmp_path_factory.mktemp("ailing") / "home", scenes.ailing)
+    return populated_homes.make(tmp_path_factory.mktemp("ailing") / "home", populated_homes.ailing)
 
 
 @pytest.fixture
@@ -50,5 +52,5 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     monkeypatch.setattr(node_client, "trouble", fake.trouble)
     monkeypatch.setattr(reader, "_DRIVER", Path("/nowhere"))
     monkeypatch.setattr(reader, "_login", lambda: "sara")
-    piloting.plain_terminal(monkeypatch)
+    pilot.plain_terminal(monkeypatch)
     return fake

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from app.demo import setup
-from tests import boxes
+from tests import home_fixtures
 
 PADDOCK = Path(sys.executable).with_name("paddock")
 
@@ -69,7 +69,7 @@ class Box:
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     """A running node with the shipped weights and adapter, two releases and a service."""
-    box = Box(tmp_path_factory.mktemp("box"), boxes.free_port())
+    box = Box(tmp_path_factory.mktemp("box"), home_fixtures.free_port())
     assert "runs at" in box.good("serve", "--detach")
     try:
         (weights, adapter) = (str(setup.file(file)) for _, file, _ in setup.MODELS)
@@ -324,7 +324,7 @@ def test_home_can_be_named_on_the_command_line(box: Box, tmp_path: Path) -> None
 
 def test_a_stopped_node_leaves_its_store_to_look_at(tmp_path: Path) -> None:
     """Status shows the store, says that the node is down and leaves with 3; writes are refused."""
-    box = Box(tmp_path / "box", boxes.free_port())
+    box = Box(tmp_path / "box", home_fixtures.free_port())
     box.good("serve", "--detach")
     assert "was running already" in box.good("serve", "--detach")
     box.good("stop")

@@ -14,7 +14,7 @@ from storage import job_attempts, job_logs, jobs
 from storage.home.paths import Home
 from storage.jobs import Progress
 from storage.store import Session, Store
-from tests.app import scenes
+from tests.app import populated_homes
 
 PADDOCK = Path(sys.executable).with_name("paddock")
 
@@ -26,16 +26,20 @@ async def scene(store: Store) -> None:
         for target in ("llama@3.2.0", "x@1.0.0"):
             await jobs.add(
                 s, kind="add_model", target=target, arguments={}, actor="sara",
-                at_us=scenes.NOW_US,
+                at_us=populated_homes.NOW_US,
             )  # fmt: skip
-        await job_attempts.start(s, 1, at_us=scenes.NOW_US)
-        await job_attempts.take(s, 1, pid=9, steps=["resolve", "fetch"], at_us=scenes.NOW_US)
-        await job_attempts.begin_step(s, 1, 1, "resolve", at_us=scenes.NOW_US)
-        await job_attempts.end_step(s, 1, 1, "resolve", {}, at_us=scenes.NOW_US + 120_000)
-        await job_attempts.begin_step(s, 1, 1, "fetch", at_us=scenes.NOW_US)
+        await job_attempts.start(s, 1, at_us=populated_homes.NOW_US)
+        await job_attempts.take(
+            s, 1, pid=9, steps=["resolve", "fetch"], at_us=populated_homes.NOW_US
+        )
+        await job_attempts.begin_step(s, 1, 1, "resolve", at_us=populated_homes.NOW_US)
+        await job_attempts.end_step(s, 1, 1, "resolve", {}, at_us=populated_homes.NOW_US + 120_000)
+        await job_attempts.begin_step(s, 1, 1, "fetch", at_us=populated_homes.NOW_US)
         counted = Progress(done=1_500_000, total=2_000_000, unit="B", rate_per_s=50_000)
-        await job_attempts.beat(s, 1, 1, at_us=scenes.NOW_US, progress=counted)
-        await job_logs.append(s, 1, [(scenes.NOW_US, f"line {n}\x1b[2J") for n in range(3)])
+        await job_attempts.beat(s, 1, 1, at_us=populated_homes.NOW_US, progress=counted)
+        await job_logs.append(
+            s, 1, [(populated_homes.NOW_US, f"line {n}\x1b[2J") for n in range(3)]
+        )
 
     await store.write(work)
 
@@ -43,7 +47,7 @@ async def scene(store: Store) -> None:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A box whose node is down."""
-    return scenes.make(tmp_path_factory.mktemp("box") / "home", scene)
+    return populated_homes.make(tmp_path_factory.mktemp("box") / "home", scene)
 
 
 def run(home: Home, *words: str) -> subprocess.CompletedProcess[str]:

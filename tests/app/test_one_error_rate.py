@@ -14,7 +14,7 @@ from app.snapshot import Query
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
 from engine.gateway.metrics import Metrics
-from engine.gateway.remotes import Remotes
+from engine.gateway.remote_backends import Remotes
 from engine.metering.windows import Windows
 from runbooks import probes
 from storage import feedback, samples
@@ -23,7 +23,7 @@ from storage.home import clock
 from storage.home.paths import Home
 from storage.requests import Outcome, Request
 from storage.store import Session
-from tests.app import scenes
+from tests.app import populated_homes
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -36,7 +36,8 @@ def requests() -> list[Request]:
     """Twenty requests that ended just now, on the first arm of the service of the scenes."""
     return [
         Request(
-            id=f"req_{outcome}_{number}", at_us=scenes.NOW_US - 2_000_000, service="support",
+            id=f"req_{outcome}_{number}", service="support",
+            at_us=populated_homes.NOW_US - 2_000_000,
             release=1, worker="ops-1.0.0:1", endpoint="/v1/completions", key_id=1, tenant="t",
             outcome=outcome, latency_us=1_000, ttft_us=100,
         )
@@ -50,13 +51,13 @@ async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A box whose gateway recorded those requests, samples and thumbs included."""
     home = Home(tmp_path / "home")
     monkeypatch.setenv("PADDOCK_HOME", str(home.root))
-    monkeypatch.setattr(clock, "now_us", lambda: scenes.NOW_US)
-    store = await stores.open(home, now_us=lambda: scenes.NOW_US)
-    await scenes.quiet(store)
+    monkeypatch.setattr(clock, "now_us", lambda: populated_homes.NOW_US)
+    store = await stores.open(home, now_us=lambda: populated_homes.NOW_US)
+    await populated_homes.quiet(store)
     windows = Windows()
     for request in requests():
         windows.arm("support", 1).ended(request)
-    rows = list(windows.close(scenes.NOW - 1, {("support", 1)}))
+    rows = list(windows.close(populated_homes.NOW - 1, {("support", 1)}))
 
     async def work(s: Session) -> None:
         from storage import requests as recorded  # noqa: PLC0415 the name is taken here
@@ -66,8 +67,8 @@ async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
             await samples.record(s, second, [tuple(row)])  # type: ignore[list-item]
         for id, score in (("req_ok_0", 1), ("req_ok_1", -1)):
             await feedback.add(
-                s, request_id=id, at_us=scenes.NOW_US, score=score, correct=None, comment=None,
-                key_id=1,
+                s, request_id=id, at_us=populated_homes.NOW_US, score=score, correct=None,
+                comment=None, key_id=1,
             )  # fmt: skip
 
     await store.write(work)
@@ -83,7 +84,7 @@ async def test_the_error_rate_is_the_same_everywhere(
     try:
         seen = await reader.Reader(home, store, now_us=clock.now_us).read(Query())
         async with store.read() as s:
-            probed = await probes.PROBES["error_rate"](s, "support", 60, scenes.NOW)
+            probed = await probes.PROBES["error_rate"](s, "support", 60, populated_homes.NOW)
         exposition = await _metrics(store)
     finally:
         await store.close()
@@ -108,7 +109,7 @@ async def test_thumbs_survive_a_restart_of_the_gateway(home: Home) -> None:
     try:
         await store.write(
             lambda s: feedback.add(
-                s, request_id="req_ok_0", at_us=scenes.NOW_US, score=-1, correct=None,
+                s, request_id="req_ok_0", at_us=populated_homes.NOW_US, score=-1, correct=None,
                 comment=None, key_id=1,
             )
         )  # fmt: skip

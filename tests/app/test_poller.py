@@ -11,8 +11,8 @@ from app.snapshot import Node, Query
 from storage import errors, samples
 from storage import store as stores
 from storage.home.paths import Home
-from tests.app import scenes
-from tests.app.piloting import FakeNode
+from tests.app import populated_homes
+from tests.app.pilot import FakeNode
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.usefixtures("node")
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """A box of this test's own."""
-    return scenes.make(tmp_path / "home", scenes.quiet)
+    return populated_homes.make(tmp_path / "home", populated_homes.quiet)
 
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Home:
     """A box under load, of this test's own."""
-    return scenes.make(tmp_path / "home", scenes.busy)
+    return populated_homes.make(tmp_path / "home", populated_homes.busy)
 
 
 class Eyes:
@@ -34,9 +34,9 @@ class Eyes:
 
     def __init__(self, home: Home) -> None:
         self.seen: list[snapshot.Snapshot] = []
-        self.now_s = scenes.NOW
+        self.now_s = populated_homes.NOW
         self.watch = poller.Poller(
-            home, self.seen.append, now_us=lambda: self.now_s * scenes.SECOND_US
+            home, self.seen.append, now_us=lambda: self.now_s * populated_homes.SECOND_US
         )
 
     async def ticks(self, count: int) -> int:
@@ -59,7 +59,7 @@ async def test_a_change_is_seen_at_the_next_tick(home: Home) -> None:
     eyes = Eyes(home)
     await eyes.ticks(2)
     store = await stores.open(home)
-    await store.write(lambda s: scenes.split(s, "support", {1: 5_000, 2: 5_000}, 0))
+    await store.write(lambda s: populated_homes.split(s, "support", {1: 5_000, 2: 5_000}, 0))
     await store.close()
     assert await eyes.ticks(1) == 1
     assert eyes.seen[-1].header.live[0][1] == ((1, 5_000), (2, 5_000))
@@ -86,7 +86,7 @@ async def test_a_store_that_appears_later_is_found(tmp_path: Path) -> None:
     with pytest.raises(errors.Unavailable, match="nothing was asked"):
         eyes.watch.opened()
     store = await stores.open(_made(home))
-    await scenes.quiet(store)
+    await populated_homes.quiet(store)
     await store.close()
     assert await eyes.ticks(1) == 1
     assert [each.header.node for each in eyes.seen[2:]] == [Node.UP]
@@ -134,9 +134,9 @@ async def test_after_the_clock_went_back_the_screen_shows_what_is_measured_now(
     assert gone.pulse is not None
     assert gone.pulse.machine.host is None
     assert (gone.header.as_of_us, gone.header.synthetic) == (None, None)
-    assert gone.header.back_us == 7_199 * scenes.SECOND_US
+    assert gone.header.back_us == 7_199 * populated_homes.SECOND_US
     assert {value for chart in gone.pulse.charts for value in chart.values} == {None}
-    at, measured = eyes.now_s, scenes.host(5)
+    at, measured = eyes.now_s, populated_homes.host(5)
     store = await stores.open(loaded)
     await store.write(lambda s: samples.record(s, at, [(samples.Kind.HOST, "box01", measured)]))
     await store.close()
@@ -145,7 +145,7 @@ async def test_after_the_clock_went_back_the_screen_shows_what_is_measured_now(
     assert now.pulse is not None
     assert now.pulse.machine.host is not None
     assert now.pulse.machine.host.cpu == measured.cpu_percent / 100
-    assert now.header.as_of_us == at * scenes.SECOND_US
+    assert now.header.as_of_us == at * populated_homes.SECOND_US
     await eyes.watch.close()
 
 

@@ -14,7 +14,7 @@ from storage.home import clock
 from storage.home.paths import Home
 from storage.samples import ArmSample, InstanceSample, Kind
 from storage.sketches import Sketch
-from tests.app import scenes
+from tests.app import populated_homes
 
 AT = clock.now_us() // 1_000_000 - 5
 WORKER = InstanceSample(
@@ -35,7 +35,10 @@ async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     arm = ArmSample(requests=2, ok=1, failed=1, completion_tokens=40, latency=latency.to_dict())
     seconds: dict[int, list[tuple[Kind, str, samples.Sample]]] = {
         AT - 600: [(Kind.INSTANCE, "old", WORKER)],
-        AT - 1: [(Kind.HOST, "box", scenes.host(7)), (Kind.GPU, "0", scenes.gpu(7))],
+        AT - 1: [
+            (Kind.HOST, "box", populated_homes.host(7)),
+            (Kind.GPU, "0", populated_homes.gpu(7)),
+        ],
         AT: [(Kind.INSTANCE, "ops-1.0.0", WORKER), (Kind.ARM, "support/r1", arm)],
     }
     for second, measured in seconds.items():

@@ -15,8 +15,8 @@ from textual.pilot import Pilot
 from app.tui import Tui
 from app.widgets.table import Table
 from storage.home.paths import Home
-from tests.app import piloting, scenes
-from tests.app.piloting import Clock, FakeNode, Seat
+from tests.app import pilot, populated_homes
+from tests.app.pilot import Clock, FakeNode, Seat
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -52,7 +52,7 @@ def test_the_pulse_of_a_busy_box(
     busy_home: Home, snap_compare: Compare, size: tuple[int, int]
 ) -> None:
     """A GPU, a queue, an arm that fails and refuses."""
-    assert compared(snap_compare, piloting.program(busy_home), size)
+    assert compared(snap_compare, pilot.program(busy_home), size)
 
 
 @SIZES
@@ -60,7 +60,7 @@ def test_the_traffic_of_a_busy_box(
     busy_home: Home, snap_compare: Compare, size: tuple[int, int]
 ) -> None:
     """Set beside actual, the splits before, and why nothing can be changed."""
-    assert compared(snap_compare, piloting.program(busy_home), size, "t")
+    assert compared(snap_compare, pilot.program(busy_home), size, "t")
 
 
 @SIZES
@@ -68,18 +68,18 @@ def test_the_requests_of_a_busy_box(
     busy_home: Home, snap_compare: Compare, size: tuple[int, int]
 ) -> None:
     """One refused, one failed, one synthetic, one that waited long."""
-    assert compared(snap_compare, piloting.program(busy_home), size, "l")
+    assert compared(snap_compare, pilot.program(busy_home), size, "l")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
 def test_a_crowded_box(crowded_home: Home, snap_compare: Compare, size: tuple[int, int]) -> None:
     """More than there is room for, and hostile names."""
-    assert compared(snap_compare, piloting.program(crowded_home), size)
+    assert compared(snap_compare, pilot.program(crowded_home), size)
 
 
 def test_backends_that_are_down(ailing_home: Home, snap_compare: Compare) -> None:
     """Each kind has its row; those that are down come first, with the reason."""
-    assert compared(snap_compare, piloting.program(ailing_home), (80, 24))
+    assert compared(snap_compare, pilot.program(ailing_home), (80, 24))
 
 
 def test_a_request_in_full(busy_home: Home, snap_compare: Compare) -> None:
@@ -92,18 +92,20 @@ def test_a_request_in_full(busy_home: Home, snap_compare: Compare) -> None:
         await seat.until(lambda: list_.index == 1)
         await seat.go("enter")
 
-    assert compared(snap_compare, piloting.program(busy_home), (80, 24), "l", then=second)
+    assert compared(snap_compare, pilot.program(busy_home), (80, 24), "l", then=second)
 
 
 def test_the_help_of_the_traffic(quiet_home: Home, snap_compare: Compare) -> None:
     """Keys, their twins on the command line, and what figures mean."""
-    assert compared(snap_compare, piloting.program(quiet_home), (80, 24), "t", "question_mark")
+    assert compared(snap_compare, pilot.program(quiet_home), (80, 24), "t", "question_mark")
 
 
 def test_a_dead_node(busy_home: Home, node: FakeNode, snap_compare: Compare) -> None:
     """The store is shown, and nothing pretends to be now."""
     node.down = True
-    app = piloting.program(busy_home, clock=Clock(scenes.NOW_US + 90 * scenes.SECOND_US))
+    app = pilot.program(
+        busy_home, clock=Clock(populated_homes.NOW_US + 90 * populated_homes.SECOND_US)
+    )
     assert compared(snap_compare, app, (80, 24))
 
 
@@ -115,23 +117,23 @@ def test_a_question_on_an_armed_screen(busy_home: Home, snap_compare: Compare) -
         await seat.type("rw")
         await seat.press("enter", "u")
 
-    assert compared(snap_compare, piloting.program(busy_home), (80, 24), "t", then=ask)
+    assert compared(snap_compare, pilot.program(busy_home), (80, 24), "t", then=ask)
 
 
 def test_a_quiet_box_on_a_light_terminal(quiet_home: Home, snap_compare: Compare) -> None:
     """No GPU, no worker, nobody asks."""
-    assert compared(snap_compare, piloting.program(quiet_home, theme="ansi-light"), (80, 24))
+    assert compared(snap_compare, pilot.program(quiet_home, theme="ansi-light"), (80, 24))
 
 
 def test_no_colour(busy_home: Home, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weight and reversal carry what colours did."""
     monkeypatch.setenv("NO_COLOR", "1")
-    assert compared(snap_compare, piloting.program(busy_home), (80, 24), "t")
+    assert compared(snap_compare, pilot.program(busy_home), (80, 24), "t")
 
 
 def test_ascii(busy_home: Home, snap_compare: Compare) -> None:
     """For terminals that can show nothing else."""
-    assert compared(snap_compare, piloting.program(busy_home, chart="ascii"), (80, 24))
+    assert compared(snap_compare, pilot.program(busy_home, chart="ascii"), (80, 24))
 
 
 def test_a_terminal_that_is_too_small(quiet_home: Home, snap_compare: Compare) -> None:
@@ -140,4 +142,4 @@ def test_a_terminal_that_is_too_small(quiet_home: Home, snap_compare: Compare) -
     async def nothing(seat: Seat) -> None:
         await seat.pilot.pause()
 
-    assert compared(snap_compare, piloting.program(quiet_home), (60, 20), then=nothing)
+    assert compared(snap_compare, pilot.program(quiet_home), (60, 20), then=nothing)

@@ -15,7 +15,7 @@ from app.snapshot import Query
 from storage import store as stores
 from storage.home import clock
 from storage.home.paths import Home
-from tests.app import scenes
+from tests.app import populated_homes
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -26,7 +26,7 @@ def box(busy_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
     home = Home(tmp_path / "home")
     shutil.copytree(busy_home.root, home.root)
     monkeypatch.setenv("PADDOCK_HOME", str(home.root))
-    monkeypatch.setattr(clock, "now_us", lambda: scenes.NOW_US)
+    monkeypatch.setattr(clock, "now_us", lambda: populated_homes.NOW_US)
     return home
 
 

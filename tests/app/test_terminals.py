@@ -25,8 +25,8 @@ from storage import store as stores
 from storage.control_socket import client
 from storage.home.paths import Home
 from storage.store import Session
-from tests import boxes
-from tests.app import scenes
+from tests import home_fixtures
+from tests.app import populated_homes
 from tests.bench import screen_bytes
 
 PADDOCK = Path(sys.executable).with_name("paddock")
@@ -82,9 +82,11 @@ class Node:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A running node with one service, split between two releases."""
     root = tmp_path_factory.mktemp("box") / "home"
-    box = asyncio.run(boxes.furnish(root, weights=boxes.WEIGHTS, engine=releases.Engine()))
+    box = asyncio.run(
+        home_fixtures.furnish(root, weights=home_fixtures.WEIGHTS, engine=releases.Engine())
+    )
     asyncio.run(_split(box.home))
-    made = Node(box.home, boxes.free_port())
+    made = Node(box.home, home_fixtures.free_port())
     begun = made.paddock("serve", "--detach")
     assert begun.returncode == 0, begun.stderr
     yield made
@@ -231,7 +233,7 @@ def test_in_tmux_a_terminal_may_shrink_and_grow(tmux: Tmux) -> None:
 @pytest.fixture(scope="module")
 def silent(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A box whose node is down: nothing in it changes any more."""
-    return scenes.make(tmp_path_factory.mktemp("silent") / "home", scenes.quiet)
+    return populated_homes.make(tmp_path_factory.mktemp("silent") / "home", populated_homes.quiet)
 
 
 def test_a_screen_on_which_nothing_changes_writes_nothing(silent: Home) -> None:

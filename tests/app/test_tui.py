@@ -9,15 +9,15 @@ import pytest
 from app.tui import THEME, Tui
 from app.widgets.header import HeaderRow
 from storage.home.paths import Home
-from tests.app import piloting, scenes
-from tests.app.piloting import Clock, FakeNode
+from tests.app import pilot, populated_homes
+from tests.app.pilot import Clock, FakeNode
 
 pytestmark = pytest.mark.usefixtures("node")
 
 
 async def test_places_are_reached_by_letter_and_by_name(quiet_home: Home) -> None:
     """A letter, a name, the beginning of one; what is not known is told with what is."""
-    async with piloting.at(piloting.program(quiet_home)) as seat:
+    async with pilot.at(pilot.program(quiet_home)) as seat:
         for keys, where in (("t", "traffic"), ("l", "requests"), ("o", "pulse")):
             await seat.go(*keys)
             assert seat.place.where == where
@@ -37,14 +37,14 @@ async def test_a_theme_that_does_not_exist_is_told_and_the_default_is_used(
 ) -> None:
     """A screen for an emergency does not refuse to start over its colours."""
     monkeypatch.setenv("TEXTUAL_THEME", "nonsense[/]")
-    async with piloting.at(piloting.program(quiet_home)) as seat:
+    async with pilot.at(pilot.program(quiet_home)) as seat:
         assert seat.app.theme == THEME
         assert "There is no theme 'nonsense[/]'" in seat.said
 
 
 async def test_esc_and_a_key_that_arrive_as_one_are_both_obeyed(quiet_home: Home) -> None:
     """Terminals write alt so, and slow links join keys: nothing is typed into what esc left."""
-    async with piloting.at(piloting.program(quiet_home)) as seat:
+    async with pilot.at(pilot.program(quiet_home)) as seat:
         await seat.press("colon")
         await seat.type("traf")
         seat.app.key("alt+t", "t")
@@ -54,7 +54,7 @@ async def test_esc_and_a_key_that_arrive_as_one_are_both_obeyed(quiet_home: Home
 
 async def test_esc_always_leads_back_and_minus_to_the_place_before(busy_home: Home) -> None:
     """Also from deep inside; on the pulse esc means nothing, and harms nothing."""
-    async with piloting.at(piloting.program(busy_home)) as seat:
+    async with pilot.at(pilot.program(busy_home)) as seat:
         await seat.go("t")
         await seat.go("l")
         await seat.go("enter")
@@ -70,7 +70,7 @@ async def test_esc_always_leads_back_and_minus_to_the_place_before(busy_home: Ho
 
 async def test_coming_back_to_the_pulse_does_not_blank_it(busy_home: Home) -> None:
     """Until the next look the figures of before stand; a blank row is a byte and a fright."""
-    async with piloting.at(piloting.program(busy_home)) as seat:
+    async with pilot.at(pilot.program(busy_home)) as seat:
         pulse = seat.text
         await seat.go("t")
         seat.app.key("o", None)
@@ -81,7 +81,7 @@ async def test_coming_back_to_the_pulse_does_not_blank_it(busy_home: Home) -> No
 
 async def test_keys_that_come_before_their_place_wait_for_it(busy_home: Home) -> None:
     """Over a slow link several keys arrive at once; each counts in the place it was meant for."""
-    async with piloting.at(piloting.program(busy_home)) as seat:
+    async with pilot.at(pilot.program(busy_home)) as seat:
         for key in ("l", "down", "t", "l", "question_mark", "escape", "escape"):
             seat.app.key(key, None)
         await seat.until(lambda: seat.place.where == "traffic" and seat.shown())
@@ -92,7 +92,7 @@ async def test_space_freezes_the_picture_and_never_the_recording(
 ) -> None:
     """The house line says since when; the box goes on behind it; another place is not frozen."""
     clock = Clock()
-    async with piloting.at(piloting.program(busy_home, clock=clock)) as seat:
+    async with pilot.at(pilot.program(busy_home, clock=clock)) as seat:
         await seat.press("space")
         assert "FROZEN 03:12:07Z" in seat.header
         frozen = seat.text
@@ -110,7 +110,7 @@ async def test_space_freezes_the_picture_and_never_the_recording(
 async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(quiet_home: Home) -> None:
     """It runs out by itself, and :ro ends it at once."""
     clock = Clock()
-    async with piloting.at(piloting.program(quiet_home, clock=clock)) as seat:
+    async with pilot.at(pilot.program(quiet_home, clock=clock)) as seat:
         grounds = []
         for typed in ("rw", "ro", "rw"):
             await seat.press("colon")
@@ -134,7 +134,7 @@ async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(quiet_home: Home
 async def test_a_dying_node_disarms(quiet_home: Home, node: FakeNode) -> None:
     """Whoever comes back after it did has to mean it again."""
     clock = Clock()
-    async with piloting.at(piloting.program(quiet_home, clock=clock)) as seat:
+    async with pilot.at(pilot.program(quiet_home, clock=clock)) as seat:
         await seat.press("colon")
         await seat.type("rw")
         await seat.press("enter")
@@ -150,7 +150,7 @@ async def test_a_terminal_that_is_too_small_is_told_so(
     quiet_home: Home, width: int, height: int
 ) -> None:
     """The house line stays, keys go on working, and with room everything is back."""
-    async with piloting.at(piloting.program(quiet_home), width, height) as seat:
+    async with pilot.at(pilot.program(quiet_home), width, height) as seat:
         assert len(seat.text.split("\n")) == height
         assert "RO" in seat.header or width < 30
         if height > 4 and width > 30:
@@ -165,7 +165,7 @@ async def test_a_terminal_that_is_too_small_is_told_so(
 
 async def test_q_asks_nothing(quiet_home: Home, node: FakeNode) -> None:
     """Leaving is no danger: the node goes on."""
-    async with piloting.at(piloting.program(quiet_home)) as seat:
+    async with pilot.at(pilot.program(quiet_home)) as seat:
         await seat.press("q")
         assert seat.app._exit
     assert node.asked == []
@@ -173,7 +173,7 @@ async def test_q_asks_nothing(quiet_home: Home, node: FakeNode) -> None:
 
 async def test_ascii_is_enough(busy_home: Home) -> None:
     """A terminal without UTF-8 gets every block in ASCII, at the same places."""
-    async with piloting.at(piloting.program(busy_home, chart="ascii")) as seat:
+    async with pilot.at(pilot.program(busy_home, chart="ascii")) as seat:
         assert seat.text.isascii()
         assert "- TRAFFIC support -" in seat.text
         assert all(len(row) <= 80 for row in seat.text.split("\n"))
@@ -188,7 +188,7 @@ async def test_an_error_of_the_poller_ends_the_screen_with_its_own_traceback(
         await asyncio.sleep(0)
         raise ZeroDivisionError("a mistake")
 
-    app = Tui(quiet_home, now_us=lambda: scenes.NOW_US)
+    app = Tui(quiet_home, now_us=lambda: populated_homes.NOW_US)
     monkeypatch.setattr(app.poller, "tick", broken)
     with pytest.raises(ZeroDivisionError, match="a mistake"):
         await _sit_until_it_ends(app)

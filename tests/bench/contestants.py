@@ -22,7 +22,7 @@ from typing import Final
 import httpx
 
 from storage import releases
-from tests import boxes
+from tests import home_fixtures
 from tests.bench import figures, peers
 
 START_S: Final = 120.0
@@ -59,7 +59,7 @@ class Running:
 async def llama_server(shape: Shape, work: Path) -> AsyncIterator[Running]:
     """llama.cpp's own server, with the same slots as ours."""
     built = peers.build()
-    port = boxes.free_port()
+    port = home_fixtures.free_port()
     command = [
         str(built.llama_server),
         *("--model", str(shape.model), "--host", "127.0.0.1", "--port", str(port)),
@@ -76,7 +76,7 @@ async def llama_server(shape: Shape, work: Path) -> AsyncIterator[Running]:
 async def example_server(shape: Shape, work: Path) -> AsyncIterator[Running]:
     """The Python server in llama-cpp-python's examples, over the same build of llama.cpp."""
     built = peers.build()
-    port = boxes.free_port()
+    port = home_fixtures.free_port()
     settings = {
         "server": {"host": "127.0.0.1", "port": port},
         "model": {
@@ -105,8 +105,8 @@ async def example_server(shape: Shape, work: Path) -> AsyncIterator[Running]:
 @asynccontextmanager
 async def paddock(shape: Shape, work: Path) -> AsyncIterator[Running]:
     """The whole node: gateway, control, runner and one instance, on a new home."""
-    port = boxes.free_port()
-    box = await boxes.furnish(
+    port = home_fixtures.free_port()
+    box = await home_fixtures.furnish(
         work / "home",
         weights=shape.model,
         engine=releases.Engine(

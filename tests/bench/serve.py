@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from tests.bench import client, contestants, edges, figures, peers, random_gguf, scenarios
+from tests.bench import client, contestants, figures, peers, random_gguf, scenarios, startup
 from tests.bench.scenarios import Scenario
 
 CONTEXT_TOKENS: Final = 512
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for scenario, servers in results.items()
         }
         if not asked.skip_edges:
-            report["edges"] = edges.measure(shape, Path(work))
+            report["edges"] = startup.measure(shape, Path(work))
     asked.out.mkdir(parents=True, exist_ok=True)
     written = asked.out / f"serve-{time.strftime('%Y%m%d-%H%M%S')}.json"
     written.write_text(json.dumps(report, indent=1))

@@ -13,8 +13,8 @@ from runbooks import catalog, steps
 from storage import intents, ledger, runs, services
 from storage.control_socket import client
 from storage.intents import State
-from tests.boxes import WEIGHTS
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
+from tests.home_fixtures import WEIGHTS
 
 
 @pytest.fixture(scope="module")

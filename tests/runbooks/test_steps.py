@@ -9,9 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbooks import catalog, reading, steps
+from runbooks import catalog, parsing, steps
+from runbooks.parsing import BadRunbook
 from runbooks.probes import PROBES
-from runbooks.reading import BadRunbook
 from storage.control_socket import verbs
 from storage.home.paths import Home
 
@@ -34,7 +34,7 @@ def read(folder: Path, book: object, name: str = "good") -> steps.Runbook:
     """The runbook as it would be read from a file."""
     path = folder / f"{name}.yaml"
     path.write_text(book if isinstance(book, str) else yaml.safe_dump(book))
-    return reading.read(path, probes=PROBES, verbs=verbs.TABLE)
+    return parsing.read(path, probes=PROBES, verbs=verbs.TABLE)
 
 
 def test_every_shipped_runbook_can_be_read(tmp_path: Path) -> None:

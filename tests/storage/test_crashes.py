@@ -20,7 +20,7 @@ from storage.intents import State
 from storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIBE = (sys.executable, "-m", "tests.storage.scribe")
+SCRIBE = (sys.executable, "-m", "tests.storage.writer_process")
 
 
 async def scribe(home: Home, name: str, count: int) -> asyncio.subprocess.Process:

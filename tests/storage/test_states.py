@@ -11,7 +11,7 @@ import pytest
 
 import storage
 from storage import models, moves
-from tests.storage import drawing
+from tests.storage import state_diagrams
 
 DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "states.md"
 HEAD: Final = """\
@@ -35,7 +35,7 @@ def tables() -> list[moves.Table[Any]]:
 
 def test_the_document_of_states_is_made_from_the_tables(request: pytest.FixtureRequest) -> None:
     """Each machine with its diagram and with what is said of each state."""
-    told = "\n".join([HEAD, *map(drawing.chapter, tables())])
+    told = "\n".join([HEAD, *map(state_diagrams.chapter, tables())])
     if request.config.getoption("--snapshot-update"):
         DOCUMENT.write_text(told)
     assert DOCUMENT.read_text() == told
@@ -43,7 +43,7 @@ def test_the_document_of_states_is_made_from_the_tables(request: pytest.FixtureR
 
 def test_a_diagram_shows_beginnings_moves_and_ends() -> None:
     """In Mermaid's language."""
-    assert drawing.mermaid(models.MOVES) == (
+    assert state_diagrams.mermaid(models.MOVES) == (
         "stateDiagram-v2\n"
         "    [*] --> registered\n"
         "    registered --> unloadable\n"
@@ -56,6 +56,6 @@ def test_each_state_is_told_of() -> None:
     nouns = ["deployment", "intent", "job", "model", "process", "run"]
     assert [table.noun for table in tables()] == nouns
     for table in tables():
-        chapter = drawing.chapter(table)
+        chapter = state_diagrams.chapter(table)
         for state in table.legal:
             assert f"- **{state.value}**: " in chapter

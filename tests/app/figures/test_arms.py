@@ -7,7 +7,7 @@ import pytest
 from app import snapshot
 from app.figures import arms, places
 from storage.services import Arm, Service, Split
-from tests.app import reading, scenes
+from tests.app import populated_homes, store_facts
 
 SERVICE = Service(
     name="support", record_text=True, version=3, created_at_us=0, created_by="sara",
@@ -21,62 +21,66 @@ SERVICE = Service(
 def measured(**arms_: dict[int, object]) -> tuple[snapshot.Arm, ...]:
     """The two arms of the service, as these seconds make them."""
     rows = {f"support/{name}": seconds for name, seconds in arms_.items()}
-    facts = reading.facts(arms=rows, records={"services": [SERVICE]})
+    facts = store_facts.facts(arms=rows, records={"services": [SERVICE]})
     return arms.shown(facts)[0].arms
 
 
 def test_actual_is_the_share_of_what_was_measured() -> None:
     """Set says nine to one; what came stands beside it."""
-    at = scenes.NOW - 1
+    at = populated_homes.NOW - 1
     one, two = measured(
-        r1={at: reading.second(scenes.arm(0, ms=10))},
-        r2={at: reading.second(scenes.arm(0, ms=10, failed=1))},
+        r1={at: store_facts.second(populated_homes.arm(0, ms=10))},
+        r2={at: store_facts.second(populated_homes.arm(0, ms=10, failed=1))},
     )
     assert (one.actual, two.actual) == (0.5, 0.5)
     assert (one.weight_bp, two.weight_bp) == (9_000, 1_000)
     assert two.errors == pytest.approx(1 / 3)
-    assert one.per_s == pytest.approx(3 / reading.WINDOW_S)
+    assert one.per_s == pytest.approx(3 / store_facts.WINDOW_S)
 
 
 def test_an_arm_that_has_left_still_counts_among_all() -> None:
     """Requests of a release that is no arm any more make the others' shares smaller."""
-    at = scenes.NOW - 1
+    at = populated_homes.NOW - 1
     one, _ = measured(
-        r1={at: reading.second(scenes.arm(0, ms=10))},
-        r9={at: reading.second(scenes.arm(0, ms=10))},
+        r1={at: store_facts.second(populated_homes.arm(0, ms=10))},
+        r9={at: store_facts.second(populated_homes.arm(0, ms=10))},
     )
     assert one.actual == 0.5
 
 
 def test_an_arm_that_nobody_asks_has_no_figures() -> None:
     """What was not measured is not a zero."""
-    one, two = measured(r1={scenes.NOW - 1: reading.second(scenes.arm(0, ms=10))})
+    one, two = measured(
+        r1={populated_homes.NOW - 1: store_facts.second(populated_homes.arm(0, ms=10))}
+    )
     assert (two.per_s, two.p95_us, two.errors, two.liked) == (None, None, None, None)
     assert one.p95_us is not None
 
 
 def test_what_is_older_than_the_window_does_not_count() -> None:
     """TrafficWindow is five minutes, and the second after them is not."""
-    old = scenes.NOW - reading.WINDOW_S
-    one, _ = measured(r1={old: reading.second(scenes.arm(0, ms=10))})
+    old = populated_homes.NOW - store_facts.WINDOW_S
+    one, _ = measured(r1={old: store_facts.second(populated_homes.arm(0, ms=10))})
     assert one.requests == 0
-    one, _ = measured(r1={old + 1: reading.second(scenes.arm(0, ms=10))})
+    one, _ = measured(r1={old + 1: store_facts.second(populated_homes.arm(0, ms=10))})
     assert one.requests == 3
 
 
 def test_a_node_that_just_started_is_measured_since_then() -> None:
     """A rate is not thinned by minutes in which nobody could ask."""
-    rows = {"support/r1": {scenes.NOW - 1: reading.second(scenes.arm(0, ms=10))}}
-    facts = reading.facts(up_s=9, arms=rows, records={"services": [SERVICE]})
+    rows = {
+        "support/r1": {populated_homes.NOW - 1: store_facts.second(populated_homes.arm(0, ms=10))}
+    }
+    facts = store_facts.facts(up_s=9, arms=rows, records={"services": [SERVICE]})
     assert arms.shown(facts)[0].arms[0].per_s == pytest.approx(0.3)
     assert places.traffic(facts).window.until_us is None
 
 
 def test_a_dead_node_leaves_its_last_five_minutes() -> None:
     """They end with its last measurement, and that is told."""
-    last = scenes.NOW - 600
-    rows = {"support/r1": {last: reading.second(scenes.arm(0, ms=10))}}
-    facts = reading.facts(reading.DOWN, arms=rows, records={"services": [SERVICE]})
+    last = populated_homes.NOW - 600
+    rows = {"support/r1": {last: store_facts.second(populated_homes.arm(0, ms=10))}}
+    facts = store_facts.facts(store_facts.DOWN, arms=rows, records={"services": [SERVICE]})
     seen = places.traffic(facts)
     assert seen.services[0].arms[0].requests == 3
-    assert seen.window.until_us == (last + 1) * scenes.SECOND_US
+    assert seen.window.until_us == (last + 1) * populated_homes.SECOND_US

@@ -6,10 +6,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import recent
+from app import recent_samples
 from app.figures import charts
 from app.figures.facts import LEAST_TOP
-from tests.app import reading, scenes
+from tests.app import populated_homes, store_facts
 
 PEAK = st.floats(min_value=0, max_value=1e7)
 
@@ -35,19 +35,22 @@ def test_a_ceiling_moves_up_at_once_and_down_seldom(peak: float, earlier: float)
 
 def test_no_second_is_made_up() -> None:
     """A chart of a box that was never measured is empty, and its last value a dash."""
-    facts = reading.facts()
+    facts = store_facts.facts()
     shown = charts.charts(facts)
     assert [each.title for each in shown] == ["tokens generated a second", "worker busy"]
     for each in shown:
         assert set(each.values) == {None}
         assert "–" in each.last
-        assert len(each.values) == recent.SPAN_S
+        assert len(each.values) == recent_samples.SPAN_S
 
 
 def test_the_gpu_comes_first_where_there_is_one() -> None:
     """Its utilisation, with the mean of the last ten seconds printed."""
-    rows = {at: scenes.gpu(0) for at in range(scenes.NOW - 20, scenes.NOW + 1)}
-    shown = charts.charts(reading.facts(gpus={0: rows}))
+    rows = {
+        at: populated_homes.gpu(0)
+        for at in range(populated_homes.NOW - 20, populated_homes.NOW + 1)
+    }
+    shown = charts.charts(store_facts.facts(gpus={0: rows}))
     assert shown[0].title == "GPU utilisation"
     assert shown[0].last == "96 %"
     assert shown[0].top == 1.0
@@ -55,16 +58,19 @@ def test_the_gpu_comes_first_where_there_is_one() -> None:
 
 def test_a_gpu_that_does_not_tell_its_use_has_no_chart() -> None:
     """A flat line at the bottom would say that it idles; beside another it is left out."""
-    dark = msgspec.structs.replace(scenes.gpu(0), utilisation_percent=None)
-    alone = dict.fromkeys(range(scenes.NOW - 20, scenes.NOW + 1), dark)
-    assert len(charts.charts(reading.facts(gpus={0: alone}))) == 2
-    told = dict.fromkeys(alone, scenes.gpu(0))
-    assert charts.charts(reading.facts(gpus={0: alone, 1: told}))[0].last == "96 %"
+    dark = msgspec.structs.replace(populated_homes.gpu(0), utilisation_percent=None)
+    alone = dict.fromkeys(range(populated_homes.NOW - 20, populated_homes.NOW + 1), dark)
+    assert len(charts.charts(store_facts.facts(gpus={0: alone}))) == 2
+    told = dict.fromkeys(alone, populated_homes.gpu(0))
+    assert charts.charts(store_facts.facts(gpus={0: alone, 1: told}))[0].last == "96 %"
 
 
 def test_with_the_node_down_the_past_is_drawn_and_now_is_a_dash() -> None:
     """What it did stays to be looked at; what it does, nobody knows."""
-    rows = {at: scenes.worker(at) for at in range(scenes.NOW - 60, scenes.NOW + 1)}
-    shown = charts.charts(reading.facts(reading.DOWN, instances={"ops-1.0.0": rows}))
+    rows = {
+        at: populated_homes.worker(at)
+        for at in range(populated_homes.NOW - 60, populated_homes.NOW + 1)
+    }
+    shown = charts.charts(store_facts.facts(store_facts.DOWN, instances={"ops-1.0.0": rows}))
     assert shown[0].last == "– tok/s"
     assert any(shown[0].values)

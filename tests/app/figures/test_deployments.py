@@ -9,14 +9,14 @@ import pytest
 from storage import store as stores
 from storage import upstreams
 from storage.home.paths import Home
-from tests.app import reading, scenes
+from tests.app import populated_homes, store_facts
 
 pytestmark = pytest.mark.usefixtures("node")
 
 
 async def states(home: Home) -> dict[str, tuple[str, str]]:
     """The state and the reason of each deployment on the pulse."""
-    pulse = (await reading.look(home)).pulse
+    pulse = (await store_facts.look(home)).pulse
     assert pulse is not None
     return {each.name: (each.state, each.reason) for each in pulse.deployments}
 
@@ -25,7 +25,7 @@ async def test_that_the_node_gave_a_deployment_up_is_among_the_last_events(
     ailing_home: Home,
 ) -> None:
     """As the newest of them."""
-    pulse = (await reading.look(ailing_home)).pulse
+    pulse = (await store_facts.look(ailing_home)).pulse
     assert pulse is not None
     assert (pulse.events[0].who, pulse.events[0].what) == ("node", "ops-1.0.0 is failing")
 
@@ -42,14 +42,14 @@ async def test_a_deployment_that_is_down_says_why(ailing_home: Home) -> None:
 @pytest.fixture
 def changed_home(tmp_path: Path) -> Home:
     """The same box, to be written to."""
-    return scenes.make(tmp_path / "home", scenes.ailing)
+    return populated_homes.make(tmp_path / "home", populated_homes.ailing)
 
 
 async def test_an_idle_upstream_is_not_taken_for_a_dead_one(changed_home: Home) -> None:
     """Its health check counts, not whether anything was measured of its load."""
     store = await stores.open(changed_home)
     try:
-        await store.write(lambda s: upstreams.observe(s, "vllm", None, scenes.NOW_US))
+        await store.write(lambda s: upstreams.observe(s, "vllm", None, populated_homes.NOW_US))
     finally:
         await store.close()
     assert (await states(changed_home))["vllm"] == ("answering", "")

@@ -6,18 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.figures import load
-from tests.app import reading, scenes
+from tests.app import populated_homes, store_facts
 
 
-def rows(last: int = scenes.NOW, **changes: int) -> dict[int, object]:
+def rows(last: int = populated_homes.NOW, **changes: int) -> dict[int, object]:
     """A minute of a worker up to a second."""
-    return {at: scenes.worker(at, **changes) for at in range(last - 60, last + 1, scenes.STEP_S)}
+    return {
+        at: populated_homes.worker(at, **changes)
+        for at in range(last - 60, last + 1, populated_homes.STEP_S)
+    }
 
 
 def test_workers_together_are_the_sum_of_each() -> None:
     """Two workers run twice as much; their cache is as full as that of one."""
-    one = load.together(reading.facts(instances={"a": rows(waiting=2)}))
-    two = load.together(reading.facts(instances={"a": rows(waiting=2), "b": rows(waiting=2)}))
+    one = load.together(store_facts.facts(instances={"a": rows(waiting=2)}))
+    two = load.together(store_facts.facts(instances={"a": rows(waiting=2), "b": rows(waiting=2)}))
     assert one is not None
     assert two is not None
     assert (2 * one.running, 2 * one.waiting) == (two.running, two.waiting)
@@ -28,11 +31,11 @@ def test_workers_together_are_the_sum_of_each() -> None:
 
 def test_a_worker_that_is_not_heard_has_no_load() -> None:
     """Eight seconds of silence, or a dead node: dashes, not the last figures for ever."""
-    silent = rows(scenes.NOW - 8)
-    facts = reading.facts(instances={"a": silent, "b": rows()})
+    silent = rows(populated_homes.NOW - 8)
+    facts = store_facts.facts(instances={"a": silent, "b": rows()})
     assert set(load.loads(facts)) == {"b"}
-    assert load.together(reading.facts(reading.DOWN, instances={"a": rows()})) is None
-    assert load.together(reading.facts()) is None
+    assert load.together(store_facts.facts(store_facts.DOWN, instances={"a": rows()})) is None
+    assert load.together(store_facts.facts()) is None
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6))))

@@ -11,8 +11,8 @@ from syrupy.assertion import SnapshotAssertion
 
 from app.snapshot import Query
 from storage.home.paths import Home
-from tests.app import reading, scenes
-from tests.app.piloting import FakeNode
+from tests.app import populated_homes, store_facts
+from tests.app.pilot import FakeNode
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -37,7 +37,7 @@ def told(seen: object) -> str:
 @pytest.mark.parametrize("place", ["pulse", "traffic"])
 async def test_the_busy_box(busy_home: Home, snapshot: SnapshotAssertion, place: str) -> None:
     """Every figure of a place, on a box under load."""
-    assert snapshot == told(await reading.look(busy_home, Query(place=place)))
+    assert snapshot == told(await store_facts.look(busy_home, Query(place=place)))
 
 
 async def test_the_busy_box_with_its_node_down(
@@ -45,19 +45,19 @@ async def test_the_busy_box_with_its_node_down(
 ) -> None:
     """A minute after the node ended: what was is shown, what is now is unknown."""
     node.down = True
-    late = scenes.NOW_US + 60 * scenes.SECOND_US
-    assert snapshot == told(await reading.look(busy_home, Query(place="pulse"), late))
+    late = populated_homes.NOW_US + 60 * populated_homes.SECOND_US
+    assert snapshot == told(await store_facts.look(busy_home, Query(place="pulse"), late))
 
 
 async def test_one_request_in_full(busy_home: Home, snapshot: SnapshotAssertion) -> None:
     """With its text, which its service keeps, and what was thought of it."""
     wanted = Query(place="request", request=f"req_{2:024x}")
-    assert snapshot == told((await reading.look(busy_home, wanted)).request)
+    assert snapshot == told((await store_facts.look(busy_home, wanted)).request)
 
 
 async def test_a_request_that_is_not_there_says_why(busy_home: Home) -> None:
     """The sentence of the store, not an empty place."""
-    found = await reading.look(busy_home, Query(place="request", request="req_nothing"))
+    found = await store_facts.look(busy_home, Query(place="request", request="req_nothing"))
     assert found.request is None
     assert "no request req_nothing" in found.missing
 
@@ -65,5 +65,5 @@ async def test_a_request_that_is_not_there_says_why(busy_home: Home) -> None:
 async def test_a_stranger_at_the_door_is_nobody(quiet_home: Home, node: FakeNode) -> None:
     """The role is what the control socket says."""
     node.role = "viewer"
-    header = (await reading.look(quiet_home, Query())).header
+    header = (await store_facts.look(quiet_home, Query())).header
     assert (header.person.role, header.person.acts) == ("viewer", False)

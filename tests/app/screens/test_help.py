@@ -8,7 +8,7 @@ from app import actions, words
 from app.screens import help, keymap
 from app.widgets import palette
 from storage.home.paths import Home
-from tests.app import piloting
+from tests.app import pilot
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -55,7 +55,7 @@ def test_what_enter_opens_is_named_by_its_place() -> None:
 
 async def test_help_is_of_the_place_one_came_from(quiet_home: Home) -> None:
     """It scrolls to its end, and esc leads back."""
-    async with piloting.at(piloting.program(quiet_home)) as seat:
+    async with pilot.at(pilot.program(quiet_home)) as seat:
         for key, place in (("o", "pulse"), ("t", "traffic"), ("l", "requests")):
             await seat.go(key)
             await seat.press("question_mark")

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from storage.home.paths import Home
-from tests.app import piloting
+from tests.app import pilot
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("node")
 async def test_no_place_lets_an_escape_through(crowded_home: Home, width: int, height: int) -> None:
     """Controls, escapes, marks of direction and markup are shown, in every place that has them."""
     seen = ""
-    async with piloting.at(piloting.program(crowded_home), width, height) as seat:
+    async with pilot.at(pilot.program(crowded_home), width, height) as seat:
         for keys in ("o", "t", "l", "enter"):
             await seat.go(keys)
             seen += seat.text
@@ -26,7 +26,7 @@ async def test_no_place_lets_an_escape_through(crowded_home: Home, width: int, h
 
 async def test_what_is_pasted_is_made_visible(quiet_home: Home) -> None:
     """A paste is text for the line that is typed, and nothing where none is."""
-    async with piloting.at(piloting.program(quiet_home)) as seat:
+    async with pilot.at(pilot.program(quiet_home)) as seat:
         seat.app.typed("\x1b[2Jq")
         assert seat.place.where == "pulse"
         await seat.press("colon")

@@ -15,8 +15,8 @@ from app.screens import pulse
 from app.snapshot import Load, Node
 from app.widgets import machine, palette
 from storage.home.paths import Home
-from tests.app import piloting, scenes
-from tests.app.piloting import Clock, FakeNode
+from tests.app import pilot, populated_homes
+from tests.app.pilot import Clock, FakeNode
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -25,7 +25,7 @@ HEADS = ("GPU", "HOST", "BATCH", "KV", "QUEUE", "ttft p95", "TRAFFIC", "SET", "P
 
 async def test_all_of_it_stands_at_80_by_24(busy_home: Home) -> None:
     """Every block is there, no row is cut, and the keys are the last row."""
-    async with piloting.at(piloting.program(busy_home)) as seat:
+    async with pilot.at(pilot.program(busy_home)) as seat:
         rows = seat.text.split("\n")
     assert len(rows) == 24
     for head in HEADS:
@@ -46,7 +46,7 @@ async def test_a_crowded_box_shows_first_what_ails(
     crowded_home: Home, width: int, height: int
 ) -> None:
     """However much there is: what crashed, what refuses and what is full stand on the screen."""
-    async with piloting.at(piloting.program(crowded_home), width, height) as seat:
+    async with pilot.at(pilot.program(crowded_home), width, height) as seat:
         rows = seat.text.split("\n")
     text = seat_text(rows)
     assert len(rows) == height
@@ -63,8 +63,8 @@ async def test_with_the_node_down_the_store_is_shown_and_says_so(
 ) -> None:
     """The house line says it, what is now is a dash, the past stays with the time it is of."""
     node.down = True
-    clock = Clock(scenes.NOW_US + 90 * scenes.SECOND_US)
-    async with piloting.at(piloting.program(busy_home, clock=clock)) as seat:
+    clock = Clock(populated_homes.NOW_US + 90 * populated_homes.SECOND_US)
+    async with pilot.at(pilot.program(busy_home, clock=clock)) as seat:
         assert seat.node is Node.DOWN
         text = seat.text
     assert "▲ NODE DOWN" in text
@@ -79,7 +79,7 @@ async def test_with_the_node_down_the_store_is_shown_and_says_so(
 async def test_a_node_that_dies_and_comes_back_is_noticed(busy_home: Home, node: FakeNode) -> None:
     """Silence makes the screen ask; an answer makes it whole again."""
     clock = Clock()
-    async with piloting.at(piloting.program(busy_home, clock=clock)) as seat:
+    async with pilot.at(pilot.program(busy_home, clock=clock)) as seat:
         assert seat.node is Node.UP
         node.down = True
         clock.pass_s(5)
@@ -94,14 +94,14 @@ async def test_a_node_that_dies_and_comes_back_is_noticed(busy_home: Home, node:
 
 async def test_a_home_without_a_box_says_so_and_finds_it_later(tmp_path: Path) -> None:
     """A screen that was opened too early need not be opened again."""
-    async with piloting.at(piloting.program(Home(tmp_path / "home"))) as seat:
+    async with pilot.at(pilot.program(Home(tmp_path / "home"))) as seat:
         assert "no box here" in seat.header
         assert seat.app.current.header.error.split()[0] in seat.text
 
 
 async def test_a_box_without_a_service_says_how_to_make_one(quiet_home: Home) -> None:
     """Nothing measured is dashes, no GPU is said, and no figure is made up."""
-    async with piloting.at(piloting.program(quiet_home)) as seat:
+    async with pilot.at(pilot.program(quiet_home)) as seat:
         text = seat.text
     assert "no GPU: driver not found" in text
     assert "now – tok/s" in text
@@ -221,8 +221,8 @@ def test_a_gpu_that_tells_little_is_dashes(count: int) -> None:
 
 def test_events_of_another_day_have_their_date() -> None:
     """A crash of yesterday is not taken for one of tonight."""
-    now = scenes.NOW_US
-    yesterday = now - 86_400 * scenes.SECOND_US
+    now = populated_homes.NOW_US
+    yesterday = now - 86_400 * populated_homes.SECOND_US
     old = snapshot.Event(at_us=yesterday, who="node", what="gateway crashed", state="crashed")
     new = snapshot.Event(at_us=now, who="sara", what="r9 is not known", state="refused")
     rows = [palette.text(row) for row in pulse.events([new, old], now, 80)]

@@ -10,8 +10,8 @@ from app.widgets.table import Table
 from storage import requests
 from storage import store as stores
 from storage.home.paths import Home
-from tests.app import piloting, scenes
-from tests.app.piloting import Seat
+from tests.app import pilot, populated_homes
+from tests.app.pilot import Seat
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -21,17 +21,17 @@ def home(tmp_path: Path) -> Home:
     """A box of this test's own, in which requests may come."""
 
     async def scene(store: stores.Store) -> None:
-        await scenes.quiet(store)
-        made = [scenes.ended(number) for number in range(40, 0, -1)]
+        await populated_homes.quiet(store)
+        made = [populated_homes.ended(number) for number in range(40, 0, -1)]
         await store.write(lambda s: requests.record(s, made))
 
-    return scenes.make(tmp_path / "home", scene)
+    return populated_homes.make(tmp_path / "home", scene)
 
 
 async def come(home: Home, *numbers: int) -> None:
     """More requests end."""
     store = await stores.open(home)
-    made = [scenes.ended(number) for number in numbers]
+    made = [populated_homes.ended(number) for number in numbers]
     await store.write(lambda s: requests.record(s, made))
     await store.close()
 
@@ -43,7 +43,7 @@ def cursor(seat: Seat) -> str | None:
 
 async def test_the_last_requests_with_their_figures(busy_home: Home) -> None:
     """Newest first, with what happened in words and signs, and who asked."""
-    async with piloting.at(piloting.program(busy_home)) as seat:
+    async with pilot.at(pilot.program(busy_home)) as seat:
         await seat.go("l")
         rows = seat.text.split("\n")
     assert "all 60 · following" in rows[1]
@@ -57,7 +57,7 @@ async def test_the_last_requests_with_their_figures(busy_home: Home) -> None:
 
 async def test_the_filter_is_applied_shown_and_taken_away(busy_home: Home) -> None:
     """Esc takes the filter away before it leaves the place."""
-    async with piloting.at(piloting.program(busy_home)) as seat:
+    async with pilot.at(pilot.program(busy_home)) as seat:
         await seat.go("l")
         await seat.press("slash")
         await seat.type("r2")
@@ -73,7 +73,7 @@ async def test_the_filter_is_applied_shown_and_taken_away(busy_home: Home) -> No
 
 async def test_a_filter_that_finds_nothing_says_where_it_looked(home: Home) -> None:
     """A hostile filter is only text."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await seat.go("l")
         await seat.press("slash")
         await seat.type("[/foo]%_")
@@ -84,7 +84,7 @@ async def test_a_filter_that_finds_nothing_says_where_it_looked(home: Home) -> N
 
 async def test_the_list_follows_until_the_cursor_leaves_the_top(home: Home) -> None:
     """Then it holds, tells how many are newer, and follows again from the top."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await seat.go("l")
         await come(home, 100)
         await seat.look()
@@ -104,7 +104,7 @@ async def test_the_list_follows_until_the_cursor_leaves_the_top(home: Home) -> N
 
 async def test_pages_and_ends_are_reached(home: Home) -> None:
     """The cursor stays in sight."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await seat.go("l")
         await seat.press("end")
         assert cursor(seat) == f"req_{40:024x}"
@@ -115,7 +115,7 @@ async def test_pages_and_ends_are_reached(home: Home) -> None:
 
 async def test_a_request_in_full(busy_home: Home) -> None:
     """Where its time went, whose it was, what was said of it; esc leads back to its row."""
-    async with piloting.at(piloting.program(busy_home)) as seat:
+    async with pilot.at(pilot.program(busy_home)) as seat:
         await seat.go("l")
         await seat.press("down")
         await seat.go("enter")
@@ -132,7 +132,7 @@ async def test_a_request_in_full(busy_home: Home) -> None:
 
 async def test_a_request_whose_text_is_not_kept_says_so(busy_home: Home) -> None:
     """Nobody looks for a text that was never there."""
-    async with piloting.at(piloting.program(busy_home)) as seat:
+    async with pilot.at(pilot.program(busy_home)) as seat:
         await seat.go("l")
         await seat.go("enter")
         assert "not kept any more" in seat.text
@@ -140,7 +140,7 @@ async def test_a_request_whose_text_is_not_kept_says_so(busy_home: Home) -> None
 
 async def test_a_failed_and_a_refused_request_say_why(busy_home: Home) -> None:
     """The reason stands beside how it ended; without a token there is no time to the first."""
-    async with piloting.at(piloting.program(busy_home)) as seat:
+    async with pilot.at(pilot.program(busy_home)) as seat:
         await seat.go("l")
         await seat.press("down", "down")
         await seat.go("enter")
@@ -155,7 +155,7 @@ async def test_a_failed_and_a_refused_request_say_why(busy_home: Home) -> None:
 
 async def test_a_long_text_is_scrolled(crowded_home: Home) -> None:
     """What is left below is counted, and every row can be reached."""
-    async with piloting.at(piloting.program(crowded_home)) as seat:
+    async with pilot.at(pilot.program(crowded_home)) as seat:
         await seat.go("l")
         await seat.go("enter")
         assert "more rows: down, page down" in seat.text
@@ -168,9 +168,9 @@ async def test_a_long_text_is_scrolled(crowded_home: Home) -> None:
 async def test_the_id_is_copied(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """By OSC 52, so that it works over SSH."""
     copied: list[str] = []
-    app = piloting.program(home)
+    app = pilot.program(home)
     monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
-    async with piloting.at(app) as seat:
+    async with pilot.at(app) as seat:
         await seat.press("y")
         assert "nothing to copy" in seat.said
         await seat.go("l")

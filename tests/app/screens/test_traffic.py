@@ -12,8 +12,8 @@ from storage import intents, services
 from storage import store as stores
 from storage.control_socket import client, verbs
 from storage.home.paths import Home
-from tests.app import piloting, scenes
-from tests.app.piloting import Clock, FakeNode, Seat
+from tests.app import pilot, populated_homes
+from tests.app.pilot import Clock, FakeNode, Seat
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def home(tmp_path: Path) -> Home:
     """A box of this test's own, in which the split may change."""
 
     async def scene(store: stores.Store) -> None:
-        await scenes.quiet(store)
-        await store.write(lambda s: scenes.split(s, "support", {1: 9_000, 2: 1_000}, 60))
+        await populated_homes.quiet(store)
+        await store.write(lambda s: populated_homes.split(s, "support", {1: 9_000, 2: 1_000}, 60))
 
-    return scenes.make(tmp_path / "home", scene)
+    return populated_homes.make(tmp_path / "home", scene)
 
 
 async def armed(seat: Seat) -> None:
@@ -48,7 +48,7 @@ async def weights(home: Home) -> Mapping[int, int]:
 
 async def test_a_read_only_screen_changes_nothing_and_says_why(home: Home, node: FakeNode) -> None:
     """Keys of changes stay visible with their reason."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await seat.go("t")
         assert " s split read-only: :rw first" in seat.text
         await seat.press("s")
@@ -58,7 +58,7 @@ async def test_a_read_only_screen_changes_nothing_and_says_why(home: Home, node:
 
 async def test_a_split_is_typed_confirmed_and_told(home: Home, node: FakeNode) -> None:
     """The effect is shown arm by arm, and the intent has the version that was seen."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await armed(seat)
         await seat.press("s")
         assert seat.said.startswith(" split r1=90 r2=10")
@@ -77,7 +77,7 @@ async def test_a_split_is_typed_confirmed_and_told(home: Home, node: FakeNode) -
 
 async def test_the_reason_that_is_typed_is_the_intents(home: Home, node: FakeNode) -> None:
     """The question shows the effect, and asks why; the answer is in the store."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await armed(seat)
         await seat.press("u")
         assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in seat.said
@@ -98,7 +98,7 @@ async def test_what_is_hard_to_reverse_is_done_by_typing_its_name(
     home: Home, node: FakeNode
 ) -> None:
     """As the table says of the action, wherever a place offers it."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await armed(seat)
         undo = seat.app.table["services.undo"]
         hard = replace(undo, danger=verbs.Danger.HARD)
@@ -117,7 +117,7 @@ async def test_what_is_hard_to_reverse_is_done_by_typing_its_name(
 
 async def test_undo_puts_back_the_split_before(home: Home, node: FakeNode) -> None:
     """It says what that was, and a second `u` finds it back already."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await armed(seat)
         await seat.press("u")
         assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in seat.said
@@ -131,7 +131,7 @@ async def test_undo_puts_back_the_split_before(home: Home, node: FakeNode) -> No
 
 async def test_a_service_that_moved_meanwhile_is_not_hit(home: Home, node: FakeNode) -> None:
     """Somebody else was quicker: what was seen is checked again, and nothing changes."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await armed(seat)
         await seat.press("u")
         await node.ask(home, "services.split", "support", {"arms": {"r1": 7_000, "r2": 3_000}})
@@ -143,7 +143,7 @@ async def test_a_service_that_moved_meanwhile_is_not_hit(home: Home, node: FakeN
 
 async def test_esc_leaves_a_form_and_a_question(home: Home, node: FakeNode) -> None:
     """Nothing was asked of the control socket, and esc still leads back."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await armed(seat)
         for key in ("s", "u"):
             await seat.press(key, "escape")
@@ -166,7 +166,7 @@ WRONG = {
 
 async def test_what_can_not_be_a_split_can_be_corrected(home: Home, node: FakeNode) -> None:
     """The line stays as it was typed, with the reason beside it."""
-    async with piloting.at(piloting.program(home), 120) as seat:
+    async with pilot.at(pilot.program(home), 120) as seat:
         await armed(seat)
         await seat.press("s")
         for typed, said in WRONG.items():
@@ -181,7 +181,7 @@ async def test_what_can_not_be_a_split_can_be_corrected(home: Home, node: FakeNo
 async def test_a_question_that_stood_too_long_is_not_obeyed(home: Home, node: FakeNode) -> None:
     """Armed is armed for a quarter of an hour, also for what was asked within it."""
     clock = Clock()
-    async with piloting.at(piloting.program(home, clock=clock)) as seat:
+    async with pilot.at(pilot.program(home, clock=clock)) as seat:
         await armed(seat)
         await seat.press("u")
         clock.pass_s(901)
@@ -192,7 +192,7 @@ async def test_a_question_that_stood_too_long_is_not_obeyed(home: Home, node: Fa
 
 async def test_a_node_that_died_refuses_in_a_sentence(home: Home, node: FakeNode) -> None:
     """What the control socket refuses is shown; the screen keeps running."""
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await armed(seat)
         await seat.press("u")
         node.down = True
@@ -213,7 +213,7 @@ async def test_what_nobody_carries_out_is_not_told_as_done(
 
     monkeypatch.setattr(client, "wait", at_once)
     node.alone = True
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await armed(seat)
         await seat.press("u", "enter")
         await seat.until(lambda: "▲ Stored as intent" in seat.said)
@@ -224,7 +224,7 @@ async def test_what_nobody_carries_out_is_not_told_as_done(
 async def test_a_viewer_is_told_who_may(home: Home, node: FakeNode) -> None:
     """Arming needs a role that acts."""
     node.role = "viewer"
-    async with piloting.at(piloting.program(home)) as seat:
+    async with pilot.at(pilot.program(home)) as seat:
         await armed(seat)
         assert "you are viewer here" in seat.said
         assert " RO " in seat.header

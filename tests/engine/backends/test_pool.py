@@ -14,10 +14,10 @@ from engine.backends.worker_client import Refusal, WorkerClient
 from engine.prompting import sandbox
 from engine.serving import wire
 from storage.home import clock
-from tests.boxes import ADAPTER, digest
 from tests.engine.backends.fake_worker import FakeWorker
 from tests.engine.backends.test_worker_client import order, scoring
 from tests.engine.serving.workers import Heard
+from tests.home_fixtures import ADAPTER, digest
 
 NAMES = ("ops:1", "ops:2")
 GOOD = wire.LoadAdapter("good", str(ADAPTER), digest(ADAPTER))

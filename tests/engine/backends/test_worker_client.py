@@ -13,9 +13,9 @@ import pytest
 
 from engine.backends import pending, worker_client
 from engine.serving import wire
-from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.backends.fake_worker import FakeWorker
 from tests.engine.serving.workers import Heard
+from tests.home_fixtures import ADAPTER, WEIGHTS
 
 
 def order(

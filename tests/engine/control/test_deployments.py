@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from engine.control import deployments as control
 from engine.control.decisions import Reason
 from engine.control.deployments import Memory, Observed
-from engine.node.footprint import Footprint
+from engine.node.memory_estimate import Footprint
 from storage.deployments import MOST, Backend, Deployment, Status
 from storage.releases import Engine
 

@@ -33,9 +33,9 @@ from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.intents import Intent, State
 from storage.store import Session, Store
-from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.control import ggufs
-from tests.engine.jobs import queue
+from tests.engine.jobs import run_jobs
+from tests.home_fixtures import ADAPTER, WEIGHTS
 
 
 class Desk:
@@ -67,7 +67,7 @@ class Desk:
             with nudges.listen(self.store.home, "test") as listener:
                 while True:
                     await self.control.settle()
-                    await queue.run(self.store)
+                    await run_jobs.run(self.store)
                     async with self.store.read() as session:
                         intent = await intents.find(session, number)
                     if intent.ended_at_us is not None:

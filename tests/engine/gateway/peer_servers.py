@@ -19,7 +19,7 @@ from typing import Final
 import httpx
 import pytest
 
-from tests import boxes
+from tests import home_fixtures
 from tests.bench import peers
 
 KINDS: Final = ("llama-server", "example-server")
@@ -55,7 +55,7 @@ def command(kind: str, work: Path, port: str) -> tuple[list[str], dict[str, str]
     at = built()
     if kind == "llama-server":
         words = [
-            *(str(at.llama_server), "--model", str(boxes.WEIGHTS), "--host", "127.0.0.1"),
+            *(str(at.llama_server), "--model", str(home_fixtures.WEIGHTS), "--host", "127.0.0.1"),
             *("--port", port, "--parallel", "8", "--ctx-size", "4096", "--threads", "1"),
             *("--no-webui", "--metrics"),
         ]
@@ -63,7 +63,7 @@ def command(kind: str, work: Path, port: str) -> tuple[list[str], dict[str, str]
     settings = {
         "server": {"host": "127.0.0.1", "port": int(port)},
         "model": {
-            "path": str(boxes.WEIGHTS), "alias": "ops", "n_ctx": 4096, "n_seq_max": 8,
+            "path": str(home_fixtures.WEIGHTS), "alias": "ops", "n_ctx": 4096, "n_seq_max": 8,
             "threads": 1, "threads_batch": 1, "kv_unified": True,
         },
     }  # fmt: skip

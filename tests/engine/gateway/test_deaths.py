@@ -22,9 +22,9 @@ from openai import APIError, OpenAI
 from storage import keys, knobs, services
 from storage import store as stores
 from storage.services import Arm
-from tests.boxes import WEIGHTS
-from tests.engine.gateway import stacks
-from tests.engine.gateway.stacks import Stack
+from tests.engine.gateway import gateway_processes
+from tests.engine.gateway.gateway_processes import Stack
+from tests.home_fixtures import WEIGHTS
 
 if not WEIGHTS.exists():
     pytest.skip("the shipped model is not here", allow_module_level=True)
@@ -33,8 +33,8 @@ if not WEIGHTS.exists():
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One stack for this module; every test leaves it whole."""
-    made = asyncio.run(stacks.furnish(tmp_path_factory.mktemp("deaths") / "home"))
-    with stacks.running(made):
+    made = asyncio.run(gateway_processes.furnish(tmp_path_factory.mktemp("deaths") / "home"))
+    with gateway_processes.running(made):
         made.start_worker(made.releases["plain"])
         made.start_gateway()
         made.until_ready()

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from storage import deployments
 from storage import store as stores
-from tests.boxes import WEIGHTS
-from tests.engine.gateway import stacks
-from tests.engine.gateway.stacks import Stack
+from tests.engine.gateway import gateway_processes
+from tests.engine.gateway.gateway_processes import Stack
+from tests.home_fixtures import WEIGHTS
 
 if not WEIGHTS.exists():
     pytest.skip("the shipped model is not here", allow_module_level=True)
@@ -28,7 +28,7 @@ PARALLEL = 12
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One deployment with two instances."""
-    made = asyncio.run(stacks.furnish(tmp_path_factory.mktemp("instances") / "home"))
+    made = asyncio.run(gateway_processes.furnish(tmp_path_factory.mktemp("instances") / "home"))
     plain = made.releases["plain"]
 
     async def scale() -> None:
@@ -37,7 +37,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         await store.close()
 
     asyncio.run(scale())
-    with stacks.running(made):
+    with gateway_processes.running(made):
         for number in (1, 2):
             made.start_worker(plain, number)
         made.start_gateway()

@@ -26,10 +26,10 @@ from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.releases import Release
 from storage.requests import Class, Outcome, Request
-from tests.boxes import WEIGHTS
 from tests.engine.execution import jobs
-from tests.engine.gateway import stacks
-from tests.engine.gateway.stacks import Stack
+from tests.engine.gateway import gateway_processes
+from tests.engine.gateway.gateway_processes import Stack
+from tests.home_fixtures import WEIGHTS
 
 
 class Slow:
@@ -243,8 +243,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A real gateway with a real worker."""
     if not WEIGHTS.exists():
         pytest.skip("the shipped model is not here")
-    made = asyncio.run(stacks.furnish(tmp_path_factory.mktemp("internal") / "home"))
-    with stacks.running(made):
+    made = asyncio.run(gateway_processes.furnish(tmp_path_factory.mktemp("internal") / "home"))
+    with gateway_processes.running(made):
         made.start_worker(made.releases["plain"])
         made.start_gateway()
         made.until_ready()
@@ -256,7 +256,7 @@ QUESTION = "Notes: order 17 is late. What is the status of order 17?"
 
 async def planned(stack: Stack, service: str, input: Chat | Text, **options: Any) -> Job:
     """A job of a service, as any process of the box plans it."""
-    store = await stacks.opened(stack)
+    store = await gateway_processes.opened(stack)
     catalog = Catalog(store, on_change=lambda _: None)
     await catalog.refresh()
     found = await catalog.service(service)
@@ -290,7 +290,7 @@ async def test_the_same_request_gives_the_same_record_and_text_as_over_http(stac
     with stack.http("operator") as http:
         thumb = {"request_id": job.id, "score": 1}
         http.post("/v1/feedback", json=thumb).raise_for_status()  # waits until it is recorded
-    store = await stacks.opened(stack)
+    store = await gateway_processes.opened(stack)
     async with store.read() as s:
         rows = [await requests.find(s, id) for id in (over_http["id"], job.id)]
         texts = [await requests.text_of(s, row.id) for row in rows]
@@ -331,7 +331,7 @@ async def test_a_gateway_that_stops_finishes_the_jobs_under_way(stack: Stack) ->
         answer = await execution.whole()
     assert answer.complete
     assert stack.stop("gateway") == 0
-    store = await stacks.opened(stack)
+    store = await gateway_processes.opened(stack)
     async with store.read() as s:
         assert (await requests.find(s, job.id)).outcome is Outcome.OK
     await store.close()

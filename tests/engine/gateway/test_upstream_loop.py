@@ -14,10 +14,10 @@ from storage import releases, services, upstreams
 from storage import store as stores
 from storage.home import secrets
 from storage.releases import Limits, Sampling, Upstream
-from tests.boxes import WEIGHTS
-from tests.engine.gateway import stacks
-from tests.engine.gateway.stacks import Stack
+from tests.engine.gateway import gateway_processes
+from tests.engine.gateway.gateway_processes import Stack
 from tests.engine.gateway.test_openai_client import rows
+from tests.home_fixtures import WEIGHTS
 
 if not WEIGHTS.exists():
     pytest.skip("the shipped model is not here", allow_module_level=True)
@@ -52,9 +52,9 @@ async def _register(stack: Stack) -> None:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A gateway alone: nothing here needs a worker."""
-    made = asyncio.run(stacks.furnish(tmp_path_factory.mktemp("loop") / "home"))
+    made = asyncio.run(gateway_processes.furnish(tmp_path_factory.mktemp("loop") / "home"))
     asyncio.run(_register(made))
-    with stacks.running(made):
+    with gateway_processes.running(made):
         made.start_gateway()
         yield made
 

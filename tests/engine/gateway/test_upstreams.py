@@ -24,11 +24,11 @@ from storage import store as stores
 from storage.home import secrets
 from storage.releases import Limits, Release, Sampling, Upstream
 from storage.services import Arm
-from tests import boxes
-from tests.boxes import WEIGHTS
-from tests.engine.gateway import peer_servers, stacks
-from tests.engine.gateway.stacks import Stack
+from tests import home_fixtures
+from tests.engine.gateway import gateway_processes, peer_servers
+from tests.engine.gateway.gateway_processes import Stack
 from tests.engine.gateway.test_openai_client import rows
+from tests.home_fixtures import WEIGHTS
 
 if not WEIGHTS.exists():
     pytest.skip("the shipped model is not here", allow_module_level=True)
@@ -131,13 +131,13 @@ def pair(
         back = running.enter_context(_back(work)) if request.param == "paddock" else None
         if back is None:
             peer_servers.built()
-        port = boxes.free_port() if back is None else back.port
+        port = home_fixtures.free_port() if back is None else back.port
         key = peer_servers.KEY if back is None else back.secrets["client"]
-        front = asyncio.run(stacks.furnish(work / "front"))
+        front = asyncio.run(gateway_processes.furnish(work / "front"))
         local, remote = asyncio.run(_register(front, port, key))
         made = Pair(front, request.param, port, work, local, remote, back)
         running.callback(made.kill_peer if back is None else lambda: None)
-        running.enter_context(stacks.running(front))
+        running.enter_context(gateway_processes.running(front))
         made.start_peer()
         front.start_worker(local)
         front.start_gateway()
@@ -157,8 +157,8 @@ def text(one: OpenAI, **fields: Any) -> Any:
 
 @contextmanager
 def _back(work: Path) -> Iterator[Stack]:
-    back = asyncio.run(stacks.furnish(work / "back"))
-    with stacks.running(back):
+    back = asyncio.run(gateway_processes.furnish(work / "back"))
+    with gateway_processes.running(back):
         back.start_worker(back.releases["plain"])
         yield back
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.jobs import downloaded, scratch
+from engine.jobs import model_files, scratch
 from storage import job_logs, job_steps, jobs, models
 from storage import store as stores
 from storage.home import paths as homes
@@ -20,11 +20,11 @@ from storage.jobs import Job, State
 from storage.model_checks import ModelChecks, Template
 from storage.models import ModelVersion
 from storage.store import Session, Store
-from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.control import ggufs
-from tests.engine.jobs import queue
+from tests.engine.jobs import run_jobs
 from tests.engine.registry import hub as hubs
 from tests.engine.registry.hub import Hub
+from tests.home_fixtures import ADAPTER, WEIGHTS
 
 ASKED: dict[str, str] = {"model": "x", "version": "1.0.0"}
 
@@ -45,7 +45,7 @@ class Registry:
                 arguments=asked, actor="kim", at_us=1,
             )
         )  # fmt: skip
-        return await queue.attempt(self.store, job)
+        return await run_jobs.attempt(self.store, job)
 
     async def versions(self) -> dict[str, ModelVersion]:
         """What is registered, by name."""
@@ -152,20 +152,20 @@ async def test_a_file_that_was_kept_without_its_version_is_replaced_by_the_next_
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its transaction failed after the file was in place; the version records the new file."""
-    keep = downloaded.keep
+    keep = model_files.keep
 
     def keep_and_fail(part: Path, kept: Path) -> None:
         keep(part, kept)
         raise RuntimeError("the commit failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(downloaded, "keep", keep_and_fail)
+        patch.setattr(model_files, "keep", keep_and_fail)
         failed = await registry.add("hf://acme/tiny/tiny.gguf")
     (left,) = registry.kept()
     assert (failed.state, await registry.versions()) == (State.FAILED, {})
     os.utime(registry.home.models / left, ns=(1, 1))
     await registry.store.write(lambda s: jobs.retry(s, failed.id, actor="kim", at_us=1))
-    job = await queue.attempt(registry.store, failed)
+    job = await run_jobs.attempt(registry.store, failed)
     assert job.state is State.SUCCEEDED, job.reason
     version = (await registry.versions())["x@1.0.0"]
     assert registry.kept() == [left]
@@ -192,7 +192,7 @@ async def test_a_download_that_was_cut_off_is_resumed_by_the_next_attempt(
     job = await registry.add("hf://acme/tiny/tiny.gguf")
     assert (job.state, job.failures) == (State.QUEUED, 1)
     assert scratch.directory(registry.home, job.id).is_dir()
-    job = await queue.attempt(registry.store, job)
+    job = await run_jobs.attempt(registry.store, job)
     assert job.state is State.SUCCEEDED, job.reason
     ranges = [request.headers.get("range") for request in hub.asked_for_bytes()]
     assert ranges == [None, f"bytes={len(hub.content) // 2}-"]
@@ -211,7 +211,7 @@ async def test_the_query_of_an_address_is_sent_and_in_no_record(
         records = [job, *await job_steps.of(s, job.id), *await job_logs.read(s, job.id)]
     record = (scratch.directory(registry.home, job.id) / "file.json").read_text()
     assert "t0ps3cret" not in f"{records} {record}"
-    job = await queue.attempt(registry.store, job)
+    job = await run_jobs.attempt(registry.store, job)
     assert job.state is State.SUCCEEDED, job.reason
     assert {each.path for each in hub.asked_for_bytes()} == {"/plain/tiny.gguf?token=t0ps3cret"}
     assert "t0ps3cret" not in f"{await registry.versions()}"
@@ -228,7 +228,7 @@ async def test_a_download_that_starts_over_every_time_is_given_up(
     job = await registry.add(f"{hub.address}/plain/tiny.gguf")
     failures = [job.failures]
     while job.state is State.QUEUED and len(failures) < job.max_failures:
-        job = await queue.attempt(registry.store, job)
+        job = await run_jobs.attempt(registry.store, job)
         failures.append(job.failures)
     assert failures == [1, 2, 3, 4, 5]
     assert job.state is State.FAILED

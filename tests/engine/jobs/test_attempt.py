@@ -86,7 +86,7 @@ class Box:
 @pytest.fixture
 async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Box]:
     """A home of its own."""
-    monkeypatch.setattr(kinds, "MODULES", {"counting": "tests.engine.jobs.counting"})
+    monkeypatch.setattr(kinds, "MODULES", {"counting": "tests.engine.jobs.counting_job"})
     store = await stores.open(homes.make(Home(tmp_path / "home")))
     yield Box(store)
     await store.close()

@@ -15,7 +15,7 @@ from engine.metering import gpu
 from engine.metering.gpu import Gpus
 from engine.metering.host import Host
 from storage.home import clock
-from tests.engine.metering.drivers import Driver
+from tests.engine.metering.fake_nvml import Driver
 
 
 def test_the_host_is_what_the_kernel_says(tmp_path: Path) -> None:

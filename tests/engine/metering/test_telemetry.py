@@ -18,7 +18,7 @@ from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.samples import Kind
 from storage.store import Store
-from tests.engine.metering.drivers import Driver
+from tests.engine.metering.fake_nvml import Driver
 
 NOW_S = 1_800_000_000
 

@@ -24,7 +24,7 @@ from storage.home.paths import Home
 from storage.intents import Intent
 from storage.processes import Process
 from storage.store import Store
-from tests import boxes
+from tests import home_fixtures
 
 ENGINE = {"context_tokens": 256, "max_sequences": 2, "threads": 1}
 BOUND_S = 30.0
@@ -37,7 +37,7 @@ class RealNode:
         self.home: Home = homes.make(Home(root))
         self.environment = {
             **os.environ,
-            "PADDOCK_GATEWAY__PORT": str(boxes.free_port()),
+            "PADDOCK_GATEWAY__PORT": str(home_fixtures.free_port()),
             **patience,
         }
         self.process: subprocess.Popen[bytes] | None = None

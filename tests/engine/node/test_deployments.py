@@ -23,9 +23,9 @@ from storage.deployments import Status
 from storage.processes import Kind, Process, State
 from storage.releases import Sampling
 from tests import old_homes
-from tests.boxes import WEIGHTS
 from tests.engine.node.nodes import BOUND_S, RealNode, opened
 from tests.engine.node.shims import TINY
+from tests.home_fixtures import WEIGHTS
 
 WEIGHTS_SHA256 = "fd2e45e21cb92fbdb1d2423f093fc9fd0da92dc347c1eaa53af31312eacef836"
 GREEDY = {"temperature": 0.0}

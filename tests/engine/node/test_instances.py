@@ -25,7 +25,7 @@ from storage.processes import Kind, State
 from storage.releases import Engine
 from storage.services import Arm
 from storage.store import Session, Store
-from tests import boxes
+from tests import home_fixtures
 from tests.storage import fixtures
 from tests.storage.fixtures import Furniture
 
@@ -322,7 +322,7 @@ async def _prepared(here: Box, engine: Engine) -> Preparation:
     """What an instance with these settings, of a file that exists, is started with."""
 
     async def work(s: Session) -> int:
-        version = await boxes.add_model(s, boxes.WEIGHTS, "7.0.0")
+        version = await home_fixtures.add_model(s, home_fixtures.WEIGHTS, "7.0.0")
         return (await fixtures.release(s, version, engine=engine)).number
 
     await here.split(await here.store.write(work))

@@ -23,7 +23,7 @@ from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.jobs import Job, State
 from tests.engine.control import ggufs
-from tests.engine.jobs import queue
+from tests.engine.jobs import run_jobs
 from tests.engine.node.nodes import BOUND_S, RealNode, opened
 from tests.engine.registry import hub as hubs
 from tests.engine.registry.hub import Hub
@@ -184,7 +184,7 @@ async def test_a_downloaded_file_without_a_version_is_swept_once_no_job_can_need
         )  # fmt: skip
 
     try:
-        await queue.attempt(store, await add("x"))
+        await run_jobs.attempt(store, await add("x"))
         used = hashlib.sha256(hub.content).hexdigest()
         orphan = store.home.models / ("0" * 64)
         orphan.mkdir()

@@ -18,8 +18,8 @@ import pytest
 from storage import intents, knobs, processes
 from storage.control_socket import client
 from storage.processes import State
-from tests.boxes import WEIGHTS
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
+from tests.home_fixtures import WEIGHTS
 
 WORKER = "ops-1.0.0:1"
 

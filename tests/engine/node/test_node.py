@@ -17,9 +17,9 @@ from engine.node import process_logs
 from storage import errors, intents, ledger, models, services
 from storage.control_socket import client
 from storage.processes import Process, State
-from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.control.ggufs import made
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
+from tests.home_fixtures import ADAPTER, WEIGHTS
 
 DEPLOYMENT = "ops-1.0.0"
 WORKER = f"{DEPLOYMENT}:1"

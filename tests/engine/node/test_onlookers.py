@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from storage.home.paths import Home
-from tests import boxes, other_users
+from tests import home_fixtures, other_users
 from tests.engine.node.nodes import RealNode
 from tests.other_users import User
 
@@ -48,7 +48,7 @@ async def test_each_does_what_their_role_allows_and_the_group_looks(node: RealNo
     )
     node.start()
     assert mode(node.home) == (0o2710, 0o660, 0o640, 0o640)
-    await node.release("ops", boxes.WEIGHTS)
+    await node.release("ops", home_fixtures.WEIGHTS)
     await node.must("services.create", "ops", {"release": "r1"})
     again = {"model": "ops@1.0.0", "sampling": {"temperature": 0.5}}
     await node.must("releases.create", "", again)

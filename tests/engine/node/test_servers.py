@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from engine.process import address
 from storage import keys, processes, releases
-from tests import boxes
+from tests import home_fixtures
 from tests.engine.gateway import peer_servers
 from tests.engine.node import nodes, tiny_server
 from tests.engine.node.nodes import RealNode
@@ -131,7 +131,7 @@ async def test_a_server_that_cannot_start_says_why(box: Box) -> None:
 async def test_a_real_server_is_supervised(box: Box, tmp_path: Path, kind: str) -> None:
     """llama-server and the example server: ready by their own health path, asked, put back."""
     command, environment, health = peer_servers.template(kind, tmp_path)
-    added = {"model": "ops", "version": "1.0.0", "path": str(boxes.WEIGHTS)}
+    added = {"model": "ops", "version": "1.0.0", "path": str(home_fixtures.WEIGHTS)}
     await box.node.must("models.add", "ops", added)
     server = {"environment": environment, "health_path": health}
     release = await box.release("ops", command, server=server, model="ops@1.0.0")

@@ -21,7 +21,7 @@ from storage.home import config
 from storage.home.paths import Home
 from storage.releases import Engine
 from storage.sqlite import connections
-from tests import boxes
+from tests import home_fixtures
 
 FOR_EVER_S = 3600.0
 
@@ -32,7 +32,7 @@ async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     weights = tmp_path / "weights.gguf"
     weights.write_bytes(b"GGUF")
     engine = Engine(context_tokens=64, max_sequences=1, threads=1)
-    box = await boxes.furnish(tmp_path / "home", weights=weights, engine=engine)
+    box = await home_fixtures.furnish(tmp_path / "home", weights=weights, engine=engine)
     monkeypatch.setattr(connections, "BUSY_S", FOR_EVER_S)
     return box.home
 

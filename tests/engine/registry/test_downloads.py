@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.registry import answers, downloads, sources
+from engine.registry import downloads, server_responses, sources
 from engine.registry.downloads import Download, Known
 from engine.registry.sources import Remote
 from tests.engine.registry import hub as hubs
@@ -77,7 +77,7 @@ async def test_a_download_that_was_cut_off_goes_on_at_its_byte(hub: Hub, tmp_pat
     hub.faults.extend(["cut", "cut"])
     download = Download(tmp_path)
     for _ in range(2):
-        with pytest.raises(answers.Unavailable, match="cut off"):
+        with pytest.raises(server_responses.Unavailable, match="cut off"):
             await fetch(plain(hub), download)
     await fetch(plain(hub), download)
     assert download.part.read_bytes() == CONTENT
@@ -101,7 +101,7 @@ async def test_a_file_that_changed_while_it_was_cut_off_starts_over(
     """Never the beginning of one version and the end of another."""
     hub.faults.append("cut")
     download, said = Download(tmp_path), list[str]()
-    with pytest.raises(answers.Unavailable):
+    with pytest.raises(server_responses.Unavailable):
         await fetch(plain(hub), download)
     hub.content = b"GGUF" + os.urandom(len(CONTENT) - 4)
     await fetch(plain(hub), download, said=said)
@@ -113,7 +113,7 @@ async def test_a_server_that_ignores_if_range_is_found_out(hub: Hub, tmp_path: P
     """A partial response with another ETag is discarded with the bytes before it."""
     hub.faults.append("cut")
     download = Download(tmp_path)
-    with pytest.raises(answers.Unavailable):
+    with pytest.raises(server_responses.Unavailable):
         await fetch(plain(hub), download)
     known = download.known()
     assert known is not None
@@ -135,7 +135,7 @@ async def test_a_server_that_cannot_resume_sends_all_of_it_again(
         setattr(hub, name, value)
     hub.faults.append("cut")
     download = Download(tmp_path)
-    with pytest.raises(answers.Unavailable):
+    with pytest.raises(server_responses.Unavailable):
         await fetch(plain(hub), download)
     await fetch(plain(hub), download)
     assert download.part.read_bytes() == CONTENT
@@ -152,14 +152,14 @@ async def test_a_length_that_is_not_told_is_no_obstacle(hub: Hub, tmp_path: Path
 @pytest.mark.parametrize(
     ("fault", "error", "said"),
     [
-        ("html", answers.Refused, "answered with a web page"),
-        ("gzip", answers.Refused, "compresses the file"),
-        ("404", answers.Refused, "there is no such file"),
-        ("403", answers.Refused, "answered 403 Forbidden"),
-        ("400", answers.Refused, "answered 400"),
-        ("503", answers.Unavailable, "answered 503"),
-        ("429", answers.Unavailable, "answered 429"),
-        ("cut", answers.Unavailable, "cut off"),
+        ("html", server_responses.Refused, "answered with a web page"),
+        ("gzip", server_responses.Refused, "compresses the file"),
+        ("404", server_responses.Refused, "there is no such file"),
+        ("403", server_responses.Refused, "answered 403 Forbidden"),
+        ("400", server_responses.Refused, "answered 400"),
+        ("503", server_responses.Unavailable, "answered 503"),
+        ("429", server_responses.Unavailable, "answered 429"),
+        ("cut", server_responses.Unavailable, "cut off"),
     ],
 )
 async def test_what_a_server_can_answer(
@@ -171,7 +171,7 @@ async def test_what_a_server_can_answer(
         await fetch(plain(hub), Download(tmp_path))
     assert "/plain/tiny.gguf" in str(raised.value)
     if fault == "429":
-        assert isinstance(raised.value, answers.Unavailable)
+        assert isinstance(raised.value, server_responses.Unavailable)
         assert raised.value.after_s == 7
 
 
@@ -186,7 +186,7 @@ async def test_what_a_server_can_answer(
 async def test_what_the_hub_does_not_have(hub: Hub, address: str, said: str) -> None:
     """The repository, the revision or the file: it says which."""
     async with downloads.client() as http:
-        with pytest.raises(answers.Refused, match=said):
+        with pytest.raises(server_responses.Refused, match=said):
             await downloads.look_up(http, on_the_hub(hub, address))
 
 
@@ -194,7 +194,7 @@ async def test_a_gated_repository_says_what_is_needed(hub: Hub) -> None:
     """A token in the node's environment."""
     hub.token = "hf_secret"  # noqa: S105 not a secret
     async with downloads.client() as http:
-        with pytest.raises(answers.Refused, match="needs HF_TOKEN"):
+        with pytest.raises(server_responses.Refused, match="needs HF_TOKEN"):
             await downloads.look_up(http, on_the_hub(hub))
 
 
@@ -205,7 +205,7 @@ async def test_a_file_of_another_size_than_the_hub_says_is_refused(
     async with downloads.client() as http:
         known = await downloads.look_up(http, on_the_hub(hub))
     hub.content = CONTENT + b"more"
-    with pytest.raises(answers.Refused, match="the Hub says that the file has"):
+    with pytest.raises(server_responses.Refused, match="the Hub says that the file has"):
         await fetch(Remote(known.url, "tiny.gguf"), Download(tmp_path), expected=known)
     assert not Download(tmp_path).part.exists()
 
@@ -213,13 +213,15 @@ async def test_a_file_of_another_size_than_the_hub_says_is_refused(
 async def test_what_is_no_gguf_is_found_out_by_its_first_bytes(hub: Hub, tmp_path: Path) -> None:
     """Not after forty gigabytes."""
     hub.content = b"PK\x03\x04" + CONTENT
-    with pytest.raises(answers.Refused, match="does not begin with the letters GGUF"):
+    with pytest.raises(server_responses.Refused, match="does not begin with the letters GGUF"):
         await fetch(plain(hub), Download(tmp_path))
 
 
 async def test_a_disk_without_room_is_found_out_before(hub: Hub, tmp_path: Path) -> None:
     """The sentence has what is needed and what is there."""
-    with pytest.raises(answers.Refused, match=r"Not enough disk space for .* must remain free"):
+    with pytest.raises(
+        server_responses.Refused, match=r"Not enough disk space for .* must remain free"
+    ):
         await fetch(plain(hub), Download(tmp_path), free_bytes=lambda _: downloads.RESERVE)
     assert Download(tmp_path).size_bytes() == 0
 
@@ -228,7 +230,7 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     """A connection that is refused may be accepted later."""
     with hubs.serving(Hub(CONTENT)) as gone:
         source = plain(gone)
-    with pytest.raises(answers.Unavailable, match="no connection"):
+    with pytest.raises(server_responses.Unavailable, match="no connection"):
         await fetch(source, Download(tmp_path))
 
 
@@ -238,7 +240,7 @@ async def test_a_server_that_goes_silent_is_left_in_time(
     """What had arrived by then is kept."""
     monkeypatch.setattr(downloads, "_TIMEOUT", 0.2)
     hub.held_after = 1000
-    with pytest.raises(answers.Unavailable, match="did not answer in time"):
+    with pytest.raises(server_responses.Unavailable, match="did not answer in time"):
         await fetch(plain(hub), Download(tmp_path))
     assert Download(tmp_path).size_bytes() == 1000
 
@@ -261,7 +263,7 @@ async def test_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made, key)
     with hubs.serving(Hub(CONTENT), context) as hub:
-        with pytest.raises(answers.Refused, match="certificate is not trusted"):
+        with pytest.raises(server_responses.Refused, match="certificate is not trusted"):
             await fetch(plain(hub), Download(tmp_path))
         trusting = ssl.create_default_context(cafile=str(made))
         async with downloads.client(trusting) as http:
@@ -299,11 +301,11 @@ async def test_whatever_happens_what_arrives_is_one_version(
                 await cancel_in_the_middle(hub, download)
             else:
                 hub.faults.append(event)
-                with contextlib.suppress(answers.Unavailable):
+                with contextlib.suppress(server_responses.Unavailable):
                     await fetch(plain(hub), download)
                 hub.faults.clear()
         for _ in range(2):  # a file that changed is begun anew by the next call
-            with contextlib.suppress(answers.Unavailable):
+            with contextlib.suppress(server_responses.Unavailable):
                 await fetch(plain(hub), download)
     assert download.part.read_bytes() in versions
 

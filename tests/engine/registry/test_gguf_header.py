@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from engine.registry import gguf_header
 from storage.models import Kind
-from tests.boxes import ADAPTER, WEIGHTS
 from tests.engine.control.ggufs import made
+from tests.home_fixtures import ADAPTER, WEIGHTS
 
 
 def test_the_shipped_weights_say_what_they_are() -> None:

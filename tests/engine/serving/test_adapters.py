@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from engine.serving import wire
-from tests import boxes
+from tests import home_fixtures
 from tests.engine.serving import workers
 from tests.engine.serving.workers import Gateway, order
 
@@ -49,7 +49,7 @@ async def test_streams_go_on_while_an_adapter_is_hashed_and_loaded(
 ) -> None:
     """A large file: many steps are computed before it is ready."""
     large = tmp_path / "large.gguf"
-    large.write_bytes(boxes.ADAPTER.read_bytes())
+    large.write_bytes(home_fixtures.ADAPTER.read_bytes())
     with large.open("r+b") as file:
         file.truncate(256 << 20)  # libllama ignores what follows the tensors
         file.seek(0)
@@ -142,7 +142,7 @@ async def test_a_broken_adapter_leaves_no_memory(
 ) -> None:
     """However often it is tried."""
     torn = tmp_path / "torn.gguf"
-    torn.write_bytes(boxes.ADAPTER.read_bytes()[:-4096])
+    torn.write_bytes(home_fixtures.ADAPTER.read_bytes()[:-4096])
     sha256 = hashlib.sha256(torn.read_bytes()).hexdigest()
     process = psutil.Process(worker.pid)
     sizes = []

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.serving import wire
-from tests import boxes
+from tests import home_fixtures
 from tests.engine.serving import tiny_gguf, workers
 from tests.engine.serving.workers import order
 
@@ -23,7 +23,7 @@ from tests.engine.serving.workers import order
 def test_a_torn_model_ends_the_worker_with_a_reason(tmp_path: Path, kept: int) -> None:
     """Reported to the node as one sentence; exit code 3: a restart does not help."""
     torn = tmp_path / "torn.gguf"
-    torn.write_bytes(boxes.WEIGHTS.read_bytes()[:kept])
+    torn.write_bytes(home_fixtures.WEIGHTS.read_bytes()[:kept])
     said = _failure(torn, tmp_path)
     assert said.strip()
     assert not (tmp_path / "worker.sock").exists()
@@ -45,7 +45,12 @@ def test_a_missing_model_and_garbage_are_told_apart(tmp_path: Path) -> None:
 def test_missing_memory_is_not_a_fault_of_the_model(tmp_path: Path) -> None:
     """A context that does not fit now may fit later, or with another release's settings."""
     said = _failure(
-        boxes.WEIGHTS, tmp_path, "--context-tokens", "1000000", broken=False, memory_kb=3_000_000
+        home_fixtures.WEIGHTS,
+        tmp_path,
+        "--context-tokens",
+        "1000000",
+        broken=False,
+        memory_kb=3_000_000,
     )
     assert said.startswith("cannot allocate a context for 16 sequences of 1000000 tokens: ")
 
@@ -74,7 +79,7 @@ def test_a_model_that_cannot_generate_is_refused_with_the_reason(tmp_path: Path)
 
 def test_a_missing_device_is_not_a_fault_of_the_model(tmp_path: Path) -> None:
     """The reason says which are: exit code 4, as another machine may have it."""
-    said = _failure(boxes.WEIGHTS, tmp_path, "--devices", "97", broken=False)
+    said = _failure(home_fixtures.WEIGHTS, tmp_path, "--devices", "97", broken=False)
     assert said.startswith("device 97 is not there; this machine has ")
 
 
@@ -92,7 +97,7 @@ async def test_a_worker_says_on_which_devices_its_weights_are(tmp_path: Path) ->
 async def test_the_node_is_told_which_adapter_is_loaded_and_the_outcome(tmp_path: Path) -> None:
     """Before it begins, as libllama may abort the worker; and whether a failure is the file's."""
     path, torn = tmp_path / "worker.sock", tmp_path / "torn.gguf"
-    torn.write_bytes(boxes.ADAPTER.read_bytes()[:4096])
+    torn.write_bytes(home_fixtures.ADAPTER.read_bytes()[:4096])
     sha256 = hashlib.sha256(torn.read_bytes()).hexdigest()
     away = tmp_path / "away.gguf"
     with workers.running(path) as process:

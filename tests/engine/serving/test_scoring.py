@@ -13,9 +13,9 @@ from engine.backends.worker_client import Refusal
 from engine.serving import sampling, wire
 from engine.serving.llama.context import Context
 from engine.serving.llama.model import Model
-from tests.boxes import WEIGHTS
 from tests.engine.serving import workers
 from tests.engine.serving.workers import Gateway, order, score
+from tests.home_fixtures import WEIGHTS
 
 EQUAL = 0.001
 ROUNDING = 0.5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.serving.llama.model import Model
 from engine.serving.llama.vocabulary import Vocabulary
-from tests import boxes
+from tests import home_fixtures
 from tests.engine.serving import tiny_gguf
 
 TEXTS = st.lists(
@@ -31,7 +31,7 @@ def spm(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
 @pytest.fixture(scope="module")
 def bpe() -> Vocabulary:
     """The shipped model's, byte-level BPE."""
-    return Model(boxes.WEIGHTS, gpu_layers=0).vocabulary
+    return Model(home_fixtures.WEIGHTS, gpu_layers=0).vocabulary
 
 
 def spelled(vocabulary: Vocabulary, tokens: list[int]) -> str:

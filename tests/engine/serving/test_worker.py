@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.serving import wire
-from tests import boxes
+from tests import home_fixtures
 from tests.engine.serving import workers
 from tests.engine.serving.workers import Gateway, order
 
@@ -107,10 +107,10 @@ async def test_an_adapter_that_is_not_the_registered_file_is_not_loaded(
 ) -> None:
     """Nor is a torn file; each is refused with its reason, and the base serves on."""
     broken = tmp_path / "broken.gguf"
-    broken.write_bytes(boxes.ADAPTER.read_bytes()[:4096])
+    broken.write_bytes(home_fixtures.ADAPTER.read_bytes()[:4096])
     gateway.client.want_adapters(
         {
-            "replaced": wire.LoadAdapter("replaced", str(boxes.ADAPTER), "0" * 64),
+            "replaced": wire.LoadAdapter("replaced", str(home_fixtures.ADAPTER), "0" * 64),
             "broken": wire.LoadAdapter("broken", str(broken), _sha256(broken)),
         }
     )

@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.backends.worker_client import WorkerClient
 from engine.serving import wire
-from tests.boxes import ADAPTER, SHIPPED, WEIGHTS
+from tests.home_fixtures import ADAPTER, SHIPPED, WEIGHTS
 
 NO_END = "order " * 20
 """The shipped model repeats itself after it, to the end of the context."""

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.traffic import routing
-from storage import buckets
+from storage import sticky_buckets
 
 UNITS = [f"user-{number}" for number in range(4000)]
 
 
-def laid(arms: Iterable[tuple[int, int]]) -> tuple[buckets.Range, ...]:
+def laid(arms: Iterable[tuple[int, int]]) -> tuple[sticky_buckets.Range, ...]:
     """The buckets of a first split with these weights."""
-    return buckets.lay_out(dict(arms))
+    return sticky_buckets.lay_out(dict(arms))
 
 
 @st.composite
@@ -67,7 +67,7 @@ def test_growing_a_weight_moves_units_only_to_that_arm(unit: str, a: int, b: int
     """From 5 % to 50 % every user of the candidate keeps the candidate."""
     small, large = sorted((a, b))
     first = laid([(2, small), (1, 10_000 - small)])
-    grown = buckets.rebalance(first, {2: large, 1: 10_000 - large})
+    grown = sticky_buckets.rebalance(first, {2: large, 1: 10_000 - large})
     before = routing.assign(first, "s", unit).release
     after = routing.assign(grown, "s", unit).release
     if before == 2:
@@ -98,7 +98,7 @@ def test_weight_that_moves_takes_as_many_users_along(
     changed[arms[giving][0]] -= share
     changed[arms[taking][0]] += share
     told = dict(data.draw(st.permutations(list(changed.items()))))
-    ranges = buckets.rebalance(laid(arms), told)
+    ranges = sticky_buckets.rebalance(laid(arms), told)
     moved = sum(
         routing.assign(laid(arms), "s", unit).release != routing.assign(ranges, "s", unit).release
         for unit in UNITS[:1000]

@@ -21,7 +21,7 @@ from storage.home.paths import Home
 from storage.store import Store
 from tests import other_users
 from tests.other_users import User
-from tests.storage import scribe
+from tests.storage import writer_process
 
 NOBODYS: int = 61_234  # a group and a user that no table of this machine knows
 MINE = grp.getgrgid(os.getegid()).gr_name
@@ -61,7 +61,7 @@ async def test_what_sqlite_makes_anew_can_be_read_by_the_group(home: Home) -> No
     store = await stores.open(home)
     gid = NOBODYS if os.getuid() == 0 else os.getegid()
     access.admit(home, gid)
-    await scribe.accept(store, "scribe", 0)
+    await writer_process.accept(store, "scribe", 0)
     await store.close()
     assert not any(path.exists() for path in homes.beside(home.database))
     store = await stores.open(home)
@@ -195,7 +195,7 @@ async def test_a_member_reads_while_the_store_is_written_and_after_it_was_closed
 ) -> None:
     """Through checkpoints and all; when the log is folded away; who is not in the group is told."""
     store = await stores.open(shared)
-    await scribe.accept(store, "scribe", 0)
+    await writer_process.accept(store, "scribe", 0)
     access.admit(shared, NOBODYS)
     member, other = User(NOBODYS + 1, (NOBODYS,)), User(NOBODYS + 2)
     reading = member.start(READS, str(shared.root), 150)
@@ -203,7 +203,7 @@ async def test_a_member_reads_while_the_store_is_written_and_after_it_was_closed
     written = 1
     try:
         while not done.done() or shared.database.stat().st_size < 1_000_000:  # the log is folded in
-            await scribe.accept(store, "scribe", written, weight=20_000)
+            await writer_process.accept(store, "scribe", written, weight=20_000)
             written += 1
         said, complaint = await done
     finally:
@@ -224,7 +224,14 @@ async def test_a_member_reads_what_a_killed_process_left(shared: Home) -> None:
     access.admit(shared, NOBODYS)
     await store.close()
     writer = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.storage.scribe", str(shared.root), "scribe", "100000"),
+        *(
+            sys.executable,
+            "-m",
+            "tests.storage.writer_process",
+            str(shared.root),
+            "scribe",
+            "100000",
+        ),
         stdout=asyncio.subprocess.PIPE,
     )
     assert writer.stdout is not None

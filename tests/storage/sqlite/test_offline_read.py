@@ -13,7 +13,7 @@ from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.sqlite import offline_read
 from storage.store import Store
-from tests.storage import scribe
+from tests.storage import writer_process
 
 _ACCESS = os.access
 
@@ -22,7 +22,7 @@ _ACCESS = os.access
 async def resting(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A store with one row that nobody has open; we are somebody who only looks."""
     store = await stores.open(home)
-    await scribe.accept(store, "scribe", 0)
+    await writer_process.accept(store, "scribe", 0)
     await store.close()
 
     def looks(path: Path, mode: int) -> bool:
@@ -52,12 +52,12 @@ async def test_who_looked_at_rest_goes_on_when_the_node_starts(resting: Home) ->
     """The same open store then reads with locks, and sees what is new."""
     looking = await stores.open(resting, readonly=True)
     writing = await stores.open(resting)
-    await scribe.accept(writing, "scribe", 1)
+    await writer_process.accept(writing, "scribe", 1)
     assert await looking.changed()
     assert await count(looking) == 2
     await looking.changed()
     assert not await looking.changed()
-    await scribe.accept(writing, "scribe", 2)
+    await writer_process.accept(writing, "scribe", 2)
     assert await looking.changed()
     assert await count(looking) == 3
     await looking.close()
@@ -80,7 +80,7 @@ async def test_a_store_that_was_opened_and_closed_meanwhile_is_noticed(resting: 
     found = offline_read.find(resting)
     assert found is not None
     writing = await stores.open(resting)
-    await scribe.accept(writing, "scribe", 1)
+    await writer_process.accept(writing, "scribe", 1)
     await writing.close()
     assert found.opened()
     resting.database.unlink()

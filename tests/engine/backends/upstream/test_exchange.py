@@ -18,10 +18,10 @@ from engine.backends.upstream.server import Server, Settings
 from engine.execution import failures
 from engine.execution.job import Chat, Delta, Event, Finished, Job, Message, Restarted, Sampling
 from storage.requests import Class
-from tests.boxes import free_port
 from tests.engine.backends.upstream import loopback
 from tests.engine.backends.upstream.loopback import Asked, Reply
 from tests.engine.execution import jobs
+from tests.home_fixtures import free_port
 
 SOON: dict[str, Any] = {"connect_s": 2.0, "first_event_s": 5.0, "read_s": 5.0}
 

@@ -1,7 +1,7 @@
 """A process that writes to a store until it is stopped, for the tests of crashes and full disks.
 
-`python -m tests.storage.scribe HOME NAME COUNT` writes COUNT durable intents and prints the id of
-each after it was acknowledged. `… full` writes until the disk is full, in ways told there.
+`python -m tests.storage.writer_process HOME NAME COUNT` writes COUNT durable intents and prints
+the id of each once it is acknowledged. `… full` writes until the disk is full.
 """
 
 from __future__ import annotations

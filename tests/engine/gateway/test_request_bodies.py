@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.gateway import bodies, errors
+from engine.gateway import errors, request_bodies
 
-CHAT = bodies.Reader(bodies.Chat)
-COMPLETION = bodies.Reader(bodies.Completion)
-FEEDBACK = bodies.Reader(bodies.Feedback)
+CHAT = request_bodies.Reader(request_bodies.Chat)
+COMPLETION = request_bodies.Reader(request_bodies.Completion)
+FEEDBACK = request_bodies.Reader(request_bodies.Feedback)
 HI = {"model": "ops", "messages": [{"role": "user", "content": "hi"}]}
 
 
-def refused(reader: bodies.Reader, raw: bytes) -> errors.BadRequest:
+def refused(reader: request_bodies.Reader, raw: bytes) -> errors.BadRequest:
     """The error that a body gets."""
     with pytest.raises(errors.BadRequest) as caught:
         reader.read(raw)
@@ -146,7 +146,7 @@ def test_no_bytes_do_anything_but_decode_or_be_refused(raw: bytes) -> None:
 
 def test_arguments_of_the_chat_template_are_taken_as_vllm_takes_them() -> None:
     """What the gateway itself gives to the template cannot be set."""
-    reader = bodies.Reader(bodies.Chat)
+    reader = request_bodies.Reader(request_bodies.Chat)
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     asked = {**body, "chat_template_kwargs": {"enable_thinking": False}}
     assert reader.read(msgspec.json.encode(asked)).input().template_arguments == {

@@ -24,7 +24,7 @@ from storage import errors, intents
 from storage import store as stores
 from storage.control_socket import client, verbs
 from storage.home.paths import Home
-from tests.app import scenes
+from tests.app import populated_homes
 
 _PATIENCE: Final = 500
 _FRAME_S: Final = 0.02
@@ -79,17 +79,19 @@ class FakeNode:
             raise errors.NodeIsDown("The node is not running; start it with `paddock serve`.")
         verbs.parse(verb, arguments)
         verbs.check(verbs.TABLE[verb], target=target, confirm=confirm, reason=reason)
-        store = await stores.open(home, now_us=lambda: scenes.NOW_US)
+        store = await stores.open(home, now_us=lambda: populated_homes.NOW_US)
         try:
             id = await store.write(
                 lambda s: intents.accept(
                     s, actor=self.name, role=self.role, verb=verb, target=target,
                     arguments=arguments, reason=reason, expected_version=expected_version,
-                    idempotency_key=idempotency_key, at_us=scenes.NOW_US,
+                    idempotency_key=idempotency_key, at_us=populated_homes.NOW_US,
                 )
             )  # fmt: skip
             if not self.alone:
-                await reconcile.Loop(store, [Intents()], now_us=lambda: scenes.NOW_US).settle()
+                await reconcile.Loop(
+                    store, [Intents()], now_us=lambda: populated_homes.NOW_US
+                ).settle()
         finally:
             await store.close()
         return client.Accepted(id, self.name, self.role)
@@ -98,7 +100,7 @@ class FakeNode:
 class Clock:
     """A clock that moves when it is told to."""
 
-    def __init__(self, now_us: int = scenes.NOW_US) -> None:
+    def __init__(self, now_us: int = populated_homes.NOW_US) -> None:
         self.now_us = now_us
 
     def __call__(self) -> int:
@@ -107,7 +109,7 @@ class Clock:
 
     def pass_s(self, seconds: float) -> None:
         """Let time pass."""
-        self.now_us += round(seconds * scenes.SECOND_US)
+        self.now_us += round(seconds * populated_homes.SECOND_US)
 
 
 def program(

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.traffic import routing
-from storage import buckets
-from storage.buckets import Range
+from storage import sticky_buckets
+from storage.sticky_buckets import Range
 
 
 @st.composite
@@ -32,10 +32,10 @@ def test_a_change_moves_the_total_variation_distance_and_nobody_else(
     history: list[dict[int, int]],
 ) -> None:
     """However many arms there are and wherever they lie, over a whole history of changes."""
-    ranges = buckets.lay_out(history[0])
+    ranges = sticky_buckets.lay_out(history[0])
     for before, after in pairwise(history):
-        moved = buckets.rebalance(ranges, after)
-        assert buckets.whole(moved)
+        moved = sticky_buckets.rebalance(ranges, after)
+        assert sticky_buckets.whole(moved)
         counts = {release: owners(moved).count(release) for release in after}
         assert counts == after
         distance = sum(max(after.get(r, 0) - before.get(r, 0), 0) for r in {*before, *after})
@@ -46,8 +46,8 @@ def test_a_change_moves_the_total_variation_distance_and_nobody_else(
 
 def test_weight_passes_over_an_arm_without_moving_its_users() -> None:
     """From the first arm to the third: the second keeps everybody."""
-    before = buckets.lay_out({1: 6_000, 2: 2_000, 3: 2_000})
-    after = buckets.rebalance(before, {1: 3_000, 2: 2_000, 3: 5_000})
+    before = sticky_buckets.lay_out({1: 6_000, 2: 2_000, 3: 2_000})
+    after = sticky_buckets.rebalance(before, {1: 3_000, 2: 2_000, 3: 5_000})
     assert after == ((0, 3_000, 1), (3_000, 6_000, 3), (6_000, 8_000, 2), (8_000, 10_000, 3))
     for unit in map(str, range(2_000)):
         if routing.assign(before, "s", unit).release == 2:
@@ -57,5 +57,5 @@ def test_weight_passes_over_an_arm_without_moving_its_users() -> None:
 @given(weights())
 def test_the_same_weights_again_change_nothing(chosen: dict[int, int]) -> None:
     """Setting a split twice is setting it once."""
-    ranges = buckets.lay_out(chosen)
-    assert buckets.rebalance(ranges, chosen) == ranges
+    ranges = sticky_buckets.lay_out(chosen)
+    assert sticky_buckets.rebalance(ranges, chosen) == ranges

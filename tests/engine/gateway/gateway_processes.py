@@ -24,8 +24,8 @@ from storage.keys import Role
 from storage.releases import Engine, Limits, Release, Sampling
 from storage.services import Arm
 from storage.store import Store
-from tests import boxes
-from tests.boxes import ADAPTER, WEIGHTS
+from tests import home_fixtures
+from tests.home_fixtures import ADAPTER, WEIGHTS
 
 ENGINE = Engine(context_tokens=512, max_sequences=16, threads=1)
 
@@ -77,7 +77,7 @@ class Stack:
             name,
             "engine.serving",
             *("--socket", str(self.home.worker(instance)), "--model", str(WEIGHTS)),
-            *("--name", release.deployment, "--sha256", boxes.digest(WEIGHTS)),
+            *("--name", release.deployment, "--sha256", home_fixtures.digest(WEIGHTS)),
             *("--max-sequences", str(engine.max_sequences), "--threads", "1"),
             *("--context-tokens", str(engine.context_tokens)),
         )
@@ -125,8 +125,8 @@ async def furnish(root: Path) -> Stack:
     made: dict[str, Release] = {}
 
     async def work(s: Any) -> None:
-        base = await boxes.add_model(s, WEIGHTS)
-        adapter = await boxes.add_model(s, ADAPTER, "1.1.0", base)
+        base = await home_fixtures.add_model(s, WEIGHTS)
+        adapter = await home_fixtures.add_model(s, ADAPTER, "1.1.0", base)
         prompt = await prompts.add(
             s,
             prompt="terse",
@@ -189,7 +189,7 @@ async def furnish(root: Path) -> Stack:
             at_us=4,
         )
         for name in ("client", "viewer", "operator", "synthetic", "other"):
-            secrets[name] = await boxes.add_key(
+            secrets[name] = await home_fixtures.add_key(
                 s,
                 name,
                 Role(name) if name in {"viewer", "operator"} else Role.CLIENT,
@@ -199,7 +199,7 @@ async def furnish(root: Path) -> Stack:
 
     await store.write(work)
     await store.close()
-    return Stack(home, boxes.free_port(), secrets, made)
+    return Stack(home, home_fixtures.free_port(), secrets, made)
 
 
 @contextmanager

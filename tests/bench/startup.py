@@ -15,7 +15,7 @@ from typing import Final
 
 import psutil
 
-from tests import boxes
+from tests import home_fixtures
 from tests.bench import contestants, screen_bytes
 
 STARTS: Final = 3
@@ -79,7 +79,7 @@ def first_paint_ms(home: Path) -> tuple[float, float]:
 
 def measure(shape: contestants.Shape, work: Path) -> dict[str, float]:
     """Measure everything and print it with the budgets; starts use the shipped model."""
-    small = replace(shape, model=boxes.WEIGHTS)
+    small = replace(shape, model=home_fixtures.WEIGHTS)
     measured = asyncio.run(starts_and_idles(small, work))
     for name, value in measured.items():
         budget = BUDGETS.get(name)
