@@ -84,6 +84,7 @@ class ProcessRow(SQLModel, table=True):
     model_version_id: int | None
     sha256: str | None
     build: str | None
+    silent_since_us: int | None
 
 
 class NodeRow(SQLModel, table=True):
@@ -103,7 +104,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """A supervised process.
 
     `deployment` is given for an instance, whose name is `<deployment>:<n>`. `sha256` and `build`
-    are what an instance reports to have loaded.
+    are what an instance reports to have loaded. `silent_since_us` is given for a READY process
+    that has sent no heartbeat since then, or made no progress with the work that it has; `reason`
+    says which. It is not answering, and unless it recovers the node kills it.
     """
 
     name: str
@@ -117,6 +120,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     model_version_id: int | None
     sha256: str | None
     build: str | None
+    silent_since_us: int | None = None
 
 
 class NodeRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +156,7 @@ async def declare(
         "model_version_id": model_version_id,
         "sha256": None,
         "build": None,
+        "silent_since_us": None,
     }
     if row is None:
         s.add(ProcessRow(name=name, state=State.STARTING.value, **fresh))
@@ -176,7 +181,7 @@ async def move(
 ) -> None:
     """Move a process to a state; if it is there already only the other fields are written.
 
-    `changes` are other fields: pid, restarts, sha256, build, model_version_id.
+    `changes` are other fields: pid, restarts, sha256, build, model_version_id, silent_since_us.
 
     Raises:
         NotFound: it was not declared.
@@ -191,7 +196,7 @@ async def move(
         await s.flush()
         return
     if to in {State.STOPPED, State.CRASHED}:
-        changes = {"pid": None, **changes}
+        changes = {"pid": None, "silent_since_us": None, **changes}
     await moves.move(
         s, MOVES, ProcessRow, name, frm, to,
         actor="node", at_us=at_us, changes={"reason": reason, **changes},

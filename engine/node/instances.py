@@ -163,6 +163,7 @@ class Instances:
             (process := self._running.get(other.name)) is not None
             and not process.stopping
             and process.fact.state == "ready"
+            and process.fact.silent_us is None
             for other in wanted.values()
             if other.deployment == instance.deployment and other.name != instance.name
         )

@@ -124,10 +124,10 @@ async def _record(session: Session, fact: Fact, at_us: int) -> None:
         await _declare(session, fact, at_us)
         return
     try:
-        await processes.move(session, fact.name, State(fact.state), at_us=at_us, **_of(fact))
+        await processes.move(session, fact.name, State(fact.state), at_us=at_us, **_of(fact, at_us))
     except (errors.NotFound, errors.Invalid):  # what came between was never written
         await _declare(session, fact, at_us)
-        await processes.move(session, fact.name, State(fact.state), at_us=at_us, **_of(fact))
+        await processes.move(session, fact.name, State(fact.state), at_us=at_us, **_of(fact, at_us))
 
 
 async def _declare(session: Session, fact: Fact, at_us: int) -> None:
@@ -143,9 +143,10 @@ async def _declare(session: Session, fact: Fact, at_us: int) -> None:
     )
 
 
-def _of(fact: Fact) -> dict[str, Any]:
+def _of(fact: Fact, at_us: int) -> dict[str, Any]:
     """What a move changes beside the state."""
     changes: dict[str, Any] = {"reason": fact.reason, "restarts": fact.restarts}
+    changes["silent_since_us"] = None if fact.silent_us is None else at_us - fact.silent_us
     if fact.pid is not None:  # the fact of its start may never have been written
         changes |= {"pid": fact.pid}
     if fact.state == State.READY:

@@ -65,7 +65,9 @@ class LoadFailure:
 class Fact:
     """What has become of a process; `state` is one of the processes table, or `GONE`.
 
-    `failing` is the evidence that its whole deployment dies of its requests.
+    `failing` is the evidence that its whole deployment dies of its requests. `silent_us` is given
+    for a ready process that has sent no heartbeat, or made no progress with the work it has, for so
+    long.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Fact:
     load_failure: LoadFailure | None = None
     death: Death | None = None
     failing: str | None = None
+    silent_us: int | None = None
 
 
 def start(spec: Spec, environment: Mapping[str, str] = _NOTHING) -> subprocess.Popen[bytes]:

@@ -114,6 +114,7 @@ class SupervisedProcess:
                 if decision.reason is Reason.GONE:
                     return
                 if decision.act is Act.WAIT:
+                    self._report_silence(decision, now)
                     await self._wait(decision.again_us)
                 else:
                     await self._act(decision)
@@ -155,9 +156,21 @@ class SupervisedProcess:
             reason=reason,
             pid=self.pid,
             restarts=max(0, self._spawns - 1),
-            **{"load_failure": None, "death": None, **fields},  # type: ignore[arg-type]
+            **{"load_failure": None, "death": None, "silent_us": None, **fields},  # type: ignore[arg-type]
         )
         self._tell(self.fact)
+
+    def _report_silence(self, decision: supervision.Decision, now: int) -> None:
+        """Report that a ready process has gone silent, why, and when that is over."""
+        since = decision.silent_since_us
+        if (since is None) == (self.fact.silent_us is None):
+            return
+        if since is None:
+            _log.info("a process is heard from again", name=self.spec.name)
+            self._report("ready")
+        else:
+            _log.warning("a process is silent", name=self.spec.name, reason=decision.reason.value)
+            self._report("ready", decision.reason.value, silent_us=now - since)
 
     async def _start(self) -> None:
         preparation = Preparation()

@@ -18,6 +18,10 @@ SECOND_US: Final = 1_000_000
 LOADS: Final = 3
 """After this many deaths in a row while loading one file, the file is at fault."""
 
+_PATIENCE_PERCENT: Final = 160
+"""Of its recent pace, before a silence is reported: the steps of a large model may take seconds."""
+_PACE_KEPT_PERCENT: Final = 80
+
 
 class Act(StrEnum):
     """The one thing to do now."""
@@ -53,10 +57,14 @@ class Plan:
     """The longest silence while starting."""
     beat_us: int = 10 * SECOND_US
     """The longest silence between heartbeats."""
+    late_us: int = SECOND_US * 3 // 2
+    """A silence of this length is reported, unless the process was as slow just before."""
     beats: bool = False
     """Whether heartbeats are expected from readiness on; otherwise from the first one on."""
     token_us: int = 30 * SECOND_US
     """The longest time without token and without step while there is work."""
+    stall_us: int = 10 * SECOND_US
+    """The same, to be reported."""
     crawl_us: int = 600 * SECOND_US
     """The longest time without token while there is work, even if steps continue."""
     drain_us: int = 20 * SECOND_US
@@ -85,6 +93,8 @@ class Observed:
     """Whether it has completed a step since it was spawned."""
     heard_us: int = 0
     """When it last sent anything, or was spawned."""
+    pace_us: int = 0
+    """The longest of its recent intervals between heartbeats, of which older ones count less."""
     token_us: int = 0
     """When it last produced a token, or had nothing to do."""
     step_us: int = 0
@@ -100,11 +110,26 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do, why, and when to look again if nothing happens (None: no need to)."""
+    """What to do, why, and when to look again if nothing happens (None: no need to).
+
+    `silent_since_us` is given for a process that is ready and gives no sign of life, or none of
+    progress while work waits: since when.
+    """
 
     act: Act
     reason: Reason
     again_us: int | None = None
+    silent_since_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """A sign of life that is due: the last one, when its lack is reported, when it kills."""
+
+    last_us: int
+    shown_us: int
+    fatal_us: int
+    lack: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +208,26 @@ def _absent(observed: Observed, plan: Plan, now_us: int) -> Decision:
 
 
 def _ready(observed: Observed, plan: Plan, now_us: int) -> Decision:
-    bounds: list[tuple[int, Reason]] = []
+    signs: list[_Sign] = []
     if plan.beats or observed.heartbeats:
-        bounds.append((observed.heard_us + plan.beat_us, Reason.SILENT))
+        heard = observed.heard_us
+        late = max(plan.late_us, observed.pace_us * _PATIENCE_PERCENT // 100)
+        signs.append(_Sign(heard, heard + late, heard + plan.beat_us, Reason.SILENT))
     if observed.working:
-        still = max(observed.token_us, observed.step_us) + plan.token_us
-        bounds.append((min(still, observed.token_us + plan.crawl_us), Reason.HUNG))
-    if not bounds:
+        moved = max(observed.token_us, observed.step_us)
+        fatal = min(moved + plan.token_us, observed.token_us + plan.crawl_us)
+        signs.append(_Sign(moved, moved + plan.stall_us, fatal, Reason.HUNG))
+    overdue = min(signs, key=lambda sign: sign.fatal_us, default=None)
+    if overdue is None:
         return Decision(Act.WAIT, Reason.SERVING)
-    at, reason = min(bounds, key=lambda bound: bound[0])
-    return _bounded(at, Reason.SERVING, reason, now_us)
+    if now_us >= overdue.fatal_us:
+        return Decision(Act.KILL, overdue.lack)
+    times = [at for sign in signs for at in (sign.shown_us, sign.fatal_us) if at > now_us]
+    missing = [sign for sign in signs if now_us >= sign.shown_us]
+    if not missing:
+        return Decision(Act.WAIT, Reason.SERVING, min(times))
+    longest = min(missing, key=lambda sign: sign.last_us)
+    return Decision(Act.WAIT, longest.lack, min(times), silent_since_us=longest.last_us)
 
 
 def _bounded(until_us: int, meanwhile: Reason, then: Reason, now_us: int) -> Decision:
@@ -206,9 +241,11 @@ def after_heartbeat(
     before: Observed, *, busy: bool, moved: bool, stepped: bool, since_token_us: int, now_us: int
 ) -> Observed:
     """What is known after a heartbeat; `moved`: its step number differs from the last one's."""
+    interval = now_us - before.heard_us if before.heartbeats else 0
     return replace(
         before,
         heard_us=now_us,
+        pace_us=max(interval, before.pace_us * _PACE_KEPT_PERCENT // 100),
         heartbeats=True,
         working=busy,
         stepped=before.stepped or stepped,

@@ -39,3 +39,37 @@ async def test_a_fact_that_can_never_be_written_blocks_none_behind_it(
         written = [process.name for process in await processes.every(session)]
     await store.close()
     assert (written, records.trouble) == (["control", "runner"], None)
+
+
+async def test_a_silence_is_written_with_its_beginning_and_ends_with_the_next_state(
+    tmp_path: Path,
+) -> None:
+    """The row of a process says since when it gives no sign of life, and nothing once it does."""
+    store = await stores.open(homes.make(Home(tmp_path / "home")))
+    records = Records(store, now_us=lambda: 9_000_000, owed=None)
+    writing = asyncio.create_task(records.run())
+    found: list[tuple[int | None, str | None]] = []
+    facts: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("starting", {}),
+        ("ready", {}),
+        ("ready", {"silent_us": 1_500_000, "reason": "its heartbeats stopped"}),
+        ("ready", {}),
+        ("ready", {"silent_us": 2_000_000}),
+        ("crashed", {"reason": "it was killed by SIGKILL"}),
+    )
+    for state, more in facts:
+        records.tell(Fact("ops-1.0.0:1", "worker", state, pid=1, **more))
+        await records.flush(20)
+        async with store.read() as session:
+            (row,) = await processes.every(session)
+        found.append((row.silent_since_us, row.reason))
+    writing.cancel()
+    await store.close()
+    assert found == [
+        (None, None),
+        (None, None),
+        (7_500_000, "its heartbeats stopped"),
+        (None, None),
+        (7_000_000, None),
+        (None, "it was killed by SIGKILL"),
+    ]

@@ -122,6 +122,24 @@ async def test_a_stopped_process_is_replaced(tmp_path: Path) -> None:
         assert "its heartbeats stopped" in [fact.reason for fact in watched.facts]
 
 
+async def test_a_stopped_process_is_reported_silent_until_it_is_heard_again(
+    tmp_path: Path,
+) -> None:
+    """It runs, so it is neither crashed nor restarted; but it is not green either."""
+    plan = Plan(beats=True, late_us=SECOND_US // 4)
+    async with running(Watched(tmp_path, BEATING, plan, "0")) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
+        pid = watched.process.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        await watched.until(lambda facts: facts[-1].silent_us is not None)
+        silent = watched.facts[-1]
+        assert (silent.state, silent.reason, silent.pid) == ("ready", "its heartbeats stopped", pid)
+        os.kill(pid, signal.SIGCONT)
+        await watched.until(lambda facts: facts[-1].silent_us is None)
+        assert (watched.facts[-1].reason, watched.process.pid) == (None, pid)
+
+
 async def test_a_hung_process_is_replaced_although_its_heartbeats_arrive(tmp_path: Path) -> None:
     """Work waits and heartbeats arrive, but no tokens: that is not health."""
     plan = Plan(beats=True, token_us=SECOND_US // 2)

@@ -22,6 +22,7 @@ observations = st.builds(
     heartbeats=st.booleans(),
     working=st.booleans(),
     heard_us=times,
+    pace_us=st.integers(0, 60 * SECOND_US),
     token_us=times,
     step_us=times,
     terminated_us=st.none() | times,
@@ -52,13 +53,71 @@ def test_only_running_processes_are_signalled_and_only_absent_ones_spawned(
 
 @given(observations, plans)
 def test_waiting_for_something_always_ends(observed: Observed, plan: Plan) -> None:
-    """A wait with a time lies ahead, and at that time something is done."""
+    """A wait with a time lies ahead, and after a silence or two something is done."""
     decision = supervision.decide(observed, plan, NOW)
-    if decision.again_us is not None:
+    now = NOW
+    for _ in range(4):
+        if decision.again_us is None:
+            break
         assert decision.act is Act.WAIT
-        assert decision.again_us > NOW
-        later = supervision.decide(observed, plan, decision.again_us)
-        assert later.act is not Act.WAIT
+        assert decision.again_us > now
+        now = decision.again_us
+        decision = supervision.decide(observed, plan, now)
+    assert decision.again_us is None
+    assert decision.act is not Act.WAIT or now == NOW
+
+
+@given(observations, plans)
+def test_a_silence_is_reported_only_of_what_is_ready_and_before_it_kills(
+    observed: Observed, plan: Plan
+) -> None:
+    """It lies in the past, has its reason, and is never a reason of good health."""
+    decision = supervision.decide(observed, plan, NOW)
+    if decision.silent_since_us is not None:
+        assert observed.ready
+        assert decision.act is Act.WAIT
+        assert decision.silent_since_us < NOW
+        assert decision.reason in {Reason.SILENT, Reason.HUNG}
+    elif decision.act is Act.WAIT:
+        assert decision.reason not in {Reason.SILENT, Reason.HUNG}
+
+
+def test_a_late_heartbeat_is_a_silence_long_before_it_is_a_reason_to_kill() -> None:
+    """Within two seconds people can see it; the process still has until `beat_us`."""
+    heard = NOW - PLAN.late_us
+    quiet = supervision.decide(serving(heard_us=heard), PLAN, NOW)
+    assert quiet == supervision.Decision(
+        Act.WAIT, Reason.SILENT, heard + PLAN.beat_us, silent_since_us=heard
+    )
+    assert PLAN.late_us < 2 * SECOND_US
+    assert supervision.decide(serving(heard_us=heard + 1), PLAN, NOW).silent_since_us is None
+
+
+def test_heartbeats_without_progress_on_waiting_work_are_a_silence() -> None:
+    """A loop that spins on is as silent as one that is stopped."""
+    since = NOW - PLAN.stall_us
+    stuck = serving(working=True, token_us=since, step_us=since)
+    decision = supervision.decide(stuck, PLAN, NOW)
+    assert (decision.reason, decision.silent_since_us) == (Reason.HUNG, since)
+
+
+def test_a_worker_with_long_steps_is_not_silent_during_each_of_them() -> None:
+    """The first long step is news; those that follow are its pace, until it has been fast again."""
+    observed, now = serving(heartbeats=True), NOW
+    for interval, silent in ((SECOND_US, False), (8 * SECOND_US, True), (8 * SECOND_US, False)):
+        now += interval
+        decision = supervision.decide(observed, PLAN, now)
+        assert (decision.silent_since_us is not None) is silent
+        observed = supervision.after_heartbeat(
+            observed, busy=True, moved=True, stepped=True, since_token_us=0, now_us=now
+        )
+    for _ in range(10):
+        now += SECOND_US
+        observed = supervision.after_heartbeat(
+            observed, busy=True, moved=True, stepped=True, since_token_us=0, now_us=now
+        )
+    decision = supervision.decide(observed, PLAN, now + 2 * SECOND_US)
+    assert decision.silent_since_us == now
 
 
 @given(observations, plans)
