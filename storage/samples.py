@@ -1,4 +1,4 @@
-"""What was measured in each second: the host, its GPUs, instances of deployments, arms of services.
+"""What was measured in each second: the host and its GPUs, the gateway, instances, arms.
 
 One row for a second, kind and subject. Nothing is estimated: a second without a row was not
 measured. Written by the gateway and by control; `storage.measures` makes figures of it.
@@ -20,10 +20,12 @@ from storage.store import upsert
 from storage.tallies import ArmSample, Tally
 
 __all__ = [
-    "ArmSample", "GpuSample", "HostSample", "InstanceSample", "Kind", "Sample", "deployment",
-    "newest", "prune", "record", "since", "together",
+    "GATEWAY", "ArmSample", "GatewaySample", "GpuSample", "HostSample", "InstanceSample", "Kind",
+    "Sample", "deployment", "newest", "prune", "record", "since", "together",
 ]  # fmt: skip
 
+GATEWAY: Final = "gateway"
+"""The subject of the gateway's samples."""
 _BACK_S: Final = 60  # rows this far ahead of a new one mean that the clock was set back
 
 
@@ -32,6 +34,7 @@ class Kind(StrEnum):
 
     HOST = "host"  # the host's name
     GPU = "gpu"  # its index
+    GATEWAY = "gateway"  # "gateway"
     INSTANCE = "instance"  # ops-1.0.0:1, the first copy of the deployment ops-1.0.0
     ARM = "arm"  # support/r14
 
@@ -76,6 +79,20 @@ class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
     throttle: tuple[str, ...] = ()
 
 
+class GatewaySample(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway itself: what waits in it, and its connections.
+
+    `held` are the accepted requests that no instance counts as running or waiting: they wait for
+    one to start, to connect, or to read its socket. Together with `InstanceSample.waiting` they
+    are the queue. `refused` counts by reason the connections that were refused or closed because
+    of a limit or a timeout, in the span that the row covers; the rest is the state at its end.
+    """
+
+    held: int
+    connections: int
+    refused: dict[str, int] = {}
+
+
 class InstanceSample(msgspec.Struct, frozen=True, kw_only=True):
     """One instance: a worker, a supervised server or an upstream.
 
@@ -100,11 +117,12 @@ class InstanceSample(msgspec.Struct, frozen=True, kw_only=True):
     batch_max: int | None = None
 
 
-Sample = HostSample | GpuSample | InstanceSample | ArmSample
+Sample = HostSample | GpuSample | GatewaySample | InstanceSample | ArmSample
 
 _TYPES: Final[dict[Kind, type[Sample]]] = {
     Kind.HOST: HostSample,
     Kind.GPU: GpuSample,
+    Kind.GATEWAY: GatewaySample,
     Kind.INSTANCE: InstanceSample,
     Kind.ARM: ArmSample,
 }
@@ -167,6 +185,14 @@ async def since(
     until: int | None = None,
     prefix: str = "",
 ) -> list[tuple[int, str, GpuSample]]: ...
+@overload
+async def since(
+    s: AsyncSession,
+    second: int,
+    kind: Literal[Kind.GATEWAY],
+    until: int | None = None,
+    prefix: str = "",
+) -> list[tuple[int, str, GatewaySample]]: ...
 @overload
 async def since(
     s: AsyncSession,

@@ -11,7 +11,7 @@ from app import session, terminal, words
 from app.commands import options
 from storage import measures, samples
 from storage.home import clock
-from storage.samples import ArmSample, GpuSample, HostSample, InstanceSample
+from storage.samples import ArmSample, GatewaySample, GpuSample, HostSample, InstanceSample
 from storage.sketches import Sketch
 
 app = options.group()
@@ -62,6 +62,11 @@ def _gpu(gpu: GpuSample) -> tuple[str, ...]:
     )
 
 
+def _gateway(row: GatewaySample) -> tuple[str, ...]:
+    refused = ", ".join(f"{reason} {count}" for reason, count in sorted(row.refused.items()))
+    return words.count(row.held), words.count(row.connections), refused or "none"
+
+
 def _instance(row: InstanceSample) -> tuple[str, ...]:
     work = measures.work_of([row])
     return (
@@ -92,6 +97,7 @@ def _arm(arm: ArmSample) -> tuple[str, ...]:
 _FACES: Final[dict[samples.Kind, tuple[tuple[str, ...], Callable[[Any], tuple[str, ...]]]]] = {
     samples.Kind.HOST: (("CPU", "LOAD", "MEMORY", "DISK"), _host),
     samples.Kind.GPU: (("BUSY", "MEMORY", "POWER", "TEMPERATURE", "SLOWED"), _gpu),
+    samples.Kind.GATEWAY: (("HELD", "CONNECTIONS", "REFUSED"), _gateway),
     samples.Kind.INSTANCE: (
         ("RUNNING", "WAITING", "BATCH", "STEPS", "PREFILL", "DECODE", "KV", "BUSY"),
         _instance,

@@ -95,6 +95,11 @@ class Fleet:
             for instance in pool.everything:
                 yield pool.deployment, instance
 
+    @property
+    def held(self) -> int:
+        """The requests that no instance counts as running or waiting."""
+        return sum(pool.held for pool in (*self.pools.values(), *self._released))
+
     def adapter(self, release: Release) -> wire.LoadAdapter | None:
         """The adapter that a release needs; None for one that is known to kill workers."""
         model = self.snapshot.models.get(release.model_version_id or 0)

@@ -90,6 +90,11 @@ class PendingRequests:
         """How many have not ended."""
         return len(self._live)
 
+    @property
+    def held_count(self) -> int:
+        """How many no worker has."""
+        return self._held
+
     def add(self, item: wire.Submit | wire.Score, receiver: Receiver) -> PendingRequest:
         """A new request; its id replaces the one in `item`."""
         self._next += 1

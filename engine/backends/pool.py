@@ -76,6 +76,12 @@ class Pool:
         return self._pending.count > 0
 
     @property
+    def held(self) -> int:
+        """The requests that no instance counts: not sent to one, or not yet read by it."""
+        unread = sum(each.client.unread for each in self.everything)
+        return self._waiting + self._pending.held_count + unread
+
+    @property
     def everything(self) -> list[Instance]:
         """All instances, including released ones."""
         return [*self.instances.values(), *self._released]

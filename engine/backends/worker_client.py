@@ -134,6 +134,12 @@ class WorkerClient:
         return self.load > 0
 
     @property
+    def unread(self) -> int:
+        """The requests that were sent to the worker and are not in its latest count."""
+        counted = 0 if self.step is None else self.step.running + self.step.waiting
+        return max(0, self.load - counted)
+
+    @property
     def silent_us(self) -> int:
         """How long no step was computed although requests are pending; 0 when none are."""
         return self._now_us() - self._progress_us if self.busy else 0
@@ -274,7 +280,7 @@ class WorkerClient:
         """The connection has ended: hold what may be sent again, give up the rest."""
         self._transport = None
         self._outgoing.clear()
-        self.hello = None
+        self.hello = self.step = None
         self._adapters.on_disconnected()
         for request in self._pending.sent_to(self):
             self._pending.lost(request, died=not self._draining)

@@ -145,6 +145,8 @@ class _Gauges(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
         """One family after another."""
         yield _gauge("paddock_ready", "Whether every service can answer.", int(self._ready()))
+        held = self._fleet.held + self._remotes.held
+        yield _gauge("paddock_requests_held", "Requests that wait for an instance.", held)
         yield _gauge("paddock_rows_held", "Rows not yet written to the store.", self._recorder.held)
         yield CounterMetricFamily(
             "paddock_rows_lost",

@@ -45,6 +45,14 @@ class Remotes:
             self._upstreams.follow(snapshot.upstreams.values(), snapshot.releases.values())
             self._servers.follow(snapshot.resident().values())
 
+    @property
+    def held(self) -> int:
+        """The requests that wait for an instance of a supervised server.
+
+        Those that wait for an upstream are counted in its samples.
+        """
+        return 0 if self._servers is None else self._servers.waiting
+
     def tick(self) -> None:
         """The per-second tick."""
         for each in self._loaded():

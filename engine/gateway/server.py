@@ -225,7 +225,7 @@ class Gateway:
             draining,
             asyncio.create_task(self._report(server, listening), name="ready"),
             asyncio.create_task(self._follow_nudges(listener, catalog), name="nudges"),
-            asyncio.create_task(self._seconds(context, fleet, remotes), name="seconds"),
+            asyncio.create_task(self._seconds(server, context, fleet, remotes), name="seconds"),
             asyncio.create_task(self._cut_off(server, fleet, remotes), name="cut off"),
         ]
         try:
@@ -240,7 +240,7 @@ class Gateway:
             await remotes.close()
             await internal.close()
             await executor.drain()
-            self._close_second(context, fleet, remotes)
+            self._close_second(server, context, fleet, remotes)
             await recorder.flush()
             listener.close()
             await store.close()
@@ -269,13 +269,15 @@ class Gateway:
             if await listener.wait():
                 await catalog.look()
 
-    async def _seconds(self, context: Context, fleet: Fleet, remotes: Remotes) -> None:
+    async def _seconds(
+        self, server: _Server, context: Context, fleet: Fleet, remotes: Remotes
+    ) -> None:
         """The per-second tick; rows are written concurrently."""
         while True:
             into = context.now_us() % _SECOND_US
             await asyncio.sleep((_SECOND_US - into + _AFTER_US) / 1e6)
             try:
-                self._close_second(context, fleet, remotes)
+                self._close_second(server, context, fleet, remotes)
                 context.recorder.begin()
                 await context.catalog.look()
                 fleet.sweep()
@@ -284,9 +286,15 @@ class Gateway:
             except Exception:  # noqa: BLE001 the next tick may succeed
                 _log.exception("the per-second tick failed")
 
-    def _close_second(self, context: Context, fleet: Fleet, remotes: Remotes) -> None:
+    def _close_second(
+        self, server: _Server, context: Context, fleet: Fleet, remotes: Remotes
+    ) -> None:
         second = context.now_us() // _SECOND_US - 1
         for row in context.windows.close(second, context.catalog.snapshot.live()):
+            context.recorder.sample(row)
+        connections = len(server.server_state.connections)
+        held = fleet.held + remotes.held
+        for row in context.windows.gateway.close(second, held, connections):
             context.recorder.sample(row)
         for _, instance in fleet.instances():
             window, client = context.windows.instance(instance.name), instance.client

@@ -1,19 +1,22 @@
-"""What happened in the second that is not over yet, by arm and by instance.
+"""What happened in the second that is not over yet: by arm, by instance, in the gateway itself.
 
-A quiet arm or instance gets a row every four seconds only. The idle time of the seconds between is
+What is quiet gets a row every four seconds only. The idle time of the seconds between is
+of an instance is
 in that row, so that busy and idle time add up to wall time. Never touches the store. Imported by
 the gateway.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from engine.serving import wire
+from storage import samples
 from storage.requests import Request
-from storage.samples import InstanceSample, Kind, Sample
+from storage.samples import GatewaySample, InstanceSample, Kind, Sample
 from storage.tallies import Tally
 
 IDLE_S: Final = 4
@@ -145,10 +148,33 @@ class Instance:
         return second, Kind.INSTANCE, self.name, sample
 
 
-class Windows:
-    """The windows of all arms and instances."""
+class Gateway:
+    """The gateway itself."""
 
     def __init__(self) -> None:
+        self._refused: Counter[str] = Counter()
+        self._last: GatewaySample | None = None
+        self._written = 0
+
+    def refused(self, reason: str) -> None:
+        """A connection was refused, or closed because of a limit or a timeout."""
+        self._refused[reason] += 1
+
+    def close(self, second: int, held: int, connections: int) -> Iterator[Row]:
+        """The row of the second that is over, if anything has changed since the last one."""
+        sample = GatewaySample(held=held, connections=connections, refused=dict(self._refused))
+        if sample == self._last and _recent(self._written, second):
+            return
+        self._written, self._last = second, sample
+        self._refused.clear()
+        yield second, Kind.GATEWAY, samples.GATEWAY, sample
+
+
+class Windows:
+    """The windows of all arms and instances, and the gateway's own."""
+
+    def __init__(self) -> None:
+        self.gateway = Gateway()
         self._arms: dict[tuple[str, int], Arm] = {}
         self._instances: dict[str, Instance] = {}
 

@@ -12,7 +12,7 @@ from storage import samples
 from storage import store as stores
 from storage.home import clock
 from storage.home.paths import Home
-from storage.samples import ArmSample, InstanceSample, Kind
+from storage.samples import ArmSample, GatewaySample, InstanceSample, Kind
 from storage.sketches import Sketch
 from tests.app import populated_homes
 
@@ -39,7 +39,11 @@ async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
             (Kind.HOST, "box", populated_homes.host(7)),
             (Kind.GPU, "0", populated_homes.gpu(7)),
         ],
-        AT: [(Kind.INSTANCE, "ops-1.0.0", WORKER), (Kind.ARM, "support/r1", arm)],
+        AT: [
+            (Kind.INSTANCE, "ops-1.0.0", WORKER),
+            (Kind.ARM, "support/r1", arm),
+            (Kind.GATEWAY, samples.GATEWAY, GatewaySample(held=4, connections=9, refused={"x": 2})),
+        ],
     }
     for second, measured in seconds.items():
         await store.write(lambda s, a=second, m=measured: samples.record(s, a, m))  # type: ignore[misc]
@@ -54,6 +58,7 @@ async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
         (Kind.ARM, "REQUESTS FAILED REFUSED", "support/r1 2 1 0 0 40 1.9"),
         (Kind.HOST, "CPU LOAD MEMORY DISK", "box 27 % 3.25"),
         (Kind.GPU, "BUSY MEMORY POWER", "412 W 71 °C no"),
+        (Kind.GATEWAY, "HELD CONNECTIONS REFUSED", "gateway 4 9 x 2"),
     ],
 )
 async def test_each_kind_shows_its_seconds(

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import samples
-from storage.samples import ArmSample, GpuSample, HostSample, InstanceSample, Kind
+from storage.samples import ArmSample, GatewaySample, GpuSample, HostSample, InstanceSample, Kind
 from storage.sketches import Sketch
 from storage.store import Store
 
@@ -49,6 +49,7 @@ async def test_each_kind_reads_back_as_it_was_measured(store: Store) -> None:
         (Kind.GPU, "0", GPU),
         (Kind.INSTANCE, "ops-1.0.0", WORKER),
         (Kind.ARM, "support/r1", arm(1000, 2000, busy_us=7)),
+        (Kind.GATEWAY, samples.GATEWAY, GatewaySample(held=2, connections=3, refused={"idle": 4})),
     ]
     await record(store, 100, *given)
     async with store.read() as s:
@@ -57,6 +58,7 @@ async def test_each_kind_reads_back_as_it_was_measured(store: Store) -> None:
             await samples.since(s, 0, Kind.GPU),
             await samples.since(s, 0, Kind.INSTANCE),
             await samples.since(s, 0, Kind.ARM),
+            await samples.since(s, 0, Kind.GATEWAY),
         ]
         assert await samples.newest(s, 1_000) == 100
     assert found == [[(100, subject, sample)] for _, subject, sample in given]

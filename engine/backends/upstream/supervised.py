@@ -59,6 +59,8 @@ class Servers:
         self._abilities = scoring.Abilities()
         self._picked = -1
         self.instances: dict[str, Instance] = {}
+        self.waiting = 0
+        """Requests that wait for an instance to become ready."""
 
     def follow(self, releases: Iterable[Release]) -> None:
         """Serve those of these releases that are on supervised servers."""
@@ -204,7 +206,11 @@ class Servers:
                     code="server_unavailable",
                     retry_after_us=faults.RETRY_US,
                 )
-            await asyncio.sleep(LOOK_S)
+            self.waiting += 1
+            try:
+                await asyncio.sleep(LOOK_S)
+            finally:
+                self.waiting -= 1
 
     def _of(self, deployment: str) -> list[Instance]:
         return [

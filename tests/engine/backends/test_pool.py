@@ -101,6 +101,25 @@ async def test_the_least_loaded_instance_gets_the_next_request(two: Two) -> None
     assert sum(two.got()) == 6
 
 
+async def test_requests_that_no_instance_counts_are_held(two: Two) -> None:
+    """Waiting for an instance, or in the socket of one that reads nothing, such as a hung one."""
+    assert two.pool.held == 0
+    submit(two, 3)
+    assert two.pool.held == 3
+    first, second = two.workers.values()
+    await first.got(wire.Submit, 2)
+    second.wake()
+    async with asyncio.timeout(20):
+        while two.pool.held != 2:
+            await two.stepped.wait()
+            two.stepped.clear()
+    await first.stop()
+    await second.stop()
+    await two.until(0)
+    submit(two, 1)
+    assert two.pool.held == two.pool.pending.count
+
+
 async def test_idle_instances_take_turns(two: Two) -> None:
     """One request at a time does not always warm the same instance."""
     for worker in two.workers.values():

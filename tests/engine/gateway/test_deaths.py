@@ -19,8 +19,9 @@ import openai
 import pytest
 from openai import APIError, OpenAI
 
-from storage import keys, knobs, services
+from storage import keys, knobs, samples, services
 from storage import store as stores
+from storage.samples import GatewaySample
 from storage.services import Arm
 from tests.engine.gateway import gateway_processes
 from tests.engine.gateway.gateway_processes import Stack
@@ -73,7 +74,8 @@ def test_a_killed_worker_costs_time_but_no_answer_that_was_not_begun(
 ) -> None:
     """What had shown nothing is answered by the next worker; a stream ends with an error event.
 
-    Meanwhile the box says that it is not ready, and why.
+    While the worker hangs, the gateway samples show the requests as held. Without a worker the box
+    says that it is not ready, and why.
     """
     plain = stack.releases["plain"]
     worker = stack.processes[plain.deployment]
@@ -83,6 +85,8 @@ def test_a_killed_worker_costs_time_but_no_answer_that_was_not_begun(
     worker.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(ask, client) for _ in range(4)]
+        until(lambda: newest_sample(stack).held == 4)
+        assert newest_sample(stack).connections == 5
         stack.kill(plain.deployment)
         with pytest.raises(openai.APIError) as caught:
             for _ in stream:
@@ -135,6 +139,19 @@ def test_a_revoked_key_stops_working_at_once(stack: Stack, client: OpenAI) -> No
         assert ask(late).choices
         change(stack, revoke)
         until(lambda: _unknown(late))
+
+
+def newest_sample(stack: Stack) -> GatewaySample:
+    """What the gateway has measured of itself last."""
+
+    async def look() -> GatewaySample:
+        store = await stores.open(stack.home)
+        async with store.read() as s:
+            found = await samples.since(s, 0, samples.Kind.GATEWAY)
+        await store.close()
+        return found[-1][2] if found else GatewaySample(held=0, connections=0)
+
+    return asyncio.run(look())
 
 
 def _unknown(client: OpenAI) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.metering.windows import IDLE_S, Instance, Row, Windows
+from engine.metering.windows import IDLE_S, Gateway, Instance, Row, Windows
 from engine.serving import wire
 from storage.requests import Outcome, Request
-from storage.samples import ArmSample, InstanceSample
+from storage.samples import ArmSample, GatewaySample, InstanceSample
 from storage.sketches import Sketch
 
 HELLO = wire.Hello(1, "", "", ("CPU",), 64, 4, 100, "", "", "", (), ("",), {})
@@ -142,3 +142,23 @@ def test_a_clock_that_was_set_back_silences_no_window() -> None:
     worker.step(step(0, 1_000_000))
     assert [row[0] for row in windows.close(earlier, {("ops", 1)})] == [earlier]
     assert [row[0] for row in worker.close(earlier, HELLO, {})] == [earlier]
+
+
+def test_the_gateways_own_row_is_written_when_it_changes_and_now_and_then() -> None:
+    """A request that begins or ceases to wait is shown by the next row; refusals count once."""
+    window = Gateway()
+    window.refused("head_timeout")
+    window.refused("head_timeout")
+    states = [(0, 1), (0, 1), (3, 1), (0, 1), *[(0, 1)] * IDLE_S]
+    rows = [
+        (second - 100, sample)
+        for second, (held, connections) in enumerate(states, 100)
+        for _, _, _, sample in window.close(second, held, connections)
+    ]
+    assert rows == [
+        (0, GatewaySample(held=0, connections=1, refused={"head_timeout": 2})),
+        (1, GatewaySample(held=0, connections=1)),
+        (2, GatewaySample(held=3, connections=1)),
+        (3, GatewaySample(held=0, connections=1)),
+        (3 + IDLE_S, GatewaySample(held=0, connections=1)),
+    ]
