@@ -143,8 +143,13 @@ class Place(Screen[None]):
         return size.width, size.height
 
     def show(self, current: snapshot.Snapshot, bar: Sequence[Line]) -> None:
-        """Draw all of it, or say that there is no room."""
-        if not self.ready or not self.size:
+        """Draw all of it, or say that there is no room.
+
+        Nothing is drawn before the widgets are mounted, nor once the program closes: it removes
+        them one after another while snapshots still arrive.
+        """
+        closing = not (self.app.is_running and self.is_attached)
+        if closing or not self.ready or not self.size:
             return
         small = self.size.width < WIDTH or self.size.height < HEIGHT
         self.set_class(small, "small")

@@ -170,6 +170,12 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         """Join the pieces of a block."""
         return "".join(sizes.measured(pieces, 0))
 
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """`obj[argument]`, also for filters by attribute: an error would repeat the argument."""
+        if not isinstance(argument, str):
+            sizes.check(sizes.weight(argument, as_text=True))
+        return super().getitem(obj, argument)
+
     def call_binop(
         self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any
     ) -> Any:

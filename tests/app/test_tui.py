@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from app.screens.place import Place
 from app.tui import THEME, Tui
 from app.widgets.header import HeaderRow
 from storage.home.paths import Home
@@ -198,3 +199,23 @@ async def _sit_until_it_ends(app: Tui) -> None:
     async with app.run_test() as pilot:
         while app._exception is None:
             await pilot.pause(0.01)
+
+
+@pytest.mark.parametrize("key", ["", "t", "l", "j", "question_mark"])
+async def test_a_snapshot_that_arrives_while_the_screen_closes_is_not_drawn(
+    busy_home: Home, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """The widgets are removed one after another, and the poller is stopped after them."""
+    arrived = 0
+
+    def on_unmount(place: Place) -> None:
+        nonlocal arrived
+        arrived += 1
+        place.program.redraw()
+
+    monkeypatch.setattr(Place, "on_unmount", on_unmount, raising=False)
+    async with pilot.at(pilot.program(busy_home)) as seat:
+        if key:
+            await seat.press(key)
+            await seat.until(lambda: seat.place.ready)
+    assert arrived

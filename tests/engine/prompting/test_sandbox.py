@@ -125,6 +125,9 @@ MEMORY_BYTES = 64 * 1024 * 1024
         "{{ s | groupby('x', s) }}",
         "{{ ([s] * 1000) | sort }}",
         "{{ ([{'x': s}] * 1000) | groupby('x') }}",
+        "{{ s | groupby([s] * 1000) }}",
+        "{{ s[[s] * 1000] }}",
+        "{{ s | map(attribute=[s] * 1000) | list }}",
     ],
 )
 def test_memory_is_not_filled(source: str) -> None:
