@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -26,7 +25,7 @@ import httpx
 from app import errors, words
 from storage import errors as storage_errors
 from storage.control_socket import client
-from storage.home import config
+from storage.home import config, lock
 from storage.home.paths import Home
 
 _LOOK_S: Final = 0.05  # between two questions to a node that starts or stops
@@ -72,10 +71,16 @@ def taken(home: Home) -> bool:
 
 
 async def running(home: Home) -> bool:
-    """Whether the node answers on its control socket."""
+    """Whether the node answers on its control socket.
+
+    Raises:
+        storage.errors.StorageError: a node runs and cannot be asked.
+    """
     try:
         await client.who(home)
     except storage_errors.NodeIsDown:
+        if lock.holder(home.lock) is not None:
+            raise
         return False
     return True
 
@@ -199,22 +204,11 @@ async def stop(home: Home, *, timeout_s: float = 60.0) -> None:
 async def _exited(home: Home) -> bool:
     """Whether no process holds the lock of the data directory, once a stop was accepted.
 
-    Only its owner can try the lock; others ask the control socket, which the node closes last.
+    Only its owner can tell; others ask the control socket, which the node closes last.
     """
-    try:
-        descriptor = os.open(home.lock, os.O_RDONLY)
-    except FileNotFoundError:
-        return True
-    except PermissionError:
-        return not await running(home)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(descriptor)
+    if os.access(home.lock, os.R_OK):
+        return lock.holder(home.lock) is None
+    return not (home.lock.exists() and await running(home))
 
 
 def last_words(log: bytes) -> str:

@@ -18,9 +18,10 @@ from typing import Final, TextIO
 
 import structlog
 
-from engine.node import commands, lock, process_logs, specs
+from engine.node import commands, process_logs, specs
 from engine.process import logs
 from storage import errors
+from storage.home import lock
 from storage.home import paths as homes
 from storage.home.paths import Home
 

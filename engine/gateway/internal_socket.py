@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
-import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
@@ -21,7 +19,8 @@ import structlog
 from engine.execution import failures, frames
 from engine.execution.execute import Executor
 from engine.execution.job import Job
-from storage.home import paths
+from engine.process import peers
+from engine.process.listening import Listening
 from storage.home.paths import Home
 
 CONNECTIONS_LIMIT: Final = 256
@@ -29,7 +28,6 @@ REQUEST_S: Final = 10.0
 """How long a client may take to send its request."""
 _EVENTS: Final = 1000
 """Events in one frame at most."""
-_CREDENTIALS: Final = struct.Struct("3i")
 _RETRY_US: Final = 1_000_000
 
 _log = structlog.get_logger("gateway.internal_socket")
@@ -47,31 +45,24 @@ class InternalSocket:
         now_us: Callable[[], int],
         monotonic_us: Callable[[], int],
     ) -> None:
-        self._path = home.gateway_socket
+        self._listening = Listening(home.gateway_socket, self._accept, folder=True)
+        self._limits = peers.Limits(
+            "gateway.internal_socket", per_user=0, others=0, own=CONNECTIONS_LIMIT
+        )
         self._executor = executor
         self._gateway_id = gateway_id
         self._now_us = now_us
         self._monotonic_us = monotonic_us
-        self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._executing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen, in place of an earlier gateway."""
-        self._path.unlink(missing_ok=True)
-        listening = socket.socket(socket.AF_UNIX)
-        with paths.short(self._path) as address:
-            mask = os.umask(0o177)
-            try:
-                listening.bind(address)
-            finally:
-                os.umask(mask)
-        self._server = await asyncio.start_unix_server(self._accept, sock=listening)
+        await self._listening.start()
 
     async def drain(self, within_s: float) -> None:
         """Accept nothing more, and wait for the requests under way, for so long at most."""
-        if self._server is not None:
-            self._server.close()
+        self._listening.stop()
         for connection in self._connections - self._executing:
             connection.cancel()
         if self._executing:
@@ -79,8 +70,7 @@ class InternalSocket:
 
     async def close(self) -> None:
         """Accept nothing more and cancel what is left; call it after the backends are closed."""
-        if self._server is not None:
-            self._server.close()
+        self._listening.stop()
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -90,8 +80,19 @@ class InternalSocket:
         assert task is not None  # noqa: S101 asyncio runs this in a task
         self._connections.add(task)
         task.add_done_callback(self._executing.discard)
+        uid = peers.peer(writer.get_extra_info("socket")).uid
+        full = self._limits.enter(uid)
         try:
-            if _peer(writer) == os.geteuid():
+            if full is not None:
+                _refuse(
+                    writer,
+                    failures.Overloaded(
+                        f"the internal socket is busy: {full}",
+                        code="connections",
+                        retry_after_us=_RETRY_US,
+                    ),
+                )
+            elif uid == os.geteuid():
                 await self._serve(task, reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client has gone
@@ -101,6 +102,8 @@ class InternalSocket:
                 writer, failures.Broken("internal error; see the gateway's log", code="internal")
             )
         finally:
+            if full is None:
+                self._limits.leave(uid)
             self._connections.discard(task)
             writer.close()
 
@@ -111,12 +114,6 @@ class InternalSocket:
         writer: asyncio.StreamWriter,
     ) -> None:
         try:
-            if len(self._connections) > CONNECTIONS_LIMIT:
-                raise failures.Overloaded(
-                    f"the internal socket already has {CONNECTIONS_LIMIT} connections",
-                    code="connections",
-                    retry_after_us=_RETRY_US,
-                )
             async with asyncio.timeout(REQUEST_S):
                 request = await frames.read_request(reader)
             self._executing.add(task)
@@ -179,10 +176,3 @@ async def _watched(reader: asyncio.StreamReader, gone: Callable[[], object]) -> 
 
 def _refuse(writer: asyncio.StreamWriter, failure: failures.Failure) -> None:
     writer.write(frames.encode(frames.failed(failure)))
-
-
-def _peer(writer: asyncio.StreamWriter) -> int:
-    """The user id of the peer, from the kernel."""
-    peer = writer.get_extra_info("socket")
-    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(raw)[1])

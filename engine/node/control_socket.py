@@ -2,14 +2,13 @@
 
 A Unix socket with one JSON object per line in each direction; the kernel says who the client is.
 An intent is checked (verb, role, arguments) and stored durably before it is acknowledged. A slow,
-silent or faulty client delays no other. Never decides an intent and never acts on one. Imported by
-`engine.node`.
+silent or faulty client delays no other, and no user can occupy the socket. Never decides an intent
+and never acts on one. Imported by `engine.node`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -17,12 +16,13 @@ import msgspec
 import structlog
 
 from engine.node import roles
-from engine.node.roles import Peer
+from engine.process import peers
+from engine.process.listening import Listening
+from engine.process.peers import Peer
 from storage import errors, intents
 from storage.control_socket import verbs
 from storage.control_socket.verbs import Process
 from storage.home import access
-from storage.home import paths as homes
 from storage.home.config import Config
 from storage.home.paths import Home
 from storage.keys import Role
@@ -31,8 +31,13 @@ from storage.store import Store
 LINE_LIMIT: Final = 1024 * 1024
 SILENCE_S: Final = 10.0
 CONNECTIONS: Final = 64
-BACKLOG: Final = 1024
+"""For the user who runs the node, and as many for all other users together."""
+PER_USER: Final = 8
+"""For each other user."""
+DEPTH: Final = 32
+"""How deep the arguments of a request may be nested."""
 _TEXT_LIMIT: Final = 2000
+_DEEP: Final = f"The line is not a request: it is nested more than {DEPTH} deep."
 _RUNS: Final = verbs.carried_out_by(Process.RUNNER)
 
 _log = structlog.get_logger("node.control_socket")
@@ -92,8 +97,15 @@ class ControlSocket:
         self._stop = stop
         self._runner = runner
         self._silence_s = silence_s
-        self._server: asyncio.Server | None = None
+        self._listening: Listening | None = None
+        self._limits = peers.Limits(
+            "node.control_socket", per_user=PER_USER, others=CONNECTIONS, own=CONNECTIONS
+        )
         self._connections: set[asyncio.Task[None]] = set()
+
+    def state(self) -> dict[str, int]:
+        """Connections now, and those refused since the start."""
+        return {"connections": self._limits.open, "refused": self._limits.refused}
 
     async def open(self) -> None:
         """Listen. The lock is held, so an existing socket belongs to a dead node.
@@ -102,20 +114,18 @@ class ControlSocket:
         they may do.
         """
         group = access.group(self._group)
-        self._home.control_socket.unlink(missing_ok=True)
-        listening = socket.socket(socket.AF_UNIX)
-        with homes.short(self._home.control_socket) as address:
-            listening.bind(address)
-        access.admit_to_control_socket(self._home, group)
-        self._server = await asyncio.start_unix_server(
-            self._serve, sock=listening, limit=LINE_LIMIT, backlog=BACKLOG
+        self._listening = Listening(
+            self._home.control_socket,
+            self._serve,
+            admit=lambda: access.admit_to_control_socket(self._home, group),
+            limit=LINE_LIMIT,
         )
+        await self._listening.start()
 
     async def close(self) -> None:
         """Stop listening and close the connections."""
-        self._home.control_socket.unlink(missing_ok=True)
-        if self._server is not None:
-            self._server.close()
+        if self._listening is not None:
+            self._listening.stop()
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -125,18 +135,15 @@ class ControlSocket:
         assert task is not None  # noqa: S101 a callback of the server is a task
         self._connections.add(task)
         try:
-            if len(self._connections) > CONNECTIONS:
-                await self._say(
-                    writer, _no("busy", "Too many clients on the control socket; try again.")
-                )
+            who = peers.peer(writer.get_extra_info("socket"))
+            full = self._limits.enter(who.uid)
+            if full is not None:
+                await self._say(writer, _no("busy", f"The control socket is busy: {full}."))
                 return
-            who = roles.peer(writer.get_extra_info("socket"))
-            while True:
-                async with asyncio.timeout(self._silence_s):
-                    line = await self._line(reader, writer)
-                if not line:
-                    return
-                await self._say(writer, await self._answer(line, who))
+            try:
+                await self._converse(reader, writer, who)
+            finally:
+                self._limits.leave(who.uid)
         except (TimeoutError, OSError):
             return
         except asyncio.CancelledError:
@@ -144,6 +151,17 @@ class ControlSocket:
         finally:
             self._connections.discard(task)
             writer.close()
+
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, who: Peer
+    ) -> None:
+        """Answer line by line; each has to arrive, and be read, within the bound of silence."""
+        while True:
+            async with asyncio.timeout(self._silence_s):
+                line = await self._line(reader, writer)
+            if not line:
+                return
+            await self._say(writer, await self._answer(line, who))
 
     async def _line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         try:
@@ -164,6 +182,8 @@ class ControlSocket:
             request = msgspec.json.decode(line, type=Request)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return _no("bad_request", f"The line is not a request: {error}")
+        except RecursionError:
+            return _no("bad_request", _DEEP)
         try:
             return {"ok": True, **await self._do(request, peer)}
         except Rejected as rejected:
@@ -176,12 +196,14 @@ class ControlSocket:
             return _no("store_unavailable", f"The node failed: {error}")
 
     async def _do(self, request: Request, peer: Peer) -> dict[str, Any]:
+        if not _shallow(request.arguments):
+            raise Rejected("bad_request", _DEEP)
         name, role = await self._who(peer)
         match request.do:
             case "who":
                 return {"person": name, "role": role.value}
             case "state":
-                return self._state()
+                return {**self._state(), "control_socket": self.state()}
             case "stop":
                 _need(name, role, Role.OPERATOR, "stop the node")
                 self._stop(f"{name} asked for it on the control socket")
@@ -277,6 +299,15 @@ def _need(name: str, role: Role, needed: Role, what: str) -> None:
         raise Rejected(
             "not_allowed", f"{name} is {role.value}; to {what} one must be {needed.value}."
         )
+
+
+def _shallow(value: object, left: int = DEPTH) -> bool:
+    """Whether a value is nested at most so deep: what is stored is encoded and decoded again."""
+    if isinstance(value, dict):
+        return left > 0 and all(_shallow(each, left - 1) for each in value.values())
+    if isinstance(value, list):
+        return left > 0 and all(_shallow(each, left - 1) for each in value)
+    return True
 
 
 def _no(code: str, message: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Who is connected to the control socket, and their role on this box.
+"""The person behind a user id, and their role on this box.
 
-The kernel says which user is at the other end; users and groups come from the system, roles from
-config.toml. Clients never name themselves. Imported by `engine.node.control_socket`.
+Users and groups come from the system, roles from config.toml. Clients never name themselves.
+Imported by `engine.node.control_socket`.
 """
 
 from __future__ import annotations
@@ -9,25 +9,14 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import socket
-import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from engine.process.peers import Peer
 from storage.keys import Role
 
-_CREDENTIALS: Final = struct.Struct("3i")
 _HIGHEST_FIRST: Final = (Role.ADMIN, Role.OPERATOR, Role.VIEWER)
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The process at the other end, as the kernel knows it."""
-
-    pid: int
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +26,6 @@ class Person:
     name: str
     uid: int
     groups: frozenset[str]
-
-
-def peer(connection: socket.socket) -> Peer:
-    """Who connected, at the moment when they did."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, gid = _CREDENTIALS.unpack(raw)
-    return Peer(pid, uid, gid)
 
 
 def look_up(who: Peer) -> Person:

@@ -1,7 +1,8 @@
 """The worker's end of its socket: one gateway at a time, and a bounded outbox.
 
 Non-blocking; the loop polls it between steps and waits on it when idle. A second connection waits
-in the backlog until the first has ended. Knows frames, not what they mean. Imported by the worker.
+in the backlog until the first has ended. If the socket's file is removed, it is bound again within
+a second. Knows frames, not what they mean. Imported by the worker.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import os
 import selectors
 import socket
+import time
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,7 @@ from engine.serving import wire
 
 HIGH_WATER: Final = 1 << 20
 _CHUNK: Final = 1 << 18
+_LOOK_S: Final = 0.5
 
 
 class ServerSocket:
@@ -30,17 +33,9 @@ class ServerSocket:
         """Listen at `path`, which may be longer than sockaddr_un allows."""
         self._path = path
         self._selector = selectors.DefaultSelector()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            self._listener.bind(f"/proc/self/fd/{folder}/{path.name}")
-        finally:
-            os.close(folder)
-        path.chmod(0o600)
-        self._listener.listen(8)
-        self._listener.setblocking(False)
+        self._listener = _bound(path)
+        self._looked_s = time.monotonic()
+        self._hidden = False
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         self._waker.setblocking(False)
@@ -74,6 +69,7 @@ class ServerSocket:
 
     def wait(self, timeout_s: float) -> list[wire.Inbox]:
         """Wait for an event or the timeout; return the frames received."""
+        self._keep()
         inboxes: list[wire.Inbox] = []
         for key, events in self._selector.select(timeout_s):
             if key.fileobj is self._listener:
@@ -109,6 +105,7 @@ class ServerSocket:
 
     def hide(self) -> None:
         """Accept no new connection from now on."""
+        self._hidden = True
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
@@ -119,6 +116,24 @@ class ServerSocket:
         self._selector.close()
         for one in (self._listener, self._wake, self._waker):
             one.close()
+
+    def _keep(self) -> None:
+        """Bind the socket again if its file is gone; a gateway that is connected stays so."""
+        now = time.monotonic()
+        if self._hidden or now - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = now
+        if self._path.exists():
+            return
+        try:
+            fresh = _bound(self._path)
+        except OSError:  # the directory is gone: tried again
+            return
+        if self._peer is None:
+            self._selector.unregister(self._listener)
+            self._selector.register(fresh, selectors.EVENT_READ)
+        self._listener.close()
+        self._listener = fresh
 
     def _accept(self) -> None:
         try:
@@ -161,3 +176,25 @@ class ServerSocket:
             self._writing = writing
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
             self._selector.modify(self._peer, events)
+
+
+def _bound(path: Path) -> socket.socket:
+    """A listening socket at the path; its directory is made again where that is missing."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+        finally:
+            os.close(folder)
+        path.chmod(0o600)
+        listener.listen(8)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener

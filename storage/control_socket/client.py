@@ -20,7 +20,7 @@ import msgspec
 from storage import errors
 from storage.control_socket import nudges
 from storage.errors import ControlSocketError, NodeIsDown, NotAllowed, Refused, Unanswered
-from storage.home import access
+from storage.home import access, lock
 from storage.home import paths as homes
 from storage.home.paths import Home
 
@@ -37,6 +37,7 @@ LINE_LIMIT: Final = 1024 * 1024
 ANSWER_S: Final = 15.0
 OUTCOME_S: Final = 5.0
 CROWD_S: Final = 10.0  # how long a busy control socket is tried
+MISSING_S: Final = 1.5  # how long a running node without a control socket is tried
 _LOOK_S: Final = 0.25
 _RETRY_S: Final = 0.05
 _RECEIVE: Final = 65_536
@@ -140,8 +141,18 @@ async def state(home: Home) -> dict[str, Any]:
 
 
 async def stop(home: Home) -> None:
-    """Ask the node to drain and exit; it answers first."""
-    await _question(home, "stop")
+    """Ask the node to drain and exit; it answers first.
+
+    Raises:
+        Unanswered: it did not answer; it may stop all the same.
+    """
+    try:
+        await _ask(home, {"do": "stop"})
+    except Unanswered as error:
+        raise Unanswered(
+            f"{_node(home)} did not answer, and it is not known whether it will stop; "
+            "`paddock status` shows whether it still runs."
+        ) from error
 
 
 async def wait(store: Store, intent_id: int, timeout_s: float) -> Intent:
@@ -177,9 +188,19 @@ async def _question(home: Home, do: str) -> dict[str, Any]:
     try:
         return await _ask(home, {"do": do})
     except Unanswered as error:
-        raise NodeIsDown(
-            f"The node of {home.root} does not answer; start it with `paddock serve`."
-        ) from error
+        holder = lock.holder(home.lock)
+        advice = (
+            "start it with `paddock serve`"
+            if holder is None
+            else f"if it stays so, end it with `kill -9 {holder}` and start `paddock serve`"
+        )
+        raise NodeIsDown(f"{_node(home, holder)} does not answer; {advice}.") from error
+
+
+def _node(home: Home, holder: int | None = None) -> str:
+    """The node in a sentence, with its process if that is known."""
+    holder = holder or lock.holder(home.lock)
+    return f"The node of {home.root}" + (f" (process {holder})" if holder else "")
 
 
 async def _ask(
@@ -209,14 +230,20 @@ async def _ask(
 
 
 async def _answered(home: Home, line: bytes) -> dict[str, Any]:
-    """Retry while the control socket is busy: a node with many clients is not down."""
-    until = time.monotonic() + CROWD_S
+    """Retry while the control socket is busy, or missing although the node runs."""
+    now = time.monotonic()
+    until, missing_until = now + CROWD_S, now + MISSING_S
     while True:
-        with contextlib.suppress(BlockingIOError):
+        try:
             said = msgspec.json.decode(await _exchange(home, line), type=dict[str, Any])
             busy = (said.get("error") or {}).get("code") == "busy"
             if not busy or time.monotonic() > until:
                 return said
+        except BlockingIOError:  # its backlog is full
+            pass
+        except errors.Busy:
+            if time.monotonic() > missing_until:
+                raise
         await asyncio.sleep(_RETRY_S)
 
 
@@ -234,9 +261,7 @@ async def _exchange(home: Home, line: bytes) -> bytes:
         except (PermissionError, BlockingIOError):
             raise
         except OSError as error:
-            raise NodeIsDown(
-                f"The node of {home.root} is not running; start it with `paddock serve`."
-            ) from error
+            raise _unreachable(home) from error
         loop = asyncio.get_running_loop()
         with contextlib.suppress(ConnectionError):
             await loop.sock_sendall(connection, line)
@@ -246,6 +271,16 @@ async def _exchange(home: Home, line: bytes) -> bytes:
             if b"\n" in part or len(answer) > 2 * LINE_LIMIT:
                 break
         return bytes(answer)
+
+
+def _unreachable(home: Home) -> errors.StorageError:
+    holder = lock.holder(home.lock)
+    if holder is None:
+        return NodeIsDown(f"The node of {home.root} is not running; start it with `paddock serve`.")
+    return errors.Busy(
+        f"{_node(home, holder)} runs, but its control socket is not there: it is starting, or the "
+        "file was removed and is made again within a second. Try again."
+    )
 
 
 def _refusal(error: Mapping[str, Any]) -> errors.StorageError:

@@ -21,19 +21,30 @@ class Listener:
     """The receiving end: one for each process that waits."""
 
     def __init__(self, home: Home, name: str) -> None:
+        self._home = home
         self._path = home.nudge(name)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = self._bound()
+
+    def _bound(self) -> socket.socket:
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self._path.unlink(missing_ok=True)
             with homes.short(self._path) as address:
-                self._socket.bind(address)
+                bound.bind(address)
             self._path.chmod(0o600)
         except OSError:
-            self._socket.close()
+            bound.close()
             raise
+        return bound
 
     async def wait(self, timeout_s: float | None = None) -> bool:
-        """True as soon as there was a nudge since the last call, False after `timeout_s`."""
+        """True as soon as there was a nudge since the last call, False after `timeout_s`.
+
+        A socket whose file was removed is bound again first. Whether nudges were lost meanwhile
+        is not known, so that counts as one.
+        """
+        if not self._path.exists() and self._bind_again():
+            return True
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
@@ -43,6 +54,16 @@ class Listener:
         with contextlib.suppress(BlockingIOError):
             for _ in range(_DRAIN):  # a burst of nudges is one reason to look
                 self._socket.recv(1)
+        return True
+
+    def _bind_again(self) -> bool:
+        try:
+            self._home.run.mkdir(mode=homes.PRIVATE, exist_ok=True)
+            fresh = self._bound()
+        except OSError:  # the home itself is gone: its processes still poll
+            return False
+        self._socket.close()
+        self._socket = fresh
         return True
 
     def close(self) -> None:

@@ -18,8 +18,8 @@ from engine.execution.catalog import Catalog
 from engine.execution.client import Client
 from engine.execution.execute import Executor
 from engine.execution.job import Chat, Delta, Event, Finished, Job, Message, Score, Scored, Text
-from engine.gateway import internal_socket
 from engine.gateway.internal_socket import InternalSocket
+from engine.process import peers
 from storage import keys, requests
 from storage.home import clock
 from storage.home import paths as homes
@@ -161,9 +161,9 @@ async def test_a_job_that_takes_too_long_ends_at_its_deadline(served: Served) ->
     await served.backend.cancelled.wait()
 
 
-async def test_connections_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_are_bounded(served: Served) -> None:
     """One too many is refused with the time to wait; the others go on."""
-    monkeypatch.setattr(internal_socket, "CONNECTIONS_LIMIT", 1)
+    served.socket._limits = peers.Limits("test", per_user=0, others=0, own=1)
     async with served.client.run(jobs.job(stream=True)) as execution:
         await anext(execution)
         with pytest.raises(failures.Overloaded) as caught:

@@ -7,6 +7,7 @@ import contextlib
 import grp
 import json
 import os
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from engine.node.control_socket import CONNECTIONS, ControlSocket
 from storage import errors, intents
 from storage import store as stores
 from storage.control_socket import client as client
-from storage.home import clock, config
+from storage.home import clock, config, lock
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.store import Store
@@ -48,6 +49,16 @@ class Listening:
         """All that were stored, oldest first."""
         async with self.store.read() as session:
             return (await intents.tail(session, limit=1_000))[::-1]
+
+
+@asynccontextmanager
+async def held(home: Home) -> AsyncIterator[None]:
+    """The lock of a running node, which lets clients wait for its socket."""
+    descriptor = lock.take(home.lock)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @asynccontextmanager
@@ -122,6 +133,11 @@ async def test_who_and_state_and_stop(tmp_path: Path) -> None:
         (b'"who"', "bad_request"),
         (b"\xff\xfe", "bad_request"),
         (b'{"do": 7}', "bad_request"),
+        (
+            b'{"do":"intent","arguments":{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
+            "bad_request",
+        ),
+        (b'{"do":"intent","arguments":{"x":' + b"[" * 40 + b"]" * 40 + b"}}", "bad_request"),
         (b'{"do": "dance"}', "bad_request"),
         (b'{"do": "intent", "arguments": []}', "bad_request"),
         (b'{"do": "intent", "expected_version": "x"}', "bad_request"),
@@ -177,6 +193,39 @@ async def test_silent_clients_are_hung_up_on_and_hold_up_nobody(tmp_path: Path) 
         assert set(ends) == {b""}
         for _, writer in silent:
             writer.close()
+
+
+async def test_the_arguments_of_an_intent_are_not_nested_deeply(tmp_path: Path) -> None:
+    """What JSON can decode once may fail to be decoded by the process that carries it out."""
+    async with listening(tmp_path / "home") as node:
+        inputs = b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"
+        asked = b'{"do":"intent","verb":"runbooks.start","target":"x","arguments":{"inputs":%s}}'
+        (refused,) = await node.say(asked % inputs)
+        assert refused["error"]["code"] == "bad_request"
+        assert "nested" in refused["error"]["message"]
+        assert await node.intents() == []
+
+
+async def test_a_removed_socket_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when a file or a directory is in its place; who is connected stays connected."""
+    monkeypatch.setattr(client, "MISSING_S", 20.0)
+    home = homes.make(Home(tmp_path / "home"))
+    async with listening(home.root) as node, held(home):
+        path = node.home.control_socket
+        with homes.short(path) as address:
+            reader, writer = await asyncio.open_unix_connection(address)
+        for replace in (None, path.touch, path.mkdir):
+            path.unlink()
+            if replace is not None:
+                replace()
+            assert (await client.who(node.home)).role == "admin"
+            assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+        writer.write(b'{"do": "who"}\n')
+        assert json.loads(await reader.readline())["ok"] is True
+        writer.close()
+    assert not path.exists()
 
 
 async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None:

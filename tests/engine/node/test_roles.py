@@ -8,6 +8,7 @@ import socket
 
 from engine.node import roles
 from engine.node.roles import Person
+from engine.process import peers
 from storage.keys import Role
 
 SARA = Person("sara", 1001, frozenset({"staff", "oncall"}))
@@ -39,12 +40,12 @@ def test_the_kernel_says_who_is_at_the_other_end() -> None:
     """A socket pair knows its maker."""
     left, right = socket.socketpair(socket.AF_UNIX)
     with left, right:
-        who = roles.peer(left)
+        who = peers.peer(left)
     assert (who.pid, who.uid) == (os.getpid(), os.getuid())
     assert roles.look_up(who).name == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_a_user_without_a_name_is_still_somebody() -> None:
     """Containers run as ids that no passwd file knows."""
-    person = roles.look_up(roles.Peer(1, 3_999_999_999, 1))
+    person = roles.look_up(peers.Peer(1, 3_999_999_999, 1))
     assert person == Person("uid3999999999", 3_999_999_999, frozenset())

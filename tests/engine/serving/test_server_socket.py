@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.serving import wire
+from engine.serving import server_socket, wire
 from engine.serving.server_socket import HIGH_WATER, ServerSocket
 
 CANCEL = wire.Inbox((wire.Cancel(1),))
@@ -128,3 +128,25 @@ def test_the_address_may_be_longer_than_the_kernel_s_limit(tmp_path: Path) -> No
     assert path.stat().st_mode & 0o777 == 0o600
     one.close()
     assert not path.exists()
+
+
+def test_a_removed_socket_is_bound_again(
+    link: ServerSocket, peer: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connected gateway stays; the next one finds the socket, even in a new directory."""
+    monkeypatch.setattr(server_socket, "_LOOK_S", 0.0)
+    link.wait(0)  # accepts
+    (tmp_path / "worker.sock").unlink()
+    link.wait(0)
+    assert (tmp_path / "worker.sock").is_socket()
+    assert link.connected
+    peer.close()
+    link.wait(1)
+    with socket.socket(socket.AF_UNIX) as second:
+        second.connect(str(tmp_path / "worker.sock"))
+        link.accepted = False
+        link.wait(1)
+        assert link.accepted
+    link.hide()
+    link.wait(0)
+    assert not (tmp_path / "worker.sock").exists()

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
+import shutil
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +17,8 @@ from typing import Any
 import pytest
 
 from storage import errors, intents
-from storage.control_socket import client
+from storage.control_socket import client, nudges
+from storage.home import lock
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.intents import State
@@ -181,6 +184,50 @@ async def test_without_a_node_one_is_told_how_to_start_it(home: Home) -> None:
     home.control_socket.touch()
     with pytest.raises(errors.NodeIsDown, match="paddock serve"):
         await client.who(home)
+
+
+async def test_a_node_whose_socket_was_removed_is_not_called_down(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds the lock runs: it is named, and what it was asked is not called lost."""
+    monkeypatch.setattr(client, "MISSING_S", 0.0)
+    descriptor = lock.take(home.lock)
+    try:
+        with pytest.raises(errors.Busy, match=rf"process {os.getpid()}\) runs"):
+            await client.ask(home, "services.undo", "a", {})
+        async with node(home, b""):
+            with pytest.raises(errors.NodeIsDown, match=f"kill -9 {os.getpid()}"):
+                await client.who(home)
+            with pytest.raises(errors.Unanswered, match="not known whether it will stop"):
+                await client.stop(home)
+    finally:
+        os.close(descriptor)
+    assert lock.holder(home.lock) is None
+
+
+async def test_a_socket_that_comes_back_is_waited_for(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running node binds it again within a second; a command does not fail for that."""
+    monkeypatch.setattr(client, "MISSING_S", 20.0)
+    descriptor = lock.take(home.lock)
+    try:
+        asking = asyncio.create_task(client.who(home))
+        await asyncio.sleep(0)
+        async with node(home, {"ok": True, "person": "sara", "role": "admin"}):
+            assert (await asking).name == "sara"
+    finally:
+        os.close(descriptor)
+
+
+async def test_a_listener_whose_file_was_removed_listens_again(home: Home) -> None:
+    """Also when the whole directory is gone; a nudge may be lost, so it looks once."""
+    with nudges.listen(home, "t") as listener:
+        assert not await listener.wait(0.01)
+        shutil.rmtree(home.run)
+        assert await listener.wait(5)
+        nudges.send(home)
+        assert await listener.wait(5)
 
 
 async def test_what_is_too_large_or_can_not_be_sent_is_refused_here(home: Home) -> None:
