@@ -33,6 +33,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "too_long": (failures.Invalid, "context_length_exceeded"),
     "empty": (failures.Invalid, "empty_prompt"),
     "no_adapter": (failures.Unavailable, "adapter_unavailable"),
+    "model_fault": (failures.Broken, "model_fault"),
     "worker_lost": (failures.Unavailable, "worker_lost"),
     "worker_gone": (failures.Unavailable, "worker_gone"),
 }

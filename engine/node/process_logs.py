@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import Final
 LIMIT: Final = 16 * 1024 * 1024
 _TAIL: Final = 8192
 _LINE: Final = 200
+_MEMORY: Final = re.compile(r"out of memory|bad_alloc|failed to allocate", re.IGNORECASE)
+_MEMORY_LINES: Final = 40
+"""libllama writes a backtrace after the line that says why it aborts."""
 
 
 def trim(logs: Iterable[Path]) -> None:
@@ -28,6 +32,11 @@ def trim(logs: Iterable[Path]) -> None:
             with contextlib.suppress(OSError):  # a full disk may cost a log, never its bound
                 shutil.copyfile(log, log.with_suffix(".log.1"))
             os.truncate(log, 0)
+
+
+def tells_of_memory(log: Path) -> bool:
+    """Whether its last lines say that memory was short, on the machine or on a device."""
+    return any(_MEMORY.search(line) for line in last_lines(log, _MEMORY_LINES))
 
 
 def last_lines(log: Path, count: int) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ class StatusLine(msgspec.Struct, frozen=True):
 
     `failed` is why the process cannot work; `broken` says that a file is at fault, so that trying
     again does not help. `loaded`: the weights are in memory, so what follows is not their file's
-    fault. `loading_adapter`, `adapter_loaded`, `adapter_failed` name an adapter; the last goes
-    with `failed`.
+    fault, until `probing`: they are tried. `loading_adapter`, `adapter_loaded`, `adapter_failed`
+    name an adapter; the last goes with `failed`.
     """
 
     ready: bool = False
@@ -33,6 +33,7 @@ class StatusLine(msgspec.Struct, frozen=True):
     failed: str | None = None
     broken: bool = False
     loaded: bool = False
+    probing: bool = False
     loading_adapter: str | None = None
     adapter_loaded: str | None = None
     adapter_failed: str | None = None

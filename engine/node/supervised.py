@@ -278,7 +278,8 @@ class SupervisedProcess:
             failures=0 if terminated else failures,
         )
         why = self._killed_for.value if self._killed_for and not terminated else how
-        failure = None if terminated else self._loads.died(why, fault=fault)
+        file_fault = loading and fault and not process_logs.tells_of_memory(self.spec.log)
+        failure = None if terminated else self._loads.died(why, fault=file_fault)
         if failure is not None and not failure.adapter:
             self._last_words = failure.reason
             self._change(failed=failure.reason)

@@ -1,7 +1,7 @@
 """`python -m engine.serving`: load one model and serve it over a Unix socket.
 
 Reports on standard output how loading progresses, that it is ready, and heartbeats; logs go to
-standard error. It is ready when its base has computed a token. Exit 0 after draining, 3 when the
+standard error. It is ready when its base has passed a probe. Exit 0 after draining, 3 when the
 model file cannot be served anywhere, 4 when it cannot be loaded here and now.
 """
 
@@ -126,6 +126,8 @@ def main() -> int:
             on_load=adapter_reports.started,
             on_done=adapter_reports.ended,
         )
+        reports.say(probing=True)
+        adapters.prove()
     except errors.EngineFault as fault:
         if signals.received:
             return 0

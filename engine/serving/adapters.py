@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.serving import errors
+from engine.serving import errors, probe
 from engine.serving.llama import libllama
 from engine.serving.llama.context import Context
 from engine.serving.llama.model import Model
@@ -23,7 +23,7 @@ from engine.serving.llama.model import Model
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The adapter's context has computed a token."""
+    """The adapter's context has passed its probe."""
 
     adapter: str
     sha256: str
@@ -71,7 +71,7 @@ class Adapters:
         on_load: Callable[[str], None] = lambda _: None,
         on_done: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
-        """Make the base's context and compute a token in it.
+        """Make the base's context; `prove` it before it is used.
 
         Raises:
             errors.EngineFault: there is no memory for it, or the model cannot generate text.
@@ -89,6 +89,15 @@ class Adapters:
         self._discarded: set[str] = set()
         self._resident: dict[str, _Resident] = {}
         self.base = self._context(())
+
+    def prove(self) -> None:
+        """Probe the base, so that the first request finds everything allocated and working.
+
+        Raises:
+            errors.EngineFault: it does not compute, or not numbers.
+        """
+        if (wrong := self._probe(self.base)) is not None:
+            raise errors.ModelBroken(f"{wrong}; the weights are damaged")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,7 +157,7 @@ class Adapters:
             _verify(path, sha256)
             handle = self.model.load_adapter(path)
             try:
-                context = self._context((handle,))
+                context = self._proved(handle)
             except (errors.EngineFault, MemoryError):
                 self.model.free_adapter(handle)
                 raise
@@ -169,19 +178,33 @@ class Adapters:
         self._on_done(outcome)
 
     def _context(self, handles: tuple[Any, ...]) -> Context:
-        context = Context(
+        return Context(
             self.model,
             sequence_tokens=self._sequence_tokens,
             sequences=self._sequences,
             threads=self._threads,
             adapters=handles,
         )
+
+    def _proved(self, handle: Any) -> Context:
+        """A context with an adapter that has passed its probe."""
+        context = self._context((handle,))
         try:
-            context.warm()
+            wrong = self._probe(context)
+            if wrong is not None:
+                raise errors.AdapterBroken(f"{wrong}; the adapter is damaged, or its scale absurd")
         except errors.EngineFault:
             context.free()
             raise
         return context
+
+    def _probe(self, context: Context) -> str | None:
+        vocabulary = self.model.vocabulary
+        wrong = probe.fault(
+            context, lambda text: vocabulary.tokenise([(text, False)]), max(vocabulary.bos, 0)
+        )
+        context.clear(0)
+        return wrong
 
 
 def _verify(path: Path, sha256: str) -> None:

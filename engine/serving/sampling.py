@@ -2,7 +2,8 @@
 
 Temperature comes first; then top-k, top-p over what top-k left, and min-p relative to the best
 filter the tempered distribution; one uniform number per row picks from what remains. Exact: no
-filter is approximated.
+filter is approximated. A row without a finite maximum is no distribution and gets no token; where
+the maximum is needed anyway, that costs nothing.
 
 - Top-k by block maxima: the k-th largest maximum of disjoint blocks bounds the k-th largest value
   from below, so one comparison leaves a handful that is then sorted.
@@ -17,6 +18,7 @@ Knows nothing of requests. Imports only NumPy. Imported by `step_io`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +29,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+UNREAL: Final = -1
+"""In place of a token, for a row whose logits hold NaN or infinity, or exclude every token."""
 
 _BLOCK: Final = 256
 _FIRST: Final = 64
@@ -71,15 +76,13 @@ def _mix(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def sample(logits: Floats, rows: Rows) -> Ints:
-    """One token per row of logits (B, V)."""
+    """One token per row of logits (B, V), or `UNREAL`."""
     greedy = rows.temperature <= 0
     if greedy.all():
-        return np.asarray(logits.argmax(axis=1), np.int64)
+        return _greedy(logits)
     tokens = np.empty(len(logits), np.int64)
-    if greedy.any():
-        places = np.flatnonzero(greedy)
-        for place in places:
-            tokens[place] = logits[place].argmax()
+    for place in np.flatnonzero(greedy):
+        tokens[place] = _greedy(logits[place : place + 1])[0]
     picks = uniforms(rows.seed, rows.position)
     limited = ~greedy & (rows.top_k > 0) & (rows.top_k < logits.shape[1])
     if limited.all():
@@ -99,6 +102,13 @@ def sample(logits: Floats, rows: Rows) -> Ints:
     return tokens
 
 
+def _greedy(logits: Floats) -> Ints:
+    """The most likely tokens; NaN counts as the largest number here."""
+    tokens = np.asarray(logits.argmax(axis=1), np.int64)
+    peaks = logits[np.arange(len(tokens)), tokens]
+    return np.where(np.isfinite(peaks), tokens, UNREAL)
+
+
 def _part(rows: Rows, places: Ints) -> Rows:
     return Rows(
         rows.temperature[places],
@@ -112,8 +122,13 @@ def _part(rows: Rows, places: Ints) -> Rows:
 
 def best(logits: Floats, k: Ints) -> tuple[Ints, Doubles]:
     """Each row's k best tokens, best first, ties by token: ids and logits, padded with -inf."""
+    return _best(logits, k, _maxima(logits, k))
+
+
+def _best(logits: Floats, k: Ints, maxima: Floats) -> tuple[Ints, Doubles]:
+    """The same, from the block maxima: the k-th largest of them bounds the k-th largest logit."""
     rows, size = logits.shape
-    floor = _floors(logits, k)
+    floor = maxima[np.arange(rows), maxima.shape[1] - np.minimum(k, maxima.shape[1])]
     flat = np.flatnonzero(logits >= floor[:, None])
     row, token = np.divmod(flat, size)
     counts = np.bincount(row, minlength=rows)
@@ -129,8 +144,8 @@ def best(logits: Floats, k: Ints) -> tuple[Ints, Doubles]:
     return np.take_along_axis(ids, order, 1), values
 
 
-def _floors(logits: Floats, k: Ints) -> Floats:
-    """Per row, a value that at least k entries reach, and few more than k."""
+def _maxima(logits: Floats, k: Ints) -> Floats:
+    """Each row's maxima of disjoint blocks, ascending, NaN last; rather more than k of them."""
     rows, size = logits.shape
     block = _BLOCK
     while block > 1 and size // block < 2 * int(k.max()):
@@ -140,14 +155,19 @@ def _floors(logits: Floats, k: Ints) -> Floats:
     if whole * block < size:
         rest = logits[:, whole * block :].max(axis=1, keepdims=True)
         maxima = np.concatenate((maxima, rest), axis=1)
-    maxima.sort(axis=1)
-    k = np.minimum(k, maxima.shape[1])
-    return np.asarray(maxima[np.arange(rows), maxima.shape[1] - k])
+    return np.sort(maxima, axis=1)
 
 
 def _limited(logits: Floats, k: Ints, rows: Rows, picks: Doubles) -> Ints:
     """Rows with a top-k: only the k best matter."""
-    ids, values = best(logits, k)
+    maxima = _maxima(logits, k)
+    real = np.isfinite(maxima[:, -1])
+    if not real.all():
+        tokens = np.full(len(k), UNREAL, np.int64)
+        if (places := np.flatnonzero(real)).size:
+            tokens[places] = _limited(logits[places], k[places], _part(rows, places), picks[places])
+        return tokens
+    ids, values = _best(logits, k, maxima)
     weights = np.exp((values - values[:, :1]) / rows.temperature[:, None].astype(np.float64))
     total = weights.cumsum(axis=1)[:, -1]  # in order, so that padding changes no bit
     weights = _keep(weights, total, rows.top_p, rows.min_p)
@@ -170,7 +190,10 @@ def _keep(weights: Doubles, total: Doubles, top_p: Floats, min_p: Floats) -> Dou
 
 def _unlimited(logits: Floats, temperature: float, top_p: float, min_p: float, pick: float) -> int:
     """A row without top-k: the normaliser runs over the whole vocabulary."""
-    weights = np.exp((logits.astype(np.float64) - float(logits.max())) / temperature)
+    peak = float(logits.max())
+    if not math.isfinite(peak):
+        return UNREAL
+    weights = np.exp((logits.astype(np.float64) - peak) / temperature)
     if min_p <= 0 and top_p >= 1:
         ladder = weights.cumsum()
         return int(np.searchsorted(ladder, pick * ladder[-1], side="right"))
@@ -198,8 +221,13 @@ def logprobs(logits: Floats, tokens: Sequence[int]) -> list[float]:
 
 
 def likely(logits: Floats, token: int, top: int) -> Likely:
-    """Log-probabilities of one row (V,) at temperature 1: the chosen token's and the `top` best."""
+    """Log-probabilities of one row (V,) at temperature 1: the chosen token's and the `top` best.
+
+    A row without a finite maximum gives NaN.
+    """
     peak = float(logits.max())
+    if not math.isfinite(peak):
+        return Likely(math.nan, (), ())
     normaliser = peak + float(np.log(np.exp(logits - peak, dtype=np.float64).sum()))
     if top <= 0:
         return Likely(float(logits[token]) - normaliser, (), ())

@@ -21,7 +21,7 @@ class Gained(NamedTuple):
     """What the rows of a step gained.
 
     `ended` holds the generations that ended, with the reason, and `scored` the scorings that are
-    complete; `broken` got logits that are not numbers.
+    complete; `broken` got logits that are no distribution.
     """
 
     deltas: list[wire.Delta]
@@ -76,11 +76,12 @@ def read(
 
 
 def _score(work: Scoring, row: Row, logits: sampling.Floats, gained: Gained) -> None:
-    if np.isnan(logits[:, 0]).any():
+    end = row.start + row.tokens
+    logprobs = sampling.logprobs(logits, work.targets(end, row.outputs))
+    if np.isnan(logprobs).any():
         gained.broken.append(work)
         return
-    end = row.start + row.tokens
-    work.take(end, sampling.logprobs(logits, work.targets(end, row.outputs)))
+    work.take(end, logprobs)
     if end == row.sequence.prompt_tokens:
         gained.scored.append(work)
 
@@ -91,10 +92,6 @@ def _sample(
     vocabulary: Vocabulary,
     gained: Gained,
 ) -> None:
-    unreal = np.isnan(logits[:, 0])
-    if unreal.any():
-        gained.broken.extend(g for g, bad in zip(generations, unreal, strict=True) if bad)
-        logits = np.nan_to_num(logits)
     tokens: list[int] = sampling.sample(
         logits,
         sampling.Rows(
@@ -107,7 +104,8 @@ def _sample(
         ),
     ).tolist()
     for place, (generation, token) in enumerate(zip(generations, tokens, strict=True)):
-        if generation in gained.broken:
+        if token == sampling.UNREAL:
+            gained.broken.append(generation)
             continue
         text, reason = _append(generation, token, vocabulary)
         logprobs: tuple[wire.TokenLogprob, ...] = ()

@@ -195,9 +195,9 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
 class Refused(msgspec.Struct, frozen=True, array_like=True):
     """A sequence was not admitted, or cannot continue.
 
-    `code` is queue_full, deadline, too_long, no_adapter, empty, draining or engine;
-    `retry_after_us` is the estimated wait, 0 where waiting does not help. `busy_us` is the worker's
-    wall time already apportioned to it.
+    `code` is queue_full, deadline, too_long, no_adapter, empty, draining, model_fault (its logits
+    are no numbers) or engine; `retry_after_us` is the estimated wait, 0 where waiting does not
+    help. `busy_us` is the worker's wall time already apportioned to it.
     """
 
     id: int

@@ -317,13 +317,19 @@ class Worker:
         self._finished += [generation.finished(work, reason) for work, reason in gained.ended]
         self._news += [work.scored(self._vocabulary.raw) for work in gained.scored]
         for work in gained.broken:
-            self._fail(work.sequence, "the model's output is not a number")
+            self._fault(work)
         self._number += 1
         self._send(plan, tuple(gained.deltas), now)
 
-    def _fail(self, sequence: Sequence, message: str) -> None:
+    def _fault(self, work: Generation | Scoring) -> None:
+        """Refuse a sequence whose logits are no distribution; the others are not affected."""
+        at = work.sequence.resident
+        message = f"the logits of the model are NaN or infinite at token {at}"
+        self._fail(work.sequence, message, "model_fault")
+
+    def _fail(self, sequence: Sequence, message: str, code: str = "engine") -> None:
         self._scheduler.end(sequence)
-        self._refuse((Refusal(sequence, "engine", message, 0),))
+        self._refuse((Refusal(sequence, code, message, 0),))
 
     def _give_up(self, adapter: str, fault: errors.ComputeFailed) -> None:
         """Unload an adapter that failed while computing; without the base, end the process."""

@@ -127,14 +127,18 @@ class Context:
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         llama_cpp.llama_memory_seq_rm(self._memory, source, -1, -1)
 
-    def warm(self) -> None:
-        """Compute one token, so that the first request finds everything allocated."""
-        self.batch.tokens[0] = max(self._model.vocabulary.bos, 0)
-        self.batch.positions[0] = 0
-        self.batch.slots[0] = 0
-        self.batch.wanted[0] = 1
-        self.decode(1, 1)
-        self.clear(0)
+    def compute(self, tokens: Sequence[int], start: int) -> npt.NDArray[np.float32]:
+        """The logits (tokens, V) of the next tokens of a sequence in slot 0; at most `outputs`.
+
+        Raises:
+            NoKvSlot, Aborted, BadBatch, ComputeFailed
+        """
+        count = len(tokens)
+        self.batch.tokens[:count] = tokens
+        self.batch.positions[:count] = np.arange(start, start + count)
+        self.batch.slots[:count] = 0
+        self.batch.wanted[:count] = 1
+        return self.decode(count, count)
 
     def free(self) -> None:
         """Free the memory; once is enough, twice is harmless."""

@@ -302,6 +302,26 @@ async def test_who_faults_while_loading_again_and_again_is_given_up(tmp_path: Pa
         )
 
 
+async def test_faults_of_the_probe_are_the_files_unless_memory_was_short(tmp_path: Path) -> None:
+    """The weights are loaded and tried; a device without memory aborts as a damaged file does."""
+    script = TOLD + (
+        "import os\ntell(loaded=True)\ntell(probing=True)\n"
+        "print(sys.argv[1], file=sys.stderr, flush=True)\nos.abort()\n"
+    )
+    plan = Plan(backoff_us=1000)
+    async with running(Watched(tmp_path, script, plan, "CUDA error: out of memory")) as watched:
+        await watched.until(lambda facts: [fact.state for fact in facts].count("crashed") == 4)
+        assert {fact.load_failure for fact in watched.facts} == {None}
+    other = tmp_path / "other"
+    other.mkdir()
+    async with running(Watched(other, script, plan, "unordered_map::at")) as watched:
+        await watched.until(lambda facts: facts[-1:] != [] and facts[-1].load_failure is not None)
+        assert watched.facts[-1].load_failure == LoadFailure(
+            "", "it was killed by SIGABRT while computing a probe, 3 times in a row"
+        )
+        assert watched.process.given_up
+
+
 async def test_a_crash_loop_waits_longer_each_time(tmp_path: Path) -> None:
     """The second failure in a row is followed by a wait, and the state says so meanwhile."""
     script = "raise SystemExit(1)"

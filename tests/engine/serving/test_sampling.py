@@ -86,8 +86,35 @@ batches = st.tuples(st.integers(0, 10_000), st.lists(ways, min_size=1, max_size=
 
 @given(distinct | tied)
 def test_temperature_zero_is_the_most_likely_token(logits: Floats) -> None:
-    """The first of them, if several are alike."""
-    assert sampling.sample(logits[None], rows(Way())).tolist() == [int(np.argmax(logits))]
+    """The first of them, if several are alike; none if every token is excluded."""
+    expected = int(np.argmax(logits)) if np.isfinite(logits).any() else sampling.UNREAL
+    assert sampling.sample(logits[None], rows(Way())).tolist() == [expected]
+
+
+@settings(deadline=None)
+@given(batches, st.sampled_from([np.nan, np.inf]), st.data())
+def test_rows_that_are_no_numbers_get_no_token_and_change_no_other_row(
+    batch: tuple[int, list[Way]], bad: float, data: st.DataObject
+) -> None:
+    """Wherever in the row the one bad number is, however the rows are sampled."""
+    seed, many = batch
+    logits = np.stack([logits_of(1000, seed + number) for number in range(len(many))])
+    expected = sampling.sample(logits, rows(*many))
+    spoilt = data.draw(st.sets(st.integers(0, len(many) - 1)))
+    for row in spoilt:
+        logits[row, data.draw(st.integers(0, 999))] = bad
+        expected[row] = sampling.UNREAL
+    assert sampling.sample(logits, rows(*many)).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("way", [Way(), Way(temperature=1.0), Way(temperature=1.0, top_k=3)])
+def test_a_row_that_excludes_every_token_gets_none(way: Way) -> None:
+    """Minus infinity excludes a token; what is left of nothing is nothing."""
+    logits = np.full((1, 300), -np.inf, np.float32)
+    assert sampling.sample(logits, rows(way)).tolist() == [sampling.UNREAL]
+    logits[0, 7] = 1.0
+    assert sampling.sample(logits, rows(way)).tolist() == [7]
+    assert math.isnan(sampling.likely(np.full(3, np.nan, np.float32), 0, 2).chosen)
 
 
 @settings(deadline=None, max_examples=60)

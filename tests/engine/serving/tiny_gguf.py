@@ -2,12 +2,12 @@
 
 `chain` writes a Llama whose attention and feed-forward add nothing, with one embedding dimension
 per token: the logits depend on the last token alone. `bert` writes an encoder, which cannot
-generate.
+generate. `lora` writes an adapter of a chain. What is damaged has its own parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import gguf
@@ -31,10 +31,17 @@ def chain(
     eos: int,
     merges: Sequence[str] = ("a b",),
     template: str = "",
+    tokenizer: str = "gpt2",
+    nan: Collection[int] = (),
+    blank: bool = False,
 ) -> None:
-    """A byte-level BPE model: after token t comes `follows[t]`, after all others token 0."""
+    """A byte-level BPE model: after token t comes `follows[t]`, after all others token 0.
+
+    After the tokens in `nan` nothing is a number, even if they come later; a `blank` model predicts
+    every token alike. With another `tokenizer`, such as llama, text outside the vocabulary aborts.
+    """
     file = gguf.GGUFWriter(path, "llama")
-    file.add_tokenizer_model("gpt2")
+    file.add_tokenizer_model(tokenizer)
     file.add_tokenizer_pre("gpt-2")
     file.add_token_list([text for text, _ in tokens])
     file.add_token_types([kind for _, kind in tokens])
@@ -43,7 +50,23 @@ def chain(
     file.add_add_bos_token(value=False)
     if template:
         file.add_chat_template(template)
-    _llama(file, len(tokens), follows)
+    if tokenizer != "gpt2":
+        file.add_token_scores([0.0] * len(tokens))
+    _llama(file, len(tokens), follows, nan=nan, blank=blank)
+
+
+def lora(path: Path, vocabulary: int, *, alpha: float, size: float = 1.0) -> None:
+    """An adapter of a `chain` with this many tokens, of rank 1 on its attention's output."""
+    width = -(-vocabulary // 32) * 32
+    file = gguf.GGUFWriter(path, "llama")
+    file.add_string("general.type", "adapter")
+    file.add_string("adapter.type", "lora")
+    file.add_float32("adapter.lora.alpha", alpha)
+    for layer in ("attn_v", "attn_output"):
+        for half, shape in (("a", (1, width)), ("b", (width, 1))):
+            weights = np.full(shape, size, np.float32)
+            file.add_tensor(f"blk.0.{layer}.weight.lora_{half}", weights)
+    _write(file)
 
 
 def spm(path: Path) -> None:
@@ -97,7 +120,14 @@ def bert(path: Path, width: int = 32, context: int = 64) -> None:
     _write(file)
 
 
-def _llama(file: gguf.GGUFWriter, vocabulary: int, follows: Mapping[int, int]) -> None:
+def _llama(
+    file: gguf.GGUFWriter,
+    vocabulary: int,
+    follows: Mapping[int, int],
+    *,
+    nan: Collection[int] = (),
+    blank: bool = False,
+) -> None:
     width = -(-vocabulary // 32) * 32
     file.add_context_length(512)
     file.add_embedding_length(width)
@@ -111,7 +141,8 @@ def _llama(file: gguf.GGUFWriter, vocabulary: int, follows: Mapping[int, int]) -
     embedding = np.eye(vocabulary, width, dtype=np.float32)
     output = np.zeros((vocabulary, width), np.float32)
     for token in range(vocabulary):
-        output[follows.get(token, 0), token] = 1.0
+        output[follows.get(token, 0), token] = 0.0 if blank else 1.0
+    embedding[list(nan)] = np.nan
     file.add_tensor("token_embd.weight", embedding)
     file.add_tensor("output.weight", output)
     file.add_tensor("output_norm.weight", np.ones(width, np.float32))
