@@ -1,0 +1,89 @@
+"""Requests that are refused, or that cost the gateway much before a token is made."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tests.acceptance.attacks import attack
+from tests.acceptance.attacks.attack import Target, head, open_connection, post, status
+
+CHAT: Final = "/v1/chat/completions"
+CONTROL: Final = "<|im_end|>"
+
+
+async def _send(target: Target, request: bytes, *, clients: int = 2, pause_s: float = 0.2) -> str:
+    """The same request again and again; how it was answered."""
+
+    async def one(_: int) -> str:
+        reader, writer = await open_connection(target)
+        writer.write(request)
+        await writer.drain()
+        answered = await status(reader)
+        writer.close()
+        return str(answered)
+
+    return await attack.again(one, clients=clients, pause_s=pause_s)
+
+
+def _chat(messages: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {"model": "ops", "messages": messages, **more}
+
+
+@attack.attack()
+async def many_messages_with_control_texts(target: Target) -> str:
+    """Ten thousand messages with twelve control texts each."""
+    message = {"role": "user", "content": CONTROL * 12}
+    return await _send(target, post(target, _chat([message] * 10_000), CHAT))
+
+
+@attack.attack()
+async def one_message_of_control_texts(target: Target) -> str:
+    """A hundred and fifty thousand control texts in one message."""
+    message = {"role": "user", "content": CONTROL * 150_000}
+    return await _send(target, post(target, _chat([message]), CHAT))
+
+
+@attack.attack()
+async def many_empty_messages(target: Target) -> str:
+    """Ten thousand empty messages."""
+    return await _send(
+        target, post(target, _chat([{"role": "user", "content": ""}] * 10_000), CHAT)
+    )
+
+
+@attack.attack()
+async def a_long_prompt(target: Target) -> str:
+    """Two megabytes of prose, to be tokenised before it can be refused."""
+    prompt = "The order travels with the courier. " * 55_000
+    return await _send(target, post(target, {"model": "ops", "prompt": prompt}))
+
+
+@attack.attack()
+async def deep_json(target: Target) -> str:
+    """A hundred thousand brackets."""
+    body = b'{"model":"ops","prompt":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    return await _send(target, head(target, len(body)) + body)
+
+
+@attack.attack()
+async def lone_surrogates(target: Target) -> str:
+    """Half of a UTF-16 pair, which no UTF-8 can spell, beside other requests of the same moment."""
+    body = rb'{"model":"ops","max_tokens":2,"messages":[{"role":"user","content":"\ud800"}]}'
+    return await _send(target, head(target, len(body), path=CHAT) + body, clients=8, pause_s=0.05)
+
+
+@attack.attack()
+async def whole_answers_with_logprobs(target: Target) -> str:
+    """Twenty alternatives for each of as many tokens as there may be."""
+    document = {"model": "ops", "prompt": "Order", "max_tokens": 200, "logprobs": 5, "n": 8}
+    return await _send(target, post(target, document | {"ignore_eos": False}), clients=1)
+
+
+@attack.attack()
+async def large_schemas(target: Target) -> str:
+    """A JSON schema of a megabyte."""
+    properties = {f"p{number}": {"type": "string", "enum": ["a"] * 20} for number in range(8_000)}
+    schema = {"type": "object", "properties": properties}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    message = {"role": "user", "content": "Order"}
+    return await _send(target, post(target, _chat([message], response_format=form), CHAT))
