@@ -57,7 +57,7 @@ async def _live(home: Home) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     beating = asyncio.create_task(_beat())
-    store = await stores.open(home)
+    store = await stores.attach(home)
     try:
         for name, book in catalog.every(home).items():
             if isinstance(book, str):

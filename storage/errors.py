@@ -13,10 +13,12 @@
       Unavailable      the store cannot be used just now
         DiskFull       no room; nothing was lost, nothing was written
         Busy           another process holds it for too long
+        Vanished       the file is gone, or another is in its place
         Unreadable     the file is damaged or is not a database
         WrongSchema    written by a newer Paddock, or not yet migrated by this one
         NotPrivate     the home is not ours alone
         Closed         the home is not open to this user
+        NotAHome       something in the home is not the directory it should be
       ConfigError      config.toml; the message names the key
       ControlSocketError  the node did not do what was asked
         NodeIsDown     the node is not running
@@ -82,6 +84,10 @@ class Busy(Unavailable):
     """Another process holds the store; try again."""
 
 
+class Vanished(Unavailable):
+    """The file of the store is gone, or another is in its place; the message says what to do."""
+
+
 class Unreadable(Unavailable):
     """The file is damaged or is not a database; restore it or move it away."""
 
@@ -96,6 +102,10 @@ class NotPrivate(Unavailable):
 
 class Closed(Unavailable):
     """The home is not open to this user; the message says who can open it."""
+
+
+class NotAHome(Unavailable):
+    """A path that should be a directory of the home is something else."""
 
 
 class ConfigError(StorageError):

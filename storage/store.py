@@ -22,7 +22,7 @@ from storage.sqlite import connections
 from storage.sqlite import store as sqlite
 from storage.sqlite.upserts import upsert
 
-__all__ = ["Session", "Store", "Work", "open", "savepoint", "upsert"]
+__all__ = ["Session", "Store", "Work", "attach", "open", "savepoint", "upsert"]
 
 T = TypeVar("T")
 Session = AsyncSession
@@ -34,6 +34,21 @@ class Store(Protocol):
     """An open store. Made by `open`, used in one event loop, closed with `close`."""
 
     home: Home
+    replaced: int
+    """How often another file took the place of the one that was open, and is used since."""
+
+    @property
+    def id(self) -> str:
+        """The id of the store, the same for its whole life and in its backups."""
+        ...
+
+    async def missing(self) -> str | None:
+        """Why the store's file is not there as it was; None while it is.
+
+        Reads and writes raise Vanished meanwhile, and are served again when the file is back: the
+        same one, or a copy of this store (`paddock restore`) that took its place.
+        """
+        ...
 
     def read(self) -> AbstractAsyncContextManager[Session]:
         """One snapshot: nothing changes between its first query and its last. Keep it short.
@@ -53,6 +68,7 @@ class Store(Protocol):
 
         Raises:
             DiskFull, Busy, Unreadable, Unavailable: nothing was written; the store stays usable.
+            Vanished: the file is gone. What was written as it went may be found in it again.
         """
         ...
 
@@ -82,18 +98,32 @@ class Store(Protocol):
 async def open(
     home: Home, *, readonly: bool = False, now_us: Callable[[], int] = clock.now_us
 ) -> Store:
-    """Open the store; unless `readonly`, create the data directory and migrate first.
+    """Open the store; unless `readonly`, make what a new home lacks, and migrate.
 
-    Any number of processes may do so at once.
+    Any number of processes may do so at once. The store of a home is made once: `home.json` tells
+    that there was one. Processes that the node restarts use `attach`.
 
     Raises:
         NotFound: `readonly`, and there is no store yet.
+        Vanished: the store of this home is gone, or another one is in its place.
         WrongSchema: a newer Paddock wrote it, or `readonly` and it is not migrated yet.
         Unreadable: the file is damaged or is not a database.
         Closed: `readonly`, and this user may not read the data directory.
         DiskFull, NotPrivate: the message says where.
     """
     return await sqlite.open(home, readonly=readonly, now_us=now_us)
+
+
+async def attach(home: Home) -> Store:
+    """Open the store that there is, to read and to write; never make and never migrate one.
+
+    The gateway is started before the node has made or migrated the store, and waits for that.
+
+    Raises:
+        NotFound: it was not made within half a minute.
+        Vanished, WrongSchema, Unreadable: as `open`.
+    """
+    return await sqlite.attach(home)
 
 
 @contextlib.asynccontextmanager

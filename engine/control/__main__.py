@@ -56,7 +56,7 @@ async def _live(home: Home) -> None:
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     settings = config.load(home)
     with heartbeat.kept(lambda: _say(beat=clock.monotonic_us())):
-        store = await stores.open(home)
+        store = await stores.attach(home)
         try:
             await _work(home, settings, store, leave)
         finally:

@@ -75,6 +75,12 @@ class Recorder:
         await asyncio.shield(self.begin())
 
     async def _flush(self) -> None:
+        missing = await self._store.missing()  # known at once, also while there is nothing to write
+        if missing is not None:
+            self._wait(missing)
+            return
+        if self.trouble is not None and not self.held:
+            self._resume()
         while self.held:
             batch = (
                 tuple(islice(self._requests, _BATCH)),
@@ -89,9 +95,7 @@ class Recorder:
         try:
             await self._store.write(lambda s: _insert(s, batch), nudge=False)
         except errors.Unavailable as error:
-            if self.trouble is None:
-                _log.warning("rows wait for the store", reason=str(error), rows=self.held)
-            self.trouble = str(error)
+            self._wait(str(error))
             return False
         except Exception:  # noqa: BLE001 one invalid row must not cost the others
             if sum(map(len, batch)) > 1:
@@ -100,11 +104,19 @@ class Recorder:
             self.lost += 1
             _log.exception("dropped a row")
         else:
-            if self.trouble is not None:
-                _log.info("the store can be written again", rows=self.held, lost=self.lost)
-            self.trouble = None
+            self._resume()
         self._written(batch)
         return True
+
+    def _wait(self, reason: str) -> None:
+        if self.trouble is None:
+            _log.warning("rows wait for the store", reason=reason, rows=self.held)
+        self.trouble = reason
+
+    def _resume(self) -> None:
+        if self.trouble is not None:
+            _log.info("the store can be written again", rows=self.held, lost=self.lost)
+        self.trouble = None
 
     def _written(self, batch: _Batch) -> None:
         """Remove the rows of a batch; some may have been dropped meanwhile."""

@@ -144,7 +144,7 @@ class Gateway:
             await self._serve(listening)
 
     async def _serve(self, listening: socket.socket) -> None:
-        store = await stores.open(self._home)
+        store = await stores.attach(self._home)
         windows = Windows()
         fleet = Fleet(self._home, windows, now_us=clock.monotonic_us)
         recorder = Recorder(store)

@@ -51,7 +51,7 @@ def main() -> int:
 
 async def _live(home: Home, id: int) -> None:
     with heartbeat.kept(lambda: _say(beat=clock.monotonic_us())):
-        store = await stores.open(home)
+        store = await stores.attach(home)
         try:
             attempt = Attempt(home, store, id, now_us=clock.now_us, monotonic_us=clock.monotonic_us)
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -46,6 +46,7 @@ FLUSH_S: Final = 3.0
 FAULT: Final = 1
 PORT_TAKEN: Final = 4
 _COMING: Final = frozenset({"stopped", "starting"})  # "stopped" before its first start
+_RUNS: Final = frozenset({"starting", "ready", "draining"})
 
 _log = structlog.get_logger("node")
 
@@ -77,6 +78,7 @@ class Node:
         self.why = ""
         self._code = 0
         self._damage: list[str] = []
+        self._replaced = life.store.replaced
         self._following: asyncio.Task[None] | None = None
         self._gpus = Gpus(monotonic_us=clock.monotonic_us)
         self._instances = Instances(
@@ -252,10 +254,26 @@ class Node:
             try:
                 if await self._store.changed() or behind:
                     behind = True
+                    self._restate()
                     await self._follow()
                     behind = False
             except errors.StorageError as error:
                 _log.warning("the store cannot be read; no process is changed", error=str(error))
+
+    def _restate(self) -> None:
+        """After a restore: record this run and its processes in the store as it is now.
+
+        What control and the runner had claimed is open again once they start again.
+        """
+        if self._store.replaced == self._replaced:
+            return
+        self._replaced = self._store.replaced
+        _log.warning("the store was replaced; control and the runner start again")
+        facts = [each.fact for each in self._processes.values() if each.fact.state in _RUNS]
+        self._records.restate(self._life.record, facts)
+        for name in ("control", "runner"):
+            if name in self._processes:
+                self._processes[name].kill()
 
     def _patience_s(self) -> float:
         return min(LOOK_S, self._instances.linger_us / 2e6) if self._instances.settling else LOOK_S

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import structlog
@@ -21,6 +21,7 @@ from storage.processes import State
 from storage.store import Session, Store
 
 AGAIN_S: Final = 2.0
+LOOK_S: Final = 1.0
 
 _log = structlog.get_logger("node.records")
 
@@ -57,11 +58,19 @@ class Records:
         self._empty.clear()
         self._more.set()
 
+    def restate(self, owed: Callable[[Session], Awaitable[object]], facts: Iterable[Fact]) -> None:
+        """Write again what a store that was replaced does not know."""
+        self._owed = owed
+        for fact in facts:
+            self.tell(fact)
+
     async def run(self) -> None:
-        """Write facts until cancelled."""
+        """Write facts until cancelled, and look each second whether the store is there."""
         while True:
-            await self._more.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._more.wait(), LOOK_S)
             self._more.clear()
+            self._note(await self._store.missing())
             while self._facts:
                 if not await self._write(list(self._facts)):
                     await asyncio.sleep(AGAIN_S)
@@ -85,20 +94,24 @@ class Records:
         try:
             await self._store.write(work, durable=True)
         except errors.Unavailable as error:
-            if self.trouble is None:
-                _log.error("the store takes no writes; serving continues", error=str(error))
-            self.trouble = str(error)
+            self._note(str(error))
             return False
         except errors.StorageError as error:
             if len(batch) > 1:
                 return all([await self._write([one]) for one in batch])
             _log.error("a fact was dropped", process=batch[0][1].name, error=str(error))
         else:
-            if self.trouble is not None:
-                _log.info("the store takes writes again")
-            self.trouble = self._owed = None
+            self._note(None)
+            self._owed = None
         self._facts = [kept for kept in self._facts if kept not in batch]
         return True
+
+    def _note(self, trouble: str | None) -> None:
+        if trouble is not None and self.trouble is None:
+            _log.error("the store takes no writes; serving continues", error=trouble)
+        elif trouble is None and self.trouble is not None:
+            _log.info("the store takes writes again")
+        self.trouble = trouble
 
 
 def _verdict(fact: Fact) -> tuple[object, object]:

@@ -33,13 +33,15 @@ _log = structlog.get_logger("node.recovery")
 class Life:
     """The open store of this run; `clean` says whether the previous run stopped in order.
 
-    `owed` is what a full disk prevented and is written later: processes that claim intents return
-    their own when they start.
+    `record` writes that this run began, into a store that does not know it. `owed` is what a full
+    disk prevented and is written later: processes that claim intents return their own when they
+    start.
     """
 
     store: Store
     started_at_us: int
     clean: bool
+    record: Callable[[Session], Awaitable[object]]
     owed: Callable[[Session], Awaitable[object]] | None = None
 
     async def end(self) -> None:
@@ -87,12 +89,12 @@ async def begin(home: Home) -> Life:
         repaired, open_again = await store.write(work, durable=True)
     except errors.DiskFull as error:
         _log.error("the store takes no writes; serving continues", error=str(error))
-        return Life(store, now, clean, owed=record)
+        return Life(store, now, clean, record, owed=record)
     except BaseException:
         await store.close()
         raise
     _log.info("begun", repaired=repaired, reclaimed=open_again, clean=clean)
-    return Life(store, now, clean)
+    return Life(store, now, clean, record)
 
 
 async def check(store: Store) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from storage.errors import NotPrivate
+from storage.errors import NotAHome, NotPrivate
 
 PRIVATE: Final = 0o700
 LOOKED_AT: Final = 0o2710  # for a group: names are known or not found; what is made here is its
@@ -31,6 +31,11 @@ class Home:
     def database(self) -> Path:
         """The store."""
         return self.root / "paddock.db"
+
+    @property
+    def identity(self) -> Path:
+        """Which store this home has."""
+        return self.root / "home.json"
 
     @property
     def config(self) -> Path:
@@ -117,6 +122,7 @@ def make(home: Home) -> Home:
     Raises:
         NotPrivate: the directory belongs to another user, cannot be entered, or is not a home
             and readable by others.
+        NotAHome: it, or one of the directories in it, is something else.
     """
     try:
         home.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
@@ -126,8 +132,17 @@ def make(home: Home) -> Home:
             f"{home.root} cannot be made or used by this user ({error.strerror}); "
             "choose another home with PADDOCK_HOME or --home."
         ) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotAHome(
+            f"{home.root} is not a directory; choose another home with PADDOCK_HOME or --home."
+        ) from error
     for inner in (home.run, home.logs, home.models):
-        inner.mkdir(mode=PRIVATE, exist_ok=True)
+        try:
+            inner.mkdir(mode=PRIVATE, exist_ok=True)
+        except FileExistsError as error:
+            raise NotAHome(
+                f"{inner} is not a directory; rename or remove it, and start again."
+            ) from error
         inner.chmod(PRIVATE)
     return home
 

@@ -21,8 +21,10 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage.errors import WrongSchema
+from storage.home import identity
+from storage.home.identity import Identity
 from storage.home.paths import Home
-from storage.sqlite import connections
+from storage.sqlite import connections, presence
 from storage.sqlite.offline_read import OfflineFile
 
 _MODULE: Final = re.compile(r"m(\d{4})_(\w+)")
@@ -80,17 +82,41 @@ def expect(home: Home, offline: OfflineFile | None = None) -> None:
         )
 
 
+def pending(home: Home) -> bool:
+    """Whether the store still has to be made or migrated, which is the node's to do.
+
+    Raises:
+        Vanished, Unreadable: it was made, and is not there as it was.
+        WrongSchema: it is newer than this Paddock.
+    """
+    known = identity.read(home)
+    presence.require(home, known)
+    found = schema(home)
+    _refuse_newer(home, found)
+    return known is None or not known.made or found < newest()
+
+
 async def apply(home: Home, now_us: Callable[[], int]) -> None:
     """Bring the store to the newest schema, step by step; concurrent callers wait and find it done.
 
+    The store of a home that never had one is made. The home's identity is written first, without
+    an id, and completed last: a crash in between leaves what the next call finishes.
+
     Raises:
+        Vanished: the home had a store, and it is gone or another one.
         WrongSchema: it is newer than this Paddock.
     """
-    if home.database.exists() and schema(home) == newest():
+    if not pending(home):
         return
     lock = await asyncio.to_thread(_lock, home)
     try:
-        _refuse_newer(home, schema(home))
+        known = identity.read(home)
+        presence.require(home, known)
+        if presence.holds(presence.mark(home.database)):
+            _refuse_newer(home, schema(home))
+            presence.check_id(home, known, presence.read_id(home))
+        if known is None and not presence.holds(presence.mark(home.database)):
+            identity.write(home, Identity())
         connections.create(home)
         with contextlib.closing(sqlite3.connect(home.database)) as first:
             first.execute("PRAGMA journal_mode=WAL")
@@ -101,6 +127,8 @@ async def apply(home: Home, now_us: Callable[[], int]) -> None:
                     await _take(engine, step, now_us())
         finally:
             await engine.dispose()
+        if known is None or not known.made:
+            identity.write(home, Identity(presence.read_id(home)))
     finally:
         os.close(lock)
 

@@ -86,7 +86,12 @@ def _engine(
             "sqlite+aiosqlite", database=_address(home, offline), query={"uri": "true"}
         )
     else:
-        url = URL.create("sqlite+aiosqlite", database=str(home.database))
+        # Not by its plain path, which would make an empty file where the store has vanished.
+        url = URL.create(
+            "sqlite+aiosqlite",
+            database=f"{home.database.as_uri()}?mode=rw",
+            query={"uri": "true"},
+        )
     return create_async_engine(
         url,
         connect_args={"timeout": BUSY_S, "isolation_level": None},

@@ -238,6 +238,33 @@ def test_a_full_disk_costs_no_answer_and_no_row(stack: Stack, client: OpenAI) ->
         assert said.status_code == 200
 
 
+def test_a_store_that_vanishes_costs_no_answer_and_no_row(stack: Stack, client: OpenAI) -> None:
+    """Keys and splits are served from memory, rows wait, /readyz says so; it comes back by itself.
+
+    While it is away nothing is made in its place.
+    """
+    database = stack.home.database
+    away = database.with_name("away.db")
+    database.rename(away)
+    with stack.http(None) as http:
+        until(lambda: http.get("/readyz").json()["recorder"]["trouble"] is not None)
+        said = http.get("/readyz")
+    assert said.status_code == 200
+    assert "paddock.db is gone" in said.json()["recorder"]["trouble"]
+    answer = ask(client)
+    with stack.http() as http:
+        refused = http.post("/v1/feedback", json={"id": answer.id, "score": 1})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
+        assert "paddock restore" in refused.json()["error"]["message"]
+        with pytest.raises(openai.AuthenticationError), client.with_options(api_key="x") as wrong:
+            ask(wrong)
+        assert not database.exists()
+        away.rename(database)
+        until(lambda: http.get("/readyz").json()["recorder"]["trouble"] is None)
+        said = http.post("/v1/feedback", json={"id": answer.id, "score": 1})
+        assert said.status_code == 200
+
+
 def test_a_gateway_that_leaves_finishes_what_it_began(stack: Stack, client: OpenAI) -> None:
     """And writes it down; the next one answers on the same port."""
     stream = ask(client, stream=True, max_tokens=300, stream_options={"include_usage": True})

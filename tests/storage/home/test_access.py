@@ -49,6 +49,7 @@ async def test_a_group_reads_the_store_and_the_config_and_nothing_else(store: St
         "paddock.db": 0o640,
         "paddock.db-shm": 0o640,
         "paddock.db-wal": 0o640,
+        "home.json": 0o600,
         "node.lock": 0o600,
         "logs": 0o700,
         "models": 0o700,
