@@ -17,6 +17,8 @@ from typing import IO
 
 import pytest
 
+from tests import paddock_commands
+
 PADDOCK = Path(sys.executable).with_name("paddock")
 
 
@@ -44,14 +46,7 @@ def until(lines: IO[str], wanted: str) -> str:
 
 def paddock(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """One command about this home."""
-    return subprocess.run(
-        [PADDOCK, *words],
-        env={**os.environ, "PADDOCK_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return paddock_commands.run(*words, environment={**os.environ, "PADDOCK_HOME": str(home)})
 
 
 def stopped(home: Path) -> bool:

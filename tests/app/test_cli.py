@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from app.demo import setup
-from tests import home_fixtures
+from tests import home_fixtures, paddock_commands
 
 PADDOCK = Path(sys.executable).with_name("paddock")
 
@@ -38,15 +38,7 @@ class Box:
             "PADDOCK_GATEWAY__PORT": str(self.port),
             "COLUMNS": "100",
         }
-        return subprocess.run(
-            [PADDOCK, *words],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return paddock_commands.run(*words, environment=environment)
 
     def good(self, *words: str) -> str:
         """What a command prints that has to succeed."""

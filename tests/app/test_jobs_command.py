@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +12,8 @@ from storage import job_attempts, job_logs, jobs
 from storage.home.paths import Home
 from storage.jobs import Progress
 from storage.store import Session, Store
+from tests import paddock_commands
 from tests.app import populated_homes
-
-PADDOCK = Path(sys.executable).with_name("paddock")
 
 
 async def scene(store: Store) -> None:
@@ -52,15 +49,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 def run(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
     """One command, to its end."""
-    return subprocess.run(
-        [PADDOCK, *words],
-        env={**os.environ, "PADDOCK_HOME": str(home.root)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return paddock_commands.run(*words, environment={**os.environ, "PADDOCK_HOME": str(home.root)})
 
 
 def test_the_list_has_state_step_and_the_time_that_is_left(home: Home) -> None:

@@ -25,7 +25,7 @@ from storage import store as stores
 from storage.control_socket import client
 from storage.home.paths import Home
 from storage.store import Session
-from tests import home_fixtures
+from tests import home_fixtures, paddock_commands
 from tests.app import populated_homes
 from tests.bench import screen_bytes
 
@@ -44,10 +44,7 @@ class Node:
 
     def paddock(self, *words: str) -> subprocess.CompletedProcess[str]:
         """One command about this home."""
-        return subprocess.run(
-            [PADDOCK, *words], env=self.environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        return paddock_commands.run(*words, environment=self.environment)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -42,21 +42,33 @@ def states(expected: dict[str, State]) -> Callable[[dict[str, Process]], bool]:
     return hold
 
 
-@pytest_asyncio.fixture
-async def node(tmp_path: Path) -> AsyncIterator[RealNode]:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
     """A node that serves one release of a file that may be moved."""
-    made = RealNode(tmp_path / "home", PADDOCK_LINGER_S="0.5", PADDOCK_BEAT_S="20")
+    made = RealNode(
+        tmp_path_factory.mktemp("box") / "home", PADDOCK_LINGER_S="0.5", PADDOCK_BEAT_S="20"
+    )
     made.start()
     try:
-        await made.must(
-            "models.add", "ops", {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
-        )
-        await made.must("releases.create", "", {"model": "ops"})
-        await made.must("services.create", "support", {"release": "r1"})
-        await made.until(states({FIRST: State.READY}))
+        asyncio.run(_furnish(made))
         yield made
     finally:
         made.end()
+
+
+async def _furnish(node: RealNode) -> None:
+    added = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
+    await node.must("models.add", "ops", added)
+    await node.must("releases.create", "", {"model": "ops"})
+    await node.must("services.create", "support", {"release": "r1"})
+
+
+@pytest_asyncio.fixture
+async def node(running: RealNode) -> RealNode:
+    """The node with one instance, whatever the test before has left."""
+    await running.must("deployments.scale", "ops-1.0.0", {"replicas": 1})
+    await running.until(states({FIRST: State.READY}))
+    return running
 
 
 async def test_a_deployment_is_scaled_up_moved_and_scaled_down(
