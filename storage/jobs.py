@@ -226,7 +226,9 @@ async def cancel(
 async def retry(
     s: AsyncSession, id: int, *, actor: str, at_us: int, intent_id: int | None = None
 ) -> Job:
-    """Queue a failed or cancelled job again, from its first step: its files are gone.
+    """Queue a failed or cancelled job again, from its first step.
+
+    The files of a job that failed too often are kept for a day; a download resumes from them.
 
     Raises:
         Moved: it has not failed and was not cancelled.
@@ -277,6 +279,13 @@ async def unfinished(s: AsyncSession, states: Collection[State] = OPEN) -> list[
     query = query.where(col(JobRow.state).in_([state.value for state in states]))
     query = query.order_by(col(JobRow.id)).execution_options(populate_existing=True)
     return [_job(row) for row in await s.scalars(query)]
+
+
+async def failed(s: AsyncSession, since_us: int) -> set[int]:
+    """The jobs that failed since then, and may be retried."""
+    query = select(col(JobRow.id)).where(col(JobRow.state) == State.FAILED.value)
+    found = await s.scalars(query.where(col(JobRow.ended_at_us) >= since_us))
+    return {id for id in found if id is not None}
 
 
 async def secrets(s: AsyncSession) -> set[str]:

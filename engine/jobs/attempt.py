@@ -194,7 +194,11 @@ class Attempt:
             lambda s: job_attempts.cancelled(s, self._id, self._attempt, at_us=self._now_us())
         )
 
-    async def _end(self, reason: str, *, refused: bool, failures: int | None = None) -> None:
+    async def _end(
+        self, reason: str, *, refused: bool, failures: int | None = None, keep: bool = False
+    ) -> None:
+        """Fail the job; `keep` its working files for a retry."""
+
         async def work(s: Session) -> None:
             await job_attempts.fail(
                 s,
@@ -207,21 +211,25 @@ class Attempt:
             )
 
         self._say(reason)
-        await asyncio.to_thread(scratch.remove, self._home, self._id)
+        if not keep:
+            await asyncio.to_thread(scratch.remove, self._home, self._id)
         await self._settle(work)
 
     async def _again(self, job: Job, transient: Transient) -> None:
-        """Queue the job for another attempt, unless it failed too often without progress."""
+        """Queue the job for another attempt, unless it failed too long without progress."""
         reason = str(transient)
         async with self._store.read() as s:
             job = await jobs.find(s, job.id)
         if self._context is not None and self._context.advanced:
             job = msgspec.structs.replace(job, failures=0)
-        step = scheduling.after_failure(job, Reason.DIED, self._plan, self._now_us())
+        step = scheduling.after_temporary_failure(job, self._plan, self._now_us())
         if step.act is Act.FAIL:
             tries = "attempt" if step.failures == 1 else "attempts in a row"
-            said = f"{reason} Given up after {step.failures} {tries}."
-            await self._end(said, refused=False, failures=step.failures)
+            said = (
+                f"{reason} Given up after {step.failures} {tries}; "
+                f"`paddock jobs retry {job.id}` continues within a day."
+            )
+            await self._end(said, refused=False, failures=step.failures, keep=True)
         else:
             self._say(reason)
             asked_us = int((transient.after_s or 0) * scheduling.SECOND_US)

@@ -35,6 +35,7 @@ class Reason(Enum):
     STUBBORN = "Its process did not end in time after the job was cancelled."
     DIED = "Its process died."
     INTERRUPTED = "The node stopped; the job is resumed."
+    TEMPORARY = "A temporary failure; it is tried again."
     EXHAUSTED = "It failed too often."
     CANCELLED = "Cancelled, and its process has ended."
 
@@ -51,6 +52,8 @@ class Plan:
     backoff_us: int = SECOND_US
     """The delay after a first failure; it doubles with each further one."""
     backoff_cap_us: int = 300 * SECOND_US
+    patience_us: int = 600 * SECOND_US
+    """The longest that the delays after temporary failures in a row may add up to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,14 @@ def after_failure(job: Job, reason: Reason, plan: Plan, now_us: int) -> Step:
     if failures >= job.max_failures:
         return Step(Act.FAIL, job, Reason.EXHAUSTED, failures)
     return Step(Act.REQUEUE, job, reason, failures, now_us + backoff_us(failures, plan))
+
+
+def after_temporary_failure(job: Job, plan: Plan, now_us: int) -> Step:
+    """The same after a failure that passes by itself, such as a network's: bounded by time."""
+    failures = job.failures + 1
+    if sum(backoff_us(each, plan) for each in range(failures + 1)) > plan.patience_us:
+        return Step(Act.FAIL, job, Reason.EXHAUSTED, failures)
+    return Step(Act.REQUEUE, job, Reason.TEMPORARY, failures, now_us + backoff_us(failures, plan))
 
 
 def decide(

@@ -1,7 +1,8 @@
 """The working files of jobs: a directory for each, removed when its job ends.
 
 It is on the file system of the models, so that a finished file is not copied. A job that waits for
-another attempt keeps it. Imported by `engine.jobs` and `engine.node`.
+another attempt keeps it, and one that failed too often keeps it for a day, as it may be retried.
+Imported by `engine.jobs` and `engine.node`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection
 from pathlib import Path
+from typing import Final
 
 from storage.home.paths import Home
+
+KEEP_US: Final = 86_400_000_000
+"""How long the working files of a job that failed too often are kept."""
 
 
 def directory(home: Home, job: int) -> Path:

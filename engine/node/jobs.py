@@ -82,6 +82,7 @@ class Jobs:
         """Act once on the queue as it is now; when to look again, in microseconds from now."""
         async with self._store.read() as session:
             queue = await jobs.unfinished(session)
+            retried = await jobs.failed(session, self._now_us() - scratch.KEEP_US)
         unfinished = {job.id for job in queue}
         self._deaths = {id: died for id, died in self._deaths.items() if id in unfinished}
         now = self._monotonic_us()
@@ -100,7 +101,7 @@ class Jobs:
         )
         for step in decision.steps:
             await self._act(step)
-        gone = await asyncio.to_thread(scratch.sweep, self._home, unfinished)
+        gone = await asyncio.to_thread(scratch.sweep, self._home, unfinished | retried)
         if gone:
             _log.info("removed working files", of=gone)
         idle = not queue and not self._processes

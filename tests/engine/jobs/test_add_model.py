@@ -13,8 +13,8 @@ import pytest
 from engine.jobs import model_files, scratch
 from storage import job_logs, job_steps, jobs, models
 from storage import store as stores
+from storage.home import clock, secrets
 from storage.home import paths as homes
-from storage.home import secrets
 from storage.home.paths import Home
 from storage.jobs import Job, State
 from storage.model_checks import ModelChecks, Template
@@ -222,17 +222,25 @@ async def test_the_query_of_an_address_is_sent_and_in_no_record(
 async def test_a_download_that_starts_over_every_time_is_given_up(
     registry: Registry, hub: Hub
 ) -> None:
-    """The server cannot resume and always hangs up half-way: that is no progress."""
+    """The server cannot resume and always hangs up half-way: that is no progress.
+
+    After ten attempts in as many minutes what has arrived is kept, and a retry resumes there.
+    """
     hub.etags = False
-    hub.faults.extend(["cut"] * 6)
+    hub.faults.extend(["cut"] * 10)
     job = await registry.add(f"{hub.address}/plain/tiny.gguf")
     failures = [job.failures]
-    while job.state is State.QUEUED and len(failures) < job.max_failures:
+    while job.state is State.QUEUED and len(failures) < 20:
+        hub.etags = len(failures) == 9
         job = await run_jobs.attempt(registry.store, job)
         failures.append(job.failures)
-    assert failures == [1, 2, 3, 4, 5]
+    assert failures == [*range(1, 11)]
     assert job.state is State.FAILED
-    assert "Given up after 5 attempts in a row" in (job.reason or "")
+    assert "Given up after 10 attempts in a row; `paddock jobs retry 1`" in (job.reason or "")
+    await registry.store.write(lambda s: jobs.retry(s, job.id, actor="kim", at_us=clock.now_us()))
+    job = await run_jobs.attempt(registry.store, job)
+    assert job.state is State.SUCCEEDED, job.reason
+    assert hub.asked_for_bytes()[-1].headers["range"] == f"bytes={len(hub.content) // 2}-"
 
 
 @pytest.mark.parametrize("fault", ["html", "404"])

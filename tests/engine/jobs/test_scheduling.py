@@ -110,3 +110,14 @@ def test_every_job_is_served_or_waited_for(
             or (waits and decision.again_us is not None)
             or (each.state is State.QUEUED and crowded)
         )
+
+
+def test_a_temporary_failure_is_bounded_by_time() -> None:
+    """The delays add up to ten minutes at most, however often the process may die."""
+    plan, failures, waited_us = Plan(), 0, 0
+    while (
+        step := scheduling.after_temporary_failure(job(1, failures=failures), plan, NOW)
+    ).act is Act.REQUEUE:
+        failures, waited_us = step.failures, waited_us + step.not_before_us - NOW
+    assert (step.act, step.reason, step.failures) == (Act.FAIL, Reason.EXHAUSTED, 10)
+    assert 300 <= waited_us / scheduling.SECOND_US <= 600

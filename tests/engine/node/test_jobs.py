@@ -14,14 +14,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from engine.jobs import scratch
 from engine.node.jobs import Jobs
-from storage import intents, jobs, models
+from storage import intents, job_attempts, jobs, models
 from storage import store as stores
 from storage.control_socket import client
 from storage.home import clock
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.jobs import Job, State
+from storage.store import Session
 from tests.engine.control import ggufs
 from tests.engine.jobs import run_jobs
 from tests.engine.node.nodes import BOUND_S, RealNode, opened
@@ -197,5 +199,32 @@ async def test_a_downloaded_file_without_a_version_is_swept_once_no_job_can_need
         await node.follow()
         assert not orphan.exists()
         assert (store.home.models / used / "tiny.gguf").is_file()
+    finally:
+        await store.close()
+
+
+async def test_the_files_of_a_job_that_failed_are_kept_for_a_day(tmp_path: Path) -> None:
+    """For a retry; the node removes them afterwards."""
+    store = await stores.open(homes.make(Home(tmp_path / "home")))
+    now_us = clock.now_us()
+    node = Jobs(store.home, store, now_us=lambda: now_us, monotonic_us=clock.monotonic_us)
+
+    async def fail(s: Session) -> int:
+        job = await jobs.add(
+            s, kind="add_model", target="x", actor="kim", at_us=now_us, arguments=ASKED
+        )
+        job = await job_attempts.start(s, job.id, at_us=now_us)
+        await job_attempts.fail(
+            s, job.id, job.attempt, "The network is down.", at_us=now_us, failures=10
+        )
+        return job.id
+
+    try:
+        files = scratch.make(store.home, await store.write(fail))
+        await node.follow()
+        assert files.is_dir()
+        now_us += scratch.KEEP_US + 1
+        await node.follow()
+        assert not files.exists()
     finally:
         await store.close()
