@@ -89,7 +89,7 @@ class LocalBackend:
 class _Sequence:
     """One choice on a worker; the worker's client calls it."""
 
-    __slots__ = ("finish", "id", "index", "over", "run", "wasted_us")
+    __slots__ = ("finish", "id", "index", "instance", "over", "run", "wasted_us")
 
     def __init__(self, run: LocalRun, index: int) -> None:
         self.run = run
@@ -97,6 +97,8 @@ class _Sequence:
         self.id = 0
         self.over = False
         self.finish: Finished | None = None
+        self.instance = ""
+        """The one that refused it."""
         self.wasted_us = 0
         """Computing time that was spent before it was refused."""
 
@@ -122,6 +124,7 @@ class _Sequence:
         """The worker refused the sequence; the job fails."""
         self.over = True
         self.wasted_us += refused.busy_us
+        self.instance = self.run.instance_of(self.id)
         self.run.refused(refused)
 
     def lost(self) -> bool:
@@ -197,7 +200,8 @@ class LocalRun:
             self._settled = self._loop.create_future()
             await self._settled
         return tuple(
-            sequence.finish or Finished(sequence.index, "cancelled", 0, 0, 0, sequence.wasted_us)
+            sequence.finish
+            or Finished(sequence.index, "cancelled", 0, 0, 0, sequence.wasted_us, sequence.instance)
             for sequence in self._sequences
         )
 

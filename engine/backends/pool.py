@@ -218,7 +218,10 @@ class Pool:
         """
         clients = [each.client for each in self.instances.values()]
         loads = [client.load if client.serves(item.adapter) else None for client in clients]
-        picked = least_loaded.pick(loads, self._picked)
+        heard = [None if c.late_us else load for c, load in zip(clients, loads, strict=True)]
+        picked = least_loaded.pick(heard, self._picked)
+        if picked is None:  # those that are silent may recover
+            picked = least_loaded.pick(loads, self._picked)
         if picked is None:
             return None
         self._picked = picked
@@ -240,6 +243,9 @@ class Pool:
             if any(adapter in each.client.loaded for each in connected):
                 return f"every instance of {self.deployment} is draining"
             return f"{self.deployment} is loading the adapter"
+        late_us = min(each.client.late_us for each in serving)
+        if late_us:
+            return f"{self.deployment} has been silent for {late_us / 1e6:.1f} s"
         silent_us = min(each.client.silent_us for each in serving)
         if silent_us > SILENCE_US:
             return (

@@ -19,6 +19,7 @@ import msgspec
 from engine.backends import client_socket
 from engine.backends.adapter_loading import AdapterLoading
 from engine.backends.pending import PendingRequest, PendingRequests, Receiver
+from engine.process import silence
 from engine.serving import wire
 from storage.home import clock
 
@@ -110,6 +111,8 @@ class WorkerClient:
         self._poked = asyncio.Event()
         self._closed = asyncio.Event()
         self._progress_us = now_us()
+        self._heard_us: int | None = None
+        self._pace_us = 0
         self._draining = False
         self.load = 0
         self.hello: wire.Hello | None = None
@@ -143,6 +146,17 @@ class WorkerClient:
     def silent_us(self) -> int:
         """How long no step was computed although requests are pending; 0 when none are."""
         return self._now_us() - self._progress_us if self.busy else 0
+
+    @property
+    def late_us(self) -> int:
+        """For how long the worker sent nothing, if that is unusual; else 0.
+
+        It sends a frame a step, and one a second when it is idle.
+        """
+        if self.hello is None or self._heard_us is None:
+            return 0
+        quiet = self._now_us() - self._heard_us
+        return quiet if quiet > silence.late_us(self._pace_us) else 0
 
     def serves(self, adapter: str) -> bool:
         """Whether a sequence for this adapter would be computed now."""
@@ -280,7 +294,8 @@ class WorkerClient:
         """The connection has ended: hold what may be sent again, give up the rest."""
         self._transport = None
         self._outgoing.clear()
-        self.hello = self.step = None
+        self.hello = self.step = self._heard_us = None
+        self._pace_us = 0
         self._adapters.on_disconnected()
         for request in self._pending.sent_to(self):
             self._pending.lost(request, died=not self._draining)
@@ -298,6 +313,9 @@ class WorkerClient:
 
     def _stepped(self, step: wire.Step) -> None:
         now = self._now_us()
+        interval = 0 if self._heard_us is None else now - self._heard_us
+        self._pace_us = silence.pace_us(self._pace_us, interval)
+        self._heard_us = now
         if self.step is None or step.number != self.step.number:
             self._progress_us = now
         self.step = step
@@ -341,8 +359,8 @@ class WorkerClient:
         elif refused.code == "no_adapter" and self._adapters.wants(request.item.adapter):
             self.loaded.discard(request.item.adapter)  # AdapterFailed says why, or comes next
         else:
-            self._pending.pop(refused.id)
             request.receiver.refused(refused)
+            self._pending.pop(refused.id)
             return
         self._pending.hold(request)
         self._on_change()

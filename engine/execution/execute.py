@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from engine.backends.protocol import Backend, Run
-from engine.execution import failures, record
+from engine.execution import answering, failures, record
+from engine.execution.answering import Answering
 from engine.execution.answers import Answer
 from engine.execution.job import Event, Job, Score, Scored
 from storage.releases import Release
-from storage.requests import Request
+from storage.requests import Outcome, Request
 from storage.texts import Text
 
 Record = Callable[[Request, Text | None], None]
@@ -36,6 +37,7 @@ class Executor:
         now_us: Callable[[], int],
     ) -> None:
         """`now_us` is monotonic."""
+        self.answering = Answering()
         self._backends = backends
         self._record = record
         self._gaps = gaps
@@ -59,7 +61,7 @@ class Executor:
     def refuse(self, job: Job, failure: failures.Failure) -> None:
         """Record a job that could not be started."""
         request = record.refused(job, failure, self.now_us())
-        self._record(request, record.text(job, ""))
+        self.ended(job, request, record.text(job, ""), failure)
 
     async def score(self, score: Score) -> Scored:
         """The log-probabilities of a continuation; they are not recorded as a request.
@@ -95,8 +97,19 @@ class Executor:
         """Wait until cancelled jobs are recorded; close the backends first."""
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def ended(self, request: Request, text: Text | None) -> None:
-        """Record a request that has ended."""
+    def ended(
+        self, job: Job, request: Request, text: Text | None, failure: failures.Failure | None
+    ) -> None:
+        """Record a job that has ended, and what that says about its release and instance."""
+        instance = () if request.worker == job.release.deployment else (request.worker,)
+        subjects = (job.release.number, *instance)
+        if request.outcome is Outcome.OK:
+            self.answering.succeeded(*subjects)
+        elif request.outcome is Outcome.FAILED and failure is not None:
+            error = answering.evidence(failure.code, failure.message)
+            if error is not None:
+                now = self.now_us()
+                self.answering.failed(error, now - request.latency_us, now, *subjects)
         self._record(request, text)
 
     def close_later(self, closing: asyncio.Task[None]) -> None:
@@ -210,4 +223,4 @@ class Execution:
     def _record(self, failure: failures.Failure | None, ended_us: int) -> None:
         job, answer = self.job, self.answer
         request = record.ended(job, answer, failure, cancelled=self.cancelled, ended_us=ended_us)
-        self._executor.ended(request, record.text(job, answer.text))
+        self._executor.ended(job, request, record.text(job, answer.text), failure)

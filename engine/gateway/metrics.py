@@ -24,7 +24,7 @@ from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
 from engine.gateway.remote_backends import Remotes
 from storage import errors, feedback, samples, tallies
-from storage.requests import Request
+from storage.requests import Outcome, Request
 from storage.store import Store
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -47,6 +47,12 @@ class Metrics:
             "paddock_requests",
             "Requests that ended. Error rate: outcome failed / (ok + failed).",
             (*_ARM, "class", "outcome"),
+            registry=self._registry,
+        )
+        self._failures = Counter(
+            "paddock_failures",
+            "Failed requests by worker, or deployment where none had them, and code of the error.",
+            ("service", "release", "worker", "code"),
             registry=self._registry,
         )
         self._tokens = Counter(
@@ -85,6 +91,9 @@ class Metrics:
         """A request has ended."""
         arm = (request.service, f"r{request.release}", str(request.synthetic).lower())
         self._requests.labels(*arm, request.class_.value, request.outcome.value).inc()
+        if request.outcome is Outcome.FAILED:
+            code = request.error_code or "internal"
+            self._failures.labels(*arm[:2], request.worker, code).inc()
         self._tokens.labels(*arm, "prompt").inc(request.prompt_tokens)
         self._tokens.labels(*arm, "completion").inc(request.completion_tokens)
         self._busy.labels(*arm).inc(request.busy_us / 1e6)
@@ -159,7 +168,9 @@ class _Gauges(Collector):
 
     def _workers(self) -> Iterable[GaugeMetricFamily]:
         labels = ["deployment", "worker"]
-        up = GaugeMetricFamily("paddock_worker_up", "Whether it is connected.", labels=labels)
+        up = GaugeMetricFamily(
+            "paddock_worker_up", "Whether it is connected and not silent.", labels=labels
+        )
         families = {
             name: GaugeMetricFamily(f"paddock_worker_{name}", help_text, labels=labels)
             for name, help_text in (
@@ -175,7 +186,7 @@ class _Gauges(Collector):
         )
         for deployment, instance in self._fleet.instances():
             name, client, step = instance.name, instance.client, instance.client.step
-            up.add_metric([deployment, name], int(client.hello is not None))
+            up.add_metric([deployment, name], int(client.hello is not None and not client.late_us))
             if client.hello is None or step is None:
                 continue
             for metric, value in (

@@ -145,7 +145,15 @@ def _answers() -> dict[str, Schema]:
     message = _object(role=_STRING, content=_STRING, refusal=_TEXT_OR_NULL)
     ended = {"index": _INTEGER, "logprobs": logprobs, "finish_reason": _TEXT_OR_NULL}
     reason = {
-        **_object(reason=_STRING, service=_STRING, release=_STRING),
+        **_object(
+            reason=_STRING,
+            service=_STRING,
+            release=_STRING,
+            instance=_STRING,
+            failed=_INTEGER,
+            since_us=_INTEGER,
+            error=_STRING,
+        ),
         "required": ["reason"],
     }
     model = _object(id=_STRING, object=_STRING, created=_INTEGER, owned_by=_STRING)

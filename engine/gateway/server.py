@@ -160,7 +160,7 @@ class Gateway:
             fleet,
             remotes,
             recorder,
-            ready=lambda: health.answers(health.arms(catalog.snapshot, executor)),
+            ready=lambda: health.answers(health.arms(catalog.snapshot, executor, clock.now_us)),
         )
 
         def record(request: Request, text: Text | None) -> None:

@@ -14,13 +14,11 @@ from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import Final
 
+from engine.process import silence
+
 SECOND_US: Final = 1_000_000
 LOADS: Final = 3
 """After this many deaths in a row while loading one file, the file is at fault."""
-
-_PATIENCE_PERCENT: Final = 160
-"""Of its recent pace, before a silence is reported: the steps of a large model may take seconds."""
-_PACE_KEPT_PERCENT: Final = 80
 
 
 class Act(StrEnum):
@@ -57,7 +55,7 @@ class Plan:
     """The longest silence while starting."""
     beat_us: int = 10 * SECOND_US
     """The longest silence between heartbeats."""
-    late_us: int = SECOND_US * 3 // 2
+    late_us: int = silence.LATE_US
     """A silence of this length is reported, unless the process was as slow just before."""
     beats: bool = False
     """Whether heartbeats are expected from readiness on; otherwise from the first one on."""
@@ -211,7 +209,7 @@ def _ready(observed: Observed, plan: Plan, now_us: int) -> Decision:
     signs: list[_Sign] = []
     if plan.beats or observed.heartbeats:
         heard = observed.heard_us
-        late = max(plan.late_us, observed.pace_us * _PATIENCE_PERCENT // 100)
+        late = silence.late_us(observed.pace_us, plan.late_us)
         signs.append(_Sign(heard, heard + late, heard + plan.beat_us, Reason.SILENT))
     if observed.working:
         moved = max(observed.token_us, observed.step_us)
@@ -245,7 +243,7 @@ def after_heartbeat(
     return replace(
         before,
         heard_us=now_us,
-        pace_us=max(interval, before.pace_us * _PACE_KEPT_PERCENT // 100),
+        pace_us=silence.pace_us(before.pace_us, interval),
         heartbeats=True,
         working=busy,
         stepped=before.stepped or stepped,

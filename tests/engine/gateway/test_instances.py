@@ -104,3 +104,57 @@ def test_one_that_is_drained_loses_nothing(stack: Stack) -> None:
     assert stack.stop(second) == 0
     stack.start_worker(plain, 2)
     until(lambda: running(stack)[second] is not None)
+
+
+def test_a_stopped_instance_gets_no_request_and_without_the_other_nothing_is_ready(
+    stack: Stack,
+) -> None:
+    """Their processes live; what counts is that they are heard."""
+    plain = stack.releases["plain"]
+    instances = [deployments.instance(plain.deployment, number) for number in (1, 2)]
+    names = (plain.deployment, instances[1])
+
+    def readiness() -> tuple[int, list[str]]:
+        with stack.http(None) as http:
+            said = http.get("/readyz", params={"service": "raw"})
+        return said.status_code, [each["reason"] for each in said.json()["reasons"]]
+
+    try:
+        stack.processes[names[1]].send_signal(signal.SIGSTOP)
+        until(lambda: running(stack)[instances[1]] is None)
+        with OpenAI(
+            base_url=f"{stack.url}/v1", api_key=stack.secrets["client"], max_retries=0, timeout=30
+        ) as client:
+            assert [ask(client, number) for number in range(4)]
+        assert readiness() == (200, [])
+        stack.processes[names[0]].send_signal(signal.SIGSTOP)
+        until(lambda: readiness()[0] == 503)
+        (reason,) = readiness()[1]
+        assert reason.startswith(f"{plain.deployment} has been silent for ")
+    finally:
+        for name in names:
+            stack.processes[name].send_signal(signal.SIGCONT)
+    until(lambda: readiness() == (200, []))
+
+
+def test_a_service_whose_requests_all_fail_is_not_ready(stack: Stack) -> None:
+    """Its worker is well, its prompt is not; the others are ready, and metrics count by code."""
+    release = stack.releases["broken"]
+    body = {"model": "faulty", "messages": [{"role": "user", "content": "Hello"}]}
+    before = time.time_ns() // 1000
+    with stack.http() as http:
+        codes = [http.post("/v1/chat/completions", json=body).status_code for _ in range(3)]
+    assert set(codes) == {500}
+    with stack.http("viewer") as http:
+        said = http.get("/readyz", params={"service": "faulty"})
+        assert http.get("/readyz", params={"service": "raw"}).status_code == 200
+        assert http.get("/readyz").status_code == 503
+        metrics = http.get("/metrics").text
+    assert said.status_code == 503
+    (reason,) = said.json()["reasons"]
+    assert (reason["service"], reason["release"], reason["failed"]) == ("faulty", release.name, 3)
+    assert reason["error"].startswith("prompt_broken: ")
+    assert reason["reason"].endswith(reason["error"])
+    assert before <= reason["since_us"] <= time.time_ns() // 1000
+    labels = f'code="prompt_broken",release="{release.name}",service="faulty"'
+    assert f'paddock_failures_total{{{labels},worker="{release.deployment}"}} 3.0' in metrics

@@ -111,7 +111,7 @@ def test_a_worker_with_long_steps_is_not_silent_during_each_of_them() -> None:
         observed = supervision.after_heartbeat(
             observed, busy=True, moved=True, stepped=True, since_token_us=0, now_us=now
         )
-    for _ in range(10):
+    for _ in range(16):
         now += SECOND_US
         observed = supervision.after_heartbeat(
             observed, busy=True, moved=True, stepped=True, since_token_us=0, now_us=now
