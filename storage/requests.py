@@ -92,7 +92,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     key_id: int
     tenant: str
-    class_: Class = Class.INTERACTIVE
+    class_: Class = msgspec.field(default=Class.INTERACTIVE, name="class")
     synthetic: bool = False
     stream: bool = False
     prompt_tokens: int = 0

@@ -85,7 +85,7 @@ async def _add(wanted: actions.Wanted, query: str, *, quiet: bool) -> actions.Do
     home = session.home()
     async with session.store() as store:
         action = actions.TABLE["models.add"]
-        deposited = secrets.deposit(home, query) if query else ""
+        deposited = secrets.deposit(home, query, "The query of an address") if query else ""
         if deposited:
             arguments = {**wanted.arguments, "secret": deposited}
             wanted = dataclasses.replace(wanted, arguments=arguments)

@@ -127,7 +127,9 @@ class InternalSocket:
             _refuse(
                 writer, failures.Unavailable("it did not end within its deadline", code="deadline")
             )
-        await writer.drain()
+        with contextlib.suppress(TimeoutError):  # a client that does not read it loses the end
+            async with asyncio.timeout(REQUEST_S):
+                await writer.drain()
 
     async def _execute(
         self, request: frames.Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from pathlib import Path
+from typing import Final
 
 from engine.node.planning import Weights
+
+_CHUNK: Final = 4 * 1024 * 1024
 
 
 async def changed(weights: Weights) -> str | None:
@@ -23,7 +27,7 @@ async def changed(weights: Weights) -> str | None:
         now = await asyncio.to_thread(path.stat)
         if (now.st_size, now.st_mtime_ns) == (weights.size_bytes, weights.mtime_ns):
             return None
-        found = await asyncio.to_thread(_hash, path)
+        found = await _hash(path)
     except OSError:
         return None
     if found == weights.sha256:
@@ -34,6 +38,18 @@ async def changed(weights: Weights) -> str | None:
     )
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+async def _hash(path: Path) -> str:
+    """The SHA-256 in hex; cancelling ends the thread too, which would delay the node's exit."""
+    cancelled = threading.Event()
+    try:
+        return await asyncio.to_thread(_read, path, cancelled)
+    finally:
+        cancelled.set()
+
+
+def _read(path: Path, cancelled: threading.Event) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while not cancelled.is_set() and (chunk := file.read(_CHUNK)):
+            digest.update(chunk)
+    return digest.hexdigest()

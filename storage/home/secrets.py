@@ -28,8 +28,8 @@ _REFERENCE: Final = re.compile(PATTERN)
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
-def deposit(home: Home, secret: str) -> str:
-    """Keep a secret; the reference to it.
+def deposit(home: Home, secret: str, what: str = "A key") -> str:
+    """Keep a secret; the reference to it. `what` names it in errors.
 
     Raises:
         Invalid: it is empty, too long or not one line of printable ASCII; a header cannot carry it.
@@ -38,7 +38,7 @@ def deposit(home: Home, secret: str) -> str:
     secret = secret.strip()
     if len(secret) > LIMIT or not _PRINTABLE.fullmatch(secret):
         raise Invalid(
-            f"A key is one line of 1 to {LIMIT} printable ASCII characters without spaces; "
+            f"{what} is one line of 1 to {LIMIT} printable ASCII characters without spaces; "
             "this one is not."
         )
     reference = secrets.token_hex(16)

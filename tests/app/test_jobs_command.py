@@ -107,3 +107,11 @@ def test_the_query_of_an_address_that_was_not_accepted_is_not_kept(home: Home) -
     assert done.returncode != 0
     assert "t0ps3cret" not in done.stdout + done.stderr
     assert list(home.secrets.iterdir()) == []
+
+
+def test_an_address_with_a_space_in_its_query_is_refused_as_such(home: Home) -> None:
+    """The sentence speaks of the address, which may have been cut in two by the shell."""
+    source = "https://example.com/m.gguf?a=1 2"
+    done = run(home, "models", "add", source, "--name", "x", "--version", "1.0.0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("The query of an address is one line of 1 to 8192 printable")

@@ -45,5 +45,7 @@ async def test_nothing_is_lost_between_two_looks(
             await command.tail(limit=5, follow=True, as_json=True)
     finally:
         await written.close()
-    shown = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0]["class"] == "interactive"
+    shown = [line["id"] for line in lines]
     assert shown == [f"req_{number}" for number in range(5, 1_601)]

@@ -94,7 +94,11 @@ class Upstreams:
         """As `protocol.Backend.run`."""
         member, model = self._of(job.release)
         return Exchange(
-            member.server, member.health, model, extensions=member.record.extensions
+            member.server,
+            member.health,
+            model,
+            extensions=member.record.extensions,
+            instance=_instance(job.release.deployment),
         ).run(job)
 
     async def score(self, score: Score) -> Scored:
@@ -141,7 +145,7 @@ class Upstreams:
     def rows(self, second: int) -> Iterator[Row]:
         """The samples of a second that is over."""
         for name, member in self.members.items():
-            yield from member.health.rows(second, f"{self._deployments.get(name, name)}:1")
+            yield from member.health.rows(second, _instance(self._deployments.get(name, name)))
 
     def reasons(self) -> dict[str, str | None]:
         """Why each upstream cannot answer now; None for those that can."""
@@ -196,3 +200,8 @@ class Upstreams:
         )
         task = asyncio.create_task(health.run(), name=f"health of upstream {record.name}")
         return Member(record, server, health, task, fault)
+
+
+def _instance(deployment: str) -> str:
+    """The name under which requests and samples record an upstream, as its only instance."""
+    return f"{deployment}:1"

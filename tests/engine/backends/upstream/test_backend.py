@@ -121,14 +121,15 @@ async def test_what_is_registered_as_scoring_is_not_probed(backend: Upstreams) -
     assert peer.asked == []
 
 
-async def test_samples_carry_the_name_of_the_deployment(backend: Upstreams) -> None:
-    """So that the screen finds them beside the release."""
+async def test_samples_and_requests_carry_the_same_name(backend: Upstreams) -> None:
+    """The deployment's only instance, so that the screen finds both beside the release."""
     async with loopback.serving(hello) as peer:
         backend.follow([record(peer.url)], [RELEASE])
         await backend.members["peer"].health.probe()
-        await text(backend, job())
+        found = [event async for batch in backend.run(job()) for event in batch]
         subjects = [subject for _, _, subject, _ in backend.rows(10)]
-    assert subjects == ["peer-abcd:1"]
+    assert isinstance(found[-1], Finished)
+    assert [found[-1].instance] == subjects == ["peer-abcd:1"]
 
 
 async def test_closing_ends_what_is_under_way(backend: Upstreams) -> None:
