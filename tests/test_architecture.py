@@ -125,6 +125,19 @@ def test_modules_are_short_or_say_why_not() -> None:
     assert found == set(LONG)
 
 
+def test_no_process_of_ours_but_the_renderer_can_compile_a_template() -> None:
+    """Templates are strangers' code: Jinja is in none of the processes that must not die of it."""
+    program = (
+        "import engine.gateway.server, engine.control.__main__, engine.jobs.__main__, sys\n"
+        "import engine.control.handlers\n"
+        "engine.control.handlers.load()\n"
+        "import engine.jobs.add_model, engine.node.node\n"
+        "sys.exit('jinja2' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
+    assert done.returncode == 0
+
+
 def test_what_is_sqlites_own_is_in_one_folder() -> None:
     """The nouns work on any database; migrations and the folder alone know which one it is."""
     own = {"sqlite3", "aiosqlite", "sqlalchemy.dialects"}

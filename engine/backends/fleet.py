@@ -15,7 +15,7 @@ from engine.backends.worker_client import WorkerClient
 from engine.execution import failures
 from engine.execution.catalog import Snapshot
 from engine.metering.windows import Windows
-from engine.prompting import sandbox
+from engine.prompting.renderer.pool import Renderer
 from engine.serving import wire
 from engine.serving.knobs import Knobs
 from storage import deployments
@@ -29,12 +29,14 @@ _log = structlog.get_logger("gateway.fleet")
 class Fleet:
     """Pools by the name of their deployment."""
 
-    def __init__(self, home: Home, windows: Windows, *, now_us: Callable[[], int]) -> None:
-        """`now_us` is monotonic."""
+    def __init__(
+        self, home: Home, windows: Windows, renderer: Renderer, *, now_us: Callable[[], int]
+    ) -> None:
+        """`now_us` is monotonic; `renderer` renders chat templates."""
         self._home = home
         self._windows = windows
         self._now_us = now_us
-        self._sandbox = sandbox.Sandbox(strict=False)
+        self._renderer = renderer
         self._released: list[Pool] = []
         self.snapshot = Snapshot()
         self.pools: dict[str, Pool] = {}
@@ -49,7 +51,7 @@ class Fleet:
         for name, served in needed.items():
             if name not in self.pools:
                 self.pools[name] = self._reclaim(name) or Pool(
-                    name, self._connect, self._sandbox, now_us=self._now_us
+                    name, self._connect, self._renderer, now_us=self._now_us
                 )
             adapters = [adapter for each in served if (adapter := self.adapter(each))]
             self.pools[name].follow(
@@ -116,7 +118,15 @@ class Fleet:
         reason = pool.unready(release.adapter)
         if reason is None and pool.template is None:
             reason = f"the chat template of {release.deployment} is being compiled"
-        return reason or (pool.template.fault if pool.template else None)
+        return reason or self.unable(release)
+
+    def unable(self, release: Release) -> str | None:
+        """What is wrong with the chat template or the prompt of a release; None when nothing is."""
+        pool = self.pools.get(release.deployment)
+        if pool is not None and pool.template is not None and pool.template.fault is not None:
+            return pool.template.fault
+        prompt = self.snapshot.prompts.get(release.prompt_version_id or 0)
+        return None if prompt is None else prompt.fault
 
     def hopeless(self, release: Release) -> str | None:
         """Why waiting for a release does not help, as a clause; None when it might."""

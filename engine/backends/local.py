@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Self
 
 from engine.backends.fleet import Fleet
-from engine.backends.pool import Pool
+from engine.backends.pool import RETRY_US, Pool
 from engine.backends.worker_client import Refusal
 from engine.execution import failures
 from engine.execution.job import Chat, Delta, Event, Finished, Job, Score, Scored, Text
@@ -59,7 +59,7 @@ class LocalBackend:
         """
         pool = self._fleet.pool(score.release)
         template = await pool.introduced(score.queue_us / 1e6)
-        prompts = _segments(template, score.release, score.input)
+        prompts = await _segments(template, score.release, score.input)
         if len(prompts) != 1:
             raise failures.Invalid("one prompt can be scored at a time", code="invalid_value")
         item = wire.Score(
@@ -80,6 +80,13 @@ class LocalBackend:
     def unready(self, release: Release) -> str | None:
         """Why the release cannot produce tokens now, as a clause; None when it can."""
         return self._fleet.unready(release)
+
+    def unable(self, release: Release) -> str | None:
+        """What is wrong with the templates of a release, as a clause; None when nothing is known.
+
+        Retrying does not help: a template failed its trial or was quarantined.
+        """
+        return self._fleet.unable(release)
 
     def scores(self, release: Release) -> bool:  # noqa: ARG002 the same for all
         """Whether `score` works for the release."""
@@ -210,9 +217,16 @@ class LocalRun:
         pool = self._fleet.pool(job.release)
         template = await pool.introduced(job.queue_us / 1e6)
         try:
-            prompts = _segments(template, job.release, job.input)
+            async with asyncio.timeout(job.queue_us / 1e6):
+                prompts = await _segments(template, job.release, job.input)
+        except TimeoutError as error:
+            raise failures.Unavailable(
+                f"the chat template was not rendered within {job.queue_us / 1e6:g} s",
+                code="deadline",
+                retry_after_us=RETRY_US,
+            ) from error
         except failures.Invalid as failure:
-            failure.release_fault = self._others_render(template)
+            failure.release_fault = await self._others_render(template)
             raise
         waited_us = self._now_us() - job.arrived_us
         self._pool, self.waited_us = pool, waited_us
@@ -224,7 +238,7 @@ class LocalRun:
                     submit = _submit(job, prompt, choice, max(1, job.queue_us - waited_us))
                     sequence.id = pool.submit(submit, sequence)
 
-    def _others_render(self, template: ChatTemplate) -> bool:
+    async def _others_render(self, template: ChatTemplate) -> bool:
         """Whether another arm's template takes a conversation that this release's refuses."""
         chat = self.job.input
         assert isinstance(chat, Chat)  # noqa: S101 only conversations are refused by templates
@@ -233,8 +247,12 @@ class LocalRun:
             if pool is None or pool.template in {None, template}:
                 continue
             try:
-                pool.template.segments(chat)
-            except (chat_template.BadConversation, chat_template.BrokenTemplate):
+                await pool.template.segments(chat)
+            except (
+                chat_template.BadConversation,
+                chat_template.BrokenTemplate,
+                failures.Failure,
+            ):
                 continue
             return True
         return False
@@ -312,14 +330,18 @@ def _index(event: Event) -> int:
     return event.index if isinstance(event, Delta | Finished) else -1
 
 
-def _segments(
+async def _segments(
     template: ChatTemplate, release: Release, input: Chat | Text
 ) -> Sequence[tuple[wire.Segment, ...]]:
     """The segments of each prompt, for the worker to tokenise."""
     if isinstance(input, Text):
         return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
     try:
-        return [template.segments(input)]
+        return [await template.segments(input)]
+    except chat_template.LongConversation as error:
+        raise failures.Invalid(
+            f"release {release.name}: {error}", code="context_length_exceeded", param="messages"
+        ) from error
     except chat_template.BadConversation as error:
         raise failures.Invalid(
             f"release {release.name}: {error}", code="invalid_value", param="messages"

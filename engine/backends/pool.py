@@ -16,8 +16,8 @@ from engine.backends import least_loaded
 from engine.backends.pending import PENDING_LIMIT, PendingRequests, Receiver
 from engine.backends.worker_client import ScoreReceiver, WorkerClient
 from engine.execution import failures
-from engine.prompting import sandbox
 from engine.prompting.chat_template import ChatTemplate
+from engine.prompting.renderer.pool import Renderer
 from engine.serving import wire
 
 SILENCE_US: Final = 10_000_000
@@ -44,12 +44,12 @@ class Pool:
         self,
         deployment: str,
         connect: Connect,
-        box: sandbox.Sandbox,
+        renderer: Renderer,
         *,
         now_us: Callable[[], int],
     ) -> None:
-        """`now_us` is monotonic; `box` renders the chat template."""
-        self._sandbox = box
+        """`now_us` is monotonic; `renderer` renders the chat template."""
+        self._renderer = renderer
         self._preparing: asyncio.Task[None] | None = None
         self._connect = connect
         self._pending = PendingRequests(now_us, self._failed)
@@ -131,18 +131,25 @@ class Pool:
             instance.client.close(why)
         tasks = [each.task for each in self.everything]
         if self._preparing is not None:
+            self._preparing.cancel()
             tasks.append(self._preparing)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def greeted(self, hello: wire.Hello) -> None:
         """An instance has connected; all of them have the same model, and so one template."""
         if self._preparing is None:
-            template = ChatTemplate.of(hello, self._sandbox)
+            template = ChatTemplate.of(hello, self._renderer)
             self._preparing = asyncio.create_task(self._prepare(template), name="chat template")
 
     async def _prepare(self, template: ChatTemplate) -> None:
-        await template.prepare()
-        self._introduced.set_result(template)
+        while True:
+            try:
+                await template.prepare()
+            except failures.Failure:  # it says nothing about the template
+                await asyncio.sleep(RETRY_US / 1e6)
+            else:
+                self._introduced.set_result(template)
+                return
 
     async def introduced(self, within_s: float) -> ChatTemplate:
         """The template; wait for the first instance if there never was one.

@@ -7,21 +7,27 @@ and every handler a verb. Imported by `engine.control`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from engine.control.decisions import Decision
 from storage.control_socket import verbs
 from storage.control_socket.verbs import Process
+from storage.intents import Intent
 
 Handler = Callable[..., Awaitable[Decision]]
 """(session, intent, arguments, at_us) -> Decision"""
+Check = Callable[[Any], Awaitable[object]]
+"""(arguments) -> a verdict that the check keeps for its handler"""
 
 H = TypeVar("H", bound=Handler)
+C = TypeVar("C", bound=Check)
 
 _declared: Final[dict[str, Handler]] = {}
+_checks: Final[dict[str, Check]] = {}
 
 
 class Misdeclared(Exception):
@@ -42,6 +48,27 @@ def handles(verb: str) -> Callable[[H], H]:
         return function
 
     return declare
+
+
+def checks(verb: str) -> Callable[[C], C]:
+    """Declare a function that is slow and needs no store, to be awaited before the transaction."""
+
+    def declare(function: C) -> C:
+        _checks[verb] = function
+        return function
+
+    return declare
+
+
+async def check_before(intent: Intent) -> None:
+    """Do what the handler of an intent would otherwise wait for while it holds up writers.
+
+    Faults are left to the handler, which meets them again.
+    """
+    slow = _checks.get(intent.verb)
+    if slow is not None:
+        with contextlib.suppress(Exception):
+            await slow(verbs.parse(intent.verb, intent.arguments))
 
 
 def load() -> Mapping[str, Handler]:

@@ -41,9 +41,12 @@ class Intents:
             _log.info("reclaimed", intents=again)
 
     async def observe(self, s: Session, now_us: int) -> Intent | None:
-        """The oldest intent that waits."""
+        """The oldest intent that waits, with what is slow about it done."""
         del now_us
-        return await intents.waiting(s, self._handlers.keys())
+        intent = await intents.waiting(s, self._handlers.keys())
+        if intent is not None:
+            await handlers.check_before(intent)
+        return intent
 
     def decide(self, observed: Intent | None, now_us: int) -> Decision:
         """Whether an intent waits; how it ends is decided by the handler of its verb."""

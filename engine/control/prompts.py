@@ -1,33 +1,42 @@
-"""Prompts: new versions, and labels that move. Templates are parsed before they are kept.
+"""Prompts: new versions, and labels that move. Templates are compiled before they are kept.
 
-Imported by `engine.control.handlers`.
+They are untrusted, so a renderer process compiles them. Imported by `engine.control.handlers`.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from jinja2 import Environment, meta
-
 from engine.control.decisions import Decision, Reason
-from engine.control.handlers import handles
-from engine.prompting import sandbox
+from engine.control.handlers import checks, handles
+from engine.execution import failures
+from engine.prompting.renderer import faults
+from engine.prompting.renderer.pool import Renderer
+from engine.prompting.renderer.protocol import Keyed, PromptSource
 from storage import prompts
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.prompts import Message, Variable
 from storage.store import Session
 
-_SANDBOX: Final = sandbox.Sandbox(strict=True)
-_PLAIN: Final = Environment(extensions=["jinja2.ext.loopcontrols"])  # noqa: S701 parses, never renders
-_GIVEN: Final = frozenset({"range", "namespace", "dict", "raise_exception", "strftime_now"})
+Names = tuple[frozenset[str], ...]
+"""The variables that each template of a prompt uses."""
+
+_VERDICTS: Final = 64
+_verdicts: Final[OrderedDict[bytes, Names | faults.TemplateFault]] = OrderedDict()
+"""Of the last sources, by their key; a verdict depends on nothing else."""
 
 
 @handles("prompts.add")
 async def add(s: Session, intent: Intent, arguments: verbs.PromptsAdd, at_us: int) -> Decision:
     """The next version of a prompt."""
-    decision = decide(arguments.prompt, arguments.messages, arguments.variables)
+    try:
+        verdict = await compiled(arguments)
+    except failures.Failure as failure:
+        return Decision(Reason.FAULT, f"{arguments.prompt} cannot be compiled now: {failure}.")
+    decision = decide(arguments.prompt, arguments.messages, arguments.variables, verdict)
     if decision.plan is None:
         return decision
     before = {version.id for version in await prompts.every(s)}
@@ -74,17 +83,43 @@ async def label(s: Session, intent: Intent, arguments: verbs.PromptsLabel, at_us
     return Decision(Reason.APPLIED, said, arguments.number)
 
 
-def decide(name: str, messages: Iterable[Message], variables: Iterable[Variable]) -> Decision:
-    """Whether the templates can be compiled as the gateway will, with declared variables only."""
+@checks("prompts.add")
+async def compiled(arguments: verbs.PromptsAdd) -> Names | faults.TemplateFault:
+    """The variables of a prompt's templates, or why they cannot be compiled.
+
+    Raises:
+        failures.Failure: no process can be started to compile them.
+    """
+    try:
+        source = Keyed(PromptSource(tuple(each.template for each in arguments.messages)))
+    except faults.Unencodable as fault:
+        return fault
+    if source.key not in _verdicts:
+        async with Renderer(processes=1) as renderer:
+            try:
+                _verdicts[source.key] = await renderer.names(source)
+            except faults.TemplateFault as fault:
+                _verdicts[source.key] = fault
+        while len(_verdicts) > _VERDICTS:
+            _verdicts.popitem(last=False)
+    return _verdicts[source.key]
+
+
+def decide(
+    name: str,
+    messages: Iterable[Message],
+    variables: Iterable[Variable],
+    verdict: Names | faults.TemplateFault,
+) -> Decision:
+    """Whether the templates could be compiled, and use declared variables only."""
     declared = {variable.name for variable in variables}
-    for number, message in enumerate(messages, 1):
-        place = f"message {number} ({message.role}) of {name}"
-        try:
-            _SANDBOX.compile(message.template)
-            used = meta.find_undeclared_variables(_PLAIN.parse(message.template))
-        except sandbox.TemplateFault as fault:
-            return Decision(Reason.INVALID, f"In {place}, line {fault.line}: {fault}.")
-        if unknown := used - declared - _GIVEN:
+    places = [f"message {n} ({m.role}) of {name}" for n, m in enumerate(messages, 1)]
+    if isinstance(verdict, faults.TemplateFault):
+        place = places[verdict.place - 1] if verdict.place else name
+        line = f", line {verdict.line}" if verdict.line else ""
+        return Decision(Reason.INVALID, f"In {place}{line}: {verdict}.")
+    for place, used in zip(places, verdict, strict=True):
+        if unknown := used - declared:
             there = ", ".join(sorted(declared)) or "none"
             return Decision(
                 Reason.INVALID,

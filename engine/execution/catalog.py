@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from engine.execution import failures
-from engine.prompting import prompt_template, sandbox
+from engine.prompting import prompt_template
+from engine.prompting.renderer.pool import Renderer
 from storage import (
     deployments,
     errors,
@@ -82,11 +83,13 @@ class Snapshot:
 class Catalog:
     """The current `snapshot`, kept fresh by `look`."""
 
-    def __init__(self, store: Store, *, on_change: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self, store: Store, renderer: Renderer, *, on_change: Callable[[Snapshot], None]
+    ) -> None:
         self._store = store
         self._on_change = on_change
         self._looking = asyncio.Lock()
-        self._sandbox = sandbox.Sandbox(strict=True)
+        self._renderer = renderer
         self._entry = -1
         self._stale = True
         self.snapshot = Snapshot()
@@ -174,7 +177,7 @@ class Catalog:
                 models={model.id: model for model in await models.every(s)},
                 prompts={
                     version.id: known.get(version.id)
-                    or prompt_template.Prompt(version, self._sandbox)
+                    or prompt_template.Prompt(version, self._renderer)
                     for version in await prompts.every(s)
                 },
                 deployments={each.name: each for each in await deployments.every(s)},

@@ -6,15 +6,11 @@ by everything else that makes jobs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
 from engine.execution import failures
 from engine.execution.catalog import Snapshot
-from engine.execution.job import Chat, Job, Message, Sampling, Text
-from engine.prompting import prompt_template
+from engine.execution.job import Chat, Job, Sampling, Text
 from engine.traffic import routing
 from storage import releases
 from storage.keys import Key
@@ -96,57 +92,6 @@ def job(
         record_text=service.record_text,
         via=via,
     )
-
-
-def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]) -> Job:
-    """The job with its release's prompt before the caller's input.
-
-    Raises:
-        failures.Invalid: the variables are not those that the prompt declares; the release is to
-            blame if another arm of the service takes them.
-        failures.Broken: the prompt's template is faulty.
-    """
-    release = job.release
-    try:
-        own = _render(snapshot, release, variables)
-    except prompt_template.BadVariables as error:
-        raise failures.Invalid(
-            str(error),
-            code="invalid_prompt_variables",
-            param="prompt_variables",
-            release_fault=_others_take(snapshot, job, variables),
-        ) from error
-    except prompt_template.BrokenPrompt as error:
-        raise failures.Broken(
-            f"release {release.name}: {error}", code="prompt_broken", release_fault=True
-        ) from error
-    if not own:
-        return job
-    return msgspec.structs.replace(job, input=prompt_template.prompted(own, job.input))
-
-
-def _render(
-    snapshot: Snapshot, release: Release, variables: Mapping[str, Any]
-) -> tuple[Message, ...]:
-    if release.prompt_version_id is not None:
-        return snapshot.prompts[release.prompt_version_id].render(variables)
-    if variables:
-        raise prompt_template.BadVariables(
-            f"release {release.name} has no prompt and takes no prompt_variables"
-        )
-    return ()
-
-
-def _others_take(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]) -> bool:
-    """Whether another arm that gets traffic takes the variables."""
-    for other in snapshot.arms(job.service):
-        if other.number != job.release.number:
-            try:
-                _render(snapshot, other, variables)
-            except (prompt_template.BadVariables, prompt_template.BrokenPrompt):
-                continue
-            return True
-    return False
 
 
 def _sampling(options: Options, own: releases.Sampling, new_seed: int) -> Sampling:

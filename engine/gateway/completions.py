@@ -10,7 +10,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.execution import failures, plan
+from engine.execution import failures, plan, prompts
 from engine.execution.execute import Execution
 from engine.execution.job import Job
 from engine.gateway import auth, errors, openai_format, request_bodies, streaming
@@ -94,7 +94,7 @@ async def _plan(
             param="n",
         )
     try:
-        job = plan.with_prompt(catalog.snapshot, job, body.prompt_variables or {})
+        job = await prompts.with_prompt(catalog.snapshot, job, body.prompt_variables or {})
     except failures.Failure as failure:
         context.executor.refuse(job, failure)
         raise

@@ -33,6 +33,7 @@ from engine.gateway.remote_backends import Remotes
 from engine.metering.windows import Windows
 from engine.process import heartbeat
 from engine.process.reporting import Reports
+from engine.prompting.renderer.pool import Renderer
 from storage import store as stores
 from storage.control_socket import nudges
 from storage.home import clock
@@ -146,7 +147,8 @@ class Gateway:
     async def _serve(self, listening: socket.socket) -> None:
         store = await stores.attach(self._home)
         windows = Windows()
-        fleet = Fleet(self._home, windows, now_us=clock.monotonic_us)
+        renderer = Renderer()
+        fleet = Fleet(self._home, windows, renderer, now_us=clock.monotonic_us)
         recorder = Recorder(store)
         backends: dict[str, Backend] = {"local": LocalBackend(fleet, now_us=clock.monotonic_us)}
         remotes = Remotes(self._home, backends)
@@ -155,7 +157,7 @@ class Gateway:
             fleet.follow(snapshot)
             remotes.follow(snapshot)
 
-        catalog = Catalog(store, on_change=follow)
+        catalog = Catalog(store, renderer, on_change=follow)
         metrics = Metrics(
             fleet,
             remotes,
@@ -223,7 +225,7 @@ class Gateway:
         draining = asyncio.create_task(self._drain(server, internal), name="drain")
         tasks = [
             draining,
-            asyncio.create_task(self._report(server, listening), name="ready"),
+            asyncio.create_task(self._report(server, listening, renderer), name="ready"),
             asyncio.create_task(self._follow_nudges(listener, catalog), name="nudges"),
             asyncio.create_task(self._seconds(server, context, fleet, remotes), name="seconds"),
             asyncio.create_task(self._cut_off(server, fleet, remotes), name="cut off"),
@@ -240,15 +242,17 @@ class Gateway:
             await remotes.close()
             await internal.close()
             await executor.drain()
+            await renderer.close()
             self._close_second(server, context, fleet, remotes)
             await recorder.flush()
             listener.close()
             await store.close()
 
-    async def _report(self, server: _Server, listening: socket.socket) -> None:
+    async def _report(self, server: _Server, listening: socket.socket, renderer: Renderer) -> None:
         port = listening.getsockname()[1]
         await server.started_event.wait()
         self._reports.say(ready=True, port=port)
+        renderer.warm()
         _log.info("listening", host=self._config.gateway.host, port=port)
 
     async def _drain(self, server: _Server, internal: InternalSocket) -> None:

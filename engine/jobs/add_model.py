@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.execution import failures
 from engine.jobs import kinds, model_files
 from engine.jobs.context import Context
 from engine.jobs.errors import Refused, Transient
@@ -32,7 +33,7 @@ from engine.registry.sources import Hub, Local, Remote
 from storage import errors, models
 from storage.control_socket.verbs import ModelsAdd
 from storage.home import secrets
-from storage.model_checks import ModelChecks
+from storage.model_checks import Chat, ModelChecks
 from storage.models import Kind, ModelVersion
 from storage.store import Session
 
@@ -156,11 +157,18 @@ async def inspect(context: Context) -> Inspected:
         raise Refused(str(error)) from error
     checks = ModelChecks()
     if header.kind is Kind.WEIGHTS:
-        chat = None if header.no_text else await chat_template.check(header.chat)
+        chat = None if header.no_text else await _try(header.chat)
         checks = ModelChecks(no_text=header.no_text, chat=chat)
     elif header.chat.template is not None:
-        checks = ModelChecks(chat=await chat_template.check(header.chat))
+        checks = ModelChecks(chat=await _try(header.chat))
     return Inspected(facts=found, checks=checks)
+
+
+async def _try(source: chat_template.Source) -> Chat:
+    try:
+        return await chat_template.check(source)
+    except failures.Failure as failure:
+        raise Transient(f"The chat template cannot be tried now: {failure}.") from failure
 
 
 async def hash(context: Context) -> Hashed:

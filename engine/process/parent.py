@@ -1,4 +1,4 @@
-"""Ties a process to its node: when the node dies, the kernel kills the process.
+"""Ties a process to its parent: when the parent dies, the kernel kills the process.
 
 An entry point calls `hold()` first. Never signals another process. Standard library only. Imported
 by the entry point of every process of the engine.
@@ -27,6 +27,11 @@ def hold() -> None:
     node = os.environ.get(NODE, "")
     if not node.isdecimal():
         return
+    die_with(int(node))
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, whose process id is given."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != int(node):
-        sys.exit(0)  # the node died before the line above
+    if os.getppid() != parent:
+        sys.exit(0)  # it died before the line above

@@ -1,19 +1,19 @@
 """A model's chat template: from messages to the segments that a worker tokenises.
 
-Compiled and tried once, when a worker connects; `fault` is set if it cannot render a plain
-conversation. Never counts tokens. Imported by `engine.backends`.
+Tried once, when a worker connects; `fault` is set if it cannot render a plain conversation, or if
+it was quarantined since. Compiled and rendered by a renderer process. Never counts tokens. Imported
+by `engine.backends` and `engine.registry`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
-
-import jinja2
+from collections.abc import Sequence
+from typing import Final, Self
 
 from engine.execution.job import Chat, Message
-from engine.prompting import guards, sandbox
+from engine.prompting.renderer import faults, pool
+from engine.prompting.renderer.pool import Renderer
+from engine.prompting.renderer.protocol import ChatSource, Keyed
 from engine.serving import wire
 
 CHATML: Final = (
@@ -37,6 +37,10 @@ class BadConversation(Exception):
     """The model's chat template refuses these messages; the message holds its reason."""
 
 
+class LongConversation(BadConversation):
+    """The messages cannot fit the model's context."""
+
+
 class BrokenTemplate(Exception):
     """The model's chat template is faulty; its file has to be replaced."""
 
@@ -44,142 +48,102 @@ class BrokenTemplate(Exception):
 class ChatTemplate:
     """The chat template of one model.
 
-    `fault` says why it cannot be used at all, None when it can. Where the template takes no system
-    message, a system text goes before the next user message, as other servers do.
+    Where the template takes no system message, a system text goes before the next user message, as
+    other servers do.
     """
 
-    def __init__(
-        self,
-        source: str,
-        *,
-        control_tokens: Sequence[str],
-        bos: str,
-        eos: str,
-        box: sandbox.Sandbox,
-    ) -> None:
+    def __init__(self, source: ChatSource, renderer: Renderer) -> None:
         """Call `prepare` before use."""
-        self._source = source or CHATML
-        self._box = box
-        self._guard = guards.Guard(control_tokens)
-        self._given = {"add_generation_prompt": True, "bos_token": bos, "eos_token": eos}
-        self._template: jinja2.Template | None = None
+        self._renderer = renderer
+        self._source = Keyed(source)
         self._takes_system = True
-        self.fault: str | None = None
+        self._fault: str | None = None
 
     @classmethod
-    def of(cls, hello: wire.Hello, box: sandbox.Sandbox) -> Self:
+    def of(cls, hello: wire.Hello, renderer: Renderer) -> Self:
         """The template of the model that a worker has loaded."""
-        return cls(
-            hello.chat_template,
+        source = ChatSource(
+            hello.chat_template or CHATML,
             control_tokens=hello.control_tokens,
             bos=hello.bos,
             eos=hello.eos,
-            box=box,
+            context_tokens=hello.sequence_tokens,
+            longest_token=hello.longest_token,
         )
+        return cls(source, renderer)
+
+    @property
+    def fault(self) -> str | None:
+        """Why it cannot be used at all; None when it can."""
+        if self._fault is not None:
+            return self._fault
+        killed = self._renderer.quarantined(self._source)
+        return None if killed is None else f"the model's chat template: {killed}"
 
     async def prepare(self) -> None:
-        """Compile the template and try it, in a thread: both may take a second."""
-        await asyncio.to_thread(self._compile_and_try)
-
-    def segments(self, chat: Chat) -> tuple[wire.Segment, ...]:
-        """The segments for the worker; no text of the caller is read as control tokens.
+        """Try the template; the one that is used in place of a missing one needs no trial.
 
         Raises:
-            BadConversation: the template refuses the messages.
-            BrokenTemplate: the template is faulty.
+            failures.Failure: it cannot be tried now.
         """
-        if self.fault is not None:
-            raise BrokenTemplate(self.fault)
-        messages = chat.messages if self._takes_system else _folded(chat.messages)
-        texts = [message.content for message in messages]
-        strings = _strings(chat.template_arguments)
-        try:
-            hidden, spellings = self._guard.hide([*texts, *strings])
-        except guards.Crowded as crowded:
-            raise BadConversation(
-                f"this cannot be told from control tokens: {crowded}"
-            ) from crowded
-        turns = [
-            {"role": message.role, "content": text}
-            for message, text in zip(messages, hidden, strict=False)
-        ]
-        replaced = dict(zip(strings, hidden[len(texts) :], strict=True))
-        arguments = (
-            _replaced(chat.template_arguments, replaced) if spellings else chat.template_arguments
-        )
-        try:
-            rendered = self._render({**arguments, **self._given, "messages": turns})
-        except sandbox.Raised as refused:
-            raise BadConversation(f"the model's chat template refuses this: {refused}") from refused
-        except sandbox.TemplateFault as fault:
-            if isinstance(fault, sandbox.Exceeded) and sandbox.large(texts):
-                raise BadConversation(
-                    f"this is too long for the model's chat template: {fault}"
-                ) from fault
-            raise BrokenTemplate(_reason(fault)) from fault
-        return guards.segments(rendered, spellings)
-
-    def _render(self, values: Mapping[str, Any]) -> str:
-        assert self._template is not None  # noqa: S101 `prepare` has compiled it, or there is a fault
-        return self._box.render(self._template, values)
-
-    def _compile_and_try(self) -> None:
-        try:
-            self._template = self._box.compile(self._source)
-            self.segments(_PLAIN)
-        except sandbox.TemplateFault as fault:
-            self.fault = _reason(fault)
+        if self._source.source.template == CHATML:
             return
+        try:
+            await self.segments(_PLAIN)
         except (BadConversation, BrokenTemplate) as error:
-            self.fault = f"{error} (tried with one user message)"
+            self._fault = f"{error} (tried with one user message)"
             return
         try:
-            rendered = self.segments(_WITH_SYSTEM)
+            rendered = await self.segments(_WITH_SYSTEM)
         except (BadConversation, BrokenTemplate):
             self._takes_system = False
         else:
             self._takes_system = _SYSTEM in "".join(segment.text for segment in rendered)
 
+    async def segments(self, chat: Chat) -> tuple[wire.Segment, ...]:
+        """The segments for the worker; no text of the caller is read as control tokens.
 
-def _reason(fault: sandbox.TemplateFault) -> str:
-    where = f", line {fault.line}" if fault.line else ""
-    return f"the model's chat template{where}: {fault}"
+        Raises:
+            BadConversation: the template refuses the messages, or they cannot fit.
+            BrokenTemplate: the template is faulty.
+            failures.Failure: nothing can be rendered now.
+        """
+        if (fault := self.fault) is not None:
+            raise BrokenTemplate(fault)
+        texts = [message.content for message in chat.messages]
+        self._check(texts)
+        try:
+            return await self._renderer.segments(
+                self._source,
+                [(message.role, message.content) for message in chat.messages],
+                chat.template_arguments,
+                fold_system=not self._takes_system,
+            )
+        except faults.TooLong as fault:
+            raise LongConversation(str(fault)) from fault
+        except faults.Raised as refused:
+            raise BadConversation(f"the model's chat template refuses this: {refused}") from refused
+        except (faults.Crowded, faults.Unencodable) as fault:
+            raise BadConversation(str(fault)) from fault
+        except faults.TemplateFault as fault:
+            if isinstance(fault, faults.Exceeded) and pool.large(texts):
+                raise BadConversation(
+                    f"this is too long for the model's chat template: {fault}"
+                ) from fault
+            where = f", line {fault.line}" if fault.line else ""
+            raise BrokenTemplate(f"the model's chat template{where}: {fault}") from fault
 
-
-def _folded(messages: Sequence[Message]) -> list[Message]:
-    """The messages with each system text before the next user message."""
-    folded: list[Message] = []
-    waiting: list[str] = []
-    for message in messages:
-        if message.role == "system":
-            waiting.append(message.content)
-        elif message.role == "user" and waiting:
-            folded.append(Message("user", "\n\n".join([*waiting, message.content])))
-            waiting = []
-        else:
-            folded.append(message)
-    if waiting:
-        folded.append(Message("user", "\n\n".join(waiting)))
-    return folded
-
-
-def _strings(value: object) -> list[str]:
-    """All texts inside a JSON value."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, dict):
-        return [text for each in value.values() for text in _strings(each)]
-    if isinstance(value, list):
-        return [text for each in value for text in _strings(each)]
-    return []
-
-
-def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
-    """A JSON value with its texts replaced."""
-    if isinstance(value, str):
-        return texts[value]
-    if isinstance(value, dict):
-        return {key: _replaced(each, texts) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_replaced(each, texts) for each in value]
-    return value
+    def _check(self, texts: Sequence[str]) -> None:
+        """Refuse what cannot fit before any work is done: each message has at least a token."""
+        source = self._source.source
+        room, longest = source.context_tokens, source.longest_token
+        if not room:
+            return
+        least = len(texts)
+        if longest:
+            least = max(least, sum(map(len, texts)) // longest)
+        if least > room:
+            raise LongConversation(
+                f"the conversation has at least {least} tokens, and the context of a sequence "
+                f"holds {room}"
+            )

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import jinja2
 import msgspec
 
 from engine.execution.job import Chat, Message, Text
-from engine.prompting import sandbox
+from engine.prompting.renderer import faults, pool
+from engine.prompting.renderer.pool import Renderer
+from engine.prompting.renderer.protocol import Keyed, PromptSource
 from storage.prompts import PromptVersion, Variable
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
@@ -35,63 +36,61 @@ class BrokenPrompt(Exception):
 
 
 class Prompt:
-    """A prompt version, compiled."""
+    """A prompt version, rendered by a renderer process; texts without variables are kept."""
 
-    def __init__(self, version: PromptVersion, box: sandbox.Sandbox) -> None:
+    def __init__(self, version: PromptVersion, renderer: Renderer) -> None:
         self.version = version
-        self._box = box
+        self._renderer = renderer
         self._declared = {variable.name: variable for variable in version.variables}
-        self._compiled: list[tuple[str, jinja2.Template]] | None = None
+        self._source = Keyed(PromptSource(tuple(each.template for each in version.messages)))
         self._rendered: tuple[Message, ...] | None = None
         self._constant = not any(
             name in message.template for message in version.messages for name in _VOLATILE
         )
 
-    def render(self, given: Mapping[str, object]) -> tuple[Message, ...]:
+    @property
+    def fault(self) -> str | None:
+        """Why it was quarantined; None if it was not."""
+        killed = self._renderer.quarantined(self._source)
+        return None if killed is None else f"prompt {self.version.name}: {killed}"
+
+    async def render(self, given: Mapping[str, object]) -> tuple[Message, ...]:
         """The prompt's messages with the variables filled in.
 
         Raises:
             BadVariables: one is missing, unknown or of another type.
             BrokenPrompt: a template is faulty.
+            failures.Failure: nothing can be rendered now.
         """
         if not given and self._rendered is not None:
             return self._rendered
         values = self._values(given)
+        texts = await self._texts(values)
         messages = tuple(
-            Message(role, self._text(place, role, template, values))
-            for place, (role, template) in enumerate(self._templates(), 1)
+            Message(each.role, text)
+            for each, text in zip(self.version.messages, texts, strict=True)
         )
         if not given and self._constant:
             self._rendered = messages
         return messages
 
-    def _templates(self) -> list[tuple[str, jinja2.Template]]:
-        if self._compiled is None:
-            compiled: list[tuple[str, jinja2.Template]] = []
-            for place, message in enumerate(self.version.messages, 1):
-                try:
-                    compiled.append((message.role, self._box.compile(message.template)))
-                except sandbox.TemplateFault as fault:
-                    raise self._broken(place, message.role, fault) from fault
-            self._compiled = compiled
-        return self._compiled
-
-    def _text(
-        self, place: int, role: str, template: jinja2.Template, values: Mapping[str, object]
-    ) -> str:
+    async def _texts(self, values: Mapping[str, object]) -> tuple[str, ...]:
+        name = self.version.name
         try:
-            return self._box.render(template, values)
-        except sandbox.TemplateFault as fault:
+            return await self._renderer.texts(self._source, values)
+        except faults.Unencodable as fault:
+            raise BadVariables(f"the variables of prompt {name} cannot be used: {fault}") from fault
+        except faults.TemplateFault as fault:
             texts = [value for value in values.values() if isinstance(value, str)]
-            if isinstance(fault, sandbox.Exceeded) and sandbox.large(texts):
+            if isinstance(fault, faults.Exceeded) and pool.large(texts):
                 raise BadVariables(
-                    f"the variables are too long for prompt {self.version.name}: {fault}"
+                    f"the variables are too long for prompt {name}: {fault}"
                 ) from fault
-            raise self._broken(place, role, fault) from fault
-
-    def _broken(self, place: int, role: str, fault: sandbox.TemplateFault) -> BrokenPrompt:
-        where = f", line {fault.line}" if fault.line else ""
-        return BrokenPrompt(f"prompt {self.version.name}, message {place} ({role}){where}: {fault}")
+            place = ""
+            if fault.place:
+                place = f", message {fault.place} ({self.version.messages[fault.place - 1].role})"
+            line = f", line {fault.line}" if fault.line else ""
+            raise BrokenPrompt(f"prompt {name}{place}{line}: {fault}") from fault
 
     def _values(self, given: Mapping[str, object]) -> dict[str, object]:
         unknown = sorted(given.keys() - self._declared.keys())

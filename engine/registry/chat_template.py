@@ -1,64 +1,72 @@
 """Whether a model's chat template works, and whether it takes a system message.
 
-Checked when the model is added, not at the first request. The template is untrusted and may use
-unbounded time and memory, so it is tried in a separate process. Imported by `engine.jobs` and
-`gguf_header`.
+Tried when the model is added, not at the first request, in a renderer process, as the gateway will
+render it. Imported by `engine.jobs` and `gguf_header`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from engine.prompting.chat_template import CHATML
-from engine.registry import template_trial
-from engine.registry.template_trial import CPU_S, MEMORY, Source
+from engine.prompting.renderer import faults
+from engine.prompting.renderer.child import LIMITS, Limits
+from engine.prompting.renderer.pool import Renderer
+from engine.prompting.renderer.protocol import ChatSource, Keyed
 from storage.model_checks import Chat, Template
 
-WALL_S: Final = 60.0
+_TURNS: Final[Sequence[tuple[str, str]]] = (
+    ("user", "Which disk is full?"),
+    ("assistant", "The second one."),
+    ("user", "Since when?"),
+)
+_SYSTEM: Final = ("system", "Answer in one sentence.")
 
 
 @dataclass(frozen=True, slots=True)
-class ChatSource:
-    """A file's chat template, and the texts of its BOS and EOS tokens."""
+class Source:
+    """A file's chat template, None where it has none, and the texts of its BOS and EOS tokens."""
 
     template: str | None
     bos: str
     eos: str
 
 
-async def check(source: ChatSource) -> Chat:
-    """The result of rendering short conversations, with and without a system message."""
-    own = source.template is not None
-    trial = Source(
-        kind=Template.OWN if own else Template.CHATML,
-        template=source.template or CHATML,
-        bos=source.bos,
-        eos=source.eos,
-    )
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", template_trial.__name__),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(WALL_S):
-            said, _ = await process.communicate(msgspec.json.encode(trial))
-        return msgspec.json.decode(said, type=Chat)
-    except (TimeoutError, msgspec.MsgspecError):
-        return Chat(
-            template=trial.kind,
-            works=False,
-            takes_system=False,
-            reason=f"rendering it takes more than {CPU_S} s or {MEMORY // 2**20} MiB",
-        )
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+async def check(source: Source, limits: Limits = LIMITS) -> Chat:
+    """The result of rendering short conversations, with and without a system message.
+
+    Raises:
+        failures.Failure: no process can be started to render it.
+    """
+    kind = Template.CHATML if source.template is None else Template.OWN
+    chat = ChatSource(source.template or CHATML, (), source.bos, source.eos)
+    async with Renderer(processes=1, limits=limits) as renderer:
+        reason = await _first_fault(renderer, chat, _TURNS[:1], _TURNS)
+        if reason is not None:
+            return Chat(template=kind, works=False, takes_system=False, reason=reason)
+        reason = await _first_fault(renderer, chat, (_SYSTEM, *_TURNS[:1]), (_SYSTEM, *_TURNS))
+        return Chat(template=kind, works=True, takes_system=reason is None, reason=reason)
+
+
+async def _first_fault(
+    renderer: Renderer, source: ChatSource, *conversations: Sequence[tuple[str, str]]
+) -> str | None:
+    """Why one of them is not rendered, or not completely; None if all are."""
+    for turns in conversations:
+        try:
+            segments = await renderer.segments(Keyed(source), turns, {})
+        except faults.TemplateFault as fault:
+            return _sentence(fault)
+        text = "".join(segment.text for segment in segments)
+        lost = [role for role, content in turns if content not in text]
+        if lost:
+            return f"it leaves out the {lost[0]} message"
+    return None
+
+
+def _sentence(fault: faults.TemplateFault) -> str:
+    where = f" (line {fault.line})" if fault.line else ""
+    said = " ".join(str(fault).split())[:400] or "it cannot be rendered"
+    return f"{said}{where}"

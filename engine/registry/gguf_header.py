@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 import gguf
 
-from engine.registry.chat_template import ChatSource
+from engine.registry.chat_template import Source
 from storage.models import Kind
 
 _MAGIC: Final = b"GGUF"
@@ -79,7 +79,7 @@ class Header:
     context_tokens: int
     licence: str | None
     no_text: str
-    chat: ChatSource
+    chat: Source
     kv_bytes_per_token: int | None
 
 
@@ -149,7 +149,7 @@ def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
         context_tokens=context,
         licence=licence[:_LINE] if isinstance(licence, str) and licence else None,
         no_text=_no_text(architecture, values),
-        chat=ChatSource(
+        chat=Source(
             template=_text(values.get("tokenizer.chat_template")),
             bos=_text(values.get("bos")) or "",
             eos=_text(values.get("eos")) or "",

@@ -122,7 +122,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     `control_tokens` are the texts that the vocabulary parses as control tokens; `chat_template` is
     the GGUF's Jinja source or empty; `bos`/`eos` are token texts. `sequence_tokens` is the context
     size of one sequence. `adapters` are loaded, "" included. `devices` are ggml's names of where
-    the weights are, such as CUDA0 or CPU.
+    the weights are, such as CUDA0 or CPU. `longest_token` is in bytes, 0 where unknown.
     """
 
     pid: int
@@ -138,6 +138,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     control_tokens: tuple[str, ...]
     adapters: tuple[str, ...]
     knobs: dict[str, int]
+    longest_token: int = 0
 
 
 class Logprob(msgspec.Struct, frozen=True, array_like=True):

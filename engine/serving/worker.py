@@ -177,6 +177,7 @@ class Worker:
             control_tokens=vocabulary.control_texts,
             adapters=tuple(self._scheduler.adapters),
             knobs=self._scheduler.knobs.values(),
+            longest_token=vocabulary.piece_most,
         )
 
     def _take(self, item: wire.ToWorker) -> None:

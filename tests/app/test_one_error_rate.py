@@ -16,6 +16,7 @@ from engine.execution.recorder import Recorder
 from engine.gateway.metrics import Metrics
 from engine.gateway.remote_backends import Remotes
 from engine.metering.windows import Windows
+from engine.prompting.renderer.pool import Renderer
 from runbooks import probes
 from storage import feedback, samples
 from storage import store as stores
@@ -128,7 +129,7 @@ async def test_thumbs_survive_a_restart_of_the_gateway(home: Home) -> None:
 async def _metrics(store: stores.Store) -> str:
     """What a gateway exposes that has just answered those requests."""
     home = store.home
-    fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
+    fleet = Fleet(home, Windows(), Renderer(), now_us=clock.monotonic_us)
     metrics = Metrics(fleet, Remotes(home, {}), Recorder(store), ready=lambda: True)
     for request in requests():
         metrics.ended(request)

@@ -11,6 +11,7 @@ import msgspec
 from engine.backends.fleet import Fleet
 from engine.execution.catalog import Snapshot
 from engine.metering.windows import Windows
+from engine.prompting.renderer.pool import Renderer
 from engine.serving import wire
 from storage import store as stores
 from storage.home import clock
@@ -38,7 +39,7 @@ async def test_going_back_to_a_worker_that_still_answers_takes_effect_at_once(
     )
     worker = FakeWorker(home.worker(f"{made.stable.deployment}:1"), deaf=True)
     await worker.start()
-    fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
+    fleet = Fleet(home, Windows(), Renderer(), now_us=clock.monotonic_us)
     try:
         fleet.follow(snapshot)
         before = fleet.pools[made.stable.deployment]
@@ -85,7 +86,7 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
     )
     worker = FakeWorker(home.worker(f"{made.stable.deployment}:1"))
     await worker.start()
-    fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
+    fleet = Fleet(home, Windows(), Renderer(), now_us=clock.monotonic_us)
     try:
         fleet.follow(snapshot)
         await fleet.pools[made.stable.deployment].introduced(20)

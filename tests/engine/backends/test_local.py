@@ -19,6 +19,7 @@ from engine.execution.job import Delta, Finished
 from engine.gateway.openai_format import ChatFormat, Head
 from engine.gateway.streaming import Stream
 from engine.metering.windows import Windows
+from engine.prompting.renderer.pool import Renderer
 from engine.serving import wire
 from storage.home import clock
 from storage.home import paths as homes
@@ -54,7 +55,8 @@ class Box:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.release = jobs.release()
-        self.fleet = Fleet(home, Windows(), now_us=clock.monotonic_us)
+        self.renderer = Renderer(processes=1)
+        self.fleet = Fleet(home, Windows(), self.renderer, now_us=clock.monotonic_us)
         self.worker = FakeWorker(home.worker(f"{self.release.deployment}:1"), deaf=True)
         self.rows: list[Request] = []
         self.recorded = asyncio.Event()
@@ -117,6 +119,7 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
     yield one
     await one.fleet.close()
     await one.executor.drain()
+    await one.renderer.close()
     await one.worker.stop()
 
 
@@ -284,6 +287,7 @@ async def test_a_template_that_is_broken_is_said_before_anybody_asks(tmp_path: P
     finally:
         await box.fleet.close()
         await box.executor.drain()
+        await box.renderer.close()
         await box.worker.stop()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from engine.backends.pool import Pool
 from engine.backends.worker_client import Refusal, WorkerClient
-from engine.prompting import sandbox
+from engine.prompting.renderer.pool import Renderer
 from engine.serving import wire
 from storage.home import clock
 from tests.engine.backends.fake_worker import FakeWorker
@@ -30,7 +30,7 @@ class Two:
         self.workers = {name: FakeWorker(folder / f"{name}.sock", deaf=True) for name in NAMES}
         self.changed = asyncio.Event()
         self.stepped = asyncio.Event()
-        self.pool = Pool("ops", self._connect, sandbox.Sandbox(strict=False), now_us=self._now)
+        self.pool = Pool("ops", self._connect, Renderer(), now_us=self._now)
         self.late_us = 0
 
     def _now(self) -> int:

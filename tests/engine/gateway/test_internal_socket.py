@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.execution import failures, frames, plan
+from engine.execution import failures, frames, plan, prompts
 from engine.execution.catalog import Catalog
 from engine.execution.client import Client
 from engine.execution.execute import Executor
 from engine.execution.job import Chat, Delta, Event, Finished, Job, Message, Score, Scored, Text
 from engine.gateway.internal_socket import InternalSocket
 from engine.process import peers
+from engine.prompting.renderer.pool import Renderer
 from storage import keys, requests
 from storage.home import clock
 from storage.home import paths as homes
@@ -257,7 +258,8 @@ QUESTION = "Notes: order 17 is late. What is the status of order 17?"
 async def planned(stack: Stack, service: str, input: Chat | Text, **options: Any) -> Job:
     """A job of a service, as any process of the box plans it."""
     store = await gateway_processes.opened(stack)
-    catalog = Catalog(store, on_change=lambda _: None)
+    renderer = Renderer(processes=1)
+    catalog = Catalog(store, renderer, on_change=lambda _: None)
     await catalog.refresh()
     found = await catalog.service(service)
     async with store.read() as s:
@@ -268,7 +270,8 @@ async def planned(stack: Stack, service: str, input: Chat | Text, **options: Any
         id="req_internal", at_us=0, arrived_us=0, endpoint="evaluation", service=found,
         release=release, key=key, input=input, options=plan.Options(**options), new_seed=5,
     )  # fmt: skip
-    return plan.with_prompt(catalog.snapshot, job, {})
+    async with renderer:
+        return await prompts.with_prompt(catalog.snapshot, job, {})
 
 
 async def test_the_same_request_gives_the_same_record_and_text_as_over_http(stack: Stack) -> None:

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
+import msgspec
 import pytest
-from hypothesis import given
+import pytest_asyncio
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.execution.job import Chat, Message
-from engine.prompting import chat_template, guards, sandbox
+from engine.prompting import chat_template
 from engine.prompting.chat_template import ChatTemplate
+from engine.prompting.renderer import guards
+from engine.prompting.renderer.child import Limits
+from engine.prompting.renderer.pool import Renderer
+from engine.prompting.renderer.protocol import ChatSource
 from engine.serving import wire
 
-LOOSE = sandbox.Sandbox(strict=False)
-
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TOKENS = ("<|im_start|>", "<|im_end|>", "<s>", "</s>")
+Make = Callable[..., Awaitable[ChatTemplate]]
 
 
-def template(source: str = "", tokens: tuple[str, ...] = TOKENS) -> ChatTemplate:
-    """A model's chat template, prepared."""
-    one = ChatTemplate(source, control_tokens=tokens, bos="<s>", eos="</s>", box=LOOSE)
-    asyncio.run(one.prepare())
-    return one
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def template() -> AsyncIterator[Make]:
+    """Makes chat templates, prepared; all are rendered by one process."""
+    async with Renderer(processes=1, limits=Limits(render_s=0.25)) as renderer:
+
+        async def make(source: str = "", **fields: Any) -> ChatTemplate:
+            given = ChatSource(source or chat_template.CHATML, TOKENS, "<s>", "</s>")
+            one = ChatTemplate(msgspec.structs.replace(given, **fields), renderer)
+            await one.prepare()
+            return one
+
+        yield make
 
 
 def chat(*texts: str, **arguments: object) -> Chat:
@@ -32,22 +46,24 @@ def chat(*texts: str, **arguments: object) -> Chat:
     return Chat(tuple(Message("user", text) for text in texts), arguments)
 
 
-def test_the_ggufs_template_is_used_and_chatml_without_one() -> None:
+async def test_the_ggufs_template_is_used_and_chatml_without_one(template: Make) -> None:
     """With bos, eos and the generation prompt at hand."""
     own = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m['content'] }}{% endfor %}"
-    assert template(own).segments(chat("hi")) == (wire.Segment("<s>[user] hi", special=True),)
-    (segment,) = template().segments(chat("hi"))
+    assert await (await template(own)).segments(chat("hi")) == (
+        wire.Segment("<s>[user] hi", special=True),
+    )
+    (segment,) = await (await template()).segments(chat("hi"))
     assert segment.text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_a_template_that_refuses_is_the_callers_matter() -> None:
+async def test_a_template_that_refuses_is_the_callers_matter(template: Make) -> None:
     """And one that is broken is not."""
     alternating = "{% if messages | length > 2 %}{{ raise_exception('must alternate') }}{% endif %}"
     with pytest.raises(chat_template.BadConversation, match="must alternate"):
-        template(alternating).segments(chat("a", "b", "c"))
-    dividing = template("\n{{ 1 / (messages | length - 3) }}")
+        await (await template(alternating)).segments(chat("a", "b", "c"))
+    dividing = await template("\n{{ 1 / (messages | length - 3) }}")
     with pytest.raises(chat_template.BrokenTemplate, match="line 2"):
-        dividing.segments(chat("a", "b", "c"))
+        await dividing.segments(chat("a", "b", "c"))
 
 
 @pytest.mark.parametrize(
@@ -59,14 +75,14 @@ def test_a_template_that_refuses_is_the_callers_matter() -> None:
         ("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", "longer"),
     ],
 )
-def test_a_template_that_cannot_render_a_plain_message_keeps_its_fault(
-    source: str, reason: str
+async def test_a_template_that_cannot_render_a_plain_message_keeps_its_fault(
+    template: Make, source: str, reason: str
 ) -> None:
     """Found when it is prepared; it is neither compiled nor run again for each request."""
-    one = template(source)
+    one = await template(source)
     assert reason in (one.fault or "")
     with pytest.raises(chat_template.BrokenTemplate, match=re.escape(reason)):
-        one.segments(chat("hi"))
+        await one.segments(chat("hi"))
 
 
 TURNS = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
@@ -80,7 +96,9 @@ TURNS = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
         "{% set messages = messages | rejectattr('role', 'equalto', 'system') | list %}" + TURNS,
     ],
 )
-def test_a_system_text_goes_before_the_user_where_the_template_takes_none(source: str) -> None:
+async def test_a_system_text_goes_before_the_user_where_the_template_takes_none(
+    template: Make, source: str
+) -> None:
     """Refused or dropped alike; templates that take one get it as it is."""
     turns = (
         Message("system", "Be brief."),
@@ -88,19 +106,19 @@ def test_a_system_text_goes_before_the_user_where_the_template_takes_none(source
         Message("assistant", "Hello."),
         Message("system", "In French."),
     )
-    (segment,) = template(source).segments(Chat(turns))
+    (segment,) = await (await template(source)).segments(Chat(turns))
     assert segment.text == ("[user] Be brief.\n\nHi.\n[assistant] Hello.\n[user] In French.\n")
-    (kept,) = template(TURNS).segments(Chat(turns))
+    (kept,) = await (await template(TURNS)).segments(Chat(turns))
     assert kept.text.startswith("[system] Be brief.\n[user] Hi.\n")
 
 
-def test_template_arguments_reach_the_template_as_text() -> None:
+async def test_template_arguments_reach_the_template_as_text(template: Make) -> None:
     """As vLLM takes them; what they spell is not read as control tokens either."""
     source = (
         "{% if enable_thinking is false %}off {{ note.a[0] }}{% endif %}{{ messages[0].content }}"
     )
     asked = chat("hi", enable_thinking=False, note={"a": ["x<|im_end|>"]})
-    segments = template(source).segments(asked)
+    segments = await (await template(source)).segments(asked)
     assert segments == (
         wire.Segment("off x", special=True),
         wire.Segment("<|im_end|>", special=False),
@@ -108,23 +126,25 @@ def test_template_arguments_reach_the_template_as_text() -> None:
     )
 
 
-def test_what_marks_training_text_renders_its_body() -> None:
+async def test_what_marks_training_text_renders_its_body(template: Make) -> None:
     """`generation` blocks of real templates; what is set inside stays inside."""
     source = "{% generation %}{% set a = 1 %}[{{ messages[0].content }}]{% endgeneration %}{{ a }}"
-    (segment,) = template(source).segments(chat("hi"))
+    (segment,) = await (await template(source)).segments(chat("hi"))
     assert segment.text == "[hi]"
 
 
-PLAIN = template()
 FRAGMENTS = st.lists(
     st.sampled_from([*TOKENS, "<|im_", "end|>", "hi", "\U000f0000", "\U000f0001", " ", "<", "|>"])
 ).map("".join)
 
 
-@given(st.lists(FRAGMENTS | st.text(), min_size=1, max_size=4))
-def test_no_text_of_a_message_is_ever_read_as_control_tokens(texts: list[str]) -> None:
+@settings(max_examples=50)
+@given(texts=st.lists(FRAGMENTS | st.text(), min_size=1, max_size=4))
+async def test_no_text_of_a_message_is_ever_read_as_control_tokens(
+    template: Make, texts: list[str]
+) -> None:
     """The prompt says the same as without the guard, and only the template's tokens are special."""
-    segments = PLAIN.segments(chat(*texts))
+    segments = await (await template()).segments(chat(*texts))
     assert (
         "".join(s.text for s in segments)
         == "".join(f"<|im_start|>user\n{text}<|im_end|>\n" for text in texts)
@@ -136,29 +156,29 @@ def test_no_text_of_a_message_is_ever_read_as_control_tokens(texts: list[str]) -
     assert special.count("<s>") + special.count("</s>") == 0
 
 
-def test_what_is_too_long_for_a_template_is_the_clients_matter() -> None:
+async def test_what_is_too_long_for_a_template_is_the_clients_matter(template: Make) -> None:
     """A template that takes too long over little is broken; over very much it need not be."""
-    slow = template(
+    slow = await template(
         "{% for m in messages %}{% for i in range(20000) %}{{ m.content }}{% endfor %}{% endfor %}"
     )
     with pytest.raises(
         chat_template.BadConversation, match="too long for the model's chat template"
     ):
-        slow.segments(chat("x" * 200_000))
+        await slow.segments(chat("x" * 200_000))
     with pytest.raises(chat_template.BrokenTemplate):
-        slow.segments(chat("x" * 1000))
+        await slow.segments(chat("x" * 1000))
 
 
-def test_text_without_control_tokens_is_left_in_one_piece() -> None:
+async def test_text_without_control_tokens_is_left_in_one_piece() -> None:
     """So that it is tokenised as it would be anywhere."""
     texts, hidden = guards.Guard(TOKENS).hide(["plain", "text < | >"])
     assert (texts, hidden) == (["plain", "text < | >"], {})
     assert guards.Guard(()).hide(["<s>"]) == (["<s>"], {})
 
 
-def test_a_text_that_holds_every_private_character_is_refused() -> None:
+async def test_a_text_that_holds_every_private_character_is_refused(template: Make) -> None:
     """Beside a control token nothing is left to hide it behind; that is the client's to mend."""
     crowd = "".join(map(chr, range(0xF0000, 0xFFFFE)))
-    assert template().segments(chat(crowd))
+    assert await (await template()).segments(chat(crowd))
     with pytest.raises(chat_template.BadConversation, match="private-use"):
-        template().segments(chat(crowd + "<|im_end|>"))
+        await (await template()).segments(chat(crowd + "<|im_end|>"))

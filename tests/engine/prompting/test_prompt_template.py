@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import datetime, tzinfo
-from typing import Any, Self
+import functools
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from engine.execution.job import Message, Text
-from engine.prompting import prompt_template, sandbox
+from engine.prompting import prompt_template
+from engine.prompting.renderer.child import Limits
+from engine.prompting.renderer.pool import Renderer
 from storage import prompts
 from storage.prompts import PromptVersion, Variable
 
-STRICT = sandbox.Sandbox(strict=True)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+Make = Callable[..., prompt_template.Prompt]
 
 
-def prompt(
-    *templates: tuple[str, str], variables: tuple[Variable, ...] = ()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def prompt() -> AsyncIterator[Make]:
+    """Makes prompts; all are rendered by one process."""
+    async with Renderer(processes=1, limits=Limits(render_s=0.25)) as renderer:
+        yield functools.partial(_prompt, renderer)
+
+
+def _prompt(
+    renderer: Renderer, *templates: tuple[str, str], variables: tuple[Variable, ...] = ()
 ) -> prompt_template.Prompt:
     """Version 3 of terse."""
     version = PromptVersion(
@@ -27,7 +39,7 @@ def prompt(
         ),
         variables=variables,
     )  # fmt: skip
-    return prompt_template.Prompt(version, STRICT)
+    return prompt_template.Prompt(version, renderer)
 
 
 VARIABLES = (
@@ -38,15 +50,15 @@ VARIABLES = (
 )
 
 
-def test_variables_are_put_in_by_their_types() -> None:
+async def test_variables_are_put_in_by_their_types(prompt: Make) -> None:
     """Defaults are read as their type; what is not required and not given is empty."""
     one = prompt(
         ("system", "{{ tone }} {{ limit + 1 }}{{ share }}{% if loud %}!{% endif %}\n"),
         variables=VARIABLES,
     )
-    assert one.render({"tone": "dry"}) == (Message("system", "dry 4!\n"),)
+    assert await one.render({"tone": "dry"}) == (Message("system", "dry 4!\n"),)
     given = {"tone": "{{ limit }}", "limit": 7, "share": 0.5, "loud": False}
-    assert one.render(given) == (Message("system", "{{ limit }} 80.5\n"),)
+    assert await one.render(given) == (Message("system", "{{ limit }} 80.5\n"),)
 
 
 @pytest.mark.parametrize(
@@ -59,43 +71,34 @@ def test_variables_are_put_in_by_their_types() -> None:
         ({"tone": "x", "limit": "3"}, "is of type integer, not str"),
     ],
 )
-def test_wrong_variables_are_named(given_values: dict[str, Any], said: str) -> None:
+async def test_wrong_variables_are_named(
+    prompt: Make, given_values: dict[str, Any], said: str
+) -> None:
     """With the prompt, its version, and what it takes."""
     one = prompt(("system", "{{ tone }}"), variables=VARIABLES)
     with pytest.raises(prompt_template.BadVariables) as caught:
-        one.render(given_values)
+        await one.render(given_values)
     assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("source", ["one\n{% if %}", "one\n{{ nobody }}", "one\n{{ 1 / 0 }}"])
-def test_a_broken_prompt_names_its_line(source: str) -> None:
+async def test_a_broken_prompt_names_its_line(prompt: Make, source: str) -> None:
     """Unreadable or going wrong."""
     with pytest.raises(
         prompt_template.BrokenPrompt, match=r"terse@3, message 2 \(user\), line 2: "
     ):
-        prompt(("system", "fine"), ("user", source)).render({})
+        await prompt(("system", "fine"), ("user", source)).render({})
 
 
-def test_a_prompt_with_a_date_is_rendered_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says the day of the request, not the day of the gateway's start; others are kept."""
-
-    class Days(datetime):
-        today_is = 1
-
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return cls(2026, 1, cls.today_is, tzinfo=tz)
-
-    monkeypatch.setattr(sandbox, "datetime", Days)
-    dated = prompt(("system", "It is {{ strftime_now('%d %B') }}."))
+async def test_a_prompt_with_a_date_is_rendered_anew(prompt: Make) -> None:
+    """It says the moment of the request, not that of the gateway's start; others are kept."""
+    dated = prompt(("system", "It is {{ strftime_now('%S.%f') }}."))
     plain = prompt(("system", "You help."))
-    assert dated.render({}) == (Message("system", "It is 01 January."),)
-    Days.today_is = 2
-    assert dated.render({}) == (Message("system", "It is 02 January."),)
-    assert plain.render({}) is plain.render({})
+    assert await dated.render({}) != await dated.render({})
+    assert await plain.render({}) is await plain.render({})
 
 
-def test_the_prompt_comes_before_the_clients_messages() -> None:
+async def test_the_prompt_comes_before_the_clients_messages() -> None:
     """A client's leading system text is appended to the prompt's own."""
     own = (Message("system", "Be brief."), Message("user", "q"), Message("assistant", "a"))
     theirs = [Message("system", "In French."), Message("user", "Why?"), Message("system", "Now.")]
@@ -108,7 +111,7 @@ def test_the_prompt_comes_before_the_clients_messages() -> None:
     assert prompt_template.joined((), theirs) == theirs
 
 
-def test_a_text_is_continued_after_the_prompt() -> None:
+async def test_a_text_is_continued_after_the_prompt() -> None:
     """With a blank line between; each of several texts gets the prompt."""
     own = (Message("system", "Notes:"),)
     assert prompt_template.prompted(own, Text(("order 17", "x"))) == Text(
@@ -116,12 +119,12 @@ def test_a_text_is_continued_after_the_prompt() -> None:
     )
 
 
-def test_variables_that_are_too_long_are_the_callers_matter() -> None:
+async def test_variables_that_are_too_long_are_the_callers_matter(prompt: Make) -> None:
     """A template that takes too long over little is broken; over very much it need not be."""
     one = prompt(
         ("system", "{% for i in range(99999) %}{{ tone }}{% endfor %}"), variables=VARIABLES[:1]
     )
     with pytest.raises(prompt_template.BadVariables, match="too long for prompt terse@3"):
-        one.render({"tone": "x" * 200_000})
+        await one.render({"tone": "x" * 200_000})
     with pytest.raises(prompt_template.BrokenPrompt):
-        one.render({"tone": "x" * 1000})
+        await one.render({"tone": "x" * 1000})

@@ -15,7 +15,7 @@ import jinja2
 import jinja2.sandbox
 import pytest
 
-from engine.prompting import sandbox
+from engine.prompting.renderer import faults, sandbox
 from tests.bench import peers
 
 SOURCES: Final = sorted(
@@ -89,7 +89,7 @@ def test_a_real_template_renders_as_transformers_renders_it(
         try:
             expected = reference(source, values)
         except (_Refused, jinja2.TemplateError, TypeError):
-            with pytest.raises(sandbox.TemplateFault):
+            with pytest.raises(faults.TemplateFault):
                 BOX.render(template, values)
             continue
         assert expected == BOX.render(template, values), name

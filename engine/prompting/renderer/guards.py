@@ -3,7 +3,7 @@
 A text that spells `<|im_end|>` must reach the model as those letters. Where a text spells one of
 the vocabulary's control tokens, the spelling is hidden behind a private-use character before the
 chat template is rendered, and the rendered prompt is cut into segments there. Texts without any,
-nearly all, cost one search. Imported by `engine.prompting.chat_template`.
+nearly all, cost one search. Imported by `compiled`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from engine.prompting.renderer.faults import Crowded
 from engine.serving import wire
 
 _FIRST: Final = 0xF0000
 _LAST: Final = 0xFFFFD
-
-
-class Crowded(Exception):
-    """The texts hold every private-use character, and none is left to hide a spelling behind."""
 
 
 class Guard:
@@ -45,7 +42,10 @@ class Guard:
             if match[0] not in spellings:
                 character = next(free, None)
                 if character is None:
-                    raise Crowded("it spells control tokens and holds every private-use character")
+                    raise Crowded(
+                        "this cannot be told from control tokens: it spells some and holds every "
+                        "private-use character"
+                    )
                 spellings[match[0]] = character
             return spellings[match[0]]
 

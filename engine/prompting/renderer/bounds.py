@@ -3,8 +3,9 @@
 Jinja's own sandbox bounds what templates reach. This adds that they cannot fill the memory: the
 result of an operator, a method, a filter, a block or an output is measured before it is made. And
 it adds that they cannot run for long: the compiled template checks the time before each statement,
-comparison, operator, call, filter and test. Nothing interrupts it from outside, so it may be
-rendered in any thread. Imported by `engine.prompting.sandbox`.
+comparison, operator, call, filter and test, so that nearly every fault ends with the line that
+causes it. For the rest, such as comparing deeply shared values, the pool kills the process.
+Imported by `sandbox`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, cast
@@ -22,7 +22,7 @@ import jinja2.nodes
 import jinja2.sandbox
 from jinja2.compiler import CodeGenerator, Frame
 
-from engine.prompting import sizes
+from engine.prompting.renderer import sizes
 
 _NUMBER_LIMIT: Final = 100_000
 _CONVERTING: Final = frozenset((
@@ -38,15 +38,8 @@ _CUTTING: Final = frozenset(("striptags", "title", "wordcount"))
 _BYTES: Final = frozenset(("encode", "to_bytes", "fromhex"))
 
 
-class TooLong(Exception):
+class OutOfTime(Exception):
     """The template ran longer than it may."""
-
-
-class _Limit(threading.local):
-    """When the rendering in this thread has to end: no processor time is used before `wall_s`."""
-
-    wall_s = math.inf
-    cpu_s = math.inf
 
 
 class _Generator(CodeGenerator):
@@ -104,7 +97,7 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(finalize=_printed, **options)
-        self._limit = _Limit()
+        self._wall_s = self._cpu_s = math.inf
 
     def bind(self, filters: Mapping[str, Callable[..., Any]]) -> None:
         """Bound these filters, and no others, and Jinja's tests; call it once."""
@@ -114,24 +107,22 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Let templates rendered in the body, in this thread, use so much processor time."""
-        limit = self._limit
-        limit.wall_s = time.monotonic() + seconds
-        limit.cpu_s = time.thread_time() + seconds
+        """Let templates rendered in the body use so much processor time."""
+        self._wall_s = time.monotonic() + seconds  # it cannot be used up before
+        self._cpu_s = time.process_time() + seconds
         try:
             yield
         finally:
-            limit.wall_s = limit.cpu_s = math.inf
+            self._wall_s = self._cpu_s = math.inf
 
     def in_time(self) -> bool:
         """True.
 
         Raises:
-            TooLong: the time is up.
+            OutOfTime: the time is up.
         """
-        limit = self._limit
-        if time.monotonic() > limit.wall_s and time.thread_time() > limit.cpu_s:
-            raise TooLong
+        if time.monotonic() > self._wall_s and time.process_time() > self._cpu_s:
+            raise OutOfTime
         return True
 
     def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """How much memory a value of a template takes, or would take as text.
 
-Measures only, and stops measuring beyond the limit. Imported by `engine.prompting.bounds`.
+Measures only, and stops measuring beyond the limit. Imported by `bounds` and
+`sandbox`.
 """
 
 from __future__ import annotations

@@ -1,49 +1,32 @@
 """Untrusted Jinja templates, rendered within bounds of reach, time and size.
 
 Templates come from people's prompt versions and from the headers of GGUF files. They reach their
-values and nothing else, stop after 0.25 s of processor time, and cannot fill the memory. Knows
-nothing of prompts or models. Imported by `engine.prompting`, `engine.control` and
-`engine.registry`.
+values and nothing else, stop when their processor time is used up, and cannot fill the memory.
+Knows nothing of prompts or models. Imported by `compiled` and `process`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
-from engine.prompting import bounds, sizes
+from engine.prompting.renderer import bounds, sizes
+from engine.prompting.renderer.faults import Exceeded, Raised, TemplateFault
 
-TIME_LIMIT_S: Final = 0.25
-_MANY: Final = 500
-_LARGE: Final = 100_000
-"""Texts, and characters of them all, that any sound template renders in time."""
+CPU_S: Final = 1.0
+SOURCE_LIMIT: Final = 1_000_000
+"""Characters of one template; those of real models have up to 30,000."""
 _FORM: Final = 200
 """Characters of a date's format; each field of it may be padded to thousands."""
 _FILE: Final = "<template>"
 _DROPPED: Final = ("center", "format", "wordwrap", "batch", "slice", "urlize", "xmlattr", "pprint")
-
-
-class TemplateFault(Exception):
-    """The template could not be rendered; `line` is where, 0 where that is unknown."""
-
-    def __init__(self, message: str, line: int = 0) -> None:
-        super().__init__(message)
-        self.line = line
-
-
-class Exceeded(TemplateFault):
-    """It ran too long or made too much: the template's fault, or that of what it was given."""
-
-
-class Raised(TemplateFault):
-    """The template itself refused what it was given, by `raise_exception`."""
 
 
 def _json(
@@ -67,11 +50,6 @@ def _strftime_now(form: str) -> str:
     if len(form) > _FORM:
         raise OverflowError(f"strftime_now takes at most {_FORM} characters")
     return datetime.now(UTC).strftime(form)
-
-
-def large(texts: Sequence[str]) -> bool:
-    """Whether a sound template may exceed its bounds with so much text."""
-    return len(texts) > _MANY or sum(map(len, texts)) > _LARGE
 
 
 class Generation(Extension):
@@ -117,15 +95,32 @@ class Sandbox:
         Raises:
             TemplateFault: it is not a template; `line` says where.
         """
+        if len(source) > SOURCE_LIMIT:
+            raise TemplateFault(
+                f"it has {len(source)} characters; a template may have {SOURCE_LIMIT}"
+            )
         try:
             return self._environment.from_string(source)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateFault(error.message or "not a template", error.lineno) from error
-        except (RecursionError, OverflowError, MemoryError) as error:
-            raise TemplateFault("it is nested too deeply or too large") from error
+        except ValueError as error:  # of all literals, only a number can be unreadable here
+            raise TemplateFault("a number in it has too many digits") from error
+        except (SyntaxError, RecursionError, OverflowError) as error:
+            raise TemplateFault("it is nested too deeply or too large to compile") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # an untrusted template can raise anything
+            raise TemplateFault(f"it cannot be compiled: {_said(error)}") from error
 
-    def render(self, template: jinja2.Template, values: Mapping[str, object]) -> str:
-        """The text.
+    def names(self, source: str) -> frozenset[str]:
+        """The variables that a template uses; it has been compiled before."""
+        used = meta.find_undeclared_variables(self._environment.parse(source))
+        return frozenset(used - self._environment.globals.keys())
+
+    def render(
+        self, template: jinja2.Template, values: Mapping[str, object], cpu_s: float = CPU_S
+    ) -> str:
+        """The text; `cpu_s` bounds the processor time.
 
         Raises:
             TemplateFault: it failed, ran too long or grew too large; `line` says where.
@@ -133,23 +128,29 @@ class Sandbox:
         pieces: list[str] = []
         size = 0
         try:
-            with self._environment.within(TIME_LIMIT_S):
+            with self._environment.within(cpu_s):
                 for piece in template.generate(values):
                     size += len(piece)
                     sizes.check(size)
                     pieces.append(piece)
         except Raised as raised:
             raise Raised(str(raised), _line(raised)) from raised
-        except bounds.TooLong as error:
-            message = f"it ran longer than {TIME_LIMIT_S:g} s"
+        except bounds.OutOfTime as error:
+            message = f"it ran longer than {cpu_s:g} s"
             raise Exceeded(message, _line(error)) from error
         except OverflowError as error:
             raise Exceeded(str(error), _line(error)) from error
         except RecursionError as error:
             raise TemplateFault("it calls itself without end", _line(error)) from error
+        except MemoryError:
+            raise
         except Exception as error:  # an untrusted template can raise anything
-            raise TemplateFault(str(error) or type(error).__name__, _line(error)) from error
+            raise TemplateFault(_said(error), _line(error)) from error
         return "".join(pieces)
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _line(error: BaseException) -> int:

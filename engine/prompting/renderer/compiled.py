@@ -1,0 +1,199 @@
+"""Compiled sources: what a renderer process keeps, and how it does its work with them.
+
+Never reads from the pool. Imported by `process`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import jinja2
+
+from engine.prompting.renderer import guards, sandbox
+from engine.prompting.renderer.faults import TemplateFault, TooLong
+from engine.prompting.renderer.protocol import (
+    Answer,
+    ChatSource,
+    Missing,
+    Names,
+    PromptSource,
+    ReadNames,
+    Render,
+    RenderChat,
+    RenderPrompt,
+    Segments,
+    Source,
+    Texts,
+    Work,
+)
+
+_KEPT: Final = 64
+"""Sources, the least recently used going first."""
+_PROMPTS: Final = sandbox.Sandbox(strict=True)
+_CHATS: Final = sandbox.Sandbox(strict=False)
+
+Turn = tuple[str, str]
+
+
+class Prompt:
+    """The templates of a prompt version."""
+
+    def __init__(self, source: PromptSource) -> None:
+        self._source = source
+        self._templates: list[jinja2.Template] = []
+        for place, text in enumerate(source.templates, 1):
+            with _placed(place):
+                self._templates.append(_PROMPTS.compile(text))
+
+    def work(self, work: Work, cpu_s: float) -> Answer:
+        """Render, or name the variables.
+
+        Raises:
+            TemplateFault: a template failed; `place` says which.
+        """
+        if isinstance(work, ReadNames):
+            names = [_PROMPTS.names(text) for text in self._source.templates]
+            return Names(tuple(tuple(sorted(each)) for each in names))
+        if not isinstance(work, RenderPrompt):
+            raise TemplateFault("a prompt renders no conversation")
+        began, texts = time.process_time(), []
+        for place, template in enumerate(self._templates, 1):
+            left = cpu_s - (time.process_time() - began)
+            with _placed(place):
+                texts.append(_PROMPTS.render(template, work.values, left))
+        return Texts(tuple(texts))
+
+
+class Chat:
+    """The chat template of a model."""
+
+    def __init__(self, source: ChatSource) -> None:
+        self._source = source
+        self._guard = guards.Guard(source.control_tokens)
+        self._template = _CHATS.compile(source.template)
+        self._given = {
+            "add_generation_prompt": True,
+            "bos_token": source.bos,
+            "eos_token": source.eos,
+        }
+
+    def work(self, work: Work, cpu_s: float) -> Answer:
+        """Render; no text of the caller is read as control tokens.
+
+        Raises:
+            TemplateFault: the template failed, or what it makes cannot fit the context.
+        """
+        if not isinstance(work, RenderChat):
+            raise TemplateFault("a chat template renders conversations only")
+        messages = folded(work.messages) if work.fold_system else work.messages
+        strings = _strings(work.arguments)
+        hidden, spellings = self._guard.hide([*(text for _, text in messages), *strings])
+        turns = [
+            {"role": role, "content": text}
+            for (role, _), text in zip(messages, hidden, strict=False)
+        ]
+        arguments = work.arguments
+        if spellings:
+            replaced = dict(zip(strings, hidden[len(turns) :], strict=True))
+            arguments = _replaced(arguments, replaced)
+        values = {**arguments, **self._given, "messages": turns}
+        rendered = _CHATS.render(self._template, values, cpu_s)
+        segments = guards.segments(rendered, spellings)
+        self._check(rendered, len(segments))
+        return Segments(segments)
+
+    def _check(self, rendered: str, segments: int) -> None:
+        """Refuse what has more tokens than the context, by the least that it can have."""
+        room, longest = self._source.context_tokens, self._source.longest_token
+        if not room:
+            return
+        least = max(segments, len(rendered) // longest if longest else 0)
+        if least > room:
+            raise TooLong(
+                f"the prompt has at least {least} tokens, and the context of a sequence "
+                f"holds {room}"
+            )
+
+
+class Cache:
+    """Sources by their key, compiled when they are first used."""
+
+    def __init__(self) -> None:
+        self._sources: OrderedDict[bytes, Source] = OrderedDict()
+        self._compiled: dict[bytes, Prompt | Chat] = {}
+
+    def load(self, key: bytes, source: Source) -> None:
+        """Keep a source."""
+        self._sources[key] = source
+        while len(self._sources) > _KEPT:
+            old, _ = self._sources.popitem(last=False)
+            self._compiled.pop(old, None)
+
+    def answer(self, render: Render) -> Answer:
+        """Do the work.
+
+        Raises:
+            TemplateFault: the template failed.
+        """
+        source = self._sources.get(render.key)
+        if source is None:
+            return Missing()
+        self._sources.move_to_end(render.key)
+        compiled = self._compiled.get(render.key)
+        if compiled is None:
+            compiled = Prompt(source) if isinstance(source, PromptSource) else Chat(source)
+            self._compiled[render.key] = compiled
+        return compiled.work(render.work, render.cpu_s)
+
+
+@contextlib.contextmanager
+def _placed(place: int) -> Iterator[None]:
+    """Faults in the body name this place."""
+    try:
+        yield
+    except TemplateFault as fault:
+        fault.place = place
+        raise
+
+
+def folded(messages: Sequence[Turn]) -> list[Turn]:
+    """The messages with each system text before the next user message."""
+    turns: list[Turn] = []
+    waiting: list[str] = []
+    for role, content in messages:
+        if role == "system":
+            waiting.append(content)
+        elif role == "user" and waiting:
+            turns.append(("user", "\n\n".join([*waiting, content])))
+            waiting = []
+        else:
+            turns.append((role, content))
+    if waiting:
+        turns.append(("user", "\n\n".join(waiting)))
+    return turns
+
+
+def _strings(value: object) -> list[str]:
+    """All texts inside a JSON value."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for each in value.values() for text in _strings(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in _strings(each)]
+    return []
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """A JSON value with its texts replaced."""
+    if isinstance(value, str):
+        return texts[value]
+    if isinstance(value, dict):
+        return {key: _replaced(each, texts) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_replaced(each, texts) for each in value]
+    return value
