@@ -65,7 +65,6 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     name: str
     prefix: str
-    sha256: str
     role: Role
     tenant: str
     synthetic: bool
@@ -181,6 +180,12 @@ async def find(s: AsyncSession, name: str) -> Key:
 async def every(s: AsyncSession) -> list[Key]:
     """All keys, revoked ones too, oldest first."""
     return [_key(row) for row in await s.scalars(select(KeyRow).order_by(col(KeyRow.id)))]
+
+
+async def active(s: AsyncSession) -> dict[str, Key]:
+    """The keys that are not revoked, by their hash."""
+    query = select(KeyRow).where(col(KeyRow.revoked_at_us).is_(None))
+    return {row.sha256: _key(row) for row in await s.scalars(query)}
 
 
 def _key(row: KeyRow) -> Key:

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     GATEWAY = "gateway"
     CONTROL = "control"
     RUNNER = "runner"
+    READS = "reads"
     WORKER = "worker"
     SERVER = "server"
 

@@ -181,7 +181,7 @@ class Catalog:
                     for version in await prompts.every(s)
                 },
                 deployments={each.name: each for each in await deployments.every(s)},
-                keys={k.sha256: k for k in await keys.every(s) if k.revoked_at_us is None},
+                keys=await keys.active(s),
                 upstreams={upstream.name: upstream for upstream in await upstreams.every(s)},
             )
             resident = {release.deployment for release in snapshot.resident().values()}

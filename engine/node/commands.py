@@ -43,6 +43,12 @@ def runner(home: Home) -> Spec:
     return _process(home, "runner", "runbooks", Plan(beats=True))
 
 
+def reads(home: Home, gid: int) -> Spec:
+    """The process that reads the store for the members of a group."""
+    spec = _process(home, "reads", "engine.reads", Plan(beats=True))
+    return dataclasses.replace(spec, command=(*spec.command, "--group", str(gid)))
+
+
 def worker(home: Home, instance: Instance, engine: Engine) -> Spec:
     """The worker of one instance. Its devices come by environment when it is started."""
     assert instance.weights is not None  # noqa: S101 a local deployment has weights

@@ -117,7 +117,7 @@ class ControlSocket:
         self._listening = Listening(
             self._home.control_socket,
             self._serve,
-            admit=lambda: access.admit_to_control_socket(self._home, group),
+            admit=lambda: access.admit_to_socket(self._home.control_socket, group),
             limit=LINE_LIMIT,
         )
         await self._listening.start()

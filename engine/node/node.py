@@ -33,7 +33,7 @@ from engine.node.specs import GONE, Fact, Spec
 from engine.node.supervised import Prepare, SupervisedProcess
 from storage import errors
 from storage.control_socket import nudges
-from storage.home import clock
+from storage.home import access, clock
 from storage.home.config import Config
 from storage.home.paths import Home
 
@@ -223,7 +223,13 @@ class Node:
                         self._heard.clear()
                         await self._heard.wait()
             await asyncio.sleep(GREET_S)
-        for spec in (commands.control(self._home), commands.runner(self._home)):
+        others = [commands.control(self._home), commands.runner(self._home)]
+        gid = access.group(self._config.people.group)
+        if gid is None:  # its row, if the group was removed from config.toml
+            self._records.tell(Fact("reads", "reads", GONE))
+        else:
+            others.insert(0, commands.reads(self._home, gid))
+        for spec in others:
             if not self._leave.is_set():
                 self._begin(spec)
         if not self._leave.is_set():
@@ -289,7 +295,7 @@ class Node:
     async def _end(self) -> None:
         """First the gateway, so that its answers can end; then the processes that produce them."""
         await self._jobs.stop()
-        first = ("gateway", "control", "runner")
+        first = ("gateway", "control", "runner", "reads")
         await self._stop([name for name in self._processes if name in first])
         await self._stop([name for name in self._processes if name not in first])
         await self._records.flush(FLUSH_S)

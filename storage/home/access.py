@@ -1,9 +1,11 @@
 """Who besides the owner may read a data directory: one Unix group named in config.toml, or no one.
 
-Read access covers the store, with the texts that services record, config.toml, and the control
-socket, where roles decide what each person may do: a member without a role is read-only. Logs,
-models and the sockets of other processes remain the owner's. Never grants a role and never revokes
-a file that is open. Standard library only. The node calls `admit`; readers call `require`.
+Members may open config.toml and connect to two sockets: the control socket, where roles decide what
+each person may do (a member without a role is read-only), and the one on which the node reads the
+store for them, with the texts that services record. They cannot open the store's own files: a lock
+needs only read access, and a lock on them would stop every writer. Logs, models and all other
+sockets remain the owner's. Never grants a role and never revokes a file that is open. Standard
+library only. The node calls `admit`; readers call `require`.
 """
 
 from __future__ import annotations
@@ -55,8 +57,7 @@ def group(name: str | None) -> int | None:
 def admit(home: Home, gid: int | None) -> None:
     """Let the group look, or with None its owner alone. Doing it again changes nothing.
 
-    Call it for a group while the store is open: what SQLite keeps beside it is there then, and
-    what it makes later has the store's mode and, by the directory's own bit, the group.
+    The files of the store are its owner's either way; earlier versions opened them to the group.
 
     Raises:
         NotPrivate: the file system does not let us.
@@ -64,9 +65,11 @@ def admit(home: Home, gid: int | None) -> None:
     try:
         if gid is None:  # the gate first
             home.root.chmod(homes.PRIVATE)
-        for path in (home.config, home.database, *homes.beside(home.database)):
+        for path in (home.database, *homes.beside(home.database)):
             if path.exists():
-                _share(path, gid, _LOOK)
+                path.chmod(_OWN)
+        if home.config.exists():
+            _share(home.config, gid, _LOOK)
         if gid is not None:
             os.chown(home.root, -1, gid)
             home.root.chmod(homes.LOOKED_AT)
@@ -74,9 +77,17 @@ def admit(home: Home, gid: int | None) -> None:
         raise NotPrivate(f"Who may look into {home.root} cannot be set: {error}.") from error
 
 
-def admit_to_control_socket(home: Home, gid: int | None) -> None:
-    """Let the group connect to the control socket, or the owner alone."""
-    _share(home.control_socket, gid, _CONNECT)
+def admit_to_socket(path: Path, gid: int | None) -> None:
+    """Let the group connect to a socket, or the owner alone."""
+    _share(path, gid, _CONNECT)
+
+
+def owns(home: Home) -> bool:
+    """Whether this user opens the store's files; other users read through the node."""
+    try:
+        return os.geteuid() in {0, home.root.stat().st_uid}
+    except OSError:
+        return True
 
 
 def _share(path: Path, gid: int | None, mode: int) -> None:
@@ -95,7 +106,7 @@ def require(home: Home) -> None:
         os.stat(f"{home.root}/.")  # noqa: PTH116 a path of pathlib loses the dot: it is a directory
         if os.access(home.root, os.X_OK):
             home.database.stat()
-            if os.access(home.database, os.R_OK):
+            if os.access(home.database, os.R_OK) or not owns(home):
                 return
     except (FileNotFoundError, NotADirectoryError):
         return

@@ -48,6 +48,11 @@ class Home:
         return self.root / "node.sock"
 
     @property
+    def reads_socket(self) -> Path:
+        """The Unix socket on which members of the group read the store."""
+        return self.root / "reads.sock"
+
+    @property
     def lock(self) -> Path:
         """Locked by the one node of this directory; contains its pid."""
         return self.root / "node.lock"

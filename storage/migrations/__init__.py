@@ -59,8 +59,7 @@ def schema(home: Home, offline: OfflineFile | None = None) -> int:
     """The schema of the store as it is; 0 for a file without any."""
     if not home.database.exists():
         return 0
-    with contextlib.closing(connections.watcher(home, offline)) as watch:
-        watch.execute(f"PRAGMA busy_timeout={int(connections.BUSY_S * 1000)}")
+    with contextlib.closing(connections.watcher(home, offline, wait_s=connections.BUSY_S)) as watch:
         known = watch.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'").fetchone()
         if not known:
             return 0

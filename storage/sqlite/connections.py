@@ -11,22 +11,29 @@ import contextlib
 import os
 import shutil
 import sqlite3
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import aiosqlite
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from storage import errors
+from storage.home import access
 from storage.home.paths import Home
+from storage.sqlite import remote_reads
 from storage.sqlite.offline_read import OfflineFile
 
 BUSY_S: Final = 5.0
 _READERS: Final = 4
 _WAL_BYTES: Final = 64 * 1024 * 1024
 _NO_ROOM_BYTES: Final = 256 * 1024
+_REMOTE_S: Final = 20.0  # longer than a snapshot may take
+_LOOK_S: Final = 0.5
+_CHUNK: Final = 64
 _SYNCHRONOUS: Final = "synchronous"
 _BESIDE: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 _ROOM: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}  # also raised when the disk is full
@@ -36,9 +43,12 @@ DURABLE: Final = "durable"
 
 
 def reader(home: Home, *, readonly: bool, offline: OfflineFile | None = None) -> AsyncEngine:
-    """Connections for snapshots; they cannot write."""
-    engine = _engine(home, readonly=readonly, size=_READERS, offline=offline)
-    _each(engine, ["PRAGMA query_only=ON"])
+    """Connections for snapshots; they cannot write. Other users' go through the node."""
+    if readonly and not access.owns(home):
+        engine = _remote(home)
+    else:
+        engine = _engine(home, readonly=readonly, size=_READERS, offline=offline)
+        _each(engine, ["PRAGMA query_only=ON"])
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
@@ -65,10 +75,19 @@ def writer(home: Home) -> AsyncEngine:
     return engine
 
 
-def watcher(home: Home, offline: OfflineFile | None = None) -> sqlite3.Connection:
-    """A bare connection for `PRAGMA data_version`, microseconds each; it never waits."""
+def watcher(
+    home: Home, offline: OfflineFile | None = None, *, wait_s: float = 0
+) -> sqlite3.Connection:
+    """A bare connection for `PRAGMA data_version`, microseconds each; a lock is not waited for."""
+    if not access.owns(home):
+        remote = remote_reads.Connection(home, timeout_s=max(wait_s, _LOOK_S))
+        return cast("sqlite3.Connection", remote)  # as far as a watcher needs the interface
     return sqlite3.connect(
-        _address(home, offline), uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        _address(home, offline),
+        uri=True,
+        timeout=wait_s,
+        isolation_level=None,
+        check_same_thread=False,
     )
 
 
@@ -99,6 +118,22 @@ def _engine(
         pool_size=size,
         max_overflow=0,
         pool_reset_on_return=None,  # every transaction here ends by commit or rollback
+    )
+
+
+def _remote(home: Home) -> AsyncEngine:
+    """Connections through the node, made for each snapshot: the node may start again."""
+
+    def connect() -> Awaitable[Any]:
+        return aiosqlite.Connection(
+            lambda: cast("Any", remote_reads.Connection(home, timeout_s=_REMOTE_S)), _CHUNK
+        )
+
+    return create_async_engine(
+        "sqlite+aiosqlite:///remote",
+        async_creator=connect,
+        poolclass=NullPool,
+        pool_reset_on_return=None,
     )
 
 
@@ -135,9 +170,13 @@ def translated(
             f"The disk rejected the write: nothing was written. {database.parent} is over its "
             "quota, or the disk fails; free space and try again, the store recovers by itself."
         )
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or isinstance(
+        origin, remote_reads.Refused
+    ):
         return errors.Busy(
-            f"Another process has held {database} for {BUSY_S:.0f} s; nothing was written. "
+            f"The node did not read {database} for you: {said}."
+            if isinstance(origin, remote_reads.Refused)
+            else f"Another process has held {database} for {BUSY_S:.0f} s; nothing was written. "
             "Try again; `fuser` on the file names the process."
         )
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:

@@ -1,9 +1,10 @@
-"""Reading a store that no process has open, as a user who may not write beside it.
+"""Reading a store that no process has open, where its owner may not write beside it.
 
 The last process to close a store removes its -wal and -shm, and SQLite opens such a file only
-where it may create them again. A reader without that right reads the file as immutable, without
-locks, and checks afterwards that it was. Never used while the -wal exists, which holds what the
-file does not. Imported by `storage.sqlite` and `storage.migrations`.
+where it may create them again: not on a file system that is mounted read-only. There the file is
+read as immutable, without locks, and it is checked afterwards that it was. Never used while the
+-wal exists, which holds what the file does not. Imported by `storage.sqlite` and
+`storage.migrations`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from storage.home import access
 from storage.home import paths as homes
 from storage.home.paths import Home
 
@@ -31,13 +33,13 @@ class OfflineFile:
 
 
 def find(home: Home) -> OfflineFile | None:
-    """The file, to be read offline; None where SQLite can open it as usual.
+    """The file, to be read offline; None where SQLite can open it as usual, or the node reads it.
 
     Raises:
         OSError: there is no store, or it cannot be read.
     """
     mark = _mark(home)  # before the check for a log: an opening in between shows later
-    if os.access(home.root, os.W_OK) or _logged(home):
+    if not access.owns(home) or os.access(home.root, os.W_OK) or _logged(home):
         return None
     return OfflineFile(home, mark)
 

@@ -94,8 +94,7 @@ def check_id(home: Home, known: identity.Identity | None, found: str) -> None:
 
 def read_id(home: Home, offline: OfflineFile | None = None) -> str:
     """The id inside the file; "" where it has none yet."""
-    with contextlib.closing(connections.watcher(home, offline)) as watch:
-        watch.execute(f"PRAGMA busy_timeout={int(connections.BUSY_S * 1000)}")
+    with contextlib.closing(connections.watcher(home, offline, wait_s=connections.BUSY_S)) as watch:
         if not watch.execute("SELECT 1 FROM sqlite_schema WHERE name = 'store'").fetchone():
             return ""
         row = watch.execute("SELECT id FROM store").fetchone()

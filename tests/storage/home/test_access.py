@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import grp
 import os
 import pwd
 import stat
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +16,6 @@ from storage.home import access, config
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.store import Store
-from tests import other_users
-from tests.other_users import User
 from tests.storage import writer_process
 
 NOBODYS: int = 61_234  # a group and a user that no table of this machine knows
@@ -36,19 +31,21 @@ def modes(home: Home) -> dict[str, int]:
     }
 
 
-async def test_a_group_reads_the_store_and_the_config_and_nothing_else(store: Store) -> None:
-    """By name only: the directory is not listed. Making the home again does not fight with it."""
+async def test_a_group_opens_the_config_and_nothing_else(store: Store) -> None:
+    """By name only. Files of the store that an earlier version had opened are closed again."""
     home = store.home
     home.config.touch(0o600)
     home.lock.touch(0o600)
+    for path in (home.database, *homes.beside(home.database)):
+        path.chmod(0o640)
     access.admit(home, os.getegid())
     homes.make(home)
     assert modes(home) == {
         ".": 0o2710,
         "config.toml": 0o640,
-        "paddock.db": 0o640,
-        "paddock.db-shm": 0o640,
-        "paddock.db-wal": 0o640,
+        "paddock.db": 0o600,
+        "paddock.db-shm": 0o600,
+        "paddock.db-wal": 0o600,
         "home.json": 0o600,
         "node.lock": 0o600,
         "logs": 0o700,
@@ -57,18 +54,17 @@ async def test_a_group_reads_the_store_and_the_config_and_nothing_else(store: St
     }
 
 
-async def test_what_sqlite_makes_anew_can_be_read_by_the_group(home: Home) -> None:
-    """The log is made at each start: its mode is the store's, its group the directory's."""
+async def test_what_sqlite_makes_anew_is_the_owners(home: Home) -> None:
+    """The log is made at each start, with the mode of the store."""
     store = await stores.open(home)
-    gid = NOBODYS if os.getuid() == 0 else os.getegid()
-    access.admit(home, gid)
+    access.admit(home, NOBODYS if os.getuid() == 0 else os.getegid())
     await writer_process.accept(store, "scribe", 0)
     await store.close()
     assert not any(path.exists() for path in homes.beside(home.database))
     store = await stores.open(home)
-    for path in homes.beside(home.database):
-        found = path.stat()
-        assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o640, gid)
+    await writer_process.accept(store, "scribe", 1)
+    for path in (home.database, *homes.beside(home.database)):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
     await store.close()
 
 
@@ -153,92 +149,3 @@ def test_a_home_that_is_not_there_is_no_secret(tmp_path: Path) -> None:
     access.require(Home(tmp_path / "none"))
     (tmp_path / "file").touch()
     access.require(Home(tmp_path / "file"))
-
-
-# Other users, for real
-
-READS = """
-import asyncio, pathlib
-from sqlalchemy import text
-from storage import errors, store
-from storage.home import config, paths
-async def count(opened):
-    async with opened.read() as session:
-        return (await session.execute(text("SELECT count(*) FROM intents"))).scalar_one()
-async def main(place, times):
-    opened = await store.open(place, readonly=True)
-    seen = [await count(opened) for _ in range(times)]
-    await opened.close()
-    assert seen == sorted(seen), seen
-    return seen
-place = paths.Home(pathlib.Path(words[1]))
-asyncio.run(main(place, 1))
-config.load(place)
-goes_over(*words[0])
-print("over", flush=True)
-try:
-    print(asyncio.run(main(place, words[2]))[-1])
-except errors.StorageError as error:
-    print(type(error).__name__, error)
-"""
-
-
-@pytest.fixture
-def shared() -> Iterator[Home]:
-    """A home where others can reach it."""
-    with other_users.open_directory() as place:
-        yield homes.make(Home(place / "home"))
-
-
-@other_users.only_root
-async def test_a_member_reads_while_the_store_is_written_and_after_it_was_closed(
-    shared: Home,
-) -> None:
-    """Through checkpoints and all; when the log is folded away; who is not in the group is told."""
-    store = await stores.open(shared)
-    await writer_process.accept(store, "scribe", 0)
-    access.admit(shared, NOBODYS)
-    member, other = User(NOBODYS + 1, (NOBODYS,)), User(NOBODYS + 2)
-    reading = member.start(READS, str(shared.root), 150)
-    done = asyncio.create_task(asyncio.to_thread(reading.communicate, timeout=60))
-    written = 1
-    try:
-        while not done.done() or shared.database.stat().st_size < 1_000_000:  # the log is folded in
-            await writer_process.accept(store, "scribe", written, weight=20_000)
-            written += 1
-        said, complaint = await done
-    finally:
-        await store.close()
-    assert not complaint
-    assert 1 < int(said.split()[-1]) <= written
-    assert not any(path.exists() for path in homes.beside(shared.database))
-    assert member.python(READS, str(shared.root), 1).split()[-1] == str(written)
-    assert f"Closed uid{NOBODYS + 2} is not in the group gid{NOBODYS}" in other.python(
-        READS, str(shared.root), 1
-    )
-
-
-@other_users.only_root
-async def test_a_member_reads_what_a_killed_process_left(shared: Home) -> None:
-    """All that was acknowledged stands in the log, which nobody has folded away."""
-    store = await stores.open(shared)
-    access.admit(shared, NOBODYS)
-    await store.close()
-    writer = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-m",
-            "tests.storage.writer_process",
-            str(shared.root),
-            "scribe",
-            "100000",
-        ),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert writer.stdout is not None
-    for _ in range(20):
-        assert await writer.stdout.readline()
-    writer.kill()
-    await writer.wait()
-    member = User(NOBODYS + 1, (NOBODYS,))
-    assert int(member.python(READS, str(shared.root), 3).split()[-1]) >= 20

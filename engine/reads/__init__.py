@@ -1,0 +1,1 @@
+"""Reads of the store for members of the group: a process that executes their SELECTs."""
