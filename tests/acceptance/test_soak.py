@@ -30,7 +30,8 @@ from tests.home_fixtures import WEIGHTS
 
 pytestmark = pytest.mark.soak
 
-ROUNDS: Final = 25
+ROUNDS: Final = 100
+STOPS: Final = 20
 CLIENTS: Final = 6
 VICTIMS: Final = ("worker", "gateway", "control", "runner", "node")
 UNWRITTEN_US: Final = 2_000_000  # a second of requests is written when it is over
@@ -129,6 +130,20 @@ async def until_answered(told: Told, more: int) -> None:
             await told.heard.wait()
 
 
+async def hang(node: RealNode, victim: str) -> None:
+    """As a hung process does; until the node has replaced it, or, itself stopped, is continued."""
+    parts = await node.until(serving)
+    if victim == "node":
+        os.kill(node.pid, signal.SIGSTOP)
+        return
+    pid = next(part.pid for part in parts.values() if part.kind.value == victim)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    await node.until(
+        lambda parts: serving(parts) and all(part.pid != pid for part in parts.values())
+    )
+
+
 async def kill(node: RealNode, victim: str) -> tuple[int, int]:
     """As a crash does; between which moments it died, once the successor is ready."""
     parts = await node.until(serving)
@@ -158,7 +173,7 @@ async def test_a_box_that_is_killed_again_and_again_loses_nothing_it_acknowledge
     secret = await furnished(node)
     told, chance = Told(), random.Random(7)
     parts = await node.until(serving)
-    worker = next(name for name, part in parts.items() if part.kind is Kind.WORKER)
+    worker = next(part.deployment or "" for part in parts.values() if part.kind is Kind.WORKER)
     acknowledged: list[int] = []
     cuts: list[tuple[int, int]] = []
     async with load(node, secret, told):
@@ -195,6 +210,39 @@ async def test_a_box_that_is_killed_again_and_again_loses_nothing_it_acknowledge
         if not any(before <= at < died + BOUND_S * 1e6 for before, died in cuts)
     ]
     assert silent == []
+
+
+async def test_a_box_whose_processes_hang_again_and_again_loses_nothing(tmp_path: Path) -> None:
+    """A stopped process is replaced; a stopped node stops nothing, and takes intents afterwards."""
+    node = RealNode(tmp_path / "home", PADDOCK_BEAT_S="2")
+    told, acknowledged = Told(), []
+    try:
+        secret = await furnished(node)
+        parts = await node.until(serving)
+        worker = next(part.deployment or "" for part in parts.values() if part.kind is Kind.WORKER)
+        async with load(node, secret, told):
+            for round in range(STOPS):
+                await until_answered(told, 20)
+                knob = {"name": "queue_limit", "value": 100 + round}
+                asked = await control_socket.ask(node.home, "knobs.set", worker, knob)
+                acknowledged.append(asked.intent_id)
+                victim = VICTIMS[round % len(VICTIMS)]
+                await hang(node, victim)
+                if victim == "node":
+                    await until_answered(told, 40)
+                    os.kill(node.pid, signal.SIGCONT)
+            await until_answered(told, 20)
+        children = psutil.Process(node.pid).children(recursive=True)
+        assert node.stop() == 0
+    finally:
+        node.end()
+    assert [each for each in children if each.is_running()] == []
+    async with opened(node.home) as store, store.read() as session:
+        states = [(await intents.find(session, each)).state for each in acknowledged]
+        known = {each.id for each in await requests.tail(session, limit=1_000_000)}
+    assert states == [intents.State.APPLIED] * STOPS
+    assert [id for _, _, id in told.answered if id not in known] == []
+    assert [text for _, code, text in told.failed if code == 0 or not _clear(text)] == []
 
 
 def _clear(text: str) -> bool:

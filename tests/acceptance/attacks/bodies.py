@@ -76,7 +76,7 @@ async def lone_surrogates(target: Target) -> str:
 async def whole_answers_with_logprobs(target: Target) -> str:
     """Twenty alternatives for each of as many tokens as there may be."""
     document = {"model": "ops", "prompt": "Order", "max_tokens": 200, "logprobs": 5, "n": 8}
-    return await _send(target, post(target, document | {"ignore_eos": False}), clients=1)
+    return await _send(target, post(target, document), clients=1)
 
 
 @attack.attack()
