@@ -1,0 +1,43 @@
+"""`python -m tests.fuzz.requests`: schemathesis sends what the OpenAPI document allows, and worse.
+
+Starts a box and runs the `schemathesis` command against its gateway (`pip install schemathesis`);
+what is given after `--` goes to that command. A finding is a status of 500 or more, a broken
+connection, or an answer that the document does not describe. Exits as schemathesis does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.acceptance.attacks.box import attacked
+
+CHECKS: Final = "not_a_server_error,status_code_conformance,content_type_conformance"
+
+
+async def main(examples: int, workers: int, more: list[str]) -> int:
+    """Start the box, run the command, stop the box."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with attacked(Path(folder) / "home") as (_, target, _):
+            command = [
+                str(Path(sys.executable).with_name("schemathesis")), "run",
+                f"http://127.0.0.1:{target.port}/openapi.json",
+                "--header", f"Authorization: Bearer {target.key}",
+                "--checks", CHECKS, "--max-examples", str(examples), "--workers", str(workers),
+                "--request-timeout", "60", *more,
+            ]  # fmt: skip
+            process = await asyncio.create_subprocess_exec(*command)
+            return await process.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=1500, help="of each operation")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("more", nargs="*")
+    given = parser.parse_args()
+    sys.exit(asyncio.run(main(given.examples, given.workers, given.more)))
