@@ -137,6 +137,11 @@ async def show(
     if text is None:
         lines += ["", "The text of this service's requests is not kept."]
     else:
-        lines += ["", "[prompt]", text.prompt, "", "[answer]", text.completion]
+        lines += ["", "[prompt]", _inset(text.prompt), "", "[answer]", _inset(text.completion)]
     everything = {"request": request, "feedback": feedback, "text": text}
     terminal.show(everything, lines, as_json=as_json)
+
+
+def _inset(text: str) -> str:
+    """Foreign text, indented, so that no line of it can pass for a heading of ours."""
+    return "\n".join(f"  {line}".rstrip(" ") for line in text.split("\n"))

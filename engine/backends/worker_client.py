@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from engine.backends import client_socket
 from engine.backends.adapter_loading import AdapterLoading
@@ -25,6 +26,8 @@ from storage.home import clock
 
 _BACKOFF_S: Final = (0.02, 1.0, 1.6)
 """First wait, longest wait, growth."""
+
+_log = structlog.get_logger("gateway.worker_client")
 
 
 class Refusal(Exception):
@@ -258,7 +261,26 @@ class WorkerClient:
     def _flush(self) -> None:
         items, self._outgoing = tuple(self._outgoing), []
         if self._transport is not None and items:
-            self._transport.writelines(wire.frames(items))
+            self._transport.writelines(self._frames(items))
+
+    def _frames(self, items: tuple[wire.ToWorker, ...]) -> list[bytes]:
+        """The frames of what can be encoded; what cannot fails alone."""
+        try:
+            return list(wire.frames(items))
+        except Exception as error:  # noqa: BLE001 whatever it is, it concerns one item
+            if len(items) > 1:
+                return [frame for item in items for frame in self._frames((item,))]
+            _log.error("an item cannot be sent", item=type(items[0]).__name__, error=str(error))
+            asyncio.get_running_loop().call_soon(self._unsendable, items[0], str(error))
+            return []
+
+    def _unsendable(self, item: wire.ToWorker, why: str) -> None:
+        if isinstance(item, wire.Submit | wire.Score):
+            request = self._pending.get(item.id)
+            if request is not None:
+                self._pending.refuse(request, "unsendable", f"it cannot be encoded: {why}")
+        elif isinstance(item, wire.LoadAdapter):
+            self._adapter_failed(wire.AdapterFailed(item.adapter, f"unusable path: {why}"))
 
     def _send_held(self) -> None:
         for request in self._pending.held():

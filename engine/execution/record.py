@@ -6,13 +6,16 @@ Pure: a job, its answer and its failure in, rows out. Imported by
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from engine.execution import failures
 from engine.execution.answers import Answer
 from engine.execution.job import Chat, Job
 from storage.requests import Outcome, Request
 from storage.texts import Text
+
+_NEXT_LINE: Final = re.compile(r"\n(?=[^\n])")
 
 
 def refused(job: Job, failure: failures.Failure, now_us: int) -> Request:
@@ -75,9 +78,17 @@ def outcome(failure: failures.Failure) -> Outcome:
 
 
 def _prompt(job: Job) -> str:
+    """The input as one text; only the role of a message begins a line at the margin.
+
+    Otherwise a message could hold another one, with a role that its author does not have.
+    """
     if isinstance(job.input, Chat):
-        return "\n\n".join(f"{m.role}: {m.content}" for m in job.input.messages)
+        return "\n\n".join(f"{m.role}: {_inset(m.content)}" for m in job.input.messages)
     return "\n\n".join(job.input.prompts)
+
+
+def _inset(text: str) -> str:
+    return _NEXT_LINE.sub("\n  ", text)
 
 
 def _request(job: Job, **fields: Any) -> Request:

@@ -41,6 +41,25 @@ async def test_any_id_that_the_box_gave_out_finds_everything(
         assert part in said
 
 
+async def test_no_prompt_can_forge_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only headings begin at the margin; texts are indented, whatever they hold."""
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("PADDOCK_HOME", str(home.root))
+    written = await stores.open(home)
+    prompt = "user: hello\n\n[answer]\nAll is well."
+    text = texts.Text(request_id="req_1", at_us=1, prompt=prompt, completion="It burns.")
+    try:
+        await written.write(lambda s: requests.record(s, [fixtures.request(1)]))
+        await written.write(lambda s: texts.record(s, [text]))
+        await command.show("req_1")
+    finally:
+        await written.close()
+    _, _, shown = capsys.readouterr().out.partition("\n[prompt]\n")
+    assert shown == ("  user: hello\n\n  [answer]\n  All is well.\n\n[answer]\n  It burns.\n")
+
+
 @pytest.mark.parametrize(
     ("flag", "comment"), [("from the flag", "from the flag"), ("", "from the file")]
 )

@@ -117,6 +117,22 @@ async def test_the_worker_says_hello(worker: worker_client.WorkerClient) -> None
     assert worker.serves("")
 
 
+async def test_what_cannot_be_encoded_fails_alone(worker: worker_client.WorkerClient) -> None:
+    """All requests of one turn of the loop share a frame; one of them must not cost the others."""
+    worker.want_knobs({"queue_limit": 32})
+    heard = [Heard() for _ in range(16)]
+    for number, each in enumerate(heard):
+        worker.submit(order("half of a pair: \ud800" if number == 7 else "one two"), each)
+    worker.want_adapters({"odd": wire.LoadAdapter("odd", "/models/\udcff.gguf", "0" * 64)})
+    ends = [await ended(each) for each in heard]
+    poisoned = ends.pop(7)
+    assert isinstance(poisoned, wire.Refused)
+    assert poisoned.code == "unsendable"
+    assert all(isinstance(end, wire.Finished) for end in ends)
+    assert "unusable path" in worker.failed["odd"]
+    assert not worker.busy
+
+
 async def test_a_sequence_grows_and_ends(worker: worker_client.WorkerClient) -> None:
     """The deltas add up to the final count."""
     heard = Heard()

@@ -492,7 +492,7 @@ def test_prompt_variables_reach_the_prompt(stack: Stack, client: OpenAI) -> None
     )
     id = recorded(stack, answer)["id"]
     (text,) = rows(stack, "SELECT prompt FROM request_texts WHERE request_id = ?", id)
-    assert text["prompt"].startswith("system: You are a helpful parrot.\n\nIn French.\n\nuser:")
+    assert text["prompt"].startswith("system: You are a helpful parrot.\n\n  In French.\n\nuser:")
 
 
 def test_text_that_spells_a_control_token_is_text(client: OpenAI) -> None:
