@@ -11,12 +11,13 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import errors, feedback, texts
 from storage.feedback import Feedback
+from storage.store import insert_new
 from storage.texts import Text
 
 __all__ = [
@@ -108,10 +109,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def record(s: AsyncSession, rows: Iterable[Request]) -> None:
-    """Store requests that have ended, in the order given."""
+    """Store requests that have ended, in the order given; an id is stored once."""
     values = [_values(request) for request in rows]
-    if values:
-        await s.execute(insert(RequestRow), values)
+    await insert_new(s, RequestRow, values, key=("id",))
 
 
 async def tail(

@@ -20,9 +20,9 @@ from storage.home import clock
 from storage.home.paths import Home
 from storage.sqlite import connections
 from storage.sqlite import store as sqlite
-from storage.sqlite.upserts import upsert
+from storage.sqlite.upserts import insert_new, upsert
 
-__all__ = ["Session", "Store", "Work", "attach", "open", "savepoint", "upsert"]
+__all__ = ["Session", "Store", "Work", "attach", "insert_new", "open", "savepoint", "upsert"]
 
 T = TypeVar("T")
 Session = AsyncSession

@@ -42,8 +42,8 @@ async def record(s: AsyncSession, rows: Iterable[Text]) -> None:
         {
             "request_id": each.request_id,
             "at_us": each.at_us,
-            "prompt": _storable(each.prompt),
-            "completion": _storable(each.completion),
+            "prompt": storable(each.prompt),
+            "completion": storable(each.completion),
         }
         for each in rows
     ]
@@ -63,6 +63,6 @@ async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
     return int(gone.rowcount)  # type: ignore[attr-defined]
 
 
-def _storable(written: str) -> str:
+def storable(written: str) -> str:
     """Lone surrogates, which UTF-8 cannot encode, become U+FFFD."""
     return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

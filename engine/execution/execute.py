@@ -21,6 +21,8 @@ from storage.texts import Text
 
 Record = Callable[[Request, Text | None], None]
 """Takes each request once, when it has ended."""
+Begun = Callable[[Request], None]
+"""Takes each request that a backend has begun, as it is recorded if its end is never known."""
 Gaps = Callable[[str, int], list[int]]
 """The list that collects the microseconds between tokens of a service's release."""
 
@@ -33,6 +35,7 @@ class Executor:
         backends: Mapping[str, Backend],
         *,
         record: Record,
+        begun: Begun = lambda _: None,
         gaps: Gaps,
         now_us: Callable[[], int],
     ) -> None:
@@ -40,6 +43,7 @@ class Executor:
         self.answering = Answering()
         self._backends = backends
         self._record = record
+        self._begun = begun
         self._gaps = gaps
         self.now_us = now_us
         self._closing: set[asyncio.Task[None]] = set()
@@ -55,6 +59,7 @@ class Executor:
         except failures.Failure as failure:
             self.refuse(job, failure)
             raise
+        self._begun(record.begun(job))
         answer = Answer(job, self._gaps(job.service, job.release.number))
         return Execution(self, job, run, answer)
 

@@ -18,6 +18,11 @@ from storage.texts import Text
 _NEXT_LINE: Final = re.compile(r"\n(?=[^\n])")
 
 
+def begun(job: Job) -> Request:
+    """A job that begins, as it is recorded if its end is never known."""
+    return _request(job, worker=job.release.deployment, outcome=Outcome.FAILED)
+
+
 def refused(job: Job, failure: failures.Failure, now_us: int) -> Request:
     """A job that was not sent to a backend; `now_us` is monotonic."""
     return _request(

@@ -1,18 +1,23 @@
 """Records requests, texts and samples in the store, at most a second late.
 
-One transaction for everything of a second. While the store cannot be written rows are held, in
-bounds; dropped rows are counted and logged, and serving continues. Imported by the gateway.
+One transaction for everything of a second; until then requests are in the journal, from which the
+next gateway takes what this one, if it is killed, could not write. While the store cannot be
+written rows are held, in bounds; dropped rows are counted and logged, and serving continues.
+Imported by the gateway.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import Final, TypeVar
 
 import structlog
 
+from engine.execution.journal import Journal
+from engine.execution.journal import Row as Ended
 from engine.metering.windows import Row
 from storage import errors, requests, samples, texts
 from storage.requests import Request
@@ -33,8 +38,12 @@ _log = structlog.get_logger("gateway.recorder")
 class Recorder:
     """`trouble` is why nothing can be written, None while it can; `lost` counts dropped rows."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self, store: Store, journal: Journal | None = None, recovered: Iterable[Ended] = ()
+    ) -> None:
+        """`recovered` is what an earlier gateway left in the journal."""
         self._store = store
+        self._journal = journal
         self._requests: deque[Request] = deque()
         self._texts: deque[Text] = deque()
         self._samples: deque[Row] = deque()
@@ -42,14 +51,31 @@ class Recorder:
         self._writing: asyncio.Task[None] | None = None
         self.trouble: str | None = None
         self.lost = 0
+        for request, text in recovered:
+            self._take(request, text)
+
+    @property
+    def exposed(self) -> str | None:
+        """Why a gateway that is killed now would lose requests; None while it would not."""
+        return None if self._journal is None else self._journal.trouble
 
     @property
     def held(self) -> int:
         """The number of rows not written yet."""
         return len(self._requests) + len(self._texts) + len(self._samples)
 
+    def begun(self, request: Request) -> None:
+        """Note a request that begins; `request` is how it is recorded if its end is never known."""
+        if self._journal is not None:
+            self._journal.begun(request)
+
     def record(self, request: Request, text: Text | None = None) -> None:
-        """Record a request that has ended."""
+        """Record a request that has ended; when this returns, a killed gateway loses it no more."""
+        if self._journal is not None:
+            self._journal.ended(request, text)
+        self._take(request, text)
+
+    def _take(self, request: Request, text: Text | None) -> None:
         self._requests.append(request)
         if text is not None:
             self._texts.append(text)
@@ -75,6 +101,17 @@ class Recorder:
         await asyncio.shield(self.begin())
 
     async def _flush(self) -> None:
+        await self._write_all()
+        if self._journal is not None:
+            self._journal.tidy(self._ended(), len(self._requests) + len(self._texts))
+
+    def _ended(self) -> Iterator[Ended]:
+        """The requests that the store does not have."""
+        written = {text.request_id: text for text in self._texts}
+        for request in self._requests:
+            yield request, written.get(request.id)
+
+    async def _write_all(self) -> None:
         missing = await self._store.missing()  # known at once, also while there is nothing to write
         if missing is not None:
             self._wait(missing)

@@ -63,7 +63,8 @@ async def ready(context: Context, request: Request) -> Response:
     if not found:
         reasons = [{"reason": "there is no service yet; `paddock services create` makes one"}]
     recorder = context.recorder
-    trouble = None if recorder.trouble is None else errors.outside(recorder.trouble)
+    said = recorder.trouble or recorder.exposed
+    trouble = None if said is None else errors.outside(said)
     can = answers(found)
     document: dict[str, object] = {
         "status": "ready" if can else "unready",

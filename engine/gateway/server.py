@@ -21,6 +21,7 @@ import uvicorn
 from engine.backends.fleet import Fleet
 from engine.backends.local import LocalBackend
 from engine.backends.protocol import Backend
+from engine.execution import journal
 from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
@@ -149,7 +150,8 @@ class Gateway:
         windows = Windows()
         renderer = Renderer()
         fleet = Fleet(self._home, windows, renderer, now_us=clock.monotonic_us)
-        recorder = Recorder(store)
+        entries, recovered = journal.open(self._home.journal, store.id)
+        recorder = Recorder(store, entries, recovered)
         backends: dict[str, Backend] = {"local": LocalBackend(fleet, now_us=clock.monotonic_us)}
         remotes = Remotes(self._home, backends)
 
@@ -174,6 +176,7 @@ class Gateway:
         executor = Executor(
             backends,
             record=record,
+            begun=recorder.begun,
             gaps=lambda service, release: windows.arm(service, release).gaps,
             now_us=clock.monotonic_us,
         )
@@ -214,6 +217,7 @@ class Gateway:
             loop.add_signal_handler(number, server.leave.set)
         listener = nudges.listen(self._home, PART)
         await catalog.refresh()
+        await recorder.flush()  # what an earlier gateway left
         internal = InternalSocket(
             self._home,
             executor,
@@ -245,6 +249,7 @@ class Gateway:
             await renderer.close()
             self._close_second(server, context, fleet, remotes)
             await recorder.flush()
+            entries.close()
             listener.close()
             await store.close()
 

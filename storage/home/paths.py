@@ -38,6 +38,11 @@ class Home:
         return self.root / "home.json"
 
     @property
+    def journal(self) -> Path:
+        """The gateway's requests of the last moments, until the store has them."""
+        return self.root / "requests.journal"
+
+    @property
     def config(self) -> Path:
         """What people set."""
         return self.root / "config.toml"

@@ -1,4 +1,4 @@
-"""Insert rows, or update those that are there already. Imported by `storage.store`."""
+"""Insert rows, and leave or update those that are there already. Imported by `storage.store`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ from typing import Any
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
+
+
+async def insert_new(
+    session: AsyncSession,
+    table: type[SQLModel],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    key: Sequence[str],
+) -> None:
+    """Insert rows; one whose `key` columns are taken changes nothing.
+
+    As `upsert` otherwise.
+    """
+    if rows:
+        statement = insert(table).on_conflict_do_nothing(index_elements=list(key))
+        await session.execute(statement, list(rows))
 
 
 async def upsert(

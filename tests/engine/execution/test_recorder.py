@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import io
-import resource
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
-import structlog
 
 from engine.execution import recorder as recorders
 from engine.execution.recorder import Recorder
-from engine.process import logs
 from storage import errors, requests, samples, texts
 from storage import store as stores
 from storage.home import paths as homes
@@ -24,20 +19,12 @@ from storage.requests import Outcome, Request
 from storage.samples import ArmSample, Kind
 from storage.store import Store
 from storage.texts import Text
+from tests.engine.execution import disks
 
 ONE = Request(
     id="req_0", at_us=1, service="ops", release=1, worker="w", endpoint="/v1/completions",
     key_id=1, tenant="t", outcome=Outcome.OK, seed=2**63 + 5,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[io.StringIO]:
-    """The log as the parts keep it; pytest's own would meet the full disk."""
-    lines = io.StringIO()
-    logs.configure(lines)
-    yield lines
-    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -53,15 +40,9 @@ def request(number: int) -> Request:
     return msgspec.structs.replace(ONE, id=f"req_{number}")
 
 
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file of this process can grow."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def impossible(number: int) -> Request:
+    """One that no store can hold."""
+    return msgspec.structs.replace(ONE, id=f"req_{number}", at_us=2**70)
 
 
 async def test_a_flush_writes_all_of_it(store: Store) -> None:
@@ -108,7 +89,7 @@ async def test_a_flush_joins_the_write_under_way(
 async def test_a_full_disk_holds_rows_and_loses_none(store: Store) -> None:
     """The reason is said while it lasts; afterwards everything is written."""
     recorder = Recorder(store)
-    with full_disk():
+    with disks.full():
         recorder.record(request(1))
         await recorder.flush()
         assert "disk" in str(recorder.trouble)
@@ -150,10 +131,10 @@ async def test_the_texts_that_are_held_are_bounded_by_their_size(
 async def test_a_row_that_breaks_a_rule_of_the_store_does_not_block_the_others(
     store: Store,
 ) -> None:
-    """An id that is there already: dropped and counted, and the next one is written."""
+    """Dropped and counted, and the next one is written; an id that is there already is no fault."""
     recorder = Recorder(store)
-    for id in (1, 1, 2):
-        recorder.record(request(id))
+    for row in (request(1), request(1), impossible(3), request(2)):
+        recorder.record(row)
         await recorder.flush()
     assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
     async with store.read() as s:
@@ -167,7 +148,7 @@ async def test_one_bad_row_costs_no_good_one(store: Store) -> None:
         said = Text(request_id=f"req_{number}", prompt="p", completion="c", at_us=1)
         recorder.record(request(number), said)
         recorder.sample((number, Kind.ARM, "ops/r1", ArmSample(requests=1)))
-    recorder.record(request(7))  # its id is there already
+    recorder.record(impossible(51))
     recorder.record(request(50))
     await recorder.flush()
     assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
@@ -182,7 +163,7 @@ async def test_one_bad_row_costs_no_good_one(store: Store) -> None:
 async def test_rows_that_can_never_be_written_do_not_block_the_others(store: Store) -> None:
     """They are dropped, counted and logged."""
     recorder = Recorder(store)
-    recorder.record(msgspec.structs.replace(request(1), at_us=2**70))
+    recorder.record(impossible(1))
     await recorder.flush()
     assert (recorder.held, recorder.lost, recorder.trouble) == (0, 1, None)
     recorder.record(request(2))
@@ -191,7 +172,7 @@ async def test_rows_that_can_never_be_written_do_not_block_the_others(store: Sto
 
 
 def test_a_limit_on_file_size_is_an_error_and_no_signal(tmp_path: Path) -> None:
-    """The premise of `full_disk` above."""
-    with full_disk(), pytest.raises(OSError) as caught:  # noqa: PT011 the number is looked at
+    """The premise of `disks.full`."""
+    with disks.full(), pytest.raises(OSError) as caught:  # noqa: PT011 the number is looked at
         (tmp_path / "file").write_bytes(b"12")
     assert caught.value.errno == errno.EFBIG

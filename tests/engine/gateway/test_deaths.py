@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import resource
@@ -10,16 +11,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai import APIError, OpenAI
 
-from storage import keys, knobs, samples, services
+from storage import keys, knobs, requests, samples, services
 from storage import store as stores
 from storage.samples import GatewaySample
 from storage.services import Arm
@@ -263,6 +266,65 @@ def test_a_store_that_vanishes_costs_no_answer_and_no_row(stack: Stack, client: 
         until(lambda: http.get("/readyz").json()["recorder"]["trouble"] is None)
         said = http.post("/v1/feedback", json={"id": answer.id, "score": 1})
         assert said.status_code == 200
+
+
+def _closed_loop(
+    stack: Stack, stop: threading.Event, seen: list[str], heard: threading.Event
+) -> None:
+    """One client that asks again and again; the ids of the answers that it has in full."""
+    with stack.http() as one:
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            stream = number % 2 == 0
+            body = {"model": "ops", "prompt": "Order 17", "max_tokens": 4, "stream": stream}
+            try:
+                answer = one.post("/v1/completions", json=body)
+            except httpx.HTTPError:  # the gateway is dead
+                stop.wait(0.01)
+                continue
+            if answer.status_code == httpx.codes.OK and (not stream or "[DONE]" in answer.text):
+                seen.append(answer.headers["x-request-id"])
+                heard.set()
+
+
+async def _recorded(stack: Stack) -> dict[str, requests.Request]:
+    store = await stores.open(stack.home, readonly=True)
+    async with store.read() as s:
+        found = {each.id: each for each in await requests.tail(s, 1_000_000)}
+    await store.close()
+    return found
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.soak)])
+def test_an_answer_that_a_client_has_is_in_the_store_whenever_the_gateway_is_killed(
+    stack: Stack, kills: int
+) -> None:
+    """Under load, streamed or not; requests that were under way are there as failed."""
+    stop, heard, seen = threading.Event(), threading.Event(), list[str]()
+    with ThreadPoolExecutor(6) as pool:
+        clients = [pool.submit(_closed_loop, stack, stop, seen, heard) for _ in range(6)]
+        try:
+            for _ in range(kills):
+                wanted = len(seen) + 30
+                while len(seen) < wanted:
+                    heard.clear()
+                    assert heard.wait(30)
+                stack.kill("gateway")
+                stack.start_gateway()
+        finally:
+            stop.set()
+        for each in clients:
+            each.result()
+    found = asyncio.run(_recorded(stack))  # what the last kill left is there once it is ready
+    lost = [each for each in found.values() if each.error_code == "gateway_lost"]
+    assert stack.stop("gateway") == 0
+    found = asyncio.run(_recorded(stack))
+    assert [id for id in seen if id not in found] == []
+    assert {found[id].outcome for id in seen} == {requests.Outcome.OK}
+    assert {each.outcome for each in lost} == {requests.Outcome.FAILED}
+    stack.start_gateway()
+    stack.until_ready()
 
 
 def test_a_gateway_that_leaves_finishes_what_it_began(stack: Stack, client: OpenAI) -> None:
