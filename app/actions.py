@@ -181,6 +181,26 @@ def _table() -> dict[str, Action]:
     )
     rows += [
         Action(
+            name="store.backup",
+            noun="store",
+            verb="backup",
+            key="",
+            danger=Danger.LOOK,
+            sentence="Copy the store into a file, beside a running node",
+            twin="backup FILE",
+        ),
+        Action(
+            name="store.restore",
+            noun="store",
+            verb="restore",
+            key="",
+            danger=Danger.HARD,
+            sentence="Make a backup the store of this box; the store before it is set aside",
+            twin="restore FILE",
+        ),
+    ]
+    rows += [
+        Action(
             name=f"look.{verb}",
             noun="look",
             verb=verb,

@@ -25,6 +25,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": ("serve", "Run the node here; --detach leaves it running."),
     "stop": ("serve", "Stop the node: answers in progress have 15 seconds to finish."),
     "demo": ("demo", "A node with the shipped models under synthetic load."),
+    "backup": ("backups", "Copy the store into a file, beside a running node."),
+    "restore": ("backups", "Make a backup the store of this box."),
     "models": ("models", "Model versions: weights and adapters."),
     "prompts": ("prompts", "Prompt versions and their labels."),
     "releases": ("releases", "Releases: what answers a request, as one immutable tuple."),

@@ -18,16 +18,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from storage import errors
 from storage.home import clock
 from storage.home.paths import Home
-from storage.sqlite import connections
+from storage.sqlite import backups, connections
 from storage.sqlite import store as sqlite
+from storage.sqlite.backups import Copy, Restored
 from storage.sqlite.upserts import insert_new, upsert
 
-__all__ = ["Session", "Store", "Work", "attach", "insert_new", "open", "savepoint", "upsert"]
+__all__ = [
+    "Copy", "Restored", "Session", "Store", "Work", "attach", "backup", "healthy", "insert_new",
+    "inspect", "open", "restore", "savepoint", "upsert",
+]  # fmt: skip
 
 T = TypeVar("T")
 Session = AsyncSession
 """What a read or a write works in; the only name by which other packages know it."""
 Work = Callable[[Session], Awaitable[T]]
+
+backup = backups.backup
+healthy = backups.healthy
+inspect = backups.inspect
+restore = backups.restore
 
 
 class Store(Protocol):

@@ -165,10 +165,12 @@ def _claim(home: Home) -> None:
             "or choose another home with PADDOCK_HOME or --home."
         )
     mode = stat.S_IMODE(found.st_mode)
-    if mode == PRIVATE or (mode == LOOKED_AT and home.database.exists()):
+    made = home.database.exists() or home.identity.exists()  # a home whose store is gone is ours
+    if mode == PRIVATE or (mode == LOOKED_AT and made):
         return
-    ours = home.database.exists() or home.config.exists() or not any(home.root.iterdir())
-    if not ours:  # never close a directory to others that was not made for this
+    if not (
+        made or home.config.exists() or not any(home.root.iterdir())
+    ):  # never close a directory to others that was not made for this
         raise NotPrivate(
             f"{home.root} holds other files and can be read by others; choose an empty directory "
             f"as home, or close this one with `chmod 700 {home.root}`."

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from app.demo import setup
+from storage import migrations
 from tests import home_fixtures, paddock_commands
 
 PADDOCK = Path(sys.executable).with_name("paddock")
@@ -327,6 +328,27 @@ def test_a_stopped_node_leaves_its_store_to_look_at(tmp_path: Path) -> None:
     assert "paddock serve" in box.bad(3, "stop")
     assert "[gateway]" in (box.home / "config.toml").read_text()
     assert (box.home / "config.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_store_is_backed_up_beside_the_node_and_restored_without_it(tmp_path: Path) -> None:
+    """A healthy one only when that is said; what was stored since is set aside."""
+    box = Box(tmp_path / "box", home_fixtures.free_port())
+    copy = str(tmp_path / "copy.db")
+    box.good("serve", "--detach")
+    made = box.json("backup", copy)
+    assert (made["path"], made["schema"]) == (copy, migrations.newest())
+    assert "another name" in box.bad(1, "backup", copy)
+    box.good("keys", "create", "--name", "late")
+    assert "--replace" in box.bad(1, "restore", copy)
+    assert "paddock stop" in box.bad(1, "restore", copy, "--replace")
+    box.good("stop")
+    done = box.json("restore", copy, "--replace")
+    assert (done["store"], Path(done["aside"]).exists()) == (made["store"], True)
+    assert "late" not in box.good("keys", "list")
+    (box.home / "paddock.db").unlink()
+    assert "paddock restore" in box.bad(1, "serve", "--detach")
+    assert "has the store of" in box.good("restore", copy)
+    assert "late" not in box.good("keys", "list")
 
 
 class _Stranger(BaseHTTPRequestHandler):

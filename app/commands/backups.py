@@ -1,0 +1,69 @@
+"""`paddock backup` and `paddock restore`: copies of the store in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import errors, session, terminal, words
+from app.commands import options
+from storage import store as stores
+from storage.home import access
+from storage.store import Copy
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup, one file.")]
+
+
+def backup(file: File, as_json: options.Json = False) -> None:
+    """Copy the store into a new file, beside a running node."""
+    home = session.home()
+    access.require(home)
+    made = stores.backup(home, file.absolute())
+    said = [
+        f"{file} is {_described(made)}. It has hashes of keys and recorded texts: keep it private."
+    ]
+    terminal.show(_document(made), said, as_json=as_json)
+
+
+def restore(
+    file: File,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Set a healthy store aside, or take another box's.")
+    ] = False,
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Make a backup the store of this box; the store that it replaces is set aside."""
+    home, source = session.home(), file.absolute()
+    found = stores.inspect(source)
+    well = stores.healthy(home)
+    if well and not replace:
+        raise errors.AppError(
+            f"{home.root} has a healthy store; stop the node and add --replace to set it aside."
+        )
+    effect = f"Store of {home.root}  → {file}, {_described(found)}"
+    if well:
+        effect += "; what was stored since is set aside"
+    terminal.confirm(effect, yes=yes, name=home.root.name if well else "")
+    done = stores.restore(home, source, replace=replace)
+    said = [f"{home.root} has the store of {file}."]
+    if done.aside is not None:
+        said.append(f"The store before it is {done.aside}.")
+    document = _document(done.copy) | {"aside": None if done.aside is None else str(done.aside)}
+    terminal.show(document, said, as_json=as_json)
+
+
+def _described(copy: Copy) -> str:
+    named = f"store {copy.id[:8]}" if copy.id else "a store without an id"
+    return f"{named}, schema {copy.schema}, {words.size(copy.size_bytes)}"
+
+
+def _document(copy: Copy) -> dict[str, object]:
+    return {
+        "path": str(copy.path),
+        "store": copy.id or None,
+        "schema": copy.schema,
+        "size_bytes": copy.size_bytes,
+    }

@@ -1,0 +1,276 @@
+"""Copies of the store in one file: made beside a running node, checked, and put back.
+
+A backup is a snapshot at one moment, read without holding up those who write. A restore builds the
+new store beside the old one, checks it, sets the old one aside with its log, and moves the new one
+into its place: a crash in between leaves either of them, or a home that says that its store is
+gone and how to restore it. Nothing is ever deleted. Knows no nouns. Imported by `storage.store`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from storage import errors, migrations
+from storage.home import identity
+from storage.home import paths as homes
+from storage.home.identity import Identity
+from storage.home.paths import Home
+from storage.sqlite import connections, presence
+
+_PAGES: Final = 2048  # eight megabytes, after which others get their turn at the disk
+_PAUSE_S: Final = 0.002
+_PROBLEMS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A store in a file; `id` is "" for one from before stores had ids."""
+
+    path: Path
+    id: str
+    schema: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did; `aside` is where the store before it lies, if there was one."""
+
+    copy: Copy
+    aside: Path | None
+
+
+def backup(home: Home, to: Path) -> Copy:
+    """Copy the store of a home into a new file that only this user can read.
+
+    Raises:
+        AlreadyExists: there is such a file.
+        Vanished, Unreadable, DiskFull: there is no store, it is damaged, or there is no room.
+    """
+    if to.exists() or to.is_symlink():
+        raise errors.AlreadyExists(f"{to} exists; choose another name for the backup.")
+    presence.require(home, identity.read(home))
+    if not home.database.exists():
+        raise errors.NotFound(f"There is no store in {home.root} yet; there is nothing to back up.")
+    fresh = to.with_name(f"{to.name}.partial")
+    with _translated(to):
+        try:
+            with contextlib.closing(_live(home.database)) as store:
+                _copy(store, fresh)
+            made = _checked(fresh)
+            fresh.rename(to)
+            _sync(to.parent)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+    return Copy(to, made.id, made.schema, made.size_bytes)
+
+
+def inspect(path: Path) -> Copy:
+    """What a file holds, without changing it.
+
+    Raises:
+        NotFound: there is no such file.
+        Unreadable: it is damaged, or no store. WrongSchema: a newer Paddock wrote it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise errors.NotFound(f"There is no file {path}.") from None
+    if not stat.S_ISREG(mode):
+        raise errors.Unreadable(f"{path} is not a regular file; name a backup of a store.")
+    with _translated(path):
+        return _checked(path)
+
+
+def healthy(home: Home) -> bool:
+    """Whether a home has its own store, whole enough to be opened."""
+    try:
+        found = inspect(home.database)
+    except errors.StorageError:
+        return False
+    known = identity.read(home)
+    return known is None or not known.made or known.store == found.id
+
+
+def restore(home: Home, source: Path, *, replace: bool = False) -> Restored:
+    """Make a copy the store of a home; `replace` a healthy store, or one of another box.
+
+    With a running node it works only while the store is missing: the node takes the copy up
+    within seconds. `source` may be the file in the store's own place, to keep it as it is.
+
+    Raises:
+        Unavailable: the node runs, and has its store.
+        AlreadyExists: there is a healthy store, or the copy is of another box, without `replace`.
+        NotFound, Unreadable, WrongSchema: as `inspect`.
+    """
+    found = inspect(source)
+    homes.make(home)
+    with _held(home) as alone:
+        _check(home, found, replace=replace, alone=alone)
+        if home.database.exists() and source.samefile(home.database):
+            identity.write(home, Identity(found.id))
+            return Restored(found, None)
+        fresh = home.database.with_name(f"{home.database.name}.restore")
+        with _translated(home.database):
+            fresh.unlink(missing_ok=True)
+            try:
+                with contextlib.closing(_reading(source)) as store:
+                    _copy(store, fresh)
+                _checked(fresh)
+            except BaseException:
+                fresh.unlink(missing_ok=True)
+                raise
+            _share(home, fresh)
+            aside = _set_aside(home)
+            identity.write(home, Identity(found.id))
+            fresh.rename(home.database)
+            _sync(home.root)
+    return Restored(found, aside)
+
+
+def _check(home: Home, found: Copy, *, replace: bool, alone: bool) -> None:
+    known = None
+    with contextlib.suppress(errors.Unreadable):  # a damaged home.json is written anew
+        known = identity.read(home)
+    other = known is not None and known.made and known.store != found.id
+    well = healthy(home)
+    if well and not alone:
+        raise errors.Unavailable(
+            f"The node of {home.root} runs and has its store; stop it with `paddock stop` first."
+        )
+    if not alone and (other or found.schema < migrations.newest()):
+        raise errors.Unavailable(
+            f"{found.path} is of another box or another version; stop the node with `paddock stop` "
+            "first."
+        )
+    if well and not replace:
+        raise errors.AlreadyExists(
+            f"{home.root} has a healthy store; add --replace to set it aside and use {found.path}."
+        )
+    if other and not replace:
+        raise errors.AlreadyExists(
+            f"{found.path} is the store of another box (id {found.id[:8] or 'none'}); add "
+            "--replace to use it here."
+        )
+
+
+@contextlib.contextmanager
+def _held(home: Home) -> Iterator[bool]:
+    """Whether no node runs; none starts during the block."""
+    descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _copy(store: sqlite3.Connection, to: Path) -> None:
+    """One snapshot, page by page; `to` is on the disk when this returns."""
+    os.close(os.open(to, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    store.execute("BEGIN")
+    store.execute("SELECT 1 FROM sqlite_schema").fetchone()  # the snapshot, whoever writes now
+    with contextlib.closing(sqlite3.connect(to)) as copy:
+        store.backup(copy, pages=_PAGES, sleep=_PAUSE_S)
+        copy.execute("PRAGMA journal_mode=WAL")
+    descriptor = os.open(to, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _live(path: Path) -> sqlite3.Connection:
+    """A connection to a store that others may be writing to; it changes nothing itself."""
+    found = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=connections.BUSY_S,
+        isolation_level=None,
+    )
+    found.execute("PRAGMA query_only=ON")
+    return found
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    """A connection to a file that nobody writes to; where it has no log, none is made."""
+    log, _ = homes.beside(path)
+    alone = "" if log.exists() else "&immutable=1"
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro{alone}",
+        uri=True,
+        timeout=connections.BUSY_S,
+        isolation_level=None,
+    )
+
+
+def _checked(path: Path) -> Copy:
+    with contextlib.closing(_reading(path)) as file:
+        said = [str(row[0]) for row in file.execute(f"PRAGMA quick_check({_PROBLEMS})")]
+        if said != ["ok"]:
+            raise errors.Unreadable(f"{path} is damaged ({'; '.join(said)}); use another backup.")
+        tables = {row[0] for row in file.execute("SELECT name FROM sqlite_schema")}
+        if "migrations" not in tables:
+            raise errors.Unreadable(f"{path} is not a Paddock store; name a backup of one.")
+        schema = int(file.execute("SELECT max(number) FROM migrations").fetchone()[0])
+        row = file.execute("SELECT id FROM store").fetchone() if "store" in tables else None
+    if schema > migrations.newest():
+        raise errors.WrongSchema(
+            f"{path} has schema {schema}, written by a newer Paddock; this one knows "
+            f"{migrations.newest()}. Install the newer version."
+        )
+    return Copy(path, "" if row is None else str(row[0]), schema, path.stat().st_size)
+
+
+def _share(home: Home, fresh: Path) -> None:
+    """What a group could read stays readable to it; the directory's bit gave the file its group."""
+    if stat.S_IMODE(home.root.stat().st_mode) == homes.LOOKED_AT:
+        fresh.chmod(0o640)
+
+
+def _set_aside(home: Home) -> Path | None:
+    """Move the store with its log, under names that belong together; the file itself first."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = home.database.with_name(f"{home.database.name}.before-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = home.database.with_name(f"{home.database.name}.before-{stamp}-{number}")
+    moved = None
+    for path, to in zip(
+        (home.database, *homes.beside(home.database)), (aside, *homes.beside(aside)), strict=True
+    ):
+        if path.exists() or path.is_symlink():
+            path.rename(to)
+            moved = moved or to
+    return moved
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise connections.translated(error, path) from error
