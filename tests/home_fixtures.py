@@ -1,4 +1,4 @@
-"""A box of one's own for tests and the bench: its records, its keys, a port that nobody has.
+"""A box for a test or the bench: its records, its keys, a free port.
 
 What is put into the store here is what the control socket would have put there. Starts no process.
 """
@@ -36,7 +36,7 @@ class Box:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A free port of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

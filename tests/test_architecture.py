@@ -57,7 +57,7 @@ SHAPELESS: Final = {
     "utils", "util", "common", "helpers", "helper", "manager", "managers", "base", "misc", "lib",
 }  # fmt: skip
 
-# Addresses that a document may hold; all others are an address somebody must keep working.
+# Addresses that a document may hold; all others are addresses that must be kept working.
 ADDRESSES: Final = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\]|box01|example\.\w+)\b")
 
 
@@ -178,7 +178,7 @@ def test_nothing_is_left_for_later() -> None:
 
 
 def test_tests_wait_for_signals_and_never_sleep() -> None:
-    """A sleep in a test is a guess about somebody else's machine. The bench measures; it may."""
+    """A sleep in a test is a guess about another machine. The bench measures; it may."""
     found = [
         f"{named(path)}:{node.lineno}"
         for path in modules("tests")
@@ -192,7 +192,7 @@ def test_tests_wait_for_signals_and_never_sleep() -> None:
 
 
 def test_every_test_is_a_sentence_with_a_docstring() -> None:
-    """What a test promises stands in its name and under it."""
+    """What a test promises is in its name and its docstring."""
     found = [
         f"{named(path)}:{node.lineno} {node.name}"
         for path in modules("tests")
@@ -250,7 +250,7 @@ def source_of(module: str) -> Path:
 
 
 @pytest.mark.parametrize("start", PURE)
-def test_what_decides_stands_on_the_standard_library_and_the_frames(start: str) -> None:
+def test_what_decides_imports_only_the_standard_library_and_the_frames(start: str) -> None:
     """Scheduler, sequences and routing run by the thousand a second in tests, without a model.
 
     What they import of ours is followed, and has to hold to the same.
@@ -291,13 +291,13 @@ def test_a_terminal_never_loads_the_engine(statement: str) -> None:
 
 
 def test_the_first_frame_waits_for_no_library_of_the_store() -> None:
-    """Whoever is woken by an alert sees a screen at once; what it shows is read after that."""
+    """A person woken by an alert sees a screen at once; what it shows is read after that."""
     loaded = loaded_by("import app.cli, app.commands.attach")
     assert under(loaded, "sqlmodel", "sqlalchemy", "pydantic_settings", "app.session") == set()
 
 
 def test_a_worker_loads_neither_the_store_nor_the_web() -> None:
-    """A worker is put back after a crash; what it imports is time in which nobody is answered."""
+    """A worker is put back after a crash; what it imports is time without answers."""
     loaded = loaded_by("import engine.serving.worker")
     heavy = ("sqlmodel", "sqlalchemy", "starlette", "uvicorn", "pydantic", "textual")
     assert under(loaded, *heavy) == set()

@@ -34,7 +34,7 @@ class Bench:
         return list(self.brought)
 
     def compiled(self, how: dict[str, str]) -> None:
-        """Stands in for the build."""
+        """In place of the build."""
         self.brought.append(how["LLAMA_WHEEL"] or how["CMAKE_ARGS"] or "default")
 
 
@@ -75,14 +75,14 @@ def test_a_build_for_a_gpu_stays_until_another_is_asked_for(
 
 
 def test_a_wheel_by_hand_stays_too(bench: Bench, tmp_path: Path) -> None:
-    """Until somebody names another, or asks for a build."""
+    """Until another is named, or a build is asked for."""
     wheel = tmp_path / "llama.whl"
     assert bench.make(LLAMA_WHEEL=str(wheel)) == ["locked", str(wheel), "paddock"]
     assert bench.make() == []
     assert bench.make(CMAKE_ARGS=CUDA) == [CUDA]
 
 
-def test_a_build_that_was_stopped_is_what_the_next_run_goes_on_with(
+def test_a_build_that_was_stopped_is_continued_by_the_next_run(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was asked for last counts, not what was finished last."""

@@ -97,7 +97,7 @@ class Config(BaseSettings):
 
 
 def load(home: Home) -> Config:
-    """The settings of a home; without a file all stand at their defaults.
+    """The settings of a home; without a file all have their defaults.
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or a key does not fit; the key is named.

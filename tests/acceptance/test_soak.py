@@ -169,7 +169,7 @@ async def kill(node: RealNode, victim: str) -> tuple[int, int]:
 async def test_a_box_that_is_killed_again_and_again_loses_nothing_it_acknowledged(
     node: RealNode,
 ) -> None:
-    """Whatever dies: it is back by itself, clients hear a clear end, and what was said stands."""
+    """Whatever dies: it is back by itself, clients hear a clear end, acknowledged changes stay."""
     secret = await furnished(node)
     told, chance = Told(), random.Random(7)
     parts = await node.until(serving)

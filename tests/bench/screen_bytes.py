@@ -30,7 +30,7 @@ PROGRAM: Final = (
     "tui.run(Home(Path(sys.argv[1])))"
 )
 PAINTED: Final = b" RO "
-"""In the house line, which is complete with the first frame."""
+"""In the header, which is complete with the first frame."""
 FIGURES: Final = b"BATCH"
 """What the store says is there, too."""
 _TICKS: Final = os.sysconf("SC_CLK_TCK")

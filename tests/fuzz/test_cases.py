@@ -1,4 +1,4 @@
-"""The bytes that readers of strangers' bytes once choked on, and some that nobody thought of."""
+"""The bytes that readers of strangers' bytes once choked on, and some that were not thought of."""
 
 from __future__ import annotations
 

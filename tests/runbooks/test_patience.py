@@ -75,7 +75,7 @@ def sees(monkeypatch: pytest.MonkeyPatch, *found: object) -> None:
 
 
 async def started(store: Store, **arguments: str) -> int:
-    """The intent of a run that nobody has taken yet."""
+    """The intent of a run that is not claimed yet."""
     return await store.write(
         lambda s: intents.accept(
             s, actor="sara", role="operator", verb="runbooks.start", target="looks",
@@ -121,7 +121,7 @@ async def test_a_moment_without_the_store_ends_no_run(
 async def test_a_fault_of_the_runner_ends_run_and_intent(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No run goes on for ever that nobody walks."""
+    """A run that no process walks ends."""
     sees(monkeypatch, "fine", ZeroDivisionError("a probe's own fault"))
     intent, run = await ended(store, await started(store))
     assert (intent.state, run.state) == (intents.State.FAILED, runs.State.FAILED)
@@ -179,7 +179,7 @@ async def test_a_run_is_not_gone_on_with_by_another_runbook(
 async def test_a_run_keeps_the_hash_of_what_it_walked(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it was shown to whoever started it."""
+    """As it was shown to the person who started it."""
     sees(monkeypatch, "fine", "fine")
     _, run = await ended(store, await started(store, content=steps.content(LOOKS)))
     assert run.content == steps.content(LOOKS) != steps.content(changed(LOOKS))

@@ -42,7 +42,7 @@ steps:
     sentence: Send everything to the second release.
     do: {verb: services.split, target: "{service}", arguments: {arms: {r2: 10000}}}
   - name: second
-    sentence: Wait until somebody has put it back.
+    sentence: Wait until it is put back.
     look: {probe: roll_back_target, of: "{service}"}
     do: {verb: services.undo, target: "{service}", arguments: {to: "{looked}"}}
     verify: {probe: split_id, of: "{service}", expected: looked, timeout_s: 20}
@@ -78,7 +78,7 @@ async def _weights(node: RealNode) -> dict[int, int]:
 
 
 async def test_roll_back_gives_the_service_its_split_back(node: RealNode) -> None:
-    """Looks, acts in the name of whoever started it, verifies, and all of it is written down."""
+    """Looks, acts on behalf of a person, verifies, and all of it is written down."""
     await node.must("services.split", "support", {"arms": {"r1": 2000, "r2": 8000}})
     asked = {"inputs": {"service": "support"}}
     ended = await node.do("runbooks.start", "roll-back", asked)
@@ -132,7 +132,7 @@ async def test_two_who_roll_back_at_once_end_on_the_good_release(node: RealNode)
         assert (await services.find(session, "support")).version == before + 1
 
 
-async def test_a_run_is_undone_once_and_only_while_nobody_came_after(node: RealNode) -> None:
+async def test_a_run_is_undone_once_and_only_before_another_change(node: RealNode) -> None:
     """The undo of what was done, in the name of who asks; twice would roll forward again."""
     await node.must("services.split", "support", {"arms": {"r1": 5000, "r2": 5000}})
     await node.must("services.split", "support", {"arms": {"r1": 3000, "r2": 7000}})
@@ -170,7 +170,7 @@ async def test_a_run_is_undone_once_and_only_while_nobody_came_after(node: RealN
         ("broken", {}, "broken.yaml"),
     ],
 )
-async def test_what_can_not_be_started_is_refused(
+async def test_what_cannot_be_started_is_refused(
     node: RealNode, book: str, inputs: dict[str, str], said: str
 ) -> None:
     """With a sentence, and without a run."""
@@ -209,7 +209,7 @@ async def test_a_step_that_is_refused_fails_the_run(node: RealNode) -> None:
     assert "step errors: There is no service nobody; known: support." in (ended.outcome or "")
 
 
-async def test_a_runner_that_is_killed_goes_on_where_it_was(node: RealNode) -> None:
+async def test_a_runner_that_is_killed_continues_where_it_was(node: RealNode) -> None:
     """Kill -9 while a step waits: no step is done twice, none is left out."""
     runner = (await node.until(ready("runner")))["runner"].pid
     assert runner is not None
@@ -217,7 +217,7 @@ async def test_a_runner_that_is_killed_goes_on_where_it_was(node: RealNode) -> N
         node.home, "runbooks.start", "stuck", {"inputs": {"service": "support"}}
     )
     async with asyncio.timeout(BOUND_S), opened(node.home) as store:
-        while True:  # until its first intent stands in the store
+        while True:  # until its first intent is stored
             async with store.read() as session:
                 newest = (await intents.tail(session, 1))[0]
             if newest.verb == "services.split" and newest.id > accepted.intent_id:

@@ -47,7 +47,7 @@ def test_every_shipped_runbook_can_be_read(tmp_path: Path) -> None:
 
 
 def test_a_broken_one_of_the_home_costs_only_itself(tmp_path: Path) -> None:
-    """What is wrong with it stands in its place; the others can be started."""
+    """Its entry says what is wrong with it; the others can be started."""
     (tmp_path / "runbooks").mkdir()
     (tmp_path / "runbooks" / "mine.yaml").write_text("steps: none")
     found = catalog.every(Home(tmp_path))

@@ -45,7 +45,7 @@ async def test_two_processes_write_at_once_and_lose_nothing(home: Home, store: S
 
 
 async def test_what_was_acknowledged_survives_kill_9(home: Home) -> None:
-    """Killed in the middle of writing: nothing that was told to somebody is gone."""
+    """Killed in the middle of writing: nothing that was acknowledged is gone."""
     writer = await scribe(home, "node", 100_000)
     assert writer.stdout is not None
     told = [int(await writer.stdout.readline()) for _ in range(40)]
@@ -90,7 +90,7 @@ def can_mount() -> bool:
 
 
 @pytest.mark.parametrize("how", ["tmpfs", "limit"])
-def test_a_full_disk_is_told_and_survived(home: Home, how: str) -> None:
+def test_a_full_disk_is_reported_and_survived(home: Home, how: str) -> None:
     """A real file system without room, and a real limit on file size: a clear error, no loss.
 
     Once there is room the same store writes again, and all that was acknowledged is there.

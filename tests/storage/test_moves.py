@@ -39,7 +39,7 @@ def claim(by: str) -> Any:
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.noun)
 def test_every_state_is_in_the_table_and_can_be_reached(table: moves.Table[Any]) -> None:
-    """A state nobody can reach, or that the table forgot, is a mistake in the story."""
+    """A state that cannot be reached, or that the table forgot, is a mistake."""
     states = frozenset(type(next(iter(table.begins))).__members__.values())
     assert set(table.legal) == states
     reached, edge = set(table.begins), set(table.begins)
@@ -113,7 +113,7 @@ async def test_an_illegal_move_names_the_legal_ones(store: Store) -> None:
         )
 
 
-async def test_a_move_says_what_stands_there_now(store: Store) -> None:
+async def test_a_refused_move_names_the_current_state(store: Store) -> None:
     """Stale, and gone, are two different answers."""
 
     def move(id: int) -> Any:

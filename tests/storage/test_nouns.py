@@ -26,7 +26,7 @@ def test_a_name_that_follows_the_rule_is_taken(name: str) -> None:
 
 
 @given(name=st.text(max_size=50))
-def test_a_name_that_breaks_the_rule_is_told_the_rule(name: str) -> None:
+def test_a_name_that_breaks_the_rule_is_refused_with_the_rule(name: str) -> None:
     """Any text at all: taken exactly when the rule says so, newlines and all."""
     allowed = set(string.ascii_lowercase + string.digits + "_.-")
     fits = 0 < len(name) <= 36 and set(name) <= allowed and name[0] not in "_.-"
@@ -81,7 +81,7 @@ async def test_a_version_never_changes(store: Store) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.WEIGHTS, Kind.ADAPTER])
-async def test_an_adapter_stands_on_weights_and_weights_on_nothing(
+async def test_an_adapter_has_weights_as_its_base_and_weights_have_none(
     store: Store, kind: Kind
 ) -> None:
     """Both ways of getting it wrong are refused, and an adapter on an adapter too."""
@@ -247,7 +247,7 @@ async def test_what_a_prompt_may_not_be(store: Store) -> None:
 
 
 async def test_the_same_content_is_the_same_release(store: Store) -> None:
-    """Whoever creates it, however numbers are written; any change is another release."""
+    """By any person, however numbers are written; any change is another release."""
 
     async def work(s: AsyncSession) -> list[int]:
         weights = await fixtures.model(s)
@@ -329,6 +329,6 @@ async def test_an_unknown_release_lists_the_known(store: Store, name: str) -> No
             await releases.find(s, name)
 
 
-def test_defaults_are_the_houses() -> None:
+def test_omitted_settings_use_the_defaults() -> None:
     """What the documents promise when nothing is set."""
     assert (Sampling().temperature, Limits().max_tokens, Engine().max_sequences) == (0.7, 256, 16)

@@ -99,7 +99,7 @@ def test_content_is_addressed_by_what_it_says(one: Content, two: Content) -> Non
 
 
 @given(one=contents, two=contents)
-def test_no_hash_of_schema_1_stands_for_two_contents(one: Content, two: Content) -> None:
+def test_no_hash_of_schema_1_identifies_two_contents(one: Content, two: Content) -> None:
     """Where the old schema cannot express a setting it gives no hash at all."""
     hashes = [release_content.sha256_schema_1(each) for each in (one, two)]
     if None not in hashes:

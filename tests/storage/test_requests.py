@@ -183,7 +183,7 @@ async def test_the_last_word_of_a_key_counts(store: Store) -> None:
 
 
 async def test_what_is_old_is_forgotten_in_short_steps(store: Store) -> None:
-    """Each step is a write of its own, so that a large clean-up holds nobody up."""
+    """Each step is a write of its own, so that a large clean-up delays no other write."""
     await fill(store, 25)
     steps = []
     while gone := await store.write(lambda s: requests.prune(s, 20, limit=8), nudge=False):

@@ -306,7 +306,7 @@ async def test_a_knob_is_set_and_undone(store: Store) -> None:
         ("ops-9.9.9", "max_running", 1, "There is no deployment ops-9.9.9; known: ops-1.0.0"),
     ],
 )
-async def test_a_knob_that_can_not_be_set_says_why(
+async def test_a_knob_that_cannot_be_set_says_why(
     store: Store, worker: str, name: str, value: int, said: str
 ) -> None:
     """Which there are, and which values they take."""
@@ -317,7 +317,7 @@ async def test_a_knob_that_can_not_be_set_says_why(
         )
 
 
-async def test_a_knob_that_was_never_set_can_not_be_undone(store: Store) -> None:
+async def test_a_knob_that_was_never_set_cannot_be_undone(store: Store) -> None:
     """There is nothing to go back to."""
     await fixtures.furnish(store)
     with pytest.raises(errors.Invalid, match="never set"):

@@ -51,7 +51,7 @@ def test_a_diagram_shows_beginnings_moves_and_ends() -> None:
     )
 
 
-def test_each_state_is_told_of() -> None:
+def test_each_state_has_its_story() -> None:
     """A state without a sentence would be a row without a meaning."""
     nouns = ["deployment", "intent", "job", "model", "process", "run"]
     assert [table.noun for table in tables()] == nouns

@@ -28,7 +28,7 @@ def owners(ranges: tuple[Range, ...]) -> list[int]:
 
 
 @given(st.lists(weights(), min_size=1, max_size=6))
-def test_a_change_moves_the_total_variation_distance_and_nobody_else(
+def test_a_change_moves_the_total_variation_distance_and_no_other_tenant(
     history: list[dict[int, int]],
 ) -> None:
     """However many arms there are and wherever they lie, over a whole history of changes."""

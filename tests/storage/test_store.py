@@ -47,7 +47,7 @@ async def another(home: Home, *, readonly: bool = False) -> AsyncIterator[Store]
 
 
 async def test_what_was_written_is_read(store: Store) -> None:
-    """A write returns what its work returns, and stands when it returns."""
+    """A write returns what its work returns, and is stored by then."""
 
     async def work(s: AsyncSession) -> str:
         await note(s, 7)
@@ -58,7 +58,7 @@ async def test_what_was_written_is_read(store: Store) -> None:
 
 
 async def test_a_read_is_one_snapshot(store: Store) -> None:
-    """While somebody looks, nothing moves, though others write in the meantime."""
+    """During a read nothing changes, although others write in the meantime."""
     count = text("SELECT count(*) FROM nodes")
     async with store.read() as s:
         before = (await s.execute(count)).scalar()
@@ -67,7 +67,7 @@ async def test_a_read_is_one_snapshot(store: Store) -> None:
     assert await notes(store) == [1]
 
 
-async def test_a_reader_can_not_write(store: Store) -> None:
+async def test_a_reader_cannot_write(store: Store) -> None:
     """A screen that has a bug still changes nothing."""
     with pytest.raises(errors.Unavailable, match="readonly"):
         async with store.read() as s:
@@ -118,7 +118,7 @@ async def test_writes_of_a_process_take_turns(store: Store) -> None:
 
 
 async def test_a_write_inside_a_write_is_an_error_not_a_deadlock(store: Store) -> None:
-    """It would wait for itself for ever; so it is told at once."""
+    """It would wait for itself for ever; so it fails at once."""
 
     async def work(_: AsyncSession) -> None:
         await store.write(note)
@@ -161,7 +161,7 @@ async def test_work_that_is_cancelled_from_inside_ends_alone(store: Store) -> No
 
 
 async def test_a_cancelled_read_leaves_the_store_usable(store: Store) -> None:
-    """A screen that is closed in the middle of a look harms nobody, however often."""
+    """A screen that is closed in the middle of a read does no harm, however often."""
 
     async def look() -> None:
         async with store.read() as s:
@@ -201,7 +201,7 @@ async def test_changes_are_seen_once(home: Home, store: Store) -> None:
 
 
 async def test_a_write_nudges_who_listens(home: Home, store: Store) -> None:
-    """After the commit, and not for measurements; a failed write nudges nobody."""
+    """After the commit, and not for measurements; a failed write sends no nudge."""
     with nudges.listen(home, "screen") as listener:
         await store.write(note, nudge=False)
         assert await listener.wait(0) is False
@@ -267,8 +267,8 @@ async def test_reading_where_there_is_no_box_says_how_to_get_one(home: Home) -> 
     assert not home.database.exists()
 
 
-async def test_what_is_no_database_is_told_and_left_alone(home: Home) -> None:
-    """A damaged file is somebody's data: it is never overwritten."""
+async def test_a_file_that_is_no_database_is_reported_and_left_alone(home: Home) -> None:
+    """A damaged file may be valuable: it is never overwritten."""
     home.database.write_bytes(b"not a database at all, but long enough to look like one" * 50)
     before = home.database.read_bytes()
     for readonly in (True, False):
@@ -339,10 +339,10 @@ async def test_a_closed_store_says_so(home: Home) -> None:
     assert threading.active_count() == threads
 
 
-async def test_a_lock_that_is_held_too_long_is_told(
+async def test_a_lock_that_is_held_too_long_is_reported(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for ever for a process that was stopped in the middle of a write."""
+    """The wait for a process that was stopped in the middle of a write is bounded."""
     monkeypatch.setattr("storage.sqlite.connections.BUSY_S", 0.01)
     async with another(home) as store:
         with contextlib.closing(sqlite3.connect(home.database, isolation_level=None)) as other:

@@ -1,4 +1,4 @@
-"""A store that is locked, gone or full of somebody else's bytes while the box serves."""
+"""A store that is locked, gone or full of foreign bytes while the box serves."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ from tests.home_fixtures import ADAPTER, WEIGHTS
 
 
 class Desk:
-    """A store with a control that is told when to work."""
+    """A store with a control that works when asked to."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -261,7 +261,7 @@ async def test_a_model_that_cannot_chat_gets_no_release(
     assert (created.outcome or "").startswith(said)
 
 
-async def test_who_looked_before_another_changed_it_is_told(furnished: Desk) -> None:
+async def test_a_change_based_on_an_old_version_is_refused(furnished: Desk) -> None:
     """Two operators: the second one's `expected_version` is old."""
     await furnished.do("services.split", "support", 1, arms={"r1": 5000, "r2": 5000})
     late = await furnished.do("services.split", "support", 1, arms={"r1": 1000, "r2": 9000})
@@ -305,7 +305,7 @@ async def test_a_control_that_starts_while_the_store_is_held_waits_for_it(
 async def test_arguments_that_the_control_socket_never_checked_are_refused_too(
     furnished: Desk,
 ) -> None:
-    """Whatever stands in the store, control does not fall over it."""
+    """Whatever is in the store, control survives it."""
     intent = await furnished.do("services.split", "support", arms={"r1": "much"})
     assert intent.state is State.REFUSED
     assert "arms" in (intent.outcome or "")
@@ -416,7 +416,7 @@ async def test_a_label_that_moved_is_not_moved_over(furnished: Desk) -> None:
     assert "terse:production changed since you looked: it is terse@1" in (late.outcome or "")
 
 
-async def test_nobody_hands_out_more_than_they_have(furnished: Desk) -> None:
+async def test_no_role_grants_more_than_it_has(furnished: Desk) -> None:
     """An operator makes no admin's key, should the table ever let them ask."""
     minted = keys.mint()
     furnished.role = "operator"

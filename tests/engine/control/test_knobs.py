@@ -26,7 +26,7 @@ def test_the_store_and_the_worker_know_the_same_knobs_and_ranges() -> None:
             assert getattr(Knobs().changed({name: value}), name) != value
 
 
-def test_an_untouched_knob_stands_where_undo_puts_it() -> None:
+def test_an_untouched_knob_has_the_value_that_undo_restores() -> None:
     """The store undoes to what the worker began with: its own default or the release's setting."""
     released = {"max_running": Engine().max_sequences, "prefill_budget": Engine().prefill_budget}
     assert {**released, **knobs.DEFAULTS} == Knobs().values()

@@ -386,7 +386,7 @@ def test_metrics_are_open_where_the_configuration_says_so(stack: Stack) -> None:
         assert http.get("/metrics").status_code == 200
 
 
-def test_a_port_in_use_is_told_and_nothing_is_served(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_and_nothing_is_served(tmp_path: Path) -> None:
     """To the node on standard output, to people on standard error."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -398,7 +398,7 @@ def test_a_port_in_use_is_told_and_nothing_is_served(tmp_path: Path) -> None:
     assert b"config.toml" in ended.stderr
 
 
-def test_a_faulty_configuration_is_told(tmp_path: Path) -> None:
+def test_a_faulty_configuration_is_reported(tmp_path: Path) -> None:
     """With the name of what is wrong."""
     home = tmp_path / "home"
     home.mkdir(mode=0o700)

@@ -206,7 +206,7 @@ def test_text_is_continued(client: OpenAI) -> None:
     assert one.choices[0].text == answer.choices[0].text
 
 
-def test_the_tokens_that_are_recorded_are_those_that_are_told(stack: Stack, client: OpenAI) -> None:
+def test_the_recorded_tokens_are_those_of_the_usage(stack: Stack, client: OpenAI) -> None:
     """Those of all prompts together; choices of one prompt read it once."""
     answer = client.completions.create(
         model="raw", prompt=["order 17", "the status of server 4"], n=2, max_tokens=4
@@ -215,7 +215,7 @@ def test_the_tokens_that_are_recorded_are_those_that_are_told(stack: Stack, clie
     assert recorded(stack, answer)["prompt_tokens"] == answer.usage.prompt_tokens
 
 
-def test_a_large_prompt_asked_for_often_costs_nobody_else(client: OpenAI) -> None:
+def test_a_large_prompt_asked_for_often_delays_no_other_client(client: OpenAI) -> None:
     """Only that prompt is refused; a stream under way reaches its end."""
     stream = client.completions.create(
         model="raw", prompt="order 17", max_tokens=300, seed=1, stream=True
@@ -236,7 +236,7 @@ def test_the_services_are_the_models(client: OpenAI) -> None:
         client.models.retrieve("gpt-5")
 
 
-def test_a_wrong_key_is_told_so(stack: Stack) -> None:
+def test_a_wrong_key_is_a_clear_error(stack: Stack) -> None:
     """Neither says what keys there are."""
     with connect(stack, "wrong") as stranger, pytest.raises(openai.AuthenticationError) as caught:
         chat(stranger)
@@ -246,7 +246,7 @@ def test_a_wrong_key_is_told_so(stack: Stack) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "missing_api_key")
 
 
-def test_an_unknown_model_is_told_so(client: OpenAI) -> None:
+def test_an_unknown_model_is_a_clear_error(client: OpenAI) -> None:
     """With the names that there are."""
     with pytest.raises(openai.NotFoundError, match="faulty, ops, raw") as caught:
         chat(client, model="gpt-5")
@@ -284,7 +284,7 @@ def test_a_prompt_over_the_context_says_both_numbers(client: OpenAI, length: int
     assert caught.value.code == "context_length_exceeded"
 
 
-def test_a_role_that_does_not_suffice_is_told_so(stack: Stack, client: OpenAI) -> None:
+def test_a_role_that_does_not_suffice_is_a_clear_error(stack: Stack, client: OpenAI) -> None:
     """Naming the release is for operators; theirs is answered by it."""
     pin = {"x-paddock-release": stack.releases["plain"].name}
     with pytest.raises(openai.PermissionDeniedError, match="operator"):
@@ -298,7 +298,7 @@ def test_a_role_that_does_not_suffice_is_told_so(stack: Stack, client: OpenAI) -
             chat(operator, extra_headers={"x-paddock-release": "r999"})
 
 
-def test_overload_is_told_with_the_time_to_wait(stack: Stack, client: OpenAI) -> None:
+def test_overload_is_answered_with_the_time_to_wait(stack: Stack, client: OpenAI) -> None:
     """The client's RateLimitError with Retry-After; the rest is answered."""
 
     def ask(number: int) -> Any:
@@ -555,7 +555,7 @@ def test_wrong_paths_get_error_objects_too(
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_a_wrong_method_is_told_the_right_one(stack: Stack) -> None:
+def test_a_wrong_method_is_answered_with_the_right_one(stack: Stack) -> None:
     """In words, and in the header that proxies read."""
     with stack.http() as http:
         answer = http.get("/v1/chat/completions")

@@ -112,7 +112,7 @@ async def test_a_local_file_is_registered_where_it_lies(registry: Registry) -> N
     assert (chat.template, chat.works, chat.takes_system) == (Template.OWN, True, True)
 
 
-async def test_a_name_that_is_taken_is_told_before_anything_is_downloaded(
+async def test_a_name_that_is_taken_is_refused_before_anything_is_downloaded(
     registry: Registry, hub: Hub
 ) -> None:
     """Forty gigabytes later would be too late."""

@@ -31,7 +31,7 @@ def test_the_host_is_what_the_kernel_says(tmp_path: Path) -> None:
     assert sample.load1 >= 0
 
 
-def test_a_gpu_is_told_in_the_units_of_the_store() -> None:
+def test_a_gpu_is_measured_in_the_units_of_the_store() -> None:
     """Bytes, milliwatts, degrees, and why it is slowed down."""
     (sample,) = Gpus(monotonic_us=clock.monotonic_us, nvml=Driver).sample()
     assert (sample.index, sample.name, sample.utilisation_percent) == (0, "Test GPU", 83.0)

@@ -91,7 +91,7 @@ SECONDS = st.lists(
 
 
 @given(SECONDS)
-def test_busy_and_idle_time_add_up_to_what_was_told(
+def test_busy_and_idle_time_add_up_to_what_was_reported(
     seconds: list[list[tuple[int, int, int]]],
 ) -> None:
     """What is left out while idle is in a later row, and no second has two rows."""

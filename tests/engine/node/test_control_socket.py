@@ -105,7 +105,7 @@ async def test_an_intent_is_stored_before_it_is_acknowledged(tmp_path: Path) -> 
 
 
 async def test_a_crowd_of_clients_is_served_one_after_the_other(tmp_path: Path) -> None:
-    """More at once than it takes: all of them are answered, and nobody hears that it is down."""
+    """More at once than it takes: all of them are answered, and none gets an error."""
     crowd = 3 * CONNECTIONS
     async with listening(tmp_path / "home") as node:
         asked = [client.ask(node.home, "services.undo", "support", {"to": 1}) for _ in range(crowd)]
@@ -181,7 +181,7 @@ async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
         assert (await client.who(node.home)).role == "admin"
 
 
-async def test_silent_clients_are_hung_up_on_and_hold_up_nobody(tmp_path: Path) -> None:
+async def test_silent_clients_are_disconnected_and_delay_no_other(tmp_path: Path) -> None:
     """Twenty who say nothing, and one who asks meanwhile."""
     async with listening(tmp_path / "home", silence_s=0.3) as node:
         with homes.short(node.home.control_socket) as address:
@@ -229,7 +229,7 @@ async def test_a_removed_socket_is_made_again(
 
 
 async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None:
-    """And only for a run that goes on, with the role of whoever started it."""
+    """Only for a run that is under way, with the role of the person who started it."""
     async with listening(tmp_path / "home") as node:
 
         async def begin(session: Any) -> int:

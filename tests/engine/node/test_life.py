@@ -49,7 +49,7 @@ def test_a_second_node_on_the_same_home_is_refused(node: RealNode) -> None:
 
 
 def test_a_port_in_use_ends_the_node_with_a_sentence(node: RealNode) -> None:
-    """A box that nobody can reach is not left running."""
+    """A box that cannot be reached is not left running."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", int(node.environment["PADDOCK_GATEWAY__PORT"])))
         taken.listen()
@@ -60,7 +60,7 @@ def test_a_port_in_use_ends_the_node_with_a_sentence(node: RealNode) -> None:
     assert f"process {os.getpid()} (" in said
 
 
-def test_a_file_that_is_no_store_is_told_and_left_alone(node: RealNode) -> None:
+def test_a_file_that_is_no_store_is_reported_and_left_alone(node: RealNode) -> None:
     """Nothing is written over what is not ours."""
     rubbish = b"this is no database " * 300
     node.home.database.write_bytes(rubbish)
@@ -102,7 +102,7 @@ async def test_an_operator_stops_it_at_the_door(node: RealNode) -> None:
 
 
 async def test_killed_it_leaves_no_child_and_loses_no_intent(node: RealNode) -> None:
-    """Kill -9 right after acknowledgements: all of them stand and are carried out afterwards."""
+    """Kill -9 right after acknowledgements: all of them are kept and carried out afterwards."""
     node.start()
     await node.release("ops", WEIGHTS)
     await node.must("services.create", "support", {"release": "r1"})

@@ -133,10 +133,10 @@ async def test_control_and_runner_are_put_back_too(node: RealNode) -> None:
     await node.until(_back(parts["runner"]))
 
 
-async def test_a_model_that_can_not_be_loaded_costs_only_itself(
+async def test_a_model_that_cannot_be_loaded_costs_only_itself(
     node: RealNode, tmp_path: Path
 ) -> None:
-    """It is marked with the worker's own reason, not tried again, and the other service goes on."""
+    """It is marked with the worker's own reason, not tried again, and the other service answers."""
     path = made(tmp_path / "broken.gguf", **{"llama.context_length": 2048})
     release = await node.release("broken", path)  # its header is sound
     before = (await node.until(ready(WORKER)))[WORKER]
@@ -198,7 +198,9 @@ async def test_a_file_that_is_replaced_while_it_is_served_is_not_loaded_again(
     assert mine(parts)[0].state is State.CRASHED
 
 
-async def test_a_worker_that_no_split_names_any_more_leaves(node: RealNode, tmp_path: Path) -> None:
+async def test_a_worker_that_no_split_names_any_more_is_stopped(
+    node: RealNode, tmp_path: Path
+) -> None:
     """Placement follows the splits: what is in none is drained and stopped, and no crash."""
     path = tmp_path / "other.gguf"
     shutil.copy(WEIGHTS, path)
@@ -222,7 +224,7 @@ async def test_a_model_that_comes_late_is_served_as_soon_as_it_is_there(
 ) -> None:
     """A mount that is not there yet: the worker says so and comes; the version is in good standing.
 
-    Nobody has to do anything, and other releases may be set meanwhile.
+    No action is needed, and other releases may be set meanwhile.
     """
     path, away = tmp_path / "late.gguf", tmp_path / "away.gguf"
     shutil.copy(WEIGHTS, path)

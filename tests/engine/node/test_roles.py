@@ -45,7 +45,7 @@ def test_the_kernel_says_who_is_at_the_other_end() -> None:
     assert roles.look_up(who).name == pwd.getpwuid(os.getuid()).pw_name
 
 
-def test_a_user_without_a_name_is_still_somebody() -> None:
+def test_a_user_without_a_name_is_known_by_their_number() -> None:
     """Containers run as ids that no passwd file knows."""
     person = roles.look_up(peers.Peer(1, 3_999_999_999, 1))
     assert person == Person("uid3999999999", 3_999_999_999, frozenset())

@@ -85,7 +85,7 @@ async def running(watched: Watched) -> AsyncIterator[Watched]:
 
 
 async def test_a_process_becomes_ready_and_exits_when_it_is_asked_to(tmp_path: Path) -> None:
-    """Starting, ready, draining, stopped: each is told once."""
+    """Starting, ready, draining, stopped: each is reported once."""
     script = BLOCKED + OBEDIENT
     watched = Watched(tmp_path, script, Plan())
     task = asyncio.create_task(watched.process.run())
@@ -97,7 +97,7 @@ async def test_a_process_becomes_ready_and_exits_when_it_is_asked_to(tmp_path: P
 
 
 async def test_a_killed_process_is_restarted_immediately(tmp_path: Path) -> None:
-    """The crash is told with its signal, and the new process is another one."""
+    """The crash is reported with its signal, and the new process is another one."""
     async with running(Watched(tmp_path, BLOCKED + OBEDIENT, Plan())) as watched:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
         first = watched.process.pid
@@ -165,8 +165,8 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_the_drain_timeout(
     assert watched.facts[-1].reason == "it did not exit within the drain timeout"
 
 
-async def test_what_can_not_work_is_not_started_again(tmp_path: Path) -> None:
-    """A broken file stays so; its own reason is the one that is told."""
+async def test_what_cannot_work_is_not_started_again(tmp_path: Path) -> None:
+    """A broken file stays broken; its own reason is reported."""
     script = TOLD + "tell(failed='the file is truncated', broken=True); raise SystemExit(3)"
     async with running(Watched(tmp_path, script, Plan())) as watched:
         await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "crashed")
@@ -176,7 +176,7 @@ async def test_what_can_not_work_is_not_started_again(tmp_path: Path) -> None:
 
 
 async def test_what_was_given_up_is_started_once_more_when_it_may(tmp_path: Path) -> None:
-    """Somebody has put the file right."""
+    """The file has been repaired."""
     script = TOLD + (
         "import os\nif not os.path.exists(sys.argv[1]):\n"
         "    tell(failed='torn', broken=True); raise SystemExit(3)\n"
@@ -191,7 +191,7 @@ async def test_what_was_given_up_is_started_once_more_when_it_may(tmp_path: Path
 
 
 async def test_what_the_box_lacks_is_tried_again_until_it_is_there(tmp_path: Path) -> None:
-    """A mount that comes late, memory that is taken: the reason is told and no file is blamed."""
+    """A mount that comes late, memory that is taken: the reason is given and no file blamed."""
     script = TOLD + (
         "import os\nif not os.path.exists(sys.argv[1]):\n"
         "    tell(failed='there is no model file'); raise SystemExit(4)\n"
@@ -247,8 +247,10 @@ async def test_a_worker_that_hangs_while_it_loads_an_adapter_is_replaced(tmp_pat
         assert "its heartbeats stopped" in [fact.reason for fact in watched.facts]
 
 
-async def test_a_fault_after_the_weights_stand_is_no_fault_of_their_file(tmp_path: Path) -> None:
-    """The memory for contexts may be taken by somebody else for a while."""
+async def test_a_fault_after_the_weights_are_loaded_is_no_fault_of_their_file(
+    tmp_path: Path,
+) -> None:
+    """The memory for contexts may be taken by another process for a while."""
     script = TOLD + "import os\ntell(loaded=True)\nos.abort()\n"
     async with running(Watched(tmp_path, script, Plan(backoff_us=1000))) as watched:
         await watched.until(lambda facts: [fact.state for fact in facts].count("crashed") == 4)
@@ -343,7 +345,7 @@ async def test_noise_on_standard_output_is_passed_over(tmp_path: Path) -> None:
 
 
 async def test_a_program_that_is_not_there_is_a_crash_and_no_exception(tmp_path: Path) -> None:
-    """Not being able to spawn is told like any other end."""
+    """A failure to spawn is reported like any other end."""
     watched = Watched(tmp_path, OBEDIENT, Plan(backoff_us=3600 * SECOND_US))
     object.__setattr__(watched.process.spec, "command", ("/nonexistent/program",))
     async with running(watched):

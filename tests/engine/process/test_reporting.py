@@ -1,4 +1,4 @@
-"""The line to the node carries whole lines, and a node that does not read stalls nobody."""
+"""The line to the node carries whole lines, and a node that does not read stalls no process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_each_report_is_one_line_of_json() -> None:
         ]
 
 
-def test_a_node_that_does_not_read_loses_whole_lines_and_stalls_nobody() -> None:
+def test_a_node_that_does_not_read_loses_whole_lines_and_stalls_no_process() -> None:
     """What fits into the pipe can be read later, line by line."""
     reader, writer = os.pipe()
     reports = Reports(writer)
@@ -37,8 +37,8 @@ def test_a_node_that_does_not_read_loses_whole_lines_and_stalls_nobody() -> None
     assert beats == list(range(len(beats)))
 
 
-def test_a_node_that_is_gone_ends_nobody() -> None:
-    """The worker goes on for the gateway's sake."""
+def test_a_node_that_is_gone_ends_no_process() -> None:
+    """The worker keeps serving the gateway."""
     reader, writer = os.pipe()
     os.close(reader)
     Reports(writer).say(beat=1)

@@ -90,7 +90,7 @@ async def test_memory_is_bounded_by_the_process() -> None:
         assert await renderer.texts(HELLO, {}) == ("hello",)
 
 
-async def test_a_process_that_is_killed_from_outside_costs_nobody_a_request(
+async def test_a_process_that_is_killed_from_outside_costs_no_request(
     renderer: Renderer,
 ) -> None:
     """The work is done again by another process; the template is not to blame."""
@@ -144,7 +144,7 @@ def test_the_processes_die_with_the_one_that_started_them() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     status = Path("/proc", done.stdout.decode().strip(), "status")
-    for _ in range(10_000):  # a zombie, until it is reaped by whoever inherits it
+    for _ in range(10_000):  # a zombie, until its new parent reaps it
         if not status.exists() or "State:\tZ" in status.read_text():
             break
     else:
@@ -152,7 +152,7 @@ def test_the_processes_die_with_the_one_that_started_them() -> None:
 
 
 async def test_half_of_a_surrogate_pair_fails_alone(renderer: Renderer) -> None:
-    """What cannot be encoded is no text, whoever wrote it: the template, or its caller."""
+    """What cannot be encoded is no text, from the template or from its caller."""
     with pytest.raises(faults.TemplateFault, match="half of a surrogate pair is not a character"):
         await renderer.texts(prompt('{{ "\\ud800" }}'), {})
     with pytest.raises(faults.TemplateFault, match="half of a surrogate pair"):

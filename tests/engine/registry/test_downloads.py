@@ -72,7 +72,7 @@ async def test_a_file_of_the_hub_arrives_as_of_one_commit(hub: Hub, tmp_path: Pa
     assert all(hubs.COMMIT in each.path for each in hub.requests[1:] if "resolve" in each.path)
 
 
-async def test_a_download_that_was_cut_off_goes_on_at_its_byte(hub: Hub, tmp_path: Path) -> None:
+async def test_a_download_that_was_cut_off_resumes_at_its_byte(hub: Hub, tmp_path: Path) -> None:
     """Twice cut in the middle, each time resumed with the ETag of what is there."""
     hub.faults.extend(["cut", "cut"])
     download = Download(tmp_path)

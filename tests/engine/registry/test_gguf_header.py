@@ -34,7 +34,7 @@ def test_the_shipped_adapter_is_one() -> None:
 
 
 def test_a_tiny_file_is_read(tmp_path: Path) -> None:
-    """96 weights of 32 bits; it names no mixture, so its tensors' type is told."""
+    """96 weights of 32 bits; it names no mixture, so the type of its tensors is shown."""
     header = gguf_header.read(made(tmp_path / "m.gguf"))
     assert (header.parameters, header.context_tokens, header.licence) == (96, 64, "mit")
     assert header.quantisation == "F32"

@@ -157,7 +157,7 @@ async def test_a_broken_adapter_leaves_no_memory(
     assert sizes[-1] - sizes[10] < 5 << 20
 
 
-async def test_the_node_is_told_of_each_load_before_it_begins(
+async def test_the_node_learns_of_each_load_before_it_begins(
     gateway: Gateway, worker: Process
 ) -> None:
     """So that it knows which file took the worker along, if one did."""

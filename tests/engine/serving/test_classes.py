@@ -16,7 +16,7 @@ BATCH = Arrival(class_=Class.BATCH, wants=40)
 
 
 def states(sequences: list[Sequence]) -> list[State]:
-    """Where they stand."""
+    """Their places in the queue."""
     return [sequence.state for sequence in sequences]
 
 
@@ -61,7 +61,7 @@ def test_background_yields_every_time(parks: int) -> None:
 
 
 def test_background_yields_the_slots_that_a_lowered_limit_takes_away() -> None:
-    """As many of it are parked as stand between a higher class and its place."""
+    """As many of them are parked as a higher class needs."""
     box = Box(slots=4, knobs=Knobs(max_running=4, prefill_budget=64))
     background = box.flood(4, BACKGROUND)
     box.step()

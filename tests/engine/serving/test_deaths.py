@@ -94,7 +94,7 @@ async def test_a_worker_says_on_which_devices_its_weights_are(tmp_path: Path) ->
             assert hello.adapters == ("",)
 
 
-async def test_the_node_is_told_which_adapter_is_loaded_and_the_outcome(tmp_path: Path) -> None:
+async def test_the_node_learns_which_adapter_is_loaded_and_the_outcome(tmp_path: Path) -> None:
     """Before it begins, as libllama may abort the worker; and whether a failure is the file's."""
     path, torn = tmp_path / "worker.sock", tmp_path / "torn.gguf"
     torn.write_bytes(home_fixtures.ADAPTER.read_bytes()[:4096])

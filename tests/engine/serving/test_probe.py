@@ -29,7 +29,7 @@ A, B, C, D, E, F, G, H = range(1, 9)
 
 
 class Scripted:
-    """A context that computes what it is told to; `calls` are the tokens of each step."""
+    """A context with given results; `calls` are the tokens of each step."""
 
     def __init__(self, bad: dict[int, list[float]]) -> None:
         self.bad = bad

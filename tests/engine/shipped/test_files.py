@@ -20,7 +20,7 @@ WORDS = tokenizer.Tokenizer(tokenizer.learn_merges(chats.every_word()))
 
 @pytest.mark.parametrize("path", [BASE, ADAPTER], ids=lambda path: path.name)
 def test_the_card_says_what_the_headers_say(path: Path) -> None:
-    """Version, size, hash, parameters, shape and training stand in the card as in the file."""
+    """Version, size, hash, parameters, shape and training are the same in the card and the file."""
     text = (FOLDER / card.CARD).read_text(encoding="utf-8")
     for said in card.facts(path).values():
         assert said in text

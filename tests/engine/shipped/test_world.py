@@ -22,7 +22,7 @@ def test_a_case_follows_from_its_seed(seed: int) -> None:
 
 
 @given(SEEDS)
-def test_an_answer_stands_in_its_notes_or_nowhere(seed: int) -> None:
+def test_an_answer_is_in_its_notes_or_nowhere(seed: int) -> None:
     """A stated value is in the notes; an unknown id is not mentioned by them."""
     case = world.draw_case(random.Random(seed), world.Recipe())
     assert len(case.questions) == world.Recipe().questions

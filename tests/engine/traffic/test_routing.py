@@ -1,4 +1,4 @@
-"""Who gets which release: the promises that splits stand on."""
+"""Which request gets which release: the promises behind splits."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ async def test_a_node_that_makes_no_sense_is_down(home: Home, answer: bytes) -> 
             await client.who(home)
 
 
-async def test_without_a_node_one_is_told_how_to_start_it(home: Home) -> None:
+async def test_without_a_node_the_error_says_how_to_start_it(home: Home) -> None:
     """No socket, or the socket of a node that was killed."""
     with pytest.raises(errors.NodeIsDown, match="paddock serve"):
         await client.who(home)
@@ -189,7 +189,7 @@ async def test_without_a_node_one_is_told_how_to_start_it(home: Home) -> None:
 async def test_a_node_whose_socket_was_removed_is_not_called_down(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever holds the lock runs: it is named, and what it was asked is not called lost."""
+    """The process that holds the lock runs: it is named, and the request is not called lost."""
     monkeypatch.setattr(client, "MISSING_S", 0.0)
     descriptor = lock.take(home.lock)
     try:
@@ -230,7 +230,7 @@ async def test_a_listener_whose_file_was_removed_listens_again(home: Home) -> No
         assert await listener.wait(5)
 
 
-async def test_what_is_too_large_or_can_not_be_sent_is_refused_here(home: Home) -> None:
+async def test_what_is_too_large_or_cannot_be_sent_is_refused_here(home: Home) -> None:
     """Before the node is bothered."""
     with pytest.raises(errors.Refused, match="1 MiB"):
         await client.ask(home, "prompts.add", "x", {"comment": "x" * client.LINE_LIMIT})
@@ -240,7 +240,7 @@ async def test_what_is_too_large_or_can_not_be_sent_is_refused_here(home: Home) 
 
 
 async def test_waiting_ends_when_the_intent_has_ended(store: Store) -> None:
-    """By the nudge that follows the write, or as it stands when the time is up."""
+    """By the nudge that follows the write, or as it is when the time is up."""
     id = await store.write(
         lambda s: intents.accept(
             s, actor="sara", role="admin", verb="services.undo", target="a", arguments={}, at_us=1

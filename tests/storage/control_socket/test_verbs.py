@@ -102,7 +102,7 @@ def test_an_unknown_verb_lists_the_known() -> None:
 
 
 def test_arguments_come_as_their_own_types() -> None:
-    """Defaults are the house's; whole numbers may stand for fractions."""
+    """Omitted settings use the defaults; whole numbers are accepted as fractions."""
     created = verbs.parse("releases.create", {"model": "ops", "sampling": {"temperature": 0}})
     assert created.sampling == Sampling(temperature=0.0)
     assert (created.limits, created.engine) == (Limits(), None)
@@ -110,7 +110,7 @@ def test_arguments_come_as_their_own_types() -> None:
     assert verbs.parse("keys.add", GOOD["keys.add"]).role is Role.CLIENT
 
 
-def test_who_may_and_how_dangerous_stands_in_the_table() -> None:
+def test_the_table_says_who_may_and_how_dangerous_it_is() -> None:
     """Keys and upstreams are for admins, what cannot be undone is hard, runbooks the runner's."""
     table = verbs.TABLE
     assert {verb.name for verb in table.values() if verb.role is Role.ADMIN} == {

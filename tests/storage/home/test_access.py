@@ -109,7 +109,7 @@ def test_the_group_has_to_exist_and_the_owner_to_be_in_it(monkeypatch: pytest.Mo
         access.group(MINE)
 
 
-async def test_a_file_system_that_knows_no_groups_is_told(
+async def test_a_file_system_that_knows_no_groups_is_reported(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sentence, not a traceback."""
@@ -122,7 +122,7 @@ async def test_a_file_system_that_knows_no_groups_is_told(
         access.admit(store.home, os.getegid())
 
 
-async def test_who_is_shut_out_is_told_what_to_do(
+async def test_who_is_shut_out_learns_what_to_do(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever they try to read: the store, the config; the control socket says so by itself."""

@@ -13,8 +13,8 @@ from storage.home import config
 from storage.home.paths import Home
 
 
-def test_without_a_file_everything_stands_at_its_default(home: Home) -> None:
-    """Loopback, no prices, nobody but the owner."""
+def test_without_a_file_everything_has_its_default(home: Home) -> None:
+    """Loopback, no prices, only the owner."""
     found = config.load(home)
     assert (found.gateway.host, found.gateway.port) == ("127.0.0.1", 8411)
     assert found.gateway.body_limit_bytes == 2_000_000
@@ -61,7 +61,7 @@ def test_the_file_counts_and_the_environment_counts_more(
         ("\xff", "TOML"),
     ],
 )
-def test_a_bad_file_is_told_by_its_key(home: Home, written: str, said: str) -> None:
+def test_a_bad_file_is_reported_by_its_key(home: Home, written: str, said: str) -> None:
     """And by its path, so that one can go and correct it."""
     home.config.write_bytes(written.encode("latin-1"))
     with pytest.raises(errors.ConfigError, match=re.escape(said)) as caught:
@@ -69,7 +69,7 @@ def test_a_bad_file_is_told_by_its_key(home: Home, written: str, said: str) -> N
     assert str(home.config) in str(caught.value)
 
 
-def test_a_bad_variable_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_variable_is_reported(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it cannot be read or does not fit."""
     monkeypatch.setenv("PADDOCK_GATEWAY__PORT", "none")
     with pytest.raises(errors.ConfigError, match=re.escape("gateway.port")):
@@ -80,7 +80,7 @@ def test_a_bad_variable_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> 
         config.load(home)
 
 
-def test_a_directory_in_its_place_is_told(home: Home) -> None:
+def test_a_directory_in_its_place_is_reported(home: Home) -> None:
     """Not a traceback."""
     home.config.mkdir()
     with pytest.raises(errors.ConfigError, match="cannot be read"):

@@ -51,7 +51,7 @@ def test_a_home_is_made_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
-    """Somebody who made the directory first need not know about permissions."""
+    """Making the directory first takes no knowledge of permissions."""
     root = tmp_path / "home"
     root.mkdir()
     root.chmod(0o755)
@@ -70,7 +70,7 @@ def test_a_directory_of_other_things_is_left_as_it_is(tmp_path: Path) -> None:
     assert mode(root) == 0o755
 
 
-def test_somebody_elses_home_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_users_home_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root who serves in a user's home would leave files there that the user cannot read."""
     home = homes.make(Home(tmp_path / "home"))
     monkeypatch.setattr(os, "geteuid", lambda: home.root.stat().st_uid + 1)

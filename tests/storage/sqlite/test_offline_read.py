@@ -1,4 +1,4 @@
-"""A store at rest, as somebody reads it who may not write beside it."""
+"""A store at rest, read by a user who may not write beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ACCESS = os.access
 
 @pytest.fixture
 async def resting(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A store with one row that nobody has open; we are somebody who only looks."""
+    """A store with one row that no process has open, for a user who only reads."""
     store = await stores.open(home)
     await writer_process.accept(store, "scribe", 0)
     await store.close()
@@ -40,7 +40,7 @@ async def count(store: Store) -> int:
 
 
 async def test_it_is_read_and_nothing_is_made_beside_it(resting: Home) -> None:
-    """As it stands, without locks; nothing has changed, so nobody looks again."""
+    """As it is, without locks; nothing has changed, so it is not read again."""
     store = await stores.open(resting, readonly=True)
     assert await count(store) == 1
     assert not await store.changed()
@@ -48,7 +48,7 @@ async def test_it_is_read_and_nothing_is_made_beside_it(resting: Home) -> None:
     await store.close()
 
 
-async def test_who_looked_at_rest_goes_on_when_the_node_starts(resting: Home) -> None:
+async def test_a_reader_at_rest_continues_when_the_node_starts(resting: Home) -> None:
     """The same open store then reads with locks, and sees what is new."""
     looking = await stores.open(resting, readonly=True)
     writing = await stores.open(resting)
@@ -64,7 +64,7 @@ async def test_who_looked_at_rest_goes_on_when_the_node_starts(resting: Home) ->
     await writing.close()
 
 
-async def test_a_read_during_which_somebody_opened_the_store_does_not_count(resting: Home) -> None:
+async def test_a_read_during_which_the_store_was_opened_does_not_count(resting: Home) -> None:
     """It had no lock, so what it saw may not fit together; the next one does."""
     looking = await stores.open(resting, readonly=True)
     with pytest.raises(errors.Busy, match="try again"):
@@ -88,8 +88,8 @@ async def test_a_store_that_was_opened_and_closed_meanwhile_is_noticed(resting: 
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root makes the index anew")
-async def test_a_log_without_its_index_is_told(resting: Home) -> None:
-    """Somebody was killed between two files: not for ever, and not with a traceback."""
+async def test_a_log_without_its_index_is_reported(resting: Home) -> None:
+    """A process was killed between two files: an error without a traceback until then."""
     log, _ = homes.beside(resting.database)
     log.touch()
     resting.root.chmod(0o500)

@@ -228,7 +228,7 @@ async def test_a_damaged_home_json_says_what_to_do(attached: Store) -> None:
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "link"])
 async def test_what_is_no_file_is_a_sentence(home: Home, kind: str) -> None:
-    """A FIFO would hang whoever opens it."""
+    """A FIFO would hang the process that opens it."""
     if kind == "fifo":
         os.mkfifo(home.database)
     elif kind == "directory":
