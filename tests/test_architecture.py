@@ -10,6 +10,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 from typing import Final
@@ -51,6 +52,9 @@ TOP_LEVEL: Final = {
     "constraints.txt",
     "pyproject.toml",
 }
+
+# Modules of libraries that are not documented for use from outside.
+INNER: Final = ("jinja2.compiler", "uvicorn.protocols")
 
 # A name that could hold anything ends up holding everything.
 SHAPELESS: Final = {
@@ -190,6 +194,21 @@ def test_tests_wait_for_signals_and_never_sleep() -> None:
         and not (len(node.args) == 1 and ast.unparse(node.args[0]) == "0")
     ]
     assert found == []
+
+
+def test_libraries_whose_inner_parts_are_used_are_pinned_exactly() -> None:
+    """What a library does not promise may change with any of its releases."""
+    requirements = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = {each.partition("==")[0].replace("-", "_") for each in requirements if "==" in each}
+    used = {
+        node.module.split(".")[0]
+        for path in modules(*FLOORS)
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        if node.module.startswith(INNER) or "._" in node.module
+    }
+    assert {"jinja2", "uvicorn", "textual"} <= used
+    assert used - pinned == set()
 
 
 def test_every_test_is_a_sentence_with_a_docstring() -> None:
