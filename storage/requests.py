@@ -26,6 +26,8 @@ __all__ = [
 ]  # fmt: skip
 
 _ANSWER_IDS: Final = ("chatcmpl-", "cmpl-")
+LOST: Final = "worker_lost"
+"""The error code of a request whose worker died."""
 FILTER_DEPTH: Final = 100_000  # rows looked through for a text, so that no screen ever waits
 _LONGEST_US: Final = 3_600 * 1_000_000
 _SEED_SPACE: Final = 2**64
@@ -139,6 +141,25 @@ async def tail(
         newest = before or ((await s.execute(select(func.max(RequestRow.number)))).scalar() or 0)
         query = query.where(col(RequestRow.number) > newest - FILTER_DEPTH, _contains(text_filter))
     return await _requests(s, query)
+
+
+async def lost_on(
+    s: AsyncSession, deployment: str, since_us: int, limit: int = 3
+) -> list[tuple[str, int | None]]:
+    """The last requests that a deployment's workers died of, or with: ids and releases.
+
+    `since_us` bounds their arrival. Newest first.
+    """
+    worker = col(RequestRow.worker)
+    query = (
+        select(col(RequestRow.id), col(RequestRow.release))
+        .where(col(RequestRow.outcome) == Outcome.FAILED.value)
+        .where(col(RequestRow.error_code) == LOST, col(RequestRow.at_us) >= since_us)
+        .where((worker == deployment) | worker.startswith(f"{deployment}:", autoescape=True))
+        .order_by(col(RequestRow.number).desc())
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in await s.execute(query)]
 
 
 async def last(s: AsyncSession) -> int:

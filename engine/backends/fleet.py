@@ -81,10 +81,31 @@ class Fleet:
         return pool
 
     def sweep(self) -> None:
-        """Disconnect from what is no longer needed, once it is idle."""
+        """Disconnect from what is no longer needed, once it is idle; refuse what waits in vain."""
+        self._refuse_hopeless()
         for pool in (*self.pools.values(), *self._released):
             pool.sweep()
         self._released = [pool for pool in self._released if pool.busy]
+
+    def _refuse_hopeless(self) -> None:
+        """Requests that were accepted before it became known that they cannot be answered."""
+        waiting: dict[str, dict[str, list[Release]]] = {}
+        for release in self.snapshot.resident().values():
+            pool = self.pools.get(release.deployment)
+            if pool is not None and pool.held:
+                waiting.setdefault(pool.deployment, {}).setdefault(release.adapter, []).append(
+                    release
+                )
+        for name, adapters in waiting.items():
+            reasons = {
+                adapter: [self.hopeless(release) for release in releases]
+                for adapter, releases in adapters.items()
+            }
+            vain = {a: found[0] for a, found in reasons.items() if found[0] and all(found)}
+            for adapter, reason in vain.items():
+                self.pools[name].refuse_held(adapter, reason)
+            if len(vain) == len(adapters):
+                self.pools[name].refuse_waiting(next(iter(vain.values())))
 
     async def close(self, why: str = "the gateway is stopping; send the request again") -> None:
         """End everything with a reason, and disconnect."""

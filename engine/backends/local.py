@@ -34,6 +34,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "empty": (failures.Invalid, "empty_prompt"),
     "no_adapter": (failures.Unavailable, "adapter_unavailable"),
     "model_fault": (failures.Broken, "model_fault"),
+    "unavailable": (failures.Unavailable, "release_unavailable"),
     "worker_lost": (failures.Unavailable, "worker_lost"),
     "worker_gone": (failures.Unavailable, "worker_gone"),
 }

@@ -55,6 +55,7 @@ class Pool:
         self._pending = PendingRequests(now_us, self._failed)
         self._released: list[Instance] = []
         self._introduced: asyncio.Future[ChatTemplate] = asyncio.get_running_loop().create_future()
+        self._abandoned: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting = 0
         self._picked = -1
         self.deployment = deployment
@@ -167,16 +168,24 @@ class Pool:
                 retry_after_us=RETRY_US,
             )
         self._waiting += 1
+        abandoned = self._abandoned
         try:
-            return await asyncio.wait_for(asyncio.shield(self._introduced), within_s)
-        except TimeoutError as error:
-            raise failures.Unavailable(
-                f"{self.deployment} did not start within {within_s:g} s",
-                code="worker_unavailable",
-                retry_after_us=RETRY_US,
-            ) from error
+            await asyncio.wait(
+                (self._introduced, abandoned),
+                timeout=within_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
             self._waiting -= 1
+        if self._introduced.done():
+            return self._introduced.result()
+        if abandoned.done():
+            raise failures.Unavailable(abandoned.result(), code="release_unavailable")
+        raise failures.Unavailable(
+            f"{self.deployment} did not start within {within_s:g} s",
+            code="worker_unavailable",
+            retry_after_us=RETRY_US,
+        )
 
     # requests
 
@@ -193,6 +202,18 @@ class Pool:
         receiver = ScoreReceiver()
         id = self._add(score, receiver)
         return await receiver.result(lambda: self.cancel(id))
+
+    def refuse_held(self, adapter: str, why: str) -> None:
+        """Refuse the requests for an adapter that no instance has: waiting does not help."""
+        for request in self._pending.held():
+            if request.item.adapter == adapter:
+                self._pending.refuse(request, "unavailable", why)
+
+    def refuse_waiting(self, why: str) -> None:
+        """Refuse the requests that wait for a first instance: none will come."""
+        if self._waiting and not self._abandoned.done():
+            self._abandoned.set_result(why)
+            self._abandoned = asyncio.get_running_loop().create_future()
 
     def cancel(self, id: int) -> None:
         """Stop a sequence; its receiver gets `finished` with the final count."""

@@ -38,6 +38,22 @@ async def changed(weights: Weights) -> str | None:
     )
 
 
+async def overwritten(weights: Weights) -> str | None:
+    """Why a file that a worker has mapped is not what was registered any more; None if it is."""
+    path = Path(weights.path)
+    try:
+        found = await _hash(path)
+    except OSError as error:
+        return f"{path} cannot be read while it is served: {error.strerror or error}"
+    if found == weights.sha256:
+        return None
+    return (
+        f"{path} was overwritten while it was served: its SHA-256 is {found[:16]}…, "
+        f"not {weights.sha256[:16]}…; put the registered file back and add it again, or add this "
+        "one as a new version"
+    )
+
+
 async def _hash(path: Path) -> str:
     """The SHA-256 in hex; cancelling ends the thread too, which would delay the node's exit."""
     cancelled = threading.Event()

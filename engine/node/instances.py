@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from engine.node import commands, file_check, placement, planning, supervision
+from engine.node.file_watch import FileWatch
 from engine.node.placement import Device
 from engine.node.planning import Instance
 from engine.node.specs import Fact, Preparation, Spec
@@ -72,6 +73,7 @@ class Instances:
         self._replacing: set[str] = set()
         self._placed: dict[str, tuple[tuple[int, ...], int]] = {}
         self._deaths: dict[str, list[Death]] = {}
+        self._files = FileWatch(self._overwritten)
         self._failing: dict[str, bool] = {}  # by deployment: whether the store has recorded it
         self.linger_us = commands.linger_us()
 
@@ -100,6 +102,16 @@ class Instances:
             if process.given_up and name in plan.kept - plan.wanted.keys()
         }
         self._release(plan.kept)
+
+    async def look_at_files(self) -> None:
+        """Look whether a file that an instance has mapped was overwritten."""
+        await self._files.look(self._running.keys())
+
+    def _overwritten(self, name: str, reason: str) -> None:
+        """What it would answer from now on is not what was registered."""
+        _log.error("a model file was overwritten", instance=name, reason=reason)
+        if (process := self._running.get(name)) is not None:
+            process.give_up(reason)
 
     def observe(self, fact: Fact) -> str | None:
         """Take a fact of an instance; the evidence once its deployment turns out to be failing.
@@ -190,6 +202,8 @@ class Instances:
         weights = instance.weights
         if weights is not None and (changed := await file_check.changed(weights)) is not None:
             return Preparation(refusal=changed, permanent=True)
+        if weights is not None:
+            await self._files.opened(instance.name, weights)
         try:
             async with asyncio.timeout(_DRIVER_S):
                 devices = await self._place(instance)

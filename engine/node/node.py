@@ -255,6 +255,7 @@ class Node:
                 return
             logs = [each.spec.log for each in self._processes.values()]
             await asyncio.to_thread(process_logs.trim, [self._home.log("node"), *logs])
+            await self._instances.look_at_files()
             behind = behind or self._ended.is_set() or self._instances.settling
             self._ended.clear()
             try:

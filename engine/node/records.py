@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import structlog
 
 from engine.node import specs
 from engine.node.specs import Fact
+from engine.node.supervision import Plan
 from storage import deployments, errors, models, processes
 from storage.processes import State
 from storage.store import Session, Store
@@ -127,7 +129,9 @@ async def _record(session: Session, fact: Fact, at_us: int) -> None:
         for version in await models.loaded_as(session, fact.model, fact.load_failure.adapter):
             await models.mark_unloadable(session, version.id, fact.load_failure.reason, at_us)
     if fact.failing is not None and fact.deployment is not None:
-        await deployments.mark_failing(session, fact.deployment, fact.failing, at_us)
+        evidence = await _with_requests(session, fact.deployment, fact.failing, at_us)
+        await deployments.mark_failing(session, fact.deployment, evidence, at_us)
+        fact = dataclasses.replace(fact, reason=evidence)
     if fact.state == specs.GONE:
         with contextlib.suppress(errors.NotFound):
             await processes.move(session, fact.name, State.STOPPED, at_us=at_us)
@@ -141,6 +145,15 @@ async def _record(session: Session, fact: Fact, at_us: int) -> None:
     except (errors.NotFound, errors.Invalid):  # what came between was never written
         await _declare(session, fact, at_us)
         await processes.move(session, fact.name, State(fact.state), at_us=at_us, **_of(fact, at_us))
+
+
+async def _with_requests(session: Session, deployment: str, evidence: str, at_us: int) -> str:
+    """The evidence of deaths, and which requests were lost in them."""
+    from storage import requests  # noqa: PLC0415 it would be half of the node's start
+
+    found = await requests.lost_on(session, deployment, at_us - Plan().deaths_us)
+    named = ", ".join(f"{id} (r{release})" for id, release in found)
+    return f"{evidence}; requests that were lost: {named}" if named else evidence
 
 
 async def _declare(session: Session, fact: Fact, at_us: int) -> None:

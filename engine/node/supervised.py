@@ -97,6 +97,13 @@ class SupervisedProcess:
         """Start again what was given up."""
         self._change(failed=None, failures=0)
 
+    def give_up(self, reason: str) -> None:
+        """Kill it for a fault of its file, which it did not find itself; see `retry`."""
+        if self._observed.running:
+            self._last_words = reason
+            self._change(failed=reason)
+            self.kill()
+
     def stop(self) -> None:
         """It is no longer wanted: let it finish its work and exit."""
         self._change(wanted=False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from engine.backends.fleet import Fleet
+from engine.execution import failures
 from engine.execution.catalog import Snapshot
 from engine.metering.windows import Windows
 from engine.prompting.renderer.pool import Renderer
@@ -102,3 +105,34 @@ async def test_an_adapter_that_kills_workers_is_not_opened_and_its_base_serves_o
     finally:
         await fleet.close()
         await worker.stop()
+
+
+async def test_what_waits_is_refused_as_soon_as_a_verdict_makes_waiting_vain(
+    tmp_path: Path,
+) -> None:
+    """Both what waits for a first instance and what an instance lost; with the verdict's reason."""
+    home = homes.make(Home(tmp_path / "home"))
+    store = await stores.open(home)
+    made = await fixtures.furnish(store)
+    await store.close()
+    snapshot = Snapshot(
+        services={"support": made.service},
+        releases={made.stable.number: made.stable},
+        models={made.weights.id: made.weights},
+    )
+    torn = msgspec.structs.replace(made.weights, status=Status.UNLOADABLE, status_reason="torn")
+    fleet = Fleet(home, Windows(), Renderer(), now_us=clock.monotonic_us)
+    try:
+        fleet.follow(snapshot)
+        pool = fleet.pools[made.stable.deployment]
+        held = Heard()
+        pool.submit(order(), held)
+        first = asyncio.create_task(pool.introduced(60))
+        await asyncio.sleep(0)  # it waits now
+        fleet.follow(replace(snapshot, models={made.weights.id: torn}))
+        assert "cannot be loaded: torn" in (await held.refusal()).message
+        with pytest.raises(failures.Unavailable, match="cannot be loaded: torn") as caught:
+            await first
+        assert caught.value.code == "release_unavailable"
+    finally:
+        await fleet.close()
