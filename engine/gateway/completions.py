@@ -5,18 +5,21 @@ Planning and executing are `engine.execution`'s. Imported by the routes.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.execution import failures, plan, prompts
+from engine.execution.answers import Answer
 from engine.execution.execute import Execution
 from engine.execution.job import Job
 from engine.gateway import auth, errors, openai_format, request_bodies, streaming
 from engine.gateway.context import Context
 
 _CHAT: Final = request_bodies.Reader(request_bodies.Chat)
+_LARGE_PIECE: Final = 4096
 _TEXT: Final = request_bodies.Reader(request_bodies.Completion)
 
 
@@ -132,4 +135,15 @@ async def _respond(
     watch.cancel()
     if execution.cancelled:
         return Response(status_code=streaming.GONE)
-    return Response(format.whole(answer), headers=headers, media_type="application/json")
+    body = await document(format, answer)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+async def document(format: openai_format.Format, answer: Answer) -> bytes:
+    """The whole answer; others get their turn between its pieces."""
+    pieces: list[bytes] = []
+    for piece in format.pieces(answer):
+        pieces.append(piece)
+        if len(piece) > _LARGE_PIECE:
+            await asyncio.sleep(0)
+    return b"".join(pieces)

@@ -6,9 +6,10 @@ nothing of HTTP or backends. Imported by `engine.gateway.completions` and `strea
 
 from __future__ import annotations
 
+import itertools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -19,6 +20,8 @@ from engine.execution.job import Logprob, TokenLogprob
 
 DONE: Final = b"data: [DONE]\n\n"
 _LEAST: Final = -9999.0
+_AT_ONCE: Final = 64
+"""Tokens whose log-probabilities are encoded in one piece."""
 _BREAKS: Final = re.compile("[\x85\u2028\u2029]")
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -89,21 +92,39 @@ class Format(ABC):
 
     def whole(self, answer: Answer) -> bytes:
         """The answer as one document."""
-        return _encode(
+        return b"".join(self.pieces(answer))
+
+    def pieces(self, answer: Answer) -> Iterator[bytes]:
+        """The document in pieces, each of which takes little time to make."""
+        start = _encode(
             {
                 "id": f"{self.mark}-{self.head.id}",
                 "object": self.whole_name,
                 "created": self.head.created,
                 "model": self.head.model,
                 "system_fingerprint": self.head.fingerprint,
-                "choices": [self._choice(choice) for choice in answer.choices],
-                "usage": _usage(answer),
             }
         )
+        yield start[:-1] + b',"choices":['
+        for number, choice in enumerate(answer.choices):
+            yield (b',{"index":%d,' if number else b'{"index":%d,') % choice.index
+            yield self._content(choice)
+            yield b',"logprobs":'
+            if choice.logprobs:
+                yield from self._logprob_pieces(choice)
+            else:
+                yield b"null"
+            reason = choice.finish.reason if choice.finish else None
+            yield b',"finish_reason":%b}' % _encode(reason)
+        yield b'],"usage":%b}' % _encode(_usage(answer))
 
     @abstractmethod
-    def _choice(self, choice: Choice) -> dict[str, Any]:
-        """A finished choice."""
+    def _content(self, choice: Choice) -> bytes:
+        """The text of a finished choice, with its name."""
+
+    @abstractmethod
+    def _logprob_pieces(self, choice: Choice) -> Iterator[bytes]:
+        """The log-probabilities of a finished choice."""
 
 
 class ChatFormat(Format):
@@ -139,13 +160,14 @@ class ChatFormat(Format):
             self._start, index, _encode(reason), self._end
         )  # fmt: skip
 
-    def _choice(self, choice: Choice) -> dict[str, Any]:
-        return {
-            "index": choice.index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": None},
-            "logprobs": _chat_logprobs(choice.logprobs) if choice.logprobs else None,
-            "finish_reason": choice.finish.reason if choice.finish else None,
-        }
+    def _content(self, choice: Choice) -> bytes:
+        message = {"role": "assistant", "content": choice.text, "refusal": None}
+        return b'"message":%b' % _encode(message)
+
+    def _logprob_pieces(self, choice: Choice) -> Iterator[bytes]:
+        yield b'{"content":'
+        yield from _array(choice.logprobs, _chat_entry)
+        yield b',"refusal":null}'
 
 
 class TextFormat(Format):
@@ -176,14 +198,24 @@ class TextFormat(Format):
             self._start, index, _encode(reason), self._end
         )  # fmt: skip
 
-    def _choice(self, choice: Choice) -> dict[str, Any]:
-        logprobs = self._logprobs(choice.index, choice.logprobs) if choice.logprobs else None
-        return {
-            "index": choice.index,
-            "text": choice.text,
-            "logprobs": logprobs,
-            "finish_reason": choice.finish.reason if choice.finish else None,
-        }
+    def _content(self, choice: Choice) -> bytes:
+        return b'"text":%b' % _encode(choice.text)
+
+    def _logprob_pieces(self, choice: Choice) -> Iterator[bytes]:
+        found = choice.logprobs
+        yield b'{"tokens":'
+        yield from _array(found, lambda one: _name(one.chosen))
+        yield b',"token_logprobs":'
+        yield from _array(found, lambda one: _number(one.chosen))
+        yield b',"top_logprobs":'
+        if any(one.top for one in found):
+            yield from _array(found, lambda one: _by_name(one.top))
+        else:
+            yield b"null"
+        yield b',"text_offset":'
+        lengths = (len(_text(one.chosen)) for one in found[:-1])
+        yield _encode(list(itertools.accumulate(lengths, initial=0)))
+        yield b"}"
 
     def _logprobs(self, index: int, found: Sequence[TokenLogprob]) -> dict[str, Any]:
         offset = self._offsets.get(index, 0)
@@ -214,12 +246,24 @@ def _usage(answer: Answer) -> dict[str, int]:
 
 def _chat_logprobs(found: Sequence[TokenLogprob]) -> dict[str, Any]:
     return {
-        "content": [
-            {**_entry(one.chosen), "top_logprobs": [_entry(other) for other in one.top]}
-            for one in found
-        ],
+        "content": [_chat_entry(one) for one in found],
         "refusal": None,
     }
+
+
+def _chat_entry(one: TokenLogprob) -> dict[str, Any]:
+    return {**_entry(one.chosen), "top_logprobs": [_entry(other) for other in one.top]}
+
+
+def _array(
+    found: Sequence[TokenLogprob], entry: Callable[[TokenLogprob], object]
+) -> Iterator[bytes]:
+    """A JSON array with an entry for each token, some tokens at a time."""
+    yield b"["
+    for first in range(0, len(found), _AT_ONCE):
+        part = _encode([entry(one) for one in found[first : first + _AT_ONCE]])[1:-1]
+        yield b"," + part if first else part
+    yield b"]"
 
 
 def _entry(logprob: Logprob) -> dict[str, Any]:

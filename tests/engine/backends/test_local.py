@@ -15,10 +15,11 @@ from engine.backends.local import LocalBackend, LocalRun
 from engine.execution import failures
 from engine.execution.catalog import Snapshot
 from engine.execution.execute import Execution, Executor
-from engine.execution.job import Delta, Finished
+from engine.execution.job import Chat, Delta, Finished, Message
 from engine.gateway.openai_format import ChatFormat, Head
 from engine.gateway.streaming import Stream
 from engine.metering.windows import Windows
+from engine.prompting.renderer.child import LIMITS, Limits
 from engine.prompting.renderer.pool import Renderer
 from engine.serving import wire
 from storage.home import clock
@@ -52,10 +53,10 @@ def snapshot(*releases: Release) -> Snapshot:
 class Box:
     """A fake worker that takes what it is sent and does not step until it is woken, and a fleet."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, limits: Limits = LIMITS) -> None:
         self.home = home
         self.release = jobs.release()
-        self.renderer = Renderer(processes=1)
+        self.renderer = Renderer(processes=1, limits=limits)
         self.fleet = Fleet(home, Windows(), self.renderer, now_us=clock.monotonic_us)
         self.worker = FakeWorker(home.worker(f"{self.release.deployment}:1"), deaf=True)
         self.rows: list[Request] = []
@@ -67,6 +68,13 @@ class Box:
             gaps=lambda *_: self.gaps,
             now_us=clock.monotonic_us,
         )
+
+    async def close(self) -> None:
+        """End all of it."""
+        await self.fleet.close()
+        await self.executor.drain()
+        await self.renderer.close()
+        await self.worker.stop()
 
     def _record(self, request: Request, _text: object) -> None:
         self.rows.append(request)
@@ -117,10 +125,7 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
     await one.worker.start()
     one.fleet.follow(snapshot(one.release))
     yield one
-    await one.fleet.close()
-    await one.executor.drain()
-    await one.renderer.close()
-    await one.worker.stop()
+    await one.close()
 
 
 async def test_choices_are_gathered_and_counted(box: Box) -> None:
@@ -285,10 +290,7 @@ async def test_a_template_that_is_broken_is_said_before_anybody_asks(tmp_path: P
         box.worker.wake()
         await box.run().whole()
     finally:
-        await box.fleet.close()
-        await box.executor.drain()
-        await box.renderer.close()
-        await box.worker.stop()
+        await box.close()
 
 
 async def test_what_another_arms_template_takes_counts_against_the_one_that_refuses(
@@ -312,3 +314,63 @@ async def test_what_another_arms_template_takes_counts_against_the_one_that_refu
         await box.executor.run(jobs.chat("a", "b", release=strict)).whole()
     assert not caught.value.release_fault
     await other.stop()
+
+
+HANGS = (
+    "{% if messages[-1].content == 'hang' %}{% set a = namespace(s=(1,)) %}"
+    "{% for i in range(60) %}{% set a.s = (a.s, a.s) %}{% endfor %}{{ {a.s: 1} | length }}"
+    "{% endif %}{{ messages[-1].content }}"
+)
+
+
+async def test_a_template_that_hangs_takes_no_other_request_along(tmp_path: Path) -> None:
+    """Its release is unready with the reason; texts, and other releases, are answered."""
+    box = Box(homes.make(Home(tmp_path / "home")), Limits(0.1, 0.4, 0.1))
+    box.worker.chat_template = HANGS
+    await box.worker.start()
+    box.worker.wake()
+    box.fleet.follow(snapshot(box.release))
+    backend = LocalBackend(box.fleet, now_us=clock.monotonic_us)
+    try:
+        await box.run(input=Chat((Message("user", "sound"),))).whole()
+        assert backend.unable(box.release) is None
+        hanging = asyncio.create_task(box.executor.run(jobs.chat("hang")).whole())
+        for _ in range(10):
+            await box.run().whole()  # the loop is free
+        with pytest.raises(failures.Broken, match=r"more than 0\.1 s of processor time") as killed:
+            await hanging
+        assert killed.value.release_fault
+        with pytest.raises(failures.Broken, match=r"more than 0\.1 s of processor time"):
+            await box.executor.run(jobs.chat("sound")).whole()
+        assert "processor time" in (backend.unable(box.release) or "")
+        assert "processor time" in (box.executor.unready(box.release) or "")
+        await box.run().whole()
+    finally:
+        await box.close()
+
+
+async def test_half_of_a_surrogate_pair_from_a_template_fails_that_request_alone(
+    tmp_path: Path,
+) -> None:
+    """Twelve at once, as many as the worker takes: eleven are answered."""
+    box = Box(homes.make(Home(tmp_path / "home")))
+    box.worker.chat_template = (
+        "{{ '\\ud800' if messages[-1].content == 'odd' }}{{ messages[-1].content }}"
+    )
+    await box.worker.start()
+    box.worker.wake()
+    box.fleet.follow(snapshot(box.release))
+    await box.fleet.pools[box.release.deployment].introduced(20)
+    texts = ["even" if number != 7 else "odd" for number in range(12)]
+    try:
+        async with asyncio.timeout(20):
+            answers = await asyncio.gather(
+                *(box.executor.run(jobs.chat(text)).whole() for text in texts),
+                return_exceptions=True,
+            )
+        odd = answers.pop(7)
+        assert isinstance(odd, failures.Broken)
+        assert "half of a surrogate pair" in odd.message
+        assert not [answer for answer in answers if isinstance(answer, BaseException)]
+    finally:
+        await box.close()

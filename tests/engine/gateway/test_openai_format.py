@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types import Completion
-from openai.types.chat import ChatCompletionChunk
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.chat_completion import ChoiceLogprobs
 
 from engine.execution.answers import Answer
 from engine.execution.job import Finished, Logprob, TokenLogprob
+from engine.gateway import completions
 from engine.gateway.openai_format import ChatFormat, Head, TextFormat, quoted
 from tests.engine.execution import jobs
 
@@ -107,3 +110,57 @@ def test_alternatives_that_look_alike_are_all_there() -> None:
     assert logprobs.top_logprobs == [
         {"bytes:\\xc3": -1.0, "bytes:\\xe2": -2.0, "a": -3.0, "bytes:\\x61": -4.0, "ä": -5.0}
     ]
+
+
+def long_answer(tokens: int) -> Answer:
+    """Two choices of so many tokens, each with twenty alternatives."""
+    made = answer(2)
+    top = tuple(Logprob(f" {n}".encode(), -0.1 * n) for n in range(20))
+    for choice in made.choices:
+        choice.parts.append("x")
+        choice.logprobs += [TokenLogprob(top[n % 20], top) for n in range(tokens)]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_"), [(ChatFormat, ChatCompletion), (TextFormat, Completion)]
+)
+@pytest.mark.parametrize("tokens", [0, 1, 64, 65, 400])
+def test_a_long_answer_is_made_of_short_pieces(
+    kind: type[ChatFormat | TextFormat], type_: type[ChatCompletion | Completion], tokens: int
+) -> None:
+    """One document all the same, with an entry for each token."""
+    made = long_answer(tokens)
+    pieces = list(kind(HEAD).pieces(made))
+    assert max(map(len, pieces)) < 200_000
+    document = type_.model_validate(json.loads(b"".join(pieces)))
+    assert [choice.index for choice in document.choices] == [0, 1]
+    for choice in document.choices:
+        found = choice.logprobs
+        if found is None:
+            assert tokens == 0
+        elif isinstance(found, ChoiceLogprobs):
+            assert found.content is not None
+            assert [one.token for one in found.content] == [f" {n % 20}" for n in range(tokens)]
+            assert {len(one.top_logprobs) for one in found.content} == {20}
+        else:
+            assert found.tokens == [f" {n % 20}" for n in range(tokens)]
+            assert found.text_offset is not None
+            assert found.text_offset[:3] == [0, 2, 4][:tokens]
+            assert len(found.text_offset) == len(found.top_logprobs or ()) == tokens
+
+
+async def test_others_have_their_turn_while_a_long_answer_is_written() -> None:
+    """Between its pieces; the event loop is never held for all of it."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    await completions.document(ChatFormat(HEAD), long_answer(640))
+    beside.cancel()
+    assert turns >= 20

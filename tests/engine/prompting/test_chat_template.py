@@ -182,3 +182,14 @@ async def test_a_text_that_holds_every_private_character_is_refused(template: Ma
     assert await (await template()).segments(chat(crowd))
     with pytest.raises(chat_template.BadConversation, match="private-use"):
         await (await template()).segments(chat(crowd + "<|im_end|>"))
+
+
+async def test_what_cannot_fit_is_refused_before_any_work_is_done() -> None:
+    """A message has a token at least, and a token so many bytes at most: a sum tells."""
+    closed = Renderer()
+    await closed.close()
+    source = ChatSource(chat_template.CHATML, TOKENS, "<s>", "</s>", 100, longest_token=4)
+    template = ChatTemplate(source, closed)
+    for conversation in (chat(*[""] * 101), chat("x" * 500)):
+        with pytest.raises(chat_template.LongConversation, match=r"at least 1(01|25) tokens"):
+            await template.segments(conversation)
