@@ -17,6 +17,7 @@
         Unreadable     the file is damaged or is not a database
         WrongSchema    written by a newer Paddock, or not yet migrated by this one
         NotPrivate     the home is not ours alone
+        PepperLost     API keys cannot be checked; the message says what to do
         Closed         the home is not open to this user
         NotAHome       something in the home is not the directory it should be
       ConfigError      config.toml; the message names the key
@@ -94,6 +95,10 @@ class Unreadable(Unavailable):
 
 class WrongSchema(Unavailable):
     """The store was written by another version of Paddock."""
+
+
+class PepperLost(Unavailable):
+    """The file that API keys are checked with is missing or another one; the rest works."""
 
 
 class NotPrivate(Unavailable):

@@ -1,6 +1,8 @@
-"""Keys of the gateway. Only hashes are stored: a secret is shown once, where it was created.
+"""Keys of the gateway. A secret is shown once, where it was created, and never stored.
 
-Read by the gateway, written by `engine.control`.
+The store keeps an HMAC of its hash under the pepper of the box, which lies beside the store: who
+has only the store can check no key and forge none. Read by the gateway, written by
+`engine.control`.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import errors, ledger, names
+from storage.home import pepper
+from storage.home.pepper import Pepper
+from storage.sqlite import location
 
 _PREFIX: Final = 11  # "pk-" and eight characters: enough to recognise, too few to guess the rest
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_MAC: Final = re.compile(r"[0-9a-f]{64}")
 _SHOWN: Final = re.compile(r"pk-[A-Za-z0-9_-]{4,13}")
 
 
@@ -50,13 +55,22 @@ class KeyRow(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     name: str
     prefix: str
-    sha256: str
+    mac: str
     role: str
     tenant: str
     synthetic: bool
     created_at_us: int
     created_by: str
     revoked_at_us: int | None
+
+
+class PepperRow(SQLModel, table=True):
+    """The one row that tells which pepper the keys are sealed with."""
+
+    __tablename__: ClassVar[str] = "pepper"
+
+    id: int | None = Field(default=None, primary_key=True)
+    fingerprint: str
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +107,7 @@ def mint() -> Minted:
 
 
 def digest(secret: str) -> str:
-    """What a secret is found by. A plain hash will do: secrets are random, not chosen."""
+    """The hash of a secret, which is what leaves the terminal. Secrets are random, not chosen."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -102,7 +116,7 @@ async def add(
     *,
     name: str,
     prefix: str,
-    sha256: str,
+    mac: str,
     role: Role,
     tenant: str,
     synthetic: bool,
@@ -110,16 +124,16 @@ async def add(
     at_us: int,
     intent_id: int | None = None,
 ) -> Key:
-    """Add a key by its hash.
+    """Add a key by the HMAC of its hash, see `seal`.
 
     Raises:
         AlreadyExists: an active key has that name, or the secret is known already.
     """
     names.check("key", name)
     names.check("tenant", tenant)
-    if not _SHA256.fullmatch(sha256) or not _SHOWN.fullmatch(prefix):
-        raise errors.Invalid("A key is added by its prefix (pk-…) and its SHA-256 in hex.")
-    same = (await s.scalars(select(KeyRow).where(col(KeyRow.sha256) == sha256))).first()
+    if not _MAC.fullmatch(mac) or not _SHOWN.fullmatch(prefix):
+        raise errors.Invalid("A key is added by its prefix (pk-…) and an HMAC-SHA256 in hex.")
+    same = (await s.scalars(select(KeyRow).where(col(KeyRow.mac) == mac))).first()
     if same is not None:
         raise errors.AlreadyExists(f"This key is known as {same.name}; create a new one.")
     if any(key.name == name and key.revoked_at_us is None for key in await every(s)):
@@ -129,7 +143,7 @@ async def add(
     row = KeyRow(
         name=name,
         prefix=prefix,
-        sha256=sha256,
+        mac=mac,
         role=role.value,
         tenant=tenant,
         synthetic=synthetic,
@@ -168,6 +182,61 @@ async def revoke(
     return _key(row)
 
 
+async def reset(s: AsyncSession, *, actor: str, at_us: int, intent_id: int | None = None) -> int:
+    """Revoke all keys and replace the pepper; how many were revoked.
+
+    A crash before the commit leaves keys that cannot be checked, and resetting again helps.
+    """
+    rows = list(await s.scalars(select(KeyRow).where(col(KeyRow.revoked_at_us).is_(None))))
+    for row in rows:
+        row.revoked_at_us = at_us
+    fresh = pepper.renew(await location.home(await s.connection()))
+    kept = await s.get_one(PepperRow, 1)
+    kept.fingerprint = fresh.fingerprint
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="keys.reset", noun="key", key="all",
+        before={"active": len(rows)}, after={"active": 0}, at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return len(rows)
+
+
+async def checked_with(s: AsyncSession) -> Pepper:
+    """The pepper that the keys of this store are checked with.
+
+    Raises:
+        PepperLost: it is missing, or the one of another store.
+    """
+    place = await location.home(await s.connection())
+    found = pepper.read(place)
+    if not await sealed_with(s, found):
+        raise pepper.lost(place, f"{place.secrets / pepper.NAME} is of another store")
+    return found
+
+
+async def trouble(s: AsyncSession) -> str | None:
+    """Why no key can be checked; None while they can."""
+    try:
+        await checked_with(s)
+    except errors.PepperLost as error:
+        return str(error)
+    return None
+
+
+async def sealed_with(s: AsyncSession, found: Pepper) -> bool:
+    """Whether a pepper is that of this store."""
+    return (await s.get_one(PepperRow, 1)).fingerprint == found.fingerprint
+
+
+async def seal(s: AsyncSession, sha256: str) -> str:
+    """What a key with this hash is stored as.
+
+    Raises:
+        PepperLost: it is missing, or the one of another store.
+    """
+    return (await checked_with(s)).seal(sha256)
+
+
 async def find(s: AsyncSession, name: str) -> Key:
     """By name or prefix; of several with one name the one that works, else the newest."""
     known = await every(s)
@@ -183,9 +252,9 @@ async def every(s: AsyncSession) -> list[Key]:
 
 
 async def active(s: AsyncSession) -> dict[str, Key]:
-    """The keys that are not revoked, by their hash."""
+    """The keys that are not revoked, by their HMAC."""
     query = select(KeyRow).where(col(KeyRow.revoked_at_us).is_(None))
-    return {row.sha256: _key(row) for row in await s.scalars(query)}
+    return {row.mac: _key(row) for row in await s.scalars(query)}
 
 
 def _key(row: KeyRow) -> Key:

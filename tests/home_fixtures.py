@@ -86,7 +86,7 @@ async def add_key(
         s,
         name=name,
         prefix=minted.prefix,
-        sha256=minted.sha256,
+        mac=await keys.seal(s, minted.sha256),
         role=role,
         tenant=tenant,
         synthetic=synthetic,

@@ -47,7 +47,7 @@ async def create(
         if done.waits:
             raise errors.Waits(done.sentence)
         return
-    session.tell(done, then=f"{minted.secret}\nKeep it now: only its hash is stored.")
+    session.tell(done, then=f"{minted.secret}\nKeep it now: it is not shown again.")
 
 
 @app.command()
@@ -61,6 +61,17 @@ async def revoke(
     effect = f"Key {name}  active → revoked, for good; its clients are refused at once"
     confirm = session.agreed("keys.revoke", name, effect, yes=yes)
     done = await session.ask("keys.revoke", name, reason=reason, confirm=confirm)
+    session.tell(done, as_json=as_json)
+
+
+@app.command()
+async def reset(
+    reason: options.Reason = "", yes: options.Yes = False, as_json: options.Json = False
+) -> None:
+    """Revoke all keys and replace the secret they are checked with, if it was lost or seen."""
+    effect = "All keys  active → revoked, for good; every client is refused until it has a new one"
+    confirm = session.agreed("keys.reset", "all", effect, yes=yes)
+    done = await session.ask("keys.reset", "all", reason=reason, confirm=confirm)
     session.tell(done, as_json=as_json)
 
 

@@ -21,7 +21,7 @@ async def add(s: Session, intent: Intent, arguments: verbs.KeysAdd, at_us: int) 
         s,
         name=arguments.name,
         prefix=arguments.prefix,
-        sha256=arguments.sha256,
+        mac=arguments.mac or await keys.seal(s, arguments.sha256 or ""),
         role=arguments.role,
         tenant=arguments.tenant,
         synthetic=arguments.synthetic,
@@ -38,6 +38,14 @@ async def revoke(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_u
     """Revoke a key for good."""
     key = await keys.revoke(s, intent.target, actor=intent.actor, at_us=at_us, intent_id=intent.id)
     return Decision(Reason.APPLIED, f"Revoked key {key.name} ({key.prefix}…).", key)
+
+
+@handles("keys.reset")
+async def reset(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
+    """Revoke all keys, and check those that are created from now on with a new pepper."""
+    revoked = await keys.reset(s, actor=intent.actor, at_us=at_us, intent_id=intent.id)
+    said = f"Revoked all {revoked} active keys; create new ones with `paddock keys create`."
+    return Decision(Reason.APPLIED, said, revoked)
 
 
 def decide(wanted: Role, asker: Role) -> Decision:

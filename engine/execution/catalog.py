@@ -29,11 +29,12 @@ from storage import (
     upstreams,
 )
 from storage.deployments import Deployment
+from storage.home.pepper import Pepper
 from storage.keys import Key
 from storage.models import ModelVersion
 from storage.releases import Release
 from storage.services import Service
-from storage.store import Store
+from storage.store import Session, Store
 from storage.upstreams import Upstream
 
 _log = structlog.get_logger("gateway.catalog")
@@ -92,6 +93,9 @@ class Catalog:
         self._renderer = renderer
         self._entry = -1
         self._stale = True
+        self._pepper: Pepper | None = None
+        self.locked: str | None = None
+        """Why no key can be checked; None while they can."""
         self.snapshot = Snapshot()
 
     async def refresh(self) -> None:
@@ -107,28 +111,59 @@ class Catalog:
         self.snapshot = snapshot
         self._on_change(snapshot)
 
+    async def _unlock(self, s: Session) -> None:
+        """Read the pepper; while its file is away, the one that was read before serves."""
+        try:
+            self._pepper, self.locked = await keys.checked_with(s), None
+        except errors.PepperLost as error:
+            if self._pepper is None or not await keys.sealed_with(s, self._pepper):
+                self._pepper = None
+            if self.locked is None:
+                _log.error("keys cannot be checked", reason=str(error))
+            self.locked = str(error)
+
     async def look(self) -> None:
         """Read everything if the ledger has grown since."""
         async with self._looking:  # a second caller uses what the first one read
             try:
-                if not (await self._store.changed() or self._stale):
+                if not (await self._store.changed() or self._stale or self.locked):
                     return
                 self._stale = True
                 async with self._store.read() as s:
                     newest = await ledger.tail(s, 1)
             except errors.StorageError:
                 return
-            if (newest[0].id if newest else 0) != self._entry:
+            if (newest[0].id if newest else 0) != self._entry or self.locked:
                 await self.refresh()
             else:
                 self._stale = False
 
+    @property
+    def checks_keys(self) -> bool:
+        """Whether keys can be checked."""
+        return self._pepper is not None
+
     async def key(self, secret: str) -> Key | None:
-        """The key with this secret, None when it is unknown or revoked."""
-        digest = keys.digest(secret)
-        if digest not in self.snapshot.keys:
+        """The key with this secret, None when it is unknown or revoked.
+
+        Raises:
+            failures.Unavailable: keys cannot be checked.
+        """
+        sha256 = keys.digest(secret)
+        found = self._found(sha256)
+        if found is None and self._pepper is not None:
             await self.look()  # it may be new
-        return self.snapshot.keys.get(digest)
+            found = self._found(sha256)
+        if self._pepper is None:
+            raise failures.Unavailable(
+                "API keys cannot be checked now; `paddock status` tells the operators of this "
+                "server why",
+                code="keys_unavailable",
+            )
+        return found
+
+    def _found(self, sha256: str) -> Key | None:
+        return None if self._pepper is None else self.snapshot.keys.get(self._pepper.seal(sha256))
 
     async def service(self, name: str) -> Service:
         """The service of this name.
@@ -171,6 +206,7 @@ class Catalog:
         known = self.snapshot.prompts
         async with self._store.read() as s:
             newest = await ledger.tail(s, 1)
+            await self._unlock(s)
             snapshot = Snapshot(
                 services={service.name: service for service in await services.every(s)},
                 releases={release.number: release for release in await releases.every(s)},

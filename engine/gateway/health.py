@@ -65,7 +65,10 @@ async def ready(context: Context, request: Request) -> Response:
     recorder = context.recorder
     said = recorder.trouble or recorder.exposed
     trouble = None if said is None else errors.outside(said)
-    can = answers(found)
+    can = answers(found) and context.catalog.checks_keys
+    if not context.catalog.checks_keys:
+        locked = context.catalog.locked or "no key can be checked"
+        reasons.append({"reason": errors.outside(locked)})
     document: dict[str, object] = {
         "status": "ready" if can else "unready",
         "reasons": reasons,

@@ -19,7 +19,7 @@ from engine.node import roles
 from engine.process import peers
 from engine.process.listening import Listening
 from engine.process.peers import Peer
-from storage import errors, intents
+from storage import errors, intents, keys
 from storage.control_socket import verbs
 from storage.control_socket.verbs import Process
 from storage.home import access
@@ -238,10 +238,11 @@ class ControlSocket:
                 "bad_arguments", f"Target and reason are limited to {_TEXT_LIMIT} characters."
             )
         try:
-            verbs.parse(request.verb, request.arguments)
+            parsed = verbs.parse(request.verb, request.arguments)
             verbs.check(verb, target=request.target, confirm=request.confirm, reason=request.reason)
         except verbs.BadArguments as error:
             raise Rejected("bad_arguments", str(error)) from error
+        arguments = await self._sealed(request.arguments, parsed)
         if request.on_behalf_of is not None:
             name, role = await self._on_behalf_of(request.on_behalf_of, peer)
         _need(name, role, verb.role, verb.sentence[:1].lower() + verb.sentence[1:])
@@ -253,7 +254,7 @@ class ControlSocket:
                 role=role,
                 verb=request.verb,
                 target=request.target,
-                arguments=request.arguments,
+                arguments=arguments,
                 reason=request.reason,
                 expected_version=request.expected_version,
                 on_behalf_of=request.on_behalf_of,
@@ -267,6 +268,16 @@ class ControlSocket:
             raise Rejected("bad_arguments", str(error)) from error
         _log.info("intent", intent=number, actor=name, verb=request.verb, target=request.target)
         return {"intent": number, "actor": name, "role": role.value}
+
+    async def _sealed(self, arguments: dict[str, Any], parsed: object) -> dict[str, Any]:
+        """The arguments as they are stored: without the hash of a key."""
+        if not isinstance(parsed, verbs.KeysAdd):
+            return arguments
+        if parsed.sha256 is None:
+            raise Rejected("bad_arguments", "A key is added by its sha256: the node makes the mac.")
+        async with self._store.read() as session:
+            mac = await keys.seal(session, parsed.sha256)
+        return {key: each for key, each in arguments.items() if key != "sha256"} | {"mac": mac}
 
     async def _outcome(self, request: Request, peer: Peer, name: str) -> dict[str, Any]:
         """What became of the request that this client sent under an idempotency key."""

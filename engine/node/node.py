@@ -31,7 +31,7 @@ from engine.node.placement import Device
 from engine.node.records import Records
 from engine.node.specs import GONE, Fact, Spec
 from engine.node.supervised import Prepare, SupervisedProcess
-from storage import errors
+from storage import errors, keys
 from storage.control_socket import nudges
 from storage.home import access, clock
 from storage.home.config import Config
@@ -78,6 +78,7 @@ class Node:
         self.why = ""
         self._code = 0
         self._damage: list[str] = []
+        self._locked: str | None = None
         self._replaced = life.store.replaced
         self._following: asyncio.Task[None] | None = None
         self._gpus = Gpus(monotonic_us=clock.monotonic_us)
@@ -131,7 +132,7 @@ class Node:
             "pid": os.getpid(),
             "version": metadata.version("paddock"),
             "started_at_us": self._life.started_at_us,
-            "trouble": self._records.trouble or "; ".join(self._damage) or None,
+            "trouble": self._records.trouble or "; ".join(self._damage) or self._locked,
             "processes": [
                 {
                     "name": each.fact.name,
@@ -287,6 +288,8 @@ class Node:
 
     async def _follow(self) -> None:
         """Remove what has ended, and do what the store asks now."""
+        async with self._store.read() as session:
+            self._locked = await keys.trouble(session)
         for name in [name for name, task in self._tasks.items() if task.done()]:
             del self._processes[name], self._tasks[name]
         await self._instances.follow()

@@ -41,6 +41,7 @@ Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 Line = Annotated[str, Meta(max_length=2000)]
 Release = Annotated[str, Meta(pattern=r"^(r[0-9]{1,18}|[0-9a-f]{6,64})$")]
 _Seconds = Annotated[float, Meta(gt=0, le=3600)]
+_Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 _UrlPath = Annotated[str, Meta(min_length=1, max_length=512)]
 
 
@@ -177,14 +178,23 @@ class ServicesRemove(Arguments, frozen=True, kw_only=True):
 
 
 class KeysAdd(Arguments, frozen=True, kw_only=True):
-    """A key by its hash; the secret stays where it was made."""
+    """A key by its hash; the secret stays where it was made.
+
+    The client sends `sha256`; the node stores its HMAC in the intent, as `mac`, and not the hash.
+    """
 
     name: Name
     prefix: Annotated[str, Meta(pattern=r"^pk-[A-Za-z0-9_-]{4,13}$")]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: _Sha256 | None = None
+    mac: _Sha256 | None = None
     role: Role = Role.CLIENT
     tenant: Name
     synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a key with neither and with both."""
+        if (self.sha256 is None) == (self.mac is None):
+            raise ValueError("give the SHA-256 of the key's secret - at `$.sha256`")
 
 
 class KnobsSet(Arguments, frozen=True, kw_only=True):
@@ -355,6 +365,11 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "keys.revoke", NoArguments, _ADMIN, _HARD, _CONTROL,
         "Revoke a key for good",
         "keys revoke NAME",
+    ),
+    Verb(
+        "keys.reset", NoArguments, _ADMIN, _HARD, _CONTROL,
+        "Revoke all keys and replace the secret they are checked with",
+        "keys reset",
     ),
     Verb(
         "knobs.set", KnobsSet, _OPERATOR, _REVERSIBLE, _CONTROL,

@@ -90,7 +90,7 @@ async def key(s: Session, name: str, *, synthetic: bool, tenant: str = "acme") -
     """A client's key."""
     return await keys.add(
         s, name=name, prefix=f"pk-{name[:8]:x<8}", role=keys.Role.CLIENT,
-        sha256=hashlib.sha256(name.encode()).hexdigest(),
+        mac=hashlib.sha256(name.encode()).hexdigest(),
         tenant=tenant, synthetic=synthetic, actor="sara", at_us=5,
     )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -9,6 +11,7 @@ import msgspec
 from storage import (
     deployments,
     intents,
+    keys,
     knobs,
     ledger,
     models,
@@ -44,8 +47,8 @@ async def test_a_home_of_first_light_opens_with_its_history(tmp_path: Path) -> N
             assert (every["support"].owner, every["support"].frozen) == (None, None)
             assert len(await requests.tail(s, 1000)) == 103
             assert len(await intents.tail(s, 1000)) == 20
-            keys = {i.idempotency_key for i in await intents.tail(s, 1000) if i.on_behalf_of}
-            assert keys == {"run 1, step back"}
+            asked = {i.idempotency_key for i in await intents.tail(s, 1000) if i.on_behalf_of}
+            assert asked == {"run 1, step back"}
             assert len(await ledger.tail(s, 1000)) >= 92
             assert [run.runbook for run in await runs.tail(s, 10)] == ["roll-back"]
     finally:
@@ -99,5 +102,26 @@ async def test_the_same_content_is_still_the_release_of_first_light(tmp_path: Pa
             ("r3", "ops-1.0.0-34c5"), ("r7", "ops-1.0.0-34c5"),
             ("r4", "ops-1.0.0"), ("r8", "ops-1.0.0"),
         ]  # fmt: skip
+    finally:
+        await store.close()
+
+
+async def test_the_keys_of_first_light_open_as_before(tmp_path: Path) -> None:
+    """Their hashes are wrapped with the pepper, in the intents that created them, too."""
+    home = old_homes.first_light(tmp_path / "home")
+    with contextlib.closing(sqlite3.connect(home.database)) as database:
+        (plain,) = database.execute("SELECT sha256 FROM keys WHERE name = 'old'").fetchone()
+        query = "SELECT count(*) FROM intents WHERE instr(arguments, ?)"
+        assert database.execute(query, (plain,)).fetchone() != (0,)
+    store = await stores.open(home)
+    try:
+        async with store.read() as s:
+            assert {mac: key.name for mac, key in (await keys.active(s)).items()} == {
+                (await keys.seal(s, plain)): "old"
+            }
+            created = [each for each in await intents.tail(s, 1000) if each.verb == "keys.add"]
+            assert created
+            assert all("sha256" not in each.arguments for each in created)
+            assert (await keys.seal(s, plain)) in {each.arguments["mac"] for each in created}
     finally:
         await store.close()

@@ -130,8 +130,8 @@ def test_a_revoked_key_stops_working_at_once(stack: Stack, client: OpenAI) -> No
 
     async def add(s: Any) -> None:
         await keys.add(
-            s, name="late", prefix=made.prefix, sha256=made.sha256, role=keys.Role.CLIENT,
-            tenant="here", synthetic=False, actor="t", at_us=9,
+            s, name="late", prefix=made.prefix, mac=await keys.seal(s, made.sha256),
+            role=keys.Role.CLIENT, tenant="here", synthetic=False, actor="t", at_us=9,
         )  # fmt: skip
 
     async def revoke(s: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from engine.node.control_socket import CONNECTIONS, ControlSocket
-from storage import errors, intents
+from storage import errors, intents, keys
 from storage import store as stores
 from storage.control_socket import client as client
 from storage.home import clock, config, lock
@@ -271,6 +271,26 @@ async def test_what_is_hard_to_reverse_is_confirmed_by_its_name(tmp_path: Path) 
         assert await node.intents() == []
         await client.ask(node.home, "keys.revoke", "demo", {}, confirm="demo")
         assert [intent.verb for intent in await node.intents()] == ["keys.revoke"]
+
+
+async def test_the_hash_of_a_key_is_not_stored_with_its_intent(tmp_path: Path) -> None:
+    """The node seals it first; a client cannot hand in a sealed one, which it may have read."""
+    minted = keys.mint()
+    arguments = {"name": "demo", "prefix": minted.prefix, "tenant": "acme"}
+    async with listening(tmp_path / "home") as node:
+        for _ in range(2):  # asked again under its key, it is the same request
+            await client.ask(
+                node.home, "keys.add", "demo", {**arguments, "sha256": minted.sha256},
+                idempotency_key="once",
+            )  # fmt: skip
+        (intent,) = await node.intents()
+        async with node.store.read() as s:
+            assert intent.arguments == {**arguments, "mac": await keys.seal(s, minted.sha256)}
+        with pytest.raises(errors.Refused, match="the node makes the mac"):
+            await client.ask(node.home, "keys.add", "demo", intent.arguments)
+        (node.home.secrets / "pepper").unlink()
+        with pytest.raises(errors.Unavailable, match="paddock keys reset"):
+            await client.ask(node.home, "keys.add", "demo", {**arguments, "sha256": minted.sha256})
 
 
 async def test_what_became_of_a_key_can_be_asked(tmp_path: Path) -> None:

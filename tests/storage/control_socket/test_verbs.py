@@ -116,12 +116,14 @@ def test_the_table_says_who_may_and_how_dangerous_it_is() -> None:
     assert {verb.name for verb in table.values() if verb.role is Role.ADMIN} == {
         "keys.add",
         "keys.revoke",
+        "keys.reset",
         "upstreams.add",
         "upstreams.rekey",
         "upstreams.remove",
     }
     assert {v.name for v in table.values() if v.danger is verbs.Danger.HARD} >= {
         "keys.revoke",
+        "keys.reset",
         "services.remove",
     }
     assert verbs.carried_out_by(verbs.Process.RUNNER) == {
