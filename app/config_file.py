@@ -23,6 +23,11 @@ TEMPLATE: Final = """\
 # host = "127.0.0.1"            # loopback only; put a TLS proxy in front of any other address
 # port = 8411
 # body_limit_bytes = 2_000_000
+# bodies_limit_bytes = 256_000_000  # of all bodies being received; one key may have a quarter
+# connections = 10_000          # as many as the limit of open files allows, 10_000 at most
+# connections_per_address = 2_500  # a quarter of them
+# proxies = ["127.0.0.0/8", "::1/128"]  # addresses without a limit of their own
+# allowed_origins = []          # web pages that may ask (CORS): ["https://chat.example.org"]
 # open_metrics = false          # true: GET /metrics needs no key, not even through a proxy
 
 [people]

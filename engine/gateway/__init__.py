@@ -1,11 +1,12 @@
 """The OpenAI-compatible HTTP API: requests in, tokens out, everything recorded.
 
-From the socket inwards: `http_protocol` (malformed HTTP and stalled clients), `routes` (paths, and
-how every error becomes an OpenAI error object), `auth` (keys, roles, headers, the size of bodies),
-`bodies` (what may be sent), `completions` (a body to a job, its events to HTTP), `openai_format`
-and `streaming` (how an answer is written), `models`, `feedback`, `health`, `metrics`, `openapi`,
-`errors`. `internal_socket` takes jobs of this box's own processes without HTTP. Planning, executing
-and recording are `engine.execution`'s. Never loads a model, never changes a split.
+From the socket inwards: `http` (connections, their limits and timers), `routes` (paths, and how
+every error becomes an OpenAI error object), `auth` (keys, roles, headers), `bodies` (how much may
+be received at once), `request_bodies` (what may be sent), `completions` (a body to a job, its
+events to HTTP), `openai_format` and `streaming` (how an answer is written), `models`, `feedback`,
+`health`, `metrics`, `openapi`, `errors`. `internal_socket` takes jobs of this box's own processes
+without HTTP. Planning, executing and recording are `engine.execution`'s. Never loads a model, never
+changes a split.
 
 What clients may rely on, beyond OpenAI's documents:
 
@@ -16,8 +17,9 @@ What clients may rely on, beyond OpenAI's documents:
   `gateway.open_metrics` is set; `/healthz` and `/readyz` are open and show no paths of files.
 - A client that stops sending after its request gets its answer; when a client disconnects, its
   request is cancelled.
-- A refusal comes before the first byte: headers are sent with the first token. A later failure is
-  an event `{"error": …}` and the end of the stream, without `[DONE]`.
+- A refusal comes before the first byte: headers are sent with the first token, or after two
+  seconds of waiting, with a comment `: waiting` that is repeated until the first token. A later
+  failure is an event `{"error": …}` and the end of the stream, without `[DONE]`.
 - A request is in the journal before the last byte of its answer is sent, so that a killed gateway
   loses none that a client has; what was under way is recorded as failed (`gateway_lost`).
 - When a worker dies, streams that had begun fail (`worker_lost`); all other requests are retried.
@@ -26,7 +28,12 @@ What clients may rely on, beyond OpenAI's documents:
 - Choice i of n uses seed + i. Text that spells a control token is only text.
 - A request is cancelled when a megabyte of its answer waits unread (`slow_reader`), and its client
   is disconnected when it has read nothing for a minute.
-- A request's head must be complete within 64 KiB and a minute (`head_too_large`, `head_timeout`).
+- A request's head must be complete within 64 KiB and 30 seconds (`head_too_large`,
+  `head_timeout`), its body within a minute and at a kilobyte a second (`body_timeout`,
+  `body_too_slow`). An answer that is complete before the body ends the connection.
+- A connection without a request under way may be closed to make room for a new one.
+- Bodies are sent uncompressed (`unsupported_encoding`). Web pages of other origins are answered
+  where `gateway.allowed_origins` names them.
 - A request that an upstream sends back here is refused (`upstream_loop`); the gateways on the way
   are named in `x-paddock-via`.
 """

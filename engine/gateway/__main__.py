@@ -16,6 +16,7 @@ from typing import Final
 import uvloop
 
 from engine.gateway import server
+from engine.gateway.http import address
 from engine.process import logs, parent
 from engine.process.reporting import Reports
 from storage import errors
@@ -38,12 +39,12 @@ def main() -> int:
     found = paths.find(arguments.home)
     try:
         settings = config.load(found)
-        listening = server.listen(settings.gateway.host, settings.gateway.port)
+        listening = address.listen(settings.gateway.host, settings.gateway.port)
         gateway = server.Gateway(found, settings, reports, drain_s=arguments.drain_s)
         uvloop.run(gateway.run(listening))
     except errors.ConfigError as error:
         return _fail(reports, _CONFIG, error)
-    except server.CannotListen as error:
+    except address.CannotListen as error:
         return _fail(reports, _PORT, error)
     except errors.StorageError as error:
         return _fail(reports, _STORE, error)

@@ -1,4 +1,4 @@
-"""API keys, roles, the headers of a request, and its body.
+"""API keys, roles, and the headers of a request.
 
 Every role may ask for completions. Reading the metrics requires a viewer's key, naming the release
 an operator's. Imported by the gateway.
@@ -6,7 +6,6 @@ an operator's. Imported by the gateway.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from starlette.requests import Request
@@ -16,7 +15,6 @@ from engine.gateway import errors
 from storage.keys import Key, Role
 from storage.requests import Class
 
-BODY_S: Final = 60
 VIA: Final = "x-paddock-via"
 _SESSION_LIMIT: Final = 512
 _GATEWAYS_LIMIT: Final = 8
@@ -102,34 +100,3 @@ def via(request: Request, gateway: str) -> tuple[str, ...]:
             code="upstream_loop",
         )
     return (*passed, gateway)
-
-
-async def body(request: Request, limit: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        errors.TooLarge: it exceeds the limit.
-        errors.TooSlow: it did not arrive within a minute.
-    """
-    too_large = errors.TooLarge(
-        f"The body of your request exceeds the limit of {limit} bytes "
-        "(gateway.body_limit_bytes in config.toml).",
-        code="body_too_large",
-    )
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > limit:
-        raise too_large
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise too_large
-                parts.append(part)
-    except TimeoutError as error:
-        raise errors.TooSlow(
-            f"The body of your request did not arrive within {BODY_S} s.", code="body_timeout"
-        ) from error
-    return b"".join(parts)

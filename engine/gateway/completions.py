@@ -17,6 +17,7 @@ from engine.execution.execute import Execution
 from engine.execution.job import Job
 from engine.gateway import auth, errors, openai_format, request_bodies, streaming
 from engine.gateway.context import Context
+from storage.keys import Key
 
 _CHAT: Final = request_bodies.Reader(request_bodies.Chat)
 _LARGE_PIECE: Final = 4096
@@ -39,30 +40,36 @@ async def _complete(
     reader: request_bodies.Reader,
     format_type: type[openai_format.Format],
 ) -> Response:
-    job, usage = await _plan(context, request, reader)
-    format = format_type(
-        openai_format.Head(
-            id=request.state.id,
-            created=job.at_us // 1_000_000,
-            model=job.service,
-            fingerprint=f"fp_{job.release.sha256[:12]}",
-            usage=usage,
+    arrived_us, at_us = context.monotonic_us(), context.now_us()
+    request.state.id = context.new_id()
+    key = await auth.key(request, context.catalog)
+    with context.bodies.account(key) as account:
+        body: request_bodies.Chat | request_bodies.Completion = reader.read(
+            await account.read(request)
         )
-    )
-    return await _respond(request, context.executor.run(job), format)
+        job = await _plan(context, request, key, body, at_us, arrived_us)
+        format = format_type(
+            openai_format.Head(
+                id=request.state.id,
+                created=job.at_us // 1_000_000,
+                model=job.service,
+                fingerprint=f"fp_{job.release.sha256[:12]}",
+                usage=bool(body.stream_options and body.stream_options.include_usage),
+            )
+        )
+        return await _respond(request, context.executor.run(job), format)
 
 
 async def _plan(
-    context: Context, request: Request, reader: request_bodies.Reader
-) -> tuple[Job, bool]:
-    """The job, and whether a stream ends with its token counts."""
-    arrived_us, at_us = context.monotonic_us(), context.now_us()
-    request.state.id = context.new_id()
+    context: Context,
+    request: Request,
+    key: Key,
+    body: request_bodies.Chat | request_bodies.Completion,
+    at_us: int,
+    arrived_us: int,
+) -> Job:
+    """The job for a body."""
     catalog = context.catalog
-    key = await auth.key(request, catalog)
-    body: request_bodies.Chat | request_bodies.Completion = reader.read(
-        await auth.body(request, context.body_limit)
-    )
     _check(body)
     via = auth.via(request, context.gateway_id)
     input, options, class_ = body.input(), body.options(), auth.class_(request)
@@ -101,7 +108,7 @@ async def _plan(
     except failures.Failure as failure:
         context.executor.refuse(job, failure)
         raise
-    return job, bool(body.stream_options and body.stream_options.include_usage)
+    return job
 
 
 def _check(body: request_bodies.Completing) -> None:
@@ -116,13 +123,18 @@ def _check(body: request_bodies.Completing) -> None:
 async def _respond(
     request: Request, execution: Execution, format: openai_format.Format
 ) -> Response:
-    """The whole answer, or a stream from the first event on, so that a refusal has its status."""
+    """The whole answer, or a stream.
+
+    A stream begins with its first event, so that a refusal has its status, or when it has waited
+    so long that a proxy may soon give up; a refusal after that is an event of the stream.
+    """
     job = execution.job
     headers = {"x-request-id": job.id, "x-paddock-release": job.release.name}
     watch = streaming.watch(execution, request.receive)
     try:
         if job.stream:
-            first = await anext(execution)
+            first = streaming.First(execution)
+            await first.within(streaming.WAIT_S)
             return streaming.Stream(execution, first, format, headers, closed=watch.cancel)
         answer = await execution.whole()
     except StopAsyncIteration:

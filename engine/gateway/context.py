@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from engine.execution.catalog import Catalog
 from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
+from engine.gateway.bodies import Bodies
 from engine.gateway.metrics import Metrics
 from engine.metering.windows import Windows
 from storage.store import Store
@@ -26,9 +27,10 @@ class Context:
     windows: Windows
     recorder: Recorder
     metrics: Metrics
+    bodies: Bodies
     gateway_id: str
-    body_limit: int
     open_metrics: bool
+    allowed_origins: tuple[str, ...]
     now_us: Callable[[], int]
     monotonic_us: Callable[[], int]
     new_id: Callable[[], str]

@@ -6,8 +6,9 @@ Problem
 ├── Forbidden           403  the key's role does not allow it
 ├── NotFound            404  no such model, request or path
 ├── WrongMethod         405  the path exists, the method does not
-├── TooSlow             408  the body did not arrive in time
-├── TooLarge            413  the body exceeds the limit
+├── TooSlow             408  the head or the body did not arrive in time
+├── TooLarge            413  the head or the body exceeds its limit
+├── Unsupported         415  the body is compressed
 ├── Overloaded          429  the queue is full; Retry-After says when to retry
 ├── Broken              500  this box is faulty; an operator has to look
 └── Unavailable         503  nothing can answer now, or not in time; retry
@@ -123,6 +124,13 @@ class TooLarge(Problem):
     """The body exceeds the configured limit."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    type = _INVALID
+
+
+class Unsupported(Problem):
+    """The body is in a form that is not read here."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     type = _INVALID
 
 

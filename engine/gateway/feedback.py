@@ -23,7 +23,8 @@ _READER: Final = request_bodies.Reader(request_bodies.Feedback)
 async def give(context: Context, request: Request) -> Response:
     """Store a rating; it is durable once this returns. Tenants rate their own requests only."""
     key = await auth.key(request, context.catalog)
-    body: request_bodies.Feedback = _READER.read(await auth.body(request, context.body_limit))
+    with context.bodies.account(key) as account:
+        body: request_bodies.Feedback = _READER.read(await account.read(request))
     named = body.request_id or body.id
     if not named:
         raise errors.BadRequest(

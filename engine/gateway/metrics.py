@@ -22,6 +22,8 @@ from prometheus_client.registry import Collector
 
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
+from engine.gateway.http.admission import Admission
+from engine.gateway.http.refusals import Reason, Refusals
 from engine.gateway.remote_backends import Remotes
 from storage import errors, feedback, samples, tallies
 from storage.requests import Outcome, Request
@@ -40,7 +42,14 @@ class Metrics:
     """The counters of one gateway."""
 
     def __init__(
-        self, fleet: Fleet, remotes: Remotes, recorder: Recorder, *, ready: Callable[[], bool]
+        self,
+        fleet: Fleet,
+        remotes: Remotes,
+        recorder: Recorder,
+        admission: Admission,
+        refusals: Refusals,
+        *,
+        ready: Callable[[], bool],
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._requests = Counter(
@@ -86,6 +95,7 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_Gauges(fleet, remotes, recorder, ready))
+        self._registry.register(_Connections(admission, refusals))
 
     def ended(self, request: Request) -> None:
         """A request has ended."""
@@ -231,6 +241,28 @@ class _Gauges(Collector):
             running.add_metric([name], member.server.slots.used)
             waiting.add_metric([name], member.server.slots.waiting)
         yield from (ready, running, waiting)
+
+
+class _Connections(Collector):
+    """The connections of the HTTP server."""
+
+    def __init__(self, admission: Admission, refusals: Refusals) -> None:
+        self._admission = admission
+        self._refusals = refusals
+
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+        """One family after another."""
+        admission = self._admission
+        yield _gauge("paddock_connections", "Open connections of clients.", admission.count)
+        yield _gauge("paddock_connections_limit", "How many there may be.", admission.limit)
+        refused = CounterMetricFamily(
+            "paddock_connections_refused",
+            "Connections that were refused or closed because of a limit or a timeout.",
+            labels=["reason"],
+        )
+        for reason in Reason:
+            refused.add_metric([reason.value], self._refusals.totals[reason])
+        yield refused
 
 
 def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

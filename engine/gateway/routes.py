@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Final
 
 import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -31,6 +34,9 @@ from engine.gateway import (
 from engine.gateway.context import Context
 from storage.keys import Role
 
+_EXPOSED: Final = ("x-request-id", "x-paddock-release", "retry-after", "retry-after-ms")
+"""What a web page may read of an answer's headers."""
+
 _log = structlog.get_logger("gateway.routes")
 
 Endpoint = Callable[[Context, Request], Awaitable[Response]]
@@ -49,7 +55,15 @@ def build(context: Context) -> Starlette:
     async def document(_context: Context, _request: Request) -> Response:
         return schema
 
+    browsers = Middleware(
+        CORSMiddleware,
+        allow_origins=context.allowed_origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("*",),
+        expose_headers=_EXPOSED,
+    )
     app = Starlette(
+        middleware=[browsers] if context.allowed_origins else [],
         routes=[
             post("/v1/chat/completions", completions.chat),
             post("/v1/completions", completions.text),

@@ -1,7 +1,8 @@
 """An answer as server-sent events while it grows; a client that disconnects cancels it.
 
-Each write holds all events since the last one. A slow reader delays its own answer only: the
-backend bounds what waits for it. Imported by `engine.gateway.completions`.
+While it waits for its first event it sends comments, which clients ignore and which keep proxies
+from giving up. Each write holds all events since the last one. A slow reader delays its own answer
+only: the backend bounds what waits for it. Imported by `engine.gateway.completions`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from engine.gateway.openai_format import Format
 
 GONE: Final = 499
 """Status for a client that has disconnected; only logs could show it."""
+WAIT_S: Final = 2.0
+"""After this long without an event a stream begins with a comment, and sends another."""
+_WAITING: Final = b": waiting\n\n"
 
 
 async def disconnected(receive: Receive) -> None:
@@ -36,6 +40,27 @@ def watch(execution: Execution, receive: Receive) -> asyncio.Future[None]:
     return watching
 
 
+class First:
+    """The first events of an execution, which may take a while."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._task = asyncio.ensure_future(anext(execution))
+
+    async def within(self, wait_s: float) -> tuple[Event, ...] | None:
+        """The events, or None if there are none yet; they may be asked for again.
+
+        Raises:
+            failures.Failure: the job cannot be answered.
+            StopAsyncIteration: the client has disconnected.
+        """
+        try:
+            await asyncio.wait((self._task,), timeout=wait_s)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
+        return self._task.result() if self._task.done() else None
+
+
 class Stream(Response):
     """The answer as it grows; `closed` is called when the response ends, however it ends."""
 
@@ -44,7 +69,7 @@ class Stream(Response):
     def __init__(
         self,
         execution: Execution,
-        first: tuple[Event, ...],
+        first: First,
         format: Format,
         headers: dict[str, str],
         *,
@@ -62,9 +87,11 @@ class Stream(Response):
         execution, format = self._execution, self._format
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            body = b"".join(format.opening(choice.index) for choice in execution.answer.choices)
-            body += chunks(format, self._first)
             try:
+                while (events := await self._first.within(WAIT_S)) is None:
+                    await send({"type": "http.response.body", "body": _WAITING, "more_body": True})
+                body = b"".join(format.opening(choice.index) for choice in execution.answer.choices)
+                body += chunks(format, events)
                 while not execution.answer.complete:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                     body = chunks(format, await anext(execution))

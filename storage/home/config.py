@@ -6,9 +6,10 @@ node, the gateway, control and `app`.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -37,8 +38,21 @@ class Gateway(_Section):
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 8411
     body_limit_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 2_000_000
+    bodies_limit_bytes: Annotated[int, Field(ge=1024, le=100_000_000_000)] = 256_000_000
+    """Bytes of all bodies that are being received or planned; a quarter of them for one key."""
     open_metrics: bool = False
     """Whether /metrics takes no key."""
+    connections: Annotated[int, Field(ge=8, le=1_000_000)] | None = None
+    """Connections in all; None: as many as the limit of open files allows."""
+    connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Of one client's address; None: a quarter of all."""
+    proxies: tuple[IPvAnyNetwork, ...] = (
+        IPv4Network("127.0.0.0/8"),
+        IPv6Network("::1/128"),
+    )
+    """Addresses, or networks, that have no limit of their own: many clients come through them."""
+    allowed_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
+    """Origins of web pages that may ask (CORS); "*" for all."""
 
 
 class People(_Section):

@@ -13,6 +13,9 @@ from app.commands import status
 from app.snapshot import Query
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
+from engine.gateway.http.admission import Admission
+from engine.gateway.http.limits import Limits
+from engine.gateway.http.refusals import Refusals
 from engine.gateway.metrics import Metrics
 from engine.gateway.remote_backends import Remotes
 from engine.metering.windows import Windows
@@ -130,7 +133,14 @@ async def _metrics(store: stores.Store) -> str:
     """What a gateway exposes that has just answered those requests."""
     home = store.home
     fleet = Fleet(home, Windows(), Renderer(), now_us=clock.monotonic_us)
-    metrics = Metrics(fleet, Remotes(home, {}), Recorder(store), ready=lambda: True)
+    metrics = Metrics(
+        fleet,
+        Remotes(home, {}),
+        Recorder(store),
+        Admission(Limits(connections=8, per_address=8)),
+        Refusals(),
+        ready=lambda: True,
+    )
     for request in requests():
         metrics.ended(request)
     return (await metrics.text(store)).decode()

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from engine.gateway import server
+from engine.gateway.http import address
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ from engine.gateway import server
 )
 def test_a_host_that_cannot_be_used_is_not_called_a_taken_port(host: str, said: str) -> None:
     """Nothing listens there that could be stopped."""
-    with pytest.raises(server.CannotListen, match=said) as told:
-        server.listen(host, 8411)
+    with pytest.raises(address.CannotListen, match=said) as told:
+        address.listen(host, 8411)
     assert "stop what listens" not in str(told.value)
 
 
@@ -30,5 +30,5 @@ def test_a_taken_port_names_itself() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(server.CannotListen, match=f"port {port} .* stop what listens"):
-            server.listen("127.0.0.1", port)
+        with pytest.raises(address.CannotListen, match=f"port {port} .* stop what listens"):
+            address.listen("127.0.0.1", port)

@@ -15,6 +15,7 @@ import pytest
 
 from engine.control import __main__ as control
 from engine.gateway import server
+from engine.gateway.http import address
 from engine.process.reporting import Reports
 from runbooks import __main__ as runner
 from storage.home import config
@@ -83,7 +84,7 @@ async def test_the_gateway_beats(home: Home) -> None:
     loop.add_reader(reading, lambda: said.put_nowait(os.read(reading, 4096).decode()))
     try:
         gateway = server.Gateway(home, config.load(home), Reports(writing))
-        listening = server.listen("127.0.0.1", 0)
+        listening = address.listen("127.0.0.1", 0)
         assert await lives(gateway.run(listening), home, said) == 3
     finally:
         loop.remove_reader(reading)

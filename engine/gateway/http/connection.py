@@ -1,0 +1,318 @@
+"""One connection: bytes in, answers out in the order of their requests, a timer in every state.
+
+After each event `_settle` moves the connection to the state that follows from what has arrived and
+what has been answered, and sets that state's timer: no path leaves one without. Knows nothing of
+paths and keys. Imported by `engine.gateway.http.listener`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+
+from engine.gateway import errors
+from engine.gateway.http import admission, timer
+from engine.gateway.http import exchange as exchanges
+from engine.gateway.http.admission import Admission
+from engine.gateway.http.exchange import Exchange
+from engine.gateway.http.limits import Limits
+from engine.gateway.http.outgoing import CONTINUE, Outgoing
+from engine.gateway.http.parser import Head, Parser
+from engine.gateway.http.refusals import Reason, Refusals
+from engine.gateway.http.states import DISPLACEABLE, MOVES, State
+
+
+class Connection(asyncio.Protocol):
+    """One client; `state` says where it is."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        admitted: Admission,
+        refusals: Refusals,
+        answer: Callable[[Exchange], None],
+    ) -> None:
+        """`admitted` are the connections of the listener; `answer` starts the application."""
+        self._limits = limits
+        self._admission = admitted
+        self._refusals = refusals
+        self._answer = answer
+        self._transport: asyncio.Transport
+        self._parser = Parser(self, limits.head_bytes)
+        self._timer = timer.Timer(limits, self._late)
+        self._outgoing = Outgoing(limits.read_s, self._stuck)
+        self._current: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._parsed: Exchange | None = None  # the request whose body is being parsed
+        self._answered = self._eof = False
+        self._excess = False  # bytes came that are not read
+        self._paused = False  # reading
+        self.state = State.HEAD
+        self.client = self.server = ("", 0)
+
+    # what the transport reports
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a head, if there is room."""
+        self._transport = transport
+        self.client = _address(transport.get_extra_info("peername"))
+        self.server = _address(transport.get_extra_info("sockname"))
+        reason = self._admission.admit(self, self.client[0])
+        if reason is not None:
+            self._refusals.count(reason, self.client[0])
+            transport.write(exchanges.error(admission.full(reason)))
+            self._close()
+            return
+        self._admission.waits(self)
+        self._timer.follow(State.HEAD)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 why does not matter
+        """The end: stop all timers, and tell the requests."""
+        self._disconnect()
+        self.state = State.CLOSED
+        self._admission.left(self)
+        self._timer.stop()
+        self._outgoing.stop()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self.state in {State.LINGERING, State.CLOSING, State.CLOSED}:
+            return
+        self._excess = self._excess or self._parser.ended
+        try:
+            self._parser.feed(data)
+        except errors.Problem as problem:
+            self.refuse(problem)
+            return
+        self._settle()
+
+    def eof_received(self) -> bool:
+        """The client has stopped sending: it has disconnected, or still waits for its answers.
+
+        Only a write shows which: one that has disconnected resets. True keeps the transport.
+        """
+        self._eof = True
+        if self._waiting and not self._waiting[-1].whole:
+            self._waiting.pop().disconnect()
+        current = self._current
+        if current is None or not current.whole or self.state is State.LINGERING:
+            self._disconnect()
+            self._close()
+            return False
+        self._outgoing.probe(self._probe)
+        return True
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than the answer is written."""
+        self._outgoing.pause()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._outgoing.resume()
+
+    # what the parser reports
+
+    def request(self, head: Head) -> None:
+        """A head is complete."""
+        exchange = Exchange(head, self)
+        self._parsed = exchange
+        if self._current is None:
+            self._begin(exchange)
+        elif len(self._waiting) < self._limits.pipelined:
+            self._waiting.append(exchange)
+        else:
+            self._parser.ended = True
+            self._refusals.count(Reason.PIPELINED, self.client[0])
+            self._waiting[-1].keep_alive = False
+            self._excess = True
+
+    def body(self, data: bytes) -> None:
+        """A part of the body of the latest request."""
+        if self._parsed is not None:
+            self._parsed.add(data)
+
+    def complete(self) -> None:
+        """The latest request is complete."""
+        if self._parsed is not None:
+            self._parsed.end()
+        self._parsed = None
+
+    # what exchanges ask for
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of an answer."""
+        self._transport.write(data)
+
+    @property
+    def full(self) -> asyncio.Future[None] | None:
+        """Done when the client has read enough for more to be written; None while it has."""
+        return self._outgoing.full
+
+    def wants_body(self) -> None:
+        """The application reads the body."""
+        self._read(when=not self._waiting)
+
+    def answered(self, exchange: Exchange) -> None:
+        """The answer is complete, or cannot be completed."""
+        if exchange is not self._current:
+            return
+        self._current = None
+        self._answered = True
+        if self.state in {State.LINGERING, State.CLOSING, State.CLOSED}:
+            return
+        if exchange.failed:
+            self._disconnect()
+            self._close()
+        elif not exchange.keep_alive:
+            self._finish(exchange)
+        elif self._waiting:
+            self._settle()
+            self._begin(self._waiting.popleft())
+            self._read(when=not self._waiting)
+            self._settle()
+        elif self._eof or self._parser.ended:
+            self._finish(exchange)
+        else:
+            self._read(when=True)
+            self._settle()
+
+    # what the listener asks for
+
+    def displace(self) -> None:
+        """Close: it has no request under way and makes room for another."""
+        self._refusals.count(Reason.DISPLACED, self.client[0])
+        self._admission.left(self)
+        if self._transport.get_write_buffer_size():
+            self.abort()
+        else:
+            self._close()
+
+    def leave(self) -> None:
+        """The server stops: end after the request under way."""
+        if self._current is None:
+            self._close()
+        else:
+            self._current.keep_alive = False
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._disconnect()
+        if self.state is not State.CLOSED:
+            self._close()
+            self._transport.abort()
+
+    def refuse(self, problem: errors.Problem) -> None:
+        """Send the error and end; while another request is being answered, only end."""
+        self._refusals.count(Reason(problem.code or ""), self.client[0])
+        current = self._current
+        silent = current is not None and (current.whole or current.started)
+        self._disconnect()
+        if silent:
+            self._close()
+        else:
+            self.write(exchanges.error(problem))
+            self._linger()
+
+    # the state
+
+    def _begin(self, exchange: Exchange) -> None:
+        self._current = exchange
+        self._answer(exchange)
+
+    def _settle(self) -> None:
+        """Move to the state that follows from what has arrived and what is answered."""
+        current = self._current
+        if current is None:
+            busy = self._parser.begun or self._waiting or not self._answered
+            state = State.HEAD if busy else State.IDLE
+        else:
+            state = State.ANSWERING if current.whole else State.BODY
+            if current.buffered > self._limits.body_buffer or self._waiting:
+                self._read(when=False)
+        if state is not self.state:
+            self._move(state)
+        self._timer.follow(state, current)
+
+    def _move(self, state: State) -> None:
+        if state not in MOVES[self.state]:
+            raise RuntimeError(f"a connection cannot move from {self.state} to {state}")
+        waited, waits = self.state in DISPLACEABLE, state in DISPLACEABLE
+        self.state = state
+        if waits:
+            self._admission.waits(self)
+        elif waited:
+            self._admission.works(self)
+
+    def _finish(self, exchange: Exchange) -> None:
+        """The last answer is written: end, and let the client read it."""
+        for each in self._waiting:
+            each.disconnect()
+        self._waiting.clear()
+        if exchange.whole and (self._eof or not (self._excess or self._parser.begun)):
+            self._close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Stop sending, and drop what still arrives: closing now would reset the connection."""
+        if self._eof:
+            self._close()
+            return
+        self._move(State.LINGERING)
+        self._read(when=True)
+        with contextlib.suppress(NotImplementedError):
+            self._transport.write_eof()
+        self._timer.follow(State.LINGERING)
+
+    def _close(self) -> None:
+        """Close when the client has read what was written."""
+        if self.state in {State.CLOSING, State.CLOSED}:
+            return
+        self._disconnect()
+        self._move(State.CLOSING)
+        self._transport.close()
+        self._timer.follow(State.CLOSING)
+
+    def _disconnect(self) -> None:
+        """Nothing more is written for the requests under way."""
+        for each in (self._current, *self._waiting, self._parsed):
+            if each is not None and not each.complete:
+                each.disconnect()
+        self._current = None
+        self._waiting.clear()
+        self._parsed = None
+
+    def _late(self, reason: Reason | None) -> None:
+        """The time of the state is over."""
+        if reason is Reason.ANSWER_TIMEOUT:
+            self._refusals.count(reason, self.client[0])
+            self.abort()
+        elif reason is not None:
+            self.refuse(timer.too_slow(reason, self._limits))
+        elif self.state is State.CLOSING:
+            self._transport.abort()
+        else:
+            self._close()
+
+    def _stuck(self) -> None:
+        self._refusals.count(Reason.SLOW_READER, self.client[0])
+        self._transport.abort()
+
+    def _read(self, *, when: bool) -> None:
+        if when is self._paused and not self._eof and not self._transport.is_closing():
+            self._paused = not when
+            (self._transport.resume_reading if when else self._transport.pause_reading)()
+
+    def _probe(self) -> bool:
+        """Write an interim response, which clients ignore, unless the answer is being written."""
+        current = self._current
+        if current is None or current.started or current.head.version == "1.0":
+            return False
+        self._transport.write(CONTINUE)
+        return True
+
+
+def _address(name: object) -> tuple[str, int]:
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("", 0)

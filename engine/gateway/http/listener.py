@@ -1,0 +1,62 @@
+"""Accepts connections on a listening socket and runs the application on their requests.
+
+From `start` to `drain`. Imported by `engine.gateway.server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Final
+
+from starlette.types import ASGIApp
+
+from engine.gateway.http.admission import Admission
+from engine.gateway.http.connection import Connection
+from engine.gateway.http.exchange import Exchange
+from engine.gateway.http.limits import Limits
+from engine.gateway.http.refusals import Refusals
+
+_BACKLOG: Final = 2048
+
+
+class Listener:
+    """One listening socket."""
+
+    def __init__(
+        self, app: ASGIApp, limits: Limits, admission: Admission, refusals: Refusals
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._admission = admission
+        self._refusals = refusals
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listening: socket.socket) -> None:
+        """Accept connections."""
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connection, sock=listening, backlog=_BACKLOG
+        )
+
+    async def drain(self, within_s: float) -> None:
+        """Accept no more and wait until all requests are answered, for so long at most."""
+        if self._server is not None:
+            self._server.close()
+        for peer in self._admission.peers():
+            peer.leave()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for peer in self._admission.peers():
+            peer.abort()
+
+    def _connection(self) -> Connection:
+        return Connection(self._limits, self._admission, self._refusals, self._answer)
+
+    def _answer(self, exchange: Exchange) -> None:
+        task = asyncio.get_running_loop().create_task(exchange.run(self._app))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,237 @@
+"""Bytes to requests: httptools, and what it does not bound or refuse.
+
+The size of a head, of the framing around a body, the HTTP version, the Host, upgrades. A request
+that could be read in two ways is refused. Never touches a socket or a timer. Imported by
+`engine.gateway.http.connection`.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import httptools
+
+from engine.gateway import errors
+from engine.gateway.http.refusals import Reason
+
+_FRAMING_SHARE: Final = 8
+"""Bytes of framing for each byte of a chunked body; a chunk of one byte has five."""
+_TLS: Final = 0x16
+_HTTP_2: Final = b"PRI * HTTP/2"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request; header names are lower-case."""
+
+    method: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    version: str
+    headers: list[tuple[bytes, bytes]]
+    keep_alive: bool
+    expects_continue: bool
+
+
+class Events(Protocol):
+    """Receives what was parsed, in its order."""
+
+    def request(self, head: Head) -> None:
+        """A head is complete."""
+
+    def body(self, data: bytes) -> None:
+        """A part of its body."""
+
+    def complete(self) -> None:
+        """The request is complete."""
+
+
+class _Refused(Exception):
+    """Ends the parsing; httptools reports it as its own error."""
+
+
+class Parser:
+    """The requests of one connection.
+
+    `begun` is whether bytes of a next head have arrived. `ended`: no request can follow, because
+    the last one said so or was refused; bytes are ignored.
+    """
+
+    def __init__(self, events: Events, head_bytes: int) -> None:
+        self._events = events
+        self._limit = head_bytes
+        self._parser = httptools.HttpRequestParser(self)
+        self._first = b""
+        self._problem: errors.Problem | None = None
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._in_head = self._in_body = self._last = False
+        self._fresh = False  # what is being parsed began within this feed, it is unknown where
+        self._size = 0  # of a head, as received; `_counted` as parsed
+        self._counted = 0
+        self._framing = self._content = 0  # of a body, as received and as parsed
+        self.ended = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether a head is incomplete, or only blank lines came."""
+        return self._in_head or (not self._in_body and self._size > 0)
+
+    def feed(self, data: bytes) -> None:
+        """Parse.
+
+        Raises:
+            errors.Problem: the request is refused, and nothing after it can be read.
+        """
+        if self.ended:
+            return
+        if len(self._first) < len(_HTTP_2):
+            self._first += data[: len(_HTTP_2)]
+        self._fresh = False
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.ended = True  # the request is answered as if it had not asked
+        except httptools.HttpParserError:
+            problem = self._failure()
+            self.ended = True
+            if problem is not None:
+                raise problem from None
+            return
+        self._check_size(len(data))
+
+    def _check_size(self, fed: int) -> None:
+        if self._fresh:
+            return
+        if self._in_body:
+            self._framing += fed
+            if self._framing - self._content > self._limit + _FRAMING_SHARE * self._content:
+                self.ended = True
+                raise _invalid("The framing of its chunked body is larger than the body.")
+        else:
+            self._size += fed
+            if self._size > self._limit:
+                self.ended = True
+                raise self._too_large()
+
+    # what httptools calls
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        if self.ended:
+            raise _Refused
+        self._in_head, self._fresh = True, True
+        self._url, self._headers = b"", []
+        self._size = self._counted = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        self._url += url
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; those behind a body are dropped."""
+        if self._in_head:
+            self._count(len(name) + len(value) + 4)
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        head = self._head()
+        self._in_head, self._in_body = False, True
+        self._size = self._framing = self._content = 0
+        self._fresh = True
+        self._last = not head.keep_alive
+        self._events.request(head)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._content += len(body)
+        self._events.body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self._in_body = False
+        self._fresh = True
+        self.ended = self.ended or self._last
+        self._events.complete()
+
+    def _count(self, size: int) -> None:
+        """Bound a head that arrives in one piece."""
+        self._counted += size
+        if self._counted > self._limit:
+            self._problem = self._too_large()
+            raise _Refused
+
+    def _head(self) -> Head:
+        parser, headers = self._parser, self._headers
+        version, method = parser.get_http_version(), parser.get_method().decode("ascii")
+        names = [name for name, _ in headers]
+        bodied = b"transfer-encoding" in names or any(
+            name == b"content-length" and value.strip(b"0") for name, value in headers
+        )
+        if version not in {"1.0", "1.1"}:
+            self._refuse(_invalid(f"HTTP/{version} is not spoken here, HTTP/1.1 is."))
+        if version == "1.1" and names.count(b"host") != 1:
+            self._refuse(_invalid("It must have exactly one Host header."))
+        if version == "1.0" and b"transfer-encoding" in names:
+            self._refuse(_invalid("Transfer-Encoding needs HTTP/1.1."))
+        upgrade = parser.should_upgrade()
+        if upgrade and (bodied or method == "CONNECT"):
+            self._refuse(_invalid("Upgrades are not supported; leave out its Upgrade header."))
+        url = self._parsed_url()
+        raw_path = url.path or b"/"
+        return Head(
+            method=method,
+            path=urllib.parse.unquote(raw_path.decode("ascii")),
+            raw_path=raw_path,
+            query=url.query or b"",
+            version=version,
+            headers=headers,
+            keep_alive=version == "1.1" and not upgrade and parser.should_keep_alive(),
+            expects_continue=version == "1.1"
+            and any(name == b"expect" and b"100-continue" in v.lower() for name, v in headers),
+        )
+
+    def _parsed_url(self) -> Any:
+        try:
+            return httptools.parse_url(self._url)
+        except httptools.HttpParserInvalidURLError:
+            self._refuse(_invalid("Its target is not a path."))
+
+    def _refuse(self, problem: errors.Problem) -> Any:
+        self._problem = problem
+        raise _Refused
+
+    def _failure(self) -> errors.Problem | None:
+        """Why the bytes cannot be parsed; None where they follow the last request."""
+        if self.ended and self._problem is None:
+            return None
+        return self._problem or self._invalid()
+
+    def _invalid(self) -> errors.Problem:
+        if self._first[:1] and self._first[0] == _TLS:
+            return _invalid(
+                "It looks like TLS, and this port speaks plain HTTP: use http://, or put a proxy "
+                "that ends TLS in front."
+            )
+        if self._first.startswith(_HTTP_2):
+            return _invalid("It is HTTP/2, and this port speaks HTTP/1.1.")
+        return _invalid(
+            "Check its first line, its headers (no control characters) and the framing of its body."
+        )
+
+    def _too_large(self) -> errors.Problem:
+        return errors.TooLarge(
+            f"The head of your request exceeds {self._limit} bytes; send fewer or shorter headers.",
+            code=Reason.HEAD_TOO_LARGE.value,
+        )
+
+
+def _invalid(why: str) -> errors.Problem:
+    return errors.BadRequest(
+        f"This is not a valid HTTP/1.1 request. {why}", code=Reason.INVALID_HTTP.value
+    )
