@@ -120,7 +120,13 @@ async def trouble(home: Home) -> str | None:
 def _spawn(home: Home, log: Path) -> subprocess.Popen[bytes]:
     """The node in a session of its own, its output appended to its log."""
     home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK  # a FIFO would hang
+        descriptor = os.open(log, flags, 0o600)
+    except OSError as error:
+        raise errors.NodeDidNotStart(
+            f"{log} cannot be written ({error.strerror}); rename or remove it, and start again."
+        ) from error
     try:
         return subprocess.Popen(  # noqa: S603 our own interpreter and module
             [sys.executable, "-m", "engine", "--home", str(home.root)],

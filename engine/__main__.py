@@ -92,7 +92,8 @@ def _log_file(home: Home) -> TextIO:
     path = home.log("node")
     process_logs.trim((path,))
     try:
-        return path.open("a", encoding="utf-8")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK  # a FIFO would hang
+        return os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8")
     except OSError:
         return sys.stderr
 

@@ -96,8 +96,8 @@ def start(spec: Spec, environment: Mapping[str, str] = _NOTHING) -> subprocess.P
     log = spec.log
     process_logs.trim((log,))
     try:
-        stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError:  # a full disk may cost a log, never a process
+        stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o600)
+    except OSError:  # a full disk, or a FIFO in its place, may cost a log, never a process
         stderr = os.open(os.devnull, os.O_WRONLY)
     try:
         return subprocess.Popen(  # noqa: S603 our own interpreter and modules

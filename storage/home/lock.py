@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from storage.errors import NotAHome
+
 _PROBES: Final = 10
 _PROBE_S: Final = 0.02
 
@@ -26,9 +28,12 @@ def take(path: Path) -> int:
     The file contains the holder's process id, so that a second node can name the first.
 
     Raises:
-        AlreadyRuns: another process holds it.
+        AlreadyRuns: another process holds it. NotAHome: something else is in its place.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except IsADirectoryError as error:
+        raise NotAHome(f"{path} is not a file; rename or remove it, and start again.") from error
     for _ in range(_PROBES):  # `holder` holds it for microseconds
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

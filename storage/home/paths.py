@@ -146,7 +146,12 @@ def make(home: Home) -> Home:
         raise NotAHome(
             f"{home.root} is not a directory; choose another home with PADDOCK_HOME or --home."
         ) from error
-    for inner in (home.run, home.logs, home.models):
+    except OSError as error:  # /proc/nope, a name that is too long, a file system that is read-only
+        raise NotAHome(
+            f"{home.root} cannot be made ({error.strerror}); "
+            "choose another home with PADDOCK_HOME or --home."
+        ) from error
+    for inner in (home.run, home.logs, home.models, home.secrets):
         try:
             inner.mkdir(mode=PRIVATE, exist_ok=True)
         except FileExistsError as error:

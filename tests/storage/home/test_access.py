@@ -51,6 +51,7 @@ async def test_a_group_opens_the_config_and_nothing_else(store: Store) -> None:
         "logs": 0o700,
         "models": 0o700,
         "run": 0o700,
+        "secrets": 0o700,
     }
 
 
@@ -75,7 +76,7 @@ async def test_without_the_setting_all_of_it_is_closed_again(store: Store) -> No
     access.admit(home, os.getegid())
     access.admit(home, None)
     found = modes(home)
-    assert {found.pop(each) for each in (".", "logs", "models", "run")} == {0o700}
+    assert {found.pop(each) for each in (".", "logs", "models", "run", "secrets")} == {0o700}
     assert set(found.values()) == {0o600}
 
 
