@@ -141,6 +141,7 @@ class Node:
                     "pid": each.fact.pid,
                     "state": each.fact.state,
                     "reason": each.fact.reason,
+                    "silent": each.fact.silent_us is not None,
                     "restarts": each.fact.restarts,
                 }
                 for each in self._processes.values()

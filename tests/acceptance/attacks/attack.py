@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-MODULES: Final = ("connections", "bodies", "floods", "templates", "stores", "people")
+MODULES: Final = ("connections", "bodies", "floods", "templates", "weights", "stores", "people")
 
 
 class Target(msgspec.Struct, frozen=True):

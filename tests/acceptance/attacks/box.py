@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Final
 import httpx
 
 from storage import keys
-from tests.acceptance.attacks import templates
+from tests.acceptance.attacks import templates, weights
 from tests.acceptance.attacks.attack import Target
 from tests.engine.node.nodes import BOUND_S, RealNode
 from tests.engine.serving import tiny_gguf
@@ -43,6 +44,10 @@ async def _furnish(node: RealNode, folder: Path) -> None:
     for service, version in (("ops", "1.0.0"), ("concise", "1.1.0")):
         said = await node.must("releases.create", "", {"model": f"ops@{version}", "engine": ENGINE})
         await node.must("services.create", service, {"release": said.split()[0]})
+    fragile = weights.file(node.home.root)
+    shutil.copy(WEIGHTS, fragile)
+    release = await node.release(weights.SERVICE, fragile)
+    await node.must("services.create", weights.SERVICE, {"release": release})
     for name in templates.SERVICES:
         path = folder / f"{name}.gguf"
         tokens = [(letter, tiny_gguf.NORMAL) for letter in tiny_gguf.LETTERS]
