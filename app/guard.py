@@ -52,6 +52,8 @@ def _unable(header: Header) -> str:
         return "there is no box here yet"
     if header.node is Node.DOWN:
         return "the node is down; `paddock serve` starts it"
+    if header.node is Node.SILENT:
+        return "the node does not answer"
     if header.node is Node.ASKING:
         return "the node has not answered yet"
     if not header.person.acts:

@@ -53,7 +53,11 @@ def address(home: Home) -> tuple[str, int]:
 
 def url(home: Home, gateway: config.Gateway | None = None) -> str:
     """Where clients reach the gateway; `gateway` are settings that have been read already."""
-    host, port = address(home) if gateway is None else (gateway.host, gateway.port)
+    return url_of(*address(home) if gateway is None else (gateway.host, gateway.port))
+
+
+def url_of(host: str, port: int) -> str:
+    """The address of a host and port."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -97,24 +101,6 @@ async def get(at: str, path: str) -> int | None:
 def _http() -> httpx.AsyncClient:
     """A client for the gateway of this machine: bounded, and past any proxy of the environment."""
     return httpx.AsyncClient(timeout=_HTTP_S, trust_env=False)
-
-
-async def trouble(home: Home) -> str | None:
-    """Why the box cannot store what happens, None while it can or does not say.
-
-    The node knows about its own facts, the gateway about requests and samples.
-    """
-    with contextlib.suppress(storage_errors.StorageError):
-        if said := (await client.state(home)).get("trouble"):
-            return str(said)
-    settings, _ = config.readable(home)
-    try:
-        async with _http() as client_:
-            body = (await client_.get(f"{url(home, settings.gateway)}/readyz")).json()
-        said = body["recorder"]["trouble"]
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
-        return None
-    return None if said is None else str(said)
 
 
 def _spawn(home: Home, log: Path) -> subprocess.Popen[bytes]:

@@ -1,8 +1,8 @@
 """The one poller: asks once a second whether anything changed, and hands screens a new snapshot.
 
 A slow read skips ticks instead of queueing them, a store that cannot be read is tried again, and
-a frozen screen keeps its snapshot while the box keeps running. It imports the database's libraries
-in a thread after the first paint. It never draws. Imported by `app.tui`.
+neither a node nor a gateway that does not answer delays a snapshot. It imports the database's
+libraries in a thread after the first paint. It never draws. Imported by `app.tui`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 EVERY_S: Final = 1.0
-_STALE_TICKS: Final = 3  # a store in which nothing changes: has the node gone?
+_STALE_TICKS: Final = 3  # in a store in which nothing changes, ages still grow
+_ANSWER_S: Final = 0.05  # later answers of node and gateway make a snapshot of their own
 
 
 class Poller:
@@ -48,6 +49,7 @@ class Poller:
         self._since = 0
         self.store: Store | None = None
         self._source: Reader | None = None
+        self._asking: asyncio.Task[bool] | None = None
         self.ticks = 0  # looks that read the store
 
     def look_at(self, query: Query) -> None:
@@ -84,9 +86,10 @@ class Poller:
         try:
             source = await self._open()
             store = self.store
+            lives = await self._ask(source)
             changed = store is not None and await store.changed()
             self._since += 1
-            if not changed and self._since < _STALE_TICKS:
+            if not (changed or lives) and self._since < _STALE_TICKS:
                 return
             self._since = 0
             self.ticks += 1
@@ -97,6 +100,32 @@ class Poller:
         except errors.StorageError as error:
             await self.close()
             self._show(self._unreadable(error))
+
+    async def _ask(self, source: Reader) -> bool:
+        """Whether node and gateway answered otherwise than before, if they answered soon enough.
+
+        The first answers are waited for: before them it is not known whether anything lives.
+        """
+        first = source.facts.node is snapshot.Node.ASKING
+        if self._asking is None:
+            self._asking = asyncio.create_task(source.ask())
+            self._asking.add_done_callback(self._answered)
+        asking = self._asking
+        await asyncio.wait({asking}, timeout=None if first else _ANSWER_S)
+        if not asking.done():
+            return False
+        self._asking = None
+        return asking.result()
+
+    @property
+    def asking(self) -> bool:
+        """Whether an answer of node or gateway is still due."""
+        return self._asking is not None and not self._asking.done()
+
+    def _answered(self, asking: asyncio.Task[bool]) -> None:
+        """Answers that came late and differ are shown now."""
+        if not asking.cancelled() and asking.exception() is None and asking.result():
+            self.poke()
 
     async def _open(self) -> Reader:
         if self._source is None:
@@ -121,7 +150,13 @@ class Poller:
 
     async def close(self) -> None:
         """Let go of the store."""
-        store, self.store, self._source = self.store, None, None
+        store, self.store = self.store, None
+        source, self._source = self._source, None
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
+        if source is not None:
+            await source.close()
         if store is not None:
             await store.close()
 

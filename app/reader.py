@@ -1,13 +1,12 @@
-"""One look at the box: reads the store, asks the control socket when in doubt, builds the snapshot.
+"""One look at the box: asks node and gateway, reads the store, builds the snapshot.
 
-What seldom changes (services, releases, parts, intents) is read again only when the ledger has
-grown or five seconds have passed; measurements are topped up. It loads the database's libraries,
-so it is imported late, by `app.poller` alone.
+What seldom changes (services, releases, intents) is read again only when the ledger has grown or
+five seconds have passed; processes are read at each look, and measurements are topped up. It loads
+the database's libraries, so `app.poller` imports it late; `paddock status` does, too.
 """
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import platform
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from app import node_client, snapshot
+from app import liveness, snapshot
 from app.figures import charts, places
 from app.figures import jobs as job_figures
 from app.figures import requests as request_figures
@@ -36,15 +35,11 @@ from storage import (
     services,
     upstreams,
 )
-from storage.control_socket import client
 from storage.home import config
 from storage.home.paths import Home
 from storage.store import Session, Store
 
 _AGAIN_US: Final = 5 * SECOND_US
-_SILENT_US: Final = 3 * SECOND_US  # without measurements for so long, the control socket is asked
-_ASK_AGAIN_US: Final = 2 * SECOND_US
-_NODE_ANSWER_S: Final = 2.0
 _INTENTS: Final = 40
 _ENTRIES: Final = 120
 _JOBS: Final = 200
@@ -54,7 +49,14 @@ _DRIVER: Final = Path("/proc/driver/nvidia/version")
 class Reader:
     """Looks again and again, and remembers what need not be read anew."""
 
-    def __init__(self, home: Home, store: Store, *, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        *,
+        now_us: Callable[[], int],
+        answer_s: float = liveness.ANSWER_S,
+    ) -> None:
         self._home = home
         self._store = store
         self._now_us = now_us
@@ -67,13 +69,26 @@ class Reader:
             driver=_DRIVER.exists(),
             top=LEAST_TOP,
         )
+        self.liveness = liveness.Liveness(home, self.facts.person.name, answer_s=answer_s)
+        self._gateway = config.Gateway()
         self._read_config()
         self._entry = -1
         self._read_us = -_AGAIN_US
-        self._asked_us = -_ASK_AGAIN_US
+
+    async def close(self) -> None:
+        """Release what asks the gateway; the store is the caller's."""
+        await self.liveness.close()
+
+    async def ask(self) -> bool:
+        """Ask node and gateway whether they live; whether anything changed since the last time."""
+        changed = await self.liveness.look(self._gateway)
+        self.facts.node = self.liveness.answers.node
+        self.facts.person = self.liveness.answers.person
+        self.facts.answers = self.liveness.answers
+        return changed
 
     async def read(self, query: Query) -> snapshot.Snapshot:
-        """The snapshot for a place; the parts that it does not show are left out."""
+        """The snapshot for a place, by the last `ask`; what the place does not show is left out."""
         facts = self.facts
         facts.now_us = self._now_us()
         request, missing, rows = None, "", None
@@ -95,11 +110,11 @@ class Reader:
                     job = await job_figures.full(s, query.job)
                 except errors.NotFound as error:
                     missing = str(error)
-        await self._ask()
         pulse = places.pulse(facts) if query.place == "pulse" else None
         if pulse is not None:
             facts.top = next(each.top for each in pulse.charts if each.title == charts.TOKENS)
         return snapshot.Snapshot(
+            query=query,
             header=places.header(facts),
             pulse=pulse,
             traffic=places.traffic(facts) if query.place == "traffic" else None,
@@ -112,7 +127,7 @@ class Reader:
 
     def _read_config(self) -> None:
         settings, problem = config.readable(self._home)
-        self.facts.gateway = node_client.url(self._home, settings.gateway)
+        self._gateway = settings.gateway
         self.facts.gpu_hour_micro = settings.price.gpu_hour_micro
         self.facts.currency = settings.price.currency
         self.facts.config_problem = problem
@@ -120,6 +135,8 @@ class Reader:
     async def _records(self, s: Session) -> None:
         """Read what people and parts have changed, if anything."""
         facts = self.facts
+        facts.processes = await processes.every(s)
+        facts.upstreams = await upstreams.health(s)
         newest = await ledger.tail(s, limit=1)
         entry = newest[0].id if newest else 0
         age = facts.now_us - self._read_us
@@ -127,8 +144,6 @@ class Reader:
             return
         self._read_config()
         facts.run = await processes.node_now(s)
-        facts.processes = await processes.every(s)
-        facts.upstreams = await upstreams.health(s)
         facts.intents = await intents.tail(s, limit=_INTENTS)
         if entry != self._entry:
             facts.services = await services.every(s)
@@ -139,37 +154,6 @@ class Reader:
             facts.deployments = await deployments.every(s)
             facts.entries = await ledger.tail(s, limit=_ENTRIES)
         self._entry, self._read_us = entry, facts.now_us
-
-    async def _ask(self) -> None:
-        """Find out whether the node lives: fresh measurements say so, else its control socket does.
-
-        After the clock went back, measurements of the time before look fresh once more.
-        """
-        facts = self.facts
-        newest = None if facts.recent.ahead is not None else facts.recent.newest
-        fresh = newest is not None and facts.now_us - newest * SECOND_US < _SILENT_US
-        known = facts.node is not snapshot.Node.ASKING and bool(facts.person.role)
-        if fresh and known:
-            facts.node = snapshot.Node.UP
-            facts.unwritten = False
-            return
-        if 0 <= facts.now_us - self._asked_us < _ASK_AGAIN_US:
-            return
-        self._asked_us = facts.now_us
-        try:
-            async with asyncio.timeout(_NODE_ANSWER_S):
-                person = await client.who(self._home)
-        except (errors.NodeIsDown, TimeoutError):
-            facts.node = snapshot.Node.DOWN
-            facts.person = snapshot.Person(name=facts.person.name)
-        except errors.StorageError:  # it lives and does not know us
-            facts.node = snapshot.Node.UP
-            facts.person = snapshot.Person(name=facts.person.name, role="nobody")
-        else:
-            facts.node = snapshot.Node.UP
-            facts.person = snapshot.Person(name=person.name, role=person.role)
-        up = facts.node is snapshot.Node.UP
-        facts.unwritten = up and await node_client.trouble(self._home) is not None
 
 
 def _login() -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from storage import samples
-from storage.samples import ArmSample, GpuSample, HostSample, InstanceSample
+from storage.samples import ArmSample, GatewaySample, GpuSample, HostSample, InstanceSample
 from storage.store import Session
 from storage.tallies import Tally
 
@@ -32,6 +32,7 @@ class Recent:
     gpus: dict[int, dict[int, GpuSample]] = field(default_factory=dict)
     instances: dict[str, dict[int, InstanceSample]] = field(default_factory=dict)
     arms: dict[str, dict[int, Tally]] = field(default_factory=dict)
+    gateway: dict[int, GatewaySample] = field(default_factory=dict)
     newest: int | None = None
     ahead: int | None = None
     """The newest second up to a day in the future: there is one if the clock was set back."""
@@ -61,6 +62,8 @@ class Recent:
             self.gpus.setdefault(gpu.index, {})[second] = gpu
         for second, name, instance in await samples.since(s, begin, samples.Kind.INSTANCE, now):
             self.instances.setdefault(name, {})[second] = instance
+        for second, _, gateway in await samples.since(s, begin, samples.Kind.GATEWAY, now):
+            self.gateway[second] = gateway
         stored = {}
         for second, name, arm in await samples.since(s, begin, samples.Kind.ARM, now):
             stored[name, second] = arm
@@ -71,6 +74,7 @@ class Recent:
 
     def _forget(self, before: int) -> None:
         _drop(self.hosts, before)
+        _drop(self.gateway, before)
         for named in (self.gpus, self.instances, self.arms):
             kept: dict[Any, dict[int, Any]] = named
             for name in list(kept):

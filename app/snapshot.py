@@ -16,8 +16,14 @@ class Node(StrEnum):
 
     ASKING = "asking"  # no answer yet
     UP = "up"
+    SILENT = "silent"  # it runs and does not answer; the gateway and the workers may
     DOWN = "down"
     ABSENT = "absent"  # there is no box in this home yet
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a node, whether it answers or not."""
+        return self in {Node.UP, Node.SILENT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,14 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something that is known to be wrong: in a few words for a narrow row, and in a sentence."""
+
+    brief: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """The first row of every place."""
 
@@ -43,12 +57,11 @@ class Header:
     live: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
     """Services with their arms as (release, basis points)."""
     synthetic: float | None = None  # share of the requests in the window
-    troubles: tuple[str, ...] = ()  # parts that should run and do not, a store that takes nothing
+    troubles: tuple[Trouble, ...] = ()  # the worst first
     as_of_us: int | None = None  # the newest measurement
     now_us: int = 0
     back_us: int = 0  # how far the clock is behind samples in the store
     error: str = ""  # why nothing can be read, in a sentence
-    config_problem: str = ""  # why config.toml cannot be used, in a sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +108,11 @@ class Load:
     running: int
     max_running: int | None
     kv: float | None  # share of the tokens that the cache can hold
-    waiting: int
+    waiting: int  # in all: those of the instances, and those that the gateway holds
     oldest_us: int | None
     tokens_per_s: float | None
     busy: float | None
+    held: int = 0  # in the gateway, because nothing can take them yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,8 +217,9 @@ class Instance:
 class Deployment:
     """What is loaded for releases, with its instances.
 
-    `state` is the worst of them: ready, starting, draining, stopped, crashed or failing; for an
-    upstream, which has no instances here, answering or down. `reason` says why it is not well.
+    `state` is the worst of them: ready, starting, draining, stopped, silent, crashed or failing;
+    for an upstream, which has no instances here, answering or down. `reason` says why it is not
+    well.
     """
 
     name: str
@@ -388,20 +403,6 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """Everything one look gave; the part of a place that was not looked at is None."""
-
-    header: Header
-    pulse: Pulse | None = None
-    traffic: Traffic | None = None
-    requests: Requests | None = None
-    request: Request | None = None
-    jobs: tuple[JobRow, ...] | None = None  # newest first
-    job: Job | None = None
-    missing: str = ""  # why the request or job that was asked for is not there
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What the open place shows, so that nothing else is read."""
 
@@ -410,3 +411,18 @@ class Query:
     limit: int = 100
     request: str = ""
     job: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything one look gave; the part of a place that was not looked at is None."""
+
+    header: Header
+    query: Query = Query()  # what was looked at
+    pulse: Pulse | None = None
+    traffic: Traffic | None = None
+    requests: Requests | None = None
+    request: Request | None = None
+    jobs: tuple[JobRow, ...] | None = None  # newest first
+    job: Job | None = None
+    missing: str = ""  # why the request or job that was asked for is not there

@@ -21,7 +21,7 @@ SCHEMA: Final = "paddock.status/1"
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """The node, by its newest run; `state` is up or down."""
+    """The node, by its newest run; `state` is up, silent (it runs and does not answer) or down."""
 
     state: str
     version: str | None
@@ -184,7 +184,7 @@ def of(
         gateway=gateway,
         person=Person(name=header.person.name, role=header.person.role or None),
         node=Node(
-            state="up" if header.node is snapshot.Node.UP else "down",
+            state=header.node.value if header.node.runs else "down",
             version=None if run is None else run.version,
             pid=None if run is None else run.pid,
             started_at_us=None if run is None else run.started_at_us,

@@ -94,6 +94,7 @@ class Tui(App[None]):
         self.table: Mapping[str, Action] = {}
         self._keys: Mapping[str, str] = keymap.EARLY
         self._frozen: snapshot.Snapshot | None = None
+        self._freezing = False  # as soon as the open place has a snapshot of its own
         self._trail: list[str] = []
         self._before = "pulse"
         self._pressed: deque[tuple[str, str | None]] = deque()
@@ -153,10 +154,9 @@ class Tui(App[None]):
 
     def _received(self, current: snapshot.Snapshot) -> None:
         self.current = current
-        if (
-            self.guard.left_us(self.now_us()) is not None
-            and current.header.node is not snapshot.Node.UP
-        ):
+        if self._freezing:
+            self._hold()
+        if self.guard.left_us(self.now_us()) is not None and not current.header.node.runs:
             self.guard.disarm()
         self.redraw()
 
@@ -165,7 +165,8 @@ class Tui(App[None]):
         place = self.place
         if place is not None:
             shown = self.current if self._frozen is None else self._frozen
-            place.show(shown, self.prompt_line.rows(place.path(), place.size.width))
+            bar = self.prompt_line.rows(place.path(), place.size.width)
+            place.show(shown, bar, self.current.header)
 
     def on_resize(self) -> None:
         """The terminal was resized: draw again once the layout is done."""
@@ -193,14 +194,24 @@ class Tui(App[None]):
             place.open(here.where)
         if here is not None and here is not place:
             self._before = here.where
-            self._frozen = None
+            self._frozen, self._freezing = None, False
             self.switch_screen(name)
         self.poller.look_at(place.wanted())
         self.call_after_refresh(self.redraw)
 
     def freeze(self) -> None:
-        """Hold the snapshot, or let it go on."""
-        self._frozen = None if self._frozen is not None else self.current
+        """Hold the snapshot, or let it go on; the header shows the present all the same."""
+        if self._frozen is not None or self._freezing:
+            self._frozen, self._freezing = None, False
+        else:
+            self._freezing = True
+            self._hold()
+
+    def _hold(self) -> None:
+        """Freeze what the open place shows; the snapshot of a place left before is not that."""
+        place = self.place
+        if place is not None and self.current.query == place.wanted():
+            self._frozen, self._freezing = self.current, False
 
     def go_before(self) -> None:
         """Open the place before this one."""
@@ -226,8 +237,9 @@ class Tui(App[None]):
         """A key that Textual would use and that means nothing here."""
 
     def typed(self, text: str) -> None:
-        """Something was pasted; it counts only where something is being typed."""
-        self.prompt_line.paste(text)
+        """Something was pasted; it counts only where something is being typed, and seen."""
+        if (place := self.place) is not None and not place.small:
+            self.prompt_line.paste(text)
         self.redraw()
 
     def key(self, key: str, character: str | None) -> None:
@@ -247,6 +259,10 @@ class Tui(App[None]):
             self._press(place, *self._pressed.popleft())
 
     def _press(self, place: Place, key: str, character: str | None) -> None:
+        if place.small:  # what cannot be seen cannot be meant
+            if self._keys.get(key) == "look.quit":
+                self.exit()
+            return
         if self.prompt_line.busy:
             self.prompt_line.key(key, character)
         else:

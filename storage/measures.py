@@ -14,6 +14,7 @@ context) counts as failed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -106,6 +107,24 @@ def synthetic_share(t: Traffic) -> float | None:
 def share(part: Traffic, whole: Traffic) -> float | None:
     """Requests of an arm / requests of its service: the split as it was measured."""
     return _ratio(part.tally.requests, whole.tally.requests)
+
+
+def interval(part: float, whole: float, z: float = 1.96) -> tuple[float, float] | None:
+    """The 95 % interval (Wilson's) of a share that was measured as `part` of `whole` cases.
+
+    E. B. Wilson, Journal of the American Statistical Association 22 (1927). None without a case.
+    """
+    if whole <= 0:
+        return None
+    share, spread = part / whole, z * z / whole
+    middle = (share + spread / 2) / (1 + spread)
+    reach = z / (1 + spread) * math.sqrt(share * (1 - share) / whole + spread / (4 * whole))
+    return max(middle - reach, 0.0), min(middle + reach, 1.0)
+
+
+def share_interval(part: Traffic, whole: Traffic) -> tuple[float, float] | None:
+    """The 95 % interval of `share`: what was set may be anywhere in it."""
+    return interval(part.tally.requests, whole.tally.requests)
 
 
 def latency(t: Traffic, q: float) -> float | None:

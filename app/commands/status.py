@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from app import node_client, reader, session, snapshot, status_document, terminal, words
+from app import reader, session, snapshot, status_document, terminal, words
 from app.commands import options
 from app.snapshot import Query
 from storage import splits
@@ -18,6 +18,7 @@ from storage.home import clock
 from storage.home.paths import Home
 
 _DOWN = 3
+_ANSWER_S = 5.0  # looked at once, so a busy box gets more time than on the screen
 _DASH = words.UNKNOWN
 _DEPLOYMENT = (
     "DEPLOYMENT", "READY", "STATE", "RUNNING", "WAITING", "OLDEST", "KV", "TOKENS", "BUSY",
@@ -39,55 +40,29 @@ async def print_now(*, as_json: bool) -> int:
     """The same inside a running loop."""
     home = session.home()
     async with session.store() as store:
-        source = reader.Reader(home, store, now_us=clock.now_us)
-        current = await source.read(Query(place="pulse"))
-    header, pulse, gateway = current.header, current.pulse, source.facts.gateway
+        source = reader.Reader(home, store, now_us=clock.now_us, answer_s=_ANSWER_S)
+        try:
+            await source.ask()
+            current = await source.read(Query(place="pulse"))
+        finally:
+            await source.close()
+    header, pulse, gateway = current.header, current.pulse, source.liveness.answers.url
     assert pulse is not None  # noqa: S101 it is what was asked for
-    up = header.node is snapshot.Node.UP
-    trouble = await node_client.trouble(home) if up else None
     document = status_document.of(
         header,
         pulse,
         home=str(home.root),
         gateway=gateway,
-        problems=problems(header, pulse, trouble),
+        problems=tuple(each.sentence for each in header.troubles),
     )
-    terminal.show(document, lines(header, pulse, home, gateway, trouble), as_json=as_json)
-    return 0 if up else _DOWN
+    terminal.show(document, lines(header, pulse, home, gateway), as_json=as_json)
+    return 0 if header.node is snapshot.Node.UP else _DOWN
 
 
-def problems(
-    header: snapshot.Header, pulse: snapshot.Pulse, trouble: str | None
-) -> tuple[str, ...]:
-    """What is known to be wrong, a sentence each."""
-    found = [] if header.node is snapshot.Node.UP else ["The node is down."]
-    if header.config_problem:
-        found.append(f"{header.config_problem} Defaults are shown.")
-    if trouble is not None:
-        found.append(trouble)
-    states = [(each.name, each.state, each.reason) for each in pulse.processes]
-    states += [(each.name, each.state, each.reason) for each in pulse.deployments]
-    found += [
-        f"{name} is {state}{f': {reason}' if reason else ''}."
-        for name, state, reason in states
-        if state in {"crashed", "failing", "down"}
-    ]
-    return tuple(found)
-
-
-def lines(
-    header: snapshot.Header,
-    pulse: snapshot.Pulse,
-    home: Home,
-    gateway: str,
-    trouble: str | None = None,
-) -> list[str]:
-    """The status as text, most urgent first; `trouble` is why nothing can be stored."""
+def lines(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: str) -> list[str]:
+    """The status as text, most urgent first."""
     out = [*_node(header, pulse, home, gateway)]
-    if header.config_problem:
-        out.append(f"CONFIG {words.safe(header.config_problem)} Defaults are shown.")
-    if trouble is not None:
-        out.append(f"STORE {words.safe(trouble)}")
+    out += [f"▲ {words.safe(each.sentence)}" for each in header.troubles]
     out += ["", *_machine(pulse.machine), "", *_deployments(pulse)]
     for service in pulse.services:
         out += ["", *_service(service, pulse.window)]
@@ -98,7 +73,7 @@ def lines(
 
 def _node(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: str) -> list[str]:
     run = pulse.run
-    if header.node is not snapshot.Node.UP:
+    if not header.node.runs:
         measured = (
             "nothing was measured yet"
             if header.as_of_us is None

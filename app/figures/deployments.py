@@ -11,7 +11,7 @@ from storage import processes, samples, upstreams
 from storage.deployments import Backend, Deployment, Status
 
 # From bad to good: a deployment is as well as its worst instance.
-_WORST: Final = ("crashed", "stopped", "draining", "starting", "ready")
+_WORST: Final = ("crashed", "silent", "stopped", "draining", "starting", "ready")
 
 
 def shown(facts: Facts) -> tuple[snapshot.Deployment, ...]:
@@ -45,12 +45,20 @@ def _needed(facts: Facts) -> set[str]:
     }
 
 
+def state(facts: Facts, process: processes.Process) -> str:
+    """The state of a process; silent while it is ready and gives no sign of life."""
+    if not facts.node.runs:
+        return "not running"
+    silent = process.silent_since_us is not None and process.state is processes.State.READY
+    return "silent" if silent else process.state.value
+
+
 def _instance(
     facts: Facts, process: processes.Process, load_: snapshot.Load | None
 ) -> snapshot.Instance:
     return snapshot.Instance(
         name=process.name,
-        state=process.state.value if facts.node is snapshot.Node.UP else "not running",
+        state=state(facts, process),
         reason=process.reason or "",
         restarts=process.restarts,
         pid=process.pid,
@@ -88,7 +96,7 @@ def _state(
     heard: bool,
 ) -> tuple[str, str]:
     """The state of the whole, and why it is not well."""
-    if facts.node is not snapshot.Node.UP:
+    if not facts.node.runs:
         return "not running", ""
     if known is not None and known.status is Status.FAILING:
         return "failing", known.status_reason or ""

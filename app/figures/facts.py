@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from app import recent_samples, snapshot
+from app import liveness, recent_samples, snapshot
 from app.recent_samples import Recent
 from storage import (
     deployments,
@@ -34,8 +34,7 @@ class Facts:
     host: str
     recent: Recent
     driver: bool = False
-    unwritten: bool = False  # the box cannot store what happens
-    gateway: str = ""  # its address
+    answers: liveness.Answers | None = None  # of node and gateway, once they were asked
     config_problem: str = ""  # why config.toml cannot be used; the defaults are shown then
     run: processes.NodeRun | None = None
     services: Sequence[services.Service] = ()
@@ -57,7 +56,7 @@ class Facts:
     def end(self) -> int:
         """The last second that is looked at: now, or the last that was measured."""
         newest = self.recent.newest
-        if newest is not None and self.node is not snapshot.Node.UP:
+        if newest is not None and not self.node.runs:
             return newest
         return self.now_us // SECOND_US
 
@@ -65,7 +64,7 @@ class Facts:
     def begin_us(self) -> int:
         """Where the window of the traffic figures begins."""
         begin = (self.end + 1) * SECOND_US - recent_samples.WINDOW_US
-        if self.run is None or self.node is not snapshot.Node.UP:
+        if self.run is None or not self.node.runs:
             return begin
         if self.run.started_at_us > self.now_us:  # the clock was set back: the start is unknown
             return begin
@@ -83,7 +82,7 @@ def traffic_window(facts: Facts) -> snapshot.TrafficWindow:
         window_us=facts.window_us,
         currency=facts.currency,
         priced=facts.gpu_hour_micro is not None,
-        until_us=None if facts.node is snapshot.Node.UP else (facts.end + 1) * SECOND_US,
+        until_us=None if facts.node.runs else (facts.end + 1) * SECOND_US,
         synthetic=measures.synthetic_share(whole(facts, traffic(facts).values())),
     )
 

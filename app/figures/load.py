@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from app import recent_samples, snapshot
 from app.figures.facts import Facts
 from app.recent_samples import NOW_S
-from storage import measures, samples
+from storage import measures, processes, samples
 from storage.measures import Work
+from storage.processes import State
 from storage.samples import InstanceSample
 
 
@@ -26,16 +28,50 @@ def by_deployment(facts: Facts) -> dict[str, snapshot.Load]:
 
 
 def together(facts: Facts) -> snapshot.Load | None:
-    """All instances with current samples as one."""
-    works = _works(facts)
-    return _load(list(works.values())) if works else None
+    """All instances with current samples as one, with what the gateway holds."""
+    works, held = _works(facts), held_now(facts)
+    if not works and not held:
+        return None
+    load = _load(list(works.values()))
+    return replace(load, waiting=load.waiting + held, held=held)
+
+
+def held_now(facts: Facts) -> int:
+    """The requests in the gateway that no instance counts yet."""
+    since = held_since(facts)
+    return 0 if since is None else facts.recent.gateway[max(facts.recent.gateway)].held
+
+
+def held_since(facts: Facts) -> int | None:
+    """The second from which on the gateway has held requests without a break; None: it has none."""
+    rows = facts.recent.gateway
+    if facts.node is snapshot.Node.DOWN or not rows:
+        return None
+    if max(rows) <= facts.end - recent_samples.FRESH_S:
+        return None
+    since = None
+    for second in sorted(rows, reverse=True):
+        if not rows[second].held:
+            break
+        since = second
+    return since
 
 
 def _works(facts: Facts) -> dict[str, Work]:
+    """The work of the instances that do any: a dead or silent one has no current samples."""
     if facts.node is snapshot.Node.DOWN:
         return {}
-    found = {name: _work(rows, facts.end) for name, rows in facts.recent.instances.items()}
+    gone = {each.name for each in facts.processes if not _works_now(each)}
+    found = {
+        name: _work(rows, facts.end)
+        for name, rows in facts.recent.instances.items()
+        if name not in gone
+    }
     return {name: work for name, work in found.items() if work is not None}
+
+
+def _works_now(process: processes.Process) -> bool:
+    return process.state in {State.READY, State.DRAINING} and process.silent_since_us is None
 
 
 def _work(rows: Mapping[int, InstanceSample], end: int) -> Work | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from app import snapshot
-from app.figures import arms, charts, deployments, load, machine
+from app.figures import arms, charts, deployments, load, machine, troubles
 from app.figures import facts as facts_
 from app.figures.facts import SECOND_US, Facts
 from storage import measures, processes
@@ -27,10 +27,9 @@ def header(facts: Facts) -> snapshot.Header:
             for each in facts.services
         ),
         synthetic=measures.synthetic_share(whole),
-        troubles=_troubles(facts),
+        troubles=troubles.troubles(facts),
         as_of_us=None if newest is None else newest * SECOND_US,
         now_us=facts.now_us,
-        config_problem=facts.config_problem,
         back_us=0 if ahead is None else ahead * SECOND_US - facts.now_us,
     )
 
@@ -41,7 +40,7 @@ def supervised(facts: Facts) -> tuple[snapshot.Process, ...]:
         snapshot.Process(
             name=each.name,
             kind=each.kind.value,
-            state=each.state.value if facts.node is snapshot.Node.UP else "not running",
+            state=deployments.state(facts, each),
             reason=each.reason or "",
             restarts=each.restarts,
             pid=each.pid,
@@ -50,24 +49,6 @@ def supervised(facts: Facts) -> tuple[snapshot.Process, ...]:
         for each in sorted(facts.processes, key=lambda each: each.name)
         if not each.kind.is_instance
     )
-
-
-def _troubles(facts: Facts) -> tuple[str, ...]:
-    """What does not work that should, each as a name and what is wrong with it."""
-    found = ["store not written"] * facts.unwritten
-    found += ["config.toml unusable"] * bool(facts.config_problem)
-    if facts.node is snapshot.Node.UP:
-        found += [
-            f"{each.name} {each.state.value}"
-            for each in facts.processes
-            if each.state is processes.State.CRASHED
-        ]
-        found += [
-            f"{each.name} {each.state}"
-            for each in deployments.shown(facts)
-            if each.state in {"failing", "down"}
-        ]
-    return tuple(found)
 
 
 def events(facts: Facts) -> tuple[snapshot.Event, ...]:

@@ -26,7 +26,7 @@ from app.widgets.lines import Lines
 from app.widgets.palette import Line
 
 WIDTH: Final = 80
-HEIGHT: Final = 24
+HEIGHT: Final = 22  # of 24, tmux takes one row for its status and ssh clients another
 
 KEYS: Final = ("pulse", "traffic", "requests", "jobs")
 
@@ -142,8 +142,15 @@ class Place(Screen[None]):
         size = self.query_one(f"#{id}", Lines).size
         return size.width, size.height
 
-    def show(self, current: snapshot.Snapshot, bar: Sequence[Line]) -> None:
-        """Draw all of it, or say that there is no room.
+    @property
+    def small(self) -> bool:
+        """Whether the terminal has no room for it: then nothing is shown, and no key acts."""
+        return self.size.width < WIDTH or self.size.height < HEIGHT
+
+    def show(
+        self, current: snapshot.Snapshot, bar: Sequence[Line], header: snapshot.Header
+    ) -> None:
+        """Draw all of it, or say that there is no room; `header` is the newest, frozen or not.
 
         Nothing is drawn before the widgets are mounted, nor once the program closes: it removes
         them one after another while snapshots still arrive.
@@ -151,10 +158,9 @@ class Place(Screen[None]):
         closing = not (self.app.is_running and self.is_attached)
         if closing or not self.ready or not self.size:
             return
-        small = self.size.width < WIDTH or self.size.height < HEIGHT
-        self.set_class(small, "small")
-        self.query_one(HeaderRow).show_header(current.header, self.program.mode)
-        if small:
+        self.set_class(self.small, "small")
+        self.query_one(HeaderRow).show_header(header, self.program.mode)
+        if self.small:
             self.query_one("#small", Lines).show(too_small(self.size.width, self.size.height))
             return
         self.query_one(Bar).show_bar(bar)
@@ -190,7 +196,7 @@ def too_small(width: int, height: int) -> list[Line]:
         ((f" The screen needs {WIDTH}×{HEIGHT};", "bold"),),
         ((f" this terminal has {width}×{height}.", ""),),
         ((" It comes back when there is room.", "dim"),),
-        ((" q: quit", "dim"),),
+        ((" q: quit; no other key acts", "dim"),),
     ]
 
 

@@ -22,6 +22,9 @@ from app.widgets.palette import Line
 _CHART_ROWS: Final = 4
 _CHART_MOST: Final = 16
 _EVENTS: Final = 3
+_TROUBLES: Final = 2
+_TROUBLES_ROOMY: Final = 5
+_ROOMY: Final = 30  # rows of a terminal
 _DEPLOYMENTS: Final = 3
 _NAME: Final = 12
 _SECOND_US: Final = 1_000_000
@@ -43,17 +46,29 @@ _EVENT_SIGNS: Final = {
 }
 
 
+def troubles(seen: Sequence[snapshot.Trouble], width: int, most: int) -> list[Line]:
+    """What is wrong, a row each; the header has room for the worst alone."""
+    shown = seen if len(seen) <= most else seen[: most - 1]
+    rows: list[Line] = [palette.cut(((f" ▲ {each.sentence}", "bad"),), width) for each in shown]
+    if rest := len(seen) - len(shown):
+        rows.append(((f" ▲ and {rest} more: `paddock status` lists them", "bad"),))
+    return rows
+
+
 def load(seen: snapshot.Pulse, width: int) -> Line:
     """Batch, cache, queue, speed; on narrow screens the speed is dropped first."""
     now = seen.load
     running = words.UNKNOWN if now is None else f"{now.running}/{words.whole(now.max_running)}"
     waiting = words.UNKNOWN if now is None else words.count(now.waiting)
-    oldest = f", oldest {words.brief(now.oldest_us)}" if now is not None and now.waiting else ""
+    oldest = ""
+    if now is not None and now.waiting:
+        oldest = f", {now.held} held" if now.held else ""
+        oldest += f", oldest {words.brief(now.oldest_us)}" if now.oldest_us else ""
     speed: Line = ((words.rate(now.tokens_per_s if now else None, "tok"), ""),)
     parts: list[Line] = [
         (("BATCH ", "bold"), (f"{running:>5}", ""), (" running", "")),
         (("KV ", "bold"), (machine.share(now.kv if now else None), "")),
-        (("QUEUE ", "bold"), (waiting + oldest, "warn" if oldest else "")),
+        (("QUEUE ", "bold"), (waiting + oldest, "warn" if now is not None and now.waiting else "")),
         (("ttft p95 ", ""), (words.brief(seen.ttft_p95_us), "")),
     ]
     for found in (palette.join([*parts[:3], speed, parts[3]]), palette.join(parts)):
@@ -177,7 +192,11 @@ class Pulse(Place):
             self._waiting(current.header)
             return
         self._drawn = True
-        top = machine.draw(seen.machine, width)
+        most = _TROUBLES if self.size.height < _ROOMY else _TROUBLES_ROOMY
+        top = [
+            *troubles(current.header.troubles, width, most),
+            *machine.draw(seen.machine, width),
+        ]
         self.query_one("#machine", Lines).show(top)
         room = self.size.height - 3 - len(top)
         fixed = len(below(seen, current.header.now_us, width, 0, room - _CHART_ROWS)) - 1

@@ -1,12 +1,14 @@
 """The header: the first row of every place, at every size.
 
-Who is here and on which box, what is live, whether this screen may change anything, what is
-broken, and how old the snapshot is. Nothing else may take its place. Imported by screens.
+Who is here and on which box, the worst that is wrong, what is live, whether this screen may change
+anything, and how old the figures are. It tells what is now while the rest of the screen is frozen.
+Nothing else may take its place. Imported by screens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 from app import words
@@ -29,104 +31,140 @@ class Mode:
     frozen_us: int | None = None  # since when the snapshot is frozen
 
 
-def age(header: Header) -> str:
-    """How old the newest measurement is."""
-    if header.back_us > _FRESH_US:
-        return f"clock is {words.age(header.back_us)} back"
-    if header.as_of_us is None:
-        return "age unknown" if header.error else "nothing measured yet"
-    old = header.now_us - header.as_of_us
-    return "as of now" if old <= _FRESH_US else f"as of {words.age(old)} ago"
+class Step(IntEnum):
+    """What a row that is too narrow gives up, one after the other; each keeps those before."""
+
+    NOTHING = 0
+    SYNTHETIC = 1  # the share of synthetic load
+    SENTENCE = 2  # the worst trouble is told in a few words
+    NAMES = 3  # long names of host and person are cut
+    LABELS = 4  # LIVE, and the points between arms
+    UNITS = 5  # as of 4 s ago -> 4 s old, RW 15 min -> RW 15m
+    PERSON = 6
+    TROUBLE = 7  # long names in the trouble lose their middle
+    SERVICE = 8  # a long name of the service is cut
+    HOST = 9
+    WEIGHTS = 10
+    RELEASES = 11  # the arms are counted
+    LIVE = 12
+    AGE = 13
 
 
-def live(header: Header, room: int) -> str:
-    """What answers clients, as much of it as there is room for."""
-    if header.node in {Node.DOWN, Node.ABSENT}:
-        return "nothing is live"
-    if not header.live:
-        return "no service yet"
-    if len(header.live) > 1:
-        return f"LIVE {len(header.live)} services"
-    name, arms = header.live[0]
-    given = [(f"r{release}", tight(splits.percent(bp))) for release, bp in arms if bp]
-    if len(given) == 1:
-        return f"LIVE {name} {given[0][0]}"
-    for shown in (
-        " · ".join(" ".join(arm) for arm in given),
-        " · ".join(release for release, _ in given),
-        f"{len(given)} arms",
-    ):
-        if words.width(f"LIVE {name} {shown}") <= room:
-            return f"LIVE {name} {shown}"
-    return f"LIVE {name}"
-
-
-def tight(text: str) -> str:
-    """A percentage without its space: there is no room for manners in this row."""
-    return text.replace(" %", "%")
+_NAME: Final = 20
+_SHORT: Final = 12
+_SHORTEST: Final = 8
+_TROUBLE: Final = 24
 
 
 def draw(header: Header, mode: Mode, width: int) -> Line:
     """The line in exactly `width` cells.
 
-    Where there is little room, what is live gets shorter first, then the share of synthetic load
-    goes and the names are cut; trouble, RO or RW and the age of the snapshot stay.
+    Where there is little room it gives up what `Step` lists; trouble, and whether this screen may
+    change anything, stay.
     """
     tone = "ro" if mode.armed_us is None else "rw"
-    most = 20 if width >= 100 else 12  # noqa: PLR2004
-    host, person = words.safe(header.host), words.safe(header.person.name) or words.UNKNOWN
-    who = f" {words.cut(host, most)} · {words.cut(person, most)}"
-    trouble, end = _trouble(header, tone, most), _end(header, mode, tone)
-    synthetic: Line = ()
-    if header.synthetic:
-        share = f"{header.synthetic * 100:.0f}%" if header.synthetic >= _WHOLE else "<1%"
-        synthetic = ((f"  synthetic {share}", tone),)
-    room = width - palette.length((*trouble, *end))
-    if room < words.width(who) + palette.length(synthetic):
-        synthetic = ()
-    left = ((words.cut(who, room), f"{tone}-bold"), *trouble)
-    right = (*synthetic, *end)
-    if header.error:
-        pass  # what is live is unknown
-    elif header.node is Node.ASKING:
-        left = (*left, ("   reading…", f"{tone}-dim"))
-    elif header.node is not Node.ABSENT:
-        gap = "  " if trouble else "   "
-        room = width - palette.length((*left, *right)) - len(gap)
-        left = (*left, (f"{gap}{live(header, room)}", tone))
+    left, right = _halves(header, mode, tone, Step.NOTHING)
+    for step in Step:
+        left, right = _halves(header, mode, tone, step)
+        if palette.length(left) + palette.length(right) <= width:
+            break
     return palette.spread(left, right, width, tone)
 
 
-def _trouble(header: Header, tone: str, most: int) -> Line:
-    if header.node is Node.DOWN:
-        said = "▲ NODE DOWN"
-    elif header.node is Node.ABSENT:
-        said = "no box here"
-    elif header.error:
-        said = "▲ store unreadable"
-    elif header.troubles:
-        name, _, state = header.troubles[0].rpartition(" ")
-        more = f" +{len(header.troubles) - 1}" if len(header.troubles) > 1 else ""
-        said = f"▲ {words.squeeze(name, most)} {state}{more}"
-    else:
-        return ()
-    return ((f" {said} ", f"{tone}-bad"),)
-
-
-def _end(header: Header, mode: Mode, tone: str) -> Line:
-    allowed: Piece = (f"  {permission(mode)}  ", f"{tone}-bold")
+def _halves(header: Header, mode: Mode, tone: str, step: Step) -> tuple[Line, Line]:
+    left = [(f" {who}", f"{tone}-bold")] if (who := _who(header, step)) else []
+    if said := _trouble(header, step):
+        left.append((f" {said} ", f"{tone}-bad"))
+    if shown := _live(header, step):
+        gap = "   " if step < Step.LABELS else " " if said else "  "
+        left.append((f"{gap}{shown}", tone))
+    end: list[Piece] = []
+    if header.synthetic and step < Step.SYNTHETIC:
+        share = f"{header.synthetic * 100:.0f}%" if header.synthetic >= _WHOLE else "<1%"
+        end.append((f"  synthetic {share}", tone))
+    end.append((f"  {permission(mode, short=step >= Step.UNITS)}  ", f"{tone}-bold"))
     if mode.frozen_us is not None:
-        return (allowed, (f" FROZEN {words.clock(mode.frozen_us)[11:]} ", f"{tone}-bad"))
-    return (allowed, (f"{age(header)} ", f"{tone}-dim"))
+        at = " " + words.clock(mode.frozen_us)[11:]
+        at = "" if step >= Step.AGE else at.rstrip("Z") if step >= Step.UNITS else at
+        end.append((f" FROZEN{at} ", f"{tone}-bad"))
+    elif step < Step.AGE:
+        end.append((f"{age(header, short=step >= Step.UNITS)} ", f"{tone}-dim"))
+    return tuple(left), tuple(end)
 
 
-def permission(mode: Mode) -> str:
+def _who(header: Header, step: Step) -> str:
+    most = _NAME if step < Step.NAMES else _SHORT if step < Step.PERSON else _SHORTEST
+    host = words.cut(words.safe(header.host), most)
+    if step >= Step.HOST:
+        return ""
+    if step >= Step.PERSON:
+        return host
+    return f"{host} · {words.cut(words.safe(header.person.name) or words.UNKNOWN, most)}"
+
+
+def _trouble(header: Header, step: Step) -> str:
+    """The worst that is known to be wrong, and how much more is."""
+    if header.node is Node.ABSENT:
+        return "no box here"
+    if header.error:
+        return "▲ store unreadable"
+    if not header.troubles:
+        return ""
+    worst, more = header.troubles[0], len(header.troubles) - 1
+    said = words.safe(worst.sentence.rstrip(".") if step < Step.SENTENCE else worst.brief)
+    if step >= Step.TROUBLE:
+        said = words.squeeze(said, _TROUBLE)
+    return f"▲ {said}{f' +{more}' if more else ''}"
+
+
+def _live(header: Header, step: Step) -> str:
+    """What answers clients."""
+    if header.error or step >= Step.LIVE:
+        return ""  # unknown, or no room
+    states = {Node.ABSENT: "", Node.ASKING: "reading…", Node.DOWN: "nothing is live"}
+    if header.node in states or not header.live:
+        return states.get(header.node, "no service yet")
+    return _split(header, step)
+
+
+def _split(header: Header, step: Step) -> str:
+    """The services, or the arms of the one there is."""
+    label = "LIVE " if step < Step.LABELS else ""
+    if len(header.live) > 1:
+        return f"{label}{len(header.live)} services"
+    name, arms = header.live[0]
+    if step >= Step.SERVICE:
+        name = words.cut(name, _SHORTEST)
+    given = [(f"r{release}", splits.percent(bp).replace(" ", "")) for release, bp in arms if bp]
+    between = " · " if step < Step.LABELS else " "
+    if len(given) == 1:
+        return f"{label}{name} {given[0][0]}"
+    if step >= Step.RELEASES:
+        return f"{label}{name} {len(given)} arms"
+    shown = [release if step >= Step.WEIGHTS else f"{release} {share}" for release, share in given]
+    return f"{label}{name} {between.join(shown)}"
+
+
+def age(header: Header, *, short: bool = False) -> str:
+    """How old the newest measurement is."""
+    if header.back_us > _FRESH_US:
+        return f"clock is {words.age(header.back_us)} back"
+    if header.as_of_us is None:
+        unknown = "age unknown" if header.error else "nothing measured yet"
+        return words.UNKNOWN if short else unknown
+    old = header.now_us - header.as_of_us
+    if old <= _FRESH_US:
+        return "now" if short else "as of now"
+    return f"{words.age(old)} old" if short else f"as of {words.age(old)} ago"
+
+
+def permission(mode: Mode, *, short: bool = False) -> str:
     """RO, or RW with the minutes that are left."""
     if mode.armed_us is None:
         return "RO"
     left = max(mode.armed_us, 0)
     minutes = -(-left // (60 * _SECOND_US))
-    return f"RW {minutes} min"
+    return f"RW {minutes}m" if short else f"RW {minutes} min"
 
 
 class HeaderRow(Lines):

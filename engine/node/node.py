@@ -132,6 +132,10 @@ class Node:
             "pid": os.getpid(),
             "version": metadata.version("paddock"),
             "started_at_us": self._life.started_at_us,
+            "gateway": {
+                "host": self._config.gateway.host,
+                "port": self._processes["gateway"].fact.port if self._processes else None,
+            },
             "trouble": self._records.trouble or "; ".join(self._damage) or self._locked,
             "processes": [
                 {

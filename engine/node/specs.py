@@ -67,7 +67,7 @@ class Fact:
 
     `failing` is the evidence that its whole deployment dies of its requests. `silent_us` is given
     for a ready process that has sent no heartbeat, or made no progress with the work it has, for so
-    long.
+    long. `port` is the one that the gateway listens on.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Fact:
     load_failure: LoadFailure | None = None
     death: Death | None = None
     failing: str | None = None
+    port: int | None = None
     silent_us: int | None = None
 
 

@@ -20,7 +20,7 @@ class StatusLine(msgspec.Struct, frozen=True):
     `failed` is why the process cannot work; `broken` says that a file is at fault, so that trying
     again does not help. `loaded`: the weights are in memory, so what follows is not their file's
     fault, until `probing`: they are tried. `loading_adapter`, `adapter_loaded`, `adapter_failed`
-    name an adapter; the last goes with `failed`.
+    name an adapter; the last goes with `failed`. `port` is the one that the gateway listens on.
     """
 
     ready: bool = False
@@ -39,6 +39,7 @@ class StatusLine(msgspec.Struct, frozen=True):
     adapter_failed: str | None = None
     sha256: str | None = None
     build: str | None = None
+    port: int | None = None
 
 
 class LineReader:

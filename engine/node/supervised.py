@@ -249,7 +249,7 @@ class SupervisedProcess:
             self.was_ready = True
             self._change(ready=True)
             if before.terminated_us is None:
-                self._report("ready", sha256=line.sha256, build=line.build)
+                self._report("ready", sha256=line.sha256, build=line.build, port=line.port)
 
     def _adapter(self, line: StatusLine, failure: LoadFailure | None, now: int) -> None:
         """A worker loads an adapter; how that ends is the adapter's state alone."""

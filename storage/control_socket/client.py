@@ -134,7 +134,7 @@ async def who(home: Home) -> Person:
 
 
 async def state(home: Home) -> dict[str, Any]:
-    """The state of the node: pid, version, started_at_us, processes."""
+    """The state of the node: pid, version, started_at_us, gateway, trouble, processes."""
     said = await _question(home, "state")
     said.pop("ok", None)
     return said

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pytest_textual_snapshot import SVGImageExtension  # type: ignore[import-untyped]
 
-from app import node_client, reader
+from app import liveness, reader
 from storage.control_socket import client
 from storage.home.paths import Home
 from tests.app import pilot, populated_homes
@@ -49,7 +49,8 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     fake = FakeNode()
     monkeypatch.setattr(client, "who", fake.who)
     monkeypatch.setattr(client, "ask", fake.ask)
-    monkeypatch.setattr(node_client, "trouble", fake.trouble)
+    monkeypatch.setattr(client, "state", fake.state)
+    monkeypatch.setattr(liveness, "ask_gateway", fake.ready)
     monkeypatch.setattr(reader, "_DRIVER", Path("/nowhere"))
     monkeypatch.setattr(reader, "_login", lambda: "sara")
     pilot.plain_terminal(monkeypatch)

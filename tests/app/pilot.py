@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pytest
 from textual.pilot import Pilot
 
 from app import snapshot
+from app.liveness import Readiness
 from app.screens.place import Place
 from app.tui import Tui
 from app.widgets.lines import Lines
@@ -47,6 +48,9 @@ class FakeNode:
     down: bool = False
     alone: bool = False  # control does not run
     full: bool = False  # the disk is
+    port: int = 8411  # the gateway's, in use
+    readiness: Readiness = field(default_factory=Readiness)
+    gateways: list[str] = field(default_factory=list)  # the addresses that were asked
     asked: list[tuple[str, str, Mapping[str, Any], int | None]] = field(default_factory=list)
 
     async def who(self, home: Home) -> client.Person:
@@ -56,10 +60,16 @@ class FakeNode:
             raise errors.NodeIsDown("The node is not running; start it with `paddock serve`.")
         return client.Person(self.name, self.role)
 
-    async def trouble(self, home: Home) -> str | None:
-        """Why nothing can be stored."""
-        del home
-        return "The disk is full." if self.full else None
+    async def state(self, home: Home) -> dict[str, Any]:
+        """What the node says of itself."""
+        await self.who(home)
+        return {"gateway": {"host": "127.0.0.1", "port": self.port}, "trouble": None}
+
+    async def ready(self, http: object, url: str, answer_s: float) -> Readiness:
+        """What the gateway says of itself."""
+        del http, answer_s
+        self.gateways.append(url)
+        return replace(self.readiness, unwritten="The disk is full." if self.full else "")
 
     async def ask(
         self,
@@ -171,9 +181,9 @@ class Seat:
 
     async def look(self) -> None:
         """Let the poller look once more."""
-        before = self.app.poller.ticks
+        before = self.app.current
         self.app.poller.poke()
-        await self.until(lambda: self.app.poller.ticks > before)
+        await self.until(lambda: self.app.current is not before and not self.app.poller.asking)
         await self.until(self.shown)
         await self.settle()
 

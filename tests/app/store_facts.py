@@ -26,7 +26,11 @@ async def look(
     """One look at a home; at its pulse unless told otherwise."""
     store = await stores.open(home, readonly=True)
     try:
-        return await reader.Reader(home, store, now_us=lambda: now_us).read(query or Query())
+        source = reader.Reader(home, store, now_us=lambda: now_us)
+        await source.ask()
+        found = await source.read(query or Query())
+        await source.close()
+        return found
     finally:
         await store.close()
 

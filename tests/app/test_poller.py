@@ -175,5 +175,6 @@ async def test_a_store_that_takes_nothing_is_told_in_the_house_line(
     await eyes.ticks(3)
     houses = [each.header for each in eyes.seen]
     assert {each.node for each in houses} == {Node.UP}
-    assert [each.troubles for each in houses] == [("store not written",), ()]
+    told = [[trouble.brief for trouble in each.troubles] for each in houses]
+    assert told == [["store not written"], []]
     await eyes.watch.close()

@@ -43,16 +43,16 @@ async def test_a_typo_in_the_config_hides_nothing(
         await store.close()
     assert seen.pulse is not None
     assert [service.name for service in seen.pulse.services] == ["support"]
-    assert "config.toml unusable" in seen.header.troubles
+    assert "config.toml unusable" in [each.brief for each in seen.header.troubles]
     assert await status.print_now(as_json=False) == 0
     said = capsys.readouterr().out
-    assert f"CONFIG {box.config}" in said
+    assert f"▲ {box.config}" in said
     assert "service support" in said
     assert await status.print_now(as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["services"][0]["name"] == "support"
     box.config.write_text("")
     assert await status.print_now(as_json=False) == 0
-    assert "CONFIG" not in capsys.readouterr().out
+    assert "▲" not in capsys.readouterr().out
 
 
 def test_the_schema_that_is_documented_is_that_of_the_document() -> None:

@@ -7,6 +7,7 @@ stand on the screen.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -131,12 +132,16 @@ class Tmux:
         """What stands on the terminal."""
         return self.do("capture-pane", "-p")
 
-    def until(self, text: str, *, gone: bool = False) -> str:
-        """Wait until a text stands there, or no longer; the screen as it is then."""
+    def until(self, text: str, *, gone: bool = False, row: int = 0) -> str:
+        """Wait until a text stands there, or no longer; the screen as it is then.
+
+        With `row` the text is looked for in that row alone, the first being 1.
+        """
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             shown = self.screen()
-            if (text in shown) != gone:
+            within = shown.split("\n")[row - 1] if row else shown
+            if (text in within) != gone:
                 return shown
         raise AssertionError(f"{text!r} {'stays' if gone else 'never came'}:\n{self.screen()}")
 
@@ -177,6 +182,12 @@ def test_in_tmux_every_place_stands_at_80_by_24(tmux: Tmux, node: Node) -> None:
     assert "runs, pid" in node.paddock("status").stdout
 
 
+def test_status_prints_the_port_in_use(node: Node) -> None:
+    """Not the one that this terminal's environment, or config.toml by now, would have."""
+    other = Node(node.home, node.port + 1 if node.port < 65_535 else 1_025)
+    assert f"gateway http://127.0.0.1:{node.port}\n" in other.paddock("status").stdout
+
+
 @needs_tmux
 def test_in_tmux_a_split_is_undone_once_and_set_again(tmux: Tmux, node: Node) -> None:
     """Armed, asked, confirmed, carried out by the real node; a second undo changes nothing."""
@@ -215,6 +226,39 @@ def test_in_tmux_a_killed_node_is_told_and_its_return_is_seen(tmux: Tmux, node: 
     tmux.until("LIVE ops")
     tmux.press("o")
     tmux.until("worker ops-1.0.0 ● ready")
+
+
+@needs_tmux
+def test_in_tmux_a_hung_worker_is_in_the_first_row(tmux: Tmux, node: Node) -> None:
+    """Neither a frozen screen nor a terminal that is too small hides it."""
+    tmux.until("worker ops-1.0.0 ● ready")
+    tmux.press("Space")
+    tmux.until("FROZEN")
+    (pid,) = (each.pid for each in node.read(processes.every) if each.kind.is_instance)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        tmux.until("▲ ops", row=1)  # it is silent, and its service cannot answer
+        tmux.do("resize-window", "-x", "79", "-y", "20")
+        tmux.until("no other key acts")
+        tmux.until("▲ ops", row=1)  # still, or by now it was killed and restarted
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # the node has killed it
+            os.kill(pid, signal.SIGCONT)
+    tmux.until("cannot answer", row=1, gone=True)
+
+
+@needs_tmux
+def test_in_tmux_a_hung_gateway_is_in_the_first_row(tmux: Tmux, node: Node) -> None:
+    """It measures nothing and writes nothing: that it does not answer is what is known."""
+    tmux.until("worker ops-1.0.0 ● ready")
+    (pid,) = (each.pid for each in node.read(processes.every) if each.name == "gateway")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        tmux.until("▲ gateway silent", row=1)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # the node has killed it
+            os.kill(pid, signal.SIGCONT)
+    tmux.until("silent", row=1, gone=True)
 
 
 @needs_tmux

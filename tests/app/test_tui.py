@@ -91,21 +91,40 @@ async def test_keys_that_come_before_their_place_wait_for_it(busy_home: Home) ->
 async def test_space_freezes_the_picture_and_never_the_recording(
     busy_home: Home, node: FakeNode
 ) -> None:
-    """The house line says since when; the box goes on behind it; another place is not frozen."""
+    """The header says since when and what is wrong meanwhile; another place is not frozen."""
     clock = Clock()
     async with pilot.at(pilot.program(busy_home, clock=clock)) as seat:
         await seat.press("space")
         assert "FROZEN 03:12:07Z" in seat.header
-        frozen = seat.text
+        below = seat.text.partition("\n")[2]
         clock.pass_s(60)
         node.down = True
         await seat.look()
-        assert seat.text == frozen
+        assert "NODE DOWN" in seat.header
+        assert "FROZEN 03:12:07" in seat.header
+        assert seat.text.partition("\n")[2] == below
         await seat.press("space")
         assert "NODE DOWN" in seat.header
         await seat.press("space")
         await seat.go("t")
         assert "FROZEN" not in seat.header
+
+
+async def test_a_screen_that_is_frozen_at_once_holds_the_place_that_it_shows(
+    busy_home: Home,
+) -> None:
+    """Space right after another place: not the picture of the place before, and not its time."""
+    clock = Clock()
+    async with pilot.at(pilot.program(busy_home, clock=clock)) as seat:
+        clock.pass_s(3)
+        seat.app.key("t", "t")
+        await seat.until(lambda: seat.place.where == "traffic" and seat.place.ready)
+        seat.app.key("space", " ")
+        await seat.until(lambda: "FROZEN" in seat.header)
+        assert "FROZEN 03:12:10" in seat.header
+        assert "SERVICES" in seat.text
+        await seat.press("space")
+        await seat.until(lambda: "FROZEN" not in seat.header)
 
 
 async def test_arming_reddens_the_line_for_a_quarter_of_an_hour(quiet_home: Home) -> None:
@@ -146,11 +165,11 @@ async def test_a_dying_node_disarms(quiet_home: Home, node: FakeNode) -> None:
         assert " RO " in seat.header
 
 
-@pytest.mark.parametrize(("width", "height"), [(79, 24), (12, 2)])
+@pytest.mark.parametrize(("width", "height"), [(79, 24), (80, 21), (12, 2)])
 async def test_a_terminal_that_is_too_small_is_told_so(
     quiet_home: Home, width: int, height: int
 ) -> None:
-    """The house line stays, keys go on working, and with room everything is back."""
+    """The header stays, and with room everything is back."""
     async with pilot.at(pilot.program(quiet_home), width, height) as seat:
         assert len(seat.text.split("\n")) == height
         assert "RO" in seat.header or width < 30
@@ -159,9 +178,32 @@ async def test_a_terminal_that_is_too_small_is_told_so(
         await seat.pilot.resize_terminal(80, 24)
         await seat.until(lambda: "TRAFFIC support" in seat.text)
         await seat.pilot.resize_terminal(60, 20)
-        await seat.until(lambda: "The screen needs 80×24" in seat.text)
+        await seat.until(lambda: "The screen needs 80×22" in seat.text)
         await seat.press("q")
         assert seat.app._exit
+
+
+async def test_in_a_terminal_that_is_too_small_no_key_acts_but_quit(
+    busy_home: Home, node: FakeNode
+) -> None:
+    """Neither the confirm that was open nor a new one; with room the question is still there."""
+    async with pilot.at(pilot.program(busy_home)) as seat:
+        await seat.press("colon")
+        await seat.type("rw")
+        await seat.press("enter")
+        await seat.go("t")
+        await seat.press("u")
+        assert "enter: do it" in seat.text or "reason" in seat.said
+        await seat.pilot.resize_terminal(79, 20)
+        await seat.until(lambda: "no other key acts" in seat.text)
+        await seat.press("enter", "y", "s", "escape", "colon")
+        seat.app.typed("r1=100")
+        assert node.asked == []
+        assert " RW " in seat.header
+        await seat.pilot.resize_terminal(80, 24)
+        await seat.until(lambda: "reason" in seat.said)
+        await seat.press("escape")
+        assert node.asked == []
 
 
 async def test_q_asks_nothing(quiet_home: Home, node: FakeNode) -> None:

@@ -9,11 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import words
-from app.snapshot import Header, Node, Person
+from app.snapshot import Header, Node, Person, Trouble
 from app.widgets import header, palette
 from app.widgets.header import Mode
 
 SECOND = 1_000_000
+CLOCK = "03:12:07"
+CRASHED = Trouble(brief="gateway crashed", sentence="gateway crashed: it was killed by SIGKILL.")
+LONG = Trouble(
+    brief="a-worker-of-a-long-name-1.2.3:1 crashed",
+    sentence="a-worker-of-a-long-name-1.2.3:1 crashed: it was killed by SIGKILL.",
+)
+DOWN = Trouble(brief="NODE DOWN", sentence="The node is down; `paddock serve` starts it.")
+SILENT = Trouble(
+    brief="ops-1.0.0:1 silent 4 s",
+    sentence="ops-1.0.0:1 has given no sign of life for 4 s: its heartbeats stopped.",
+)
 NOW = 1_741_921_927 * SECOND
 HOUSE = Header(
     host="box01",
@@ -45,7 +56,7 @@ def test_who_what_is_live_and_how_old_the_picture_is() -> None:
     st.text(max_size=30),
     st.lists(st.integers(0, 10_000), min_size=1, max_size=12),
     st.sampled_from(tuple(Node)),
-    st.lists(st.sampled_from(("gateway crashed", "a-worker-of-a-long-name-1.2.3 crashed"))),
+    st.lists(st.sampled_from((CRASHED, LONG))),
     st.sampled_from((Mode(), Mode(armed_us=1), Mode(frozen_us=NOW), Mode(armed_us=1, frozen_us=1))),
 )
 def test_the_line_is_exactly_as_wide_as_the_screen(
@@ -54,7 +65,7 @@ def test_the_line_is_exactly_as_wide_as_the_screen(
     person: str,
     weights: list[int],
     node: Node,
-    troubles: list[str],
+    troubles: list[Trouble],
     mode: Mode,
 ) -> None:
     """Neither long nor hostile names push out whether the screen may change something."""
@@ -68,9 +79,13 @@ def test_the_line_is_exactly_as_wide_as_the_screen(
         troubles=tuple(troubles),
     )
     assert width == words.width(line)
+    assert (" RO " in line) != (" RW 1 min " in line or " RW 1m " in line)
+    if troubles and node is Node.UP:
+        assert "▲" in line
     if width >= 60:
-        assert (" RO " in line) != (" RW 1 min " in line)
-        assert line.endswith(("as of now ", "Z "))
+        assert line.endswith(("now ", "Z ", f"{CLOCK} ", "00:00:00 "))
+    if mode.frozen_us is not None and width >= 40:
+        assert "FROZEN" in line
 
 
 @pytest.mark.parametrize(
@@ -90,9 +105,10 @@ def test_a_clock_that_was_set_back_is_told() -> None:
 def test_a_dead_node_is_told_at_every_size() -> None:
     """Nothing is live, whatever the store says was."""
     for width in (40, 60, 80, 200):
-        assert "▲ NODE DOWN" in shown(width, node=Node.DOWN)
-    assert "nothing is live" in shown(node=Node.DOWN)
-    assert "LIVE" not in shown(node=Node.DOWN)
+        line = shown(width, node=Node.DOWN, troubles=(DOWN,))
+        assert "▲ NODE DOWN" in line or "▲ The node is down" in line
+        assert "LIVE" not in line
+    assert "nothing is live" in shown(node=Node.DOWN, troubles=(DOWN,))
 
 
 def test_a_store_that_can_not_be_read_is_trouble() -> None:
@@ -105,17 +121,33 @@ def test_a_store_that_can_not_be_read_is_trouble() -> None:
 
 
 def test_a_part_that_crashed_is_named() -> None:
-    """The first one, and how many more."""
-    line = shown(troubles=("gateway crashed", "control crashed", "runner crashed"))
+    """The first one, and how many more; with room it is told in full."""
+    line = shown(troubles=(CRASHED, LONG, SILENT))
     assert "▲ gateway crashed +2" in line
-    assert "▲ store not written " in shown(troubles=("store not written",))
-    assert "LIVE support" in line
+    assert "support r14 90% r15 10%" in line
+    wide = shown(160, troubles=(SILENT,))
+    assert "▲ ops-1.0.0:1 has given no sign of life for 4 s: its heartbeats stopped  " in wide
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("troubles", [(), (SILENT,), (SILENT, CRASHED)])
+def test_a_frozen_screen_that_may_change_things_drops_neither_weights_nor_trouble(
+    width: int, troubles: tuple[Trouble, ...]
+) -> None:
+    """FROZEN stands beside what is wrong and what is live, never in place of them."""
+    mode = Mode(armed_us=15 * 60 * SECOND, frozen_us=NOW)
+    line = shown(width, mode, troubles=troubles)
+    assert ("▲ ops-1.0.0:1" in line) == bool(troubles)
+    for needed in ("r14 90%", "r15 10%", "RW 15", "FROZEN 03:12:07"):
+        assert needed in line
 
 
 def test_what_is_live_gets_shorter_before_it_is_cut() -> None:
-    """First the weights go, then the releases are counted."""
-    assert "LIVE support r14 · r15" in shown(72)
-    assert "LIVE support 2 arms" in shown(67)
+    """The share of synthetic load, labels and names go first; then the weights."""
+    assert "LIVE support r14 90% · r15 10%" in shown(72)
+    assert "support r14 90% r15 10%" in shown(50)
+    assert "support r14 r15" in shown(34)
+    assert "support 2 arms" in shown(26)
     assert "LIVE 2 services" in shown(live=(("a", ()), ("b", ())))
     assert "LIVE support r14 " in shown(live=(("support", ((14, 10_000), (15, 0))),))
     assert "no service yet" in shown(live=())
