@@ -7,17 +7,17 @@ Pure; imports the standard library only. Imported by the scheduler.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from engine.serving.knobs import Knobs
-from engine.serving.sequences import Class, Sequence
+from engine.serving import places, waits
+from engine.serving.sequences import Sequence
 
 if TYPE_CHECKING:
     from engine.serving.scheduler import Scheduler
 
-_MIN_RETRY_US: Final = 1_000
+_SURE: Final = 1.5
+"""A request is refused early when its estimated wait is so many times what it allows."""
 
 
 class Refusal(NamedTuple):
@@ -39,12 +39,12 @@ def judge(
     room = scheduler.sequence_tokens - sequence.prompt_tokens
     limit = min(sequence.max_tokens, scheduler.knobs.max_tokens_cap, room)
     sequence.max_tokens = 0 if sequence.scored else max(1, limit)
-    wait = wait_us(scheduler, sequence)
-    if scheduler.live and now_us + wait > sequence.deadline_us:
-        return late(sequence, wait), []
+    wait = waits.first_token_us(scheduler, sequence)
+    if scheduler.live and now_us + wait / _SURE > sequence.deadline_us:
+        return late(scheduler, sequence, now_us), []
     displaced = _displaced(scheduler, sequence)
     if displaced is None:
-        return full(sequence, scheduler.knobs, wait), []
+        return full(scheduler, sequence, now_us), []
     return None, displaced
 
 
@@ -69,32 +69,34 @@ def too_long(sequence: Sequence, tokens: int, sequence_tokens: int) -> Refusal:
     return Refusal(sequence, "too_long", message, 0)
 
 
-def full(sequence: Sequence, knobs: Knobs, wait: int) -> Refusal:
+def full(scheduler: Scheduler, sequence: Sequence, now_us: int) -> Refusal:
     """The queue is full."""
+    knobs = scheduler.knobs
     message = (
         f"the queue is full ({knobs.queue_limit} requests or "
         f"{knobs.queue_tokens_limit} prompt tokens)"
     )
-    return Refusal(sequence, "queue_full", message, max(wait, _MIN_RETRY_US))
+    return Refusal(sequence, "queue_full", message, waits.retry_us(scheduler, sequence, now_us))
 
 
-def late(sequence: Sequence, wait: int) -> Refusal:
+def late(scheduler: Scheduler, sequence: Sequence, now_us: int) -> Refusal:
     """The first token cannot come, or has not come, in time."""
     allowed = (sequence.deadline_us - sequence.arrived_us) / 1e6
     message = f"no first token within the {allowed:g} s that the request allows"
-    return Refusal(sequence, "deadline", message, max(wait, _MIN_RETRY_US))
+    return Refusal(sequence, "deadline", message, waits.retry_us(scheduler, sequence, now_us))
 
 
 def _displaced(scheduler: Scheduler, sequence: Sequence) -> list[Sequence] | None:
-    """Who leaves the queue so that a newcomer fits its bounds; None: no room can be made.
+    """What leaves the queue so that a newcomer fits its bounds; None: no room can be made.
 
-    Lower classes go first, as many as it takes; within its own class only what a tenant holds
-    beyond the newcomer's tenant.
+    Background goes first, then the newcomer's own lower classes, then what other tenants hold
+    beyond its own, on whatever adapters.
     """
-    queues = [q for adapter in scheduler.adapters.values() for q in adapter.queues.values()]
+    queues = [q for a in scheduler.adapters.values() for q in (a.above, a.below)]
     waiting = sum(q.fresh for q in queues) + 1
+    adapter = scheduler.adapters[sequence.adapter]
     free = max(0, scheduler.knobs.max_running - scheduler.running)
-    free = min(free, scheduler.adapters[sequence.adapter].free) + _yielding(scheduler, sequence)
+    free = min(free, adapter.free) + places.yields(scheduler, adapter, sequence)
     count = waiting - free - scheduler.knobs.queue_limit
     tokens = sum(q.tokens for q in queues) + sequence.prompt_tokens
     tokens -= scheduler.knobs.queue_tokens_limit
@@ -112,52 +114,7 @@ def _displaced(scheduler: Scheduler, sequence: Sequence) -> list[Sequence] | Non
 
 def _displaceable(scheduler: Scheduler, sequence: Sequence) -> Iterator[Sequence]:
     """Whose places a newcomer may take, the least entitled first."""
-    for class_ in sorted(Class, reverse=True):
-        if class_ < sequence.class_:
-            return
-        tenant = sequence.tenant if class_ == sequence.class_ else None
-        for adapter in scheduler.adapters.values():
-            yield from adapter.queues[class_].displaceable(tenant)
-
-
-def _yielding(scheduler: Scheduler, sequence: Sequence) -> int:
-    """How many sequences running on its adapter would give their slots to a newcomer."""
-    if sequence.background:
-        return 0
-    return sum(s.background for s in scheduler.adapters[sequence.adapter].running)
-
-
-def wait_us(scheduler: Scheduler, sequence: Sequence) -> int:
-    """How long a newcomer would wait for its first token, by what was measured so far.
-
-    The sequences ahead and those running must leave the missing slots, each after the mean measured
-    residence; then the prompts ahead and its own are fed at the measured cost of a step.
-    """
-    cost = scheduler.cost
-    adapter = scheduler.adapters.get(sequence.adapter)
-    if adapter is None or not cost.known:
-        return 0
-    ahead = tokens = 0
-    for class_, queue in adapter.queues.items():
-        if class_ < sequence.class_:
-            ahead += queue.count
-            tokens += queue.tokens
-        elif class_ == sequence.class_:
-            more, fed = queue.ahead(sequence.tenant)
-            ahead += more
-            tokens += fed
-    slots = min(scheduler.knobs.max_running, adapter.slots.size)
-    free = slots - (scheduler.running - _yielding(scheduler, sequence))
-    missing = ahead + 1 - free
-    wait = 0.0
-    if missing > 0 and scheduler.residence_us.value is not None:
-        wait = missing * scheduler.residence_us.value / slots
-    begun = sum(
-        s.missing for s in adapter.running if not s.decoding and s.class_ <= sequence.class_
-    )
-    left = begun + tokens + sequence.prompt_tokens
-    budget = max(1, min(scheduler.knobs.prefill_budget, left))
-    steps = math.ceil(left / budget)
-    sharing = sum(1 for other in scheduler.adapters.values() if other.running)
-    feeding = steps * cost.step_us(min(scheduler.running, slots), budget) * max(1, sharing)
-    return int(max(wait, feeding))
+    if not sequence.background:
+        yield from scheduler.below.newest()
+    tenants = scheduler.tenants(background=sequence.background)
+    yield from tenants.displaceable(tenants.of(sequence.tenant), sequence.class_)

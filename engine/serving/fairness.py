@@ -1,122 +1,263 @@
-"""The queue of one class on one adapter: tenants share by a virtual token counter.
+"""Tenants share a worker by the device time that was computed for them.
 
-Sheng et al. 2024, "Fairness in Serving Large Language Models" (VTC): each tenant's counter grows by
+Sheng et al. 2024, "Fairness in Serving Large Language Models" (VTC): a tenant's counter grows by
 what it was served, the waiting tenant with the least counter goes next, and a tenant that comes
-back is lifted to the others, so that idling earns nothing. Within a tenant: first come, first
-served, parked sequences before new ones.
+back is lifted to the others, so that idling earns nothing. Here a counter is measured time, one for
+all adapters and classes; what a request is expected to take is charged when it starts, and settled
+when it ends (the paper's length prediction). A second counter, of the steps that were computed at a
+tenant's turn, shares the steps between contexts (stride scheduling).
 
-Pure; imports the standard library only. Imported by the scheduler.
+Pure; imports the standard library only. Imported by the scheduler and its neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Final
 
-from engine.serving.sequences import Sequence
+from engine.serving.sequences import Class, Sequence
 
-PROMPT_WEIGHT: Final = 1
-COMPLETION_WEIGHT: Final = 2
+RECENT_US: Final = 10_000_000
+"""A tenant counts as present for so long after its last request."""
+_KEPT: Final = 1024
 
-
-class _Waiting:
-    """What one tenant has in the queue, by id, oldest first."""
-
-    __slots__ = ("fresh", "parked")
-
-    def __init__(self) -> None:
-        self.parked: dict[int, Sequence] = {}
-        self.fresh: dict[int, Sequence] = {}
-
-    def __len__(self) -> int:
-        return len(self.parked) + len(self.fresh)
-
-    def head(self) -> Sequence:
-        return next(iter((self.parked or self.fresh).values()))
+Key = tuple[float, int, int, int, int]
+"""Orders the heads of tenants: counter, running, class, arrival, number."""
 
 
-class Queue:
-    """Waiting sequences in fair order.
+@dataclass(slots=True)
+class Backlog:
+    """What waits, in numbers: sequences, their prompt tokens and the limits of their answers."""
 
-    `count` of them, `fresh` of which were never started, with `tokens` prompt tokens in all.
+    count: int = 0
+    prompt_tokens: int = 0
+    max_tokens: int = 0
+
+    def add(self, sequence: Sequence, sign: int = 1) -> None:
+        """Count a sequence in, or out."""
+        self.count += sign
+        self.prompt_tokens += sign * sequence.prompt_tokens
+        self.max_tokens += sign * sequence.max_tokens
+
+
+@dataclass(slots=True, eq=False)
+class Tenant:
+    """One tenant's part of a worker; times are microseconds.
+
+    `served` was computed for it; `turns` took the steps at its turn. `fresh` were never started, by
+    id, the oldest first. `retry_us` is the latest time at which it was asked to come back.
     """
 
+    name: str
+    served: float = 0.0
+    turns: float = 0.0
+    running: int = 0
+    waiting: dict[Class, Backlog] = field(default_factory=lambda: {c: Backlog() for c in Class})
+    fresh: dict[Class, dict[int, Sequence]] = field(default_factory=lambda: {c: {} for c in Class})
+    retry_us: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has anything in a queue."""
+        return any(backlog.count for backlog in self.waiting.values())
+
+    @property
+    def unstarted(self) -> int:
+        """How many of its sequences were never started."""
+        return sum(map(len, self.fresh.values()))
+
+    def key(self, head: Sequence) -> Key:
+        """Its place in the order when this sequence is its next: the least goes first."""
+        return (self.served, self.running, head.class_, head.arrived_us, head.id)
+
+
+class Order:
+    """Waiting tenants, the least served first.
+
+    A heap that is put right when its top is looked at; a key that fell is added once more.
+    """
+
+    def __init__(self, head: Callable[[Tenant], Sequence | None]) -> None:
+        """`head` is a tenant's next sequence; None: it does not wait here any more."""
+        self._head = head
+        self._heap: list[tuple[Key, str, Tenant]] = []
+        self._keys: dict[str, Key] = {}
+
+    def add(self, tenant: Tenant) -> None:
+        """It waits now, or goes earlier than before."""
+        head = self._head(tenant)
+        if head is None:
+            return
+        key, known = tenant.key(head), self._keys.get(tenant.name)
+        if known is None or key < known:
+            self._keys[tenant.name] = key
+            heapq.heappush(self._heap, (key, tenant.name, tenant))
+
+    def top(self) -> Tenant | None:
+        """The tenant that goes next."""
+        while self._heap:
+            key, name, tenant = self._heap[0]
+            if self._keys.get(name) != key:
+                heapq.heappop(self._heap)
+            elif (head := self._head(tenant)) is None:
+                heapq.heappop(self._heap)
+                del self._keys[name]
+            elif key == (now := tenant.key(head)):
+                return tenant
+            else:
+                self._keys[name] = now
+                heapq.heapreplace(self._heap, (now, name, tenant))
+        return None
+
+
+class Tenants:
+    """All tenants of a worker, either of background or of the classes above it."""
+
     def __init__(self) -> None:
-        """Empty, every counter at zero."""
-        self._tenants: dict[str, _Waiting] = {}
-        self._served: dict[str, float] = {}
+        """None yet."""
+        self._known: dict[str, Tenant] = {}
+        self._active: dict[str, Tenant] = {}
+        self._idle: dict[str, int] = {}  # since when, the longest first
+        self._order = Order(_oldest)
         self._last_left = 0.0
-        self.count = 0
-        self.fresh = 0
-        self.tokens = 0
+        self._turn = 0.0
+        self._now_us = 0
 
-    def served(self, tenant: str) -> float:
-        """The virtual tokens charged to a tenant."""
-        return self._served.get(tenant, 0.0)
+    def of(self, name: str) -> Tenant:
+        """The tenant of this name."""
+        tenant = self._known.get(name)
+        if tenant is None:
+            if len(self._known) >= _KEPT + 2 * len(self._active):
+                self._forget()
+            tenant = self._known[name] = Tenant(name)
+        return tenant
 
-    def push(self, sequence: Sequence, *, parked: bool = False) -> None:
-        """Add a sequence; a tenant without waiting sequences is lifted first."""
-        tenant = sequence.tenant
-        waiting = self._tenants.get(tenant)
-        if waiting is None:
-            floor = min((self.served(t) for t in self._tenants), default=self._last_left)
-            self._served[tenant] = max(self.served(tenant), floor)
-            waiting = self._tenants[tenant] = _Waiting()
-        (waiting.parked if parked else waiting.fresh)[sequence.id] = sequence
-        self.count += 1
-        if not parked:
-            self.fresh += 1
-            self.tokens += sequence.prompt_tokens
+    def at(self, now_us: int) -> None:
+        """The time is `now_us`."""
+        self._now_us = now_us
+        while self._idle:
+            name, since = next(iter(self._idle.items()))
+            if now_us - since < RECENT_US:
+                break
+            del self._idle[name]
 
-    def peek(self) -> Sequence | None:
-        """The next sequence."""
-        if not self._tenants:
-            return None
-        heads = ((self._served[t], w.head().arrived_us, t) for t, w in self._tenants.items())
-        return self._tenants[min(heads)[2]].head()
+    @property
+    def active(self) -> list[Tenant]:
+        """Those with anything running or waiting."""
+        return list(self._active.values())
 
-    def remove(self, sequence: Sequence) -> None:
-        """Take a sequence out of any position."""
-        tenant = sequence.tenant
-        waiting = self._tenants[tenant]
-        if waiting.parked.pop(sequence.id, None) is None:
-            del waiting.fresh[sequence.id]
-            self.fresh -= 1
-            self.tokens -= sequence.prompt_tokens
-        self.count -= 1
-        if not waiting:
-            del self._tenants[tenant]
-            self._last_left = self.served(tenant)
+    @property
+    def present(self) -> int:
+        """How many are active, or were lately."""
+        return len(self._active) + len(self._idle)
 
-    def charge(self, tenant: str, *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
-        """Count what a tenant was served."""
-        charged = PROMPT_WEIGHT * prompt_tokens + COMPLETION_WEIGHT * completion_tokens
-        self._served[tenant] = self.served(tenant) + charged
+    def names(self) -> frozenset[str]:
+        """The names of those present; two at most, where it only matters whether it is one."""
+        return frozenset(islice(chain(self._active, self._idle), 2))
 
-    def oldest_us(self) -> int | None:
-        """When the sequence that waits longest arrived."""
-        return min((w.head().arrived_us for w in self._tenants.values()), default=None)
+    def joins(self, sequence: Sequence, *, fresh: bool) -> None:
+        """A sequence joins a queue; a tenant without waiting ones is lifted to the others."""
+        tenant = self.of(sequence.tenant)
+        if not tenant.waits:
+            first = self._order.top()
+            floor = self._last_left if first is None else first.served
+            tenant.served = max(tenant.served, floor)
+        tenant.waiting[sequence.class_].add(sequence)
+        if fresh:
+            tenant.fresh[sequence.class_][sequence.id] = sequence
+        self._order.add(tenant)
+        self._touch(tenant)
 
-    def ahead(self, tenant: str) -> tuple[int, int]:
-        """How many (sequences, prompt tokens) go before a newcomer of this tenant, about."""
-        own = self._tenants.get(tenant)
-        turn = len(own) + 1 if own else 1
-        before = (len(own) if own else 0) + sum(
-            min(len(w), turn) for t, w in self._tenants.items() if t != tenant
-        )
-        tokens = self.tokens * before // self.count if self.count else 0
-        return before, tokens
+    def leaves(self, sequence: Sequence) -> None:
+        """A sequence leaves its queue."""
+        tenant = self.of(sequence.tenant)
+        tenant.waiting[sequence.class_].add(sequence, -1)
+        tenant.fresh[sequence.class_].pop(sequence.id, None)
+        if not tenant.waits:
+            self._last_left = tenant.served
+        self._touch(tenant)
 
-    def displaceable(self, tenant: str | None) -> Iterator[Sequence]:
-        """The newest of the tenants that hold most, while they hold two more than `tenant` does.
+    def runs(self, sequence: Sequence) -> None:
+        """A sequence takes a place."""
+        tenant = self.of(sequence.tenant)
+        if not tenant.running:
+            tenant.turns = max(tenant.turns, self._turn)
+        tenant.running += 1
+        self._touch(tenant)
 
-        A tenant of None is a newcomer of a higher class: any tenant's newest may go.
+    def stops(self, sequence: Sequence) -> None:
+        """A sequence gives its place back."""
+        tenant = self.of(sequence.tenant)
+        tenant.running -= 1
+        self._touch(tenant)
+
+    def serve(self, tenant: Tenant, time_us: float) -> None:
+        """So much was computed for it, or less than was charged before."""
+        tenant.served += time_us
+        if time_us < 0:
+            self._order.add(tenant)
+
+    def pay(self, tenant: Tenant, time_us: float) -> None:
+        """A step at its turn took so long."""
+        self._turn = self.turn(tenant)
+        tenant.turns = self._turn + time_us
+
+    def turn(self, tenant: Tenant) -> float:
+        """The least has the next turn; waiting without a place earns nothing."""
+        return tenant.turns if tenant.running else max(tenant.turns, self._turn)
+
+    def share(self, places: int) -> int:
+        """How many places each of those present may hold before it crowds the others."""
+        return max(1, places // max(1, self.present))
+
+    def displaceable(self, own: Tenant, class_: Class) -> Iterator[Sequence]:
+        """Whose places in the queue a newcomer of `own` may take, the least entitled first.
+
+        Its own lower classes; then of the tenants that hold most, while they hold two more than it
+        does, the newest of their lowest class.
         """
-        least = 0
-        if tenant is not None:
-            own = self._tenants.get(tenant)
-            least = (len(own.fresh) if own else 0) + 1
-        for waiting in sorted(self._tenants.values(), key=lambda w: len(w.fresh), reverse=True):
-            spare = max(len(waiting.fresh) - least, 0)
-            yield from islice(reversed(waiting.fresh.values()), spare)
+        for below in sorted(Class, reverse=True):
+            if below > class_:
+                yield from reversed(own.fresh[below].values())
+        least = own.unstarted + 1
+        for tenant in sorted(self._active.values(), key=lambda t: t.unstarted, reverse=True):
+            if tenant is own or tenant.unstarted <= least:
+                continue
+            newest = (
+                s for c in sorted(Class, reverse=True) for s in reversed(tenant.fresh[c].values())
+            )
+            yield from islice(newest, tenant.unstarted - least)
+
+    def newest(self) -> Iterator[Sequence]:
+        """All that were never started, the newest of the tenants that hold most first."""
+        for tenant in sorted(self._active.values(), key=lambda t: t.unstarted, reverse=True):
+            for class_ in sorted(Class, reverse=True):
+                yield from reversed(tenant.fresh[class_].values())
+
+    def _touch(self, tenant: Tenant) -> None:
+        """Whether it is active may have changed."""
+        self._idle.pop(tenant.name, None)
+        if tenant.running or tenant.waits:
+            self._active[tenant.name] = tenant
+        elif self._active.pop(tenant.name, None) is not None:
+            self._idle[tenant.name] = self._now_us
+
+    def _forget(self) -> None:
+        """Drop the tenants whose return would lift them, and that await no promised time."""
+        first = self._order.top()
+        floor = self._last_left if first is None else first.served
+        for tenant in list(self._known.values()):
+            gone = tenant.name not in self._active and tenant.name not in self._idle
+            if gone and tenant.served <= floor and tenant.retry_us <= self._now_us:
+                del self._known[tenant.name]
+
+
+def _oldest(tenant: Tenant) -> Sequence | None:
+    """Stands for a tenant where only its counter matters."""
+    return _NONE if tenant.waits else None
+
+
+_NONE: Final = Sequence(0, "", Class.INTERACTIVE, "", 0, 0, 0, 0)

@@ -30,7 +30,8 @@ class Knobs:
 
     `queue_limit` (requests) and `queue_tokens_limit` (prompt tokens) bound the queue beyond the
     free slots. The weights of interactive and batch set how fast each gains priority over the other
-    while it waits; background's, relative to theirs, sets the share of time that it may take.
+    while it waits, within a tenant, and how much of a tenant's share its time costs; background's,
+    relative to theirs, sets the share of time that it may take.
     """
 
     max_running: int = 16

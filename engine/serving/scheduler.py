@@ -1,11 +1,12 @@
 """Decides what each step computes: state and clock in, plan out.
 
-Decode first, then at most `prefill_budget` prompt tokens. Interactive before batch: each waits with
-priority weight x (age + 1 s), so that neither starves. Background comes after both, whatever its
-age: it takes a slot that no higher class wants, gives it back when one does, and in steps shared
-with others takes at most its weighted share of their measured time. Within a class tenants are
-served by `fairness`. Adapters take turns, step by step. The queue is bounded, and what cannot start
-in time is refused at once with the estimated wait.
+Decode first, then at most `prefill_budget` prompt tokens. Tenants share the worker: the least
+served takes the next place (`places`), and each has its turn to say which context steps, in equal
+time. A newcomer's first prompt is computed without the sequences of a tenant that crowds the
+others. Within a tenant interactive goes before batch. Background comes after both, whatever its
+age: it takes a place that no higher class wants, gives it back when one does, and in steps shared
+with others takes at most its weighted share of their measured time. The queue is bounded, and what
+cannot start in time is refused at once with the estimated wait (`admission`).
 
 Never touches a token, a socket or a clock. Imports the standard library only. Imported by the
 worker.
@@ -14,50 +15,28 @@ worker.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from engine.serving import admission, step_cost
+from engine.serving import admission, charges, places, step_cost, turns, waits
 from engine.serving.admission import Refusal
-from engine.serving.fairness import Queue
+from engine.serving.fairness import Tenant, Tenants
 from engine.serving.knobs import Knobs
-from engine.serving.sequences import Class, Sequence, State
+from engine.serving.places import AdapterState
+from engine.serving.queues import Queue
+from engine.serving.sequences import Sequence, State
 from engine.serving.slots import Slots
 from engine.serving.step_plan import Plan, StepFilling
 
-SECOND_US: Final = 1_000_000
-MAX_CREDIT_US: Final = 200_000.0
-_STALE_DEADLINES: Final = 64
-
-
-@dataclass(slots=True)
-class AdapterState:
-    """One adapter's context: its slots, what runs in them and what waits for them."""
-
-    slots: Slots
-    running: list[Sequence] = field(default_factory=list)
-    queues: dict[Class, Queue] = field(default_factory=lambda: {c: Queue() for c in Class})
-    stepped: int = 0
-
-    @property
-    def free(self) -> int:
-        """How many more sequences may start; slots are assigned when a step is planned."""
-        return self.slots.size - len(self.running)
-
-    def has(self, *, background: bool) -> bool:
-        """Whether background (or any class above it) runs or waits here."""
-        if any(s.background == background for s in self.running):
-            return True
-        return any(
-            queue.count
-            for class_, queue in self.queues.items()
-            if (class_ is Class.BACKGROUND) == background
-        )
+_STALE: Final = 64
 
 
 class Scheduler:
-    """The sequences of one worker, on all its adapters."""
+    """The sequences of one worker, on all its adapters.
+
+    `above` are the tenants of interactive and batch, `below` those of background, which may compute
+    for `credit_us` beside the others.
+    """
 
     def __init__(
         self,
@@ -74,24 +53,25 @@ class Scheduler:
         """
         self.knobs = knobs
         self.cost = step_cost.Cost()
-        self.residence_us = step_cost.Average()
+        self.rates = step_cost.Rates()
         self.sequence_tokens = sequence_tokens
         self.room = room
         self.adapters: dict[str, AdapterState] = {}
         self.live: dict[int, Sequence] = {}
+        self.above = Tenants()
+        self.below = Tenants()
+        self.running = 0
         self._slots = slots
         self._scored_outputs = scored_outputs
+        self._requests: dict[int, int] = {}
+        self._begun: set[int] = set()
         self._deadlines: list[tuple[int, int, Sequence]] = []
+        self._arrivals: list[tuple[int, int, Sequence]] = []
         self._pushed = 0
-        self._turns = 0
-        self._credit_us = 0.0
+        self._steps = 0
+        self.credit_us = 0.0
 
     # state
-
-    @property
-    def running(self) -> int:
-        """How many sequences hold a slot."""
-        return sum(len(adapter.running) for adapter in self.adapters.values())
 
     @property
     def waiting(self) -> int:
@@ -100,21 +80,31 @@ class Scheduler:
 
     def oldest_waiting_us(self, now_us: int) -> int:
         """How long the first in all queues has waited."""
-        arrivals = [at for queue in self._queues() if (at := queue.oldest_us()) is not None]
-        return max(0, now_us - min(arrivals)) if arrivals else 0
+        arrivals = self._arrivals
+        while arrivals and not _waits(arrivals[0][2]):
+            heapq.heappop(arrivals)
+        return max(0, now_us - arrivals[0][0]) if arrivals else 0
 
     def resident_tokens(self) -> int:
         """Tokens in the KV memory of all contexts."""
         return sum(s.resident for adapter in self.adapters.values() for s in adapter.running)
 
+    def tenants(self, *, background: bool) -> Tenants:
+        """The tenants of background, or of the classes above it."""
+        return self.below if background else self.above
+
     def _queues(self) -> Iterator[Queue]:
-        return (queue for adapter in self.adapters.values() for queue in adapter.queues.values())
+        for adapter in self.adapters.values():
+            yield adapter.above
+            yield adapter.below
 
     # arrivals and ends
 
     def add_adapter(self, adapter: str) -> None:
         """A context for this adapter exists now."""
-        self.adapters[adapter] = AdapterState(Slots(self._slots))
+        self.adapters[adapter] = AdapterState(
+            Slots(self._slots), Queue(self.above), Queue(self.below)
+        )
 
     def remove_adapter(self, adapter: str) -> list[Sequence]:
         """The context is going away: end its sequences and return them."""
@@ -126,6 +116,7 @@ class Scheduler:
 
     def submit(self, sequence: Sequence, now_us: int) -> tuple[Refusal, ...]:
         """Admit a sequence or refuse it; admitting it may displace others from the queue."""
+        self._at(now_us)
         refusal, displaced = admission.judge(self, sequence, now_us)
         if refusal is not None:
             sequence.move(State.ENDED)
@@ -133,227 +124,212 @@ class Scheduler:
         refusals: list[Refusal] = []
         for other in displaced:
             self.end(other)
-            wait = admission.wait_us(self, other)
-            refusals.append(admission.full(other, self.knobs, wait))
+            refusals.append(admission.full(self, other, now_us))
         self.live[sequence.id] = sequence
-        self.adapters[sequence.adapter].queues[sequence.class_].push(sequence)
-        self._pushed += 1
-        if len(self._deadlines) > 2 * len(self.live) + _STALE_DEADLINES:
-            self._deadlines = [entry for entry in self._deadlines if _awaited(entry[2])]
-            heapq.heapify(self._deadlines)
-        heapq.heappush(self._deadlines, (sequence.deadline_us, self._pushed, sequence))
+        sequence.request = sequence.request or sequence.id
+        self._requests[sequence.request] = self._requests.get(sequence.request, 0) + 1
+        self._queue(sequence).push(sequence)
+        self._remember(self._arrivals, sequence.arrived_us, sequence, _waits)
+        self._remember(self._deadlines, sequence.deadline_us, sequence, _awaited)
         return tuple(refusals)
+
+    def _remember(
+        self,
+        heap: list[tuple[int, int, Sequence]],
+        at_us: int,
+        sequence: Sequence,
+        matters: Callable[[Sequence], bool],
+    ) -> None:
+        """Add to a heap; entries that do not matter any more are dropped before they are many."""
+        self._pushed += 1
+        if len(heap) > 2 * len(self.live) + _STALE:
+            heap[:] = [entry for entry in heap if matters(entry[2])]
+            heapq.heapify(heap)
+        heapq.heappush(heap, (at_us, self._pushed, sequence))
 
     def end(self, sequence: Sequence) -> None:
         """Free everything that a sequence holds; final."""
-        adapter = self.adapters[sequence.adapter]
         if sequence.state is State.RUNNING:
-            adapter.running.remove(sequence)
-            adapter.slots.release(sequence)
+            self._release(sequence)
         else:
-            adapter.queues[sequence.class_].remove(sequence)
+            self._queue(sequence).remove(sequence)
         sequence.move(State.ENDED)
         del self.live[sequence.id]
+        self._requests[sequence.request] -= 1
+        if not self._requests[sequence.request]:
+            del self._requests[sequence.request]
+            self._begun.discard(sequence.request)
 
-    def _park(self, sequence: Sequence) -> None:
-        """Take a background sequence's slot; it keeps its tokens and is recomputed later."""
+    def park(self, sequence: Sequence) -> None:
+        """Take a sequence's slot; it keeps its tokens and is computed anew later."""
+        self._release(sequence)
+        sequence.move(State.PARKED)
+        sequence.parks += 1
+        self._queue(sequence).push(sequence, parked=True)
+        self._remember(self._arrivals, sequence.arrived_us, sequence, _waits)
+
+    def _release(self, sequence: Sequence) -> None:
         adapter = self.adapters[sequence.adapter]
         adapter.running.remove(sequence)
         adapter.slots.release(sequence)
-        sequence.move(State.PARKED)
-        adapter.queues[sequence.class_].push(sequence, parked=True)
+        self.running -= 1
+        tenants = self.tenants(background=sequence.background)
+        tenants.stops(sequence)
+        tenant = tenants.of(sequence.tenant)
+        tenants.serve(tenant, -sequence.prepaid_us)
+        sequence.prepaid_us = 0.0
+        for each in self.adapters.values():
+            each.queue(background=sequence.background).lowered(tenant)
+
+    def _queue(self, sequence: Sequence) -> Queue:
+        return self.adapters[sequence.adapter].queue(background=sequence.background)
 
     def _expired(self, now_us: int) -> list[Refusal]:
-        """End the sequences without a first token at their deadline."""
+        """End the sequences without a first token at their deadline.
+
+        Not those of a request that has one: the others of its answers are worth their wait.
+        """
         late: list[Refusal] = []
         while self._deadlines and self._deadlines[0][0] <= now_us:
             sequence = heapq.heappop(self._deadlines)[2]
-            if not _awaited(sequence):
+            if not _awaited(sequence) or sequence.request in self._begun:
                 continue
             self.end(sequence)
-            late.append(admission.late(sequence, admission.wait_us(self, sequence)))
+            late.append(admission.late(self, sequence, now_us))
         return late
 
     # one step
 
+    def _at(self, now_us: int) -> None:
+        self.above.at(now_us)
+        self.below.at(now_us)
+
     def plan(self, now_us: int) -> Plan:
         """What the next step computes."""
+        self._at(now_us)
         refusals = tuple(self._expired(now_us))
         foreground = any(a.has(background=False) for a in self.adapters.values())
         if not foreground:
-            self._credit_us = 0.0
+            self.credit_us = 0.0
         for contended in (True, False) if foreground else (False,):
-            for name in self._turns_now(contended=contended):
-                plan = self._fill(name, now_us, contended=contended, refusals=refusals)
+            for tenant, name in turns.order(self, contended=contended):
+                plan = self._fill(name, tenant, now_us, contended=contended, refusals=refusals)
                 if plan.rows:
                     return plan
-        return Plan("", (), (), 0, 0, foreground, refusals)
-
-    def _turns_now(self, *, contended: bool) -> list[str]:
-        """The adapters that may step now, the one that stepped longest ago first."""
-        names = [
-            name
-            for name, adapter in self.adapters.items()
-            if adapter.has(background=False)
-            or (adapter.has(background=True) and (not contended or self._credit_us > 0))
-        ]
-        return sorted(names, key=lambda name: self.adapters[name].stepped)
+        return Plan("", "", (), (), 0, 0, foreground, refusals)
 
     def _fill(
-        self, name: str, now_us: int, *, contended: bool, refusals: tuple[Refusal, ...]
+        self,
+        name: str,
+        tenant: Tenant,
+        now_us: int,
+        *,
+        contended: bool,
+        refusals: tuple[Refusal, ...],
     ) -> Plan:
-        """Decode rows, then started prompts, then new ones; background's prompts come last."""
+        """Decode rows, then prompts, at the turn of `tenant`; background's prompts come last."""
         adapter = self.adapters[name]
+        self._start_above(adapter, now_us)
+        urgent = turns.urgent(self, adapter, tenant)
+        crowd = turns.crowd(self, adapter, tenant) if urgent else frozenset[str]()
         step = StepFilling(
             self.cost,
             room=self.room,
             scored_outputs=self._scored_outputs,
-            spare_us=self._credit_us if contended else float("inf"),
+            spare_us=self.credit_us if contended else float("inf"),
         )
         for sequence in adapter.running:
-            if sequence.decoding and not sequence.background:
+            if sequence.decoding and not sequence.background and sequence.tenant not in crowd:
                 step.decode(sequence)
-        low = [s for s in adapter.running if s.decoding and s.background]
+        low = [s for s in adapter.running if s.decoding and s.background and not urgent]
         for sequence in sorted(low, key=lambda s: s.slot):
             if not step.decode(sequence):
                 break
-        step.budget = min(self.knobs.prefill_budget, self.room - len(step.rows))
-        for background in (False, True):
-            begun = [s for s in adapter.running if s.background == background and not s.decoding]
-            for sequence in sorted(begun, key=lambda s: (s.class_, s.started_us)):
+        step.budget = min(
+            turns.prompt_budget(self, adapter, tenant, urgent=urgent), self.room - len(step.rows)
+        )
+        begun = [s for s in adapter.running if not s.background and not s.decoding]
+        for sequence in sorted(
+            begun, key=lambda s: (s.tenant != tenant.name, s.class_, s.started_us)
+        ):
+            if sequence.tenant not in crowd:
                 step.prefill(sequence)
-            while step.budget > 0 and (not background or step.spare_us > self.cost.prefill):
-                fresh = self._next(adapter, now_us)
-                if fresh is None or fresh.background != background:
-                    break
-                self._start(adapter, fresh, now_us)
-                step.prefill(fresh)
+        if not urgent:
+            self._fill_below(adapter, step, now_us)
         adapter.slots.arrange(
             [s for s in adapter.running if not s.background],
             [s for s in adapter.running if s.background],
         )
-        rows = [row for row in step.rows if row.sequence.state is State.RUNNING]  # less the parked
-        rows.sort(key=lambda row: row.sequence.slot)
+        rows = sorted(step.rows, key=lambda row: row.sequence.slot)
         decode = sum(row.sequence.decoding for row in rows)
         prefill = sum(row.tokens for row in rows) - decode
         moves = adapter.slots.take_moves() if rows else ()
-        return Plan(name, moves, tuple(rows), decode, prefill, contended, refusals)
+        return Plan(name, tenant.name, moves, tuple(rows), decode, prefill, contended, refusals)
 
-    def _next(self, adapter: AdapterState, now_us: int) -> Sequence | None:
-        """The sequence of this adapter's queues that may start now; parks background for it."""
-        free = self.knobs.max_running - self.running
-        full = adapter.free <= 0 or free <= 0
-        if full and not any(s.background for a in self.adapters.values() for s in a.running):
-            return None
-        ranked = self._ranked(adapter, now_us)
-        if not ranked:
-            return None
-        key, queue = ranked[0]
-        sequence = queue.peek()
-        if sequence is None:
-            return None
-        if full:
-            return sequence if self._make_room(adapter, sequence) else None
-        for other in self.adapters.values():
-            if other is not adapter and other.free > 0:
-                before = sum(q.count for k, q in self._ranked(other, now_us) if k > key)
-                free -= min(before, other.free)
-        return sequence if free > 0 else None
+    def _start_above(self, adapter: AdapterState, now_us: int) -> None:
+        """Start sequences while their tenant has fewer prompt tokens begun than a step may hold."""
+        begun: dict[str, int] = {}
+        for sequence in adapter.running:
+            if not sequence.background and not sequence.decoding:
+                begun[sequence.tenant] = begun.get(sequence.tenant, 0) + sequence.missing
+        while (tenant := adapter.above.top()) is not None:
+            if begun.get(tenant.name, 0) >= self.knobs.prefill_budget:
+                return
+            fresh = places.following(self, adapter, now_us, background=False)
+            if fresh is None:
+                return
+            self._start(adapter, fresh, now_us)
+            begun[tenant.name] = begun.get(tenant.name, 0) + fresh.missing
 
-    def _ranked(self, adapter: AdapterState, now_us: int) -> list[tuple[tuple[bool, int], Queue]]:
-        """This adapter's non-empty queues, the most pressing first; background always last."""
-        ranked = [
-            (
-                class_ < Class.BACKGROUND,
-                self.knobs.weight(class_) * (max(now_us - oldest, 0) + SECOND_US),
-                -class_,
-                queue,
-            )
-            for class_, queue in adapter.queues.items()
-            if (oldest := queue.oldest_us()) is not None
-        ]
-        ranked.sort(key=lambda entry: entry[:3], reverse=True)
-        return [((above, pressure), queue) for above, pressure, _, queue in ranked]
-
-    def _make_room(self, adapter: AdapterState, sequence: Sequence) -> bool:
-        """Park background sequences, as few as suffice, for one of a higher class.
-
-        More than one when `max_running` was lowered below what runs.
-        """
-        if sequence.background:
-            return False
-        full = adapter.free <= 0
-        victims = [s for a in self.adapters.values() for s in a.running if s.background]
-        victims.sort(key=lambda s: (full and s.adapter != sequence.adapter, s.resident))
-        count = max(self.running - self.knobs.max_running, 0) + 1
-        if len(victims) < count or (full and victims[0].adapter != sequence.adapter):
-            return False
-        for victim in victims[:count]:
-            self._park(victim)
-        return True
+    def _fill_below(self, adapter: AdapterState, step: StepFilling, now_us: int) -> None:
+        """Background's prompts, in what is left."""
+        begun = [s for s in adapter.running if s.background and not s.decoding]
+        for sequence in sorted(begun, key=lambda s: s.started_us):
+            step.prefill(sequence)
+        while step.budget > 0 and step.spare_us > self.cost.prefill:
+            fresh = places.following(self, adapter, now_us, background=True)
+            if fresh is None:
+                return
+            self._start(adapter, fresh, now_us)
+            step.prefill(fresh)
 
     def _start(self, adapter: AdapterState, sequence: Sequence, now_us: int) -> None:
-        queue = adapter.queues[sequence.class_]
-        queue.remove(sequence)
+        adapter.queue(background=sequence.background).remove(sequence)
+        tenants = self.tenants(background=sequence.background)
         if sequence.state is State.WAITING:
-            queue.charge(sequence.tenant, prompt_tokens=sequence.prompt_tokens)
             sequence.started_us = now_us
+        sequence.prepaid_us = waits.remaining_us(self, sequence) * charges.weight(self, sequence)
+        tenants.serve(tenants.of(sequence.tenant), sequence.prepaid_us)
         sequence.move(State.RUNNING)
         adapter.running.append(sequence)
+        self.running += 1
+        tenants.runs(sequence)
 
     def settle(self, plan: Plan, ended: Collection[Sequence], busy_us: int, now_us: int) -> None:
         """Account for a computed step, in which the `ended` sequences were completed."""
-        adapter = self.adapters[plan.adapter]
-        self._turns += 1
-        adapter.stepped = self._turns
-        self._account(plan, busy_us)
+        self._at(now_us)
+        self._steps += 1
+        self.adapters[plan.adapter].stepped = self._steps
+        charges.account(self, plan, busy_us)
         for sequence, _, count, outputs in plan.rows:
             sequence.resident += count
             if not outputs:
                 continue
             if sequence.first_us < 0:
                 sequence.first_us = now_us
-            if sequence.scored:
-                continue
-            sequence.completion_tokens += 1
-            adapter.queues[sequence.class_].charge(sequence.tenant, completion_tokens=1)
+                self._begun.add(sequence.request)
+            if not sequence.scored:
+                sequence.completion_tokens += 1
         for sequence in ended:
-            self.residence_us.add(now_us - sequence.started_us)
+            self.rates.ended(sequence.busy_us, sequence.completion_tokens)
             self.end(sequence)
-
-    def _account(self, plan: Plan, busy_us: int) -> None:
-        """Apportion the step's time, learn from it, and update background's credit."""
-        cost = self.cost
-        each = cost.fixed / len(plan.rows)
-        weights = [
-            each
-            + (cost.decode if s.decoding else cost.prefill * count)
-            + (0 if cost.known else count)
-            for s, _, count, _ in plan.rows
-        ]
-        parts = step_cost.shares(busy_us, weights)
-        for row, part in zip(plan.rows, parts, strict=True):
-            row.sequence.busy_us += part
-        cost.observe(plan.decode, plan.prefill, busy_us)
-        if not plan.contended:
-            return
-        below = [row.sequence.background for row in plan.rows]
-        spent = sum(part for part, low in zip(parts, below, strict=True) if low)
-        top = min(row.sequence.class_ for row in plan.rows)
-        if top < Class.BACKGROUND:
-            share = self.knobs.weight_background / self.knobs.weight(top)
-            self._credit_us += (busy_us - spent) * share
-            marginal = [
-                cost.decode if row.sequence.decoding else cost.prefill * row.tokens
-                for row, low in zip(plan.rows, below, strict=True)
-                if low
-            ]
-            self._credit_us -= min(float(spent), sum(marginal))
-        else:
-            self._credit_us -= busy_us
-        self._credit_us = min(self._credit_us, MAX_CREDIT_US)
 
 
 def _awaited(sequence: Sequence) -> bool:
     """Whether it has no first token yet."""
     return sequence.state is not State.ENDED and sequence.first_us < 0
+
+
+def _waits(sequence: Sequence) -> bool:
+    """Whether it is in a queue."""
+    return sequence.state in {State.WAITING, State.PARKED}

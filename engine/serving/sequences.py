@@ -23,7 +23,7 @@ class State(Enum):
 
     WAITING = "in the queue"
     RUNNING = "holds a slot"
-    PARKED = "gave its slot to a higher class; waits to be recomputed"
+    PARKED = "gave its slot to a higher class or another tenant; waits to be recomputed"
     ENDED = "finished, cancelled or refused; final"
 
 
@@ -46,7 +46,8 @@ class Sequence:
     `resident` of the known tokens (prompt and completion) are in the KV memory of `slot`.
     `max_tokens` bounds `completion_tokens`; `deadline_us` bounds the time of the first token. The
     logits of the last `scored` prompt tokens are wanted; such a sequence generates nothing and ends
-    when its prompt is computed.
+    when its prompt is computed. Sequences of one request have the same `request`. `parks` counts
+    how often it was parked; its tenant was charged `prepaid_us` for what is still to compute.
     """
 
     id: int
@@ -65,6 +66,9 @@ class Sequence:
     started_us: int = -1
     first_us: int = -1
     busy_us: int = 0
+    request: int = 0
+    parks: int = 0
+    prepaid_us: float = 0.0
 
     @property
     def missing(self) -> int:

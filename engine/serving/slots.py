@@ -38,7 +38,9 @@ class Slots:
         return moves
 
     def release(self, sequence: Sequence) -> None:
-        """Free the slot of a sequence that has ended or was parked."""
+        """Free the slot of a sequence that has ended or was parked, unless it had none yet."""
+        if sequence.slot < 0:
+            return
         self._held[sequence.slot] = None
         self._moves.append(Move(-1, sequence.slot))
         sequence.slot = -1

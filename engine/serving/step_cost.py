@@ -12,6 +12,8 @@ from typing import Final
 
 _KEEP: Final = 0.98
 _ENOUGH: Final = 8
+_WORTH: Final = 10
+_MANY: Final = 1 << 30
 
 
 class Cost:
@@ -40,6 +42,14 @@ class Cost:
     def step_us(self, rows: int, tokens: int) -> float:
         """The expected time of a step of this shape."""
         return self.fixed + self.decode * rows + self.prefill * tokens
+
+    def brief(self) -> int:
+        """How many prompt tokens make a step long enough that its fixed cost is about a tenth."""
+        return max(1, int(_WORTH * self.fixed / self.prefill)) if self.known else _MANY
+
+    def riders(self, tokens: int) -> int:
+        """How many prompt tokens lengthen a step of `tokens` by an eighth."""
+        return int(self.step_us(0, tokens) / (8 * self.prefill)) if self.known else _MANY
 
     def _fit(self) -> None:
         """Weighted least squares; a small ridge keeps it solvable and the figures positive."""
@@ -86,6 +96,67 @@ def shares(total_us: int, weights: Many[float]) -> list[int]:
         given = upto
     parts[-1] += total_us - given
     return parts
+
+
+class Rates:
+    """What requests took lately: time per token, all of a step's included, and their sizes.
+
+    `prompt_us` and `completion_us` are per token, `request_us` per request; `completion` is the
+    mean length of an answer. All None before there was one.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was measured yet."""
+        self._prompt = _Ratio()
+        self._completion = _Ratio()
+        self._request = Average()
+        self._length = Average()
+
+    def step(self, prompt: tuple[int, int], completion: tuple[int, int]) -> None:
+        """A step spent (microseconds, tokens) on prompts and on answers."""
+        self._prompt.add(*prompt)
+        self._completion.add(*completion)
+
+    def ended(self, busy_us: int, completion_tokens: int) -> None:
+        """A request was answered."""
+        self._request.add(busy_us)
+        self._length.add(completion_tokens)
+
+    @property
+    def prompt_us(self) -> float | None:
+        """Microseconds for each prompt token."""
+        return self._prompt.value
+
+    @property
+    def completion_us(self) -> float | None:
+        """Microseconds for each token of an answer."""
+        return self._completion.value
+
+    @property
+    def request_us(self) -> float | None:
+        """Microseconds for each request."""
+        return self._request.value
+
+    @property
+    def completion(self) -> float | None:
+        """Tokens of an answer."""
+        return self._length.value
+
+
+class _Ratio:
+    """Time per token with exponential forgetting, step by step."""
+
+    def __init__(self) -> None:
+        self._time = self._tokens = 0.0
+
+    @property
+    def value(self) -> float | None:
+        return self._time / self._tokens if self._tokens else None
+
+    def add(self, time_us: int, tokens: int) -> None:
+        if tokens:
+            self._time = self._time * _KEEP + time_us
+            self._tokens = self._tokens * _KEEP + tokens
 
 
 class Average:

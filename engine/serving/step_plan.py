@@ -28,10 +28,11 @@ class Plan:
     """One step: first the moves, then the rows, by slot; without rows there is no step.
 
     `decode` rows feed the latest token; `prefill` counts the other tokens. `contended`: higher
-    classes have work, so that background is charged for its time.
+    classes have work, so that background is charged for its time. It was the turn of `tenant`.
     """
 
     adapter: str
+    tenant: str
     moves: tuple[Move, ...]
     rows: tuple[Row, ...]
     decode: int

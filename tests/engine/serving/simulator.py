@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 
 from engine.serving.admission import Refusal
 from engine.serving.knobs import Knobs
 from engine.serving.scheduler import Scheduler
-from engine.serving.sequences import Class, Sequence
+from engine.serving.sequences import Class, Sequence, State
 from engine.serving.step_plan import Plan, Row
 
 SECOND_US = 1_000_000
@@ -50,13 +51,15 @@ class Box:
     knobs: Knobs = field(default_factory=lambda: Knobs(max_running=4, prefill_budget=16))
     room: int = 8196
     scored_outputs: int = 3
+    sequence_tokens: int = SEQUENCE_TOKENS
+    costs_us: tuple[int, int, int] = (FIXED_US, DECODE_US, PREFILL_US)
     watch: Callable[[Box, Plan], None] = lambda _box, _plan: None
 
     def __post_init__(self) -> None:
         """Open the adapters, all slots empty."""
         self.scheduler = Scheduler(
             slots=self.slots,
-            sequence_tokens=SEQUENCE_TOKENS,
+            sequence_tokens=self.sequence_tokens,
             room=self.room,
             knobs=self.knobs,
             scored_outputs=self.scored_outputs,
@@ -113,7 +116,8 @@ class Box:
             return plan
         self._check(plan, before)
         self.watch(self, plan)
-        took = FIXED_US + DECODE_US * plan.decode + PREFILL_US * plan.prefill
+        fixed, decode, prefill = self.costs_us
+        took = fixed + decode * plan.decode + prefill * plan.prefill
         self.now_us += took
         ended = [row.sequence for row in plan.rows if row.outputs and self._ends(row)]
         for row in plan.rows:
@@ -145,6 +149,36 @@ class Box:
             self.step()
             number += 1
 
+    def besiege(
+        self, flood: Many[Arrival], victim: Arrival, *, every_us: int, times: int
+    ) -> list[int]:
+        """Clients that ask again as soon as they are answered, and one that asks now and then.
+
+        Returns the times to first token of the latter, from when it asked, in the middle of a step
+        or not.
+        """
+        clients = {self.submit(each).id: each for each in flood}
+        asks = {}
+        for number in range(times):
+            at = SECOND_US + number * every_us + number * 7919 % every_us
+            while self.now_us < at:
+                if not self.scheduler.live:
+                    self.now_us = at
+                    break
+                self.step()
+                self._ask_again(clients)
+            asks[self.submit(victim).id] = at
+        while any(self.known[id].first_us < 0 for id in asks):
+            self.step()
+            self._ask_again(clients)
+        return [self.known[id].first_us - at for id, at in asks.items()]
+
+    def _ask_again(self, clients: dict[int, Arrival]) -> None:
+        over = [id for id in clients if self.known[id].state is State.ENDED]
+        for id in over:
+            arrival = clients.pop(id)
+            clients[self.submit(arrival).id] = arrival
+
     def _ends(self, row: Row) -> bool:
         """Whether a sequence has all it wants after this row."""
         sequence = row.sequence
@@ -169,8 +203,11 @@ class Box:
         stepped = [row.sequence.id for row in plan.rows]
         decoding = [row for row in plan.rows if row.sequence.decoding]
         assert len(decoding) == plan.decode
-        first = {s.id for s in adapter.running if s.decoding and s.class_ < Class.BACKGROUND}
-        assert first <= {row.sequence.id for row in decoding}, "decode goes first"
+        first = {s for s in adapter.running if s.decoding and s.class_ < Class.BACKGROUND}
+        left_out = {s.tenant for s in first - {row.sequence for row in decoding}}
+        share = scheduler.above.share(scheduler.knobs.max_running)
+        assert plan.tenant not in left_out, "decode goes first"
+        assert all(scheduler.above.of(tenant).running > share for tenant in left_out)
         assert len(set(stepped)) == len(stepped)
         self._compute(plan)
 
@@ -193,5 +230,5 @@ class Box:
             known = sequence.prompt_tokens + sequence.completion_tokens
             if not sequence.scored:
                 assert outputs == (start + count == known)
-            assert start + count < SEQUENCE_TOKENS + bool(sequence.scored)
+            assert start + count < self.sequence_tokens + bool(sequence.scored)
             memory[sequence.slot] = (sequence.id, start + count)

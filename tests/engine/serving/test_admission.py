@@ -148,7 +148,8 @@ def test_the_queue_never_holds_more_than_it_may(
     )
     for arrival, also_step in zip(coming, steps, strict=False):
         box.submit(arrival)
-        queues = box.scheduler.adapters[""].queues.values()
+        adapter = box.scheduler.adapters[""]
+        queues = (adapter.above, adapter.below)
         fresh = sum(queue.fresh for queue in queues)
         assert fresh <= limit + slots
         assert fresh <= slots or sum(queue.tokens for queue in queues) <= tokens + slots * 60
@@ -177,11 +178,11 @@ def test_before_anything_was_measured_nothing_is_refused_for_time() -> None:
 def test_a_rate_that_was_measured_badly_is_put_right_by_trying() -> None:
     """A machine that slept for a minute in a step would else refuse everything for ever."""
     box = Box(slots=1, knobs=Knobs(max_running=1))
-    box.scheduler.cost.observe(1, 1, 60 * SECOND_US)
-    for _ in range(10):
-        box.scheduler.cost.observe(1, 1, 1_000)
+    for took in (60 * SECOND_US, *[1_000] * 10):
+        box.scheduler.cost.observe(1, 1, took)
+        box.scheduler.rates.step((took // 2, 1), (took // 2, 1))
     assert box.scheduler.cost.known
-    assert box.scheduler.cost.step_us(0, 8) > SECOND_US
+    assert (box.scheduler.rates.prompt_us or 0) > SECOND_US
     tried = box.submit(Arrival(patience_us=SECOND_US))
     assert code(box, tried) == ""
     assert code(box, box.submit(Arrival(patience_us=SECOND_US))) == "deadline"

@@ -104,8 +104,7 @@ def test_no_background_starts_while_another_class_waits(coming: list[Arrival]) -
         adapter = box.scheduler.adapters[plan.adapter]
         started = [row.sequence for row in plan.rows if row.start == 0]
         if any(s.class_ is Class.BACKGROUND for s in started):
-            assert not adapter.queues[Class.INTERACTIVE].count
-            assert not adapter.queues[Class.BATCH].count
+            assert not adapter.above.count
 
     Box(slots=3, knobs=Knobs(max_running=3, prefill_budget=16), watch=watch).replay(coming, {})
 

@@ -1,0 +1,116 @@
+"""How long a newcomer would wait, and when a refused client should come back.
+
+Judged by what was measured: the time per token and the length of answers. Promised times are spread
+over the future, one request apart, so that clients that obey them come one after the other. Pure;
+imports the standard library only. Imported by `admission`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from engine.serving import places
+from engine.serving.fairness import Backlog, Tenant
+from engine.serving.sequences import Sequence
+
+if TYPE_CHECKING:
+    from engine.serving.scheduler import Scheduler
+
+RETRY_MOST_US: Final = 60_000_000
+_RETRY_LEAST_US: Final = 20_000
+_UNMEASURED_US: Final = 100_000
+_SPACING: Final = 1.25
+_HALF: Final = 0.5
+
+
+def first_token_us(scheduler: Scheduler, sequence: Sequence) -> float:
+    """How long a newcomer would wait for its first token; 0 before anything was measured."""
+    prompt_us = scheduler.rates.prompt_us
+    if prompt_us is None or not scheduler.cost.known or sequence.adapter not in scheduler.adapters:
+        return 0.0
+    return _place_us(scheduler, sequence) + sequence.prompt_tokens * prompt_us
+
+
+def retry_us(scheduler: Scheduler, sequence: Sequence, now_us: int) -> int:
+    """When a refused client of this tenant should come back: after those that were told before."""
+    tenants = scheduler.tenants(background=sequence.background)
+    tenant = tenants.of(sequence.tenant)
+    each = scheduler.rates.request_us or _UNMEASURED_US
+    each *= _SPACING * max(1, len(tenants.active))
+    wait = max(first_token_us(scheduler, sequence), each, _RETRY_LEAST_US)
+    at = max(now_us + wait, tenant.retry_us + each)
+    tenant.retry_us = min(int(at), now_us + RETRY_MOST_US)
+    return tenant.retry_us - now_us
+
+
+def _place_us(scheduler: Scheduler, sequence: Sequence) -> float:
+    """How long until it has a place: until enough of those ahead and running have ended."""
+    adapter = scheduler.adapters[sequence.adapter]
+    slots = min(scheduler.knobs.max_running, adapter.slots.size)
+    free = slots - scheduler.running + places.yields(scheduler, adapter, sequence)
+    ahead, work = _ahead(scheduler, sequence)
+    if ahead + 1 <= free:
+        return 0.0
+    running = [
+        remaining_us(scheduler, s)
+        for each in scheduler.adapters.values()
+        for s in each.running
+        if s.class_ <= sequence.class_ or not s.background
+    ]
+    together = sum(running) + work
+    mean = together / max(1, len(running) + ahead)
+    unfinished = _HALF * mean * min(slots - 1, len(running) + ahead - 1)
+    return max(together - unfinished, 0.0)
+
+
+def remaining_us(scheduler: Scheduler, sequence: Sequence) -> float:
+    """What a running sequence still takes; an answer of unknown length is at its middle."""
+    rates = scheduler.rates
+    prompt = 0 if sequence.decoding else sequence.missing
+    usual = rates.completion or 1.0
+    left = max(min(usual, sequence.max_tokens) - sequence.completion_tokens, 1.0)
+    return prompt * (rates.prompt_us or 0.0) + left * (rates.completion_us or 0.0)
+
+
+def _ahead(scheduler: Scheduler, sequence: Sequence) -> tuple[int, float]:
+    """(sequences, microseconds) that are computed before a newcomer."""
+    tenants = scheduler.tenants(background=sequence.background)
+    tenant = tenants.of(sequence.tenant)
+    own = Backlog()
+    for class_, backlog in tenant.waiting.items():
+        if class_ <= sequence.class_:
+            own.count += backlog.count
+            own.prompt_tokens += backlog.prompt_tokens
+            own.max_tokens += backlog.max_tokens
+    count, work = own.count, _work_us(scheduler, own)
+    turn = own.count + 1
+    for other in tenants.active:
+        if other is not tenant:
+            others, time_us = _waiting(scheduler, other)
+            before = min(others, turn)
+            count += before
+            work += time_us * before / max(1, others)
+    if sequence.background:
+        for other in scheduler.above.active:
+            others, time_us = _waiting(scheduler, other)
+            count += others
+            work += time_us
+    return count, work
+
+
+def _waiting(scheduler: Scheduler, tenant: Tenant) -> tuple[int, float]:
+    backlogs = [b for b in tenant.waiting.values() if b.count]
+    return sum(b.count for b in backlogs), sum(_work_us(scheduler, b) for b in backlogs)
+
+
+def _work_us(scheduler: Scheduler, backlog: Backlog) -> float:
+    """What waiting sequences will take, each as long an answer as usual, or its limit."""
+    if not backlog.count:
+        return 0.0
+    rates = scheduler.rates
+    usual = rates.completion
+    limit = backlog.max_tokens / backlog.count
+    answer = limit if usual is None else min(usual, limit)
+    return backlog.prompt_tokens * (rates.prompt_us or 0.0) + backlog.count * answer * (
+        rates.completion_us or 0.0
+    )
