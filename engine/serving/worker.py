@@ -317,6 +317,8 @@ class Worker:
             del self._works[sequence.id]
         self._finished += [generation.finished(work, reason) for work, reason in gained.ended]
         self._news += [work.scored(self._vocabulary.raw) for work in gained.scored]
+        if gained.broken:
+            context.cleanse({work.sequence.slot for work in gained.broken})
         for work in gained.broken:
             self._fault(work)
         self._number += 1

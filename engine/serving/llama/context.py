@@ -6,7 +6,7 @@ Imported by `engine.serving.adapters` and by what fills the batch.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import llama_cpp
@@ -67,6 +67,7 @@ class Context:
             ModelBroken: the model cannot generate text.
         """
         self._model = model
+        self._slots = range(sequences)
         params: Any = llama_cpp.llama_context_default_params()
         params.n_ctx = sequence_tokens * sequences
         params.n_seq_max = sequences
@@ -121,6 +122,21 @@ class Context:
     def clear(self, slot: int) -> None:
         """Remove everything from a slot."""
         llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
+
+    def cleanse(self, slots: Collection[int]) -> None:
+        """Overwrite what may not be numbers in the memory of slots, which are empty afterwards.
+
+        Kernels multiply what lies behind a sequence by zero instead of leaving it out, so that a
+        NaN there would reach the next sequence of the slot. The memory of another slot, whatever it
+        holds, replaces it.
+        """
+        clean = next((slot for slot in self._slots if slot not in slots), None)
+        if clean is None:
+            llama_cpp.llama_memory_clear(self._memory, True)  # the data, too
+            return
+        for slot in slots:
+            llama_cpp.llama_memory_seq_cp(self._memory, clean, slot, -1, -1)
+            self.clear(slot)
 
     def move(self, source: int, target: int) -> None:
         """Move a slot's memory to an empty slot (a full copy: all that this layout allows)."""

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 import numpy as np
 import pytest
 
@@ -19,6 +20,8 @@ from engine.node.load_failures import LoadTracker
 from engine.node.specs import LoadFailure
 from engine.node.status_lines import StatusLine
 from engine.serving import probe, wire
+from engine.serving.llama.context import Context
+from engine.serving.llama.model import Model
 from tests.engine.serving import tiny_gguf, workers
 from tests.engine.serving.tiny_gguf import CONTROL, NORMAL
 from tests.engine.serving.workers import order
@@ -164,6 +167,32 @@ async def test_an_adapter_that_computes_no_numbers_fails_alone(tmp_path: Path) -
         "huge": True,
         "nan": True,
     }
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_what_was_no_number_does_not_stay_in_the_memory_of_a_slot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: int
+) -> None:
+    """Without flash attention, what is masked is multiplied by zero, and NaN by zero is NaN."""
+    defaults = llama_cpp.llama_context_default_params
+
+    def plain() -> Any:
+        params: Any = defaults()
+        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        return params
+
+    monkeypatch.setattr(llama_cpp, "llama_context_default_params", plain)
+    model = tmp_path / "spoilt.gguf"
+    tiny_gguf.chain(model, TOKENS, follows={A: B, B: C}, eos=0, nan=(H,))
+    context = Context(Model(model, gpu_layers=0), sequence_tokens=256, sequences=slots, threads=1)
+    try:
+        expected = context.compute([A, B], 0).copy()
+        context.clear(0)
+        assert np.isnan(context.compute([A, H, B], 0)[2]).all()
+        context.cleanse({0})
+        assert np.array_equal(context.compute([A, B], 0), expected)
+    finally:
+        context.free()
 
 
 async def test_a_request_whose_logits_are_no_numbers_fails_alone_and_leaves_nothing_behind(
