@@ -148,5 +148,6 @@ def _expected(error: Exception) -> int | None:
     family = sys.modules.get("storage.errors")
     if family is None or not isinstance(error, family.StorageError):
         return None
-    down = getattr(family, "NodeIsDown", None)
-    return 3 if down is not None and isinstance(error, down) else 1
+    if isinstance(error, family.NodeIsDown):
+        return 3
+    return 4 if isinstance(error, family.Unanswered) else 1  # it may still be carried out

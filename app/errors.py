@@ -5,7 +5,8 @@
       NodeIsDown        3  what was asked needs a running node
       NodeDidNotStart   1  the node ended, or was not ready in time
       BadWord           2  an argument cannot be read
-      Waits             4  the change is stored and not carried out yet
+      Waits             4  the change is stored and not carried out yet; so is what a node
+                           did not answer, which is one of storage.errors
 
 The message is shown as it is and says what to do next. Imported by `app` only.
 """

@@ -10,6 +10,7 @@ from app import errors, listing, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from storage import keys
+from storage.errors import Unanswered
 from storage.keys import Key
 
 app = options.group()
@@ -40,7 +41,11 @@ async def create(
         "tenant": tenant or name,
         "synthetic": synthetic,
     }
-    done = await session.ask("keys.add", name, arguments, reason=reason)
+    try:
+        done = await session.ask("keys.add", name, arguments, reason=reason)
+    except Unanswered:
+        terminal.say(f"{minted.secret}\nKeep it: the key may still be created.")
+        raise
     if as_json and (done.ok or done.waits):  # it may still be created
         told = {"name": name, "role": role.value, "secret": minted.secret, "state": done.state}
         terminal.show(told, (), as_json=True)

@@ -15,14 +15,16 @@ from typing import Any
 
 import pytest
 
-from engine.node.control_socket import CONNECTIONS, ControlSocket
+from engine.node.control_socket import CONNECTIONS, PER_USER, ControlSocket
 from storage import errors, intents, keys
 from storage import store as stores
 from storage.control_socket import client as client
-from storage.home import clock, config, lock
+from storage.home import access, clock, config, lock
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.store import Store
+from tests import other_users
+from tests.other_users import User
 
 
 class Listening:
@@ -226,6 +228,60 @@ async def test_a_removed_socket_is_made_again(
         assert json.loads(await reader.readline())["ok"] is True
         writer.close()
     assert not path.exists()
+
+
+SILENT = """
+import json, socket
+goes_over(*words[0])
+held, heard = [], 0
+for _ in range(words[2]):
+    one = socket.socket(socket.AF_UNIX)
+    one.settimeout(20)
+    one.connect(words[1])
+    held.append(one)
+for one in held[words[3]:]:
+    heard += "busy" == json.loads(one.makefile().readline())["error"]["code"]
+held[0].sendall(b'{"do": "wh')
+print(heard, flush=True)
+one = held[0].recv(1)
+"""
+ASKS = """
+import json, socket
+goes_over(*words[0])
+one = socket.socket(socket.AF_UNIX)
+one.connect(words[1])
+one.sendall(b'{"do": "who"}\\n')
+print(json.loads(one.makefile().readline())["error"]["code"])
+"""
+
+
+@other_users.only_root
+async def test_a_member_who_fills_the_socket_takes_no_place_of_another() -> None:
+    """Eighty silent connections: all but eight are refused with a word; others are answered."""
+    group = next(each for each in grp.getgrall() if each.gr_gid)
+    member, other = (User(uid, (group.gr_gid,)) for uid in (61_501, 61_502))
+    with other_users.open_directory() as place:
+        home = homes.make(Home(place / "home"))
+        home.config.write_text(f'[people]\ngroup = "{group.gr_name}"\n')
+        async with listening(home.root) as node:
+            access.admit(home, group.gr_gid)
+            address = str(home.control_socket)
+            silent = await asyncio.to_thread(member.start, SILENT, address, 80, PER_USER)
+            try:
+                assert silent.stdout is not None
+                assert int(await asyncio.to_thread(silent.stdout.readline)) == 80 - PER_USER
+                said = await asyncio.to_thread(other.python, ASKS, address)
+                assert said.split() == ["not_allowed"]  # answered: they have no role
+                assert (await client.who(home)).role == "admin"
+                state = await client.state(home)
+                assert state["control_socket"] == {
+                    "connections": PER_USER + 1,
+                    "refused": 80 - PER_USER,
+                }
+            finally:
+                silent.kill()
+                silent.communicate()
+            assert node.stopped == []
 
 
 async def test_the_runner_alone_asks_on_behalf_of_others(tmp_path: Path) -> None:
