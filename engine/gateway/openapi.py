@@ -25,7 +25,8 @@ _ERRORS: Final = {
     "404": "The request names something that does not exist.",
     "408": "The body did not arrive in time.",
     "413": "The body exceeds the configured limit.",
-    "429": "The queue is full; Retry-After says when to try again.",
+    "415": "The body is compressed.",
+    "429": "The queue is full, or too much is sent at once; Retry-After says when to try again.",
     "500": "Something in the gateway is faulty; an operator has to look.",
     "503": "Nothing can answer now, or not in time; try again.",
 }
@@ -56,7 +57,7 @@ def document() -> Schema:
 
 
 def _paths() -> Schema:
-    completing = ("400", "401", "403", "404", "408", "413", "429", "500", "503")
+    completing = ("400", "401", "403", "404", "408", "413", "415", "429", "500", "503")
     headers = [_header(*each) for each in (
         ("x-paddock-class", "interactive (default), batch or background: the scheduling priority."),
         ("x-paddock-session", "Keeps a caller on one release where the body names no user."),
@@ -90,7 +91,7 @@ def _paths() -> Schema:
             "post": {
                 **_operation(
                     "Rate an answer",
-                    ("400", "401", "404", "408", "413", "500", "503"),
+                    ("400", "401", "404", "408", "413", "415", "429", "500", "503"),
                     "FeedbackGiven",
                 ),
                 "requestBody": _body("Feedback"),

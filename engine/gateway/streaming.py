@@ -53,11 +53,12 @@ class First:
             failures.Failure: the job cannot be answered.
             StopAsyncIteration: the client has disconnected.
         """
-        try:
-            await asyncio.wait((self._task,), timeout=wait_s)
-        except asyncio.CancelledError:
-            self._task.cancel()
-            raise
+        if not self._task.done():
+            try:
+                await asyncio.wait((self._task,), timeout=wait_s)
+            except asyncio.CancelledError:
+                self._task.cancel()
+                raise
         return self._task.result() if self._task.done() else None
 
 
@@ -88,8 +89,10 @@ class Stream(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             try:
-                while (events := await self._first.within(WAIT_S)) is None:
+                events = await self._first.within(0)
+                while events is None:
                     await send({"type": "http.response.body", "body": _WAITING, "more_body": True})
+                    events = await self._first.within(WAIT_S)
                 body = b"".join(format.opening(choice.index) for choice in execution.answer.choices)
                 body += chunks(format, events)
                 while not execution.answer.complete:

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -83,9 +84,19 @@ class Stack:
         )
         return name
 
-    def start_gateway(self, *arguments: str) -> None:
-        """The gateway; returns when it listens."""
-        self._start("gateway", "engine.gateway", "--home", str(self.home.root), *arguments)
+    def start_gateway(self, *arguments: str, files: int | None = None, **settings: str) -> None:
+        """The gateway; returns when it listens.
+
+        `files` is its limit of open files; `settings` are those of `[gateway]`.
+        """
+        under = () if files is None else ("sh", "-c", f'ulimit -n {files}; exec "$@"', "sh")
+        self._start(
+            "gateway",
+            "engine.gateway",
+            *("--home", str(self.home.root), *arguments),
+            under=under,
+            settings=settings,
+        )
 
     def until_ready(self) -> None:
         """Wait until every arm produces tokens."""
@@ -93,11 +104,19 @@ class Stack:
             while client.get("/readyz").status_code != 200:
                 assert self.processes["gateway"].poll() is None
 
-    def _start(self, name: str, module: str, *arguments: str) -> None:
+    def _start(
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        under: tuple[str, ...] = (),
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         environment = os.environ | {"PADDOCK_GATEWAY__PORT": str(self.port)}
+        environment |= {f"PADDOCK_GATEWAY__{key.upper()}": value for key, value in settings.items()}
         with self.home.log(name).open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [*under, sys.executable, "-m", module, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,

@@ -655,6 +655,36 @@ def test_the_openapi_document_describes_what_is_answered(
         assert set(body) <= set(document["components"]["schemas"][name]["properties"])
 
 
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        ("x-paddock-release", "r1", 403),
+        ("content-encoding", "br", 415),
+        ("x-paddock-class", "urgent", 400),
+        ("content-length", "9000000", 413),
+    ],
+)
+def test_what_a_header_is_refused_for_is_described(
+    stack: Stack, header: str, value: str, status: int
+) -> None:
+    """As the errors of a body are."""
+    request = {"host": "x", "authorization": f"Bearer {stack.secrets['client']}"}
+    request |= {"connection": "close", "content-length": "32", header: value}
+    lines = "".join(f"{name}: {each}\r\n" for name, each in request.items())
+    body = json.dumps({"model": "raw", "prompt": "x"}).encode().ljust(32)
+    with stack.http(None) as http:
+        document = http.get("/openapi.json").json()
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as one:
+        one.sendall(f"POST /v1/completions HTTP/1.1\r\n{lines}\r\n".encode() + body)
+        answer = b""
+        while more := one.recv(65_536):
+            answer += more
+    head, _, said = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    described = document["paths"]["/v1/completions"]["post"]["responses"][str(status)]
+    check(document, described["content"]["application/json"]["schema"], json.loads(said))
+
+
 def test_a_probe_may_ask_for_the_head_alone(stack: Stack) -> None:
     """As load balancers do."""
     with stack.http(None) as http:
