@@ -212,7 +212,6 @@ class Child(asyncio.Protocol):
         return {
             -signal.SIGXCPU: Death("it takes too much processor time", certain=True),
             -signal.SIGKILL: Death("its process was killed", certain=False, external=True),
-            -signal.SIGTERM: Death("its process was stopped", certain=False, external=True),
             protocol.OUT_OF_MEMORY: Death(
                 f"it takes more than {most} MiB of memory", certain=False
             ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import resource
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,8 @@ _DESCRIPTORS: Final = 3
 def confine(parent_id: int) -> None:
     """Give up what rendering does not need; the process ends at once if its parent has died."""
     parent.die_with(parent_id)
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a terminal or a unit
+        signal.signal(number, signal.SIG_IGN)  # while the pool still needs this one
     os.chdir("/")
     os.closerange(_DESCRIPTORS, os.sysconf("SC_OPEN_MAX"))
     pages = int(Path("/proc/self/statm").read_text().split()[0])

@@ -186,7 +186,8 @@ class Renderer:
                 return
             if child.ready and child.task is None and (task := self._next()) is not None:
                 child.run(task)
-        if self._waiting and len(self._children) < self._most:
+        starting = any(not child.ready for child in self._children)
+        if self._waiting and not starting and len(self._children) < self._most:
             self._start()
 
     def _next(self) -> Task | None:

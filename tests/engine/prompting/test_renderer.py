@@ -96,6 +96,10 @@ async def test_a_process_that_is_killed_from_outside_costs_no_request(
     """The work is done again by another process; the template is not to blame."""
     await renderer.texts(HELLO, {})
     (child,) = renderer._children
+    for number in (signal.SIGINT, signal.SIGTERM):  # as a terminal or systemd sends to all
+        os.kill(child.pid, number)
+    assert await renderer.texts(HELLO, {}) == ("hello",)
+    assert renderer._children == {child}
     os.kill(child.pid, signal.SIGSTOP)
     waiting = asyncio.create_task(renderer.texts(HELLO, {}))
     await asyncio.sleep(0)
