@@ -30,8 +30,10 @@ from storage.store import Store
 
 LINE_LIMIT: Final = 1024 * 1024
 SILENCE_S: Final = 10.0
-CONNECTIONS: Final = 64
-"""For the user who runs the node, and as many for all other users together."""
+OWN: Final = 256
+"""Connections of the user who runs the node."""
+OTHERS: Final = 64
+"""Connections of all other users together."""
 PER_USER: Final = 8
 """For each other user."""
 DEPTH: Final = 32
@@ -99,7 +101,7 @@ class ControlSocket:
         self._silence_s = silence_s
         self._listening: Listening | None = None
         self._limits = peers.Limits(
-            "node.control_socket", per_user=PER_USER, others=CONNECTIONS, own=CONNECTIONS
+            "node.control_socket", per_user=PER_USER, others=OTHERS, own=OWN
         )
         self._connections: set[asyncio.Task[None]] = set()
 

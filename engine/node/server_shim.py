@@ -223,6 +223,7 @@ async def _watch(
         elif loop.time() - healthy_at > server.orders.silent_s:
             path, silent_s = server.orders.health_path, server.orders.silent_s
             raise Failed(f"{path} has not answered 200 for {silent_s:g} s")
+        published.keep()
         _beat(reports, checks, published)
         if await _passed(leave, EVERY_S):
             return

@@ -35,27 +35,39 @@ class Published:
     def __init__(self, path: Path, address: Address) -> None:
         """Publish; an older address in the same place is replaced in one step."""
         self._path = path
-        self._alive = os.open(_lock(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._alive, fcntl.LOCK_EX)
+        self._address = address
+        self._alive: list[int] = []
+        self._descriptors: list[int] = []  # leases are held on files that were removed, too
+        self._publish()
+
+    def keep(self) -> None:
+        """Publish again if the file, or the one that shows that the shim lives, was removed."""
+        if not (self._path.exists() and _lock(self._path).exists()):
+            with contextlib.suppress(OSError):  # the directory is gone: tried again
+                self._path.parent.mkdir(mode=0o700, exist_ok=True)
+                self._publish()
+
+    def _publish(self) -> None:
+        path = self._path
+        alive = os.open(_lock(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._alive.append(alive)
+        if not self._alive[:-1] or os.fstat(alive).st_ino != os.fstat(self._alive[-2]).st_ino:
+            fcntl.flock(alive, fcntl.LOCK_EX)
         fresh = path.with_suffix(f".{os.getpid()}")
-        self._descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.write(self._descriptor, msgspec.json.encode(address))
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._descriptors.append(os.open(fresh, flags, 0o600))
+        os.write(self._descriptors[-1], msgspec.json.encode(self._address))
         fresh.replace(path)
 
     @property
     def leased(self) -> bool:
         """Whether the gateway has requests there."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        return False
+        return any(_leased(each) for each in self._descriptors)
 
     def withdraw(self) -> None:
         """Allow no new leases; existing ones remain."""
         with contextlib.suppress(OSError):
-            if os.fstat(self._descriptor).st_ino == self._path.stat().st_ino:
+            if os.fstat(self._descriptors[-1]).st_ino == self._path.stat().st_ino:
                 self._path.unlink()
 
 
@@ -96,6 +108,15 @@ def read(path: Path) -> Address | None:
     except (OSError, msgspec.MsgspecError):
         return None
     return None
+
+
+def _leased(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def _lock(path: Path) -> Path:

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-BOUND_S = 30
+from tests import paddock_commands
 
 
 def paddock(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command on that home, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", "from app.cli import main; main()", *words],
-        env={**os.environ, "PADDOCK_HOME": str(home), "PADDOCK_HEADLESS": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=BOUND_S,
-        check=False,
-    )
+    return paddock_commands.run(*words, environment={**os.environ, "PADDOCK_HOME": str(home)})
 
 
 def a_file(root: Path) -> Path:

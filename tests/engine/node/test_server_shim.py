@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -130,3 +131,21 @@ def test_a_shim_that_is_killed_takes_all_that_its_server_started_along(tmp_path:
         one.process.kill()
         psutil.wait_procs([child], timeout=10)
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_removed_address_is_published_again(tmp_path: Path) -> None:
+    """With its directory; a lease on the file that was removed still counts."""
+    path = tmp_path / "run" / "server-x:1.json"
+    path.parent.mkdir()
+    published = address.Published(path, Address(7, "/health"))
+    lease = Lease(path)
+    for folder in (False, True):
+        shutil.rmtree(path.parent) if folder else path.unlink()
+        assert address.read(path) is None
+        published.keep()
+        assert address.read(path) == Address(7, "/health")
+        assert leased(published) is True
+    lease.close()
+    assert leased(published) is False
+    published.withdraw()
+    assert address.read(path) is None

@@ -110,35 +110,39 @@ async def test_the_store_is_read_as_its_owner_reads_it(
         await stores.open(home, readonly=True)
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "DELETE FROM intents",
-        "UPDATE keys SET role = 'admin'",
-        "CREATE TABLE x (y)",
-        "CREATE TEMP TABLE x (y)",
-        "ATTACH '/etc/passwd' AS x",
-        "PRAGMA query_only=OFF",
-        "PRAGMA wal_checkpoint(TRUNCATE)",
-        "PRAGMA locking_mode=EXCLUSIVE",
-        "VACUUM INTO '/tmp/copy'",
-        "SAVEPOINT x",
-        "BEGIN IMMEDIATE",
-        "BEGIN EXCLUSIVE",
-        "SELECT load_extension('x')",
-        "SELECT * FROM sqlite_dbpage",
-        "SELECT * FROM pragma_table_info('keys')",
-        "SELECT zeroblob(100000000)",
-        "SELECT 1; SELECT 2",
-        "nonsense",
-    ],
+FORBIDDEN = (
+    "DELETE FROM intents",
+    "UPDATE keys SET role = 'admin'",
+    "CREATE TABLE x (y)",
+    "CREATE TEMP TABLE x (y)",
+    "ATTACH '/etc/passwd' AS x",
+    "PRAGMA query_only=OFF",
+    "PRAGMA wal_checkpoint(TRUNCATE)",
+    "PRAGMA locking_mode=EXCLUSIVE",
+    "VACUUM INTO '/tmp/copy'",
+    "SAVEPOINT x",
+    "BEGIN IMMEDIATE",
+    "BEGIN EXCLUSIVE",
+    "SELECT load_extension('x')",
+    "SELECT * FROM sqlite_dbpage",
+    "SELECT * FROM pragma_table_info('keys')",
+    "SELECT zeroblob(100000000)",
+    "SELECT 1; SELECT 2",
+    "nonsense",
 )
-async def test_nothing_but_reading_is_allowed(home: Home, statement: str) -> None:
-    """The statement is refused and the connection serves the next one."""
+
+
+async def test_nothing_but_reading_is_allowed(home: Home) -> None:
+    """Each statement is refused, and the connection serves the next one."""
     async with reads(home):
-        refused, counted = await ask(home, statement, "SELECT count(*) FROM intents")
-        assert isinstance(refused, sqlite3.Error), refused
-        assert counted == [(1,)]
+        said = await ask(home, *FORBIDDEN, "SELECT count(*) FROM intents")
+    allowed = [
+        statement
+        for statement, outcome in zip(FORBIDDEN, said[:-1], strict=True)
+        if not isinstance(outcome, sqlite3.Error)
+    ]
+    assert allowed == []
+    assert said[-1] == [(1,)]
 
 
 async def test_what_a_key_is_checked_by_cannot_be_read(home: Home) -> None:
