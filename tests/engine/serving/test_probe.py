@@ -188,7 +188,7 @@ def test_what_was_no_number_does_not_stay_in_the_memory_of_a_slot(
     try:
         expected = context.compute([A, B], 0).copy()
         context.clear(0)
-        assert np.isnan(context.compute([A, H, B], 0)[2]).all()
+        assert np.isnan(context.compute([A, B, H], 0)[2]).all()
         context.cleanse({0})
         assert np.array_equal(context.compute([A, B], 0), expected)
     finally:
