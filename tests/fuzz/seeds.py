@@ -31,6 +31,17 @@ _TEXT: Final = {
     "model": "ops", "prompt": ["Order 214", "Ticket 7"], "max_tokens": 4, "logprobs": 5,
     "echo": False, "best_of": 1, "suffix": None, "stop": "\n", "stream": False, "n": 1,
 }  # fmt: skip
+_REQUESTS: Final = tuple(
+    b"\r\n".join(lines)
+    for lines in (
+        (b"\xffGET /readyz?service=ops HTTP/1.1", b"Host: b", b"", b"HEAD / HTTP/1.1", b"Host: b"),
+        (b"\x05POST /a HTTP/1.1", b"Host: b", b"Content-Length: 4",
+         b"Expect: 100-continue", b"", b"body"),
+        (b"\x40POST / HTTP/1.1", b"host: b", b"transfer-encoding: chunked", b"",
+         b"3;x=y", b"abc", b"0", b"t: v", b"", b""),
+        (b"\xffGET http://b/x HTTP/1.0", b"Connection: keep-alive", b"Upgrade: h2c", b"", b""),
+    )
+)  # fmt: skip
 _EXPOSITION: Final = (
     "# HELP vllm:num_requests_running Running.\n# TYPE vllm:num_requests_running gauge\n"
     'vllm:num_requests_running{model_name="a\\"b"} 3.0\nvllm:num_requests_waiting 1e2\n'
@@ -81,6 +92,7 @@ def of(target: str) -> Sequence[bytes]:
     inbox, outbox = _inbox(), _outbox()
     job = frames.encode(frames.RunJob(jobs.chat("hello", "again"), 5_000_000))
     known: Mapping[str, Sequence[bytes]] = {
+        "http_requests": _REQUESTS,
         "chat_body": [msgspec.json.encode(_CHAT), *_fields(_CHAT)],
         "text_body": [msgspec.json.encode(_TEXT), *_fields(_TEXT)],
         "worker_frames": [inbox],

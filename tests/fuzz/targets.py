@@ -17,6 +17,7 @@ import msgspec
 from engine.backends.upstream import exposition
 from engine.execution import frames
 from engine.gateway import errors, request_bodies
+from engine.gateway.http.parser import Head, Parser
 from engine.registry import gguf_header
 from engine.serving import wire
 from storage.control_socket import verbs
@@ -24,6 +25,29 @@ from storage.control_socket.verbs import BadArguments
 
 _CHAT: Final = request_bodies.Reader(request_bodies.Chat)
 _TEXT: Final = request_bodies.Reader(request_bodies.Completion)
+
+
+class _Events:
+    """Takes what was parsed."""
+
+    def request(self, head: Head) -> None:
+        """Its text is text."""
+        head.path.encode(errors="surrogatepass")
+
+    def body(self, data: bytes) -> None:
+        """Any."""
+
+    def complete(self) -> None:
+        """Any."""
+
+
+def http_requests(data: bytes) -> None:
+    """The bytes of one connection, in pieces of which the first byte tells the size."""
+    parser = Parser(_Events(), head_bytes=8_192)
+    size = (data[0] if data else 0) + 1
+    with contextlib.suppress(errors.Problem):
+        for start in range(1, len(data), size):
+            parser.feed(data[start : start + size])
 
 
 def chat_body(data: bytes) -> None:
@@ -104,7 +128,8 @@ def metrics_of_upstreams(data: bytes) -> None:
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     each.__name__: each
     for each in (
-        chat_body, text_body, worker_frames, gateway_frames, frame_bodies, job_frames,
+        http_requests, chat_body, text_body, worker_frames, gateway_frames, frame_bodies,
+        job_frames,
         gguf_headers, intent_arguments, metrics_of_upstreams,
     )
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ ENGINE: Final = {"context_tokens": 512, "max_sequences": 8, "threads": 1}
 async def attacked(root: Path) -> AsyncIterator[tuple[RealNode, Target, str]]:
     """A running node, the target that attackers get, and another client's key."""
     node = RealNode(root)
+    if (task := asyncio.current_task()) is not None:  # SIGTERM ends the node, too
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     node.start()
     try:
         await _furnish(node, root.parent)
