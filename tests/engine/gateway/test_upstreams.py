@@ -141,6 +141,7 @@ def pair(
         made.start_peer()
         front.start_worker(local)
         front.start_gateway()
+        front.until_ready()
         made.until(ready=True)
         yield made
 
