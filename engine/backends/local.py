@@ -236,7 +236,13 @@ class LocalRun:
                 if self._failure is None:
                     sequence = _Sequence(self, number * job.n + choice)
                     self._sequences.append(sequence)
-                    submit = _submit(job, prompt, choice, max(1, job.queue_us - waited_us))
+                    submit = _submit(
+                        job,
+                        prompt,
+                        choice,
+                        queue_us=max(1, job.queue_us - waited_us),
+                        request=self._sequences[0].id,
+                    )
                     sequence.id = pool.submit(submit, sequence)
 
     async def _others_render(self, template: ChatTemplate) -> bool:
@@ -365,7 +371,9 @@ def _failure(refused: wire.Refused, input: Chat | Text) -> failures.Failure:
     )
 
 
-def _submit(job: Job, prompt: tuple[wire.Segment, ...], choice: int, queue_us: int) -> wire.Submit:
+def _submit(
+    job: Job, prompt: tuple[wire.Segment, ...], choice: int, *, queue_us: int, request: int
+) -> wire.Submit:
     sampling = job.sampling
     return wire.Submit(
         id=0,
@@ -384,4 +392,5 @@ def _submit(job: Job, prompt: tuple[wire.Segment, ...], choice: int, queue_us: i
         tenant=job.tenant,
         queue_us=queue_us,
         logprobs=job.logprobs,
+        request=request,
     )

@@ -16,8 +16,11 @@ from engine.serving.sequences import Sequence
 if TYPE_CHECKING:
     from engine.serving.scheduler import Scheduler
 
-_SURE: Final = 1.5
-"""A request is refused early when its estimated wait is so many times what it allows."""
+_SURE: Final = 4.0
+"""A request is refused early when the places ahead are so many times too slow to become free.
+
+Only the lengths of earlier answers tell when they do: the next may be much shorter.
+"""
 
 
 class Refusal(NamedTuple):
@@ -39,8 +42,8 @@ def judge(
     room = scheduler.sequence_tokens - sequence.prompt_tokens
     limit = min(sequence.max_tokens, scheduler.knobs.max_tokens_cap, room)
     sequence.max_tokens = 0 if sequence.scored else max(1, limit)
-    wait = waits.first_token_us(scheduler, sequence)
-    if scheduler.live and now_us + wait / _SURE > sequence.deadline_us:
+    wait = waits.place_us(scheduler, sequence) / _SURE + waits.prompt_us(scheduler, sequence)
+    if scheduler.live and now_us + wait > sequence.deadline_us:
         return late(scheduler, sequence, now_us), []
     displaced = _displaced(scheduler, sequence)
     if displaced is None:
@@ -60,10 +63,13 @@ def _impossible(scheduler: Scheduler, sequence: Sequence) -> Refusal | None:
     return None
 
 
-def too_long(sequence: Sequence, tokens: int, sequence_tokens: int) -> Refusal:
-    """The prompt does not fit."""
+def too_long(
+    sequence: Sequence, tokens: int, sequence_tokens: int, *, counted: bool = True
+) -> Refusal:
+    """The prompt does not fit; what was not counted has at least so many tokens."""
     what = "prompt and continuation have" if sequence.scored else "the prompt has"
-    message = f"{what} {tokens} tokens, and the context of a sequence holds {sequence_tokens}"
+    number = tokens if counted else f"at least {tokens}"
+    message = f"{what} {number} tokens, and the context of a sequence holds {sequence_tokens}"
     if not sequence.scored:
         message += ", at least one of them for the answer"
     return Refusal(sequence, "too_long", message, 0)

@@ -48,7 +48,8 @@ class Tenant:
     """One tenant's part of a worker; times are microseconds.
 
     `served` was computed for it; `turns` took the steps at its turn. `fresh` were never started, by
-    id, the oldest first. `retry_us` is the latest time at which it was asked to come back.
+    id, the oldest first. Refused clients were asked to return from `retry_from_us` to `retry_us`,
+    `retry_spacing` requests apart.
     """
 
     name: str
@@ -57,7 +58,9 @@ class Tenant:
     running: int = 0
     waiting: dict[Class, Backlog] = field(default_factory=lambda: {c: Backlog() for c in Class})
     fresh: dict[Class, dict[int, Sequence]] = field(default_factory=lambda: {c: {} for c in Class})
+    retry_from_us: int = 0
     retry_us: int = 0
+    retry_spacing: float = 1.0
 
     @property
     def waits(self) -> bool:

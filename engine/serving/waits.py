@@ -17,35 +17,48 @@ if TYPE_CHECKING:
     from engine.serving.scheduler import Scheduler
 
 RETRY_MOST_US: Final = 60_000_000
-_RETRY_LEAST_US: Final = 20_000
+_LEAST_US: Final = 20_000
+"""A client and the gateway need about so long for a request, however fast the model is."""
 _UNMEASURED_US: Final = 100_000
 _SPACING: Final = 1.25
+_SPACING_MOST: Final = 5.0
+_WIDER: Final = 1.1
 _HALF: Final = 0.5
 
 
-def first_token_us(scheduler: Scheduler, sequence: Sequence) -> float:
-    """How long a newcomer would wait for its first token; 0 before anything was measured."""
-    prompt_us = scheduler.rates.prompt_us
-    if prompt_us is None or not scheduler.cost.known or sequence.adapter not in scheduler.adapters:
-        return 0.0
-    return _place_us(scheduler, sequence) + sequence.prompt_tokens * prompt_us
+def prompt_us(scheduler: Scheduler, sequence: Sequence) -> float:
+    """How long a newcomer's prompt takes; 0 before anything was measured."""
+    return sequence.prompt_tokens * (scheduler.rates.prompt_us or 0.0)
 
 
 def retry_us(scheduler: Scheduler, sequence: Sequence, now_us: int) -> int:
-    """When a refused client of this tenant should come back: after those that were told before."""
+    """When a refused client of this tenant should come back: after those that were told before.
+
+    Refusals while promised times fall due mean that those were too close: the next are wider.
+    """
     tenants = scheduler.tenants(background=sequence.background)
     tenant = tenants.of(sequence.tenant)
+    if now_us > tenant.retry_us:
+        tenant.retry_spacing, tenant.retry_from_us = _SPACING, 0
+    elif now_us > tenant.retry_from_us:
+        tenant.retry_spacing = min(_SPACING_MOST, _WIDER * tenant.retry_spacing)
     each = scheduler.rates.request_us or _UNMEASURED_US
-    each *= _SPACING * max(1, len(tenants.active))
-    wait = max(first_token_us(scheduler, sequence), each, _RETRY_LEAST_US)
-    at = max(now_us + wait, tenant.retry_us + each)
-    tenant.retry_us = min(int(at), now_us + RETRY_MOST_US)
+    each = tenant.retry_spacing * max(each * max(1, len(tenants.active)), _LEAST_US)
+    wait = place_us(scheduler, sequence) + prompt_us(scheduler, sequence)
+    at = int(max(now_us + max(wait, each), tenant.retry_us + each))
+    tenant.retry_from_us = tenant.retry_from_us or at
+    tenant.retry_us = min(at, now_us + RETRY_MOST_US)
     return tenant.retry_us - now_us
 
 
-def _place_us(scheduler: Scheduler, sequence: Sequence) -> float:
-    """How long until it has a place: until enough of those ahead and running have ended."""
-    adapter = scheduler.adapters[sequence.adapter]
+def place_us(scheduler: Scheduler, sequence: Sequence) -> float:
+    """How long until a newcomer has a place: until enough of those ahead and running have ended.
+
+    0 before anything was measured.
+    """
+    adapter = scheduler.adapters.get(sequence.adapter)
+    if adapter is None or not scheduler.cost.known:
+        return 0.0
     slots = min(scheduler.knobs.max_running, adapter.slots.size)
     free = slots - scheduler.running + places.yields(scheduler, adapter, sequence)
     ahead, work = _ahead(scheduler, sequence)

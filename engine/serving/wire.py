@@ -50,7 +50,8 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     `class_` is 0 interactive, 1 batch, 2 background. `max_tokens` counts completion tokens.
     `logprobs` is the number of alternatives per token (0: only the chosen one; -1: none).
     `queue_us` bounds the wait for the first token, from arrival at the worker. A stop string that
-    is the text of a control token ends the sequence on that token.
+    is the text of a control token ends the sequence on that token. `request` is the id of the first
+    of several sequences that answer one request, 0 for that one.
     """
 
     id: int
@@ -63,6 +64,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     tenant: str
     queue_us: int
     logprobs: int
+    request: int = 0
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):

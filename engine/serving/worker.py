@@ -208,6 +208,7 @@ class Worker:
             max_tokens=request.max_tokens if isinstance(request, wire.Submit) else 0,
             arrived_us=now,
             deadline_us=now + request.queue_us,
+            request=request.request if isinstance(request, wire.Submit) else 0,
         )
         if self.draining:
             message = "this worker is draining; its successor takes new requests"
@@ -218,7 +219,9 @@ class Worker:
         size = sum(len(text.encode("utf-8", "replace")) for text in texts)
         least = size // self._vocabulary.piece_most
         if least > self._scheduler.sequence_tokens:  # not worth the time to count exactly
-            refusal = admission.too_long(sequence, least, self._scheduler.sequence_tokens)
+            refusal = admission.too_long(
+                sequence, least, self._scheduler.sequence_tokens, counted=False
+            )
             self._refuse((refusal,))
             return
         tokens = self._prompts.tokens(request.prompt)

@@ -135,6 +135,8 @@ async def test_choices_are_gathered_and_counted(box: Box) -> None:
     batch = await anext(execution)
     assert execution.answer.complete
     assert sum(isinstance(event, Finished) for event in batch) == 3
+    submits = [item for item in box.worker.received if isinstance(item, wire.Submit)]
+    assert [submit.request for submit in submits] == [0, submits[0].id, submits[0].id]
     texts = [choice.text for choice in execution.answer.choices]
     assert texts == ["one two three one two"] * 3
     row = await box.row()

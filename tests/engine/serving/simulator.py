@@ -78,8 +78,8 @@ class Box:
         self.scored: dict[int, set[int]] = defaultdict(set)
         self.served: Counter[tuple[str, Class]] = Counter()
 
-    def submit(self, arrival: Arrival) -> Sequence:
-        """Submit a request; note a refusal."""
+    def submit(self, arrival: Arrival, *, request: int = 0) -> Sequence:
+        """Submit a request, or one more answer to the request of that number; note a refusal."""
         sequence = Sequence(
             id=next(self.ids),
             adapter=arrival.adapter,
@@ -90,6 +90,7 @@ class Box:
             scored=min(arrival.scored, arrival.prompt),
             arrived_us=self.now_us,
             deadline_us=self.now_us + arrival.patience_us,
+            request=request,
         )
         self.asked[sequence.id] = arrival
         self.known[sequence.id] = sequence

@@ -156,8 +156,11 @@ async def test_only_the_prompt_beyond_the_context_is_refused(
     many = [gateway.ask(submit) for submit in submits]
     endless = gateway.ask(order("order " * (520 // each)))
     vast = gateway.ask(order("order " * 1_000_000))
-    assert (await endless.refusal()).code == "too_long"
-    assert "512" in (await vast.refusal()).message
+    counted, estimated = await endless.refusal(), await vast.refusal()
+    assert (counted.code, estimated.code) == ("too_long", "too_long")
+    assert "the prompt has 521 tokens" in counted.message
+    assert "the prompt has at least" in estimated.message
+    assert "512" in estimated.message
     for heard in many:
         await heard.finish()
     assert [heard.text for heard in many] == alone
