@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._parser = Parser(self, limits.head_bytes)
         self._timer = timer.Timer(limits, self._late)
-        self._outgoing = Outgoing(limits.read_s, self._stuck)
+        self._outgoing: Outgoing
         self._current: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
         self._parsed: Exchange | None = None  # the request whose body is being parsed
@@ -57,6 +57,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a head, if there is room."""
         self._transport = transport
+        self._outgoing = Outgoing(transport.write, self._limits.read_s, self._stuck)
         self.client = _address(transport.get_extra_info("peername"))
         self.server = _address(transport.get_extra_info("sockname"))
         reason = self._admission.admit(self, self.client[0])
@@ -116,7 +117,7 @@ class Connection(asyncio.Protocol):
 
     def request(self, head: Head) -> None:
         """A head is complete."""
-        exchange = Exchange(head, self)
+        exchange = Exchange(head, self, self._outgoing)
         self._parsed = exchange
         if self._current is None:
             self._begin(exchange)
@@ -140,15 +141,6 @@ class Connection(asyncio.Protocol):
         self._parsed = None
 
     # what exchanges ask for
-
-    def write(self, data: bytes) -> None:
-        """Send bytes of an answer."""
-        self._transport.write(data)
-
-    @property
-    def full(self) -> asyncio.Future[None] | None:
-        """Done when the client has read enough for more to be written; None while it has."""
-        return self._outgoing.full
 
     def wants_body(self) -> None:
         """The application reads the body."""
@@ -212,7 +204,7 @@ class Connection(asyncio.Protocol):
         if silent:
             self._close()
         else:
-            self.write(exchanges.error(problem))
+            self._outgoing.write(exchanges.error(problem))
             self._linger()
 
     # the state

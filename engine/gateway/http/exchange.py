@@ -18,7 +18,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Scope
 
 from engine.gateway import errors
-from engine.gateway.http.outgoing import CONTINUE
+from engine.gateway.http.outgoing import CONTINUE, Outgoing
 from engine.gateway.http.parser import Head
 
 _STATUS: Final = {
@@ -35,13 +35,6 @@ class Wire(Protocol):
 
     client: tuple[str, int]
     server: tuple[str, int]
-
-    @property
-    def full(self) -> asyncio.Future[None] | None:
-        """Done when the client has read enough for more to be written; None while it has."""
-
-    def write(self, data: bytes) -> None:
-        """Send bytes of the answer."""
 
     def wants_body(self) -> None:
         """The application reads the body."""
@@ -69,14 +62,16 @@ class Exchange:
     has disconnected, or is treated so.
     """
 
-    def __init__(self, head: Head, wire: Wire) -> None:
+    def __init__(self, head: Head, wire: Wire, outgoing: Outgoing) -> None:
         self.head = head
         self._wire = wire
+        self._outgoing = outgoing
         self._body: list[bytes] = []
         self._told = False  # the application has the whole body
         self._expects_continue = head.expects_continue
         self._stirred = asyncio.Event()
         self._framing = Framing.NONE
+        self._streams = False  # a chunked answer has begun and is not complete
         self._left = 0
         self.buffered = 0
         self.received = self.sent = 0
@@ -140,13 +135,16 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Write a part of the answer; waits while the client does not read."""
-        if self._wire.full is not None:
-            await asyncio.shield(self._wire.full)
+        if self._outgoing.full is not None:
+            await asyncio.shield(self._outgoing.full)
         if self.gone:
             return
-        if self.complete:
-            raise RuntimeError("the answer is complete")
-        if message["type"] == "http.response.body" and self.started:
+        if self._streams and message.get("more_body"):  # as nearly all messages are
+            if body := message["body"]:
+                data = b"%x\r\n%b\r\n" % (len(body), body)
+                self.sent += len(data)
+                self._outgoing.write(data)
+        elif message["type"] == "http.response.body" and self.started and not self.complete:
             self._send_body(message.get("body", b""), more=message.get("more_body", False))
         elif message["type"] == "http.response.start" and not self.started:
             self._write(self._start(message["status"], message.get("headers", ())))
@@ -191,6 +189,7 @@ class Exchange:
             framing = Framing.CHUNKED
             lines.append(b"transfer-encoding: chunked\r\n")
         self._framing = framing
+        self._streams = framing is Framing.CHUNKED
         if closes or not self.whole:  # what is left of the body may never come
             self.keep_alive = False
         if not self.keep_alive and not closes:
@@ -201,7 +200,7 @@ class Exchange:
 
     def _write(self, data: bytes) -> None:
         self.sent += len(data)
-        self._wire.write(data)
+        self._outgoing.write(data)
 
     async def _fail(self) -> None:
         """The application ended without an answer: an error, or the end of the connection."""
@@ -217,6 +216,7 @@ class Exchange:
 
     def _complete(self) -> None:
         self.complete = True
+        self._streams = False
         self._body.clear()
         self._stirred.set()
         self._wire.answered(self)

@@ -22,8 +22,14 @@ class Outgoing:
     the client has caught up or has gone.
     """
 
-    def __init__(self, read_s: float, stuck: Callable[[], None]) -> None:
-        """`stuck` is called when the client has left bytes unread for `read_s` seconds."""
+    def __init__(
+        self, write: Callable[[bytes], None], read_s: float, stuck: Callable[[], None]
+    ) -> None:
+        """`write` is the transport's.
+
+        `stuck` is called when the client has left bytes unread for `read_s` seconds.
+        """
+        self.write = write
         self._read_s = read_s
         self._stuck = stuck
         self._loop = asyncio.get_running_loop()

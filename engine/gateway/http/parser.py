@@ -8,10 +8,10 @@ that could be read in two ways is refused. Never touches a socket or a timer. Im
 from __future__ import annotations
 
 import urllib.parse
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import httptools
+import msgspec
 
 from engine.gateway import errors
 from engine.gateway.http.refusals import Reason
@@ -22,8 +22,7 @@ _TLS: Final = 0x16
 _HTTP_2: Final = b"PRI * HTTP/2"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The head of a request; header names are lower-case."""
 
     method: str
@@ -169,31 +168,38 @@ class Parser:
     def _head(self) -> Head:
         parser, headers = self._parser, self._headers
         version, method = parser.get_http_version(), parser.get_method().decode("ascii")
-        names = [name for name, _ in headers]
-        bodied = b"transfer-encoding" in names or any(
-            name == b"content-length" and value.strip(b"0") for name, value in headers
-        )
+        hosts = 0
+        bodied = encoded = expects = False
+        for name, value in headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                bodied = bodied or bool(value.strip(b"0"))
+            elif name == b"transfer-encoding":
+                bodied = encoded = True
+            elif name == b"expect":
+                expects = b"100-continue" in value.lower()
         if version not in {"1.0", "1.1"}:
             self._refuse(_invalid(f"HTTP/{version} is not spoken here, HTTP/1.1 is."))
-        if version == "1.1" and names.count(b"host") != 1:
+        if version == "1.1" and hosts != 1:
             self._refuse(_invalid("It must have exactly one Host header."))
-        if version == "1.0" and b"transfer-encoding" in names:
+        if version == "1.0" and encoded:
             self._refuse(_invalid("Transfer-Encoding needs HTTP/1.1."))
         upgrade = parser.should_upgrade()
         if upgrade and (bodied or method == "CONNECT"):
             self._refuse(_invalid("Upgrades are not supported; leave out its Upgrade header."))
         url = self._parsed_url()
         raw_path = url.path or b"/"
+        path = raw_path.decode("ascii")
         return Head(
             method=method,
-            path=urllib.parse.unquote(raw_path.decode("ascii")),
+            path=urllib.parse.unquote(path) if "%" in path else path,
             raw_path=raw_path,
             query=url.query or b"",
             version=version,
             headers=headers,
             keep_alive=version == "1.1" and not upgrade and parser.should_keep_alive(),
-            expects_continue=version == "1.1"
-            and any(name == b"expect" and b"100-continue" in v.lower() for name, v in headers),
+            expects_continue=expects and version == "1.1",
         )
 
     def _parsed_url(self) -> Any:

@@ -39,7 +39,8 @@ class Timer:
         if state is self._state and exchange is self._exchange:
             return
         self._state, self._exchange = state, exchange
-        self._deadline = self._loop.time() + self._limits.body_s
+        if state is State.BODY:
+            self._deadline = self._loop.time() + self._limits.body_s
         self._set()
 
     def stop(self) -> None:
