@@ -161,12 +161,16 @@ class Poller:
             await store.close()
 
     def _unreadable(self, error: errors.StorageError) -> snapshot.Snapshot:
-        absent = isinstance(error, errors.NotFound)
+        node = snapshot.Node.ASKING
+        if isinstance(error, errors.NotFound):
+            node = snapshot.Node.ABSENT
+        elif isinstance(error, errors.NodeIsDown):  # it reads for members of the group
+            node = snapshot.Node.DOWN
         return snapshot.Snapshot(
             header=snapshot.Header(
                 host=platform.node() or "host",
                 person=snapshot.Person(name=""),
-                node=snapshot.Node.ABSENT if absent else snapshot.Node.ASKING,
+                node=node,
                 now_us=self._now_us(),
                 error=str(error),
             )

@@ -44,7 +44,7 @@ def paddock(line):
         except SystemExit as left:
             code = left.code
     return code, out.getvalue(), err.getvalue()
-for name in "status", "services", "requests", "keys", "runbooks", "stop":
+for name in "status", "services", "requests", "keys", "runbooks", "stop", "backup":
     cli.load(cli.COMMANDS[name][0], name, "")
 paddock(["status"])
 paddock(["services", "list"])

@@ -20,6 +20,8 @@ def backup(file: File, as_json: options.Json = False) -> None:
     """Copy the store into a new file, beside a running node."""
     home = session.home()
     access.require(home)
+    if not access.owns(home):
+        raise errors.AppError(f"Only the owner of {home.root} can copy its store; ask them.")
     made = stores.backup(home, file.absolute())
     said = [
         f"{file} is {_described(made)}. It has hashes of keys and recorded texts: keep it private."

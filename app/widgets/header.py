@@ -107,7 +107,7 @@ def _trouble(header: Header, step: Step) -> str:
     if header.node is Node.ABSENT:
         return "no box here"
     if header.error:
-        return "▲ store unreadable"
+        return "▲ NODE DOWN" if header.node is Node.DOWN else "▲ store unreadable"
     if not header.troubles:
         return ""
     worst, more = header.troubles[0], len(header.troubles) - 1

@@ -10,6 +10,7 @@ from app import poller, snapshot
 from app.snapshot import Node, Query
 from storage import errors, samples
 from storage import store as stores
+from storage.home import access
 from storage.home.paths import Home
 from tests.app import populated_homes
 from tests.app.pilot import FakeNode
@@ -107,6 +108,17 @@ async def test_a_damaged_store_is_told_in_a_sentence(home: Home) -> None:
     assert await eyes.ticks(1) == 1
     assert eyes.seen[-1].header.error
     assert eyes.seen[-1].pulse is None
+
+
+async def test_a_member_without_a_node_sees_that_it_is_down(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node reads for members of the group: without it there is nothing to show."""
+    monkeypatch.setattr(access, "owns", lambda _: False)
+    shown: list[snapshot.Snapshot] = []
+    await poller.Poller(home, shown.append).tick()
+    assert [each.header.node for each in shown] == [Node.DOWN]
+    assert "only its owner can read" in shown[0].header.error
 
 
 async def test_watching_ends_with_the_store_closed(home: Home) -> None:

@@ -118,6 +118,7 @@ def test_a_store_that_can_not_be_read_is_trouble() -> None:
     assert "LIVE" not in line
     assert line.endswith("RO  age unknown ")
     assert "no box here" in shown(node=Node.ABSENT, error="There is none.", as_of_us=None)
+    assert "▲ NODE DOWN" in shown(node=Node.DOWN, error="Only its owner reads.", as_of_us=None)
 
 
 def test_a_part_that_crashed_is_named() -> None:

@@ -58,7 +58,7 @@ async def test_each_does_what_their_role_allows_and_the_group_looks(node: RealNo
         other_users.paddock,
         {
             OPERATOR: (("status",), SPLIT, KEY),
-            VIEWER: (("status", "--json"), ("requests", "tail"), SPLIT),
+            VIEWER: (("status", "--json"), ("requests", "tail"), SPLIT, ("backup", "copy.db")),
             GUEST: (("status",), SPLIT),
             OTHER: (("status",), ("runbooks", "list"), ("stop", "--yes"), SPLIT),
         },
@@ -67,7 +67,8 @@ async def test_each_does_what_their_role_allows_and_the_group_looks(node: RealNo
         (0, ""), (0, ""), (1, f"uid{OPERATOR.uid} is operator; to add a key one must be admin.\n"),
     ]  # fmt: skip
     assert "r1 90 %, r2 10 %" in operator[1].out
-    assert [each.code for each in viewer] == [0, 0, 1]
+    assert [each.code for each in viewer] == [0, 0, 1, 1]
+    assert "Only the owner" in viewer[3].err
     assert json.loads(viewer[0].out)["person"]["role"] == "viewer"
     assert "is viewer; to set a service's split one must be operator" in viewer[2].err
     assert [each.code for each in guest] == [0, 1]
