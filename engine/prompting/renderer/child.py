@@ -24,6 +24,9 @@ from engine.prompting.renderer import protocol
 from engine.prompting.renderer.protocol import Answer, Keyed, Load, Missing, Ready, Source
 
 _AGAIN_S: Final = 0.05
+_SHORT_S: Final = 0.2
+"""Processor time after which a task continues at low priority, so that it slows nothing down."""
+_LOW: Final = 10
 _PASSED_ON: Final = ("LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
 """Where Python finds itself. No other variable is passed on: they may hold secrets."""
 
@@ -71,13 +74,17 @@ class Death:
 
 @dataclass(slots=True, eq=False)
 class Child(asyncio.Protocol):
-    """A process; `ready` once it can be given a task, `task` while it has one."""
+    """A process; `ready` once it can be given a task, `task` while it has one.
+
+    `retired`: it had a long task, and ends with it, because no process can raise its own priority.
+    """
 
     limits: Limits
     on_free: Callable[[Child], None]
     on_death: Callable[[Child, Death], None]
     task: Task | None = None
     ready: bool = False
+    retired: bool = False
     _process: subprocess.Popen[bytes] | None = None
     _transport: asyncio.Transport | None = None
     _received: bytearray = field(default_factory=bytearray)
@@ -88,6 +95,7 @@ class Child(asyncio.Protocol):
     _began_s: float = 0.0
     _mark_s: float = 0.0
     _allowed_s: float = 0.0
+    _short_s: float = _SHORT_S
 
     async def start(self) -> None:
         """Start the process.
@@ -123,6 +131,7 @@ class Child(asyncio.Protocol):
         """Give it a task."""
         self.task = task
         self._allowed_s = task.cpu_s + self.limits.slack_s
+        self._short_s = _SHORT_S
         self._began_s = time.monotonic()
         self._mark_s = self._cpu_s()
         self._send(task.raw)
@@ -180,6 +189,7 @@ class Child(asyncio.Protocol):
             return
         elif isinstance(answer, Missing):
             self._allowed_s += self.limits.compile_s
+            self._short_s += self.limits.compile_s  # what is compiled is worth keeping
             self._send(protocol.encode(Load(task.template.key, task.template.source)) + task.raw)
             return
         else:
@@ -187,6 +197,9 @@ class Child(asyncio.Protocol):
             self.task = None
             if not task.result.done():
                 task.result.set_result(answer)
+            if self.retired:
+                self.kill("it had a long task")
+                return
         self.on_free(self)
 
     def _send(self, raw: bytes) -> None:
@@ -227,8 +240,8 @@ class Child(asyncio.Protocol):
             return 0.0  # it has ended
 
     def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(max(self._allowed_s, _AGAIN_S), self._check)
+        first_s = min(max(self._allowed_s, _AGAIN_S), _SHORT_S)
+        self._timer = asyncio.get_running_loop().call_later(first_s, self._check)
 
     def _unwatch(self) -> None:
         if self._timer is not None:
@@ -236,14 +249,20 @@ class Child(asyncio.Protocol):
             self._timer = None
 
     def _check(self) -> None:
-        loop = asyncio.get_running_loop()
-        left = self._allowed_s - (self._cpu_s() - self._mark_s)
+        used_s = self._cpu_s() - self._mark_s
+        left_s = self._allowed_s - used_s
         if time.monotonic() - self._began_s > self.limits.wall_s:
             self.kill(f"its process did not answer within {self.limits.wall_s:g} s")
-        elif self.task is not None and left <= 0:
+            return
+        if self.task is not None and left_s <= 0:
             self.kill(_CPU)
-        else:
-            self._timer = loop.call_later(max(left, _AGAIN_S), self._check)
+            return
+        if self.task is not None and used_s > self._short_s and not self.retired:
+            self.retired = True
+            with contextlib.suppress(OSError):  # it has just ended
+                os.setpriority(os.PRIO_PROCESS, self.pid, _LOW)
+        wait_s = left_s if self.retired else min(left_s, self._short_s - used_s)
+        self._timer = asyncio.get_running_loop().call_later(max(wait_s, _AGAIN_S), self._check)
 
 
 _CPU: Final = "too much processor time"

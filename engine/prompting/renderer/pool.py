@@ -184,9 +184,10 @@ class Renderer:
         for child in self._children:
             if not self._waiting:
                 return
-            if child.ready and child.task is None and (task := self._next()) is not None:
+            free = child.ready and not child.retired and child.task is None
+            if free and (task := self._next()) is not None:
                 child.run(task)
-        starting = any(not child.ready for child in self._children)
+        starting = any(not (child.ready or child.retired) for child in self._children)
         if self._waiting and not starting and len(self._children) < self._most:
             self._start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -171,12 +172,10 @@ async def test_half_of_a_surrogate_pair_fails_alone(renderer: Renderer) -> None:
 
 async def test_every_payload_of_the_sandbox_fails_through_the_pool(renderer: Renderer) -> None:
     """By the sandbox, in the process: none of them kills it."""
-    await renderer.texts(HELLO, {})
-    before = processes(renderer)
     for source in (*test_sandbox.OUTSIDE, *test_sandbox.GREEDY, *test_sandbox.FILLING):
         with pytest.raises(faults.TemplateFault):
             await renderer.texts(prompt(source), test_sandbox.LARGE | {"x": "text"})
-    assert before <= processes(renderer)
+        assert renderer.quarantined(prompt(source)) is None
 
 
 async def test_a_long_conversation_has_time_in_proportion(renderer: Renderer) -> None:
@@ -186,6 +185,26 @@ async def test_a_long_conversation_has_time_in_proportion(renderer: Renderer) ->
     async with asyncio.timeout(60):
         (segment,) = await renderer.segments(chat(slow), turns, {})
     assert segment.text == "ok"
+
+
+async def test_a_long_task_continues_at_low_priority_in_a_process_that_ends_with_it() -> None:
+    """It takes no processor from what answers clients, and later tasks are not slowed by it."""
+    slow = "{% for m in messages %}{% for i in range(9000) %}{% endfor %}{% endfor %}ok"
+    async with Renderer(processes=1) as renderer:
+        await renderer.segments(chat(slow), [("user", "ok")], {})  # compiles it
+        (first,) = renderer._children
+        working = asyncio.create_task(renderer.segments(chat(slow), [("user", "ok")] * 600, {}))
+        priorities = set()
+        while not working.done():
+            with contextlib.suppress(ProcessLookupError):
+                priorities.add(os.getpriority(os.PRIO_PROCESS, first.pid))
+            await asyncio.sleep(0)
+        assert (await working)[0].text == "ok"
+        assert priorities == {0, 10}
+        assert await renderer.texts(HELLO, {}) == ("hello",)
+        (second,) = renderer._children
+        assert second is not first
+        assert os.getpriority(os.PRIO_PROCESS, second.pid) == 0
 
 
 async def test_what_cannot_fit_the_context_is_refused_by_the_least_it_can_have(
