@@ -175,6 +175,7 @@ def _table() -> dict[str, Action]:
             verb="stop",
             key="",
             danger=Danger.REVERSIBLE,  # `paddock serve` brings it back
+            asks_reason=True,
             sentence="Stop the node: answers in progress have 15 seconds to finish",
             twin="stop",
         )

@@ -74,7 +74,9 @@ class Dispatcher:
         def then(typed: str) -> None:
             place.filtered(typed.strip())
 
-        self._app.prompt_line.ask_line("/", text, "id, r1, failed, tenant…", then)
+        self._app.prompt_line.ask_line(
+            "/", text, "part of an id, a service, r1, failed; empty: all", then
+        )
 
     def _copy(self, place: Place) -> None:
         text = place.copied()

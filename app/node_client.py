@@ -179,9 +179,9 @@ async def ready(at: str, *, timeout_s: float = 30.0) -> None:
     )
 
 
-async def stop(home: Home, *, timeout_s: float = 60.0) -> None:
+async def stop(home: Home, *, reason: str = "", timeout_s: float = 60.0) -> None:
     """Ask the node to drain and exit, and wait until it has released its data directory."""
-    await client.stop(home)
+    await client.stop(home, reason=reason)
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
         if await _exited(home):

@@ -22,6 +22,7 @@ from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.recent_samples import Recent
 from app.snapshot import Query
 from storage import (
+    availability,
     deployments,
     errors,
     intents,
@@ -96,6 +97,8 @@ class Reader:
         async with self._store.read() as s:
             await facts.recent.top_up(s, facts.now_us // SECOND_US)
             await self._records(s)
+            if query.place == "traffic":
+                facts.available = await availability.every(s)
             if query.place == "requests":
                 rows = await _requests(s, query)
             elif query.place == "request":
@@ -150,6 +153,8 @@ class Reader:
             facts.histories = {
                 each.name: await services.history(s, each.name, limit=8) for each in facts.services
             }
+            asked = [each.intent_id for past in facts.histories.values() for each in past]
+            facts.reasons = await intents.reasons(s, [each for each in asked if each is not None])
             facts.models, facts.placed = await _releases(s)
             facts.deployments = await deployments.every(s)
             facts.entries = await ledger.tail(s, limit=_ENTRIES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from app import actions, errors, terminal
@@ -74,15 +75,26 @@ async def ask(
         )
 
 
-def agreed(name: str, target: str, effect: str, *, yes: bool) -> str:
-    """Have the person confirm an action as its danger demands; what the intent repeats of it.
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What a person said to an action; `confirm` is what the intent repeats of its target."""
+
+    confirm: str
+    reason: str
+
+
+def agreed(name: str, target: str, effect: str, reason: str, *, yes: bool) -> Agreement:
+    """Have the person confirm an action as its danger demands, and say why as its verb asks.
 
     Raises:
         errors.Stopped: the person did not agree.
     """
-    hard = actions.TABLE[name].danger is Danger.HARD
+    action = actions.TABLE[name]
+    hard = action.danger is Danger.HARD
     terminal.confirm(effect, yes=yes, name=target if hard else "")
-    return target if hard else ""
+    if action.asks_reason and not yes:
+        reason = terminal.ask_reason(reason)
+    return Agreement(target if hard else "", reason)
 
 
 async def do(

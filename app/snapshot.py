@@ -7,7 +7,8 @@ Built by `app.figures`, carried by `app.poller`, drawn by `app.screens`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -154,6 +155,8 @@ class Arm:
     up: int
     down: int
     liked: float | None  # the share of thumbs up
+    between: tuple[float, float] | None = None  # the 95 % interval of `actual`
+    departed: bool = False  # it is in the split no more; its requests are still in the window
 
     @property
     def key(self) -> str:
@@ -170,6 +173,7 @@ class Split:
     set_at_us: int
     set_by: str
     restores: int | None = None  # the split that it went back to
+    reason: str = ""  # that the person gave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +254,7 @@ class Event:
     who: str
     what: str
     state: str
+    reason: str = ""  # that the person gave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,11 +294,21 @@ class Pulse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """What a release would do with a request now; `reason` is why it would not answer at once."""
+
+    refused: bool  # control gives it no more traffic
+    reason: str
+    starts_in_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Services and their arms."""
+    """Services and their arms; `waits` has the releases that would not answer at once."""
 
     services: tuple[Service, ...]
     window: TrafficWindow
+    waits: Mapping[int, Readiness] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
-    """One release of a service; figures are those of the window, as `storage.measures` has them."""
+    """One release of a service; figures are those of the window, as `storage.measures` has them.
+
+    `share_between` is the 95 % interval of `share`. `departed`: it is in the split no more, and its
+    requests are still in the window.
+    """
 
     release: str
     model: str
@@ -113,13 +117,15 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     thumbs_down: int
     satisfaction: float | None
     cost_per_kilo_token_micro: int | None
+    share_between: tuple[float, float] | None
+    departed: bool
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service with the arms of its current split; `version` grows with each change.
+    """A service with the arms of its current split, and those that have left it since.
 
-    `owner` names the rollout or test that owns the split, `frozen` says who froze it and why; both
-    are empty otherwise.
+    `version` grows with each change. `owner` names the rollout or test that owns the split,
+    `frozen` says who froze it and why; both are empty otherwise.
     """
 
     name: str
@@ -294,6 +300,8 @@ def _service(seen: snapshot.Service) -> Service:
                 thumbs_down=arm.down,
                 satisfaction=arm.liked,
                 cost_per_kilo_token_micro=arm.kilo_micro,
+                share_between=arm.between,
+                departed=arm.departed,
             )
             for arm in seen.arms
         ),

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final, TextIO, TypeVar
@@ -87,6 +88,11 @@ def compact(value: object) -> str:
     return json.dumps(msgspec.to_builtins(value))
 
 
+def width() -> int | None:
+    """The cells of the terminal on standard output; None where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def interactive() -> bool:
     """Whether standard input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
@@ -120,6 +126,15 @@ def _answer(line: str, *, default: bool) -> bool:
         return False
     answer = line.strip().lower()
     return default if not answer else answer in {"y", "yes"}
+
+
+def ask_reason(given: str) -> str:
+    """The reason that was given with the command, else what the person types, perhaps nothing."""
+    if given or not interactive():
+        return given
+    sys.stdout.write("Reason (may be empty): ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip()
 
 
 def confirm(effect: str, *, yes: bool, name: str = "") -> None:

@@ -20,6 +20,7 @@ _MINUTE: Final = 60 * _SECOND
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
 _MICRO: Final = 1_000_000
+_SURE: Final = 0.025  # a share known to this much is one figure
 # Joiners and drawing styles: they show nothing by themselves, and terminals disagree about the
 # width of what they join, which would tear a row.
 _DROPPED: Final = frozenset(
@@ -216,6 +217,16 @@ def percent(fraction: float | None) -> str:
     if text == "100" and fraction < 1:
         return ">99.9 %"
     return f"{text} %"
+
+
+def share(fraction: float | None, between: tuple[float, float] | None) -> str:
+    """A share as it was measured, as a range where so few were counted that it says no more.
+
+    `between` is its 95 % interval: 8–27 % of 57 requests, 10.1 % of 2000.
+    """
+    if fraction is None or between is None or (between[1] - between[0]) / 2 <= _SURE:
+        return percent(fraction)
+    return f"{between[0] * 100:.0f}–{between[1] * 100:.0f} %"
 
 
 def rate(per_second: float | None, unit: str = "") -> str:

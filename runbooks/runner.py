@@ -131,10 +131,12 @@ class Runner:
             said = f"{book.name} was changed since run {run.id} began; start it again."
             await self._end(intent, intents.State.FAILED, said)
             return
+        outcomes = []
         begun = {step.name: step for step in await self._read(lambda s: runs.steps(s, run.id))}
         for position, step in enumerate(book.steps):
             before = begun.get(step.name)
             if before is not None and before.ended_at_us is not None:
+                outcomes += [before.sentence] if step.do is not None and before.sentence else []
                 continue
             try:
                 said = await self._step(run, step, position, before)
@@ -144,9 +146,13 @@ class Runner:
                 await self._end(intent, intents.State.FAILED, f"{book.name}: {said}")
                 return
             await self._note(run, step, position, sentence=said, ended=True)
+            if step.do is not None:
+                outcomes.append(said)
         undo = any(step.undo is not None for step in book.steps)
-        hint = f"; `paddock runbooks undo {run.id}` reverts them" if undo else ""
-        await self._end(intent, intents.State.APPLIED, f"{book.name}: all steps succeeded{hint}.")
+        hint = f" `paddock runbooks undo {run.id}` reverts them." if undo else ""
+        did = "".join(f" {each.rstrip('.')}." for each in outcomes)
+        said = f"{book.name}, run {run.id}: all steps succeeded.{did}{hint}"
+        await self._end(intent, intents.State.APPLIED, said)
 
     async def _begin(self, intent: Intent) -> tuple[Runbook, Run]:
         """The runbook that an intent asks for, as it is now, and its run; one intent at a time."""

@@ -6,7 +6,7 @@ None is ever removed. Read by every room; written by the node, `engine.control` 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
@@ -231,6 +231,14 @@ async def find(s: AsyncSession, id: int) -> Intent:
     if row is None:
         raise errors.NotFound(f"There is no intent {id}; `paddock intents tail` shows the last.")
     return _intent(row)
+
+
+async def reasons(s: AsyncSession, ids: Iterable[int]) -> dict[int, str]:
+    """The reasons that people gave, by the id of the intent; only those given."""
+    query = select(col(IntentRow.id), col(IntentRow.reason)).where(
+        col(IntentRow.id).in_(list(ids)), col(IntentRow.reason) != ""
+    )
+    return {row.id: row.reason for row in await s.execute(query)}
 
 
 async def by_key(

@@ -75,11 +75,26 @@ async def write(
     await s.flush()
 
 
-async def tail(s: AsyncSession, limit: int = 100, before_id: int | None = None) -> list[Entry]:
-    """The newest entries, newest first; with `before_id` those before that one."""
+async def tail(
+    s: AsyncSession,
+    limit: int = 100,
+    before_id: int | None = None,
+    *,
+    actor: str | None = None,
+    noun: str | None = None,
+) -> list[Entry]:
+    """The newest entries, newest first; with `before_id` those before that one.
+
+    `actor` and `noun` keep what one person did, and what was done to one kind of thing; they look
+    through the whole ledger where little fits.
+    """
     query = select(LedgerRow).order_by(col(LedgerRow.id).desc()).limit(limit)
     if before_id is not None:
         query = query.where(col(LedgerRow.id) < before_id)
+    if actor is not None:
+        query = query.where(col(LedgerRow.actor) == actor)
+    if noun is not None:
+        query = query.where(col(LedgerRow.noun) == noun)
     return [_entry(row) for row in await s.scalars(query)]
 
 

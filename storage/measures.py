@@ -119,7 +119,7 @@ def interval(part: float, whole: float, z: float = 1.96) -> tuple[float, float] 
     share, spread = part / whole, z * z / whole
     middle = (share + spread / 2) / (1 + spread)
     reach = z / (1 + spread) * math.sqrt(share * (1 - share) / whole + spread / (4 * whole))
-    return max(middle - reach, 0.0), min(middle + reach, 1.0)
+    return max(min(middle - reach, share), 0.0), min(max(middle + reach, share), 1.0)
 
 
 def share_interval(part: Traffic, whole: Traffic) -> tuple[float, float] | None:

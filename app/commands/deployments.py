@@ -10,7 +10,7 @@ import typer
 from app import listing, session, terminal, words
 from app.commands import options
 from app.listing import Column
-from storage import deployments, models, processes, releases
+from storage import deployments, models, processes, releases, services
 from storage.deployments import Deployment, Status
 from storage.processes import Process, State
 from storage.store import Session
@@ -29,6 +29,13 @@ class View(msgspec.Struct, frozen=True):
     releases: tuple[str, ...]
     models: tuple[str, ...]
     instances: tuple[Process, ...]
+    needed: bool  # a split sends traffic to one of its releases
+
+    @property
+    def status(self) -> str:
+        """Active only where something needs it."""
+        known = self.deployment.status
+        return "unused" if known is Status.ACTIVE and not self.needed else known.value
 
     @property
     def ready(self) -> int:
@@ -50,7 +57,7 @@ COLUMNS: Final[tuple[Column[View], ...]] = (
     Column("BACKEND", lambda view: view.deployment.backend.value),
     Column("REPLICAS", lambda view: _replicas(view.deployment), right=True),
     Column("READY", _ready, right=True),
-    Column("STATUS", lambda view: view.deployment.status.value),
+    Column("STATUS", lambda view: view.status),
     Column("RELEASES", lambda view: words.known(" ".join(view.releases))),
     Column("MODELS", lambda view: words.known(" ".join(view.models))),
 )
@@ -80,7 +87,7 @@ async def show(name: Name, as_json: options.Json = False) -> None:
     rows = [
         ("name", found.name),
         ("backend", f"{found.backend.value} {found.upstream or ''}".strip()),
-        ("status", found.status.value),
+        ("status", view.status),
         ("reason", words.known(found.status_reason)),
         ("replicas", _replicas(found)),
         ("releases", words.known(" ".join(view.releases))),
@@ -105,8 +112,10 @@ async def scale(
     """Set how many instances run; those that are too many finish their requests first."""
     async with session.reading() as s:
         found = await deployments.resolve(s, name)
-    terminal.confirm(f"{found.name} replicas  {found.replicas} → {replicas}", yes=yes)
-    done = await session.ask("deployments.scale", found.name, {"replicas": replicas}, reason=reason)
+    effect = f"{found.name} replicas  {found.replicas} → {replicas}"
+    agreed = session.agreed("deployments.scale", found.name, effect, reason, yes=yes)
+    arguments: dict[str, object] = {"replicas": replicas}
+    done = await session.ask("deployments.scale", found.name, arguments, reason=agreed.reason)
     session.tell(done, as_json=as_json)
 
 
@@ -120,8 +129,9 @@ async def restart(
     """Start the instances of a failing deployment again."""
     async with session.reading() as s:
         found = await deployments.resolve(s, name)
-    terminal.confirm(f"{found.name}  {found.status.value} → {Status.ACTIVE.value}", yes=yes)
-    done = await session.ask("deployments.restart", found.name, reason=reason)
+    effect = f"{found.name}  {found.status.value} → {Status.ACTIVE.value}"
+    agreed = session.agreed("deployments.restart", found.name, effect, reason, yes=yes)
+    done = await session.ask("deployments.restart", found.name, reason=agreed.reason)
     session.tell(done, as_json=as_json)
 
 
@@ -129,7 +139,14 @@ async def _view(s: Session, deployment: Deployment) -> View:
     used = [each for each in await releases.every(s) if each.deployment == deployment.name]
     versions = {version.id: version.name for version in await models.every(s)}
     numbers = sorted({each.model_version_id for each in used if each.model_version_id is not None})
+    live = {
+        arm.release
+        for service in await services.every(s)
+        for arm in service.split.arms
+        if arm.weight_bp
+    }
     return View(
+        needed=any(each.number in live for each in used),
         deployment=deployment,
         releases=tuple(each.name for each in used),
         models=tuple(versions[number] for number in numbers),

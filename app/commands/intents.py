@@ -22,8 +22,8 @@ COLUMNS: Final[tuple[Column[Intent], ...]] = (
     Column("VERB", lambda intent: intent.verb),
     Column("TARGET", lambda intent: intent.target),
     Column("STATE", lambda intent: intent.state.value),
-    Column("OUTCOME", lambda intent: words.known(intent.outcome)),
-    Column("REASON", lambda intent: words.known(intent.reason)),
+    Column("OUTCOME", lambda intent: words.known(intent.outcome), below=True),
+    Column("REASON", lambda intent: words.known(intent.reason), below=True),
 )
 
 

@@ -29,7 +29,7 @@ COLUMNS: Final[tuple[Column[Job], ...]] = (
     Column("DONE", lambda job: job_progress.amount(job.progress)),
     Column("LEFT", lambda job: job_progress.eta(job.progress)),
     Column("BY", lambda job: job.actor),
-    Column("REASON", lambda job: job.reason or ""),
+    Column("RESULT", lambda job: job.reason or "", below=True),
 )
 
 
@@ -58,7 +58,7 @@ def described(job: Job, steps: list[Step]) -> list[str]:
     rows = [
         ("job", f"{job.id}, {job.kind} {job.target}"),
         ("state", job.state.value),
-        ("reason", words.known(job.reason)),
+        ("result", words.known(job.reason)),
         ("asked", f"{words.clock(job.created_at_us)} by {job.actor}"),
         ("intent", words.whole(job.intent_id)),
         ("attempt", f"{job.attempt}, {job.failures} of {job.max_failures} failed in a row"),
@@ -128,6 +128,7 @@ async def retry(id: Number, reason: options.Reason = "", as_json: options.Json =
 async def _change(verb: str, id: int, what: str, reason: str, *, yes: bool, as_json: bool) -> None:
     async with session.reading() as s:
         job = await jobs.find(s, id)
-    terminal.confirm(f"{what} job {id} ({job.kind} {job.target}).", yes=yes)
-    done = await session.ask(verb, str(id), reason=reason)
+    effect = f"{what} job {id} ({job.kind} {job.target})."
+    agreed = session.agreed(verb, str(id), effect, reason, yes=yes)
+    done = await session.ask(verb, str(id), reason=agreed.reason)
     session.tell(done, as_json=as_json)

@@ -64,8 +64,8 @@ async def revoke(
 ) -> None:
     """Revoke a key: requests with it are refused from now on."""
     effect = f"Key {name}  active → revoked, for good; its clients are refused at once"
-    confirm = session.agreed("keys.revoke", name, effect, yes=yes)
-    done = await session.ask("keys.revoke", name, reason=reason, confirm=confirm)
+    agreed = session.agreed("keys.revoke", name, effect, reason, yes=yes)
+    done = await session.ask("keys.revoke", name, reason=agreed.reason, confirm=agreed.confirm)
     session.tell(done, as_json=as_json)
 
 
@@ -75,8 +75,8 @@ async def reset(
 ) -> None:
     """Revoke all keys and replace the secret they are checked with, if it was lost or seen."""
     effect = "All keys  active → revoked, for good; every client is refused until it has a new one"
-    confirm = session.agreed("keys.reset", "all", effect, yes=yes)
-    done = await session.ask("keys.reset", "all", reason=reason, confirm=confirm)
+    agreed = session.agreed("keys.reset", "all", effect, reason, yes=yes)
+    done = await session.ask("keys.reset", "all", reason=agreed.reason, confirm=agreed.confirm)
     session.tell(done, as_json=as_json)
 
 

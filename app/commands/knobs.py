@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from app import errors, listing, session, terminal, words
+from app import errors, listing, session, words
 from app.commands import options
 from app.listing import Column
 from storage import deployments, knobs
@@ -60,12 +60,13 @@ async def set(
     async with session.reading() as s:
         before = await knobs.current(s, deployment, name)
     was = "default" if before is None else words.count(before.value)
-    terminal.confirm(f"{deployment} {name}  {was} → {words.count(value)}", yes=yes)
+    effect = f"{deployment} {name}  {was} → {words.count(value)}"
+    agreed = session.agreed("knobs.set", deployment, effect, reason, yes=yes)
     done = await session.ask(
         "knobs.set",
         deployment,
         {"name": name, "value": value},
-        reason=reason,
+        reason=agreed.reason,
         expected_version=0 if before is None else before.id,
     )
     session.tell(done, as_json=as_json)
@@ -85,11 +86,10 @@ async def undo(
     if newest is None or newest.previous is None:
         raise errors.AppError(f"{name} of {deployment} was never set; there is nothing to undo.")
     after = newest.value if newest.undoes else newest.previous
-    terminal.confirm(
-        f"{deployment} {name}  {words.count(newest.value)} → {words.count(after)}", yes=yes
-    )
+    effect = f"{deployment} {name}  {words.count(newest.value)} → {words.count(after)}"
+    agreed = session.agreed("knobs.undo", deployment, effect, reason, yes=yes)
     setting = newest.undoes or newest.id
     done = await session.ask(
-        "knobs.undo", deployment, {"name": name, "setting": setting}, reason=reason
+        "knobs.undo", deployment, {"name": name, "setting": setting}, reason=agreed.reason
     )
     session.tell(done, as_json=as_json)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+import typer
 
 from app import listing, session, words
 from app.commands import options
@@ -24,20 +25,28 @@ COLUMNS: Final[tuple[Column[Explained], ...]] = (
     Column("WHO", lambda row: row[0].actor),
     Column("DID", lambda row: row[0].verb),
     Column("TO", lambda row: f"{row[0].noun} {row[0].key}"),
-    Column("BEFORE", lambda row: _brief(row[0].before)),
-    Column("AFTER", lambda row: _brief(row[0].after)),
-    Column("REASON", lambda row: words.known(row[1])),
+    Column("BEFORE", lambda row: _brief(row[0].before), below=True),
+    Column("AFTER", lambda row: _brief(row[0].after), below=True),
+    Column("REASON", lambda row: words.known(row[1]), below=True),
 )
 
 
 @app.command()
 async def tail(
     limit: options.Limit = 20,
+    who: Annotated[
+        str | None, typer.Option("--who", metavar="NAME", help="Only what this person did.")
+    ] = None,
+    noun: Annotated[
+        str | None,
+        typer.Option("--noun", help="Only changes of this kind of thing: service, node."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """The last entries, newest at the bottom."""
     async with session.reading() as s:
-        found = sorted(await ledger.tail(s, limit), key=lambda entry: entry.id)
+        entries = await ledger.tail(s, limit, actor=who, noun=noun)
+        found = sorted(entries, key=lambda entry: entry.id)
         reasons = await ledger.reasons(s, found)
     explained = [(entry, reasons.get(entry.intent_id or 0, "")) for entry in found]
     document = [{**msgspec.to_builtins(entry), "reason": reason} for entry, reason in explained]

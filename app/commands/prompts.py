@@ -100,12 +100,13 @@ async def label(
         version = await prompts.find(s, name)
         before = (await prompts.labels(s, version.prompt)).get(label)
     was = f"{version.prompt}@{before}" if before else "nothing"
-    terminal.confirm(f"{version.prompt}:{label}  {was} → {version.name}", yes=yes)
+    effect = f"{version.prompt}:{label}  {was} → {version.name}"
+    agreed = session.agreed("prompts.label", version.prompt, effect, reason, yes=yes)
     done = await session.ask(
         "prompts.label",
         version.prompt,
         {"label": label, "number": version.number},
-        reason=reason,
+        reason=agreed.reason,
         expected_version=before or 0,
     )
     session.tell(done, as_json=as_json)

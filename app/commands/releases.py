@@ -19,8 +19,14 @@ app = options.group()
 
 @app.command()
 async def create(  # noqa: PLR0917 the command line passes every option by name
-    model: Annotated[str | None, typer.Option("--model", help="ops@1.0.0")] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="helpful@1")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME@VERSION", help="Weights or an adapter: ops@1.0.0"),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", metavar="NAME@NUMBER", help="A prompt version: helpful@1"),
+    ] = None,
     upstream: Annotated[
         str | None, typer.Option(metavar="NAME", help="A registered upstream, instead of --model.")
     ] = None,
@@ -43,10 +49,18 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
     health_path: Annotated[
         str | None, typer.Option(help="Answers 200 when the server is ready.")
     ] = None,
-    temperature: Annotated[float | None, typer.Option(min=0, max=5)] = None,
-    top_k: Annotated[int | None, typer.Option(min=0)] = None,
-    top_p: Annotated[float | None, typer.Option(min=0, max=1)] = None,
-    min_p: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, max=5, help="0 takes the likeliest token.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=0, help="Only the k likeliest tokens; 0 for all.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Only the likeliest up to this share.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(min=0, max=1, help="At least this share of the likeliest.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="For the same text each time.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="When a client gives none.")] = None,
     max_tokens_cap: Annotated[
@@ -56,7 +70,9 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
         float | None, typer.Option(min=0, help="Longest wait for the first token.")
     ] = None,
     context_tokens: Annotated[int | None, typer.Option(min=1, help="Per sequence.")] = None,
-    max_sequences: Annotated[int | None, typer.Option(min=1)] = None,
+    max_sequences: Annotated[
+        int | None, typer.Option(min=1, help="Computed at once by an instance.")
+    ] = None,
     gpu_layers: Annotated[int | None, typer.Option(help="-1 for all.")] = None,
     threads: Annotated[int | None, typer.Option(min=0, help="0 for all cores.")] = None,
     prefill_budget: Annotated[int | None, typer.Option(min=1, help="Tokens a step.")] = None,
@@ -66,7 +82,7 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
     split: Annotated[
         str | None, typer.Option(help="Of the model over its devices: none, layer or row.")
     ] = None,
-    comment: Annotated[str, typer.Option("--comment")] = "",
+    comment: Annotated[str, typer.Option("--comment", help="Kept with the release.")] = "",
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:

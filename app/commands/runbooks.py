@@ -9,7 +9,7 @@ import typer
 from app import errors, listing, session, terminal, words
 from app.commands import options
 from app.listing import Column
-from runbooks import catalog, start_request, steps, undo_plan
+from runbooks import catalog, foresight, start_request, steps, undo_plan
 from runbooks.steps import Do, Look, Runbook, Step
 from storage import runs
 
@@ -107,9 +107,12 @@ async def start(
     book = _find(name)
     given = parse(inputs or [])
     told = "".join(f"  {key}={value}" for key, value in given.items())
-    terminal.confirm(f"{book.title}{told}", yes=yes)
+    async with session.reading() as s:
+        effects = await foresight.effects(s, book, given)
+    effect = "".join(f"\n  {each}" for each in effects)
+    agreed = session.agreed("runbooks.start", name, f"{book.title}{told}{effect}", reason, yes=yes)
     wanted = {"inputs": given, "content": steps.content(book)}
-    done = await session.ask("runbooks.start", name, wanted, reason=reason)
+    done = await session.ask("runbooks.start", name, wanted, reason=agreed.reason)
     session.tell(done, as_json=as_json)
 
 
@@ -129,8 +132,8 @@ async def undo(
     told = "".join(
         steps.filled(f"\n  {step.name}: {_do(step.do)}", inputs) for step in book.steps if step.do
     )
-    terminal.confirm(f"{book.title}{told}", yes=yes)
-    done = await session.ask("runbooks.undo", run, reason=reason)
+    agreed = session.agreed("runbooks.undo", run, f"{book.title}{told}", reason, yes=yes)
+    done = await session.ask("runbooks.undo", run, reason=agreed.reason)
     session.tell(done, as_json=as_json)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from app import config_file, node_client, session, terminal
 from app.commands import options
+from storage.errors import NodeIsDown
 from storage.home import paths as homes
 
 
@@ -33,9 +34,13 @@ def serve(
     terminal.say(f"The node {state} at {node.url}; `paddock stop` ends it.")
 
 
-def stop(yes: options.Yes = False) -> None:
+def stop(reason: options.Reason = "", yes: options.Yes = False) -> None:
     """Stop the node: answers in progress have 15 seconds to finish."""
     home = session.home()
-    terminal.confirm(f"The node of {home.root}  serves → stopped, for all of its clients", yes=yes)
-    terminal.run(node_client.stop(home))
+    if not terminal.run(node_client.running(home)):
+        said = f"The node of {home.root} is not running, so nothing is stopped"
+        raise NodeIsDown(f"{said}; `paddock serve` starts it.")
+    effect = f"The node of {home.root}  serves → stopped, for all of its clients"
+    agreed = session.agreed("node.stop", "", effect, reason, yes=yes)
+    terminal.run(node_client.stop(home, reason=agreed.reason))
     terminal.say("The node has stopped.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import msgspec
 import typer
 
-from app import actions, errors, listing, session, split_input, terminal, words
+from app import actions, errors, listing, session, split_effect, split_input, terminal, words
 from app.commands import options
+from app.figures import arms as arm_figures
 from app.listing import Column
-from storage import releases, services, splits
+from storage import availability, intents, releases, services, splits
 from storage.services import Service
 from storage.splits import Split
 
@@ -57,7 +59,7 @@ async def _split(
         raise errors.BadWord("One release is named twice, by number and by hash; give it once.")
     after = {numbers[arm]: points for arm, points in weights.items()}
     arms = {f"r{release}": points for release, points in after.items()}
-    effect = splits.change(name, _weights(service.split), after)
+    effect = await _effect(service, after)
     done = await _agreed("services.split", service, effect, {"arms": arms}, reason=reason, yes=yes)
     session.tell(done, as_json=as_json)
 
@@ -83,7 +85,7 @@ async def undo(
         if target is None:
             raise errors.AppError(f"{name} has had one split only; there is nothing to undo.")
         split = await services.find_split(s, name, target)
-    effect = splits.change(name, _weights(service.split), _weights(split))
+    effect = await _effect(service, _weights(split))
     arguments: dict[str, object] = {"to": target}
     done = await _agreed("services.undo", service, effect, arguments, reason=reason, yes=yes)
     session.tell(done, as_json=as_json)
@@ -155,8 +157,8 @@ async def _asked(
     yes: bool,
     as_json: bool,
 ) -> None:
-    confirm = session.agreed(verb, name, f"{name}  {effect}", yes=yes)
-    done = await session.ask(verb, name, arguments, reason=reason, confirm=confirm)
+    agreed = session.agreed(verb, name, f"{name}  {effect}", reason, yes=yes)
+    done = await session.ask(verb, name, arguments, reason=agreed.reason, confirm=agreed.confirm)
     session.tell(done, as_json=as_json)
 
 
@@ -169,15 +171,30 @@ async def _agreed(
     reason: str,
     yes: bool,
 ) -> actions.Done:
-    confirm = session.agreed(verb, service.name, effect, yes=yes)
+    agreed = session.agreed(verb, service.name, effect, reason, yes=yes)
     return await session.ask(
         verb,
         service.name,
         arguments,
-        reason=reason,
+        reason=agreed.reason,
         expected_version=service.version,
-        confirm=confirm,
+        confirm=agreed.confirm,
     )
+
+
+async def _effect(service: Service, after: dict[int, int]) -> str:
+    """What changes, and which of the arms that get more do not answer yet.
+
+    Raises:
+        errors.AppError: one of them cannot answer, so control would refuse it.
+    """
+    before = _weights(service.split)
+    async with session.reading() as s:
+        waits = arm_figures.waits(await availability.every(s, list(after)))
+    if why := split_effect.refusal(waits, before, after):
+        raise errors.AppError(f"{why}.")
+    cautions = split_effect.cautions(waits, before, after)
+    return "\n".join([splits.change(service.name, before, after), *cautions])
 
 
 def _weights(split: Split) -> dict[int, int]:
@@ -202,12 +219,14 @@ COLUMNS: Final[tuple[Column[Service], ...]] = (
     Column("BY", lambda service: service.split.set_by),
     Column("OWNER", _owner),
 )
-SPLIT_COLUMNS: Final[tuple[Column[Split], ...]] = (
-    Column("SPLIT", _number),
-    Column("SET", lambda split: words.clock(split.set_at_us)),
-    Column("BY", lambda split: split.set_by),
-    Column("ARMS", lambda split: splits.words(splits.pairs(split.arms))),
-    Column("INTENT", lambda split: words.whole(split.intent_id)),
+Explained = tuple[Split, str]  # with the reason that its intent gave
+SPLIT_COLUMNS: Final[tuple[Column[Explained], ...]] = (
+    Column("SPLIT", lambda row: _number(row[0])),
+    Column("SET", lambda row: words.clock(row[0].set_at_us)),
+    Column("BY", lambda row: row[0].set_by),
+    Column("ARMS", lambda row: splits.words(splits.pairs(row[0].arms))),
+    Column("INTENT", lambda row: words.whole(row[0].intent_id)),
+    Column("REASON", lambda row: words.known(row[1]), below=True),
 )
 
 
@@ -225,7 +244,11 @@ async def show(name: Name, as_json: options.Json = False) -> None:
     async with session.reading() as s:
         service = await services.find(s, name)
         past = await services.history(s, name)
+        asked = [each.intent_id for each in past if each.intent_id is not None]
+        reasons = await intents.reasons(s, asked)
     newest_first = sorted(past, key=lambda split: split.id, reverse=True)
+    explained = [(each, reasons.get(each.intent_id or 0, "")) for each in newest_first]
+    history = [{**msgspec.to_builtins(split), "reason": reason} for split, reason in explained]
     lines = [
         f"{service.name}  {splits.words(splits.pairs(service.split.arms))}",
         f"texts {'are recorded' if service.record_text else 'are not kept'}",
@@ -233,6 +256,6 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         *([] if service.frozen is None else [words.safe(service.frozen.words)]),
         f"created {words.clock(service.created_at_us)} by {service.created_by}",
         "",
-        *listing.table(SPLIT_COLUMNS, newest_first),
+        *listing.table(SPLIT_COLUMNS, explained),
     ]
-    terminal.show({"service": service, "history": newest_first}, lines, as_json=as_json)
+    terminal.show({"service": service, "history": history}, lines, as_json=as_json)

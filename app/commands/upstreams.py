@@ -149,8 +149,9 @@ async def remove(
     """Remove a server that no split needs any more."""
     async with session.reading() as s:
         known = await upstreams.find(s, name)
-    terminal.confirm(f"Upstream {name} ({known.url})  registered → removed", yes=yes)
-    done = await session.ask("upstreams.remove", name, reason=reason)
+    effect = f"Upstream {name} ({known.url})  registered → removed"
+    agreed = session.agreed("upstreams.remove", name, effect, reason, yes=yes)
+    done = await session.ask("upstreams.remove", name, reason=agreed.reason)
     if done.ok and known.secret is not None:
         secrets.discard(session.home(), known.secret)
     session.tell(done, as_json=as_json)

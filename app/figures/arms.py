@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from app import snapshot
 from app.figures import facts as facts_
 from app.figures.facts import Facts
 from storage import measures, services, splits
+from storage.availability import Availability, Can
 from storage.measures import Traffic
 
 
@@ -15,6 +17,17 @@ def shown(facts: Facts) -> tuple[snapshot.Service, ...]:
     """All services with their arms measured."""
     by_arm = facts_.traffic(facts)
     return tuple(_service(facts, each, by_arm) for each in facts.services)
+
+
+def waits(available: Mapping[int, Availability]) -> dict[int, snapshot.Readiness]:
+    """The releases that would not answer a request at once."""
+    return {
+        number: snapshot.Readiness(
+            refused=each.can is Can.NOT, reason=each.reason, starts_in_us=each.starts_in_us
+        )
+        for number, each in sorted(available.items())
+        if each.can is not Can.ANSWER
+    }
 
 
 def _service(
@@ -34,6 +47,13 @@ def _service(
         arms=tuple(
             _arm(facts, service.name, arm, by_arm.get(f"{prefix}{arm.release}", nothing), whole)
             for arm in service.split.arms
+        )
+        + tuple(
+            replace(
+                _arm(facts, service.name, arm, by_arm[f"{prefix}{arm.release}"], whole),
+                departed=True,
+            )
+            for arm in _departed(service, prefix, by_arm)
         ),
         history=tuple(
             snapshot.Split(
@@ -42,12 +62,26 @@ def _service(
                 set_at_us=split.set_at_us,
                 set_by=split.set_by,
                 restores=split.restores,
+                reason=facts.reasons.get(split.intent_id or 0, ""),
             )
             for split in facts.histories.get(service.name, ())
         ),
         owner="" if service.owner is None else service.owner.name,
         frozen="" if service.frozen is None else service.frozen.words,
     )
+
+
+def _departed(
+    service: services.Service, prefix: str, by_arm: Mapping[str, Traffic]
+) -> list[services.Arm]:
+    """The releases outside the split whose requests are still in the window."""
+    split = {arm.release for arm in service.split.arms}
+    asked = [
+        int(name.removeprefix(prefix))
+        for name, traffic in by_arm.items()
+        if name.startswith(prefix) and traffic.tally.requests
+    ]
+    return [services.Arm(release=each, weight_bp=0) for each in sorted(asked) if each not in split]
 
 
 def _arm(
@@ -62,6 +96,7 @@ def _arm(
         prompt=prompt,
         weight_bp=arm.weight_bp,
         actual=measures.share(traffic, whole),
+        between=measures.share_interval(traffic, whole),
         requests=traffic.tally.requests,
         synthetic=measures.synthetic_share(traffic),
         per_s=measures.requests_per_s(traffic),

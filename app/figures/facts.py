@@ -9,6 +9,7 @@ from typing import Final
 from app import liveness, recent_samples, snapshot
 from app.recent_samples import Recent
 from storage import (
+    availability,
     deployments,
     intents,
     ledger,
@@ -39,10 +40,14 @@ class Facts:
     run: processes.NodeRun | None = None
     services: Sequence[services.Service] = ()
     histories: Mapping[str, Sequence[splits.Split]] = field(default_factory=dict)
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    """That people gave for splits, by the intent."""
     models: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     """By release: the names of its model version and of its prompt version."""
     placed: Mapping[int, str] = field(default_factory=dict)
     """By release: the deployment that answers for it."""
+    available: Mapping[int, availability.Availability] = field(default_factory=dict)
+    """By release: what it would do with a request; read for the traffic place."""
     deployments: Sequence[deployments.Deployment] = ()
     upstreams: Mapping[str, upstreams.Health] = field(default_factory=dict)
     processes: Sequence[processes.Process] = ()

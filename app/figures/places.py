@@ -59,6 +59,7 @@ def events(facts: Facts) -> tuple[snapshot.Event, ...]:
             who=each.actor,
             what=each.outcome or f"{each.verb} {each.target}",
             state=each.state.value,
+            reason=each.reason,
         )
         for each in facts.intents
     ]
@@ -102,4 +103,8 @@ def pulse(facts: Facts) -> snapshot.Pulse:
 
 def traffic(facts: Facts) -> snapshot.Traffic:
     """Services and their arms."""
-    return snapshot.Traffic(services=arms.shown(facts), window=facts_.traffic_window(facts))
+    return snapshot.Traffic(
+        services=arms.shown(facts),
+        window=facts_.traffic_window(facts),
+        waits=arms.waits(facts.available),
+    )

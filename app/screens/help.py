@@ -27,11 +27,13 @@ _WORD: Final = 13
 MEANING: Final = (
     ("now", "running: most at once in the last second; CPU, tok/s, busy: means of 10 s"),
     ("window", "all figures of arms and ttft p95: the last 5 min, or since the node started"),
-    ("SET, ACTUAL", "the share that was set, the share of requests that was measured"),
+    ("SET, ACTUAL", "share set, share measured; a range (95 %) while few requests say no more"),
     ("LAT, TTFT", "of answered requests: time to the last token, to the first; 95 % took less"),
     ("ERR, REFUSED", "share that failed; how many were sent away (429, 503), counted apart"),
     ("1k tok", "price of the worker's time for 1000 tokens; needs [price] in config.toml"),
     ("LIKED", "thumbs up of all thumbs that were given"),
+    ("dimmed", "an arm that has left the split: until its requests leave the window"),
+    ("RO, RW", "this screen changes nothing until :rw, for 15 minutes; :ro ends that"),
     ("synthetic", "share of the requests that were asked by a key for synthetic load"),
     ("requests", "listed by when they ended, last first; IN, OUT: tokens; FROM: whose key"),
 )

@@ -38,7 +38,7 @@ COLUMNS: Final = (
     Column(title="LEFT", width=7, right=True),
     Column(title="RATE", width=10, right=True, rank=2),
     Column(title="BY", width=8, rank=4, most=16),
-    Column(title="WHY", width=12, rank=1, most=80),
+    Column(title="RESULT", width=12, rank=1, most=80),
 )
 
 

@@ -139,7 +139,9 @@ def events(seen: Sequence[snapshot.Event], now_us: int, width: int) -> list[Line
         who = words.pad(each.who, 10)
         tone = "bad" if sign else ""
         what = f"{sign}{each.what}"
-        rows.append(palette.cut(((f" {at:<11} ", "dim"), (f"{who} ", ""), (what, tone)), width))
+        why = ((f"  “{each.reason}”", "dim"),) if each.reason else ()
+        row: Line = ((f" {at:<11} ", "dim"), (f"{who} ", ""), (what, tone), *why)
+        rows.append(palette.cut(row, width))
     return rows or [((" nothing yet", "dim"),)]
 
 

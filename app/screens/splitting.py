@@ -6,13 +6,18 @@ place.
 
 from __future__ import annotations
 
-from app import snapshot, split_input
+from collections.abc import Mapping
+
+from app import snapshot, split_effect, split_input
 from app.errors import BadWord
 from app.screens.place import Offer
 from storage import splits
 
+Waits = Mapping[int, snapshot.Readiness]
+"""The releases that would not answer at once."""
 
-def undo(service: snapshot.Service) -> Offer:
+
+def undo(service: snapshot.Service, waits: Waits) -> Offer:
     """Go back to the split before the current one; never forth again."""
     target = splits.roll_back_target(service.history[:2])
     if target is None:
@@ -20,16 +25,18 @@ def undo(service: snapshot.Service) -> Offer:
     current = service.history[0]
     if splits.origin(current) == target:
         return Offer(unable=f"{service.name} is already back at split {target}")
-    effect = splits.change(service.name, dict(current.arms), dict(service.history[1].arms))
+    before, after = dict(current.arms), dict(service.history[1].arms)
+    if why := split_effect.refusal(waits, before, after):
+        return Offer(unable=why)
     return Offer(
         target=service.name,
         arguments={"to": target},
         expected_version=service.version,
-        effect=f"undo: {effect}",
+        effect=_effect("undo", service.name, before, after, waits),
     )
 
 
-def split(service: snapshot.Service, typed: str | None) -> Offer:
+def split(service: snapshot.Service, typed: str | None, waits: Waits) -> Offer:
     """Set the weights that were typed; before anything is typed, the form."""
     if kept := service.frozen or (service.owner and f"owned by {service.owner}"):
         return Offer(unable=f"{service.name} is {kept}")
@@ -43,11 +50,20 @@ def split(service: snapshot.Service, typed: str | None) -> Offer:
     if named := [arm for arm in arms if not arm.startswith("r")]:
         return Offer(unable=f"{named[0]} is a hash; here releases go by number: r1", form=typed)
     after = {int(arm.removeprefix("r")): points for arm, points in arms.items()}
-    if after == before:
-        return Offer(unable="that is the current split", form=typed)
+    same = "that is the current split" if after == before else ""
+    if why := same or split_effect.refusal(waits, before, after):
+        return Offer(unable=why, form=typed)
     return Offer(
         target=service.name,
         arguments={"arms": arms},
         expected_version=service.version,
-        effect=f"split: {splits.change(service.name, before, after)}",
+        effect=_effect("split", service.name, before, after, waits),
     )
+
+
+def _effect(
+    verb: str, name: str, before: Mapping[int, int], after: Mapping[int, int], waits: Waits
+) -> str:
+    """What changes, and which of the arms that get more do not answer yet."""
+    cautions = split_effect.cautions(waits, before, after)
+    return " ▲ ".join([f"{verb}: {splits.change(name, before, after)}", *cautions])

@@ -28,7 +28,8 @@ def told(split: snapshot.Split, now_us: int) -> str:
     given = splits.words(split.arms, " · ")
     ago = words.age(max(now_us - split.set_at_us, 0))
     when = "just now" if ago == "now" else f"{ago} ago"
-    return f"{given}   set by {split.set_by} {when}"
+    why = f"  “{split.reason}”" if split.reason else ""
+    return f"{given}   set by {split.set_by} {when}{why}"
 
 
 def detail(
@@ -47,8 +48,14 @@ def detail(
         ended = "".join(f", {words.count(count)} {how}" for how, count in counts.items())
         asked = f": {words.counted(arm.requests, 'request')}{ended}"
         is_ = f" is {arm.model or 'unknown'}{with_prompt}"
+        is_ += ", which has left the split" * arm.departed
         rows.append(((f" r{arm.release}", "bold"), (is_ + asked, "")))
         rows.append(((f" {_more(arm)}", ""),))
+        if arm.between is not None:
+            low, high = (words.percent(each).removesuffix(" %") for each in arm.between)
+            part = f"{words.count(arm.requests)} of {words.count(service.requests)}"
+            said = f" actual {words.percent(arm.actual)}, {part}: {low} to {high} % at 95 %"
+            rows.append(((said, ""),))
     for number, split in enumerate(service.history[:_SPLITS]):
         label = "set now" if number == 0 else "before" if number == 1 else ""
         rows.append(((f" {label:<8}", "dim"), (told(split, now_us), "" if number < 2 else "dim")))  # noqa: PLR2004
@@ -159,8 +166,11 @@ class Traffic(Place):
         if name not in {"services.split", "services.undo"}:
             return None
         service = self.service()
-        if service is None:
+        if service is None or self._seen is None:
             return Offer(unable="there is no service under the cursor")
+        waits = self._seen.waits
         return (
-            splitting.undo(service) if name == "services.undo" else splitting.split(service, typed)
+            splitting.undo(service, waits)
+            if name == "services.undo"
+            else splitting.split(service, typed, waits)
         )

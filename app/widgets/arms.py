@@ -19,6 +19,8 @@ _MICRO: Final = 1_000_000
 _ALONE: Final = 4
 _NAMED: Final = 16
 _SHARE: Final = 6
+_ACTUAL: Final = 7
+_LIKED: Final = 12
 
 
 def columns(window: TrafficWindow, services: Sequence[Service]) -> list[Column]:
@@ -30,7 +32,7 @@ def columns(window: TrafficWindow, services: Sequence[Service]) -> list[Column]:
         Column(title="MODEL", width=12, rank=5, most=28),
         Column(title="PROMPT", width=10, rank=6, most=20),
         Column(title="SET", width=_SHARE, right=True),
-        Column(title="ACTUAL", width=_SHARE, right=True),
+        Column(title="ACTUAL", width=_ACTUAL, right=True),
         Column(title="REQ/S", width=5, right=True),
         Column(title="LAT P50", width=7, right=True, rank=7),
         Column(title="LAT P95", width=7, right=True),
@@ -40,7 +42,7 @@ def columns(window: TrafficWindow, services: Sequence[Service]) -> list[Column]:
         Column(title="REFUSED", width=7, right=True, rank=1),
         Column(title="SYNTHETIC", width=9, right=True, rank=9),
         *([money] if window.priced else []),
-        Column(title="LIKED", width=13, right=True, rank=2),
+        Column(title="LIKED", width=_LIKED, right=True, rank=2),
     ]
 
 
@@ -59,14 +61,14 @@ def ailing_first(services: Sequence[Service]) -> list[tuple[int, Arm]]:
 
 
 def row(arm: Arm, *, alone: bool, priced: bool) -> Row:
-    """One arm; an arm that gets nothing and is given nothing is dimmed."""
-    quiet = "dim" if not arm.weight_bp and not arm.requests else ""
+    """One arm; one that has left, or that is given nothing and gets nothing, is dimmed."""
+    quiet = "dim" if arm.departed or not (arm.weight_bp or arm.requests) else ""
     cells: tuple[Piece, ...] = (
         (f"r{arm.release}" if alone else short(arm), quiet or "bold"),
         (arm.model or words.UNKNOWN, quiet),
         (arm.prompt or words.UNKNOWN, quiet),
-        (tight(splits.percent(arm.weight_bp)), quiet),
-        (tight(words.percent(arm.actual)), quiet),
+        (words.UNKNOWN if arm.departed else tight(splits.percent(arm.weight_bp)), quiet),
+        (tight(words.share(arm.actual, arm.between), _ACTUAL), quiet),
         (figure(arm.per_s), quiet),
         (words.brief(arm.p50_us), quiet),
         (words.brief(arm.p95_us), quiet),
@@ -87,9 +89,9 @@ def short(arm: Arm) -> str:
     return words.cut(arm.service, _NAMED - len(release)) + release
 
 
-def tight(share: str) -> str:
+def tight(share: str, room: int = _SHARE) -> str:
     """A share; where it has more figures than there is room for, the space before % goes."""
-    return share if len(share) <= _SHARE else share.replace(" ", "")
+    return share if len(share) <= room else share.replace(" %", "%")
 
 
 def figure(per_second: float | None) -> str:
@@ -110,7 +112,7 @@ def liked(arm: Arm) -> str:
     judged = arm.up + arm.down
     if arm.liked is None:
         return words.UNKNOWN
-    return f"{arm.liked * 100:.0f} % of {short_count(judged)}"
+    return tight(f"{arm.liked * 100:.0f} % of {short_count(judged)}", _LIKED)
 
 
 def short_count(number: int) -> str:

@@ -218,7 +218,7 @@ def decide_undo(undo: Undo, intent: int | None) -> Decision:
     if at == splits.origin(target):
         said = f"{service.name} is already at split {at} ({arms}); no change."
         return Decision(Reason.UNCHANGED, said, service.split)
-    if refusal := loadable.refuse(target.arms, undo.broken):
+    if refusal := loadable.refuse(target.arms, undo.broken, service.split.arms):
         return refusal
     lost = "" if service.owner is None else f" {service.owner.name} no longer owns the split."
     return Decision(Reason.APPLIED, _outcome(service, target.arms) + lost, target)
@@ -227,7 +227,7 @@ def decide_undo(undo: Undo, intent: int | None) -> Decision:
 def decide(arms: Sequence[Arm], observed: Observed, expected_version: int | None) -> Decision:
     """Whether a split that is well formed may be set; the same split again changes nothing."""
     service = observed.service
-    if refusal := loadable.refuse(arms, observed.broken):
+    if refusal := loadable.refuse(arms, observed.broken, service.split.arms):
         return refusal
     same = {*arms} == {*service.split.arms}
     if same and expected_version in {None, service.version}:

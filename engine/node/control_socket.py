@@ -9,6 +9,7 @@ and never acts on one. Imported by `engine.node`.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -19,7 +20,7 @@ from engine.node import roles
 from engine.process import peers
 from engine.process.listening import Listening
 from engine.process.peers import Peer
-from storage import errors, intents, keys
+from storage import errors, intents, keys, ledger
 from storage.control_socket import verbs
 from storage.control_socket.verbs import Process
 from storage.home import access
@@ -208,7 +209,9 @@ class ControlSocket:
                 return {**self._state(), "control_socket": self.state()}
             case "stop":
                 _need(name, role, Role.OPERATOR, "stop the node")
-                self._stop(f"{name} asked for it on the control socket")
+                await self._record_stop(name, role, request.reason[:_TEXT_LIMIT])
+                why = f": {request.reason[:_TEXT_LIMIT]}" if request.reason else ""
+                self._stop(f"{name} asked for it on the control socket{why}")
                 return {}
             case "intent":
                 return await self._intent(request, peer, name, role)
@@ -218,6 +221,32 @@ class ControlSocket:
             "bad_request",
             f"The control socket knows intent, outcome, who, state and stop, not {request.do!r}.",
         )
+
+    async def _record_stop(self, name: str, role: Role, reason: str) -> None:
+        """Who stopped the node, and why, among the intents and in the ledger.
+
+        A box that cannot store anything can still be stopped.
+        """
+        now, host = self._now_us(), os.uname().nodename
+
+        async def work(session: Any) -> None:
+            number = await intents.accept(
+                session, actor=name, role=role, verb="node.stop", target=host, arguments={},
+                reason=reason, at_us=now,
+            )  # fmt: skip
+            await intents.claim_one(session, number, by="node", at_us=now)
+            await intents.end(
+                session, number, intents.State.APPLIED, f"{name} stopped the node.", now, by="node"
+            )
+            await ledger.write(
+                session, actor=name, verb="node.stop", noun="node", key=host, before="running",
+                after="stopped", at_us=now, intent_id=number,
+            )  # fmt: skip
+
+        try:
+            await self._store.write(work, durable=True)
+        except errors.StorageError as error:
+            _log.warning("the stop could not be recorded", actor=name, error=str(error))
 
     async def _who(self, peer: Peer) -> tuple[str, Role]:
         person = await asyncio.to_thread(roles.look_up, peer)

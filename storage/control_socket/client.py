@@ -140,14 +140,14 @@ async def state(home: Home) -> dict[str, Any]:
     return said
 
 
-async def stop(home: Home) -> None:
-    """Ask the node to drain and exit; it answers first.
+async def stop(home: Home, *, reason: str = "") -> None:
+    """Ask the node to drain and exit; it records who asked and why, and answers first.
 
     Raises:
         Unanswered: it did not answer; it may stop all the same.
     """
     try:
-        await _ask(home, {"do": "stop"})
+        await _ask(home, {"do": "stop", "reason": reason})
     except Unanswered as error:
         raise Unanswered(
             f"{_node(home)} did not answer, and it is not known whether it will stop; "

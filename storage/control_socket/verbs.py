@@ -257,7 +257,7 @@ class Why(StrEnum):
     """Whether an intent with this verb says why."""
 
     OPTIONAL = "optional"  # as the person likes
-    ASKED = "asked"  # the screen asks for a reason; it may be empty
+    ASKED = "asked"  # screen and command line ask for a reason; it may be empty
     REQUIRED = "required"  # without a reason the control socket refuses it
 
 
@@ -301,6 +301,7 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "prompts.label", PromptsLabel, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Move a prompt's label",
         "prompts label NAME@NUMBER LABEL",
+        Why.ASKED,
     ),
     Verb(
         "releases.create", ReleasesCreate, _OPERATOR, _REVERSIBLE, _CONTROL,
@@ -317,6 +318,7 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "deployments.restart", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Start a failing deployment again",
         "deployments restart NAME",
+        Why.ASKED,
     ),
     Verb(
         "services.create", ServicesCreate, _OPERATOR, _REVERSIBLE, _CONTROL,
@@ -345,16 +347,19 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "services.unfreeze", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Allow changes of a service's split again",
         "services unfreeze NAME",
+        Why.ASKED,
     ),
     Verb(
         "services.set", ServicesSet, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Record the texts of requests, or no longer",
         "services set NAME --record-text",
+        Why.ASKED,
     ),
     Verb(
         "services.remove", ServicesRemove, _OPERATOR, _HARD, _CONTROL,
         "Remove a service for good",
         "services remove NAME [--despite-traffic]",
+        Why.ASKED,
     ),
     Verb(
         "keys.add", KeysAdd, _ADMIN, _REVERSIBLE, _CONTROL,
@@ -365,21 +370,25 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "keys.revoke", NoArguments, _ADMIN, _HARD, _CONTROL,
         "Revoke a key for good",
         "keys revoke NAME",
+        Why.ASKED,
     ),
     Verb(
         "keys.reset", NoArguments, _ADMIN, _HARD, _CONTROL,
         "Revoke all keys and replace the secret they are checked with",
         "keys reset",
+        Why.ASKED,
     ),
     Verb(
         "knobs.set", KnobsSet, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Set a deployment's knob",
         "knobs set WORKER KNOB=VALUE",
+        Why.ASKED,
     ),
     Verb(
         "knobs.undo", KnobsUndo, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Undo the last setting of a knob",
         "knobs undo WORKER KNOB",
+        Why.ASKED,
     ),
     Verb(
         "upstreams.add", UpstreamsAdd, _ADMIN, _REVERSIBLE, _CONTROL,
@@ -395,11 +404,13 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "upstreams.remove", NoArguments, _ADMIN, _REVERSIBLE, _CONTROL,
         "Remove an upstream",
         "upstreams remove NAME",
+        Why.ASKED,
     ),
     Verb(
         "jobs.cancel", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Cancel a job",
         "jobs cancel JOB",
+        Why.ASKED,
     ),
     Verb(
         "jobs.retry", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
@@ -410,11 +421,13 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "runbooks.start", RunbooksStart, _OPERATOR, _REVERSIBLE, _RUNNER,
         "Start a runbook",
         "runbooks start NAME [INPUT=VALUE]",
+        Why.ASKED,
     ),
     Verb(
         "runbooks.undo", NoArguments, _OPERATOR, _REVERSIBLE, _RUNNER,
         "Undo the steps of a run",
         "runbooks undo RUN",
+        Why.ASKED,
     ),
 )  # fmt: skip
 

@@ -70,7 +70,10 @@ async def part(
 ) -> None:
     """A process of the node, ten minutes old."""
     born = NOW_US - 600 * SECOND_US
-    await processes.declare(s, name=name, kind=kind, at_us=born, pid=4_000, restarts=again)
+    deployment = samples.deployment(name) if kind.is_instance else None
+    await processes.declare(
+        s, name=name, kind=kind, at_us=born, pid=4_000, restarts=again, deployment=deployment
+    )
     if state is not State.STARTING:
         await processes.move(s, name, State.READY, at_us=born + SECOND_US)
     if state is not State.READY:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import words
+from storage import measures
 
 HOSTILE = st.text(
     alphabet=st.one_of(
@@ -193,3 +194,20 @@ def test_a_row_of_a_table_is_one_line_whatever_stands_in_it() -> None:
     """A path may hold line feeds and escapes; they are drawn, once."""
     rows = [("file", "a\nb\x1b[31m"), ("said", words.safe("c\td"))]
     assert words.table(rows) == ["file  a␊b␛[31m", "said  c␉d"]
+
+
+def test_a_share_of_few_is_a_range() -> None:
+    """9 of 57 requests for a weight of 10 % are no fault of the split."""
+    assert words.share(9 / 57, measures.interval(9, 57)) == "9–27 %"
+    assert words.share(0.101, measures.interval(202, 2_000)) == "10.1 %"
+    assert words.share(None, None) == words.UNKNOWN
+
+
+@given(st.integers(1, 10_000), st.data())
+def test_an_interval_holds_what_was_measured(whole: int, data: st.DataObject) -> None:
+    """And gets narrower with four times as many cases of the same share."""
+    part = data.draw(st.integers(0, whole))
+    low, high = measures.interval(part, whole) or (1.0, 0.0)
+    assert 0 <= low <= part / whole <= high <= 1
+    fewer, more = measures.interval(4 * part, 4 * whole) or (0.0, 1.0)
+    assert more - fewer < high - low

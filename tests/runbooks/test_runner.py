@@ -84,7 +84,10 @@ async def test_roll_back_gives_the_service_its_split_back(node: RealNode) -> Non
     ended = await node.do("runbooks.start", "roll-back", asked)
     assert (ended.state, ended.outcome) == (
         State.APPLIED,
-        "roll-back: all steps succeeded; `paddock runbooks undo 1` reverts them.",
+        (
+            "roll-back, run 1: all steps succeeded. support: r1 100 % (before: r1 20 %, r2 80 %). "
+            "`paddock runbooks undo 1` reverts them."
+        ),
     )
     assert await _weights(node) == {1: 10_000}
     run, walked = await _run(node, ended.id)
@@ -142,7 +145,10 @@ async def test_a_run_is_undone_once_and_only_before_another_change(node: RealNod
     undone = await node.do("runbooks.undo", str(run.id), {})
     assert (undone.state, undone.outcome) == (
         State.APPLIED,
-        f"undo of run {run.id}: all steps succeeded.",
+        (
+            f"undo of run {run.id}, run {run.id + 1}: all steps succeeded. "
+            "support: r1 30 %, r2 70 % (before: r1 50 %, r2 50 %)."
+        ),
     )
     assert await _weights(node) == {1: 3000, 2: 7000}
     undo, back = await _run(node, undone.id)

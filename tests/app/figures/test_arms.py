@@ -19,7 +19,7 @@ SERVICE = Service(
 
 
 def measured(**arms_: dict[int, object]) -> tuple[snapshot.Arm, ...]:
-    """The two arms of the service, as these seconds make them."""
+    """The arms of the service, as these seconds make them."""
     rows = {f"support/{name}": seconds for name, seconds in arms_.items()}
     facts = store_facts.facts(arms=rows, records={"services": [SERVICE]})
     return arms.shown(facts)[0].arms
@@ -39,13 +39,18 @@ def test_actual_is_the_share_of_what_was_measured() -> None:
 
 
 def test_an_arm_that_has_left_still_counts_among_all() -> None:
-    """Requests of a release that is no arm any more make the others' shares smaller."""
+    """It stays with its figures and no weight while its requests are in the window."""
     at = populated_homes.NOW - 1
-    one, _ = measured(
+    one, two, gone = measured(
         r1={at: store_facts.second(populated_homes.arm(0, ms=10))},
-        r9={at: store_facts.second(populated_homes.arm(0, ms=10))},
+        r9={at: store_facts.second(populated_homes.arm(0, ms=10, failed=1))},
     )
-    assert one.actual == 0.5
+    assert (one.actual, one.departed, two.departed) == (0.5, False, False)
+    assert (gone.release, gone.weight_bp, gone.departed, gone.actual) == (9, 0, True, 0.5)
+    assert gone.failed == 1
+    old = populated_homes.NOW - store_facts.WINDOW_S - 1
+    rows: dict[int, object] = {old: store_facts.second(populated_homes.arm(0, ms=10))}
+    assert [arm.release for arm in measured(r9=rows)] == [1, 2]
 
 
 def test_an_arm_that_nobody_asks_has_no_figures() -> None:

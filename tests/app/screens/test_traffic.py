@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import intents, services
+from storage import intents, models, services
 from storage import store as stores
 from storage.control_socket import client, verbs
 from storage.home.paths import Home
@@ -228,3 +228,51 @@ async def test_a_viewer_is_told_who_may(home: Home, node: FakeNode) -> None:
         await armed(seat)
         assert "you are viewer here" in seat.said
         assert " RO " in seat.header
+
+
+async def test_a_release_whose_file_is_gone_gets_no_traffic(home: Home, node: FakeNode) -> None:
+    """The screen says so before it asks; what is loaded first is said with the effect."""
+    store = await stores.open(home)
+
+    async def lose(s: stores.Session) -> None:
+        (await s.get_one(models.ModelRow, 2)).path = "/nowhere/ops.gguf"
+
+    await store.write(lose)
+    await store.close()
+    async with pilot.at(pilot.program(home), 120, 40) as seat:
+        await armed(seat)
+        await seat.press("s", "ctrl+u")
+        await seat.type("r1=50 r2=50")
+        await seat.press("enter")
+        assert "r2 cannot answer: the file of ops@1.1.0 is missing" in seat.said
+        await seat.press("ctrl+u")
+        await seat.type("r1=95 r2=5")
+        await seat.press("enter")
+        assert "r1 does not answer yet: ops-1.0.0 is not loaded" in seat.said
+    assert node.asked == []
+
+
+@pytest.fixture
+def rolled_back(tmp_path: Path) -> Home:
+    """A box under load that went back to one release a second ago."""
+
+    async def scene(store: stores.Store) -> None:
+        await populated_homes.busy(store)
+        await store.write(lambda s: populated_homes.split(s, "support", {1: 10_000}, 1))
+
+    return populated_homes.make(tmp_path / "home", scene)
+
+
+@pytest.mark.usefixtures("node")
+async def test_an_arm_that_was_rolled_back_from_stays_while_it_is_in_the_window(
+    rolled_back: Home,
+) -> None:
+    """With what it did; the total and the shares count it."""
+    async with pilot.at(pilot.program(rolled_back)) as seat:
+        assert "LIVE support r1" in seat.header
+        (row,) = [each for each in seat.text.split("\n") if each.startswith(" r2 ")]
+        assert row.split()[:4] == ["r2", "–", "11–21", "%"]
+        assert "19 %" in row
+        await seat.go("t")
+        await seat.press("down")
+        assert "which has left the split: 33 requests" in seat.text

@@ -97,8 +97,8 @@ def test_prices_have_no_exponent(micro: int | None, said: str) -> None:
 @pytest.mark.parametrize(
     ("up", "down", "said"),
     [(0, 0, "–"), (3, 1, "75 % of 4"), (999, 0, "100 % of 999"), (1_200, 34, "97 % of 1.2k"),
-     (9_960, 0, "100 % of 10k"), (123_456, 0, "100 % of 123k"),
-     (999_500, 0, "100 % of 1.0M")],
+     (9_960, 0, "100 % of 10k"), (123_456, 0, "100% of 123k"),
+     (999_500, 0, "100% of 1.0M")],
 )  # fmt: skip
 def test_thumbs_are_told_with_their_number(up: int, down: int, said: str) -> None:
     """Three thumbs up are not the same as three thousand."""

@@ -17,7 +17,7 @@ import pytest
 
 from engine.node import control_socket
 from engine.node.control_socket import PER_USER, ControlSocket
-from storage import errors, intents, keys
+from storage import errors, intents, keys, ledger
 from storage import store as stores
 from storage.control_socket import client as client
 from storage.home import access, clock, config, lock
@@ -127,8 +127,16 @@ async def test_who_and_state_and_stop(tmp_path: Path) -> None:
         person = await client.who(node.home)
         assert person.role == "admin"
         assert (await client.state(node.home))["pid"] == 7
-        await client.stop(node.home)
-        assert node.stopped == [f"{person.name} asked for it on the control socket"]
+        await client.stop(node.home, reason="new memory")
+        why = f"{person.name} asked for it on the control socket: new memory"
+        assert node.stopped == [why]
+        (stop,) = await node.intents()
+        assert (stop.verb, stop.actor, stop.reason) == ("node.stop", person.name, "new memory")
+        assert stop.state is intents.State.APPLIED
+        async with node.store.read() as session:
+            (entry,) = await ledger.tail(session, noun="node", actor=person.name)
+            assert await ledger.reasons(session, [entry]) == {stop.id: "new memory"}
+        assert (entry.verb, entry.after) == ("node.stop", "stopped")
 
 
 @pytest.mark.parametrize(

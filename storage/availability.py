@@ -1,0 +1,149 @@
+"""Whether a release could answer if it got traffic now, and why not.
+
+Puts together the verdicts of the node, the processes, the health of upstreams and the model files
+(of which it only asks whether they are there). Makes no verdict. Imported by `engine.control`,
+which refuses splits by it, and by `app`, which says it before it asks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from storage import deployments, ledger, models, processes, releases, upstreams
+from storage.deployments import Backend, Deployment, Status
+from storage.models import Kind, ModelVersion
+from storage.processes import Process, State
+from storage.releases import Release
+
+_LOOP: Final = 3  # restarts after which an instance that is not ready is in a crash loop
+_ENTRIES: Final = 24  # of an instance, among which its last start is
+
+
+class Can(StrEnum):
+    """What a release would do with a request."""
+
+    ANSWER = "answer"  # an instance is ready, or the upstream answers
+    WAIT = "wait"  # not at once: an instance has to start, an upstream to come back
+    NOT = "not"
+
+
+class Availability(msgspec.Struct, frozen=True, kw_only=True):
+    """A release now; `reason` is a clause, empty while it can answer.
+
+    `starts_in_us` is what its deployment took to start the last time, where it has to wait.
+    """
+
+    can: Can
+    reason: str = ""
+    starts_in_us: int | None = None
+
+
+async def every(s: AsyncSession, numbers: Sequence[int] | None = None) -> dict[int, Availability]:
+    """The releases with these numbers, or all, by number."""
+    known = {each.name: each for each in await deployments.every(s)}
+    instances: dict[str, list[Process]] = {}
+    for process in await processes.every(s):
+        if process.deployment is not None:
+            instances.setdefault(process.deployment, []).append(process)
+    versions = {each.id: each for each in await models.every(s)}
+    health = await upstreams.health(s)
+    found: dict[int, Availability] = {}
+    for release in await releases.every(s):
+        if numbers is not None and release.number not in numbers:
+            continue
+        deployment = known[release.deployment]
+        running = instances.get(release.deployment, [])
+        now = judge(release, deployment, running, versions, health)
+        if now.can is Can.WAIT and not any(each.state is State.READY for each in running):
+            took = await _last_start_us(s, deployment)
+            now = msgspec.structs.replace(now, starts_in_us=took)
+        found[release.number] = now
+    return found
+
+
+def judge(
+    release: Release,
+    deployment: Deployment,
+    instances: Sequence[Process],
+    versions: Mapping[int, ModelVersion],
+    health: Mapping[str, upstreams.Health],
+) -> Availability:
+    """What a release could do, by what is known of its deployment and its files."""
+    if deployment.status is Status.FAILING:
+        why = (deployment.status_reason or "no reason was given").rstrip(".")
+        advice = f"`paddock deployments restart {deployment.name}` starts it again"
+        return _not(f"{deployment.name} is failing: {why}; {advice}")
+    if deployment.backend is Backend.UPSTREAM:
+        known = health.get(deployment.upstream or "")
+        if known is not None and known.reason:  # it may be back at its next check
+            return Availability(can=Can.WAIT, reason=known.reason.rstrip("."))
+        return Availability(can=Can.ANSWER)
+    ready = [each for each in instances if each.state is State.READY]
+    if why := _file(release, versions, ready=bool(ready)):
+        return _not(why)
+    return _serving(ready) if ready else _starting(deployment, instances)
+
+
+def _serving(ready: Sequence[Process]) -> Availability:
+    if any(each.silent_since_us is None for each in ready):
+        return Availability(can=Can.ANSWER)
+    return Availability(can=Can.WAIT, reason=f"{ready[0].name} gives no sign of life")
+
+
+def _starting(deployment: Deployment, instances: Sequence[Process]) -> Availability:
+    looping = [each for each in instances if each.restarts >= _LOOP]
+    if looping:
+        worst = looping[0]
+        why = f": {worst.reason.rstrip('.')}" if worst.reason else ""
+        return _not(f"{worst.name} has ended {worst.restarts} times and is not ready{why}")
+    state = "is starting" if instances else "is not loaded"
+    return Availability(can=Can.WAIT, reason=f"{deployment.name} {state}")
+
+
+def _not(reason: str) -> Availability:
+    return Availability(can=Can.NOT, reason=reason.rstrip("."))
+
+
+def _file(release: Release, versions: Mapping[int, ModelVersion], *, ready: bool) -> str:
+    """What is wrong with the files of a release; weights in memory serve without theirs."""
+    version = versions.get(release.model_version_id or 0)
+    if version is None:
+        return ""
+    for each in (version, versions.get(version.base_id or 0)):
+        if each is None or (ready and each.kind is Kind.WEIGHTS):
+            continue
+        if each.status is models.Status.UNLOADABLE:
+            why = (each.status_reason or "no reason was given").rstrip(".")
+            return f"{each.name} cannot be loaded ({why}). Add the same file again to retry it"
+        if not ready and _missing(each.path):
+            return f"the file of {each.name} is missing: {each.path}"
+    return ""
+
+
+def _missing(path: str) -> bool:
+    """Whether there is no such file; one that this user may not see may be there."""
+    try:
+        os.stat(path)  # noqa: PTH116 a path need not be UTF-8
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+async def _last_start_us(s: AsyncSession, deployment: Deployment) -> int | None:
+    """How long an instance of a deployment took from its start to readiness the last time."""
+    for name in deployment.instances:
+        ready_us = None
+        for entry in await ledger.of(s, "process", name, limit=_ENTRIES):
+            if entry.after == State.READY:
+                ready_us = entry.at_us
+            elif entry.after == State.STARTING and ready_us is not None:
+                return ready_us - entry.at_us
+    return None
