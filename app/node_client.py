@@ -137,6 +137,8 @@ async def start(home: Home, *, timeout_s: float = 20.0) -> Node:
     if await running(home):
         return Node(at, started=False)
     log = home.logs / "node.log"
+    if log.exists() and not log.is_file():
+        raise errors.NodeDidNotStart(f"{log} is not a regular file; rename or remove it.")
     written = log.stat().st_size if log.exists() else 0
     process = _spawn(home, log)
     try:

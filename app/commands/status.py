@@ -1,7 +1,7 @@
 """`paddock status`: the first look on call, the pulse of the screen as text.
 
 It shows what the screen shows. While the node is down it shows what the store knows, says so, and
-exits with code 3.
+exits with code 3. While the store cannot be read it shows what the running node says of itself.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import typer
 
-from app import reader, session, snapshot, status_document, terminal, words
+from app import node_client, node_facts, reader, session, snapshot, status_document, terminal, words
 from app.commands import options
 from app.snapshot import Query
-from storage import splits
-from storage.home import clock
+from storage import errors, splits
+from storage.home import clock, config
 from storage.home.paths import Home
 
 _DOWN = 3
@@ -39,14 +39,21 @@ def show(*, as_json: bool) -> int:
 async def print_now(*, as_json: bool) -> int:
     """The same inside a running loop."""
     home = session.home()
-    async with session.store() as store:
-        source = reader.Reader(home, store, now_us=clock.now_us, answer_s=_ANSWER_S)
-        try:
-            await source.ask()
-            current = await source.read(Query(place="pulse"))
-        finally:
-            await source.close()
-    header, pulse, gateway = current.header, current.pulse, source.liveness.answers.url
+    try:
+        async with session.store() as store:
+            source = reader.Reader(home, store, now_us=clock.now_us, answer_s=_ANSWER_S)
+            try:
+                await source.ask()
+                current = await source.read(Query(place="pulse"))
+            finally:
+                await source.close()
+            gateway = source.liveness.answers.url
+    except errors.Unavailable as error:
+        known = await node_facts.without_store(home, str(error), clock.now_us())
+        if known is None:
+            raise
+        current, gateway = known, node_client.url(home, config.readable(home)[0].gateway)
+    header, pulse = current.header, current.pulse
     assert pulse is not None  # noqa: S101 it is what was asked for
     document = status_document.of(
         header,
@@ -63,6 +70,8 @@ def lines(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: s
     """The status as text, most urgent first."""
     out = [*_node(header, pulse, home, gateway)]
     out += [f"▲ {words.safe(each.sentence)}" for each in header.troubles]
+    if header.error:
+        return [*out, "Services, traffic and figures are in the store, which cannot be read now."]
     out += ["", *_machine(pulse.machine), "", *_deployments(pulse)]
     for service in pulse.services:
         out += ["", *_service(service, pulse.window)]

@@ -91,7 +91,7 @@ class Catalog:
         self._on_change = on_change
         self._looking = asyncio.Lock()
         self._renderer = renderer
-        self._entry = -1
+        self._entry = (0, -1)  # which file of the store, and its newest entry
         self._stale = True
         self._pepper: Pepper | None = None
         self.locked: str | None = None
@@ -107,7 +107,7 @@ class Catalog:
             self._stale = True
             return
         self._stale = False
-        self._entry = entry
+        self._entry = self._store.replaced, entry
         self.snapshot = snapshot
         self._on_change(snapshot)
 
@@ -133,7 +133,8 @@ class Catalog:
                     newest = await ledger.tail(s, 1)
             except errors.StorageError:
                 return
-            if (newest[0].id if newest else 0) != self._entry or self.locked:
+            entry = self._store.replaced, newest[0].id if newest else 0
+            if entry != self._entry or self.locked:
                 await self.refresh()
             else:
                 self._stale = False

@@ -22,6 +22,8 @@ What clients may rely on, beyond OpenAI's documents:
   failure is an event `{"error": …}` and the end of the stream, without `[DONE]`.
 - A request is in the journal before the last byte of its answer is sent, so that a killed gateway
   loses none that a client has; what was under way is recorded as failed (`gateway_lost`).
+- When the node dies, the gateway ends its streams with an error event and exits within three
+  seconds; only a gateway that is killed itself cuts them.
 - When a worker dies, streams that had begun fail (`worker_lost`); all other requests are retried.
 - The release's prompt comes first: before the client's messages, with the client's leading system
   text appended to it; before the text of a text completion, with a blank line between.

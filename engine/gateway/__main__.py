@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
-from engine.gateway import server
+from engine.gateway import server, succession
 from engine.gateway.http import address
 from engine.process import logs, parent
 from engine.process.reporting import Reports
@@ -29,7 +30,7 @@ _STORE: Final = 6
 
 def main() -> int:
     """Read the configuration, listen, serve."""
-    parent.hold()
+    parent.hold(signal.SIGTERM)  # its clients get an error event before it dies with its node
     parser = argparse.ArgumentParser(prog="python -m engine.gateway", description=__doc__)
     parser.add_argument("--home", type=Path, default=None)
     parser.add_argument("--drain-s", type=float, default=server.DRAIN_S)
@@ -37,6 +38,7 @@ def main() -> int:
     reports = Reports.take_stdout()
     logs.configure()
     found = paths.find(arguments.home)
+    succession.take(found)
     try:
         settings = config.load(found)
         listening = address.listen(settings.gateway.host, settings.gateway.port)

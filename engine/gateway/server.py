@@ -21,7 +21,7 @@ from engine.execution import journal
 from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
-from engine.gateway import health, routes
+from engine.gateway import health, routes, succession
 from engine.gateway.bodies import Bodies
 from engine.gateway.context import Context
 from engine.gateway.http import limits
@@ -168,7 +168,7 @@ class Gateway:
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
+            loop.add_signal_handler(number, self._leave, stopping)
         nudged = nudges.listen(self._home, PART)
         await parts.catalog.refresh()
         await parts.recorder.flush()  # what an earlier gateway left
@@ -190,6 +190,14 @@ class Gateway:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             nudged.close()
+
+    def _leave(self, stopping: asyncio.Event) -> None:
+        """Drain; without a node there is no time for that, only for error events."""
+        if succession.orphaned():
+            _log.error("the node is gone; ending all answers")
+            succession.last_words()
+            self._drain_s = 0
+        stopping.set()
 
     def _say_ready(self, listening: socket.socket, bounds: limits.Limits) -> None:
         port = listening.getsockname()[1]

@@ -281,10 +281,11 @@ class Node:
         if self._store.replaced == self._replaced:
             return
         self._replaced = self._store.replaced
-        _log.warning("the store was replaced; control and the runner start again")
+        _log.warning("the store was replaced; the processes that use it start again")
         facts = [each.fact for each in self._processes.values() if each.fact.state in _RUNS]
+        self._damage = []  # it was that of the file before
         self._records.restate(self._life.record, facts)
-        for name in ("control", "runner"):
+        for name in ("control", "runner", "reads"):
             if name in self._processes:
                 self._processes[name].kill()
 

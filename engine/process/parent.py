@@ -18,8 +18,8 @@ NODE: Final = "PADDOCK_NODE"
 _PR_SET_PDEATHSIG: Final = 1
 
 
-def hold() -> None:
-    """Keep files private, and die with the node that started this process.
+def hold(by: signal.Signals = signal.SIGKILL) -> None:
+    """Keep files private, and get a signal when the node that started this process dies.
 
     Without `PADDOCK_NODE` (started by hand) only the umask is set.
     """
@@ -27,11 +27,17 @@ def hold() -> None:
     node = os.environ.get(NODE, "")
     if not node.isdecimal():
         return
-    die_with(int(node))
+    die_with(int(node), by)
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, whose process id is given."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def gone() -> bool:
+    """Whether the node that started this process has died."""
+    node = os.environ.get(NODE, "")
+    return node.isdecimal() and os.getppid() != int(node)
+
+
+def die_with(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel signal this process when its parent dies, whose process id is given."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(0)  # it died before the line above

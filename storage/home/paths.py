@@ -87,6 +87,11 @@ class Home:
         """The gateway's socket for the jobs of this home's own processes."""
         return self.run / "gateway.sock"
 
+    @property
+    def gateway_lock(self) -> Path:
+        """Locked by the one gateway of this directory; contains its pid."""
+        return self.run / "gateway.lock"
+
     def worker(self, instance: str) -> Path:
         """The socket of an instance, `ops-1.0.0:1`."""
         return self.run / f"worker-{instance}.sock"

@@ -130,7 +130,6 @@ def restore(home: Home, source: Path, *, replace: bool = False) -> Restored:
             except BaseException:
                 fresh.unlink(missing_ok=True)
                 raise
-            _share(home, fresh)
             aside = _set_aside(home)
             identity.write(home, Identity(found.id))
             fresh.rename(home.database)
@@ -234,12 +233,6 @@ def _checked(path: Path) -> Copy:
             f"{migrations.newest()}. Install the newer version."
         )
     return Copy(path, "" if row is None else str(row[0]), schema, path.stat().st_size)
-
-
-def _share(home: Home, fresh: Path) -> None:
-    """What a group could read stays readable to it; the directory's bit gave the file its group."""
-    if stat.S_IMODE(home.root.stat().st_mode) == homes.LOOKED_AT:
-        fresh.chmod(0o640)
 
 
 def _set_aside(home: Home) -> Path | None:

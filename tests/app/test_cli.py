@@ -19,6 +19,7 @@ import pytest
 
 from app.demo import setup
 from storage import migrations
+from storage.home import paths as homes
 from tests import home_fixtures, paddock_commands
 
 PADDOCK = Path(sys.executable).with_name("paddock")
@@ -349,6 +350,49 @@ def test_a_store_is_backed_up_beside_the_node_and_restored_without_it(tmp_path: 
     assert "paddock restore" in box.bad(1, "serve", "--detach")
     assert "has the store of" in box.good("restore", copy)
     assert "late" not in box.good("keys", "list")
+    box.good("serve", "--detach")
+    try:
+        for odd in ("gone", "fifo", "damaged"):
+            _spoil(box.home / "paddock.db", odd)
+            said = box.good("status")
+            assert "runs, pid" in said
+            assert "▲ " in said
+            assert "processes " in said
+            assert box.json("status")["problems"] != []
+        assert "has the store of" in box.good("restore", copy)
+        assert "late" not in box.good("keys", "list")
+    finally:
+        box.run("stop")
+
+
+def _spoil(store: Path, how: str) -> None:
+    """What becomes of a store beside a running node."""
+    for path in (store, *homes.beside(store)):
+        path.unlink(missing_ok=True)
+    if how == "fifo":
+        os.mkfifo(store)
+    elif how == "damaged":
+        store.write_bytes(b"SQLite format 3\0" + b"damaged" * 1000)
+
+
+@pytest.mark.parametrize("name", ["logs", "run", "node.lock", "logs/node.log"])
+def test_what_is_not_the_file_or_directory_that_it_should_be_is_a_sentence(
+    tmp_path: Path, name: str
+) -> None:
+    """With its path and what to do, whichever is odd; nothing hangs."""
+    box = Box(tmp_path / "box", home_fixtures.free_port())
+    box.home.mkdir(mode=0o700)
+    odd = box.home / name
+    if name == "logs/node.log":
+        odd.parent.mkdir()
+        os.mkfifo(odd)
+    elif name == "node.lock":
+        odd.mkdir()
+    else:
+        odd.touch()
+    said = box.bad(1, "serve", "--detach")
+    assert str(odd) in said
+    assert "\n" not in said
 
 
 class _Stranger(BaseHTTPRequestHandler):

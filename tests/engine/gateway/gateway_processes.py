@@ -84,12 +84,19 @@ class Stack:
         )
         return name
 
-    def start_gateway(self, *arguments: str, files: int | None = None, **settings: str) -> None:
+    def start_gateway(
+        self,
+        *arguments: str,
+        files: int | None = None,
+        through: tuple[str, ...] = (),
+        **settings: str,
+    ) -> None:
         """The gateway; returns when it listens.
 
-        `files` is its limit of open files; `settings` are those of `[gateway]`.
+        `files` is its limit of open files, `through` a command that runs it; `settings` are those
+        of `[gateway]`.
         """
-        under = () if files is None else ("sh", "-c", f'ulimit -n {files}; exec "$@"', "sh")
+        under = through if files is None else ("sh", "-c", f'ulimit -n {files}; exec "$@"', "sh")
         self._start(
             "gateway",
             "engine.gateway",

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 from openai import APIError, OpenAI
 
@@ -366,6 +367,47 @@ def test_what_a_leaving_gateway_cuts_ends_with_an_error(stack: Stack, client: Op
     assert stack.stop("gateway") == 0
     stack.start_gateway()
     stack.until_ready()
+
+
+_NODE = (
+    "import os, subprocess, sys\n"
+    "environment = os.environ | {'PADDOCK_NODE': str(os.getpid())}\n"
+    "sys.exit(subprocess.call(sys.argv[1:], env=environment))\n"
+)
+
+
+@pytest.mark.parametrize("hangs", [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_when_the_node_is_killed_a_stream_ends_with_an_error_event(
+    stack: Stack, client: OpenAI, *, hangs: bool
+) -> None:
+    """The gateway outlives it for the moment that takes; the next one waits for that, and serves.
+
+    One that hangs then is killed by the next.
+    """
+    worker = next(process for name, process in stack.processes.items() if name != "gateway")
+    assert stack.stop("gateway") == 0
+    stack.start_gateway(through=(sys.executable, "-c", _NODE))
+    stack.until_ready()
+    node, reader = stack.processes.pop("gateway"), stack._readers.pop("gateway")
+    (gateway,) = psutil.Process(node.pid).children()
+    stream = ask(client, stream=True, max_tokens=400, temperature=2, seed=3, n=4)
+    next(stream)
+    worker.send_signal(signal.SIGSTOP)
+    try:
+        if hangs:
+            gateway.suspend()
+        node.kill()
+        node.wait(30)
+        if not hangs:
+            with pytest.raises(APIError, match="The gateway is stopping"):
+                list(stream)
+    finally:
+        worker.send_signal(signal.SIGCONT)
+    stack.start_gateway()
+    reader.join(30)
+    assert not reader.is_alive()  # it held the pipe of the gateway before
+    stack.until_ready()
+    assert ask(client).choices
 
 
 def _started(home: Path, port: int) -> subprocess.CompletedProcess[bytes]:

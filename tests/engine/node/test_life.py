@@ -70,6 +70,14 @@ def test_a_file_that_is_no_store_is_reported_and_left_alone(node: RealNode) -> N
     assert node.home.database.read_bytes() == rubbish
 
 
+@pytest.mark.parametrize("name", ["logs/node.log", "logs/gateway.log"])
+def test_a_log_that_is_no_file_costs_lines_and_no_start(node: RealNode, name: str) -> None:
+    """A FIFO would hang whoever opens it."""
+    os.mkfifo(node.home.root / name)
+    node.start()
+    assert node.stop() == 0
+
+
 def test_a_bad_configuration_names_the_key(node: RealNode) -> None:
     """Before anything is started."""
     node.home.config.write_text("[gateway]\nprot = 8411\n")
