@@ -17,7 +17,7 @@ from engine.execution.catalog import Snapshot
 from engine.execution.execute import Execution, Executor
 from engine.execution.job import Chat, Delta, Finished, Message
 from engine.gateway.openai_format import ChatFormat, Head
-from engine.gateway.streaming import Stream
+from engine.gateway.streaming import First, Stream
 from engine.metering.windows import Windows
 from engine.prompting.renderer.child import LIMITS, Limits
 from engine.prompting.renderer.pool import Renderer
@@ -212,7 +212,8 @@ async def test_a_writer_that_was_held_up_writes_everything_at_once(box: Box) -> 
     """One chunk for what came meanwhile, not one for each token."""
     job = jobs.job(stream=True, record_text=True, release=box.release)
     execution = box.executor.run(job)
-    first = await box.sent(execution)
+    first = First(execution)
+    await box.worker.got(wire.Submit)
     (id,) = box.ids()
     box.step(wire.Delta(id, "so: ", 1, ()))
     sent: list[bytes] = []
@@ -222,8 +223,9 @@ async def test_a_writer_that_was_held_up_writes_everything_at_once(box: Box) -> 
         sent.append(message.get("body", b""))
         await go_on.wait()
 
+    await first.within(20)
     closed = asyncio.Event()
-    stream = Stream(execution, await first, ChatFormat(HEAD), {}, closed=closed.set)
+    stream = Stream(execution, first, ChatFormat(HEAD), {}, closed=closed.set)
     task = asyncio.create_task(stream({}, _never, send))
     ended = box.ending(execution)
     box.worker.wake()
