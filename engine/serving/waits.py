@@ -24,6 +24,8 @@ _SPACING: Final = 1.25
 _SPACING_MOST: Final = 5.0
 _WIDER: Final = 1.1
 _HALF: Final = 0.5
+_SAMPLE: Final = 64
+"""So many tenants are looked at; with more, these represent the others."""
 
 
 def prompt_us(scheduler: Scheduler, sequence: Sequence) -> float:
@@ -97,11 +99,14 @@ def _ahead(scheduler: Scheduler, sequence: Sequence) -> tuple[int, float]:
             own.max_tokens += backlog.max_tokens
     count, work = own.count, _work_us(scheduler, own)
     turn = own.count + 1
-    for other in tenants.active:
+    active = tenants.active
+    sample = active[:_SAMPLE]
+    weight = len(active) / max(1, len(sample))
+    for other in sample:
         if other is not tenant:
             others, time_us = _waiting(scheduler, other)
-            before = min(others, turn)
-            count += before
+            before = weight * min(others, turn)
+            count += round(before)
             work += time_us * before / max(1, others)
     if sequence.background:
         for other in scheduler.above.active:
