@@ -21,7 +21,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from app import poller, snapshot, words
+from app import joined_keys, poller, snapshot, words
 from app.dispatch import Dispatcher
 from app.guard import Guard
 from app.prompt_line import PromptLine
@@ -68,6 +68,7 @@ class Tui(App[None]):
     ) -> None:
         # NO_COLOR over a theme that is not ANSI would turn ANSI colours black on black.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
+        joined_keys.install()
         wanted = theme or os.environ.get("TEXTUAL_THEME") or THEME
         known = wanted in self.available_themes
         self.theme = wanted if known else THEME
@@ -243,14 +244,8 @@ class Tui(App[None]):
         self.redraw()
 
     def key(self, key: str, character: str | None) -> None:
-        """A key was pressed; it waits until the place that is opening is ready.
-
-        A terminal sends alt with a key as escape and that key, so over a slow link the two keys
-        arrive as one: they are taken for what was pressed, and nothing here is bound to alt.
-        """
-        if key.startswith("alt+"):
-            self._pressed.append(("escape", None))
-        self._pressed.append((key.removeprefix("alt+"), character))
+        """A key was pressed; it waits until the place that is opening is ready."""
+        self._pressed.append((key, character))
         self.arrived()
 
     def arrived(self) -> None:

@@ -198,6 +198,10 @@ def test_in_tmux_a_split_is_undone_once_and_set_again(tmux: Tmux, node: Node) ->
     tmux.until("RW 15 min")
     tmux.press("u")
     tmux.until("enter: do it")
+    tmux.press("Escape", "Enter")  # in one go
+    tmux.until("enter: do it", gone=True)
+    tmux.press("u")
+    tmux.until("enter: do it")
     tmux.press("Enter")
     tmux.until("set now r1 100 %")
     tmux.press("u")

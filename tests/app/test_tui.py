@@ -43,16 +43,6 @@ async def test_a_theme_that_does_not_exist_is_told_and_the_default_is_used(
         assert "There is no theme 'nonsense[/]'" in seat.said
 
 
-async def test_esc_and_a_key_that_arrive_as_one_are_both_obeyed(quiet_home: Home) -> None:
-    """Terminals write alt so, and slow links join keys: nothing is typed into what esc left."""
-    async with pilot.at(pilot.program(quiet_home)) as seat:
-        await seat.press("colon")
-        await seat.type("traf")
-        seat.app.key("alt+t", "t")
-        await seat.until(lambda: seat.place.where == "traffic" and seat.shown())
-        assert seat.said == " pulse › traffic"
-
-
 async def test_esc_always_leads_back_and_minus_to_the_place_before(busy_home: Home) -> None:
     """Also from deep inside; on the pulse esc means nothing, and harms nothing."""
     async with pilot.at(pilot.program(busy_home)) as seat:
