@@ -34,7 +34,6 @@ ROUNDS: Final = 100
 STOPS: Final = 20
 CLIENTS: Final = 6
 VICTIMS: Final = ("worker", "gateway", "control", "runner", "node")
-UNWRITTEN_US: Final = 2_000_000  # a second of requests is written when it is over
 ANSWERS: Final = 12_000
 GROWTH_BYTES: Final = 16 * 1024 * 1024
 
@@ -43,7 +42,7 @@ GROWTH_BYTES: Final = 16 * 1024 * 1024
 class Told:
     """What the clients were told, and when by the clock."""
 
-    answered: list[tuple[int, int, str]] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
     broken: list[tuple[int, str]] = field(default_factory=list)
     failed: list[tuple[int, int, str]] = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,7 +78,6 @@ def serving(parts: dict[str, Process]) -> bool:
 async def ask(client: httpx.AsyncClient, told: Told, *, stream: bool) -> None:
     """One request; whatever comes is noted."""
     body = {"model": "ops", "prompt": "Order 214 travels with", "max_tokens": 12, "stream": stream}
-    begun = now_us()
     try:
         answer = await client.post("/v1/completions", json=body)
     except httpx.HTTPError as error:
@@ -91,7 +89,7 @@ async def ask(client: httpx.AsyncClient, told: Told, *, stream: bool) -> None:
     elif stream and not answer.text.endswith("data: [DONE]\n\n"):
         told.failed.append((now_us(), 0, answer.text[-200:]))
     else:
-        told.answered.append((begun, now_us(), answer.headers["x-request-id"]))
+        told.answered.append(answer.headers["x-request-id"])
         told.heard.set()
 
 
@@ -195,13 +193,7 @@ async def test_a_box_that_is_killed_again_and_again_loses_nothing_it_acknowledge
         states = [(await intents.find(session, each)).state for each in acknowledged]
         known = {each.id for each in await requests.tail(session, limit=1_000_000)}
     assert states == [intents.State.APPLIED] * ROUNDS
-    lost = [
-        id
-        for begun, ended, id in told.answered
-        if id not in known
-        and not any(begun < died and before < ended + UNWRITTEN_US for before, died in cuts)
-    ]
-    assert lost == []
+    assert [id for id in told.answered if id not in known] == []
     unclear = [text for _, code, text in told.failed if code == 0 or not _clear(text)]
     assert unclear == []
     silent = [
@@ -241,7 +233,7 @@ async def test_a_box_whose_processes_hang_again_and_again_loses_nothing(tmp_path
         states = [(await intents.find(session, each)).state for each in acknowledged]
         known = {each.id for each in await requests.tail(session, limit=1_000_000)}
     assert states == [intents.State.APPLIED] * STOPS
-    assert [id for _, _, id in told.answered if id not in known] == []
+    assert [id for id in told.answered if id not in known] == []
     assert [text for _, code, text in told.failed if code == 0 or not _clear(text)] == []
 
 
