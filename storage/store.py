@@ -43,8 +43,11 @@ class Store(Protocol):
     """An open store. Made by `open`, used in one event loop, closed with `close`."""
 
     home: Home
-    replaced: int
-    """How often another file took the place of the one that was open, and is used since."""
+
+    @property
+    def replaced(self) -> int:
+        """How often another file took the place of the one that was open, and is used since."""
+        ...
 
     @property
     def id(self) -> str:

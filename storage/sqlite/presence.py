@@ -3,7 +3,7 @@
 A process that has a file open keeps it when the file is removed: SQLite would go on writing into
 what cannot be found again. A file is therefore known by its inode, which is compared at each
 transaction (one `stat`), and by the id inside it. Never opens a store for writing and never
-removes a file. Imported by `storage.sqlite.store` and `storage.migrations`.
+removes a file. Imported by `storage.sqlite` and `storage.migrations`.
 """
 
 from __future__ import annotations
@@ -103,6 +103,11 @@ def read_id(home: Home, offline: OfflineFile | None = None) -> str:
 
 def gone(home: Home) -> errors.Vanished:
     """What is wrong with a home without its store, and what to do."""
+    if not home.root.exists():
+        return errors.Vanished(
+            f"{home.root} is gone, moved or not mounted: nothing can be stored. Put the directory "
+            "back."
+        )
     what = "is empty" if home.database.exists() else "is gone"
     return errors.Vanished(
         f"{home.database} {what}: nothing can be stored. Put the file back, or restore a backup "
