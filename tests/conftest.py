@@ -1,9 +1,12 @@
-"""What holds for every test: how hypothesis behaves on a busy machine, and kept bytecode."""
+"""What holds for every test: hypothesis on a busy machine, kept bytecode, and how tests share it."""
 
 from __future__ import annotations
 
+import gc
 import os
+from typing import Final
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Neither is about the code under test: how fast examples are made or run is the machine's affair.
@@ -12,3 +15,33 @@ settings.load_profile("paddock")
 
 # Tests start hundreds of processes; each would compile what it imports anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+_LONGEST_FIRST: Final = (
+    "tests/engine/node/", "tests/acceptance/", "tests/engine/gateway/", "tests/app/test_",
+    "tests/engine/jobs/", "tests/test_", "tests/engine/prompting/", "tests/engine/backends/",
+)  # fmt: skip
+"""Where files take long, mostly for the processes that they start."""
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Half as many more than cores, because a test that waits for a process leaves its core idle."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0))
+    return cores + cores // 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: the last one to begin is short, and the other workers wait for it."""
+    items.sort(key=lambda item: _turn(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def _turn(nodeid: str) -> int:
+    matching = (turn for turn, folder in enumerate(_LONGEST_FIRST) if nodeid.startswith(folder))
+    return next(matching, len(_LONGEST_FIRST))
