@@ -19,11 +19,11 @@ from typing import Final, TextIO
 import structlog
 
 from engine.node import commands, process_logs, specs
-from engine.process import logs
 from storage import errors
 from storage.home import lock
 from storage.home import paths as homes
 from storage.home.paths import Home
+from storage.runtime import collector, logs
 
 _BAD_CONFIG: Final = 2
 _SECOND_NODE: Final = 5
@@ -60,8 +60,9 @@ def main() -> int:
 
 async def _live(home: Home, gateway: subprocess.Popen[bytes]) -> int:
     # After the gateway's start, which is what takes longest.
-    from engine.node import node, recovery  # noqa: PLC0415
-    from storage.home import access, config  # noqa: PLC0415
+    with collector.paused():
+        from engine.node import node, recovery  # noqa: PLC0415
+        from storage.home import access, config  # noqa: PLC0415
 
     settings = config.load(home)
     people = settings.people

@@ -1,4 +1,4 @@
-"""What holds for every test: hypothesis on a busy machine, kept bytecode, and how tests share it."""
+"""What holds for every test: hypothesis, kept bytecode, and how the cores are shared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_FIRST: Final = (
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Half as many more than cores, because a test that waits for a process leaves its core idle."""
+    """More than cores, because a test that waits for a process leaves its core idle."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     cores = len(os.sched_getaffinity(0))

@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
 
-import msgspec
 import structlog
 
-from engine.control import reconcile, upstreams
-from engine.control.intents import BY, Intents
-from engine.control.retention import Keeper, schedule
-from engine.metering.gpu import Gpus
-from engine.metering.host import Host
-from engine.metering.telemetry import Telemetry
-from engine.process import heartbeat, logs, parent
 from storage import errors
-from storage import store as stores
-from storage.control_socket import nudges
-from storage.home import clock, config
 from storage.home import paths as homes
-from storage.home.config import Config
 from storage.home.paths import Home
-from storage.store import Store
+from storage.runtime import collector, heartbeat, logs, parent
+from storage.runtime.reporting import Reports
+
+with collector.paused():
+    from engine.control import reconcile, upstreams
+    from engine.control.intents import BY, Intents
+    from engine.control.retention import Keeper, schedule
+    from engine.metering.gpu import Gpus
+    from engine.metering.host import Host
+    from engine.metering.telemetry import Telemetry
+    from storage import store as stores
+    from storage.control_socket import nudges
+    from storage.home import clock, config
+    from storage.home.config import Config
+    from storage.store import Store
 
 _log = structlog.get_logger("control")
 
@@ -43,27 +44,29 @@ def main() -> int:
     home = homes.find(parser.parse_args().home)
     logs.configure()
     try:
-        asyncio.run(_live(home))
+        asyncio.run(_live(home, Reports(1)))
     except errors.StorageError as error:
         _log.error("control cannot continue", error=str(error))
         return 1
     return 0
 
 
-async def _live(home: Home) -> None:
+async def _live(home: Home, reports: Reports) -> None:
     leave = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     settings = config.load(home)
-    with heartbeat.kept(lambda: _say(beat=clock.monotonic_us())):
+    with heartbeat.kept(lambda: reports.say(beat=clock.monotonic_us())):
         store = await stores.attach(home)
         try:
-            await _work(home, settings, store, leave)
+            await _work(home, settings, store, reports, leave)
         finally:
             await store.close()
 
 
-async def _work(home: Home, settings: Config, store: Store, leave: asyncio.Event) -> None:
+async def _work(
+    home: Home, settings: Config, store: Store, reports: Reports, leave: asyncio.Event
+) -> None:
     with nudges.listen(home, BY) as listener:
         loop = reconcile.Loop(store, [Intents()], now_us=clock.now_us)
         gpus = Gpus(monotonic_us=clock.monotonic_us)
@@ -71,7 +74,7 @@ async def _work(home: Home, settings: Config, store: Store, leave: asyncio.Event
         scheduler = schedule(Keeper(store, settings.retention, now_us=clock.now_us))
         scheduler.add_job(upstreams.sweep, "interval", hours=1, args=(home, store, clock.now_us))
         scheduler.start()
-        _say(ready=True)
+        reports.say(ready=True)
         tasks = {
             asyncio.create_task(loop.run(listener)),
             asyncio.create_task(telemetry.run()),
@@ -85,14 +88,6 @@ async def _work(home: Home, settings: Config, store: Store, leave: asyncio.Event
         gpus.close()
         for task in ended:
             task.result()
-
-
-def _say(**words: object) -> None:
-    """One line for the node, which may be slow to read but is never waited for long."""
-    try:
-        os.write(1, msgspec.json.encode(words) + b"\n")
-    except OSError:
-        return
 
 
 if __name__ == "__main__":

@@ -14,14 +14,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import uvloop
-
-from engine.gateway import server, succession
-from engine.gateway.http import address
-from engine.process import logs, parent
-from engine.process.reporting import Reports
 from storage import errors
-from storage.home import config, paths
+from storage.runtime import collector, logs, parent
+from storage.runtime.reporting import Reports
+
+with collector.paused():
+    import uvloop
+
+    from engine.gateway import server, succession
+    from engine.gateway.http import address
+    from storage.home import config, paths
 
 _CONFIG: Final = 2
 _PORT: Final = 4

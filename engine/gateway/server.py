@@ -33,8 +33,6 @@ from engine.gateway.metrics import Metrics
 from engine.gateway.remote_backends import Remotes
 from engine.gateway.seconds import Seconds
 from engine.metering.windows import Windows
-from engine.process import heartbeat
-from engine.process.reporting import Reports
 from engine.prompting.renderer.pool import Renderer
 from storage import store as stores
 from storage.control_socket import nudges
@@ -42,6 +40,8 @@ from storage.home import clock
 from storage.home.config import Config
 from storage.home.paths import Home
 from storage.requests import Request
+from storage.runtime import heartbeat
+from storage.runtime.reporting import Reports
 from storage.texts import Text
 
 PART: Final = "gateway"

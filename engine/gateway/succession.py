@@ -18,8 +18,8 @@ from typing import Final
 
 import structlog
 
-from engine.process import parent
 from storage.home.paths import Home
+from storage.runtime import parent
 
 LAST_WORDS_S: Final = 3.0
 """How long a gateway without a node may take to end its streams."""

@@ -9,23 +9,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import psutil
 import structlog
 
-from engine.jobs.attempt import Attempt
-from engine.process import heartbeat, logs, parent
 from storage import errors
-from storage import store as stores
 from storage.home import clock
 from storage.home import paths as homes
 from storage.home.paths import Home
+from storage.runtime import collector, heartbeat, logs, parent
+from storage.runtime.reporting import Reports
+
+with collector.paused():
+    from engine.jobs.attempt import Attempt
+    from storage import store as stores
 
 _NICE: Final = 10
 
@@ -42,15 +43,15 @@ def main() -> int:
     logs.configure()
     _yield_to_serving()
     try:
-        asyncio.run(_live(homes.find(arguments.home), arguments.job))
+        asyncio.run(_live(homes.find(arguments.home), arguments.job, Reports(1)))
     except errors.StorageError as error:
         _log.error("the job cannot continue", job=arguments.job, error=str(error))
         return 1
     return 0
 
 
-async def _live(home: Home, id: int) -> None:
-    with heartbeat.kept(lambda: _say(beat=clock.monotonic_us())):
+async def _live(home: Home, id: int, reports: Reports) -> None:
+    with heartbeat.kept(lambda: reports.say(beat=clock.monotonic_us())):
         store = await stores.attach(home)
         try:
             attempt = Attempt(home, store, id, now_us=clock.now_us, monotonic_us=clock.monotonic_us)
@@ -68,12 +69,6 @@ def _yield_to_serving() -> None:
         process.nice(_NICE)
     with contextlib.suppress(psutil.Error, OSError):
         process.ionice(psutil.IOPRIO_CLASS_IDLE)
-
-
-def _say(**words: object) -> None:
-    """Write one status line to the node; a full pipe is ignored."""
-    with contextlib.suppress(OSError):
-        os.write(1, msgspec.json.encode(words) + b"\n")
 
 
 if __name__ == "__main__":

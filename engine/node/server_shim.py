@@ -28,9 +28,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from engine.process import logs, parent
 from engine.process.address import Address, Published
-from engine.process.reporting import Reports
+from storage.runtime import logs, parent
+from storage.runtime.reporting import Reports
 
 VARIABLE: Final = "PADDOCK_SERVER"
 EVERY_S: Final = 1.0

@@ -16,7 +16,7 @@ from typing import Final
 
 from engine.node import process_logs
 from engine.node.supervision import Death, Plan
-from engine.process import parent
+from storage.runtime import parent
 
 GONE: Final = "gone"
 """The state of a process that is no longer wanted: its row is removed."""

@@ -1,1 +1,1 @@
-"""What every process of the engine has: its log, heartbeat, status lines and parent."""
+"""What the engine's processes speak by: sockets that stay, peers, addresses, and silence."""

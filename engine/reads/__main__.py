@@ -15,13 +15,13 @@ from pathlib import Path
 
 import structlog
 
-from engine.process import heartbeat, logs, parent
-from engine.process.reporting import Reports
 from engine.reads.server import Server
 from storage import errors
 from storage.home import clock
 from storage.home import paths as homes
 from storage.home.paths import Home
+from storage.runtime import heartbeat, logs, parent
+from storage.runtime.reporting import Reports
 
 _NICE = 10
 

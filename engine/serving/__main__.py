@@ -18,8 +18,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its idle threads would tak
 # that the kernel has descheduled, and so keeps it off its core; this is enough on an idle core.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-from engine.process import parent
-from engine.process.reporting import Reports
 from engine.serving import errors, worker
 from engine.serving.adapters import Adapters, Failed, Loaded, Outcome
 from engine.serving.cores import cores
@@ -27,6 +25,8 @@ from engine.serving.knobs import Knobs
 from engine.serving.llama import devices, libllama
 from engine.serving.llama.model import Model
 from engine.serving.server_socket import ServerSocket
+from storage.runtime import parent
+from storage.runtime.reporting import Reports
 
 _BROKEN = 3
 _NOT_NOW = 4

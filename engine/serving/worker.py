@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from engine.process.reporting import Reports
 from engine.serving import admission, errors, generation, step_io, wire
 from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.admission import Refusal
@@ -25,6 +24,7 @@ from engine.serving.scheduler import Scheduler
 from engine.serving.sequences import Class, Sequence
 from engine.serving.server_socket import HIGH_WATER, ServerSocket
 from engine.serving.step_plan import Plan
+from storage.runtime.reporting import Reports
 
 HEARTBEAT_US: Final = 900_000
 STALL_LIMIT_US: Final = 10_000_000

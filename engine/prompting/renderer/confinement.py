@@ -14,8 +14,8 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from engine.process import parent
 from engine.prompting.renderer import protocol
+from storage.runtime import parent
 
 _DESCRIPTORS: Final = 3
 """The socket to the pool, and /dev/null twice: no number is left for another file."""

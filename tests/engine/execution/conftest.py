@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from engine.process import logs
+from storage.runtime import logs
 
 
 @pytest.fixture(autouse=True)

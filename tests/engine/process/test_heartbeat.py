@@ -16,11 +16,11 @@ import pytest
 from engine.control import __main__ as control
 from engine.gateway import server
 from engine.gateway.http import address
-from engine.process.reporting import Reports
 from runbooks import __main__ as runner
 from storage.home import config
 from storage.home.paths import Home
 from storage.releases import Engine
+from storage.runtime.reporting import Reports
 from storage.sqlite import connections
 from tests import home_fixtures
 
@@ -47,6 +47,21 @@ def holding(home: Home) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
+@contextmanager
+def listened_to() -> Iterator[tuple[Reports, asyncio.Queue[str]]]:
+    """Status lines of a part, and the queue in which they arrive."""
+    said: asyncio.Queue[str] = asyncio.Queue()
+    reading, writing = os.pipe()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(reading, lambda: said.put_nowait(os.read(reading, 4096).decode()))
+    try:
+        yield Reports(writing), said
+    finally:
+        loop.remove_reader(reading)
+        os.close(reading)
+        os.close(writing)
+
+
 async def lives(part: Coroutine[Any, Any, None], home: Home, said: asyncio.Queue[str]) -> int:
     """Let a part become ready and hold the store; how often it beats then, three times at most."""
     beats = 0
@@ -62,31 +77,21 @@ async def lives(part: Coroutine[Any, Any, None], home: Home, said: asyncio.Queue
     return beats
 
 
-async def test_control_beats(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_control_beats(home: Home) -> None:
     """Neither its samples nor what it takes back at its start are waited for."""
-    said: asyncio.Queue[str] = asyncio.Queue()
-    monkeypatch.setattr(control, "_say", lambda **words: said.put_nowait(next(iter(words))))
-    assert await lives(control._live(home), home, said) == 3
+    with listened_to() as (reports, said):
+        assert await lives(control._live(home, reports), home, said) == 3
 
 
-async def test_the_runner_beats(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_runner_beats(home: Home) -> None:
     """Nor what runs note."""
-    said: asyncio.Queue[str] = asyncio.Queue()
-    monkeypatch.setattr(runner, "_say", lambda **words: said.put_nowait(next(iter(words))))
-    assert await lives(runner._live(home), home, said) == 3
+    with listened_to() as (reports, said):
+        assert await lives(runner._live(home, reports), home, said) == 3
 
 
 async def test_the_gateway_beats(home: Home) -> None:
     """Nor its rows: those of a quiet arm come every four seconds."""
-    said: asyncio.Queue[str] = asyncio.Queue()
-    reading, writing = os.pipe()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(reading, lambda: said.put_nowait(os.read(reading, 4096).decode()))
-    try:
-        gateway = server.Gateway(home, config.load(home), Reports(writing))
+    with listened_to() as (reports, said):
+        gateway = server.Gateway(home, config.load(home), reports)
         listening = address.listen("127.0.0.1", 0)
         assert await lives(gateway.run(listening), home, said) == 3
-    finally:
-        loop.remove_reader(reading)
-        os.close(reading)
-        os.close(writing)

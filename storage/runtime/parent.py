@@ -1,7 +1,7 @@
 """Ties a process to its parent: when the parent dies, the kernel kills the process.
 
 An entry point calls `hold()` first. Never signals another process. Standard library only. Imported
-by the entry point of every process of the engine.
+by the entry point of every process that the node starts.
 """
 
 from __future__ import annotations

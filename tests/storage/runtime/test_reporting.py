@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from engine.process.reporting import Reports
+from storage.runtime.reporting import Reports
 
 
 def test_each_report_is_one_line_of_json() -> None:
@@ -48,7 +48,7 @@ def test_a_node_that_is_gone_ends_no_process() -> None:
 def test_what_is_printed_goes_to_standard_error_once_the_reports_have_standard_output() -> None:
     """Whatever libllama writes, the node's line stays clean."""
     program = (
-        "import os\nfrom engine.process.reporting import Reports\n"
+        "import os\nfrom storage.runtime.reporting import Reports\n"
         "reports = Reports.take_stdout()\n"
         "os.write(1, b'chatter')\nreports.say(ready=True)\n"
     )

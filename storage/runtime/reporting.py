@@ -1,8 +1,8 @@
-"""Status lines of a worker to its node: JSON lines on its original standard output.
+"""Status lines of a process to its node: JSON lines on its original standard output.
 
-libllama must not write between them, so the original descriptor is kept and number 1 becomes
-standard error. If the node does not read, lines are lost; the worker never blocks. Imported by the
-worker.
+Where a library may print, libllama above all, the original descriptor is kept and number 1 becomes
+standard error. If the node does not read, lines are lost; the process never blocks. Imported by the
+entry points.
 """
 
 from __future__ import annotations
