@@ -32,7 +32,7 @@ async def store() -> AsyncIterator[Store]:
     """The store, read-only."""
     place = home()
     access.require(place)
-    if not place.database.exists() and not place.identity.exists():
+    if not homes.begun(place):
         raise errors.NodeIsDown(
             f"There is no box in {place.root} yet; start one with `paddock serve` "
             "or try `paddock demo`."

@@ -37,7 +37,10 @@ def restore(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Make a backup the store of this box; the store that it replaces is set aside."""
+    """Make a backup the store of this box; the store that it replaces is set aside.
+
+    Model files that the restored store does not name are kept for a week, secrets for a day.
+    """
     home, source = session.home(), file.absolute()
     found = stores.inspect(source)
     well = stores.healthy(home)

@@ -22,6 +22,11 @@ def serve(
     """Run the node here; --detach leaves it running."""
     home = session.home()
     homes.make(home)
+    if not homes.begun(home):
+        terminal.say(
+            f"There is no store in {home.root}: this start makes a new, empty box. If there was "
+            "one, stop the node and put the directory back, or name it with PADDOCK_HOME or --home."
+        )
     if config_file.write(home.config):
         terminal.say(f"Wrote {home.config} with every setting at its default.")
     node_client.url(home)  # a config.toml that cannot be used fails here, not in a log

@@ -1,7 +1,8 @@
 """Downloaded model files that were verified: `models/<SHA-256>/<name>`, kept once for each content.
 
 A file is put there in the transaction that registers its version. A crash before the commit leaves
-a file that no version refers to: another attempt uses it or replaces it, and otherwise it is swept.
+a file that no version refers to: another attempt uses it or replaces it, and otherwise it is swept
+after a week, as are the files that a restored store does not name.
 Imported by `engine.jobs` and `engine.node`.
 """
 
@@ -14,7 +15,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from storage.home import unused
 from storage.home.paths import Home
+
+KEPT_S: Final = 7 * 86_400
+"""How long a file is kept that no version refers to."""
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -53,16 +58,17 @@ def keep(part: Path, kept: Path) -> None:
         fresh.replace(kept)
 
 
-def sweep(home: Home, referred: Collection[str]) -> list[str]:
-    """Remove the files whose SHA-256 is not in `referred`; the hashes. Blocks.
+def sweep(home: Home, referred: Collection[str], *, now_s: float) -> list[str]:
+    """Remove the files whose SHA-256 has not been in `referred` for a week; the hashes. Blocks.
 
     Call it only while no job runs that could be keeping a file.
     """
     found = [
-        directory
+        directory.name
         for directory in home.models.glob("*")
         if _SHA256.fullmatch(directory.name) and directory.name not in referred
     ]
-    for directory in found:
-        shutil.rmtree(directory, ignore_errors=True)
-    return sorted(directory.name for directory in found)
+    gone = unused.since(home.models, found, now_s=now_s, kept_s=KEPT_S)
+    for name in gone:
+        shutil.rmtree(home.models / name, ignore_errors=True)
+    return gone

@@ -29,6 +29,7 @@ from storage.store import Session, Store
 LOOK_S: Final = 5.0
 AGAIN_S: Final = 2.0
 STOP_S: Final = 3.0
+SWEEP_US: Final = 3_600_000_000
 
 _log = structlog.get_logger("node.jobs")
 
@@ -55,7 +56,7 @@ class Jobs:
         self._deaths: dict[int, int] = {}
         self._ended = asyncio.Event()
         self._stopping = False
-        self._swept = False
+        self._sweep_at_us = 0
 
     async def run(self) -> None:
         """Follow the queue until cancelled."""
@@ -104,17 +105,21 @@ class Jobs:
         gone = await asyncio.to_thread(scratch.sweep, self._home, unfinished | retried)
         if gone:
             _log.info("removed working files", of=gone)
-        idle = not queue and not self._processes
-        if idle and not self._swept:
+        if not queue and not self._processes and now >= self._sweep_at_us:
             await self._sweep()
-        self._swept = idle
+            self._sweep_at_us = now + SWEEP_US
         return decision.again_us
 
     async def _sweep(self) -> None:
-        """Remove what a job kept just before it crashed and was then cancelled or failed."""
+        """Remove the model files that no version has referred to for a week.
+
+        A job that crashed after it had kept its file leaves some, and so does a restore.
+        """
         async with self._store.read() as session:
             referred = {version.sha256 for version in await models.every(session)}
-        unused = await asyncio.to_thread(model_files.sweep, self._home, referred)
+        unused = await asyncio.to_thread(
+            model_files.sweep, self._home, referred, now_s=self._now_us() / scheduling.SECOND_US
+        )
         if unused:
             _log.info("removed downloaded files without a version", sha256=unused)
 

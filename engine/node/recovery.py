@@ -16,11 +16,11 @@ from typing import Final
 
 import structlog
 
-from storage import errors, intents, processes
+from storage import errors, intents, ledger, processes
 from storage import store as stores
 from storage.control_socket import nudges
 from storage.control_socket.verbs import Process
-from storage.home import clock
+from storage.home import clock, identity
 from storage.home.paths import Home
 from storage.store import Session, Store
 
@@ -69,6 +69,7 @@ async def begin(home: Home) -> Life:
     clean = await _ended_well(store)
 
     async def record(session: Session) -> list[str]:
+        await _record_restore(session, home)
         repaired = await processes.repair(session, now)
         await processes.node_started(
             session,
@@ -95,6 +96,24 @@ async def begin(home: Home) -> Life:
         raise
     _log.info("begun", repaired=repaired, reclaimed=open_again, clean=clean)
     return Life(store, now, clean, record)
+
+
+async def _record_restore(session: Session, home: Home) -> None:
+    """Who restored this store and from what, unless its ledger has it."""
+    try:
+        known = identity.read(home)
+    except errors.Unreadable as error:  # a note that cannot be read holds up nothing else
+        _log.warning("a restore may be missing in the ledger", error=str(error))
+        return
+    if known is None or (done := known.restore) is None:
+        return
+    before = await ledger.of(session, "store", known.store[:8], limit=1)
+    if before and before[0].at_us == done.at_us:
+        return
+    await ledger.write(
+        session, actor=done.by, verb="store.restore", noun="store", key=known.store[:8],
+        before=done.aside or None, after=done.source, at_us=done.at_us,
+    )  # fmt: skip
 
 
 async def check(store: Store) -> list[str]:

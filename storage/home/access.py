@@ -42,7 +42,7 @@ def group(name: str | None) -> int | None:
         ) from None
     if os.geteuid() == 0 or found.gr_gid in {os.getegid(), *os.getgroups()}:
         return found.gr_gid
-    owner = _user(os.geteuid())
+    owner = user(os.geteuid())
     if owner in found.gr_mem:
         raise ConfigError(
             f"[people] group: {owner} joined {name} after this session began; log in again "
@@ -117,7 +117,7 @@ def require(home: Home) -> None:
 
 def closed(home: Home) -> Closed:
     """Why this user is shut out, and who can change it."""
-    me = _user(os.geteuid())
+    me = user(os.geteuid())
     for folder in reversed(home.root.parents):
         if not os.access(folder, os.X_OK):
             return Closed(
@@ -125,7 +125,7 @@ def closed(home: Home) -> Closed:
                 "another home with PADDOCK_HOME or --home."
             )
     found = home.root.stat()
-    owner, among = _user(found.st_uid), _group(found.st_gid)
+    owner, among = user(found.st_uid), _group(found.st_gid)
     if os.access(home.root, os.X_OK) or not found.st_mode & 0o010:
         return Closed(
             f"Only {owner} may look into {home.root}, until `group` under [people] in its "
@@ -139,7 +139,8 @@ def closed(home: Home) -> Closed:
     )
 
 
-def _user(uid: int) -> str:
+def user(uid: int) -> str:
+    """The name of a user; one that the machine does not know is named by its number."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -1,25 +1,34 @@
-"""home.json: the id of the store that a home has.
+"""home.json: the id of the store that a home has, and how it was last restored.
 
 Written before the store is made and completed once it is made, so that a store that is gone is
-told from one that never was. Each write replaces the file in one step; a crash leaves the file as
-it was before or after. Never looks at the store. Imported by `storage.sqlite` and the commands
-that restore one.
+told from one that never was. A restore is noted here because the restored store cannot know of it;
+the node copies the note to the ledger. Each write replaces the file in one step. Never looks at the
+store. Imported by `storage.sqlite`, `storage.migrations` and the node.
 """
 
 from __future__ import annotations
 
-import os
-
 import msgspec
 
 from storage import errors
+from storage.home import durable
 from storage.home.paths import Home
+
+
+class Restore(msgspec.Struct, frozen=True):
+    """Who put which file in place of the store, and where the store before it lies ("": none)."""
+
+    at_us: int
+    by: str
+    source: str
+    aside: str = ""
 
 
 class Identity(msgspec.Struct, frozen=True):
     """The store's id; "" while the first start is making the store."""
 
     store: str = ""
+    restore: Restore | None = None
 
     @property
     def made(self) -> bool:
@@ -47,16 +56,4 @@ def read(home: Home) -> Identity | None:
 
 def write(home: Home, identity: Identity) -> None:
     """Replace the identity, on the disk before this returns."""
-    fresh = home.identity.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, msgspec.json.encode(identity) + b"\n")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    fresh.replace(home.identity)
-    folder = os.open(home.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    durable.replace(home.identity, msgspec.json.encode(identity) + b"\n")

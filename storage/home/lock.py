@@ -1,7 +1,7 @@
 """One node per data directory: a lock that the kernel releases however the node ends.
 
-Never waits for a node and never breaks a lock. Standard library only. The node takes it; the client
-of the control socket and `app` ask who holds it.
+Never waits for a node and never breaks a lock. Standard library only. The node takes it, a restore
+keeps nodes from starting; the client of the control socket and `app` ask who holds it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -47,9 +49,24 @@ def take(path: Path) -> int:
             f"A node (process {found}) already runs on {path.parent}; "
             "stop it with `paddock stop`, or choose another directory with --home."
         )
-    # Overwritten in place, not truncated first: on a full disk an empty file could not be filled.
-    os.pwrite(descriptor, f"{os.getpid():<20}\n".encode(), 0)
+    _sign(descriptor)
     return descriptor
+
+
+@contextmanager
+def kept_free(path: Path) -> Iterator[bool]:
+    """Whether no node runs on the directory; if so, none starts during the block."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            _sign(descriptor)
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 def holder(path: Path) -> int | None:
@@ -71,6 +88,11 @@ def holder(path: Path) -> int | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int) -> None:
+    # Overwritten in place, not truncated first: on a full disk an empty file could not be filled.
+    os.pwrite(descriptor, f"{os.getpid():<20}\n".encode(), 0)
 
 
 def _pid(descriptor: int) -> int | None:

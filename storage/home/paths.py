@@ -175,7 +175,7 @@ def _claim(home: Home) -> None:
             "or choose another home with PADDOCK_HOME or --home."
         )
     mode = stat.S_IMODE(found.st_mode)
-    made = home.database.exists() or home.identity.exists()  # a home whose store is gone is ours
+    made = begun(home)  # a home whose store is gone is ours
     if mode == PRIVATE or (mode == LOOKED_AT and made):
         return
     if not (
@@ -186,6 +186,11 @@ def _claim(home: Home) -> None:
             f"as home, or close this one with `chmod 700 {home.root}`."
         )
     home.root.chmod(PRIVATE)
+
+
+def begun(home: Home) -> bool:
+    """Whether the home has a store, or had one."""
+    return home.database.exists() or home.identity.exists()
 
 
 @contextmanager

@@ -9,13 +9,13 @@ keys are 256 random bits; a slow one is for what people choose. Standard library
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets
 from dataclasses import dataclass
 from typing import Final
 
 from storage.errors import PepperLost
+from storage.home import durable
 from storage.home.paths import PRIVATE, Home
 
 NAME: Final = "pepper"
@@ -74,20 +74,8 @@ def renew(home: Home) -> Pepper:
     """Replace the pepper, in one step and on the disk before this returns."""
     home.secrets.mkdir(mode=PRIVATE, exist_ok=True)
     value = secrets.token_bytes(32)
-    fresh = home.secrets / f"{NAME}.new"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, value.hex().encode() + b"\n")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    fresh.replace(home.secrets / NAME)
-    for path in (home.secrets, home.root):
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    durable.replace(home.secrets / NAME, value.hex().encode() + b"\n")
+    durable.sync(home.root)
     return Pepper(value)
 
 

@@ -3,7 +3,7 @@
 The store may be opened to a group and the ledger keeps everything for good, so a secret is in
 neither: it is a file of mode 0600 in the data directory, and records hold its reference, a random
 name that reveals nothing. The command line deposits a secret before it asks for a record that
-refers to it; `sweep` removes what no record refers to any more. Standard library only.
+refers to it; `sweep` removes what no record has referred to for a day. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from collections.abc import Collection
 from typing import Final
 
 from storage.errors import Closed, Invalid, NotFound
+from storage.home import durable, unused
 from storage.home.paths import PRIVATE, Home
 
 LIMIT: Final = 8192
 """Bytes; longer than any API key or token in use."""
-UNCLAIMED_S: Final = 86_400
-"""How long a secret may wait for the record that refers to it."""
+KEPT_S: Final = 86_400
+"""How long a secret is kept without a record: one may be on its way, or a restore be undone."""
 
 PATTERN: Final = "[0-9a-f]{32}"
 _REFERENCE: Final = re.compile(PATTERN)
@@ -50,6 +51,7 @@ def deposit(home: Home, secret: str, what: str = "A key") -> str:
             file.write(secret)
             file.flush()
             os.fsync(descriptor)
+        durable.sync(home.secrets)
     except PermissionError as error:
         raise Closed(
             f"Only the user who runs the node may store a secret in {home.root}; "
@@ -80,14 +82,12 @@ def discard(home: Home, reference: str) -> None:
 
 
 def sweep(home: Home, referred: Collection[str], *, now_s: float) -> int:
-    """Remove the secrets that no record refers to, a day after they were deposited; how many."""
-    removed = 0
-    with contextlib.suppress(FileNotFoundError):
-        for path in list(home.secrets.iterdir()):
-            if path.name in referred or not _REFERENCE.fullmatch(path.name):
-                continue
-            with contextlib.suppress(OSError):
-                if now_s - path.stat().st_mtime >= UNCLAIMED_S:
-                    path.unlink()
-                    removed += 1
-    return removed
+    """Remove the secrets that no record has referred to for a day; how many."""
+    with contextlib.suppress(OSError):
+        names = [path.name for path in home.secrets.iterdir() if path.name not in referred]
+        found = [name for name in names if _REFERENCE.fullmatch(name)]
+        gone = unused.since(home.secrets, found, now_s=now_s, kept_s=KEPT_S)
+        for name in gone:
+            discard(home, name)
+        return len(gone)
+    return 0

@@ -127,7 +127,8 @@ async def apply(home: Home, now_us: Callable[[], int]) -> None:
         finally:
             await engine.dispose()
         if known is None or not known.made:
-            identity.write(home, Identity(presence.read_id(home)))
+            restore = None if known is None else known.restore
+            identity.write(home, Identity(presence.read_id(home), restore))
     finally:
         os.close(lock)
 

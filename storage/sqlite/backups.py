@@ -9,20 +9,19 @@ gone and how to restore it. Nothing is ever deleted. Knows no nouns. Imported by
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from storage import errors, migrations
-from storage.home import identity
+from storage.home import access, clock, durable, identity, lock
 from storage.home import paths as homes
-from storage.home.identity import Identity
+from storage.home.identity import Identity, Restore
 from storage.home.paths import Home
 from storage.sqlite import connections, presence
 
@@ -68,7 +67,7 @@ def backup(home: Home, to: Path) -> Copy:
                 _copy(store, fresh)
             made = _checked(fresh)
             fresh.rename(to)
-            _sync(to.parent)
+            durable.sync(to.parent)
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
@@ -102,7 +101,13 @@ def healthy(home: Home) -> bool:
     return known is None or not known.made or known.store == found.id
 
 
-def restore(home: Home, source: Path, *, replace: bool = False) -> Restored:
+def restore(
+    home: Home,
+    source: Path,
+    *,
+    replace: bool = False,
+    now_us: Callable[[], int] = clock.now_us,
+) -> Restored:
     """Make a copy the store of a home; `replace` a healthy store, or one of another box.
 
     With a running node it works only while the store is missing: the node takes the copy up
@@ -115,10 +120,10 @@ def restore(home: Home, source: Path, *, replace: bool = False) -> Restored:
     """
     found = inspect(source)
     homes.make(home)
-    with _held(home) as alone:
+    with lock.kept_free(home.lock) as alone:
         _check(home, found, replace=replace, alone=alone)
         if home.database.exists() and source.samefile(home.database):
-            identity.write(home, Identity(found.id))
+            identity.write(home, _identity(found, source, None, now_us()))
             return Restored(found, None)
         fresh = home.database.with_name(f"{home.database.name}.restore")
         with _translated(home.database):
@@ -131,10 +136,16 @@ def restore(home: Home, source: Path, *, replace: bool = False) -> Restored:
                 fresh.unlink(missing_ok=True)
                 raise
             aside = _set_aside(home)
-            identity.write(home, Identity(found.id))
+            identity.write(home, _identity(found, source, aside, now_us()))
             fresh.rename(home.database)
-            _sync(home.root)
+            durable.sync(home.root)
     return Restored(found, aside)
+
+
+def _identity(found: Copy, source: Path, aside: Path | None, at_us: int) -> Identity:
+    """Of the restored store, with what the node writes to its ledger: it cannot know itself."""
+    by = access.user(os.geteuid())
+    return Identity(found.id, Restore(at_us, by, str(source), "" if aside is None else str(aside)))
 
 
 def _check(home: Home, found: Copy, *, replace: bool, alone: bool) -> None:
@@ -163,21 +174,6 @@ def _check(home: Home, found: Copy, *, replace: bool, alone: bool) -> None:
         )
 
 
-@contextlib.contextmanager
-def _held(home: Home) -> Iterator[bool]:
-    """Whether no node runs; none starts during the block."""
-    descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
-
-
 def _copy(store: sqlite3.Connection, to: Path) -> None:
     """One snapshot, page by page; `to` is on the disk when this returns."""
     os.close(os.open(to, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -186,11 +182,7 @@ def _copy(store: sqlite3.Connection, to: Path) -> None:
     with contextlib.closing(sqlite3.connect(to)) as copy:
         store.backup(copy, pages=_PAGES, sleep=_PAUSE_S)
         copy.execute("PRAGMA journal_mode=WAL")
-    descriptor = os.open(to, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.sync(to)
 
 
 def _live(path: Path) -> sqlite3.Connection:
@@ -251,14 +243,6 @@ def _set_aside(home: Home) -> Path | None:
             path.rename(to)
             moved = moved or to
     return moved
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

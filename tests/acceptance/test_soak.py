@@ -28,7 +28,7 @@ from storage.processes import Kind, Process, State
 from tests.engine.node.nodes import BOUND_S, RealNode, opened
 from tests.home_fixtures import WEIGHTS
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 ROUNDS: Final = 100
 STOPS: Final = 20

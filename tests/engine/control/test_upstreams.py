@@ -113,12 +113,11 @@ async def test_a_template_that_names_weights_takes_a_model(desk: Desk) -> None:
 async def test_the_key_is_in_no_intent_and_no_ledger(desk: Desk) -> None:
     """What control gets is a reference; keys that nothing refers to are swept after a day."""
     home = desk.store.home
-    used, stale = secrets.deposit(home, "sk-used"), secrets.deposit(home, "sk-stale")
+    used, _ = secrets.deposit(home, "sk-used"), secrets.deposit(home, "sk-stale")
     await applied(desk, "upstreams.add", "cloud", url=URL, secret=used)
-    day_us = (secrets.UNCLAIMED_S + 60) * 1_000_000
-    later = (home.secrets / stale).stat().st_mtime_ns // 1000 + day_us
-    await control.sweep(home, desk.store, lambda: later)
-    assert [path.name for path in home.secrets.glob("[0-9a-f]*")] == [used]
+    await control.sweep(home, desk.store, lambda: 1_000_000)
+    await control.sweep(home, desk.store, lambda: (secrets.KEPT_S + 1) * 1_000_000)
+    assert [path.name for path in home.secrets.glob("[0-9a-f]" * 32)] == [used]
     async with desk.store.read() as s:
         told = str(await intents.tail(s))
     assert "sk-used" not in told

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.jobs import scratch
+from engine.jobs import model_files, scratch
 from engine.node.jobs import Jobs
 from storage import intents, job_attempts, jobs, models
 from storage import store as stores
@@ -171,11 +171,12 @@ async def test_a_person_who_stops_watching_stops_no_job(node: RealNode, hub: Hub
 async def test_a_downloaded_file_without_a_version_is_swept_once_no_job_can_need_it(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A crash kept it and the job was cancelled; the files of versions stay, moved home or not."""
+    """A week later: a store that names it may be restored. The files of versions stay."""
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     hub.gate.set()
     store = await stores.open(homes.make(Home(tmp_path / "home")))
-    node = Jobs(store.home, store, now_us=clock.now_us, monotonic_us=clock.monotonic_us)
+    now_us = clock.now_us()
+    node = Jobs(store.home, store, now_us=lambda: now_us, monotonic_us=lambda: now_us)
 
     async def add(name: str) -> Job:
         return await store.write(
@@ -194,8 +195,12 @@ async def test_a_downloaded_file_without_a_version_is_swept_once_no_job_can_need
         waits = await add("y")
         node._stopping = True  # nothing is started
         await node.follow()
-        assert orphan.is_dir()
+        now_us += model_files.KEPT_S * 1_000_000
+        await node.follow()
         await store.write(lambda s: jobs.cancel(s, waits.id, actor="kim", at_us=2))
+        await node.follow()
+        assert orphan.is_dir()
+        now_us += model_files.KEPT_S * 1_000_000
         await node.follow()
         assert not orphan.exists()
         assert (store.home.models / used / "tiny.gguf").is_file()

@@ -15,9 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from storage import intents, knobs, processes
+from engine.node import recovery
+from storage import intents, knobs, ledger, processes
+from storage import store as stores
 from storage.control_socket import client
 from storage.processes import State
+from tests import old_homes
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
 from tests.home_fixtures import WEIGHTS
 
@@ -30,6 +33,22 @@ def node(tmp_path: Path) -> Iterator[RealNode]:
     made = RealNode(tmp_path / "home")
     yield made
     made.end()
+
+
+async def test_a_restore_is_in_the_ledger_once_however_often_the_node_starts(
+    tmp_path: Path,
+) -> None:
+    """The restored store cannot know of it; neither can one from before stores had ids."""
+    home = old_homes.first_light(tmp_path / "home")
+    backup = tmp_path / "backup.db"
+    stores.backup(home, backup)
+    restored = stores.restore(home, backup, replace=True, now_us=lambda: 7)
+    for _ in range(2):
+        await (await recovery.begin(home)).end()
+    async with opened(home) as store, store.read() as session:
+        (entry,) = await ledger.of(session, "store", store.id[:8])
+    assert (entry.verb, entry.at_us) == ("store.restore", 7)
+    assert (entry.before, entry.after) == (str(restored.aside), str(backup))
 
 
 def _refused(node: RealNode) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -13,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from storage import errors, intents
+from storage import errors, intents, ledger
+from storage import store as stores
 from storage.control_socket import client
 from storage.home import paths as homes
 from storage.processes import Process, State
-from tests.engine.node.nodes import BOUND_S, RealNode
+from tests.engine.node.nodes import BOUND_S, RealNode, opened
 
 PROMPT = {"prompt": "p", "messages": [{"role": "system", "template": "x"}]}
 
@@ -76,11 +78,15 @@ async def test_a_node_without_its_store_stores_nothing_and_takes_it_back(
     for path in (database, *homes.beside(database)):
         path.rename(tmp_path / f"aside-{path.name}")
     before = control(await client.state(node.home))["restarts"]
-    backup.rename(database)
+    await asyncio.to_thread(stores.restore, node.home, backup)
     parts = await node.until(lambda parts: all_ready(parts) and parts["control"].restarts > before)
     said = await client.state(node.home)
     assert {name: part.pid for name, part in parts.items()} == {
         each["name"]: each["pid"] for each in said["processes"]
     }
     assert (await node.do("prompts.add", "p", PROMPT)).state is intents.State.APPLIED
+    async with opened(node.home) as store, store.read() as session:
+        (restore,) = await ledger.of(session, "store", store.id[:8])
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    assert (restore.actor, restore.verb, restore.after) == (me, "store.restore", str(backup))
     assert node.stop() == 0

@@ -39,10 +39,14 @@ def test_a_reference_leads_nowhere_else(home: Home, reference: str) -> None:
 
 
 def test_secrets_that_nothing_refers_to_go_after_a_day(home: Home) -> None:
-    """Not before: the record may still be on its way; and never one that is in use."""
-    used, fresh, stale = (secrets.deposit(home, f"sk-{n}") for n in range(3))
-    for reference in (used, stale):
+    """Not before, however old: a record is on its way, or another store was restored by mistake."""
+    used, again, stale = (secrets.deposit(home, f"sk-{n}") for n in range(3))
+    for reference in (used, again, stale):
         os.utime(home.secrets / reference, (1_000, 1_000))
-    os.utime(home.secrets / fresh, (1_000_000, 1_000_000))
-    assert secrets.sweep(home, {used}, now_s=1_000_001.0) == 1
-    assert {path.name for path in home.secrets.iterdir()} == {used, fresh}
+    at_s = 1_000_000.0
+    assert secrets.sweep(home, {used}, now_s=at_s) == 0
+    assert secrets.sweep(home, {used, again}, now_s=at_s + secrets.KEPT_S - 1) == 0
+    assert secrets.sweep(home, {used}, now_s=at_s + secrets.KEPT_S) == 1
+    assert secrets.sweep(home, {used}, now_s=at_s + secrets.KEPT_S) == 0
+    kept = {path.name for path in home.secrets.iterdir()}
+    assert kept == {used, again, f"{again}.unused"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import itertools
 import os
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 
 from storage import errors, migrations
 from storage import store as stores
-from storage.home import identity
+from storage.home import durable, identity
 from storage.home import paths as homes
 from storage.home.identity import Identity
 from storage.home.paths import Home
@@ -163,7 +164,9 @@ async def test_the_store_of_another_box_is_taken_only_when_that_is_said(
     with running(home), pytest.raises(errors.Unavailable, match="stop the node"):
         stores.restore(home, tmp_path / "theirs", replace=True)
     stores.restore(home, tmp_path / "theirs", replace=True)
-    assert (await rows(home), identity.read(home)) == (3, Identity(theirs))
+    assert await rows(home) == 3
+    assert (known := identity.read(home)) is not None
+    assert known.store == theirs
     new = Home(tmp_path / "new")
     stores.restore(new, tmp_path / "theirs")
     assert await rows(new) == 3
@@ -211,12 +214,13 @@ async def test_a_backup_from_before_there_were_ids_is_migrated_by_the_next_start
     home.database.unlink()
     stores.restore(home, old_homes.first_light(tmp_path / "old").database, replace=True)
     store = await stores.open(home)
-    assert identity.read(home) == Identity(store.id)
+    assert (known := identity.read(home)) is not None
+    assert (known.store, known.restore is None) == (store.id, False)
     assert await store.check() == []
     await store.close()
 
 
-@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("at", range(5))
 async def test_a_restore_that_is_killed_anywhere_can_be_done_again(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
@@ -231,15 +235,22 @@ async def test_a_restore_that_is_killed_anywhere_can_be_done_again(
     def cut(*_: object, **__: object) -> None:
         raise Killed
 
-    place = [
-        (backups, "_set_aside"), (identity, "write"), (backups, "_sync"),
+    synced = itertools.count(2)
+
+    def sync(_: Path) -> None:
+        if next(synced) == at:
+            raise Killed
+
+    module, name, killed = [
+        (backups, "_set_aside", cut), (identity, "write", cut),
+        *[(durable, "sync", sync)] * 3,  # of the copy, of home.json, of the directory
     ][at]  # fmt: skip
     with monkeypatch.context() as patched:
-        patched.setattr(*place, cut)
+        patched.setattr(module, name, killed)
         with pytest.raises(Killed):
             stores.restore(home, tmp_path / "b", replace=True)
     if home.database.exists():
-        assert await rows(home) == (1 if place[1] == "_sync" else 5)
+        assert await rows(home) == (1 if at == 4 else 5)
     else:
         with pytest.raises(errors.Vanished, match="paddock restore"):
             await stores.open(home)
