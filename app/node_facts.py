@@ -1,7 +1,7 @@
 """What the running node says of itself, where the store cannot be read.
 
 The control socket answers from memory, whatever has become of the store's file: the run, and its
-processes. It gives no figures. Imported by `app.commands.status`.
+processes. It gives no figures. Imported by `app.poller` and `app.commands.status`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The one poller: asks once a second whether anything changed, and hands screens a new snapshot.
 
-A slow read skips ticks instead of queueing them, a store that cannot be read is tried again, and
-neither a node nor a gateway that does not answer delays a snapshot. It imports the database's
-libraries in a thread after the first paint. It never draws. Imported by `app.tui`.
+A slow read skips ticks instead of queueing them, and neither a node nor a gateway that does not
+answer delays a snapshot. A store that cannot be read is tried again; the node is asked meanwhile.
+It imports the database's libraries in a thread after the first paint. It never draws. Imported by
+`app.tui`.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Poller:
         self.store: Store | None = None
         self._source: Reader | None = None
         self._asking: asyncio.Task[bool] | None = None
+        self._unread = False
         self.ticks = 0  # looks that read the store
 
     def look_at(self, query: Query) -> None:
@@ -97,9 +99,10 @@ class Poller:
             current = await source.read(query)
             if query == self._query:  # else another place is open, which is read next
                 self._show(current)
+            self._unread = False
         except errors.StorageError as error:
             await self.close()
-            self._show(self._unreadable(error))
+            await self._show_without_store(error)
 
     async def _ask(self, source: Reader) -> bool:
         """Whether node and gateway answered otherwise than before, if they answered soon enough.
@@ -159,6 +162,20 @@ class Poller:
             await source.close()
         if store is not None:
             await store.close()
+
+    async def _show_without_store(self, error: errors.StorageError) -> None:
+        """What the node says of itself; what is wrong is shown at once the first time."""
+        first, self._unread = not self._unread, True
+        if first:
+            self._show(self._unreadable(error))
+        if isinstance(error, errors.Unavailable):
+            module = importlib.import_module("app.node_facts")
+            known = await module.without_store(self._home, str(error), self._now_us())
+            if known is not None:
+                self._show(known)
+                return
+        if not first:
+            self._show(self._unreadable(error))
 
     def _unreadable(self, error: errors.StorageError) -> snapshot.Snapshot:
         node = snapshot.Node.ASKING

@@ -91,6 +91,22 @@ def supervised(seen: snapshot.Pulse, width: int) -> list[Line]:
     return rows
 
 
+def without_store(
+    header: snapshot.Header, seen: snapshot.Pulse, width: int, most: int
+) -> list[Line]:
+    """What is wrong with the store, in full, and what the node says of its processes."""
+    sentence: list[Line] = [((word, "bad"),) for word in f"▲ {header.error}".split()]
+    others = [each for each in header.troubles if each.sentence != header.error]
+    said = " Services, traffic and figures are in the store."
+    return [
+        *palette.flow(sentence, width, gap=" "),
+        *troubles(others, width, most),
+        palette.rule(width, "PROCESSES"),
+        *supervised(seen, width),
+        ((said, "dim"),),
+    ]
+
+
 def _state(state: str, said: str, restarts: int, reason: str) -> Line:
     sign, tone = _SIGNS.get(state, ("▲", "bad"))
     again = ((f" ↻{restarts}", "warn"),) if restarts else ()
@@ -195,6 +211,9 @@ class Pulse(Place):
             return
         self._drawn = True
         most = _TROUBLES if self.size.height < _ROOMY else _TROUBLES_ROOMY
+        if current.header.error:
+            self._only(without_store(current.header, seen, width, most))
+            return
         top = [
             *troubles(current.header.troubles, width, most),
             *machine.draw(seen.machine, width),
@@ -217,6 +236,11 @@ class Pulse(Place):
         if self._drawn and not header.error:
             return  # back from another place: the figures of before stand until the next look
         said = header.error or "reading the store…"
-        self.query_one("#machine", Lines).show(
-            [(), ((f" {said}", "bold" if header.error else "dim"),)]
-        )
+        self._only([(), ((f" {said}", "bold" if header.error else "dim"),)])
+
+    def _only(self, rows: list[Line]) -> None:
+        """These rows and no figures: those of before may be wrong by now."""
+        self.query_one("#machine", Lines).show(rows)
+        self.query_one("#below", Lines).show([])
+        for chart in self.query(Chart):
+            chart.display = False

@@ -49,6 +49,7 @@ class FakeNode:
     alone: bool = False  # control does not run
     full: bool = False  # the disk is
     port: int = 8411  # the gateway's, in use
+    processes: list[dict[str, Any]] = field(default_factory=list)
     readiness: Readiness = field(default_factory=Readiness)
     gateways: list[str] = field(default_factory=list)  # the addresses that were asked
     asked: list[tuple[str, str, Mapping[str, Any], int | None]] = field(default_factory=list)
@@ -63,7 +64,11 @@ class FakeNode:
     async def state(self, home: Home) -> dict[str, Any]:
         """What the node says of itself."""
         await self.who(home)
-        return {"gateway": {"host": "127.0.0.1", "port": self.port}, "trouble": None}
+        return {
+            "pid": 4242, "version": "0.1.0", "started_at_us": populated_homes.NOW_US,
+            "gateway": {"host": "127.0.0.1", "port": self.port}, "trouble": None,
+            "processes": self.processes,
+        }  # fmt: skip
 
     async def ready(self, http: object, url: str, answer_s: float) -> Readiness:
         """What the gateway says of itself."""

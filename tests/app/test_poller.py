@@ -99,15 +99,20 @@ def _made(home: Home) -> Home:
     return home
 
 
-async def test_a_damaged_store_is_told_in_a_sentence(home: Home) -> None:
-    """Whoever is on call learns what is wrong, not how we read it."""
+async def test_a_damaged_store_is_told_in_a_sentence(home: Home, node: FakeNode) -> None:
+    """Whoever is on call learns what is wrong, not how we read it; without a node that is all."""
+    node.down = True
     home.database.write_bytes(b"not a database at all" * 1_000)
     for beside in home.root.glob("paddock.db-*"):
         beside.unlink()
     eyes = Eyes(home)
     assert await eyes.ticks(1) == 1
     assert eyes.seen[-1].header.error
-    assert eyes.seen[-1].pulse is None
+    assert [each.pulse for each in eyes.seen] == [None]
+    node.down = False
+    await eyes.ticks(1)
+    assert (pulse := eyes.seen[-1].pulse) is not None
+    assert (eyes.seen[-1].header.node, pulse.services) == (Node.UP, ())
 
 
 async def test_a_member_without_a_node_sees_that_it_is_down(

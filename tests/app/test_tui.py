@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -153,6 +154,40 @@ async def test_a_dying_node_disarms(quiet_home: Home, node: FakeNode) -> None:
         clock.pass_s(10)
         await seat.look()
         assert " RO " in seat.header
+
+
+@pytest.fixture
+def own_home(tmp_path: Path) -> Home:
+    """A box of this test's own."""
+    return populated_homes.make(tmp_path / "home", populated_homes.quiet)
+
+
+async def test_a_store_that_vanishes_leaves_what_the_node_runs_in_sight(
+    own_home: Home, node: FakeNode
+) -> None:
+    """Row 1 says what is wrong; no figure of before stays, and all are back with the file."""
+    node.processes = [
+        {
+            "name": name, "kind": name, "deployment": None, "pid": 7, "state": state,
+            "reason": None, "restarts": 0, "silent": False,
+        }
+        for name, state in (("gateway", "ready"), ("control", "crashed"))
+    ]  # fmt: skip
+    async with pilot.at(pilot.program(own_home)) as seat:
+        assert "TRAFFIC support" in seat.text
+        away = own_home.root / "away.db"
+        own_home.database.rename(away)
+        await seat.look()
+        assert "▲ store unreadable" in seat.header
+        said = " ".join(seat.text.split())
+        assert "paddock.db is gone: nothing can be stored." in said
+        assert "`paddock restore FILE`" in said
+        assert "gateway ● ready" in seat.text
+        assert "control ▲ crashed" in seat.text
+        assert "TRAFFIC" not in seat.text
+        away.rename(own_home.database)
+        await seat.look()
+        assert "TRAFFIC support" in seat.text
 
 
 @pytest.mark.parametrize(("width", "height"), [(79, 24), (80, 21), (12, 2)])
