@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from engine.backends import local
 from engine.backends.fleet import Fleet
-from engine.backends.local import LocalBackend, LocalRun
+from engine.backends.local import LocalBackend
+from engine.backends.local_run import UNREAD_LIMIT, LocalRun
 from engine.execution import failures
 from engine.execution.catalog import Snapshot
 from engine.execution.execute import Execution, Executor
@@ -193,7 +193,7 @@ async def test_a_client_that_does_not_read_is_given_up(box: Box) -> None:
     execution = box.run(stream=True)
     first = await box.sent(execution)
     (id,) = box.ids()
-    text = "x" * (local.UNREAD_LIMIT // 4)
+    text = "x" * (UNREAD_LIMIT // 4)
     box.step(wire.Delta(id, text, 1, ()))
     await first
     for _ in range(5):

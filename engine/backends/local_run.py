@@ -1,0 +1,268 @@
+"""One job on this box's workers: its sequences, and their events in batches.
+
+Submits one sequence per choice to the pool of the release's deployment; a sequence begins again
+when its worker dies before anything was passed on. Never starts a worker, never records. Imported
+by `engine.backends.local`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Self
+
+from engine.backends import translation
+from engine.backends.fleet import Fleet
+from engine.backends.pool import RETRY_US, Pool
+from engine.execution import failures
+from engine.execution.job import Chat, Delta, Event, Finished, Job
+from engine.prompting import chat_template
+from engine.prompting.chat_template import ChatTemplate
+from engine.serving import wire
+
+UNREAD_LIMIT: Final = 1 << 20
+"""Characters buffered for a slow client."""
+_PER_LOGPROB: Final = 128
+
+
+class _Sequence:
+    """One choice on a worker; the worker's client calls it."""
+
+    __slots__ = ("finish", "id", "index", "instance", "over", "run", "wasted_us")
+
+    def __init__(self, run: LocalRun, index: int) -> None:
+        self.run = run
+        self.index = index
+        self.id = 0
+        self.over = False
+        self.finish: Finished | None = None
+        self.instance = ""
+        """The one that refused it."""
+        self.wasted_us = 0
+        """Computing time that was spent before it was refused."""
+
+    def delta(self, delta: wire.Delta, at_us: int) -> None:
+        """New text."""
+        self.run.extend(Delta(self.index, delta.text, delta.tokens, delta.logprobs, at_us))
+
+    def finished(self, finished: wire.Finished) -> None:
+        """The sequence has ended or was cancelled."""
+        self.over = True
+        self.finish = Finished(
+            self.index,
+            finished.reason,
+            finished.prompt_tokens,
+            finished.completion_tokens,
+            self.run.waited_us + finished.queue_us,
+            finished.busy_us,
+            self.run.instance_of(self.id),
+        )
+        self.run.ended(self.finish)
+
+    def refused(self, refused: wire.Refused) -> None:
+        """The worker refused the sequence; the job fails."""
+        self.over = True
+        self.wasted_us += refused.busy_us
+        self.instance = self.run.instance_of(self.id)
+        self.run.refused(refused)
+
+    def lost(self) -> bool:
+        """The worker died: begin again unless events were passed on."""
+        if not self.run.shown:
+            self.run.restart(self)
+            return True
+        self.over = True
+        self.run.fail(
+            failures.Unavailable(
+                "the worker died in the middle of this answer; send the request again",
+                code="worker_lost",
+            )
+        )
+        return False
+
+
+class LocalRun:
+    """One job on a worker: an iterator over batches of events.
+
+    Events between two calls form one batch and wake the reader once. A job that does not
+    stream gets a single batch, when all its choices have ended.
+    """
+
+    def __init__(self, fleet: Fleet, job: Job, now_us: Callable[[], int]) -> None:
+        self._fleet = fleet
+        self._now_us = now_us
+        self._loop = (
+            asyncio.get_running_loop()
+        )  # looked up once: Python 3.11 makes a system call of it
+        self._pool: Pool | None = None
+        self._sequences: list[_Sequence] = []
+        self._batch: list[Event] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._settled: asyncio.Future[None] | None = None
+        self._failure: failures.Failure | None = None
+        self._live = job.choices
+        self._unread = 0
+        self._streams = job.stream
+        self.job = job
+        self.shown = False
+        self.waited_us = 0
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> tuple[Event, ...]:
+        """The events since the last batch.
+
+        Raises:
+            failures.Failure: the job cannot be answered, or not to its end.
+        """
+        if self._pool is None:
+            await self._start()
+        while True:
+            if self._failure is not None and not (self.shown and self._batch):
+                raise self._failure
+            if self._batch and (self._streams or self._live == 0):
+                batch, self._batch = tuple(self._batch), []
+                self._unread = 0
+                self.shown = True
+                return batch
+            if self._live == 0:
+                raise StopAsyncIteration
+            self._waiter = self._loop.create_future()
+            await self._waiter
+
+    async def aclose(self) -> tuple[Finished, ...]:
+        """Cancel what is still running, and wait for the worker's token counts."""
+        self._cancel()
+        if not all(sequence.over for sequence in self._sequences):
+            self._settled = self._loop.create_future()
+            await self._settled
+        return tuple(
+            sequence.finish
+            or Finished(sequence.index, "cancelled", 0, 0, 0, sequence.wasted_us, sequence.instance)
+            for sequence in self._sequences
+        )
+
+    async def _start(self) -> None:
+        job = self.job
+        pool = self._fleet.pool(job.release)
+        template = await pool.introduced(job.queue_us / 1e6)
+        try:
+            async with asyncio.timeout(job.queue_us / 1e6):
+                prompts = await translation.segments(template, job.release, job.input)
+        except TimeoutError as error:
+            raise failures.Unavailable(
+                f"the chat template was not rendered within {job.queue_us / 1e6:g} s",
+                code="deadline",
+                retry_after_us=RETRY_US,
+            ) from error
+        except failures.Invalid as failure:
+            failure.release_fault = await self._others_render(template)
+            raise
+        waited_us = self._now_us() - job.arrived_us
+        self._pool, self.waited_us = pool, waited_us
+        for number, prompt in enumerate(prompts):
+            for choice in range(job.n):
+                if self._failure is None:
+                    sequence = _Sequence(self, number * job.n + choice)
+                    self._sequences.append(sequence)
+                    submit = translation.submit(
+                        job,
+                        prompt,
+                        choice,
+                        queue_us=max(1, job.queue_us - waited_us),
+                        request=self._sequences[0].id,
+                    )
+                    sequence.id = pool.submit(submit, sequence)
+
+    async def _others_render(self, template: ChatTemplate) -> bool:
+        """Whether another arm's template takes a conversation that this release's refuses."""
+        chat = self.job.input
+        assert isinstance(chat, Chat)  # noqa: S101 only conversations are refused by templates
+        for other in self._fleet.snapshot.arms(self.job.service):
+            pool = self._fleet.pools.get(other.deployment)
+            if pool is None or pool.template in {None, template}:
+                continue
+            try:
+                await pool.template.segments(chat)
+            except (
+                chat_template.BadConversation,
+                chat_template.BrokenTemplate,
+                failures.Failure,
+            ):
+                continue
+            return True
+        return False
+
+    def _others_hold_more(self) -> bool:
+        """Whether another arm of the service has a larger context than this release."""
+        own = self.job.release.engine
+        return own is not None and any(
+            other.engine is not None and other.engine.context_tokens > own.context_tokens
+            for other in self._fleet.snapshot.arms(self.job.service)
+        )
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _cancel(self) -> None:
+        for sequence in self._sequences:
+            if sequence.id and not sequence.over and self._pool is not None:
+                self._pool.cancel(sequence.id)
+
+    def instance_of(self, id: int) -> str:
+        """The name of the instance that computes a sequence."""
+        return "" if self._pool is None else self._pool.instance_of(id)
+
+    # called by the sequences
+
+    def extend(self, delta: Delta) -> None:
+        """New text of a choice."""
+        self._batch.append(delta)
+        if not self._streams:
+            return
+        self._unread += len(delta.text) + _PER_LOGPROB * len(delta.logprobs)
+        if self._unread > UNREAD_LIMIT:
+            self.fail(
+                failures.Unavailable("the client read the stream too slowly", code="slow_reader")
+            )
+        self._wake()
+
+    def ended(self, finish: Finished) -> None:
+        """A choice has ended."""
+        if self._failure is None:
+            self._batch.append(finish)
+            self._live -= 1
+            if self._live == 0 or self._streams:
+                self._wake()
+        self._check()
+
+    def refused(self, refused: wire.Refused) -> None:
+        """A choice was refused, or cannot continue."""
+        failure = translation.failure(refused, self.job.input)
+        failure.release_fault = refused.code == "too_long" and self._others_hold_more()
+        self.fail(failure)
+
+    def fail(self, failure: failures.Failure) -> None:
+        """The whole job fails; its other choices are cancelled."""
+        if self._failure is None:
+            self._failure = failure
+            self._cancel()
+            self._wake()
+        self._check()
+
+    def restart(self, sequence: _Sequence) -> None:
+        """A choice begins again; none of its events was passed on."""
+        index = sequence.index
+        self._batch = [event for event in self._batch if _index(event) != index]
+
+    def _check(self) -> None:
+        settled = self._settled
+        if settled is not None and not settled.done() and all(s.over for s in self._sequences):
+            settled.set_result(None)
+
+
+def _index(event: Event) -> int:
+    return event.index if isinstance(event, Delta | Finished) else -1

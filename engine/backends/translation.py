@@ -1,0 +1,104 @@
+"""A job in a worker's terms, and a worker's refusal in the job's.
+
+Chat templates are rendered here, by the processes of `engine.prompting.renderer`. Sends nothing.
+Imported by `engine.backends.local` and `local_run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from engine.execution import failures
+from engine.execution.job import Chat, Job, Score, Text
+from engine.prompting import chat_template
+from engine.prompting.chat_template import ChatTemplate
+from engine.serving import wire
+from storage.releases import Release
+from storage.requests import Class
+
+_CLASSES: Final = list(Class)
+_REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
+    "queue_full": (failures.Overloaded, "queue_full"),
+    "deadline": (failures.Unavailable, "deadline"),
+    "too_long": (failures.Invalid, "context_length_exceeded"),
+    "empty": (failures.Invalid, "empty_prompt"),
+    "no_adapter": (failures.Unavailable, "adapter_unavailable"),
+    "model_fault": (failures.Broken, "model_fault"),
+    "unavailable": (failures.Unavailable, "release_unavailable"),
+    "worker_lost": (failures.Unavailable, "worker_lost"),
+    "worker_gone": (failures.Unavailable, "worker_gone"),
+}
+
+
+async def segments(
+    template: ChatTemplate, release: Release, input: Chat | Text
+) -> Sequence[tuple[wire.Segment, ...]]:
+    """The segments of each prompt, for the worker to tokenise."""
+    if isinstance(input, Text):
+        return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
+    try:
+        return [await template.segments(input)]
+    except chat_template.LongConversation as error:
+        raise failures.Invalid(
+            f"release {release.name}: {error}", code="context_length_exceeded", param="messages"
+        ) from error
+    except chat_template.BadConversation as error:
+        raise failures.Invalid(
+            f"release {release.name}: {error}", code="invalid_value", param="messages"
+        ) from error
+    except chat_template.BrokenTemplate as error:
+        raise failures.Broken(
+            f"release {release.name}: {error}", code="template_broken", release_fault=True
+        ) from error
+
+
+def failure(refused: wire.Refused, input: Chat | Text) -> failures.Failure:
+    """A worker's refusal in terms of the job."""
+    kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
+    field = "messages" if isinstance(input, Chat) else "prompt"
+    return kind(
+        refused.message,
+        code=code,
+        param=field if kind is failures.Invalid else None,
+        retry_after_us=refused.retry_after_us,
+    )
+
+
+def submit(
+    job: Job, prompt: tuple[wire.Segment, ...], choice: int, *, queue_us: int, request: int
+) -> wire.Submit:
+    """One choice of a job; `request` is the id of the job's first sequence."""
+    sampling = job.sampling
+    return wire.Submit(
+        id=0,
+        adapter=job.release.adapter,
+        prompt=prompt,
+        sampling=wire.Sampling(
+            sampling.temperature,
+            sampling.top_k,
+            sampling.top_p,
+            sampling.min_p,
+            sampling.seed + choice,
+        ),
+        max_tokens=job.max_tokens,
+        stop=job.stop,
+        class_=_CLASSES.index(job.class_),
+        tenant=job.tenant,
+        queue_us=queue_us,
+        logprobs=job.logprobs,
+        request=request,
+    )
+
+
+def score(score: Score, prompt: tuple[wire.Segment, ...]) -> wire.Score:
+    """The scoring of a continuation."""
+    return wire.Score(
+        id=0,
+        adapter=score.release.adapter,
+        prompt=prompt,
+        continuation=score.continuation,
+        class_=_CLASSES.index(score.class_),
+        tenant=score.tenant,
+        queue_us=score.queue_us,
+    )
