@@ -131,15 +131,18 @@ class Fleet:
         return wire.LoadAdapter(release.adapter, model.path, model.sha256)
 
     def unready(self, release: Release) -> str | None:
-        """Why a release cannot answer a chat now, as a clause; None when it can."""
-        reason = self.hopeless(release)
+        """Why a release cannot answer a chat now, as a clause; None when it can.
+
+        What waiting does not mend is said before what it may.
+        """
+        reason = self.hopeless(release) or self.unable(release)
         if reason is not None:
             return reason
         pool = self.pools[release.deployment]
         reason = pool.unready(release.adapter)
         if reason is None and pool.template is None:
             reason = f"the chat template of {release.deployment} is being compiled"
-        return reason or self.unable(release)
+        return reason
 
     def unable(self, release: Release) -> str | None:
         """What is wrong with the chat template or the prompt of a release; None when nothing is."""
