@@ -1,7 +1,8 @@
 """The gateway's internal socket: jobs and scores of this box's own processes, without HTTP.
 
 Only for the user that the gateway runs as. A connection carries one request, which is cancelled
-when the client closes the connection. Jobs are recorded like those of HTTP clients.
+when the client closes the connection. Jobs are recorded like those of HTTP clients, once by id: a
+job whose id was used is refused, because it could not be recorded.
 Imported by `engine.gateway.server`.
 """
 
@@ -26,6 +27,8 @@ from storage.home.paths import Home
 CONNECTIONS_LIMIT: Final = 256
 REQUEST_S: Final = 10.0
 """How long a client may take to send its request."""
+IDS_LIMIT: Final = 10_000
+"""The latest jobs whose ids cannot be used again; clients choose ids at random."""
 _EVENTS: Final = 1000
 """Events in one frame at most."""
 _RETRY_US: Final = 1_000_000
@@ -55,6 +58,7 @@ class InternalSocket:
         self._monotonic_us = monotonic_us
         self._connections: set[asyncio.Task[None]] = set()
         self._executing: set[asyncio.Task[None]] = set()
+        self._ids: dict[str, None] = {}
 
     async def start(self) -> None:
         """Listen, in place of an earlier gateway."""
@@ -144,6 +148,7 @@ class InternalSocket:
             if not scoring.cancelled():  # else the client has gone
                 writer.write(frames.encode(frames.Result(scoring.result())))
             return
+        self._use(request.job.id)
         async with (
             self._executor.run(self._arrived(request.job)) as execution,
             _watched(reader, execution.cancel),
@@ -153,6 +158,21 @@ class InternalSocket:
                     part = frames.Events(events[first : first + _EVENTS])
                     writer.write(frames.encode(part))
                     await writer.drain()
+
+    def _use(self, id: str) -> None:
+        """Take the id of a job.
+
+        Raises:
+            failures.Invalid: another job has or had it.
+        """
+        if id in self._ids:
+            raise failures.Invalid(
+                f"the id {id} was used by another job; each attempt needs a new one",
+                code="duplicate_id",
+            )
+        self._ids[id] = None
+        if len(self._ids) > IDS_LIMIT:
+            del self._ids[next(iter(self._ids))]
 
     def _arrived(self, job: Job) -> Job:
         """The job as it arrived at this gateway, now."""

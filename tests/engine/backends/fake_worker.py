@@ -14,8 +14,11 @@ import itertools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from engine.serving import wire
+
+BOUND_S: Final = 20.0
 
 
 @dataclass
@@ -82,8 +85,8 @@ class FakeWorker:
         self._stirred.set()
 
     async def got(self, kind: type, count: int = 1) -> None:
-        """Wait until so many items of a kind have come in."""
-        async with self.heard:
+        """Wait until so many items of a kind have come in; fails soon if they do not."""
+        async with asyncio.timeout(BOUND_S), self.heard:
             await self.heard.wait_for(
                 lambda: sum(isinstance(item, kind) for item in self.received) >= count
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import signal
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -18,6 +19,7 @@ from engine.execution.catalog import Catalog
 from engine.execution.client import Client
 from engine.execution.execute import Executor
 from engine.execution.job import Chat, Delta, Event, Finished, Job, Message, Score, Scored, Text
+from engine.gateway import internal_socket
 from engine.gateway.internal_socket import InternalSocket
 from engine.process import peers
 from engine.prompting.renderer.pool import Renderer
@@ -145,6 +147,24 @@ async def test_a_failure_arrives_as_it_was(served: Served) -> None:
     assert (caught.value.code, caught.value.retry_after_us) == ("queue_full", 7)
 
 
+async def test_a_job_whose_id_was_used_is_refused_and_not_lost(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the first runs and after it ended: the store keeps one record by id."""
+    async with served.client.run(jobs.job(stream=True)) as execution:
+        await anext(execution)
+        for _ in range(2):
+            with pytest.raises(failures.Invalid) as caught:
+                await served.client.run(jobs.job()).whole()
+            assert caught.value.code == "duplicate_id"
+            served.backend.go.set()
+            await execution.whole()
+    assert [row.outcome for row in served.rows] == [Outcome.OK]
+    monkeypatch.setattr(internal_socket, "IDS_LIMIT", 1)
+    for id in ("req_2", "req_1"):
+        assert (await served.client.run(jobs.job(id=id)).whole()).complete
+
+
 async def test_an_unexpected_error_is_reported_as_one(served: Served) -> None:
     """Not as a gateway that is not there: trying again would not help."""
     with pytest.raises(failures.Broken) as caught:
@@ -267,8 +287,9 @@ async def planned(stack: Stack, service: str, input: Chat | Text, **options: Any
     await store.close()
     release = plan.release(catalog.snapshot, found, "sara")
     job = plan.job(
-        id="req_internal", at_us=0, arrived_us=0, endpoint="evaluation", service=found,
-        release=release, key=key, input=input, options=plan.Options(**options), new_seed=5,
+        id=f"req_{secrets.token_hex(8)}", at_us=0, arrived_us=0, endpoint="evaluation",
+        service=found, release=release, key=key, input=input, options=plan.Options(**options),
+        new_seed=5,
     )  # fmt: skip
     async with renderer:
         return await prompts.with_prompt(catalog.snapshot, job, {})

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -406,13 +407,15 @@ def test_a_client_who_leaves_is_not_computed_for(stack: Stack) -> None:
 
 
 def until_recorded(stack: Stack, id: str) -> Any:
-    """Wait for a row; feedback answers 404 until it is there."""
+    """Wait for a row; feedback answers 404, each time after a while, until it is there."""
     with stack.http("operator") as http:
+        until = time.monotonic() + 20
         while True:
             answer = http.post("/v1/feedback", json={"request_id": id, "score": -1})
             if answer.status_code == 200:
                 break
             assert answer.status_code == 404
+            assert time.monotonic() < until, f"{id} was not recorded"
     (row,) = rows(stack, "SELECT * FROM requests WHERE id = ?", id)
     return row
 
