@@ -1,8 +1,8 @@
 """The one table of what people can do: screens, keys and the command line all read it.
 
 An action knows its name, its place (noun, verb), the letter that calls it on a screen, how
-dangerous it is, whether it asks for a reason, the sentence that help and confirms show, and its
-twin on the command line. It never draws and never asks: the caller of `perform` has confirmed.
+dangerous it is, whether it asks for a reason, the sentence that help and confirms show, and the
+command that does the same. It never draws and never asks: the caller of `perform` has confirmed.
 Imported by the commands, the screens and their tests.
 """
 
@@ -60,7 +60,7 @@ class Action:
     key: str  # one letter on the screen, "" for none; one letter means one thing everywhere
     danger: Danger
     sentence: str
-    twin: str  # "services split NAME r1=90 r2=10", without the leading `paddock`; "" for none
+    command: str  # "services split NAME r1=90 r2=10", without the leading `paddock`; "" for none
     asks_reason: bool = False  # the screen asks why
 
 
@@ -163,7 +163,7 @@ def _table() -> dict[str, Action]:
             key=_KEYS.get(verb.name, ""),
             danger=verb.danger,
             sentence=verb.sentence,
-            twin=verb.command,
+            command=verb.command,
             asks_reason=verb.why is not Why.OPTIONAL,
         )
         for verb in verbs.TABLE.values()
@@ -177,7 +177,7 @@ def _table() -> dict[str, Action]:
             danger=Danger.REVERSIBLE,  # `paddock serve` brings it back
             asks_reason=True,
             sentence="Stop the node: answers in progress have 15 seconds to finish",
-            twin="stop",
+            command="stop",
         )
     )
     rows += [
@@ -188,7 +188,7 @@ def _table() -> dict[str, Action]:
             key="",
             danger=Danger.LOOK,
             sentence="Copy the store into a file, beside a running node",
-            twin="backup FILE",
+            command="backup FILE",
         ),
         Action(
             name="store.restore",
@@ -197,7 +197,7 @@ def _table() -> dict[str, Action]:
             key="",
             danger=Danger.HARD,
             sentence="Make a backup the store of this box; the store before it is set aside",
-            twin="restore FILE",
+            command="restore FILE",
         ),
     ]
     rows += [
@@ -208,9 +208,9 @@ def _table() -> dict[str, Action]:
             key=key,
             danger=Danger.LOOK,
             sentence=sentence,
-            twin=twin,
+            command=command,
         )
-        for verb, key, sentence, twin in _LOOKS
+        for verb, key, sentence, command in _LOOKS
     ]
     return {row.name: row for row in rows}
 

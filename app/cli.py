@@ -22,7 +22,7 @@ from app import errors, terminal
 # function named after the command.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "What the box is doing now, for a first look."),
-    "serve": ("serve", "Run the node here; --detach leaves it running."),
+    "serve": ("serve", "Run the node here; --detach keeps it running in the background."),
     "stop": ("serve", "Stop the node: answers in progress have 15 seconds to finish."),
     "demo": ("demo", "A node with the shipped models under synthetic load."),
     "backup": ("backups", "Copy the store into a file, beside a running node."),

@@ -39,7 +39,7 @@ class Dispatcher:
         }
 
     def do(self, name: str, place: Place) -> None:
-        """Do what a key or an order calls for."""
+        """Do what a key or a typed command calls for."""
         where = name.removeprefix("look.")
         if where in keymap.PLACES:
             self._app.go(where)
@@ -59,7 +59,7 @@ class Dispatcher:
     def _went(self, typed: str, place: Place) -> None:
         word = keymap.meant(typed)
         if word is not None:
-            self.do(keymap.ORDERS.get(word, f"look.{word}"), place)
+            self.do(keymap.COMMANDS.get(word, f"look.{word}"), place)
         elif typed.strip():
             known = ", ".join(name for name, where in keymap.PLACES.items() if where.key)
             self._app.prompt_line.say(

@@ -1,6 +1,6 @@
 """The guard of one screen: read-only unless armed, and armed for a quarter of an hour.
 
-It keeps people from changing a box by a slip of the finger. Who may change what is decided at the
+It prevents changes by a slip of the finger. Who may change what is decided at the
 node's control socket, not here. Imported by `app.tui`.
 """
 
@@ -57,6 +57,6 @@ def _unable(header: Header) -> str:
     if header.node is Node.ASKING:
         return "the node has not answered yet"
     if not header.person.acts:
-        role = header.person.role or "nobody"
-        return f"you are {role} here; an admin can name you operator in config.toml"
+        role = f"are {header.person.role}" if header.person.role else "have no role"
+        return f"you {role} here; an admin can make you operator in config.toml"
     return ""

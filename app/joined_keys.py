@@ -1,8 +1,8 @@
 """Esc and a key that arrive together, as they do over a slow link, are two keys.
 
 Textual takes them for alt and the key, and drops the alt of enter, space and punctuation: a
-question that esc was to cancel would be agreed to. This stands on a private method of Textual,
-which is pinned exactly; the terminal tests prove that it still holds. Imported by `app.tui`.
+question that esc was to cancel would be agreed to. This overrides a private method of Textual,
+which is pinned exactly; the terminal tests prove that it still works. Imported by `app.tui`.
 """
 
 from __future__ import annotations

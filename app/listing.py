@@ -62,9 +62,9 @@ def table(
         lines.append(row)
         for column in under:
             if (said := column.cell(record)) not in {"", words.UNKNOWN}:
-                told = words.safe(f"{column.title.lower()}: {said}")
+                line = words.safe(f"{column.title.lower()}: {said}")
                 lines += textwrap.wrap(
-                    told, room, initial_indent=_INDENT, subsequent_indent=_INDENT * 2
+                    line, room, initial_indent=_INDENT, subsequent_indent=_INDENT * 2
                 )
     return lines
 

@@ -103,8 +103,7 @@ class Liveness:
             return replace(before, node=Node.DOWN, person=Person(name=before.person.name))
         except errors.StorageError:  # it lives, and this person has no role
             self._known = 0
-            person = Person(name=before.person.name, role="nobody")
-            return replace(before, node=Node.UP, person=person)
+            return replace(before, node=Node.UP, person=Person(name=before.person.name))
         return replace(
             before,
             node=Node.UP,

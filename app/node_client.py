@@ -198,7 +198,7 @@ async def stop(home: Home, *, reason: str = "", timeout_s: float = 60.0) -> None
 async def _exited(home: Home) -> bool:
     """Whether no process holds the lock of the data directory, once a stop was accepted.
 
-    Only its owner can tell; others ask the control socket, which the node closes last.
+    Only its owner can see that; others ask the control socket, which the node closes last.
     """
     if os.access(home.lock, os.R_OK):
         return lock.holder(home.lock) is None

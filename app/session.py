@@ -118,7 +118,7 @@ async def do(
         raise errors.AppError(f"{name} {target}: {done.sentence}")
 
 
-def tell(done: actions.Done, *, as_json: bool = False, then: str = "") -> None:
+def report(done: actions.Done, *, as_json: bool = False, then: str = "") -> None:
     """Print the outcome; `then` is said of what was done or still may be.
 
     Raises:
@@ -127,8 +127,8 @@ def tell(done: actions.Done, *, as_json: bool = False, then: str = "") -> None:
     if not done.ok and not done.waits:
         raise errors.AppError(done.sentence)
     if as_json:
-        told = {"intent": done.intent_id, "state": done.state, "outcome": done.sentence}
-        terminal.show(told, (), as_json=True)
+        document = {"intent": done.intent_id, "state": done.state, "outcome": done.sentence}
+        terminal.show(document, (), as_json=True)
     elif done.ok:
         terminal.say(done.sentence)
     if then and not as_json:

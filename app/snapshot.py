@@ -67,7 +67,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU now; what the card does not tell is None."""
+    """One GPU now; what the card does not report is None."""
 
     index: int
     name: str

@@ -138,7 +138,7 @@ def ask_reason(given: str) -> str:
 
 
 def confirm(effect: str, *, yes: bool, name: str = "") -> None:
-    """Show what would change and go on only if the person agrees; scripts have agreed already.
+    """Show what would change and continue only if the person agrees; scripts agree by running it.
 
     With a `name`, agreeing is typing it: for what is hard to reverse.
     """

@@ -201,7 +201,7 @@ class Tui(App[None]):
         self.call_after_refresh(self.redraw)
 
     def freeze(self) -> None:
-        """Hold the snapshot, or let it go on; the header shows the present all the same."""
+        """Freeze the snapshot, or release it; the header is always current."""
         if self._frozen is not None or self._freezing:
             self._frozen, self._freezing = None, False
         else:
@@ -209,7 +209,7 @@ class Tui(App[None]):
             self._hold()
 
     def _hold(self) -> None:
-        """Freeze what the open place shows; the snapshot of a place left before is not that."""
+        """Freeze what the open place shows; not the snapshot of the place before it."""
         place = self.place
         if place is not None and self.current.query == place.wanted():
             self._frozen, self._freezing = self.current, False
@@ -238,7 +238,7 @@ class Tui(App[None]):
         """A key that Textual would use and that means nothing here."""
 
     def typed(self, text: str) -> None:
-        """Something was pasted; it counts only where something is being typed, and seen."""
+        """Something was pasted; it counts only where a line is being typed in sight."""
         if (place := self.place) is not None and not place.small:
             self.prompt_line.paste(text)
         self.redraw()

@@ -79,7 +79,7 @@ def cut(text: str, limit: int) -> str:
 
 
 def squeeze(text: str, limit: int) -> str:
-    """A name in at most `limit` cells, its middle left out: versions stand at the end."""
+    """A name in at most `limit` cells, its middle left out: the version is at the end."""
     if width(text) <= limit or not text.isascii():
         return cut(text, limit)
     tail = min(8, limit // 2)
@@ -87,14 +87,14 @@ def squeeze(text: str, limit: int) -> str:
 
 
 def pad(text: str, limit: int, *, right: bool = False) -> str:
-    """The text cut and filled to exactly `limit` cells; `right` aligns it as figures stand."""
+    """The text cut and filled to exactly `limit` cells; `right` aligns it right, for figures."""
     short = cut(text, limit)
     space = " " * (limit - width(short))
     return space + short if right else short + space
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
-    """Lines of aligned columns, two spaces apart; the columns in `right` stand as figures do.
+    """Lines of aligned columns, two spaces apart; the columns in `right` are aligned right.
 
     Every cell is made `safe`: a row is one line, whatever a name or a path holds.
     """

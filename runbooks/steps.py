@@ -97,8 +97,8 @@ class Runbook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def content(book: Runbook) -> str:
     """The hash of what a runbook says; comments and whitespace of its file do not count.
 
-    A field that an action leaves empty and that older runbooks did not have is not hashed, so that
-    a runbook keeps its hash from version to version of Paddock.
+    Fields that older versions did not have are hashed only where they are set, so that a runbook
+    keeps its hash across versions of Paddock.
     """
     said = msgspec.to_builtins(book)
     for step in said["steps"]:

@@ -19,7 +19,7 @@ from storage.runs import Run
 from storage.store import Session
 
 _DIGITS: Final = 18
-_OWN: Final = frozenset({"intent", "run"})  # nouns whose entries tell of the asking itself
+_OWN: Final = frozenset({"intent", "run"})  # nouns whose entries record the request itself
 
 
 async def planned(

@@ -95,7 +95,7 @@ async def _play(
 async def _work(
     run: Demo, attended: Callable[[Demo], Awaitable[bool]] | None, seconds: float
 ) -> bool:
-    """Start everything and wait; whether node and load shall keep running afterwards."""
+    """Start everything and wait; whether to keep node and load running afterwards."""
     await run.begin()
     if attended is not None:
         return await attended(run)
@@ -104,7 +104,7 @@ async def _work(
 
 
 async def _attended(run: Demo) -> bool:
-    """The screen, until the person quits; whether node and load shall keep running."""
+    """The screen, until the person quits; whether to keep node and load running."""
     from app import tui  # noqa: PLC0415 the screen is loaded only when there is one
 
     await tui.attach(run.home)

@@ -116,7 +116,7 @@ async def scale(
     agreed = session.agreed("deployments.scale", found.name, effect, reason, yes=yes)
     arguments: dict[str, object] = {"replicas": replicas}
     done = await session.ask("deployments.scale", found.name, arguments, reason=agreed.reason)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 @app.command()
@@ -132,7 +132,7 @@ async def restart(
     effect = f"{found.name}  {found.status.value} → {Status.ACTIVE.value}"
     agreed = session.agreed("deployments.restart", found.name, effect, reason, yes=yes)
     done = await session.ask("deployments.restart", found.name, reason=agreed.reason)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 async def _view(s: Session, deployment: Deployment) -> View:

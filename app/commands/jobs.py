@@ -131,4 +131,4 @@ async def _change(verb: str, id: int, what: str, reason: str, *, yes: bool, as_j
     effect = f"{what} job {id} ({job.kind} {job.target})."
     agreed = session.agreed(verb, str(id), effect, reason, yes=yes)
     done = await session.ask(verb, str(id), reason=agreed.reason)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`paddock keys`: the secret is made here and shown once; only its hash leaves the terminal."""
+"""`paddock keys`: the secret is made here and shown once; only its hash is sent."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ async def create(
         terminal.say(f"{minted.secret}\nKeep it: the key may still be created.")
         raise
     if as_json and (done.ok or done.waits):  # it may still be created
-        told = {"name": name, "role": role.value, "secret": minted.secret, "state": done.state}
-        terminal.show(told, (), as_json=True)
+        document = {"name": name, "role": role.value, "secret": minted.secret, "state": done.state}
+        terminal.show(document, (), as_json=True)
         if done.waits:
             raise errors.Waits(done.sentence)
         return
-    session.tell(done, then=f"{minted.secret}\nKeep it now: it is not shown again.")
+    session.report(done, then=f"{minted.secret}\nKeep it now: it is not shown again.")
 
 
 @app.command()
@@ -66,7 +66,7 @@ async def revoke(
     effect = f"Key {name}  active → revoked, for good; its clients are refused at once"
     agreed = session.agreed("keys.revoke", name, effect, reason, yes=yes)
     done = await session.ask("keys.revoke", name, reason=agreed.reason, confirm=agreed.confirm)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 @app.command()
@@ -77,7 +77,7 @@ async def reset(
     effect = "All keys  active → revoked, for good; every client is refused until it has a new one"
     agreed = session.agreed("keys.reset", "all", effect, reason, yes=yes)
     done = await session.ask("keys.reset", "all", reason=agreed.reason, confirm=agreed.confirm)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 def _status(key: Key) -> str:

@@ -69,7 +69,7 @@ async def set(
         reason=agreed.reason,
         expected_version=0 if before is None else before.id,
     )
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 @app.command()
@@ -92,4 +92,4 @@ async def undo(
     done = await session.ask(
         "knobs.undo", deployment, {"name": name, "setting": setting}, reason=agreed.reason
     )
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)

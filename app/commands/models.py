@@ -69,7 +69,7 @@ async def add(
         arguments["sha256"] = sha256.lower()
     wanted = actions.Wanted(target=f"{name}@{version}", arguments=arguments, reason=reason)
     done = await _add(wanted, query, quiet=as_json)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 def _address(source: str) -> tuple[str, str]:

@@ -33,7 +33,7 @@ async def add(
     read = prompt_files.read(file, name)
     read["comment"] = comment or read.get("comment", "")
     done = await session.ask("prompts.add", str(read["prompt"]), read, reason=reason)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 @app.command("list")
@@ -109,4 +109,4 @@ async def label(
         reason=agreed.reason,
         expected_version=before or 0,
     )
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)

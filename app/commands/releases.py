@@ -145,7 +145,7 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
         arguments[part] = {name: value for name, value in settings.items() if value is not None}
     target = model or upstream or str(given.get("server", {}).get("model"))
     done = await session.ask("releases.create", target, arguments, reason=reason)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 def _refuse(option: str, others: Mapping[str, object]) -> None:

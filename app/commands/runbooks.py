@@ -106,14 +106,14 @@ async def start(
     """Start a runbook; it continues when this terminal closes."""
     book = _find(name)
     given = parse(inputs or [])
-    told = "".join(f"  {key}={value}" for key, value in given.items())
+    shown = "".join(f"  {key}={value}" for key, value in given.items())
     async with session.reading() as s:
         effects = await foresight.effects(s, book, given)
     effect = "".join(f"\n  {each}" for each in effects)
-    agreed = session.agreed("runbooks.start", name, f"{book.title}{told}{effect}", reason, yes=yes)
+    agreed = session.agreed("runbooks.start", name, f"{book.title}{shown}{effect}", reason, yes=yes)
     wanted = {"inputs": given, "content": steps.content(book)}
     done = await session.ask("runbooks.start", name, wanted, reason=agreed.reason)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 @app.command()
@@ -129,12 +129,12 @@ async def undo(
             book, inputs = await undo_plan.planned(s, catalog.every(session.home()), run)
     except start_request.Refused as refused:
         raise errors.AppError(str(refused)) from refused
-    told = "".join(
+    shown = "".join(
         steps.filled(f"\n  {step.name}: {_do(step.do)}", inputs) for step in book.steps if step.do
     )
-    agreed = session.agreed("runbooks.undo", run, f"{book.title}{told}", reason, yes=yes)
+    agreed = session.agreed("runbooks.undo", run, f"{book.title}{shown}", reason, yes=yes)
     done = await session.ask("runbooks.undo", run, reason=agreed.reason)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 def parse(words_: list[str]) -> dict[str, str]:

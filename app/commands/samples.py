@@ -34,12 +34,12 @@ async def tail(
         newest = await samples.newest(s, clock.now_us() // _SECOND_US)
         since = 0 if newest is None else newest - seconds + 1
         found: list[tuple[int, str, Any]] = await samples.since(s, since, kind, newest)  # type: ignore[call-overload]
-    told = [{"second": at, "subject": of, "sample": sample} for at, of, sample in found]
+    document = [{"second": at, "subject": of, "sample": sample} for at, of, sample in found]
     head, cells = _FACES[kind]
     rows = [("AT", kind.value.upper(), *head)]
     rows += [(words.clock(at * _SECOND_US), of, *cells(sample)) for at, of, sample in found]
     lines = words.table(rows, right=range(2, len(rows[0])))
-    terminal.show(told, lines if found else ["Nothing was measured yet."], as_json=as_json)
+    terminal.show(document, lines if found else ["Nothing was measured yet."], as_json=as_json)
 
 
 def _host(host: HostSample) -> tuple[str, ...]:

@@ -16,10 +16,10 @@ from storage.home import paths as homes
 
 def serve(
     detach: Annotated[
-        bool, typer.Option("--detach", help="Return once it serves, and leave it running.")
+        bool, typer.Option("--detach", help="Return once it serves; it keeps running.")
     ] = False,
 ) -> None:
-    """Run the node here; --detach leaves it running."""
+    """Run the node here; --detach keeps it running in the background."""
     home = session.home()
     homes.make(home)
     if not homes.begun(home):

@@ -33,7 +33,7 @@ async def create(
     """Create a service: the name that clients put into `model`."""
     arguments: dict[str, object] = {"release": release, "record_text": record_text}
     done = await session.ask("services.create", name, arguments, reason=reason)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 @app.command()
@@ -61,7 +61,7 @@ async def _split(
     arms = {f"r{release}": points for release, points in after.items()}
     effect = await _effect(service, after)
     done = await _agreed("services.split", service, effect, {"arms": arms}, reason=reason, yes=yes)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 @app.command()
@@ -88,7 +88,7 @@ async def undo(
     effect = await _effect(service, _weights(split))
     arguments: dict[str, object] = {"to": target}
     done = await _agreed("services.undo", service, effect, arguments, reason=reason, yes=yes)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 @app.command()
@@ -100,7 +100,7 @@ async def freeze(
 ) -> None:
     """Freeze a service: its split cannot be changed until it is unfrozen, only undone."""
     if not reason.strip():
-        raise errors.BadWord("Say why with --reason: everybody who is refused will read it.")
+        raise errors.BadWord("Say why with --reason; refused changes quote it.")
     await _asked("services.freeze", name, "freeze", {}, reason, yes=yes, as_json=as_json)
 
 
@@ -159,7 +159,7 @@ async def _asked(
 ) -> None:
     agreed = session.agreed(verb, name, f"{name}  {effect}", reason, yes=yes)
     done = await session.ask(verb, name, arguments, reason=agreed.reason, confirm=agreed.confirm)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 async def _agreed(

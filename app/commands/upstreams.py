@@ -93,7 +93,7 @@ async def add(  # noqa: PLR0917 the command line passes every option by name
         raise
     if not done.ok and not done.waits:
         _withdraw(deposited)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 @app.command()
@@ -118,7 +118,7 @@ async def rekey(
         _withdraw(known.secret)
     elif not done.waits:
         _withdraw(deposited)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 def _withdraw(deposited: str | None) -> None:
@@ -154,7 +154,7 @@ async def remove(
     done = await session.ask("upstreams.remove", name, reason=agreed.reason)
     if done.ok and known.secret is not None:
         secrets.discard(session.home(), known.secret)
-    session.tell(done, as_json=as_json)
+    session.report(done, as_json=as_json)
 
 
 @app.command("list")

@@ -1,8 +1,8 @@
 """The home of the demo: where it is, that a demo made it, and which keys demos made there.
 
 A file in the home marks it as a demo's and lists its keys, a name a line, only ever added to, so
-that several runs can write and a run that is killed leaves what is true. Only this decides where
-a demo may act. Imported by `app.commands.demo`.
+that several runs can write, and a killed run cannot damage it. Only this decides where a demo may
+act. Imported by `app.commands.demo`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def take(home: Home) -> None:
     """Make the home and mark it, or find it marked; doing it again changes nothing.
 
     Raises:
-        errors.AppError: a box stands there that no demo made; nothing was touched.
+        errors.AppError: there is a box that no demo made; nothing was touched.
     """
     mark = home.root / _MARK
     if not mark.exists() and (home.database.exists() or home.config.exists()):

@@ -105,17 +105,17 @@ def stop_left_over(home: Home) -> None:
         return
     with file:
         until = time.monotonic() + _STOP_S
-        told = False
+        signalled = False
         while time.monotonic() < until:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 said = file.read().strip()
                 file.seek(0)
-                if said.isdecimal() and not told:
+                if said.isdecimal() and not signalled:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(said), signal.SIGTERM)
-                    told = True
+                    signalled = True
                 time.sleep(_LOOK_S)
             else:
                 return

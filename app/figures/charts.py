@@ -26,7 +26,7 @@ def ceiling(peak: float, before: float = 0.0, least: float = LEAST_TOP) -> float
 
 
 def _peak(values: Sequence[float | None]) -> float:
-    """The highest mean of five seconds; a single second may stand out of the chart."""
+    """The highest mean of five seconds; a single second may exceed the chart."""
     blocks = (load.mean(values[at : at + _BLOCK_S]) for at in range(0, len(values), _BLOCK_S))
     return max((block for block in blocks if block is not None), default=0.0)
 

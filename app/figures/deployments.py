@@ -10,7 +10,7 @@ from app.figures.facts import Facts
 from storage import processes, samples, upstreams
 from storage.deployments import Backend, Deployment, Status
 
-# From bad to good: a deployment is as well as its worst instance.
+# From bad to good: a deployment has the state of its worst instance.
 _WORST: Final = ("crashed", "silent", "stopped", "draining", "starting", "ready")
 
 
@@ -116,5 +116,5 @@ def _upstream(name: str, health: upstreams.Health | None, *, heard: bool) -> tup
         return ("answering", "") if heard else ("starting", "")
     if health.reason is None:
         return "answering", ""
-    reason = health.reason.removeprefix(f"upstream {name} ")  # its name stands before the reason
+    reason = health.reason.removeprefix(f"upstream {name} ")  # the row begins with its name
     return "down", reason.removeprefix("cannot answer: ")

@@ -55,7 +55,7 @@ class Facts:
     entries: Sequence[ledger.Entry] = ()
     gpu_hour_micro: int | None = None
     currency: str = "USD"
-    top: float = LEAST_TOP  # of the chart of tokens, as it stood before
+    top: float = LEAST_TOP  # of the chart of tokens at the last look
 
     @property
     def end(self) -> int:

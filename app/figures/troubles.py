@@ -91,11 +91,11 @@ def _services(facts: Facts) -> Iterator[Trouble]:
 
 
 def _processes(facts: Facts) -> Iterator[Trouble]:
-    """Processes that are silent, then those that are dead; the gateway has been told already."""
+    """Processes that are silent, then those that are dead; a silent gateway is reported already."""
     if not facts.node.runs:
         return
-    told = bool(_readiness(facts).silence)
-    known = [each for each in facts.processes if not (told and each.name == "gateway")]
+    reported = bool(_readiness(facts).silence)
+    known = [each for each in facts.processes if not (reported and each.name == "gateway")]
     for each in known:
         if each.silent_since_us is not None and each.state is State.READY:
             for_ = words.age(max(facts.now_us - each.silent_since_us, SECOND_US))

@@ -62,8 +62,8 @@ def draw(of: str, table: Sequence[Action], width: int) -> list[Line]:
         rows.append(palette.rule(width, f"KEYS OF {of.upper()}", "the same on the command line"))
         for name in LOCAL[of]:
             if name in known:
-                twin = _OPENS.get(of) if name == "look.open" else None
-                rows.append(_row(known[name], width, twin))
+                opens = _OPENS.get(of) if name == "look.open" else None
+                rows.append(_row(known[name], width, opens))
         if of != "pulse":
             rows.append(_plain("arrows", "move; page up, page down, home, end too"))
     rows.append(palette.rule(width, "EVERYWHERE", "the same on the command line"))
@@ -80,13 +80,11 @@ def _plain(key: str, sentence: str) -> Line:
 
 
 def _row(action: Action, width: int, opens: str | None = None) -> Line:
-    """An action with its twin; what `enter` opens depends on the place."""
+    """An action with its command; what `enter` opens depends on the place."""
     key = _TYPED.get(action.name) or keymap.sign(action.key)
-    command = opens or action.twin
-    twin: Line = ((f"paddock {command} ", "dim"),) if command else ()
-    if action.twin == "--help":
-        twin = (("paddock --help ", "dim"),)
-    return palette.spread(_plain(key, action.sentence), twin, width)
+    command = opens or action.command
+    shown: Line = ((f"paddock {command} ", "dim"),) if command else ()
+    return palette.spread(_plain(key, action.sentence), shown, width)
 
 
 class Help(Place):

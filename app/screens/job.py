@@ -35,11 +35,11 @@ def facts(job: snapshot.Job, width: int, *, ascii_only: bool = False) -> list[Li
     if row.done is not None and row.state in {"running", "queued", "cancelling"}:
         full, empty = ("#", ".") if ascii_only else ("█", "░")
         drawn = progress_bar.bar(row.share, _BAR, full=full, empty=empty)
-        told = (
+        text = (
             f"  {progress_bar.amount(row.done, row.total, row.unit)}"
             f"   {progress_bar.rate(row.rate_per_s, row.unit)}   {words.brief(row.eta_us)} left"
         )
-        lines.append(((f" {row.step or '':<{_LABEL}}", "dim"), (drawn, "draw"), (told, "")))
+        lines.append(((f" {row.step or '':<{_LABEL}}", "dim"), (drawn, "draw"), (text, "")))
     return lines
 
 
@@ -116,8 +116,8 @@ class Job(Place):
             self._job = found
             self._rows = draw(found, self.size.width, ascii_only=self.program.glyphs == "ascii")
         elif not self._rows or current.missing:
-            told = current.header.error or current.missing or "reading the store…"
-            self._rows = [(), *bar.saying(told, "bold", self.size.width)]
+            text = current.header.error or current.missing or "reading the store…"
+            self._rows = [(), *bar.saying(text, "bold", self.size.width)]
         self._scroll()
 
     def _scroll(self) -> None:

@@ -1,8 +1,8 @@
 """Which key calls what, and which places there are.
 
-The table of actions is the truth; it stands on the store's libraries, which take longer to load
-than the first paint may. So the keys that only look are written here once more, and a test holds
-them to the table. Imported by `app.tui` and the places.
+The table of actions decides; it imports the store's libraries, which take longer to load than the
+first paint may. So the keys that only look are repeated here, and a test compares them with the
+table. Imported by `app.tui` and the places.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ EARLY: Final[Mapping[str, str]] = {
 }
 
 # What a person can type after a colon besides the names of places.
-ORDERS: Final[Mapping[str, str]] = {
+COMMANDS: Final[Mapping[str, str]] = {
     "rw": "look.arm",
     "ro": "look.disarm",
     "q": "look.quit",
@@ -77,10 +77,10 @@ def sign(key: str) -> str:
 
 
 def meant(typed: str) -> str | None:
-    """The place or order that a word after the colon names, also by an unmistakable beginning."""
+    """The place or command that a word after the colon names, also by a unique beginning."""
     word = typed.strip().lower()
-    known = [name for name, where in PLACES.items() if where.key] + list(ORDERS)
+    known = [name for name, where in PLACES.items() if where.key] + list(COMMANDS)
     if word in known:
         return word
     close = [name for name in known if word and name.startswith(word)]
-    return close[0] if len({ORDERS.get(name, name) for name in close}) == 1 else None
+    return close[0] if len({COMMANDS.get(name, name) for name in close}) == 1 else None

@@ -75,7 +75,7 @@ class Place(Screen[None]):
     hints: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Keys of this place alone, as (key, word)."""
 
-    ready = False  # its widgets stand
+    ready = False  # its widgets are mounted
 
     def compose(self) -> ComposeResult:
         """The header on top, bar and keys at the foot, the body between."""

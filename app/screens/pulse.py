@@ -1,6 +1,6 @@
 """The box at a glance: what it is made of, how hard it works, what it answers, who did what last.
 
-All of it stands at 80×24; larger terminals get longer charts and more columns. Drawing is done by
+All of it fits 80×24; larger terminals get longer charts and more columns. Drawing is done by
 pure functions of the snapshot and the size. Imported by `app.tui`.
 """
 
@@ -120,29 +120,29 @@ def _process(process: snapshot.Process) -> Line:
 
 
 def _deployment(seen: snapshot.Deployment, width: int) -> Line:
-    """A deployment; on a narrow screen its name is shortened first, then it tells less."""
+    """A deployment; on a narrow screen its name is shortened first, then figures go."""
     now = seen.load
     said = seen.state
     if seen.instances and (seen.replicas > 1 or len(seen.instances) > 1):
         said = f"{seen.ready}/{seen.replicas} ready" + f", {seen.state}" * (not seen.well)
     state = _state(seen.state, said, seen.restarts, seen.reason)
-    told = []
+    figures = []
     if now is not None:
-        told = [
+        figures = [
             f"{now.running}/{words.whole(now.max_running)} running",
             f"KV {machine.share(now.kv).strip()}",
             words.rate(now.tokens_per_s, "tok"),
         ]
         if now.busy is not None:
-            told.append(f"busy {machine.share(now.busy).strip()}")
+            figures.append(f"busy {machine.share(now.busy).strip()}")
     label = f" {_LABELS.get(seen.backend, seen.backend)} "
-    taken = palette.length(state) + len(label) + 1 + 3 * len(told)
-    while told and taken + sum(map(words.width, told)) + min(len(seen.name), _NAME) > width:
-        told.pop()
+    taken = palette.length(state) + len(label) + 1 + 3 * len(figures)
+    while figures and taken + sum(map(words.width, figures)) + min(len(seen.name), _NAME) > width:
+        figures.pop()
         taken -= 3
-    name = words.squeeze(seen.name, max(width - taken - sum(map(words.width, told)), _NAME))
+    name = words.squeeze(seen.name, max(width - taken - sum(map(words.width, figures)), _NAME))
     row: Line = ((label, ""), (name, "bold"), (" ", ""), *state)
-    return palette.cut((*row, *(("   " + each, "") for each in told)), width)
+    return palette.cut((*row, *(("   " + each, "") for each in figures)), width)
 
 
 def events(seen: Sequence[snapshot.Event], now_us: int, width: int) -> list[Line]:
@@ -234,7 +234,7 @@ class Pulse(Place):
 
     def _waiting(self, header: snapshot.Header) -> None:
         if self._drawn and not header.error:
-            return  # back from another place: the figures of before stand until the next look
+            return  # back from another place: the earlier figures stay until the next look
         said = header.error or "reading the store…"
         self._only([(), ((f" {said}", "bold" if header.error else "dim"),)])
 

@@ -1,7 +1,7 @@
 """One request in full: who asked, what answered, where the time went, what was said.
 
-Texts are somebody's: they are shown with every control made visible, and only where the service
-keeps them. Imported by `app.tui`.
+Texts are foreign: they are shown with every control character made visible, and only where the
+service records them. Imported by `app.tui`.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def said(request: snapshot.Request, width: int) -> list[Line]:
     for each in request.opinions:
         thumb = "up" if each.score > 0 else "down"
         right = {True: ", correct", False: ", not correct", None: ""}[each.correct]
-        told = f"thumb {thumb}{right}   {words.clock(each.at_us)}   {words.safe(each.comment)}"
-        wrapped = bar.wrapped(told, max(width - _LABEL - 2, 1))
+        said = f"thumb {thumb}{right}   {words.clock(each.at_us)}   {words.safe(each.comment)}"
+        wrapped = bar.wrapped(said, max(width - _LABEL - 2, 1))
         rows += [_row("" if at else "feedback", row) for at, row in enumerate(wrapped)]
     if request.prompt is None:
         why = "not kept any more" if request.records_text else "this service keeps no texts"
@@ -160,8 +160,8 @@ class Request(Place):
         if found is not None and found.row.id == self.request:
             self._rows = draw(found, self.size.width)
         elif not self._rows or current.missing:
-            told = current.header.error or current.missing or "reading the store…"
-            self._rows = saying(told, self.size.width)
+            said = current.header.error or current.missing or "reading the store…"
+            self._rows = saying(said, self.size.width)
         self._scroll()
 
     def _scroll(self) -> None:
@@ -191,6 +191,6 @@ class Request(Place):
         return self.request
 
 
-def saying(told: str, width: int) -> list[Line]:
-    """A sentence where the request would stand."""
-    return [(), *bar.saying(told, "bold", width)]
+def saying(said: str, width: int) -> list[Line]:
+    """A sentence in place of the request."""
+    return [(), *bar.saying(said, "bold", width)]

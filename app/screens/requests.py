@@ -84,7 +84,7 @@ class Requests(Place):
         return Query(place=self.where, filter=self._filter, limit=self._limit)
 
     def draw(self, current: snapshot.Snapshot) -> None:
-        """Draw the list; while it is held only its title tells of news."""
+        """Draw the list; while it is held only its title counts what is new."""
         seen, list_ = current.requests, self.query_one(Table)
         if seen is None:
             said = current.header.error or ("" if list_.keys else "reading the store…")

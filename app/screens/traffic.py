@@ -21,9 +21,10 @@ from app.widgets.table import Table
 from storage import splits
 
 _SPLITS: Final = 4
+_LABELS: Final = {0: ("set now", ""), 1: ("before", "")}
 
 
-def told(split: snapshot.Split, now_us: int) -> str:
+def described(split: snapshot.Split, now_us: int) -> str:
     """A split in words, with who set it and when."""
     given = splits.words(split.arms, " · ")
     ago = words.age(max(now_us - split.set_at_us, 0))
@@ -57,8 +58,8 @@ def detail(
             said = f" actual {words.percent(arm.actual)}, {part}: {low} to {high} % at 95 %"
             rows.append(((said, ""),))
     for number, split in enumerate(service.history[:_SPLITS]):
-        label = "set now" if number == 0 else "before" if number == 1 else ""
-        rows.append(((f" {label:<8}", "dim"), (told(split, now_us), "" if number < 2 else "dim")))  # noqa: PLR2004
+        label, ink = _LABELS.get(number, ("", "dim"))
+        rows.append(((f" {label:<8}", "dim"), (described(split, now_us), ink)))
     return [palette.cut(row, width) for row in rows]
 
 

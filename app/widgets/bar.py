@@ -66,8 +66,8 @@ def typing(label: str, edit: Edit, hint: str, width: int) -> list[Line]:
         (edit.text[edit.at + 1 :], ""),
     )
     room = width - palette.length(row) - 3
-    told = ((words.cut(hint, room), "dim"), (" ", "")) if room > 0 else ()
-    return [palette.spread(row, told, width)]
+    after = ((words.cut(hint, room), "dim"), (" ", "")) if room > 0 else ()
+    return [palette.spread(row, after, width)]
 
 
 def asking(effect: str, width: int) -> list[Line]:

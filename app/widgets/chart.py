@@ -1,7 +1,7 @@
 """A chart of one quantity over time, in a range that does not move with its values.
 
 A sparkline that scales to its own extremes shows a quiet box and a burning one alike; here the
-top is given, the unit stands in the caption and the last value is printed. A second that was not
+top is given, the unit is in the caption and the last value is printed. A second that was not
 measured is blank, a measured zero is drawn. Imported by screens.
 """
 
@@ -43,7 +43,7 @@ def buckets(series: Series, count: int) -> list[float | None]:
     """The values as at most `count` means, oldest first.
 
     The bounds of a bucket depend on the clock and not on `end`: until a bucket is full only the
-    last one changes from second to second, and the rest stands still.
+    last one changes from second to second, and the rest does not move.
     """
     seconds = len(series.values)
     count = max(min(count, seconds), 1)

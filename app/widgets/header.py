@@ -1,7 +1,7 @@
 """The header: the first row of every place, at every size.
 
 Who is here and on which box, the worst that is wrong, what is live, whether this screen may change
-anything, and how old the figures are. It tells what is now while the rest of the screen is frozen.
+anything, and how old the figures are. It stays current while the rest of the screen is frozen.
 Nothing else may take its place. Imported by screens.
 """
 
@@ -36,7 +36,7 @@ class Step(IntEnum):
 
     NOTHING = 0
     SYNTHETIC = 1  # the share of synthetic load
-    SENTENCE = 2  # the worst trouble is told in a few words
+    SENTENCE = 2  # the worst trouble in a few words
     NAMES = 3  # long names of host and person are cut
     LABELS = 4  # LIVE, and the points between arms
     UNITS = 5  # as of 4 s ago -> 4 s old, RW 15 min -> RW 15m

@@ -103,7 +103,7 @@ class Lines(Widget):
                 self.refresh(*regions)
 
     def on_resize(self, event: events.Resize) -> None:
-        """Tell the place."""
+        """Report it to the place."""
         del event
         self.post_message(self.Resized())
 

@@ -61,9 +61,9 @@ def _gpu(gpu: snapshot.Gpu) -> Line:
 
 
 def _gpus(gpus: Sequence[snapshot.Gpu]) -> Line:
-    told = [each.utilisation for each in gpus if each.utilisation is not None]
-    used = sum(told) / len(told) if told else None
-    spread = f" ({min(told) * 100:.0f}–{max(told) * 100:.0f})" if told else ""
+    known = [each.utilisation for each in gpus if each.utilisation is not None]
+    used = sum(known) / len(known) if known else None
+    spread = f" ({min(known) * 100:.0f}–{max(known) * 100:.0f})" if known else ""
     memory = _of(sum(each.memory_used for each in gpus), sum(each.memory_total for each in gpus))
     powers = [each.power_mw for each in gpus if each.power_mw is not None]
     power = sum(powers) if len(powers) == len(gpus) else None  # of some it would be too little

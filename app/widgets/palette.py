@@ -1,8 +1,8 @@
 """The inks of the screen: a few named styles out of the terminal's own palette.
 
 Only the sixteen colours and the terminal's own background are used, so a dark terminal stays dark
-and a light one light, and a line costs few bytes. A colour never stands alone: what it says is
-also said by a word or a sign. Imported by widgets and screens.
+and a light one light, and a line costs few bytes. A colour never carries meaning alone: a word or a
+sign says the same. Imported by widgets and screens.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ from storage.home.paths import Home
 from tests.app import pilot, populated_homes
 from tests.app.pilot import FakeNode
 
-# Pictures that can be looked at: syrupy has renamed what the plugin sets.
+# Images that a browser can show: syrupy has renamed what the plugin sets.
 SVGImageExtension.file_extension = "svg"
 
 
 @pytest.fixture(scope="session")
 def quiet_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A node that nobody asks; only looked at."""
+    """A node without requests; read-only."""
     return populated_homes.make(tmp_path_factory.mktemp("quiet") / "home", populated_homes.quiet)
 
 

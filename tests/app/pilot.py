@@ -1,4 +1,4 @@
-"""A person at the screen in a test: the program, a clock that stands still, and a node.
+"""A person at the screen in a test: the program, a clock that does not run, and a node.
 
 `FakeNode` replaces the control socket only. What it accepts is carried out by the real
 controllers, so that the screen meets their decisions and their sentences.
@@ -113,7 +113,7 @@ class FakeNode:
 
 
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that moves only by `pass_s`."""
 
     def __init__(self, now_us: int = populated_homes.NOW_US) -> None:
         self.now_us = now_us
@@ -135,8 +135,8 @@ def program(
 
 
 @dataclass
-class Seat:
-    """The screen while it runs, and whoever sits there."""
+class RunningScreen:
+    """The running screen, with keys to press and text to read."""
 
     app: Tui
     pilot: Pilot[None]
@@ -175,7 +175,7 @@ class Seat:
             before, still = now, still + 1 if now == before else 0
 
     def shown(self) -> bool:
-        """Whether the open place has been drawn with its own part of the picture."""
+        """Whether the open place has been drawn with its own part of the snapshot."""
         place = self.place
         seen = self.app.current
         part = {
@@ -215,20 +215,20 @@ class Seat:
 
     @property
     def said(self) -> str:
-        """What stands above the keys."""
+        """The row above the keys."""
         return self.place.query_one("#bar", Lines).text
 
     @property
     def node(self) -> snapshot.Node:
-        """What the picture says of the node."""
+        """The state of the node in the snapshot."""
         return self.app.current.header.node
 
 
 @asynccontextmanager
-async def at(app: Tui, width: int = 80, height: int = 24) -> AsyncIterator[Seat]:
-    """Sit down, and wait for the first picture."""
+async def at(app: Tui, width: int = 80, height: int = 24) -> AsyncIterator[RunningScreen]:
+    """Run the screen, and wait for its first snapshot."""
     async with app.run_test(size=(width, height)) as pilot:
-        seat = Seat(app, pilot)
-        await seat.until(lambda: seat.shown() and bool(app.table))
-        await seat.settle()
-        yield seat
+        screen = RunningScreen(app, pilot)
+        await screen.until(lambda: screen.shown() and bool(app.table))
+        await screen.settle()
+        yield screen

@@ -1,8 +1,8 @@
 """Boxes in mid-life for the tests of the screen, written by the storage floor alone.
 
-`quiet` is a node with one service that nobody asks, `busy` a box with a GPU and a split under
+`quiet` is a node with one service and no requests, `busy` a box with a GPU and a split under
 load, `crowded` one with more of everything than a small terminal has room for and with hostile
-words wherever somebody else may write. All of it happened before `NOW_US`; no clock is read.
+words wherever outsiders may write. All of it happened before `NOW_US`; no clock is read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from storage import (
     requests,
     samples,
     services,
+    splits,
     texts,
     upstreams,
 )
@@ -111,8 +112,8 @@ async def split(s: Session, service: str, weights: dict[int, int], ago_s: int) -
         s, service=service, actor="sara", at_us=at_us, expected_version=None, intent_id=id,
         arms=[Arm(release=release, weight_bp=points) for release, points in weights.items()],
     )  # fmt: skip
-    told = ", ".join(f"{name} {points / 100:g} %" for name, points in arms.items())
-    await intents.end(s, id, intents.State.APPLIED, f"{service}: {told}.", at_us, by="control")
+    outcome = f"{service}: {splits.words(weights.items())}."
+    await intents.end(s, id, intents.State.APPLIED, outcome, at_us, by="control")
 
 
 def sketch(*values_us: float) -> dict[str, object]:
@@ -134,7 +135,7 @@ def arm(seed: int, *, ms: int, failed: int = 0, refused: int = 0, synthetic: int
 
 
 def worker(at: int, *, top: int = 400, waiting: int = 0) -> InstanceSample:
-    """One row of a worker whose work swells and ebbs; it tells of `STEP_S` seconds."""
+    """One row of a worker whose work swells and ebbs; it covers `STEP_S` seconds."""
     wave = abs(at % 240 - 120) / 120
     return InstanceSample(
         running=round(13 * wave), waiting=waiting, max_running=16,
@@ -177,7 +178,7 @@ def ended(number: int, **changes: object) -> requests.Request:
 
 
 async def quiet(store: Store) -> None:
-    """A node with one service and two releases; everything goes to the first, nobody asks."""
+    """A node with one service and two releases; all goes to the first, and no request came."""
     await fixtures.furnish(store)
 
     async def work(s: Session) -> None:

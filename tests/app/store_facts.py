@@ -23,7 +23,7 @@ DOWN: Final = snapshot.Node.DOWN
 async def look(
     home: Home, query: Query | None = None, now_us: int = populated_homes.NOW_US
 ) -> snapshot.Snapshot:
-    """One look at a home; at its pulse unless told otherwise."""
+    """One look at a home; at its pulse by default."""
     store = await stores.open(home, readonly=True)
     try:
         source = reader.Reader(home, store, now_us=lambda: now_us)
@@ -47,7 +47,7 @@ def facts(
     records: Mapping[str, Any] | None = None,
     **measured: Any,
 ) -> Facts:
-    """A box that was measured as told; `records` are other fields of the facts."""
+    """A box with these measurements; `records` are other fields of the facts."""
     seconds = [at for subjects in measured.values() for rows in subjects.values() for at in rows]
     return Facts(
         now_us=populated_homes.NOW_US,

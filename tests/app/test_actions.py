@@ -37,11 +37,11 @@ def test_one_letter_means_one_thing() -> None:
 
 
 @pytest.mark.parametrize(
-    "action", [a for a in actions.TABLE.values() if a.twin], ids=lambda a: a.name
+    "action", [a for a in actions.TABLE.values() if a.command], ids=lambda a: a.name
 )
-def test_every_twin_is_a_command_that_exists(action: actions.Action) -> None:
+def test_every_command_of_an_action_exists(action: actions.Action) -> None:
     """The words that help shows beside a key can be typed."""
-    noun, _, rest = action.twin.partition(" ")
+    noun, _, rest = action.command.partition(" ")
     if noun.startswith("--"):
         return
     assert noun in cli.COMMANDS
@@ -87,8 +87,8 @@ async def undo(store: stores.Store) -> actions.Done:
     return await actions.perform(store.home, store, undo, wanted, timeout_s=0)
 
 
-async def test_what_nobody_took_is_not_done(store: stores.Store) -> None:
-    """It names the part that should, and how that part stands."""
+async def test_an_unclaimed_intent_is_not_done(store: stores.Store) -> None:
+    """It names the process that should claim it, and its state."""
     done = await undo(store)
     assert (done.ok, done.waits, done.state) == (False, True, "accepted")
     assert done.sentence.startswith(
@@ -105,10 +105,10 @@ async def test_what_nobody_took_is_not_done(store: stores.Store) -> None:
     assert "control is crashed (it ended by signal 9). `paddock" in done.sentence
 
 
-async def test_what_was_taken_and_goes_on_is_not_done(
+async def test_an_intent_in_progress_is_not_done(
     store: stores.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody has it; how it ends is to be seen."""
+    """It was claimed, and its outcome is not known yet."""
     ask = client.ask
 
     async def taken(*words: Any, **rest: Any) -> client.Accepted:
@@ -125,14 +125,14 @@ async def test_what_was_taken_and_goes_on_is_not_done(
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_command_whose_intent_waits_leaves_with_four(
+def test_a_command_whose_intent_waits_exits_with_four(
     capsys: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
     """Neither success nor refusal; scripts read the state."""
     done = actions.Done(ok=False, sentence="Not done yet.", intent_id=7, state="accepted")
     with pytest.raises(errors.Waits, match="Not done yet") as waits:
-        session.tell(done, as_json=as_json)
+        session.report(done, as_json=as_json)
     assert waits.value.exit_code == 4
-    told = {"intent": 7, "state": "accepted", "outcome": "Not done yet."}
+    document = {"intent": 7, "state": "accepted", "outcome": "Not done yet."}
     out = capsys.readouterr().out
-    assert (json.loads(out) == told) if as_json else (out == "")
+    assert (json.loads(out) == document) if as_json else (out == "")

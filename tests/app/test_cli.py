@@ -133,7 +133,7 @@ def test_what_was_added_is_listed_and_shown(box: Box) -> None:
 
 
 def test_a_split_is_set_and_undone(box: Box) -> None:
-    """The outcome is printed, the history grows, undo puts back what stood before."""
+    """The outcome is printed, the history grows, undo restores the split before."""
     before = box.json("services", "show", "support")["service"]
     box.good("services", "split", "support", "r1=90", "r2=10", "--reason", "try it")
     after = box.json("services", "show", "support")["service"]
@@ -236,8 +236,8 @@ def test_an_upstream_is_registered_and_its_key_is_never_shown(box: Box, tmp_path
     key.write_text("sk-very-secret-indeed\n")
     url = "http://127.0.0.1:9/v1"
     box.good("upstreams", "add", "cloud", url, "--key-file", str(key), "--metrics-path", "/metrics")
-    told = box.json("upstreams", "show", "cloud")
-    assert (told["url"], told["has_key"]) == (url, True)
+    shown = box.json("upstreams", "show", "cloud")
+    assert (shown["url"], shown["has_key"]) == (url, True)
     assert "cloud" in box.good("upstreams", "list")
     holding = [
         path
@@ -282,7 +282,7 @@ def test_what_is_hard_to_reverse_is_confirmed_by_its_name(box: Box) -> None:
 
 
 def test_stopping_at_a_terminal_asks_first(box: Box) -> None:
-    """Whoever does not agree leaves the node running."""
+    """Without agreement the node keeps running."""
     assert typed(box, "n", "stop") == 1
     assert "runs, pid" in box.good("status")
 
@@ -306,7 +306,7 @@ def test_the_tail_is_empty_before_the_first_request(box: Box) -> None:
 
 
 def test_paddock_without_a_terminal_prints_the_status(box: Box) -> None:
-    """Nobody can use a screen through a pipe."""
+    """A screen needs a terminal, not a pipe."""
     assert "runs, pid" in box.good()
 
 
@@ -316,8 +316,8 @@ def test_home_can_be_named_on_the_command_line(box: Box, tmp_path: Path) -> None
     assert "runs, pid" in elsewhere.good("--home", str(box.home), "status")
 
 
-def test_a_stopped_node_leaves_its_store_to_look_at(tmp_path: Path) -> None:
-    """Status shows the store, says that the node is down and leaves with 3; writes are refused."""
+def test_the_store_of_a_stopped_node_can_be_read(tmp_path: Path) -> None:
+    """Status shows the store, says that the node is down and exits with 3; writes are refused."""
     box = Box(tmp_path / "box", home_fixtures.free_port())
     box.good("serve", "--detach")
     assert "was running already" in box.good("serve", "--detach")
@@ -420,8 +420,8 @@ def test_another_program_on_the_port_is_not_taken_for_the_gateway(tmp_path: Path
         stranger.shutdown()
 
 
-def test_a_config_that_can_not_be_read_names_its_key(tmp_path: Path) -> None:
-    """A mistake in config.toml is told in a sentence before anything starts."""
+def test_an_unreadable_config_names_its_key(tmp_path: Path) -> None:
+    """A mistake in config.toml is one sentence, before anything starts."""
     home = tmp_path / "box"
     home.mkdir()
     (home / "config.toml").write_text('[gateway]\nport = "many"\n')

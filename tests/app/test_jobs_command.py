@@ -106,7 +106,7 @@ def test_the_query_of_an_address_that_was_not_accepted_is_not_kept(home: Home) -
     done = run(home, "models", "add", source, "--name", "x", "--version", "1.0.0")
     assert done.returncode != 0
     assert "t0ps3cret" not in done.stdout + done.stderr
-    assert list(home.secrets.iterdir()) == []
+    assert list(home.secrets.glob("*.secret")) == []
 
 
 def test_an_address_with_a_space_in_its_query_is_refused_as_such(home: Home) -> None:

@@ -1,4 +1,4 @@
-"""What a terminal does with words that are no text."""
+"""Arguments that are not valid UTF-8."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from app import errors, terminal
 
 
-def test_an_argument_that_is_no_text_is_told_in_a_sentence() -> None:
+def test_an_argument_that_is_not_utf_8_is_refused_in_a_sentence() -> None:
     """A byte that is not UTF-8 arrives as half a surrogate pair, which no file can hold."""
 
     async def look() -> bytes:

@@ -79,12 +79,12 @@ async def test_samples_as_json_hold_every_figure(
     """As they are kept."""
     del box
     await command.tail(Kind.INSTANCE, 900, as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert [(each["second"], each["subject"]) for each in told] == [
+    document = json.loads(capsys.readouterr().out)
+    assert [(each["second"], each["subject"]) for each in document] == [
         (AT - 600, "old"),
         (AT, "ops-1.0.0"),
     ]
-    assert told[1]["sample"]["batch_max"] == 35
+    assert document[1]["sample"]["batch_max"] == 35
 
 
 async def test_before_the_first_second_it_says_so(

@@ -1,4 +1,4 @@
-"""What the screen looks like, cell for cell: pictures that somebody has looked at.
+"""What the screen looks like, cell for cell: reviewed images.
 
 `pytest tests/app/test_snapshots.py --snapshot-update` draws them anew; look at each before it is
 committed. The boxes, the clock, the host and the person are the same on every machine.
@@ -16,7 +16,7 @@ from app.tui import Tui
 from app.widgets.table import Table
 from storage.home.paths import Home
 from tests.app import pilot, populated_homes
-from tests.app.pilot import Clock, FakeNode, Seat
+from tests.app.pilot import Clock, FakeNode, RunningScreen
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -31,20 +31,20 @@ def compared(
     app: Tui,
     size: tuple[int, int],
     *keys: str,
-    then: Callable[[Seat], Awaitable[None]] | None = None,
+    then: Callable[[RunningScreen], Awaitable[None]] | None = None,
 ) -> bool:
-    """Whether the screen after some keys looks as it did when somebody looked."""
+    """Whether the screen after some keys looks as it did when it was reviewed."""
 
-    async def sit(pilot: Pilot[Any]) -> None:
-        seat = Seat(app, pilot)
-        await seat.until(lambda: seat.shown() and bool(app.table))
+    async def play(pilot: Pilot[Any]) -> None:
+        screen = RunningScreen(app, pilot)
+        await screen.until(lambda: screen.shown() and bool(app.table))
         for key in keys:
-            await seat.go(key)
+            await screen.go(key)
         if then is not None:
-            await then(seat)
-        await seat.settle()
+            await then(screen)
+        await screen.settle()
 
-    return compare(app, terminal_size=size, run_before=sit)
+    return compare(app, terminal_size=size, run_before=play)
 
 
 @SIZES
@@ -85,18 +85,18 @@ def test_backends_that_are_down(ailing_home: Home, snap_compare: Compare) -> Non
 def test_a_request_in_full(busy_home: Home, snap_compare: Compare) -> None:
     """With its text and what was thought of it."""
 
-    async def second(seat: Seat) -> None:
-        list_ = seat.place.query_one(Table)
-        await seat.until(lambda: len(list_.keys) > 1)
-        await seat.press("down")
-        await seat.until(lambda: list_.index == 1)
-        await seat.go("enter")
+    async def second(screen: RunningScreen) -> None:
+        list_ = screen.place.query_one(Table)
+        await screen.until(lambda: len(list_.keys) > 1)
+        await screen.press("down")
+        await screen.until(lambda: list_.index == 1)
+        await screen.go("enter")
 
     assert compared(snap_compare, pilot.program(busy_home), (80, 24), "l", then=second)
 
 
 def test_the_help_of_the_traffic(quiet_home: Home, snap_compare: Compare) -> None:
-    """Keys, their twins on the command line, and what figures mean."""
+    """Keys, their commands, and what figures mean."""
     assert compared(snap_compare, pilot.program(quiet_home), (80, 24), "t", "question_mark")
 
 
@@ -110,18 +110,18 @@ def test_a_dead_node(busy_home: Home, node: FakeNode, snap_compare: Compare) -> 
 
 
 def test_a_question_on_an_armed_screen(busy_home: Home, snap_compare: Compare) -> None:
-    """The line is red, the effect stands in full."""
+    """The line is red, the effect is shown in full."""
 
-    async def ask(seat: Seat) -> None:
-        await seat.press("colon")
-        await seat.type("rw")
-        await seat.press("enter", "u")
+    async def ask(screen: RunningScreen) -> None:
+        await screen.press("colon")
+        await screen.type("rw")
+        await screen.press("enter", "u")
 
     assert compared(snap_compare, pilot.program(busy_home), (80, 24), "t", then=ask)
 
 
 def test_a_quiet_box_on_a_light_terminal(quiet_home: Home, snap_compare: Compare) -> None:
-    """No GPU, no worker, nobody asks."""
+    """No GPU, no worker, no requests."""
     assert compared(snap_compare, pilot.program(quiet_home, theme="ansi-light"), (80, 24))
 
 
@@ -139,7 +139,7 @@ def test_ascii(busy_home: Home, snap_compare: Compare) -> None:
 def test_a_terminal_that_is_too_small(quiet_home: Home, snap_compare: Compare) -> None:
     """It says what it needs."""
 
-    async def nothing(seat: Seat) -> None:
-        await seat.pilot.pause()
+    async def nothing(screen: RunningScreen) -> None:
+        await screen.pilot.pause()
 
     assert compared(snap_compare, pilot.program(quiet_home), (60, 20), then=nothing)

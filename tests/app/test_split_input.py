@@ -31,7 +31,7 @@ def test_a_split_is_read(arms: list[str], points: dict[str, int]) -> None:
     ["inf", "-inf", "nan", "1e2", "1e999", "9e999999999", "-5", "+5", "101", "50.001", "9_0", "٩٠",
      "", "%", "9" * 5_000, "0x10"],
 )  # fmt: skip
-def test_what_is_no_share_is_told_in_a_short_sentence(figure: str) -> None:
+def test_what_is_not_a_share_is_refused_in_a_short_sentence(figure: str) -> None:
     """Nothing but finite numbers from 0 to 100, and nothing long comes back."""
     with pytest.raises(BadWord, match="RELEASE=PERCENT") as said:
         split_input.parse([f"r1={figure}"])
@@ -47,7 +47,7 @@ def test_a_release_is_named_once(twice: str) -> None:
 
 @given(st.dictionaries(st.integers(1, 999), st.integers(0, 10_000), min_size=1, max_size=6))
 def test_a_split_reads_back_as_it_is_typed(split: dict[int, int]) -> None:
-    """What the form offers is what stands, to the hundredth of a percent."""
+    """The form offers the current split, to the hundredth of a percent."""
     typed = splits.typed(split.items()).split()
     if sum(split.values()) == 10_000:
         assert {f"r{release}": points for release, points in split.items()} == split_input.parse(

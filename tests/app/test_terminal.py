@@ -31,7 +31,7 @@ def test_a_terminal_that_knows_ascii_only_gets_every_letter() -> None:
 MAIN = "cli.app = lambda: terminal.say('x')\ncli.main()"
 
 
-def test_a_full_disk_behind_the_output_is_told_in_a_sentence() -> None:
+def test_output_to_a_full_disk_fails_in_a_sentence() -> None:
     """No traceback, and no second complaint when the process ends."""
     full = os.open("/dev/full", os.O_WRONLY)
     try:
@@ -42,7 +42,7 @@ def test_a_full_disk_behind_the_output_is_told_in_a_sentence() -> None:
     assert err == "Standard output takes nothing: No space left on device.\n"
 
 
-def test_a_closed_output_is_told_in_a_sentence() -> None:
+def test_a_closed_output_fails_in_a_sentence() -> None:
     """As a shell's >&- makes it."""
     ended, _, err = spoken("import sys; sys.stdout = None\n" + MAIN)
     assert (ended, err) == (1, "Standard output is closed.\n")

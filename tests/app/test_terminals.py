@@ -1,7 +1,7 @@
 """The screen in real terminals, on a real node: what a person meets, and what it costs.
 
 One node with the shipped weights, one tmux of this test's own; each test waits for what has to
-stand on the screen.
+appear on the screen.
 """
 
 from __future__ import annotations
@@ -129,11 +129,11 @@ class Tmux:
         self.do("send-keys", *keys)
 
     def screen(self) -> str:
-        """What stands on the terminal."""
+        """What the terminal shows."""
         return self.do("capture-pane", "-p")
 
     def until(self, text: str, *, gone: bool = False, row: int = 0) -> str:
-        """Wait until a text stands there, or no longer; the screen as it is then.
+        """Wait until a text appears, or disappears; the screen as it is then.
 
         With `row` the text is looked for in that row alone, the first being 1.
         """
@@ -154,16 +154,16 @@ class Tmux:
 
 @pytest.fixture
 def tmux(node: Node, tmp_path: Path) -> Iterator[Tmux]:
-    """The screen in a tmux of 80×24, with the shell's word when it has left."""
-    told = ["sh", "-c", f"{PADDOCK}; echo left with $?; cat"]
-    opened = Tmux(tmp_path, told, node.environment)
+    """The screen in a tmux of 80×24, with the exit code once it has quit."""
+    command = ["sh", "-c", f"{PADDOCK}; echo quit with $?; cat"]
+    opened = Tmux(tmp_path, command, node.environment)
     yield opened
     opened.close()
 
 
 @needs_tmux
-def test_in_tmux_every_place_stands_at_80_by_24(tmux: Tmux, node: Node) -> None:
-    """The pulse at once, the others by their letter, and the node goes on after q."""
+def test_in_tmux_every_place_fits_80_by_24(tmux: Tmux, node: Node) -> None:
+    """The pulse at once, the others by their letter; the node keeps running after q."""
     shown = tmux.until("worker ops-1.0.0 ● ready")
     assert "LIVE ops r1 90% · r2 10%" in shown
     assert "…" not in shown
@@ -177,7 +177,7 @@ def test_in_tmux_every_place_stands_at_80_by_24(tmux: Tmux, node: Node) -> None:
     tmux.press("Escape", "Escape", "Escape")
     tmux.until("PROCESSES")
     tmux.press("q")
-    tmux.until("left with 0")
+    tmux.until("quit with 0")
     assert node.lives()
     assert "runs, pid" in node.paddock("status").stdout
 
@@ -217,7 +217,7 @@ def test_in_tmux_a_split_is_undone_once_and_set_again(tmux: Tmux, node: Node) ->
 
 
 @needs_tmux
-def test_in_tmux_a_killed_node_is_told_and_its_return_is_seen(tmux: Tmux, node: Node) -> None:
+def test_in_tmux_a_killed_node_and_its_return_are_seen(tmux: Tmux, node: Node) -> None:
     """From one second to the next nothing is live; the store stays to be looked at."""
     tmux.until("worker ops-1.0.0 ● ready")
     os.kill(node.read(processes.node_now).pid, signal.SIGKILL)
@@ -286,7 +286,7 @@ def test_a_screen_on_which_nothing_changes_writes_nothing(silent: Home) -> None:
     terminal = screen_bytes.start(silent.root, 80, 24)
     try:
         assert terminal.read(PATIENCE_S, b"NODE DOWN")
-        while terminal.seen[-1][0] > time.monotonic() - 1:  # the rest of the first pictures
+        while terminal.seen[-1][0] > time.monotonic() - 1:  # the rest of the first frames
             terminal.read(1.0)
         quiet_since = time.monotonic()
         terminal.read(4.0)

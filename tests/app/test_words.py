@@ -29,7 +29,7 @@ def test_safe_text_has_no_control_characters(text: str) -> None:
 
 @given(HOSTILE)
 def test_safe_text_stays_safe(text: str) -> None:
-    """Making safe text safe again changes nothing, so nobody has to know who did it."""
+    """Making safe text safe again changes nothing, so callers need not know."""
     once = words.safe(text)
     assert once == words.safe(once)
     once.encode("utf-8")
@@ -57,7 +57,7 @@ def test_pad_fills_its_width_exactly(text: str, limit: int, right: bool) -> None
 
 
 @given(st.text(max_size=30), st.integers(min_value=0, max_value=40))
-def test_cut_leaves_alone_what_fits(text: str, limit: int) -> None:
+def test_cut_keeps_what_fits(text: str, limit: int) -> None:
     """Only what does not fit gets an ellipsis."""
     short = words.cut(text, limit)
     assert (short == text) == (words.width(text) <= limit)
@@ -178,7 +178,7 @@ def test_no_brief_duration_is_wider(us: float) -> None:
 
 @given(st.text(alphabet="abc-1.", max_size=60), st.integers(min_value=1, max_value=40))
 def test_a_squeezed_name_keeps_its_end(name: str, limit: int) -> None:
-    """Two versions of a model are told apart wherever there is room for a few cells."""
+    """Two versions of a model can be told apart wherever there is room for a few cells."""
     short = words.squeeze(name, limit)
     assert words.width(short) <= limit
     assert short == name or (short.endswith(name[-min(6, limit // 2) :]) or limit == 1)
@@ -190,7 +190,7 @@ def test_an_unknown_rate_keeps_its_unit() -> None:
     assert words.rate(None) == "–"
 
 
-def test_a_row_of_a_table_is_one_line_whatever_stands_in_it() -> None:
+def test_a_row_of_a_table_is_one_line_whatever_its_cells_hold() -> None:
     """A path may hold line feeds and escapes; they are drawn, once."""
     rows = [("file", "a\nb\x1b[31m"), ("said", words.safe("c\td"))]
     assert words.table(rows) == ["file  a␊b␛[31m", "said  c␉d"]

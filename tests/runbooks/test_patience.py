@@ -130,7 +130,7 @@ async def test_a_fault_of_the_runner_ends_run_and_intent(
 
 
 async def test_a_begun_run_whose_runbook_is_gone_ends(store: Store) -> None:
-    """Its intent is refused, and the run that was begun for it does not go on for ever."""
+    """Its intent is refused, and the run that was begun for it does not run forever."""
     id = await started(store)
     await store.write(
         lambda s: runs.begin(

@@ -33,7 +33,7 @@ def test_the_users_own_box_is_never_the_demos(
 
 @pytest.mark.parametrize("held", ["paddock.db", "config.toml"])
 def test_a_box_that_no_demo_made_is_refused_untouched(tmp_path: Path, held: str) -> None:
-    """Whatever of a box stands there."""
+    """Whichever of its files is there."""
     home = Home(tmp_path)
     (tmp_path / held).write_text("")
     with pytest.raises(errors.AppError, match="no demo made"):
@@ -53,7 +53,7 @@ def test_a_demos_home_is_known_again_with_its_keys(tmp_path: Path) -> None:
     assert demo_home.command(home, "stop") == f"PADDOCK_HOME='{home.root}' paddock stop"
 
 
-async def test_a_key_that_can_not_be_revoked_does_not_keep_the_node_running(
+async def test_a_key_that_cannot_be_revoked_does_not_keep_the_node_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What was started is stopped, and what still works is named."""

@@ -29,12 +29,12 @@ def test_a_load_that_ends_is_put_back_each_time(tmp_path: Path) -> None:
     reading = os.open(heard, os.O_RDONLY | os.O_NONBLOCK)  # one that waits for a reader can end
     load.stop()
     os.close(reading)
-    told = (home.logs / "load.log").read_text()
-    assert told.count("synthetic load: ended with 3, is put back") >= 5
+    log = (home.logs / "load.log").read_text()
+    assert log.count("synthetic load: ended with 3, is put back") >= 5
 
 
-def test_a_load_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
-    """When `stop` returns nobody holds the lock, and nobody will come to hold it."""
+def test_a_stopped_load_has_no_process(tmp_path: Path) -> None:
+    """When `stop` returns the lock is free, and nothing will take it again."""
     home = homes.make(Home(tmp_path / "home"))
     up, held = tmp_path / "up", tmp_path / "held"
     os.mkfifo(up)

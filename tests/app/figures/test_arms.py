@@ -26,7 +26,7 @@ def measured(**arms_: dict[int, object]) -> tuple[snapshot.Arm, ...]:
 
 
 def test_actual_is_the_share_of_what_was_measured() -> None:
-    """Set says nine to one; what came stands beside it."""
+    """Set says nine to one; what was measured is beside it."""
     at = populated_homes.NOW - 1
     one, two = measured(
         r1={at: store_facts.second(populated_homes.arm(0, ms=10))},
@@ -53,7 +53,7 @@ def test_an_arm_that_has_left_still_counts_among_all() -> None:
     assert [arm.release for arm in measured(r9=rows)] == [1, 2]
 
 
-def test_an_arm_that_nobody_asks_has_no_figures() -> None:
+def test_an_arm_without_requests_has_no_figures() -> None:
     """What was not measured is not a zero."""
     one, two = measured(
         r1={populated_homes.NOW - 1: store_facts.second(populated_homes.arm(0, ms=10))}
@@ -72,7 +72,7 @@ def test_what_is_older_than_the_window_does_not_count() -> None:
 
 
 def test_a_node_that_just_started_is_measured_since_then() -> None:
-    """A rate is not thinned by minutes in which nobody could ask."""
+    """A rate does not count minutes in which the node was down."""
     rows = {
         "support/r1": {populated_homes.NOW - 1: store_facts.second(populated_homes.arm(0, ms=10))}
     }
@@ -81,8 +81,8 @@ def test_a_node_that_just_started_is_measured_since_then() -> None:
     assert places.traffic(facts).window.until_us is None
 
 
-def test_a_dead_node_leaves_its_last_five_minutes() -> None:
-    """They end with its last measurement, and that is told."""
+def test_a_dead_node_shows_its_last_five_minutes() -> None:
+    """They end with its last measurement, and the window says so."""
     last = populated_homes.NOW - 600
     rows = {"support/r1": {last: store_facts.second(populated_homes.arm(0, ms=10))}}
     facts = store_facts.facts(store_facts.DOWN, arms=rows, records={"services": [SERVICE]})

@@ -16,7 +16,7 @@ PEAK = st.floats(min_value=0, max_value=1e7)
 
 @given(PEAK, st.one_of(st.just(0.0), PEAK.map(charts.ceiling)))
 def test_a_ceiling_is_round_and_above_the_peak(peak: float, before: float) -> None:
-    """10, 20, 50, 100…: a range that somebody can read."""
+    """10, 20, 50, 100…: a range that is easy to read."""
     top = charts.ceiling(peak, before)
     assert top >= peak
     assert top >= LEAST_TOP
@@ -25,7 +25,7 @@ def test_a_ceiling_is_round_and_above_the_peak(peak: float, before: float) -> No
 
 @given(PEAK, PEAK)
 def test_a_ceiling_moves_up_at_once_and_down_seldom(peak: float, earlier: float) -> None:
-    """A quieter minute leaves the range alone; only one that is far too high shrinks."""
+    """A quieter minute does not change the range; only one that is far too high shrinks."""
     before = charts.ceiling(earlier)
     top = charts.ceiling(peak, before)
     if top < before:
@@ -56,17 +56,17 @@ def test_the_gpu_comes_first_where_there_is_one() -> None:
     assert shown[0].top == 1.0
 
 
-def test_a_gpu_that_does_not_tell_its_use_has_no_chart() -> None:
+def test_a_gpu_that_does_not_report_its_use_has_no_chart() -> None:
     """A flat line at the bottom would say that it idles; beside another it is left out."""
     dark = msgspec.structs.replace(populated_homes.gpu(0), utilisation_percent=None)
     alone = dict.fromkeys(range(populated_homes.NOW - 20, populated_homes.NOW + 1), dark)
     assert len(charts.charts(store_facts.facts(gpus={0: alone}))) == 2
-    told = dict.fromkeys(alone, populated_homes.gpu(0))
-    assert charts.charts(store_facts.facts(gpus={0: alone, 1: told}))[0].last == "96 %"
+    known = dict.fromkeys(alone, populated_homes.gpu(0))
+    assert charts.charts(store_facts.facts(gpus={0: alone, 1: known}))[0].last == "96 %"
 
 
 def test_with_the_node_down_the_past_is_drawn_and_now_is_a_dash() -> None:
-    """What it did stays to be looked at; what it does, nobody knows."""
+    """What it did stays in sight; what it does is unknown."""
     rows = {
         at: populated_homes.worker(at)
         for at in range(populated_homes.NOW - 60, populated_homes.NOW + 1)

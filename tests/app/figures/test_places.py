@@ -1,4 +1,4 @@
-"""What places show, as text: the pictures of two nights, word for word."""
+"""What places show, as text: the snapshots of two boxes, word for word."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _rounded(value: Any) -> Any:
     return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def told(seen: object) -> str:
+def as_text(seen: object) -> str:
     """A view model as text; of charts the last seconds, of floats six figures."""
     plain: Any = _rounded(msgspec.to_builtins(seen))
     for chart in (plain.get("pulse") or {}).get("charts", ()):
@@ -37,7 +37,7 @@ def told(seen: object) -> str:
 @pytest.mark.parametrize("place", ["pulse", "traffic"])
 async def test_the_busy_box(busy_home: Home, snapshot: SnapshotAssertion, place: str) -> None:
     """Every figure of a place, on a box under load."""
-    assert snapshot == told(await store_facts.look(busy_home, Query(place=place)))
+    assert snapshot == as_text(await store_facts.look(busy_home, Query(place=place)))
 
 
 async def test_the_busy_box_with_its_node_down(
@@ -46,13 +46,13 @@ async def test_the_busy_box_with_its_node_down(
     """A minute after the node ended: what was is shown, what is now is unknown."""
     node.down = True
     late = populated_homes.NOW_US + 60 * populated_homes.SECOND_US
-    assert snapshot == told(await store_facts.look(busy_home, Query(place="pulse"), late))
+    assert snapshot == as_text(await store_facts.look(busy_home, Query(place="pulse"), late))
 
 
 async def test_one_request_in_full(busy_home: Home, snapshot: SnapshotAssertion) -> None:
     """With its text, which its service keeps, and what was thought of it."""
     wanted = Query(place="request", request=f"req_{2:024x}")
-    assert snapshot == told((await store_facts.look(busy_home, wanted)).request)
+    assert snapshot == as_text((await store_facts.look(busy_home, wanted)).request)
 
 
 async def test_a_request_that_is_not_there_says_why(busy_home: Home) -> None:
@@ -62,8 +62,8 @@ async def test_a_request_that_is_not_there_says_why(busy_home: Home) -> None:
     assert "no request req_nothing" in found.missing
 
 
-async def test_a_stranger_at_the_door_is_nobody(quiet_home: Home, node: FakeNode) -> None:
-    """The role is what the control socket says."""
+async def test_the_role_is_what_the_control_socket_says(quiet_home: Home, node: FakeNode) -> None:
+    """A viewer may not act."""
     node.role = "viewer"
     header = (await store_facts.look(quiet_home, Query())).header
     assert (header.person.role, header.person.acts) == ("viewer", False)

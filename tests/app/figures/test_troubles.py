@@ -62,7 +62,7 @@ def test_a_box_on_which_all_is_well_has_none() -> None:
     assert found(processes=[process("ops-1.0.0:1")], arms={"support/r1": arm}) == []
 
 
-def test_a_worker_that_is_silent_is_told_with_how_long_it_has_been() -> None:
+def test_a_silent_worker_is_trouble_with_its_duration() -> None:
     """And its last sample is not taken for what it does now."""
     hung = process(
         "ops-1.0.0:1", silent_since_us=NOW_US - 4 * SECOND, reason="its heartbeats stopped"
@@ -162,15 +162,17 @@ def test_the_worst_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failed", "ok", "told"),
+    ("failed", "ok", "trouble"),
     [(2, 0, False), (3, 0, True), (3, 60, False), (8, 60, True), (1, 0, False)],
 )
-def test_failures_are_trouble_once_they_prove_something(failed: int, ok: int, told: bool) -> None:
+def test_failures_are_trouble_once_they_prove_something(
+    failed: int, ok: int, trouble: bool
+) -> None:
     """Three at least, and an error rate that is certainly above 5 %."""
     sample = ArmSample(requests=failed + ok, ok=ok, failed=failed)
     seen = found(arms={"support/r2": {NOW - 1: store_facts.second(sample)}})
-    assert bool(seen) == told
-    if told:
+    assert bool(seen) == trouble
+    if trouble:
         all_ = f"{failed + ok} requests"
         assert seen == [f"{failed} of {all_} to support/r2 failed in the last 30 s."]
     old = {"support/r2": {NOW - 31: store_facts.second(sample)}}

@@ -18,7 +18,7 @@ def test_keys_that_only_look_agree_with_the_table() -> None:
     table = keymap.keys(actions.TABLE.values())
     looks = {key: name for key, name in table.items() if name.startswith("look.")}
     assert looks == dict(keymap.EARLY)
-    assert set(keymap.ORDERS.values()) <= set(actions.TABLE)
+    assert set(keymap.COMMANDS.values()) <= set(actions.TABLE)
 
 
 def test_every_place_is_helped_with() -> None:
@@ -33,7 +33,7 @@ def test_every_place_is_helped_with() -> None:
 @pytest.mark.parametrize("of", sorted(help.LOCAL))
 @pytest.mark.parametrize("width", [80, 200])
 def test_nothing_of_help_is_cut(of: str, width: int) -> None:
-    """Every sentence stands whole, with its twin on the command line."""
+    """Every sentence is whole, with its command."""
     rows = [palette.text(row) for row in help.draw(of, tuple(actions.TABLE.values()), width)]
     assert all(words.width(row) <= width for row in rows)
     assert not [row for row in rows if "…" in row]
@@ -55,17 +55,17 @@ def test_what_enter_opens_is_named_by_its_place() -> None:
 
 async def test_help_is_of_the_place_one_came_from(quiet_home: Home) -> None:
     """It scrolls to its end, and esc leads back."""
-    async with pilot.at(pilot.program(quiet_home)) as seat:
+    async with pilot.at(pilot.program(quiet_home)) as screen:
         for key, place in (("o", "pulse"), ("t", "traffic"), ("l", "requests")):
-            await seat.go(key)
-            await seat.press("question_mark")
-            assert f"{place} › help" in seat.said
-            await seat.press("end")
-            assert "IN, OUT: tokens" in seat.text
-            await seat.press("pageup", "home")
-            assert "the same on the command line" in seat.text
-            await seat.press("escape")
-            assert seat.place.where == place
+            await screen.go(key)
+            await screen.press("question_mark")
+            assert f"{place} › help" in screen.said
+            await screen.press("end")
+            assert "IN, OUT: tokens" in screen.text
+            await screen.press("pageup", "home")
+            assert "the same on the command line" in screen.text
+            await screen.press("escape")
+            assert screen.place.where == place
 
 
 def test_a_place_is_meant_by_an_unmistakable_beginning() -> None:

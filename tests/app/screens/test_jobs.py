@@ -14,7 +14,7 @@ from storage.home.paths import Home
 from storage.jobs import Progress, State
 from storage.store import Session, Store
 from tests.app import pilot, populated_homes
-from tests.app.pilot import FakeNode, Seat
+from tests.app.pilot import FakeNode, RunningScreen
 from tests.app.test_snapshots import compared
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -63,18 +63,18 @@ def home(tmp_path: Path) -> Home:
     return populated_homes.make(tmp_path / "home", scene)
 
 
-async def arm(seat: Seat) -> None:
+async def arm(screen: RunningScreen) -> None:
     """Allow changes from this screen."""
-    await seat.press("colon")
-    await seat.type("rw")
-    await seat.press("enter")
+    await screen.press("colon")
+    await screen.type("rw")
+    await screen.press("enter")
 
 
 async def test_the_jobs_are_listed_with_how_far_they_are(home: Home) -> None:
     """Newest first; a bar with its share, the rate and the time that is left."""
-    async with pilot.at(pilot.program(home), width=140, height=30) as seat:
-        await seat.go("j")
-        rows = seat.text.split("\n")
+    async with pilot.at(pilot.program(home), width=140, height=30) as screen:
+        await screen.go("j")
+        rows = screen.text.split("\n")
     assert "JOBS" in rows[1]
     assert "2 unfinished" in rows[1]
     assert rows[3].split()[:5] == ["▸", "3", "add_model", "x@1.0.0", "○"]
@@ -88,38 +88,38 @@ async def test_the_jobs_are_listed_with_how_far_they_are(home: Home) -> None:
 
 async def test_a_job_in_full_follows_its_log(home: Home) -> None:
     """Its steps, its progress; the newest line is visible until the user scrolls."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await seat.go("j")
-        await seat.press("down")
-        await seat.go("enter")
-        assert "line 29" in seat.text
-        await seat.press("home")
-        assert "JOB 2" in seat.text
-        assert "1.50 GB of 2.00 GB" in seat.text
-        assert "1. resolve" in seat.text
-        assert "done in 120 ms" in seat.text
-        assert "line 29" not in seat.text
-        await seat.press("end")
-        assert "line 29" in seat.text
-        await seat.press("escape")
-        assert seat.place.where == "jobs"
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.go("j")
+        await screen.press("down")
+        await screen.go("enter")
+        assert "line 29" in screen.text
+        await screen.press("home")
+        assert "JOB 2" in screen.text
+        assert "1.50 GB of 2.00 GB" in screen.text
+        assert "1. resolve" in screen.text
+        assert "done in 120 ms" in screen.text
+        assert "line 29" not in screen.text
+        await screen.press("end")
+        assert "line 29" in screen.text
+        await screen.press("escape")
+        assert screen.place.where == "jobs"
 
 
 async def test_a_running_job_is_cancelled_from_the_screen(home: Home, node: FakeNode) -> None:
     """Armed, confirmed with its effect, and what became of it is said; ended ones are left."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await seat.go("j")
-        await seat.press("down")
-        await seat.press("x")
-        assert "read-only" in seat.text
-        await arm(seat)
-        await seat.press("x")
-        assert "cancel job 2 (add_model llama@3.2.0); what has arrived is removed" in seat.text
-        await seat.press("enter")
-        await seat.until(lambda: "is being cancelled." in seat.text)
-        await seat.press("down")
-        await seat.press("x")
-        assert "job 1 has failed" in seat.text
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.go("j")
+        await screen.press("down")
+        await screen.press("x")
+        assert "read-only" in screen.text
+        await arm(screen)
+        await screen.press("x")
+        assert "cancel job 2 (add_model llama@3.2.0); what has arrived is removed" in screen.text
+        await screen.press("enter")
+        await screen.until(lambda: "is being cancelled." in screen.text)
+        await screen.press("down")
+        await screen.press("x")
+        assert "job 1 has failed" in screen.text
     assert node.asked == [("jobs.cancel", "2", {}, None)]
     store = await stores.open(home, readonly=True)
     async with store.read() as s:
@@ -129,20 +129,20 @@ async def test_a_running_job_is_cancelled_from_the_screen(home: Home, node: Fake
 
 async def test_the_place_of_jobs_is_found_by_its_name(home: Home) -> None:
     """`:jobs`, as every place; elsewhere `x` says where it belongs."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await seat.press("x")
-        assert "Cancel a job: in the place jobs (j)." in seat.text
-        await seat.press("colon")
-        await seat.type("jobs")
-        await seat.go("enter")
-        assert seat.place.where == "jobs"
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.press("x")
+        assert "Cancel a job: in the place jobs (j)." in screen.text
+        await screen.press("colon")
+        await screen.type("jobs")
+        await screen.go("enter")
+        assert screen.place.where == "jobs"
 
 
 async def test_a_box_without_jobs_says_what_makes_one(busy_home: Home) -> None:
     """Nothing is not an empty screen."""
-    async with pilot.at(pilot.program(busy_home)) as seat:
-        await seat.go("j")
-        assert "no jobs yet: `paddock models add` makes one" in seat.text
+    async with pilot.at(pilot.program(busy_home)) as screen:
+        await screen.go("j")
+        assert "no jobs yet: `paddock models add` makes one" in screen.text
 
 
 def test_a_bar_is_drawn_in_letters_where_the_terminal_has_no_more() -> None:

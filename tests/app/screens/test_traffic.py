@@ -13,7 +13,7 @@ from storage import store as stores
 from storage.control_socket import client, verbs
 from storage.home.paths import Home
 from tests.app import pilot, populated_homes
-from tests.app.pilot import Clock, FakeNode, Seat
+from tests.app.pilot import Clock, FakeNode, RunningScreen
 
 
 @pytest.fixture
@@ -27,16 +27,16 @@ def home(tmp_path: Path) -> Home:
     return populated_homes.make(tmp_path / "home", scene)
 
 
-async def armed(seat: Seat) -> None:
+async def armed(screen: RunningScreen) -> None:
     """Go to the traffic and allow changes."""
-    await seat.go("t")
-    await seat.press("colon")
-    await seat.type("rw")
-    await seat.press("enter")
+    await screen.go("t")
+    await screen.press("colon")
+    await screen.type("rw")
+    await screen.press("enter")
 
 
 async def weights(home: Home) -> Mapping[int, int]:
-    """The split that stands in the store."""
+    """The split in the store."""
     store = await stores.open(home, readonly=True)
     try:
         async with store.read() as s:
@@ -48,28 +48,28 @@ async def weights(home: Home) -> Mapping[int, int]:
 
 async def test_a_read_only_screen_changes_nothing_and_says_why(home: Home, node: FakeNode) -> None:
     """Keys of changes stay visible with their reason."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await seat.go("t")
-        assert " s split read-only: :rw first" in seat.text
-        await seat.press("s")
-        assert seat.said == " Not done: read-only: :rw first."
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.go("t")
+        assert " s split read-only: :rw first" in screen.text
+        await screen.press("s")
+        assert screen.said == " Not done: read-only: :rw first."
     assert node.asked == []
 
 
-async def test_a_split_is_typed_confirmed_and_told(home: Home, node: FakeNode) -> None:
+async def test_a_split_is_typed_confirmed_and_reported(home: Home, node: FakeNode) -> None:
     """The effect is shown arm by arm, and the intent has the version that was seen."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await armed(seat)
-        await seat.press("s")
-        assert seat.said.startswith(" split r1=90 r2=10")
-        await seat.press("ctrl+u")
-        await seat.type("r1=50 r2=50")
-        await seat.press("enter")
-        assert "split: support  r1 90 % → 50 %  r2 10 % → 50 %" in seat.said
+    async with pilot.at(pilot.program(home)) as screen:
+        await armed(screen)
+        await screen.press("s")
+        assert screen.said.startswith(" split r1=90 r2=10")
+        await screen.press("ctrl+u")
+        await screen.type("r1=50 r2=50")
+        await screen.press("enter")
+        assert "split: support  r1 90 % → 50 %  r2 10 % → 50 %" in screen.said
         assert node.asked == []
-        await seat.press("enter")
-        await seat.until(lambda: "support: r1 50 %, r2 50 %" in seat.said)
-        await seat.until(lambda: "set now r1 50 %" in seat.text)
+        await screen.press("enter")
+        await screen.until(lambda: "support: r1 50 %, r2 50 %" in screen.said)
+        await screen.until(lambda: "set now r1 50 %" in screen.text)
     wanted = {"arms": {"r1": 5_000, "r2": 5_000}}
     assert node.asked == [("services.split", "support", wanted, 2)]
     assert await weights(home) == {1: 5_000, 2: 5_000}
@@ -77,14 +77,14 @@ async def test_a_split_is_typed_confirmed_and_told(home: Home, node: FakeNode) -
 
 async def test_the_reason_that_is_typed_is_the_intents(home: Home, node: FakeNode) -> None:
     """The question shows the effect, and asks why; the answer is in the store."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await armed(seat)
-        await seat.press("u")
-        assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in seat.said
-        assert "reason" in seat.said
-        await seat.type("errors on r2")
-        await seat.press("enter")
-        await seat.until(lambda: "set now r1 100 %" in seat.text)
+    async with pilot.at(pilot.program(home)) as screen:
+        await armed(screen)
+        await screen.press("u")
+        assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in screen.said
+        assert "reason" in screen.said
+        await screen.type("errors on r2")
+        await screen.press("enter")
+        await screen.until(lambda: "set now r1 100 %" in screen.text)
     store = await stores.open(home, readonly=True)
     try:
         async with store.read() as s:
@@ -98,58 +98,58 @@ async def test_what_is_hard_to_reverse_is_done_by_typing_its_name(
     home: Home, node: FakeNode
 ) -> None:
     """As the table says of the action, wherever a place offers it."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await armed(seat)
-        undo = seat.app.table["services.undo"]
+    async with pilot.at(pilot.program(home)) as screen:
+        await armed(screen)
+        undo = screen.app.table["services.undo"]
         hard = replace(undo, danger=verbs.Danger.HARD)
-        seat.app.table = {**seat.app.table, "services.undo": hard}
-        await seat.press("u")
-        assert "type support" in seat.said
-        await seat.type("supper")
-        await seat.press("enter")
-        assert seat.said == " Not done: that is not support."
+        screen.app.table = {**screen.app.table, "services.undo": hard}
+        await screen.press("u")
+        assert "type support" in screen.said
+        await screen.type("supper")
+        await screen.press("enter")
+        assert screen.said == " Not done: that is not support."
         assert node.asked == []
-        await seat.press("u")
-        await seat.type("support")
-        await seat.press("enter")
-        await seat.until(lambda: "set now r1 100 %" in seat.text)
+        await screen.press("u")
+        await screen.type("support")
+        await screen.press("enter")
+        await screen.until(lambda: "set now r1 100 %" in screen.text)
 
 
 async def test_undo_puts_back_the_split_before(home: Home, node: FakeNode) -> None:
     """It says what that was, and a second `u` finds it back already."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await armed(seat)
-        await seat.press("u")
-        assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in seat.said
-        await seat.press("enter")
-        await seat.until(lambda: "set now r1 100 %" in seat.text)
-        await seat.press("u")
-        assert "Not done: support is already back at split 1" in seat.said
+    async with pilot.at(pilot.program(home)) as screen:
+        await armed(screen)
+        await screen.press("u")
+        assert "undo: support  r1 90 % → 100 %  r2 10 % → 0 %" in screen.said
+        await screen.press("enter")
+        await screen.until(lambda: "set now r1 100 %" in screen.text)
+        await screen.press("u")
+        assert "Not done: support is already back at split 1" in screen.said
     assert [verb for verb, *_ in node.asked] == ["services.undo"]
     assert await weights(home) == {1: 10_000}
 
 
 async def test_a_service_that_moved_meanwhile_is_not_hit(home: Home, node: FakeNode) -> None:
-    """Somebody else was quicker: what was seen is checked again, and nothing changes."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await armed(seat)
-        await seat.press("u")
+    """Another operator was quicker: what was seen is checked again, and nothing changes."""
+    async with pilot.at(pilot.program(home)) as screen:
+        await armed(screen)
+        await screen.press("u")
         await node.ask(home, "services.split", "support", {"arms": {"r1": 7_000, "r2": 3_000}})
-        await seat.press("enter")
-        await seat.until(lambda: "▲" in seat.said)
+        await screen.press("enter")
+        await screen.until(lambda: "▲" in screen.said)
     assert node.asked[-1][-1] == 2
     assert await weights(home) == {1: 7_000, 2: 3_000}
 
 
-async def test_esc_leaves_a_form_and_a_question(home: Home, node: FakeNode) -> None:
+async def test_esc_closes_a_form_and_a_question(home: Home, node: FakeNode) -> None:
     """Nothing was asked of the control socket, and esc still leads back."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await armed(seat)
+    async with pilot.at(pilot.program(home)) as screen:
+        await armed(screen)
         for key in ("s", "u"):
-            await seat.press(key, "escape")
-            assert seat.said == " pulse › traffic"
-        await seat.press("escape")
-        assert seat.place.where == "pulse"
+            await screen.press(key, "escape")
+            assert screen.said == " pulse › traffic"
+        await screen.press("escape")
+        assert screen.place.where == "pulse"
     assert node.asked == []
 
 
@@ -164,45 +164,45 @@ WRONG = {
 }
 
 
-async def test_what_can_not_be_a_split_can_be_corrected(home: Home, node: FakeNode) -> None:
+async def test_what_is_not_a_split_can_be_corrected(home: Home, node: FakeNode) -> None:
     """The line stays as it was typed, with the reason beside it."""
-    async with pilot.at(pilot.program(home), 120) as seat:
-        await armed(seat)
-        await seat.press("s")
+    async with pilot.at(pilot.program(home), 120) as screen:
+        await armed(screen)
+        await screen.press("s")
         for typed, said in WRONG.items():
-            await seat.press("ctrl+u")
-            await seat.type(typed)
-            await seat.press("enter")
-            assert said in seat.said
-            assert f"split {typed}" in seat.said
+            await screen.press("ctrl+u")
+            await screen.type(typed)
+            await screen.press("enter")
+            assert said in screen.said
+            assert f"split {typed}" in screen.said
     assert node.asked == []
 
 
 async def test_a_question_that_stood_too_long_is_not_obeyed(home: Home, node: FakeNode) -> None:
     """Armed is armed for a quarter of an hour, also for what was asked within it."""
     clock = Clock()
-    async with pilot.at(pilot.program(home, clock=clock)) as seat:
-        await armed(seat)
-        await seat.press("u")
+    async with pilot.at(pilot.program(home, clock=clock)) as screen:
+        await armed(screen)
+        await screen.press("u")
         clock.pass_s(901)
-        await seat.press("enter")
-        assert "read-only" in seat.said
+        await screen.press("enter")
+        assert "read-only" in screen.said
     assert node.asked == []
 
 
 async def test_a_node_that_died_refuses_in_a_sentence(home: Home, node: FakeNode) -> None:
     """What the control socket refuses is shown; the screen keeps running."""
-    async with pilot.at(pilot.program(home)) as seat:
-        await armed(seat)
-        await seat.press("u")
+    async with pilot.at(pilot.program(home)) as screen:
+        await armed(screen)
+        await screen.press("u")
         node.down = True
-        await seat.press("enter")
-        await seat.until(lambda: "▲ not done:" in seat.said)
-        assert "paddock serve" in seat.said
+        await screen.press("enter")
+        await screen.until(lambda: "▲ not done:" in screen.said)
+        assert "paddock serve" in screen.said
     assert await weights(home) == {1: 9_000, 2: 1_000}
 
 
-async def test_what_nobody_carries_out_is_not_told_as_done(
+async def test_what_is_not_carried_out_is_not_reported_as_done(
     home: Home, node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With control down an intent waits: the screen warns, and names the part."""
@@ -213,21 +213,21 @@ async def test_what_nobody_carries_out_is_not_told_as_done(
 
     monkeypatch.setattr(client, "wait", at_once)
     node.alone = True
-    async with pilot.at(pilot.program(home)) as seat:
-        await armed(seat)
-        await seat.press("u", "enter")
-        await seat.until(lambda: "▲ Stored as intent" in seat.said)
-        assert "not carried out yet: control is ready" in seat.said
+    async with pilot.at(pilot.program(home)) as screen:
+        await armed(screen)
+        await screen.press("u", "enter")
+        await screen.until(lambda: "▲ Stored as intent" in screen.said)
+        assert "not carried out yet: control is ready" in screen.said
     assert await weights(home) == {1: 9_000, 2: 1_000}
 
 
-async def test_a_viewer_is_told_who_may(home: Home, node: FakeNode) -> None:
+async def test_a_viewer_learns_who_may(home: Home, node: FakeNode) -> None:
     """Arming needs a role that acts."""
     node.role = "viewer"
-    async with pilot.at(pilot.program(home)) as seat:
-        await armed(seat)
-        assert "you are viewer here" in seat.said
-        assert " RO " in seat.header
+    async with pilot.at(pilot.program(home)) as screen:
+        await armed(screen)
+        assert "you are viewer here" in screen.said
+        assert " RO " in screen.header
 
 
 async def test_a_release_whose_file_is_gone_gets_no_traffic(home: Home, node: FakeNode) -> None:
@@ -239,16 +239,16 @@ async def test_a_release_whose_file_is_gone_gets_no_traffic(home: Home, node: Fa
 
     await store.write(lose)
     await store.close()
-    async with pilot.at(pilot.program(home), 120, 40) as seat:
-        await armed(seat)
-        await seat.press("s", "ctrl+u")
-        await seat.type("r1=50 r2=50")
-        await seat.press("enter")
-        assert "r2 cannot answer: the file of ops@1.1.0 is missing" in seat.said
-        await seat.press("ctrl+u")
-        await seat.type("r1=95 r2=5")
-        await seat.press("enter")
-        assert "r1 does not answer yet: ops-1.0.0 is not loaded" in seat.said
+    async with pilot.at(pilot.program(home), 120, 40) as screen:
+        await armed(screen)
+        await screen.press("s", "ctrl+u")
+        await screen.type("r1=50 r2=50")
+        await screen.press("enter")
+        assert "r2 cannot answer: the file of ops@1.1.0 is missing" in screen.said
+        await screen.press("ctrl+u")
+        await screen.type("r1=95 r2=5")
+        await screen.press("enter")
+        assert "r1 does not answer yet: ops-1.0.0 is not loaded" in screen.said
     assert node.asked == []
 
 
@@ -268,11 +268,11 @@ async def test_an_arm_that_was_rolled_back_from_stays_while_it_is_in_the_window(
     rolled_back: Home,
 ) -> None:
     """With what it did; the total and the shares count it."""
-    async with pilot.at(pilot.program(rolled_back)) as seat:
-        assert "LIVE support r1" in seat.header
-        (row,) = [each for each in seat.text.split("\n") if each.startswith(" r2 ")]
+    async with pilot.at(pilot.program(rolled_back)) as screen:
+        assert "LIVE support r1" in screen.header
+        (row,) = [each for each in screen.text.split("\n") if each.startswith(" r2 ")]
         assert row.split()[:4] == ["r2", "–", "11–21", "%"]
         assert "19 %" in row
-        await seat.go("t")
-        await seat.press("down")
-        assert "which has left the split: 33 requests" in seat.text
+        await screen.go("t")
+        await screen.press("down")
+        assert "which has left the split: 33 requests" in screen.text

@@ -70,7 +70,7 @@ def test_every_figure_fits_its_column(found: list[Arm]) -> None:
 def test_eighty_cells_hold_what_an_on_call_engineer_asks_first(
     found: list[Arm], priced: bool
 ) -> None:
-    """Set, actual, rate, latency, errors and refusals stand at every size."""
+    """Set, actual, rate, latency, errors and refusals are there at every size."""
     window = dataclasses.replace(LATELY, priced=priced)
     head = palette.text(table.head(arms.columns(window, services(*found)), 80))
     assert words.width(head) <= 80
@@ -100,7 +100,7 @@ def test_prices_have_no_exponent(micro: int | None, said: str) -> None:
      (9_960, 0, "100 % of 10k"), (123_456, 0, "100% of 123k"),
      (999_500, 0, "100% of 1.0M")],
 )  # fmt: skip
-def test_thumbs_are_told_with_their_number(up: int, down: int, said: str) -> None:
+def test_thumbs_are_shown_with_their_number(up: int, down: int, said: str) -> None:
     """Three thumbs up are not the same as three thousand."""
     share = up / (up + down) if up + down else None
     assert said == arms.liked(dataclasses.replace(ARM, up=up, down=down, liked=share))
@@ -111,7 +111,7 @@ def test_thumbs_are_told_with_their_number(up: int, down: int, said: str) -> Non
     [(300, None, "last 5 min"), (21, None, "last 21 s"), (299, None, "last 4 min 59 s"),
      (300, 1_741_921_927_000_000, "5 min until 03:12:07Z")],
 )  # fmt: skip
-def test_the_window_of_the_figures_is_told(window_s: int, until_us: int | None, said: str) -> None:
+def test_the_window_of_the_figures_is_shown(window_s: int, until_us: int | None, said: str) -> None:
     """What the window is, and when it was if that is not now."""
     window = TrafficWindow(
         window_us=window_s * 1_000_000, currency="USD", priced=False, until_us=until_us
@@ -119,7 +119,7 @@ def test_the_window_of_the_figures_is_told(window_s: int, until_us: int | None, 
     assert f"{said} · no price set" == arms.about(window)
 
 
-def test_synthetic_load_is_told_wherever_requests_are_counted() -> None:
+def test_synthetic_load_is_labelled_wherever_requests_are_counted() -> None:
     """As a share of all requests, of all arms."""
     assert arms.about(dataclasses.replace(LATELY, synthetic=0.75)) == "last 5 min · 75 % synthetic"
 

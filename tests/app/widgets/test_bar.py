@@ -59,7 +59,7 @@ def test_a_line_never_grows_without_end(pasted: list[str]) -> None:
 
 
 def test_the_cursor_of_a_line_is_seen() -> None:
-    """A block stands over the character that it is on, or behind the last."""
+    """A block covers the character that it is on, or follows the last."""
     row = bar.typing(":", Edit("rw", 1), "hint", 40)[0]
     assert ("w", "block") in row
     assert (" ", "block") in bar.typing(":", Edit("rw", 2), "hint", 40)[0]

@@ -1,4 +1,4 @@
-"""Charts have ranges that stay, tell nothing from zero, and change only at their end."""
+"""Charts have ranges that stay, distinguish nothing from zero, and change only at their end."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_buckets_are_means_of_what_was_measured(
 
 @pytest.mark.parametrize("glyphs", chart.GLYPHS)
 def test_a_measured_zero_is_drawn_and_an_unmeasured_second_is_not(glyphs: Glyphs) -> None:
-    """A quiet box and one that nobody measures look different."""
+    """A quiet box and one without measurements look different."""
     assert chart.plot(series(0.0), 1, 1, glyphs) != [" "]
     assert chart.plot(series(None), 1, 1, glyphs) == [" "]
 
@@ -67,7 +67,7 @@ def test_what_is_above_the_range_fills_it() -> None:
 
 
 def test_until_a_bucket_is_full_only_the_last_one_changes() -> None:
-    """A second later the drawing stands still but for its end: that is what a picture costs."""
+    """A second later only the end of the drawing has changed: that is what it costs."""
     values = [float(at % 7) for at in range(120)]
     before = chart.buckets(series(*values, end=1_199), 60)
     after = chart.buckets(series(*values[1:], 3.0, end=1_200), 60)

@@ -1,4 +1,4 @@
-"""The house line tells the truth in one row, at every width."""
+"""The header tells the truth in one row, at every width."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SILENT = Trouble(
     sentence="ops-1.0.0:1 has given no sign of life for 4 s: its heartbeats stopped.",
 )
 NOW = 1_741_921_927 * SECOND
-HOUSE = Header(
+HEADER = Header(
     host="box01",
     person=Person(name="sara", role="operator"),
     node=Node.UP,
@@ -39,11 +39,11 @@ HOUSE = Header(
 
 def shown(width: int = 80, mode: Mode | None = None, **changes: object) -> str:
     """The line as text."""
-    line = header.draw(dataclasses.replace(HOUSE, **changes), mode or Mode(), width)  # type: ignore[arg-type]
+    line = header.draw(dataclasses.replace(HEADER, **changes), mode or Mode(), width)  # type: ignore[arg-type]
     return palette.text(line)
 
 
-def test_who_what_is_live_and_how_old_the_picture_is() -> None:
+def test_who_what_is_live_and_how_old_the_figures_are() -> None:
     """The line of an ordinary night."""
     assert shown() == (
         " box01 · sara   LIVE support r14 90% · r15 10%     synthetic 28%  RO  as of now "
@@ -92,17 +92,17 @@ def test_the_line_is_exactly_as_wide_as_the_screen(
     ("old_s", "said"),
     [(0, "as of now"), (3, "as of now"), (4, "as of 4 s ago"), (600, "as of 10 min ago")],
 )
-def test_the_age_of_the_picture_is_told(old_s: int, said: str) -> None:
+def test_the_age_of_the_figures_is_shown(old_s: int, said: str) -> None:
     """What is older than three seconds is not called now."""
     assert shown(now_us=NOW + old_s * SECOND).rstrip().endswith(said)
 
 
-def test_a_clock_that_was_set_back_is_told() -> None:
+def test_a_clock_that_was_set_back_is_reported() -> None:
     """Measurements from the future mean that this clock, or that one, is wrong."""
     assert "clock is 10 min back" in shown(back_us=600 * SECOND)
 
 
-def test_a_dead_node_is_told_at_every_size() -> None:
+def test_a_dead_node_is_shown_at_every_size() -> None:
     """Nothing is live, whatever the store says was."""
     for width in (40, 60, 80, 200):
         line = shown(width, node=Node.DOWN, troubles=(DOWN,))
@@ -111,7 +111,7 @@ def test_a_dead_node_is_told_at_every_size() -> None:
     assert "nothing is live" in shown(node=Node.DOWN, troubles=(DOWN,))
 
 
-def test_a_store_that_can_not_be_read_is_trouble() -> None:
+def test_a_store_that_cannot_be_read_is_trouble() -> None:
     """Nothing is claimed: not what is live, and not how old it is."""
     line = shown(node=Node.ASKING, error="The store is damaged.", as_of_us=None)
     assert "▲ store unreadable" in line
@@ -122,7 +122,7 @@ def test_a_store_that_can_not_be_read_is_trouble() -> None:
 
 
 def test_a_part_that_crashed_is_named() -> None:
-    """The first one, and how many more; with room it is told in full."""
+    """The first one, and how many more; with room the whole sentence."""
     line = shown(troubles=(CRASHED, LONG, SILENT))
     assert "▲ gateway crashed +2" in line
     assert "support r14 90% r15 10%" in line
@@ -135,7 +135,7 @@ def test_a_part_that_crashed_is_named() -> None:
 def test_a_frozen_screen_that_may_change_things_drops_neither_weights_nor_trouble(
     width: int, troubles: tuple[Trouble, ...]
 ) -> None:
-    """FROZEN stands beside what is wrong and what is live, never in place of them."""
+    """FROZEN is beside what is wrong and what is live, never in place of them."""
     mode = Mode(armed_us=15 * 60 * SECOND, frozen_us=NOW)
     line = shown(width, mode, troubles=troubles)
     assert ("▲ ops-1.0.0:1" in line) == bool(troubles)
@@ -156,7 +156,7 @@ def test_what_is_live_gets_shorter_before_it_is_cut() -> None:
 
 def test_an_armed_screen_is_red_and_says_for_how_long() -> None:
     """Every cell of the line changes its ground."""
-    line = header.draw(HOUSE, Mode(armed_us=14 * 60 * SECOND + 1), 80)
+    line = header.draw(HEADER, Mode(armed_us=14 * 60 * SECOND + 1), 80)
     assert " RW 15 min " in palette.text(line)
     assert {str(palette.style(name).bgcolor) for _, name in line} == {
         str(palette.style("rw").bgcolor)
@@ -164,5 +164,5 @@ def test_an_armed_screen_is_red_and_says_for_how_long() -> None:
 
 
 def test_a_frozen_picture_says_since_when() -> None:
-    """Nobody takes it for the present."""
+    """It cannot be taken for the present."""
     assert "FROZEN 03:12:07Z" in shown(mode=Mode(frozen_us=NOW))

@@ -33,7 +33,7 @@ def test_writing_the_changes_gives_the_new_row(old: Line, new: Line, width: int)
 
 
 @given(LINE, st.integers(min_value=1, max_value=60))
-def test_a_row_that_stands_is_not_written(line: Line, width: int) -> None:
+def test_an_unchanged_row_is_not_written(line: Line, width: int) -> None:
     """What has not changed costs nothing."""
     row = lines.cleaned(line)
     assert list(lines.changes(row, row, width)) == []
@@ -48,7 +48,7 @@ def test_a_cut_row_is_compared_as_it_was_drawn() -> None:
 
 @given(LINE)
 def test_nothing_that_a_terminal_obeys_is_left(line: Line) -> None:
-    """Every control, escape and mark of direction is made visible, whoever drew the row."""
+    """Every control, escape and mark of direction is made visible in every row."""
     forbidden = {"Cc", "Cf", "Cs", "Zl", "Zp"}
     assert set() == {unicodedata.category(c) for c in palette.text(lines.cleaned(line))} & forbidden
 

@@ -1,4 +1,4 @@
-"""Rows fit their width, colours never stand alone, and ASCII keeps every cell in its place."""
+"""Rows fit, colours never carry meaning alone, and ASCII keeps every cell in its place."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_rule_is_as_wide_as_the_screen(title: str, right: str, width: int) -> 
 @settings(max_examples=50)
 @given(st.lists(LINE.filter(lambda line: 0 < palette.length(line) <= 20), max_size=9))
 def test_flowing_parts_are_never_torn(parts: list[Line]) -> None:
-    """Every part stands whole in one of the rows."""
+    """Every part is whole in one of the rows."""
     rows = palette.flow(parts, 21)
     assert all(palette.length(row) <= 21 for row in rows)
     assert "".join(palette.text(part) for part in parts).replace(" ", "") == "".join(
@@ -62,13 +62,13 @@ def test_every_sign_has_one_cell_in_ascii(sign: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(palette._INKS))
 def test_without_colours_an_ink_has_none(name: str) -> None:
-    """NO_COLOR leaves weight, underline and reversal."""
+    """NO_COLOR keeps weight, underline and reversal."""
     style = palette.style(name, colour=False)
     assert style.color is None
     assert style.bgcolor is None
 
 
-def test_what_warns_is_told_apart_without_colours() -> None:
+def test_what_warns_can_be_told_apart_without_colours() -> None:
     """The line of a screen that may change things does not look like one that may not."""
     assert palette.style("ro-bold", colour=False) != palette.style("rw-bold", colour=False)
     assert palette.style("cursor", colour=False).reverse

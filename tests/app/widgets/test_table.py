@@ -58,7 +58,7 @@ def test_columns_go_by_rank(columns: list[Column], width: int) -> None:
 def test_rows_are_as_wide_as_their_head(
     data: st.DataObject, columns: list[Column], width: int
 ) -> None:
-    """Whatever stands in a cell, columns stand under their titles."""
+    """Whatever a cell holds, columns are under their titles."""
     texts = data.draw(st.lists(FOREIGN, min_size=len(columns), max_size=len(columns)))
     row = Row("key", tuple((text, "") for text in texts))
     assert palette.length(table.head(columns, width)) == palette.length(
@@ -81,8 +81,8 @@ def test_the_cursor_stays_with_its_row() -> None:
     assert shown.index == 2
 
 
-def test_a_row_that_has_gone_leaves_the_cursor_near() -> None:
-    """The cursor goes to the row that stands there now, to the last one, or to none."""
+def test_the_cursor_stays_near_a_row_that_has_gone() -> None:
+    """The cursor goes to the row that is there now, to the last one, or to none."""
     shown, columns = Table(), [Column(title="KEY", width=5)]
     shown.show_table(columns, rows("a", "b", "c"), "")
     shown.move(1)
