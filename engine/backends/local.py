@@ -38,7 +38,9 @@ class LocalBackend:
         """
         pool = self._fleet.pool(score.release)
         template = await pool.introduced(score.queue_us / 1e6)
-        prompts = await translation.segments(template, score.release, score.input)
+        prompts = await translation.segments(
+            template, score.release, score.input, score.queue_us / 1e6
+        )
         if len(prompts) != 1:
             raise failures.Invalid("one prompt can be scored at a time", code="invalid_value")
         try:

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from engine.backends import translation
 from engine.backends.fleet import Fleet
-from engine.backends.pool import RETRY_US, Pool
+from engine.backends.pool import Pool
 from engine.execution import failures
 from engine.execution.job import Chat, Delta, Event, Finished, Job
 from engine.prompting import chat_template
@@ -149,14 +149,9 @@ class LocalRun:
         pool = self._fleet.pool(job.release)
         template = await pool.introduced(job.queue_us / 1e6)
         try:
-            async with asyncio.timeout(job.queue_us / 1e6):
-                prompts = await translation.segments(template, job.release, job.input)
-        except TimeoutError as error:
-            raise failures.Unavailable(
-                f"the chat template was not rendered within {job.queue_us / 1e6:g} s",
-                code="deadline",
-                retry_after_us=RETRY_US,
-            ) from error
+            prompts = await translation.segments(
+                template, job.release, job.input, job.queue_us / 1e6
+            )
         except failures.Invalid as failure:
             failure.release_fault = await self._others_render(template)
             raise

@@ -6,9 +6,11 @@ Imported by `engine.backends.local` and `local_run`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from engine.backends.pool import RETRY_US
 from engine.execution import failures
 from engine.execution.job import Chat, Job, Score, Text
 from engine.prompting import chat_template
@@ -32,13 +34,20 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
 
 
 async def segments(
-    template: ChatTemplate, release: Release, input: Chat | Text
+    template: ChatTemplate, release: Release, input: Chat | Text, within_s: float
 ) -> Sequence[tuple[wire.Segment, ...]]:
-    """The segments of each prompt, for the worker to tokenise."""
+    """The segments of each prompt, for the worker to tokenise; a chat is rendered within a time."""
     if isinstance(input, Text):
         return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
     try:
-        return [await template.segments(input)]
+        async with asyncio.timeout(within_s):
+            return [await template.segments(input)]
+    except TimeoutError as error:
+        raise failures.Unavailable(
+            f"the chat template was not rendered within {within_s:g} s",
+            code="deadline",
+            retry_after_us=RETRY_US,
+        ) from error
     except chat_template.LongConversation as error:
         raise failures.Invalid(
             f"release {release.name}: {error}", code="context_length_exceeded", param="messages"

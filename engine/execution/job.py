@@ -21,7 +21,7 @@ __all__ = [
 # Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One turn of a conversation; `role` is system, user, assistant or tool."""
 
     role: str

@@ -30,6 +30,8 @@ async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]
         failures.Failure: it cannot be rendered now.
     """
     release = job.release
+    if release.prompt_version_id is None and not variables:
+        return job
     try:
         async with asyncio.timeout(job.queue_us / 1e6):
             own = await _render(snapshot, release, variables)
@@ -50,8 +52,6 @@ async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]
         raise failures.Broken(
             f"release {release.name}: {error}", code="prompt_broken", release_fault=True
         ) from error
-    if not own:
-        return job
     return msgspec.structs.replace(job, input=prompt_template.prompted(own, job.input))
 
 

@@ -85,7 +85,7 @@ async def _plan(
         id=f"req_{request.state.id}",
         at_us=at_us,
         arrived_us=arrived_us,
-        endpoint=request.url.path,
+        endpoint=request.scope["path"],
         service=service,
         release=release,
         key=key,
@@ -152,7 +152,9 @@ async def _respond(
 
 
 async def document(format: openai_format.Format, answer: Answer) -> bytes:
-    """The whole answer; others get their turn between its pieces."""
+    """The whole answer; others get their turn between the pieces of a large one."""
+    if not any(choice.logprobs for choice in answer.choices):
+        return format.whole(answer)
     pieces: list[bytes] = []
     for piece in format.pieces(answer):
         pieces.append(piece)

@@ -8,6 +8,7 @@ ops-1.0.0:1, as samples and requests name it. Imported by the gateway.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import (
@@ -38,6 +39,18 @@ _ARM: Final = ("service", "release", "synthetic")
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the exposition
 
 
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """The series of one arm, found once: looking all of them up costs as much as counting."""
+
+    prompt_tokens: Counter
+    completion_tokens: Counter
+    busy: Counter
+    latency: Histogram
+    ttft: Histogram
+    queue: Histogram
+
+
 class Metrics:
     """The counters of one gateway."""
 
@@ -52,6 +65,7 @@ class Metrics:
         ready: Callable[[], bool],
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
+        self._arms: dict[tuple[str, ...], _Arm] = {}
         self._requests = Counter(
             "paddock_requests",
             "Requests that ended. Error rate: outcome failed / (ok + failed).",
@@ -99,21 +113,34 @@ class Metrics:
 
     def ended(self, request: Request) -> None:
         """A request has ended."""
-        arm = (request.service, f"r{request.release}", str(request.synthetic).lower())
-        self._requests.labels(*arm, request.class_.value, request.outcome.value).inc()
+        labels = (request.service, f"r{request.release}", str(request.synthetic).lower())
+        arm = self._arms.get(labels)
+        if arm is None:
+            arm = self._arms[labels] = self._arm(labels)
+        self._requests.labels(*labels, request.class_.value, request.outcome.value).inc()
         if request.outcome is Outcome.FAILED:
             code = request.error_code or "internal"
-            self._failures.labels(*arm[:2], request.worker, code).inc()
-        self._tokens.labels(*arm, "prompt").inc(request.prompt_tokens)
-        self._tokens.labels(*arm, "completion").inc(request.completion_tokens)
-        self._busy.labels(*arm).inc(request.busy_us / 1e6)
+            self._failures.labels(*labels[:2], request.worker, code).inc()
+        arm.prompt_tokens.inc(request.prompt_tokens)
+        arm.completion_tokens.inc(request.completion_tokens)
+        arm.busy.inc(request.busy_us / 1e6)
         for histogram, us in (
-            (self._latency, tallies.latency_us(request)),
-            (self._ttft, tallies.ttft_us(request)),
-            (self._queue, tallies.queue_us(request)),
+            (arm.latency, tallies.latency_us(request)),
+            (arm.ttft, tallies.ttft_us(request)),
+            (arm.queue, tallies.queue_us(request)),
         ):
             if us is not None:
-                histogram.labels(*arm).observe(us / 1e6)
+                histogram.observe(us / 1e6)
+
+    def _arm(self, labels: tuple[str, ...]) -> _Arm:
+        return _Arm(
+            prompt_tokens=self._tokens.labels(*labels, "prompt"),
+            completion_tokens=self._tokens.labels(*labels, "completion"),
+            busy=self._busy.labels(*labels),
+            latency=self._latency.labels(*labels),
+            ttft=self._ttft.labels(*labels),
+            queue=self._queue.labels(*labels),
+        )
 
     async def text(self, store: Store) -> bytes:
         """The exposition. Feedback is read from the store, so that it survives a restart.

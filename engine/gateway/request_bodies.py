@@ -8,7 +8,7 @@ Imported by the gateway.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -78,14 +78,14 @@ class Completing(msgspec.Struct, kw_only=True):
         return -1
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, gc=False):
     """A part of a message's content; only text is supported."""
 
     type: str
     text: str | None = None
 
 
-class Turn(msgspec.Struct):
+class Turn(msgspec.Struct, gc=False):
     """A message; other fields than role and content are refused if they would change the answer."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -100,21 +100,22 @@ class Turn(msgspec.Struct):
         Raises:
             BadRequest: it holds something other than text.
         """
-        where = f"messages[{place}]"
         if self.role in {"tool", "function"} or self.tool_calls or self.function_call or self.audio:
-            raise _unsupported(where, "tools and audio are not supported")
+            raise _unsupported(f"messages[{place}]", "tools and audio are not supported")
         if isinstance(self.content, list):
             for number, part in enumerate(self.content):
                 if part.type not in _TEXT_PARTS or (part.type == "text" and part.text is None):
                     raise _unsupported(
-                        f"{where}.content[{number}]", "only parts of type text are supported"
+                        f"messages[{place}].content[{number}]",
+                        "only parts of type text are supported",
                     )
             content = "".join(part.text or "" for part in self.content)
         elif self.content is None and self.role != "assistant":
+            where = f"messages[{place}].content"
             raise errors.BadRequest(
-                f"{where}.content: a message of role {self.role} needs content.",
+                f"{where}: a message of role {self.role} needs content.",
                 code="invalid_value",
-                param=f"{where}.content",
+                param=where,
             )
         else:
             content = self.content or ""
@@ -182,40 +183,35 @@ class Feedback(msgspec.Struct, kw_only=True):
     comment: Annotated[str, Meta(max_length=10_000)] | None = None
 
 
-def _always(_: object) -> bool:
-    return True
+_SMALL: Final = 1000
+"""Bytes of an unsupported field that are worth decoding: no value that is ignored has so many."""
 
+# Unsupported fields of OpenAI's API whose value never changes the answer.
+_IGNORED: Final = frozenset((
+    "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+    "parallel_tool_calls",
+))  # fmt: skip
 
-def _one_of(*values: object) -> Callable[[object], bool]:
-    return lambda value: value in values
-
-
-# Unsupported fields of OpenAI's API: whether a value leaves the answer unchanged.
-_IGNORED_IF: Final[Mapping[str, Callable[[object], bool]]] = {
-    "store": _always,
-    "service_tier": _always,
-    "safety_identifier": _always,
-    "prompt_cache_key": _always,
-    "prompt_cache_retention": _always,
-    "parallel_tool_calls": _always,
-    "tools": _one_of([]),
-    "tool_choice": _one_of("none", "auto"),
-    "functions": _one_of([]),
-    "function_call": _one_of("none", "auto"),
-    "response_format": _one_of({"type": "text"}),
-    "modalities": _one_of(["text"]),
-    "audio": _one_of(),
-    "prediction": _one_of(),
-    "web_search_options": _one_of(),
-    "reasoning_effort": _one_of("none"),
-    "verbosity": _one_of("medium"),
-    "moderation": _one_of(),
-    "frequency_penalty": _one_of(0),
-    "presence_penalty": _one_of(0),
-    "logit_bias": _one_of({}),
-    "echo": _one_of(False),
-    "suffix": _one_of(""),
-    "best_of": _one_of(1),
+# Other unsupported fields, with the values, beside null, that leave the answer unchanged.
+_UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+    "prediction": (),
+    "web_search_options": (),
+    "reasoning_effort": ("none",),
+    "verbosity": ("medium",),
+    "moderation": (),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "echo": (False,),
+    "suffix": ("",),
+    "best_of": (1,),
 }
 
 _AT: Final = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
@@ -260,12 +256,17 @@ class Reader:
 
 
 def _check_unsupported(name: str, raw: msgspec.Raw) -> None:
-    ignored = _IGNORED_IF.get(name)
-    if ignored is None:
+    """Refuse a field unless ignoring it leaves the answer unchanged.
+
+    A large value is not decoded: a schema of a megabyte would hold up all other requests.
+    """
+    if name in _IGNORED:
+        return
+    unchanging = _UNCHANGING.get(name)
+    if unchanging is None:
         message = f"Unrecognized request argument supplied: {name}"
         raise errors.BadRequest(message, code="unknown_parameter", param=name)
-    value = msgspec.json.decode(raw)
-    if value is not None and not ignored(value):
+    if len(raw) > _SMALL or msgspec.json.decode(raw) not in (None, *unchanging):
         message = f"{name!r} with this value is not supported here; leave it out."
         raise errors.BadRequest(message, code="unsupported_parameter", param=name)
 

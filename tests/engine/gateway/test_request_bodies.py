@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -104,6 +105,21 @@ def test_what_is_no_json_says_so(raw: bytes, code: str) -> None:
 def test_what_does_not_change_the_answer_is_taken(extra: dict[str, Any]) -> None:
     """Clients send defaults and nulls; so they may."""
     assert CHAT.read(json.dumps(HI | extra).encode()).model == "ops"
+
+
+def test_a_large_schema_is_refused_without_being_decoded() -> None:
+    """Objects of a megabyte of JSON would take tens of megabytes, and the loop for 20 ms."""
+    large = {f"p{number}": {"enum": ["a", "b"]} for number in range(40_000)}
+    raw = json.dumps(HI | {"response_format": {"type": "json_schema", "json_schema": large}})
+    body = raw.encode()
+    tracemalloc.start()
+    try:
+        error = refused(CHAT, body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (error.code, error.param) == ("unsupported_parameter", "response_format")
+    assert most < len(body)
 
 
 def test_half_a_surrogate_pair_is_named() -> None:
