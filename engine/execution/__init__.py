@@ -1,8 +1,16 @@
-"""One request from plan to recorded answer, without HTTP: plan, execute, record.
+"""One request from plan to recorded answer, without HTTP.
+
+Its way: `catalog` (what the store says now), `plan` (which release answers, with which settings),
+`prompts` (the release's prompt before the caller's input), `execute` (the job on its backend),
+`answers` (what its events add up to), `record` (the row of it), `recorder` (into the store, at most
+a second late) and `journal` (what a killed gateway would lose until then). `answering` judges
+releases and instances by how their requests ended; `failures` are why a job was not answered. Other
+processes of the box use `client`, which speaks `frames` on the gateway's internal socket.
 
 One request has these shapes, and no others:
 
-1. `gateway.bodies.Chat` or `Completion`: what a client sent, decoded. Other callers have none.
+1. `gateway.request_bodies.Chat` or `Completion`: what a client sent, decoded. Other callers have
+   none.
 2. `plan.Options`: what a caller may set; with the catalog it makes
 3. `job.Job`: everything that its execution needs. Frozen; it travels over the internal socket too.
 4. `wire.Submit`: one sequence of it for a worker; `pending.PendingRequest` follows it there. An
@@ -12,6 +20,7 @@ One request has these shapes, and no others:
 7. `answers.Answer`: what the events add up to; formats and records read it.
 8. `storage.requests.Request` and `Text`: what is recorded.
 
-`execute.Executor` picks the backend by `release.backend`, and records each job once, when its last
-choice has ended or what was cut short has been counted. Other processes of the box use `client`.
+`execute.Executor` picks the backend by `release.backend` and enters each job in the journal when it
+begins. It records each once: before the last event is passed on, or, where a job was cut short,
+when its tokens have been counted.
 """

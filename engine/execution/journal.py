@@ -6,8 +6,9 @@ the next one: ended requests as they ended, begun ones as failed with `gateway_l
 twice changes nothing, because a request is recorded once by its id.
 
 One `write` per entry and no fsync: it survives the death of the process, not that of the machine.
-Texts are in it only where the service records them, and only until the store has them. A journal
-that cannot be written costs no answer: `trouble` says why, and `tidy` tries again. Imported by
+Texts are in it only where the service records them. What the store has leaves it within a second
+when no request is under way, and otherwise once the file has grown to `TIDY_BYTES`. A journal that
+cannot be written costs no answer: `trouble` says why, and `tidy` tries again. Imported by
 `engine.execution.recorder`.
 """
 

@@ -5,8 +5,10 @@ every error becomes an OpenAI error object), `auth` (keys, roles, headers), `bod
 be received at once), `request_bodies` (what may be sent), `completions` (a body to a job, its
 events to HTTP), `openai_format` and `streaming` (how an answer is written), `models`, `feedback`,
 `health`, `metrics`, `openapi`, `errors`. `internal_socket` takes jobs of this box's own processes
-without HTTP. Planning, executing and recording are `engine.execution`'s. Never loads a model, never
-changes a split.
+without HTTP. `server` makes and ends all parts, of which endpoints share the `context`; `seconds`
+is the per-second tick, `remote_backends` imports the client of upstreams when it is first needed,
+and `succession` lets one gateway run at a time. Planning, executing and recording are
+`engine.execution`'s. Never loads a model, never changes a split.
 
 What clients may rely on, beyond OpenAI's documents:
 

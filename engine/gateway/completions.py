@@ -20,8 +20,9 @@ from engine.gateway.context import Context
 from storage.keys import Key
 
 _CHAT: Final = request_bodies.Reader(request_bodies.Chat)
-_LARGE_PIECE: Final = 4096
 _TEXT: Final = request_bodies.Reader(request_bodies.Completion)
+_LARGE_PIECE: Final = 4096
+"""Bytes after which other requests get their turn."""
 
 
 async def chat(context: Context, request: Request) -> Response:

@@ -1,8 +1,8 @@
 """One gateway at a time: one whose node died ends its streams before the next one begins.
 
-A gateway is told when its node dies, and sends an error event to each open stream before it exits.
-The next node's gateway waits for that, and kills one that hangs. Never kills a process that is not
-a gateway. Imported by `python -m engine.gateway`.
+A gateway whose node has died sends an error event to each open stream and exits. The next node's
+gateway waits for that, and kills one that hangs. Never kills a process that is not a gateway.
+Imported by `python -m engine.gateway`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """What happened in the second that is not over yet: by arm, by instance, in the gateway itself.
 
-What is quiet gets a row every four seconds only. The idle time of the seconds between is
-of an instance is
-in that row, so that busy and idle time add up to wall time. Never touches the store. Imported by
-the gateway.
+What is quiet gets a row every four seconds only. The idle time of an instance in the seconds
+between is in that row, so that busy and idle time add up to wall time. Never touches the store.
+Imported by the gateway.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The listening socket, or why the configured address cannot be used.
 
-Imported by `python -m engine.gateway`.
+Imported by `python -m engine.gateway` and `listener`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import errno
 import socket
 from typing import Any, Final
 
-_BACKLOG: Final = 2048
+BACKLOG: Final = 2048
+"""Connections that wait to be accepted."""
 
 
 class CannotListen(Exception):
@@ -57,7 +58,7 @@ def _bound(family: int, address: Any) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(_BACKLOG)
+        listening.listen(BACKLOG)
     except OSError:
         listening.close()
         raise

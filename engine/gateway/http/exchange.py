@@ -67,9 +67,9 @@ class Exchange:
         self._wire = wire
         self._outgoing = outgoing
         self._body: list[bytes] = []
-        self._told = False  # the application has the whole body
+        self._delivered = False  # the application has the whole body
         self._expects_continue = head.expects_continue
-        self._stirred = asyncio.Event()
+        self._changed = asyncio.Event()
         self._framing = Framing.NONE
         self._streams = False  # a chunked answer has begun and is not complete
         self._left = 0
@@ -88,18 +88,18 @@ class Exchange:
             return
         self._body.append(data)
         self.buffered += len(data)
-        self._stirred.set()
+        self._changed.set()
 
     def end(self) -> None:
         """The request is complete."""
         self.whole = True
-        self._stirred.set()
+        self._changed.set()
 
     def disconnect(self) -> None:
         """Nothing more is written; the application learns that its client has gone."""
         self.gone = True
         self._body.clear()
-        self._stirred.set()
+        self._changed.set()
 
     # the ASGI call
 
@@ -121,15 +121,15 @@ class Exchange:
         while True:
             if self.gone or self.complete:
                 return {"type": "http.disconnect"}
-            if self._body or (self.whole and not self._told):
+            if self._body or (self.whole and not self._delivered):
                 break
             self._wire.wants_body()
-            self._stirred.clear()
-            await self._stirred.wait()
+            self._changed.clear()
+            await self._changed.wait()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         self.buffered = 0
-        self._told = self.whole
+        self._delivered = self.whole
         self._wire.wants_body()
         return {"type": "http.request", "body": body, "more_body": not self.whole}
 
@@ -218,7 +218,7 @@ class Exchange:
         self.complete = True
         self._streams = False
         self._body.clear()
-        self._stirred.set()
+        self._changed.set()
         self._wire.answered(self)
 
     def _scope(self) -> Scope:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Final
 
 from starlette.types import ASGIApp
 
+from engine.gateway.http import address
 from engine.gateway.http.admission import Admission
 from engine.gateway.http.connection import Connection
 from engine.gateway.http.exchange import Exchange
 from engine.gateway.http.limits import Limits
 from engine.gateway.http.refusals import Refusals
-
-_BACKLOG: Final = 2048
 
 
 class Listener:
@@ -36,7 +34,7 @@ class Listener:
     async def start(self, listening: socket.socket) -> None:
         """Accept connections."""
         self._server = await asyncio.get_running_loop().create_server(
-            self._connection, sock=listening, backlog=_BACKLOG
+            self._connection, sock=listening, backlog=address.BACKLOG
         )
 
     async def drain(self, within_s: float) -> None:

@@ -19,6 +19,7 @@ from engine.prompting.renderer.protocol import Answer, Fault, Load, Ready, Rende
 
 _MESSAGE: Final = 600
 """Characters of a fault that are worth sending."""
+_WARMING_S: Final = 1.0
 _COMPILING_S: Final = 10.0
 """What compiling may take beyond the time for rendering, for the kernel's backstop."""
 
@@ -76,7 +77,7 @@ def _load_everything() -> None:
     box = sandbox.Sandbox(strict=True)
     for source in ("{% if %}", "{{ missing }}", "{{ strftime_now('%d %b %Y') }}{{ [1] | tojson }}"):
         with contextlib.suppress(faults.TemplateFault):
-            box.render(box.compile(source), {})
+            box.render(box.compile(source), {}, _WARMING_S)
             box.names(source)
 
 

@@ -20,7 +20,6 @@ from jinja2.parser import Parser
 from engine.prompting.renderer import bounds, sizes
 from engine.prompting.renderer.faults import Exceeded, Raised, TemplateFault
 
-CPU_S: Final = 1.0
 SOURCE_LIMIT: Final = 1_000_000
 """Characters of one template; those of real models have up to 30,000."""
 _FORM: Final = 200
@@ -117,9 +116,7 @@ class Sandbox:
         used = meta.find_undeclared_variables(self._environment.parse(source))
         return frozenset(used - self._environment.globals.keys())
 
-    def render(
-        self, template: jinja2.Template, values: Mapping[str, object], cpu_s: float = CPU_S
-    ) -> str:
+    def render(self, template: jinja2.Template, values: Mapping[str, object], cpu_s: float) -> str:
         """The text; `cpu_s` bounds the processor time.
 
         Raises:

@@ -188,7 +188,7 @@ def test_the_line_of_a_fault_is_named() -> None:
 def test_a_template_may_refuse_by_itself() -> None:
     """`raise_exception` is how chat templates say that roles must alternate."""
     with pytest.raises(faults.Raised, match="roles must alternate"):
-        CHAT.render(CHAT.compile("{{ raise_exception('roles must alternate') }}"), {})
+        CHAT.render(CHAT.compile("{{ raise_exception('roles must alternate') }}"), {}, 0.25)
 
 
 def test_what_chat_templates_use_works() -> None:
@@ -203,7 +203,7 @@ def test_what_chat_templates_use_works() -> None:
         "{{ ns.n }} {{ {'ä': 1} | tojson }} {{ 'a-b'.split('-')[-1] }}{% if tools %}no{% endif %}"
     )
     turns = [{"role": "user", "content": " hi "}, {"role": "skip", "content": ""}]
-    rendered = CHAT.render(CHAT.compile(source), {"messages": turns})
+    rendered = CHAT.render(CHAT.compile(source), {"messages": turns}, 0.25)
     assert rendered == 'USER: hi\n\n1 {"ä": 1} b'
 
 
