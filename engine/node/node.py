@@ -24,6 +24,7 @@ import structlog
 
 from engine.metering.gpu import Gpus
 from engine.node import commands, port_owner, process_logs, recovery
+from engine.node.control_requests import ControlRequests
 from engine.node.control_socket import ControlSocket
 from engine.node.instances import Instances
 from engine.node.jobs import Jobs
@@ -92,7 +93,7 @@ class Node:
             now_us=clock.monotonic_us,
         )
         self._jobs = Jobs(home, life.store, now_us=clock.now_us, monotonic_us=clock.monotonic_us)
-        self._control_socket = ControlSocket(
+        requests = ControlRequests(
             home,
             life.store,
             config,
@@ -101,6 +102,7 @@ class Node:
             stop=self.stop,
             runner=lambda: self._pid("runner"),
         )
+        self._control_socket = ControlSocket(home, requests, group=config.people.group)
 
     async def run(self) -> int:
         """Serve until asked to stop; returns the exit code."""
@@ -109,6 +111,7 @@ class Node:
             loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a node outlives its terminal
         writing = self._keep(self._records.run(), "records")
+        settling: asyncio.Task[None] | None = None
         listener = nudges.listen(self._home, "node")
         try:
             self._begin(commands.gateway(self._home), self._gateway)
@@ -117,8 +120,9 @@ class Node:
             self._say(ready=True, pid=os.getpid())
             settling = self._keep(self._settle(), "start of the other processes")
             await self._watch(listener)
-            settling.cancel()
         finally:
+            if settling is not None:  # it must not start a process behind those that are stopped
+                settling.cancel()
             await self._end()
             writing.cancel()
             if self._following is not None:
@@ -136,6 +140,7 @@ class Node:
                 "host": self._config.gateway.host,
                 "port": self._processes["gateway"].fact.port if self._processes else None,
             },
+            "control_socket": self._control_socket.state(),
             "trouble": self._records.trouble or "; ".join(self._damage) or self._locked,
             "processes": [
                 {

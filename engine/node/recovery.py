@@ -64,6 +64,14 @@ async def begin(home: Home) -> Life:
         StorageError: it cannot be opened; the message says what to do.
     """
     store = await stores.open(home)
+    try:
+        return await _begin(home, store)
+    except BaseException:
+        await store.close()
+        raise
+
+
+async def _begin(home: Home, store: Store) -> Life:
     nudges.sweep(home)
     now = clock.now_us()
     clean = await _ended_well(store)
@@ -91,9 +99,6 @@ async def begin(home: Home) -> Life:
     except errors.DiskFull as error:
         _log.error("the store takes no writes; serving continues", error=str(error))
         return Life(store, now, clean, record, owed=record)
-    except BaseException:
-        await store.close()
-        raise
     _log.info("begun", repaired=repaired, reclaimed=open_again, clean=clean)
     return Life(store, now, clean, record)
 

@@ -1,7 +1,7 @@
 """The person behind a user id, and their role on this box.
 
 Users and groups come from the system, roles from config.toml. Clients never name themselves.
-Imported by `engine.node.control_socket`.
+Imported by `engine.node.control_requests`.
 """
 
 from __future__ import annotations

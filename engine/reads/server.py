@@ -18,8 +18,9 @@ from typing import Final, TypeVar
 
 import structlog
 
-from engine.process import peers
+from engine.process.connections import Connections, Reader, Writer
 from engine.process.listening import Listening
+from engine.process.peers import Limits, Peer
 from engine.reads.gate import Gate
 from storage.home import access
 from storage.home.paths import Home
@@ -95,13 +96,18 @@ class Server:
         self._bounds = bounds
         self._monotonic_s = monotonic_s
         self._give_up = give_up
+        self._connections = Connections(
+            Limits("reads", per_user=PER_USER, others=IN_ALL, own=PER_USER),
+            converse=self._serve,
+            refuse=self._refuse,
+            ends=(asyncio.IncompleteReadError, read_protocol.Malformed),
+        )
         self._listening = Listening(
             home.reads_socket,
-            self._serve,
+            self._connections.serve,
             admit=lambda: access.admit_to_socket(home.reads_socket, gid),
             limit=read_protocol.REQUEST_LIMIT,
         )
-        self._limits = peers.Limits("reads", per_user=PER_USER, others=IN_ALL, own=PER_USER)
         self._gate = Gate(
             log_bytes=lambda: guarded_reads.log_bytes(home),
             fold=lambda: guarded_reads.fold(home),
@@ -109,7 +115,6 @@ class Server:
         self._watch = guarded_reads.Watch(home)
         self._turns = _Turns()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
-        self._connections: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -120,39 +125,23 @@ class Server:
     async def close(self) -> None:
         """Stop listening and end the connections."""
         self._listening.stop()
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._connections.close()
         if self._keeping is not None:
             self._keeping.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._watch.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 a callback of the server is a task
-        self._connections.add(task)
+    async def _serve(self, reader: Reader, writer: Writer, who: Peer) -> None:
+        self._turns.users[who.uid] += 1
+        client = _Client(who.uid, reader, writer)
         try:
-            uid = peers.peer(writer.get_extra_info("socket")).uid
-            full = self._limits.enter(uid)
-            if full is not None:
-                await self._say(writer, guarded_reads.busy(full))
-                return
-            self._turns.users[uid] += 1
-            client = _Client(uid, reader, writer)
-            try:
-                await self._converse(client)
-            finally:
-                self._limits.leave(uid)
-                self._turns.leave(uid)
-                await self._forget(client)
-        except (TimeoutError, OSError, asyncio.IncompleteReadError, read_protocol.Malformed):
-            pass
-        except asyncio.CancelledError:
-            return  # closing; the server must not report it as an error
+            await self._converse(client)
         finally:
-            self._connections.discard(task)
-            writer.close()
+            self._turns.leave(who.uid)
+            await self._forget(client)
+
+    async def _refuse(self, writer: Writer, why: str) -> None:
+        await self._say(writer, guarded_reads.busy(why))
 
     async def _converse(self, client: _Client) -> None:
         while True:

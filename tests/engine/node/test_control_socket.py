@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from engine.node import control_socket
+from engine.node.control_requests import ControlRequests
 from engine.node.control_socket import PER_USER, ControlSocket
 from storage import errors, intents, keys, ledger
 from storage import store as stores
@@ -69,17 +70,17 @@ async def listening(root: Path, silence_s: float = 10.0) -> AsyncIterator[Listen
     """A control socket on a home of its own."""
     home = homes.make(Home(root))
     store = await stores.open(home)
-    made = Listening(home, store)
-    server = ControlSocket(
+    made, settings = Listening(home, store), config.load(home)
+    requests = ControlRequests(
         home,
         store,
-        config.load(home),
+        settings,
         now_us=clock.now_us,
-        state=lambda: {"pid": 7, "processes": []},
+        state=lambda: {"pid": 7, "processes": [], "control_socket": server.state()},
         stop=made.stopped.append,
         runner=lambda: made.runner,
-        silence_s=silence_s,
     )
+    server = ControlSocket(home, requests, group=settings.people.group, silence_s=silence_s)
     await server.open()
     try:
         yield made

@@ -51,6 +51,18 @@ async def test_a_restore_is_in_the_ledger_once_however_often_the_node_starts(
     assert (entry.before, entry.after) == (str(restored.aside), str(backup))
 
 
+def test_a_store_that_fails_at_its_first_read_ends_the_start_with_a_sentence(
+    node: RealNode,
+) -> None:
+    """It does not serve from a store that it cannot read, and it does not hang."""
+    node.start()
+    assert node.stop() == 0
+    with closing(sqlite3.connect(node.home.database)) as bare:
+        bare.execute("DROP TABLE nodes")
+    code, said = _refused(node)
+    assert (code, "no such table: nodes" in said) == (6, True)
+
+
 def _refused(node: RealNode) -> tuple[int, str]:
     """The exit code of a node that cannot start, and its last line."""
     process = node.spawn()
