@@ -6,7 +6,6 @@ Imported by `python -m engine.gateway`.
 from __future__ import annotations
 
 import asyncio
-import gc
 import secrets
 import signal
 import socket
@@ -177,7 +176,6 @@ class Gateway:
         await parts.listener.start(listening)
         self._say_ready(listening, bounds)
         parts.renderer.warm()
-        gc.freeze()  # a full collection of what never ends would stop every stream for 50 ms
         tasks = [
             asyncio.create_task(_follow_nudges(nudged, parts.catalog), name="nudges"),
             asyncio.create_task(parts.seconds.run(), name="seconds"),
