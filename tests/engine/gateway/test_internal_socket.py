@@ -155,7 +155,7 @@ async def test_a_job_whose_id_was_used_is_refused_and_not_lost(
         await anext(execution)
         for _ in range(2):
             with pytest.raises(failures.Invalid) as caught:
-                await served.client.run(jobs.job()).whole()
+                await served.client.run(jobs.job(), deadline_us=2_000_000).whole()
             assert caught.value.code == "duplicate_id"
             served.backend.go.set()
             await execution.whole()
