@@ -21,6 +21,9 @@ from engine.prompting import chat_template
 
 SEQUENCES_LIMIT: Final = 128
 STOPS_LIMIT: Final = 16
+CONTAINERS_LIMIT: Final = 10_000
+"""Lists and objects in a field of free form. Each costs Python as much as kilobytes of text do, and
+while a body is decoded nobody else is answered."""
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -90,9 +93,9 @@ class Turn(msgspec.Struct, gc=False):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
-    tool_calls: Any = None
-    function_call: Any = None
-    audio: Any = None
+    tool_calls: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    function_call: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    audio: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
 
     def message(self, place: int) -> job.Message:
         """The message for a chat template; `place` is its index in `messages`.
@@ -100,7 +103,8 @@ class Turn(msgspec.Struct, gc=False):
         Raises:
             BadRequest: it holds something other than text.
         """
-        if self.role in {"tool", "function"} or self.tool_calls or self.function_call or self.audio:
+        others = (self.tool_calls, self.function_call, self.audio)
+        if self.role in {"tool", "function"} or any(map(_holds, others)):
             raise _unsupported(f"messages[{place}]", "tools and audio are not supported")
         if isinstance(self.content, list):
             for number, part in enumerate(self.content):
@@ -120,6 +124,11 @@ class Turn(msgspec.Struct, gc=False):
         else:
             content = self.content or ""
         return job.Message("system" if self.role == "developer" else self.role, content)
+
+
+def _holds(raw: msgspec.Raw) -> bool:
+    """Whether a field that is not supported was sent and says anything."""
+    return len(raw) > _SMALL or bool(raw and msgspec.json.decode(raw))
 
 
 def _unsupported(where: str, what: str) -> errors.BadRequest:
@@ -214,6 +223,9 @@ _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "best_of": (1,),
 }
 
+_FREE: Final = frozenset({"prompt_variables", "metadata", "chat_template_kwargs"})
+"""Fields that may hold anything."""
+
 _AT: Final = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _FIELD: Final = re.compile(r"field `(\w+)`")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -238,6 +250,8 @@ class Reader:
             for name, value in _top.decode(raw).items():
                 if name not in self._known:
                     _check_unsupported(name, value)
+                elif name in _FREE:
+                    _check_containers(name, value)
             return self._decoder.decode(raw)
         except msgspec.ValidationError as error:
             raise _invalid(error) from error
@@ -269,6 +283,17 @@ def _check_unsupported(name: str, raw: msgspec.Raw) -> None:
     if len(raw) > _SMALL or msgspec.json.decode(raw) not in (None, *unchanging):
         message = f"{name!r} with this value is not supported here; leave it out."
         raise errors.BadRequest(message, code="unsupported_parameter", param=name)
+
+
+def _check_containers(name: str, raw: msgspec.Raw) -> None:
+    """Refuse what would take long to decode; brackets inside texts count, too."""
+    written = bytes(raw)
+    if written.count(b"[") + written.count(b"{") > CONTAINERS_LIMIT:
+        raise errors.BadRequest(
+            f"{name} holds more than {CONTAINERS_LIMIT} lists and objects.",
+            code="invalid_value",
+            param=name,
+        )
 
 
 def _invalid(error: msgspec.ValidationError) -> errors.BadRequest:

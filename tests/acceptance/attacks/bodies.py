@@ -87,3 +87,12 @@ async def large_schemas(target: Target) -> str:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     message = {"role": "user", "content": "Order"}
     return await _send(target, post(target, _chat([message], response_format=form), CHAT))
+
+
+@attack.attack()
+async def bodies_of_empty_lists(target: Target) -> str:
+    """Two megabytes that become a million objects when they are decoded."""
+    arguments = {"custom_tools": [[]] * 600_000}
+    chat = {"model": "ops", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    request = post(target, chat | {"chat_template_kwargs": arguments}, CHAT)
+    return await _send(target, request)

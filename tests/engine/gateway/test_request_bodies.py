@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
+import sys
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,11 +23,16 @@ FEEDBACK = request_bodies.Reader(request_bodies.Feedback)
 HI = {"model": "ops", "messages": [{"role": "user", "content": "hi"}]}
 
 
+def caught(call: Callable[[], object]) -> errors.BadRequest:
+    """The error of a call."""
+    with pytest.raises(errors.BadRequest) as refusal:
+        call()
+    return refusal.value
+
+
 def refused(reader: request_bodies.Reader, raw: bytes) -> errors.BadRequest:
     """The error that a body gets."""
-    with pytest.raises(errors.BadRequest) as caught:
-        reader.read(raw)
-    return caught.value
+    return caught(lambda: reader.read(raw))
 
 
 @pytest.mark.parametrize(
@@ -172,3 +180,39 @@ def test_arguments_of_the_chat_template_are_taken_as_vllm_takes_them() -> None:
     with pytest.raises(errors.BadRequest) as caught:
         reader.read(msgspec.json.encode(wrong)).input()
     assert caught.value.param == "chat_template_kwargs.messages"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "param"),
+    [
+        ("chat_template_kwargs", {"custom_tools": [[]] * 10_000}, "chat_template_kwargs"),
+        ("prompt_variables", {"a": [{}] * 10_000}, "prompt_variables"),
+        ("metadata", {"a": [[]] * 10_000}, "metadata"),
+        ("tools", [[]] * 10_000, "tools"),
+        ("messages", [{"role": "user", "tool_calls": [[]] * 10_000}], "messages[0]"),
+    ],
+)
+def test_what_would_take_long_to_decode_is_refused_before_it_is(
+    field: str, value: object, param: str
+) -> None:
+    """Two megabytes of empty lists made the gateway silent for seconds; each became an object."""
+    raw = msgspec.json.encode(HI | {field: value})
+    gc.collect()
+    before = sys.getallocatedblocks()
+    try:
+        body = CHAT.read(raw)
+        refusal = caught(body.input)
+    except errors.BadRequest as error:
+        refusal = error
+    assert refusal.param == param
+    assert sys.getallocatedblocks() - before < 1000
+
+
+def test_every_field_that_may_hold_anything_is_bounded() -> None:
+    """A new one, too."""
+    for body in (request_bodies.Chat, request_bodies.Completion):
+        for field in msgspec.structs.fields(body):
+            if "Any" in str(field.type):
+                raw = msgspec.json.encode({"model": "ops", field.encode_name: {"a": [[]] * 10_000}})
+                reader = request_bodies.Reader(body)
+                assert refused(reader, raw).message.startswith(f"{field.encode_name} holds more")
