@@ -53,12 +53,17 @@ async def segments(
             f"release {release.name}: {error}", code="context_length_exceeded", param="messages"
         ) from error
     except chat_template.BadConversation as error:
+        arguments = isinstance(error, chat_template.BadArguments)
         raise failures.Invalid(
-            f"release {release.name}: {error}", code="invalid_value", param="messages"
+            f"release {release.name}: {error}",
+            code="invalid_value",
+            param="chat_template_kwargs" if arguments else "messages",
         ) from error
     except chat_template.BrokenTemplate as error:
         raise failures.Broken(
-            f"release {release.name}: {error}", code="template_broken", release_fault=True
+            f"release {release.name}: {error}",
+            code="template_broken" if error.plain else "template_failed",
+            release_fault=True,
         ) from error
 
 

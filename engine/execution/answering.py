@@ -13,14 +13,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from engine.execution.failures import Failure, Invalid
+
 LEAST: Final = 3
 """Failures in a row, one after the other, before anything is concluded from them."""
 TRUST_US: Final = 60_000_000
 """How long after the last failure a verdict holds."""
 
 _MESSAGE_LIMIT: Final = 200
-_NO_EVIDENCE: Final = frozenset({"worker_gone", "release_unavailable"})
-"""Failures of a shutdown, and of a release that is known to be down for another reason."""
+_NO_EVIDENCE: Final = frozenset(
+    {"worker_gone", "release_unavailable", "template_failed", "prompt_failed"}
+)
+"""Failures of a shutdown, of a release that is known to be down for another reason, and of
+templates for what a caller sent: one client could take the release from all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +80,11 @@ def decide(record: Record, now_us: int) -> NotAnswering | None:
     return NotAnswering(record.failed, record.since_us, record.error)
 
 
-def evidence(code: str | None, message: str) -> str | None:
+def evidence(failure: Failure) -> str | None:
     """What a failed request says about its release, None if nothing."""
-    return None if code in _NO_EVIDENCE else f"{code or 'internal'}: {message[:_MESSAGE_LIMIT]}"
+    if isinstance(failure, Invalid) or failure.code in _NO_EVIDENCE:
+        return None
+    return f"{failure.code}: {failure.message[:_MESSAGE_LIMIT]}"
 
 
 class Answering:

@@ -111,7 +111,7 @@ class Executor:
         if request.outcome is Outcome.OK:
             self.answering.succeeded(*subjects)
         elif request.outcome is Outcome.FAILED and failure is not None:
-            error = answering.evidence(failure.code, failure.message)
+            error = answering.evidence(failure)
             if error is not None:
                 now = self.now_us()
                 self.answering.failed(error, now - request.latency_us, now, *subjects)

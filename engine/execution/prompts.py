@@ -50,7 +50,9 @@ async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]
         ) from error
     except prompt_template.BrokenPrompt as error:
         raise failures.Broken(
-            f"release {release.name}: {error}", code="prompt_broken", release_fault=True
+            f"release {release.name}: {error}",
+            code="prompt_failed" if error.given else "prompt_broken",
+            release_fault=True,
         ) from error
     return msgspec.structs.replace(job, input=prompt_template.prompted(own, job.input))
 

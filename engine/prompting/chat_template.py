@@ -41,8 +41,19 @@ class LongConversation(BadConversation):
     """The messages cannot fit the model's context."""
 
 
+class BadArguments(BadConversation):
+    """The template renders these messages, but not with the caller's arguments."""
+
+
 class BrokenTemplate(Exception):
-    """The model's chat template is faulty; its file has to be replaced."""
+    """The model's chat template is faulty; its file has to be replaced.
+
+    `plain`: it fails whatever is said. Otherwise it has rendered a plain conversation.
+    """
+
+    def __init__(self, message: str, *, plain: bool) -> None:
+        super().__init__(message)
+        self.plain = plain
 
 
 class ChatTemplate:
@@ -104,12 +115,12 @@ class ChatTemplate:
         """The segments for the worker; no text of the caller is read as control tokens.
 
         Raises:
-            BadConversation: the template refuses the messages, or they cannot fit.
+            BadConversation: the template refuses the messages or the arguments, or they cannot fit.
             BrokenTemplate: the template is faulty.
             failures.Failure: nothing can be rendered now.
         """
         if (fault := self.fault) is not None:
-            raise BrokenTemplate(fault)
+            raise BrokenTemplate(fault, plain=True)
         texts = [message.content for message in chat.messages]
         self._check(texts)
         try:
@@ -131,7 +142,18 @@ class ChatTemplate:
                     f"this is too long for the model's chat template: {fault}"
                 ) from fault
             where = f", line {fault.line}" if fault.line else ""
-            raise BrokenTemplate(f"the model's chat template{where}: {fault}") from fault
+            said = f"the model's chat template{where}: {fault}"
+            if chat.template_arguments and await self._renders(chat.messages):
+                raise BadArguments(f"with these arguments, {said}") from fault
+            raise BrokenTemplate(said, plain=False) from fault
+
+    async def _renders(self, messages: tuple[Message, ...]) -> bool:
+        """Whether messages can be rendered without arguments."""
+        try:
+            await self.segments(Chat(messages))
+        except (BadConversation, BrokenTemplate):
+            return False
+        return True
 
     def _check(self, texts: Sequence[str]) -> None:
         """Refuse what cannot fit before any work is done: each message has at least a token."""

@@ -32,7 +32,14 @@ class BadVariables(Exception):
 
 
 class BrokenPrompt(Exception):
-    """A prompt version's template is faulty; its author has to fix it."""
+    """A prompt version's template is faulty; its author has to fix it.
+
+    `given`: it failed for variables that the caller sent.
+    """
+
+    def __init__(self, message: str, *, given: bool) -> None:
+        super().__init__(message)
+        self.given = given
 
 
 class Prompt:
@@ -58,14 +65,19 @@ class Prompt:
         """The prompt's messages with the variables filled in.
 
         Raises:
-            BadVariables: one is missing, unknown or of another type.
+            BadVariables: one is missing, unknown, of another type, or the template fails for it.
             BrokenPrompt: a template is faulty.
             failures.Failure: nothing can be rendered now.
         """
         if not given and self._rendered is not None:
             return self._rendered
         values = self._values(given)
-        texts = await self._texts(values)
+        try:
+            texts = await self._texts(values, given=bool(given))
+        except BrokenPrompt as error:
+            if given and await self._renders():
+                raise BadVariables(f"with these variables, {error}") from error
+            raise
         messages = tuple(
             Message(each.role, text)
             for each, text in zip(self.version.messages, texts, strict=True)
@@ -74,7 +86,15 @@ class Prompt:
             self._rendered = messages
         return messages
 
-    async def _texts(self, values: Mapping[str, object]) -> tuple[str, ...]:
+    async def _renders(self) -> bool:
+        """Whether it can be rendered with the defaults of its variables."""
+        try:
+            await self.render({})
+        except (BadVariables, BrokenPrompt):
+            return False
+        return True
+
+    async def _texts(self, values: Mapping[str, object], *, given: bool) -> tuple[str, ...]:
         name = self.version.name
         try:
             return await self._renderer.texts(self._source, values)
@@ -90,7 +110,7 @@ class Prompt:
             if fault.place:
                 place = f", message {fault.place} ({self.version.messages[fault.place - 1].role})"
             line = f", line {fault.line}" if fault.line else ""
-            raise BrokenPrompt(f"prompt {name}{place}{line}: {fault}") from fault
+            raise BrokenPrompt(f"prompt {name}{place}{line}: {fault}", given=given) from fault
 
     def _values(self, given: Mapping[str, object]) -> dict[str, object]:
         unknown = sorted(given.keys() - self._declared.keys())

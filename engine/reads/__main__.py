@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ from storage.runtime import heartbeat, logs, parent
 from storage.runtime.reporting import Reports
 
 _NICE = 10
+_MEMORY = 1 << 30
+"""Bytes; a statement that needs more fails."""
 
 _log = structlog.get_logger("reads")
 
@@ -37,6 +40,7 @@ def main() -> int:
     given = parser.parse_args()
     logs.configure()
     os.nice(_NICE)
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     try:
         asyncio.run(_live(homes.find(given.home), given.group, Reports(1)))
     except (errors.StorageError, OSError) as error:

@@ -168,11 +168,12 @@ class Renderer:
             )
         more_s = _CPU_PER_TEXT_S * len(given) + _CPU_PER_CHARACTER_S * sum(map(len, given))
         cpu_s = self._limits.render_s + min(more_s, _CPU_MOST_S)
+        raw = protocol.encode(protocol.Render(template.key, work, cpu_s))
         task = Task(
             template=template,
-            raw=protocol.encode(protocol.Render(template.key, work, cpu_s)),
+            raw=raw,
             cpu_s=cpu_s,
-            large=large(given),
+            large=large(given) or len(raw) > _LARGE,  # the arguments are the caller's, too
             result=asyncio.get_running_loop().create_future(),
         )
         self._waiting.append(task)

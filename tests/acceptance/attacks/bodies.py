@@ -92,7 +92,7 @@ async def large_schemas(target: Target) -> str:
 @attack.attack()
 async def bodies_of_empty_lists(target: Target) -> str:
     """Two megabytes that become a million objects when they are decoded."""
-    arguments = {"custom_tools": [[]] * 600_000}
+    arguments: dict[str, object] = {"custom_tools": [[]] * 600_000}
     chat = {"model": "ops", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
     request = post(target, chat | {"chat_template_kwargs": arguments}, CHAT)
     return await _send(target, request)

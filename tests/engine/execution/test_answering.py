@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from engine.execution import answering
 from engine.execution.answering import LEAST, TRUST_US, Answering, Record
+from engine.execution.failures import Broken, Invalid, Unavailable
 
 SECOND_US = 1_000_000
 ends = st.lists(
@@ -95,8 +96,15 @@ def test_releases_and_instances_are_judged_apart() -> None:
     assert judged.verdict(7, 10) is None
 
 
-def test_a_shutdown_and_what_is_known_to_be_down_are_no_evidence() -> None:
-    """Neither says how the release would answer."""
-    assert answering.evidence("worker_gone", "stopping") is None
-    assert answering.evidence("release_unavailable", "is failing") is None
-    assert answering.evidence("template_broken", "x" * 999) == "template_broken: " + "x" * 200
+def test_what_a_caller_or_a_shutdown_causes_is_no_evidence() -> None:
+    """Neither says how the release would answer others; one client must not take it from them."""
+    for kind, code in (
+        (Unavailable, "worker_gone"),
+        (Unavailable, "release_unavailable"),
+        (Broken, "template_failed"),
+        (Broken, "prompt_failed"),
+        (Invalid, "invalid_value"),
+    ):
+        assert answering.evidence(kind("no", code=code, release_fault=True)) is None
+    broken = Broken("x" * 999, code="template_broken")
+    assert answering.evidence(broken) == "template_broken: " + "x" * 200

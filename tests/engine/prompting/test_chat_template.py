@@ -66,6 +66,21 @@ async def test_a_template_that_refuses_is_the_callers_matter(template: Make) -> 
         await dividing.segments(chat("a", "b", "c"))
 
 
+async def test_arguments_that_a_template_fails_for_are_the_callers_matter(template: Make) -> None:
+    """As `custom_tools` and `date_string` of real templates; without them it renders."""
+    source = "{% for t in custom_tools or [] %}{{ t }}{% endfor %}{{ messages[0].content + '.' }}"
+    one = await template(source)
+    with pytest.raises(chat_template.BadArguments, match=r"with these arguments, .*not iterable"):
+        await one.segments(chat("hi", custom_tools=5))
+    broken = await template(source + "{{ 1 / (messages | length - 3) }}")
+    with pytest.raises(chat_template.BrokenTemplate) as caught:
+        await broken.segments(chat("a", "b", "c", custom_tools=[]))
+    assert (caught.value.plain, broken.fault) == (False, None)
+    with pytest.raises(chat_template.BrokenTemplate) as caught:
+        await (await template("{{ 1 / 0 }}")).segments(chat("a", custom_tools=[]))
+    assert caught.value.plain
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [

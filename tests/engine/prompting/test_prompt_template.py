@@ -128,3 +128,13 @@ async def test_variables_that_are_too_long_are_the_callers_matter(prompt: Make) 
         await one.render({"tone": "x" * 200_000})
     with pytest.raises(prompt_template.BrokenPrompt):
         await one.render({"tone": "x" * 1000})
+
+
+async def test_variables_that_a_template_fails_for_are_the_callers_matter(prompt: Make) -> None:
+    """Where it renders with the defaults; where some are required nobody can say."""
+    failing = "{{ 9 // limit }}"
+    with pytest.raises(prompt_template.BadVariables, match=r"with these variables, .*by zero"):
+        await prompt(("system", failing), variables=VARIABLES[1:]).render({"limit": 0})
+    with pytest.raises(prompt_template.BrokenPrompt) as caught:
+        await prompt(("system", failing), variables=VARIABLES).render({"tone": "", "limit": 0})
+    assert caught.value.given

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import grp
+import math
 import os
 import sqlite3
 import stat
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,7 +22,7 @@ from storage import store as stores
 from storage.home import access
 from storage.home import paths as homes
 from storage.home.paths import Home
-from storage.sqlite import guarded_reads, remote_reads
+from storage.sqlite import guarded_reads, read_protocol, remote_reads
 from storage.store import Store
 from tests import home_fixtures, other_users
 from tests.other_users import User
@@ -143,6 +145,48 @@ async def test_nothing_but_reading_is_allowed(home: Home) -> None:
     ]
     assert allowed == []
     assert said[-1] == [(1,)]
+
+
+STEPS = (
+    "SELECT instr(name, name) FROM services",
+    "SELECT replace(name, 'a', 'b') FROM services",
+    "SELECT trim(name, name) FROM services",
+    "SELECT printf('%.*c', 8000000, 'a')",
+    "SELECT randomblob(8000000)",
+    "SELECT hex(zeroblob(4000000))",
+    "SELECT group_concat(name) FROM services",
+    "SELECT json_group_array(name) FROM services",
+    "SELECT 1 FROM services WHERE name GLOB 'a*'",
+    "SELECT " + ", ".join("1" * 101),
+)
+"""One step of SQLite's machine in each, which takes as long or as much memory as its input says."""
+
+
+async def test_no_single_step_of_a_statement_is_large(home: Home) -> None:
+    """SQLite is interrupted between steps; one of hours ended the process for all members."""
+    async with reads(home):
+        said = await ask(home, *STEPS)
+    allowed = [step for step, each in zip(STEPS, said, strict=True) if isinstance(each, list)]
+    assert allowed == []
+
+
+async def test_rows_beyond_the_limit_are_not_collected_first(home: Home) -> None:
+    """A member could fill a gigabyte with one statement."""
+    text = "x" * 100_000
+    large = (
+        "WITH RECURSIVE services(name) AS "
+        "(SELECT 1 UNION ALL SELECT name + 1 FROM services WHERE name < 190), "
+        "keys(prefix) AS (SELECT ?) "
+        "SELECT prefix||prefix||prefix||prefix||prefix||prefix||prefix FROM keys, services"
+    )
+    await (await stores.open(home)).close()
+    with contextlib.closing(guarded_reads.Connection(home)) as connection:
+        tracemalloc.start()
+        with pytest.raises(guarded_reads.TooLarge):
+            connection.execute(large, (text,), until_s=math.inf)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < read_protocol.RESPONSE_LIMIT
 
 
 async def test_what_a_key_is_checked_by_cannot_be_read(home: Home) -> None:
