@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 LIMIT: Final = 16 * 1024 * 1024
+KEPT_S: Final = 30 * 86_400
+"""How long the log of an instance is kept that nothing writes to."""
 _TAIL: Final = 8192
 _LINE: Final = 200
 _MEMORY: Final = re.compile(r"out of memory|bad_alloc|failed to allocate", re.IGNORECASE)
@@ -32,6 +34,20 @@ def trim(logs: Iterable[Path]) -> None:
             with contextlib.suppress(OSError):  # a full disk may cost a log, never its bound
                 shutil.copyfile(log, log.with_suffix(".log.1"))
             os.truncate(log, 0)
+
+
+def sweep(folder: Path, now_s: float) -> list[str]:
+    """Remove the logs of instances that have not been written for a month; their names. Blocks.
+
+    For the node's start, when no instance runs: an open log that is removed is written in vain.
+    """
+    gone = []
+    for log in [*folder.glob("worker-*.log*"), *folder.glob("server-*.log*")]:
+        with contextlib.suppress(OSError):
+            if now_s - log.stat().st_mtime >= KEPT_S:
+                log.unlink()
+                gone.append(log.name)
+    return sorted(gone)
 
 
 def tells_of_memory(log: Path) -> bool:

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from engine.node import process_logs
 from storage import errors, intents, ledger, processes
 from storage import store as stores
 from storage.control_socket import nudges
@@ -73,6 +74,7 @@ async def begin(home: Home) -> Life:
 
 async def _begin(home: Home, store: Store) -> Life:
     nudges.sweep(home)
+    process_logs.sweep(home.logs, clock.now_us() / 1e6)
     now = clock.now_us()
     clean = await _ended_well(store)
 

@@ -10,12 +10,13 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from storage.errors import NotAHome
 
+_RESTORE: Final = "restore"
 _PROBES: Final = 10
 _PROBE_S: Final = 0.02
 
@@ -43,10 +44,15 @@ def take(path: Path) -> int:
         except BlockingIOError:
             time.sleep(_PROBE_S)
     else:
-        found = _pid(descriptor) or "unknown"
+        found, _, what = _written(descriptor).partition(" ")
         os.close(descriptor)
+        if what == _RESTORE:
+            raise AlreadyRuns(
+                f"A restore (process {found}) is replacing the store of {path.parent}; start again "
+                "once it has ended."
+            )
         raise AlreadyRuns(
-            f"A node (process {found}) already runs on {path.parent}; "
+            f"A node (process {found or 'unknown'}) already runs on {path.parent}; "
             "stop it with `paddock stop`, or choose another directory with --home."
         )
     _sign(descriptor)
@@ -55,7 +61,7 @@ def take(path: Path) -> int:
 
 @contextmanager
 def kept_free(path: Path) -> Iterator[bool]:
-    """Whether no node runs on the directory; if so, none starts during the block."""
+    """Whether no node runs on the directory; if so, none starts during the block, a restore."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     try:
         try:
@@ -63,7 +69,8 @@ def kept_free(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            _sign(descriptor)
+            with suppress(OSError):  # on a full disk the lock holds without a name
+                _sign(descriptor, _RESTORE)
             yield True
     finally:
         os.close(descriptor)
@@ -90,11 +97,15 @@ def holder(path: Path) -> int | None:
         os.close(descriptor)
 
 
-def _sign(descriptor: int) -> None:
+def _sign(descriptor: int, what: str = "") -> None:
     # Overwritten in place, not truncated first: on a full disk an empty file could not be filled.
-    os.pwrite(descriptor, f"{os.getpid():<20}\n".encode(), 0)
+    os.pwrite(descriptor, f"{f'{os.getpid()} {what}':<20}\n".encode(), 0)
 
 
 def _pid(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+    text = _written(descriptor)
     return int(text) if text.isdecimal() else None
+
+
+def _written(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode(errors="replace").strip()

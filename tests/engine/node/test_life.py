@@ -19,6 +19,8 @@ from engine.node import recovery
 from storage import intents, knobs, ledger, processes
 from storage import store as stores
 from storage.control_socket import client
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.processes import State
 from tests import old_homes
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
@@ -49,6 +51,18 @@ async def test_a_restore_is_in_the_ledger_once_however_often_the_node_starts(
         (entry,) = await ledger.of(session, "store", store.id[:8])
     assert (entry.verb, entry.at_us) == ("store.restore", 7)
     assert (entry.before, entry.after) == (str(restored.aside), str(backup))
+
+
+async def test_the_logs_of_instances_that_are_gone_are_kept_for_a_month(tmp_path: Path) -> None:
+    """A deployment has a log for each instance, and a new release may be a new deployment."""
+    home = homes.make(Home(tmp_path / "home"))
+    old, recent, control = (home.log(name) for name in ("worker-a:1", "server-b:1", "control"))
+    for log in (old, old.with_suffix(".log.1"), recent, control):
+        log.touch()
+    for log in (old, old.with_suffix(".log.1"), control):
+        os.utime(log, (1, 1))
+    await (await recovery.begin(home)).end()
+    assert sorted(home.logs.iterdir()) == sorted([recent, control])
 
 
 def test_a_store_that_fails_at_its_first_read_ends_the_start_with_a_sentence(

@@ -17,7 +17,7 @@ import pytest
 
 from storage import errors, migrations
 from storage import store as stores
-from storage.home import durable, identity
+from storage.home import durable, identity, lock
 from storage.home import paths as homes
 from storage.home.identity import Identity
 from storage.home.paths import Home
@@ -218,6 +218,16 @@ async def test_a_backup_from_before_there_were_ids_is_migrated_by_the_next_start
     assert (known.store, known.restore is None) == (store.id, False)
     assert await store.check() == []
     await store.close()
+
+
+def test_a_node_that_meets_a_restore_is_told_so(home: Home) -> None:
+    """The process in the lock is no node that could be stopped."""
+    with lock.kept_free(home.lock) as alone:
+        assert alone
+        with pytest.raises(lock.AlreadyRuns, match=f"A restore .process {os.getpid()}. is"):
+            lock.take(home.lock)
+        assert lock.holder(home.lock) is None
+    os.close(lock.take(home.lock))
 
 
 @pytest.mark.parametrize("at", range(5))
