@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final, TextIO, TypeVar
@@ -101,7 +102,7 @@ def interactive() -> bool:
 def ask(question: str, *, default: bool) -> bool:
     """A yes or no from the person; the default for an empty line, no at the end of input."""
     _prompt(question, default=default)
-    return _answer(sys.stdin.readline(), default=default)
+    return _answer(_line(), default=default)
 
 
 async def ask_async(question: str, *, default: bool) -> bool:
@@ -134,7 +135,19 @@ def ask_reason(given: str) -> str:
         return given
     sys.stdout.write("Reason (may be empty): ")
     sys.stdout.flush()
-    return sys.stdin.readline().strip()
+    return _line().strip()
+
+
+def _line() -> str:
+    """A line from the person. Inside `asyncio.run` the first ^C would not end the wait."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return sys.stdin.readline()
+    except KeyboardInterrupt:
+        _write(sys.stderr, "\nNothing was changed.\n")
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def confirm(effect: str, *, yes: bool, name: str = "") -> None:
@@ -148,7 +161,7 @@ def confirm(effect: str, *, yes: bool, name: str = "") -> None:
     if name:
         sys.stdout.write(words.safe(f"Type {name} to do it: "))
         sys.stdout.flush()
-        agreed = sys.stdin.readline().strip() == name
+        agreed = _line().strip() == name
     else:
         agreed = ask("Do it?", default=False)
     if not agreed:

@@ -25,6 +25,7 @@ __all__ = [
     "tail", "text_of",
 ]  # fmt: skip
 
+_BEGINNING: Final = len("req_") + 4  # fewer characters name none
 _ANSWER_IDS: Final = ("chatcmpl-", "cmpl-")
 LOST: Final = "worker_lost"
 """The error code of a request whose worker died."""
@@ -231,6 +232,22 @@ async def find(s: AsyncSession, id: str) -> Request:
             "late, and kept as config.toml says."
         )
     return found[0]
+
+
+async def beginning(s: AsyncSession, typed: str) -> Request:
+    """By an id, or by the beginning of one, with or without its `req_`.
+
+    Raises:
+        NotFound: there is no such request, or it has been deleted.
+        Invalid: several begin so.
+    """
+    wanted = f"req_{canonical(typed).removeprefix('req_')}"
+    query = select(RequestRow).where(col(RequestRow.id).startswith(wanted, autoescape=True))
+    first = query.order_by(col(RequestRow.id)).limit(2)  # the id itself comes before longer ones
+    found = await _requests(s, first) if len(wanted) >= _BEGINNING else []
+    if len(found) > 1 and found[0].id != wanted:
+        raise errors.Invalid(f"Several requests begin with {typed}; give more of the id.")
+    return found[0] if found else await find(s, typed)
 
 
 async def feedback_of(s: AsyncSession, id: str) -> list[Feedback]:

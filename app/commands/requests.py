@@ -9,7 +9,7 @@ import typer
 
 from app import session, terminal, words
 from app.commands import options
-from storage import requests
+from storage import requests, services
 from storage.store import Store
 
 app = options.group()
@@ -46,12 +46,14 @@ async def tail(
     as_json: options.Json = False,
 ) -> None:
     """The last requests, newest at the bottom; with --json one object a line."""
-    if not as_json:
-        terminal.say(_line(_HEAD))
     async with session.store() as store:
         async with store.read() as s:
             seen = await requests.last(s)
             found = await requests.tail(s, limit, service=service, outcome=outcome)
+            if service is not None and not found:  # one that was removed may have requests
+                await services.find(s, service)
+        if not as_json:
+            terminal.say(_line(_HEAD))
         _say(reversed(found), as_json=as_json)
         while follow:
             await store.wait_changed()
@@ -101,14 +103,16 @@ def _line(cells: tuple[str, ...]) -> str:
 
 @app.command()
 async def show(
-    id: Annotated[str, typer.Argument(metavar="ID", help="req_…, as the answer's header says.")],
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="As the answer names it, or its beginning.")
+    ],
     as_json: options.Json = False,
 ) -> None:
     """One request in full: timings, tokens, feedback, and its text where that is recorded."""
     async with session.reading() as s:
-        request = await requests.find(s, id)
-        feedback = await requests.feedback_of(s, id)
-        text = await requests.text_of(s, id)
+        request = await requests.beginning(s, id)
+        feedback = await requests.feedback_of(s, request.id)
+        text = await requests.text_of(s, request.id)
     lines = words.table(
         [
             ("request", request.id),

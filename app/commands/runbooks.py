@@ -118,7 +118,9 @@ async def start(
 
 @app.command()
 async def undo(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="As `paddock runbooks tail` numbers.")],
+    run: Annotated[
+        int, typer.Argument(metavar="RUN", min=1, help="As `paddock runbooks tail` numbers them.")
+    ],
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
@@ -126,14 +128,14 @@ async def undo(
     """Undo the steps that a run has done, the last one first."""
     try:
         async with session.reading() as s:
-            book, inputs = await undo_plan.planned(s, catalog.every(session.home()), run)
+            book, inputs = await undo_plan.planned(s, catalog.every(session.home()), str(run))
     except start_request.Refused as refused:
         raise errors.AppError(str(refused)) from refused
     shown = "".join(
         steps.filled(f"\n  {step.name}: {_do(step.do)}", inputs) for step in book.steps if step.do
     )
-    agreed = session.agreed("runbooks.undo", run, f"{book.title}{shown}", reason, yes=yes)
-    done = await session.ask("runbooks.undo", run, reason=agreed.reason)
+    agreed = session.agreed("runbooks.undo", str(run), f"{book.title}{shown}", reason, yes=yes)
+    done = await session.ask("runbooks.undo", str(run), reason=agreed.reason)
     session.report(done, as_json=as_json)
 
 

@@ -17,6 +17,7 @@ from storage.sketches import Sketch
 app = options.group()
 
 _SECOND_US: Final = 1_000_000
+_NO_GPU: Final = "No GPU was measured: this box has none, or its driver was not found."
 
 
 @app.command()
@@ -39,7 +40,11 @@ async def tail(
     rows = [("AT", kind.value.upper(), *head)]
     rows += [(words.clock(at * _SECOND_US), of, *cells(sample)) for at, of, sample in found]
     lines = words.table(rows, right=range(2, len(rows[0])))
-    terminal.show(document, lines if found else ["Nothing was measured yet."], as_json=as_json)
+    if newest is None:
+        lines = ["Nothing was measured yet."]
+    elif not found:
+        lines = [_NO_GPU if kind is samples.Kind.GPU else f"No {kind.value} was measured."]
+    terminal.show(document, lines, as_json=as_json)
 
 
 def _host(host: HostSample) -> tuple[str, ...]:

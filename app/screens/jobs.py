@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from app import progress_bar, snapshot, words
 from app.screens.place import Offer, Place
-from app.widgets import palette
+from app.widgets import bar, palette
 from app.widgets.lines import Lines
 from app.widgets.palette import Piece
 from app.widgets.table import Column, Row, Table
@@ -51,7 +51,7 @@ def row(job: snapshot.JobRow, *, ascii_only: bool = False) -> Row:
         (job.target, ""),
         (_SIGNS.get(job.state, "") + job.state, tone),
         (job.step if job.state in _OPEN else words.UNKNOWN, ""),
-        (bar(job, ascii_only=ascii_only), "draw" if job.state in _OPEN else "dim"),
+        (progress(job, ascii_only=ascii_only), "draw" if job.state in _OPEN else "dim"),
         (words.brief(job.eta_us), ""),
         (progress_bar.rate(job.rate_per_s, job.unit), "dim"),
         (job.actor, ""),
@@ -60,7 +60,7 @@ def row(job: snapshot.JobRow, *, ascii_only: bool = False) -> Row:
     return Row(str(job.id), cells)
 
 
-def bar(job: snapshot.JobRow, *, ascii_only: bool = False) -> str:
+def progress(job: snapshot.JobRow, *, ascii_only: bool = False) -> str:
     """The bar of a job that counts, with its percentage; a dash for one that does not."""
     if job.share is None or job.state not in _OPEN:
         return words.UNKNOWN
@@ -100,7 +100,7 @@ class Jobs(Place):
         if current.jobs is None:
             said = current.header.error or ("" if self._shown else "reading the store…")
             if said:
-                self.query_one("#title", Lines).show([((f" {said}", "bold"),)])
+                self.query_one("#title", Lines).show(bar.saying(said, "bold", self.size.width))
             return
         self._shown = current.jobs
         unfinished = sum(job.state in _OPEN for job in self._shown)

@@ -14,7 +14,7 @@ from textual.widget import Widget
 
 from app import snapshot, words
 from app.screens.place import Place
-from app.widgets import arms, machine, palette, table
+from app.widgets import arms, bar, machine, palette, table
 from app.widgets.chart import Chart
 from app.widgets.lines import Lines
 from app.widgets.palette import Line
@@ -85,7 +85,7 @@ def supervised(seen: snapshot.Pulse, width: int) -> list[Line]:
     rows += [_deployment(each, width) for each in found[:_DEPLOYMENTS]]
     if len(found) > _DEPLOYMENTS:
         ailing = sum(not each.well for each in found[_DEPLOYMENTS:])
-        more = f" and {len(found) - _DEPLOYMENTS} more deployments"
+        more = f" and {words.counted(len(found) - _DEPLOYMENTS, 'more deployment')}"
         rest = f"{more}, {ailing} of them not ready" if ailing else more
         rows.append(((rest, "bad" if ailing else "dim"),))
     return rows
@@ -181,7 +181,8 @@ def below(seen: snapshot.Pulse, now_us: int, width: int, height: int, most: int)
         left = len(found) - room + 1
         shown = [found[at] for at, _ in ailing[: room - 1]]
         bad = sum(bool(arm.failed or arm.refused) for _, arm in ailing[room - 1 :])
-        rest = f" and {left} more arms{f', {bad} of them failing or refusing' * bool(bad)}: t"
+        failing = f", {bad} of them failing or refusing" * bool(bad)
+        rest = f" and {words.counted(left, 'more arm')}{failing}: t"
         found = [*shown, ((rest, "bad" if bad else "dim"),)]
     rows += found or [((" no service yet: `paddock services create`", "dim"),)]
     rows += tail
@@ -236,7 +237,8 @@ class Pulse(Place):
         if self._drawn and not header.error:
             return  # back from another place: the earlier figures stay until the next look
         said = header.error or "reading the store…"
-        self._only([(), ((f" {said}", "bold" if header.error else "dim"),)])
+        ink = "bold" if header.error else "dim"
+        self._only([(), *bar.saying(said, ink, self.size.width)])
 
     def _only(self, rows: list[Line]) -> None:
         """These rows and no figures: those of before may be wrong by now."""

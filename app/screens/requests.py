@@ -14,7 +14,7 @@ from textual.widget import Widget
 from app import snapshot, words
 from app.screens.place import Place
 from app.snapshot import Query
-from app.widgets import palette
+from app.widgets import bar, palette
 from app.widgets.lines import Lines
 from app.widgets.palette import Piece
 from app.widgets.table import Column, Row, Table
@@ -24,15 +24,15 @@ _MOST: Final = 2_000
 
 COLUMNS: Final = (
     Column(title="ARRIVED", width=8),
-    Column(title="ID", width=10, most=24),
-    Column(title="SERVICE", width=12, rank=2, most=36),
+    Column(title="ID", width=10, rank=1, most=24),
+    Column(title="SERVICE", width=10, most=36),
     Column(title="ARM", width=5),
     Column(title="OUTCOME", width=9),
     Column(title="WHY", width=12, rank=3, most=24),
     Column(title="CLASS", width=11, rank=4),
     Column(title="IN", width=6, right=True),
     Column(title="OUT", width=5, right=True),
-    Column(title="QUEUED", width=7, right=True, rank=1),
+    Column(title="QUEUED", width=7, right=True, rank=2),
     Column(title="TTFT", width=7, right=True),
     Column(title="LATENCY", width=7, right=True),
     Column(title="FROM", width=6),
@@ -89,7 +89,7 @@ class Requests(Place):
         if seen is None:
             said = current.header.error or ("" if list_.keys else "reading the store…")
             if said:
-                self.query_one("#title", Lines).show([((f" {said}", "bold"),)])
+                self.query_one("#title", Lines).show(bar.saying(said, "bold", self.size.width))
             return
         if seen.filter != self._filter:
             return

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from app import snapshot, words
 from app.screens import splitting
 from app.screens.place import Offer, Place
-from app.widgets import arms, palette
+from app.widgets import arms, bar, palette
 from app.widgets.lines import Lines
 from app.widgets.palette import Line
 from app.widgets.table import Table
@@ -99,7 +99,7 @@ class Traffic(Place):
         if current.traffic is None:
             said = current.header.error or ("" if self._seen else "reading the store…")
             if said:
-                self.query_one("#title", Lines).show([((f" {said}", "bold"),)])
+                self.query_one("#title", Lines).show(bar.saying(said, "bold", self.size.width))
             return
         self._seen = current.traffic
         seen, width = current.traffic, self.size.width

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app import actions, session
 from app.commands import prompts as prompts_command
 from app.commands import requests as command
+from storage import errors as storage_errors
 from storage import feedback, requests, texts
 from storage import store as stores
 from storage.home.paths import Home
@@ -39,6 +42,45 @@ async def test_any_id_that_the_box_gave_out_finds_everything(
     said = capsys.readouterr().out
     for part in ("req_1", "ask", "reply", "up, correct: good"):
         assert part in said
+
+
+async def test_a_request_is_found_by_the_beginning_of_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a narrow list shows it; one that several share, and one that is too short, names none."""
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("PADDOCK_HOME", str(home.root))
+    written = await stores.open(home)
+    ids = ("req_abcd1", "req_abcd2", "req_abcd", "req_wxyz%1")
+    made = [msgspec.structs.replace(fixtures.request(n), id=id) for n, id in enumerate(ids, 1)]
+    try:
+        await written.write(lambda s: requests.record(s, made))
+    finally:
+        await written.close()
+    for typed, id in (("wxyz", "req_wxyz%1"), ("req_abcd2", "req_abcd2"), ("abcd1", "req_abcd1"),
+                      ("req_abcd", "req_abcd"), ("chatcmpl-abcd", "req_abcd")):  # fmt: skip
+        await command.show(typed, as_json=True)
+        assert json.loads(capsys.readouterr().out)["request"]["id"] == id
+    for typed in ("wxy", "abc", "wxyz_"):
+        with pytest.raises(storage_errors.NotFound):
+            await command.show(typed)
+
+
+async def test_a_service_that_does_not_exist_is_not_an_empty_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sentence names those that do, and no head is printed before it."""
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("PADDOCK_HOME", str(home.root))
+    written = await stores.open(home)
+    try:
+        await fixtures.furnish(written)
+    finally:
+        await written.close()
+    with pytest.raises(storage_errors.NotFound, match="no service nope; known: support"):
+        await command.tail(20, "nope", None)
+    await command.tail(20, "support", None)
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 async def test_no_prompt_can_forge_an_answer(

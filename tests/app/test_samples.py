@@ -73,6 +73,20 @@ async def test_each_kind_shows_its_seconds(
     assert row in lines[1]
 
 
+async def test_without_a_gpu_the_list_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not that nothing was measured yet: there will be nothing."""
+    monkeypatch.setenv("PADDOCK_HOME", str(tmp_path / "home"))
+    store = await stores.open(Home(tmp_path / "home"))
+    await store.write(
+        lambda s: samples.record(s, AT, [(Kind.HOST, "box", populated_homes.host(7))])
+    )
+    await store.close()
+    await command.tail(Kind.GPU, 20, as_json=False)
+    assert capsys.readouterr().out.startswith("No GPU was measured: this box has none")
+
+
 async def test_samples_as_json_hold_every_figure(
     box: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
+import signal
 import subprocess
 import sys
+
+import pytest
 
 SAY = "from app import cli, terminal\n"
 
@@ -52,3 +56,27 @@ def test_what_was_typed_is_repeated_in_bounds() -> None:
     """An argument of a hundred thousand letters does not come back whole."""
     _, _, err = spoken("terminal.complain('x' * 100_000)")
     assert err == "x" * 2000 + "…\n"
+
+
+@pytest.mark.parametrize(
+    "ask", ["confirm('effect', yes=False)", "confirm('e', yes=False, name='x')"]
+)
+def test_the_first_interrupt_ends_a_question(ask: str) -> None:
+    """Inside a command's event loop, which would have it cancel the command and not the wait."""
+    code = f"""
+async def command(): terminal.{ask}
+cli.app = lambda: terminal.run(command())
+cli.main()
+"""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", SAY + code], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
+    ) as asking:
+        os.close(theirs)
+        shown = b""
+        while not shown.rstrip().endswith((b"[y/N]", b"to do it:")):
+            shown += os.read(ours, 1000)
+        asking.send_signal(signal.SIGINT)
+        _, err = asking.communicate(timeout=60)
+    os.close(ours)
+    assert (asking.returncode, err) == (130, b"\nNothing was changed.\n")

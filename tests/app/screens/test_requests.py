@@ -48,7 +48,7 @@ async def test_the_last_requests_with_their_figures(busy_home: Home) -> None:
         rows = screen.text.split("\n")
     assert "all 60 · following" in rows[1]
     assert rows[3].split() == [
-        "▸03:12:04", "000000000…", "r1", "ok", "131072", "40", "1.3", "min", "1.6", "min", "client",
+        "▸03:12:04", "support", "r1", "ok", "131072", "40", "1.3", "min", "1.6", "min", "client",
     ]  # fmt: skip
     assert rows[4].endswith("synth")
     assert "▲ failed" in rows[5]
