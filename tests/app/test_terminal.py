@@ -77,6 +77,9 @@ cli.main()
         while not shown.rstrip().endswith((b"[y/N]", b"to do it:")):
             shown += os.read(ours, 1000)
         asking.send_signal(signal.SIGINT)
-        _, err = asking.communicate(timeout=60)
+        try:
+            _, err = asking.communicate(timeout=30)
+        finally:
+            asking.kill()
     os.close(ours)
     assert (asking.returncode, err) == (130, b"\nNothing was changed.\n")
