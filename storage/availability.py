@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import deployments, ledger, models, processes, releases, upstreams
+from storage import deployments, ledger, models, processes, releases, services, upstreams
 from storage.deployments import Backend, Deployment, Status
 from storage.models import Kind, ModelVersion
 from storage.processes import Process, State
@@ -53,13 +53,15 @@ async def every(s: AsyncSession, numbers: Sequence[int] | None = None) -> dict[i
             instances.setdefault(process.deployment, []).append(process)
     versions = {each.id: each for each in await models.every(s)}
     health = await upstreams.health(s)
+    named = {arm.release for service in await services.every(s) for arm in service.split.arms}
     found: dict[int, Availability] = {}
     for release in await releases.every(s):
         if numbers is not None and release.number not in numbers:
             continue
         deployment = known[release.deployment]
         running = instances.get(release.deployment, [])
-        now = judge(release, deployment, running, versions, health)
+        named_already = release.number in named
+        now = judge(release, deployment, running, versions, health, named=named_already)
         if now.can is Can.WAIT and not any(each.state is State.READY for each in running):
             took = await _last_start_us(s, deployment)
             now = msgspec.structs.replace(now, starts_in_us=took)
@@ -73,8 +75,13 @@ def judge(
     instances: Sequence[Process],
     versions: Mapping[int, ModelVersion],
     health: Mapping[str, upstreams.Health],
+    *,
+    named: bool,
 ) -> Availability:
-    """What a release could do, by what is known of its deployment and its files."""
+    """What a release could do, by what is known of its deployment and its files.
+
+    `named`: a split names it, so an instance that is ready has its adapter in memory.
+    """
     if deployment.status is Status.FAILING:
         why = (deployment.status_reason or "no reason was given").rstrip(".")
         advice = f"`paddock deployments restart {deployment.name}` starts it again"
@@ -85,7 +92,7 @@ def judge(
             return Availability(can=Can.WAIT, reason=known.reason.rstrip("."))
         return Availability(can=Can.ANSWER)
     ready = [each for each in instances if each.state is State.READY]
-    if why := _file(release, versions, ready=bool(ready)):
+    if why := _file(release, versions, ready=bool(ready), named=named):
         return _not(why)
     return _serving(ready) if ready else _starting(deployment, instances)
 
@@ -110,18 +117,21 @@ def _not(reason: str) -> Availability:
     return Availability(can=Can.NOT, reason=reason.rstrip("."))
 
 
-def _file(release: Release, versions: Mapping[int, ModelVersion], *, ready: bool) -> str:
-    """What is wrong with the files of a release; weights in memory serve without theirs."""
+def _file(
+    release: Release, versions: Mapping[int, ModelVersion], *, ready: bool, named: bool
+) -> str:
+    """What is wrong with the files of a release; what is in memory serves without its file."""
     version = versions.get(release.model_version_id or 0)
     if version is None:
         return ""
     for each in (version, versions.get(version.base_id or 0)):
         if each is None or (ready and each.kind is Kind.WEIGHTS):
             continue
+        loaded = ready and named
         if each.status is models.Status.UNLOADABLE:
             why = (each.status_reason or "no reason was given").rstrip(".")
             return f"{each.name} cannot be loaded ({why}). Add the same file again to retry it"
-        if not ready and _missing(each.path):
+        if not loaded and _missing(each.path):
             return f"the file of {each.name} is missing: {each.path}"
     return ""
 

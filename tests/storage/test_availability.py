@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage import availability, deployments, models, processes
+from storage import availability, deployments, models, processes, services
 from storage.availability import Availability, Can
 from storage.processes import Kind, State
 from storage.store import Session, Store
@@ -110,3 +110,35 @@ async def test_what_a_release_would_do(
         now = (await availability.every(s, [1]))[1]
     can, reason, starts_in_us = found
     assert now == Availability(can=can, reason=reason, starts_in_us=starts_in_us)
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        (
+            False,
+            Availability(can=Can.NOT, reason="the file of ops@1.1.0 is missing: /nowhere/l.gguf"),
+        ),
+        (True, Availability(can=Can.ANSWER)),
+    ],
+)
+async def test_an_adapter_that_was_never_loaded_needs_its_file(
+    store: Store, named: bool, found: Availability
+) -> None:
+    """Its base is ready and has no need of it; a split that names it had it loaded before."""
+    records = await fixtures.furnish(store)
+
+    async def scene(s: Session) -> None:
+        await ready(s)
+        (await s.get_one(models.ModelRow, records.adapter.id)).path = "/nowhere/l.gguf"
+        version = (await services.find(s, "support")).version
+        arms = [services.Arm(release=records.stable.number, weight_bp=10_000)]
+        if named:
+            arms.append(services.Arm(release=records.candidate.number, weight_bp=0))
+        await services.set_split(
+            s, service="support", arms=arms, expected_version=version, actor="sara", at_us=20
+        )
+
+    await store.write(scene)
+    async with store.read() as s:
+        assert (await availability.every(s))[records.candidate.number] == found
