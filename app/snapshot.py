@@ -42,10 +42,14 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Something that is known to be wrong: in a few words for a narrow row, and in a sentence."""
+    """Something that is known to be wrong: in a few words for a narrow row, and in a sentence.
+
+    `unanswered`: because of it clients of some service get no answer at all.
+    """
 
     brief: str
     sentence: str
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

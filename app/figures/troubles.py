@@ -64,7 +64,9 @@ def _gateway(facts: Facts) -> Iterator[Trouble]:
         if known is not None and known.state is not State.READY:
             why = _why(f"it {_now(known)}", known)
         yield Trouble(
-            brief="gateway silent", sentence=f"The gateway does not answer clients: {why}."
+            brief="gateway silent",
+            sentence=f"The gateway does not answer clients: {why}.",
+            unanswered=True,
         )
 
 
@@ -80,6 +82,7 @@ def _services(facts: Facts) -> Iterator[Trouble]:
             yield Trouble(
                 brief=f"{service.name} cannot answer",
                 sentence=f"{service.name} cannot answer: {why}.",
+                unanswered=True,
             )
         else:
             partly += [(service.name, arm, reasons[arm]) for arm in sorted(live & reasons.keys())]

@@ -47,10 +47,19 @@ _EVENT_SIGNS: Final = {
 
 
 def troubles(seen: Sequence[snapshot.Trouble], width: int, most: int) -> list[Line]:
-    """What is wrong, a row each; the header has room for the worst alone."""
+    """What is wrong, the worst in full where there is room; the header has a few words for it."""
     shown = seen if len(seen) <= most else seen[: most - 1]
-    rows: list[Line] = [palette.cut(((f" ▲ {each.sentence}", "bad"),), width) for each in shown]
-    if rest := len(seen) - len(shown):
+    rest = len(seen) - len(shown)
+    spare = most - len(shown) - (1 if rest else 0)
+    rows: list[Line] = []
+    for each in shown:
+        first, *others = bar.wrapped(each.sentence, max(width - 4, 1))
+        kept, others = others[:spare], others[spare:]
+        spare -= len(kept)
+        rows += [((f" ▲ {first}", "bad"),), *(((f"   {row}", "bad"),) for row in kept)]
+        if others:
+            rows[-1] = palette.cut((*rows[-1], (f" {others[0]}", "bad")), width)
+    if rest:
         rows.append(((f" ▲ and {rest} more: `paddock status` lists them", "bad"),))
     return rows
 

@@ -128,8 +128,9 @@ def _live(header: Header, step: Step) -> str:
 
 
 def _split(header: Header, step: Step) -> str:
-    """The services, or the arms of the one there is."""
-    label = "LIVE " if step < Step.LABELS else ""
+    """The services, or the arms of the one there is; LIVE while all of them can be answered."""
+    live = not any(trouble.unanswered for trouble in header.troubles)
+    label = "LIVE " if live and step < Step.LABELS else ""
     if len(header.live) > 1:
         return f"{label}{len(header.live)} services"
     name, arms = header.live[0]

@@ -125,6 +125,22 @@ def test_a_service_without_an_arm_that_can_answer_comes_before_one_with_some() -
     ]
 
 
+def test_a_gateway_or_a_service_that_answers_nothing_takes_the_word_live() -> None:
+    """One arm of two, or a worker among several, does not."""
+    reason = "its file is missing"
+    one = Unable(service="support", release="r1", reason=reason)
+    both = (one, Unable(service="support", release="r2", reason=reason))
+    for readiness, unanswered in (
+        (Readiness(silence="it accepts no connection"), True),
+        (Readiness(unable=both), True),
+        (Readiness(unable=(one,)), False),
+    ):
+        facts = store_facts.facts(Node.UP, records={"services": [SUPPORT]})
+        facts.answers = Answers(node=Node.UP, person=SARA, unwritten="", gateway=readiness)
+        (trouble,) = troubles.troubles(facts)
+        assert trouble.unanswered is unanswered
+
+
 def test_the_worst_comes_first() -> None:
     """What stops everything, then what stops a service, an instance; what may stop it soon last."""
     host = HostSample(

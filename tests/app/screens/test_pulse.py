@@ -113,6 +113,29 @@ async def test_a_box_without_a_service_says_how_to_make_one(quiet_home: Home) ->
     assert "synthetic" not in text
 
 
+@pytest.mark.parametrize(
+    ("count", "rows"),
+    [
+        (1, [" ▲ The store is gone. Put the file", "   back, or restore a backup with `pa…"]),
+        (2, [" ▲ The store is gone. Put the file ba…", " ▲ And so on."]),
+        (
+            3,
+            [
+                " ▲ The store is gone. Put the file ba…",
+                " ▲ and 2 more: `paddock status` lists them",
+            ],
+        ),
+    ],
+)
+def test_the_advice_of_a_trouble_is_shown_where_there_is_room(count: int, rows: list[str]) -> None:
+    """Two rows: a sentence may take both, and is cut where others need them."""
+    advice = "The store is gone. Put the file back, or restore a backup with `paddock restore`."
+    worst = snapshot.Trouble(brief="gone", sentence=advice)
+    other = snapshot.Trouble(brief="other", sentence="And so on.")
+    seen = [worst, other, other][:count]
+    assert [palette.text(row) for row in pulse.troubles(seen, 38, 2)] == rows
+
+
 INSTANCE = snapshot.Instance(
     name="a-model-with-a-very-long-name-1.2.3:1", state="ready", reason="", restarts=2, pid=1,
     started_at_us=0,

@@ -130,6 +130,17 @@ def test_a_part_that_crashed_is_named() -> None:
     assert "▲ ops-1.0.0:1 has given no sign of life for 4 s: its heartbeats stopped  " in wide
 
 
+def test_nothing_is_called_live_while_its_clients_get_no_answer() -> None:
+    """The split as set is shown, without the word."""
+    down = dataclasses.replace(CRASHED, unanswered=True)
+    for width in (80, 120, 200):
+        assert "LIVE support r14 90%" in shown(width)
+        line = shown(width, troubles=(SILENT, down))
+        assert "support r14 90%" in line
+        assert "LIVE" not in line
+    assert "LIVE" in shown(160, troubles=(SILENT,))
+
+
 @pytest.mark.parametrize("width", [80, 120, 200])
 @pytest.mark.parametrize("troubles", [(), (SILENT,), (SILENT, CRASHED)])
 def test_a_frozen_screen_that_may_change_things_drops_neither_weights_nor_trouble(
