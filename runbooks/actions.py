@@ -53,15 +53,19 @@ async def ask(
     step: str,
     do: steps.Do,
     *,
+    why: str,
     expected_version: int | None,
     seen: Mapping[str, Value],
 ) -> int:
     """Ask for a step's action; the id of its intent, stored now or by an earlier attempt.
 
+    `why` is the reason that the person gave for the run.
+
     Raises:
         StorageError: the node refused it or could not be reached.
     """
     key = f"run {run.id}, step {step}"
+    by = f"runbook {run.runbook}, {key}"
     attempt = 0
     while True:
         try:
@@ -70,7 +74,7 @@ async def ask(
                 do.verb,
                 steps.filled(do.target, run.inputs),
                 steps.arguments(do, run.inputs, seen),
-                reason=f"runbook {run.runbook}, {key}",
+                reason=f"{why} ({by})" if why else by,
                 expected_version=expected_version,
                 on_behalf_of=run.intent_id,
                 idempotency_key=key,

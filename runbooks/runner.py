@@ -149,6 +149,7 @@ class Runner:
             if step.do is not None:
                 outcomes.append(said)
         undo = any(step.undo is not None for step in book.steps)
+        undo = undo and bool(await self._read(lambda s: undo_plan.changed(s, run)))
         hint = f" `paddock runbooks undo {run.id}` reverts them." if undo else ""
         did = "".join(f" {each.rstrip('.')}." for each in outcomes)
         said = f"{book.name}, run {run.id}: all steps succeeded.{did}{hint}"
@@ -203,8 +204,9 @@ class Runner:
         """Ask for the action and wait for its outcome."""
         if step.look is not None and steps.needs(do, steps.LOOKED) and known.looked is None:
             raise Failed(f"{step.look.probe} found nothing, so there is nothing to {do.verb}")
+        asked = await self._read(lambda s: intents.find(s, run.intent_id))
         number = await actions.ask(
-            self._store.home, run, step.name, do,
+            self._store.home, run, step.name, do, why=asked.reason,
             expected_version=known.expected_version, seen={steps.LOOKED: known.looked},
         )  # fmt: skip
         await self._note(run, step, position, intent_id=number)

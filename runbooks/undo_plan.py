@@ -42,8 +42,8 @@ async def planned(
     others = [each for each in before if each.intent_id != intent_id]
     if any(each.state is runs.State.RUNNING for each in others):
         raise Refused(f"Run {run.id} is already being undone.")
-    undone = {step for other in others for step in await _done(s, other)}
-    done = await _done(s, run)
+    undone = {step for other in others for step in await changed(s, other)}
+    done = await changed(s, run)
     todo = [
         step
         for step in reversed(book.steps)
@@ -85,7 +85,7 @@ async def _run(s: Session, of: str) -> Run:
     return run
 
 
-async def _done(s: Session, run: Run) -> dict[str, int]:
+async def changed(s: Session, run: Run) -> dict[str, int]:
     """The intents by which the steps of a run changed something, by step."""
     return {
         step.name: step.intent_id

@@ -81,7 +81,7 @@ async def test_roll_back_gives_the_service_its_split_back(node: RealNode) -> Non
     """Looks, acts on behalf of a person, verifies, and all of it is written down."""
     await node.must("services.split", "support", {"arms": {"r1": 2000, "r2": 8000}})
     asked = {"inputs": {"service": "support"}}
-    ended = await node.do("runbooks.start", "roll-back", asked)
+    ended = await node.do("runbooks.start", "roll-back", asked, reason="r2 invents tickets")
     assert (ended.state, ended.outcome) == (
         State.APPLIED,
         (
@@ -101,7 +101,8 @@ async def test_roll_back_gives_the_service_its_split_back(node: RealNode) -> Non
         undo = await intents.find(session, walked[2].intent_id or 0)
         entry = (await ledger.of(session, "service", "support"))[0]
     assert (undo.actor, undo.verb) == (ended.actor, "services.undo")
-    assert undo.reason == f"runbook roll-back, run {run.id}, step back"
+    why = f"r2 invents tickets (runbook roll-back, run {run.id}, step back)"
+    assert undo.reason == why
     assert entry.intent_id == undo.id
 
 
@@ -115,6 +116,8 @@ async def test_rolling_back_twice_ends_on_the_good_release(node: RealNode) -> No
         assert ended.state is State.APPLIED, ended.outcome
         _, walked = await _run(node, ended.id)
         assert (walked[2].sentence or "").startswith(said)
+        reverts = "reverts them" in (ended.outcome or "")
+        assert reverts is ("before:" in said)  # nothing changed: nothing to undo
         assert await _weights(node) == {1: 10_000}
     undo = await node.do("runbooks.undo", str((await _run(node, ended.id))[0].id), {})
     assert undo.state is State.REFUSED  # the second run changed nothing

@@ -97,9 +97,11 @@ class RealNode:
         path = self.home.log("node")
         return path.read_text() if path.exists() else "(no log)"
 
-    async def do(self, verb: str, target: str, arguments: Mapping[str, Any]) -> Intent:
+    async def do(
+        self, verb: str, target: str, arguments: Mapping[str, Any], reason: str = ""
+    ) -> Intent:
         """Ask at the control socket, as a person does, and wait for how it ended."""
-        accepted = await client.ask(self.home, verb, target, arguments)
+        accepted = await client.ask(self.home, verb, target, arguments, reason=reason)
         async with opened(self.home) as store:
             return await client.wait(store, accepted.intent_id, BOUND_S)
 
