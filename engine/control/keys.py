@@ -44,7 +44,8 @@ async def revoke(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_u
 async def reset(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
     """Revoke all keys, and check those that are created from now on with a new pepper."""
     revoked = await keys.reset(s, actor=intent.actor, at_us=at_us, intent_id=intent.id)
-    said = f"Revoked all {revoked} active keys; create new ones with `paddock keys create`."
+    noun = "key" if revoked == 1 else "keys"
+    said = f"Revoked {revoked} active {noun}; create new ones with `paddock keys create`."
     return Decision(Reason.APPLIED, said, revoked)
 
 
