@@ -66,7 +66,7 @@ class Executor:
     def refuse(self, job: Job, failure: failures.Failure) -> None:
         """Record a job that could not be started."""
         request = record.refused(job, failure, self.now_us())
-        self.ended(job, request, record.text(job, ""), failure)
+        self.ended(job, request, record.text(job, "", failure), failure)
 
     async def score(self, score: Score) -> Scored:
         """The log-probabilities of a continuation; they are not recorded as a request.
@@ -228,4 +228,4 @@ class Execution:
     def _record(self, failure: failures.Failure | None, ended_us: int) -> None:
         job, answer = self.job, self.answer
         request = record.ended(job, answer, failure, cancelled=self.cancelled, ended_us=ended_us)
-        self._executor.ended(job, request, record.text(job, answer.text), failure)
+        self._executor.ended(job, request, record.text(job, answer.text, failure), failure)

@@ -15,6 +15,8 @@ from engine.execution.job import Chat, Job
 from storage.requests import Outcome, Request
 from storage.texts import Text
 
+REFUSED_CHARACTERS: Final = 2000
+
 _NEXT_LINE: Final = re.compile(r"\n(?=[^\n])")
 
 
@@ -64,11 +66,21 @@ def ended(
     )
 
 
-def text(job: Job, completion: str) -> Text | None:
-    """Prompt and completion, where the service records texts."""
+def text(job: Job, completion: str, failure: failures.Failure | None) -> Text | None:
+    """Prompt and completion, where the service records texts.
+
+    Of a prompt that was refused the beginning is enough: nothing but the limit of a body
+    bounds it, and it costs its sender nothing to fill the disk with it.
+    """
     if not job.record_text:
         return None
-    return Text(request_id=job.id, prompt=_prompt(job), completion=completion, at_us=job.at_us)
+    prompt = _prompt(job)
+    if (
+        isinstance(failure, failures.Invalid | failures.Overloaded)
+        and len(prompt) > REFUSED_CHARACTERS
+    ):
+        prompt = f"{prompt[:REFUSED_CHARACTERS]}… ({len(prompt)} characters)"
+    return Text(request_id=job.id, prompt=prompt, completion=completion, at_us=job.at_us)
 
 
 def outcome(failure: failures.Failure) -> Outcome:
