@@ -196,7 +196,7 @@ def test_a_service_is_frozen_set_and_removed(box: Box) -> None:
         (1, ("releases", "create", "--server", "serve --port 8000"), "needs {port}"),
         (1, ("releases", "create", "--server", "serve {port} {gpu}"), "no placeholder {gpu}"),
         (1, ("requests", "show", "req_nothing"), "req_nothing"),
-        (2, ("runbooks", "undo", "x"), "'x' is not a valid int"),
+        (2, ("runbooks", "undo", "x"), "Invalid value for 'RUN'"),
         (2, ("knobs", "set", "ops-1.0.0", "max_running"), "KNOB=VALUE"),
         (1, ("knobs", "set", "ops-1.0.0", "speed=9"), "speed"),
         (1, ("keys", "revoke", "nobody"), "nobody"),
