@@ -51,7 +51,7 @@ class Box:
         """The attempt that the job is in."""
         return Attempt(
             self.home, self.store, job.id, now_us=lambda: 50, monotonic_us=clock.monotonic_us,
-            plan=Plan(backoff_us=100),
+            plan=Plan(backoff_us=100, patience_us=300),
         )  # fmt: skip
 
     async def run(self, job: Job) -> Job:
@@ -134,10 +134,11 @@ async def test_what_failed_for_now_is_tried_again_at_the_same_step(box: Box) -> 
     assert waits == [100, 200]
     assert (job.state, job.reason) == (
         State.FAILED,
-        "No answer to verify. Given up after 3 attempts in a row.",
+        "No answer to verify. Given up after 3 attempts in a row; "
+        f"`paddock jobs retry {job.id}` continues within a day.",
     )
     assert box.runs() == [1, 3, 0]
-    assert not scratch.directory(box.home, job.id).exists()
+    assert scratch.directory(box.home, job.id).is_dir()
 
 
 async def test_an_attempt_that_got_further_does_not_use_up_the_attempts(box: Box) -> None:

@@ -222,19 +222,26 @@ async def test_a_worker_that_no_split_names_any_more_is_stopped(
 async def test_a_model_that_comes_late_is_served_as_soon_as_it_is_there(
     node: RealNode, tmp_path: Path
 ) -> None:
-    """A mount that is not there yet: the worker says so and comes; the version is in good standing.
+    """A mount that is missing at a start: the worker says so and comes; the version stays sound.
 
     No action is needed, and other releases may be set meanwhile.
     """
     path, away = tmp_path / "late.gguf", tmp_path / "away.gguf"
     shutil.copy(WEIGHTS, path)
     release = await node.release("late", path)
-    path.rename(away)
     await node.must("services.create", "late", {"release": release})
 
     def late(parts: dict[str, Process]) -> Process | None:
         return next((part for name, part in parts.items() if name.startswith("late")), None)
 
+    def serves(parts: dict[str, Process]) -> bool:
+        return (found := late(parts)) is not None and found.state is State.READY
+
+    loaded = late(await node.until(serves))
+    assert loaded is not None
+    assert loaded.pid is not None
+    path.rename(away)
+    os.kill(loaded.pid, signal.SIGKILL)
     said = f"there is no model file at {path}"
     await node.until(lambda parts: (found := late(parts)) is not None and found.reason == said)
     async with opened(node.home) as store, store.read() as session:
@@ -242,9 +249,7 @@ async def test_a_model_that_comes_late_is_served_as_soon_as_it_is_there(
     assert version.status is models.Status.REGISTERED
     await node.must("services.split", "late", {"arms": {release: 5000, "r1": 5000}})
     away.rename(path)
-    await node.until(
-        lambda parts: (found := late(parts)) is not None and found.state is State.READY
-    )
+    await node.until(serves)
 
 
 async def test_a_log_is_rotated_while_its_process_writes_to_it(node: RealNode) -> None:
