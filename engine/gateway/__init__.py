@@ -35,7 +35,8 @@ What clients may rely on, beyond OpenAI's documents:
 - A request's head must be complete within 64 KiB and 30 seconds (`head_too_large`,
   `head_timeout`), its body within a minute and at a kilobyte a second (`body_timeout`,
   `body_too_slow`). An answer that is complete before the body ends the connection.
-- A connection without a request under way may be closed to make room for a new one.
+- A connection without a request under way, or whose client leaves an answer unread, may be closed
+  to make room for a new one.
 - Bodies are sent uncompressed (`unsupported_encoding`). Web pages of other origins are answered
   where `gateway.allowed_origins` names them.
 - A request that an upstream sends back here is refused (`upstream_loop`); the gateways on the way

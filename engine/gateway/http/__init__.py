@@ -1,9 +1,9 @@
 """The gateway's HTTP/1 server: bytes of a connection to ASGI calls, with every wait bounded.
 
 `listener` accepts, `admission` decides who may stay, `connection` is one connection with its state
-(`states`) and timer, `parser` makes requests of bytes, `exchange` is one request and its answer.
-`limits` holds the numbers and `refusals` counts what they cost. Knows nothing of paths, keys and
-jobs. Imported by `engine.gateway`.
+(`states`) and timer, `parser` makes requests of bytes, `turns` decides when one begins, `exchange`
+is one request and its answer. `limits` holds the numbers and `refusals` counts what they cost.
+Knows nothing of paths, keys and jobs. Imported by `engine.gateway`.
 
 Why not a server from the shelf: a connection of this gateway must have a timer and a cap in every
 state, and room must be made at the cost of connections that only wait. Uvicorn bounds neither heads

@@ -1,10 +1,10 @@
 """Which connections may stay: a limit in all and for each address; room is made by who only waits.
 
-At a limit a new connection displaces the one that has waited longest without a request under way:
-of the same address at the limit of an address, else of the address with most such connections. So
-peers that hold connections open cost themselves, and a probe of /healthz still gets in. Only if
-all have requests under way the new connection is refused. Never touches a socket. Imported by
-`engine.gateway.http`.
+At a limit a new connection displaces the one that has waited longest, without a request under way
+or with an answer that its client does not read: of the same address at the limit of an address,
+else of the address with most such connections. So peers that hold connections open cost themselves,
+and a probe of /healthz still gets in. Only if all are being served the new connection is refused.
+Never touches a socket. Imported by `engine.gateway.http`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Peer(Protocol):
     """A connection, as it is seen here."""
 
     def displace(self) -> None:
-        """Close: it has no request under way and makes room for another."""
+        """Close to make room for another: nothing is being served on it."""
 
     def leave(self) -> None:
         """End after the request under way."""
@@ -75,14 +75,14 @@ class Admission:
         return reason
 
     def waits(self, peer: Peer) -> None:
-        """It has no request under way, from now on."""
+        """It has no request under way, or its client does not read, from now on."""
         if (where := self._where.get(peer)) is not None:
             waiting = self._addresses[where].waiting
             waiting.pop(peer, None)
             waiting[peer] = None
 
     def works(self, peer: Peer) -> None:
-        """It has a request under way."""
+        """It has a request under way, and its client reads."""
         if (where := self._where.get(peer)) is not None:
             self._addresses[where].waiting.pop(peer, None)
 

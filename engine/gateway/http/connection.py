@@ -34,7 +34,7 @@ class Connection(asyncio.Protocol):
         refusals: Refusals,
         answer: Callable[[Exchange], None],
     ) -> None:
-        """`admitted` are the connections of the listener; `answer` starts the application."""
+        """`admitted` are the connections of the listener; `answer` has a request begin."""
         self._limits = limits
         self._admission = admitted
         self._refusals = refusals
@@ -49,15 +49,17 @@ class Connection(asyncio.Protocol):
         self._answered = self._eof = False
         self._excess = False  # bytes came that are not read
         self._paused = False  # reading
+        self._stalled = False  # the answer is unread for so long that it may be displaced
         self.state = State.HEAD
         self.client = self.server = ("", 0)
+        self.turn: int | None = None
 
     # what the transport reports
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a head, if there is room."""
         self._transport = transport
-        self._outgoing = Outgoing(transport.write, self._limits.read_s, self._stuck)
+        self._outgoing = Outgoing(transport.write, self._limits, self._stalls, self._stuck)
         self.client = _address(transport.get_extra_info("peername"))
         self.server = _address(transport.get_extra_info("sockname"))
         reason = self._admission.admit(self, self.client[0])
@@ -112,6 +114,10 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._outgoing.resume()
+        if self._stalled:
+            self._stalled = False
+            if self.state not in DISPLACEABLE:
+                self._admission.works(self)
 
     # what the parser reports
 
@@ -173,7 +179,7 @@ class Connection(asyncio.Protocol):
     # what the listener asks for
 
     def displace(self) -> None:
-        """Close: it has no request under way and makes room for another."""
+        """Close to make room for another: nothing is being served on it."""
         self._refusals.count(Reason.DISPLACED, self.client[0])
         self._admission.left(self)
         if self._transport.get_write_buffer_size():
@@ -232,6 +238,8 @@ class Connection(asyncio.Protocol):
             raise RuntimeError(f"a connection cannot move from {self.state} to {state}")
         waited, waits = self.state in DISPLACEABLE, state in DISPLACEABLE
         self.state = state
+        if self._stalled:
+            return  # it may be displaced in any state, and keeps its place among those
         if waits:
             self._admission.waits(self)
         elif waited:
@@ -265,6 +273,8 @@ class Connection(asyncio.Protocol):
         self._disconnect()
         self._move(State.CLOSING)
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._outgoing.pause()  # what is left unread may not hold a place for long either
         self._timer.follow(State.CLOSING)
 
     def _disconnect(self) -> None:
@@ -287,6 +297,11 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         else:
             self._close()
+
+    def _stalls(self) -> None:
+        self._stalled = True
+        if self.state not in DISPLACEABLE:
+            self._admission.waits(self)
 
     def _stuck(self) -> None:
         self._refusals.count(Reason.SLOW_READER, self.client[0])

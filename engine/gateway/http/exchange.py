@@ -35,6 +35,8 @@ class Wire(Protocol):
 
     client: tuple[str, int]
     server: tuple[str, int]
+    turn: int | None
+    """The number of the request that it began last, among all; None before its first."""
 
     def wants_body(self) -> None:
         """The application reads the body."""
@@ -59,12 +61,12 @@ class Exchange:
 
     `received` and `sent` count bytes, `buffered` those of the body that wait for the application.
     `started` and `complete` are about the answer; `failed`: it ends within. `gone`: the client
-    has disconnected, or is treated so.
+    has disconnected, or is treated so. `wire` is its connection.
     """
 
     def __init__(self, head: Head, wire: Wire, outgoing: Outgoing) -> None:
         self.head = head
-        self._wire = wire
+        self.wire = wire
         self._outgoing = outgoing
         self._body: list[bytes] = []
         self._delivered = False  # the application has the whole body
@@ -123,14 +125,14 @@ class Exchange:
                 return {"type": "http.disconnect"}
             if self._body or (self.whole and not self._delivered):
                 break
-            self._wire.wants_body()
+            self.wire.wants_body()
             self._changed.clear()
             await self._changed.wait()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         self.buffered = 0
         self._delivered = self.whole
-        self._wire.wants_body()
+        self.wire.wants_body()
         return {"type": "http.request", "body": body, "more_body": not self.whole}
 
     async def send(self, message: Message) -> None:
@@ -219,7 +221,7 @@ class Exchange:
         self._streams = False
         self._body.clear()
         self._changed.set()
-        self._wire.answered(self)
+        self.wire.answered(self)
 
     def _scope(self) -> Scope:
         head = self.head
@@ -234,8 +236,8 @@ class Exchange:
             "query_string": head.query,
             "root_path": "",
             "headers": head.headers,
-            "client": self._wire.client,
-            "server": self._wire.server,
+            "client": self.wire.client,
+            "server": self.wire.server,
             "state": {},
         }
 

@@ -37,6 +37,8 @@ class Limits:
     """Without a byte of the answer."""
     read_s: float = 60.0
     """How long a client may leave its answer unread."""
+    stall_s: float = 2.0
+    """How long, before it may be displaced where a place is needed; shorter than `read_s`."""
     idle_s: float = 75.0
     linger_s: float = 5.0
     flush_s: float = 30.0

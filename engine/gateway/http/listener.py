@@ -16,6 +16,7 @@ from engine.gateway.http.connection import Connection
 from engine.gateway.http.exchange import Exchange
 from engine.gateway.http.limits import Limits
 from engine.gateway.http.refusals import Refusals
+from engine.gateway.http.turns import Turns
 
 
 class Listener:
@@ -28,6 +29,7 @@ class Listener:
         self._limits = limits
         self._admission = admission
         self._refusals = refusals
+        self._turns = Turns(self._answer)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -43,8 +45,13 @@ class Listener:
             self._server.close()
         for peer in self._admission.peers():
             peer.leave()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=within_s)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s
+        while (self._tasks or self._turns.waiting) and (left := until - loop.time()) > 0:
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=left)
+            else:
+                await asyncio.sleep(0)  # until the next turn
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -52,7 +59,7 @@ class Listener:
             peer.abort()
 
     def _connection(self) -> Connection:
-        return Connection(self._limits, self._admission, self._refusals, self._answer)
+        return Connection(self._limits, self._admission, self._refusals, self._turns.ask)
 
     def _answer(self, exchange: Exchange) -> None:
         task = asyncio.get_running_loop().create_task(exchange.run(self._app))

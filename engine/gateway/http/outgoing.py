@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from engine.gateway.http.limits import Limits
+
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 PROBE_S: Final = (0.5, 5.0)
 """When to probe a client that has stopped sending: its machine resets at the first write, and the
@@ -23,14 +25,20 @@ class Outgoing:
     """
 
     def __init__(
-        self, write: Callable[[bytes], None], read_s: float, stuck: Callable[[], None]
+        self,
+        write: Callable[[bytes], None],
+        limits: Limits,
+        stalls: Callable[[], None],
+        stuck: Callable[[], None],
     ) -> None:
         """`write` is the transport's.
 
-        `stuck` is called when the client has left bytes unread for `read_s` seconds.
+        `stalls` and then `stuck` are called when the client has left bytes unread for `stall_s` and
+        `read_s` seconds.
         """
         self.write = write
-        self._read_s = read_s
+        self._limits = limits
+        self._stalls = stalls
         self._stuck = stuck
         self._loop = asyncio.get_running_loop()
         self._unread: asyncio.TimerHandle | None = None
@@ -41,7 +49,7 @@ class Outgoing:
         """The transport holds as much as it should."""
         if self.full is None:
             self.full = self._loop.create_future()
-            self._unread = self._loop.call_later(self._read_s, self._stuck)
+            self._unread = self._loop.call_later(self._limits.stall_s, self._stall)
 
     def resume(self) -> None:
         """The client has caught up, or has gone."""
@@ -63,3 +71,8 @@ class Outgoing:
             self._probing.cancel()
             self._probing = None
         self.resume()
+
+    def _stall(self) -> None:
+        more_s = self._limits.read_s - self._limits.stall_s
+        self._unread = self._loop.call_later(more_s, self._stuck)
+        self._stalls()

@@ -26,7 +26,7 @@ class Reason(StrEnum):
     ADDRESS = "address"
     """The limit of the client's address is reached, and none of its own may be displaced."""
     DISPLACED = "displaced"
-    """It had no request under way and made room for a new connection."""
+    """It had no request under way, or left its answer unread, and made room for another."""
     INVALID_HTTP = "invalid_http"
     HEAD_TOO_LARGE = "head_too_large"
     HEAD_TIMEOUT = "head_timeout"

@@ -21,7 +21,8 @@ class State(StrEnum):
     an answer that is complete first ends the connection."""
     ANSWERING = "answering"
     """The request is complete, its answer is not. Nothing written for very long, or the client
-    does not read: the connection is aborted. Bytes that arrive wait for their turn."""
+    does not read: the connection is aborted. Bytes that arrive wait for their turn. May be
+    displaced while the client does not read."""
     IDLE = "idle"
     """Everything is answered and nothing has arrived since. Late: closed. May be displaced."""
     LINGERING = "lingering"

@@ -513,6 +513,46 @@ async def test_where_all_have_requests_under_way_the_new_one_is_refused(clock: C
     assert refused.aborted
 
 
+async def test_who_leaves_an_answer_unread_makes_room(clock: Clock) -> None:
+    """The one that has stopped reading longest; not one that has just stopped, or reads again."""
+    bench = Bench(Limits(connections=3, per_address=3))
+    (first, one), (second, two), (third, three) = (begin(bench) for _ in range(3))
+    for each in (second, first, third):
+        each.pause_writing()
+        clock.turn(LIMITS.stall_s / 4)
+    _, refused = bench.connect()
+    assert refused.error()["code"] == "address"
+    clock.turn(LIMITS.stall_s)
+    second.resume_writing()
+    for wire in (one, two, three):
+        wire.unread = 1
+    bench.connect()
+    assert (one.aborted, two.aborted, three.aborted) == (True, False, False)
+    first.connection_lost(None)
+    assert bench.admission.count == 3
+
+
+async def test_pipelining_does_not_hide_an_unread_answer(clock: Clock) -> None:
+    """The next request begins, and its connection may still be displaced; so when it is closed."""
+    bench = Bench(Limits(connections=2, per_address=2))
+    bench.app.parts = [b"answer"]
+    pipelined, one = begin(bench, 2 * REQUEST)
+    last, two = begin(bench, REQUEST.replace(b"host", b"connection: close\r\nhost"))
+    one.unread = two.unread = 1
+    bench.app.let.set()
+    await bench.settle()
+    pipelined.pause_writing()
+    clock.turn(LIMITS.stall_s)
+    pipelined.data_received(2 * REQUEST)
+    await bench.settle()
+    assert pipelined.state is State.ANSWERING
+    assert last.state is State.CLOSING
+    for _ in range(2):
+        assert bench.connect()[1].written == b""
+    assert (one.aborted, two.aborted) == (True, True)
+    assert bench.refusals.totals == {Reason.DISPLACED: 2}
+
+
 async def test_one_address_cannot_take_the_room_of_others(clock: Clock) -> None:
     """It displaces its own; where the room is out, the most crowded address makes some."""
     del clock

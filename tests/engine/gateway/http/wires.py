@@ -19,6 +19,7 @@ from engine.gateway.http.connection import Connection
 from engine.gateway.http.exchange import Exchange
 from engine.gateway.http.limits import Limits
 from engine.gateway.http.refusals import Refusals
+from engine.gateway.http.turns import Turns
 
 LIMITS = Limits(connections=8, per_address=4)
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -27,10 +28,10 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 class Wire(asyncio.Transport):
     """The client's end: what was written to it, and how the connection ended."""
 
-    def __init__(self, host: str = "192.0.2.1", *, unread: int = 0) -> None:
+    def __init__(self, host: str = "192.0.2.1", *, port: int = 40_000, unread: int = 0) -> None:
         """`unread` is what the client has yet to read."""
         super().__init__()
-        self._names = {"peername": (host, 40_000), "sockname": ("192.0.2.9", 8411)}
+        self._names = {"peername": (host, port), "sockname": ("192.0.2.9", 8411)}
         self.written = b""
         self.unread = unread
         self.finished = self.closed = self.aborted = False
@@ -203,12 +204,13 @@ class Bench:
         self.app = app or App()
         self.admission = Admission(limits)
         self.refusals = Refusals()
+        self.turns = Turns(self._answer)
         self.tasks: set[asyncio.Task[None]] = set()
 
     def connect(self, wire: Wire | None = None) -> tuple[Connection, Wire]:
         """A client connects."""
         wire = wire or Wire()
-        connection = Connection(self.limits, self.admission, self.refusals, self._answer)
+        connection = Connection(self.limits, self.admission, self.refusals, self.turns.ask)
         connection.connection_made(wire)
         return connection, wire
 
