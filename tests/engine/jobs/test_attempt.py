@@ -134,8 +134,10 @@ async def test_what_failed_for_now_is_tried_again_at_the_same_step(box: Box) -> 
     assert waits == [100, 200]
     assert (job.state, job.reason) == (
         State.FAILED,
-        "No answer to verify. Given up after 3 attempts in a row; "
-        f"`paddock jobs retry {job.id}` continues within a day.",
+        (
+            "No answer to verify. Given up after 3 attempts in a row; "
+            f"`paddock jobs retry {job.id}` continues within a day."
+        ),
     )
     assert box.runs() == [1, 3, 0]
     assert scratch.directory(box.home, job.id).is_dir()
