@@ -262,7 +262,7 @@ def typed(box: Box, answer: str, *words: str) -> int:
     """The exit code of a command whose question is answered at a terminal."""
     ours, theirs = pty.openpty()
     try:
-        os.write(ours, answer.encode() + b"\n")
+        os.write(ours, answer.encode() + b"\n\n")  # and no reason
         done = subprocess.run(
             [PADDOCK, "--home", box.home, *words], stdin=theirs, stdout=theirs, timeout=60,
             stderr=subprocess.DEVNULL, check=False,

@@ -68,13 +68,13 @@ class Served:
         return answer.status_code, error.get("code", ""), error.get("message", "")
 
     async def until_status(
-        self, http: httpx.AsyncClient, service: str, status: int
+        self, http: httpx.AsyncClient, service: str, status: int, saying: str = ""
     ) -> list[dict[str, Any]]:
-        """Wait until `readyz` says so of a service; its reasons."""
+        """Wait until `readyz` says so of a service, for such a reason; its reasons."""
         async with asyncio.timeout(BOUND_S):
             while True:
                 said = await http.get("/readyz", params={"service": service})
-                if said.status_code == status:
+                if said.status_code == status and saying in said.text:
                     return list(said.json()["reasons"])
 
     async def version(self, model: str) -> models.ModelVersion:
@@ -146,7 +146,7 @@ async def test_weights_without_numbers_are_a_verdict_and_their_requests_end_at_o
     version = await box.version("nan")
     assert (version.status, version.status_reason) == (models.Status.UNLOADABLE, evidence)
     async with box.http() as http:
-        (reason,) = await box.until_status(http, "nan", 503)
+        (reason,) = await box.until_status(http, "nan", 503, evidence)
         assert evidence in reason["reason"]
         status, code, message = await box.ask(http, "nan")
         assert (status, code) == (503, "release_unavailable")
