@@ -101,13 +101,13 @@ def interactive() -> bool:
 
 def ask(question: str, *, default: bool) -> bool:
     """A yes or no from the person; the default for an empty line, no at the end of input."""
-    _prompt(question, default=default)
-    return _answer(_line(), default=default)
+    return _answer(_line(_prompt(question, default=default)), default=default)
 
 
 async def ask_async(question: str, *, default: bool) -> bool:
     """The same inside a running loop, which keeps turning: a signal can end the wait."""
-    _prompt(question, default=default)
+    sys.stdout.write(_prompt(question, default=default))
+    sys.stdout.flush()
     loop, typed = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), typed.set)
     try:
@@ -117,9 +117,8 @@ async def ask_async(question: str, *, default: bool) -> bool:
     return _answer(sys.stdin.readline(), default=default)
 
 
-def _prompt(question: str, *, default: bool) -> None:
-    sys.stdout.write(words.safe(question) + (" [Y/n] " if default else " [y/N] "))
-    sys.stdout.flush()
+def _prompt(question: str, *, default: bool) -> str:
+    return words.safe(question) + (" [Y/n] " if default else " [y/N] ")
 
 
 def _answer(line: str, *, default: bool) -> bool:
@@ -133,15 +132,15 @@ def ask_reason(given: str) -> str:
     """The reason that was given with the command, else what the person types, perhaps nothing."""
     if given or not interactive():
         return given
-    sys.stdout.write("Reason (may be empty): ")
-    sys.stdout.flush()
-    return _line().strip()
+    return _line("Reason (may be empty): ").strip()
 
 
-def _line() -> str:
+def _line(prompt: str) -> str:
     """A line from the person. Inside `asyncio.run` the first ^C would not end the wait."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        sys.stdout.write(prompt)
+        sys.stdout.flush()
         return sys.stdin.readline()
     except KeyboardInterrupt:
         _write(sys.stderr, "\nNothing was changed.\n")
@@ -159,9 +158,7 @@ def confirm(effect: str, *, yes: bool, name: str = "") -> None:
         return
     say(effect)
     if name:
-        sys.stdout.write(words.safe(f"Type {name} to do it: "))
-        sys.stdout.flush()
-        agreed = _line().strip() == name
+        agreed = _line(words.safe(f"Type {name} to do it: ")).strip() == name
     else:
         agreed = ask("Do it?", default=False)
     if not agreed:
