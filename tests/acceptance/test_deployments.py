@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Self
 
 import openai
+import pytest
 import pytest_asyncio
 
 from storage import keys, samples
@@ -21,6 +22,7 @@ from tests.home_fixtures import WEIGHTS
 ENGINE = {"context_tokens": 256, "max_sequences": 4, "threads": 1}
 
 CLIENTS = 8
+NUMBERS = itertools.count(1)
 CHOICES = 4
 PROMPT = "The order travels with the courier and arrives on " * 8
 BOUND_S = 60.0
@@ -79,30 +81,33 @@ class Load:
         assert sum(reason in {"stop", "length"} for reason in reasons) == CHOICES
 
 
-@pytest_asyncio.fixture
-async def node(tmp_path: Path) -> AsyncIterator[RealNode]:
-    """A box that serves one release on two instances."""
-    made = RealNode(tmp_path / "home", PADDOCK_LINGER_S="0.5")
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """A box that serves one release on two instances; each test leaves two of them."""
+    made = RealNode(tmp_path_factory.mktemp("box") / "home", PADDOCK_LINGER_S="0.5")
     made.start()
     try:
-        await made.must(
-            "models.add", "ops", {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
-        )
-        await made.must("releases.create", "", {"model": "ops", "engine": ENGINE})
-        await made.must("services.create", "support", {"release": "r1"})
-        await made.must("deployments.scale", "ops", {"replicas": 2})
-        await made.until(ready(2))
+        asyncio.run(_serve(made))
         yield made
     finally:
         made.end()
+
+
+async def _serve(node: RealNode) -> None:
+    await node.must("models.add", "ops", {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)})
+    await node.must("releases.create", "", {"model": "ops", "engine": ENGINE})
+    await node.must("services.create", "support", {"release": "r1"})
+    await node.must("deployments.scale", "ops", {"replicas": 2})
+    await node.until(ready(2))
 
 
 @pytest_asyncio.fixture
 async def client(node: RealNode) -> AsyncIterator[openai.AsyncOpenAI]:
     """A client that tries nothing twice by itself."""
     minted = keys.mint()
-    key = {"name": "load", "prefix": minted.prefix, "sha256": minted.sha256, "role": "client"}
-    await node.must("keys.add", "load", {**key, "tenant": "load"})
+    name = f"load-{next(NUMBERS)}"
+    key = {"name": name, "prefix": minted.prefix, "sha256": minted.sha256, "role": "client"}
+    await node.must("keys.add", name, {**key, "tenant": "load"})
     url = f"http://127.0.0.1:{node.environment['PADDOCK_GATEWAY__PORT']}/v1"
     async with openai.AsyncOpenAI(
         api_key=minted.secret, base_url=url, max_retries=0, timeout=BOUND_S
@@ -129,6 +134,21 @@ async def _computed_by(node: RealNode) -> Counter[str]:
     return tokens
 
 
+async def test_an_instance_that_is_drained_loses_no_stream(
+    node: RealNode, client: openai.AsyncOpenAI
+) -> None:
+    """It finishes what it has and gets nothing new; then another one is started again."""
+    async with Load(client, stream=True) as load:
+        await load.more(24)
+        await node.must("deployments.scale", "ops", {"replicas": 1})
+        await node.until(ready(1))
+        await load.more(24)
+        await node.must("deployments.scale", "ops", {"replicas": 2})
+        await node.until(ready(2))
+        await load.more(24)
+    assert load.failed == []
+
+
 async def test_two_instances_share_the_load_and_one_that_is_killed_loses_nothing(
     node: RealNode, client: openai.AsyncOpenAI
 ) -> None:
@@ -148,18 +168,3 @@ async def test_two_instances_share_the_load_and_one_that_is_killed_loses_nothing
     shares = await _computed_by(node)
     assert len(shares) == 2
     assert min(shares.values()) > sum(shares.values()) / 10
-
-
-async def test_an_instance_that_is_drained_loses_no_stream(
-    node: RealNode, client: openai.AsyncOpenAI
-) -> None:
-    """It finishes what it has and gets nothing new; then another one is started again."""
-    async with Load(client, stream=True) as load:
-        await load.more(24)
-        await node.must("deployments.scale", "ops", {"replicas": 1})
-        await node.until(ready(1))
-        await load.more(24)
-        await node.must("deployments.scale", "ops", {"replicas": 2})
-        await node.until(ready(2))
-        await load.more(24)
-    assert load.failed == []
