@@ -23,7 +23,7 @@ SEQUENCES_LIMIT: Final = 128
 STOPS_LIMIT: Final = 16
 CONTAINERS_LIMIT: Final = 10_000
 """Lists and objects in a field of free form. Each costs Python as much as kilobytes of text do, and
-while a body is decoded nobody else is answered."""
+while a body is decoded no other request is answered."""
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 

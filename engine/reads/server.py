@@ -241,7 +241,7 @@ class Server:
                 _log.error("a statement cannot be interrupted; starting again", uid=client.uid)
                 self._give_up()
             elif not running.cancelled():
-                running.exception()  # retrieved: nobody waits for it
+                running.exception()  # retrieved: no task waits for it
             raise
 
     async def _forget(self, client: _Client) -> None:

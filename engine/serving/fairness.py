@@ -259,7 +259,7 @@ class Tenants:
 
 
 def _oldest(tenant: Tenant) -> Sequence | None:
-    """Stands for a tenant where only its counter matters."""
+    """A tenant of whom only the counter matters."""
     return _NONE if tenant.waits else None
 
 

@@ -178,7 +178,7 @@ def _copy(store: sqlite3.Connection, to: Path) -> None:
     """One snapshot, page by page; `to` is on the disk when this returns."""
     os.close(os.open(to, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     store.execute("BEGIN")
-    store.execute("SELECT 1 FROM sqlite_schema").fetchone()  # the snapshot, whoever writes now
+    store.execute("SELECT 1 FROM sqlite_schema").fetchone()  # the snapshot begins here
     with contextlib.closing(sqlite3.connect(to)) as copy:
         store.backup(copy, pages=_PAGES, sleep=_PAUSE_S)
         copy.execute("PRAGMA journal_mode=WAL")
@@ -198,7 +198,7 @@ def _live(path: Path) -> sqlite3.Connection:
 
 
 def _reading(path: Path) -> sqlite3.Connection:
-    """A connection to a file that nobody writes to; where it has no log, none is made."""
+    """A connection to a file that no process writes to; where it has no log, none is made."""
     log, _ = homes.beside(path)
     alone = "" if log.exists() else "&immutable=1"
     return sqlite3.connect(

@@ -89,7 +89,7 @@ async def test_a_store_without_its_pepper_is_of_no_use(
 
 
 async def test_the_pepper_is_its_owners_alone_and_made_once(home: Home, store: Store) -> None:
-    """Mode 0600, never printed; opening the store again keeps it; damage is told from loss."""
+    """Mode 0600, never printed; opening the store again keeps it; damage and loss differ."""
     path = home.secrets / pepper.NAME
     found = pepper.read(home)
     assert (stat.S_IMODE(path.stat().st_mode), len(found.value)) == (0o600, 32)

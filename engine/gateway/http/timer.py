@@ -35,7 +35,7 @@ class Timer:
         }
 
     def follow(self, state: State, exchange: Exchange | None = None) -> None:
-        """Time a state, of the request where it has one; it goes on if it is timed already."""
+        """Time a state, of the request where it has one. What is timed already is kept."""
         if state is self._state and exchange is self._exchange:
             return
         self._state, self._exchange = state, exchange

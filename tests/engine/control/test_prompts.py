@@ -1,4 +1,4 @@
-"""Adding prompts: templates that cannot be compiled are refused, and hold up nobody meanwhile."""
+"""Adding prompts: templates that cannot be compiled are refused and delay no other intent."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_a_file_that_is_no_store_is_reported_and_left_alone(node: RealNode) -> N
 
 @pytest.mark.parametrize("name", ["logs/node.log", "logs/gateway.log"])
 def test_a_log_that_is_no_file_costs_lines_and_no_start(node: RealNode, name: str) -> None:
-    """A FIFO would hang whoever opens it."""
+    """Opening a FIFO would hang."""
     os.mkfifo(node.home.root / name)
     node.start()
     assert node.stop() == 0

@@ -131,7 +131,7 @@ async def test_variables_that_are_too_long_are_the_callers_matter(prompt: Make) 
 
 
 async def test_variables_that_a_template_fails_for_are_the_callers_matter(prompt: Make) -> None:
-    """Where it renders with the defaults; where some are required nobody can say."""
+    """Where it renders with the defaults; where some are required it is unknown."""
     failing = "{{ 9 // limit }}"
     with pytest.raises(prompt_template.BadVariables, match=r"with these variables, .*by zero"):
         await prompt(("system", failing), variables=VARIABLES[1:]).render({"limit": 0})

@@ -59,7 +59,7 @@ def running(home: Home) -> Iterator[None]:
 async def test_a_backup_beside_a_writer_is_whole_and_delays_nobody(
     home: Home, tmp_path: Path
 ) -> None:
-    """One snapshot: what was acknowledged before it is in it; the writer goes on meanwhile."""
+    """One snapshot: what was acknowledged before it is in it; writes continue meanwhile."""
     writer = await scribe(home, "node", 100_000)
     assert writer.stdout is not None
     told = [int(await writer.stdout.readline()) for _ in range(20)]
