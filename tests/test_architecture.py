@@ -289,6 +289,21 @@ def test_what_decides_imports_only_the_standard_library_and_the_frames(start: st
     assert found == set()
 
 
+def test_what_judges_imports_only_the_standard_library_and_numerics() -> None:
+    """A verdict follows from its numbers: nothing here can read a store, a clock or a socket."""
+    outside = {"asyncio", "socket", "subprocess", "sqlite3", "time", "random", "secrets"}
+    allowed = (sys.stdlib_module_names - outside) | {"numpy", "scipy", "engine"}
+    found = {
+        f"{named(path)} imports {name}"
+        for path in modules("engine")
+        if named(path).startswith("engine/judging/")
+        for name in imported(path)
+        if name.split(".")[0] not in allowed
+        or (name.startswith("engine.") and not name.startswith("engine.judging"))
+    }
+    assert found == set()
+
+
 def loaded_by(statement: str) -> set[str]:
     """The modules in memory after a statement in a fresh process."""
     program = f"{statement}\nimport sys\nprint(*sys.modules, sep='\\n')"
