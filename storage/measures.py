@@ -9,7 +9,8 @@ The error rate has one denominator: requests that were executed, `ok + failed`. 
 client cancelled says nothing about the answer it did not wait for, and one that admission refused
 was never executed; counting either would hide failures when a box is busy. Refusals have a rate
 of their own. A request that the release itself cannot serve (its template, its prompt, its
-context) counts as failed.
+context) counts as failed, and so does one that no worker was there to serve. Requests that
+never became a job, such as those without a valid key, belong to no arm: see `storage.rejections`.
 """
 
 from __future__ import annotations

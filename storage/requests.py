@@ -36,13 +36,16 @@ _SEED_HALF: Final = 2**63
 
 
 class Outcome(StrEnum):
-    """How a request ended. Malformed bodies and unknown keys are not recorded."""
+    """How a request ended.
+
+    Malformed bodies and unknown keys are not recorded; `GatewaySample.rejected` counts them.
+    """
 
     OK = "ok"
     CANCELLED = "cancelled"  # the client went away
     INVALID = "invalid"  # 400, whichever release was asked
-    REFUSED = "refused"  # 429 or 503 by admission
-    FAILED = "failed"  # the release, the worker or the engine
+    REFUSED = "refused"  # 429 or 503 by the admission of an instance that serves
+    FAILED = "failed"  # the release, the worker or the engine; also, that no worker was there
 
 
 class Class(StrEnum):

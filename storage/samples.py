@@ -85,12 +85,15 @@ class GatewaySample(msgspec.Struct, frozen=True, kw_only=True):
     `held` are the accepted requests that no instance counts as running or waiting: they wait for
     one to start, to connect, or to read its socket. Together with `InstanceSample.waiting` they
     are the queue. `refused` counts by reason the connections that were refused or closed because
-    of a limit or a timeout, in the span that the row covers; the rest is the state at its end.
+    of a limit or a timeout, `rejected` by error code the requests that were answered with an error
+    and not recorded (missing_api_key, model_not_found, no_release …), both in the span that the
+    row covers; the rest is the state at its end.
     """
 
     held: int
     connections: int
     refused: dict[str, int] = {}
+    rejected: dict[str, int] = {}
 
 
 class InstanceSample(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,8 +68,16 @@ def _gpu(gpu: GpuSample) -> tuple[str, ...]:
 
 
 def _gateway(row: GatewaySample) -> tuple[str, ...]:
-    refused = ", ".join(f"{reason} {count}" for reason, count in sorted(row.refused.items()))
-    return words.count(row.held), words.count(row.connections), refused or "none"
+    return (
+        words.count(row.held),
+        words.count(row.connections),
+        _by_reason(row.refused),
+        _by_reason(row.rejected),
+    )
+
+
+def _by_reason(counts: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items())) or "none"
 
 
 def _instance(row: InstanceSample) -> tuple[str, ...]:
@@ -102,7 +110,7 @@ def _arm(arm: ArmSample) -> tuple[str, ...]:
 _FACES: Final[dict[samples.Kind, tuple[tuple[str, ...], Callable[[Any], tuple[str, ...]]]]] = {
     samples.Kind.HOST: (("CPU", "LOAD", "MEMORY", "DISK"), _host),
     samples.Kind.GPU: (("BUSY", "MEMORY", "POWER", "TEMPERATURE", "SLOWED"), _gpu),
-    samples.Kind.GATEWAY: (("HELD", "CONNECTIONS", "REFUSED"), _gateway),
+    samples.Kind.GATEWAY: (("HELD", "CONNECTIONS", "REFUSED", "REJECTED"), _gateway),
     samples.Kind.INSTANCE: (
         ("RUNNING", "WAITING", "BATCH", "STEPS", "PREFILL", "DECODE", "KV", "BUSY"),
         _instance,

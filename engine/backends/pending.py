@@ -156,7 +156,7 @@ class PendingRequests:
             self.refuse(request, "too_long", "the prompt is larger than a frame can hold")
         elif self._held >= PENDING_LIMIT and not request.admitted:
             message = f"no worker is available and {PENDING_LIMIT} requests already wait for one"
-            self.refuse(request, "queue_full", message, _SECOND_US)
+            self.refuse(request, "no_worker", message, _SECOND_US)
         elif failed is not None:
             self.refuse(request, "no_adapter", f"the adapter cannot be used: {failed}")
         elif (left := request.deadline_us - self._now_us()) <= 0:
@@ -234,4 +234,4 @@ class PendingRequests:
 
     def _expire(self, request: PendingRequest) -> None:
         message = "no worker was available within the time that the request allows"
-        self.refuse(request, "deadline", message, _SECOND_US)
+        self.refuse(request, "no_worker", message, _SECOND_US)

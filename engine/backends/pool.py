@@ -156,15 +156,14 @@ class Pool:
         """The template; wait for the first instance if there never was one.
 
         Raises:
-            failures.Unavailable: none came in time.
-            failures.Overloaded: too many requests wait for one already.
+            failures.Unavailable: none came in time, or too many requests wait for one already.
         """
         if self._introduced.done():
             return self._introduced.result()
         if self._waiting >= PENDING_LIMIT:
-            raise failures.Overloaded(
+            raise failures.Unavailable(
                 f"{self.deployment} is not running and {PENDING_LIMIT} requests wait for it",
-                code="queue_full",
+                code="worker_unavailable",
                 retry_after_us=RETRY_US,
             )
         self._waiting += 1

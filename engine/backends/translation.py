@@ -25,6 +25,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "deadline": (failures.Unavailable, "deadline"),
     "too_long": (failures.Invalid, "context_length_exceeded"),
     "empty": (failures.Invalid, "empty_prompt"),
+    "no_worker": (failures.Unavailable, "worker_unavailable"),
     "no_adapter": (failures.Unavailable, "adapter_unavailable"),
     "model_fault": (failures.Broken, "model_fault"),
     "unavailable": (failures.Unavailable, "release_unavailable"),

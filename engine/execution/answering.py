@@ -22,7 +22,13 @@ TRUST_US: Final = 60_000_000
 
 _MESSAGE_LIMIT: Final = 200
 _NO_EVIDENCE: Final = frozenset(
-    {"worker_gone", "release_unavailable", "template_failed", "prompt_failed"}
+    {
+        "worker_gone",
+        "worker_unavailable",
+        "release_unavailable",
+        "template_failed",
+        "prompt_failed",
+    }
 )
 """Failures of a shutdown, of a release that is known to be down for another reason, and of
 templates for what a caller sent: one client could take the release from all others."""

@@ -104,6 +104,7 @@ async def _plan(
             code="invalid_value",
             param="n",
         )
+    request.state.recorded = True  # from here on it is, however it ends
     try:
         job = await prompts.with_prompt(catalog.snapshot, job, body.prompt_variables or {})
     except failures.Failure as failure:

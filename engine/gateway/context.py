@@ -9,6 +9,7 @@ from engine.execution.catalog import Catalog
 from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
 from engine.gateway.bodies import Bodies
+from engine.gateway.http.refusals import Refusals
 from engine.gateway.metrics import Metrics
 from engine.metering.windows import Windows
 from storage.store import Store
@@ -18,7 +19,8 @@ from storage.store import Store
 class Context:
     """Clocks: `now_us` is UTC, `monotonic_us` only grows. `new_id` and `new_seed` are random.
 
-    `gateway_id` is random, too, and tells this gateway from others.
+    `gateway_id` is random, too, and tells this gateway from others. `rejections` counts requests
+    that are answered with an error and not recorded.
     """
 
     store: Store
@@ -28,6 +30,7 @@ class Context:
     recorder: Recorder
     metrics: Metrics
     bodies: Bodies
+    rejections: Refusals
     gateway_id: str
     open_metrics: bool
     allowed_origins: tuple[str, ...]

@@ -26,7 +26,7 @@ from engine.execution.recorder import Recorder
 from engine.gateway.http.admission import Admission
 from engine.gateway.http.refusals import Reason, Refusals
 from engine.gateway.remote_backends import Remotes
-from storage import errors, feedback, samples, tallies
+from storage import errors, feedback, rejections, samples, tallies
 from storage.requests import Outcome, Request
 from storage.store import Store
 
@@ -61,6 +61,7 @@ class Metrics:
         recorder: Recorder,
         admission: Admission,
         refusals: Refusals,
+        rejections: Refusals,
         *,
         ready: Callable[[], bool],
     ) -> None:
@@ -109,7 +110,7 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_Gauges(fleet, remotes, recorder, ready))
-        self._registry.register(_Connections(admission, refusals))
+        self._registry.register(_Connections(admission, refusals, rejections))
 
     def ended(self, request: Request) -> None:
         """A request has ended."""
@@ -271,11 +272,12 @@ class _Gauges(Collector):
 
 
 class _Connections(Collector):
-    """The connections of the HTTP server."""
+    """The connections of the HTTP server, and what is turned away."""
 
-    def __init__(self, admission: Admission, refusals: Refusals) -> None:
+    def __init__(self, admission: Admission, refusals: Refusals, rejections: Refusals) -> None:
         self._admission = admission
         self._refusals = refusals
+        self._rejections = rejections
 
     def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
         """One family after another."""
@@ -290,6 +292,14 @@ class _Connections(Collector):
         for reason in Reason:
             refused.add_metric([reason.value], self._refusals.totals[reason])
         yield refused
+        rejected = CounterMetricFamily(
+            "paddock_requests_rejected",
+            "Requests that were answered with an error and not recorded, by its code.",
+            labels=["code"],
+        )
+        for code in sorted({*rejections.UNAUTHENTICATED, *self._rejections.totals}):
+            rejected.add_metric([code], self._rejections.totals[code])
+        yield rejected
 
 
 def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

@@ -55,6 +55,15 @@ def build(context: Context) -> Starlette:
     async def document(_context: Context, _request: Request) -> Response:
         return schema
 
+    async def problem(request: Request, error: Exception) -> Response:
+        if not getattr(request.state, "recorded", False):
+            client = request.client.host if request.client else ""
+            context.rejections.count(getattr(error, "code", None) or "invalid_request", client)
+        return await _problem(request, error)
+
+    async def http(request: Request, error: Exception) -> Response:
+        return await _http(request, error, problem)
+
     browsers = Middleware(
         CORSMiddleware,
         allow_origins=context.allowed_origins,
@@ -76,9 +85,9 @@ def build(context: Context) -> Starlette:
             get("/openapi.json", document),
         ],
         exception_handlers={
-            errors.Problem: _problem,
-            failures.Failure: _problem,
-            HTTPException: _http,
+            errors.Problem: problem,
+            failures.Failure: problem,
+            HTTPException: http,
             ClientDisconnect: _disconnected,
             Exception: _unexpected,
         },
@@ -116,7 +125,9 @@ async def _problem(request: Request, error: Exception) -> Response:
     )
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _http(
+    request: Request, error: Exception, answer: Callable[[Request, Exception], Awaitable[Response]]
+) -> Response:
     """Starlette's own errors: unknown paths and methods."""
     status, headers = 500, {}
     if isinstance(error, HTTPException):
@@ -129,7 +140,7 @@ async def _http(request: Request, error: Exception) -> Response:
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = f"; use {headers['Allow']}" if "Allow" in headers else ""
         problem = errors.WrongMethod(f"{what} is not allowed{allowed}.", code="method_not_allowed")
-    response = await _problem(request, problem)
+    response = await answer(request, problem)
     response.headers.update(headers)
     return response
 

@@ -53,6 +53,7 @@ class Seconds:
                 self._fleet.sweep()
                 self._remotes.tick()
                 self._refusals.tick()
+                context.rejections.tick()
                 await self._remotes.record(context.store, context.now_us())
             except Exception:  # noqa: BLE001 the next tick may succeed
                 _log.exception("the per-second tick failed")

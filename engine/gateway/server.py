@@ -96,6 +96,7 @@ class Gateway:
         bounds = limits.of_process(config.connections, config.connections_per_address)
         admission = Admission(bounds, config.proxies)
         refusals = Refusals(windows.gateway.refused)
+        rejections = Refusals(windows.gateway.rejected, event="rejected")
 
         def follow(snapshot: Snapshot) -> None:
             fleet.follow(snapshot)
@@ -108,6 +109,7 @@ class Gateway:
             recorder,
             admission,
             refusals,
+            rejections,
             ready=lambda: health.answers(health.arms(catalog.snapshot, executor, clock.now_us)),
         )
 
@@ -132,6 +134,7 @@ class Gateway:
             recorder=recorder,
             metrics=metrics,
             bodies=Bodies(config.body_limit_bytes, config.bodies_limit_bytes, refusals),
+            rejections=rejections,
             gateway_id=secrets.token_hex(8),
             open_metrics=config.open_metrics,
             allowed_origins=config.allowed_origins,

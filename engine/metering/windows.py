@@ -152,6 +152,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self._refused: Counter[str] = Counter()
+        self._rejected: Counter[str] = Counter()
         self._last: GatewaySample | None = None
         self._written = 0
 
@@ -159,13 +160,24 @@ class Gateway:
         """A connection was refused, or closed because of a limit or a timeout."""
         self._refused[reason] += 1
 
+    def rejected(self, code: str) -> None:
+        """A request was answered with an error and not recorded; `code` is the error's."""
+        self._rejected[code] += 1
+
     def close(self, second: int, held: int, connections: int) -> Iterator[Row]:
         """The row of the second that is over, if anything has changed since the last one."""
-        sample = GatewaySample(held=held, connections=connections, refused=dict(self._refused))
-        if sample == self._last and _recent(self._written, second):
+        sample = GatewaySample(
+            held=held,
+            connections=connections,
+            refused=dict(self._refused),
+            rejected=dict(self._rejected),
+        )
+        quiet = not (sample.refused or sample.rejected)
+        if quiet and sample == self._last and _recent(self._written, second):
             return
         self._written, self._last = second, sample
         self._refused.clear()
+        self._rejected.clear()
         yield second, Kind.GATEWAY, samples.GATEWAY, sample
 
 

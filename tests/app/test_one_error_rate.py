@@ -139,6 +139,7 @@ async def _metrics(store: stores.Store) -> str:
         Recorder(store),
         Admission(Limits(connections=8, per_address=8)),
         Refusals(),
+        Refusals(),
         ready=lambda: True,
     )
     for request in requests():

@@ -42,7 +42,11 @@ async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
         AT: [
             (Kind.INSTANCE, "ops-1.0.0", WORKER),
             (Kind.ARM, "support/r1", arm),
-            (Kind.GATEWAY, samples.GATEWAY, GatewaySample(held=4, connections=9, refused={"x": 2})),
+            (
+                Kind.GATEWAY,
+                samples.GATEWAY,
+                GatewaySample(held=4, connections=9, refused={"x": 2}, rejected={"y": 3}),
+            ),
         ],
     }
     for second, measured in seconds.items():
@@ -58,7 +62,7 @@ async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
         (Kind.ARM, "REQUESTS FAILED REFUSED", "support/r1 2 1 0 0 40 1.9"),
         (Kind.HOST, "CPU LOAD MEMORY DISK", "box 27 % 3.25"),
         (Kind.GPU, "BUSY MEMORY POWER", "412 W 71 °C no"),
-        (Kind.GATEWAY, "HELD CONNECTIONS REFUSED", "gateway 4 9 x 2"),
+        (Kind.GATEWAY, "HELD CONNECTIONS REFUSED REJECTED", "gateway 4 9 x 2 y 3"),
     ],
 )
 async def test_each_kind_shows_its_seconds(

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import feedback, measures, requests, samples, tallies
+from storage import feedback, measures, rejections, requests, samples, tallies
 from storage.measures import MEASURES, Traffic, Window
 from storage.requests import Outcome, Request
-from storage.samples import InstanceSample, Kind
+from storage.samples import GatewaySample, InstanceSample, Kind
 from storage.sketches import Sketch
 from storage.store import Store
 from storage.tallies import Tally
@@ -53,6 +53,17 @@ def test_without_data_no_measure_has_a_figure() -> None:
         "compute",
     }  # fmt: skip
     assert {value for value in quiet.values() if value != 0} == {None}
+
+
+def test_requests_without_a_valid_key_have_a_rate() -> None:
+    """Of the gateway's rows; None where it wrote none. Other rejections are counted apart."""
+    rows = [
+        GatewaySample(held=0, connections=1, rejected={"missing_api_key": 3, "no_release": 2}),
+        GatewaySample(held=0, connections=1, rejected={"invalid_api_key": 7}),
+    ]
+    assert rejections.unauthenticated_per_s(rows, Window(1, 4)) == 2.5
+    assert rejections.unauthenticated_per_s([], Window(1, 4)) is None
+    assert rejections.by_code(rows)["no_release"] == 2
 
 
 def test_the_error_rate_is_of_requests_that_were_executed() -> None:

@@ -1,4 +1,4 @@
-"""What the HTTP server refuses or ends because of a limit: counted by reason, and logged.
+"""Connections and requests that are turned away: counted by reason, and logged.
 
 The first of a reason is logged at once, the following ones as a count every minute, so that a flood
 of connections does not become a flood of lines. Imported by `engine.gateway`.
@@ -41,22 +41,26 @@ class Reason(StrEnum):
 
 
 class Refusals:
-    """Counts since the start; `totals` by reason."""
+    """Counts since the start; `totals` by reason: a `Reason`, or the code of an error."""
 
-    def __init__(self, on_refused: Callable[[str], None] = lambda _: None) -> None:
-        """`on_refused` is called with each reason."""
+    def __init__(
+        self, on_refused: Callable[[str], None] = lambda _: None, *, event: str = "refused"
+    ) -> None:
+        """`on_refused` is called with each reason; `event` is how a line of the log begins."""
         self._on_refused = on_refused
-        self._logged: dict[Reason, int] = {}
+        self._event = event
+        self._logged: dict[str, int] = {}
         self._seconds = 0
-        self.totals: Counter[Reason] = Counter()
+        self.totals: Counter[str] = Counter()
 
-    def count(self, reason: Reason, client: str) -> None:
+    def count(self, reason: str, client: str) -> None:
         """One more; `client` is its address."""
+        reason = str(reason)
         self.totals[reason] += 1
-        self._on_refused(reason.value)
+        self._on_refused(reason)
         if reason not in self._logged:
             self._logged[reason] = self.totals[reason]
-            _log.warning("refused", reason=reason.value, client=client)
+            _log.warning(self._event, reason=reason, client=client)
 
     def tick(self) -> None:
         """The per-second tick: log what came since the last line, once a minute."""
@@ -67,7 +71,7 @@ class Refusals:
         for reason, before in list(self._logged.items()):
             more = self.totals[reason] - before
             if more:
-                _log.warning("refused", reason=reason.value, more=more, total=self.totals[reason])
+                _log.warning(self._event, reason=reason, more=more, total=self.totals[reason])
                 self._logged[reason] = self.totals[reason]
             else:
                 del self._logged[reason]

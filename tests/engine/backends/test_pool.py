@@ -135,7 +135,7 @@ async def test_a_scoring_without_any_instance_waits_for_its_time(two: Two) -> No
     two.pool.follow((), {}, {})
     with pytest.raises(Refusal) as caught:
         await two.pool.score(msgspec.structs.replace(scoring("one", "two"), queue_us=10_000))
-    assert caught.value.refused.code == "deadline"
+    assert caught.value.refused.code == "no_worker"
 
 
 async def test_a_scoring_that_waits_goes_to_any_instance(two: Two) -> None:

@@ -23,8 +23,9 @@ import psutil
 import pytest
 from openai import APIError, OpenAI
 
-from storage import keys, knobs, requests, samples, services
+from storage import errors, keys, knobs, requests, samples, services
 from storage import store as stores
+from storage.requests import Outcome
 from storage.samples import GatewaySample
 from storage.services import Arm
 from tests.engine.gateway import gateway_processes
@@ -119,8 +120,11 @@ def test_without_a_worker_a_request_waits_its_time_and_no_longer(
         pytest.raises(openai.InternalServerError) as caught,
     ):
         ask(operator, extra_headers=pin)
-    assert (caught.value.status_code, caught.value.code) == (503, "deadline")
+    assert (caught.value.status_code, caught.value.code) == (503, "worker_unavailable")
     assert caught.value.response.headers["retry-after"] == "1"
+    until(lambda: outcome_of(stack, caught.value.response.headers["x-request-id"]) is not None)
+    found = outcome_of(stack, caught.value.response.headers["x-request-id"])
+    assert found is Outcome.FAILED, "an outage is not a refusal of admission"
     stack.start_worker(plain)
     stack.until_ready()
 
@@ -143,6 +147,22 @@ def test_a_revoked_key_stops_working_at_once(stack: Stack, client: OpenAI) -> No
         assert ask(late).choices
         change(stack, revoke)
         until(lambda: _unknown(late))
+
+
+def outcome_of(stack: Stack, id: str) -> Outcome | None:
+    """How a request ended, None until that is in the store."""
+
+    async def look() -> Outcome | None:
+        store = await stores.open(stack.home)
+        try:
+            async with store.read() as s:
+                return (await requests.find(s, id)).outcome
+        except errors.NotFound:
+            return None
+        finally:
+            await store.close()
+
+    return asyncio.run(look())
 
 
 def newest_sample(stack: Stack) -> GatewaySample:

@@ -247,6 +247,34 @@ def test_a_wrong_key_is_a_clear_error(stack: Stack) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "missing_api_key")
 
 
+def test_requests_without_a_valid_key_are_counted_by_their_error(stack: Stack) -> None:
+    """In /metrics and in the gateway's samples; they are recorded as no request."""
+    before = rejected(stack)
+    with stack.http(None) as http:
+        http.post("/v1/chat/completions", json={"model": "ops", "messages": []})
+    with connect(stack, "wrong") as stranger, pytest.raises(openai.AuthenticationError):
+        chat(stranger)
+    with stack.http("client") as http:
+        http.post("/v1/completions", json={"model": "none", "prompt": "x"})
+    after = rejected(stack)
+    grown = {code: count - before.get(code, 0) for code, count in after.items()}
+    assert {code: count for code, count in grown.items() if count} == {
+        "missing_api_key": 1, "invalid_api_key": 1, "model_not_found": 1,
+    }  # fmt: skip
+
+
+def rejected(stack: Stack) -> dict[str, float]:
+    """The counters of requests that were answered with an error and not recorded."""
+    with stack.http("viewer") as http:
+        families = text_string_to_metric_families(http.get("/metrics").text)
+        return {
+            sample.labels["code"]: sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "paddock_requests_rejected_total"
+        }
+
+
 def test_an_unknown_model_is_a_clear_error(client: OpenAI) -> None:
     """With the names that there are."""
     with pytest.raises(openai.NotFoundError, match="faulty, ops, raw") as caught:

@@ -149,14 +149,18 @@ def test_the_gateways_own_row_is_written_when_it_changes_and_now_and_then() -> N
     window = Gateway()
     window.refused("head_timeout")
     window.refused("head_timeout")
+    window.rejected("missing_api_key")
     states = [(0, 1), (0, 1), (3, 1), (0, 1), *[(0, 1)] * IDLE_S]
     rows = [
         (second - 100, sample)
         for second, (held, connections) in enumerate(states, 100)
         for _, _, _, sample in window.close(second, held, connections)
     ]
+    first = GatewaySample(
+        held=0, connections=1, refused={"head_timeout": 2}, rejected={"missing_api_key": 1}
+    )
     assert rows == [
-        (0, GatewaySample(held=0, connections=1, refused={"head_timeout": 2})),
+        (0, first),
         (1, GatewaySample(held=0, connections=1)),
         (2, GatewaySample(held=3, connections=1)),
         (3, GatewaySample(held=0, connections=1)),
