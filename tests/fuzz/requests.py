@@ -18,6 +18,7 @@ import httpx
 import msgspec
 
 from tests.acceptance.attacks.box import attacked
+from tests.watchdogs import Watchdog
 
 CHECKS: Final = "not_a_server_error,status_code_conformance,content_type_conformance"
 
@@ -48,8 +49,12 @@ async def main(examples: int, workers: int, more: list[str]) -> int:
                 "--checks", CHECKS, "--max-examples", str(examples), "--workers", str(workers),
                 "--request-timeout", "60", *more,
             ]  # fmt: skip
-            process = await asyncio.create_subprocess_exec(*command)
-            return await process.wait()
+            process = await asyncio.create_subprocess_exec(*command, cwd=folder)
+            watchdog = Watchdog(process.pid)
+            try:
+                return await process.wait()
+            finally:
+                watchdog.release()
 
 
 if __name__ == "__main__":

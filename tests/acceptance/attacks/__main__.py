@@ -31,8 +31,9 @@ async def main() -> None:
             attacked(root) as (_, target, key),
             Victim(target.port, key).asking() as victim,
         ):
+            trials = trial.Trials(target, victim)
             for each in chosen:
-                row = await trial.run(each, target, victim, given.seconds)
+                row = await trials.run(each, given.seconds)
                 _say(trial.line(row))
                 for what in (*row.cut[:2], *row.refused[:2]):
                     _say(f"    {what}")

@@ -1,4 +1,4 @@
-"""What an attack is: a coroutine with a name that gets a target and a deadline.
+"""What an attack is: a coroutine with a name that gets a target and runs until it is cancelled.
 
 Attacks are listed in the order in which the modules of `MODULES` define them. Starts nothing.
 """
@@ -32,31 +32,20 @@ Run = Callable[[Target], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One attack; `run` ends when it is cancelled, or returns what the attacker saw.
-
-    `own` is an attack by the owner of the data directory, `root` one that needs to become another
-    Unix user. `stops` marks an attack that stops the box itself for a moment, as a vanished store
-    or a killed process does: other clients then have to be answered, however late.
-    """
+    """One attack; `run` returns what the attacker saw, at the latest when it is cancelled."""
 
     name: str
     run: Run
-    stops: bool = False
-    root: bool = False
 
 
 _attacks: Final[dict[str, Attack]] = {}
 
 
-def attack(*, stops: bool = False, root: bool = False) -> Callable[[Run], Run]:
+def attack(run: Run) -> Run:
     """Make a coroutine function an attack named like the function."""
-
-    def listed(run: Run) -> Run:
-        name = run.__name__.replace("_", " ")
-        _attacks[name] = Attack(name, run, stops=stops, root=root)
-        return run
-
-    return listed
+    name = run.__name__.replace("_", " ")
+    _attacks[name] = Attack(name, run)
+    return run
 
 
 def every() -> list[Attack]:

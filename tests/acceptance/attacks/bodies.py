@@ -29,21 +29,21 @@ def _chat(messages: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     return {"model": "ops", "messages": messages, **more}
 
 
-@attack.attack()
+@attack.attack
 async def many_messages_with_control_texts(target: Target) -> str:
     """Ten thousand messages with twelve control texts each."""
     message = {"role": "user", "content": CONTROL * 12}
     return await _send(target, post(target, _chat([message] * 10_000), CHAT))
 
 
-@attack.attack()
+@attack.attack
 async def one_message_of_control_texts(target: Target) -> str:
     """A hundred and fifty thousand control texts in one message."""
     message = {"role": "user", "content": CONTROL * 150_000}
     return await _send(target, post(target, _chat([message]), CHAT))
 
 
-@attack.attack()
+@attack.attack
 async def many_empty_messages(target: Target) -> str:
     """Ten thousand empty messages."""
     return await _send(
@@ -51,35 +51,35 @@ async def many_empty_messages(target: Target) -> str:
     )
 
 
-@attack.attack()
+@attack.attack
 async def a_long_prompt(target: Target) -> str:
     """Two megabytes of prose, to be tokenised before it can be refused."""
     prompt = "The order travels with the courier. " * 55_000
     return await _send(target, post(target, {"model": "ops", "prompt": prompt}))
 
 
-@attack.attack()
+@attack.attack
 async def deep_json(target: Target) -> str:
     """A hundred thousand brackets."""
     body = b'{"model":"ops","prompt":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     return await _send(target, head(target, len(body)) + body)
 
 
-@attack.attack()
+@attack.attack
 async def lone_surrogates(target: Target) -> str:
     """Half of a UTF-16 pair, which no UTF-8 can spell, beside other requests of the same moment."""
     body = rb'{"model":"ops","max_tokens":2,"messages":[{"role":"user","content":"\ud800"}]}'
     return await _send(target, head(target, len(body), path=CHAT) + body, clients=8, pause_s=0.05)
 
 
-@attack.attack()
+@attack.attack
 async def whole_answers_with_logprobs(target: Target) -> str:
     """Twenty alternatives for each of as many tokens as there may be."""
     document = {"model": "ops", "prompt": "Order", "max_tokens": 200, "logprobs": 5, "n": 8}
     return await _send(target, post(target, document), clients=1)
 
 
-@attack.attack()
+@attack.attack
 async def large_schemas(target: Target) -> str:
     """A JSON schema of a megabyte."""
     properties = {f"p{number}": {"type": "string", "enum": ["a"] * 20} for number in range(8_000)}
@@ -89,7 +89,7 @@ async def large_schemas(target: Target) -> str:
     return await _send(target, post(target, _chat([message], response_format=form), CHAT))
 
 
-@attack.attack()
+@attack.attack
 async def bodies_of_empty_lists(target: Target) -> str:
     """Two megabytes that become a million objects when they are decoded."""
     arguments: dict[str, object] = {"custom_tools": [[]] * 600_000}

@@ -49,43 +49,43 @@ async def _hold(target: Target, count: int, first: Callable[[int], bytes], drip:
     return f"{attack.counted(ends)}, open at the end: {open_still}"
 
 
-@attack.attack()
+@attack.attack
 async def a_byte_after_the_answer(target: Target) -> str:
     """Keep-alive connections that have had their answer and send an empty line each second."""
     return await _hold(target, MANY, lambda _: GET, b"\r\n")
 
 
-@attack.attack()
+@attack.attack
 async def a_body_after_the_refusal(target: Target) -> str:
     """A body whose request was refused (401), byte by byte."""
     return await _hold(target, MANY, lambda _: head(target, 100_000, key=False), b"x")
 
 
-@attack.attack()
+@attack.attack
 async def dripping_bodies(target: Target) -> str:
     """Bodies of a valid key that arrive a byte a second."""
     return await _hold(target, MANY, lambda _: head(target, 100_000), b" ")
 
 
-@attack.attack()
+@attack.attack
 async def half_bodies(target: Target) -> str:
     """Bodies of a valid key of which half is sent at once and the rest never."""
     return await _hold(target, 100, lambda _: head(target, 3_000_000) + b" " * 1_500_000, b"")
 
 
-@attack.attack()
+@attack.attack
 async def silent_connections(target: Target) -> str:
     """Connections without a byte."""
     return await _hold(target, 600, lambda _: b"", b"")
 
 
-@attack.attack()
+@attack.attack
 async def dripping_heads(target: Target) -> str:
     """Heads that arrive a byte a second."""
     return await _hold(target, MANY, lambda _: b"GET /healthz HTTP/1.1\r\nx: ", b"y")
 
 
-@attack.attack()
+@attack.attack
 async def strange_protocols(target: Target) -> str:
     """TLS, HTTP/2 and noise, again and again."""
     noise = random.Random(3)
@@ -100,7 +100,7 @@ async def strange_protocols(target: Target) -> str:
     return await attack.again(one)
 
 
-@attack.attack()
+@attack.attack
 async def pipelines(target: Target) -> str:
     """Requests sent before the answer to the one before, cut off in odd places."""
     whole = post(target, {"model": "ops", "prompt": "Order 214", "max_tokens": 1})
@@ -117,7 +117,7 @@ async def pipelines(target: Target) -> str:
     return await attack.again(one)
 
 
-@attack.attack()
+@attack.attack
 async def readers_that_do_not_read(target: Target) -> str:
     """Streams of a valid key whose client never reads."""
     document = {"model": "ops", "prompt": "Order", "max_tokens": 200, "stream": True, "n": 2}
@@ -134,7 +134,7 @@ async def readers_that_do_not_read(target: Target) -> str:
     return await attack.again(one, clients=32)
 
 
-@attack.attack()
+@attack.attack
 async def clients_that_disconnect(target: Target) -> str:
     """Requests whose client is gone before the answer."""
     request = post(target, {"model": "ops", "prompt": "Order", "max_tokens": 64})

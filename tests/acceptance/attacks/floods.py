@@ -29,31 +29,31 @@ async def _flood(target: Target, clients: int, document: dict[str, Any]) -> str:
     return await attack.again(one, clients=clients, pause_s=0)
 
 
-@attack.attack()
+@attack.attack
 async def a_flood_on_the_same_release(target: Target) -> str:
     """Fifty clients of one tenant."""
     return await _flood(target, 50, {"model": SAME, "prompt": PROMPT, "max_tokens": 48})
 
 
-@attack.attack()
+@attack.attack
 async def a_flood_on_the_other_adapter(target: Target) -> str:
     """Fifty clients of one tenant on another adapter of the same weights."""
     return await _flood(target, 50, {"model": ADAPTED, "prompt": PROMPT, "max_tokens": 48})
 
 
-@attack.attack()
+@attack.attack
 async def a_larger_flood_on_the_other_adapter(target: Target) -> str:
     """Two hundred clients of one tenant on another adapter of the same weights."""
     return await _flood(target, 200, {"model": ADAPTED, "prompt": PROMPT, "max_tokens": 48})
 
 
-@attack.attack()
+@attack.attack
 async def a_flood_of_long_prompts(target: Target) -> str:
     """Prompts that fill the context, for one token."""
     return await _flood(target, 50, {"model": SAME, "prompt": PROMPT * 20, "max_tokens": 1})
 
 
-@attack.attack()
+@attack.attack
 async def a_flood_of_choices(target: Target) -> str:
     """Sixteen choices a request."""
     return await _flood(target, 20, {"model": SAME, "prompt": PROMPT, "max_tokens": 48, "n": 16})

@@ -32,13 +32,13 @@ async def _hold(target: Target, count: int, first: bytes) -> str:
     return attack.counted(ends)
 
 
-@attack.attack()
+@attack.attack
 async def silent_peers_of_the_control_socket(target: Target) -> str:
     """Eighty connections without a byte."""
     return await _hold(target, 80, b"")
 
 
-@attack.attack()
+@attack.attack
 async def deep_json_at_the_control_socket(target: Target) -> str:
     """A hundred thousand brackets."""
     return await _hold(target, 20, b"[" * 100_000 + b"\n")

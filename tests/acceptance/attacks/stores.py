@@ -12,7 +12,7 @@ from tests.acceptance.attacks import attack
 from tests.acceptance.attacks.attack import Target
 
 
-@attack.attack()
+@attack.attack
 async def a_locked_store(target: Target) -> str:
     """A writer that holds its transaction."""
     held = sqlite3.connect(Home(Path(target.home)).database, timeout=30, isolation_level=None)
@@ -23,7 +23,7 @@ async def a_locked_store(target: Target) -> str:
     return "held"
 
 
-@attack.attack()
+@attack.attack
 async def a_store_that_vanishes(target: Target) -> str:
     """The file is moved away, and moved back at the end."""
     database = Home(Path(target.home)).database
@@ -35,7 +35,7 @@ async def a_store_that_vanishes(target: Target) -> str:
     return "another store was made in its place" if made else "no other store was made"
 
 
-@attack.attack()
+@attack.attack
 async def a_reader_that_never_ends(target: Target) -> str:
     """A read transaction that keeps the log from being folded in."""
     reader = sqlite3.connect(Home(Path(target.home)).database, isolation_level=None)

@@ -43,25 +43,25 @@ async def _ask(target: Target, service: str) -> str:
     return await attack.again(one, clients=4, pause_s=0.2)
 
 
-@attack.attack()
+@attack.attack
 async def a_template_that_doubles(target: Target) -> str:
     """A structure of 2**60 leaves is hashed."""
     return await _ask(target, "doubling")
 
 
-@attack.attack()
+@attack.attack
 async def a_template_that_sorts(target: Target) -> str:
     """A sort of long lists."""
     return await _ask(target, "sorting")
 
 
-@attack.attack()
+@attack.attack
 async def a_template_that_does_not_end(target: Target) -> str:
     """Nested loops."""
     return await _ask(target, "endless")
 
 
-@attack.attack()
+@attack.attack
 async def a_template_that_grows(target: Target) -> str:
     """A text that is doubled sixty times."""
     return await _ask(target, "growing")

@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 
 from tests.acceptance.attacks import attack, trial
-from tests.acceptance.attacks.attack import Attack, Target
+from tests.acceptance.attacks.attack import Attack
 from tests.acceptance.attacks.box import attacked
+from tests.acceptance.attacks.trial import Trials
 from tests.acceptance.attacks.victim import Victim
 
 pytestmark = [pytest.mark.soak, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -24,19 +25,18 @@ RECOVERED_S = 10.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def box(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Target, Victim]]:
+async def trials(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Trials]:
     """A box under attack, and another client that asks all the time."""
     root: Path = tmp_path_factory.mktemp("attacked") / "home"
     async with attacked(root) as (_, target, key), Victim(target.port, key).asking() as victim:
         sys.__stdout__ and print(f"\n{trial.HEAD}", file=sys.__stdout__)
-        yield target, victim
+        yield Trials(target, victim)
 
 
 @pytest.mark.parametrize("tried", attack.every(), ids=lambda each: each.name)
-async def test_another_client_does_not_notice(box: tuple[Target, Victim], tried: Attack) -> None:
+async def test_another_client_does_not_notice(trials: Trials, tried: Attack) -> None:
     """Its p95 grows by less than 2x, none of its answers is cut or refused, and it recovers."""
-    target, victim = box
-    row = await trial.run(tried, target, victim)
+    row = await trials.run(tried)
     print(trial.line(row), file=sys.__stdout__, flush=True)
     assert (row.cut, row.refused) == ((), ())
     assert row.factor < GROWTH

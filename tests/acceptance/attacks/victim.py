@@ -1,12 +1,13 @@
 """Another client of the box: what it measures while the box is attacked.
 
-A closed loop of short streamed answers, beside one long stream after the other. An answer that does
-not end with `[DONE]`, or in an error event, was cut.
+Several closed loops of short streamed answers, beside one long stream after the other. An answer
+that does not end with `[DONE]`, or in an error event, was cut.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import statistics
 import time
@@ -19,6 +20,7 @@ import httpx
 
 BOUND_S: Final = 60.0
 PAUSE_S: Final = 0.1
+LOOPS: Final = 4
 SHORT: Final = {"model": "ops", "prompt": "Order 214 travels with", "max_tokens": 8, "stream": True}
 LONG: Final = SHORT | {"prompt": "Tell me of order 7.", "max_tokens": 160}
 
@@ -56,7 +58,8 @@ class Victim:
     @asynccontextmanager
     async def asking(self) -> AsyncIterator[Victim]:
         """Ask for as long as the context lasts."""
-        tasks = [asyncio.create_task(self._loop(SHORT)), asyncio.create_task(self._loop(LONG))]
+        bodies = [SHORT] * LOOPS + [LONG]
+        tasks = [asyncio.create_task(self._loop(body)) for body in bodies]
         try:
             yield self
         finally:
@@ -69,6 +72,15 @@ class Victim:
         """End the span under way."""
         ended, self._seen = self._seen, Seen()
         return ended
+
+    async def span_of(self, answers: int, within_s: float) -> Seen:
+        """End the span once it has so many short answers, or when the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while len(self._seen.latencies_us) < answers:
+                    self._answered.clear()
+                    await self._answered.wait()
+        return self.span()
 
     async def until_answered(self, within_ms: float, times: int = 5) -> float:
         """The seconds until so many short answers in a row took less than that."""

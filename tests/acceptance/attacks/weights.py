@@ -21,7 +21,7 @@ def file(home: Path) -> Path:
     return home.parent / f"{SERVICE}.gguf"
 
 
-@attack.attack()
+@attack.attack
 async def weights_that_are_overwritten(target: Target) -> str:
     """In place, so that the mapping of the worker shows the new bytes; NaN for most formats."""
     with file(Path(target.home)).open("r+b") as weights:

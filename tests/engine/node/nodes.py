@@ -1,4 +1,7 @@
-"""A real node in a home of its own, for tests: started, asked, watched, killed."""
+"""A real node in a home of its own, for tests: started, asked, watched, killed.
+
+If the test run is killed, so is the node.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from storage.intents import Intent
 from storage.processes import Process
 from storage.store import Store
 from tests import home_fixtures
+from tests.watchdogs import Watchdog
 
 ENGINE = {"context_tokens": 256, "max_sequences": 2, "threads": 1}
 BOUND_S = 30.0
@@ -41,6 +45,7 @@ class RealNode:
             **patience,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._watchdog: Watchdog | None = None
         self._budgets = itertools.count(300)
 
     @property
@@ -62,6 +67,7 @@ class RealNode:
     def start(self) -> None:
         """Start it and wait for its own word that its control socket is open."""
         self.process = self.spawn()
+        self._watchdog = Watchdog(self.process.pid)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, self.log()
@@ -74,8 +80,12 @@ class RealNode:
         process.send_signal(signal.SIGTERM)
         try:
             return process.wait(BOUND_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
         finally:
-            _close(process)
+            self._ended(process)
 
     def kill(self) -> list[psutil.Process]:
         """As a crash does; returns the children that it had."""
@@ -84,13 +94,21 @@ class RealNode:
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.wait(BOUND_S)
-        _close(process)
+        self._ended(process)
         return children
 
     def end(self) -> None:
         """Leave nothing behind."""
         if self.process is not None:
             self.stop()
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> None:
+        if self._watchdog is not None:
+            self._watchdog.release()
+            self._watchdog = None
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def log(self) -> str:
         """What the node said."""
@@ -144,9 +162,3 @@ async def opened(home: Home) -> AsyncIterator[Store]:
 def ready(name: str) -> Callable[[dict[str, Process]], bool]:
     """Whether a part is ready, for `until`."""
     return lambda parts: name in parts and parts[name].state is processes.State.READY
-
-
-def _close(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
