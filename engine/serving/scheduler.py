@@ -18,15 +18,15 @@ import heapq
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from engine.serving import admission, charges, places, step_cost, turns, waits
+from engine.serving import admission, charges, filling, step_cost, turns, waits
 from engine.serving.admission import Refusal
-from engine.serving.fairness import Tenant, Tenants
+from engine.serving.fairness import Tenants
 from engine.serving.knobs import Knobs
 from engine.serving.places import AdapterState
 from engine.serving.queues import Queue
 from engine.serving.sequences import Sequence, State
 from engine.serving.slots import Slots
-from engine.serving.step_plan import Plan, StepFilling
+from engine.serving.step_plan import Plan
 
 _STALE: Final = 64
 
@@ -62,7 +62,7 @@ class Scheduler:
         self.below = Tenants()
         self.running = 0
         self._slots = slots
-        self._scored_outputs = scored_outputs
+        self.scored_outputs = scored_outputs
         self._requests: dict[int, int] = {}
         self._begun: set[int] = set()
         self._deadlines: list[tuple[int, int, Sequence]] = []
@@ -160,6 +160,19 @@ class Scheduler:
             del self._requests[sequence.request]
             self._begun.discard(sequence.request)
 
+    def start(self, adapter: AdapterState, sequence: Sequence, now_us: int) -> None:
+        """Give it a place, and charge its tenant what it is expected to take."""
+        adapter.queue(background=sequence.background).remove(sequence)
+        tenants = self.tenants(background=sequence.background)
+        if sequence.state is State.WAITING:
+            sequence.started_us = now_us
+        sequence.prepaid_us = waits.remaining_us(self, sequence) * charges.weight(self, sequence)
+        tenants.serve(tenants.of(sequence.tenant), sequence.prepaid_us)
+        sequence.move(State.RUNNING)
+        adapter.running.append(sequence)
+        self.running += 1
+        tenants.runs(sequence)
+
     def park(self, sequence: Sequence) -> None:
         """Take a sequence's slot; it keeps its tokens and is computed anew later."""
         self._release(sequence)
@@ -213,97 +226,12 @@ class Scheduler:
             self.credit_us = 0.0
         for contended in (True, False) if foreground else (False,):
             for tenant, name in turns.order(self, contended=contended):
-                plan = self._fill(name, tenant, now_us, contended=contended, refusals=refusals)
+                plan = filling.fill(
+                    self, name, tenant, now_us, contended=contended, refusals=refusals
+                )
                 if plan.rows:
                     return plan
         return Plan("", "", (), (), 0, 0, foreground, refusals)
-
-    def _fill(
-        self,
-        name: str,
-        tenant: Tenant,
-        now_us: int,
-        *,
-        contended: bool,
-        refusals: tuple[Refusal, ...],
-    ) -> Plan:
-        """Decode rows, then prompts, at the turn of `tenant`; background's prompts come last."""
-        adapter = self.adapters[name]
-        self._start_above(adapter, now_us)
-        urgent = turns.urgent(self, adapter, tenant)
-        crowd = turns.crowd(self, adapter, tenant) if urgent else frozenset[str]()
-        step = StepFilling(
-            self.cost,
-            room=self.room,
-            scored_outputs=self._scored_outputs,
-            spare_us=self.credit_us if contended else float("inf"),
-        )
-        for sequence in adapter.running:
-            if sequence.decoding and not sequence.background and sequence.tenant not in crowd:
-                step.decode(sequence)
-        low = [s for s in adapter.running if s.decoding and s.background and not urgent]
-        for sequence in sorted(low, key=lambda s: s.slot):
-            if not step.decode(sequence):
-                break
-        step.budget = min(
-            turns.prompt_budget(self, adapter, tenant, urgent=urgent), self.room - len(step.rows)
-        )
-        begun = [s for s in adapter.running if not s.background and not s.decoding]
-        for sequence in sorted(
-            begun, key=lambda s: (s.tenant != tenant.name, s.class_, s.started_us)
-        ):
-            if sequence.tenant not in crowd:
-                step.prefill(sequence)
-        if not urgent:
-            self._fill_below(adapter, step, now_us)
-        adapter.slots.arrange(
-            [s for s in adapter.running if not s.background],
-            [s for s in adapter.running if s.background],
-        )
-        rows = sorted(step.rows, key=lambda row: row.sequence.slot)
-        decode = sum(row.sequence.decoding for row in rows)
-        prefill = sum(row.tokens for row in rows) - decode
-        moves = adapter.slots.take_moves() if rows else ()
-        return Plan(name, tenant.name, moves, tuple(rows), decode, prefill, contended, refusals)
-
-    def _start_above(self, adapter: AdapterState, now_us: int) -> None:
-        """Start sequences while their tenant has fewer prompt tokens begun than a step may hold."""
-        begun: dict[str, int] = {}
-        for sequence in adapter.running:
-            if not sequence.background and not sequence.decoding:
-                begun[sequence.tenant] = begun.get(sequence.tenant, 0) + sequence.missing
-        while (tenant := adapter.above.top()) is not None:
-            if begun.get(tenant.name, 0) >= self.knobs.prefill_budget:
-                return
-            fresh = places.following(self, adapter, now_us, background=False)
-            if fresh is None:
-                return
-            self._start(adapter, fresh, now_us)
-            begun[tenant.name] = begun.get(tenant.name, 0) + fresh.missing
-
-    def _fill_below(self, adapter: AdapterState, step: StepFilling, now_us: int) -> None:
-        """Background's prompts, in what is left."""
-        begun = [s for s in adapter.running if s.background and not s.decoding]
-        for sequence in sorted(begun, key=lambda s: s.started_us):
-            step.prefill(sequence)
-        while step.budget > 0 and step.spare_us > self.cost.prefill:
-            fresh = places.following(self, adapter, now_us, background=True)
-            if fresh is None:
-                return
-            self._start(adapter, fresh, now_us)
-            step.prefill(fresh)
-
-    def _start(self, adapter: AdapterState, sequence: Sequence, now_us: int) -> None:
-        adapter.queue(background=sequence.background).remove(sequence)
-        tenants = self.tenants(background=sequence.background)
-        if sequence.state is State.WAITING:
-            sequence.started_us = now_us
-        sequence.prepaid_us = waits.remaining_us(self, sequence) * charges.weight(self, sequence)
-        tenants.serve(tenants.of(sequence.tenant), sequence.prepaid_us)
-        sequence.move(State.RUNNING)
-        adapter.running.append(sequence)
-        self.running += 1
-        tenants.runs(sequence)
 
     def settle(self, plan: Plan, ended: Collection[Sequence], busy_us: int, now_us: int) -> None:
         """Account for a computed step, in which the `ended` sequences were completed."""

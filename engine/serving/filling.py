@@ -1,0 +1,96 @@
+"""How one step is filled at a tenant's turn: decode rows, then prompts, background last.
+
+Pure; imports the standard library only. Imported by the scheduler.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.serving import places, turns
+from engine.serving.admission import Refusal
+from engine.serving.fairness import Tenant
+from engine.serving.places import AdapterState
+from engine.serving.step_plan import Plan, StepFilling
+
+if TYPE_CHECKING:
+    from engine.serving.scheduler import Scheduler
+
+
+def fill(
+    scheduler: Scheduler,
+    name: str,
+    tenant: Tenant,
+    now_us: int,
+    *,
+    contended: bool,
+    refusals: tuple[Refusal, ...],
+) -> Plan:
+    """Decode rows, then prompts, at the turn of `tenant`; background's prompts come last."""
+    adapter = scheduler.adapters[name]
+    _start_above(scheduler, adapter, now_us)
+    urgent = turns.urgent(scheduler, adapter, tenant)
+    crowd = turns.crowd(scheduler, adapter, tenant) if urgent else frozenset[str]()
+    step = StepFilling(
+        scheduler.cost,
+        room=scheduler.room,
+        scored_outputs=scheduler.scored_outputs,
+        spare_us=scheduler.credit_us if contended else float("inf"),
+    )
+    for sequence in adapter.running:
+        if sequence.decoding and not sequence.background and sequence.tenant not in crowd:
+            step.decode(sequence)
+    low = [s for s in adapter.running if s.decoding and s.background and not urgent]
+    for sequence in sorted(low, key=lambda s: s.slot):
+        if not step.decode(sequence):
+            break
+    step.budget = min(
+        turns.prompt_budget(scheduler, adapter, tenant, urgent=urgent),
+        scheduler.room - len(step.rows),
+    )
+    begun = [s for s in adapter.running if not s.background and not s.decoding]
+    for sequence in sorted(begun, key=lambda s: (s.tenant != tenant.name, s.class_, s.started_us)):
+        if sequence.tenant not in crowd:
+            step.prefill(sequence)
+    if not urgent:
+        _fill_below(scheduler, adapter, step, now_us)
+    adapter.slots.arrange(
+        [s for s in adapter.running if not s.background],
+        [s for s in adapter.running if s.background],
+    )
+    rows = sorted(step.rows, key=lambda row: row.sequence.slot)
+    decode = sum(row.sequence.decoding for row in rows)
+    prefill = sum(row.tokens for row in rows) - decode
+    moves = adapter.slots.take_moves() if rows else ()
+    return Plan(name, tenant.name, moves, tuple(rows), decode, prefill, contended, refusals)
+
+
+def _start_above(scheduler: Scheduler, adapter: AdapterState, now_us: int) -> None:
+    """Start sequences while their tenant has fewer prompt tokens begun than a step may hold."""
+    begun: dict[str, int] = {}
+    for sequence in adapter.running:
+        if not sequence.background and not sequence.decoding:
+            begun[sequence.tenant] = begun.get(sequence.tenant, 0) + sequence.missing
+    while (tenant := adapter.above.top()) is not None:
+        if begun.get(tenant.name, 0) >= scheduler.knobs.prefill_budget:
+            return
+        fresh = places.following(scheduler, adapter, now_us, background=False)
+        if fresh is None:
+            return
+        scheduler.start(adapter, fresh, now_us)
+        begun[tenant.name] = begun.get(tenant.name, 0) + fresh.missing
+
+
+def _fill_below(
+    scheduler: Scheduler, adapter: AdapterState, step: StepFilling, now_us: int
+) -> None:
+    """Background's prompts, in what is left."""
+    begun = [s for s in adapter.running if s.background and not s.decoding]
+    for sequence in sorted(begun, key=lambda s: s.started_us):
+        step.prefill(sequence)
+    while step.budget > 0 and step.spare_us > scheduler.cost.prefill:
+        fresh = places.following(scheduler, adapter, now_us, background=True)
+        if fresh is None:
+            return
+        scheduler.start(adapter, fresh, now_us)
+        step.prefill(fresh)
