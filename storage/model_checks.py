@@ -6,6 +6,7 @@ Imported by `storage.models`.
 
 from __future__ import annotations
 
+import functools
 from enum import StrEnum
 
 import msgspec
@@ -62,6 +63,7 @@ def encode(checks: ModelChecks) -> str:
     return msgspec.json.encode(checks).decode()
 
 
+@functools.lru_cache(maxsize=256)
 def decode(kept: str) -> ModelChecks:
     """From what the store keeps."""
     return msgspec.json.decode(kept, type=ModelChecks)

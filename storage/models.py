@@ -1,22 +1,26 @@
 """Models and their immutable versions: weights, or an adapter on the weights of another version.
 
 A version is what its file was when it was registered, by SHA-256; nothing here opens that file.
-Read by everybody, written by `engine.control`; the node writes what it learns of their status.
+What it was made from is recorded beside it and may be corrected. Read by everybody, written by
+`engine.control`; the node writes what it learns of their status.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 import semver
-from sqlalchemy import select
+from sqlalchemy import Row, select
+from sqlalchemy import inspect as mapping
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, ledger, model_checks, moves, names
+from storage import errors, ledger, model_aliases, model_checks, model_lineage, moves, names
+from storage.model_aliases import Alias
 from storage.model_checks import ModelChecks
 
 _VERSION: Final = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
@@ -83,6 +87,20 @@ class ModelRow(SQLModel, table=True):
     checks: str
     source: str | None
     kv_bytes_per_token: int | None
+    parent_id: int | None
+    dataset: str | None
+    run: str | None
+
+
+_TABLE: Final = mapping(ModelRow).local_table
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version was made from: another version, a dataset version, by which training run."""
+
+    parent_id: int | None = None
+    dataset: str | None = None
+    run: str | None = None
 
 
 class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +130,14 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     checks: ModelChecks = ModelChecks()
     source: str | None = None
     kv_bytes_per_token: int | None = None
+    parent_id: int | None = None
+    dataset: str | None = None
+    run: str | None = None
+
+    @property
+    def lineage(self) -> Lineage:
+        """What it was made from."""
+        return Lineage(parent_id=self.parent_id, dataset=self.dataset, run=self.run)
 
     @property
     def name(self) -> str:
@@ -132,9 +158,10 @@ def check_version(version: str) -> str:
     )
 
 
-def order(version: str) -> semver.Version:
+def order(version: str) -> tuple[int, int, int]:
     """What versions are ordered by: 1.10.0 comes after 1.9.0."""
-    return semver.Version.parse(version)
+    parsed = semver.Version.parse(version)
+    return (parsed.major, parsed.minor, parsed.patch)
 
 
 async def add(
@@ -159,19 +186,24 @@ async def add(
     checks: ModelChecks | None = None,
     source: str | None = None,
     kv_bytes_per_token: int | None = None,
+    lineage: Lineage | None = None,
 ) -> ModelVersion:
     """Register a version; `source` is the address that its file was downloaded from.
 
     Raises:
         AlreadyExists: the model has this version.
         Invalid: an adapter without weights below it, or weights on something.
+        NotFound: there is no such parent.
     """
+    lineage = lineage or Lineage()
     names.check("model", model)
     check_version(version)
     if (kind is Kind.ADAPTER) != (base_id is not None):
         raise errors.Invalid("An adapter needs its base version; weights have none.")
     if base_id is not None and (base := await get(s, base_id)).kind is not Kind.WEIGHTS:
         raise errors.Invalid(f"{base.name} is an adapter; the base of an adapter is weights.")
+    if lineage.parent_id is not None:
+        await get(s, lineage.parent_id)
     if await _row(s, model, version) is not None:
         raise errors.AlreadyExists(
             f"{model}@{version} is registered; versions never change, so take the next number."
@@ -197,6 +229,9 @@ async def add(
         checks=model_checks.encode(checks or ModelChecks()),
         source=source,
         kv_bytes_per_token=kv_bytes_per_token,
+        parent_id=lineage.parent_id,
+        dataset=lineage.dataset,
+        run=lineage.run,
     )
     s.add(row)
     await s.flush()
@@ -209,13 +244,19 @@ async def add(
 
 
 async def find(s: AsyncSession, name: str) -> ModelVersion:
-    """By `ops@1.1.0`, or by `ops`, which means its highest version."""
-    model, at, version = name.partition("@")
-    rows = list(await s.scalars(select(ModelRow).where(col(ModelRow.model) == model)))
-    fitting = [row for row in rows if not at or row.version == version]
-    if not fitting:
+    """By `ops@1.1.0`, by an alias (`ops@champion`), or by `ops`: its highest version."""
+    model, _, at = name.partition("@")
+    found = None
+    if at in {"", model_aliases.LATEST}:
+        rows = await s.scalars(select(ModelRow).where(col(ModelRow.model) == model))
+        found = max(rows, key=lambda row: order(row.version), default=None)
+    elif (alias := await model_aliases.find(s, model, at)) is not None:
+        found = await s.get(ModelRow, alias.version_id)
+    else:
+        found = await _row(s, model, at)
+    if found is None:
         raise errors.unknown("model", name, [each.name for each in await every(s)])
-    return _version(max(fitting, key=lambda row: order(row.version)))
+    return _version(found)
 
 
 async def get(s: AsyncSession, id: int) -> ModelVersion:
@@ -227,9 +268,54 @@ async def get(s: AsyncSession, id: int) -> ModelVersion:
 
 
 async def every(s: AsyncSession) -> list[ModelVersion]:
-    """All versions, by model and then from low to high."""
-    found = [_version(row) for row in await s.scalars(select(ModelRow))]
+    """All versions, by model and then from low to high; one query, without row objects."""
+    found = [_version(row) for row in await s.execute(select(*_TABLE.columns))]
     return sorted(found, key=lambda each: (each.model, order(each.version)))
+
+
+def aliases(versions: Iterable[ModelVersion], known: Iterable[Alias]) -> dict[int, tuple[str, ...]]:
+    """The aliases of each version that has any, by id; `latest` is the highest of its model.
+
+    `versions` are all versions of their models, as `every` sorts them.
+    """
+    found: dict[int, list[str]] = {}
+    for alias in known:
+        found.setdefault(alias.version_id, []).append(alias.alias)
+    highest = {each.model: each.id for each in versions}
+    for id in highest.values():
+        found.setdefault(id, []).append(model_aliases.LATEST)
+    return {id: tuple(each) for id, each in found.items()}
+
+
+async def trace(
+    s: AsyncSession,
+    id: int,
+    lineage: Lineage,
+    *,
+    actor: str,
+    at_us: int,
+    intent_id: int | None = None,
+) -> ModelVersion:
+    """Record what a version was made from, in place of what was recorded before.
+
+    Raises:
+        NotFound: there is no such version or parent.
+        Invalid: the version would be its own ancestor.
+    """
+    before = await get(s, id)
+    if lineage.parent_id is not None:
+        await get(s, lineage.parent_id)
+        model_lineage.prove({each.id: each for each in await every(s)}, id, lineage.parent_id)
+    if lineage == before.lineage:
+        return before
+    row = await s.get_one(ModelRow, id)
+    row.parent_id, row.dataset, row.run = lineage.parent_id, lineage.dataset, lineage.run
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="models.trace", noun="model", key=before.name,
+        before=before.lineage, after=lineage, at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return _version(row)
 
 
 async def loaded_as(s: AsyncSession, weights: int, adapter: str) -> list[ModelVersion]:
@@ -311,7 +397,8 @@ async def _row(s: AsyncSession, model: str, version: str) -> ModelRow | None:
     return (await s.scalars(query)).first()
 
 
-def _version(row: ModelRow) -> ModelVersion:
+def _version(row: ModelRow | Row[Any]) -> ModelVersion:
     kept = {field: getattr(row, field) for field in ModelVersion.__struct_fields__}
     kept["checks"] = model_checks.decode(row.checks)
-    return msgspec.convert(kept, ModelVersion)
+    kept["kind"], kept["status"] = Kind(row.kind), Status(row.status)
+    return ModelVersion(**kept)

@@ -1,28 +1,36 @@
-"""`paddock models`: register weights and adapters, look at what is registered."""
+"""`paddock models`: register weights and adapters, name them, trace them, look at them."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 import typer
 
-from app import actions, errors, job_progress, listing, session, terminal, words
+from app import actions, errors, job_progress, listing, model_views, session, terminal, words
 from app.commands import options
 from app.listing import Column
+from app.model_views import Registry
 from storage import errors as storage_errors
-from storage import intents, jobs, models, releases, services, splits
+from storage import intents, jobs, model_aliases, model_lineage, models
 from storage.home import secrets
-from storage.model_checks import Chat, ModelChecks
 from storage.models import ModelVersion
-from storage.releases import Release
 from storage.store import Store
 
 app = options.group()
+
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="ops@1.0.0, ops@champion, or ops for the highest version."),
+]
+Parent = Annotated[str | None, typer.Option("--parent", help="The version that it was made from.")]
+Dataset = Annotated[
+    str | None, typer.Option("--dataset", help="The dataset version that it was trained on.")
+]
+Run = Annotated[str | None, typer.Option("--run", help="The training run that made it.")]
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 _SOON_S: Final = 0.5
@@ -49,6 +57,9 @@ async def add(
     sha256: Annotated[
         str | None, typer.Option("--sha256", help="The SHA-256 that the file must have.")
     ] = None,
+    parent: Parent = None,
+    dataset: Dataset = None,
+    run: Run = None,
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
@@ -63,6 +74,7 @@ async def add(
         arguments |= {"base": base, "kind": models.Kind.ADAPTER.value}
     if licence is not None:
         arguments["licence"] = licence
+    arguments |= _lineage(parent, dataset, run)
     if sha256 is not None:
         if not _SHA256.fullmatch(sha256.lower()):
             raise errors.BadWord("--sha256 takes 64 hexadecimal digits, as `sha256sum` prints.")
@@ -118,52 +130,142 @@ async def _followed(store: Store, intent_id: int, *, quiet: bool) -> actions.Don
             left -= 1.0
 
 
+def _lineage(parent: str | None, dataset: str | None, run: str | None) -> dict[str, object]:
+    """The arguments that were given."""
+    given = {"parent": parent, "dataset": dataset, "run": run}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 @app.command("list")
 async def every(as_json: options.Json = False) -> None:
     """All model versions."""
     async with session.reading() as s:
-        known = await models.every(s)
-    names = {version.id: version.name for version in known}
-    listing.show(_columns(names), known, as_json=as_json, empty="No models yet.")
+        registry = await model_views.read(s)
+    document = [
+        {
+            **msgspec.to_builtins(version),
+            "name": version.name,
+            "aliases": registry.aliases.get(version.id, ()),
+        }
+        for version in registry.versions
+    ]
+    listing.show(
+        _columns(registry),
+        registry.versions,
+        as_json=as_json,
+        document=document,
+        empty="No models yet.",
+    )
 
 
-def _columns(names: Mapping[int, str]) -> tuple[Column[ModelVersion], ...]:
-    """The columns of the list; `names` are those of all versions by their number."""
+def _columns(registry: Registry) -> tuple[Column[ModelVersion], ...]:
+    names = registry.names
     return (
         Column("MODEL", lambda version: version.name),
+        Column("ALIASES", lambda version: model_views.aliases(registry, version)),
         Column("KIND", lambda version: version.kind.value),
         Column("BASE", lambda version: words.known(names.get(version.base_id or 0))),
         Column("SIZE", lambda version: words.size(version.size_bytes), right=True),
         Column("PARAMETERS", lambda version: words.count(version.parameters), right=True),
         Column("QUANT", lambda version: version.quantisation),
         Column("CONTEXT", lambda version: words.count(version.context_tokens or None), right=True),
-        Column("CHAT", _chats),
+        Column("CHAT", model_views.chats),
         Column("STATUS", lambda version: version.status.value),
     )
 
 
 @app.command()
-async def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ops@1.0.0, or ops for the newest.")],
+async def tree(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Only the line of this version.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
+    """The family tree: which version was made from which, by which data and run."""
+    async with session.reading() as s:
+        root = None if name is None else await models.find(s, name)
+        registry = await model_views.read(s)
+    nodes = model_lineage.tree(registry.versions, None if root is None else root.id)
+    lines = model_views.tree(registry, root) or ["No models yet."]
+    terminal.show(nodes, lines, as_json=as_json)
+
+
+@app.command()
+async def alias(
+    name: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="ops@1.1.0")],
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="champion")],
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Point an alias at a version. Releases keep the version that they were created with."""
+    model_aliases.check(alias)
+    async with session.reading() as s:
+        version = await models.find(s, name)
+        known = await model_aliases.find(s, version.model, alias)
+        before = None if known is None else await models.get(s, known.version_id)
+    was = "nothing" if before is None else before.name
+    effect = f"{version.model}@{alias}  {was} → {version.name}"
+    agreed = session.agreed("models.alias", version.model, effect, reason, yes=yes)
+    done = await session.ask(
+        "models.alias",
+        version.model,
+        {"alias": alias, "version": version.version},
+        reason=agreed.reason,
+        expected_version=0 if before is None else before.id,
+    )
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def unalias(
+    model: Annotated[str, typer.Argument(metavar="NAME", help="The model: ops")],
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="champion")],
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove an alias; the version that it points at stays."""
+    async with session.reading() as s:
+        version = await models.find(s, f"{model}@{alias}")
+    effect = f"{model}@{alias}  {version.name} → nothing"
+    agreed = session.agreed("models.unalias", model, effect, reason, yes=yes)
+    done = await session.ask("models.unalias", model, {"alias": alias}, reason=agreed.reason)
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def trace(
+    name: Name,
+    parent: Parent = None,
+    dataset: Dataset = None,
+    run: Run = None,
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Record what a version was made from; an option that is left out is cleared."""
+    async with session.reading() as s:
+        version = await models.find(s, name)
+    done = await session.ask(
+        "models.trace", version.name, _lineage(parent, dataset, run), reason=reason
+    )
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def show(name: Name, as_json: options.Json = False) -> None:
     """One model version in full: its file, its checks, its lineage, where it is used."""
     async with session.reading() as s:
         version = await models.find(s, name)
-        known = await models.every(s)
-        used = [each for each in await releases.every(s) if each.model_version_id == version.id]
-        live = await services.every(s)
-    base = next((each for each in known if each.id == version.base_id), None)
-    adapters = [each.name for each in known if each.base_id == version.id]
-    serving = [
-        f"{service.name} ({splits.percent(arm.weight_bp)} on r{arm.release})"
-        for service in live
-        for arm in service.split.arms
-        if arm.release in {release.number for release in used}
-    ]
+        registry = await model_views.read(s)
+    base = registry.by_id(version.base_id)
+    parent = registry.by_id(version.parent_id)
+    adapters = [each.name for each in registry.versions if each.base_id == version.id]
+    serving = registry.serving(version)
     chat = version.checks.chat
     rows = [
         ("name", version.name),
+        ("aliases", words.known(", ".join(registry.aliases.get(version.id, ())))),
         ("kind", version.kind.value + (f" on {base.name}" if base else "")),
         ("status", version.status.value),
         ("reason", words.known(version.status_reason)),
@@ -176,37 +278,29 @@ async def show(
         ("quantisation", version.quantisation),
         ("context", f"{words.count(version.context_tokens)} tokens"),
         ("licence", words.known(version.licence)),
-        ("chat", _chats(version)),
+        ("parent", words.known(None if parent is None else parent.name)),
+        ("dataset", words.known(version.dataset)),
+        ("run", words.known(version.run)),
+        ("chat", model_views.chats(version)),
         ("chat template", words.UNKNOWN if chat is None else chat.template.value),
-        ("system message", _system(chat)),
+        ("system message", model_views.system_message(chat)),
         ("checked", version.checks.unable_to_chat or (chat.reason if chat else None) or "no fault"),
         ("adapters", words.known(", ".join(adapters))),
-        ("releases", _names(used)),
+        ("releases", words.known(", ".join(each.name for each in registry.using(version)))),
         ("services", words.known(", ".join(serving))),
         ("registered", f"{words.clock(version.created_at_us)} by {version.created_by}"),
     ]
+    lines = words.table(rows)
+    if len(family := model_views.tree(registry, version)) > 1:
+        lines += ["", *family]
     shown = {
         **msgspec.to_builtins(version),
+        "name": version.name,
+        "aliases": registry.aliases.get(version.id, ()),
         "base": None if base is None else base.name,
+        "parent": None if parent is None else parent.name,
         "adapters": adapters,
-        "releases": [release.name for release in used],
+        "releases": [release.name for release in registry.using(version)],
         "services": serving,
     }
-    terminal.show(shown, words.table(rows), as_json=as_json)
-
-
-def _names(found: list[Release]) -> str:
-    return words.known(", ".join(release.name for release in found))
-
-
-def _chats(version: ModelVersion) -> str:
-    """Whether a version can answer chats, as far as was tried."""
-    if version.checks == ModelChecks():
-        return "not checked" if version.kind is models.Kind.WEIGHTS else "as its base"
-    return "no" if version.checks.unable_to_chat else "yes"
-
-
-def _system(chat: Chat | None) -> str:
-    if chat is None or not chat.works:
-        return words.UNKNOWN
-    return "taken" if chat.takes_system else "put before the first user message"
+    terminal.show(shown, lines, as_json=as_json)

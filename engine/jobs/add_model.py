@@ -74,6 +74,7 @@ async def resolve(context: Context) -> Resolved:
         async with context.store.read() as s:
             await registration.check_name(s, asked)
             await registration.base_of(s, asked)
+            await registration.lineage_of(s, asked)
         source = sources.parse(asked.path)
     except (registration.Unfit, sources.BadSource, errors.NotFound) as error:
         raise Refused(str(error)) from error

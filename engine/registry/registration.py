@@ -12,7 +12,7 @@ from engine.registry.gguf_header import Header
 from storage import deployments, models
 from storage.control_socket.verbs import ModelsAdd
 from storage.model_checks import ModelChecks
-from storage.models import Kind, ModelVersion, Status
+from storage.models import Kind, Lineage, ModelVersion, Status
 from storage.store import Session
 
 
@@ -58,6 +58,14 @@ def facts(header: Header) -> Facts:
 async def base_of(s: Session, asked: ModelsAdd) -> ModelVersion | None:
     """The base version of an adapter; StorageError if there is no such version."""
     return None if asked.base is None else await models.find(s, asked.base)
+
+
+async def lineage_of(s: Session, asked: ModelsAdd) -> Lineage:
+    """What the version was made from; StorageError if there is no such parent."""
+    parent = None if asked.parent is None else await models.find(s, asked.parent)
+    return Lineage(
+        parent_id=None if parent is None else parent.id, dataset=asked.dataset, run=asked.run
+    )
 
 
 async def check_name(s: Session, asked: ModelsAdd) -> None:
@@ -141,6 +149,7 @@ async def register(
         checks=checks,
         source=file.source,
         kv_bytes_per_token=found.kv_bytes_per_token,
+        lineage=await lineage_of(s, asked),
     )
     what = f"{version.kind}, {version.architecture}, SHA-256 {version.sha256[:12]}…"
     return f"{version.name} is registered: {what}.{_remark(checks)}"

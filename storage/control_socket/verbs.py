@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from storage import models, names, upstreams
-from storage.errors import BadArguments, Invalid
+from storage import model_aliases, models, names, upstreams
+from storage.errors import BadArguments, BadName, Invalid
 from storage.home import secrets
 from storage.keys import Role
 from storage.models import Kind
@@ -66,7 +66,7 @@ class ModelsAdd(Arguments, frozen=True, kw_only=True):
 
     `path` is a path of this machine, or an https:// or hf:// address; `secret` refers to the
     deposited query of an https:// address, which may hold a token. `sha256` is what the file has
-    to have.
+    to have. `parent`, `dataset` and `run` are what the version was made from, and how.
     """
 
     model: Name
@@ -77,6 +77,9 @@ class ModelsAdd(Arguments, frozen=True, kw_only=True):
     base: Reference | None = None
     licence: Line | None = None
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    parent: Reference | None = None
+    dataset: Reference | None = None
+    run: Reference | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is not a semantic version, and an address that would record a token."""
@@ -92,6 +95,38 @@ class ModelsAdd(Arguments, frozen=True, kw_only=True):
             models.check_version(self.version)
         except Invalid as error:
             raise ValueError(f"{str(error).rstrip('.')} - at `$.version`") from error
+
+
+class ModelsAlias(Arguments, frozen=True, kw_only=True):
+    """Point an alias of the target, a model, at one of its versions."""
+
+    alias: Annotated[str, Meta(max_length=36)]
+    version: Annotated[str, Meta(max_length=40)]
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be an alias or a version before it is stored."""
+        try:
+            model_aliases.check(self.alias)
+        except (Invalid, BadName) as error:
+            raise ValueError(f"{str(error).rstrip('.')} - at `$.alias`") from error
+        try:
+            models.check_version(self.version)
+        except Invalid as error:
+            raise ValueError(f"{str(error).rstrip('.')} - at `$.version`") from error
+
+
+class ModelsUnalias(Arguments, frozen=True, kw_only=True):
+    """Remove an alias of the target, a model."""
+
+    alias: Annotated[str, Meta(max_length=36)]
+
+
+class ModelsTrace(Arguments, frozen=True, kw_only=True):
+    """What the target, a model version, was made from; what is left out is not known."""
+
+    parent: Reference | None = None
+    dataset: Reference | None = None
+    run: Reference | None = None
 
 
 class PromptsAdd(Arguments, frozen=True, kw_only=True):
@@ -291,6 +326,23 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "models.add", ModelsAdd, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Register a model version",
         "models add SOURCE --name NAME --version 1.0.0 [--base NAME@1.0.0]",
+    ),
+    Verb(
+        "models.alias", ModelsAlias, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Point an alias at a model version",
+        "models alias NAME@1.0.0 ALIAS",
+        Why.ASKED,
+    ),
+    Verb(
+        "models.unalias", ModelsUnalias, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Remove an alias of a model",
+        "models unalias NAME ALIAS",
+        Why.ASKED,
+    ),
+    Verb(
+        "models.trace", ModelsTrace, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Record what a model version was made from",
+        "models trace NAME@1.0.0 [--parent NAME@1.0.0] [--dataset D] [--run R]",
     ),
     Verb(
         "prompts.add", PromptsAdd, _OPERATOR, _REVERSIBLE, _CONTROL,

@@ -132,6 +132,22 @@ def test_what_was_added_is_listed_and_shown(box: Box) -> None:
     assert box.json("releases", "show", "r1")["number"] == 1
 
 
+def test_a_version_is_named_and_traced(box: Box) -> None:
+    """An alias is written where a version is; the tree shows both, and a cycle is refused."""
+    box.bad(1, "models", "alias", "ops@1.1.0", "v1", "--yes")
+    box.good("models", "alias", "ops@1.1.0", "champion", "--yes")
+    assert box.json("models", "show", "ops@champion")["version"] == "1.1.0"
+    box.good("models", "trace", "ops@1.1.0", "--parent", "ops@1.0.0", "--dataset", "tickets@2")
+    refused = box.bad(1, "models", "trace", "ops@1.0.0", "--parent", "ops@champion")
+    assert "ops@1.0.0 → ops@1.1.0" in refused
+    assert box.good("models", "tree").splitlines() == [
+        "ops@1.0.0",
+        "└─ ops@1.1.0  (champion, latest)  adapter  data tickets@2",
+    ]
+    box.good("models", "unalias", "ops", "champion", "--yes")
+    assert box.json("models", "show", "ops")["aliases"] == ["latest"]
+
+
 def test_a_split_is_set_and_undone(box: Box) -> None:
     """The outcome is printed, the history grows, undo restores the split before."""
     before = box.json("services", "show", "support")["service"]
