@@ -6,7 +6,7 @@ the edge that would close one. Pure. Imported by `storage.models` and `app`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -93,17 +93,23 @@ def tree(members: Iterable[Member], root: int | None = None) -> list[Node]:
         tops = [known[top]]
     found: list[Node] = []
     # a stack, as lines may be longer than Python's recursion limit
-    stack: list[tuple[Member, int, tuple[bool, ...]]] = [
-        (each, 0, (n == len(tops),)) for n, each in enumerate(tops, 1)
-    ][::-1]
+    stack = _siblings(tops, 0, ())
     while stack:
         member, depth, last = stack.pop()
         found.append(Node(member.id, member.name, depth, _relation(member, known), last))
-        children = below.get(member.id, [])
-        stack += [
-            (child, depth + 1, (*last, n == len(children))) for n, child in enumerate(children, 1)
-        ][::-1]
+        stack += _siblings(below.get(member.id, []), depth + 1, last)
     return found
+
+
+_Entry = tuple[Member, int, tuple[bool, ...]]
+
+
+def _siblings(members: Sequence[Member], depth: int, last: tuple[bool, ...]) -> list[_Entry]:
+    """The children of one version as entries of the stack, the first one on its top."""
+    entries: list[_Entry] = []
+    for number, member in enumerate(members, 1):
+        entries.append((member, depth, (*last, number == len(members))))
+    return entries[::-1]
 
 
 def _above(member: Member) -> list[int]:
