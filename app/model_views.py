@@ -6,16 +6,59 @@ Reads the store once and draws nothing. Imported by `app.commands.models` and `a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from app import words
-from storage import model_aliases, model_lineage, models, releases, services, splits
+from storage import (
+    deployments,
+    loaded,
+    model_aliases,
+    model_lineage,
+    models,
+    processes,
+    releases,
+    services,
+    splits,
+)
+from storage.deployments import Deployment
+from storage.loaded import How
 from storage.model_checks import Chat, ModelChecks
 from storage.models import ModelVersion
+from storage.processes import Process
 from storage.releases import Release
 from storage.services import Service
 from storage.store import Session
+
+_DIGITS: Final = 16
+_KNOWN: Final = {
+    How.HASHED: "hashed by the worker",
+    How.BOUND: "the verified file: same size, time and inode",
+}
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What one instance has in memory, beside what is registered.
+
+    `known` says how its hash is known: it hashed the file itself, or mapped the one that was
+    verified. `differences` are sentences, empty where memory and registry agree.
+    """
+
+    instance: str
+    deployment: str
+    state: str
+    weights: str
+    known: str
+    template: str
+    adapters: tuple[str, ...]
+    build: str
+    differences: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """In a few words."""
+        return "; ".join(self.differences) or "as registered"
 
 
 class Registry(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +68,8 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[int, tuple[str, ...]]
     releases: tuple[Release, ...]
     services: tuple[Service, ...]
+    deployments: Mapping[str, Deployment]
+    processes: tuple[Process, ...]
 
     @property
     def names(self) -> dict[int, str]:
@@ -49,6 +94,52 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
             if arm.release in numbers
         ]
 
+    def proofs(self, version: ModelVersion) -> list[Proof]:
+        """The instances that have a version in memory, or should have."""
+        base = self.by_id(version.base_id) or version
+        found = []
+        for process in self.processes:
+            deployment = self.deployments.get(process.deployment or "")
+            if deployment is None or deployment.weights != base.sha256:
+                continue
+            proof = self.proof(process, base)
+            mine = version.sha256 in proof.adapters or version.base_id is None
+            if mine or version.name in self._served(deployment.name):
+                found.append(proof)
+        return found
+
+    def proof(self, process: Process, weights: ModelVersion) -> Proof:
+        """What an instance of a deployment with these weights reports."""
+        known = process.loaded
+        adapters = [each for each in self.versions if each.base_id is not None]
+        same = {each.id for each in self.versions if each.sha256 == weights.sha256}
+        fitting = [each for each in adapters if each.base_id in same]
+        return Proof(
+            instance=process.name,
+            deployment=process.deployment or "",
+            state=process.state.value,
+            weights="" if known is None else known.weights,
+            known="" if known is None else _KNOWN[known.how],
+            template="" if known is None else known.template,
+            adapters=() if known is None else tuple(known.adapters.values()),
+            build=process.build or "",
+            differences=() if known is None else tuple(loaded.differences(known, weights, fitting)),
+        )
+
+    def named(self, sha256: str) -> str:
+        """A hash as the name of its version, or as the beginning of it."""
+        found = [each.name for each in self.versions if each.sha256 == sha256]
+        return found[0] if found else f"{sha256[:_DIGITS]}…"
+
+    def _served(self, deployment: str) -> set[str]:
+        """The versions that the releases of a deployment name."""
+        names = self.names
+        return {
+            names[release.model_version_id]
+            for release in self.releases
+            if release.deployment == deployment and release.model_version_id in names
+        }
+
 
 async def read(s: Session) -> Registry:
     """The registry as it is."""
@@ -58,6 +149,8 @@ async def read(s: Session) -> Registry:
         aliases=models.aliases(versions, await model_aliases.every(s)),
         releases=tuple(await releases.every(s)),
         services=tuple(await services.every(s)),
+        deployments={each.name: each for each in await deployments.every(s)},
+        processes=tuple(await processes.every(s)),
     )
 
 
@@ -95,6 +188,25 @@ def _leaf(registry: Registry, node: model_lineage.Node, root: ModelVersion | Non
     if root is not None and node.id == root.id and len(registry.versions) > 1:
         told.append("◂")
     return words.safe("  ".join(told))
+
+
+def proof_lines(registry: Registry, proofs: list[Proof]) -> list[str]:
+    """What instances have in memory, below each other."""
+    lines = []
+    for proof in proofs:
+        if not proof.weights:
+            lines.append(f"{proof.instance}  {proof.state}, has reported nothing yet")
+            continue
+        adapters = ", ".join(registry.named(each) for each in proof.adapters)
+        rows = [
+            (proof.instance, proof.verdict),
+            ("  weights", f"{proof.weights[:_DIGITS]}…  {proof.known}"),
+            ("  template", f"{proof.template[:_DIGITS]}…" if proof.template else "none"),
+            ("  adapters", words.known(adapters)),
+            ("  engine", words.known(proof.build.partition("; CPU")[0])),
+        ]
+        lines += words.table(rows)
+    return lines
 
 
 def chats(version: ModelVersion) -> str:

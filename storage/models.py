@@ -7,161 +7,41 @@ What it was made from is recorded beside it and may be corrected. Read by everyb
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Final
 
-import msgspec
-import semver
-from sqlalchemy import Row, select
 from sqlalchemy import inspect as mapping
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import Field, SQLModel, col
+from sqlmodel import col
 
 from storage import errors, ledger, model_aliases, model_checks, model_lineage, moves, names
 from storage.model_aliases import Alias
 from storage.model_checks import ModelChecks
-
-_VERSION: Final = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
-
-
-class Kind(StrEnum):
-    """What a version's file holds."""
-
-    WEIGHTS = "weights"
-    ADAPTER = "adapter"
-
-
-class Status(StrEnum):
-    """Whether workers may be asked to load a version.
-
-    REGISTERED: control put it here after reading the file's header, or put it back because the
-        same file was added again. It stays here unless a worker proves otherwise; a crash leaves
-        either no row, or the row as it was.
-    UNLOADABLE: the node moved it here because the file itself is at fault (it was replaced, it
-        cannot be parsed, workers die of it), with the reason. What a box lacks for a time, such as
-        the file's mount or memory, never moves it. No process is started to load it any more; one
-        that has it in memory keeps serving. If the node dies before it wrote this, the next load
-        ends the same way and it is written then. Adding the same file again puts it back.
-    """
-
-    REGISTERED = "registered"
-    UNLOADABLE = "unloadable"
-
-
-MOVES: Final = moves.Table(
-    noun="model",
-    column="status",
-    begins=frozenset({Status.REGISTERED}),
-    legal={
-        Status.REGISTERED: frozenset({Status.UNLOADABLE}),
-        Status.UNLOADABLE: frozenset({Status.REGISTERED}),
-    },
+from storage.model_records import (
+    MOVES,
+    Kind,
+    Lineage,
+    ModelRow,
+    ModelVersion,
+    Status,
+    check_version,
+    order,
+    version_of,
 )
 
-
-class ModelRow(SQLModel, table=True):
-    """A version as it is stored."""
-
-    __tablename__: ClassVar[str] = "models"
-
-    id: int | None = Field(default=None, primary_key=True)
-    model: str
-    version: str
-    kind: str
-    base_id: int | None
-    path: str
-    sha256: str
-    size_bytes: int
-    mtime_ns: int
-    architecture: str
-    parameters: int
-    quantisation: str
-    context_tokens: int
-    licence: str | None
-    status: str
-    status_reason: str | None
-    created_at_us: int
-    created_by: str
-    checks: str
-    source: str | None
-    kv_bytes_per_token: int | None
-    parent_id: int | None
-    dataset: str | None
-    run: str | None
-
+__all__ = [
+    "MOVES",
+    "Kind",
+    "Lineage",
+    "ModelRow",
+    "ModelVersion",
+    "Status",
+    "check_version",
+    "order",
+]
 
 _TABLE: Final = mapping(ModelRow).local_table
-
-
-class Lineage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version was made from: another version, a dataset version, by which training run."""
-
-    parent_id: int | None = None
-    dataset: str | None = None
-    run: str | None = None
-
-
-class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a model. `mtime_ns` and `size_bytes` are the file's at registration.
-
-    `kv_bytes_per_token` is the size of a token in the KV cache; None where it is not known.
-    """
-
-    id: int
-    model: str
-    version: str
-    kind: Kind
-    base_id: int | None
-    path: str
-    sha256: str
-    size_bytes: int
-    mtime_ns: int
-    architecture: str
-    parameters: int
-    quantisation: str
-    context_tokens: int
-    licence: str | None
-    status: Status
-    status_reason: str | None
-    created_at_us: int
-    created_by: str
-    checks: ModelChecks = ModelChecks()
-    source: str | None = None
-    kv_bytes_per_token: int | None = None
-    parent_id: int | None = None
-    dataset: str | None = None
-    run: str | None = None
-
-    @property
-    def lineage(self) -> Lineage:
-        """What it was made from."""
-        return Lineage(parent_id=self.parent_id, dataset=self.dataset, run=self.run)
-
-    @property
-    def name(self) -> str:
-        """As people write it: ops@1.1.0."""
-        return f"{self.model}@{self.version}"
-
-
-def check_version(version: str) -> str:
-    """The version itself; Invalid unless it is MAJOR.MINOR.PATCH."""
-    if _VERSION.fullmatch(version):
-        return version
-    parts = version.split(".")
-    close = ".".join([*parts, "0", "0"][:3])
-    meant = f"; did you mean {close}?" if len(parts) < 3 and _VERSION.fullmatch(close) else "."  # noqa: PLR2004
-    raise errors.Invalid(
-        f"{version!r} is not a semantic version; write three numbers, MAJOR.MINOR.PATCH, as in "
-        f"1.0.0{meant}"
-    )
-
-
-def order(version: str) -> tuple[int, int, int]:
-    """What versions are ordered by: 1.10.0 comes after 1.9.0."""
-    parsed = semver.Version.parse(version)
-    return (parsed.major, parsed.minor, parsed.patch)
 
 
 async def add(
@@ -187,6 +67,8 @@ async def add(
     source: str | None = None,
     kv_bytes_per_token: int | None = None,
     lineage: Lineage | None = None,
+    inode: int | None = None,
+    template_sha256: str | None = None,
 ) -> ModelVersion:
     """Register a version; `source` is the address that its file was downloaded from.
 
@@ -229,13 +111,15 @@ async def add(
         checks=model_checks.encode(checks or ModelChecks()),
         source=source,
         kv_bytes_per_token=kv_bytes_per_token,
+        inode=inode,
+        template_sha256=template_sha256,
         parent_id=lineage.parent_id,
         dataset=lineage.dataset,
         run=lineage.run,
     )
     s.add(row)
     await s.flush()
-    added = _version(row)
+    added = version_of(row)
     await ledger.write(
         s, actor=actor, verb="models.add", noun="model", key=added.name,
         before=None, after=added, at_us=at_us, intent_id=intent_id,
@@ -256,7 +140,7 @@ async def find(s: AsyncSession, name: str) -> ModelVersion:
         found = await _row(s, model, at)
     if found is None:
         raise errors.unknown("model", name, [each.name for each in await every(s)])
-    return _version(found)
+    return version_of(found)
 
 
 async def get(s: AsyncSession, id: int) -> ModelVersion:
@@ -264,12 +148,12 @@ async def get(s: AsyncSession, id: int) -> ModelVersion:
     row = await s.get(ModelRow, id)
     if row is None:
         raise errors.NotFound(f"There is no model version with id {id}.")
-    return _version(row)
+    return version_of(row)
 
 
 async def every(s: AsyncSession) -> list[ModelVersion]:
     """All versions, by model and then from low to high; one query, without row objects."""
-    found = [_version(row) for row in await s.execute(select(*_TABLE.columns))]
+    found = [version_of(row) for row in await s.execute(select(*_TABLE.columns))]
     return sorted(found, key=lambda each: (each.model, order(each.version)))
 
 
@@ -315,7 +199,7 @@ async def trace(
         s, actor=actor, verb="models.trace", noun="model", key=before.name,
         before=before.lineage, after=lineage, at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
-    return _version(row)
+    return version_of(row)
 
 
 async def loaded_as(s: AsyncSession, weights: int, adapter: str) -> list[ModelVersion]:
@@ -346,7 +230,7 @@ async def same_file(
     row = await _row(s, model, version)
     if row is None or (row.sha256, row.base_id) != (sha256, base_id):
         return None
-    return _version(row)
+    return version_of(row)
 
 
 async def add_again(
@@ -361,17 +245,27 @@ async def add_again(
     intent_id: int | None = None,
     checks: ModelChecks | None = None,
     kv_bytes_per_token: int | None = None,
+    inode: int | None = None,
+    template_sha256: str | None = None,
 ) -> ModelVersion:
     """Load a version from where the same file was found now; an unloadable one is tried again.
 
-    `checks` and `kv_bytes_per_token` are what was found now; None keeps what was found before.
+    `checks`, `kv_bytes_per_token` and `template_sha256` are what was found now; None keeps what was
+    found before.
     """
     before = await get(s, id)
-    file: dict[str, object] = {"path": path, "size_bytes": size_bytes, "mtime_ns": mtime_ns}
+    file: dict[str, object] = {
+        "path": path,
+        "size_bytes": size_bytes,
+        "mtime_ns": mtime_ns,
+        "inode": inode,
+    }
     if checks is not None:
         file["checks"] = model_checks.encode(checks)
     if kv_bytes_per_token is not None:
         file["kv_bytes_per_token"] = kv_bytes_per_token
+    if template_sha256 is not None:
+        file["template_sha256"] = template_sha256
     if before.status is Status.UNLOADABLE:
         await moves.move(
             s, MOVES, ModelRow, id, Status.UNLOADABLE, Status.REGISTERED,
@@ -383,7 +277,7 @@ async def add_again(
     for name, value in file.items():
         setattr(row, name, value)
     await s.flush()
-    after = _version(row)
+    after = version_of(row)
     if after != before:
         await ledger.write(
             s, actor=actor, verb="models.add", noun="model", key=str(id),
@@ -392,13 +286,15 @@ async def add_again(
     return after
 
 
+async def note_verified(
+    s: AsyncSession, id: int, size_bytes: int, mtime_ns: int, inode: int | None
+) -> None:
+    """Remember by what the file of a version is recognised, after it was verified again."""
+    row = await s.get_one(ModelRow, id)
+    row.size_bytes, row.mtime_ns, row.inode = size_bytes, mtime_ns, inode
+    await s.flush()
+
+
 async def _row(s: AsyncSession, model: str, version: str) -> ModelRow | None:
     query = select(ModelRow).where(col(ModelRow.model) == model, col(ModelRow.version) == version)
     return (await s.scalars(query)).first()
-
-
-def _version(row: ModelRow | Row[Any]) -> ModelVersion:
-    kept = {field: getattr(row, field) for field in ModelVersion.__struct_fields__}
-    kept["checks"] = model_checks.decode(row.checks)
-    kept["kind"], kept["status"] = Kind(row.kind), Status(row.status)
-    return ModelVersion(**kept)

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import errors, moves
+from storage.loaded import Loaded
 
 
 class Kind(StrEnum):
@@ -86,6 +87,7 @@ class ProcessRow(SQLModel, table=True):
     sha256: str | None
     build: str | None
     silent_since_us: int | None
+    loaded: str | None
 
 
 class NodeRow(SQLModel, table=True):
@@ -105,9 +107,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """A supervised process.
 
     `deployment` is given for an instance, whose name is `<deployment>:<n>`. `sha256` and `build`
-    are what an instance reports to have loaded. `silent_since_us` is given for a READY process
-    that has sent no heartbeat since then, or made no progress with the work that it has; `reason`
-    says which. It is not answering, and unless it recovers the node kills it.
+    are what an instance reports to have loaded, `loaded` the evidence. `silent_since_us` is given
+    for a READY process that has sent no heartbeat since then, or made no progress with the work
+    that it has; `reason` says which. It is not answering, and unless it recovers the node kills it.
     """
 
     name: str
@@ -122,6 +124,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None
     build: str | None
     silent_since_us: int | None = None
+    loaded: Loaded | None = None
 
 
 class NodeRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +161,7 @@ async def declare(
         "sha256": None,
         "build": None,
         "silent_since_us": None,
+        "loaded": None,
     }
     if row is None:
         s.add(ProcessRow(name=name, state=State.STARTING.value, **fresh))
@@ -215,7 +219,13 @@ async def forget(s: AsyncSession, name: str) -> None:
 async def every(s: AsyncSession) -> list[Process]:
     """All processes by name."""
     query = select(ProcessRow).order_by(col(ProcessRow.name))
-    return [msgspec.convert(row, Process, from_attributes=True) for row in await s.scalars(query)]
+    return [_process(row) for row in await s.scalars(query)]
+
+
+def _process(row: ProcessRow) -> Process:
+    kept = {field: getattr(row, field) for field in Process.__struct_fields__}
+    kept["loaded"] = None if row.loaded is None else msgspec.json.decode(row.loaded, type=Loaded)
+    return msgspec.convert(kept, Process)
 
 
 async def repair(s: AsyncSession, at_us: int) -> list[str]:

@@ -7,9 +7,10 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import listing, session, terminal, words
+from app import listing, model_views, session, terminal, words
 from app.commands import options
 from app.listing import Column
+from app.model_views import Proof
 from storage import deployments, models, processes, releases, services
 from storage.deployments import Deployment, Status
 from storage.processes import Process, State
@@ -30,6 +31,7 @@ class View(msgspec.Struct, frozen=True):
     models: tuple[str, ...]
     instances: tuple[Process, ...]
     needed: bool  # a split sends traffic to one of its releases
+    proofs: tuple[Proof, ...] = ()  # of what its instances have in memory, beside the registry
 
     @property
     def status(self) -> str:
@@ -83,6 +85,11 @@ async def show(name: Name, as_json: options.Json = False) -> None:
     """One deployment: its settings and its instances."""
     async with session.reading() as s:
         view = await _view(s, await deployments.resolve(s, name))
+        registry = await model_views.read(s)
+    weights = next((v for v in registry.versions if v.sha256 == view.deployment.weights), None)
+    if weights is not None:
+        proofs = tuple(registry.proof(each, weights) for each in view.instances)
+        view = msgspec.structs.replace(view, proofs=proofs)
     found = view.deployment
     rows = [
         ("name", found.name),
@@ -98,6 +105,8 @@ async def show(name: Name, as_json: options.Json = False) -> None:
     lines = words.table(rows)
     if view.instances:
         lines += ["", *listing.table(INSTANCE_COLUMNS, view.instances)]
+    if view.proofs:
+        lines += ["", "in memory", *model_views.proof_lines(registry, list(view.proofs))]
     terminal.show(view, lines, as_json=as_json)
 
 

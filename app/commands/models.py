@@ -291,8 +291,10 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         ("registered", f"{words.clock(version.created_at_us)} by {version.created_by}"),
     ]
     lines = words.table(rows)
+    if proofs := registry.proofs(version):
+        lines += ["", "in memory", *model_views.proof_lines(registry, proofs)]
     if len(family := model_views.tree(registry, version)) > 1:
-        lines += ["", *family]
+        lines += ["", "lineage", *family]
     shown = {
         **msgspec.to_builtins(version),
         "name": version.name,
@@ -302,5 +304,6 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         "adapters": adapters,
         "releases": [release.name for release in registry.using(version)],
         "services": serving,
+        "loaded": proofs,
     }
     terminal.show(shown, lines, as_json=as_json)

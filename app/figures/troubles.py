@@ -33,7 +33,7 @@ def troubles(facts: Facts) -> tuple[Trouble, ...]:
     return tuple(
         trouble
         for part in (_node, _store, _gateway, _services, _processes, _deployments, _arms, _queue,
-                     _machine, _config, _restarted)
+                     _files, _machine, _config, _restarted)
         for trouble in part(facts)
     )  # fmt: skip
 
@@ -168,6 +168,19 @@ def _queue(facts: Facts) -> Iterator[Trouble]:
                 brief=f"queue {each.waiting}, {oldest}",
                 sentence=f"{words.counted(each.waiting, 'request')} in the queue of {name}, the "
                 f"oldest for {oldest}.",
+            )
+
+
+def _files(facts: Facts) -> Iterator[Trouble]:
+    """Instances that serve from memory what they could not load again."""
+    if not facts.node.runs:
+        return
+    for each in facts.processes:
+        if each.state is State.READY and each.loaded is not None and each.loaded.missing:
+            yield Trouble(
+                brief=f"{each.name} file gone",
+                sentence=f"The file of {each.name} is gone: {each.loaded.missing}. It serves from "
+                "memory and cannot be started again; put the file back.",
             )
 
 

@@ -60,11 +60,12 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hashed(msgspec.Struct, frozen=True, kw_only=True):
-    """The hash of the file, with its size and modification time at that moment."""
+    """The hash of the file, with its size, modification time and inode at that moment."""
 
     sha256: str
     size_bytes: int
     mtime_ns: int
+    inode: int | None = None
 
 
 async def resolve(context: Context) -> Resolved:
@@ -191,7 +192,12 @@ async def hash(context: Context) -> Hashed:
                 f"{name} is not the file that was {source}: its SHA-256 is {sha256}, "
                 f"not {expected}. Nothing was kept."
             )
-    return Hashed(sha256=sha256, size_bytes=after.st_size, mtime_ns=after.st_mtime_ns)
+    return Hashed(
+        sha256=sha256,
+        size_bytes=after.st_size,
+        mtime_ns=after.st_mtime_ns,
+        inode=after.st_ino,
+    )
 
 
 async def register(context: Context) -> kinds.Effect:
@@ -209,6 +215,7 @@ async def register(context: Context) -> kinds.Effect:
             sha256=hashed.sha256,
             size_bytes=hashed.size_bytes,
             mtime_ns=hashed.mtime_ns if kept is None else kept.mtime_ns,
+            inode=hashed.inode if kept is None else kept.inode,
             source=resolved.address,
         )
         try:

@@ -1,7 +1,7 @@
 """Whether a model file is still the one that was registered.
 
-Size and modification time are compared first; only if they differ is the file read again. Never
-writes. Imported by `engine.node`.
+Size, modification time and inode are compared first; only if they differ is the file read again.
+Never writes. Imported by `engine.node`.
 """
 
 from __future__ import annotations
@@ -9,30 +9,46 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from engine.node.planning import Weights
+from storage.runtime import file_identity
+from storage.runtime.file_identity import Identity
 
 _CHUNK: Final = 4 * 1024 * 1024
 
 
-async def changed(weights: Weights) -> str | None:
-    """Why loading the file would not load what was registered; None if it would.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a file was found to be: `refusal` says why it is not the one that was registered.
 
-    A file that does not exist is reported by the weights.
+    `verified` is the identity of the file with the registered content; None where there is no file,
+    which the load reports.
+    """
+
+    refusal: str | None = None
+    verified: Identity | None = None
+
+
+async def check(weights: Weights) -> Checked:
+    """Whether loading the file would load what was registered.
+
+    A file of the size, modification time and inode that were recorded is not read again.
     """
     path = Path(weights.path)
+    recorded = Identity(weights.size_bytes, weights.mtime_ns, weights.inode)
     try:
-        now = await asyncio.to_thread(path.stat)
-        if (now.st_size, now.st_mtime_ns) == (weights.size_bytes, weights.mtime_ns):
-            return None
+        now = await asyncio.to_thread(file_identity.of, path)
+        if recorded.fits(now):
+            return Checked(verified=now)
         found = await _hash(path)
     except OSError:
-        return None
+        return Checked()
     if found == weights.sha256:
-        return None
-    return (
+        return Checked(verified=now)
+    return Checked(
         f"{path} is not the file that was registered: its SHA-256 is {found[:16]}…, "
         f"not {weights.sha256[:16]}…; add it as a new version"
     )

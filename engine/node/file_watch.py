@@ -2,8 +2,9 @@
 
 Weights are mapped, not copied: a file that is overwritten in place changes under the model that
 serves it, without any error. A file that was replaced or removed does not, as the mapping keeps the
-old one. Looked at by size and time of modification; only a file that changed is read. Never stops a
-process itself. Imported by `engine.node.instances`.
+old one; but the next start would not find it, so a missing file is reported. Looked at by size and
+time of modification; only a file that changed is read. Never stops a process itself. Imported by
+`engine.node.instances`.
 """
 
 from __future__ import annotations
@@ -33,11 +34,16 @@ class _Mapped:
 class FileWatch:
     """Files by the name of the instance that has them mapped.
 
-    `overwritten` is called with the name and the reason, once per instance.
+    `overwritten` is called with the name and the reason, once per instance; `missing` with the name
+    and the path when the file is removed, and with the name and "" when it is there again.
     """
 
-    def __init__(self, overwritten: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, overwritten: Callable[[str, str], None], missing: Callable[[str, str], None]
+    ) -> None:
         self._overwritten = overwritten
+        self._missing = missing
+        self._gone: set[str] = set()
         self._mapped: dict[str, _Mapped] = {}
         self._reading: dict[str, asyncio.Task[None]] = {}
 
@@ -52,12 +58,22 @@ class FileWatch:
         now = await asyncio.to_thread(
             lambda: {name: _look(mapped.weights) for name, mapped in self._mapped.items()}
         )
+        self._tell_missing({name for name, found in now.items() if found is None})
         for name, found in now.items():
             before = self._mapped.get(name)
             if found is None or before is None or found.file != before.file:
                 continue
             if found.content != before.content and name not in self._reading:
                 self._reading[name] = asyncio.create_task(self._read(name, found), name=name)
+
+    def _tell_missing(self, gone: set[str]) -> None:
+        for name in sorted(gone - self._gone):
+            path = self._mapped[name].weights.path
+            _log.error("the file of a running model is gone", instance=name, path=path)
+            self._missing(name, path)
+        for name in sorted((self._gone - gone) & self._mapped.keys()):
+            self._missing(name, "")
+        self._gone = gone
 
     async def _read(self, name: str, found: _Mapped) -> None:
         _log.warning("a mapped file has changed", instance=name, path=found.weights.path)

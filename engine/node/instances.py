@@ -7,6 +7,7 @@ processes' own. Imported by `engine.node.node`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -18,15 +19,17 @@ import structlog
 from engine.node import commands, file_check, placement, planning, supervision
 from engine.node.file_watch import FileWatch
 from engine.node.placement import Device
-from engine.node.planning import Instance
+from engine.node.planning import Instance, Weights
 from engine.node.specs import Fact, Preparation, Spec
 from engine.node.supervised import Prepare, SupervisedProcess
 from engine.node.supervision import Death
-from storage import deployments, models, processes, releases, services
+from storage import deployments, errors, models, processes, releases, services
 from storage.deployments import Status
 from storage.home.paths import Home
 from storage.releases import Engine, Server
-from storage.store import Store
+from storage.runtime import file_identity
+from storage.runtime.file_identity import Identity
+from storage.store import Session, Store
 
 _DRIVER_S: Final = 10.0
 
@@ -73,7 +76,7 @@ class Instances:
         self._replacing: set[str] = set()
         self._placed: dict[str, tuple[tuple[int, ...], int]] = {}
         self._deaths: dict[str, list[Death]] = {}
-        self._files = FileWatch(self._overwritten)
+        self._files = FileWatch(self._overwritten, self._missing)
         self._failing: dict[str, bool] = {}  # by deployment: whether the store has recorded it
         self.linger_us = commands.linger_us()
 
@@ -112,6 +115,11 @@ class Instances:
         _log.error("a model file was overwritten", instance=name, reason=reason)
         if (process := self._running.get(name)) is not None:
             process.give_up(reason)
+
+    def _missing(self, name: str, path: str) -> None:
+        """It serves from memory and cannot be started again."""
+        if (process := self._running.get(name)) is not None:
+            process.note_missing(path)
 
     def observe(self, fact: Fact) -> str | None:
         """Take a fact of an instance; the evidence once its deployment turns out to be failing.
@@ -200,9 +208,13 @@ class Instances:
     async def _prepare(self, instance: Instance) -> Preparation:
         """Whether the file is the registered one, and on which devices it goes."""
         weights = instance.weights
-        if weights is not None and (changed := await file_check.changed(weights)) is not None:
-            return Preparation(refusal=changed, permanent=True)
+        verified = None
         if weights is not None:
+            checked = await file_check.check(weights)
+            if checked.refusal is not None:
+                return Preparation(refusal=checked.refusal, permanent=True)
+            verified = checked.verified
+            await self._remember(weights, verified)
             await self._files.opened(instance.name, weights)
         try:
             async with asyncio.timeout(_DRIVER_S):
@@ -216,7 +228,20 @@ class Instances:
             if "devices" in server.placeholders():  # its command selects them by number
                 environment = {}
             environment |= commands.server_orders(self._home, instance, server, devices)
+        else:
+            environment |= file_identity.environment(verified)
         return Preparation(environment)
+
+    async def _remember(self, weights: Weights, verified: Identity | None) -> None:
+        """Record by what a verified file is recognised, so that its next load does not read it."""
+        if verified is None or verified == (weights.size_bytes, weights.mtime_ns, weights.inode):
+            return
+
+        async def work(session: Session) -> None:
+            await models.note_verified(session, weights.model, *verified)
+
+        with contextlib.suppress(errors.StorageError):  # it is verified again the next time
+            await self._store.write(work)
 
     async def _place(self, instance: Instance) -> tuple[int, ...]:
         """The devices of an instance; empty where nothing restricts it to some.

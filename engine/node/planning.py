@@ -26,6 +26,7 @@ class Weights:
     sha256: str
     size_bytes: int
     mtime_ns: int
+    inode: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,14 @@ def _weights(versions: list[ModelVersion]) -> Weights | None:
     if not versions:
         return None
     version = min(versions, key=lambda each: each.id)
-    return Weights(version.id, version.path, version.sha256, version.size_bytes, version.mtime_ns)
+    return Weights(
+        version.id,
+        version.path,
+        version.sha256,
+        version.size_bytes,
+        version.mtime_ns,
+        version.inode,
+    )
 
 
 def _content(weights: Weights | None) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from engine.node import specs
@@ -176,5 +177,10 @@ def _of(fact: Fact, at_us: int) -> dict[str, Any]:
     if fact.pid is not None:  # the fact of its start may never have been written
         changes |= {"pid": fact.pid}
     if fact.state == State.READY:
-        changes |= {"sha256": fact.sha256, "build": fact.build}
+        changes |= {"sha256": fact.sha256, "build": fact.build, "loaded": _loaded(fact)}
     return changes
+
+
+def _loaded(fact: Fact) -> str | None:
+    """As the store keeps it."""
+    return None if fact.loaded is None else msgspec.json.encode(fact.loaded).decode()

@@ -62,6 +62,20 @@ class LoadFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a worker proved to have in memory: SHA-256 of its files, and how it knows the first.
+
+    `missing` is the path of its file if that was removed since.
+    """
+
+    weights: str
+    how: str
+    template: str
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """What has become of a process; `state` is one of the processes table, or `GONE`.
 
@@ -80,6 +94,7 @@ class Fact:
     model: int | None = None
     sha256: str | None = None
     build: str | None = None
+    loaded: Evidence | None = None
     failed: str | None = None
     load_failure: LoadFailure | None = None
     death: Death | None = None

@@ -7,7 +7,7 @@ Reads lines; what is not a JSON object of the known fields is ignored, never rai
 from __future__ import annotations
 
 import signal
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,7 +20,9 @@ class StatusLine(msgspec.Struct, frozen=True):
     `failed` is why the process cannot work; `broken` says that a file is at fault, so that trying
     again does not help. `loaded`: the weights are in memory, so what follows is not their file's
     fault, until `probing`: they are tried. `loading_adapter`, `adapter_loaded`, `adapter_failed`
-    name an adapter; the last goes with `failed`. `port` is the one that the gateway listens on.
+    name an adapter; the last goes with `failed`, and `adapter_loaded` with the file's `sha256`.
+    `how` and `template` say of a ready worker how its `sha256` is known, and the SHA-256 of its
+    chat template. `port` is the one that the gateway listens on.
     """
 
     ready: bool = False
@@ -37,9 +39,22 @@ class StatusLine(msgspec.Struct, frozen=True):
     loading_adapter: str | None = None
     adapter_loaded: str | None = None
     adapter_failed: str | None = None
+    adapter_unloaded: str | None = None
     sha256: str | None = None
+    how: Literal["hashed", "bound"] | None = None
+    template: str | None = None
     build: str | None = None
     port: int | None = None
+
+    @property
+    def about_adapter(self) -> bool:
+        """Whether it is about an adapter alone."""
+        return bool(
+            self.loading_adapter
+            or self.adapter_loaded
+            or self.adapter_failed
+            or self.adapter_unloaded
+        )
 
 
 class LineReader:

@@ -21,7 +21,7 @@ import structlog
 from engine.node import process_logs, specs, status_lines, supervision
 from engine.node.child import Child
 from engine.node.load_failures import LoadTracker
-from engine.node.specs import Fact, LoadFailure, Preparation, Spec
+from engine.node.specs import Evidence, Fact, LoadFailure, Preparation, Spec
 from engine.node.status_lines import StatusLine
 from engine.node.supervision import Act, Death, Observed, Reason
 
@@ -103,6 +103,11 @@ class SupervisedProcess:
             self._last_words = reason
             self._change(failed=reason)
             self.kill()
+
+    def note_missing(self, path: str) -> None:
+        """Its file is gone while it serves from memory; "" when it is there again."""
+        if (loaded := self.fact.loaded) is not None:
+            self._tell_loaded(dataclasses.replace(loaded, missing=path))
 
     def stop(self) -> None:
         """It is no longer wanted: let it finish its work and exit."""
@@ -217,13 +222,13 @@ class SupervisedProcess:
         )
         self._child = Child(started, hear=self._hear, ended=self._reap)
         _log.info("started", name=self.spec.name, pid=self._child.pid)
-        self._report("starting", sha256=None, build=None, failed=None)
+        self._report("starting", sha256=None, build=None, loaded=None, failed=None)
 
     def _hear(self, line: StatusLine) -> None:
         now, before = self._now(), self._observed
         busy = line.running + line.waiting > 0
         failure = self._loads.hear(line)
-        if line.loading_adapter or line.adapter_loaded or line.adapter_failed:
+        if line.about_adapter:
             self._adapter(line, failure, now)
             return
         if line.failed is not None:
@@ -249,7 +254,13 @@ class SupervisedProcess:
             self.was_ready = True
             self._change(ready=True)
             if before.terminated_us is None:
-                self._report("ready", sha256=line.sha256, build=line.build, port=line.port)
+                self._report(
+                    "ready",
+                    sha256=line.sha256,
+                    build=line.build,
+                    loaded=_evidence(line),
+                    port=line.port,
+                )
 
     def _adapter(self, line: StatusLine, failure: LoadFailure | None, now: int) -> None:
         """A worker loads an adapter; how that ends is the adapter's state alone."""
@@ -261,8 +272,20 @@ class SupervisedProcess:
                 adapter=line.adapter_failed,
                 reason=line.failed,
             )
+        if (loaded := self.fact.loaded) is not None:
+            adapters = dict(loaded.adapters)
+            if line.adapter_loaded and line.sha256:
+                adapters[line.adapter_loaded] = line.sha256
+            if line.adapter_unloaded:
+                adapters.pop(line.adapter_unloaded, None)
+            self._tell_loaded(dataclasses.replace(loaded, adapters=adapters))
         if failure is not None:
             self._tell(dataclasses.replace(self.fact, load_failure=failure))
+
+    def _tell_loaded(self, loaded: Evidence) -> None:
+        if loaded != self.fact.loaded:
+            self.fact = dataclasses.replace(self.fact, loaded=loaded)
+            self._tell(self.fact)
 
     def _reap(self, code: int) -> None:
         self._child = None
@@ -322,3 +345,10 @@ class SupervisedProcess:
     def _signal(self, number: signal.Signals) -> None:
         if self._child is not None:
             self._child.signal(number)
+
+
+def _evidence(line: StatusLine) -> Evidence | None:
+    """What a ready worker says of its files; None for processes that load none."""
+    if line.sha256 is None or line.how is None:
+        return None
+    return Evidence(line.sha256, line.how, line.template or "")

@@ -6,6 +6,7 @@ render it. Imported by `engine.jobs` and `gguf_header`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +33,13 @@ class Source:
     template: str | None
     bos: str
     eos: str
+
+    @property
+    def sha256(self) -> str:
+        """Of the template in hex; empty without one."""
+        if self.template is None:
+            return ""
+        return hashlib.sha256(self.template.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 async def check(source: Source, limits: Limits = LIMITS) -> Chat:

@@ -30,6 +30,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     context_tokens: int
     licence: str | None
     kv_bytes_per_token: int | None = None
+    template_sha256: str | None = None
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +40,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     size_bytes: int
     mtime_ns: int
+    inode: int | None = None
     source: str | None = None
 
 
@@ -52,6 +54,7 @@ def facts(header: Header) -> Facts:
         context_tokens=header.context_tokens,
         licence=header.licence,
         kv_bytes_per_token=header.kv_bytes_per_token,
+        template_sha256=header.chat.sha256,
     )
 
 
@@ -149,6 +152,8 @@ async def register(
         checks=checks,
         source=file.source,
         kv_bytes_per_token=found.kv_bytes_per_token,
+        inode=file.inode,
+        template_sha256=found.template_sha256,
         lineage=await lineage_of(s, asked),
     )
     what = f"{version.kind}, {version.architecture}, SHA-256 {version.sha256[:12]}…"
@@ -179,6 +184,8 @@ async def _add_again(
         intent_id=intent_id,
         checks=checks,
         kv_bytes_per_token=found.kv_bytes_per_token,
+        inode=file.inode,
+        template_sha256=found.template_sha256,
     )
     for name in failing:
         await deployments.restart(s, name, actor=actor, at_us=at_us, intent_id=intent_id)

@@ -8,6 +8,7 @@ model file cannot be served anywhere, 4 when it cannot be loaded here and now.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import signal
 import sys
@@ -18,14 +19,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its idle threads would tak
 # that the kernel has descheduled, and so keeps it off its core; this is enough on an idle core.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-from engine.serving import errors, worker
-from engine.serving.adapters import Adapters, Failed, Loaded, Outcome
+from engine.serving import errors, loaded_file, worker
+from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.cores import cores
 from engine.serving.knobs import Knobs
 from engine.serving.llama import devices, libllama
 from engine.serving.llama.model import Model
 from engine.serving.server_socket import ServerSocket
-from storage.runtime import parent
+from storage.runtime import file_identity, parent
 from storage.runtime.reporting import Reports
 
 _BROKEN = 3
@@ -37,7 +38,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, default=None, help="accepted, not needed")
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--sha256", default="", help="of the model, checked by the caller")
+    parser.add_argument("--sha256", default="", help="what the model file has to be")
     parser.add_argument("--name", default="worker")
     parser.add_argument("--context-tokens", type=int, default=1024, help="per sequence")
     parser.add_argument("--max-sequences", type=int, default=16)
@@ -84,11 +85,13 @@ class _AdapterReports:
     def ended(self, outcome: Outcome) -> None:
         match outcome:
             case Loaded():
-                self._reports.say(adapter_loaded=outcome.adapter)
+                self._reports.say(adapter_loaded=outcome.adapter, sha256=outcome.sha256)
             case Failed():
                 self._reports.say(
                     adapter_failed=outcome.adapter, failed=outcome.reason, broken=outcome.broken
                 )
+            case Unloaded():
+                self._reports.say(adapter_unloaded=outcome.adapter)
         if self.socket is not None:
             self.socket.wake()
 
@@ -110,12 +113,19 @@ def main() -> int:
         return not signals.received
 
     try:
+        before = loaded_file.look(arguments.model)
         model = Model(
             arguments.model,
             gpu_layers=arguments.gpu_layers,
             on=None if arguments.devices is None else arguments.devices.split(","),
             split=arguments.split,
             progress=progress,
+        )
+        sha256, how = loaded_file.prove(
+            arguments.model,
+            arguments.sha256,
+            before=before,
+            verified=file_identity.from_environment(),
         )
         reports.say(loaded=True)
         adapters = Adapters(
@@ -139,7 +149,7 @@ def main() -> int:
         adapters,
         socket,
         reports,
-        sha256=arguments.sha256,
+        sha256=sha256,
         build=libllama.build(),
         sequence_tokens=arguments.context_tokens,
         sequences=arguments.max_sequences,
@@ -153,7 +163,16 @@ def main() -> int:
     signals.worker = serving
     serving.draining = signals.received
     signal.set_wakeup_fd(socket.wake_descriptor())
-    reports.say(ready=True, sha256=arguments.sha256, build=libllama.build(), pid=os.getpid())
+    reports.say(
+        ready=True,
+        sha256=sha256,
+        how=how,
+        template=hashlib.sha256(model.chat_template.encode()).hexdigest()
+        if model.chat_template
+        else "",
+        build=libllama.build(),
+        pid=os.getpid(),
+    )
     serving.run()
     socket.close()
     return 0

@@ -452,3 +452,15 @@ def test_an_unreadable_config_names_its_key(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "port" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_loaded_is_proved_beside_the_registry(box: Box) -> None:
+    """The worker mapped the file that was verified, with its template and the engine's build."""
+    (proof,) = box.json("models", "show", "ops@1.0.0")["loaded"]
+    version = box.json("models", "show", "ops@1.0.0")
+    assert (proof["weights"], proof["template"]) == (version["sha256"], version["template_sha256"])
+    assert (proof["differences"], proof["known"][:17]) == ([], "the verified file")
+    assert "llama.cpp" in proof["build"]
+    shown = box.good("deployments", "show", "ops-1.0.0")
+    assert "as registered" in shown
+    assert version["sha256"][:16] in shown

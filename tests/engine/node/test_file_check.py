@@ -11,6 +11,7 @@ import pytest
 
 from engine.node import file_check
 from engine.node.planning import Weights
+from storage.runtime import file_identity
 from tests import home_fixtures
 
 
@@ -31,9 +32,11 @@ async def test_a_file_is_read_again_only_if_its_size_or_time_differ(tmp_path: Pa
     path = tmp_path / "a.gguf"
     path.write_bytes(b"one")
     registered = weights(path, mtime_ns=1)
-    assert await file_check.changed(registered) is None
+    assert (await file_check.check(registered)).verified == file_identity.of(path)
     path.write_bytes(b"two")
-    assert "is not the file that was registered" in (await file_check.changed(registered) or "")
+    assert "is not the file that was registered" in (
+        (await file_check.check(registered)).refusal or ""
+    )
 
 
 async def test_a_check_that_is_cancelled_stops_reading(
@@ -56,7 +59,7 @@ async def test_a_check_that_is_cancelled_stops_reading(
             ended.set()
 
     monkeypatch.setattr(file_check, "_read", watched)
-    checking = asyncio.create_task(file_check.changed(registered))
+    checking = asyncio.create_task(file_check.check(registered))
     assert await asyncio.to_thread(begun.wait, 30)
     writing = await asyncio.to_thread(path.open, "wb", 0)
     with writing:

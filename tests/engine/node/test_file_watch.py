@@ -20,7 +20,11 @@ class Watch:
         os.utime(path, ns=(0, 1))
         self.path = path
         self.said: list[tuple[str, str]] = []
-        self.watch = FileWatch(lambda name, reason: self.said.append((name, reason)))
+        self.gone: list[tuple[str, str]] = []
+        self.watch = FileWatch(
+            lambda name, reason: self.said.append((name, reason)),
+            lambda name, path: self.gone.append((name, path)),
+        )
 
     async def look(self, *names: str) -> list[tuple[str, str]]:
         """Look, and read what has changed to the end."""
@@ -77,3 +81,15 @@ async def test_what_does_not_run_any_more_is_not_looked_at(one: Watch) -> None:
     await one.look("another:1")
     one.path.write_bytes(b"overwritten")
     assert await one.look() == []
+
+
+async def test_a_file_that_is_removed_under_its_instance_is_reported_once(one: Watch) -> None:
+    """And again when it is back, so that the trouble ends."""
+    kept = one.path.with_suffix(".kept")
+    one.path.rename(kept)
+    for _ in range(2):
+        assert await one.look() == []
+    assert one.gone == [("ops:1", str(one.path))]
+    kept.rename(one.path)
+    assert await one.look() == []
+    assert one.gone[1:] == [("ops:1", "")]

@@ -1,0 +1,169 @@
+"""A model version as it is stored and as it is read, its states, and the order of versions.
+
+Imported by `storage.models`, whose names these are for everybody else.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Any, ClassVar, Final
+
+import msgspec
+import semver
+from sqlalchemy import Row
+from sqlmodel import Field, SQLModel
+
+from storage import errors, model_checks, moves
+from storage.model_checks import ModelChecks
+
+_VERSION: Final = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
+
+
+class Kind(StrEnum):
+    """What a version's file holds."""
+
+    WEIGHTS = "weights"
+    ADAPTER = "adapter"
+
+
+class Status(StrEnum):
+    """Whether workers may be asked to load a version.
+
+    REGISTERED: control put it here after reading the file's header, or put it back because the
+        same file was added again. It stays here unless a worker proves otherwise; a crash leaves
+        either no row, or the row as it was.
+    UNLOADABLE: the node moved it here because the file itself is at fault (it was replaced, it
+        cannot be parsed, workers die of it), with the reason. What a box lacks for a time, such as
+        the file's mount or memory, never moves it. No process is started to load it any more; one
+        that has it in memory keeps serving. If the node dies before it wrote this, the next load
+        ends the same way and it is written then. Adding the same file again puts it back.
+    """
+
+    REGISTERED = "registered"
+    UNLOADABLE = "unloadable"
+
+
+MOVES: Final = moves.Table(
+    noun="model",
+    column="status",
+    begins=frozenset({Status.REGISTERED}),
+    legal={
+        Status.REGISTERED: frozenset({Status.UNLOADABLE}),
+        Status.UNLOADABLE: frozenset({Status.REGISTERED}),
+    },
+)
+
+
+class ModelRow(SQLModel, table=True):
+    """A version as it is stored."""
+
+    __tablename__: ClassVar[str] = "models"
+
+    id: int | None = Field(default=None, primary_key=True)
+    model: str
+    version: str
+    kind: str
+    base_id: int | None
+    path: str
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+    inode: int | None
+    architecture: str
+    parameters: int
+    quantisation: str
+    context_tokens: int
+    licence: str | None
+    status: str
+    status_reason: str | None
+    created_at_us: int
+    created_by: str
+    checks: str
+    source: str | None
+    kv_bytes_per_token: int | None
+    template_sha256: str | None
+    parent_id: int | None
+    dataset: str | None
+    run: str | None
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version was made from: another version, a dataset version, by which training run."""
+
+    parent_id: int | None = None
+    dataset: str | None = None
+    run: str | None = None
+
+
+class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a model.
+
+    `size_bytes`, `mtime_ns` and `inode` are the file's when its SHA-256 was last verified.
+    `kv_bytes_per_token` is the size of a token in the KV cache, `template_sha256` the hash of the
+    chat template, empty where there is none; both None where they are not known.
+    """
+
+    id: int
+    model: str
+    version: str
+    kind: Kind
+    base_id: int | None
+    path: str
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+    architecture: str
+    parameters: int
+    quantisation: str
+    context_tokens: int
+    licence: str | None
+    status: Status
+    status_reason: str | None
+    created_at_us: int
+    created_by: str
+    checks: ModelChecks = ModelChecks()
+    source: str | None = None
+    kv_bytes_per_token: int | None = None
+    inode: int | None = None
+    template_sha256: str | None = None
+    parent_id: int | None = None
+    dataset: str | None = None
+    run: str | None = None
+
+    @property
+    def lineage(self) -> Lineage:
+        """What it was made from."""
+        return Lineage(parent_id=self.parent_id, dataset=self.dataset, run=self.run)
+
+    @property
+    def name(self) -> str:
+        """As people write it: ops@1.1.0."""
+        return f"{self.model}@{self.version}"
+
+
+def check_version(version: str) -> str:
+    """The version itself; Invalid unless it is MAJOR.MINOR.PATCH."""
+    if _VERSION.fullmatch(version):
+        return version
+    parts = version.split(".")
+    close = ".".join([*parts, "0", "0"][:3])
+    meant = f"; did you mean {close}?" if len(parts) < 3 and _VERSION.fullmatch(close) else "."  # noqa: PLR2004
+    raise errors.Invalid(
+        f"{version!r} is not a semantic version; write three numbers, MAJOR.MINOR.PATCH, as in "
+        f"1.0.0{meant}"
+    )
+
+
+def order(version: str) -> tuple[int, int, int]:
+    """What versions are ordered by: 1.10.0 comes after 1.9.0."""
+    parsed = semver.Version.parse(version)
+    return (parsed.major, parsed.minor, parsed.patch)
+
+
+def version_of(row: ModelRow | Row[Any]) -> ModelVersion:
+    """A stored row as it is read."""
+    kept = {field: getattr(row, field) for field in ModelVersion.__struct_fields__}
+    kept["checks"] = model_checks.decode(row.checks)
+    kept["kind"], kept["status"] = Kind(row.kind), Status(row.status)
+    return ModelVersion(**kept)
