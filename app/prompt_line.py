@@ -1,6 +1,7 @@
 """What the person and the screen say to each other in the row above the keys.
 
-A line being typed, a question that waits for enter or esc, or the last thing that was said. It
+A line being typed, a question that waits for enter or esc, or the last thing that was said. A
+question takes no key but esc until it has been drawn: what was typed before cannot mean it. It
 knows no places and no actions: what follows is a function that it was given. Imported by
 `app.tui`.
 """
@@ -29,11 +30,21 @@ class PromptLine:
         self._agreed: Callable[[], object] | None = None
         self._said, self._ink = "", ""
         self._effect = ""
+        self._asked = self._drawn = 0  # questions so far
 
     @property
     def busy(self) -> bool:
         """Whether keys belong to a line or a question."""
         return self._edit is not None or self._agreed is not None
+
+    @property
+    def undrawn(self) -> int:
+        """The number of the question that was asked and not drawn yet; 0 for none."""
+        return 0 if self._drawn == self._asked else self._asked
+
+    def drawn(self, number: int) -> None:
+        """A question is on the terminal: from now on keys answer it."""
+        self._drawn = max(self._drawn, number)
 
     def ask_line(self, label: str, text: str, hint: str, then: Callable[[str], None]) -> None:
         """Let a line be typed."""
@@ -45,11 +56,13 @@ class PromptLine:
         """Ask whether to do it, with a line that is typed first; enter agrees."""
         self.ask_line(label, "", hint, then)
         self._effect = effect
+        self._asked += 1
 
     def ask(self, effect: str, then: Callable[[], object]) -> None:
         """Ask whether to do it."""
         self.quiet()
         self._question, self._agreed = effect, then
+        self._asked += 1
 
     def say(self, text: str, tone: str = "") -> None:
         """Say something until the next key; a line or a question that is open stays."""
@@ -59,16 +72,19 @@ class PromptLine:
         """Nothing is asked and nothing said."""
         self._edit = self._typed = self._agreed = None
         self._question = self._said = self._effect = ""
+        self._drawn = self._asked
 
     def paste(self, text: str) -> None:
         """Text for the line, if one is being typed."""
-        if self._edit is not None:
+        if self._edit is not None and not self.undrawn:
             self._edit = self._edit.insert(text)
 
     def key(self, key: str, character: str | None) -> None:
         """A key for the line or the question."""
         if key == _NO:
             self.quiet()
+        elif self.undrawn:
+            return
         elif self._agreed is not None:
             if key == _YES:
                 agreed = self._agreed

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import termios
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final, TextIO, TypeVar
 
@@ -106,6 +107,7 @@ def ask(question: str, *, default: bool) -> bool:
 
 async def ask_async(question: str, *, default: bool) -> bool:
     """The same inside a running loop, which keeps turning: a signal can end the wait."""
+    _drop_typed_ahead()
     sys.stdout.write(_prompt(question, default=default))
     sys.stdout.flush()
     loop, typed = asyncio.get_running_loop(), asyncio.Event()
@@ -139,6 +141,7 @@ def _line(prompt: str) -> str:
     """A line from the person. Inside `asyncio.run` the first ^C would not end the wait."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        _drop_typed_ahead()
         sys.stdout.write(prompt)
         sys.stdout.flush()
         return sys.stdin.readline()
@@ -147,6 +150,12 @@ def _line(prompt: str) -> str:
         raise
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _drop_typed_ahead() -> None:
+    """Discard what was typed before a question could be read: it answers something else."""
+    with contextlib.suppress(termios.error, OSError, ValueError):  # input is not a terminal
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
 
 def confirm(effect: str, *, yes: bool, name: str = "") -> None:

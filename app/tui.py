@@ -168,6 +168,8 @@ class Tui(App[None]):
             shown = self.current if self._frozen is None else self._frozen
             bar = self.prompt_line.rows(place.path(), place.size.width)
             place.show(shown, bar, self.current.header)
+            if (asked := self.prompt_line.undrawn) and place.ready and not place.small:
+                place.call_after_refresh(self.prompt_line.drawn, asked)
 
     def on_resize(self) -> None:
         """The terminal was resized: draw again once the layout is done."""

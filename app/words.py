@@ -8,6 +8,7 @@ reads the store, the clock or the locale. Imported by everything in `app`.
 from __future__ import annotations
 
 import datetime as dt
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -27,6 +28,7 @@ _DROPPED: Final = frozenset(
     {0x200C, 0x200D, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), *range(0x1F3FB, 0x1F400)}
 )
 # Categories that move the cursor, hide or reorder text, or that no font agrees about.
+_PATH: Final = re.compile(r"[^\s/“”\"'`]*/[^\s“”\"'`]*[^\s“”\"'`.,:;)]")
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 
@@ -84,6 +86,30 @@ def squeeze(text: str, limit: int) -> str:
         return cut(text, limit)
     tail = min(8, limit // 2)
     return cut(text, limit - tail) + text[len(text) - tail :]
+
+
+def shorten_paths(text: str, limit: int) -> str:
+    """The text with its paths as short as `limit` cells demand; it may still be longer.
+
+    A path keeps its beginning and the name of its file.
+    """
+    while (over := width(text) - limit) > 0:
+        paths = [found for found in _PATH.finditer(text) if _shortest(found[0]) < width(found[0])]
+        if not paths:
+            break
+        longest = max(paths, key=lambda found: width(found[0]) - _shortest(found[0]))
+        path = longest[0]
+        room = max(width(path) - over, _shortest(path))
+        name = path[path.rindex("/") :]
+        text = (
+            text[: longest.start()] + cut(path, room - width(name)) + name + text[longest.end() :]
+        )
+    return text
+
+
+def _shortest(path: str) -> int:
+    """The cells of an ellipsis and the name of the file."""
+    return 1 + width(path[path.rindex("/") :])
 
 
 def pad(text: str, limit: int, *, right: bool = False) -> str:

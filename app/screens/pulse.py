@@ -53,7 +53,8 @@ def troubles(seen: Sequence[snapshot.Trouble], width: int, most: int) -> list[Li
     spare = most - len(shown) - (1 if rest else 0)
     rows: list[Line] = []
     for each in shown:
-        first, *others = bar.wrapped(each.sentence, max(width - 4, 1))
+        sentence = words.shorten_paths(each.sentence, max(width - 4, 1) * (1 + spare))
+        first, *others = bar.wrapped(sentence, max(width - 4, 1))
         kept, others = others[:spare], others[spare:]
         spare -= len(kept)
         rows += [((f" ▲ {first}", "bad"),), *(((f"   {row}", "bad"),) for row in kept)]
@@ -104,15 +105,16 @@ def without_store(
     header: snapshot.Header, seen: snapshot.Pulse, width: int, most: int
 ) -> list[Line]:
     """What is wrong with the store, in full, and what the node says of its processes."""
-    sentence: list[Line] = [((word, "bad"),) for word in f"▲ {header.error}".split()]
+    said = [words.shorten_paths(word, width - 1) for word in f"▲ {header.error}".split()]
+    sentence: list[Line] = [((word, "bad"),) for word in said]
     others = [each for each in header.troubles if each.sentence != header.error]
-    said = " Services, traffic and figures are in the store."
+    elsewhere = " Services, traffic and figures are in the store."
     return [
         *palette.flow(sentence, width, gap=" "),
         *troubles(others, width, most),
         palette.rule(width, "PROCESSES"),
         *supervised(seen, width),
-        ((said, "dim"),),
+        ((elsewhere, "dim"),),
     ]
 
 
@@ -163,7 +165,7 @@ def events(seen: Sequence[snapshot.Event], now_us: int, width: int) -> list[Line
         at = words.clock(each.at_us)[11:19] if today else words.clock(each.at_us)[5:16]
         who = words.pad(each.who, 10)
         tone = "bad" if sign else ""
-        what = f"{sign}{each.what}"
+        what = words.shorten_paths(f"{sign}{each.what}", max(width - 24, 1))
         why = ((f"  “{each.reason}”", "dim"),) if each.reason else ()
         row: Line = ((f" {at:<11} ", "dim"), (f"{who} ", ""), (what, tone), *why)
         rows.append(palette.cut(row, width))

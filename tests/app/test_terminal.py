@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
 import pty
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -83,3 +86,44 @@ cli.main()
             asking.kill()
     os.close(ours)
     assert (asking.returncode, err) == (130, b"\nNothing was changed.\n")
+
+
+@pytest.mark.parametrize(
+    ("ask", "typed"),
+    [
+        ("terminal.confirm('effect', yes=False)", b"y\n"),
+        ("terminal.confirm('effect', yes=False, name='support')", b"support\n"),
+        ("asyncio.run(terminal.ask_async('Keep it?', default=True)) or exit(3)", b"y\n"),
+    ],
+)
+def test_what_was_typed_before_a_question_does_not_answer_it(ask: str, typed: bytes) -> None:
+    """The line is in the terminal's buffer before the program asks; only the later one counts."""
+    code = f"import asyncio, sys\nopen(int(sys.argv[1])).read()\n{ask}\nprint('agreed')"
+    go_there, go_here = os.pipe()
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", SAY + code, str(go_there)],
+        stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, pass_fds=[go_there],
+    ) as asking:  # fmt: skip
+        os.write(ours, typed)
+        while _waiting(theirs) < len(typed):
+            pass
+        os.close(go_here)
+        shown = b""
+        while not shown.rstrip().endswith((b"/N]", b"/n]", b"to do it:")):
+            shown += os.read(ours, 1000)
+        os.write(ours, b"n\n")
+        try:
+            asking.communicate(timeout=30)
+        finally:
+            asking.kill()
+    for each in (ours, theirs, go_there):
+        os.close(each)
+    assert asking.returncode != 0
+
+
+def _waiting(terminal: int) -> int:
+    """The characters of whole lines that a program on this terminal could read."""
+    found = array.array("i", [0])
+    fcntl.ioctl(terminal, termios.FIONREAD, found)
+    return found[0]

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from storage import models, processes, releases, services
+from storage import intents, models, processes, releases, services
 from storage import store as stores
 from storage.control_socket import client
 from storage.home.paths import Home
@@ -214,6 +214,25 @@ def test_in_tmux_a_split_is_undone_once_and_set_again(tmux: Tmux, node: Node) ->
     tmux.until("set now r1 90 % · r2 10 %")
     split = node.read(lambda s: services.find(s, "ops")).split
     assert [(arm.release, arm.weight_bp) for arm in split.arms] == [(1, 9_000), (2, 1_000)]
+
+
+def test_keys_typed_before_a_question_is_drawn_do_not_answer_it(node: Node) -> None:
+    """The key that asks and the enter arrive in one packet; the question waits to be read."""
+    before = node.read(lambda s: intents.tail(s, limit=1))
+    terminal = screen_bytes.start(node.home.root, 80, 24)
+    try:
+        assert terminal.read(PATIENCE_S, b"TRAFFIC")
+        terminal.press("t")
+        assert terminal.read(PATIENCE_S, b"SERVICES")
+        terminal.press(":rw\r")
+        assert terminal.read(PATIENCE_S, b"RW 15")
+        terminal.press("s")
+        assert terminal.read(PATIENCE_S, b"enter shows the effect")
+        terminal.press("\x15r1=80 r2=20\r\r")
+        assert terminal.read(PATIENCE_S, b"do it")
+    finally:
+        terminal.close()
+    assert node.read(lambda s: intents.tail(s, limit=1)) == before
 
 
 @needs_tmux

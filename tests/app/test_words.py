@@ -211,3 +211,20 @@ def test_an_interval_holds_what_was_measured(whole: int, data: st.DataObject) ->
     assert 0 <= low <= part / whole <= high <= 1
     fewer, more = measures.interval(4 * part, 4 * whole) or (0.0, 1.0)
     assert more - fewer < high - low
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=9), min_size=2, max_size=9), st.integers(1, 60))
+def test_a_shortened_path_keeps_the_name_of_its_file(names: list[str], limit: int) -> None:
+    """It is as long as there is room for, and never shorter than that name."""
+    path = "/" + "/".join(names)
+    short = words.shorten_paths(path, limit)
+    assert short.endswith(f"/{names[-1]}")
+    assert words.width(short) <= max(limit, len(names[-1]) + 2)
+
+
+def test_a_sentence_gives_up_folders_and_no_words() -> None:
+    """They go from the right, as many as there is no room for."""
+    said = "no file /srv/models/2026/november/ops-1.0.0.gguf; add it again"
+    assert words.shorten_paths(said, 80) == said
+    assert words.shorten_paths(said, 60) == said.replace("november", "novem…")
+    assert words.shorten_paths(said, 36) == "no file …/ops-1.0.0.gguf; add it again"

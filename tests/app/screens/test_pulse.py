@@ -246,6 +246,16 @@ def test_a_gpu_that_tells_little_is_dashes(count: int) -> None:
     assert "%" not in row
 
 
+def test_what_happened_to_a_file_names_it_however_long_its_path() -> None:
+    """The folders give way, in the rows of events and of what is wrong."""
+    said = f"the file /srv{'/models' * 20}/ops-1.0.0.gguf is missing"
+    event = snapshot.Event(at_us=0, who="sara", what=said, state="refused")
+    (row,) = pulse.events([event], 0, 80)
+    assert "/ops-1.0.0.gguf is missing" in palette.text(row)
+    (trouble,) = pulse.troubles([snapshot.Trouble(brief="", sentence=said)], 80, 1)
+    assert "/ops-1.0.0.gguf is missing" in palette.text(trouble)
+
+
 def test_events_of_another_day_have_their_date() -> None:
     """A crash of yesterday is not taken for one of tonight."""
     now = populated_homes.NOW_US
