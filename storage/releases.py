@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import deployments, errors, ledger, release_content
+from storage import deployments, errors, ledger, models, prompts, release_content
 from storage.deployments import Backend
 from storage.models import Kind, ModelVersion
 from storage.prompts import PromptVersion
@@ -111,30 +111,25 @@ async def create(
         Invalid: a setting is out of range, the settings are not of exactly one backend, or the
             model version does not fit the backend or its base.
     """
-    settings = _only(engine, upstream, server)
-    _check_model(model_version, base, settings)
-    content = Content(
-        model=_version(model_version),
-        base=_version(base),
-        prompt=_version(prompt_version),
-        sampling=release_content.checked(sampling),
-        limits=release_content.checked(limits),
-        engine=None if engine is None else release_content.checked(engine),
-        upstream=None if upstream is None else release_content.checked(upstream),
-        server=None if server is None else release_content.checked(server),
+    content = content_of(
+        model_version=model_version,
+        base=base,
+        prompt_version=prompt_version,
+        sampling=sampling,
+        limits=limits,
+        engine=engine,
+        upstream=upstream,
+        server=server,
     )
-    sha256 = release_content.sha256(content)
-    hashes = [sha256, release_content.sha256_schema_1(content)]
-    query = select(ReleaseRow).where(col(ReleaseRow.sha256).in_(hashes))
-    if (same := (await s.scalars(query)).first()) is not None:
-        return _release(same)
+    if (same := await with_content(s, content)) is not None:
+        return same
     settings = _only(content.engine, content.upstream, content.server)
     deployment = await deployments.of_release(
         s, weights=base or model_version, settings=settings, at_us=at_us
     )
     adapter = model_version is not None and model_version.kind is Kind.ADAPTER
     row = ReleaseRow(
-        sha256=sha256,
+        sha256=release_content.sha256(content),
         content_schema=release_content.SCHEMA,
         model_version_id=None if model_version is None else model_version.id,
         prompt_version_id=None if prompt_version is None else prompt_version.id,
@@ -157,6 +152,63 @@ async def create(
         before=None, after=created, at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
     return created
+
+
+def content_of(
+    *,
+    model_version: ModelVersion | None,
+    base: ModelVersion | None,
+    prompt_version: PromptVersion | None,
+    sampling: Sampling,
+    limits: Limits,
+    engine: Engine | None,
+    upstream: Upstream | None,
+    server: Server | None,
+) -> Content:
+    """What a release of these versions and settings is made of.
+
+    Raises:
+        Invalid: as for `create`.
+    """
+    _check_model(model_version, base, _only(engine, upstream, server))
+    return Content(
+        model=_version(model_version),
+        base=_version(base),
+        prompt=_version(prompt_version),
+        sampling=release_content.checked(sampling),
+        limits=release_content.checked(limits),
+        engine=None if engine is None else release_content.checked(engine),
+        upstream=None if upstream is None else release_content.checked(upstream),
+        server=None if server is None else release_content.checked(server),
+    )
+
+
+async def with_content(s: AsyncSession, content: Content) -> Release | None:
+    """The release that has this content, if there is one."""
+    hashes = [release_content.sha256(content), release_content.sha256_schema_1(content)]
+    query = select(ReleaseRow).where(col(ReleaseRow.sha256).in_(hashes))
+    row = (await s.scalars(query)).first()
+    return None if row is None else _release(row)
+
+
+async def content(s: AsyncSession, release: Release) -> Content:
+    """What a release is made of."""
+    model = base = prompt = None
+    if release.model_version_id is not None:
+        model = await models.get(s, release.model_version_id)
+        base = None if model.base_id is None else await models.get(s, model.base_id)
+    if release.prompt_version_id is not None:
+        prompt = await prompts.get(s, release.prompt_version_id)
+    return content_of(
+        model_version=model,
+        base=base,
+        prompt_version=prompt,
+        sampling=release.sampling,
+        limits=release.limits,
+        engine=release.engine,
+        upstream=release.upstream,
+        server=release.server,
+    )
 
 
 def _only(

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from app import listing, session, terminal, words
+from app import listing, manifest_effect, session, terminal, words
 from app.commands import options
 from app.listing import Column
-from storage import models, prompts, releases
+from storage import models, prompts, release_differences, releases
 from storage.releases import Release
 
 app = options.group()
@@ -244,6 +244,22 @@ async def show(
     rows.append(("created", f"{words.clock(release.created_at_us)} by {release.created_by}"))
     rows.append(("comment", words.known(release.comment)))
     terminal.show(release, words.table(rows), as_json=as_json)
+
+
+@app.command()
+async def diff(
+    before: Annotated[str, typer.Argument(metavar="RELEASE", help="r1")],
+    after: Annotated[str, typer.Argument(metavar="RELEASE", help="r2")],
+    as_json: options.Json = False,
+) -> None:
+    """What distinguishes two releases, field by field."""
+    async with session.reading() as s:
+        one, other = [await releases.find(s, name) for name in (before, after)]
+        found = release_differences.between(
+            await releases.content(s, one), await releases.content(s, other)
+        )
+    lines = manifest_effect.differing(found) or [f"{one.name} and {other.name} are the same."]
+    terminal.show(found, lines, as_json=as_json)
 
 
 def _served(release: Release) -> str:

@@ -21,7 +21,7 @@ from engine.execution import journal
 from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
-from engine.gateway import auth, health, routes, succession
+from engine.gateway import health, routes, succession
 from engine.gateway.bodies import Bodies
 from engine.gateway.context import Context
 from engine.gateway.http import limits
@@ -143,13 +143,7 @@ class Gateway:
             new_id=lambda: secrets.token_hex(12),
             new_seed=lambda: secrets.randbits(63),
         )
-        listener = Listener(
-            routes.build(context),
-            bounds,
-            admission,
-            refusals,
-            urgent=lambda head: auth.urgent(head, catalog),
-        )
+        listener = Listener(routes.build(context), bounds, admission, refusals)
         internal = InternalSocket(
             self._home,
             executor,

@@ -8,7 +8,7 @@ help read it. Never acts. Imported by clients of the control socket and by the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -183,9 +183,28 @@ class ServicesSplit(Arguments, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse weights that do not add up to 10000."""
-        total = sum(self.arms.values())
-        if total != 10_000:  # noqa: PLR2004 basis points
-            raise ValueError(f"the weights add up to {total} basis points, not 10000 - at `$.arms`")
+        _check_total(self.arms.values())
+
+
+class ManifestArm(Arguments, frozen=True, kw_only=True):
+    """What answers a share of a service's requests."""
+
+    weight_bp: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
+    release: ReleasesCreate
+
+
+class ManifestsApply(Arguments, frozen=True, kw_only=True):
+    """What the target should be: its arms, by their content, and whether texts are kept.
+
+    The service and the releases that do not exist are created.
+    """
+
+    arms: Annotated[tuple[ManifestArm, ...], Meta(min_length=1, max_length=32)]
+    record_text: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse weights that do not add up to 10000."""
+        _check_total([arm.weight_bp for arm in self.arms])
 
 
 class ServicesUndo(Arguments, frozen=True, kw_only=True):
@@ -378,6 +397,12 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "services create NAME --release r1 [--record-text]",
     ),
     Verb(
+        "manifests.apply", ManifestsApply, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Make a service what a manifest says",
+        "apply -f FILE",
+        Why.ASKED,
+    ),
+    Verb(
         "services.split", ServicesSplit, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Set a service's split",
         "services split NAME r1=90 r2=10",
@@ -484,6 +509,12 @@ _ROWS: Final[tuple[Verb, ...]] = (
 )  # fmt: skip
 
 TABLE: Final[Mapping[str, Verb]] = MappingProxyType({verb.name: verb for verb in _ROWS})
+
+
+def _check_total(weights: Iterable[int]) -> None:
+    total = sum(weights)
+    if total != 10_000:  # noqa: PLR2004 basis points
+        raise ValueError(f"the weights add up to {total} basis points, not 10000 - at `$.arms`")
 
 
 def carried_out_by(process: Process) -> frozenset[str]:

@@ -1,0 +1,68 @@
+"""What applying a manifest would change, in lines for people.
+
+Pure. Imported by `app.commands.manifests` and `app.commands.releases`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from app import words
+from storage import splits
+from storage.manifests import ArmChange, Change
+from storage.release_differences import Difference, Field
+
+_NEW: Final = "a new release"
+
+
+def lines(change: Change) -> list[str]:
+    """What changes for one service, then how each of its new arms differs from what answers now."""
+    if change.nothing:
+        return [f"{change.name}  unchanged"]
+    found = [f"{change.name}  {_split(change)}"]
+    if change.texts:
+        found.append(f"  texts  {'recorded' if change.record_text else 'not recorded'}")
+    known = set() if change.service is None else {
+        arm.release for arm in change.service.split.arms if arm.weight_bp
+    }  # fmt: skip
+    for arm in change.arms:
+        if arm.differences and (arm.release is None or arm.release.number not in known):
+            found.append(f"  {_name(arm)} differs from what answers now:")
+            found += [f"    {line}" for line in differing(arm.differences)]
+    return found
+
+
+def differing(differences: Iterable[Difference]) -> list[str]:
+    """One aligned line a field: its name, before, after. Hashes show only where names agree."""
+    rows = [(each.field, _value(each.before), _value(each.after)) for each in _told(differences)]
+    return words.table([(field, f"{before} → {after}") for field, before, after in rows])
+
+
+def _told(differences: Iterable[Difference]) -> Sequence[Difference]:
+    found = list(differences)
+    named = {each.field for each in found}
+    return [
+        each for each in found
+        if not (each.field.endswith(".sha256") and each.field.removesuffix(".sha256") in named)
+    ]  # fmt: skip
+
+
+def _split(change: Change) -> str:
+    after = ", ".join(f"{_name(arm)} {splits.percent(arm.weight_bp)}" for arm in change.arms)
+    if change.service is None:
+        return f"is new: {after}"
+    before = splits.words(splits.pairs(change.service.split.arms))
+    return f"{before} → {after}" if change.split else before
+
+
+def _name(arm: ArmChange) -> str:
+    return _NEW if arm.release is None else arm.release.name
+
+
+def _value(value: Field) -> str:
+    if value is None or value == "":
+        return words.UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,121 @@
+"""Manifests: what a service should be, as people write it down and keep it under version control.
+
+A manifest names versions and settings, not releases, since a release has its number on one box
+only. It never changes a service; `engine.control` does, asked by `manifests.apply`. Imported by
+`app`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from storage import errors, models, prompts, release_differences, releases, services, splits
+from storage.control_socket.verbs import ManifestsApply, ReleasesCreate
+from storage.release_content import Content
+from storage.release_differences import Difference
+from storage.releases import Engine, Release
+from storage.services import Service
+
+
+@dataclass(frozen=True, slots=True)
+class ArmChange:
+    """One arm as it will be; `release` is None where the content makes a new one.
+
+    `differences` are those from the arm of the service that has the most traffic now.
+    """
+
+    weight_bp: int
+    release: Release | None
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What applying a manifest does to a service; `service` is None where it is created."""
+
+    name: str
+    service: Service | None
+    arms: tuple[ArmChange, ...]
+    record_text: bool
+
+    @property
+    def split(self) -> bool:
+        """Whether the split changes."""
+        if self.service is None:
+            return True
+        now = {arm.release: arm.weight_bp for arm in self.service.split.arms if arm.weight_bp}
+        return now != {arm.release and arm.release.number: arm.weight_bp for arm in self.arms}
+
+    @property
+    def texts(self) -> bool:
+        """Whether texts are recorded from now on, or no longer."""
+        return self.service is None or self.service.record_text != self.record_text
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the service is as the manifest says."""
+        return not (self.split or self.texts)
+
+
+async def change(s: AsyncSession, name: str, manifest: ManifestsApply) -> Change:
+    """What applying a manifest to the service of this name would do now.
+
+    Raises:
+        NotFound: it names a version or an upstream that is not registered.
+        Invalid: a release of it cannot be, or the arms make no split.
+    """
+    service = await _service(s, name)
+    before = None
+    if service is not None:
+        most = max(service.split.arms, key=lambda arm: arm.weight_bp)
+        before = await releases.content(s, await releases.get(s, most.release))
+    arms = []
+    for arm in manifest.arms:
+        content = await resolved(s, arm.release)
+        differences = () if before is None else release_differences.between(before, content)
+        known = await releases.with_content(s, content)
+        arms.append(ArmChange(arm.weight_bp, known, differences))
+    numbers = [arm.release.number for arm in arms if arm.release is not None]
+    if len(set(numbers)) < len(numbers):
+        raise errors.Invalid(f"Two arms of {name} have the same content; give it once.")
+    return Change(name, service, tuple(arms), manifest.record_text)
+
+
+async def resolved(s: AsyncSession, asked: ReleasesCreate) -> Content:
+    """The content of the release that is asked for.
+
+    Raises:
+        NotFound: it names a version that is not registered. Invalid: as for `releases.create`.
+    """
+    model = None if asked.model is None else await models.find(s, asked.model)
+    base = None if model is None or model.base_id is None else await models.get(s, model.base_id)
+    prompt = None if asked.prompt is None else await prompts.find(s, asked.prompt)
+    local = asked.upstream is None and asked.server is None
+    return releases.content_of(
+        model_version=model,
+        base=base,
+        prompt_version=prompt,
+        sampling=asked.sampling,
+        limits=asked.limits,
+        engine=Engine() if local and asked.engine is None else asked.engine,
+        upstream=asked.upstream,
+        server=asked.server,
+    )
+
+
+async def contents(s: AsyncSession, service: Service) -> list[tuple[int, Content]]:
+    """The arms of a service that get traffic, as (basis points, content)."""
+    return [
+        (points, await releases.content(s, await releases.get(s, release)))
+        for release, points in splits.pairs(service.split.arms)
+        if points
+    ]
+
+
+async def _service(s: AsyncSession, name: str) -> Service | None:
+    try:
+        return await services.find(s, name)
+    except errors.NotFound:
+        return None
