@@ -209,6 +209,20 @@ def proof_lines(registry: Registry, proofs: list[Proof]) -> list[str]:
     return lines
 
 
+def memory(version: ModelVersion) -> str:
+    """What one instance with the default engine settings takes, as a dry load found."""
+    if version.memory is None:
+        return "not measured" if version.kind is models.Kind.WEIGHTS else words.UNKNOWN
+    engine = releases.Engine()
+    cache, compute = version.memory.context_bytes(engine.context_tokens, engine.max_sequences)
+    copies = 2 if version.memory.repacked else 1
+    total = version.memory.weights_bytes * copies + version.memory.process_bytes + cache + compute
+    return (
+        f"{words.size(total)} on a CPU with {engine.max_sequences} sequences of "
+        f"{words.count(engine.context_tokens)} tokens (KV cache {words.size(cache)})"
+    )
+
+
 def chats(version: ModelVersion) -> str:
     """Whether a version can answer chats, as far as was tried."""
     if version.checks == ModelChecks():

@@ -14,8 +14,9 @@ import semver
 from sqlalchemy import Row
 from sqlmodel import Field, SQLModel
 
-from storage import errors, model_checks, moves
+from storage import errors, model_checks, model_memory, moves
 from storage.model_checks import ModelChecks
+from storage.model_memory import Memory
 
 _VERSION: Final = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
 
@@ -83,6 +84,7 @@ class ModelRow(SQLModel, table=True):
     source: str | None
     kv_bytes_per_token: int | None
     template_sha256: str | None
+    memory: str | None
     parent_id: int | None
     dataset: str | None
     run: str | None
@@ -101,7 +103,8 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
 
     `size_bytes`, `mtime_ns` and `inode` are the file's when its SHA-256 was last verified.
     `kv_bytes_per_token` is the size of a token in the KV cache, `template_sha256` the hash of the
-    chat template, empty where there is none; both None where they are not known.
+    chat template, empty where there is none, `memory` what loading it takes; all None where they
+    are not known.
     """
 
     id: int
@@ -127,6 +130,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     kv_bytes_per_token: int | None = None
     inode: int | None = None
     template_sha256: str | None = None
+    memory: Memory | None = None
     parent_id: int | None = None
     dataset: str | None = None
     run: str | None = None
@@ -165,5 +169,6 @@ def version_of(row: ModelRow | Row[Any]) -> ModelVersion:
     """A stored row as it is read."""
     kept = {field: getattr(row, field) for field in ModelVersion.__struct_fields__}
     kept["checks"] = model_checks.decode(row.checks)
+    kept["memory"] = model_memory.decode(row.memory)
     kept["kind"], kept["status"] = Kind(row.kind), Status(row.status)
     return ModelVersion(**kept)

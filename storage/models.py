@@ -15,9 +15,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from storage import errors, ledger, model_aliases, model_checks, model_lineage, moves, names
+from storage import (
+    errors,
+    ledger,
+    model_aliases,
+    model_checks,
+    model_lineage,
+    model_memory,
+    moves,
+    names,
+)
 from storage.model_aliases import Alias
 from storage.model_checks import ModelChecks
+from storage.model_memory import Memory
 from storage.model_records import (
     MOVES,
     Kind,
@@ -69,6 +79,7 @@ async def add(
     lineage: Lineage | None = None,
     inode: int | None = None,
     template_sha256: str | None = None,
+    memory: Memory | None = None,
 ) -> ModelVersion:
     """Register a version; `source` is the address that its file was downloaded from.
 
@@ -113,6 +124,7 @@ async def add(
         kv_bytes_per_token=kv_bytes_per_token,
         inode=inode,
         template_sha256=template_sha256,
+        memory=model_memory.encode(memory),
         parent_id=lineage.parent_id,
         dataset=lineage.dataset,
         run=lineage.run,
@@ -247,11 +259,11 @@ async def add_again(
     kv_bytes_per_token: int | None = None,
     inode: int | None = None,
     template_sha256: str | None = None,
+    memory: Memory | None = None,
 ) -> ModelVersion:
     """Load a version from where the same file was found now; an unloadable one is tried again.
 
-    `checks`, `kv_bytes_per_token` and `template_sha256` are what was found now; None keeps what was
-    found before.
+    What was found now replaces what was found before, where it is given; a measured memory stays.
     """
     before = await get(s, id)
     file: dict[str, object] = {
@@ -266,6 +278,8 @@ async def add_again(
         file["kv_bytes_per_token"] = kv_bytes_per_token
     if template_sha256 is not None:
         file["template_sha256"] = template_sha256
+    if memory is not None and before.memory is None:
+        file["memory"] = model_memory.encode(memory)
     if before.status is Status.UNLOADABLE:
         await moves.move(
             s, MOVES, ModelRow, id, Status.UNLOADABLE, Status.REGISTERED,

@@ -277,6 +277,7 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         ("parameters", words.count(version.parameters)),
         ("quantisation", version.quantisation),
         ("context", f"{words.count(version.context_tokens)} tokens"),
+        ("memory", model_views.memory(version)),
         ("licence", words.known(version.licence)),
         ("parent", words.known(None if parent is None else parent.name)),
         ("dataset", words.known(version.dataset)),

@@ -29,6 +29,7 @@ class Reason(Enum):
     IN_USE = "clients still use the target"
     INVALID = "a value is outside what is allowed"
     UNLOADABLE = "a worker has found that the model cannot be loaded"
+    TOO_LARGE = "the memory that is free does not suffice"
     UNFIT = "the file does not fit what was asked"
     FAULT = "the controller failed; its log has the trace"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from engine.control import devices
+from engine.control import devices, memory
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
 from engine.node import memory_estimate
@@ -20,7 +20,6 @@ from storage.intents import Intent
 from storage.processes import State
 from storage.store import Session
 
-_UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 _LIVE: Final = (State.STARTING, State.READY, State.DRAINING)
 
 
@@ -102,18 +101,18 @@ def decide(observed: Observed, replicas: int) -> Decision:
 
 
 def _too_large(observed: Observed, replicas: int) -> Decision | None:
-    each, memory, more = observed.footprint, observed.memory, replicas - observed.running
-    if each is None or memory is None:
+    each, there, more = observed.footprint, observed.memory, replicas - observed.running
+    if each is None or there is None:
         return None
     needed = each.more_bytes(observed.running, more)
-    if needed <= memory.free_bytes:
+    if needed <= there.free_bytes:
         return None
     what = "weights and KV cache" if each.cache_bytes else "weights alone"
     return Decision(
         Reason.INVALID,
         f"{observed.deployment.name} cannot have {_count(replicas)}: {more} more need at least "
-        f"{_size(needed)} for {what}, and {_size(memory.free_bytes)} are free {memory.place}; "
-        f"{_fits(observed)}.",
+        f"{memory.size(needed)} for {what}, and {memory.size(there.free_bytes)} are free "
+        f"{there.place}; {_fits(observed)}.",
     )
 
 
@@ -140,9 +139,9 @@ async def _observe(s: Session, name: str, at_us: int) -> Observed:
     if gpus and engine.gpu_layers > 0:  # how the weights are divided is decided by the load
         return Observed(deployment, len(running), None, None)
     on_gpu = bool(gpus) and engine.gpu_layers != 0
-    memory = Memory("on the GPUs", sum(gpus)) if on_gpu else await _host_memory(s, at_us)
+    there = Memory("on the GPUs", sum(gpus)) if on_gpu else await _host_memory(s, at_us)
     return Observed(
-        deployment, len(running), memory_estimate.of(files[0], engine, on_gpu=on_gpu), memory
+        deployment, len(running), memory_estimate.of(files[0], engine, on_gpu=on_gpu), there
     )
 
 
@@ -154,11 +153,3 @@ async def _host_memory(s: Session, at_us: int) -> Memory | None:
 
 def _count(replicas: int) -> str:
     return "1 replica" if replicas == 1 else f"{replicas} replicas"
-
-
-def _size(count: float) -> str:
-    for unit in _UNITS[:-1]:
-        if count < 1000:  # noqa: PLR2004 units of a thousand
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} {_UNITS[-1]}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engine.control import loadable
+from engine.control import loadable, memory
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
 from storage import measures, releases, services, splits
@@ -55,6 +55,8 @@ async def create(
     arms = (Arm(release=release.number, weight_bp=services.WHOLE_BP),)
     if refusal := loadable.refuse(arms, await loadable.broken(s, arms)):
         return refusal
+    if refusal := await memory.refuse(s, arms, at_us):
+        return refusal
     created = await services.create(
         s,
         name=intent.target,
@@ -83,6 +85,8 @@ async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_u
     decision = decide(
         arms, Observed(service, await loadable.broken(s, arms)), intent.expected_version
     )
+    if decision.reason is Reason.APPLIED and (refusal := await memory.refuse(s, arms, at_us)):
+        return refusal
     if decision.reason is Reason.APPLIED:
         await services.set_split(
             s,

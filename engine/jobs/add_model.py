@@ -1,4 +1,4 @@
-"""The job behind `models add`: download a file if needed, inspect it, hash it, register it.
+"""The job behind `models add`: download a file if needed, inspect, measure, hash, register it.
 
 A local file is registered at its own path; a downloaded one is moved to `models/<SHA-256>/` in the
 transaction that registers the version. Imported by `engine.jobs.kinds`, by name.
@@ -22,6 +22,7 @@ from engine.jobs.errors import Refused, Transient
 from engine.registry import (
     chat_template,
     downloads,
+    dry_load,
     gguf_header,
     registration,
     server_responses,
@@ -34,6 +35,7 @@ from storage import errors, models
 from storage.control_socket.verbs import ModelsAdd
 from storage.home import secrets
 from storage.model_checks import Chat, ModelChecks
+from storage.model_memory import Memory
 from storage.models import Kind, ModelVersion
 from storage.store import Session
 
@@ -173,6 +175,17 @@ async def _try(source: chat_template.Source) -> Chat:
         raise Transient(f"The chat template cannot be tried now: {failure}.") from failure
 
 
+async def measure(context: Context) -> Memory | None:
+    """What loading the weights would take; None for an adapter, and where it cannot be found."""
+    if _result(context, "inspect", Inspected).facts.kind is not Kind.WEIGHTS:
+        return None
+    try:
+        return await dry_load.measure(_path(context))
+    except dry_load.Unmeasured as error:
+        context.log(f"What a load takes could not be measured: {error}.")
+        return None
+
+
 async def hash(context: Context) -> Hashed:
     """Hash the file, with progress, and compare it with the SHA-256 asked for or announced."""
     asked, path = _asked(context), _path(context)
@@ -225,6 +238,7 @@ async def register(context: Context) -> kinds.Effect:
                 file,
                 inspected.facts,
                 inspected.checks,
+                _result(context, "measure", Memory | None),
                 actor=context.job.actor,
                 at_us=context.now_us(),
                 intent_id=context.job.intent_id,
@@ -245,6 +259,7 @@ KIND: Final = kinds.Kind(
         kinds.Step("resolve", resolve),
         kinds.Step("fetch", fetch),
         kinds.Step("inspect", inspect),
+        kinds.Step("measure", measure),
         kinds.Step("hash", hash),
         kinds.Step("register", register),
     )
@@ -258,7 +273,7 @@ def _asked(context: Context) -> ModelsAdd:
         raise Refused(f"The job's arguments cannot be read: {error}.") from error
 
 
-def _result(context: Context, step: str, kind: type[Any]) -> Any:
+def _result(context: Context, step: str, kind: Any) -> Any:
     """The result of an earlier step, of this attempt or a previous one."""
     return msgspec.convert(msgspec.to_builtins(context.results[step]), kind)
 

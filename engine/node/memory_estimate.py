@@ -1,12 +1,17 @@
-"""How much memory an instance of a local deployment takes at least. Pure.
+"""How much memory an instance of a local deployment takes, and what would take less. Pure.
 
-A lower bound: weights and KV cache. Compute buffers (a few hundred megabytes for common models) and
-the contexts of adapters come on top. Imported by `engine.control`.
+Where a dry load has measured the version it is within a tenth of what a load takes on a CPU:
+process, weights, KV cache and compute buffers, and those of each adapter's context. For versions
+that were added before there were dry loads it is a lower bound: weights and KV cache. Imported by
+`engine.control`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import msgspec
 
 from storage.models import ModelVersion
 from storage.releases import Engine
@@ -14,18 +19,28 @@ from storage.releases import Engine
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes of one instance. `shared`: all instances map one copy of the weights."""
+    """Bytes of one instance. `shared`: all instances map one copy of the weights.
+
+    `other_bytes` are the process itself, its compute buffers and a second copy of the weights where
+    the CPU keeps one; 0 where no dry load has measured them.
+    """
 
     weights_bytes: int
     cache_bytes: int
     shared: bool = False
+    other_bytes: int = 0
+
+    @property
+    def own_bytes(self) -> int:
+        """What each instance has for itself."""
+        return self.cache_bytes + self.other_bytes
 
     def more_bytes(self, running: int, more: int) -> int:
         """What `more` instances take beside the `running` ones."""
         if more <= 0:
             return 0
         copies = more if not self.shared else int(running == 0)
-        return copies * self.weights_bytes + more * self.cache_bytes
+        return copies * self.weights_bytes + more * self.own_bytes
 
     def fitting(self, running: int, free_bytes: int, most: int) -> int:
         """How many instances there may be, the running ones included; `most` at most."""
@@ -35,17 +50,44 @@ class Footprint:
         return running
 
 
-def of(weights: ModelVersion, engine: Engine, *, on_gpu: bool) -> Footprint:
-    """What an instance with these settings takes.
+def of(weights: ModelVersion, engine: Engine, *, on_gpu: bool, adapters: int = 0) -> Footprint:
+    """What an instance with these settings takes, with so many adapters loaded.
 
-    The KV cache holds, as libllama allocates it, `context_tokens` for each of `max_sequences`
-    sequences; a token takes `kv_bytes_per_token` (see `engine.registry.gguf_header`). It counts as
-    nothing for versions that were added before the header was read for it. On a CPU libllama maps
-    the file, so that the instances share its pages.
+    Each adapter has a context of its own. The KV cache holds, as libllama allocates it,
+    `context_tokens` for each of `max_sequences` sequences. On a CPU libllama maps the file, so that
+    the instances share its pages.
     """
+    contexts = 1 + adapters
+    if (memory := weights.memory) is not None:
+        cache, compute = memory.context_bytes(engine.context_tokens, engine.max_sequences)
+        repacked = memory.weights_bytes if memory.repacked and not on_gpu else 0
+        return Footprint(
+            weights_bytes=memory.weights_bytes,
+            cache_bytes=contexts * cache,
+            shared=not on_gpu,
+            other_bytes=contexts * compute + repacked + (0 if on_gpu else memory.process_bytes),
+        )
     tokens = engine.context_tokens * engine.max_sequences
     return Footprint(
         weights_bytes=weights.size_bytes,
-        cache_bytes=tokens * (weights.kv_bytes_per_token or 0),
+        cache_bytes=contexts * tokens * (weights.kv_bytes_per_token or 0),
         shared=not on_gpu,
     )
+
+
+def smaller(
+    weights: ModelVersion, engine: Engine, free_bytes: int, *, on_gpu: bool, adapters: int = 0
+) -> Iterator[Engine]:
+    """Settings with which one instance would fit: the most sequences, and the most context."""
+
+    def fits(settings: Engine) -> bool:
+        taken = of(weights, settings, on_gpu=on_gpu, adapters=adapters)
+        return taken.more_bytes(0, 1) <= free_bytes
+
+    for field, least in (("max_sequences", 1), ("context_tokens", 256)):
+        value = getattr(engine, field)
+        while (value := value // 2) >= least:
+            settings = msgspec.structs.replace(engine, **{field: value})
+            if fits(settings):
+                yield settings
+                break

@@ -12,6 +12,7 @@ from engine.registry.gguf_header import Header
 from storage import deployments, models
 from storage.control_socket.verbs import ModelsAdd
 from storage.model_checks import ModelChecks
+from storage.model_memory import Memory
 from storage.models import Kind, Lineage, ModelVersion, Status
 from storage.store import Session
 
@@ -108,6 +109,7 @@ async def register(
     file: File,
     found: Facts,
     checks: ModelChecks,
+    memory: Memory | None = None,
     *,
     actor: str,
     at_us: int,
@@ -129,7 +131,7 @@ async def register(
     )
     if before is not None:
         return await _add_again(
-            s, before, file, found, checks, actor=actor, at_us=at_us, intent_id=intent_id
+            s, before, file, found, checks, memory, actor=actor, at_us=at_us, intent_id=intent_id
         )
     version = await models.add(
         s,
@@ -154,6 +156,7 @@ async def register(
         kv_bytes_per_token=found.kv_bytes_per_token,
         inode=file.inode,
         template_sha256=found.template_sha256,
+        memory=memory,
         lineage=await lineage_of(s, asked),
     )
     what = f"{version.kind}, {version.architecture}, SHA-256 {version.sha256[:12]}…"
@@ -166,6 +169,7 @@ async def _add_again(
     file: File,
     found: Facts,
     checks: ModelChecks,
+    memory: Memory | None,
     *,
     actor: str,
     at_us: int,
@@ -186,6 +190,7 @@ async def _add_again(
         kv_bytes_per_token=found.kv_bytes_per_token,
         inode=file.inode,
         template_sha256=found.template_sha256,
+        memory=memory,
     )
     for name in failing:
         await deployments.restart(s, name, actor=actor, at_us=at_us, intent_id=intent_id)

@@ -1,0 +1,165 @@
+"""Whether what a split would load fits into the memory that is free, and what would fit.
+
+Held against the latest sample of the host or its GPUs, before anything is loaded. Imported by
+`engine.control.services`; whatever else lets a split name a release asks here first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from engine.control import devices
+from engine.control.decisions import Decision, Reason
+from engine.node import memory_estimate
+from engine.node.memory_estimate import Footprint
+from storage import deployments, models, processes, releases
+from storage.deployments import Deployment
+from storage.models import ModelVersion
+from storage.processes import State
+from storage.releases import Engine
+from storage.splits import Arm
+from storage.store import Session
+
+MARGIN: Final = 0.02
+"""The part of the host's memory that a load leaves free."""
+
+_LIVE: Final = (State.STARTING, State.READY, State.DRAINING)
+_UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A deployment that would be loaded, or is; what its instances take together."""
+
+    name: str
+    weights: ModelVersion
+    engine: Engine
+    replicas: int
+    adapters: int
+    on_gpu: bool
+
+    @property
+    def footprint(self) -> Footprint:
+        """What one instance takes."""
+        return memory_estimate.of(
+            self.weights, self.engine, on_gpu=self.on_gpu, adapters=self.adapters
+        )
+
+    @property
+    def needed_bytes(self) -> int:
+        """What all instances take."""
+        return self.footprint.more_bytes(0, self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the decision rests on: what would be loaded, what runs, and what is free, and where."""
+
+    wanted: tuple[Load, ...]
+    running: tuple[Load, ...]
+    free_bytes: int
+    place: str
+
+
+async def refuse(s: Session, arms: Iterable[Arm], at_us: int) -> Decision | None:
+    """The refusal of arms whose deployments do not fit; None where they do, or nothing is known."""
+    observed = await observe(s, [arm.release for arm in arms], at_us)
+    return None if observed is None else decide(observed)
+
+
+def decide(observed: Observed) -> Decision | None:
+    """The refusal with the numbers and the plans that would fit; None if all fits."""
+    needed = sum(load.needed_bytes for load in observed.wanted)
+    if needed <= observed.free_bytes:
+        return None
+    worst = max(observed.wanted, key=lambda load: load.needed_bytes)
+    each = worst.footprint
+    others = needed - worst.needed_bytes
+    room = observed.free_bytes - others
+    parts = f"weights {size(each.weights_bytes)}, KV cache {size(each.cache_bytes)}"
+    parts += f", the rest {size(each.other_bytes)}" if each.other_bytes else ""
+    said = (
+        f"{worst.name} does not fit: it needs {size(worst.needed_bytes)} {observed.place} "
+        f"({parts}), and {size(max(room, 0))} are free"
+    )
+    plans = list(_plans(worst, observed.running, room))
+    advice = f"It would fit {' or '.join(plans)}." if plans else "No smaller setting would fit."
+    return Decision(Reason.TOO_LARGE, f"{said}. {advice}")
+
+
+def _plans(load: Load, running: Sequence[Load], room: int) -> Iterable[str]:
+    for engine in memory_estimate.smaller(
+        load.weights, load.engine, room, on_gpu=load.on_gpu, adapters=load.adapters
+    ):
+        if engine.max_sequences != load.engine.max_sequences:
+            yield f"in a release with --max-sequences {engine.max_sequences}"
+        else:
+            yield f"in a release with --context-tokens {engine.context_tokens}"
+    missing = load.needed_bytes - room
+    enough = [other for other in running if other.needed_bytes >= missing]
+    if enough:
+        other = min(enough, key=lambda each: (each.needed_bytes, each.name))
+        yield (
+            f"once {other.name} ({size(other.needed_bytes)}) is drained: take its releases out of "
+            "every split first"
+        )
+
+
+async def observe(s: Session, numbers: Sequence[int], at_us: int) -> Observed | None:
+    """What splits that name these releases would load; None without a sample of the machine."""
+    host = await devices.host(s, at_us)
+    if host is None:
+        return None
+    gpus = await devices.gpus(s, at_us) or []
+    versions = {each.id: each for each in await models.every(s)}
+    known = {each.name: each for each in await deployments.every(s)}
+    every = await releases.every(s)
+    asked = {each.deployment for each in every if each.number in set(numbers)}
+    live: dict[str, set[State]] = {}
+    for process in await processes.every(s):
+        if process.deployment is not None and process.state in _LIVE:
+            live.setdefault(process.deployment, set()).add(process.state)
+
+    def load(deployment: Deployment, only: set[int] | None) -> Load | None:
+        mine = [each for each in every if each.deployment == deployment.name]
+        named = [each for each in mine if only is None or each.number in only]
+        files = [versions.get(each.model_version_id or 0) for each in named or mine]
+        weights = [_weights(each, versions) for each in files if each is not None]
+        if deployment.engine is None or not weights:
+            return None
+        adapters = {each.id for each in files if each is not None and each.base_id is not None}
+        engine = deployment.engine
+        on_gpu = bool(gpus) and engine.gpu_layers != 0
+        replicas = deployment.replicas
+        return Load(deployment.name, weights[0], engine, replicas, len(adapters), on_gpu)
+
+    wanted = [load(known[name], set(numbers)) for name in sorted(asked - live.keys())]
+    running = [load(known[name], None) for name in sorted(live.keys() & known.keys())]
+    starting = [each for each in running if each is not None and State.READY not in live[each.name]]
+    on_gpu = any(each is not None and each.on_gpu for each in wanted)
+    if on_gpu and any(each is not None and each.engine.gpu_layers > 0 for each in wanted):
+        return None  # how the weights are divided is decided by the load
+    if on_gpu:
+        free, place = sum(device.free_bytes for device in gpus), "on the GPUs"
+    else:
+        margin = int(host.memory_total * MARGIN)
+        free, place = host.memory_total - host.memory_used - margin, "in memory"
+    free -= sum(each.needed_bytes for each in starting if each.on_gpu == on_gpu)
+    found = tuple(each for each in wanted if each is not None and each.on_gpu == on_gpu)
+    others = tuple(each for each in running if each is not None and each.on_gpu == on_gpu)
+    return Observed(found, others, free, place) if found else None
+
+
+def size(count: float) -> str:
+    """A number of bytes with its unit."""
+    for unit in _UNITS[:-1]:
+        if count < 1000:  # noqa: PLR2004 units of a thousand
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} {_UNITS[-1]}"
+
+
+def _weights(version: ModelVersion, versions: dict[int, ModelVersion]) -> ModelVersion:
+    return version if version.base_id is None else versions.get(version.base_id, version)

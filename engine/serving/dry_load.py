@@ -1,0 +1,51 @@
+"""`python -m engine.serving.dry_load FILE`: what loading a model would take, as one line of JSON.
+
+A process of its own, as libllama may abort on a file. Allocates neither weights nor caches. Started
+by the job that adds a model.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psutil
+
+from engine.serving import errors
+from engine.serving.llama import dry_load
+from storage.runtime import parent
+from storage.runtime.reporting import Reports
+
+_TOKENS: Final = (1024, 8192)
+_SEQUENCES: Final = (1, 16)
+
+
+def main() -> int:
+    """Measure a grid of settings, from which `engine.node.memory_estimate` interpolates."""
+    parent.hold()
+    reports = Reports.take_stdout()
+    shapes = [(tokens, sequences) for tokens in _TOKENS for sequences in _SEQUENCES]
+    process_bytes = 0
+
+    def loaded() -> None:
+        nonlocal process_bytes
+        process_bytes = psutil.Process().memory_info().rss
+
+    try:
+        weights, sizes = dry_load.measure(Path(sys.argv[1]), shapes, loaded=loaded)
+    except errors.EngineFault as fault:
+        reports.say(failed=str(fault))
+        return 1
+    reports.say(
+        weights_bytes=weights.bytes,
+        repacked=weights.repacked,
+        process_bytes=process_bytes,
+        points=[msgspec.to_builtins(each._asdict()) for each in sizes],
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
