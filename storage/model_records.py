@@ -39,10 +39,15 @@ class Status(StrEnum):
         the file's mount or memory, never moves it. No process is started to load it any more; one
         that has it in memory keeps serving. If the node dies before it wrote this, the next load
         ends the same way and it is written then. Adding the same file again puts it back.
+    REMOVED: control moved it here because a person asked, and no release, alias or adapter needs
+        it. Its record stays, for the lineage of others; a job that is queued in the same
+        transaction deletes its downloaded file, so that a crash leaves the job. Adding the same
+        file again puts it back.
     """
 
     REGISTERED = "registered"
     UNLOADABLE = "unloadable"
+    REMOVED = "removed"
 
 
 MOVES: Final = moves.Table(
@@ -50,8 +55,9 @@ MOVES: Final = moves.Table(
     column="status",
     begins=frozenset({Status.REGISTERED}),
     legal={
-        Status.REGISTERED: frozenset({Status.UNLOADABLE}),
-        Status.UNLOADABLE: frozenset({Status.REGISTERED}),
+        Status.REGISTERED: frozenset({Status.UNLOADABLE, Status.REMOVED}),
+        Status.UNLOADABLE: frozenset({Status.REGISTERED, Status.REMOVED}),
+        Status.REMOVED: frozenset({Status.REGISTERED}),
     },
 )
 

@@ -144,7 +144,8 @@ async def find(s: AsyncSession, name: str) -> ModelVersion:
     model, _, at = name.partition("@")
     found = None
     if at in {"", model_aliases.LATEST}:
-        rows = await s.scalars(select(ModelRow).where(col(ModelRow.model) == model))
+        kept = col(ModelRow.status) != Status.REMOVED.value
+        rows = await s.scalars(select(ModelRow).where(col(ModelRow.model) == model, kept))
         found = max(rows, key=lambda row: order(row.version), default=None)
     elif (alias := await model_aliases.find(s, model, at)) is not None:
         found = await s.get(ModelRow, alias.version_id)
@@ -177,7 +178,7 @@ def aliases(versions: Iterable[ModelVersion], known: Iterable[Alias]) -> dict[in
     found: dict[int, list[str]] = {}
     for alias in known:
         found.setdefault(alias.version_id, []).append(alias.alias)
-    highest = {each.model: each.id for each in versions}
+    highest = {each.model: each.id for each in versions if each.status is not Status.REMOVED}
     for id in highest.values():
         found.setdefault(id, []).append(model_aliases.LATEST)
     return {id: tuple(each) for id, each in found.items()}
@@ -227,11 +228,27 @@ async def loaded_as(s: AsyncSession, weights: int, adapter: str) -> list[ModelVe
 
 async def mark_unloadable(s: AsyncSession, id: int, reason: str, at_us: int) -> None:
     """Record that workers cannot load a version; no change if that is known already."""
-    if (await get(s, id)).status is Status.UNLOADABLE:
+    if (await get(s, id)).status is not Status.REGISTERED:
         return
     await moves.move(
         s, MOVES, ModelRow, id, Status.REGISTERED, Status.UNLOADABLE,
         actor="node", at_us=at_us, changes={"status_reason": reason},
+    )  # fmt: skip
+
+
+async def remove(
+    s: AsyncSession, id: int, *, actor: str, at_us: int, intent_id: int | None = None
+) -> None:
+    """Take a version out of use; its record stays.
+
+    Raises:
+        Moved: it was removed before.
+    """
+    before = await get(s, id)
+    await moves.move(
+        s, MOVES, ModelRow, id, before.status, Status.REMOVED,
+        actor=actor, verb="models.remove", at_us=at_us, intent_id=intent_id,
+        changes={"status_reason": f"removed by {actor}"},
     )  # fmt: skip
 
 
@@ -280,9 +297,9 @@ async def add_again(
         file["template_sha256"] = template_sha256
     if memory is not None and before.memory is None:
         file["memory"] = model_memory.encode(memory)
-    if before.status is Status.UNLOADABLE:
+    if before.status is not Status.REGISTERED:
         await moves.move(
-            s, MOVES, ModelRow, id, Status.UNLOADABLE, Status.REGISTERED,
+            s, MOVES, ModelRow, id, before.status, Status.REGISTERED,
             actor=actor, verb="models.add", at_us=at_us, intent_id=intent_id,
             changes={"status_reason": None, **file},
         )  # fmt: skip

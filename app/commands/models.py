@@ -15,10 +15,11 @@ from app.commands import options
 from app.listing import Column
 from app.model_views import Registry
 from storage import errors as storage_errors
-from storage import intents, jobs, model_aliases, model_lineage, models
+from storage import intents, jobs, model_aliases, model_lineage, models, unused_models
 from storage.home import secrets
-from storage.models import ModelVersion
+from storage.models import ModelVersion, Status
 from storage.store import Store
+from storage.unused_models import Unused
 
 app = options.group()
 
@@ -137,21 +138,25 @@ def _lineage(parent: str | None, dataset: str | None, run: str | None) -> dict[s
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
+async def every(
+    removed: Annotated[bool, typer.Option("--removed", help="Removed versions, too.")] = False,
+    as_json: options.Json = False,
+) -> None:
     """All model versions."""
     async with session.reading() as s:
         registry = await model_views.read(s)
+    known = [each for each in registry.versions if removed or each.status is not Status.REMOVED]
     document = [
         {
             **msgspec.to_builtins(version),
             "name": version.name,
             "aliases": registry.aliases.get(version.id, ()),
         }
-        for version in registry.versions
+        for version in known
     ]
     listing.show(
         _columns(registry),
-        registry.versions,
+        known,
         as_json=as_json,
         document=document,
         empty="No models yet.",
@@ -250,6 +255,68 @@ async def trace(
         "models.trace", version.name, _lineage(parent, dataset, run), reason=reason
     )
     session.report(done, as_json=as_json)
+
+
+@app.command()
+async def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="ops@1.0.0")],
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove a version that nothing needs, and delete its file if it was downloaded."""
+    async with session.reading() as s:
+        version = await models.find(s, name)
+    kept = f"; {version.path} stays" if version.source is None else ", with its file"
+    effect = f"remove {version.name}{kept}"
+    agreed = session.agreed("models.remove", version.name, effect, reason, yes=yes)
+    done = await session.ask(
+        "models.remove", version.name, reason=agreed.reason, confirm=agreed.confirm
+    )
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def gc(
+    unused: Annotated[
+        bool,
+        typer.Option(
+            "--unused", help="First remove downloads that no release, alias or adapter needs."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would free.")
+    ] = False,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Delete downloaded files that nothing needs; never a file outside the data directory."""
+    async with session.reading() as s:
+        spare = await unused_models.spare(s) if unused else []
+        needs = await unused_models.needs(s)
+    found = unused_models.find(session.home(), needs, also=[each.id for each in spare])
+    total = words.size(sum(each.size_bytes for each in found))
+    if dry_run or not found:
+        listing.show(_UNUSED, found, as_json=as_json, empty="Every downloaded file is needed.")
+        if found and not as_json:
+            terminal.say(f"{total} would be freed.")
+        return
+    effect = f"delete {words.counted(len(found), 'file')}, {total}"
+    if spare:
+        effect += f"; remove {words.one_of([each.name for each in spare])}"
+    agreed = session.agreed("models.gc", "models", effect, reason, yes=yes)
+    done = await session.ask(
+        "models.gc", "models", {"unused": unused}, reason=agreed.reason, confirm=agreed.confirm
+    )
+    session.report(done, as_json=as_json)
+
+
+_UNUSED: Final[tuple[Column[Unused], ...]] = (
+    Column("SHA-256", lambda each: f"{each.sha256[:16]}…"),
+    Column("SIZE", lambda each: words.size(each.size_bytes), right=True),
+    Column("WAS", lambda each: words.known(", ".join(each.versions))),
+)
 
 
 @app.command()

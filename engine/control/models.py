@@ -1,4 +1,4 @@
-"""Models: aliases that move, lineage, and the jobs that add versions.
+"""Models: aliases that move, lineage, removal, and the jobs that add versions and free files.
 
 Adding is the work of a job, because a file may take hours to fetch and to hash. Imported by
 `engine.control.handlers`.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
-from storage import jobs, model_aliases, models
+from storage import jobs, model_aliases, models, releases, unused_models
 from storage.control_socket import verbs
 from storage.intents import Intent
-from storage.models import Lineage
+from storage.jobs import Job
+from storage.models import Lineage, ModelVersion, Status
 from storage.store import Session
 
 
@@ -91,3 +92,68 @@ async def trace(s: Session, intent: Intent, arguments: verbs.ModelsTrace, at_us:
         s, version.id, lineage, actor=intent.actor, at_us=at_us, intent_id=intent.id
     )
     return Decision(Reason.APPLIED, f"Recorded the lineage of {after.name}.", after)
+
+
+@handles("models.remove")
+async def remove(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
+    """Take a version out of use, and queue the job that deletes its downloaded file."""
+    version = await models.find(s, intent.target)
+    if version.status is Status.REMOVED:
+        return Decision(Reason.UNCHANGED, f"{version.name} is removed; no change.", version)
+    if (needed := await _needed_by(s, version)) is not None:
+        return Decision(Reason.IN_USE, f"{version.name} is needed: {needed}.")
+    await models.remove(s, version.id, actor=intent.actor, at_us=at_us, intent_id=intent.id)
+    if version.source is None:
+        said = f"Removed {version.name}; its file {version.path} is yours and stays."
+        return Decision(Reason.APPLIED, said, version)
+    job = await _free(s, intent, {"sha256": [version.sha256]}, at_us, intent_id=None)
+    said = f"Removed {version.name}; job {job.id} deletes its file."
+    return Decision(Reason.APPLIED, said, version)
+
+
+@handles("models.gc")
+async def gc(s: Session, intent: Intent, arguments: verbs.ModelsGc, at_us: int) -> Decision:
+    """Queue the job that deletes what nothing needs, which ends the intent when it ends."""
+    for version in await unused_models.spare(s) if arguments.unused else []:
+        await models.remove(s, version.id, actor=intent.actor, at_us=at_us, intent_id=intent.id)
+    job = await _free(s, intent, {}, at_us, intent_id=intent.id)
+    return Decision(Reason.QUEUED, f"Job {job.id} is queued.", job)
+
+
+async def _free(
+    s: Session,
+    intent: Intent,
+    arguments: dict[str, object],
+    at_us: int,
+    *,
+    intent_id: int | None,
+) -> Job:
+    return await jobs.add(
+        s,
+        kind="free_models",
+        target="models",
+        arguments=arguments,
+        actor=intent.actor,
+        intent_id=intent_id,
+        at_us=at_us,
+    )
+
+
+async def _needed_by(s: Session, version: ModelVersion) -> str | None:
+    """What keeps a version from being removed, as a clause; None if nothing does."""
+    named = [each.name for each in await releases.every(s) if each.model_version_id == version.id]
+    if named:
+        return f"{', '.join(named)} answers with it, and releases never change"
+    adapters = [
+        each.name
+        for each in await models.every(s)
+        if each.base_id == version.id and each.status is not Status.REMOVED
+    ]
+    if adapters:
+        return f"it is the base of {', '.join(adapters)}; remove that first"
+    pointing = [each for each in await model_aliases.every(s) if each.version_id == version.id]
+    if pointing:
+        return (
+            f"the alias {version.model}@{pointing[0].alias} points at it; move or remove it first"
+        )
+    return None

@@ -84,6 +84,8 @@ def refuse(
     """Why these versions cannot answer with these engine settings; None when they can."""
     weights = base or model
     for each in (model, weights):
+        if each.status is Status.REMOVED:
+            return Decision(Reason.UNLOADABLE, f"{each.name} was removed; add its file again.")
         if each.status is Status.UNLOADABLE:
             reason = (each.status_reason or "no reason was given").rstrip(".")
             return Decision(Reason.UNLOADABLE, f"{each.name} cannot be loaded ({reason}).")

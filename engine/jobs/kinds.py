@@ -21,7 +21,10 @@ Effect = Callable[[Session], Awaitable[Any]]
 """Changes the store and returns the step's result."""
 Run = Callable[[Context], Awaitable[Any]]
 
-MODULES: Final[Mapping[str, str]] = {"add_model": "engine.jobs.add_model"}
+MODULES: Final[Mapping[str, str]] = {
+    "add_model": "engine.jobs.add_model",
+    "free_models": "engine.jobs.free_models",
+}
 """The module of each kind; imported only in the process of a job, as it may be expensive."""
 
 

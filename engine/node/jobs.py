@@ -116,7 +116,11 @@ class Jobs:
         A job that crashed after it had kept its file leaves some, and so does a restore.
         """
         async with self._store.read() as session:
-            referred = {version.sha256 for version in await models.every(session)}
+            referred = {
+                version.sha256
+                for version in await models.every(session)
+                if version.status is not models.Status.REMOVED
+            }
         unused = await asyncio.to_thread(
             model_files.sweep, self._home, referred, now_s=self._now_us() / scheduling.SECOND_US
         )

@@ -98,7 +98,7 @@ def _loadable(release: Release, versions: Mapping[int, ModelVersion]) -> list[Mo
     version = versions.get(release.model_version_id or 0)
     if version is not None and version.base_id is not None:
         version = versions.get(version.base_id)
-    return [] if version is None or version.status is Status.UNLOADABLE else [version]
+    return [] if version is None or version.status is not Status.REGISTERED else [version]
 
 
 def _weights(versions: list[ModelVersion]) -> Weights | None:

@@ -83,7 +83,7 @@ async def check_name(s: Session, asked: ModelsAdd) -> None:
     """
     name = f"{asked.model}@{asked.version}"
     known = next((each for each in await models.every(s) if each.name == name), None)
-    if known is None or known.status is Status.UNLOADABLE or await _failing(s, known):
+    if known is None or known.status is not Status.REGISTERED or await _failing(s, known):
         return
     if known.kind is Kind.WEIGHTS and (known.checks == ModelChecks() or known.checks.wanting):
         return
@@ -99,8 +99,9 @@ def check_fit(name: str, found: Facts, asked: ModelsAdd, base: ModelVersion | No
     """
     if (reason := _unfit(found, asked.kind, base)) is not None:
         raise Unfit(f"{name} {reason}.")
-    if base is not None and base.status is Status.UNLOADABLE:
-        raise Unfit(f"{base.name} cannot be loaded.")
+    if base is not None and base.status is not Status.REGISTERED:
+        why = "was removed" if base.status is Status.REMOVED else "cannot be loaded"
+        raise Unfit(f"{base.name} {why}.")
 
 
 async def register(
@@ -194,6 +195,8 @@ async def _add_again(
     )
     for name in failing:
         await deployments.restart(s, name, actor=actor, at_us=at_us, intent_id=intent_id)
+    if before.status is Status.REMOVED:
+        return f"{version.name} is registered again from {version.path}."
     if failing or before.status is Status.UNLOADABLE:
         return f"{version.name} is the same file; loading it is tried again."
     if version.path == before.path:

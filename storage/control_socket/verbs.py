@@ -129,6 +129,12 @@ class ModelsTrace(Arguments, frozen=True, kw_only=True):
     run: Reference | None = None
 
 
+class ModelsGc(Arguments, frozen=True, kw_only=True):
+    """Whether to remove, first, the downloaded versions that no release, alias or adapter needs."""
+
+    unused: bool = False
+
+
 class PromptsAdd(Arguments, frozen=True, kw_only=True):
     """The next version of a prompt."""
 
@@ -362,6 +368,18 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "models.trace", ModelsTrace, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Record what a model version was made from",
         "models trace NAME@1.0.0 [--parent NAME@1.0.0] [--dataset D] [--run R]",
+    ),
+    Verb(
+        "models.remove", NoArguments, _OPERATOR, _HARD, _CONTROL,
+        "Remove a model version and its downloaded file",
+        "models remove NAME@1.0.0",
+        Why.ASKED,
+    ),
+    Verb(
+        "models.gc", ModelsGc, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Delete downloaded model files that nothing needs",
+        "models gc [--unused] [--dry-run]",
+        Why.ASKED,
     ),
     Verb(
         "prompts.add", PromptsAdd, _OPERATOR, _REVERSIBLE, _CONTROL,

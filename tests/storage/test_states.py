@@ -46,8 +46,11 @@ def test_a_diagram_shows_beginnings_moves_and_ends() -> None:
     assert state_diagrams.mermaid(models.MOVES) == (
         "stateDiagram-v2\n"
         "    [*] --> registered\n"
+        "    registered --> removed\n"
         "    registered --> unloadable\n"
         "    unloadable --> registered\n"
+        "    unloadable --> removed\n"
+        "    removed --> registered\n"
     )
 
 

@@ -1,0 +1,102 @@
+"""The job behind `models gc` and `models remove`: delete downloaded files that nothing needs.
+
+Record first, delete after: the ledger has each file before it is touched. Then, in a transaction
+that looks again, its directory is renamed, and only what was renamed is deleted. A crash in between
+leaves what the next attempt, or the next job of this kind, deletes. Imported by
+`engine.jobs.kinds`, by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import Final
+
+import msgspec
+
+from engine.jobs import kinds
+from engine.jobs.context import Context
+from engine.jobs.errors import Refused
+from storage import ledger, unused_models
+from storage.store import Session
+from storage.unused_models import FREED, Unused
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """The files to free, by SHA-256; None: all that nothing needs."""
+
+    sha256: tuple[str, ...] | None = None
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """Files that nothing needs."""
+
+    files: tuple[Unused, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all together."""
+        return sum(each.size_bytes for each in self.files)
+
+
+async def record(context: Context) -> kinds.Effect:
+    """Find what nothing needs and write it to the ledger."""
+    try:
+        asked = msgspec.convert(context.job.arguments, Asked)
+    except msgspec.ValidationError as error:
+        raise Refused(f"The job's arguments cannot be read: {error}.") from error
+
+    async def effect(s: Session) -> Found:
+        found = unused_models.find(context.home, await unused_models.needs(s))
+        files = [each for each in found if asked.sha256 is None or each.sha256 in asked.sha256]
+        for each in files:
+            await ledger.write(
+                s, actor=context.job.actor, verb="models.gc", noun="model_file", key=each.sha256,
+                before=each, after=None, at_us=context.now_us(), intent_id=context.job.intent_id,
+            )  # fmt: skip
+        return Found(files=tuple(files))
+
+    return effect
+
+
+async def set_aside(context: Context) -> kinds.Effect:
+    """Rename what was recorded, unless something needs it by now: no version can be added here."""
+    recorded = {each.sha256 for each in _recorded(context).files}
+    home = context.home
+
+    async def effect(s: Session) -> Found:
+        found = unused_models.find(home, await unused_models.needs(s))
+        files = [each for each in found if each.sha256 in recorded]
+        for each in files:
+            aside = home.models / f"{FREED}{each.sha256}"
+            if aside.exists():  # an earlier job was cancelled before it deleted it
+                shutil.rmtree(aside)
+            (home.models / each.sha256).rename(aside)
+        return Found(files=tuple(files))
+
+    return effect
+
+
+async def delete(context: Context) -> str:
+    """Delete what was set aside, by this job and by earlier ones."""
+    for directory in sorted(context.home.models.glob(f"{FREED}*")):
+        await asyncio.to_thread(shutil.rmtree, directory)
+        context.check()
+    freed = _recorded(context)
+    if not freed.files:
+        return "Every downloaded file is needed; nothing was deleted."
+    files = "1 file" if len(freed.files) == 1 else f"{len(freed.files)} files"
+    return f"Deleted {files}, {freed.size_bytes / 1e9:.2f} GB."
+
+
+def _recorded(context: Context) -> Found:
+    return msgspec.convert(msgspec.to_builtins(context.results["record"]), Found)
+
+
+KIND: Final = kinds.Kind(
+    (
+        kinds.Step("record", record),
+        kinds.Step("set_aside", set_aside),
+        kinds.Step("delete", delete),
+    )
+)
