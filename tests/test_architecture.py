@@ -315,6 +315,13 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+def test_what_judges_a_rollout_does_not_load_scipy() -> None:
+    """It costs 79 MB and two seconds; the bootstrap of an evaluation loads it when it is called."""
+    names = sorted(path.stem for path in modules("engine") if path.parent.name == "judging")
+    program = "\n".join(f"import engine.judging.{name}" for name in names if name != "__init__")
+    assert not {name for name in loaded_by(program) if name.split(".")[0] == "scipy"}
+
+
 def under(loaded: set[str], *packages: str) -> set[str]:
     """Those of some packages that are loaded."""
     return {name for name in packages if name in loaded}

@@ -3,8 +3,7 @@
 Rates are simulated with a fixed seed; shifts and means use the normal approximation at the end of
 the step. What `power` says of "found" and "missed" holds here.
 
-Never looks at results: what has been seen is judged by the other modules. Imported by the commands
-that plan a rollout and by the controllers.
+Never looks at results: the other modules judge those. Imported by the controllers.
 
 Source: for shifts Noether 1987, "Sample size determination for some common nonparametric tests",
 with the effect measured on the service's own values instead of a normal distribution.

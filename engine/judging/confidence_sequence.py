@@ -10,7 +10,7 @@ values in each arm. Looked at after each value from there to 5000, a mean is mis
 runs with normal values, 4.9 % with exponential and 6.0 % with log-normal ones (sigma 1). Rare
 events are worse, 7 % at a rate of 5 %: they belong to `exceedance` and `two_rates`.
 
-Never decides what to do. Imported by the controllers and `power`.
+Never decides what to do. Imported by the controllers and `comparison_power`.
 
 Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas 2021, "Time-uniform central limit theory
 and asymptotic confidence sequences", arXiv 2103.06476: theorem 2.2 for the interval, the appendix

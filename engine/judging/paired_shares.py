@@ -21,7 +21,10 @@ CONFIDENCE: Final = 0.95
 def mcnemar(lost: int, won: int) -> float:
     """One-sided: the chance that at least `lost` of the changed items are lost if all is chance."""
     changed = lost + won
-    as_bad = sum(math.comb(changed, each) for each in range(lost, changed + 1))
+    ways = as_bad = math.comb(changed, lost)
+    for each in range(lost, changed):
+        ways = ways * (changed - each) // (each + 1)
+        as_bad += ways
     return float(as_bad / 2**changed)
 
 

@@ -5,8 +5,8 @@ The harm gate's chances are exact for a gate that is asked at some 150 growing c
 every request it finds a little more. "Found" is found with a chance of 80 %, "missed" is missed
 with 80 %. `comparison_power` answers the same for the comparisons with stable.
 
-Never looks at results: what has been seen is judged by the other modules. Imported by the commands
-that plan a rollout, the controllers and `comparison_power`.
+Never looks at results: the other modules judge those. Imported by the controllers and
+`comparison_power`.
 
 Source: the gate's chances are a forward recursion over the counts that have not aborted yet, as in
 Armitage, McPherson and Rowe 1969, "Repeated significance tests on accumulating data".

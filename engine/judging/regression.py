@@ -3,7 +3,7 @@
 Items are paired: position i of both sides is one item. An effect above 0 is worse: a drop of
 correct answers or scores, in points (0.05 is 5 percentage points), or a rise of time or cost, as a
 share of the baseline's (0.05 is 5 % more). Each bound of an interval holds with a confidence of
-95 % by itself. The verdict holds effect and bounds against a limit, 5 % unless another is given:
+95 % by itself. The grade holds effect and bounds against a limit, 5 % unless another is given:
 
     regressed      the effect is above the limit, and its lower bound above 0
     suspect        one of the two
@@ -39,17 +39,17 @@ CHANCE: Final = 0.8  # with which the smallest detectable effect would be called
 RESAMPLES: Final = 1999
 VALUES_AT_ONCE: Final = 2_000_000  # of a bootstrap, in memory
 
-# A bootstrap of fewer items is surer of itself than it should be.
+# The bounds of a bootstrap of fewer items are too narrow.
 LEAST: Final = 20
 
-# With fewer changed items than this a bootstrap of their scores is too sure as well: the bounds
-# are then at least those of items among which no change was seen.
+# So are those of scores with fewer changed items: they are then at least as wide as those of a run
+# in which no item changed.
 FEW_CHANGED: Final = 10
 
 Floats = npt.NDArray[np.float64]
 
 
-class Verdict(StrEnum):
+class Grade(StrEnum):
     """The four answers; only `ok` is a pass."""
 
     REGRESSED = "regressed"
@@ -68,7 +68,7 @@ class Regression:
     empty for quantiles.
     """
 
-    verdict: Verdict
+    grade: Grade
     n: int
     baseline: float
     candidate: float
@@ -97,7 +97,7 @@ def binary(
     p_value = paired_shares.mcnemar(lost, won)
     low, high = paired_shares.difference(lost, won, n)
     if p_value > 1 - paired_shares.CONFIDENCE:
-        low = min(low, 0.0)  # the exact test has the last word on whether there is a drop
+        low = min(low, 0.0)  # the exact test decides whether there is a drop
     changed = (lost + won + 1) / n
     return _judged(
         before, after, float((before - after).mean()), (low, high), limit,
@@ -236,7 +236,7 @@ def _judged(
     worse, better = (after > before, after < before) if lower else (after < before, after > before)
     means = (float(before.mean()), float(after.mean()))
     return Regression(
-        verdict=_verdict(effect, interval, limit),
+        grade=_grade(effect, interval, limit),
         n=before.size,
         baseline=(seen or means)[0],
         candidate=(seen or means)[1],
@@ -250,9 +250,9 @@ def _judged(
     )
 
 
-def _verdict(effect: float, interval: tuple[float, float], limit: float) -> Verdict:
+def _grade(effect: float, interval: tuple[float, float], limit: float) -> Grade:
     low, high = interval
     signs = (effect > limit) + (low > 0)
     if signs:
-        return Verdict.REGRESSED if signs == 2 else Verdict.SUSPECT  # noqa: PLR2004 - both
-    return Verdict.OK if high < limit else Verdict.UNDERPOWERED
+        return Grade.REGRESSED if signs == 2 else Grade.SUSPECT  # noqa: PLR2004 - both
+    return Grade.OK if high < limit else Grade.UNDERPOWERED

@@ -6,11 +6,11 @@ interval and the p-value are those of the Mann–Whitney test. Outliers weigh no
 
 Asked once for each step, not at every look: the level is that of one look. Assumed: values are
 independent within and between arms. Requests that waited in one queue resemble each other, so a
-short step under load is surer of itself than it should be; compare time slices that both arms
+short step under load gives too narrow an interval; compare time slices that both arms
 share, and prompts of like length. With ties the interval is a little too wide.
 
 Memory is that of the two samples, time is n log n: two times 100,000 values take about a second.
-Never decides what to do. Imported by the controllers and `power`.
+Never decides what to do. Imported by the controllers and `comparison_power`.
 
 Sources: Mann and Whitney 1947; Hodges and Lehmann 1963; Moses's interval as in Hollander, Wolfe and
 Chicken 2014, "Nonparametric statistical methods", section 4.3; the correction for ties, section
@@ -160,7 +160,8 @@ def difference_at(candidate: Counted, stable: Counted, rank: int) -> float:
     slack = 1e-12 * max(1e-290, np.abs(a.values).max(), np.abs(b.values).max())
     low, high = float(ends[0] - slack), float(ends[1] + slack)
     for guess in _guesses(a, b, rank):
-        low, high = (low, guess) if _up_to(a, b, guess) >= rank else (guess, high)
+        if low < guess < high:
+            low, high = (low, guess) if _up_to(a, b, guess) >= rank else (guess, high)
     most = 4 * (a.values.size + b.values.size)
     while int((_places(a, b, low) - _places(a, b, high)).sum()) > most:
         middle = low + (high - low) / 2

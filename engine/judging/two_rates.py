@@ -15,7 +15,7 @@ disturbs both arms alike, such as a busy GPU, is no evidence.
 Assumed in addition, for the intervals: each arm's rate is constant. They are made of one interval
 for each arm, at half of alpha, and so wider than they would have to be.
 
-Never decides what to do. Imported by the controllers and `power`.
+Never decides what to do. Imported by the controllers and `comparison_power`.
 
 Source: Turner, Ly and Grünwald 2021, "Generic E-variables for exact sequential k-sample tests that
 allow for optional stopping", arXiv 2106.02693: the e-variable of a block for two Bernoulli streams
@@ -40,7 +40,7 @@ from engine.judging import errors, exceedance
 # an event, as Krichevsky and Trofimov have it.
 PRIOR_EVENTS: Final = 0.5
 
-# Past this many more requests "what is still needed" is no help to anybody.
+# "What is still needed" is not worth telling beyond this.
 MOST_NEEDED: Final = 10**9
 
 Floats = npt.NDArray[np.float64]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from engine.judging import errors, paired_shares, regression
-from engine.judging.regression import Verdict
+from engine.judging.regression import Grade
 
 Bools = npt.NDArray[np.bool_]
 
@@ -31,13 +31,13 @@ def answers(
     )
 
 
-def verdicts(n: int, *, changed: float, drop: float, runs: int = 500) -> Counter[Verdict]:
+def grades(n: int, *, changed: float, drop: float, runs: int = 500) -> Counter[Grade]:
     """What simulated runs are called."""
     rng = np.random.default_rng(1)
     return Counter(
         regression.binary(
             *(each.tolist() for each in answers(rng, n, changed=changed, drop=drop))
-        ).verdict
+        ).grade
         for _ in range(runs)
     )
 
@@ -50,21 +50,21 @@ def test_fifty_items_without_a_change_are_seldom_called_regressed() -> None:
         before, after = answers(rng, 50, changed=0.2, drop=0)
         raw += before.mean() - after.mean() > 0.05
     assert 0.12 <= raw / 500 <= 0.24
-    found = verdicts(50, changed=0.2, drop=0)
-    assert found[Verdict.REGRESSED] <= 0.06 * 500
-    assert found[Verdict.UNDERPOWERED] >= 0.4 * 500
+    found = grades(50, changed=0.2, drop=0)
+    assert found[Grade.REGRESSED] <= 0.06 * 500
+    assert found[Grade.UNDERPOWERED] >= 0.4 * 500
 
 
 def test_a_large_drop_is_regressed_and_none_is_ok_with_enough_items() -> None:
     """1000 items: 12 points are always found, and no change is passed in nine of ten runs."""
-    assert verdicts(1000, changed=0.2, drop=0.12, runs=200)[Verdict.REGRESSED] >= 198
-    assert verdicts(1000, changed=0.1, drop=0, runs=200)[Verdict.OK] >= 180
+    assert grades(1000, changed=0.2, drop=0.12, runs=200)[Grade.REGRESSED] >= 198
+    assert grades(1000, changed=0.1, drop=0, runs=200)[Grade.OK] >= 180
 
 
 def test_a_drop_of_the_limit_is_hardly_ever_ok() -> None:
     """A true drop of 5 points passes in at most 5 % of runs, plus chance."""
     for n in (50, 200, 1000):
-        assert verdicts(n, changed=0.15, drop=0.05, runs=300)[Verdict.OK] <= 15 + 9
+        assert grades(n, changed=0.15, drop=0.05, runs=300)[Grade.OK] <= 15 + 9
 
 
 def test_the_smallest_detectable_drop_is_detected_in_four_of_five_runs() -> None:
@@ -72,8 +72,8 @@ def test_the_smallest_detectable_drop_is_detected_in_four_of_five_runs() -> None
     rng = np.random.default_rng(2)
     before, after = answers(rng, 300, changed=0.2, drop=0)
     smallest = regression.binary(before.tolist(), after.tolist()).smallest_detectable
-    found = verdicts(300, changed=0.2, drop=smallest, runs=400)
-    assert 0.72 <= found[Verdict.REGRESSED] / 400 <= 0.9
+    found = grades(300, changed=0.2, drop=smallest, runs=400)
+    assert 0.72 <= found[Grade.REGRESSED] / 400 <= 0.9
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
@@ -122,9 +122,9 @@ def test_no_changed_item_is_no_proof_with_few_items() -> None:
     assert high == pytest.approx(1.6449**2 / (50 + 1.6449**2), abs=1e-4)
     assert low == pytest.approx(-high)
     few = regression.binary([True] * 50, [True] * 50)
-    assert few.verdict is Verdict.UNDERPOWERED
+    assert few.grade is Grade.UNDERPOWERED
     assert few.smallest_detectable > 0.05
-    assert regression.binary([True] * 60, [True] * 60).verdict is Verdict.OK
+    assert regression.binary([True] * 60, [True] * 60).grade is Grade.OK
 
 
 def test_the_items_that_flipped_are_named() -> None:
@@ -135,21 +135,21 @@ def test_the_items_that_flipped_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("effect", "interval", "verdict"),
+    ("effect", "interval", "grade"),
     [
-        (0.08, (0.02, 0.14), Verdict.REGRESSED),
-        (0.08, (-0.02, 0.2), Verdict.SUSPECT),
-        (0.03, (0.01, 0.04), Verdict.SUSPECT),
-        (0.01, (-0.02, 0.04), Verdict.OK),
-        (0.01, (-0.1, 0.1), Verdict.UNDERPOWERED),
-        (-0.2, (-0.3, -0.1), Verdict.OK),
+        (0.08, (0.02, 0.14), Grade.REGRESSED),
+        (0.08, (-0.02, 0.2), Grade.SUSPECT),
+        (0.03, (0.01, 0.04), Grade.SUSPECT),
+        (0.01, (-0.02, 0.04), Grade.OK),
+        (0.01, (-0.1, 0.1), Grade.UNDERPOWERED),
+        (-0.2, (-0.3, -0.1), Grade.OK),
     ],
 )
-def test_the_verdict_is_read_from_effect_and_bounds(
-    effect: float, interval: tuple[float, float], verdict: Verdict
+def test_the_grade_is_read_from_effect_and_bounds(
+    effect: float, interval: tuple[float, float], grade: Grade
 ) -> None:
     """Each row of the rule, with a limit of 5 %."""
-    assert regression._verdict(effect, interval, 0.05) is verdict
+    assert regression._grade(effect, interval, 0.05) is grade
 
 
 @pytest.mark.parametrize("quantile", [None, 0.95])
@@ -177,16 +177,16 @@ def test_a_score_that_drops_is_regressed_and_one_that_does_not_is_ok() -> None:
     before = rng.beta(4, 2, 300)
     noise = rng.normal(0, 0.05, 300)
     lower = regression.scores(before, np.clip(before - 0.1 + noise, 0, 1))
-    assert lower.verdict is Verdict.REGRESSED
+    assert lower.grade is Grade.REGRESSED
     assert lower.interval[0] <= lower.effect <= lower.interval[1]
-    assert regression.scores(before, np.clip(before + noise, 0, 1)).verdict is Verdict.OK
+    assert regression.scores(before, np.clip(before + noise, 0, 1)).grade is Grade.OK
 
 
 def test_a_slower_p95_is_regressed() -> None:
     """Half as slow again on 400 items, and the p95 of each run is told."""
     before = np.random.default_rng(5).lognormal(0, 0.8, 400)
     seen = regression.quantile_ratio(before, before * 1.5)
-    assert seen.verdict is Verdict.REGRESSED
+    assert seen.grade is Grade.REGRESSED
     assert seen.effect == pytest.approx(0.5)
     assert seen.candidate == pytest.approx(1.5 * seen.baseline)
     assert (seen.worse, seen.better) == ((), ())
@@ -202,11 +202,11 @@ def test_the_same_seed_gives_the_same_verdict() -> None:
 
 def test_equal_amounts_and_few_items_have_no_warning() -> None:
     """Identical runs are ok with twenty items; with fewer nothing can be said."""
-    assert regression.mean_ratio([2.0] * 20, [2.0] * 20).verdict is Verdict.OK
+    assert regression.mean_ratio([2.0] * 20, [2.0] * 20).grade is Grade.OK
     few = regression.mean_ratio([2.0] * 19, [2.0] * 19)
-    assert few.verdict is Verdict.UNDERPOWERED
+    assert few.grade is Grade.UNDERPOWERED
     assert few.interval == (-math.inf, math.inf)
-    assert regression.scores([0.5] * 25, [0.5] * 25).verdict is Verdict.UNDERPOWERED
+    assert regression.scores([0.5] * 25, [0.5] * 25).grade is Grade.UNDERPOWERED
 
 
 def test_runs_that_cannot_be_paired_are_refused() -> None:
