@@ -21,6 +21,7 @@ from typing import Final
 import httpx
 
 from engine.backends.upstream import faults, sse
+from engine.backends.upstream.pieces import Pieces
 from engine.backends.upstream.slots import Full, Slots
 from engine.execution import failures
 from storage.requests import Class
@@ -111,7 +112,7 @@ class Server:
         """
         async with self._exchange(path, body, deadline, headers) as response:
             if response.status_code != HTTPStatus.OK:
-                body_read = await _all(response, ERROR_LIMIT, deadline, cut=True)
+                body_read = await self._all(response, ERROR_LIMIT, deadline, cut=True)
                 raise faults.refusal(
                     self.settings.name, response.status_code, response.headers, body_read or b""
                 )
@@ -119,7 +120,7 @@ class Server:
             if "content-encoding" in response.headers:
                 raise faults.malformed(self.settings.name, "it compressed what was asked for plain")
             if kind == "application/json":
-                document = await _all(response, BODY_LIMIT, deadline)
+                document = await self._all(response, BODY_LIMIT, deadline)
                 if document is None:
                     raise faults.malformed(self.settings.name, "its answer exceeds 16 MiB")
                 yield document
@@ -129,19 +130,21 @@ class Server:
                 raise faults.malformed(
                     self.settings.name, f"content type {found} instead of text/event-stream"
                 )
-            parser = sse.Parser()
+            parser, pieces = sse.Parser(), Pieces(self.settings.name)
             chunks = response.aiter_raw()
             while True:
                 async with asyncio.timeout_at(deadline):
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     return
+                await pieces.take(chunk)
                 try:
                     events = parser.feed(chunk)
                 except sse.TooLong:
                     what = f"an event exceeds {sse.EVENT_LIMIT} bytes"
                     raise faults.malformed(self.settings.name, what) from None
                 if events:
+                    pieces.useful()
                     later = yield events
                     deadline = deadline if later is None else later
 
@@ -152,7 +155,7 @@ class Server:
             failures.Failure, TimeoutError, Lost: as `stream`.
         """
         async with self._exchange(path, body, deadline, {}) as response:
-            document = await _all(response, BODY_LIMIT, deadline, cut=True) or b""
+            document = await self._all(response, BODY_LIMIT, deadline, cut=True) or b""
             if response.status_code != HTTPStatus.OK:
                 raise faults.refusal(
                     self.settings.name, response.status_code, response.headers, document
@@ -168,7 +171,20 @@ class Server:
         """
         deadline = asyncio.get_running_loop().time() + within_s
         async with asyncio.timeout_at(deadline), self._client.stream("GET", url) as response:
-            return response.status_code, await _all(response, limit, deadline)
+            return response.status_code, await self._all(response, limit, deadline)
+
+    async def _all(
+        self, response: httpx.Response, limit: int, deadline: float, *, cut: bool = False
+    ) -> bytes | None:
+        """A whole body; None if it exceeds the limit, or truncated with `cut`."""
+        body, pieces = bytearray(), Pieces(self.settings.name)
+        async with asyncio.timeout_at(deadline):
+            async for piece in response.aiter_raw():
+                await pieces.take(piece)
+                body += piece
+                if len(body) > limit:
+                    return bytes(body[:limit]) if cut else None
+        return bytes(body)
 
     @asynccontextmanager
     async def _exchange(
@@ -236,18 +252,3 @@ def _client(settings: Settings) -> httpx.AsyncClient:
             keepalive_expiry=_KEPT_S,
         ),
     )
-
-
-async def _all(
-    response: httpx.Response, limit: int, deadline: float, *, cut: bool = False
-) -> bytes | None:
-    """A whole body; None if it exceeds the limit, or truncated with `cut`."""
-    parts: list[bytes] = []
-    size = 0
-    async with asyncio.timeout_at(deadline):
-        async for part in response.aiter_raw():
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                return b"".join(parts)[:limit] if cut else None
-    return b"".join(parts)

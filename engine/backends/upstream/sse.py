@@ -35,7 +35,8 @@ class Parser:
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
         """Start at the beginning of a stream."""
         self._limit = limit
-        self._pending = b""
+        self._pending = bytearray()  # of a line, without the CR that may be half of its end
+        self._cut = b""
         self._name = ""
         self._data: list[bytes] = []
         self._size = 0
@@ -50,7 +51,12 @@ class Parser:
         if not self._started and chunk:
             self._started = True
             chunk = chunk.removeprefix(_BYTE_ORDER_MARK)
-        *lines, self._pending = _LINE_END.split(self._pending + chunk)
+        *lines, rest = _LINE_END.split(self._cut + chunk)
+        if lines:  # only what is new is searched: a line may come in many pieces
+            lines[0] = bytes(self._pending) + lines[0]
+            self._pending.clear()
+        self._cut = b"\r" if rest.endswith(b"\r") else b""
+        self._pending += rest.removesuffix(b"\r")
         if len(self._pending) + self._size > self._limit:
             raise TooLong
         found: list[Event] = []

@@ -18,6 +18,9 @@ from engine.gateway.http.refusals import Reason
 
 _FRAMING_SHARE: Final = 8
 """Bytes of framing for each byte of a chunked body; a chunk of one byte has five."""
+_CHUNKS: Final = 1024
+_CHUNK_BYTES: Final = 64
+"""A body may have so many chunks of any size, and one more for each so many bytes of it."""
 _TLS: Final = 0x16
 _HTTP_2: Final = b"PRI * HTTP/2"
 
@@ -72,6 +75,7 @@ class Parser:
         self._size = 0  # of a head, as received; `_counted` as parsed
         self._counted = 0
         self._framing = self._content = 0  # of a body, as received and as parsed
+        self._chunks: int | None = None  # of a body in chunks, so far
         self.ended = False
 
     @property
@@ -149,6 +153,10 @@ class Parser:
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._content += len(body)
+        if self._chunks is not None:
+            self._chunks += 1
+            if self._chunks > _CHUNKS + self._content // _CHUNK_BYTES:
+                self._refuse(_invalid("Its body is cut into too many chunks; send larger ones."))
         self._events.body(body)
 
     def on_message_complete(self) -> None:
@@ -185,6 +193,7 @@ class Parser:
             self._refuse(_invalid("It must have exactly one Host header."))
         if version == "1.0" and encoded:
             self._refuse(_invalid("Transfer-Encoding needs HTTP/1.1."))
+        self._chunks = 0 if encoded else None
         upgrade = parser.should_upgrade()
         if upgrade and (bodied or method == "CONNECT"):
             self._refuse(_invalid("Upgrades are not supported; leave out its Upgrade header."))

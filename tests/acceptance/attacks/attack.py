@@ -15,16 +15,23 @@ from typing import Final
 
 import msgspec
 
-MODULES: Final = ("connections", "bodies", "floods", "templates", "weights", "stores", "people")
+MODULES: Final = (
+    "connections", "chunks", "bodies", "floods", "upstreams", "templates", "weights", "stores",
+    "people",
+)  # fmt: skip
 
 
 class Target(msgspec.Struct, frozen=True):
-    """The box under attack, as an attacker knows it."""
+    """The box under attack, as an attacker knows it.
+
+    At `upstream_port` of this machine the box expects the server that answers for `hostile`.
+    """
 
     port: int
     key: str
     home: str
     node_pid: int
+    upstream_port: int
 
 
 Run = Callable[[Target], Awaitable[str]]

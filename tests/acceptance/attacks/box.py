@@ -13,7 +13,8 @@ from typing import Final
 import httpx
 
 from storage import keys
-from tests.acceptance.attacks import templates, weights
+from tests import home_fixtures
+from tests.acceptance.attacks import templates, upstreams, weights
 from tests.acceptance.attacks.attack import Target
 from tests.engine.node.nodes import BOUND_S, RealNode
 from tests.engine.serving import tiny_gguf
@@ -34,7 +35,9 @@ async def attacked(root: Path) -> AsyncIterator[tuple[RealNode, Target, str]]:
         keyed = {tenant: await _key(node, tenant) for tenant in ("attacker", "victim")}
         port = int(node.environment["PADDOCK_GATEWAY__PORT"])
         await _ready(port)
-        yield node, Target(port, keyed["attacker"], str(root), node.pid), keyed["victim"]
+        upstream = await _register(node)
+        target = Target(port, keyed["attacker"], str(root), node.pid, upstream)
+        yield node, target, keyed["victim"]
     finally:
         await asyncio.to_thread(node.end)
 
@@ -61,6 +64,17 @@ async def _furnish(node: RealNode, folder: Path) -> None:
         )  # fmt: skip
         release = await node.release(name, path)
         await node.must("services.create", name, {"release": release})
+
+
+async def _register(node: RealNode) -> int:
+    """A service that an upstream answers for, which attackers are; the upstream's port."""
+    port = home_fixtures.free_port()
+    url = f"http://127.0.0.1:{port}/v1"
+    await node.must("upstreams.add", upstreams.SERVICE, {"url": url})
+    remote = {"upstream": {"name": upstreams.SERVICE, "model": "any"}}
+    said = await node.must("releases.create", "", remote)
+    await node.must("services.create", upstreams.SERVICE, {"release": said.split()[0]})
+    return port
 
 
 async def _key(node: RealNode, tenant: str) -> str:

@@ -315,23 +315,27 @@ async def silent(_: Asked, reply: Reply) -> None:
     await reply.gone()
 
 
+async def _comment(reply: Reply) -> None:
+    """A comment every few milliseconds until the client leaves."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await reply.chunk(b": still here\n\n")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reply.gone(), 0.01)
+                return
+
+
 async def stalling(_: Asked, reply: Reply) -> None:
     """Comments for ever, after a first token."""
     await reply.head()
     await reply.text("Hel")
-    with contextlib.suppress(ConnectionError):
-        while True:
-            await reply.chunk(b": still here\n\n")
-            await asyncio.sleep(0)
+    await _comment(reply)
 
 
 async def commenting(_: Asked, reply: Reply) -> None:
     """Comments for ever, and never a token."""
     await reply.head()
-    with contextlib.suppress(ConnectionError):
-        while True:
-            await reply.chunk(b": still here\n\n")
-            await asyncio.sleep(0)
+    await _comment(reply)
 
 
 async def busy(_: Asked, reply: Reply) -> None:
@@ -422,6 +426,31 @@ async def endless_line(_: Asked, reply: Reply) -> None:
             await reply.chunk(b"data: " + b"x" * 65536)
 
 
+async def single_bytes(_: Asked, reply: Reply) -> None:
+    """A line that never ends, in chunks of one byte."""
+    await reply.head()
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await reply.raw(b"1\r\nx\r\n" * 1000)
+
+
+async def single_bytes_of_a_document(_: Asked, reply: Reply) -> None:
+    """A document instead of a stream, in chunks of one byte."""
+    await reply.head(200, "application/json")
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await reply.raw(b"1\r\n \r\n" * 1000)
+
+
+async def endless_comments(_: Asked, reply: Reply) -> None:
+    """Comments after a first token, as fast as they are read."""
+    await reply.head()
+    await reply.text("Hel")
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await reply.raw(b"3\r\n:\n\n\r\n" * 1000)
+
+
 async def endless_answer(asked: Asked, reply: Reply) -> None:
     """Token after token, whatever max_tokens says."""
     await reply.head()
@@ -464,6 +493,9 @@ BAD = [
     (mistyped, failures.Broken, "upstream_malformed", "not the API's"),
     (unfinished, failures.Broken, "upstream_malformed", "without a finish_reason"),
     (endless_line, failures.Broken, "upstream_malformed", "an event exceeds"),
+    (single_bytes, failures.Broken, "upstream_malformed", "pieces of its answer"),
+    (single_bytes_of_a_document, failures.Broken, "upstream_malformed", "pieces of its answer"),
+    (endless_comments, failures.Broken, "upstream_malformed", "no event"),
     (endless_answer, failures.Broken, "upstream_malformed", "longer than max_tokens"),
     (compressed, failures.Broken, "upstream_malformed", "compressed"),
     (not_http, failures.Broken, "upstream_malformed", "does not answer as"),

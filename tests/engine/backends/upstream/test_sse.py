@@ -76,3 +76,19 @@ def test_memory_is_bounded_by_the_event(chunks: list[bytes]) -> None:
     """A line without end, and an event of many lines without end, are refused alike."""
     with pytest.raises(sse.TooLong):
         parsed(*chunks, limit=100)
+
+
+def test_a_line_in_many_pieces_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a megabyte in pieces of a packet each would be searched a thousand times."""
+    searched = []
+
+    class Counting:
+        def split(self, data: bytes) -> list[bytes]:
+            searched.append(len(data))
+            return line_end.split(data)
+
+    line_end = sse._LINE_END
+    monkeypatch.setattr(sse, "_LINE_END", Counting())
+    pieces = [b"data: ", *[b"x" * 100] * 1_000, b"\r", b"\n\r", b"\n"]
+    assert parsed(*pieces) == [Event("message", b"x" * 100_000)]
+    assert sum(searched) <= 2 * len(b"".join(pieces))

@@ -139,6 +139,31 @@ async def test_the_framing_of_a_body_is_bounded(bench: Bench, framing: bytes) ->
     assert wire.error()["code"] == "invalid_http"
 
 
+@pytest.mark.parametrize("cut", [6, 600, 10**6])
+async def test_the_number_of_chunks_is_bounded_by_the_size_of_the_body(
+    bench: Bench, cut: int
+) -> None:
+    """Each chunk costs the same, however small: a megabyte of single bytes is seconds of work."""
+    connection, wire = begin(bench, POST + b"transfer-encoding: chunked\r\n\r\n")
+    body = b"1\r\na\r\n" * 2_000
+    for at in range(0, len(body), cut):
+        connection.data_received(body[at : at + cut])
+    assert wire.error()["code"] == "invalid_http"
+    assert "chunks" in wire.error()["message"]
+
+
+async def test_a_body_may_have_many_chunks_of_some_size(bench: Bench) -> None:
+    """As a client sends that writes line by line."""
+    connection, wire = begin(bench, POST + b"transfer-encoding: chunked\r\n\r\n")
+    for _ in range(100):
+        connection.data_received((b"50\r\n" + b"a" * 0x50 + b"\r\n") * 30)
+        await bench.settle()
+    bench.app.let.set()
+    connection.data_received(b"0\r\n\r\n")
+    await bench.settle()
+    assert wire.written.count(b"HTTP/1.1 200 OK") == 1
+
+
 async def test_headers_behind_a_body_are_dropped(bench: Bench) -> None:
     """They could contradict those that were checked."""
     chunks = b"1\r\n{\r\n1\r\n}\r\n0\r\nauthorization: Bearer x\r\n\r\n"

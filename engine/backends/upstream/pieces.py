@@ -1,0 +1,48 @@
+"""How finely a server may cut what it sends: each piece costs the same, however small it is.
+
+The pieces of a response that have arrived already are read without a turn of the event loop, so a
+server that cuts its answer into single bytes, or sends comments as fast as it can, would keep all
+other requests waiting. Imported by `engine.backends.upstream.server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from engine.backends.upstream import faults
+
+ALLOWED: Final = 1024
+"""Pieces that may be of any size; a server with slow tokens sends a comment every few seconds."""
+LEAST: Final = 256
+"""Bytes that each further piece has to have on average; a packet has about 1400."""
+_TURN: Final = 8
+"""Pieces in a turn of the event loop, some 50 microseconds each."""
+
+
+class Pieces:
+    """Counts the pieces of one response since the last one that was of use."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._taken = 0
+        self._useless = self._bytes = 0
+
+    async def take(self, piece: bytes) -> None:
+        """One more; every few of them the event loop has a turn.
+
+        Raises:
+            failures.Broken: they are too small and too many.
+        """
+        self._taken += 1
+        self._useless += 1
+        self._bytes += len(piece)
+        if self._useless > ALLOWED + self._bytes // LEAST:
+            what = f"{self._useless} pieces of its answer have {self._bytes} bytes and no event"
+            raise faults.malformed(self._upstream, what)
+        if self._taken % _TURN == 0:
+            await asyncio.sleep(0)
+
+    def useful(self) -> None:
+        """An event is complete: begin to count anew."""
+        self._useless = self._bytes = 0
