@@ -158,6 +158,11 @@ class Reader:
             facts.models, facts.placed = await _releases(s)
             facts.deployments = await deployments.every(s)
             facts.entries = await ledger.tail(s, limit=_ENTRIES)
+            facts.deaths = {
+                each.name: await processes.last_death(s, each.name)
+                for each in facts.processes
+                if each.restarts
+            }
         self._entry, self._read_us = entry, facts.now_us
 
 

@@ -206,6 +206,7 @@ class Process:
     restarts: int
     pid: int | None
     started_at_us: int
+    died: str = ""  # how it ended before its last restart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +220,7 @@ class Instance:
     pid: int | None
     started_at_us: int
     load: Load | None = None
+    died: str = ""  # how it ended before its last restart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """A process of the node; `restarts` since the node started it first."""
+    """A process of the node; `restarts` since the node started it first.
+
+    `last_death` says how it ended before the last of them.
+    """
 
     name: str
     kind: str
@@ -58,10 +61,14 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
     pid: int | None
     started_at_us: int
+    last_death: str
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """One running copy of a deployment; `load` is null without current samples."""
+    """One running copy of a deployment; `load` is null without current samples.
+
+    `last_death` says how it ended before its last restart.
+    """
 
     name: str
     state: str
@@ -70,6 +77,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None
     started_at_us: int
     load: Load | None
+    last_death: str
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,6 +215,7 @@ def of(
                 restarts=each.restarts,
                 pid=each.pid,
                 started_at_us=each.started_at_us,
+                last_death=each.died,
             )
             for each in pulse.processes
         ),
@@ -261,6 +270,7 @@ def _deployment(seen: snapshot.Deployment) -> Deployment:
                 pid=each.pid,
                 started_at_us=each.started_at_us,
                 load=_load(each.load),
+                last_death=each.died,
             )
             for each in seen.instances
         ),

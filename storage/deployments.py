@@ -269,7 +269,7 @@ async def mark_failing(s: AsyncSession, name: str, evidence: str, at_us: int) ->
     if (await find(s, name)).status is Status.ACTIVE:
         await moves.move(
             s, MOVES, DeploymentRow, name, Status.ACTIVE, Status.FAILING,
-            actor="node", at_us=at_us, changes={"status_reason": evidence},
+            actor="node", at_us=at_us, changes={"status_reason": evidence}, reason=evidence,
         )  # fmt: skip
 
 

@@ -334,6 +334,7 @@ async def move(
     await moves.move(
         s, MOVES, JobRow, job.id, frm, to, actor=actor, at_us=at_us, verb=verb,
         intent_id=job.intent_id if caused_by is None else caused_by, changes=changes,
+        reason=str(changes.get("reason") or ""),
     )  # fmt: skip
 
 

@@ -31,10 +31,15 @@ class LedgerRow(SQLModel, table=True):
     before: str | None
     after: str | None
     intent_id: int | None
+    reason: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One change. `before` is None for what was created, `after` for what was removed."""
+    """One change. `before` is None for what was created, `after` for what was removed.
+
+    `reason` is why a machine made the change, or a person without an intent; the reason of an
+    intent is its own (see `reasons`).
+    """
 
     id: int
     at_us: int
@@ -45,6 +50,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     before: Any
     after: Any
     intent_id: int | None
+    reason: str = ""
 
 
 async def write(
@@ -58,6 +64,7 @@ async def write(
     after: object,
     at_us: int,
     intent_id: int | None = None,
+    reason: str = "",
 ) -> None:
     """Add an entry in the transaction of the change that it records."""
     s.add(
@@ -70,6 +77,7 @@ async def write(
             before=None if before is None else msgspec.json.encode(before).decode(),
             after=None if after is None else msgspec.json.encode(after).decode(),
             intent_id=intent_id,
+            reason=reason,
         )
     )
     await s.flush()
@@ -135,4 +143,5 @@ def _entry(row: LedgerRow) -> Entry:
         before=None if row.before is None else msgspec.json.decode(row.before),
         after=None if row.after is None else msgspec.json.decode(row.after),
         intent_id=row.intent_id,
+        reason=row.reason,
     )

@@ -53,8 +53,11 @@ async def move(
     verb: str | None = None,
     intent_id: int | None = None,
     changes: Mapping[str, Any] | None = None,
+    reason: str | None = None,
 ) -> None:
     """Move one row from `frm` to `to`, change other columns with it, and write the ledger.
+
+    `reason` is why it moves, where no intent says it.
 
     Raises:
         Invalid: the table does not allow the move.
@@ -93,4 +96,5 @@ async def move(
         after=to.value,
         at_us=at_us,
         intent_id=intent_id,
+        reason=reason or "",
     )

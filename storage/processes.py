@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, moves
+from storage import errors, ledger, moves
 from storage.loaded import Loaded
 
 
@@ -54,6 +54,7 @@ class State(StrEnum):
     CRASHED = "crashed"
 
 
+_ENTRIES: Final = 20
 _LIVE: Final = (State.STARTING, State.READY, State.DRAINING)
 
 MOVES: Final = moves.Table(
@@ -204,7 +205,7 @@ async def move(
         changes = {"pid": None, "silent_since_us": None, **changes}
     await moves.move(
         s, MOVES, ProcessRow, name, frm, to,
-        actor="node", at_us=at_us, changes={"reason": reason, **changes},
+        actor="node", at_us=at_us, changes={"reason": reason, **changes}, reason=reason,
     )  # fmt: skip
 
 
@@ -226,6 +227,14 @@ def _process(row: ProcessRow) -> Process:
     kept = {field: getattr(row, field) for field in Process.__struct_fields__}
     kept["loaded"] = None if row.loaded is None else msgspec.json.decode(row.loaded, type=Loaded)
     return msgspec.convert(kept, Process)
+
+
+async def last_death(s: AsyncSession, name: str) -> str:
+    """Why a process crashed the last time; "" if it never did, or long ago."""
+    for entry in await ledger.of(s, "process", name, limit=_ENTRIES):
+        if entry.after == State.CRASHED.value:
+            return entry.reason
+    return ""
 
 
 async def repair(s: AsyncSession, at_us: int) -> list[str]:

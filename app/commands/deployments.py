@@ -68,7 +68,7 @@ INSTANCE_COLUMNS: Final[tuple[Column[Process], ...]] = (
     Column("STATE", lambda process: process.state.value),
     Column("PID", lambda process: words.whole(process.pid), right=True),
     Column("RESTARTS", lambda process: words.count(process.restarts), right=True),
-    Column("REASON", lambda process: words.known(process.reason)),
+    Column("REASON", lambda process: words.known(process.reason), below=True),
 )
 
 

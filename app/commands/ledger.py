@@ -17,7 +17,7 @@ from storage.ledger import Entry
 app = options.group()
 
 
-Explained = tuple[Entry, str]  # with the reason that its intent gave
+Explained = tuple[Entry, str]  # with its reason, or that of its intent
 
 COLUMNS: Final[tuple[Column[Explained], ...]] = (
     Column("ENTRY", lambda row: str(row[0].id), right=True),
@@ -48,7 +48,7 @@ async def tail(
         entries = await ledger.tail(s, limit, actor=who, noun=noun)
         found = sorted(entries, key=lambda entry: entry.id)
         reasons = await ledger.reasons(s, found)
-    explained = [(entry, reasons.get(entry.intent_id or 0, "")) for entry in found]
+    explained = [(entry, entry.reason or reasons.get(entry.intent_id or 0, "")) for entry in found]
     document = [{**msgspec.to_builtins(entry), "reason": reason} for entry, reason in explained]
     listing.show(COLUMNS, explained, as_json=as_json, document=document)
 

@@ -103,9 +103,14 @@ def _node(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: s
 
 
 def _process(each: snapshot.Process) -> str:
-    again = f", restarted {each.restarts}x" if each.restarts else ""
+    again = f", {_restarted(each)}" if each.restarts else ""
     why = f" ({words.safe(each.reason)})" if each.reason else ""
     return f"{each.name} {each.state}{again}{why}"
+
+
+def _restarted(each: snapshot.Process | snapshot.Instance) -> str:
+    last = f" (the last time {words.safe(each.died)})" if each.died else ""
+    return f"restarted {each.restarts}x{last}"
 
 
 def _machine(machine: snapshot.Machine) -> list[str]:
@@ -148,7 +153,7 @@ def _deployments(pulse: snapshot.Pulse) -> list[str]:
         rows = _beside(rows, backends[0], backends[1:])
     notes = []
     for each in pulse.deployments:
-        again = [f"{one.name} restarted {one.restarts}x" for one in each.instances if one.restarts]
+        again = [f"{one.name} {_restarted(one)}" for one in each.instances if one.restarts]
         why = [each.reason] if each.reason and not each.well else []
         if again or why:
             notes.append(f"{each.name}: {words.safe('; '.join(why + again))}")

@@ -64,6 +64,7 @@ def _instance(
         pid=process.pid,
         started_at_us=process.started_at_us,
         load=load_,
+        died=facts.deaths.get(process.name, ""),
     )
 
 

@@ -51,6 +51,8 @@ class Facts:
     deployments: Sequence[deployments.Deployment] = ()
     upstreams: Mapping[str, upstreams.Health] = field(default_factory=dict)
     processes: Sequence[processes.Process] = ()
+    deaths: Mapping[str, str] = field(default_factory=dict)
+    """By process that was restarted: how it ended the last time."""
     intents: Sequence[intents.Intent] = ()
     entries: Sequence[ledger.Entry] = ()
     gpu_hour_micro: int | None = None

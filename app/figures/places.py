@@ -8,7 +8,7 @@ from app import snapshot
 from app.figures import arms, charts, deployments, load, machine, troubles
 from app.figures import facts as facts_
 from app.figures.facts import SECOND_US, Facts
-from storage import measures, processes
+from storage import ledger, measures, processes
 
 _EVENTS: Final = 40
 _CRASHED: Final = processes.State.CRASHED.value
@@ -45,6 +45,7 @@ def supervised(facts: Facts) -> tuple[snapshot.Process, ...]:
             restarts=each.restarts,
             pid=each.pid,
             started_at_us=each.started_at_us,
+            died=facts.deaths.get(each.name, ""),
         )
         for each in sorted(facts.processes, key=lambda each: each.name)
         if not each.kind.is_instance
@@ -67,13 +68,19 @@ def events(facts: Facts) -> tuple[snapshot.Event, ...]:
         snapshot.Event(
             at_us=each.at_us,
             who=each.actor,
-            what=f"{each.key} {'crashed' if each.after == _CRASHED else f'is {each.after}'}",
+            what=_happened(each),
             state=str(each.after),
         )
         for each in facts.entries
         if each.noun == "process" or (each.noun == "deployment" and each.verb == each.after)
     ]
     return tuple(sorted(found, key=lambda each: each.at_us, reverse=True)[:_EVENTS])
+
+
+def _happened(entry: ledger.Entry) -> str:
+    """What became of a process or a deployment, and why."""
+    now = "crashed" if entry.after == _CRASHED else f"is {entry.after}"
+    return f"{entry.key} {now}{f': {entry.reason}' if entry.reason else ''}"
 
 
 def run(facts: Facts) -> snapshot.Run | None:

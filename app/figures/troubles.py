@@ -10,18 +10,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from app import words
-from app.figures import deployments, load, machine
+from app.figures import deployments, machine, traffic_troubles
 from app.figures.facts import SECOND_US, Facts
 from app.liveness import Readiness
 from app.snapshot import Node, Trouble
-from storage import measures, processes, tallies
+from storage import processes
 from storage.processes import State
 
-WAIT_US: Final = 10 * SECOND_US  # a request that waits this long for its first token is too late
-HELD_US: Final = 2 * SECOND_US  # in the gateway, while nothing can take it
-ERRORS_S: Final = 30  # the window in which failures are counted
-ERRORS: Final = 0.05  # an error rate that is certainly higher is trouble
-FAILED: Final = 3  # fewer failures prove nothing
 FULL: Final = 0.95  # of the disk, or of the memory
 AGAIN_US: Final = 60 * SECOND_US  # an instance that was restarted within this time has just died
 
@@ -32,8 +27,9 @@ def troubles(facts: Facts) -> tuple[Trouble, ...]:
     """All that is wrong, the worst first."""
     return tuple(
         trouble
-        for part in (_node, _store, _gateway, _services, _processes, _deployments, _arms, _queue,
-                     _files, _machine, _config, _restarted)
+        for part in (_node, _store, _gateway, _services, traffic_troubles.rejected, _processes,
+                     _deployments, traffic_troubles.arms, traffic_troubles.queue, _files, _machine,
+                     _config, _restarted)
         for trouble in part(facts)
     )  # fmt: skip
 
@@ -130,47 +126,6 @@ def _deployments(facts: Facts) -> Iterator[Trouble]:
             )
 
 
-def _arms(facts: Facts) -> Iterator[Trouble]:
-    """Arms whose error rate of the last seconds is certainly too high."""
-    if not facts.node.runs:
-        return
-    for arm, seconds in sorted(facts.recent.arms.items()):
-        begin = facts.end - ERRORS_S
-        tally = tallies.total(each for at, each in seconds.items() if begin < at <= facts.end)
-        answered = tally.ok + tally.failed
-        surely = measures.interval(tally.failed, answered)
-        if tally.failed >= FAILED and surely is not None and surely[0] > ERRORS:
-            rate = words.percent(tally.failed / answered)
-            yield Trouble(
-                brief=f"{arm} errors {rate.replace(' ', '')}",
-                sentence=f"{tally.failed} of {words.counted(answered, 'request')} to {arm} failed "
-                f"in the last {ERRORS_S} s.",
-            )
-
-
-def _queue(facts: Facts) -> Iterator[Trouble]:
-    """Requests that nothing can take, and requests that wait too long."""
-    since, held = load.held_since(facts), load.held_now(facts)
-    if since is not None:
-        for_us = (facts.end - since) * SECOND_US
-        unwell = [each for each in deployments.shown(facts) if not each.well]
-        if for_us >= (HELD_US if unwell else WAIT_US):
-            what = ", ".join(f"{each.name} ({each.state})" for each in unwell) or "an instance"
-            said = f"{words.counted(held, 'request')} in the gateway"
-            yield Trouble(
-                brief=f"{held} held {words.age(for_us)}",
-                sentence=f"{said}, held for {words.age(for_us)}: waiting for {what}.",
-            )
-    for name, each in sorted(load.by_deployment(facts).items()):
-        if each.oldest_us is not None and each.waiting and each.oldest_us >= WAIT_US:
-            oldest = words.age(each.oldest_us)
-            yield Trouble(
-                brief=f"queue {each.waiting}, {oldest}",
-                sentence=f"{words.counted(each.waiting, 'request')} in the queue of {name}, the "
-                f"oldest for {oldest}.",
-            )
-
-
 def _files(facts: Facts) -> Iterator[Trouble]:
     """Instances that serve from memory what they could not load again."""
     if not facts.node.runs:
@@ -223,9 +178,12 @@ def _restarted(facts: Facts) -> Iterator[Trouble]:
         if each.restarts and each.state in {State.STARTING, State.READY} and ago_us < AGAIN_US:
             ago = words.age(max(ago_us, SECOND_US))
             times = "" if each.restarts == 1 else f", {each.restarts} times in all"
+            died = facts.deaths.get(each.name, "").rstrip(".")
+            before = f" Before, {died}." if died else ""
             yield Trouble(
                 brief=f"{each.name} restarted",
-                sentence=f"{each.name} was restarted {ago} ago{times}; it is {each.state.value}.",
+                sentence=f"{each.name} was restarted {ago} ago{times}; it is {each.state.value}."
+                f"{before}",
             )
 
 

@@ -16,8 +16,8 @@ from typing import Final
 import structlog
 
 from engine.jobs import model_files, scheduling, scratch
-from engine.jobs.scheduling import Act, Plan, Running, Step
-from engine.node import specs
+from engine.jobs.scheduling import Act, Plan, Reason, Running, Step
+from engine.node import endings, process_logs, specs
 from engine.node.child import Child
 from engine.node.specs import Spec
 from storage import errors, job_attempts, jobs, models
@@ -54,6 +54,8 @@ class Jobs:
         self._processes: dict[int, Child] = {}
         self._running: dict[int, Running] = {}
         self._deaths: dict[int, int] = {}
+        self._causes: dict[int, str] = {}
+        self._memory_kills = endings.MemoryKills()
         self._ended = asyncio.Event()
         self._stopping = False
         self._sweep_at_us = 0
@@ -86,6 +88,7 @@ class Jobs:
             retried = await jobs.failed(session, self._now_us() - scratch.KEEP_US)
         unfinished = {job.id for job in queue}
         self._deaths = {id: died for id, died in self._deaths.items() if id in unfinished}
+        self._causes = {id: cause for id, cause in self._causes.items() if id in unfinished}
         now = self._monotonic_us()
         for job in queue:
             running = self._running.get(job.id)
@@ -168,7 +171,8 @@ class Jobs:
                 await job_attempts.cancelled(s, job.id, job.attempt, at_us=at_us)
             case Act.FAIL:
                 tries = "attempt" if step.failures == 1 else "attempts in a row"
-                said = f"Its process died, {step.failures} {tries}; logs/jobs.log may say why."
+                cause = self._causes.get(job.id) or "logs/jobs.log may say why"
+                said = f"Its process died, {step.failures} {tries}: {cause}."
                 await job_attempts.fail(
                     s, job.id, job.attempt, said, at_us=at_us, failures=step.failures
                 )
@@ -177,12 +181,17 @@ class Jobs:
                     s,
                     job.id,
                     job.attempt,
-                    reason=step.reason.value,
+                    reason=self._with_cause(step),
                     failures=step.failures,
                     not_before_us=step.not_before_us,
                     at_us=at_us,
                 )
         return job
+
+    def _with_cause(self, step: Step) -> str:
+        """Why a job is queued again; of a process that died how it ended."""
+        cause = self._causes.get(step.job.id) if step.reason is Reason.DIED else None
+        return f"{step.reason.value.rstrip('.')}: {cause}." if cause else step.reason.value
 
     def _spawn(self, job: Job) -> None:
         spec = Spec(
@@ -194,6 +203,8 @@ class Jobs:
             ),
             log=self._home.log("jobs"),
         )
+        begin = process_logs.end(spec.log)
+        self._memory_kills.look()
         try:
             started = specs.start(spec)
         except OSError as error:
@@ -205,16 +216,19 @@ class Jobs:
         self._processes[job.id] = Child(
             started,
             hear=lambda _: self._heard(job.id),
-            ended=lambda code: self._reap(job, code),
+            ended=lambda code: self._reap(job, code, begin),
         )
 
     def _heard(self, id: int) -> None:
         if (running := self._running.get(id)) is not None:
             self._running[id] = dataclasses.replace(running, heard_us=self._monotonic_us())
 
-    def _reap(self, job: Job, code: int) -> None:
+    def _reap(self, job: Job, code: int, log_begin: int) -> None:
         del self._processes[job.id], self._running[job.id]
         self._deaths[job.id] = job.attempt
+        memory = self._memory_kills.look()
+        cause = endings.evidence(code, self._home.log("jobs"), log_begin, out_of_memory=memory)
+        self._causes[job.id] = f"{endings.how(code)}, {cause}" if cause else endings.how(code)
         if code:
             _log.warning("a job's process ended", job=job.id, code=code)
         self._ended.set()

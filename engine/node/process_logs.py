@@ -55,11 +55,23 @@ def tells_of_memory(log: Path) -> bool:
     return any(_MEMORY.search(line) for line in last_lines(log, _MEMORY_LINES))
 
 
-def last_lines(log: Path, count: int) -> tuple[str, ...]:
-    """The last lines that are not blank, shortened to 200 characters; empty without a log."""
+def end(log: Path) -> int:
+    """The bytes in a log so far: where what is started now begins."""
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0
+
+
+def last_lines(log: Path, count: int, since: int = 0) -> tuple[str, ...]:
+    """The last lines that are not blank, shortened to 200 characters; empty without a log.
+
+    Only what was written from the byte `since` on, unless the log was rotated meanwhile.
+    """
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            whole = file.seek(0, os.SEEK_END)
+            file.seek(max(0, whole - _TAIL, since if since <= whole else 0))
             tail = file.read().decode(errors="replace")
     except OSError:
         return ()

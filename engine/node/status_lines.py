@@ -1,4 +1,4 @@
-"""The status lines that processes write to their standard output, and how a process ended.
+"""The status lines that processes write to their standard output.
 
 Reads lines; what is not a JSON object of the known fields is ignored, never raised. Imported by
 `engine.node`.
@@ -6,7 +6,6 @@ Reads lines; what is not a JSON object of the known fields is ignored, never rai
 
 from __future__ import annotations
 
-import signal
 from typing import Final, Literal
 
 import msgspec
@@ -77,21 +76,3 @@ class LineReader:
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
         return found
-
-
-_FAULTS: Final = frozenset({"SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"})
-
-
-def is_fault(code: int) -> bool:
-    """Whether a return code is that of a crash; SIGKILL always comes from outside."""
-    return code < 0 and any(signal.Signals[name] == -code for name in _FAULTS)
-
-
-def ending(code: int) -> str:
-    """How a process ended, as a clause, from its return code as `subprocess` gives it."""
-    if code >= 0:
-        return f"it exited with code {code}; its log says why"
-    try:
-        return f"it was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"it was killed by signal {-code}"

@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from engine.node import process_logs, specs, status_lines, supervision
+from engine.node import endings, process_logs, specs, supervision
 from engine.node.child import Child
 from engine.node.load_failures import LoadTracker
 from engine.node.specs import Evidence, Fact, LoadFailure, Preparation, Spec
@@ -64,6 +64,8 @@ class SupervisedProcess:
         self._ready_us: int | None = None
         self._killed_for: Reason | None = None
         self._last_words: str | None = None
+        self._log_begin = 0
+        self._memory_kills = endings.MemoryKills()
         self._loads = LoadTracker()
         self._spawns = 0
         self.was_ready = False
@@ -205,6 +207,8 @@ class SupervisedProcess:
         self._step = -1
         self._loads.now = None if self.spec.model is None else ""
         self._ready_us = self._killed_for = self._last_words = None
+        if self._started is None:
+            self._log_begin = process_logs.end(self.spec.log)
         try:
             started = self._started or specs.start(self.spec, environment)
         except OSError as error:
@@ -247,6 +251,7 @@ class SupervisedProcess:
                 now_us=now,
             )
             self._changed.set()
+            self._memory_kills.look()
             return
         self._change(heard_us=now)
         if line.ready and not before.ready:
@@ -289,13 +294,17 @@ class SupervisedProcess:
 
     def _reap(self, code: int) -> None:
         self._child = None
+        fault, memory = endings.is_fault(code), self._memory_kills.look()
         self._ended(
-            status_lines.ending(code),
-            fault=status_lines.is_fault(code),
-            death=code > 0 or status_lines.is_fault(code),
+            endings.how(code),
+            evidence=endings.evidence(code, self.spec.log, self._log_begin, out_of_memory=memory),
+            fault=fault,
+            death=code > 0 or fault,
         )
 
-    def _ended(self, how: str, *, fault: bool = False, death: bool = False) -> None:
+    def _ended(
+        self, how: str, *, evidence: str = "", fault: bool = False, death: bool = False
+    ) -> None:
         now, before = self._now(), self._observed
         terminated = before.terminated_us is not None
         loading = self._loads.now is not None
@@ -321,6 +330,8 @@ class SupervisedProcess:
             self._report("stopped", Reason.STUBBORN.value if forced else None)
         else:
             _log.warning("a process ended", name=self.spec.name, reason=why, failures=failures)
+            if evidence and self._killed_for is None:
+                why = f"{why}: {evidence}"
             reason = failure.reason if failure else why
             counted = death and not loading and self._killed_for is None
             self._report(

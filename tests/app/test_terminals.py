@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from storage import intents, models, processes, releases, services
@@ -268,6 +269,31 @@ def test_in_tmux_a_hung_worker_is_in_the_first_row(tmux: Tmux, node: Node) -> No
         with contextlib.suppress(ProcessLookupError):  # the node has killed it
             os.kill(pid, signal.SIGCONT)
     tmux.until("cannot answer", row=1, gone=True)
+
+
+@needs_tmux
+def test_in_tmux_a_worker_that_was_killed_is_told_with_the_signal(tmux: Tmux, node: Node) -> None:
+    """It is back within a second; how it died stays among what happened last."""
+    tmux.until("worker ops-1.0.0 ● ready")
+    (pid,) = (each.pid for each in node.read(processes.every) if each.kind.is_instance)
+    os.kill(pid, signal.SIGKILL)
+    tmux.until("ops-1.0.0:1 crashed: it was killed by SIGKILL")
+    tmux.until("worker ops-1.0.0 ● ready ↻")
+    assert "the last time it was killed by SIGKILL" in node.paddock("status").stdout
+
+
+@needs_tmux
+def test_in_tmux_requests_without_a_valid_key_are_in_the_first_row(tmux: Tmux, node: Node) -> None:
+    """They belong to no arm, whose error rate stays as it is."""
+    tmux.until("worker ops-1.0.0 ● ready")
+    for _ in range(9):
+        answer = httpx.post(
+            f"http://127.0.0.1:{node.port}/v1/chat/completions",
+            headers={"authorization": "Bearer pk-revoked"},
+            json={"model": "ops", "messages": []},
+        )
+        assert answer.status_code == 401
+    assert "LIVE" not in tmux.until("▲ 9 without a valid key", row=1).split("\n")[0]
 
 
 @needs_tmux

@@ -27,7 +27,8 @@ async def test_that_the_node_gave_a_deployment_up_is_among_the_last_events(
     """As the newest of them."""
     pulse = (await store_facts.look(ailing_home)).pulse
     assert pulse is not None
-    assert (pulse.events[0].who, pulse.events[0].what) == ("node", "ops-1.0.0 is failing")
+    why = "its instances died 3 times in 60 s: signal 9"
+    assert (pulse.events[0].who, pulse.events[0].what) == ("node", f"ops-1.0.0 is failing: {why}")
 
 
 async def test_a_deployment_that_is_down_says_why(ailing_home: Home) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from app.commands import status
 from app.snapshot import Query
+from storage import ledger, processes, samples
+from storage import store as stores
 from storage.home.paths import Home
+from storage.store import Session
 from tests.app import populated_homes, store_facts
 from tests.app.pilot import FakeNode
 
@@ -47,6 +52,39 @@ async def test_the_busy_box_with_its_node_down(
     node.down = True
     late = populated_homes.NOW_US + 60 * populated_homes.SECOND_US
     assert snapshot == as_text(await store_facts.look(busy_home, Query(place="pulse"), late))
+
+
+@pytest.fixture
+def own_home(tmp_path: Path) -> Home:
+    """A quiet box of this test's own."""
+    return populated_homes.make(tmp_path / "home", populated_homes.quiet)
+
+
+async def test_a_death_is_told_with_its_cause_after_the_restart_too(own_home: Home) -> None:
+    """In what happened last, in what is wrong, beside the instance, and in the ledger."""
+    home = own_home
+    now = populated_homes.NOW_US
+    store = await stores.open(home, now_us=lambda: now)
+    name, died = "new-1.0.0:1", "it was killed by SIGABRT: GGML_ASSERT(n > 0) failed"
+
+    async def work(s: Session) -> None:
+        kind, of = processes.Kind.WORKER, samples.deployment(name)
+        await processes.declare(s, name=name, kind=kind, at_us=now - 99, deployment=of)
+        await processes.move(s, name, processes.State.CRASHED, at_us=now - 9, reason=died)
+        await processes.declare(s, name=name, kind=kind, at_us=now, deployment=of, restarts=1)
+
+    await store.write(work)
+    async with store.read() as s:
+        assert (await ledger.of(s, "process", name))[1].reason == died
+    await store.close()
+    seen = await store_facts.look(home)
+    assert seen.pulse is not None
+    assert f"{name} crashed: {died}" in [each.what for each in seen.pulse.events]
+    found = {one.name: one.died for each in seen.pulse.deployments for one in each.instances}
+    assert found[name] == died
+    assert seen.header.troubles[-1].sentence.endswith(f"it is starting. Before, {died}.")
+    said = status.lines(seen.header, seen.pulse, home, "")
+    assert f"{samples.deployment(name)}: {name} restarted 1x (the last time {died})" in said
 
 
 async def test_one_request_in_full(busy_home: Home, snapshot: SnapshotAssertion) -> None:

@@ -203,3 +203,27 @@ def test_requests_that_wait_too_long_are_trouble() -> None:
     assert found(instances={"ops-1.0.0:1": {NOW: sample}}) == [
         "12 requests in the queue of ops-1.0.0, the oldest for 14 s."
     ]
+
+
+def test_a_burst_of_requests_without_a_valid_key_takes_the_word_live() -> None:
+    """After a reset of the keys no arm fails, and nobody gets an answer."""
+    codes = {"missing_api_key": 3, "invalid_api_key": 34}
+    facts = store_facts.facts(records={"services": [SUPPORT]})
+    facts.recent.gateway = {NOW - 1: GatewaySample(held=0, connections=4, rejected=codes)}
+    facts.answers = Answers(node=Node.UP, person=SARA)
+    (trouble,) = troubles.troubles(facts)
+    assert trouble.unanswered
+    assert trouble.brief == "37 without a valid key"
+    assert trouble.sentence == (
+        "37 of 37 requests in the last 30 s had no valid key; `paddock keys list` shows the keys."
+    )
+
+
+def test_rejected_requests_are_trouble_once_they_are_certainly_many() -> None:
+    """Of all that were answered; one client that has mistyped a name is none."""
+    ok = {NOW - 3: store_facts.second(ArmSample(requests=400, ok=400))}
+    for count, said in ((20, []), (60, ["60 of 460 requests in the last 30 s were rejected: x."])):
+        row = GatewaySample(held=0, connections=1, rejected={"x": count})
+        assert found(gateway={NOW: row}, arms={"support/r1": ok}) == said
+    old = GatewaySample(held=0, connections=1, rejected={"x": 60})
+    assert found(gateway={NOW - 31: old}) == []

@@ -101,6 +101,7 @@ async def test_a_job_that_is_killed_in_the_middle_is_resumed(node: RealNode, hub
     process.kill()
     queued = await until(node, lambda job: job.state is State.QUEUED)
     assert queued.failures == 1  # until the next attempt ends a step
+    assert queued.reason == "Its process died: it was killed by SIGKILL."
     await until(node, lambda job: job.attempt == 2 and job.pid is not None)
     hub.gate.set()
     await registered(node, hub, intent)

@@ -326,11 +326,11 @@ async def test_faults_of_the_probe_are_the_files_unless_memory_was_short(tmp_pat
 
 async def test_a_crash_loop_waits_longer_each_time(tmp_path: Path) -> None:
     """The second failure in a row is followed by a wait, and the state says so meanwhile."""
-    script = "raise SystemExit(1)"
+    script = "raise SystemExit('no such file: ops.gguf')"
     async with running(Watched(tmp_path, script, Plan(backoff_us=3600 * SECOND_US))) as watched:
         await watched.until(lambda facts: [fact.state for fact in facts].count("crashed") == 2)
         assert watched.facts[-1].state == "crashed"
-        assert watched.facts[-1].reason == "it exited with code 1; its log says why"
+        assert watched.facts[-1].reason == "it exited with code 1: no such file: ops.gguf"
 
 
 async def test_noise_on_standard_output_is_passed_over(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from engine.backends.worker_client import Refusal
-from engine.node import status_lines
+from engine.node import endings
 from engine.node.load_failures import LoadTracker
 from engine.node.specs import LoadFailure
 from engine.node.status_lines import StatusLine
@@ -134,7 +134,7 @@ def test_a_changed_tokenizer_aborts_while_it_is_probed_and_becomes_the_weights_f
         loads.now = ""
         for line in said:
             loads.hear(StatusLine(**{k: v for k, v in line.items() if k != "loading"}))
-        found.append(loads.died(status_lines.ending(code), fault=status_lines.is_fault(code)))
+        found.append(loads.died(endings.how(code), fault=endings.is_fault(code)))
     reason = "it was killed by SIGABRT while computing a probe, 3 times in a row"
     assert found == [None, None, LoadFailure("", reason)]
 
