@@ -147,6 +147,14 @@ async def accept(
     return row.id or 0
 
 
+async def unclaimed(s: AsyncSession, actor: str) -> int:
+    """How many intents of an actor nothing has claimed yet."""
+    query = select(func.count()).where(
+        col(IntentRow.state) == State.ACCEPTED.value, col(IntentRow.actor) == actor
+    )
+    return int(await s.scalar(query) or 0)
+
+
 async def waiting(s: AsyncSession, verbs: Collection[str]) -> Intent | None:
     """The oldest accepted intent with one of these verbs; None when there is none."""
     query = (

@@ -28,6 +28,9 @@ DEPTH: Final = 32
 """How deep the arguments of a request may be nested."""
 TOO_DEEP: Final = f"The line is not a request: it is nested more than {DEPTH} deep."
 
+UNCLAIMED: Final = 500
+"""Requests of one person that may wait until they are carried out, a few seconds of work."""
+
 _TEXT_LIMIT: Final = 2000
 _RUNS: Final = verbs.carried_out_by(Process.RUNNER)
 
@@ -171,7 +174,7 @@ class ControlRequests:
         _need(name, role, verb.role, verb.sentence[:1].lower() + verb.sentence[1:])
 
         async def accept(session: Any) -> int:
-            return await intents.accept(
+            number = await intents.accept(
                 session,
                 actor=name,
                 role=role,
@@ -184,6 +187,14 @@ class ControlRequests:
                 idempotency_key=request.idempotency_key,
                 at_us=self._now_us(),
             )
+            waiting = await intents.unclaimed(session, name)
+            if waiting > UNCLAIMED and request.on_behalf_of is None:
+                raise Rejected(
+                    "busy",
+                    f"{waiting - 1} requests of {name} are waiting to be carried out; see "
+                    "`paddock intents tail`, and ask again when they are done.",
+                )
+            return number
 
         try:
             number = await self._store.write(accept, durable=True)

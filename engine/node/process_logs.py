@@ -1,8 +1,8 @@
 """The logs of supervised processes: kept small while they are written, and read for evidence.
 
 A log is rotated by copying it and truncating it in place: its writer has it open for appending and
-continues at the new end. Lines written between copy and truncation are lost. Imported by
-`engine.node`.
+continues at the new end. Lines written between copy and truncation are lost, and of a log that has
+grown far beyond its limit only the end is copied. Imported by `engine.node`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -29,11 +28,18 @@ def trim(logs: Iterable[Path]) -> None:
     """Rotate the logs that are over the limit. Blocks."""
     for log in logs:
         with contextlib.suppress(OSError):
-            if log.stat().st_size <= LIMIT:
+            size = log.stat().st_size
+            if size <= LIMIT:
                 continue
             with contextlib.suppress(OSError):  # a full disk may cost a log, never its bound
-                shutil.copyfile(log, log.with_suffix(".log.1"))
+                _copy(log, log.with_suffix(".log.1"), begin=size - LIMIT)
             os.truncate(log, 0)
+
+
+def _copy(log: Path, to: Path, *, begin: int) -> None:
+    with log.open("rb") as lines, to.open("wb") as kept:
+        lines.seek(begin)
+        kept.write(lines.read(LIMIT))
 
 
 def sweep(folder: Path, now_s: float) -> list[str]:

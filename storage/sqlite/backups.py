@@ -62,11 +62,12 @@ def backup(home: Home, to: Path) -> Copy:
         raise errors.NotFound(f"There is no store in {home.root} yet; there is nothing to back up.")
     fresh = to.with_name(f"{to.name}.partial")
     with _translated(to):
+        _create(fresh)
         try:
             with contextlib.closing(_live(home.database)) as store:
                 _copy(store, fresh)
             made = _checked(fresh)
-            fresh.rename(to)
+            _name(fresh, to)
             durable.sync(to.parent)
         except BaseException:
             fresh.unlink(missing_ok=True)
@@ -128,6 +129,7 @@ def restore(
         fresh = home.database.with_name(f"{home.database.name}.restore")
         with _translated(home.database):
             fresh.unlink(missing_ok=True)
+            _create(fresh)
             try:
                 with contextlib.closing(_reading(source)) as store:
                     _copy(store, fresh)
@@ -174,9 +176,33 @@ def _check(home: Home, found: Copy, *, replace: bool, alone: bool) -> None:
         )
 
 
+def _create(fresh: Path) -> None:
+    """An empty file that was not there before, not even as a link."""
+    try:
+        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        raise errors.AlreadyExists(
+            f"{fresh} exists: another copy is being made, or was interrupted. Remove it if none "
+            "is being made, or choose another name."
+        ) from None
+
+
+def _name(fresh: Path, to: Path) -> None:
+    """Give a finished copy its name, and never take that of a file that has come meanwhile."""
+    try:
+        os.link(fresh, to)
+    except FileExistsError:
+        raise errors.AlreadyExists(
+            f"{to} exists since this backup began; choose another name for it."
+        ) from None
+    except OSError:  # a file system without hard links
+        fresh.rename(to)
+    else:
+        fresh.unlink()
+
+
 def _copy(store: sqlite3.Connection, to: Path) -> None:
     """One snapshot, page by page; `to` is on the disk when this returns."""
-    os.close(os.open(to, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     store.execute("BEGIN")
     store.execute("SELECT 1 FROM sqlite_schema").fetchone()  # the snapshot begins here
     with contextlib.closing(sqlite3.connect(to)) as copy:

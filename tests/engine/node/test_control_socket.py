@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from engine.node import control_socket
+from engine.node import control_requests, control_socket
 from engine.node.control_requests import ControlRequests
 from engine.node.control_socket import PER_USER, ControlSocket
 from storage import errors, intents, keys, ledger
@@ -391,3 +391,23 @@ async def test_a_home_with_a_long_path_has_a_control_socket_too(tmp_path: Path) 
     """Longer than a socket's address may be."""
     async with listening(tmp_path / ("deep" * 30) / "home") as node:
         assert (await client.who(node.home)).role == "admin"
+
+
+async def test_one_person_cannot_queue_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nothing carries out fills the store; the same request sent again is still answered."""
+    monkeypatch.setattr(control_requests, "UNCLAIMED", 3)
+    asked = {"do": "intent", "verb": "services.undo", "target": "support", "arguments": {"to": 1}}
+    lines = [json.dumps(asked | {"idempotency_key": key}).encode() for key in "abcdc"]
+    async with listening(tmp_path / "home") as node:
+        *accepted, fourth, again = await node.say(*lines)
+        stored = await node.intents()
+        await node.store.write(lambda s: intents.claim_one(s, 1, by="control", at_us=1))
+        (later,) = await node.say(lines[3])
+    assert [each["ok"] for each in accepted] == [True] * 3
+    assert fourth["error"]["code"] == "busy"
+    assert "3 requests of" in fourth["error"]["message"]
+    assert again["intent"] == accepted[-1]["intent"]
+    assert len(stored) == 3
+    assert later["ok"]

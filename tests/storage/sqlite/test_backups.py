@@ -95,6 +95,35 @@ async def test_a_backup_replaces_no_file_and_needs_a_store(home: Home, tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == {"b", home.root.name}
 
 
+async def test_a_backup_takes_nothing_that_others_have_put_beside_it(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the unfinished copy of another backup, nor a file that comes while it copies."""
+    await made(home)
+    theirs = tmp_path / "b.partial"
+    theirs.write_text("theirs")
+    with pytest.raises(errors.AlreadyExists, match="another copy is being made"):
+        stores.backup(home, tmp_path / "b")
+    assert theirs.read_text() == "theirs"
+    (tmp_path / "c.partial").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(errors.AlreadyExists, match="another copy is being made"):
+        stores.backup(home, tmp_path / "c")
+    assert (tmp_path / "c.partial").is_symlink()
+    assert not (tmp_path / "elsewhere").exists()
+
+    checked = backups._checked
+
+    def slowly(path: Path) -> backups.Copy:
+        (tmp_path / "d").write_text("mine")
+        return checked(path)
+
+    monkeypatch.setattr(backups, "_checked", slowly)
+    with pytest.raises(errors.AlreadyExists, match="since this backup began"):
+        stores.backup(home, tmp_path / "d")
+    assert (tmp_path / "d").read_text() == "mine"
+    assert not (tmp_path / "d.partial").exists()
+
+
 async def test_a_restore_takes_the_place_of_a_store_that_is_gone(
     home: Home, tmp_path: Path
 ) -> None:
