@@ -20,7 +20,7 @@ from typing import Final
 
 import httpx
 
-from engine.backends.upstream import faults, sse
+from engine.backends.upstream import faults, heads, sse
 from engine.backends.upstream.pieces import Pieces
 from engine.backends.upstream.slots import Full, Slots
 from engine.execution import failures
@@ -240,7 +240,7 @@ def _client(settings: Settings) -> httpx.AsyncClient:
     if settings.key is not None:
         headers["authorization"] = f"Bearer {settings.key}"
     remote = settings.url.startswith("https:")
-    return httpx.AsyncClient(
+    client = httpx.AsyncClient(
         headers=headers,
         verify=remote,
         trust_env=remote,  # a proxy is for what is far away, not for a server of this box
@@ -252,3 +252,5 @@ def _client(settings: Settings) -> httpx.AsyncClient:
             keepalive_expiry=_KEPT_S,
         ),
     )
+    heads.bound(client)
+    return client

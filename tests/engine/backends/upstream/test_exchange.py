@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine.backends.upstream import heads
 from engine.backends.upstream.exchange import Exchange
 from engine.backends.upstream.health import Health, Targets
 from engine.backends.upstream.server import Server, Settings
@@ -274,6 +275,19 @@ async def test_a_server_that_does_not_stream_is_understood() -> None:
     assert found[-1].prompt_tokens == 4
 
 
+async def test_a_long_answer_is_no_long_head() -> None:
+    """Heads are bounded and answers are not, on a connection that is used again, too."""
+
+    async def answer(_: Asked, reply: Reply) -> None:
+        choice = {"text": "Hello", "finish_reason": "stop"}
+        await reply.document({"choices": [choice], "padding": "x" * 3 * heads.LIMIT})
+
+    async with loopback.serving(answer) as peer, exchange(peer.url) as talk:
+        for _ in range(2):
+            assert text(await events(talk, jobs.job())) == "Hello"
+    assert peer.connections == 1
+
+
 # what can go wrong
 
 
@@ -390,6 +404,13 @@ async def invalid(_: Asked, reply: Reply) -> None:
     await reply.document({"detail": detail}, 422)
 
 
+async def interim(_: Asked, reply: Reply) -> None:
+    """Interim responses for ever, each of them a whole head."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await reply.raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
 async def redirecting(_: Asked, reply: Reply) -> None:
     """A redirect, which could carry the key elsewhere."""
     await reply.head(302, location="http://127.0.0.1:1/v1")
@@ -488,6 +509,7 @@ BAD = [
     (loading, failures.Unavailable, "upstream_unavailable", "Loading model"),
     (unknown_model, failures.Broken, "upstream_model_unknown", "does not exist"),
     (invalid, failures.Invalid, "upstream_refused", "at most 4 stop strings"),
+    (interim, failures.Broken, "upstream_malformed", "before its response"),
     (redirecting, failures.Broken, "upstream_malformed", "HTTP 302"),
     (broken_json, failures.Broken, "upstream_malformed", "not the API's"),
     (mistyped, failures.Broken, "upstream_malformed", "not the API's"),

@@ -1,0 +1,94 @@
+"""Bounds what a server may send before the head of its response is complete.
+
+A response may be preceded by any number of interim ones (`100 Continue`), which httpx reads without
+a turn of the event loop and without end: a server that sends nothing else would keep all other
+requests waiting. httpx has no limit for it and no way to set one, so its network streams are
+wrapped. Imported by `engine.backends.upstream.server`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from typing import Any, Final
+
+import httpcore
+import httpx
+
+LIMIT: Final = 128 * 1024
+"""Bytes; a single head may have 100 KiB."""
+_READ: Final = 4 * 1024
+"""Bytes at a time until the head is complete; between two reads the event loop has a turn."""
+
+
+def bound(client: httpx.AsyncClient) -> None:
+    """Bound the heads of all responses to a client that has sent nothing yet."""
+    client.event_hooks["response"].append(_complete)
+    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001 see above
+        if isinstance(transport, httpx.AsyncHTTPTransport):
+            pool: Any = transport._pool  # noqa: SLF001
+            pool._network_backend = _Network(pool._network_backend)  # noqa: SLF001
+
+
+async def _complete(response: httpx.Response) -> None:
+    """Called by httpx when a head is complete."""
+    stream = response.extensions.get("network_stream")
+    if isinstance(stream, _Stream):
+        stream.left = None
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """Makes connections whose heads are bounded."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
+        self._inner = inner
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 as httpcore declares it
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return _Stream(
+            await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """One connection; `left` is how much of a head may still come, None within a body."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self.left: int | None = LIMIT
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        if self.left is None:
+            return await self._inner.read(max_bytes, timeout)
+        data = await self._inner.read(min(max_bytes, _READ), timeout)
+        self.left -= len(data)
+        if self.left < 0:
+            raise httpcore.RemoteProtocolError(f"{LIMIT} bytes came before its response")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        self.left = LIMIT  # a request, which a head answers
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
