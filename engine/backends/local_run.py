@@ -16,7 +16,7 @@ from engine.backends.fleet import Fleet
 from engine.backends.pool import Pool
 from engine.execution import failures
 from engine.execution.job import Chat, Delta, Event, Finished, Job
-from engine.prompting import chat_template
+from engine.prompting import chat_template, prompt_template
 from engine.prompting.chat_template import ChatTemplate
 from engine.serving import wire
 
@@ -153,7 +153,7 @@ class LocalRun:
                 template, job.release, job.input, job.queue_us / 1e6
             )
         except failures.Invalid as failure:
-            failure.release_fault = await self._others_render(template)
+            await self._blame(template, failure)
             raise
         waited_us = self._now_us() - job.arrived_us
         self._pool, self.waited_us = pool, waited_us
@@ -170,6 +170,32 @@ class LocalRun:
                         request=self._sequences[0].id,
                     )
                     sequence.id = pool.submit(submit, sequence)
+
+    async def _blame(self, template: ChatTemplate, failure: failures.Invalid) -> None:
+        """Say whether the release is to blame for a conversation that it refused.
+
+        It is if its own prompt is refused with whatever follows, or if another arm takes what this
+        one refuses. Only an ordinary conversation counts there: a client that sends another kind
+        could fail one arm at will.
+
+        Raises:
+            failures.Broken: no request of the release can be answered.
+        """
+        job, chat = self.job, self.job.input
+        assert isinstance(chat, Chat)  # noqa: S101 only conversations are refused by templates
+        long = failure.code == "context_length_exceeded"
+        if not long and job.prompt:
+            plain = prompt_template.prompted(job.prompt, chat_template.PLAIN)
+            assert isinstance(plain, Chat)  # noqa: S101 as PLAIN is
+            if not await template.renders(plain.messages):
+                raise failures.Broken(
+                    f"release {job.release.name}: the model's chat template cannot render the "
+                    f"release's prompt; {failure.message}",
+                    code="prompt_broken",
+                    release_fault=True,
+                ) from failure
+        if long or chat_template.ordinary(chat):
+            failure.release_fault = await self._others_render(template)
 
     async def _others_render(self, template: ChatTemplate) -> bool:
         """Whether another arm's template takes a conversation that this release's refuses."""

@@ -54,6 +54,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     the wait for the first token. With `stream` events are passed on as they arrive, so that none
     can be withdrawn. `endpoint` is the path of the request, or the name of the component that made
     the job. `via` names the gateways that it has passed, this one last, so that a loop is found.
+    `prompt` are the messages of the release's prompt, which `input` includes.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     release: Release
     input: Chat | Text
+    prompt: tuple[Message, ...] = ()
     sampling: Sampling
     max_tokens: int
     stop: tuple[str, ...] = ()

@@ -28,13 +28,29 @@ RESERVED: Final = frozenset(
 )
 """Names that a caller's template arguments cannot have."""
 
+PLAIN: Final = Chat((Message("user", "Hello."),))
+"""What every template has to render."""
 _SYSTEM: Final = "A system text."
-_PLAIN: Final = Chat((Message("user", "Hello."),))
 _WITH_SYSTEM: Final = Chat((Message("system", _SYSTEM), Message("user", "Hello.")))
 
 
+def ordinary(chat: Chat) -> bool:
+    """Whether a conversation has the form that every chat model is trained on.
+
+    System messages first, then user and assistant in turn, the user first and last; no arguments.
+    """
+    roles = [message.role for message in chat.messages]
+    while roles[:1] == ["system"]:
+        del roles[0]
+    turns = ["user", "assistant"] * (len(roles) // 2) + ["user"]
+    return roles == turns and not chat.template_arguments
+
+
 class BadConversation(Exception):
-    """The model's chat template refuses these messages; the message holds its reason."""
+    """The model's chat template refuses these messages, or fails for them; the message says how.
+
+    It has rendered a plain conversation, so that others are answered.
+    """
 
 
 class LongConversation(BadConversation):
@@ -48,7 +64,7 @@ class BadArguments(BadConversation):
 class BrokenTemplate(Exception):
     """The model's chat template is faulty; its file has to be replaced.
 
-    `plain`: it fails whatever is said. Otherwise it has rendered a plain conversation.
+    `plain`: it fails whatever is said. Otherwise it takes too much time or memory over little.
     """
 
     def __init__(self, message: str, *, plain: bool) -> None:
@@ -100,7 +116,7 @@ class ChatTemplate:
         if self._source.source.template == CHATML:
             return
         try:
-            await self.segments(_PLAIN)
+            await self.segments(PLAIN)
         except (BadConversation, BrokenTemplate) as error:
             self._fault = f"{error} (tried with one user message)"
             return
@@ -143,12 +159,14 @@ class ChatTemplate:
                 ) from fault
             where = f", line {fault.line}" if fault.line else ""
             said = f"the model's chat template{where}: {fault}"
-            if chat.template_arguments and await self._renders(chat.messages):
+            if chat.template_arguments and await self.renders(chat.messages):
                 raise BadArguments(f"with these arguments, {said}") from fault
-            raise BrokenTemplate(said, plain=False) from fault
+            if isinstance(fault, faults.Exceeded):
+                raise BrokenTemplate(said, plain=False) from fault
+            raise BadConversation(said) from fault
 
-    async def _renders(self, messages: tuple[Message, ...]) -> bool:
-        """Whether messages can be rendered without arguments."""
+    async def renders(self, messages: tuple[Message, ...]) -> bool:
+        """Whether messages can be rendered, without arguments."""
         try:
             await self.segments(Chat(messages))
         except (BadConversation, BrokenTemplate):

@@ -300,24 +300,73 @@ async def test_a_template_that_is_broken_is_said_before_anybody_asks(tmp_path: P
 async def test_what_another_arms_template_takes_counts_against_the_one_that_refuses(
     box: Box,
 ) -> None:
-    """A client that sends two user turns is right where one arm accepts them."""
+    """If the conversation is an ordinary one; otherwise, or without another arm, it is invalid."""
     other = FakeWorker(box.home.worker("other:1"))
     other.chat_template = (
         "{% if messages | length > 1 %}{{ raise_exception('must alternate') }}{% endif %}x"
     )
     await other.start()
+    ordinary = Chat((Message("user", "a"), Message("assistant", "b"), Message("user", "c")))
     strict = jobs.release(number=2, deployment="other")
     box.fleet.follow(snapshot(box.release, strict))
     for pool in box.fleet.pools.values():
         await pool.introduced(20)
-    with pytest.raises(failures.Invalid, match="must alternate") as caught:
-        await box.executor.run(jobs.chat("a", "b", release=strict)).whole()
-    assert caught.value.release_fault
-    box.fleet.follow(snapshot(strict))
-    with pytest.raises(failures.Invalid, match="must alternate") as caught:
-        await box.executor.run(jobs.chat("a", "b", release=strict)).whole()
-    assert not caught.value.release_fault
+    for release, chat, fault in (
+        (box.release, ordinary, True),
+        (box.release, Chat((Message("user", "a"), Message("user", "b"))), False),
+        (None, ordinary, False),
+    ):
+        arms = [each for each in (release, strict) if each is not None]
+        box.fleet.follow(snapshot(*arms))
+        with pytest.raises(failures.Invalid, match="must alternate") as caught:
+            await box.executor.run(jobs.job(input=chat, release=strict)).whole()
+        assert caught.value.release_fault is fault
+    await box.executor.drain()
+    assert [row.outcome for row in box.rows] == [
+        Outcome.FAILED, Outcome.INVALID, Outcome.INVALID,
+    ]  # fmt: skip
     await other.stop()
+
+
+async def test_a_conversation_that_a_template_fails_for_is_invalid(tmp_path: Path) -> None:
+    """Its client could put the error rate of the arm where it likes; others are answered."""
+    box = Box(homes.make(Home(tmp_path / "home")))
+    box.worker.chat_template = "{% set n = 1 / (messages | length - 2) %}{{ messages[0].content }}"
+    await box.worker.start()
+    box.fleet.follow(snapshot(box.release))
+    try:
+        with pytest.raises(failures.Invalid, match="division by zero"):
+            await box.executor.run(jobs.chat("a", "b", release=box.release)).whole()
+        assert (await box.row()).outcome is Outcome.INVALID
+        box.worker.wake()
+        await box.executor.run(jobs.chat("a", release=box.release)).whole()
+    finally:
+        await box.close()
+
+
+async def test_a_prompt_that_its_models_template_never_renders_fails_the_release(
+    tmp_path: Path,
+) -> None:
+    """Every request of it is refused, whatever its client says: that is no client's fault."""
+    box = Box(homes.make(Home(tmp_path / "home")))
+    box.worker.chat_template = (
+        "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}x"
+    )
+    await box.worker.start()
+    box.fleet.follow(snapshot(box.release))
+    prompt = (Message("assistant", "How can I help?"),)
+    try:
+        for said in ("a", "b", "c"):
+            chat = Chat((*prompt, Message("user", said)))
+            with pytest.raises(failures.Broken, match="cannot render the release's prompt"):
+                await box.executor.run(
+                    jobs.job(input=chat, prompt=prompt, release=box.release)
+                ).whole()
+            await box.executor.drain()
+        assert [row.outcome for row in box.rows] == [Outcome.FAILED] * 3
+        assert box.executor.answering.verdict(box.release.number, clock.monotonic_us()) is not None
+    finally:
+        await box.close()
 
 
 HANGS = (
@@ -373,7 +422,7 @@ async def test_half_of_a_surrogate_pair_from_a_template_fails_that_request_alone
                 return_exceptions=True,
             )
         odd = answers.pop(7)
-        assert isinstance(odd, failures.Broken)
+        assert isinstance(odd, failures.Invalid)
         assert "half of a surrogate pair" in odd.message
         assert not [answer for answer in answers if isinstance(answer, BaseException)]
     finally:
