@@ -17,6 +17,7 @@ import msgspec
 from engine.node import server_shim, supervision
 from engine.node.specs import Spec
 from engine.node.supervision import Plan
+from engine.process import computing
 from storage.home.paths import Home
 
 if TYPE_CHECKING:  # the gateway is started before the store's libraries are imported
@@ -72,6 +73,7 @@ def worker(home: Home, instance: Instance, engine: Engine) -> Spec:
         plan=_instance_plan(),
         model=instance.weights.model,
         deployment=instance.deployment,
+        computing=computing.beside(home.worker(instance.name)),
     )
 
 

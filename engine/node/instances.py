@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from engine.node import commands, file_check, placement, planning, supervision
 from engine.node.file_watch import FileWatch
 from engine.node.placement import Device
 from engine.node.planning import Instance, Weights
-from engine.node.specs import Fact, Preparation, Spec
+from engine.node.specs import Fact, LoadFailure, Preparation, Spec
 from engine.node.supervised import Prepare, SupervisedProcess
 from engine.node.supervision import Death
 from storage import deployments, errors, models, processes, releases, services
@@ -121,30 +122,38 @@ class Instances:
         if (process := self._running.get(name)) is not None:
             process.note_missing(path)
 
-    def observe(self, fact: Fact) -> str | None:
-        """Take a fact of an instance; the evidence once its deployment turns out to be failing.
+    def observe(self, fact: Fact) -> Fact:
+        """Take a fact of an instance, and add what follows from its death to it.
 
-        Its instances are then stopped, and started again once the verdict is lifted.
+        A deployment that turns out to be failing has its instances stopped until that verdict is
+        lifted. An adapter whose requests kill them is quarantined alone, and the base serves on.
         """
         if fact.death is None or fact.deployment is None:
-            return None
+            return fact
         process, deployment = self._running.get(fact.name), fact.deployment
         if process is None or deployment in self._failing:
-            return None
+            return fact
         patience, now = process.spec.plan, self._now_us()
         deaths = [*self._deaths.get(deployment, []), fact.death]
         self._deaths[deployment] = [
             death for death in deaths if now - death.at_us <= patience.deaths_us
         ]
-        evidence = supervision.failing(self._deaths[deployment], patience, now)
+        adapter = fact.death.adapter
+        evidence = supervision.failing(self._deaths[deployment], patience, now, adapter)
         if evidence is None:
-            return None
+            return fact
+        if adapter:
+            _log.error("an adapter is quarantined", adapter=adapter, evidence=evidence)
+            self._deaths[deployment] = [
+                death for death in self._deaths[deployment] if death.adapter != adapter
+            ]
+            return dataclasses.replace(fact, load_failure=LoadFailure(adapter, evidence))
         _log.error("a deployment is failing", deployment=deployment, evidence=evidence)
         self._failing[deployment] = False
         for each in self._running.values():
             if each.spec.deployment == deployment:
                 each.stop()
-        return evidence
+        return dataclasses.replace(fact, reason=evidence, failing=evidence)
 
     def _settle_verdicts(self, recorded: frozenset[str]) -> None:
         """Drop the verdicts that were recorded in the store and then lifted by a restart."""

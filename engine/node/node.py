@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import signal
 import subprocess
@@ -217,8 +216,7 @@ class Node:
         return task
 
     def _note(self, fact: Fact) -> None:
-        if (evidence := self._instances.observe(fact)) is not None:
-            fact = dataclasses.replace(fact, reason=evidence, failing=evidence)
+        fact = self._instances.observe(fact)
         self._records.tell(fact)
         self._heard.set()
         if fact.name == "gateway" and fact.failed and not self._processes["gateway"].was_ready:

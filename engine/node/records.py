@@ -127,8 +127,11 @@ def _is_verdict(fact: Fact) -> bool:
 
 async def _record(session: Session, fact: Fact, at_us: int) -> None:
     if fact.load_failure is not None and fact.model is not None:
+        reason = fact.load_failure.reason
+        if fact.death is not None and fact.deployment is not None:
+            reason = await _with_requests(session, fact.deployment, reason, at_us)
         for version in await models.loaded_as(session, fact.model, fact.load_failure.adapter):
-            await models.mark_unloadable(session, version.id, fact.load_failure.reason, at_us)
+            await models.mark_unloadable(session, version.id, reason, at_us)
     if fact.failing is not None and fact.deployment is not None:
         evidence = await _with_requests(session, fact.deployment, fact.failing, at_us)
         await deployments.mark_failing(session, fact.deployment, evidence, at_us)

@@ -29,7 +29,7 @@ class Spec:
     """What to run under which name, and how patiently.
 
     An instance has its `deployment`, and `model` if it loads one: the id of the version whose file
-    it loads.
+    it loads. `computing` is the file in which it keeps the adapter that it computes.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Spec:
     plan: Plan = field(default_factory=Plan)
     model: int | None = None
     deployment: str | None = None
+    computing: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

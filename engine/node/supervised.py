@@ -24,6 +24,7 @@ from engine.node.load_failures import LoadTracker
 from engine.node.specs import Evidence, Fact, LoadFailure, Preparation, Spec
 from engine.node.status_lines import StatusLine
 from engine.node.supervision import Act, Death, Observed, Reason
+from engine.process import computing
 
 _LATE_US: Final = supervision.SECOND_US
 _EVIDENCE_LINES: Final = 3
@@ -351,6 +352,7 @@ class SupervisedProcess:
             stepped=self._observed.stepped,
             how=how,
             last_lines=process_logs.last_lines(self.spec.log, _EVIDENCE_LINES),
+            adapter="" if self.spec.computing is None else computing.read(self.spec.computing),
         )
 
     def _signal(self, number: signal.Signals) -> None:

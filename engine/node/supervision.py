@@ -142,18 +142,22 @@ class Death:
     stepped: bool
     how: str
     last_lines: tuple[str, ...] = ()
+    adapter: str = ""
+    """What it was computing, "" for the base."""
 
 
-def failing(deaths: Sequence[Death], plan: Plan, now_us: int) -> str | None:
-    """The evidence that a deployment dies of its requests; None while there is not enough.
+def failing(deaths: Sequence[Death], plan: Plan, now_us: int, adapter: str = "") -> str | None:
+    """The evidence that a deployment, or an adapter of it, dies of its requests, else None.
 
-    A death counts if the process had completed no step, or had been ready for less than
-    `healthy_us`: a model that serves for a long time between two crashes is more use than none.
+    A death counts for what was being computed, and only if the process had completed no step, or
+    had been ready for less than `healthy_us`: a model that serves for a long time between two
+    crashes is more use than none.
     """
     counted = [
         death
         for death in deaths
         if now_us - death.at_us <= plan.deaths_us
+        and death.adapter == adapter
         and (not death.stepped or death.lived_us < plan.healthy_us)
     ]
     if len(counted) < plan.deaths:

@@ -19,6 +19,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its idle threads would tak
 # that the kernel has descheduled, and so keeps it off its core; this is enough on an idle core.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+from engine.process import computing
+from engine.process.computing import Computing
 from engine.serving import errors, loaded_file, worker
 from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.cores import cores
@@ -159,6 +161,7 @@ def main() -> int:
                 "prefill_budget": arguments.prefill_budget,
             }
         ),
+        computing=Computing(computing.beside(arguments.socket)),
     )
     signals.worker = serving
     serving.draining = signals.received

@@ -51,8 +51,13 @@ class Worker:
         sequences: int,
         knobs: Knobs,
         now_us: Callable[[], int] = monotonic_us,
+        computing: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Take over loaded weights and a listening socket."""
+        """Take over loaded weights and a listening socket.
+
+        `computing` is called with the adapter of a step before it, and with "" after it.
+        """
+        self._computing = computing
         self._adapters = adapters
         self._socket = socket
         self._reports = reports
@@ -301,7 +306,9 @@ class Worker:
                     context.move(source, target)
             rows = step_io.fill(context.batch, plan, self._works)
             outputs = sum(row.outputs for row in rows)
+            self._computing(plan.adapter)
             logits = context.decode(plan.decode + plan.prefill, outputs)
+            self._computing("")
         except errors.ComputeFailed as fault:
             self._give_up(plan.adapter, fault)
             return

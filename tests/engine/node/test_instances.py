@@ -267,8 +267,9 @@ async def test_replicas_are_replaced_in_turn(tmp_path: Path) -> None:
         assert here.stopping == {SECOND}
 
 
-def _fact(name: str, at_us: int) -> Fact:
-    death = Death(at_us, lived_us=1, stepped=False, how="it was killed by SIGABRT")
+def _fact(name: str, at_us: int, adapter: str = "") -> Fact:
+    how = "it was killed by SIGABRT"
+    death = Death(at_us, lived_us=1, stepped=False, how=how, adapter=adapter)
     return Fact(name, "worker", "crashed", deployment=DEPLOYMENT, death=death)
 
 
@@ -278,13 +279,14 @@ async def test_a_deployment_that_dies_of_its_requests_is_stopped_until_it_is_res
     """The deaths of all its instances count, and another deployment's do not."""
     async with box(tmp_path / "home") as here:
         await here.scale(2)
-        said = [here.instances.observe(_fact(f"{DEPLOYMENT}:{1 + n % 2}", n)) for n in range(5)]
+        facts = [_fact(f"{DEPLOYMENT}:{1 + n % 2}", n) for n in range(5)]
+        said = [here.instances.observe(fact).failing for fact in facts]
         assert said[:4] == [None] * 4
         evidence = said[4]
         assert evidence is not None
         assert "died 5 times" in evidence
         assert here.stopping == {FIRST, SECOND}
-        assert here.instances.observe(_fact(FIRST, 5)) is None  # said once
+        assert here.instances.observe(_fact(FIRST, 5)).failing is None  # said once
         here.end(FIRST)
         here.end(SECOND)
         await here.instances.follow()  # the store does not know it yet
@@ -295,7 +297,23 @@ async def test_a_deployment_that_dies_of_its_requests_is_stopped_until_it_is_res
         await here.store.write(lambda s: deployments.restart(s, DEPLOYMENT, actor="kim", at_us=10))
         await here.instances.follow()
         assert list(here.running) == [FIRST, SECOND]
-        assert here.instances.observe(_fact(FIRST, 6)) is None  # the count begins anew
+        assert here.instances.observe(_fact(FIRST, 6)).failing is None  # the count begins anew
+
+
+async def test_an_adapter_whose_requests_kill_the_worker_leaves_its_base_alone(
+    tmp_path: Path,
+) -> None:
+    """The verdict is the adapter's; deaths of it count neither for the base nor for another."""
+    async with box(tmp_path / "home") as here:
+        facts = [_fact(FIRST, n, adapter) for n, adapter in enumerate("ababababa")]
+        said = [here.instances.observe(fact) for fact in facts]
+        assert [(each.failing, each.load_failure) for each in said[:8]] == [(None, None)] * 8
+        assert said[8].failing is None
+        assert said[8].load_failure is not None
+        assert said[8].load_failure.adapter == "a"
+        assert "died 5 times" in said[8].load_failure.reason
+        assert here.stopping == set()
+        assert [here.instances.observe(_fact(FIRST, 9, "a")).load_failure] == [None]
 
 
 async def test_the_rows_of_instances_that_are_gone_for_good_are_removed(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from storage import deployments, keys, models
 from storage.deployments import Status
 from storage.processes import Process, State
 from tests.engine.node.nodes import BOUND_S, RealNode, opened
-from tests.home_fixtures import WEIGHTS
+from tests.home_fixtures import ADAPTER, WEIGHTS
 
 DEPLOYMENT = "ops-1.0.0"
 WORKER = f"{DEPLOYMENT}:1"
@@ -187,6 +187,62 @@ async def test_weights_overwritten_in_place_end_their_worker_until_they_are_adde
         await box.add("mine", path)
         await box.until_status(http, "mine", 200)
         assert await box.ask(http, "mine") == (200, "", "")
+
+
+POISON = """
+import os
+if b"engine.serving" in open("/proc/self/cmdline", "rb").read().split(b"\\0"):
+    os.environ["GOMP_SPINCOUNT"] = "1000"
+    from engine.serving.llama.context import Context
+    began, decode = Context.__init__, Context.decode
+    def begin(self, model, **given):
+        self.adapted = bool(given.get("adapters"))
+        began(self, model, **given)
+    def poisoned(self, tokens, outputs):
+        if self.adapted and tokens > 12:
+            os.abort()
+        return decode(self, tokens, outputs)
+    Context.__init__, Context.decode = begin, poisoned
+"""
+"""A worker that libllama ends when an adapter computes a longer prompt."""
+
+
+async def test_an_adapter_whose_requests_kill_the_worker_is_quarantined_alone(
+    tmp_path: Path,
+) -> None:
+    """Two requests of it are enough; the base on the same worker answers afterwards."""
+    (tmp_path / "sitecustomize.py").write_text(POISON)
+    served = Served(tmp_path / "home")
+    served.node.environment["PYTHONPATH"] = str(tmp_path)
+    served.node.start()
+    try:
+        await served.furnish()
+        adapter = {"model": "tuned", "version": "1.0.0", "path": str(ADAPTER), "base": "ops@1.0.0"}
+        await served.node.must("models.add", "tuned", adapter)
+        release = (await served.node.must("releases.create", "", {"model": "tuned"})).split()[0]
+        await served.node.must("services.create", "tuned", {"release": release})
+        async with served.http() as http:
+            await served.until_status(http, "tuned", 200)
+            assert await served.ask(http, "tuned") == (200, "", "")
+            lost = 0
+            while (await served.version("tuned")).status is not models.Status.UNLOADABLE:
+                body = completion("tuned", prompt="order " * 20)
+                answer = await http.post("/v1/completions", json=body)
+                assert answer.status_code == 503
+                lost += answer.json()["error"]["code"] == "worker_lost"
+            await served.until_status(http, "tuned", 503, saying="tuned@1.0.0 cannot be loaded")
+            status, code, message = await served.ask(http, "tuned")
+            assert (status, code) == (503, "release_unavailable")
+            assert "died 5 times" in message
+            await served.until_status(http, "support", 200)
+            assert await served.ask(http, "support") == (200, "", "")
+        reason = (await served.version("tuned")).status_reason or ""
+        assert re.search(rf"SIGABRT.*requests that were lost: req_\w+ \({release}\)", reason)
+        assert lost == 1
+        async with opened(served.node.home) as store, store.read() as session:
+            assert (await deployments.find(session, DEPLOYMENT)).status is not Status.FAILING
+    finally:
+        served.node.end()
 
 
 async def test_a_worker_that_dies_of_its_requests_stays_stopped_with_their_names(
