@@ -90,7 +90,7 @@ def _load(works: Sequence[Work]) -> snapshot.Load:
     waits = [row.oldest_waiting_us for row in last if row.oldest_waiting_us is not None]
     return snapshot.Load(
         running=sum(map(_running, last)),
-        max_running=sum(limits) if len(limits) == len(last) else None,
+        max_running=sum(limits) if last and len(limits) == len(last) else None,
         kv=measures.kv_use(last),
         waiting=sum(row.waiting for row in last),
         oldest_us=max(waits, default=None),

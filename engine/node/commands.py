@@ -1,8 +1,8 @@
 """The command lines of the processes that the node supervises, and how patiently they are watched.
 
 The timeouts can be changed by environment, for tests and slow machines: `PADDOCK_BEAT_S`,
-`PADDOCK_TOKEN_S`, `PADDOCK_DRAIN_S`, `PADDOCK_LINGER_S`, seconds as decimals. Imported by
-`engine.node`.
+`PADDOCK_TOKEN_S`, `PADDOCK_DRAIN_S`, `PADDOCK_LINGER_S`, `PADDOCK_SILENT_S`, seconds as decimals.
+Imported by `engine.node`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from engine.node import server_shim, supervision
+from engine.node import server_process, supervision
+from engine.node.server_process import Orders
 from engine.node.specs import Spec
 from engine.node.supervision import Plan
 from engine.process import computing
@@ -106,16 +107,17 @@ def server_orders(
         "context_tokens": settings.context_tokens,
         "max_sequences": settings.max_sequences,
     }
-    orders = server_shim.Orders(
+    orders = Orders(
         command=tuple(settings.filled(word, values) for word in settings.command),
         environment={
             name: settings.filled(word, values) for name, word in settings.environment.items()
         },
         health_path=settings.health_path,
         address=str(home.server(instance.name)),
+        silent_s=_us("PADDOCK_SILENT_S", server_process.SILENT_S) / supervision.SECOND_US,
         drain_s=_instance_plan().drain_us / supervision.SECOND_US,
     )
-    return {server_shim.VARIABLE: msgspec.json.encode(orders).decode()}
+    return {server_process.VARIABLE: msgspec.json.encode(orders).decode()}
 
 
 def _instance_plan() -> Plan:

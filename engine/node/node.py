@@ -29,8 +29,8 @@ from engine.node.instances import Instances
 from engine.node.jobs import Jobs
 from engine.node.placement import Device
 from engine.node.records import Records
-from engine.node.specs import GONE, Fact, Spec
-from engine.node.supervised import Prepare, SupervisedProcess
+from engine.node.running import Running
+from engine.node.specs import GONE, Fact
 from storage import errors, keys
 from storage.control_socket import nudges
 from storage.home import access, clock
@@ -46,7 +46,6 @@ FLUSH_S: Final = 3.0
 FAULT: Final = 1
 PORT_TAKEN: Final = 4
 _COMING: Final = frozenset({"stopped", "starting"})  # "stopped" before its first start
-_RUNS: Final = frozenset({"starting", "ready", "draining"})
 
 _log = structlog.get_logger("node")
 
@@ -70,8 +69,8 @@ class Node:
         self._gateway = gateway
         self._say = say
         self._records = Records(life.store, now_us=clock.now_us, owed=life.owed)
-        self._processes: dict[str, SupervisedProcess] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._processes = Running(self._keep, tell=self._note, on_end=self._on_end)
+        self._open = self._announced = False
         self._leave = asyncio.Event()
         self._heard = asyncio.Event()
         self._ended = asyncio.Event()
@@ -86,7 +85,7 @@ class Node:
             home,
             life.store,
             self._processes,
-            begin=lambda spec, prepare: self._begin(spec, prepare=prepare),
+            begin=lambda spec, prepare: self._processes.begin(spec, prepare=prepare),
             forget=lambda name: self._records.tell(Fact(name, "worker", GONE)),
             devices=self._devices,
             now_us=clock.monotonic_us,
@@ -113,10 +112,11 @@ class Node:
         settling: asyncio.Task[None] | None = None
         listener = nudges.listen(self._home, "node")
         try:
-            self._begin(commands.gateway(self._home), self._gateway)
+            self._processes.begin(commands.gateway(self._home), self._gateway)
             await self._follow()
             await self._control_socket.open()
-            self._say(ready=True, pid=os.getpid())
+            self._open = True
+            self._announce()
             settling = self._keep(self._settle(), "start of the other processes")
             await self._watch(listener)
         finally:
@@ -141,19 +141,7 @@ class Node:
             },
             "control_socket": self._control_socket.state(),
             "trouble": self._records.trouble or "; ".join(self._damage) or self._locked,
-            "processes": [
-                {
-                    "name": each.fact.name,
-                    "kind": each.fact.kind,
-                    "deployment": each.fact.deployment,
-                    "pid": each.fact.pid,
-                    "state": each.fact.state,
-                    "reason": each.fact.reason,
-                    "silent": each.fact.silent_us is not None,
-                    "restarts": each.fact.restarts,
-                }
-                for each in self._processes.values()
-            ],
+            "processes": self._processes.state(),
         }
 
     def stop(self, why: str, code: int = 0) -> None:
@@ -166,8 +154,7 @@ class Node:
 
     def _on_signal(self, name: str) -> None:
         if self._leave.is_set():  # a second signal: do not wait for work to finish
-            for each in self._processes.values():
-                each.kill()
+            self._processes.kill()
         self.stop(f"received {name}")
 
     def _pid(self, name: str) -> int | None:
@@ -181,23 +168,6 @@ class Node:
         ]
 
     # processes
-
-    def _begin(
-        self,
-        spec: Spec,
-        started: subprocess.Popen[bytes] | None = None,
-        prepare: Prepare | None = None,
-    ) -> None:
-        process = SupervisedProcess(
-            spec,
-            monotonic_us=clock.monotonic_us,
-            tell=self._note,
-            started=started,
-            prepare=prepare,
-        )
-        self._processes[spec.name] = process
-        self._tasks[spec.name] = self._keep(process.run(), spec.name)
-        self._tasks[spec.name].add_done_callback(lambda _: self._on_end())
 
     def _on_end(self) -> None:
         self._heard.set()
@@ -219,9 +189,17 @@ class Node:
         fact = self._instances.observe(fact)
         self._records.tell(fact)
         self._heard.set()
+        self._announce()
         if fact.name == "gateway" and fact.failed and not self._processes["gateway"].was_ready:
             holder = port_owner.find(self._config.gateway.port)
             self.stop(f"{fact.failed}; {holder}" if holder else fact.failed, PORT_TAKEN)
+
+    def _announce(self) -> None:
+        """Say once that the box serves: people can reach the node, and clients its port."""
+        gateway = self._processes.get("gateway")
+        if self._open and not self._announced and gateway is not None and gateway.was_ready:
+            self._announced = True
+            self._say(ready=True, pid=os.getpid(), port=gateway.fact.port)
 
     async def _settle(self) -> None:
         """Start what serving does not need once what it needs is ready, or has had its time."""
@@ -240,7 +218,7 @@ class Node:
             others.insert(0, commands.reads(self._home, gid))
         for spec in others:
             if not self._leave.is_set():
-                self._begin(spec)
+                self._processes.begin(spec)
         if not self._leave.is_set():
             self._following = self._keep(self._jobs.run(), "jobs")
         if not self._life.clean:  # reads the whole file, so it comes last
@@ -285,9 +263,8 @@ class Node:
             return
         self._replaced = self._store.replaced
         _log.warning("the store was replaced; the processes that use it start again")
-        facts = [each.fact for each in self._processes.values() if each.fact.state in _RUNS]
         self._damage = []  # it was that of the file before
-        self._records.restate(self._life.record, facts)
+        self._records.restate(self._life.record, self._processes.facts())
         for name in ("control", "runner", "reads"):
             if name in self._processes:
                 self._processes[name].kill()
@@ -299,8 +276,7 @@ class Node:
         """Remove what has ended, and do what the store asks now."""
         async with self._store.read() as session:
             self._locked = await keys.trouble(session)
-        for name in [name for name, task in self._tasks.items() if task.done()]:
-            del self._processes[name], self._tasks[name]
+        self._processes.prune()
         await self._instances.follow()
 
     # the end
@@ -309,15 +285,10 @@ class Node:
         """First the gateway, so that its answers can end; then the processes that produce them."""
         await self._jobs.stop()
         first = ("gateway", "control", "runner", "reads")
-        await self._stop([name for name in self._processes if name in first])
-        await self._stop([name for name in self._processes if name not in first])
+        await self._processes.stop([name for name in self._processes if name in first])
+        await self._processes.stop([name for name in self._processes if name not in first])
         await self._records.flush(FLUSH_S)
         await self._control_socket.close()
-
-    async def _stop(self, names: list[str]) -> None:
-        for name in names:
-            self._processes[name].stop()
-        await asyncio.gather(*(self._tasks[name] for name in names), return_exceptions=True)
 
 
 def say(**words: Any) -> None:

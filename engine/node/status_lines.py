@@ -21,7 +21,8 @@ class StatusLine(msgspec.Struct, frozen=True):
     fault, until `probing`: they are tried. `loading_adapter`, `adapter_loaded`, `adapter_failed`
     name an adapter; the last goes with `failed`, and `adapter_loaded` with the file's `sha256`.
     `how` and `template` say of a ready worker how its `sha256` is known, and the SHA-256 of its
-    chat template. `port` is the one that the gateway listens on.
+    chat template. `port` is the one that the gateway listens on. `unanswered_us` is how long a
+    server has not answered its shim, 0 while it does.
     """
 
     ready: bool = False
@@ -31,6 +32,7 @@ class StatusLine(msgspec.Struct, frozen=True):
     running: int = 0
     waiting: int = 0
     since_token_us: int = 0
+    unanswered_us: int = 0
     failed: str | None = None
     broken: bool = False
     loaded: bool = False

@@ -249,6 +249,7 @@ class SupervisedProcess:
                 moved=moved,
                 stepped=line.step > 0,
                 since_token_us=line.since_token_us,
+                unanswered_us=line.unanswered_us,
                 now_us=now,
             )
             self._changed.set()

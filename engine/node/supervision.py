@@ -44,6 +44,7 @@ class Reason(Enum):
     SLOW_START = "it sent nothing for too long while starting"
     SILENT = "its heartbeats stopped"
     HUNG = "work is waiting and no token was produced"
+    UNANSWERED = "its server does not answer health checks"
     STUBBORN = "it did not exit within the drain timeout"
 
 
@@ -97,6 +98,8 @@ class Observed:
     """When it last produced a token, or had nothing to do."""
     step_us: int = 0
     """When its step number last changed, or it had nothing to do."""
+    unanswered_us: int | None = None
+    """Since when the server behind it has not answered; None while it does, or has none."""
     terminated_us: int | None = None
     """When SIGTERM was sent to it."""
     failures: int = 0
@@ -219,6 +222,8 @@ def _ready(observed: Observed, plan: Plan, now_us: int) -> Decision:
         moved = max(observed.token_us, observed.step_us)
         fatal = min(moved + plan.token_us, observed.token_us + plan.crawl_us)
         signs.append(_Sign(moved, moved + plan.stall_us, fatal, Reason.HUNG))
+    if (since := observed.unanswered_us) is not None:  # its shim ends it; the rest is a safeguard
+        signs.append(_Sign(since, since, since + plan.crawl_us, Reason.UNANSWERED))
     overdue = min(signs, key=lambda sign: sign.fatal_us, default=None)
     if overdue is None:
         return Decision(Act.WAIT, Reason.SERVING)
@@ -240,7 +245,14 @@ def _bounded(until_us: int, meanwhile: Reason, then: Reason, now_us: int) -> Dec
 
 
 def after_heartbeat(
-    before: Observed, *, busy: bool, moved: bool, stepped: bool, since_token_us: int, now_us: int
+    before: Observed,
+    *,
+    busy: bool,
+    moved: bool,
+    stepped: bool,
+    since_token_us: int,
+    now_us: int,
+    unanswered_us: int = 0,
 ) -> Observed:
     """What is known after a heartbeat; `moved`: its step number differs from the last one's."""
     interval = now_us - before.heard_us if before.heartbeats else 0
@@ -253,6 +265,7 @@ def after_heartbeat(
         stepped=before.stepped or stepped,
         token_us=now_us - since_token_us if busy else now_us,
         step_us=now_us if not busy or moved else before.step_us,
+        unanswered_us=now_us - unanswered_us if unanswered_us else None,
     )
 
 

@@ -105,6 +105,7 @@ def test_requests_that_the_gateway_holds_are_in_the_queue_and_say_what_they_wait
     now = load.together(facts)
     assert now is not None
     assert (now.waiting, now.held) == (5, 5)
+    assert now.max_running is None, "of no instance it is known how many it can run"
     assert found(gateway={NOW - 4: GatewaySample(held=0, connections=3)}) == []
 
 

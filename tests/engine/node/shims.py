@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from engine.node.server_shim import VARIABLE
+from engine.node.server_process import VARIABLE
 from engine.process import address
 from engine.process.address import Address
 

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from engine.node.server_shim import VARIABLE
+from engine.node.server_process import VARIABLE
 from engine.process import address
 from engine.process.address import Address, Lease
 from tests.engine.node.shims import TINY, shim
@@ -69,6 +69,20 @@ def test_a_server_that_stops_answering_is_killed_with_all_that_it_started(tmp_pa
         assert one.process.wait(20) == 1
         psutil.wait_procs([child], timeout=10)
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_shim_tells_since_when_its_server_has_not_answered(tmp_path: Path) -> None:
+    """Its heartbeats continue: they are not those of the server. Heard again, nothing is said."""
+    with shim(tmp_path) as one:
+        one.ready()
+        server = one.server()
+        server.suspend()
+        while not (beat := one.said("beat"))["unanswered_us"]:
+            assert beat["running"] == 0
+        assert beat["unanswered_us"] > 5_000_000
+        server.resume()
+        while one.said("beat")["unanswered_us"]:
+            continue
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from engine.process import address
-from storage import keys, processes, releases
+from storage import availability, keys, processes, releases
 from tests import home_fixtures
 from tests.engine.gateway import peer_servers
 from tests.engine.node import nodes, tiny_server
@@ -86,6 +86,32 @@ async def test_a_command_becomes_a_service_and_is_put_back_when_it_dies(box: Box
     parts = await box.node.until(nodes.ready("tiny:1"))
     assert parts["tiny:1"].restarts == 1
     assert box.node.home.log("server-tiny:1").exists()
+
+
+async def test_a_server_that_hangs_is_seen_and_replaced(box: Box) -> None:
+    """Its shim is alive and sends heartbeats; people and balancers are told within seconds."""
+    box.node.environment["PADDOCK_SILENT_S"] = "8"
+    await asyncio.to_thread(box.node.stop)
+    await asyncio.to_thread(box.node.start)
+    release = await box.release("tiny", TINY)
+    await box.node.must("services.create", "support", {"release": release})
+    parts = await box.node.until(nodes.ready("tiny:1"))
+    hung = server_of(parts["tiny:1"].pid)
+    hung.suspend()
+    while (await box.http.get("/readyz")).status_code != 503:
+        continue
+    parts = await box.node.until(lambda now: now["tiny:1"].silent_since_us is not None)
+    assert parts["tiny:1"].reason == "its server does not answer health checks"
+    async with nodes.opened(box.node.home) as store, store.read() as session:
+        found = (await availability.every(session))[int(release[1:])]
+    assert found.can is not availability.Can.ANSWER
+    parts = await box.node.until(
+        lambda now: now["tiny:1"].restarts == 1 and nodes.ready("tiny:1")(now)
+    )
+    assert (await box.complete("support")).status_code == 200
+    assert not hung.is_running()
+    log = box.node.home.log("server-tiny:1").read_text()
+    assert "/health has not answered 200 for 8 s" in log
 
 
 async def test_a_server_that_no_split_names_is_drained_and_gone(box: Box) -> None:
