@@ -17,6 +17,8 @@ from engine.execution.failures import Failure, Invalid
 
 LEAST: Final = 3
 """Failures in a row, one after the other, before anything is concluded from them."""
+KEPT_US: Final = 3_600_000_000
+"""How long after the last failure of a subject its record is kept."""
 TRUST_US: Final = 60_000_000
 """How long after the last failure a verdict holds."""
 
@@ -110,6 +112,12 @@ class Answering:
 
     def failed(self, error: str, began_us: int, now_us: int, *subjects: int | str) -> None:
         """A request failed."""
+        if not self._records.keys() >= set(subjects):
+            self._records = {
+                subject: record
+                for subject, record in self._records.items()
+                if now_us - record.last_us <= KEPT_US
+            }
         for subject in subjects:
             before = self._records.get(subject, Record())
             self._records[subject] = after(before, error, began_us, now_us)

@@ -14,6 +14,7 @@ cannot be written costs no answer: `trouble` says why, and `tidy` tries again. I
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -82,6 +83,7 @@ class Journal:
         self._pause = 0
         self._patience = 1
         self._begun: dict[str, bytes] = {}
+        self._since: list[bytes] | None = None  # entries made while the file is being rewritten
         self.trouble: str | None = None
 
     def begun(self, request: Request) -> None:
@@ -96,21 +98,31 @@ class Journal:
         self._begun.pop(request.id, None)
         self._append(_end(request, text))
 
-    def tidy(self, held: Iterable[Row], count: int) -> None:
+    async def tidy(self, held: Iterable[Row], count: int) -> None:
         """Drop what the store has by now: all but the `count` rows that are `held`.
 
         Without any the file is emptied, so that no text stays in it longer than in memory;
-        otherwise it is rewritten once it has grown. A journal that could not be written is tried
-        again, less and less often.
+        otherwise it is rewritten once it has grown, in a thread: while the store takes no writes,
+        that may be many megabytes. A journal that could not be written is tried again, less and
+        less often.
         """
         if self.trouble is not None:
             self._pause -= 1
-            if self._pause <= 0:
-                self._rewrite(held)
+            if self._pause > 0:
+                return
         elif not count and not self._begun:
             self._empty()
-        elif self._size >= self._limit:
-            self._rewrite(held)
+            return
+        elif self._size < self._limit:
+            return
+        rows, begun, self._since = list(held), list(self._begun.values()), []
+        try:
+            descriptor, size = await asyncio.to_thread(self._fresh, rows, begun)
+            self._replace(descriptor, size)
+        except OSError as error:
+            self._fail(error)
+        finally:
+            self._since = None
 
     def close(self) -> None:
         """Close the file; what the store does not have stays in it."""
@@ -134,12 +146,17 @@ class Journal:
             _log.error("the journal of another store is dropped", entries=len(entries))
             entries = []
         rows = _rows(entries)
-        self._rewrite(rows)
+        try:
+            self._replace(*self._fresh(rows, []))
+        except OSError as error:
+            self._fail(error)
         if rows:
             _log.warning("requests of an earlier gateway are recorded", requests=len(rows))
         return rows
 
     def _append(self, frame: bytes) -> None:
+        if self._since is not None:
+            self._since.append(frame)
         if self.trouble is not None:
             return
         try:
@@ -162,30 +179,49 @@ class Journal:
         else:
             self._size = first
 
-    def _rewrite(self, rows: Iterable[Row]) -> None:
-        """Replace the file in one step by what the store does not have."""
-        frames = [_frame(self._store), *self._begun.values()]
-        frames += [_end(request, text) for request, text in rows]
+    def _fresh(self, rows: Iterable[Row], begun: Iterable[bytes]) -> tuple[int, int]:
+        """A new file beside this one, with what the store does not have; it and its size.
+
+        Touches nothing that the event loop uses.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        frames = [_frame(self._store), *begun, *(_end(request, text) for request, text in rows)]
         content = b"".join(frames)
-        fresh = self._path.with_suffix(".new")
+        fresh = self._new()
+        fresh.unlink(missing_ok=True)
+        descriptor = _opened(fresh)
         try:
-            fresh.unlink(missing_ok=True)
-            descriptor = _opened(fresh)
-            try:
-                _write(descriptor, content)
-                fresh.replace(self._path)
-            except OSError:
-                os.close(descriptor)
-                raise
-        except OSError as error:
-            self._fail(error)
-            return
+            _write(descriptor, content)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor, len(content)
+
+    def _replace(self, descriptor: int, size: int) -> None:
+        """Put the new file in the place of this one, in one step, with what came meanwhile.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        late = b"".join(self._since or ())
+        try:
+            if late:
+                _write(descriptor, late)
+            self._new().replace(self._path)
+        except OSError:
+            os.close(descriptor)
+            raise
         self.close()
-        self._descriptor, self._size = descriptor, len(content)
+        self._descriptor, self._size = descriptor, size + len(late)
         self._limit = max(TIDY_BYTES, 2 * self._size)
         if self.trouble is not None:
             _log.info("the journal can be written again")
         self.trouble, self._patience = None, 1
+
+    def _new(self) -> Path:
+        return self._path.with_suffix(".new")
 
     def _fail(self, error: OSError) -> None:
         if self.trouble is None:

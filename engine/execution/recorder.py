@@ -103,7 +103,7 @@ class Recorder:
     async def _flush(self) -> None:
         await self._write_all()
         if self._journal is not None:
-            self._journal.tidy(self._ended(), len(self._requests) + len(self._texts))
+            await self._journal.tidy(self._ended(), len(self._requests) + len(self._texts))
 
     def _ended(self) -> Iterator[Ended]:
         """The requests that the store does not have."""

@@ -7,8 +7,8 @@ ops-1.0.0:1, as samples and requests name it. Imported by the gateway.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import (
@@ -26,6 +26,7 @@ from engine.execution.recorder import Recorder
 from engine.gateway.http.admission import Admission
 from engine.gateway.http.refusals import Reason, Refusals
 from engine.gateway.remote_backends import Remotes
+from engine.metering import windows
 from storage import errors, feedback, rejections, samples, tallies
 from storage.requests import Outcome, Request
 from storage.store import Store
@@ -39,9 +40,13 @@ _ARM: Final = ("service", "release", "synthetic")
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the exposition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Arm:
-    """The series of one arm, found once: looking all of them up costs as much as counting."""
+    """The series of one arm, found once: looking all of them up costs as much as counting.
+
+    `counters` are those by class, outcome, worker and code. `used` is the second of the last
+    request.
+    """
 
     prompt_tokens: Counter
     completion_tokens: Counter
@@ -49,6 +54,8 @@ class _Arm:
     latency: Histogram
     ttft: Histogram
     queue: Histogram
+    counters: dict[tuple[str, ...], Counter] = field(default_factory=dict)
+    used: int = 0
 
 
 class Metrics:
@@ -118,10 +125,11 @@ class Metrics:
         arm = self._arms.get(labels)
         if arm is None:
             arm = self._arms[labels] = self._arm(labels)
-        self._requests.labels(*labels, request.class_.value, request.outcome.value).inc()
+        arm.used = (request.at_us + request.latency_us) // 1_000_000
+        _count(arm, self._requests, *labels, request.class_.value, request.outcome.value)
         if request.outcome is Outcome.FAILED:
             code = request.error_code or "internal"
-            self._failures.labels(*labels[:2], request.worker, code).inc()
+            _count(arm, self._failures, *labels[:2], request.worker, code)
         arm.prompt_tokens.inc(request.prompt_tokens)
         arm.completion_tokens.inc(request.completion_tokens)
         arm.busy.inc(request.busy_us / 1e6)
@@ -132,6 +140,22 @@ class Metrics:
         ):
             if us is not None:
                 histogram.observe(us / 1e6)
+
+    def forget(self, second: int, live: Container[tuple[str, int]]) -> None:
+        """Remove the series of arms that are not live an hour after their last request."""
+        for labels, arm in list(self._arms.items()):
+            release = labels[1].removeprefix("r")
+            key = labels[0], int(release) if release.isdecimal() else -1
+            if second - arm.used <= windows.KEPT_S or key in live:
+                continue
+            del self._arms[labels]
+            for name in ("prompt", "completion"):
+                self._tokens.remove(*labels, name)
+            for metric in (self._busy, self._latency, self._ttft, self._queue):
+                metric.remove(*labels)
+            for own, counter in arm.counters.items():
+                if not any(own in other.counters for other in self._arms.values()):
+                    counter.remove(*own)
 
     def _arm(self, labels: tuple[str, ...]) -> _Arm:
         return _Arm(
@@ -165,6 +189,11 @@ class Metrics:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Families([thumbs]))
         return exposition + generate_latest(registry)
+
+
+def _count(arm: _Arm, counter: Counter, *labels: str) -> None:
+    arm.counters[labels] = counter
+    counter.labels(*labels).inc()
 
 
 class _Families(Collector):

@@ -68,6 +68,8 @@ class Seconds:
         held = fleet.held + remotes.held
         for row in windows.gateway.close(second, held, self._admission.count):
             record(row)
+        windows.keep({instance.name for _, instance in fleet.instances()})
+        context.metrics.forget(second, context.catalog.snapshot.live())
         for _, instance in fleet.instances():
             client = instance.client
             for row in windows.instance(instance.name).close(second, client.hello, client.knobs):

@@ -8,7 +8,7 @@ Imported by the gateway.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,8 @@ from storage.samples import GatewaySample, InstanceSample, Kind, Sample
 from storage.tallies import Tally
 
 IDLE_S: Final = 4
+KEPT_S: Final = 3600
+"""How long an arm that no split names is kept after its last request."""
 
 Row = tuple[int, Kind, str, Sample]
 """Second, kind, subject, sample."""
@@ -29,6 +31,8 @@ class Arm:
 
     def __init__(self, service: str, release: int) -> None:
         self.subject = f"{service}/r{release}"
+        self.used: int | None = None
+        """The second of its last request, as far as it was closed."""
         self.gaps: list[int] = []
         """Microseconds between the tokens of a sequence, appended as tokens arrive."""
         self._tally = Tally()
@@ -50,6 +54,8 @@ class Arm:
         for gap in self.gaps:
             self._tally.inter_token.add(gap)
         self.gaps.clear()
+        if self.used is None or not self._tally.empty:
+            self.used = second
         if self._tally.empty and (not live or _recent(self._written, second)):
             return
         self._written = second
@@ -203,8 +209,18 @@ class Windows:
         return self._instances[name]
 
     def close(self, second: int, live: set[tuple[str, int]]) -> Iterator[Row]:
-        """The rows of all arms; `live` are those with traffic in the current splits."""
+        """The rows of all arms; `live` are those with traffic in the current splits.
+
+        Arms that are not live are forgotten an hour after their last request.
+        """
         for arm in live:
             self.arm(*arm)
-        for key, window in self._arms.items():
+        for key, window in list(self._arms.items()):
             yield from window.close(second, live=key in live)
+            if key not in live and window.used is not None and second - window.used > KEPT_S:
+                del self._arms[key]
+
+    def keep(self, instances: Container[str]) -> None:
+        """Forget the instances that the gateway is not connected to any more."""
+        for name in [name for name in self._instances if name not in instances]:
+            del self._instances[name]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.execution import answering
-from engine.execution.answering import LEAST, TRUST_US, Answering, Record
+from engine.execution.answering import KEPT_US, LEAST, TRUST_US, Answering, Record
 from engine.execution.failures import Broken, Invalid, Unavailable
 
 SECOND_US = 1_000_000
@@ -108,3 +108,12 @@ def test_what_a_caller_or_a_shutdown_causes_is_no_evidence() -> None:
         assert answering.evidence(kind("no", code=code, release_fault=True)) is None
     broken = Broken("x" * 999, code="template_broken")
     assert answering.evidence(broken) == "template_broken: " + "x" * 200
+
+
+def test_what_has_not_failed_for_an_hour_is_forgotten() -> None:
+    """Releases come and go; one that was given up because it failed never answers again."""
+    judged = Answering()
+    for release in range(100):
+        judged.failed("x", 0, release, release, f"ops-{release}:1")
+    judged.failed("x", KEPT_US, KEPT_US + 99, 100)
+    assert set(judged._records) == {99, "ops-99:1", 100}

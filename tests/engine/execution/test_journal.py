@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import tempfile
+import threading
 from pathlib import Path
 
 import msgspec
@@ -56,7 +58,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "requests.journal"
 
 
-def test_what_a_killed_gateway_left_is_found_by_the_next_and_by_the_one_after(path: Path) -> None:
+async def test_what_a_killed_gateway_left_is_found_by_the_next_and_by_the_one_after(
+    path: Path,
+) -> None:
     """Ended requests as they ended, begun ones as failed; again until the store has them."""
     first, nothing = opened(path)
     assert nothing == []
@@ -68,7 +72,7 @@ def test_what_a_killed_gateway_left_is_found_by_the_next_and_by_the_one_after(pa
     for _ in range(2):
         killed, rows = opened(path)
         assert rows == expected
-    killed.tidy([], 0)
+    await killed.tidy([], 0)
     assert opened(path)[1] == []
 
 
@@ -79,28 +83,56 @@ def test_a_prompt_that_is_not_unicode_is_kept_as_the_store_keeps_it(path: Path) 
     assert opened(path)[1] == [(request(1), msgspec.structs.replace(text(1), prompt="p\ufffd"))]
 
 
-def test_it_is_emptied_once_the_store_has_everything(path: Path) -> None:
+async def test_it_is_emptied_once_the_store_has_everything(path: Path) -> None:
     """A text stays no longer in it than in memory; a request under way keeps only itself."""
     journal, _ = opened(path)
     empty = path.read_bytes()
     journal.ended(request(7), text(7))
     assert b"ccccccc" in path.read_bytes()
-    journal.tidy([], 0)
+    await journal.tidy([], 0)
     assert path.read_bytes() == empty
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_it_is_rewritten_once_it_has_grown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_is_rewritten_once_it_has_grown(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Under load there is always a request under way; the file stays bounded all the same."""
     monkeypatch.setattr(journals, "TIDY_BYTES", 10_000)
     journal, _ = opened(path)
     journal.begun(request(0))
     for number in range(1, 500):
         journal.ended(request(number), None)
-        journal.tidy([(request(number), None)], 1)
+        await journal.tidy([(request(number), None)], 1)
         assert path.stat().st_size < 12_000
     _, rows = opened(path)
     assert rows[-2:] == [(request(499), None), lost(0)]
+
+
+async def test_what_ends_while_the_file_is_rewritten_is_in_the_new_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop answers meanwhile: many megabytes may be held."""
+    monkeypatch.setattr(journals, "TIDY_BYTES", 1)
+    threads = set[int]()
+    encode = journals._end
+
+    def end(request: Request, text: Text | None) -> bytes:
+        threads.add(threading.get_ident())
+        return encode(request, text)
+
+    journal, _ = opened(path)
+    journal.begun(request(1))
+    journal.begun(request(2))
+    monkeypatch.setattr(journals, "_end", end)
+    tidying = asyncio.create_task(journal.tidy([(request(0), text(0))], 2))
+    await asyncio.sleep(0)
+    assert not tidying.done()
+    journal.ended(request(1), None)
+    await tidying
+    assert len(threads) == 2
+    _, rows = opened(path)
+    assert rows == [(request(0), text(0)), (request(1), None), lost(2)]
 
 
 def test_a_journal_of_another_store_is_dropped(path: Path) -> None:
@@ -111,7 +143,7 @@ def test_a_journal_of_another_store_is_dropped(path: Path) -> None:
     assert opened(path)[1] == []
 
 
-def test_a_full_disk_costs_the_journal_and_no_request(path: Path) -> None:
+async def test_a_full_disk_costs_the_journal_and_no_request(path: Path) -> None:
     """It says so, and writes again what is held once there is room; no entry follows a torn one."""
     journal, _ = opened(path)
     journal.ended(request(1), None)
@@ -122,13 +154,13 @@ def test_a_full_disk_costs_the_journal_and_no_request(path: Path) -> None:
         assert path.stat().st_size == whole
         journal.ended(request(3), None)
     held = [(request(number), None) for number in (1, 2, 3)]
-    journal.tidy(held, 3)
+    await journal.tidy(held, 3)
     assert journal.trouble is None
     journal.ended(request(4), None)
     assert opened(path)[1] == [*held, (request(4), None)]
 
 
-def test_a_disk_that_stays_full_is_tried_less_and_less_often(path: Path) -> None:
+async def test_a_disk_that_stays_full_is_tried_less_and_less_often(path: Path) -> None:
     """Each try encodes all that is held."""
     journal, _ = opened(path)
     tries = 0
@@ -147,7 +179,7 @@ def test_a_disk_that_stays_full_is_tried_less_and_less_often(path: Path) -> None
     with disks.full(1):
         for number in range(100):
             journal.ended(request(number), None)
-            journal.tidy(Held(), 1)  # type: ignore[arg-type]
+            await journal.tidy(Held(), 1)  # type: ignore[arg-type]
     assert tries < 10
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.metering.windows import IDLE_S, Gateway, Instance, Row, Windows
+from engine.metering.windows import IDLE_S, KEPT_S, Gateway, Instance, Row, Windows
 from engine.serving import wire
 from storage.requests import Outcome, Request
 from storage.samples import ArmSample, GatewaySample, InstanceSample
@@ -166,3 +166,21 @@ def test_the_gateways_own_row_is_written_when_it_changes_and_now_and_then() -> N
         (3, GatewaySample(held=0, connections=1)),
         (3 + IDLE_S, GatewaySample(held=0, connections=1)),
     ]
+
+
+def test_an_arm_that_no_split_names_is_forgotten_an_hour_after_its_last_request() -> None:
+    """Releases come and go for years; the live ones and a late stream's are kept."""
+    windows = Windows()
+    live = {("ops", 1)}
+    windows.arm("ops", 1)
+    for release in range(2, 50):
+        windows.arm("ops", release).ended(request(Outcome.OK))
+    list(windows.close(1000, live))
+    windows.arm("ops", 2).gaps.append(7)
+    list(windows.close(1000 + KEPT_S, live))
+    list(windows.close(1001 + KEPT_S, live))
+    assert set(windows._arms) == {("ops", 1), ("ops", 2)}
+    for name in ("a:1", "b:1"):
+        windows.instance(name)
+    windows.keep({"b:1"})
+    assert set(windows._instances) == {"b:1"}
