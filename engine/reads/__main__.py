@@ -26,7 +26,7 @@ from storage.runtime.reporting import Reports
 
 _NICE = 10
 _MEMORY = 1 << 30
-"""Bytes; a statement that needs more fails."""
+"""Bytes. Statements run in other processes, with limits of their own."""
 
 _log = structlog.get_logger("reads")
 
@@ -64,4 +64,4 @@ async def _live(home: Home, gid: int, reports: Reports) -> None:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # a statement that still runs in a thread must not keep the process
+    os._exit(code)

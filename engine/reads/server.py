@@ -1,6 +1,6 @@
 """The socket on which members of the group read the store, without access to its files.
 
-Statements run in threads, one at a time for each user; each is bounded, and so is a snapshot.
+Statements run in a process of their user, one at a time; each is bounded, and so is a snapshot.
 Connections are counted by user, and silent or slow ones are closed. Never writes to the store.
 Imported by `engine.reads`.
 """
@@ -8,32 +8,27 @@ Imported by `engine.reads`.
 from __future__ import annotations
 
 import asyncio
-import collections
-import os
+import contextlib
+import itertools
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Final, TypeVar
-
-import structlog
+from dataclasses import dataclass
+from typing import Final
 
 from engine.process.connections import Connections, Reader, Writer
 from engine.process.listening import Listening
 from engine.process.peers import Limits, Peer
+from engine.reads import members
 from engine.reads.gate import Gate
+from engine.reads.member_process import Order
+from engine.reads.members import Member, Members
 from storage.home import access
 from storage.home.paths import Home
 from storage.sqlite import guarded_reads, read_protocol
 from storage.sqlite.read_protocol import Execute, Request, Response, Rows, Version
 
-T = TypeVar("T")
-
 PER_USER: Final = 16
 IN_ALL: Final = 128
-THREADS: Final = 8
-
-_log = structlog.get_logger("reads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,37 +42,20 @@ class Bounds:
     frame_s: float = 5.0
     """For a request to arrive, and for a response to be read."""
     stuck_s: float = 30.0
-    """A statement that cannot be interrupted for so long ends the process."""
+    """A statement that cannot be interrupted for so long ends the process of its user."""
 
 
 @dataclass(slots=True)
 class _Client:
-    """One connection."""
+    """One connection; `member` has its snapshot. `lost`: the snapshot ended with its process."""
 
+    number: int
     uid: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    database: guarded_reads.Connection | None = None
+    member: Member | None = None
     snapshot_until_s: float | None = None
-
-
-@dataclass(slots=True)
-class _Turns:
-    """The statements of each user take turns; a lock lives as long as it is used."""
-
-    locks: dict[int, asyncio.Lock] = field(default_factory=dict)
-    users: collections.Counter[int] = field(default_factory=collections.Counter)
-
-    def lock(self, uid: int) -> asyncio.Lock:
-        """The lock of a user."""
-        return self.locks.setdefault(uid, asyncio.Lock())
-
-    def leave(self, uid: int) -> None:
-        """A connection of the user has ended."""
-        self.users[uid] -= 1
-        if not self.users[uid]:
-            del self.users[uid]
-            self.locks.pop(uid, None)
+    lost: bool = False
 
 
 class Server:
@@ -90,12 +68,12 @@ class Server:
         *,
         bounds: Bounds = Bounds(),
         monotonic_s: Callable[[], float] = time.monotonic,
-        give_up: Callable[[], None] = lambda: os._exit(1),
+        processes: int = members.PROCESSES,
     ) -> None:
+        """At most so many `processes` run statements."""
         self._home = home
         self._bounds = bounds
         self._monotonic_s = monotonic_s
-        self._give_up = give_up
         self._connections = Connections(
             Limits("reads", per_user=PER_USER, others=IN_ALL, own=PER_USER),
             converse=self._serve,
@@ -113,8 +91,8 @@ class Server:
             fold=lambda: guarded_reads.fold(home),
         )
         self._watch = guarded_reads.Watch(home)
-        self._turns = _Turns()
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        self._members = Members(home, bounds.stuck_s, processes)
+        self._numbers = itertools.count(1)
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -128,16 +106,14 @@ class Server:
         await self._connections.close()
         if self._keeping is not None:
             self._keeping.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._members.close()
         self._watch.close()
 
     async def _serve(self, reader: Reader, writer: Writer, who: Peer) -> None:
-        self._turns.users[who.uid] += 1
-        client = _Client(who.uid, reader, writer)
+        client = _Client(next(self._numbers), who.uid, reader, writer)
         try:
             await self._converse(client)
         finally:
-            self._turns.leave(who.uid)
             await self._forget(client)
 
     async def _refuse(self, writer: Writer, why: str) -> None:
@@ -154,6 +130,8 @@ class Server:
                 await self._say(client.writer, said)
                 return
             await self._say(client.writer, said)
+            if client.lost:
+                return
 
     async def _request(self, client: _Client) -> Request:
         """The next request; silence ends the connection, and in a snapshot it ends sooner."""
@@ -164,8 +142,8 @@ class Server:
         async with asyncio.timeout(self._bounds.frame_s):
             return read_protocol.request(await client.reader.readexactly(length))
 
-    async def _say(self, writer: asyncio.StreamWriter, response: Response) -> None:
-        writer.write(read_protocol.encode(response))
+    async def _say(self, writer: asyncio.StreamWriter, response: Response | bytes) -> None:
+        writer.write(response if isinstance(response, bytes) else read_protocol.encode(response))
         async with asyncio.timeout(self._bounds.frame_s):
             await writer.drain()
 
@@ -175,80 +153,64 @@ class Server:
             return None
         return max(client.snapshot_until_s - self._monotonic_s(), 0)
 
-    async def _answer(self, client: _Client, request: Request) -> Response:
+    async def _answer(self, client: _Client, request: Request) -> Response | bytes:
         try:
             if isinstance(request, Version):
                 return read_protocol.Number(self._watch.version())
             return await self._read(client, request)
         except TimeoutError:
             return guarded_reads.busy("it took too long")
+        except members.Ended:
+            client.lost = client.snapshot_until_s is not None
+            return guarded_reads.busy("the process that ran this statement has ended")
         except Exception as error:  # noqa: BLE001 whatever a statement does, it is its user's
             return guarded_reads.failed(error)
 
-    async def _read(self, client: _Client, request: Execute) -> Rows:
+    async def _read(self, client: _Client, request: Execute) -> Rows | bytes:
         match request.sql.strip().rstrip(";").upper():
             case "BEGIN":
-                await self._begin(client)
-                return Rows((), [])
+                return await self._begin(client)
             case "COMMIT" | "ROLLBACK" | "END":
                 await self._end(client)
                 return Rows((), [])
-        if client.snapshot_until_s is not None:
-            return await self._execute(client, request, client.snapshot_until_s)
+        if client.member is not None and client.snapshot_until_s is not None:
+            return await client.member.ask(_order(client, request, client.snapshot_until_s))
         async with self._gate.held(), asyncio.timeout(self._bounds.snapshot_s):
             until_s = self._monotonic_s() + self._bounds.snapshot_s
-            return await self._execute(client, request, until_s)
+            async with self._members.used(client.uid) as member:
+                return await member.ask(_order(client, request, until_s))
 
-    async def _begin(self, client: _Client) -> None:
+    async def _begin(self, client: _Client) -> bytes:
         await self._end(client)
         async with asyncio.timeout(2 * self._bounds.snapshot_s):
             await self._gate.enter()
+            try:
+                client.member = await self._members.enter(client.uid)
+            except BaseException:
+                self._gate.leave()
+                raise
         client.snapshot_until_s = self._monotonic_s() + self._bounds.snapshot_s
-        database = await self._database(client)
-        await self._run(client, database.begin)
+        return await client.member.ask(Order(client.number, "begin"))
 
     async def _end(self, client: _Client) -> None:
-        if client.snapshot_until_s is None:
+        member, client.member, client.snapshot_until_s = client.member, None, None
+        if member is None:
             return
         try:
-            if client.database is not None:
-                await self._run(client, client.database.end)
+            with contextlib.suppress(members.Ended):
+                await member.ask(Order(client.number, "end"))
         finally:
-            client.snapshot_until_s = None
             self._gate.leave()
-
-    async def _execute(self, client: _Client, request: Execute, until_s: float) -> Rows:
-        database = await self._database(client)
-        async with self._turns.lock(client.uid):
-            return await self._run(
-                client,
-                lambda: database.execute(request.sql, request.parameters, until_s=until_s),
-            )
-
-    async def _database(self, client: _Client) -> guarded_reads.Connection:
-        if client.database is None:
-            client.database = await self._run(client, lambda: guarded_reads.Connection(self._home))
-        return client.database
-
-    async def _run(self, client: _Client, work: Callable[[], T]) -> T:
-        """Run something in a thread, to its end: SQLite interrupts it when its time is over."""
-        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            ended, _ = await asyncio.wait([running], timeout=self._bounds.stuck_s)
-            if not ended:
-                _log.error("a statement cannot be interrupted; starting again", uid=client.uid)
-                self._give_up()
-            elif not running.cancelled():
-                running.exception()  # retrieved: no task waits for it
-            raise
+            await self._members.leave(member)
 
     async def _forget(self, client: _Client) -> None:
         """Close the connection to the store; its snapshot has ended then."""
-        try:
-            if client.database is not None:
-                await self._run(client, client.database.close)
-        finally:
-            if client.snapshot_until_s is not None:
-                self._gate.leave()
+        await self._end(client)
+        member = self._members.known(client.uid)
+        if member is not None:
+            with contextlib.suppress(members.Ended):
+                await member.ask(Order(client.number, "close"))
+
+
+def _order(client: _Client, request: Execute, until_s: float) -> Order:
+    return Order(client.number, "execute", request.sql, request.parameters, until_s)

@@ -198,6 +198,9 @@ def failed(error: Exception) -> read_protocol.Failed:
     """An error as it is sent to the user."""
     if isinstance(error, TooLarge):
         return read_protocol.Failed(str(error), sqlite3.SQLITE_TOOBIG)
+    if isinstance(error, MemoryError):
+        said = f"it needs more than {HEAP_BYTES >> 20} MiB of memory; sort or group fewer rows"
+        return read_protocol.Failed(said, sqlite3.SQLITE_NOMEM)
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return read_protocol.Failed(str(error), code)
 

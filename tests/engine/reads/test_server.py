@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psutil
 import pytest
 
+from engine.reads import members
 from engine.reads.server import PER_USER, Bounds, Server
 from storage import errors, intents, keys
 from storage import store as stores
@@ -41,13 +43,17 @@ def home() -> Iterator[Home]:
 
 
 @asynccontextmanager
-async def reads(home: Home, bounds: Bounds = Bounds()) -> AsyncIterator[Store]:  # noqa: B008 frozen
+async def reads(
+    home: Home,
+    bounds: Bounds = Bounds(),  # noqa: B008 frozen
+    processes: int = members.PROCESSES,
+) -> AsyncIterator[Store]:
     """The store as its owner has it open, while the group may read it."""
     store = await stores.open(home)
     await writer_process.accept(store, "scribe", 0)
     gid = GROUP.gr_gid if os.getuid() == 0 else os.getegid()
     access.admit(home, gid)
-    server = Server(home, gid, bounds=bounds)
+    server = Server(home, gid, bounds=bounds, processes=processes)
     await server.start()
     try:
         yield store
@@ -362,3 +368,79 @@ goes_over(*words[0])
 config.load(place)
 asyncio.run(main())
 """
+
+
+GREEDY = """
+import pathlib, sqlite3
+from storage.home import paths
+from storage.sqlite import remote_reads
+home = paths.Home(pathlib.Path(words[1]))
+goes_over(*words[0])
+said = []
+for _ in range(3):
+    one = remote_reads.Connection(home, timeout_s=60)
+    try:
+        one.execute(words[2])
+        said.append("done")
+    except sqlite3.OperationalError as error:
+        said.append(str(error))
+    print(said[-1], flush=True)
+"""
+SORT = (
+    "WITH RECURSIVE n(i, t) AS (SELECT 1, ? UNION ALL SELECT i + 1, t FROM n WHERE i < 1000000) "
+    "SELECT i FROM n ORDER BY t || i DESC LIMIT 1 OFFSET 900000"
+).replace("?", "'" + "x" * 200 + "'")
+"""Needs more memory than a member may have."""
+
+
+@other_users.only_root
+async def test_a_sort_that_runs_out_of_memory_fails_for_its_member_alone(home: Home) -> None:
+    """SQLite's limit is that of a process; the statements of all members shared one."""
+    async with reads(home, Bounds(snapshot_s=60)):
+        greedy = MEMBER.start(GREEDY, str(home.root), SORT)
+        try:
+            ended = asyncio.create_task(asyncio.to_thread(greedy.communicate))
+            others = 0
+            while not ended.done():
+                (said,) = await ask(home, "SELECT count(*) FROM intents")
+                assert said == [(1,)]
+                others += 1
+            out, _ = await ended
+        finally:
+            greedy.kill()
+            greedy.wait()
+    assert out.count("it needs more than 128 MiB of memory; sort or group fewer rows") == 3
+    assert others > 3
+
+
+@other_users.only_root
+async def test_members_share_a_bounded_number_of_processes(home: Home) -> None:
+    """Who finds all of them in use waits; a snapshot keeps its process, and ends in time."""
+    async with reads(home, processes=1):
+        with contextlib.closing(remote_reads.Connection(home, timeout_s=20)) as held:
+            await asyncio.to_thread(held.execute, "BEGIN")
+            other = asyncio.create_task(asyncio.to_thread(MEMBER.python, READS, str(home.root)))
+            for _ in range(3):
+                await asyncio.to_thread(held.execute, "SELECT count(*) FROM intents")
+            await asyncio.to_thread(held.execute, "COMMIT")
+            assert (await other).split()[-1] == "1"
+            assert await ask(home, "SELECT 1") == [[(1,)]]
+
+
+async def test_a_process_that_is_killed_ends_its_snapshots_and_nothing_else(home: Home) -> None:
+    """A statement of the same snapshot would see another state of the store."""
+    async with reads(home):
+        with contextlib.closing(remote_reads.Connection(home, timeout_s=20)) as held:
+            await asyncio.to_thread(held.execute, "BEGIN")
+            await asyncio.to_thread(held.execute, "SELECT 1")
+            (process,) = [
+                each
+                for each in psutil.Process().children()
+                if "engine.reads.member_process" in each.cmdline()
+            ]
+            process.kill()
+            with pytest.raises(sqlite3.OperationalError, match="has ended"):
+                await asyncio.to_thread(held.execute, "SELECT 1")
+            with pytest.raises(sqlite3.OperationalError):
+                await asyncio.to_thread(held.execute, "SELECT 1")
+        assert await ask(home, "SELECT 1") == [[(1,)]]
