@@ -44,7 +44,8 @@ async def add(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A GGUF file: a path, https://…, or hf://owner/repository/file.gguf@revision.",
+            help="A GGUF file: a path, https://…, hf://owner/repository/file.gguf@revision, "
+            "mlflow:models:/name/3, or an address that fsspec knows (s3://…).",
         ),
     ],
     name: Annotated[str, typer.Option("--name", help="The model's name.")],
@@ -90,7 +91,8 @@ def _address(source: str) -> tuple[str, str]:
     if source.lower().startswith(("https://", "http://")):
         path, _, query = source.partition("#")[0].partition("?")
         return path, query
-    return (source if "://" in source else str(Path(source).absolute())), ""
+    remote = "://" in source or source.startswith("mlflow:")
+    return (source if remote else str(Path(source).absolute())), ""
 
 
 async def _add(wanted: actions.Wanted, query: str, *, quiet: bool) -> actions.Done:

@@ -7,9 +7,11 @@ transaction that registers the version. Imported by `engine.jobs.kinds`, by name
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +25,16 @@ from engine.registry import (
     chat_template,
     downloads,
     dry_load,
+    filesystems,
     gguf_header,
+    mlflow_registry,
     registration,
     server_responses,
     sources,
 )
 from engine.registry.downloads import Download, Known
 from engine.registry.registration import Facts, File
-from engine.registry.sources import Hub, Local, Remote
+from engine.registry.sources import Filesystem, Hub, Local, Mlflow, Remote
 from storage import errors, models
 from storage.control_socket.verbs import ModelsAdd
 from storage.home import secrets
@@ -89,16 +93,20 @@ async def resolve(context: Context) -> Resolved:
             return await _look_up(context, source)
         case Remote():
             return Resolved(url=source.shown, address=source.shown, file_name=source.file_name)
+        case Filesystem():
+            return Resolved(url=source.address, address=source.address, file_name=source.file_name)
+        case Mlflow():
+            with _failures():
+                async with downloads.client() as http:
+                    file, address = await mlflow_registry.look_up(http, source)
+            context.log(f"{address} is {file.url}.")
+            return Resolved(url=file.url, address=address, file_name=file.file_name)
 
 
 async def _look_up(context: Context, source: Hub) -> Resolved:
-    async with downloads.client() as http:
-        try:
+    with _failures():
+        async with downloads.client() as http:
             known = await downloads.look_up(http, source)
-        except server_responses.Unavailable as error:
-            raise Transient(str(error), error.after_s) from error
-        except server_responses.Refused as error:
-            raise Refused(str(error)) from error
     revision = known.commit or source.revision
     context.log(f"{source.repository} at {revision}: {known.size_bytes} bytes.")
     return Resolved(
@@ -116,17 +124,28 @@ async def fetch(context: Context) -> dict[str, object]:
     resolved = _result(context, "resolve", Resolved)
     if resolved.url is None:
         return {}
-    source = Remote(_url(context, resolved.url), resolved.file_name, _token(context))
+    asked = sources.parse(_asked(context).path)
+    if isinstance(asked, Filesystem):
+        with _failures():
+            known = await filesystems.fetch(
+                asked,
+                Download(context.scratch),
+                progress=lambda done, total: context.progress(done, total, "B"),
+                log=context.log,
+            )
+        return {"validator": known.validator}
+    authorization = asked.authorization if isinstance(asked, Hub | Mlflow) else None
+    source = Remote(_url(context, resolved.url), resolved.file_name, authorization)
     expected = None
-    if isinstance(sources.parse(_asked(context).path), Hub):
+    if isinstance(asked, Hub):
         expected = Known(
             url=resolved.url,
             size_bytes=resolved.size_bytes,
             sha256=resolved.sha256,
             commit=resolved.commit,
         )
-    async with downloads.client() as http:
-        try:
+    with _failures():
+        async with downloads.client() as http:
             known = await downloads.fetch(
                 http,
                 source,
@@ -135,10 +154,6 @@ async def fetch(context: Context) -> dict[str, object]:
                 progress=lambda done, total: context.progress(done, total, "B"),
                 log=context.log,
             )
-        except server_responses.Unavailable as error:
-            raise Transient(str(error), error.after_s) from error
-        except server_responses.Refused as error:
-            raise Refused(str(error)) from error
     context.log(f"Downloaded {Download(context.scratch).size_bytes()} bytes.")
     return {"validator": known.validator}
 
@@ -294,10 +309,15 @@ def _url(context: Context, url: str) -> str:
         raise Refused(f"The query of {url} is no longer stored; add the model again.") from error
 
 
-def _token(context: Context) -> str | None:
-    """The token for a file of the Hub, from the environment; it is never stored."""
-    source = sources.parse(_asked(context).path)
-    return source.token if isinstance(source, Hub) else None
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Errors of a download as those of a job."""
+    try:
+        yield
+    except server_responses.Unavailable as error:
+        raise Transient(str(error), error.after_s) from error
+    except server_responses.Refused as error:
+        raise Refused(str(error)) from error
 
 
 def _regular(path: Path) -> None:

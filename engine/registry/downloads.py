@@ -307,7 +307,7 @@ async def _head(http: httpx.AsyncClient, source: Remote) -> httpx.Response:
 async def _get(
     http: httpx.AsyncClient, source: Remote, headers: dict[str, str]
 ) -> AsyncIterator[httpx.Response]:
-    """The final response after redirects. A token is sent to the first host only."""
+    """The final response after redirects. Credentials are sent to the first host only."""
     url = source.url
     for _ in range(_REDIRECTS):
         credentials = _credentials(source, url)
@@ -328,6 +328,6 @@ async def _get(
 
 def _credentials(source: Remote, url: str) -> dict[str, str]:
     first, here = urlsplit(source.url), urlsplit(url)
-    if source.token is None or (first.scheme, first.netloc) != (here.scheme, here.netloc):
+    if source.authorization is None or (first.scheme, first.netloc) != (here.scheme, here.netloc):
         return {}
-    return {"authorization": f"Bearer {source.token}"}
+    return {"authorization": source.authorization}

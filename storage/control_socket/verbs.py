@@ -64,7 +64,8 @@ class NoArguments(Arguments, frozen=True, kw_only=True):
 class ModelsAdd(Arguments, frozen=True, kw_only=True):
     """A model file as a version; `base` names the weights that an adapter belongs on.
 
-    `path` is a path of this machine, or an https:// or hf:// address; `secret` refers to the
+    `path` is a path of this machine, or an address: https://, hf://, mlflow:, or one of fsspec;
+    `secret` refers to the
     deposited query of an https:// address, which may hold a token. `sha256` is what the file has
     to have. `parent`, `dataset` and `run` are what the version was made from, and how.
     """
@@ -83,14 +84,13 @@ class ModelsAdd(Arguments, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what is not a semantic version, and an address that would record a token."""
-        if self.path.lower().startswith(("https://", "http://")):
-            if "?" in self.path:
-                raise ValueError(
-                    "The query of an address may hold a token and would be recorded; "
-                    "`paddock models add` deposits it as a secret - at `$.path`"
-                )
-            if "@" in self.path.split("/")[2]:
-                raise ValueError("A password in a URL would be recorded; remove it - at `$.path`")
+        if self.path.lower().startswith(("https://", "http://")) and "?" in self.path:
+            raise ValueError(
+                "The query of an address may hold a token and would be recorded; "
+                "`paddock models add` deposits it as a secret - at `$.path`"
+            )
+        if "://" in self.path and "@" in self.path.split("/")[2]:
+            raise ValueError("A password in a URL would be recorded; remove it - at `$.path`")
         try:
             models.check_version(self.version)
         except Invalid as error:

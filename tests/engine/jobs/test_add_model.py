@@ -86,7 +86,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         (WEIGHTS, {"kind": "adapter"}, "contains weights, not an adapter"),
         (WEIGHTS, {"base": "ops@1.0.0"}, "no model ops@1.0.0"),
         (WEIGHTS, {"sha256": "0" * 64}, "is not the file that was asked for"),
-        ("s3://bucket/x.gguf", {}, "s3:// is not supported"),
+        ("nosuch://bucket/x.gguf", {}, "Protocol not known: nosuch"),
+        ("memory://nowhere.gguf", {}, "there is no such file"),
         ("hf://acme", {}, "hf://owner/repository/file.gguf@revision"),
     ],
 )

@@ -1,0 +1,104 @@
+"""A real MLflow server on loopback: versions come from it and go back to it.
+
+Runs where PADDOCK_MLFLOW names the command `mlflow`, which the suite does not install.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from engine.registry import downloads, mlflow_registry, sources
+from engine.registry.downloads import Download
+from engine.registry.server_responses import Refused
+from engine.registry.sources import BadSource
+from tests import home_fixtures
+from tests.engine.control import ggufs
+
+MLFLOW = os.environ.get("PADDOCK_MLFLOW", "")
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.skipif(not MLFLOW, reason="PADDOCK_MLFLOW does not name the command mlflow"),
+]
+BOUND_S = 120
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment that names a running server."""
+    root, port = tmp_path_factory.mktemp("mlflow"), home_fixtures.free_port()
+    address = f"http://127.0.0.1:{port}"
+    with (root / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(MLFLOW, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+                *("--backend-store-uri", f"sqlite:///{root}/mlflow.db"),
+                *("--artifacts-destination", str(root / "artifacts")),
+            ],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        bound = time.monotonic() + BOUND_S
+        while True:
+            try:
+                httpx.get(f"{address}/health", timeout=5).raise_for_status()
+                break
+            except httpx.HTTPError:
+                assert process.poll() is None, (root / "log").read_text()
+                assert time.monotonic() < bound, (root / "log").read_text()
+        yield {"MLFLOW_TRACKING_URI": address}
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+async def test_a_version_goes_there_and_back(server: dict[str, str], tmp_path: Path) -> None:
+    """The file has the same bytes, and the number is the next one."""
+    path = ggufs.made(tmp_path / "tiny.gguf")
+    card = tmp_path / "README.md"
+    card.write_text("# tiny")
+    target = sources.mlflow("mlflow:models:/tiny", server, numbered=False)
+    async with downloads.client() as http:
+        for expected in ("1", "2"):
+            tags = {"paddock.sha256": home_fixtures.digest(path), "licence": "mit"}
+            number = await mlflow_registry.publish(
+                http, target, [path, card], tags, progress=lambda _: None
+            )
+            assert number == expected
+        source = sources.parse("mlflow:models:/tiny/2", server)
+        assert isinstance(source, sources.Mlflow)
+        file, address = await mlflow_registry.look_up(http, source)
+        assert (file.file_name, address) == ("tiny.gguf", "mlflow:models:/tiny/2")
+        await downloads.fetch(
+            http, file, Download(tmp_path), progress=lambda *_: None, log=lambda _: None
+        )
+    assert Download(tmp_path).part.read_bytes() == path.read_bytes()
+
+
+async def test_an_alias_and_what_is_not_there(server: dict[str, str]) -> None:
+    """MLflow's own sentence says what is missing."""
+    alias = {"name": "tiny", "alias": "champion", "version": "1"}
+    url = f"{server['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/registered-models/alias"
+    async with downloads.client() as http:
+        (await http.post(url, json=alias)).raise_for_status()
+        source = sources.parse("mlflow:models:/tiny@champion", server)
+        assert isinstance(source, sources.Mlflow)
+        assert (await mlflow_registry.look_up(http, source))[1] == "mlflow:models:/tiny/1"
+        missing = sources.parse("mlflow:models:/tiny/9", server)
+        assert isinstance(missing, sources.Mlflow)
+        with pytest.raises(Refused, match=r"mlflow:models:/tiny/9: .*not found"):
+            await mlflow_registry.look_up(http, missing)
+
+
+def test_a_registry_that_is_not_encrypted_is_refused() -> None:
+    """Its credentials and files would pass in the clear."""
+    with pytest.raises(BadSource, match="not encrypted"):
+        sources.mlflow("mlflow:models:/x/1", {"MLFLOW_TRACKING_URI": "http://example.org"})
