@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from storage import job_steps, jobs, model_aliases, models, releases
+from storage import job_steps, jobs, ledger, model_aliases, models, releases
 from storage.home.paths import Home
 from storage.models import ModelVersion, Status
 from storage.store import Session
@@ -74,6 +74,17 @@ def find(home: Home, needs: Needs, also: Collection[int] = ()) -> list[Unused]:
             )
         )
     return found
+
+
+async def record(
+    s: Session, files: Iterable[Unused], *, actor: str, at_us: int, intent_id: int | None
+) -> None:
+    """Write to the ledger that files are deleted, before they are."""
+    for each in files:
+        await ledger.write(
+            s, actor=actor, verb="models.gc", noun="model_file", key=each.sha256, before=each,
+            after=None, at_us=at_us, intent_id=intent_id,
+        )  # fmt: skip
 
 
 async def spare(s: Session) -> list[ModelVersion]:

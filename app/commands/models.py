@@ -31,6 +31,7 @@ Parent = Annotated[str | None, typer.Option("--parent", help="The version that i
 Dataset = Annotated[
     str | None, typer.Option("--dataset", help="The dataset version that it was trained on.")
 ]
+Removed = Annotated[bool, typer.Option("--removed", help="Removed versions, too.")]
 Run = Annotated[str | None, typer.Option("--run", help="The training run that made it.")]
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -82,7 +83,7 @@ async def add(
             raise errors.BadWord("--sha256 takes 64 hexadecimal digits, as `sha256sum` prints.")
         arguments["sha256"] = sha256.lower()
     wanted = actions.Wanted(target=f"{name}@{version}", arguments=arguments, reason=reason)
-    done = await _add(wanted, query, quiet=as_json)
+    done = await _worked("models.add", wanted, query, quiet=as_json)
     session.report(done, as_json=as_json)
 
 
@@ -91,15 +92,21 @@ def _address(source: str) -> tuple[str, str]:
     if source.lower().startswith(("https://", "http://")):
         path, _, query = source.partition("#")[0].partition("?")
         return path, query
-    remote = "://" in source or source.startswith("mlflow:")
-    return (source if remote else str(Path(source).absolute())), ""
+    return _absolute(source), ""
 
 
-async def _add(wanted: actions.Wanted, query: str, *, quiet: bool) -> actions.Done:
+def _absolute(place: str) -> str:
+    """An address as it is, a path as a node elsewhere understands it."""
+    if "://" in place or place.startswith("mlflow:"):
+        return place
+    return str(Path(place).absolute())
+
+
+async def _worked(name: str, wanted: actions.Wanted, query: str, *, quiet: bool) -> actions.Done:
     """Ask for the job and follow it; the query of an address is deposited, as it may be secret."""
     home = session.home()
     async with session.store() as store:
-        action = actions.TABLE["models.add"]
+        action = actions.TABLE[name]
         deposited = secrets.deposit(home, query, "The query of an address") if query else ""
         if deposited:
             arguments = {**wanted.arguments, "secret": deposited}
@@ -140,10 +147,7 @@ def _lineage(parent: str | None, dataset: str | None, run: str | None) -> dict[s
 
 
 @app.command("list")
-async def every(
-    removed: Annotated[bool, typer.Option("--removed", help="Removed versions, too.")] = False,
-    as_json: options.Json = False,
-) -> None:
+async def every(removed: Removed = False, as_json: options.Json = False) -> None:
     """All model versions."""
     async with session.reading() as s:
         registry = await model_views.read(s)
@@ -260,6 +264,26 @@ async def trace(
 
 
 @app.command()
+async def export(
+    name: Name,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="DIR", help="A new directory, or mlflow:models:/name of a registry."
+        ),
+    ],
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Hand a version on: file, SHA-256, and a card with facts and lineage, as a Hub repository."""
+    async with session.reading() as s:
+        version = await models.find(s, name)
+    wanted = actions.Wanted(target=version.name, arguments={"to": _absolute(to)}, reason=reason)
+    done = await _worked("models.export", wanted, "", quiet=as_json)
+    session.report(done, as_json=as_json)
+
+
+@app.command()
 async def remove(
     name: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="ops@1.0.0")],
     reason: options.Reason = "",
@@ -281,10 +305,7 @@ async def remove(
 @app.command()
 async def gc(
     unused: Annotated[
-        bool,
-        typer.Option(
-            "--unused", help="First remove downloads that no release, alias or adapter needs."
-        ),
+        bool, typer.Option("--unused", help="First remove downloaded versions without a use.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would free.")

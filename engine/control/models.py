@@ -94,6 +94,22 @@ async def trace(s: Session, intent: Intent, arguments: verbs.ModelsTrace, at_us:
     return Decision(Reason.APPLIED, f"Recorded the lineage of {after.name}.", after)
 
 
+@handles("models.export")
+async def export(s: Session, intent: Intent, arguments: verbs.ModelsExport, at_us: int) -> Decision:
+    """Queue the job, which ends the intent when it ends."""
+    version = await models.find(s, intent.target)
+    job = await jobs.add(
+        s,
+        kind="export_model",
+        target=version.name,
+        arguments={"to": arguments.to},
+        actor=intent.actor,
+        intent_id=intent.id,
+        at_us=at_us,
+    )
+    return Decision(Reason.QUEUED, f"Job {job.id} is queued.", job)
+
+
 @handles("models.remove")
 async def remove(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
     """Take a version out of use, and queue the job that deletes its downloaded file."""

@@ -17,7 +17,7 @@ import msgspec
 from engine.jobs import kinds
 from engine.jobs.context import Context
 from engine.jobs.errors import Refused
-from storage import ledger, unused_models
+from storage import unused_models
 from storage.store import Session
 from storage.unused_models import FREED, Unused
 
@@ -49,11 +49,13 @@ async def record(context: Context) -> kinds.Effect:
     async def effect(s: Session) -> Found:
         found = unused_models.find(context.home, await unused_models.needs(s))
         files = [each for each in found if asked.sha256 is None or each.sha256 in asked.sha256]
-        for each in files:
-            await ledger.write(
-                s, actor=context.job.actor, verb="models.gc", noun="model_file", key=each.sha256,
-                before=each, after=None, at_us=context.now_us(), intent_id=context.job.intent_id,
-            )  # fmt: skip
+        await unused_models.record(
+            s,
+            files,
+            actor=context.job.actor,
+            at_us=context.now_us(),
+            intent_id=context.job.intent_id,
+        )
         return Found(files=tuple(files))
 
     return effect

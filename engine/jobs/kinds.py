@@ -23,6 +23,7 @@ Run = Callable[[Context], Awaitable[Any]]
 
 MODULES: Final[Mapping[str, str]] = {
     "add_model": "engine.jobs.add_model",
+    "export_model": "engine.jobs.export_model",
     "free_models": "engine.jobs.free_models",
 }
 """The module of each kind; imported only in the process of a job, as it may be expensive."""

@@ -129,6 +129,12 @@ class ModelsTrace(Arguments, frozen=True, kw_only=True):
     run: Reference | None = None
 
 
+class ModelsExport(Arguments, frozen=True, kw_only=True):
+    """Where the target, a model version, is exported to: a path, or mlflow:models:/name."""
+
+    to: Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^(/|mlflow:)")]
+
+
 class ModelsGc(Arguments, frozen=True, kw_only=True):
     """Whether to remove, first, the downloaded versions that no release, alias or adapter needs."""
 
@@ -368,6 +374,11 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "models.trace", ModelsTrace, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Record what a model version was made from",
         "models trace NAME@1.0.0 [--parent NAME@1.0.0] [--dataset D] [--run R]",
+    ),
+    Verb(
+        "models.export", ModelsExport, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Export a model version as a Hub repository or to MLflow",
+        "models export NAME@1.0.0 --to DIR",
     ),
     Verb(
         "models.remove", NoArguments, _OPERATOR, _HARD, _CONTROL,
