@@ -63,7 +63,7 @@ async def test_a_file_of_the_hub_arrives_as_of_one_commit(hub: Hub, tmp_path: Pa
         known = await downloads.look_up(http, source)
     assert known.sha256 == hashlib.sha256(CONTENT).hexdigest()
     assert (known.size_bytes, known.commit) == (len(CONTENT), hubs.COMMIT)
-    remote = Remote(known.url, "tiny.gguf", "hf_secret")
+    remote = Remote(known.url, "tiny.gguf", source.authorization)
     download = Download(tmp_path)
     await fetch(remote, download, expected=known)
     assert download.part.read_bytes() == CONTENT
