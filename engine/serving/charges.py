@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from engine.serving import step_cost
+from engine.serving import leads, step_cost
+from engine.serving.fairness import Tenant
 from engine.serving.sequences import Class, Sequence
 from engine.serving.step_plan import Plan
 
@@ -47,18 +48,26 @@ def account(scheduler: Scheduler, plan: Plan, busy_us: int) -> None:
 
 
 def _charge(scheduler: Scheduler, plan: Plan, parts: list[int], scale: float) -> None:
-    """Charge the tenants: each for its rows, and the whole step to the turn of one."""
+    """Charge the tenants for their rows, and the turn of one without rows for the whole step."""
+    young_us = leads.young_us(scheduler)
+    spent: dict[Tenant, float] = {}
     for (sequence, _, _, _), part in zip(plan.rows, parts, strict=True):
-        sequence.busy_us += part
         time_us = part * scale * weight(scheduler, sequence)
         prepaid = min(sequence.prepaid_us, time_us)
         sequence.prepaid_us -= prepaid
         tenants = scheduler.tenants(background=sequence.background)
-        tenants.serve(tenants.of(sequence.tenant), time_us - prepaid)
-    own = [row.sequence for row in plan.rows if row.sequence.tenant == plan.tenant]
-    top = min(own or [row.sequence for row in plan.rows], key=lambda s: s.class_)
+        tenant = tenants.of(sequence.tenant)
+        tenant.prepaid_us -= prepaid
+        tenants.serve(tenant, time_us - prepaid)
+        spent[tenant] = spent.get(tenant, 0.0) + time_us
+        if leads.young(sequence, young_us):
+            leads.spend(tenant, part * scale)
+        sequence.busy_us += part
+    top = min((row.sequence for row in plan.rows), key=lambda s: s.class_)
     tenants = scheduler.tenants(background=top.background)
-    tenants.pay(tenants.of(plan.tenant), sum(parts) * scale * weight(scheduler, top))
+    spent.setdefault(tenants.of(plan.tenant), sum(parts) * scale * weight(scheduler, top))
+    for tenant, time_us in spent.items():
+        tenants.pay(tenant, time_us)
 
 
 def _credit(scheduler: Scheduler, plan: Plan, parts: list[int], busy_us: int) -> None:

@@ -13,6 +13,7 @@ Pure; imports the standard library only. Imported by the scheduler and its neigh
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -47,20 +48,30 @@ class Backlog:
 class Tenant:
     """One tenant's part of a worker; times are microseconds.
 
-    `served` was computed for it; `turns` took the steps at its turn. `fresh` were never started, by
-    id, the oldest first. Refused clients were asked to return from `retry_from_us` to `retry_us`,
-    `retry_spacing` requests apart.
+    `served` was computed for it, and `prepaid_us` of that is expected of what runs; `turns` was
+    computed. It may go ahead by `lead_us`, of a credit that is `credit_us` since `credited_us`.
+    `fresh` were never started, by id, the oldest first. Refused clients were asked to return from
+    `retry_from_us` to `retry_us`, `retry_spacing` requests apart.
     """
 
     name: str
     served: float = 0.0
+    prepaid_us: float = 0.0
     turns: float = 0.0
+    lead_us: float = 0.0
+    credit_us: float = math.inf
+    credited_us: int = 0
     running: int = 0
     waiting: dict[Class, Backlog] = field(default_factory=lambda: {c: Backlog() for c in Class})
     fresh: dict[Class, dict[int, Sequence]] = field(default_factory=lambda: {c: {} for c in Class})
     retry_from_us: int = 0
     retry_us: int = 0
     retry_spacing: float = 1.0
+
+    @property
+    def received(self) -> float:
+        """What was computed for it already."""
+        return self.served - self.prepaid_us
 
     @property
     def waits(self) -> bool:
@@ -72,9 +83,19 @@ class Tenant:
         """How many of its sequences were never started."""
         return sum(map(len, self.fresh.values()))
 
+    @property
+    def asked(self) -> int:
+        """How many of its sequences run or wait."""
+        return self.running + sum(backlog.count for backlog in self.waiting.values())
+
+    def lead(self, head: Sequence) -> float:
+        """How far it goes ahead for this sequence, its next."""
+        return self.lead_us if head.short and head.started_us < 0 else 0.0
+
     def key(self, head: Sequence) -> Key:
         """Its place in the order when this sequence is its next: the least goes first."""
-        return (self.served, self.running, head.class_, head.arrived_us, head.id)
+        served = self.served - self.lead(head)
+        return (served, self.running, head.class_, head.arrived_us, head.id)
 
 
 class Order:
@@ -123,6 +144,7 @@ class Tenants:
         """None yet."""
         self._known: dict[str, Tenant] = {}
         self._active: dict[str, Tenant] = {}
+        self._running: dict[str, Tenant] = {}
         self._idle: dict[str, int] = {}  # since when, the longest first
         self._order = Order(_oldest)
         self._last_left = 0.0
@@ -165,9 +187,7 @@ class Tenants:
         """A sequence joins a queue; a tenant without waiting ones is lifted to the others."""
         tenant = self.of(sequence.tenant)
         if not tenant.waits:
-            first = self._order.top()
-            floor = self._last_left if first is None else first.served
-            tenant.served = max(tenant.served, floor)
+            tenant.served = max(tenant.served, self._floor() + tenant.prepaid_us)
         tenant.waiting[sequence.class_].add(sequence)
         if fresh:
             tenant.fresh[sequence.class_][sequence.id] = sequence
@@ -180,7 +200,7 @@ class Tenants:
         tenant.waiting[sequence.class_].add(sequence, -1)
         tenant.fresh[sequence.class_].pop(sequence.id, None)
         if not tenant.waits:
-            self._last_left = tenant.served
+            self._last_left = tenant.received
         self._touch(tenant)
 
     def runs(self, sequence: Sequence) -> None:
@@ -188,6 +208,7 @@ class Tenants:
         tenant = self.of(sequence.tenant)
         if not tenant.running:
             tenant.turns = max(tenant.turns, self._turn)
+            self._running[tenant.name] = tenant
         tenant.running += 1
         self._touch(tenant)
 
@@ -195,6 +216,8 @@ class Tenants:
         """A sequence gives its place back."""
         tenant = self.of(sequence.tenant)
         tenant.running -= 1
+        if not tenant.running:
+            del self._running[tenant.name]
         self._touch(tenant)
 
     def serve(self, tenant: Tenant, time_us: float) -> None:
@@ -203,10 +226,16 @@ class Tenants:
         if time_us < 0:
             self._order.add(tenant)
 
+    def prepay(self, tenant: Tenant, time_us: float) -> None:
+        """So much more, or less, is expected to be computed for what runs."""
+        tenant.prepaid_us += time_us
+        self.serve(tenant, time_us)
+
     def pay(self, tenant: Tenant, time_us: float) -> None:
-        """A step at its turn took so long."""
-        self._turn = self.turn(tenant)
-        tenant.turns = self._turn + time_us
+        """Its part of a step, or a step at its turn without one, took so long."""
+        tenant.turns = self.turn(tenant) + time_us
+        least = min((each.turns for each in self._running.values()), default=tenant.turns)
+        self._turn = max(self._turn, least)
 
     def turn(self, tenant: Tenant) -> float:
         """The least has the next turn; waiting without a place earns nothing."""
@@ -240,6 +269,11 @@ class Tenants:
             for class_ in sorted(Class, reverse=True):
                 yield from reversed(tenant.fresh[class_].values())
 
+    def _floor(self) -> float:
+        """What the next of those that wait has received; without one, the last that waited."""
+        first = self._order.top()
+        return self._last_left if first is None else first.received
+
     def _touch(self, tenant: Tenant) -> None:
         """Whether it is active may have changed."""
         self._idle.pop(tenant.name, None)
@@ -250,8 +284,7 @@ class Tenants:
 
     def _forget(self) -> None:
         """Drop the tenants whose return would lift them, and that await no promised time."""
-        first = self._order.top()
-        floor = self._last_left if first is None else first.served
+        floor = self._floor()
         for tenant in list(self._known.values()):
             gone = tenant.name not in self._active and tenant.name not in self._idle
             if gone and tenant.served <= floor and tenant.retry_us <= self._now_us:

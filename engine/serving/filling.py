@@ -29,8 +29,9 @@ def fill(
     """Decode rows, then prompts, at the turn of `tenant`; background's prompts come last."""
     adapter = scheduler.adapters[name]
     _start_above(scheduler, adapter, now_us)
-    urgent = turns.urgent(scheduler, adapter, tenant)
-    crowd = turns.crowd(scheduler, adapter, tenant) if urgent else frozenset[str]()
+    leading = turns.leading(scheduler, adapter, tenant)
+    urgent = leading or turns.urgent(scheduler, adapter, tenant)
+    riders = turns.riders(scheduler, adapter, tenant, leads_=leading) if urgent else []
     step = StepFilling(
         scheduler.cost,
         room=scheduler.room,
@@ -38,20 +39,31 @@ def fill(
         spare_us=scheduler.credit_us if contended else float("inf"),
     )
     for sequence in adapter.running:
-        if sequence.decoding and not sequence.background and sequence.tenant not in crowd:
+        if sequence.decoding and not sequence.background and not (riders and sequence in riders):
             step.decode(sequence)
-    low = [s for s in adapter.running if s.decoding and s.background and not urgent]
-    for sequence in sorted(low, key=lambda s: s.slot):
-        if not step.decode(sequence):
-            break
-    step.budget = min(
-        turns.prompt_budget(scheduler, adapter, tenant, urgent=urgent),
-        scheduler.room - len(step.rows),
-    )
     begun = [s for s in adapter.running if not s.background and not s.decoding]
-    for sequence in sorted(begun, key=lambda s: (s.tenant != tenant.name, s.class_, s.started_us)):
-        if sequence.tenant not in crowd:
-            step.prefill(sequence)
+    begun.sort(key=lambda s: (s.tenant != tenant.name, s.class_, s.started_us))
+    most = turns.prompt_tokens(scheduler, len(step.rows), leading=leading)
+    if urgent:
+        own = sum(s.missing for s in begun if s.tenant == tenant.name)
+        needed = min(own, most)
+        spare_us = scheduler.cost.riders(len(step.rows), needed)
+        for sequence in riders:
+            spare_us -= scheduler.cost.decode
+            if spare_us < 0:
+                break
+            step.decode(sequence)
+        others = 0 if leading else scheduler.cost.tokens(spare_us)
+        step.budget = min(scheduler.knobs.prefill_budget, needed + others)
+    else:
+        low = [s for s in adapter.running if s.decoding and s.background]
+        for sequence in sorted(low, key=lambda s: s.slot):
+            if not step.decode(sequence):
+                break
+        step.budget = most
+    step.budget = min(step.budget, scheduler.room - len(step.rows))
+    for sequence in begun:
+        step.prefill(sequence)
     if not urgent:
         _fill_below(scheduler, adapter, step, now_us)
     adapter.slots.arrange(
@@ -67,12 +79,15 @@ def fill(
 
 def _start_above(scheduler: Scheduler, adapter: AdapterState, now_us: int) -> None:
     """Start sequences while their tenant has fewer prompt tokens begun than a step may hold."""
+    if adapter.above.top() is None:
+        return
+    most = turns.prompt_tokens(scheduler, 0)
     begun: dict[str, int] = {}
     for sequence in adapter.running:
         if not sequence.background and not sequence.decoding:
             begun[sequence.tenant] = begun.get(sequence.tenant, 0) + sequence.missing
     while (tenant := adapter.above.top()) is not None:
-        if begun.get(tenant.name, 0) >= scheduler.knobs.prefill_budget:
+        if begun.get(tenant.name, 0) >= most:
             return
         fresh = places.following(scheduler, adapter, now_us, background=False)
         if fresh is None:

@@ -64,7 +64,7 @@ def following(
         return None
     if _take_from_background(scheduler, adapter):
         return sequence
-    holder = _holder(scheduler, adapter, tenant)
+    holder = _holder(scheduler, adapter, tenant, tenant.lead(sequence))
     if holder is None:
         return None
     scheduler.park(holder)
@@ -79,7 +79,7 @@ def yields(scheduler: Scheduler, adapter: AdapterState, sequence: Sequence) -> i
     tenant = scheduler.above.of(sequence.tenant)
     if low or tenant.waits:
         return low
-    return int(_holder(scheduler, adapter, tenant) is not None)
+    return int(_holder(scheduler, adapter, tenant, tenant.lead(sequence)) is not None)
 
 
 def _before(
@@ -116,12 +116,14 @@ def _take_from_background(scheduler: Scheduler, adapter: AdapterState) -> bool:
     return True
 
 
-def _holder(scheduler: Scheduler, adapter: AdapterState, tenant: Tenant) -> Sequence | None:
+def _holder(
+    scheduler: Scheduler, adapter: AdapterState, tenant: Tenant, lead_us: float
+) -> Sequence | None:
     """A sequence that should give its place to this tenant: of the tenant that holds most.
 
     That one must have been served as much and hold twice as many even afterwards, so that two
-    tenants that use the worker alike never park each other. What has been parked least often, and
-    is the least to compute again, is parked.
+    tenants that use the worker alike never park each other; as many, for a tenant that goes ahead.
+    What has been parked least often, and is the least to compute again, is parked.
     """
     if scheduler.running > scheduler.knobs.max_running:
         return None
@@ -130,7 +132,8 @@ def _holder(scheduler: Scheduler, adapter: AdapterState, tenant: Tenant) -> Sequ
     if not running:
         return None
     most = max((scheduler.above.of(s.tenant) for s in running), key=lambda t: t.running)
-    if most.running < 2 * (tenant.running + 1) or most.served < tenant.served:
+    enough = tenant.running + 2 if lead_us else 2 * (tenant.running + 1)
+    if most.running < enough or most.served < tenant.served - lead_us:
         return None
     held = [s for s in running if s.tenant == most.name]
     return min(held, key=lambda s: (-s.class_, s.parks, s.resident, -s.id))

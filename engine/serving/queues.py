@@ -40,7 +40,7 @@ class Queue:
         """Empty; `tenants` are those of the whole worker."""
         self.tenants = tenants
         self._lines: dict[str, dict[Class, _Line]] = {}
-        self._order = Order(self._first)
+        self._order = Order(self.first)
         self.count = self.fresh = self.tokens = 0
 
     def push(self, sequence: Sequence, *, parked: bool = False) -> None:
@@ -69,6 +69,7 @@ class Queue:
             if not lines:
                 del self._lines[sequence.tenant]
         self.tenants.leaves(sequence)
+        self._order.add(self.tenants.of(sequence.tenant))
 
     def lowered(self, tenant: Tenant) -> None:
         """A tenant may go earlier than before."""
@@ -83,7 +84,7 @@ class Queue:
         heads = [h for line in self._lines[tenant.name].values() if (h := line.head()) is not None]
         return max(heads, key=lambda head: pressure(head, knobs, now_us))
 
-    def _first(self, tenant: Tenant) -> Sequence | None:
+    def first(self, tenant: Tenant) -> Sequence | None:
         """The head of its most urgent class; None when it does not wait here."""
         lines = self._lines.get(tenant.name)
         return lines[min(lines)].head() if lines else None

@@ -2,11 +2,12 @@
 
 Decode first, then at most `prefill_budget` prompt tokens. Tenants share the worker: the least
 served takes the next place (`places`), and each has its turn to say which context steps, in equal
-time. A newcomer's first prompt is computed without the sequences of a tenant that crowds the
-others. Within a tenant interactive goes before batch. Background comes after both, whatever its
-age: it takes a place that no higher class wants, gives it back when one does, and in steps shared
-with others takes at most its weighted share of their measured time. The queue is bounded, and what
-cannot start in time is refused at once with the estimated wait (`admission`).
+time (`turns`). Short requests of a tenant that asks for little go ahead of its share, on bounded
+credit (`leads`), in steps that what others compute hardly lengthens (`filling`). Within a tenant
+interactive goes before batch. Background comes after both, whatever its age: it takes a place that
+no higher class wants, gives it back when one does, and in steps shared with others takes at most
+its weighted share of their measured time. The queue is bounded, and what cannot start in time is
+refused at once with the estimated wait (`admission`).
 
 Never touches a token, a socket or a clock. Imports the standard library only. Imported by the
 worker.
@@ -18,7 +19,7 @@ import heapq
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from engine.serving import admission, charges, filling, step_cost, turns, waits
+from engine.serving import admission, charges, filling, leads, step_cost, turns, waits
 from engine.serving.admission import Refusal
 from engine.serving.fairness import Tenants
 from engine.serving.knobs import Knobs
@@ -129,6 +130,7 @@ class Scheduler:
         sequence.request = sequence.request or sequence.id
         self._requests[sequence.request] = self._requests.get(sequence.request, 0) + 1
         self._queue(sequence).push(sequence)
+        leads.arrived(self, sequence, now_us)
         self._remember(self._arrivals, sequence.arrived_us, sequence, _waits)
         self._remember(self._deadlines, sequence.deadline_us, sequence, _awaited)
         return tuple(refusals)
@@ -167,7 +169,7 @@ class Scheduler:
         if sequence.state is State.WAITING:
             sequence.started_us = now_us
         sequence.prepaid_us = waits.remaining_us(self, sequence) * charges.weight(self, sequence)
-        tenants.serve(tenants.of(sequence.tenant), sequence.prepaid_us)
+        tenants.prepay(tenants.of(sequence.tenant), sequence.prepaid_us)
         sequence.move(State.RUNNING)
         adapter.running.append(sequence)
         self.running += 1
@@ -189,7 +191,7 @@ class Scheduler:
         tenants = self.tenants(background=sequence.background)
         tenants.stops(sequence)
         tenant = tenants.of(sequence.tenant)
-        tenants.serve(tenant, -sequence.prepaid_us)
+        tenants.prepay(tenant, -sequence.prepaid_us)
         sequence.prepaid_us = 0.0
         for each in self.adapters.values():
             each.queue(background=sequence.background).lowered(tenant)

@@ -47,7 +47,8 @@ class Sequence:
     `max_tokens` bounds `completion_tokens`; `deadline_us` bounds the time of the first token. The
     logits of the last `scored` prompt tokens are wanted; such a sequence generates nothing and ends
     when its prompt is computed. Sequences of one request have the same `request`. `parks` counts
-    how often it was parked; its tenant was charged `prepaid_us` for what is still to compute.
+    how often it was parked; its tenant was charged `prepaid_us` for what is still to compute. A
+    `short` one may go ahead on its tenant's credit (`leads`).
     """
 
     id: int
@@ -69,6 +70,7 @@ class Sequence:
     request: int = 0
     parks: int = 0
     prepaid_us: float = 0.0
+    short: bool = False
 
     @property
     def missing(self) -> int:

@@ -7,12 +7,13 @@ the standard library only. Imported by the scheduler.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Many
 from typing import Final
 
 _KEEP: Final = 0.98
 _ENOUGH: Final = 8
-_WORTH: Final = 10
+_RIDERS: Final = 8
 _MANY: Final = 1 << 30
 
 
@@ -43,23 +44,33 @@ class Cost:
         """The expected time of a step of this shape."""
         return self.fixed + self.decode * rows + self.prefill * tokens
 
-    def brief(self) -> int:
-        """How many prompt tokens make a step long enough that its fixed cost is about a tenth."""
-        return max(1, int(_WORTH * self.fixed / self.prefill)) if self.known else _MANY
+    def within(self, steps: int, rows: int) -> int:
+        """How many prompt tokens beside so many rows make a step as long as `steps` of one row."""
+        return self.tokens(steps * self.step_us(1, 0) - self.step_us(rows, 0))
 
-    def riders(self, tokens: int) -> int:
-        """How many prompt tokens lengthen a step of `tokens` by an eighth."""
-        return int(self.step_us(0, tokens) / (8 * self.prefill)) if self.known else _MANY
+    def tokens(self, time_us: float) -> int:
+        """How many prompt tokens lengthen a step by so much."""
+        return max(0, int(time_us / self.prefill)) if self.known else _MANY
+
+    def riders(self, rows: int, tokens: int) -> float:
+        """The microseconds by which the rows of others may lengthen a step: an eighth."""
+        return self.step_us(rows, tokens) / _RIDERS if self.known else math.inf
 
     def _fit(self) -> None:
-        """Weighted least squares; a small ridge keeps it solvable and the figures positive."""
+        """Weighted least squares; a small ridge keeps it solvable and the figures positive.
+
+        What steps of one shape do not tell stays as it was when there were others.
+        """
         n, d, p, dd, dp, pp, t, dt, pt = self._sums
         share = t / max(n + d + p, 1e-9)
         ridge = 1e-3
+        fixed, decode, prefill = (
+            value or share for value in (self.fixed, self.decode, self.prefill)
+        )
         rows = [
-            [n * (1 + ridge), d, p, t + ridge * n * share],
-            [d, dd + ridge * (dd + n), dp, dt + ridge * (dd + n) * share],
-            [p, dp, pp + ridge * (pp + n), pt + ridge * (pp + n) * share],
+            [n * (1 + ridge), d, p, t + ridge * n * fixed],
+            [d, dd + ridge * (dd + n), dp, dt + ridge * (dd + n) * decode],
+            [p, dp, pp + ridge * (pp + n), pt + ridge * (pp + n) * prefill],
         ]
         solved = _solve(rows)
         least = share * 1e-3

@@ -1,22 +1,28 @@
 """Whose turn the next step is, and how long it may be for the sake of the others.
 
 Each tenant has its turn to say which context steps, in equal time; a tenant with several contexts
-takes them in turn. At the turn of a newcomer its first prompt is computed without the sequences of
-a tenant that crowds the others. Pure; imports the standard library only. Imported by the scheduler.
+takes them in turn, and one that goes ahead (`leads`) first those with its young sequences. Such a
+step, and one with the prompt of a tenant that asks for little, is urgent: what others compute in it
+may hardly lengthen it. Pure; imports the standard library only. Imported by the scheduler.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from engine.serving import leads
 from engine.serving.fairness import Tenant
 from engine.serving.places import AdapterState
+from engine.serving.sequences import Sequence
 
 if TYPE_CHECKING:
     from engine.serving.scheduler import Scheduler
 
-_BRIEFEST: Final = 4
-"""A step among several tenants may hold at least this part of the prompt budget."""
+_BRIEF: Final = 6
+_LEADING: Final = 8
+"""A step among several tenants, or of one that goes ahead, takes so many times one of one row."""
+_BRIEFEST: Final = 16
+"""A step among several tenants may hold at least so many prompt tokens."""
 
 
 def order(scheduler: Scheduler, *, contended: bool) -> list[tuple[Tenant, str]]:
@@ -42,67 +48,87 @@ def order(scheduler: Scheduler, *, contended: bool) -> list[tuple[Tenant, str]]:
 def _wanted(scheduler: Scheduler, *, background: bool) -> list[tuple[Tenant, str]]:
     """(tenant, context) for all that could step, by turn."""
     tenants = scheduler.tenants(background=background)
-    wanted: dict[tuple[Tenant, str], None] = {}
+    young_us = leads.young_us(scheduler)
+    wanted: dict[tuple[Tenant, str], float] = {}
     for name, adapter in scheduler.adapters.items():
         for sequence in adapter.running:
             if sequence.background == background:
-                wanted[tenants.of(sequence.tenant), name] = None
-        top = adapter.queue(background=background).top()
-        if top is not None:
-            wanted[top, name] = None
+                key = (tenants.of(sequence.tenant), name)
+                if key not in wanted or leads.young(sequence, young_us):
+                    wanted[key] = key[0].lead_us if leads.young(sequence, young_us) else 0.0
+        queue = adapter.queue(background=background)
+        top = queue.top()
+        head = queue.first(top) if top is not None else None
+        if top is not None and head is not None:
+            wanted[top, name] = wanted.get((top, name), 0.0) or top.lead(head)
+    if len(wanted) == 1:
+        return list(wanted)
     return sorted(
         wanted,
         key=lambda each: (
-            tenants.turn(each[0]),
+            tenants.turn(each[0]) - wanted[each],
             each[0].running,
             scheduler.adapters[each[1]].stepped,
         ),
     )
 
 
+def leading(scheduler: Scheduler, adapter: AdapterState, tenant: Tenant) -> bool:
+    """Whether a tenant goes ahead of its share with a sequence that runs here."""
+    if tenant.lead_us <= 0 or not _shared(scheduler):
+        return False
+    young_us = leads.young_us(scheduler)
+    return any(s.tenant == tenant.name and leads.young(s, young_us) for s in adapter.running)
+
+
 def urgent(scheduler: Scheduler, adapter: AdapterState, tenant: Tenant) -> bool:
     """Whether a tenant that does not crowd the others has a prompt to compute at its turn."""
     return (
         _shared(scheduler)
-        and tenant.running <= scheduler.above.share(scheduler.knobs.max_running)
+        and not leads.crowds(scheduler, tenant)
         and any(
             s.tenant == tenant.name and not s.decoding and not s.background for s in adapter.running
         )
     )
 
 
-def crowd(scheduler: Scheduler, adapter: AdapterState, tenant: Tenant) -> frozenset[str]:
-    """The tenants that an urgent step leaves out: they hold more than their share of places."""
-    share = scheduler.above.share(scheduler.knobs.max_running)
-    others = {s.tenant for s in adapter.running if not s.background} - {tenant.name}
-    return frozenset(name for name in others if scheduler.above.of(name).running > share)
+def riders(
+    scheduler: Scheduler, adapter: AdapterState, tenant: Tenant, *, leads_: bool
+) -> list[Sequence]:
+    """The decoding sequences of others that may hardly lengthen an urgent step.
+
+    Those of a tenant that crowds the others; in the step of one that goes ahead, all. The nearest
+    to its own slots first, since a pass over the weights takes consecutive slots.
+    """
+    own = [s.slot for s in adapter.running if s.tenant == tenant.name and s.slot >= 0]
+    at = sum(own) / len(own) if own else 0.0
+    found = [
+        s
+        for s in adapter.running
+        if s.decoding
+        and not s.background
+        and s.tenant != tenant.name
+        and (leads_ or leads.crowds(scheduler, scheduler.above.of(s.tenant)))
+    ]
+    return sorted(found, key=lambda s: abs(s.slot - at))
 
 
 def _shared(scheduler: Scheduler) -> bool:
     """Whether more than one tenant uses the worker now, or did lately."""
-    return len(scheduler.above.names() | scheduler.below.names()) > 1
+    above, below = scheduler.above, scheduler.below
+    if above.present > 1 or below.present > 1:
+        return True
+    return above.present == below.present == 1 and above.names() != below.names()
 
 
-def prompt_budget(
-    scheduler: Scheduler, adapter: AdapterState, tenant: Tenant, *, urgent: bool
-) -> int:
-    """How many prompt tokens this step may hold.
+def prompt_tokens(scheduler: Scheduler, rows: int, *, leading: bool = False) -> int:
+    """How many prompt tokens a step with so many decoded rows may hold.
 
-    Among several tenants steps are kept brief, since a newcomer waits for the one in flight;
-    but a tenant that runs nothing else has its prompt computed at once. The prompts of others
-    lengthen an urgent step by an eighth at most.
+    Among several tenants steps are kept brief, since a newcomer waits for the one in flight; less
+    brief for a tenant that goes ahead.
     """
     most = scheduler.knobs.prefill_budget
     if not _shared(scheduler):
         return most
-    own = [
-        s.missing
-        for s in adapter.running
-        if s.tenant == tenant.name and not s.background and not s.decoding
-    ]
-    at_once = sum(own) if tenant.running == 1 else 0
-    most = min(most, max(scheduler.cost.brief(), most // _BRIEFEST, at_once))
-    if not urgent:
-        return most
-    needed = min(sum(own), most)
-    return min(most, needed + scheduler.cost.riders(needed))
+    steps = _LEADING if leading else _BRIEF
+    return min(most, max(scheduler.cost.within(steps, rows), _BRIEFEST))

@@ -7,10 +7,12 @@ tokens that the scheduler expects there.
 from __future__ import annotations
 
 import itertools
+import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from engine.serving.admission import Refusal
 from engine.serving.knobs import Knobs
@@ -40,6 +42,13 @@ class Arrival:
     adapter: str = ""
     cancelled_us: int | None = None
     scored: int = 0
+
+
+class Latency(NamedTuple):
+    """From asking to the first token, and to the last; microseconds."""
+
+    first_us: int
+    whole_us: int
 
 
 @dataclass(eq=False)
@@ -74,6 +83,7 @@ class Box:
         self.known: dict[int, Sequence] = {}
         self.refusals: dict[int, Refusal] = {}
         self.finished: list[int] = []
+        self.ended_us: dict[int, int] = {}
         self.cancelled: list[int] = []
         self.scored: dict[int, set[int]] = defaultdict(set)
         self.served: Counter[tuple[str, Class]] = Counter()
@@ -125,6 +135,7 @@ class Box:
             self.served[row.sequence.tenant, row.sequence.class_] += row.tokens
         self.scheduler.settle(plan, ended, took, self.now_us)
         self.finished += [sequence.id for sequence in ended]
+        self.ended_us |= {sequence.id: self.now_us for sequence in ended}
         return plan
 
     def steps(self, count: int) -> list[Plan]:
@@ -152,16 +163,19 @@ class Box:
 
     def besiege(
         self, flood: Many[Arrival], victim: Arrival, *, every_us: int, times: int
-    ) -> list[int]:
+    ) -> list[Latency]:
         """Clients that ask again as soon as they are answered, and one that asks now and then.
 
-        Returns the times to first token of the latter, from when it asked, in the middle of a step
-        or not.
+        Returns the latencies of the latter, from when it asked, in the middle of a step or not. It
+        has asked before there were others, so that costs are known.
         """
+        self.flood(3, victim)
+        while self.scheduler.live:
+            self.step()
         clients = {self.submit(each).id: each for each in flood}
-        asks = {}
+        asks, jitter = {}, random.Random(times)
         for number in range(times):
-            at = SECOND_US + number * every_us + number * 7919 % every_us
+            at = SECOND_US + number * every_us + jitter.randrange(every_us)
             while self.now_us < at:
                 if not self.scheduler.live:
                     self.now_us = at
@@ -169,10 +183,12 @@ class Box:
                 self.step()
                 self._ask_again(clients)
             asks[self.submit(victim).id] = at
-        while any(self.known[id].first_us < 0 for id in asks):
+        while any(self.known[id].state is not State.ENDED for id in asks):
             self.step()
             self._ask_again(clients)
-        return [self.known[id].first_us - at for id, at in asks.items()]
+        return [
+            Latency(self.known[id].first_us - at, self.ended_us[id] - at) for id, at in asks.items()
+        ]
 
     def _ask_again(self, clients: dict[int, Arrival]) -> None:
         over = [id for id in clients if self.known[id].state is State.ENDED]
@@ -208,7 +224,8 @@ class Box:
         left_out = {s.tenant for s in first - {row.sequence for row in decoding}}
         share = scheduler.above.share(scheduler.knobs.max_running)
         assert plan.tenant not in left_out, "decode goes first"
-        assert all(scheduler.above.of(tenant).running > share for tenant in left_out)
+        ahead = scheduler.above.of(plan.tenant).lead_us > 0
+        assert ahead or all(scheduler.above.of(tenant).asked > share for tenant in left_out)
         assert len(set(stepped)) == len(stepped)
         self._compute(plan)
 

@@ -89,3 +89,15 @@ def test_an_average_begins_with_the_first_value_and_follows_the_latest() -> None
         average.add(value)
         seen.append(average.value)
     assert seen == [8.0, 6.0, 5.0]
+
+
+def test_steps_of_one_shape_leave_the_figures_as_they_were() -> None:
+    """They tell nothing of what is fixed and what each row and token takes."""
+    cost = step_cost.Cost()
+    for rows, tokens in [(1, 0), (4, 0), (8, 16), (2, 64), (0, 100), (6, 30)] * 20:
+        cost.observe(rows, tokens, 520 + 124 * rows + 75 * tokens)
+    known = (cost.fixed, cost.decode, cost.prefill)
+    for _ in range(1000):
+        cost.observe(1, 256, 520 + 124 + 75 * 256)
+    found = (cost.fixed, cost.decode, cost.prefill)
+    assert all(abs(a - b) <= 0.1 * b for a, b in zip(found, known, strict=True))
