@@ -16,8 +16,10 @@ import sys
 from typing import Final
 
 import msgspec
+import psutil
 import structlog
 
+from engine.node.server_output import Output
 from storage.runtime import parent
 
 VARIABLE: Final = "PADDOCK_SERVER"
@@ -28,6 +30,10 @@ SILENT_S: Final = 60.0
 
 _HOST: Final = "127.0.0.1"
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_ROUNDS: Final = 10
+_EXIT_SHARE: Final = 0.75
+"""Of the drain timeout: the node waits as long for the shim, which may still have to kill."""
 _OK: Final = b" 200"
 
 _log = structlog.get_logger("server")
@@ -37,7 +43,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """What to run and how patiently; `{port}` and `{host}` are still to be filled in.
 
     `start_s` bounds the wait for readiness, `silent_s` the time without a healthy answer after it,
-    `drain_s` the wait for requests under way, and again the wait for the server to exit.
+    `drain_s` the wait for requests under way, and three quarters of it that for the server to exit.
     """
 
     command: tuple[str, ...]
@@ -67,12 +73,13 @@ class Server:
         words = [_filled(word, self.port) for word in orders.command]
         environment = {n: v for n, v in os.environ.items() if n not in {VARIABLE, parent.NODE}}
         environment |= {name: _filled(v, self.port) for name, v in orders.environment.items()}
+        self._output = Output(sys.stderr.fileno())
         try:
             self._process = subprocess.Popen(  # noqa: S603 an admin of the box wrote the command
                 words,
                 stdin=subprocess.DEVNULL,
-                stdout=sys.stderr.fileno(),
-                stderr=sys.stderr.fileno(),
+                stdout=self._output.pipe,
+                stderr=self._output.pipe,
                 env=environment,
                 start_new_session=True,  # so that it can be killed with everything it started
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 no thread runs yet
@@ -81,6 +88,8 @@ class Server:
             raise Failed(
                 f"{words[0]} cannot be started: {(error.strerror or str(error)).lower()}"
             ) from error
+        finally:
+            self._output.close()
         self._guard = _guard(self._process.pid)
         _log.info("server started", pid=self._process.pid, port=self.port, command=words[0])
 
@@ -118,7 +127,7 @@ class Server:
         """Ask it to exit, and kill it when it does not."""
         self._signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.orders.drain_s):
+            async with asyncio.timeout(self.orders.drain_s * _EXIT_SHARE):
                 await asyncio.to_thread(self._process.wait)
         self.kill()
 
@@ -130,9 +139,30 @@ class Server:
             self._guard.kill()
         self._process.wait()
 
+    def last_words(self) -> None:
+        """Wait until what it printed is in the log; for when nothing that it started is left."""
+        self._output.end()
+
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
+
+
+def adopt() -> None:
+    """Become the parent of what servers start and leave behind, in sessions of their own."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_what_is_left() -> None:
+    """Kill everything below this process; what starts others meanwhile is found again."""
+    for _ in range(_ROUNDS):
+        left = psutil.Process().children(recursive=True)
+        for each in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(left, timeout=1)
+        if not left:
+            return
 
 
 def free_port() -> int:

@@ -5,7 +5,8 @@ does not know them. It picks a free port of loopback, starts the command, waits 
 health path answers 200, publishes its address, and from then on checks its health. Heartbeats say
 since when a server has not answered; in the end it is killed with everything that it started. On
 SIGTERM the address is withdrawn, requests under way may finish, and the server gets SIGTERM, then
-SIGKILL. What the server prints goes to the shim's standard error, the log of the instance.
+SIGKILL. What it prints goes to the shim's standard error, the log of the instance, at a bounded
+rate.
 
 What to run comes as JSON in `PADDOCK_SERVER`, because command lines are readable by everyone and a
 server's environment may hold secrets. Exit 0 after draining, 1 when the server failed.
@@ -39,6 +40,7 @@ _log = structlog.get_logger("server")
 def main() -> int:
     """Run one server until SIGTERM."""
     parent.hold()
+    server_process.adopt()
     parser = argparse.ArgumentParser(prog="python -m engine.node.server_shim", description=__doc__)
     parser.add_argument("--instance", required=True, help="The instance's name, for process lists.")
     parser.parse_args()
@@ -74,6 +76,8 @@ async def _serve(orders: Orders, reports: Reports) -> None:
         if published is not None:
             published.withdraw()
         server.kill()
+        server_process.kill_what_is_left()
+        server.last_words()
 
 
 async def _started(server: Server, leave: asyncio.Event, reports: Reports) -> bool:

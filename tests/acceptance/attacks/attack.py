@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 
 MODULES: Final = (
-    "connections", "chunks", "bodies", "floods", "upstreams", "templates", "weights", "stores",
-    "people",
+    "connections", "chunks", "bodies", "floods", "upstreams", "templates", "weights", "records",
+    "stores", "people",
 )  # fmt: skip
 
 

@@ -85,6 +85,16 @@ def test_a_shim_tells_since_when_its_server_has_not_answered(tmp_path: Path) -> 
             continue
 
 
+def test_a_server_that_is_stopped_leaves_no_daemon_behind(tmp_path: Path) -> None:
+    """A child in a session of its own is in no group that could be killed."""
+    with shim(tmp_path) as one:
+        daemon = psutil.Process(int(httpx.get(f"{one.ready().root}/daemon").text))
+        one.process.terminate()
+        assert one.process.wait(20) == 0
+        _, alive = psutil.wait_procs([daemon], timeout=10)
+    assert alive == []
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

@@ -59,6 +59,8 @@ class Tiny:
             self._go.set()
         elif path == "/child":
             text = str(_child())
+        elif path == "/daemon":
+            text = str(_child(start_new_session=True))
         elif path == "/environment":
             text = json.dumps(dict(os.environ))
         elif path == "/health":
@@ -85,8 +87,9 @@ async def _event(writer: asyncio.StreamWriter, document: object) -> None:
     await writer.drain()
 
 
-def _child() -> int:
-    return subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]).pid
+def _child(*, start_new_session: bool = False) -> int:
+    sleeper = [sys.executable, "-c", "import signal; signal.pause()"]
+    return subprocess.Popen(sleeper, start_new_session=start_new_session).pid
 
 
 async def main() -> None:
