@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "releases": ("releases", "Releases: what answers a request, as one immutable tuple."),
     "deployments": ("deployments", "What is loaded for releases, in how many instances."),
     "services": ("services", "Services and the split of their traffic."),
+    "rollouts": ("rollouts", "Rollouts: a candidate led to all of a service's traffic, or back."),
     "requests": ("requests", "What was asked and how it was answered."),
     "samples": ("samples", "What was measured, second by second."),
     "keys": ("keys", "Keys of the gateway."),

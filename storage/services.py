@@ -14,12 +14,21 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import errors, ledger, names, service_rows, split_history, splits, sticky_buckets
-from storage.service_rows import Freeze, Owner, OwnerKind, Service, ServiceRow, every, find
+from storage.service_rows import (
+    Freeze,
+    Owner,
+    OwnerKind,
+    Service,
+    ServiceRow,
+    every,
+    find,
+    owned,
+)
 from storage.splits import WHOLE_BP, Arm, Split, check_arms
 
 __all__ = [
     "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms", "create",
-    "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "remove",
+    "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "owned", "remove",
     "set_record_text", "set_split", "split_before", "split_of_intent", "take", "unfreeze",
 ]  # fmt: skip
 
@@ -107,7 +116,7 @@ async def set_split(
             f"{service}`; going back with `paddock services undo {service}` is allowed."
         )
     if before.owner is not None and before.owner != by:
-        raise service_rows.owned(before, before.owner)
+        raise owned(before, before.owner)
     weights = {arm.release: arm.weight_bp for arm in arms}
     kept = salt is None or salt == before.split.salt
     ranges = (
@@ -216,7 +225,7 @@ async def take(
     if before.frozen is not None:
         raise errors.Frozen(f"{service} is {before.frozen.words}; unfreeze it first.")
     if before.owner is not None:
-        raise service_rows.owned(before, before.owner)
+        raise owned(before, before.owner)
     await _own(s, service, owner, None, actor, at_us, intent_id)
 
 
@@ -242,7 +251,7 @@ async def remove(
     if before.frozen is not None:
         raise errors.Frozen(f"{service} is {before.frozen.words}; unfreeze it before removing it.")
     if before.owner is not None:
-        raise service_rows.owned(before, before.owner)
+        raise owned(before, before.owner)
     await s.delete(await s.get_one(ServiceRow, service))
     await s.flush()
     await ledger.write(

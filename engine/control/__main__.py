@@ -24,6 +24,7 @@ with collector.paused():
     from engine.control import reconcile, upstreams
     from engine.control.intents import BY, Intents
     from engine.control.retention import Keeper, schedule
+    from engine.control.rollouts.controller import Rollouts
     from engine.metering.gpu import Gpus
     from engine.metering.host import Host
     from engine.metering.telemetry import Telemetry
@@ -68,7 +69,7 @@ async def _work(
     home: Home, settings: Config, store: Store, reports: Reports, leave: asyncio.Event
 ) -> None:
     with nudges.listen(home, BY) as listener:
-        loop = reconcile.Loop(store, [Intents()], now_us=clock.now_us)
+        loop = reconcile.Loop(store, [Intents(), Rollouts()], now_us=clock.now_us)
         gpus = Gpus(monotonic_us=clock.monotonic_us)
         telemetry = Telemetry(store, Host(home.root), gpus, now_us=clock.now_us)
         scheduler = schedule(Keeper(store, settings.retention, now_us=clock.now_us))

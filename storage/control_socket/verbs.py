@@ -16,13 +16,14 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from storage import model_aliases, models, names, upstreams
+from storage import model_aliases, models, names, rollout_steps, upstreams
 from storage.errors import BadArguments, BadName, Invalid
 from storage.home import secrets
 from storage.keys import Role
 from storage.models import Kind
 from storage.prompts import Message, Variable
 from storage.releases import Engine, Limits, Sampling, Server, Upstream
+from storage.rollout_steps import HOUR_S, MOST_GUARDS, MOST_STEPS, Guard, Step, Strategy
 
 __all__ = [
     "TABLE",
@@ -241,6 +242,61 @@ class ServicesRemove(Arguments, frozen=True, kw_only=True):
     """Whether to remove a service that answered requests within the last minutes."""
 
     despite_traffic: bool = False
+
+
+class RolloutsStart(Arguments, frozen=True, kw_only=True):
+    """The candidate, and the steps to it; without `steps` and `guards` those of the strategy.
+
+    `load_timeout_s` bounds the wait for the candidate to load. Within `rollback_window_s` after a
+    rollout the release that lost the traffic stays loaded, and going back to it skips the steps.
+    """
+
+    release: Release
+    strategy: Strategy = Strategy.CANARY
+    steps: Annotated[tuple[Step, ...], Meta(min_length=1, max_length=MOST_STEPS)] | None = None
+    guards: Annotated[tuple[Guard, ...], Meta(max_length=MOST_GUARDS)] | None = None
+    load_timeout_s: Annotated[int, Meta(ge=1, le=24 * HOUR_S)] = HOUR_S // 2
+    rollback_window_s: Annotated[int, Meta(ge=0, le=30 * 24 * HOUR_S)] = HOUR_S
+
+    def __post_init__(self) -> None:
+        """Refuse steps that do not lead to all of the traffic, or do so by time alone."""
+        if self.steps is not None:
+            if (at := rollout_steps.ungated(self.steps)) is not None:
+                said = f"step {at + 1} needs an analysis, or a pause without an end, after it"
+                raise ValueError(f"{said} - at `$.steps`")
+            guards = rollout_steps.GUARDS if self.guards is None else self.guards
+            try:
+                rollout_steps.check(self.steps, guards)
+            except Invalid as error:
+                raise ValueError(f"{str(error).rstrip('.')} - at `$.steps`") from error
+
+
+_Rollout = Annotated[int, Meta(ge=1, le=2**53)]
+
+
+class RolloutsOf(Arguments, frozen=True, kw_only=True):
+    """The rollout of the target that the person saw, by its number."""
+
+    rollout: _Rollout
+
+
+class RolloutsPromote(Arguments, frozen=True, kw_only=True):
+    """The rollout of the target; `full` skips all of its steps."""
+
+    rollout: _Rollout
+    full: bool = False
+
+
+class RolloutsUndo(Arguments, frozen=True, kw_only=True):
+    """The rollout of the target to undo, or the revision to go to; 0 is before the first."""
+
+    rollout: _Rollout | None = None
+    to_revision: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an undo that does not name its target: it would toggle."""
+        if (self.rollout is None) == (self.to_revision is None):
+            raise ValueError("name the rollout to undo, or the revision to go to - at `$.rollout`")
 
 
 class KeysAdd(Arguments, frozen=True, kw_only=True):
@@ -465,6 +521,42 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "services.remove", ServicesRemove, _OPERATOR, _HARD, _CONTROL,
         "Remove a service for good",
         "services remove NAME [--despite-traffic]",
+        Why.ASKED,
+    ),
+    Verb(
+        "rollouts.start", RolloutsStart, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Start a rollout of a release",
+        "rollouts start SERVICE --to r2 [--strategy canary]",
+        Why.ASKED,
+    ),
+    Verb(
+        "rollouts.pause", RolloutsOf, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Pause a rollout before its next step",
+        "rollouts pause SERVICE",
+        Why.ASKED,
+    ),
+    Verb(
+        "rollouts.promote", RolloutsPromote, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Lead a rollout to its next step, or to its end",
+        "rollouts promote SERVICE [--full]",
+        Why.ASKED,
+    ),
+    Verb(
+        "rollouts.abort", RolloutsOf, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Abort a rollout: all traffic back to the stable release",
+        "rollouts abort SERVICE",
+        Why.ASKED,
+    ),
+    Verb(
+        "rollouts.retry", RolloutsOf, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Begin an aborted rollout again",
+        "rollouts retry SERVICE",
+        Why.ASKED,
+    ),
+    Verb(
+        "rollouts.undo", RolloutsUndo, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Go back to the release before a rollout",
+        "rollouts undo SERVICE [--to-revision N]",
         Why.ASKED,
     ),
     Verb(

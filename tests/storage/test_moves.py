@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors, intents, jobs, ledger, models, moves, processes
+from storage import errors, intents, jobs, ledger, models, moves, processes, rollouts
 from storage import store as stores
 from storage.home.paths import Home
 from storage.intents import IntentRow
@@ -22,6 +22,7 @@ TABLES: tuple[moves.Table[Any], ...] = (
     jobs.MOVES,
     models.MOVES,
     processes.MOVES,
+    rollouts.MOVES,
 )
 
 

@@ -1,0 +1,368 @@
+"""`paddock rollouts`: lead a candidate to all of a service's traffic, watch it, take it back."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from app import errors, job_progress, listing, rollout_tree, session, terminal, words
+from app.commands import options
+from app.listing import Column
+from storage import releases, rollout_steps, rollouts
+from storage.errors import Invalid, NotFound
+from storage.home import clock
+from storage.rollout_steps import Strategy
+from storage.rollouts import OPEN, Phase, Rollout, State
+from storage.store import Session
+
+app = options.group()
+
+_FIELDS: Final = ("to", "strategy", "steps", "guards", "load_timeout", "rollback_window")
+_END: Final = frozenset({Phase.HEALTHY, Phase.DEGRADED, Phase.PAUSED})
+
+Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service, as clients call it.")]
+
+
+@app.command()
+async def start(
+    service: Service,
+    to: Annotated[str | None, typer.Option("--to", help="The candidate: r2")] = None,
+    strategy: Annotated[
+        Strategy | None, typer.Option("--strategy", help="canary unless it is said.")
+    ] = None,
+    steps: Annotated[
+        str | None,
+        typer.Option("--steps", help="'5, 50, 100': percent, pause [10m], analysis [30m]."),
+    ] = None,
+    guards: Annotated[
+        list[str] | None,
+        typer.Option("--guard", help="latency_p95<=2s, error_rate<=1%; may be repeated."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="TOML with the same names; options win.")
+    ] = None,
+    load_timeout: Annotated[
+        str | None, typer.Option("--load-timeout", help="How long it may load: 30m.")
+    ] = None,
+    rollback_window: Annotated[
+        str | None,
+        typer.Option("--rollback-window", help="How long the way back stays loaded: 1h."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the steps and guards; change nothing.")
+    ] = False,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Start a rollout: by default a canary of 5 %, 50 %, 100 %, each held to the guards.
+
+    Between two weights an analysis waits until the guards are shown to hold. The first release of
+    a service needs no steps.
+    """
+    given: dict[str, Any] = {} if file is None else _read(file)
+    typed = {
+        "to": to, "strategy": strategy and strategy.value, "guards": guards or None,
+        "steps": None if steps is None else steps.split(","), "load_timeout": load_timeout,
+        "rollback_window": rollback_window,
+    }  # fmt: skip
+    given |= {name: value for name, value in typed.items() if value is not None}
+    arguments = _arguments(given)
+    async with session.reading() as s:
+        candidate = await releases.find(s, arguments["release"])
+    plan = _planned(arguments)
+    if dry_run:
+        terminal.show(arguments, plan, as_json=as_json)
+        return
+    effect = "\n".join([f"{service}  rollout to {candidate.name}", *plan])
+    agreed = session.agreed("rollouts.start", service, effect, reason, yes=yes)
+    done = await session.ask("rollouts.start", service, arguments, reason=agreed.reason)
+    session.report(done, as_json=as_json, then=f"`paddock rollouts get {service} -w` follows it.")
+
+
+@app.command()
+async def get(
+    service: Service,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Draw it again whenever it changes.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """The newest rollout as a tree: set beside actual, steps, guards, what it waits for."""
+    async with session.store() as store:
+        while True:
+            async with store.read() as s:
+                view = await rollout_tree.read(s, await _latest(s, service), clock.now_us())
+            if as_json:
+                terminal.say(terminal.compact(view) if watch else _json(view))
+            else:
+                _draw(rollout_tree.lines(view), again=watch)
+            if not watch or view.rollout.state not in OPEN:
+                return
+            try:
+                await job_progress.changed(store)
+            except asyncio.CancelledError:
+                raise errors.Waits(f"The rollout of {service} goes on.") from None
+
+
+@app.command("list")
+async def every(
+    service: Annotated[
+        str | None, typer.Argument(metavar="[SERVICE]", help="Only rollouts of this service.")
+    ] = None,
+    limit: options.Limit = 20,
+    as_json: options.Json = False,
+) -> None:
+    """The newest rollouts, newest at the bottom."""
+    async with session.reading() as s:
+        found = (await rollouts.tail(s, limit, service=service))[::-1]
+    listing.show(COLUMNS, found, as_json=as_json, empty="No rollouts yet.")
+
+
+@app.command()
+async def status(
+    service: Service,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            "--timeout", metavar="TIME", help="Wait so long for its end or a pause: 90s, 10m, 2h."
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """The phase of the newest rollout; exits 0 only when it is Healthy, 4 while it goes on."""
+    until = time.monotonic() + (0 if within is None else _seconds(within))
+    async with session.store() as store:
+        while True:
+            async with store.read() as s:
+                rollout = await _latest(s, service)
+            if rollout.phase in _END or time.monotonic() >= until:
+                break
+            await job_progress.changed(store, max(until - time.monotonic(), 0.0))
+    said = f"{rollout.phase.value}: {rollout.sentence}"
+    document = {"phase": rollout.phase.value, "rollout": rollout.id, "sentence": rollout.sentence}
+    terminal.show(document, [said], as_json=as_json)
+    if rollout.phase is Phase.DEGRADED:
+        raise typer.Exit(errors.AppError.exit_code)
+    if rollout.phase is not Phase.HEALTHY:
+        raise typer.Exit(errors.Waits.exit_code)
+
+
+@app.command()
+async def pause(
+    service: Service,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Pause before the next step; weights stay, and harm is still looked for."""
+    effect = "pause before the next step"
+    await _ask("rollouts.pause", service, effect, {}, reason, yes=yes, as_json=as_json)
+
+
+@app.command()
+async def promote(
+    service: Service,
+    full: Annotated[
+        bool, typer.Option("--full", help="Skip all steps: all traffic to the candidate.")
+    ] = False,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Lead on: from a pause, or past the step that is under way."""
+    effect = "all traffic to the candidate, without further steps" if full else "lead on"
+    await _ask(
+        "rollouts.promote", service, effect, {"full": full}, reason, yes=yes, as_json=as_json,
+        versioned=True,
+    )  # fmt: skip
+
+
+@app.command()
+async def abort(
+    service: Service,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """All traffic back to the stable release; the candidate stays loaded for a while."""
+    effect = "all traffic back to the stable release"
+    await _ask("rollouts.abort", service, effect, {}, reason, yes=yes, as_json=as_json)
+
+
+@app.command()
+async def retry(
+    service: Service,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Begin the newest rollout again, which was aborted, from its first step."""
+    effect = "begin again from the first step"
+    await _ask("rollouts.retry", service, effect, {}, reason, yes=yes, as_json=as_json)
+
+
+@app.command()
+async def undo(
+    service: Service,
+    to_revision: Annotated[
+        int | None,
+        typer.Option("--to-revision", metavar="N", min=0, help="As `list` numbers them."),
+    ] = None,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Go back to the release before the newest rollout, at once while that one is loaded.
+
+    Undoing twice goes back once. Revision 0 is the release before the first rollout.
+    """
+    if to_revision is None:
+        effect = "back to the release before it"
+        await _ask("rollouts.undo", service, effect, {}, reason, yes=yes, as_json=as_json)
+        return
+    effect = f"{service}  back to revision {to_revision}"
+    agreed = session.agreed("rollouts.undo", service, effect, reason, yes=yes)
+    arguments = {"to_revision": to_revision}
+    done = await session.ask("rollouts.undo", service, arguments, reason=agreed.reason)
+    session.report(done, as_json=as_json)
+
+
+async def _ask(
+    verb: str,
+    service: str,
+    effect: str,
+    more: Mapping[str, object],
+    reason: str,
+    *,
+    yes: bool,
+    as_json: bool,
+    versioned: bool = False,
+) -> None:
+    async with session.reading() as s:
+        rollout = await _latest(s, service)
+    known = f"{service}  rollout {rollout.id} (r{rollout.candidate}, {rollout.state.value})"
+    agreed = session.agreed(verb, service, f"{known}  {effect}", reason, yes=yes)
+    done = await session.ask(
+        verb,
+        service,
+        {"rollout": rollout.id, **more},
+        reason=agreed.reason,
+        expected_version=rollout.version if versioned else None,
+    )
+    session.report(done, as_json=as_json)
+
+
+async def _latest(s: Session, service: str) -> Rollout:
+    found = await rollouts.latest(s, service)
+    if found is None:
+        raise NotFound(
+            f"{service} has had no rollout; start one with `paddock rollouts start {service}`."
+        )
+    return found
+
+
+def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the verb, of what was typed or read of a file."""
+    if not given.get("to"):
+        raise errors.BadWord("Name the candidate with --to: r2")
+    arguments: dict[str, Any] = {"release": given["to"]}
+    try:
+        if "strategy" in given:
+            arguments["strategy"] = str(given["strategy"]).replace("-", "_")
+        if "steps" in given:
+            steps = rollout_steps.parse_steps([str(each) for each in given["steps"]])
+            arguments["steps"] = msgspec.to_builtins(steps)
+        if "guards" in given:
+            guards = tuple(rollout_steps.parse_guard(str(each)) for each in given["guards"])
+            arguments["guards"] = msgspec.to_builtins(guards)
+        for name in ("load_timeout", "rollback_window"):
+            if name in given:
+                arguments[f"{name}_s"] = rollout_steps.parse_duration(str(given[name]))
+    except Invalid as error:
+        raise errors.BadWord(str(error)) from error
+    return arguments
+
+
+def _planned(arguments: Mapping[str, Any]) -> list[str]:
+    """The steps and guards that these arguments mean, one a line."""
+    try:
+        strategy = Strategy(arguments.get("strategy", Strategy.CANARY))
+    except ValueError as error:
+        known = ", ".join(each.value for each in Strategy)
+        raise errors.BadWord(f"There is no strategy {arguments['strategy']}; {known}.") from error
+    steps = rollout_steps.DEFAULTS[strategy]
+    if "steps" in arguments:
+        steps = msgspec.convert(arguments["steps"], tuple[rollout_steps.Step, ...])
+    guards = rollout_steps.GUARDS
+    if "guards" in arguments:
+        guards = msgspec.convert(arguments["guards"], tuple[rollout_steps.Guard, ...])
+    try:
+        rollout_steps.check(steps, guards)
+    except Invalid as error:
+        raise errors.BadWord(str(error)) from error
+    rows = [f"  {at}. {rollout_steps.words(step)}" for at, step in enumerate(steps, 1)]
+    held = [f"  {guard.name}" + ("" if guard.required else ", harm only") for guard in guards]
+    return ["steps", *rows, "guards", *held]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.BadWord(f"{file} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise errors.BadWord(f"{file} is not TOML: {error}.") from error
+    if unknown := sorted(found.keys() - set(_FIELDS)):
+        known = ", ".join(_FIELDS)
+        raise errors.BadWord(f"{file}: {', '.join(unknown)} is not known; known: {known}.")
+    return found
+
+
+def _seconds(typed: str) -> int:
+    try:
+        return rollout_steps.parse_duration(typed)
+    except Invalid as error:
+        raise errors.BadWord(str(error)) from error
+
+
+def _json(view: rollout_tree.View) -> str:
+    return msgspec.json.format(msgspec.json.encode(view), indent=2).decode()
+
+
+def _draw(lines: list[str], *, again: bool) -> None:
+    """Print a tree; on a terminal a watched one takes the place of the one before."""
+    if again and sys.stdout.isatty():
+        sys.stdout.write("\x1b[H\x1b[2J")
+    for line in lines:
+        terminal.say(line)
+    if again and not sys.stdout.isatty():
+        terminal.say()
+
+
+def _step(rollout: Rollout) -> str:
+    if rollout.state is State.COMPLETED or rollout.step is None:
+        return words.UNKNOWN
+    return f"{rollout.step + 1}/{len(rollout.steps)}"
+
+
+COLUMNS: Final[tuple[Column[Rollout], ...]] = (
+    Column("ROLLOUT", lambda each: str(each.id), right=True),
+    Column("SERVICE", lambda each: each.service),
+    Column("REVISION", lambda each: str(each.revision), right=True),
+    Column("FROM", lambda each: words.UNKNOWN if each.stable is None else f"r{each.stable}"),
+    Column("TO", lambda each: f"r{each.candidate}"),
+    Column("STATE", lambda each: each.state.value),
+    Column("STEP", _step),
+    Column("STARTED", lambda each: words.clock(each.started_at_us)),
+    Column("BY", lambda each: each.started_by),
+    Column("WHY", lambda each: each.sentence, below=True),
+)

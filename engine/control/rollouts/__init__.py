@@ -1,0 +1,14 @@
+"""Rollouts: the controller that leads a candidate to all of a service's traffic, or back.
+
+    facts       what is read of the store for one rollout
+    judge       verdicts on the guards, of counts
+    decide      what to do now and why: pure
+    act         the one transaction of a decision: split, move, event, looks
+    controller  the three together, on the loop of `engine.control.reconcile`
+    people      the verbs: start, pause, promote, abort, retry, undo
+
+State is in the store alone, so that a control that is killed goes on where it was. Imported by
+`engine.control`.
+"""
+
+from engine.control.rollouts import people as people

@@ -1,0 +1,85 @@
+"""Verdicts on the guards of a rollout, from the counts of its candidate.
+
+Pure. Harm is told at every look, by tests that may be asked any number of times; of the false
+aborts that are accepted in a whole rollout, each guard gets an equal part at each weight. Whether
+a guard holds needs no such division: a step passes only if all of its guards do. Imported by
+`engine.control.rollouts`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.judging import errors, exceedance
+from storage import rollout_steps
+from storage.rollout_looks import Count, Evidence, Look, Verdict
+from storage.rollout_steps import Guard
+from storage.rollouts import Rollout
+from storage.splits import WHOLE_BP
+
+ALPHA: Final = 0.05
+"""Rollouts of a candidate within its guards that may be aborted for harm all the same."""
+
+
+def looks(rollout: Rollout, evidence: Evidence, at_us: int) -> tuple[Look, ...]:
+    """A look at each guard; none while the candidate has no traffic."""
+    if rollout.step is None or not rollout.weight_bp:
+        return ()
+    share = ALPHA / (len(rollout.guards) * max(rollout_steps.stages(rollout.steps), 1))
+    return tuple(
+        _look(rollout, guard, count, share, at_us)
+        for guard, count in zip(rollout.guards, evidence.counts, strict=True)
+    )
+
+
+def _look(rollout: Rollout, guard: Guard, count: Count, alpha: float, at_us: int) -> Look:
+    allowed = guard.allowed_bp / WHOLE_BP
+    try:
+        harm = exceedance.harm(count.n, count.events, allowed, alpha)
+        safety = exceedance.safety(count.n, count.events, allowed, ALPHA)
+        needed = exceedance.needed(count.n, count.events, allowed, ALPHA)
+    except errors.CannotJudge as error:
+        return _made(rollout, guard, count, at_us, verdict=Verdict.ERROR, sentence=str(error))
+    low, high = safety.interval
+    verdict = Verdict.RUNNING if count.n else Verdict.PENDING
+    if harm.reached:
+        verdict = Verdict.HARM
+    elif safety.reached:
+        verdict = Verdict.HOLDS
+    return _made(
+        rollout, guard, count, at_us, verdict=verdict, harm_e=harm.e_value,
+        safety_e=safety.e_value, low=low, high=high, needed=needed,
+        sentence=f"{guard.name}: {count.events} of {count.n} ({harm.rate:.2%})",
+    )  # fmt: skip
+
+
+def _made(
+    rollout: Rollout,
+    guard: Guard,
+    count: Count,
+    at_us: int,
+    *,
+    verdict: Verdict,
+    sentence: str,
+    harm_e: float = 1.0,
+    safety_e: float = 1.0,
+    low: float = 0.0,
+    high: float = 1.0,
+    needed: int | None = None,
+) -> Look:
+    return Look(
+        rollout_id=rollout.id,
+        attempt=rollout.attempt,
+        step=rollout.step or 0,
+        at_us=at_us,
+        guard=guard.name,
+        n=count.n,
+        events=count.events,
+        harm_e=harm_e,
+        safety_e=safety_e,
+        low=low,
+        high=high,
+        needed=needed,
+        verdict=verdict,
+        sentence=sentence,
+    )

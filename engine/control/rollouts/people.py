@@ -1,0 +1,358 @@
+"""What people ask of rollouts: start, pause, promote, abort, retry, undo.
+
+Each verb decides by the rollout as it is in its own transaction, so that of two people who ask at
+once one wins and the other is told. Imported by `engine.control.handlers`, through the package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from engine.control.decisions import Decision, Reason, Refusal
+from engine.control.handlers import handles
+from engine.control.rollouts import act, facts
+from engine.control.rollouts.decide import Do, Plan, blocked, following, with_looks
+from storage import availability, releases, rollout_steps, rollouts, services, splits
+from storage.availability import Availability, Can
+from storage.control_socket import verbs
+from storage.intents import Intent
+from storage.releases import Release
+from storage.rollout_steps import Strategy
+from storage.rollouts import OPEN, Phase, Rollout, State, Why
+from storage.services import Service
+from storage.splits import WHOLE_BP
+from storage.store import Session
+
+_SECOND_US: Final = 1_000_000
+_PAST: Final = 50
+"""How many rollouts of a service are looked through for a healthy past."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the decision about a start rests on; `service` is None where it would be the first.
+
+    `healthy` says whether the candidate was the stable release until another one replaced it,
+    within the rollback window.
+    """
+
+    service: Service | None
+    candidate: Release
+    able: Availability
+    healthy: bool = False
+
+
+@handles("rollouts.start")
+async def start(s: Session, intent: Intent, arguments: verbs.RolloutsStart, at_us: int) -> Decision:
+    """Start a rollout, or create the service with its first release."""
+    return await _start(s, intent, arguments, at_us)
+
+
+@handles("rollouts.pause")
+async def pause(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: int) -> Decision:
+    """Stop before the next step; harm is still looked for."""
+    rollout = await _named(s, intent, arguments.rollout)
+    if rollout.state is State.PAUSED:
+        return Decision(Reason.UNCHANGED, f"{_name(rollout)} is paused already.", rollout)
+    _require_open(rollout)
+    said = f"{intent.actor} paused it" + (f": {intent.reason}" if intent.reason else ".")
+    await rollouts.move(
+        s, rollout, State.PAUSED, Why.HELD, said, actor=intent.actor, at_us=at_us,
+        intent_id=intent.id, resumes=rollout.state.value,
+    )  # fmt: skip
+    return Decision(Reason.APPLIED, f"{_name(rollout)} is paused; its weights stay.", rollout)
+
+
+@handles("rollouts.promote")
+async def promote(
+    s: Session, intent: Intent, arguments: verbs.RolloutsPromote, at_us: int
+) -> Decision:
+    """On to the next step, or with `full` to all of the traffic."""
+    rollout = await _named(s, intent, arguments.rollout)
+    _require_open(rollout)
+    decision = decide_promote(await facts.read(s, rollout, at_us), intent, full=arguments.full)
+    if isinstance(decision.plan, Plan):
+        await act.carry_out(s, decision.plan, at_us, actor=intent.actor, intent_id=intent.id)
+    elif isinstance(decision.plan, State):
+        await rollouts.move(
+            s, rollout, decision.plan, Why.RESUMED, decision.sentence, actor=intent.actor,
+            at_us=at_us, intent_id=intent.id, resumes=None,
+        )  # fmt: skip
+    return decision
+
+
+@handles("rollouts.abort")
+async def abort(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: int) -> Decision:
+    """All traffic back to the stable release, from any step."""
+    rollout = await _named(s, intent, arguments.rollout)
+    if rollout.state is State.ABORTED:
+        said = f"{_name(rollout)} was aborted already: {rollout.sentence}"
+        return Decision(Reason.UNCHANGED, said, rollout)
+    _require_open(rollout)
+    return await _abort(s, rollout, intent, at_us)
+
+
+@handles("rollouts.retry")
+async def retry(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: int) -> Decision:
+    """Begin an aborted rollout again, from its first step."""
+    rollout = await _named(s, intent, arguments.rollout)
+    if rollout.state is not State.ABORTED:
+        said = f"{_name(rollout)} is {rollout.state.value}; only an aborted one can be retried."
+        return Decision(Reason.MOVED, said)
+    candidate = await releases.get(s, rollout.candidate)
+    service = await services.find(s, rollout.service)
+    refusal = _refuse(Wanted(service=service, candidate=candidate, able=await _able(s, candidate)))
+    if refusal is not None:
+        return refusal
+    if _whole(service) != rollout.stable:
+        said = f"{service.name} is on another release than when {_name(rollout)} began"
+        return Decision(Reason.MOVED, f"{said}; start a new one.")
+    said = f"{intent.actor} retried it."
+    again = await rollouts.move(
+        s, rollout, State.LOADING, Why.RETRIED, said, actor=intent.actor, at_us=at_us,
+        intent_id=intent.id, attempt=rollout.attempt + 1, began_at_us=at_us, step=None,
+        step_began_us=None, weight_bp=0, exposed_at_us=None, keep_until_us=None, impact=None,
+        smoke_job_id=None,
+    )  # fmt: skip
+    await act.own(s, again, actor=intent.actor, at_us=at_us, intent_id=intent.id)
+    return Decision(
+        Reason.APPLIED, f"{_name(rollout)} begins again, attempt {again.attempt}.", again
+    )
+
+
+@handles("rollouts.undo")
+async def undo(s: Session, intent: Intent, arguments: verbs.RolloutsUndo, at_us: int) -> Decision:
+    """Back to the release before a rollout, or to that of a revision; never forth again."""
+    if arguments.to_revision is not None:
+        return await _to_revision(s, intent, arguments.to_revision, at_us)
+    rollout = await _named(s, intent, arguments.rollout or 0)
+    if rollout.state in OPEN:
+        return await _abort(s, rollout, intent, at_us)
+    service = await services.find(s, rollout.service)
+    decision = decide_undo(rollout, service, await rollouts.undoing(s, rollout.id))
+    if decision.reason is not Reason.APPLIED or rollout.stable is None:
+        return decision
+    before = await releases.get(s, rollout.stable)
+    if (await _able(s, before)).can is not Can.ANSWER:
+        back = verbs.RolloutsStart(release=before.name, strategy=Strategy.BLUE_GREEN)
+        return await _start(s, intent, back, at_us, undoes=rollout.id)
+    said = f"{service.name} is back on {before.name}; {intent.actor} undid rollout {rollout.id}."
+    await act.undo(s, rollout, said, actor=intent.actor, at_us=at_us, intent_id=intent.id)
+    return Decision(Reason.APPLIED, said, rollout)
+
+
+def decide_undo(rollout: Rollout, service: Service, undoing: Rollout | None) -> Decision:
+    """Whether a rollout that has ended is undone; `undoing` is a rollout that does so already."""
+    whole = _whole(service)
+    if rollout.state is not State.COMPLETED or whole == rollout.stable:
+        said = f"{service.name} is back from r{rollout.candidate} already; no change."
+        return Decision(Reason.UNCHANGED, said, rollout)
+    if undoing is not None and undoing.state in OPEN:
+        said = f"{_name(undoing)} undoes it already: {undoing.sentence}"
+        return Decision(Reason.UNCHANGED, said, rollout)
+    if rollout.stable is None:
+        said = f"r{rollout.candidate} is the first release of {service.name}"
+        return Decision(Reason.INVALID, f"{said}; there is nothing to go back to.")
+    if whole != rollout.candidate:
+        arms = splits.words(splits.pairs(service.split.arms))
+        return Decision(Reason.MOVED, f"{service.name} changed since: it is at {arms}. Look again.")
+    if service.owner is not None:
+        raise services.owned(service, service.owner)
+    return Decision(Reason.APPLIED, f"{service.name} goes back to r{rollout.stable}.", rollout)
+
+
+def decide_start(wanted: Wanted, arguments: verbs.RolloutsStart) -> Decision:
+    """Whether a rollout may begin, and by which steps; the plan is the steps."""
+    if (refusal := _refuse(wanted)) is not None:
+        return refusal
+    release, service = wanted.candidate, wanted.service
+    if service is None:
+        said = f"Created service {{name}}; {release.name} answers."
+        return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)
+    stable = _whole(service)
+    if arguments.steps is None and wanted.healthy:
+        said = f"{release.name} was healthy within the rollback window; the steps are skipped."
+        return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)
+    steps = arguments.steps or rollout_steps.DEFAULTS[arguments.strategy]
+    said = f"r{stable} → {release.name} in {len(steps)} steps: "
+    said += ", ".join(rollout_steps.words(step) for step in steps)
+    return Decision(Reason.APPLIED, f"{said}.", steps)
+
+
+def decide_promote(found: facts.Facts, intent: Intent, *, full: bool) -> Decision:
+    """Where a person's promotion leads: to the next step, back from a pause, or to the end."""
+    rollout = found.rollout
+    seen = intent.expected_version
+    if seen is not None and seen != rollout.version:
+        said = f"{_name(rollout)} changed since you looked: {rollout.sentence} Look again."
+        return Decision(Reason.MOVED, said)
+    if rollout.resumes is not None and not full:
+        said = f"{intent.actor} let it go on."
+        return Decision(Reason.APPLIED, said, rollout.resumes)
+    if rollout.step is None:
+        said = f"{_name(rollout)} cannot be promoted yet: {rollout.sentence}"
+        return Decision(Reason.INVALID, said)
+    if (why := blocked(found)) is not None:
+        return Decision(
+            Reason.FROZEN if found.service and found.service.frozen else Reason.INVALID, why
+        )
+    said = f"{intent.actor} promoted it"
+    said += f": {intent.reason}" if intent.reason else "."
+    if full:
+        plan = Plan(
+            do=Do.COMPLETE, rollout=rollout, why=Why.PROMOTED_FULLY,
+            sentence=f"{said} r{rollout.candidate} has all of the traffic.",
+        )  # fmt: skip
+    else:
+        plan = following(rollout, Why.PROMOTED, said)
+    return Decision(Reason.APPLIED, plan.sentence, with_looks(plan, found))
+
+
+async def _start(
+    s: Session,
+    intent: Intent,
+    arguments: verbs.RolloutsStart,
+    at_us: int,
+    *,
+    undoes: int | None = None,
+) -> Decision:
+    candidate = await releases.find(s, arguments.release)
+    service = await facts.find_service(s, intent.target)
+    wanted = Wanted(
+        service=service,
+        candidate=candidate,
+        able=await _able(s, candidate),
+        healthy=service is not None
+        and await _healthy(s, service, candidate, at_us, arguments.rollback_window_s),
+    )
+    decision = decide_start(wanted, arguments)
+    if not isinstance(decision.plan, tuple):
+        return decision
+    said = decision.sentence.replace("{name}", intent.target)
+    first = service is None
+    if first:
+        await services.create(
+            s, name=intent.target, release=candidate.number, record_text=False,
+            actor=intent.actor, at_us=at_us, intent_id=intent.id,
+        )  # fmt: skip
+    rollout = await rollouts.add(
+        s,
+        service=intent.target,
+        stable=None if service is None else _whole(service),
+        candidate=candidate.number,
+        strategy=arguments.strategy,
+        steps=decision.plan,
+        guards=rollout_steps.GUARDS if arguments.guards is None else arguments.guards,
+        load_timeout_s=arguments.load_timeout_s,
+        rollback_window_s=arguments.rollback_window_s,
+        state=State.COMPLETED if first else State.LOADING,
+        why=Why.FIRST if first else Why.STARTED,
+        sentence=said,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+        undoes=undoes,
+    )
+    if not first:
+        await act.own(s, rollout, actor=intent.actor, at_us=at_us, intent_id=intent.id)
+        said = f"Started rollout {rollout.id} of {rollout.service}: {said}"
+    return Decision(Reason.APPLIED, said, rollout)
+
+
+async def _to_revision(s: Session, intent: Intent, revision: int, at_us: int) -> Decision:
+    """A rollout to the release of a revision; 0 is the release before the first rollout."""
+    past = await rollouts.of_revision(s, intent.target, max(revision, 1))
+    number = past.stable if revision == 0 else past.candidate
+    if number is None:
+        return Decision(Reason.UNKNOWN, f"{intent.target} had no release before its first rollout.")
+    service = await services.find(s, intent.target)
+    latest = await rollouts.latest(s, service.name)
+    if _whole(service) == number and (latest is None or latest.phase is not Phase.PROGRESSING):
+        said = f"{service.name} is on r{number}, revision {revision}, already; no change."
+        return Decision(Reason.UNCHANGED, said, service)
+    if latest is not None and latest.state in OPEN and latest.candidate == number:
+        said = f"{_name(latest)} leads to r{number} already: {latest.sentence}"
+        return Decision(Reason.UNCHANGED, said, latest)
+    back = verbs.RolloutsStart(release=f"r{number}", strategy=Strategy.BLUE_GREEN)
+    return await _start(s, intent, back, at_us)
+
+
+def _refuse(wanted: Wanted) -> Decision | None:
+    """Why a rollout may not begin; None if it may. The store adds who owns or froze the split."""
+    release, service = wanted.candidate, wanted.service
+    if wanted.able.can is Can.NOT:
+        return Decision(Reason.UNLOADABLE, f"{release.name} cannot answer: {wanted.able.reason}.")
+    if service is None:
+        return None
+    stable = _whole(service)
+    if stable is None and service.owner is None:
+        arms = splits.words(splits.pairs(service.split.arms))
+        said = f"{service.name} is split between releases ({arms}); set it to one of them first"
+        return Decision(Reason.INVALID, f"{said} with `paddock services split`.")
+    if stable == release.number and service.owner is None:
+        said = f"{release.name} is the stable release of {service.name} already."
+        return Decision(Reason.INVALID, f"{said} Name another one.")
+    if service.owner is not None:
+        raise services.owned(service, service.owner)
+    return None
+
+
+async def _abort(s: Session, rollout: Rollout, intent: Intent, at_us: int) -> Decision:
+    found = await facts.read(s, rollout, at_us)
+    said = f"{intent.actor} aborted it" + (f": {intent.reason}" if intent.reason else ".")
+    why = Why.ABORTED if found.owned else Why.TAKEN  # a split that a person set is left alone
+    plan = with_looks(Plan(do=Do.ABORT, rollout=rollout, why=why, sentence=said), found)
+    await act.carry_out(s, plan, at_us, actor=intent.actor, intent_id=intent.id)
+    where = f"all traffic of {rollout.service} is on r{rollout.stable}"
+    return Decision(Reason.APPLIED, f"{_name(rollout)} is aborted; {where}.", rollout)
+
+
+async def _named(s: Session, intent: Intent, id: int) -> Rollout:
+    """The rollout that an intent names, which is one of its target."""
+    rollout = await rollouts.find(s, id)
+    if rollout.service != intent.target:
+        said = f"Rollout {id} is one of {rollout.service}, not of {intent.target}."
+        raise Refusal(Reason.UNKNOWN, said)
+    return rollout
+
+
+def _require_open(rollout: Rollout) -> None:
+    if rollout.state in OPEN:
+        return
+    advice = {
+        State.ABORTED: "retry it with `paddock rollouts retry`",
+        State.COMPLETED: "go back with `paddock rollouts undo`",
+        State.UNDONE: "start a new one",
+    }[rollout.state]
+    said = f"{_name(rollout)} is {rollout.state.value}: {rollout.sentence} To change it, {advice}."
+    raise Refusal(Reason.MOVED, said)
+
+
+async def _healthy(
+    s: Session, service: Service, release: Release, at_us: int, window_s: int
+) -> bool:
+    """Whether a release was the stable one until a rollout replaced it, within the window."""
+    since_us = at_us - window_s * _SECOND_US
+    return any(
+        past.state is State.COMPLETED
+        and past.stable == release.number
+        and (past.ended_at_us or 0) >= since_us
+        for past in await rollouts.tail(s, _PAST, service=service.name)
+    )
+
+
+async def _able(s: Session, release: Release) -> Availability:
+    return (await availability.every(s, [release.number]))[release.number]
+
+
+def _whole(service: Service) -> int | None:
+    """The release that has all of the traffic, None where several share it."""
+    for arm in service.split.arms:
+        if arm.weight_bp == WHOLE_BP:
+            return arm.release
+    return None
+
+
+def _name(rollout: Rollout) -> str:
+    return f"Rollout {rollout.id} of {rollout.service}"

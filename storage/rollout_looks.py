@@ -1,0 +1,233 @@
+"""What was counted of a rollout's candidate, and each look at it with its verdicts.
+
+A candidate is counted from the moment at which it got the weight that it has. The counts grow by
+the requests that were recorded since the last look, whose number is kept with them, so that a look
+costs as much as is new. Never judges. Written by `engine.control`, read by every package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import ClassVar, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Integer, case, column, func, select, table
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+from storage import feedback, requests, rollouts
+from storage.requests import Class, Outcome
+from storage.rollout_steps import Guard, Measure
+from storage.rollouts import Impact, Rollout, RolloutRow
+
+_requests: Final = table(
+    "requests",
+    *map(column, (
+        "number", "at_us", "service", "release", "class", "outcome", "latency_us", "ttft_us",
+        "key_id", "tenant",
+    )),
+)  # fmt: skip
+_EXECUTED: Final = (Outcome.OK.value, Outcome.FAILED.value)
+
+
+class Count(msgspec.Struct, frozen=True, array_like=True):
+    """How many cases a guard is about, and in how many of them its event happened."""
+
+    n: int = 0
+    events: int = 0
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts of the guards, in their order, of requests that arrived since `began_us`.
+
+    `last` is the number of the newest request that was looked at.
+    """
+
+    began_us: int = 0
+    last: int = 0
+    counts: tuple[Count, ...] = ()
+
+
+NO_EVIDENCE: Final = Evidence()
+
+
+class Verdict(StrEnum):
+    """What a look says of a guard."""
+
+    PENDING = "pending"  # no case yet
+    RUNNING = "running"  # too few to tell
+    HOLDS = "holds"
+    HARM = "harm"
+    ERROR = "error"  # it could not be computed
+
+
+class LookRow(SQLModel, table=True):
+    """A verdict on one guard as it is stored."""
+
+    __tablename__: ClassVar[str] = "rollout_looks"
+
+    id: int | None = Field(default=None, primary_key=True)
+    rollout_id: int
+    attempt: int
+    step: int
+    at_us: int
+    guard: str
+    n: int
+    events: int
+    harm_e: float
+    safety_e: float
+    low: float
+    high: float
+    needed: int | None
+    verdict: str
+    sentence: str
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """A verdict on one guard: the counts, the e-values of both gates, the interval of the rate.
+
+    `needed` is how many more cases without an event would show that the guard holds.
+    """
+
+    rollout_id: int
+    attempt: int
+    step: int
+    at_us: int
+    guard: str
+    n: int
+    events: int
+    harm_e: float
+    safety_e: float
+    low: float
+    high: float
+    needed: int | None
+    verdict: Verdict
+    sentence: str = ""
+
+
+async def begin(s: AsyncSession, rollout: Rollout, at_us: int) -> str:
+    """The evidence of a candidate that gets a new weight, as the row's column has it."""
+    evidence = Evidence(
+        began_us=at_us, last=await requests.last(s), counts=(Count(),) * len(rollout.guards)
+    )
+    return msgspec.json.encode(evidence).decode()
+
+
+async def stored(s: AsyncSession, rollout: Rollout) -> Evidence:
+    """The counts as the last look left them."""
+    row = await s.get_one(RolloutRow, rollout.id, populate_existing=True)
+    return msgspec.json.decode(row.evidence, type=Evidence)
+
+
+async def count(s: AsyncSession, rollout: Rollout) -> Evidence:
+    """The counts with what was recorded since; nothing is written."""
+    before = await stored(s, rollout)
+    until = await requests.last(s)
+    fresh = await _fresh(s, rollout, before, until)
+    thumbs = await feedback.counts(s, before.began_us, service=rollout.service)
+    given = thumbs.get((rollout.service, rollout.candidate))
+    counts = []
+    for guard, old, new in zip(rollout.guards, before.counts, fresh, strict=True):
+        if guard.measure is Measure.THUMBS_DOWN:
+            counts.append(Count() if given is None else Count(given.up + given.down, given.down))
+        else:
+            counts.append(Count(old.n + new.n, old.events + new.events))
+    return Evidence(began_us=before.began_us, last=until, counts=tuple(counts))
+
+
+async def record(
+    s: AsyncSession, rollout: Rollout, evidence: Evidence, looks: Sequence[Look]
+) -> None:
+    """Keep a look: its verdicts, and the counts from which the next one goes on."""
+    s.add_all(
+        LookRow(**msgspec.structs.asdict(look) | {"verdict": look.verdict.value}) for look in looks
+    )
+    await rollouts.change(s, rollout.id, evidence=msgspec.json.encode(evidence).decode())
+    await s.flush()
+
+
+async def newest(s: AsyncSession, rollout: Rollout) -> list[Look]:
+    """The last look at each guard in this attempt and step; in the order of the guards."""
+    if rollout.step is None:
+        return []
+    latest = (
+        select(func.max(col(LookRow.id)))
+        .where(
+            col(LookRow.rollout_id) == rollout.id,
+            col(LookRow.attempt) == rollout.attempt,
+        )
+        .group_by(col(LookRow.guard))
+    )
+    rows = await s.scalars(select(LookRow).where(col(LookRow.id).in_(latest)))
+    by_name = {row.guard: _look(row) for row in rows}
+    return [by_name[guard.name] for guard in rollout.guards if guard.name in by_name]
+
+
+async def of(s: AsyncSession, rollout_id: int, limit: int = 1000) -> list[Look]:
+    """The newest looks of a rollout, oldest first."""
+    query = select(LookRow).where(col(LookRow.rollout_id) == rollout_id)
+    rows = await s.scalars(query.order_by(col(LookRow.id).desc()).limit(limit))
+    return [_look(row) for row in rows][::-1]
+
+
+async def impact(s: AsyncSession, rollout: Rollout, ended_us: int) -> Impact | None:
+    """Who met the candidate of this attempt up to now; None if it never had traffic."""
+    if rollout.exposed_at_us is None:
+        return None
+    request = _requests.c
+    query = select(
+        func.count(),
+        _sum(request.outcome == Outcome.FAILED.value),
+        func.count(request.key_id.distinct()),
+        func.count(request.tenant.distinct()),
+    ).where(
+        request.at_us >= rollout.exposed_at_us,
+        request.service == rollout.service,
+        request.release == rollout.candidate,
+        request["class"] != Class.BACKGROUND.value,
+        request.outcome.in_(_EXECUTED),
+    )
+    total, failed, keys, tenants = (await s.execute(query)).one()
+    spent = ended_us - rollout.exposed_at_us
+    return Impact(
+        requests=total, failed=failed, keys=keys, tenants=tenants, exposed_us=spent, found_us=spent
+    )
+
+
+async def _fresh(s: AsyncSession, rollout: Rollout, before: Evidence, until: int) -> list[Count]:
+    """What each guard counts in the requests after the last look; zeros for thumbs."""
+    request = _requests.c
+    events = [_sum(_event(guard)) for guard in rollout.guards]
+    query = select(func.count(), *events).where(
+        request.number > before.last,
+        request.number <= until,
+        request.service == rollout.service,
+        request.release == rollout.candidate,
+        request.at_us >= before.began_us,
+        request["class"] != Class.BACKGROUND.value,
+        request.outcome.in_(_EXECUTED),
+    )
+    total, *found = (await s.execute(query)).one()
+    return [Count(total, each) for each in found]
+
+
+def _event(guard: Guard) -> ColumnElement[bool]:
+    """Whether an executed request is an event of a guard; one that failed always is."""
+    request = _requests.c
+    failed = request.outcome == Outcome.FAILED.value
+    match guard.measure:
+        case Measure.LATENCY:
+            return failed | (request.latency_us > guard.limit_us)
+        case Measure.TTFT:
+            return failed | request.ttft_us.is_(None) | (request.ttft_us > guard.limit_us)
+        case Measure.ERROR_RATE | Measure.THUMBS_DOWN:
+            return failed
+
+
+def _sum(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(case((condition, 1), else_=0), type_=Integer), 0)
+
+
+def _look(row: LookRow) -> Look:
+    return msgspec.convert(row, Look, from_attributes=True)
