@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from engine.control import memory
 from engine.control.decisions import Decision, Reason, Refusal
 from engine.control.handlers import handles
 from engine.control.rollouts import act, facts
@@ -21,7 +22,7 @@ from storage.releases import Release
 from storage.rollout_steps import Strategy
 from storage.rollouts import OPEN, Phase, Rollout, State, Why
 from storage.services import Service
-from storage.splits import WHOLE_BP
+from storage.splits import WHOLE_BP, Arm
 from storage.store import Session
 
 _SECOND_US: Final = 1_000_000
@@ -56,7 +57,7 @@ async def pause(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: 
     if rollout.state is State.PAUSED:
         return Decision(Reason.UNCHANGED, f"{_name(rollout)} is paused already.", rollout)
     _require_open(rollout)
-    said = f"{intent.actor} paused it" + (f": {intent.reason}" if intent.reason else ".")
+    said = _said(intent, "paused it")
     await rollouts.move(
         s, rollout, State.PAUSED, Why.HELD, said, actor=intent.actor, at_us=at_us,
         intent_id=intent.id, resumes=rollout.state.value,
@@ -108,7 +109,9 @@ async def retry(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: 
     if _whole(service) != rollout.stable:
         said = f"{service.name} is on another release than when {_name(rollout)} began"
         return Decision(Reason.MOVED, f"{said}; start a new one.")
-    said = f"{intent.actor} retried it."
+    if (refusal := await _too_large(s, candidate, at_us)) is not None:
+        return refusal
+    said = _said(intent, "retried it")
     again = await rollouts.move(
         s, rollout, State.LOADING, Why.RETRIED, said, actor=intent.actor, at_us=at_us,
         intent_id=intent.id, attempt=rollout.attempt + 1, began_at_us=at_us, step=None,
@@ -197,8 +200,7 @@ def decide_promote(found: facts.Facts, intent: Intent, *, full: bool) -> Decisio
         return Decision(
             Reason.FROZEN if found.service and found.service.frozen else Reason.INVALID, why
         )
-    said = f"{intent.actor} promoted it"
-    said += f": {intent.reason}" if intent.reason else "."
+    said = _said(intent, "promoted it")
     if full:
         plan = Plan(
             do=Do.COMPLETE, rollout=rollout, why=Why.PROMOTED_FULLY,
@@ -231,6 +233,8 @@ async def _start(
         return decision
     said = decision.sentence.replace("{name}", intent.target)
     first = service is None
+    if (refusal := await _too_large(s, candidate, at_us)) is not None:
+        return refusal
     if first:
         await services.create(
             s, name=intent.target, release=candidate.number, record_text=False,
@@ -300,7 +304,7 @@ def _refuse(wanted: Wanted) -> Decision | None:
 
 async def _abort(s: Session, rollout: Rollout, intent: Intent, at_us: int) -> Decision:
     found = await facts.read(s, rollout, at_us)
-    said = f"{intent.actor} aborted it" + (f": {intent.reason}" if intent.reason else ".")
+    said = _said(intent, "aborted it")
     why = Why.ABORTED if found.owned else Why.TAKEN  # a split that a person set is left alone
     plan = with_looks(Plan(do=Do.ABORT, rollout=rollout, why=why, sentence=said), found)
     await act.carry_out(s, plan, at_us, actor=intent.actor, intent_id=intent.id)
@@ -342,6 +346,11 @@ async def _healthy(
     )
 
 
+async def _too_large(s: Session, candidate: Release, at_us: int) -> Decision | None:
+    """The refusal of a candidate that does not fit beside what is loaded."""
+    return await memory.refuse(s, [Arm(release=candidate.number, weight_bp=0)], at_us)
+
+
 async def _able(s: Session, release: Release) -> Availability:
     return (await availability.every(s, [release.number]))[release.number]
 
@@ -352,6 +361,12 @@ def _whole(service: Service) -> int | None:
         if arm.weight_bp == WHOLE_BP:
             return arm.release
     return None
+
+
+def _said(intent: Intent, what: str) -> str:
+    """What a person did, with the reason, as a sentence."""
+    reason = intent.reason.strip().rstrip(".")
+    return f"{intent.actor} {what}: {reason}." if reason else f"{intent.actor} {what}."
 
 
 def _name(rollout: Rollout) -> str:

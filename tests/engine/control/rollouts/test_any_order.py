@@ -1,0 +1,161 @@
+"""People, the node, clients and the clock in any order: what always holds of a rollout."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage import rollouts
+from storage import store as stores
+from storage.home.paths import Home
+from storage.rollout_looks import Verdict
+from storage.rollout_steps import DEFAULTS, Strategy
+from storage.rollouts import MOVES, OPEN, State, Why
+from tests.engine.control.rollouts import worlds
+from tests.engine.control.rollouts.worlds import CANDIDATE, STABLE, World
+
+Op = tuple[str, Any]
+
+_copies = itertools.count()
+VERBS = ("pause", "promote", "full", "abort", "retry", "undo", "freeze", "unfreeze")
+FORWARD = {Why.SMOKED, Why.PASSED, Why.PROMOTED, Why.PROMOTED_FULLY}
+
+ops: st.SearchStrategy[Op] = st.one_of(
+    st.tuples(st.just("verb"), st.sampled_from(VERBS)),
+    st.tuples(st.just("load"), st.none()),
+    st.tuples(st.just("crash"), st.sampled_from([1, 3])),
+    st.tuples(st.just("smoke"), st.booleans()),
+    st.tuples(st.just("serve"), st.sampled_from([(1, 0), (320, 0), (320, 1), (60, 30)])),
+    st.tuples(st.just("wait"), st.sampled_from([1, 10, 600, 3600])),
+    st.tuples(st.just("turn"), st.integers(1, 4)),
+)
+quick = st.sampled_from([
+    [("load", None), ("turn", 4), ("smoke", True), ("turn", 4)],
+    [],
+])  # fmt: skip
+
+
+@pytest_asyncio.fixture
+async def template(tmp_path: Path) -> Path:
+    """A home to copy: made once, so that an example costs no migrations."""
+    async with worlds.made(tmp_path / "template"):
+        pass
+    return tmp_path / "template"
+
+
+async def do(world: World, op: Op) -> None:
+    """One thing happens."""
+    kind, what = op
+    match kind:
+        case "verb" if what in {"freeze", "unfreeze"}:
+            await world.ask(f"services.{what}", reason="why not")
+        case "verb":
+            newest = await world.rollout()
+            more: dict[str, Any] = {"full": True} if what == "full" else {}
+            verb = "promote" if what == "full" else what
+            await world.ask(f"rollouts.{verb}", rollout=newest.id, **more)
+        case "load":
+            await world.load(CANDIDATE)
+        case "crash":
+            await world.crash(CANDIDATE, restarts=what)
+        case "smoke":
+            await world.smoke(answered=what)
+        case "serve":
+            await world.serve(what[0], failed=what[1])
+        case "wait":
+            world.wait(what)
+        case "turn":
+            for _ in range(what):
+                await world.turn()
+
+
+async def check(world: World) -> None:
+    """What holds after anything that happened."""
+    newest = await world.rollout()
+    service, weights = await world.service(), await world.weights()
+    legal = {step.weight_bp for step in newest.steps if hasattr(step, "weight_bp")}
+    if newest.undoes is None:
+        assert newest.weight_bp in {0, *legal, 10_000}
+        assert weights.get(CANDIDATE, 0) == newest.weight_bp
+        assert weights.get(STABLE, 0) == 10_000 - newest.weight_bp
+    assert (service.owner == newest.owner) == (newest.state in OPEN)
+    moves = await world.events()
+    assert len(moves) == newest.version
+    for before, after in itertools.pairwise(moves):
+        assert after.before == before.after
+        assert MOVES.allows(before.after, after.after)
+        assert before.at_us <= after.at_us
+        if after.weight_bp > before.weight_bp:
+            assert after.why in FORWARD
+    looks = await world.looks()
+    for move in moves:
+        if move.why is Why.PASSED:
+            shown = {look.guard for look in looks if look.verdict is Verdict.HOLDS}
+            assert shown >= {guard.name for guard in newest.guards if guard.required}
+
+
+async def live(home: Path, work: Callable[[World], Any]) -> None:
+    """A world on a copy of the template."""
+    copy = home.parent / f"copy-{next(_copies)}"
+    shutil.copytree(home, copy, ignore=shutil.ignore_patterns("*.sock", "run"))
+    store = await stores.open(Home(copy))
+    try:
+        await work(World(store))
+    finally:
+        await store.close()
+        shutil.rmtree(copy)
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(strategy=st.sampled_from(Strategy), before=quick, then=st.lists(ops, max_size=14))
+async def test_whatever_happens_traffic_is_on_a_legal_split_and_nothing_is_decided_twice(
+    template: Path, strategy: Strategy, before: Sequence[Op], then: Sequence[Op]
+) -> None:
+    """After every event; and once it settles, another look does nothing."""
+
+    async def work(world: World) -> None:
+        started = await world.start(strategy=strategy.value)
+        assert started.steps == DEFAULTS[strategy]
+        for op in [*before, *then]:
+            await do(world, op)
+            await check(world)
+        await world.settle()
+        await check(world)
+        settled = await world.rollout()
+        assert await world.settle() == []
+        assert await world.rollout() == settled
+
+    await live(template, work)
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(then=st.lists(ops.filter(lambda op: op[0] != "verb"), max_size=10))
+async def test_a_rollout_that_has_ended_is_led_on_by_people_alone(
+    template: Path, then: Sequence[Op]
+) -> None:
+    """Neither the clock, nor clients, nor the node move it."""
+
+    async def work(world: World) -> None:
+        await world.start()
+        await world.ask("rollouts.abort", rollout=1)
+        ended = await world.rollout()
+        assert ended.state is State.ABORTED
+        for op in then:
+            await do(world, op)
+        await world.settle()
+        assert (await world.rollout()).version == ended.version
+        async with world.store.read() as s:
+            assert len(await rollouts.tail(s)) == 1
+
+    await live(template, work)

@@ -1,0 +1,184 @@
+"""Rollouts on a real node: a bad candidate is taken back by itself, and no kill loses the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from storage import keys, rollout_events, rollouts, services
+from storage.control_socket import nudges
+from storage.home.paths import Home
+from storage.rollouts import Phase, Rollout, State, Why
+from storage.services import Service
+from tests.engine.node import fickle_upstream
+from tests.engine.node.fickle_upstream import ANSWER, Fickle
+from tests.engine.node.nodes import BOUND_S, RealNode, opened
+from tests.home_fixtures import WEIGHTS
+
+HALF: Final[list[dict[str, Any]]] = [
+    {"type": "set_weight", "weight_bp": 5_000},
+    {"type": "analysis"},
+]
+WHOLE: Final[list[dict[str, Any]]] = [{"type": "set_weight", "weight_bp": 10_000}]
+ASKING: Final[list[dict[str, Any]]] = [
+    {"type": "set_weight", "weight_bp": 5_000}, {"type": "pause"}, *WHOLE, {"type": "pause"},
+]  # fmt: skip
+
+
+@asynccontextmanager
+async def boxed(tmp_path: Path) -> AsyncIterator[tuple[RealNode, Fickle]]:
+    """A node that serves `support` on r1, its own worker; r2 is a server that may fail."""
+    node = RealNode(tmp_path / "home", PADDOCK_BEAT_S="20")
+    node.start()
+    try:
+        async with fickle_upstream.served() as fickle:
+            added = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
+            await node.must("models.add", "ops", added)
+            await node.must("releases.create", "", {"model": "ops"})
+            url = f"http://127.0.0.1:{fickle.port}/v1"
+            await node.must("upstreams.add", "far", {"url": url})
+            far = {"name": "far", "model": "m"}
+            await node.must("releases.create", "", {"upstream": far})
+            await node.must("services.create", "support", {"release": "r1"})
+            yield node, fickle
+    finally:
+        node.end()
+
+
+async def seen(home: Home) -> tuple[Rollout, Service]:
+    """The newest rollout and the service, in one snapshot."""
+    async with opened(home) as store, store.read() as s:
+        found = await rollouts.latest(s, "support")
+        assert found is not None
+        return found, await services.find(s, "support")
+
+
+async def until(
+    node: RealNode, holds: Callable[[Rollout], bool], meanwhile: Callable[[], Any] | None = None
+) -> Rollout:
+    """The newest rollout once something is true of it; `meanwhile` is done again and again."""
+    async with asyncio.timeout(2 * BOUND_S), opened(node.home) as store:
+        with nudges.listen(node.home, f"test-{os.getpid()}") as listener:
+            while True:
+                async with store.read() as s:
+                    found = await rollouts.latest(s, "support")
+                if found is not None and holds(found):
+                    return found
+                if meanwhile is None:
+                    await listener.wait(timeout_s=0.25)
+                else:
+                    await meanwhile()
+
+
+def check_legal(rollout: Rollout, service: Service) -> None:
+    """The traffic is on one of the splits that the rollout may set: the one its row names."""
+    weights = {arm.release: arm.weight_bp for arm in service.split.arms}
+    assert weights.get(2, 0) == rollout.weight_bp
+    assert weights.get(1, 0) == 10_000 - rollout.weight_bp
+    assert service.split.id == rollout.split_id
+
+
+@asynccontextmanager
+async def client(node: RealNode) -> AsyncIterator[Callable[[], Any]]:
+    """Asks the service as one new user after the other; the answer, None where it failed."""
+    minted = keys.mint()
+    key = {"name": "t", "prefix": minted.prefix, "sha256": minted.sha256, "tenant": "t"}
+    await node.must("keys.add", "t", key)
+    base = f"http://127.0.0.1:{node.environment['PADDOCK_GATEWAY__PORT']}"
+    headers = {"authorization": f"Bearer {minted.secret}"}
+    turn = {"role": "user", "content": "Where is order 17?"}
+    body = {"model": "support", "messages": [turn], "max_tokens": 4}
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=BOUND_S) as http:
+
+        async def ask() -> str | None:
+            answer = await http.post("/v1/chat/completions", json=body)
+            if answer.status_code != 200:
+                return None
+            return str(answer.json()["choices"][0]["message"]["content"])
+
+        yield ask
+
+
+async def test_a_candidate_that_starts_to_fail_is_taken_back_by_itself(tmp_path: Path) -> None:
+    """It passes its smoke requests, then errs; nobody does anything, and r1 answers all again."""
+    async with boxed(tmp_path) as (node, fickle), client(node) as ask:
+        steps = [*HALF, *WHOLE, {"type": "analysis"}]
+        await node.must("rollouts.start", "support", {"release": "r2", "steps": steps})
+        await until(node, lambda each: each.weight_bp == 5_000)
+        assert fickle.asked == 3  # the smoke requests
+        fickle.failing = True
+        ended = await until(node, lambda each: each.phase is Phase.DEGRADED, ask)
+        assert (ended.state, ended.why) == (State.ABORTED, Why.HARM)
+        assert ended.sentence.startswith("error_rate<=1%: ")
+        assert ended.impact is not None
+        assert ended.impact.failed == ended.impact.requests > 0
+        check_legal(*await seen(node.home))
+        async with asyncio.timeout(BOUND_S):  # until the gateway has read the split
+            asked = -1
+            while asked != fickle.asked:
+                asked = fickle.asked
+                answers = [await ask() for _ in range(10)]
+        assert None not in answers
+        assert ANSWER not in answers
+
+
+async def walk(tmp_path: Path, steps: list[dict[str, Any]], kills: int | None) -> list[Why]:
+    """Kill the node each time the rollout moves (`kills` times), start it again, lead it on."""
+    async with boxed(tmp_path) as (node, _):
+        await node.must("rollouts.start", "support", {"release": "r2", "steps": steps})
+        version, killed = 0, 0
+        while True:
+            rollout = await until(node, _after(version))
+            if kills is None or killed < kills:
+                node.kill()
+                killed += 1
+                check_legal(*await seen(node.home))
+                node.start()
+            rollout, service = await seen(node.home)
+            check_legal(rollout, service)
+            version = rollout.version
+            if rollout.state is State.COMPLETED:
+                break
+            if rollout.state is State.PAUSED:
+                await node.must("rollouts.promote", "support", {"rollout": rollout.id})
+        async with opened(node.home) as store, store.read() as s:
+            return [event.why for event in await rollout_events.of(s, rollout.id)]
+
+
+def _after(version: int) -> Callable[[Rollout], bool]:
+    return lambda rollout: rollout.version > version
+
+
+ASKED: Final = [
+    Why.STARTED, Why.LOADED, Why.SMOKED, Why.NEXT, Why.ASKED, Why.PROMOTED, Why.NEXT, Why.ASKED,
+    Why.PROMOTED,
+]  # fmt: skip
+
+
+async def test_a_node_killed_during_a_rollout_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Killed at its first three moves: on a legal split each time, and nothing happens twice."""
+    assert await walk(tmp_path, ASKING, kills=3) == ASKED
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("steps", "moves"),
+    [
+        (ASKING, ASKED),
+        ([*WHOLE, {"type": "pause"}], [*ASKED[:4], Why.ASKED, Why.PROMOTED]),
+    ],
+    ids=["canary", "blue-green"],
+)
+async def test_a_node_killed_at_every_move_goes_on_where_it_was(
+    tmp_path: Path, steps: list[dict[str, Any]], moves: list[Why]
+) -> None:
+    """Of every strategy: the same moves as without a kill."""
+    assert await walk(tmp_path, steps, kills=None) == moves

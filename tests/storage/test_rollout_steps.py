@@ -1,0 +1,84 @@
+"""Steps and guards as they are typed, and what a rollout may be made of."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage import errors, rollout_steps
+from storage.rollout_steps import (
+    DEFAULTS,
+    GUARDS,
+    Analysis,
+    Guard,
+    Measure,
+    Pause,
+    SetWeight,
+    Strategy,
+)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_the_default_steps_are_well_formed_and_gated(strategy: Strategy) -> None:
+    """Time alone leads nowhere."""
+    steps = DEFAULTS[strategy]
+    rollout_steps.check(steps, GUARDS)
+    assert rollout_steps.ungated(steps) is None
+
+
+def test_weights_alone_get_an_analysis_after_each() -> None:
+    """So does a weight that only a pause with an end follows."""
+    typed = rollout_steps.parse_steps(["5%", " 50 ", "pause 10m", "100"])
+    assert typed == (
+        SetWeight(500), Analysis(), SetWeight(5000), Pause(600), Analysis(), SetWeight(10_000),
+        Analysis(),
+    )  # fmt: skip
+    by_hand = rollout_steps.parse_steps(["10", "pause", "100", "analysis 30m"])
+    assert by_hand == (SetWeight(1000), Pause(None), SetWeight(10_000), Analysis(1800))
+
+
+@pytest.mark.parametrize("typed", ["101%", "half", "pause soon", "analysis 0s", ""])
+def test_what_is_no_step_is_refused(typed: str) -> None:
+    """With what a step is."""
+    with pytest.raises(errors.Invalid):
+        rollout_steps.parse_step(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "guard"),
+    [
+        ("latency_p95<=2s", Guard(measure=Measure.LATENCY, allowed_bp=500, limit_us=2_000_000)),
+        ("ttft_p99<=250ms", Guard(measure=Measure.TTFT, allowed_bp=100, limit_us=250_000)),
+        ("error_rate<=1%", Guard(measure=Measure.ERROR_RATE, allowed_bp=100)),
+        (
+            "thumbs_down<=30%",
+            Guard(measure=Measure.THUMBS_DOWN, allowed_bp=3000, required=False),
+        ),
+    ],
+)
+def test_a_guard_is_typed_as_it_is_named(typed: str, guard: Guard) -> None:
+    """There and back."""
+    assert rollout_steps.parse_guard(typed) == guard
+    assert guard.name == typed
+
+
+@pytest.mark.parametrize(
+    "typed", ["latency<=2s", "error_rate_p95<=1%", "latency_p95<=2%", "speed<=1s", "error_rate<=0%"]
+)
+def test_what_is_no_guard_is_refused(typed: str) -> None:
+    """With what a guard is."""
+    with pytest.raises(errors.Invalid, match="is no guard"):
+        rollout_steps.parse_guard(typed)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ((), "1 to 32 steps"),
+        ((Analysis(), SetWeight(10_000)), "The first step sets a weight"),
+        ((SetWeight(500), Analysis()), "The last weight of a rollout is 100 %"),
+    ],
+)
+def test_steps_lead_to_all_of_the_traffic(steps: tuple[rollout_steps.Step, ...], said: str) -> None:
+    """Or they are refused."""
+    with pytest.raises(errors.Invalid, match=said):
+        rollout_steps.check(steps, GUARDS)
