@@ -140,6 +140,7 @@ _LOOKS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("traffic", "t", "Services and their arms, set beside actual", "services list"),
     ("requests", "l", "The last requests, newest first", "requests tail [--follow]"),
     ("jobs", "j", "Downloads and other long work, newest first", "jobs list"),
+    ("models", "m", "Model versions: aliases, lineage, what is loaded", "models tree"),
     ("help", "question_mark", "The keys of this place", "--help"),
     ("open", "enter", "Open the row under the cursor", "requests show ID"),
     ("back", "escape", "Back to where you came from; always works", ""),

@@ -17,6 +17,7 @@ from typing import Final
 from app import liveness, snapshot
 from app.figures import charts, places
 from app.figures import jobs as job_figures
+from app.figures import models as model_figures
 from app.figures import requests as request_figures
 from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.recent_samples import Recent
@@ -93,7 +94,7 @@ class Reader:
         facts = self.facts
         facts.now_us = self._now_us()
         request, missing, rows = None, "", None
-        queue, job = None, None
+        queue, job, registered = None, None, None
         async with self._store.read() as s:
             await facts.recent.top_up(s, facts.now_us // SECOND_US)
             await self._records(s)
@@ -108,6 +109,8 @@ class Reader:
                     missing = str(error)
             elif query.place == "jobs":
                 queue = await job_figures.rows(s, limit=_JOBS)
+            elif query.place == "models":
+                registered = await model_figures.rows(s)
             elif query.place == "job":
                 try:
                     job = await job_figures.full(s, query.job)
@@ -125,6 +128,7 @@ class Reader:
             request=request,
             jobs=queue,
             job=job,
+            models=registered,
             missing=missing,
         )
 

@@ -424,6 +424,39 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """One model version, in the order of the family tree; `stem` draws its place in it.
+
+    `loaded` are the instances that have proved to have it in memory, `waiting` those that have
+    reported nothing yet, `differences` what differs from the registry there, `known` how the hash
+    of the weights is known.
+    """
+
+    id: int
+    name: str
+    stem: str
+    aliases: tuple[str, ...]
+    kind: str
+    base: str
+    quantisation: str
+    size_bytes: int
+    status: str
+    reason: str
+    well: bool  # workers may load it
+    path: str
+    source: str
+    sha256: str
+    memory: str
+    made_from: str
+    loaded: tuple[str, ...]
+    waiting: tuple[str, ...]
+    differences: tuple[str, ...]
+    known: str
+    build: str
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What the open place shows, so that nothing else is read."""
 
@@ -446,4 +479,5 @@ class Snapshot:
     request: Request | None = None
     jobs: tuple[JobRow, ...] | None = None  # newest first
     job: Job | None = None
+    models: tuple[ModelRow, ...] | None = None
     missing: str = ""  # why the request or job that was asked for is not there

@@ -29,6 +29,7 @@ from app.screens import keymap
 from app.screens.help import Help
 from app.screens.job import Job
 from app.screens.jobs import Jobs
+from app.screens.models import Models
 from app.screens.place import Offer, Place
 from app.screens.pulse import Pulse
 from app.screens.request import Request
@@ -103,7 +104,7 @@ class Tui(App[None]):
 
     def on_mount(self) -> None:
         """Show the pulse, and begin to read once it is painted."""
-        for place in (Pulse(), Traffic(), Requests(), Request(), Jobs(), Job(), Help()):
+        for place in (Pulse(), Traffic(), Requests(), Request(), Jobs(), Job(), Models(), Help()):
             self.install_screen(place, place.where)
         self.push_screen("pulse")
         self.call_after_refresh(self._begin)

@@ -44,11 +44,12 @@ LOCAL: Final = {
     "request": ("look.copy",),
     "jobs": ("look.open", "jobs.cancel", "look.copy"),
     "job": ("jobs.cancel", "look.copy"),
+    "models": ("look.copy",),
     "help": (),
 }
 EVERYWHERE: Final = (
-    "look.pulse", "look.traffic", "look.requests", "look.jobs", "look.goto", "look.arm",
-    "look.freeze", "look.back", "look.previous", "look.quit",
+    "look.pulse", "look.traffic", "look.requests", "look.jobs", "look.models", "look.goto",
+    "look.arm", "look.freeze", "look.back", "look.previous", "look.quit",
 )  # fmt: skip
 _TYPED: Final = {"look.arm": ":rw"}
 _OPENS: Final = {"requests": "requests show ID", "jobs": "jobs show JOB"}

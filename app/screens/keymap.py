@@ -33,6 +33,7 @@ PLACES: Final[Mapping[str, Where]] = {
         Where("request", "", "requests"),
         Where("jobs", "j", "pulse"),
         Where("job", "", "jobs"),
+        Where("models", "m", "pulse"),
         Where("help", "question_mark", "pulse"),
     )
 }
