@@ -168,6 +168,8 @@ async def inspect(context: Context) -> Inspected:
             base = await registration.base_of(s, asked)
         found = registration.facts(header)
         registration.check_fit(name, found, asked, base)
+        if base is not None:
+            await asyncio.to_thread(_check_shapes, name, path, base)
     except gguf_header.Broken as error:
         raise Refused(f"{name} cannot be served: {error}.") from error
     except OSError as error:
@@ -181,6 +183,16 @@ async def inspect(context: Context) -> Inspected:
     elif header.chat.template is not None:
         checks = ModelChecks(chat=await _try(header.chat))
     return Inspected(facts=found, checks=checks)
+
+
+def _check_shapes(name: str, adapter: Path, base: ModelVersion) -> None:
+    """Refuse an adapter whose tensors are not those of its base; a base that is away cannot say."""
+    try:
+        weights = gguf_header.shapes(Path(base.path))
+    except (OSError, gguf_header.Broken):
+        return
+    if why := gguf_header.misfit(gguf_header.shapes(adapter), weights):
+        raise Refused(f"{name} is not an adapter for {base.name}: {why}.")
 
 
 async def _try(source: chat_template.Source) -> Chat:

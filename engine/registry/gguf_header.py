@@ -100,6 +100,46 @@ def read(path: Path) -> Header:
     return _header(values, parameters, most)
 
 
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The dimensions of each tensor by its name, as GGUF has them: the input's first.
+
+    Raises:
+        Broken: the header contradicts the file. OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        walk = _Walk(file, size)
+        walk.tensors()
+        return walk.shapes
+
+
+def misfit(adapter: Mapping[str, tuple[int, ...]], base: Mapping[str, tuple[int, ...]]) -> str:
+    """Why a LoRA is not for these weights, as a clause of the first tensor that differs; or empty.
+
+    A LoRA of the tensor (in, out) is a pair of (in, rank) and (rank, out).
+    """
+    for name, dimensions in adapter.items():
+        tensor, dot, half = name.rpartition(".lora_")
+        if not dot or half not in {"a", "b"}:
+            continue
+        if (whole := base.get(tensor)) is None:
+            return f"it changes {tensor[:_WORD]}, which is not there"
+        at = 0 if half == "a" else 1
+        wanted, has = dimensions[at : at + 1], whole[at : at + 1]
+        if wanted != has:
+            side = "inputs" if half == "a" else "outputs"
+            return (
+                f"it changes {tensor[:_WORD]} with {_one(wanted)} {side}, where there are "
+                f"{_one(has)}"
+            )
+    return ""
+
+
+def _one(dimension: tuple[int, ...]) -> str:
+    return str(dimension[0]) if dimension else "no"
+
+
 def _values(path: Path) -> dict[str, Any]:
     wanted = ("general.", "adapter.", "split.")
     endings = (
@@ -237,6 +277,7 @@ class _Walk:
         self._file = file
         self._size = size
         self._alignment = 32
+        self.shapes: dict[str, tuple[int, ...]] = {}
 
     def tensors(self) -> tuple[int, str]:
         """The number of weights and their most common type, if header and file length agree."""
@@ -269,7 +310,9 @@ class _Walk:
     def _tensor(self) -> tuple[int, str, int, int]:
         name = self._text()
         dimensions = self._count("<I", _DIMENSIONS, "dimensions of a tensor")
-        elements = math.prod(self._number("<Q") for _ in range(dimensions))
+        shape = tuple(self._number("<Q") for _ in range(dimensions))
+        self.shapes[name.decode(errors="replace")] = shape
+        elements = math.prod(shape)
         kind = self._number("<I")
         offset = self._number("<Q")
         try:

@@ -113,6 +113,17 @@ async def test_a_local_file_is_registered_where_it_lies(registry: Registry) -> N
     assert (chat.template, chat.works, chat.takes_system) == (Template.OWN, True, True)
 
 
+async def test_an_adapter_on_the_wrong_base_is_refused_with_what_differs(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """The architecture is the same; only the tensors tell."""
+    await registry.add(ggufs.made(tmp_path / "other.gguf"), model="other")
+    job = await registry.add(ADAPTER, base="other@1.0.0", kind="adapter")
+    assert job.state is State.FAILED
+    assert "is not an adapter for other@1.0.0: it changes " in (job.reason or "")
+    assert "which is not there" in (job.reason or "")
+
+
 async def test_a_name_that_is_taken_is_refused_before_anything_is_downloaded(
     registry: Registry, hub: Hub
 ) -> None:

@@ -161,3 +161,23 @@ def test_damage_ends_in_a_header_or_a_sentence(
         assert gguf_header.read(path).parameters >= 0
     except gguf_header.Broken as broken:
         assert str(broken)  # noqa: PT017 either is fine
+
+
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        ({"w.lora_a": (8, 2), "w.lora_b": (2, 16)}, ""),
+        ({"w.lora_a": (9, 2)}, "it changes w with 9 inputs, where there are 8"),
+        (
+            {"w.lora_a": (8, 2), "w.lora_b": (2, 4)},
+            "it changes w with 4 outputs, where there are 16",
+        ),
+        ({"x.lora_a": (8, 2)}, "it changes x, which is not there"),
+        ({"w.lora_b": (2,)}, "it changes w with no outputs, where there are 16"),
+    ],
+)
+def test_an_adapter_of_other_weights_is_told_by_its_tensors(
+    adapter: dict[str, tuple[int, ...]], said: str
+) -> None:
+    """The first one that differs is named, with both numbers."""
+    assert gguf_header.misfit(adapter, {"w": (8, 16)}) == said
