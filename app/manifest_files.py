@@ -130,7 +130,10 @@ def _written(content: Content, first: Mapping[str, Any] | None = None) -> Any:
         table.add(key, value)
     if content.model is not None:
         table.add("model", content.model[0])
-    if content.prompt is not None:
+    if content.follows is not None:
+        table.add("prompt", content.follows)
+        table.add("follow", value=True)
+    elif content.prompt is not None:
         table.add("prompt", content.prompt[0])
     for part in ("sampling", "limits", "engine", "upstream", "server"):
         settings = getattr(content, part)

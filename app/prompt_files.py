@@ -14,7 +14,7 @@ from app import errors
 
 _FORM: Final = (
     "A prompt file is TOML: prompt = NAME, then [[messages]] with role and template, "
-    "and perhaps [[variables]] with name, type, default, required."
+    "and perhaps [[variables]] with name, type, default, required; tag, parent, response_schema."
 )
 
 
@@ -38,7 +38,7 @@ def read(file: Path, name: str | None) -> dict[str, Any]:
         raise errors.AppError(f"{file} is not TOML: {error}. {_FORM}") from error
     if not isinstance(found.get("messages"), list):
         raise errors.AppError(f"{file} has no [[messages]]. {_FORM}")
-    known = {"prompt", "messages", "variables", "comment"}
+    known = {"prompt", "messages", "variables", "response_schema", "tag", "parent", "comment"}
     if unknown := sorted(set(found) - known):
         raise errors.AppError(f"{file} has unknown keys: {', '.join(unknown)}. {_FORM}")
     return {"variables": [], **found, "prompt": name or found.get("prompt") or file.stem}

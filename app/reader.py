@@ -183,9 +183,10 @@ async def _releases(s: Session) -> tuple[dict[int, tuple[str, str]], dict[int, s
     A release on a server that loads no registered file is named for the model it asks that for.
     """
     known = {each.id: each.name for each in await models.every(s)}
-    worded = {each.id: each.name for each in await prompts.every(s)}
+    every = await releases.every(s)
+    worded = await prompts.names_of(s, [each.prompt_version_id or 0 for each in every])
     named, placed = {}, {}
-    for each in await releases.every(s):
+    for each in every:
         asked = each.upstream or each.server
         model = known.get(each.model_version_id or 0) or (asked.model if asked else "")
         named[each.number] = model, worded.get(each.prompt_version_id or 0, "")

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors, models, prompts, release_differences, releases, services, splits
+from storage import (
+    errors,
+    models,
+    prompt_labels,
+    prompts,
+    release_differences,
+    releases,
+    services,
+    splits,
+)
 from storage.control_socket.verbs import ManifestsApply, ReleasesCreate
 from storage.release_content import Content
 from storage.release_differences import Difference
@@ -102,6 +111,7 @@ async def resolved(s: AsyncSession, asked: ReleasesCreate) -> Content:
         engine=Engine() if local and asked.engine is None else asked.engine,
         upstream=asked.upstream,
         server=asked.server,
+        follows=prompt_labels.followed(asked.prompt) if asked.follow else None,
     )
 
 

@@ -1,83 +1,46 @@
-"""Prompts: immutable numbered versions of messages, and the labels that point at them.
+"""Prompts: immutable numbered versions of messages, and how they are found.
 
+A bare name means the label `production`; what is not there is an error, never another version.
 Nothing here renders a template. Read by everybody, written by `engine.control`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from typing import ClassVar, Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import Field, SQLModel, col
+from sqlmodel import col
 
-from storage import errors, ledger, names
+from storage import errors, ledger, models, names, prompt_content, prompt_rows
+from storage.prompt_content import Message, Role, Type, Variable
+from storage.prompt_labels import LATEST, PRODUCTION, label, labels
+from storage.prompt_labels import find as _find_label
+from storage.prompt_rows import PromptRow, PromptVersion
 
-PRODUCTION: Final = "production"
-LATEST: Final = "latest"
-_TEXT_LIMIT: Final = 512 * 1024
+__all__ = [
+    "LATEST", "PRODUCTION", "Message", "PromptVersion", "Role", "Summary", "Type", "Variable",
+    "add", "content", "every", "find", "get", "label", "labels", "named", "names_of", "page",
+    "put", "versions",
+]  # fmt: skip
 
-Role = Literal["system", "user", "assistant"]
-Type = Literal["string", "integer", "number", "boolean"]
+PAGE: Final = 100
+_DIGITS: Final = 9
 
-
-class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One message; `template` is Jinja."""
-
-    role: Role
-    template: str
-
-
-class Variable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A variable of the templates; `default` is text, read as `type`."""
-
-    name: str
-    type: Type = "string"
-    default: str | None = None
-    required: bool = False
+content = prompt_content.sha256
 
 
-class PromptRow(SQLModel, table=True):
-    """A version as it is stored; messages and variables are JSON."""
-
-    __tablename__: ClassVar[str] = "prompts"
-
-    id: int | None = Field(default=None, primary_key=True)
-    prompt: str
-    number: int
-    messages: str
-    variables: str
-    sha256: str
-    author: str
-    comment: str
-    created_at_us: int
-
-
-class LabelRow(SQLModel, table=True):
-    """A label as it is stored."""
-
-    __tablename__: ClassVar[str] = "prompt_labels"
-
-    prompt: str = Field(primary_key=True)
-    label: str = Field(primary_key=True)
-    number: int
-    set_at_us: int
-    set_by: str
-    intent_id: int | None
-
-
-class PromptVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a prompt."""
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A version in a list: everything except messages, variables and schema."""
 
     id: int
     prompt: str
     number: int
-    messages: tuple[Message, ...]
-    variables: tuple[Variable, ...]
+    tag: str | None
     sha256: str
+    parent: int | None
     author: str
     comment: str
     created_at_us: int
@@ -86,12 +49,6 @@ class PromptVersion(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """As people write it: terse@3."""
         return f"{self.prompt}@{self.number}"
-
-
-def content(messages: Sequence[Message], variables: Sequence[Variable]) -> str:
-    """The SHA-256 of the content of a version, without its name and author."""
-    both = msgspec.json.encode([tuple(messages), tuple(variables)])
-    return hashlib.sha256(both).hexdigest()
 
 
 async def add(
@@ -103,72 +60,147 @@ async def add(
     author: str,
     comment: str,
     at_us: int,
+    tag: str | None = None,
+    response_schema: Mapping[str, Any] | None = None,
+    parent: int | None = None,
     intent_id: int | None = None,
 ) -> PromptVersion:
     """Add the next version; the content of the latest again is the latest again.
 
+    Without a `parent` it is made from the version before it.
+
     Raises:
         BadName, Invalid: the message says what is allowed.
+        NotFound: there is no version `parent`. AlreadyExists: another version has the tag.
     """
-    names.check("prompt", prompt)
-    _check(messages, variables)
-    sha256 = content(messages, variables)
-    latest = await _latest(s, prompt)
-    if latest is not None and latest.sha256 == sha256:
-        return _version(latest)
-    row = PromptRow(
+    newest = await prompt_rows.latest(s, prompt)
+    if newest is not None and newest.sha256 == content(messages, variables, response_schema):
+        if tag is not None and tag != newest.tag:
+            raise errors.Invalid(
+                f"{prompt}@{newest.number} has this content, {_tagged(newest.tag)}; a version "
+                f"never changes, so it cannot be tagged {tag}."
+            )
+        return prompt_rows.version(newest)
+    if parent is not None:
+        await prompt_rows.require(s, prompt, parent)
+    following = 1 if newest is None else newest.number + 1
+    return await put(
+        s,
         prompt=prompt,
-        number=1 if latest is None else latest.number + 1,
-        messages=msgspec.json.encode(tuple(messages)).decode(),
-        variables=msgspec.json.encode(tuple(variables)).decode(),
-        sha256=sha256,
+        number=following,
+        messages=messages,
+        variables=variables,
+        response_schema=response_schema,
+        tag=tag,
+        parent=parent or (following - 1 or None),
         author=author,
         comment=comment,
         created_at_us=at_us,
+        actor=author,
+        at_us=at_us,
+        intent_id=intent_id,
+    )
+
+
+async def put(
+    s: AsyncSession,
+    *,
+    prompt: str,
+    number: int,
+    messages: Sequence[Message],
+    variables: Sequence[Variable],
+    response_schema: Mapping[str, Any] | None,
+    tag: str | None,
+    parent: int | None,
+    author: str,
+    comment: str,
+    created_at_us: int,
+    actor: str,
+    at_us: int,
+    intent_id: int | None = None,
+) -> PromptVersion:
+    """Add a version with its number, which has to be the next; `actor` does it, now.
+
+    Raises:
+        BadName, Invalid: the message says what is allowed. AlreadyExists: another has the tag.
+    """
+    names.check("prompt", prompt)
+    prompt_content.check(messages, variables, response_schema)
+    newest = await prompt_rows.latest(s, prompt)
+    following = 1 if newest is None else newest.number + 1
+    if number != following:
+        raise errors.Invalid(f"The next version of {prompt} is {following}, not {number}.")
+    if parent is not None and not 0 < parent < number:
+        raise errors.Invalid(
+            f"{prompt}@{number} cannot be made from {prompt}@{parent}: the parent of a version is "
+            "an earlier one."
+        )
+    if tag is not None:
+        await _check_tag(s, prompt, models.check_version(tag))
+    row = PromptRow(
+        prompt=prompt,
+        number=number,
+        tag=tag,
+        messages=msgspec.json.encode(tuple(messages)).decode(),
+        variables=msgspec.json.encode(tuple(variables)).decode(),
+        response_schema=None
+        if response_schema is None
+        else prompt_content.stored_schema(response_schema),
+        sha256=content(messages, variables, response_schema),
+        parent=parent,
+        author=author,
+        comment=comment,
+        created_at_us=created_at_us,
     )
     s.add(row)
     await s.flush()
-    added = _version(row)
+    added = prompt_rows.version(row)
     await ledger.write(
-        s, actor=author, verb="prompts.add", noun="prompt", key=added.name,
-        before=None, after={"sha256": sha256, "comment": comment}, at_us=at_us, intent_id=intent_id,
+        s, actor=actor, verb="prompts.add", noun="prompt", key=added.name, before=None,
+        after={"sha256": added.sha256, "comment": comment}, at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
     return added
 
 
-def _check(messages: Sequence[Message], variables: Sequence[Variable]) -> None:
-    if not messages:
-        raise errors.Invalid("A prompt has at least one message.")
-    called = [variable.name for variable in variables]
-    for name in called:
-        if not (name.isascii() and name.isidentifier()):
-            raise errors.Invalid(f"{name!r} cannot be a variable: use letters, digits and _.")
-    if len(set(called)) < len(called):
-        raise errors.Invalid("Two variables of the prompt have the same name.")
-    if sum(len(message.template) for message in messages) > _TEXT_LIMIT:
-        raise errors.Invalid(f"The templates of a prompt hold {_TEXT_LIMIT} characters at most.")
+async def _check_tag(s: AsyncSession, prompt: str, tag: str) -> None:
+    query = prompt_rows.of(prompt).where(col(PromptRow.tag) == tag)
+    if (row := (await s.scalars(query)).first()) is not None:
+        raise errors.AlreadyExists(
+            f"{prompt}@{row.number} is tagged {tag} already; take another tag."
+        )
+
+
+def _tagged(tag: str | None) -> str:
+    return "untagged" if tag is None else f"tagged {tag}"
 
 
 async def find(s: AsyncSession, name: str) -> PromptVersion:
-    """By `terse@3`, `terse:production`, or `terse`: its production label, else the latest."""
-    row = await _row(s, name)
-    if row is None:
-        raise errors.unknown("prompt", name, [each.name for each in await every(s)])
-    return _version(row)
+    """By `terse@3`, `terse@1.2.0` (a tag), `terse:production`, or `terse`, its production label.
 
-
-async def _row(s: AsyncSession, name: str) -> PromptRow | None:
-    prompt, at, digits = name.partition("@")
+    Raises:
+        NotFound: there is none; the message says what there is.
+    """
+    prompt, at, version = name.partition("@")
     if at:
-        known = digits.isascii() and digits.isdecimal() and len(digits) <= 9  # noqa: PLR2004 fits
-        return await _numbered(s, prompt, int(digits)) if known else None
+        return prompt_rows.version(await _exactly(s, prompt, version))
     prompt, colon, label = name.partition(":")
-    if label == LATEST:
-        return await _latest(s, prompt)
-    found = await s.get(LabelRow, (prompt, label if colon else PRODUCTION))
-    if found is not None:
-        return await _numbered(s, prompt, found.number)
-    return None if colon else await _latest(s, prompt)
+    if colon and label == LATEST:
+        return prompt_rows.version(await prompt_rows.require_latest(s, prompt))
+    pointed = await _find_label(s, prompt, label if colon else PRODUCTION)
+    return prompt_rows.version(await prompt_rows.require(s, prompt, pointed.number))
+
+
+async def _exactly(s: AsyncSession, prompt: str, version: str) -> PromptRow:
+    if version.isascii() and version.isdecimal() and len(version) <= _DIGITS:
+        return await prompt_rows.require(s, prompt, int(version))
+    query = prompt_rows.of(prompt).where(col(PromptRow.tag) == version)
+    if (row := (await s.scalars(query)).first()) is not None:
+        return row
+    newest = await prompt_rows.require_latest(s, prompt)
+    raise errors.NotFound(
+        f"There is no prompt {prompt}@{version[:40]}: no version of {prompt} has this tag; its "
+        f"versions are 1 to {newest.number}."
+    )
 
 
 async def get(s: AsyncSession, id: int) -> PromptVersion:
@@ -176,75 +208,51 @@ async def get(s: AsyncSession, id: int) -> PromptVersion:
     row = await s.get(PromptRow, id)
     if row is None:
         raise errors.NotFound(f"There is no prompt version with id {id}.")
-    return _version(row)
+    return prompt_rows.version(row)
 
 
-async def every(s: AsyncSession) -> list[PromptVersion]:
-    """All versions, by prompt and number."""
+async def every(s: AsyncSession, ids: Iterable[int] | None = None) -> list[PromptVersion]:
+    """All versions, or those with these ids, by prompt and number."""
     query = select(PromptRow).order_by(col(PromptRow.prompt), col(PromptRow.number))
-    return [_version(row) for row in await s.scalars(query)]
+    if ids is not None:
+        query = query.where(col(PromptRow.id).in_(set(ids)))
+    return [prompt_rows.version(row) for row in await s.scalars(query)]
 
 
-async def label(
+async def versions(s: AsyncSession, prompt: str) -> list[PromptVersion]:
+    """The versions of one prompt by number; none where there is no such prompt."""
+    query = prompt_rows.of(prompt).order_by(col(PromptRow.number))
+    return [prompt_rows.version(row) for row in await s.scalars(query)]
+
+
+async def named(s: AsyncSession) -> list[str]:
+    """The names of all prompts."""
+    query = select(col(PromptRow.prompt)).distinct().order_by(col(PromptRow.prompt))
+    return list(await s.scalars(query))
+
+
+async def names_of(s: AsyncSession, ids: Iterable[int]) -> dict[int, str]:
+    """The names of versions by their ids: {7: "terse@3"}."""
+    query = select(col(PromptRow.id), col(PromptRow.prompt), col(PromptRow.number))
+    found = await s.execute(query.where(col(PromptRow.id).in_(set(ids))))
+    return {id: f"{prompt}@{number}" for id, prompt, number in found if id is not None}
+
+
+async def page(
     s: AsyncSession,
-    prompt: str,
-    label: str,
-    number: int,
-    actor: str,
-    at_us: int,
-    intent_id: int | None = None,
-) -> None:
-    """Point a label at a version; it moves if it pointed elsewhere."""
-    names.check("label", label)
-    if label == LATEST:
-        raise errors.Invalid("`latest` moves by itself; choose another label.")
-    version = await find(s, f"{prompt}@{number}")
-    row = await s.get(LabelRow, (prompt, label))
-    before = None if row is None else row.number
-    if before == number:
-        return
-    moved = LabelRow(
-        prompt=prompt, label=label, number=version.number,
-        set_at_us=at_us, set_by=actor, intent_id=intent_id,
-    )  # fmt: skip
-    await s.merge(moved)
-    await s.flush()
-    await ledger.write(
-        s, actor=actor, verb="prompts.label", noun="prompt", key=f"{prompt}:{label}",
-        before=before, after=number, at_us=at_us, intent_id=intent_id,
-    )  # fmt: skip
-
-
-async def labels(s: AsyncSession, prompt: str) -> dict[str, int]:
-    """The labels of a prompt with the number that each points at, without `latest`."""
-    query = select(LabelRow).where(col(LabelRow.prompt) == prompt).order_by(col(LabelRow.label))
-    return {row.label: row.number for row in await s.scalars(query)}
-
-
-async def _numbered(s: AsyncSession, prompt: str, number: int) -> PromptRow | None:
-    query = select(PromptRow).where(col(PromptRow.prompt) == prompt)
-    return (await s.scalars(query.where(col(PromptRow.number) == number))).first()
-
-
-async def _latest(s: AsyncSession, prompt: str) -> PromptRow | None:
-    query = (
-        select(PromptRow)
-        .where(col(PromptRow.prompt) == prompt)
-        .order_by(col(PromptRow.number).desc())
-        .limit(1)
-    )
-    return (await s.scalars(query)).first()
-
-
-def _version(row: PromptRow) -> PromptVersion:
-    return PromptVersion(
-        id=row.id or 0,
-        prompt=row.prompt,
-        number=row.number,
-        messages=msgspec.json.decode(row.messages, type=tuple[Message, ...]),
-        variables=msgspec.json.decode(row.variables, type=tuple[Variable, ...]),
-        sha256=row.sha256,
-        author=row.author,
-        comment=row.comment,
-        created_at_us=row.created_at_us,
-    )
+    *,
+    prompt: str | None = None,
+    after: tuple[str, int] | None = None,
+    limit: int = PAGE,
+) -> list[Summary]:
+    """Versions by prompt, newest first within each, from the one after (prompt, number) on."""
+    columns = [col(getattr(PromptRow, field)) for field in Summary.__struct_fields__]
+    query = select(*columns).order_by(col(PromptRow.prompt), col(PromptRow.number).desc())
+    if prompt is not None:
+        query = query.where(col(PromptRow.prompt) == prompt)
+    if after is not None:
+        query = query.where(
+            col(PromptRow.prompt) >= after[0],
+            (col(PromptRow.prompt) > after[0]) | (col(PromptRow.number) < after[1]),
+        )
+    return [Summary(**row._mapping) for row in await s.execute(query.limit(limit))]  # noqa: SLF001 SQLAlchemy's public name

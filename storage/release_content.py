@@ -176,12 +176,14 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decides how a release answers: [name, SHA-256] of versions, and settings.
 
     Exactly one of `engine`, `upstream` and `server` is given. `base` is the version under an
-    adapter.
+    adapter. `follows` is the label that decides the prompt of the next release, as
+    terse:production.
     """
 
     model: tuple[str, str] | None = None
     base: tuple[str, str] | None = None
     prompt: tuple[str, str] | None = None
+    follows: str | None = None
     sampling: Sampling
     limits: Limits
     engine: Engine | None = None
@@ -192,7 +194,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 def sha256(content: Content) -> str:
     """The identity of content under the current schema."""
     parts: dict[str, object] = {"schema": SCHEMA}
-    for name in ("model", "base", "prompt"):
+    for name in ("model", "base", "prompt", "follows"):
         if (version := getattr(content, name)) is not None:
             parts[name] = version
     for name in ("sampling", "limits"):
@@ -206,7 +208,7 @@ def sha256(content: Content) -> str:
 
 def sha256_schema_1(content: Content) -> str | None:
     """The hash that 0.1.0 gave this content; None where its schema could not express it."""
-    if content.engine is None or content.model is None:
+    if content.engine is None or content.model is None or content.follows is not None:
         return None
     parts: dict[str, object] = {
         "model": content.model, "base": content.base, "prompt": content.prompt,

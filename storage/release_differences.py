@@ -48,6 +48,8 @@ def fields(content: Content) -> Mapping[str, Field]:
         if version is not None:
             found[part] = version[0]
             found[f"{part}.sha256"] = version[1][:16]
+    if content.follows is not None:
+        found["follows"] = content.follows
     for part in _SETTINGS:
         settings = getattr(content, part)
         if settings is None:

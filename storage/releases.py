@@ -46,6 +46,7 @@ class ReleaseRow(SQLModel, table=True):
     created_at_us: int
     created_by: str
     comment: str
+    follows: str | None = None
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +55,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     Exactly one of `engine`, `upstream` and `server` is given; `backend` says which. `adapter` is
     empty for weights, else the first 16 hex digits of the adapter's hash. A release on an upstream
     has no `model_version_id`; one on a supervised server has one if it loads a registered file.
+    `follows` is a label of its prompt, as terse:production: each move of it makes the next release.
     """
 
     number: int
@@ -70,6 +72,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
     created_by: str
     comment: str
+    follows: str | None = None
 
     @property
     def name(self) -> str:
@@ -103,6 +106,7 @@ async def create(
     comment: str,
     actor: str,
     at_us: int,
+    follows: str | None = None,
     intent_id: int | None = None,
 ) -> Release:
     """The release with this content: a new one, or the one that has it already.
@@ -120,6 +124,7 @@ async def create(
         engine=engine,
         upstream=upstream,
         server=server,
+        follows=follows,
     )
     if (same := await with_content(s, content)) is not None:
         return same
@@ -143,6 +148,7 @@ async def create(
         created_at_us=at_us,
         created_by=actor,
         comment=comment,
+        follows=follows,
     )
     s.add(row)
     await s.flush()
@@ -164,6 +170,7 @@ def content_of(
     engine: Engine | None,
     upstream: Upstream | None,
     server: Server | None,
+    follows: str | None,
 ) -> Content:
     """What a release of these versions and settings is made of.
 
@@ -175,6 +182,7 @@ def content_of(
         model=_version(model_version),
         base=_version(base),
         prompt=_version(prompt_version),
+        follows=follows,
         sampling=release_content.checked(sampling),
         limits=release_content.checked(limits),
         engine=None if engine is None else release_content.checked(engine),
@@ -208,6 +216,7 @@ async def content(s: AsyncSession, release: Release) -> Content:
         engine=release.engine,
         upstream=release.upstream,
         server=release.server,
+        follows=release.follows,
     )
 
 
@@ -268,9 +277,11 @@ async def get(s: AsyncSession, number: int) -> Release:
     return await find(s, f"r{number}")
 
 
-async def every(s: AsyncSession) -> list[Release]:
-    """All releases, oldest first."""
+async def every(s: AsyncSession, follows: str | None = None) -> list[Release]:
+    """All releases, oldest first; with `follows` those that follow this label."""
     query = select(ReleaseRow).order_by(col(ReleaseRow.number))
+    if follows is not None:
+        query = query.where(col(ReleaseRow.follows) == follows)
     return [_release(row) for row in await s.scalars(query)]
 
 
@@ -298,4 +309,5 @@ def _release(row: ReleaseRow) -> Release:
         created_at_us=row.created_at_us,
         created_by=row.created_by,
         comment=row.comment,
+        follows=row.follows,
     )

@@ -27,6 +27,12 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
         str | None,
         typer.Option("--prompt", metavar="NAME@NUMBER", help="A prompt version: helpful@1"),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", help="--prompt names a label; each of its moves makes the next release."
+        ),
+    ] = False,
     upstream: Annotated[
         str | None, typer.Option(metavar="NAME", help="A registered upstream, instead of --model.")
     ] = None,
@@ -139,7 +145,7 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
         if model is None:
             raise typer.BadParameter("Say what answers: --model, --upstream or --server.")
         given["engine"] = placed | engine
-    arguments: dict[str, object] = {"comment": comment}
+    arguments: dict[str, object] = {"comment": comment, "follow": follow}
     arguments |= {n: v for n, v in (("model", model), ("prompt", prompt)) if v is not None}
     for part, settings in given.items():
         arguments[part] = {name: value for name, value in settings.items() if value is not None}
@@ -189,7 +195,8 @@ async def every(as_json: options.Json = False) -> None:
     async with session.reading() as s:
         known = await releases.every(s)
         model_names = {version.id: version.name for version in await models.every(s)}
-        prompt_names = {version.id: version.name for version in await prompts.every(s)}
+        prompted = [release.prompt_version_id or 0 for release in known]
+        prompt_names = await prompts.names_of(s, prompted)
     columns: tuple[Column[Release], ...] = (
         Column("RELEASE", lambda release: release.name),
         Column(
@@ -197,7 +204,8 @@ async def every(as_json: options.Json = False) -> None:
             lambda release: model_names.get(release.model_version_id or 0) or _served(release),
         ),
         Column(
-            "PROMPT", lambda release: words.known(prompt_names.get(release.prompt_version_id or 0))
+            "PROMPT",
+            lambda release: _prompt(prompt_names.get(release.prompt_version_id or 0), release),
         ),
         Column("TEMPERATURE", lambda release: f"{release.sampling.temperature:g}", right=True),
         Column("MAX TOKENS", lambda release: words.count(release.limits.max_tokens), right=True),
@@ -229,7 +237,7 @@ async def show(
         ("name", release.name),
         ("sha256", release.sha256),
         ("model", f"{model.name} ({model.kind.value})" if model else _served(release)),
-        ("prompt", prompt.name if prompt else words.UNKNOWN),
+        ("prompt", _prompt(None if prompt is None else prompt.name, release)),
         ("backend", release.backend.value),
         ("deployment", release.deployment),
         ("adapter", words.known(release.adapter)),
@@ -266,3 +274,10 @@ def _served(release: Release) -> str:
     """The model that a server is asked for."""
     settings = release.upstream or release.server
     return words.UNKNOWN if settings is None else settings.model
+
+
+def _prompt(name: str | None, release: Release) -> str:
+    """The prompt version, and the label that decides that of the next release."""
+    if release.follows is None:
+        return words.known(name)
+    return f"{name} (follows {release.follows.partition(':')[2]})"

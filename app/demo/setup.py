@@ -42,7 +42,7 @@ async def register(home: Home) -> None:
     """The shipped model versions and prompts."""
     async with session.reading() as s:
         known = {model.name: model for model in await models.every(s)}
-        prompted = {prompt.prompt for prompt in await prompts.every(s)}
+        prompted = await prompts.named(s)
     for version, name, base in MODELS:
         await _model(home, version, file(name), base, known.get(f"ops@{version}"))
     for name in PROMPTS:

@@ -26,6 +26,7 @@ class Reason(Enum):
     MOVED = "the target changed since the person looked"
     FROZEN = "the target is frozen against changes"
     OWNED = "a rollout or an A/B test owns the target"
+    PROTECTED = "only admins may change the target"
     IN_USE = "clients still use the target"
     INVALID = "a value is outside what is allowed"
     UNLOADABLE = "a worker has found that the model cannot be loaded"

@@ -17,11 +17,12 @@ from engine.control.decisions import Decision
 from storage.control_socket import verbs
 from storage.control_socket.verbs import Process
 from storage.intents import Intent
+from storage.store import Session
 
 Handler = Callable[..., Awaitable[Decision]]
 """(session, intent, arguments, at_us) -> Decision"""
-Check = Callable[[Any], Awaitable[object]]
-"""(arguments) -> a verdict that the check keeps for its handler"""
+Check = Callable[[Session, Intent, Any], Awaitable[object]]
+"""(session, intent, arguments) -> a verdict that the check keeps for its handler"""
 
 H = TypeVar("H", bound=Handler)
 C = TypeVar("C", bound=Check)
@@ -51,7 +52,7 @@ def handles(verb: str) -> Callable[[H], H]:
 
 
 def checks(verb: str) -> Callable[[C], C]:
-    """Declare a function that is slow and needs no store, to be awaited before the transaction."""
+    """Declare a function that is slow and only reads, to be awaited before the transaction."""
 
     def declare(function: C) -> C:
         _checks[verb] = function
@@ -60,7 +61,7 @@ def checks(verb: str) -> Callable[[C], C]:
     return declare
 
 
-async def check_before(intent: Intent) -> None:
+async def check_before(s: Session, intent: Intent) -> None:
     """Do what the handler of an intent would otherwise wait for while it holds up writers.
 
     Faults are left to the handler, which meets them again.
@@ -68,7 +69,7 @@ async def check_before(intent: Intent) -> None:
     slow = _checks.get(intent.verb)
     if slow is not None:
         with contextlib.suppress(Exception):
-            await slow(verbs.parse(intent.verb, intent.arguments))
+            await slow(s, intent, verbs.parse(intent.verb, intent.arguments))
 
 
 def load() -> Mapping[str, Handler]:

@@ -45,7 +45,7 @@ class Intents:
         del now_us
         intent = await intents.waiting(s, self._handlers.keys())
         if intent is not None:
-            await handlers.check_before(intent)
+            await handlers.check_before(s, intent)
         return intent
 
     def decide(self, observed: Intent | None, now_us: int) -> Decision:

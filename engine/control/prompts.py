@@ -1,128 +1,182 @@
-"""Prompts: new versions, and labels that move. Templates are compiled before they are kept.
+"""Prompts: new versions, and labels that move, with what follows them.
 
-They are untrusted, so a renderer process compiles them. Imported by `engine.control.handlers`.
+Templates are tried before they are kept, and before a label points at them. Imported by
+`engine.control.handlers`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Final
-
+from engine.control import following, prompt_trials
 from engine.control.decisions import Decision, Reason
+from engine.control.following import Moved
 from engine.control.handlers import checks, handles
 from engine.execution import failures
-from engine.prompting.renderer import faults
-from engine.prompting.renderer.pool import Renderer
-from engine.prompting.renderer.protocol import Keyed, PromptSource
-from storage import prompts
+from storage import prompt_labels, prompts, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
-from storage.prompts import Message, Variable
+from storage.keys import Role
+from storage.prompt_labels import Label
+from storage.prompts import PromptVersion
 from storage.store import Session
 
-Names = tuple[frozenset[str], ...]
-"""The variables that each template of a prompt uses."""
 
-_VERDICTS: Final = 64
-_verdicts: Final[OrderedDict[bytes, Names | faults.TemplateFault]] = OrderedDict()
-"""Of the last sources, by their key; a verdict depends on nothing else."""
+@checks("prompts.add")
+async def try_new(_s: Session, _intent: Intent, arguments: verbs.PromptsAdd) -> None:
+    """Try the templates before the transaction."""
+    await prompt_trials.verdict(arguments.messages, arguments.variables)
 
 
 @handles("prompts.add")
 async def add(s: Session, intent: Intent, arguments: verbs.PromptsAdd, at_us: int) -> Decision:
     """The next version of a prompt."""
     try:
-        verdict = await compiled(arguments)
+        verdict = await prompt_trials.verdict(arguments.messages, arguments.variables)
     except failures.Failure as failure:
         return Decision(Reason.FAULT, f"{arguments.prompt} cannot be compiled now: {failure}.")
-    decision = decide(arguments.prompt, arguments.messages, arguments.variables, verdict)
+    decision = prompt_trials.decide(
+        arguments.prompt, arguments.messages, arguments.variables, verdict
+    )
     if decision.plan is None:
         return decision
-    before = {version.id for version in await prompts.every(s)}
+    before = len(await prompts.page(s, prompt=arguments.prompt, limit=1))
+    newest = await prompts.find(s, f"{arguments.prompt}:latest") if before else None
     version = await prompts.add(
         s,
         prompt=arguments.prompt,
         messages=arguments.messages,
         variables=arguments.variables,
+        response_schema=arguments.response_schema,
+        tag=arguments.tag,
+        parent=arguments.parent,
         author=intent.actor,
         comment=arguments.comment,
         at_us=at_us,
         intent_id=intent.id,
     )
-    if version.id in before:
+    if version == newest:
         return Decision(Reason.UNCHANGED, f"{version.name} has this content; no change.", version)
     return Decision(Reason.APPLIED, f"Created {version.name}.", version)
 
 
+@checks("prompts.label")
+async def try_labelled(s: Session, intent: Intent, arguments: verbs.PromptsLabel) -> None:
+    """Try the templates of the version before the transaction."""
+    version = await prompts.find(s, f"{intent.target}@{arguments.number}")
+    await prompt_trials.verdict(version.messages, version.variables)
+
+
 @handles("prompts.label")
 async def label(s: Session, intent: Intent, arguments: verbs.PromptsLabel, at_us: int) -> Decision:
-    """Point a label at a version; `expected_version` is the number it points at, 0 for none.
-
-    Releases name prompt versions, never labels: what is served does not change by this.
-    """
-    before = (await prompts.labels(s, intent.target)).get(arguments.label)
-    if intent.expected_version not in {None, before or 0}:
-        was = "nothing" if before is None else f"{intent.target}@{before}"
+    """Point a label at a version; `expected_version` is the number it points at, 0 for none."""
+    before = await _label(s, intent.target, arguments.label)
+    at = None if before is None else before.number
+    if intent.expected_version not in {None, at or 0}:
+        was = "nothing" if at is None else f"{intent.target}@{at}"
         said = f"{intent.target}:{arguments.label} changed since you looked: it is {was}."
         return Decision(Reason.MOVED, f"{said} Look again.")
+    version = await prompts.find(s, f"{intent.target}@{arguments.number}")
+    if refusal := _protected(before, intent) or await _hopeless(version):
+        return refusal
     await prompts.label(
         s,
         intent.target,
         arguments.label,
-        arguments.number,
+        version.number,
         intent.actor,
         at_us,
         intent_id=intent.id,
     )
-    now = f"{intent.target}:{arguments.label} is {intent.target}@{arguments.number}"
-    if before == arguments.number:
-        return Decision(Reason.UNCHANGED, f"{now}; no change.", arguments.number)
-    was = f" (before: {intent.target}@{before})" if before is not None else ""
-    said = f"{now}{was}. Releases keep the prompt version that they were created with."
-    return Decision(Reason.APPLIED, said, arguments.number)
+    now = f"{intent.target}:{arguments.label} is {version.name}"
+    if at == version.number:
+        return Decision(Reason.UNCHANGED, f"{now}; no change.", version)
+    moved = Moved(intent.target, arguments.label, version, at, intent, undoes=None)
+    done = await following.carry(s, moved, at_us)
+    was = f" (before: {intent.target}@{at})" if at is not None else ""
+    return Decision(Reason.APPLIED, f"{now}{was}. {done}", version)
 
 
-@checks("prompts.add")
-async def compiled(arguments: verbs.PromptsAdd) -> Names | faults.TemplateFault:
-    """The variables of a prompt's templates, or why they cannot be compiled.
+@handles("prompts.undo")
+async def undo(s: Session, intent: Intent, arguments: verbs.PromptsUndo, at_us: int) -> Decision:
+    """Go back to where a label was after one of its moves; no change if it is there."""
+    before = await prompt_labels.find(s, intent.target, arguments.label)
+    newest = (await prompt_labels.history(s, intent.target, arguments.label, limit=1))[0]
+    target = await prompt_labels.find_move(s, intent.target, arguments.label, arguments.to)
+    if splits.origin(newest) == splits.origin(target):
+        said = f"{before.name} is already back at {intent.target}@{before.number}; no change."
+        return Decision(Reason.UNCHANGED, said, before)
+    if refusal := _protected(before, intent):
+        return refusal
+    await prompt_labels.go_back(
+        s,
+        prompt=intent.target,
+        label=arguments.label,
+        to=target.id,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    version = await prompts.find(s, f"{intent.target}@{target.number}")
+    moved = Moved(
+        intent.target, arguments.label, version, before.number, intent, undoes=newest.intent_id
+    )
+    done = await following.carry(s, moved, at_us)
+    said = f"{before.name} is {version.name} (before: {intent.target}@{before.number}). {done}"
+    return Decision(Reason.APPLIED, said, version)
 
-    Raises:
-        failures.Failure: no process can be started to compile them.
-    """
-    try:
-        source = Keyed(PromptSource(tuple(each.template for each in arguments.messages)))
-    except faults.Unencodable as fault:
-        return fault
-    if source.key not in _verdicts:
-        async with Renderer(processes=1) as renderer:
-            try:
-                _verdicts[source.key] = await renderer.names(source)
-            except faults.TemplateFault as fault:
-                _verdicts[source.key] = fault
-        while len(_verdicts) > _VERDICTS:
-            _verdicts.popitem(last=False)
-    return _verdicts[source.key]
 
-
-def decide(
-    name: str,
-    messages: Iterable[Message],
-    variables: Iterable[Variable],
-    verdict: Names | faults.TemplateFault,
+@handles("prompts.protect")
+async def protect(
+    s: Session, intent: Intent, arguments: verbs.PromptsProtect, at_us: int
 ) -> Decision:
-    """Whether the templates could be compiled, and use declared variables only."""
-    declared = {variable.name for variable in variables}
-    places = [f"message {n} ({m.role}) of {name}" for n, m in enumerate(messages, 1)]
-    if isinstance(verdict, faults.TemplateFault):
-        place = places[verdict.place - 1] if verdict.place else name
-        line = f", line {verdict.line}" if verdict.line else ""
-        return Decision(Reason.INVALID, f"In {place}{line}: {verdict}.")
-    for place, used in zip(places, verdict, strict=True):
-        if unknown := used - declared:
-            there = ", ".join(sorted(declared)) or "none"
-            return Decision(
-                Reason.INVALID,
-                f"In {place}: {min(unknown)} is no variable of the prompt; declared: {there}.",
-            )
-    return Decision(Reason.APPLIED, f"{name} can be rendered.", declared)
+    """Let only admins move a label."""
+    return await _protect(s, intent, arguments.label, at_us, on=True)
+
+
+@handles("prompts.unprotect")
+async def unprotect(
+    s: Session, intent: Intent, arguments: verbs.PromptsProtect, at_us: int
+) -> Decision:
+    """Let operators move a label again."""
+    return await _protect(s, intent, arguments.label, at_us, on=False)
+
+
+async def _protect(s: Session, intent: Intent, label: str, at_us: int, *, on: bool) -> Decision:
+    changed = await prompt_labels.protect(
+        s,
+        prompt=intent.target,
+        label=label,
+        on=on,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    name = f"{intent.target}:{label}"
+    said = f"{name} is protected: only admins move it" if on else f"{name} is not protected"
+    if not changed:
+        return Decision(Reason.UNCHANGED, f"{said}; no change.", name)
+    return Decision(Reason.APPLIED, f"{said}.", name)
+
+
+async def _label(s: Session, prompt: str, label: str) -> Label | None:
+    return next((each for each in await prompt_labels.of(s, [prompt]) if each.label == label), None)
+
+
+def _protected(label: Label | None, intent: Intent) -> Decision | None:
+    """The refusal of a move of a protected label by someone who is not an admin."""
+    if label is None or label.protected_by is None or Role(intent.role).may(Role.ADMIN):
+        return None
+    return Decision(
+        Reason.PROTECTED,
+        f"{label.name} was protected by {label.protected_by}: moving it takes the role "
+        f"{Role.ADMIN}, yours is {intent.role}.",
+    )
+
+
+async def _hopeless(version: PromptVersion) -> Decision | None:
+    """Why a label may not point at a version; None where it may, or where that is not known."""
+    try:
+        verdict = await prompt_trials.verdict(version.messages, version.variables)
+    except failures.Failure:
+        return None
+    decision = prompt_trials.decide(version.name, version.messages, version.variables, verdict)
+    return decision if decision.plan is None else None

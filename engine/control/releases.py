@@ -9,7 +9,7 @@ from engine.control import devices
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
 from engine.node import placement
-from storage import models, prompts, releases, upstreams
+from storage import models, prompt_labels, prompts, releases, upstreams
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.keys import Role
@@ -26,6 +26,7 @@ async def create(
     model = None if arguments.model is None else await models.find(s, arguments.model)
     base = None if model is None or model.base_id is None else await models.get(s, model.base_id)
     prompt = None if arguments.prompt is None else await prompts.find(s, arguments.prompt)
+    follows = prompt_labels.followed(arguments.prompt) if arguments.follow else None
     engine = arguments.engine
     if engine is None and arguments.upstream is None and arguments.server is None:
         engine = Engine()
@@ -47,6 +48,7 @@ async def create(
         model_version=model,
         base=base,
         prompt_version=prompt,
+        follows=follows,
         sampling=arguments.sampling,
         limits=arguments.limits,
         engine=engine,
@@ -59,6 +61,7 @@ async def create(
     )
     sentence = f"{release.name} is {_answering(release, model)}"
     sentence += "" if prompt is None else f" with the prompt {prompt.name}"
+    sentence += "" if follows is None else f", following {follows}"
     if release.number in known:
         return Decision(Reason.UNCHANGED, f"{sentence}; it existed already.", release)
     return Decision(Reason.APPLIED, f"{sentence}.", release)

@@ -204,19 +204,15 @@ class Catalog:
             ) from None
 
     async def _read(self) -> tuple[Snapshot, int]:
-        known = self.snapshot.prompts
         async with self._store.read() as s:
             newest = await ledger.tail(s, 1)
             await self._unlock(s)
+            every = await releases.every(s)
             snapshot = Snapshot(
                 services={service.name: service for service in await services.every(s)},
-                releases={release.number: release for release in await releases.every(s)},
+                releases={release.number: release for release in every},
                 models={model.id: model for model in await models.every(s)},
-                prompts={
-                    version.id: known.get(version.id)
-                    or prompt_template.Prompt(version, self._renderer)
-                    for version in await prompts.every(s)
-                },
+                prompts=await self._prompts(s, every),
                 deployments={each.name: each for each in await deployments.every(s)},
                 keys=await keys.active(s),
                 upstreams={upstream.name: upstream for upstream in await upstreams.every(s)},
@@ -225,3 +221,12 @@ class Catalog:
             settings = {name: await knobs.of(s, name) for name in sorted(resident)}
             snapshot = replace(snapshot, knobs=settings)
         return snapshot, newest[0].id if newest else 0
+
+    async def _prompts(self, s: Session, every: list[Release]) -> dict[int, prompt_template.Prompt]:
+        """The prompt versions that releases name; those read before are kept, with their texts."""
+        known = self.snapshot.prompts
+        wanted = {id for release in every if (id := release.prompt_version_id) is not None}
+        found = {id: known[id] for id in wanted & known.keys()}
+        for version in await prompts.every(s, wanted - known.keys()):
+            found[version.id] = prompt_template.Prompt(version, self._renderer)
+        return found

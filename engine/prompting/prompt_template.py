@@ -14,6 +14,7 @@ from engine.execution.job import Chat, Message, Text
 from engine.prompting.renderer import faults, pool
 from engine.prompting.renderer.pool import Renderer
 from engine.prompting.renderer.protocol import Keyed, PromptSource
+from storage import prompt_content
 from storage.prompts import PromptVersion, Variable
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
@@ -126,7 +127,7 @@ class Prompt:
         value = given.get(variable.name)
         if value is None:
             if variable.default is not None:
-                return _default(variable)
+                return default(variable)
             if variable.required:
                 raise BadVariables(
                     f"prompt {self.version.name} needs the variable {variable.name!r} "
@@ -142,19 +143,12 @@ class Prompt:
         return value
 
 
-def _default(variable: Variable) -> object:
-    text = variable.default or ""
+def default(variable: Variable) -> object:
+    """The default of a variable as its type; text of another type, from old versions, as it is."""
     try:
-        match variable.type:
-            case "integer":
-                return int(text)
-            case "number":
-                return float(text)
-            case "boolean":
-                return text.strip().lower() in {"true", "1", "yes"}
+        return prompt_content.value(variable.default or "", variable.type)
     except ValueError:
-        pass  # the text as it was written
-    return text
+        return variable.default or ""
 
 
 def joined(prompt: Sequence[Message], client: Sequence[Message]) -> list[Message]:

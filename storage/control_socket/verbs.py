@@ -41,6 +41,10 @@ Name = Annotated[str, Meta(pattern=f"^{names.PATTERN}$", max_length=36)]
 Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 Line = Annotated[str, Meta(max_length=2000)]
 Release = Annotated[str, Meta(pattern=r"^(r[0-9]{1,18}|[0-9a-f]{6,64})$")]
+Tag = Annotated[str, Meta(min_length=5, max_length=40)]
+Number = Annotated[int, Meta(ge=1, le=2**31)]
+Messages = Annotated[tuple[Message, ...], Meta(min_length=1, max_length=100)]
+Variables = Annotated[tuple[Variable, ...], Meta(max_length=100)]
 _Seconds = Annotated[float, Meta(gt=0, le=3600)]
 _Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 _UrlPath = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -146,8 +150,11 @@ class PromptsAdd(Arguments, frozen=True, kw_only=True):
     """The next version of a prompt."""
 
     prompt: Name
-    messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=100)]
-    variables: Annotated[tuple[Variable, ...], Meta(max_length=100)] = ()
+    messages: Messages
+    variables: Variables = ()
+    response_schema: dict[str, Any] | None = None
+    tag: Tag | None = None
+    parent: Number | None = None
     comment: Line = ""
 
 
@@ -155,17 +162,32 @@ class PromptsLabel(Arguments, frozen=True, kw_only=True):
     """Point a label of the target at one of its versions."""
 
     label: Name
-    number: Annotated[int, Meta(ge=1, le=2**31)]
+    number: Number
+
+
+class PromptsUndo(Arguments, frozen=True, kw_only=True):
+    """A label of the target, and the move of it to go back to, by its id."""
+
+    label: Name
+    to: Annotated[int, Meta(ge=1, le=2**53)]
+
+
+class PromptsProtect(Arguments, frozen=True, kw_only=True):
+    """A label of the target that only admins move, or no longer."""
+
+    label: Name
 
 
 class ReleasesCreate(Arguments, frozen=True, kw_only=True):
     """What answers: a model version, an upstream or a server; a prompt version; settings.
 
     Without `upstream` and `server` the release is local, with the defaults of `engine` if omitted.
+    `follow`: `prompt` names a label, and each of its moves makes the next release.
     """
 
     model: Reference | None = None
     prompt: Reference | None = None
+    follow: bool = False
     sampling: Sampling = Sampling()
     limits: Limits = Limits()
     engine: Engine | None = None
@@ -457,6 +479,24 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "prompts.label", PromptsLabel, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Move a prompt's label",
         "prompts label NAME@NUMBER LABEL",
+        Why.ASKED,
+    ),
+    Verb(
+        "prompts.undo", PromptsUndo, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Move a prompt's label back",
+        "prompts undo NAME:LABEL [--to MOVE]",
+        Why.ASKED,
+    ),
+    Verb(
+        "prompts.protect", PromptsProtect, _ADMIN, _REVERSIBLE, _CONTROL,
+        "Let only admins move a prompt's label",
+        "prompts protect NAME:LABEL",
+        Why.ASKED,
+    ),
+    Verb(
+        "prompts.unprotect", PromptsProtect, _ADMIN, _REVERSIBLE, _CONTROL,
+        "Let operators move a prompt's label again",
+        "prompts unprotect NAME:LABEL",
         Why.ASKED,
     ),
     Verb(

@@ -140,7 +140,7 @@ def test_every_command_of_the_readme_does_what_it_says(environment: dict[str, st
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=220,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

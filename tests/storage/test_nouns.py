@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 import string
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import deployments, errors, ledger, models, names, prompts, releases
+from storage import deployments, errors, ledger, models, names, releases
 from storage.models import Kind
-from storage.prompts import Message, Variable
 from storage.releases import Engine, Limits, Sampling
 from storage.store import Store
 from tests.storage import fixtures
@@ -157,93 +155,6 @@ async def test_what_a_worker_loads_is_found_by_its_lane(store: Store) -> None:
         return [[v.name for v in await models.loaded_as(s, base.id, lane)] for lane in lanes]
 
     assert await store.write(work) == [["ops@1.0.0"], ["ops@1.1.0"], []]
-
-
-async def test_prompt_versions_are_numbered_by_content(store: Store) -> None:
-    """The latest again is the latest; older content again is a new version."""
-
-    async def work(s: AsyncSession) -> list[tuple[str, str]]:
-        said = ["Be brief.", "Be brief.", "Be kind.", "Be brief."]
-        added = [await fixtures.prompt(s, text) for text in said]
-        return [(each.name, each.sha256[:8]) for each in added]
-
-    found = await store.write(work)
-    assert [name for name, _ in found] == ["terse@1", "terse@1", "terse@2", "terse@3"]
-    assert found[0][1] == found[3][1] != found[2][1]
-
-
-messages = st.lists(
-    st.builds(
-        Message,
-        role=st.sampled_from(["system", "user", "assistant"]),
-        template=st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
-    ),
-    min_size=1,
-    max_size=3,
-)
-variables = st.lists(st.builds(Variable, name=st.sampled_from(["a", "b"])), max_size=2)
-
-
-@given(one=st.tuples(messages, variables), two=st.tuples(messages, variables))
-def test_content_is_addressed_by_what_it_says(
-    one: tuple[list[Message], list[Variable]], two: tuple[list[Message], list[Variable]]
-) -> None:
-    """Equal content has an equal hash, different content a different one."""
-    assert (prompts.content(*one) == prompts.content(*two)) == (one == two)
-
-
-async def test_labels_point_at_versions_and_move(store: Store) -> None:
-    """A bare name means production where that is set, else the latest."""
-
-    async def work(s: AsyncSession) -> list[str]:
-        for text in ("one", "two", "three"):
-            await fixtures.prompt(s, text)
-        found = [(await prompts.find(s, "terse")).name]
-        await prompts.label(s, "terse", "production", 1, "sara", 5, None)
-        found.append((await prompts.find(s, "terse")).name)
-        await prompts.label(s, "terse", "production", 2, "sara", 6, None)
-        asked = ("terse", "terse:production", "terse@1", "terse:latest")
-        found += [(await prompts.find(s, name)).name for name in asked]
-        assert await prompts.labels(s, "terse") == {"production": 2}
-        told = await ledger.of(s, "prompt", "terse:production")
-        assert [(entry.before, entry.after) for entry in told] == [(1, 2), (None, 1)]
-        return found
-
-    assert await store.write(work) == [
-        "terse@3", "terse@1", "terse@2", "terse@2", "terse@1", "terse@3",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["terse@9", "terse@x", "terse:beta", "other", "terse@" + "9" * 40])
-async def test_an_unknown_prompt_lists_the_known(store: Store, name: str) -> None:
-    """So that the next try is right."""
-    await store.write(fixtures.prompt)
-    async with store.read() as s:
-        with pytest.raises(errors.NotFound, match=re.escape("known: terse@1")):
-            await prompts.find(s, name)
-
-
-async def test_what_a_prompt_may_not_be(store: Store) -> None:
-    """Empty, with two variables of a name, with a label that moves by itself."""
-
-    def adding(messages: list[Message], variables: list[Variable]) -> Any:
-        return lambda s: prompts.add(
-            s, prompt="terse", messages=messages, variables=variables, author="sara", comment="",
-            at_us=1,
-        )  # fmt: skip
-
-    said = [Message(role="system", template="x")]
-    with pytest.raises(errors.Invalid, match="at least one message"):
-        await store.write(adding([], []))
-    with pytest.raises(errors.Invalid, match="same name"):
-        await store.write(adding(said, [Variable(name="a"), Variable(name="a")]))
-    with pytest.raises(errors.Invalid, match="cannot be a variable"):
-        await store.write(adding(said, [Variable(name="a-b")]))
-    await store.write(adding(said, []))
-    with pytest.raises(errors.Invalid, match="moves by itself"):
-        await store.write(lambda s: prompts.label(s, "terse", "latest", 1, "sara", 1, None))
-    with pytest.raises(errors.NotFound):
-        await store.write(lambda s: prompts.label(s, "terse", "beta", 7, "sara", 1, None))
 
 
 async def test_the_same_content_is_the_same_release(store: Store) -> None:

@@ -191,7 +191,12 @@ async def test_going_back_to_what_a_worker_serves_is_never_refused(tmp_path: Pat
         ("knobs.set", "ops-1.0.0", {"name": "max_running", "value": 0}, "max_running is 1 to 256"),
         ("knobs.undo", "ops-1.0.0", {"name": "queue_limit", "setting": 1}, "never set"),
         ("keys.revoke", "nobody", {}, "no key nobody"),
-        ("prompts.label", "terse", {"label": "production", "number": 1}, "no prompt terse@1"),
+        (
+            "prompts.label",
+            "terse",
+            {"label": "production", "number": 1},
+            "no prompt terse; there is none yet",
+        ),
         (
             "prompts.add",
             "terse",

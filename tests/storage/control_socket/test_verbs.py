@@ -16,8 +16,14 @@ from storage.releases import Limits, Sampling
 
 GOOD: dict[str, dict[str, Any]] = {
     "models.add": {"model": "ops", "version": "1.0.0", "path": "/m.gguf"},
+    "models.alias": {"alias": "champion", "version": "1.0.0"},
+    "models.export": {"to": "/srv/ops"},
+    "models.unalias": {"alias": "champion"},
     "prompts.add": {"prompt": "terse", "messages": [{"role": "system", "template": "Hi"}]},
     "prompts.label": {"label": "production", "number": 3},
+    "prompts.undo": {"label": "production", "to": 3},
+    "prompts.protect": {"label": "production"},
+    "prompts.unprotect": {"label": "production"},
     "releases.create": {"model": "ops@1.0.0"},
     "deployments.scale": {"replicas": 2},
     "deployments.restart": {},
@@ -25,6 +31,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "services.split": {"arms": {"r1": 9000, "r2": 1000}},
     "services.undo": {"to": 3},
     "services.set": {"record_text": False},
+    "rollouts.start": {"release": "r2"},
+    "rollouts.pause": {"rollout": 1},
+    "rollouts.promote": {"rollout": 1},
+    "rollouts.abort": {"rollout": 1},
+    "rollouts.retry": {"rollout": 1},
+    "rollouts.undo": {"rollout": 1},
     "keys.add": {"name": "demo", "prefix": "pk-abcdefgh", "sha256": "0" * 64, "tenant": "acme"},
     "keys.revoke": {},
     "knobs.set": {"name": "max_running", "value": 8},
@@ -114,6 +126,8 @@ def test_the_table_says_who_may_and_how_dangerous_it_is() -> None:
     """Keys and upstreams are for admins, what cannot be undone is hard, runbooks the runner's."""
     table = verbs.TABLE
     assert {verb.name for verb in table.values() if verb.role is Role.ADMIN} == {
+        "prompts.protect",
+        "prompts.unprotect",
         "keys.add",
         "keys.revoke",
         "keys.reset",
