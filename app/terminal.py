@@ -24,6 +24,8 @@ from app import errors, words
 T = TypeVar("T")
 
 _SENTENCE: Final = 2000
+_STYLES: Final = {"removed": "9;31", "added": "1;32", "skipped": "2"}
+"""Styles by name, as the parameters of the escape that sets them."""
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -44,8 +46,12 @@ def say(text: str = "") -> None:
     Raises:
         BrokenPipeError: the reader closed it. errors.AppError: nothing can be written there.
     """
+    _print(words.safe(text, lines=True) + "\n")
+
+
+def _print(text: str) -> None:
     try:
-        _write(sys.stdout, words.safe(text, lines=True) + "\n")
+        _write(sys.stdout, text)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -53,6 +59,27 @@ def say(text: str = "") -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         said = error.strerror or str(error)
         raise errors.AppError(f"Standard output takes nothing: {said}.") from error
+
+
+def colours() -> bool:
+    """Whether standard output is a terminal that may be written to in colour."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
+
+
+def say_coloured(parts: Iterable[tuple[str, str]]) -> None:
+    """A line of (text, style); a style is one of `_STYLES` or empty. Each text is made safe.
+
+    Raises:
+        As `say`.
+    """
+    line = "".join(
+        f"\x1b[{_STYLES[style]}m{words.safe(text, lines=True)}\x1b[0m"
+        if style
+        else words.safe(text, lines=True)
+        for text, style in parts
+    )
+    _print(f"{line}\n")
 
 
 def complain(text: str) -> None:

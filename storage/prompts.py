@@ -243,9 +243,12 @@ async def page(
     *,
     prompt: str | None = None,
     after: tuple[str, int] | None = None,
-    limit: int = PAGE,
+    limit: int | None = PAGE,
 ) -> list[Summary]:
-    """Versions by prompt, newest first within each, from the one after (prompt, number) on."""
+    """Versions by prompt, newest first within each, from the one after (prompt, number) on.
+
+    `limit` None: all of them.
+    """
     columns = [col(getattr(PromptRow, field)) for field in Summary.__struct_fields__]
     query = select(*columns).order_by(col(PromptRow.prompt), col(PromptRow.number).desc())
     if prompt is not None:

@@ -1,4 +1,4 @@
-"""`paddock prompts`: add versions from files, look at them, move their labels."""
+"""`paddock prompts`: add versions from files, list, show and compare them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from app import errors, listing, prompt_files, session, terminal
-from app.commands import options
+from app import listing, prompt_files, session, terminal, word_diff
+from app.commands import options, prompt_labels, prompt_trees
 from app.figures import prompts as figures
-from storage import prompt_labels, prompt_uses, prompts, splits
+from storage import prompt_labels as labels
+from storage import prompt_uses, prompts
 from storage.store import Session
 
 app = options.group()
@@ -18,7 +19,6 @@ app = options.group()
 Reference = Annotated[
     str, typer.Argument(metavar="NAME", help="terse@3, terse@1.2.0 (a tag), terse:beta, terse")
 ]
-LabelName = Annotated[str, typer.Argument(metavar="NAME:LABEL", help="terse:production")]
 
 
 @app.command()
@@ -67,7 +67,7 @@ async def every(
         if name is not None and not found:
             await prompts.find(s, f"{name}:{prompts.LATEST}")  # says which prompts there are
         shown = found[:limit]
-        rows = figures.listed(shown, await prompt_labels.of(s, [each.prompt for each in shown]))
+        rows = figures.listed(shown, await labels.of(s, [each.prompt for each in shown]))
     listing.show(figures.COLUMNS, rows, as_json=as_json, document=[row.document for row in rows])
     if len(found) > limit and not as_json:
         of = "" if name is None else f" {name}"
@@ -98,110 +98,39 @@ async def read(s: Session, name: str) -> figures.Full:
         version=version,
         latest=newest.number == version.number,
         labels=tuple(
-            each
-            for each in await prompt_labels.of(s, [version.prompt])
-            if each.number == version.number
+            each for each in await labels.of(s, [version.prompt]) if each.number == version.number
         ),
         uses=tuple(await prompt_uses.of(s, version.prompt, version.number)),
-        moves=tuple(await prompt_labels.history(s, version.prompt, label)),
+        moves=tuple(await labels.history(s, version.prompt, label)),
     )
 
 
 @app.command()
-async def label(
-    name: Annotated[str, typer.Argument(metavar="NAME@NUMBER", help="terse@3")],
-    label: Annotated[str, typer.Argument(metavar="LABEL", help="production")],
-    reason: options.Reason = "",
-    yes: options.Yes = False,
+async def diff(
+    before: Reference,
+    after: Reference,
     as_json: options.Json = False,
 ) -> None:
-    """Point a label at a version.
-
-    Each release that follows the label gets a successor, and the services that it serves get that;
-    other releases keep the version that they were created with.
-    """
+    """What distinguishes two versions, word by word; nothing where their content is the same."""
     async with session.reading() as s:
-        version = await prompts.find(s, name)
-        before = (await prompts.labels(s, version.prompt)).get(label)
-        uses = await prompt_uses.of(s, version.prompt)
-    effect = figures.effect(f"{version.prompt}:{label}", before, version.number, uses)
-    agreed = session.agreed("prompts.label", version.prompt, effect, reason, yes=yes)
-    done = await session.ask(
-        "prompts.label",
-        version.prompt,
-        {"label": label, "number": version.number},
-        reason=agreed.reason,
-        expected_version=before or 0,
-    )
-    session.report(done, as_json=as_json)
+        old, new = await prompts.find(s, before), await prompts.find(s, after)
+    sections = word_diff.versions(old, new)
+    document = {"before": old.name, "after": new.name, "sections": sections}
+    if as_json:
+        terminal.show(document, (), as_json=True)
+        return
+    if not sections:
+        terminal.say(f"{old.name} and {new.name} have the same content.")
+    for section in sections:
+        terminal.say(f"{section.title}  {old.name} → {new.name}")
+        for row in word_diff.lines(section):
+            if terminal.colours():
+                same = word_diff.Change.SAME
+                parts = [(each.text, "" if each.change is same else each.change) for each in row]
+                terminal.say_coloured([("  ", ""), *parts])
+            else:
+                terminal.say(f"  {word_diff.marked(row)}")
 
 
-@app.command()
-async def undo(
-    name: LabelName,
-    to: Annotated[
-        int | None,
-        typer.Option("--to", metavar="MOVE", min=1, help="As `prompts show NAME:LABEL` has them."),
-    ] = None,
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Move a label back to where it was before its last move, or to where a move had put it.
-
-    Going back twice changes once: a label that is back already stays there.
-    """
-    prompt, label = _label(name)
-    async with session.reading() as s:
-        at = await prompt_labels.find(s, prompt, label)
-        target = to or splits.roll_back_target(await prompt_labels.history(s, prompt, label, 2))
-        if target is None:
-            raise errors.AppError(f"{at.name} was set once only; there is nothing to undo.")
-        move = await prompt_labels.find_move(s, prompt, label, target)
-        uses = await prompt_uses.of(s, prompt)
-    effect = figures.effect(at.name, at.number, move.number, uses)
-    agreed = session.agreed("prompts.undo", prompt, effect, reason, yes=yes)
-    arguments: dict[str, object] = {"label": label, "to": target}
-    done = await session.ask("prompts.undo", prompt, arguments, reason=agreed.reason)
-    session.report(done, as_json=as_json)
-
-
-@app.command()
-async def protect(
-    name: LabelName,
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Let only admins move a label from now on."""
-    effect = "only admins move it from now on"
-    await _protect("prompts.protect", name, effect, reason, yes=yes, as_json=as_json)
-
-
-@app.command()
-async def unprotect(
-    name: LabelName,
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Let operators move a label again."""
-    effect = "operators may move it again"
-    await _protect("prompts.unprotect", name, effect, reason, yes=yes, as_json=as_json)
-
-
-async def _protect(
-    verb: str, name: str, effect: str, reason: str, *, yes: bool, as_json: bool
-) -> None:
-    prompt, label = _label(name)
-    agreed = session.agreed(verb, prompt, f"{name}  {effect}", reason, yes=yes)
-    done = await session.ask(verb, prompt, {"label": label}, reason=agreed.reason)
-    session.report(done, as_json=as_json)
-
-
-def _label(name: str) -> tuple[str, str]:
-    """The prompt and the label of `terse:production`; a bare name means that label, too."""
-    prompt, _, label = name.partition(":")
-    if "@" in name:
-        raise errors.BadWord(f"{name} is a version; name a label, as in terse:production.")
-    return prompt, label or prompts.PRODUCTION
+app.registered_commands += prompt_labels.app.registered_commands
+app.registered_commands += prompt_trees.app.registered_commands

@@ -22,7 +22,7 @@ Names = tuple[frozenset[str], ...]
 """The variables that each template of a prompt uses."""
 Verdict = Names | faults.TemplateFault
 
-_VERDICTS: Final = 1024
+_VERDICTS: Final = 10_000
 _verdicts: Final[OrderedDict[tuple[bytes, str], Verdict]] = OrderedDict()
 """Of the last sources, by their key and the values of the trial; it depends on nothing else."""
 _STAND_INS: Final[Mapping[Type, object]] = {

@@ -6,7 +6,7 @@ Templates are tried before they are kept, and before a label points at them. Imp
 
 from __future__ import annotations
 
-from engine.control import following, prompt_trials
+from engine.control import following, prompt_imports, prompt_trials
 from engine.control.decisions import Decision, Reason
 from engine.control.following import Moved
 from engine.control.handlers import checks, handles
@@ -56,6 +56,21 @@ async def add(s: Session, intent: Intent, arguments: verbs.PromptsAdd, at_us: in
     if version == newest:
         return Decision(Reason.UNCHANGED, f"{version.name} has this content; no change.", version)
     return Decision(Reason.APPLIED, f"Created {version.name}.", version)
+
+
+@checks("prompts.import")
+async def try_imported(s: Session, _intent: Intent, arguments: verbs.PromptsImport) -> None:
+    """Try the templates of the versions that are new, before the transaction."""
+    wanted = prompt_imports.decide(arguments.versions, await prompt_imports.observe(s, arguments))
+    await prompt_imports.tried(wanted)
+
+
+@handles("prompts.import")
+async def import_(
+    s: Session, intent: Intent, arguments: verbs.PromptsImport, at_us: int
+) -> Decision:
+    """Add the versions that are new, all of them or none."""
+    return await prompt_imports.carry_out(s, intent, arguments, at_us)
 
 
 @checks("prompts.label")

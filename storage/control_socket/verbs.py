@@ -165,6 +165,28 @@ class PromptsLabel(Arguments, frozen=True, kw_only=True):
     number: Number
 
 
+class PromptVersionImport(Arguments, frozen=True, kw_only=True):
+    """One version as a tree of files has it; without `author` it is the person who imports it."""
+
+    prompt: Name
+    number: Number
+    messages: Messages
+    variables: Variables = ()
+    response_schema: dict[str, Any] | None = None
+    tag: Tag | None = None
+    parent: Number | None = None
+    author: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    comment: Line = ""
+    created_at_us: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+
+
+class PromptsImport(Arguments, frozen=True, kw_only=True):
+    """Versions with their numbers, all of them or none; `dry_run` checks and changes nothing."""
+
+    versions: Annotated[tuple[PromptVersionImport, ...], Meta(min_length=1, max_length=10_000)]
+    dry_run: bool = False
+
+
 class PromptsUndo(Arguments, frozen=True, kw_only=True):
     """A label of the target, and the move of it to go back to, by its id."""
 
@@ -480,6 +502,11 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "Move a prompt's label",
         "prompts label NAME@NUMBER LABEL",
         Why.ASKED,
+    ),
+    Verb(
+        "prompts.import", PromptsImport, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Import prompt versions from files",
+        "prompts import DIR [NAME] [--dry-run]",
     ),
     Verb(
         "prompts.undo", PromptsUndo, _OPERATOR, _REVERSIBLE, _CONTROL,

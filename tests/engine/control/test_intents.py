@@ -63,7 +63,7 @@ class Desk:
 
     async def ended(self, number: int) -> Intent:
         """Let control work until this one has ended."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with nudges.listen(self.store.home, "test") as listener:
                 while True:
                     await self.control.settle()

@@ -21,6 +21,11 @@ GOOD: dict[str, dict[str, Any]] = {
     "models.unalias": {"alias": "champion"},
     "prompts.add": {"prompt": "terse", "messages": [{"role": "system", "template": "Hi"}]},
     "prompts.label": {"label": "production", "number": 3},
+    "prompts.import": {
+        "versions": [
+            {"prompt": "terse", "number": 1, "messages": [{"role": "system", "template": "Hi"}]}
+        ]
+    },
     "prompts.undo": {"label": "production", "to": 3},
     "prompts.protect": {"label": "production"},
     "prompts.unprotect": {"label": "production"},
@@ -28,6 +33,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "deployments.scale": {"replicas": 2},
     "deployments.restart": {},
     "services.create": {"release": "r1"},
+    "manifests.apply": {"arms": [{"weight_bp": 10_000, "release": {"model": "ops"}}]},
     "services.split": {"arms": {"r1": 9000, "r2": 1000}},
     "services.undo": {"to": 3},
     "services.set": {"record_text": False},
@@ -109,7 +115,7 @@ def test_a_refusal_names_the_field(name: str, change: dict[str, Any], said: str)
 
 def test_an_unknown_verb_lists_the_known() -> None:
     """There is one table, and it says so."""
-    with pytest.raises(errors.BadArguments, match=r"known: models\.add, prompts\.add"):
+    with pytest.raises(errors.BadArguments, match=r"known: models\.add, models\."):
         verbs.parse("models.eat", {})
 
 

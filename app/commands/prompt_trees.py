@@ -1,0 +1,102 @@
+"""`paddock prompts export` and `import`: prompts as files under version control.
+
+Imported by `app.commands.prompts`, which holds the commands.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import errors, prompt_trees, session, terminal
+from app.commands import options
+from storage import prompts
+from storage.control_socket import client
+from storage.errors import Refused
+from storage.store import Session
+
+app = options.group()
+
+
+@app.command("export")
+async def export(
+    words: Annotated[list[str], typer.Argument(metavar="[NAME] DIR", help="terse prompts/")],
+    as_json: options.Json = False,
+) -> None:
+    """Write all versions of a prompt, or of all prompts, to files below a directory.
+
+    A version is DIR/NAME/NUMBER. What is there already stays; a version that is there with other
+    content is an error, and nothing is written.
+    """
+    *named, directory = words
+    if len(named) > 1:
+        raise errors.BadWord("Export one prompt, or all of them: [NAME] DIR.")
+    async with session.reading() as s:
+        names = named or await prompts.named(s)
+        versions = [each for name in names for each in await _versions(s, name)]
+    written, there = prompt_trees.write(Path(directory), versions)
+    said = f"Wrote {len(written)} versions to {directory}; {len(there)} were there already."
+    terminal.show({"written": written, "there": there}, [said], as_json=as_json)
+
+
+async def _versions(s: Session, name: str) -> list[prompts.PromptVersion]:
+    if not (found := await prompts.versions(s, name)):
+        await prompts.find(s, f"{name}:{prompts.LATEST}")  # says which prompts there are
+    return found
+
+
+@app.command("import")
+async def import_(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="As `prompts export` wrote it.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="These prompts only.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all of it, and change nothing.")
+    ] = False,
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Add the prompt versions that are in a directory and not here: all of them or none.
+
+    Labels are not moved.
+    """
+    read = prompt_trees.read(directory, names or ())
+    async with session.reading() as s:
+        known = {
+            version.name: version
+            for name in {each.prompt for each in read}
+            for version in await prompts.page(s, prompt=name, limit=None)
+        }
+    differ = [each for each in read if not _same(each, known.get(each.name))]
+    if not differ:
+        said = f"All {len(read)} versions are here; no change."
+        terminal.show(
+            {"intent": None, "state": "unchanged", "outcome": said}, [said], as_json=as_json
+        )
+        return
+    arguments: dict[str, object] = {
+        "versions": [each.arguments for each in differ],
+        "dry_run": dry_run,
+    }
+    target = ", ".join(sorted({each.prompt for each in differ}))[:200]
+    try:
+        done = await session.ask("prompts.import", target, arguments, reason=reason)
+    except Refused as error:
+        if "larger than" not in str(error):
+            raise
+        raise errors.AppError(
+            f"The {len(differ)} new versions in {directory} are more than the "
+            f"{client.LINE_LIMIT >> 20} MiB that one import can take, and nothing was imported. "
+            f"Import prompt by prompt: `paddock prompts import {directory} NAME`."
+        ) from error
+    session.report(done, as_json=as_json)
+
+
+def _same(read: prompt_trees.Read, known: prompts.Summary | None) -> bool:
+    return known is not None and (known.sha256, known.tag) == (
+        read.sha256,
+        read.arguments.get("tag"),
+    )
