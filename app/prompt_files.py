@@ -7,10 +7,13 @@ It checks the form only; what a prompt may contain is checked by control. Import
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from app import errors
+from storage import prompt_content, prompts
+from storage.prompts import PromptVersion
 
 _FORM: Final = (
     "A prompt file is TOML: prompt = NAME, then [[messages]] with role and template, "
@@ -42,3 +45,23 @@ def read(file: Path, name: str | None) -> dict[str, Any]:
     if unknown := sorted(set(found) - known):
         raise errors.AppError(f"{file} has unknown keys: {', '.join(unknown)}. {_FORM}")
     return {"variables": [], **found, "prompt": name or found.get("prompt") or file.stem}
+
+
+def variables(version: PromptVersion, typed: Iterable[str]) -> dict[str, Any]:
+    """Variables as they are typed, NAME=VALUE, as the types that the version declares.
+
+    Raises:
+        errors.BadWord: one cannot be read; the message names the variable.
+    """
+    declared = {variable.name: variable for variable in version.variables}
+    found: dict[str, Any] = {}
+    for each in typed:
+        name, equals, text = each.partition("=")
+        if not equals:
+            raise errors.BadWord(f"--var {each!r}: write NAME=VALUE.")
+        kind: prompts.Type = declared[name].type if name in declared else "string"
+        try:
+            found[name] = prompt_content.value(text, kind)
+        except ValueError as error:
+            raise errors.BadWord(f"Variable {name} of {version.name}: {error}.") from None
+    return found

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from app import errors, prompt_trees, session, terminal
+from app import errors, prompt_trees, session, terminal, words
 from app.commands import options
 from storage import prompts
 from storage.control_socket import client
@@ -22,7 +22,7 @@ app = options.group()
 
 @app.command("export")
 async def export(
-    words: Annotated[list[str], typer.Argument(metavar="[NAME] DIR", help="terse prompts/")],
+    names: Annotated[list[str], typer.Argument(metavar="[NAME] DIR", help="terse prompts/")],
     as_json: options.Json = False,
 ) -> None:
     """Write all versions of a prompt, or of all prompts, to files below a directory.
@@ -30,12 +30,12 @@ async def export(
     A version is DIR/NAME/NUMBER. What is there already stays; a version that is there with other
     content is an error, and nothing is written.
     """
-    *named, directory = words
+    *named, directory = names
     if len(named) > 1:
         raise errors.BadWord("Export one prompt, or all of them: [NAME] DIR.")
     async with session.reading() as s:
-        names = named or await prompts.named(s)
-        versions = [each for name in names for each in await _versions(s, name)]
+        wanted = named or await prompts.named(s)
+        versions = [each for name in wanted for each in await _versions(s, name)]
     written, there = prompt_trees.write(Path(directory), versions)
     said = f"Wrote {len(written)} versions to {directory}; {len(there)} were there already."
     terminal.show({"written": written, "there": there}, [said], as_json=as_json)
@@ -72,7 +72,7 @@ async def import_(
         }
     differ = [each for each in read if not _same(each, known.get(each.name))]
     if not differ:
-        said = f"All {len(read)} versions are here; no change."
+        said = f"{words.counted(len(read), 'version')} here already; no change."
         terminal.show(
             {"intent": None, "state": "unchanged", "outcome": said}, [said], as_json=as_json
         )

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from app import listing, prompt_files, session, terminal, word_diff
+from app import listing, prompt_files, session, terminal, word_diff, words
 from app.commands import options, prompt_labels, prompt_trees
 from app.figures import prompts as figures
 from storage import prompt_labels as labels
 from storage import prompt_uses, prompts
+from storage.control_socket import client
 from storage.store import Session
 
 app = options.group()
@@ -130,6 +131,39 @@ async def diff(
                 terminal.say_coloured([("  ", ""), *parts])
             else:
                 terminal.say(f"  {word_diff.marked(row)}")
+
+
+@app.command()
+async def preview(
+    name: Reference,
+    var: Annotated[
+        list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="TEXT", help="What a client would say.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME@VERSION", help="Whose tokens to count.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Render a version as a request would, count its tokens, and say where it is used.
+
+    Tokens are counted by a loaded model: the chat template is included.
+    """
+    async with session.reading() as s:
+        version = await prompts.find(s, name)
+        uses = await prompt_uses.of(s, version.prompt, version.number)
+    values = prompt_files.variables(version, var or ())
+    found = await client.preview(session.home(), version.id, values, model=model, user=user)
+    lines = []
+    for message in found["messages"]:
+        lines += [f"[{message['role']}]", message["content"], ""]
+    counted = f"{words.counted(found['tokens'] or 0, 'token')} by {found['model']}"
+    if found["tokens"] is None:
+        counted = f"not counted: {found['why']}"
+    lines += words.table([("name", version.name), ("tokens", counted), *figures.uses(uses)])
+    terminal.show({"name": version.name, **found, "uses": uses}, lines, as_json=as_json)
 
 
 app.registered_commands += prompt_labels.app.registered_commands

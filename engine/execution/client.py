@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final, Self
+from collections.abc import Mapping
+from typing import Any, Final, Self
 
 from engine.execution import failures, frames
 from engine.execution.answers import Answer
@@ -44,6 +45,28 @@ class Client:
         if not isinstance(response, frames.Result):
             raise failures.Broken("the gateway answered a score with events", code="protocol")
         return response.scored
+
+    async def preview(
+        self,
+        prompt_id: int,
+        variables: Mapping[str, Any],
+        *,
+        model: str | None = None,
+        user: str | None = None,
+        deadline_us: int = DEADLINE_US,
+    ) -> frames.Previewed:
+        """The messages of a prompt version for these variables, and their tokens.
+
+        Raises:
+            failures.Failure: it cannot be rendered, or not now.
+        """
+        asked = frames.RunPreview(prompt_id, dict(variables), model, user, deadline_us)
+        async with _Connection(self._home) as connection:
+            await connection.send(asked)
+            response = await connection.receive()
+        if not isinstance(response, frames.Previewed):
+            raise failures.Broken("the gateway answered a preview with events", code="protocol")
+        return response
 
 
 class RemoteExecution:

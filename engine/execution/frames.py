@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from engine.execution import failures
-from engine.execution.job import Event, Job, Score, Scored
+from engine.execution.job import Event, Job, Message, Score, Scored
 
 FRAME_LIMIT: Final = 16 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
@@ -39,7 +39,17 @@ class RunScore(msgspec.Struct, frozen=True, tag="score"):
     deadline_us: int
 
 
-Request = RunJob | RunScore
+class RunPreview(msgspec.Struct, frozen=True, tag="preview"):
+    """Render a prompt version, and count its tokens by a model, within `deadline_us`."""
+
+    prompt_id: int
+    variables: dict[str, Any]
+    model: str | None
+    user: str | None
+    deadline_us: int
+
+
+Request = RunJob | RunScore | RunPreview
 
 
 class Events(msgspec.Struct, frozen=True, tag="events"):
@@ -54,6 +64,15 @@ class Result(msgspec.Struct, frozen=True, tag="result"):
     scored: Scored
 
 
+class Previewed(msgspec.Struct, frozen=True, tag="previewed"):
+    """The messages; their tokens by `model`, or None and `why` they were not counted."""
+
+    messages: tuple[Message, ...]
+    tokens: int | None
+    model: str
+    why: str
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed", kw_only=True):
     """A `failures.Failure`; `kind` is the name of its class."""
 
@@ -65,7 +84,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", kw_only=True):
     release_fault: bool
 
 
-Response = Events | Result | Failed
+Response = Events | Result | Previewed | Failed
 
 _KINDS: Final = {
     kind.__name__: kind

@@ -20,6 +20,7 @@ import structlog
 from engine.execution import failures, frames
 from engine.execution.execute import Executor
 from engine.execution.job import Job
+from engine.execution.previews import Previews
 from engine.process import peers
 from engine.process.listening import Listening
 from storage.home.paths import Home
@@ -43,6 +44,7 @@ class InternalSocket:
         self,
         home: Home,
         executor: Executor,
+        previews: Previews,
         *,
         gateway_id: str,
         now_us: Callable[[], int],
@@ -53,6 +55,7 @@ class InternalSocket:
             "gateway.internal_socket", per_user=0, others=0, own=CONNECTIONS_LIMIT
         )
         self._executor = executor
+        self._previews = previews
         self._gateway_id = gateway_id
         self._now_us = now_us
         self._monotonic_us = monotonic_us
@@ -138,15 +141,15 @@ class InternalSocket:
     async def _execute(
         self, request: frames.Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if isinstance(request, frames.RunScore):
-            scoring = asyncio.ensure_future(self._executor.score(request.score))
+        if isinstance(request, frames.RunScore | frames.RunPreview):
+            answering = asyncio.ensure_future(self._answer(request))
             try:
-                async with _watched(reader, scoring.cancel):
-                    await asyncio.wait([scoring])
+                async with _watched(reader, answering.cancel):
+                    await asyncio.wait([answering])
             finally:
-                scoring.cancel()
-            if not scoring.cancelled():  # else the client has gone
-                writer.write(frames.encode(frames.Result(scoring.result())))
+                answering.cancel()
+            if not answering.cancelled():  # else the client has gone
+                writer.write(frames.encode(answering.result()))
             return
         self._use(request.job.id)
         async with (
@@ -158,6 +161,13 @@ class InternalSocket:
                     part = frames.Events(events[first : first + _EVENTS])
                     writer.write(frames.encode(part))
                     await writer.drain()
+
+    async def _answer(self, request: frames.RunScore | frames.RunPreview) -> frames.Response:
+        if isinstance(request, frames.RunScore):
+            return frames.Result(await self._executor.score(request.score))
+        return await self._previews.preview(
+            request.prompt_id, request.variables, request.model, request.user
+        )
 
     def _use(self, id: str) -> None:
         """Take the id of a job.

@@ -20,6 +20,7 @@ from engine.backends.protocol import Backend
 from engine.execution import journal
 from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.execute import Executor
+from engine.execution.previews import Previews
 from engine.execution.recorder import Recorder
 from engine.gateway import health, routes, succession
 from engine.gateway.bodies import Bodies
@@ -144,9 +145,11 @@ class Gateway:
             new_seed=lambda: secrets.randbits(63),
         )
         listener = Listener(routes.build(context), bounds, admission, refusals)
+        previews = Previews(store, executor, lambda: catalog.snapshot)
         internal = InternalSocket(
             self._home,
             executor,
+            previews,
             gateway_id=context.gateway_id,
             now_us=clock.now_us,
             monotonic_us=clock.monotonic_us,
@@ -161,6 +164,7 @@ class Gateway:
             await internal.close()
             await executor.drain()
             await renderer.close()
+            await previews.close()
             seconds.close()
             await recorder.flush()
             entries.close()

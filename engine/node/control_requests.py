@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final
 import msgspec
 import structlog
 
+from engine.execution import client as execution
+from engine.execution import failures
 from engine.node import roles
 from engine.process.peers import Peer
 from storage import errors, intents, keys, ledger
@@ -32,6 +34,7 @@ UNCLAIMED: Final = 500
 """Requests of one person that may wait until they are carried out, a few seconds of work."""
 
 _TEXT_LIMIT: Final = 2000
+_PREVIEW_US: Final = 10_000_000
 _RUNS: Final = verbs.carried_out_by(Process.RUNNER)
 
 _log = structlog.get_logger("node.control_socket")
@@ -52,6 +55,15 @@ class Request(msgspec.Struct, frozen=True):
     on_behalf_of: _Number | None = None
     idempotency_key: _Key | None = None
     confirm: str = ""
+
+
+class Preview(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The arguments of a preview: the id of a prompt version, and what fills it in."""
+
+    prompt_id: _Number
+    variables: dict[str, Any] = {}
+    model: str | None = None
+    user: str | None = None
 
 
 class Rejected(Exception):
@@ -110,12 +122,33 @@ class ControlRequests:
                 return {}
             case "intent":
                 return await self._intent(request, peer, name, role)
+            case "preview":
+                return await self._preview(request)
             case "outcome":
                 return await self._outcome(request, peer, name)
         raise Rejected(
             "bad_request",
-            f"The control socket knows intent, outcome, who, state and stop, not {request.do!r}.",
+            "The control socket knows intent, outcome, preview, who, state and stop, not "
+            f"{request.do!r}.",
         )
+
+    async def _preview(self, request: Request) -> dict[str, Any]:
+        """The messages of a prompt version, and their tokens: the gateway renders and counts."""
+        try:
+            asked = msgspec.convert(request.arguments, Preview)
+            found = await execution.Client(self._home).preview(
+                asked.prompt_id,
+                asked.variables,
+                model=asked.model,
+                user=asked.user,
+                deadline_us=_PREVIEW_US,
+            )
+        except msgspec.ValidationError as error:
+            raise Rejected("bad_arguments", f"preview: {error}.") from error
+        except failures.Failure as failure:
+            message = failure.message
+            raise Rejected(failure.code, f"{message[:1].upper()}{message[1:]}.") from failure
+        return dict(msgspec.to_builtins(found))
 
     async def _record_stop(self, name: str, role: Role, reason: str) -> None:
         """Who stopped the node, and why, among the intents and in the ledger.

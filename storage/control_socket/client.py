@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # asking at the control socket needs no database
 
 __all__ = [
     "Accepted", "ControlSocketError", "NodeIsDown", "NotAllowed", "Person", "Refused",
-    "Unanswered", "ask", "new_key", "state", "stop", "wait", "who",
+    "Unanswered", "ask", "new_key", "preview", "state", "stop", "wait", "who",
 ]  # fmt: skip
 
 LINE_LIMIT: Final = 1024 * 1024
@@ -136,6 +136,28 @@ async def who(home: Home) -> Person:
 async def state(home: Home) -> dict[str, Any]:
     """The state of the node: pid, version, started_at_us, gateway, trouble, processes."""
     said = await _question(home, "state")
+    said.pop("ok", None)
+    return said
+
+
+async def preview(
+    home: Home,
+    prompt_id: int,
+    variables: Mapping[str, Any],
+    *,
+    model: str | None = None,
+    user: str | None = None,
+) -> dict[str, Any]:
+    """A prompt version rendered with variables: messages, tokens, and the model that counted them.
+
+    Where the tokens were not counted they are None, and `why` says what was missing.
+
+    Raises:
+        NodeIsDown: the node is not running. Refused: it cannot be rendered; the message says why.
+        Unanswered: the node did not answer in time; nothing was changed.
+    """
+    arguments = {"prompt_id": prompt_id, "variables": dict(variables), "model": model, "user": user}
+    said = await _ask(home, {"do": "preview", "arguments": arguments})
     said.pop("ok", None)
     return said
 

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from app.demo import setup
@@ -146,6 +147,54 @@ def test_a_version_is_named_and_traced(box: Box) -> None:
     ]
     box.good("models", "unalias", "ops", "champion", "--yes")
     assert box.json("models", "show", "ops")["aliases"] == ["latest"]
+
+
+def test_a_preview_counts_the_tokens_that_a_request_has(box: Box) -> None:
+    """By the tokenizer of the loaded model, with its chat template."""
+    secret = box.json("keys", "create", "--name", "preview", "--role", "client")["secret"]
+    found = box.json("prompts", "preview", "helpful@1", "--user", "When does order 214 arrive?")
+    assert [message["role"] for message in found["messages"]] == ["system", "user"]
+    body = {
+        "model": "support",
+        "messages": [{"role": "user", "content": "When does order 214 arrive?"}],
+    }
+    answer = httpx.post(
+        f"http://127.0.0.1:{box.port}/v1/chat/completions",
+        json=body,
+        headers={"authorization": f"Bearer {secret}"},
+        timeout=30,
+    )
+    assert (found["model"], found["tokens"]) == (
+        "ops@1.0.0",
+        answer.json()["usage"]["prompt_tokens"],
+    )
+    shown = box.good("prompts", "preview", "helpful@1", "--model", "ops@1.0.0")
+    assert "tokens by ops@1.0.0" in shown
+    assert "r1, serves support" in shown
+    unknown = box.bad(1, "prompts", "preview", "helpful@1", "--var", "tone=kind")
+    assert unknown.startswith("Prompt helpful@1 has no variable 'tone'")
+
+
+def test_prompts_go_to_files_and_back_and_are_compared(box: Box, tmp_path: Path) -> None:
+    """Export, an edit as the next version, a dry run, the import, and what is different."""
+    tree = tmp_path / "prompts"
+    assert box.json("prompts", "export", "helpful", str(tree))["written"] == ["helpful@1"]
+    assert "1 version here already; no change." in box.good("prompts", "import", str(tree))
+    second = tree / "helpful" / "2"
+    second.mkdir()
+    (second / "prompt.toml").write_text('comment = "shorter"')
+    (second / "01-system.jinja").write_text("You are a \x1b[31mterse assistant.")
+    dry = box.good("prompts", "import", str(tree), "--dry-run")
+    assert dry.strip() == "Would create helpful@2; nothing was changed."
+    assert box.good("prompts", "import", str(tree)).strip() == "Created helpful@2."
+    shown = box.good("prompts", "diff", "helpful@1", "helpful@2")
+    assert "\x1b" not in shown
+    assert "You are a [-helpful-]{+␛[31mterse+} assistant." in shown
+    document = box.json("prompts", "diff", "helpful@1", "helpful@2")
+    pieces = document["sections"][0]["pieces"]
+    assert {"change": "removed", "text": "helpful"} in pieces
+    assert "same content" in box.good("prompts", "diff", "helpful@2", "helpful:latest")
+    assert "no prompt helpful@9" in box.bad(1, "prompts", "diff", "helpful@1", "helpful@9")
 
 
 def test_a_split_is_set_and_undone(box: Box) -> None:

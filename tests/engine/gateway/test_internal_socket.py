@@ -15,20 +15,23 @@ import msgspec
 import pytest
 
 from engine.execution import failures, frames, plan, prompts
-from engine.execution.catalog import Catalog
+from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.client import Client
 from engine.execution.execute import Executor
 from engine.execution.job import Chat, Delta, Event, Finished, Job, Message, Score, Scored, Text
+from engine.execution.previews import Previews
 from engine.gateway import internal_socket
 from engine.gateway.internal_socket import InternalSocket
 from engine.process import peers
 from engine.prompting.renderer.pool import Renderer
 from storage import keys, requests
+from storage import store as stores
 from storage.home import clock
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.releases import Release
 from storage.requests import Class, Outcome, Request
+from storage.store import Store
 from tests.engine.execution import jobs
 from tests.engine.gateway import gateway_processes
 from tests.engine.gateway.gateway_processes import Stack
@@ -80,20 +83,23 @@ class Slow:
 class Served:
     """An internal socket over a slow backend, in this process."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, store: Store) -> None:
         self.home = home
         self.backend = Slow()
         self.rows: list[Request] = []
         self.recorded = asyncio.Event()
         self.client = Client(home)
+        executor = Executor(
+            {"local": self.backend},
+            record=self._record,
+            gaps=lambda *_: [],
+            now_us=clock.monotonic_us,
+        )
+        self.previews = Previews(store, executor, Snapshot)
         self.socket = InternalSocket(
             home,
-            Executor(
-                {"local": self.backend},
-                record=self._record,
-                gaps=lambda *_: [],
-                now_us=clock.monotonic_us,
-            ),
+            executor,
+            self.previews,
             gateway_id="this",
             now_us=clock.now_us,
             monotonic_us=clock.monotonic_us,
@@ -107,10 +113,14 @@ class Served:
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     """Listening."""
-    one = Served(homes.make(Home(tmp_path / "home")))
+    home = homes.make(Home(tmp_path / "home"))
+    store = await stores.open(home)
+    one = Served(home, store)
     await one.socket.start()
     yield one
     await one.socket.close()
+    await one.previews.close()
+    await store.close()
 
 
 async def test_events_come_as_they_are_made_and_the_job_is_recorded(served: Served) -> None:
