@@ -163,6 +163,10 @@ class Catalog:
             )
         return found
 
+    def known(self, secret: str) -> Key | None:
+        """The key with this secret as of the last look; None, too, where none can be checked."""
+        return self._found(keys.digest(secret))
+
     def _found(self, sha256: str) -> Key | None:
         return None if self._pepper is None else self.snapshot.keys.get(self._pepper.seal(sha256))
 

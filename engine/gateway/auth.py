@@ -12,10 +12,12 @@ from starlette.requests import Request
 
 from engine.execution.catalog import Catalog
 from engine.gateway import errors
+from engine.gateway.http.parser import Head
 from storage.keys import Key, Role
 from storage.requests import Class
 
 VIA: Final = "x-paddock-via"
+PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _SESSION_LIMIT: Final = 512
 _GATEWAYS_LIMIT: Final = 8
 
@@ -41,6 +43,16 @@ async def key(request: Request, catalog: Catalog) -> Key:
             code="invalid_api_key",
         )
     return key
+
+
+def urgent(head: Head, catalog: Catalog) -> bool:
+    """Whether a request is a probe's or an operator's, for which places are reserved."""
+    if head.path in PROBES:
+        return True
+    sent = next((value for name, value in head.headers if name == b"authorization"), b"")
+    scheme, _, secret = sent.decode("latin-1").partition(" ")
+    found = catalog.known(secret.strip()) if scheme.lower() == "bearer" else None
+    return found is not None and found.role.may(Role.OPERATOR)
 
 
 def check_role(key: Key, needed: Role, what: str) -> None:

@@ -22,7 +22,7 @@ from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.execute import Executor
 from engine.execution.previews import Previews
 from engine.execution.recorder import Recorder
-from engine.gateway import health, routes, succession
+from engine.gateway import auth, health, routes, succession
 from engine.gateway.bodies import Bodies
 from engine.gateway.context import Context
 from engine.gateway.http import limits
@@ -144,7 +144,13 @@ class Gateway:
             new_id=lambda: secrets.token_hex(12),
             new_seed=lambda: secrets.randbits(63),
         )
-        listener = Listener(routes.build(context), bounds, admission, refusals)
+        listener = Listener(
+            routes.build(context),
+            bounds,
+            admission,
+            refusals,
+            urgent=lambda head: auth.urgent(head, catalog),
+        )
         previews = Previews(store, executor, lambda: catalog.snapshot)
         internal = InternalSocket(
             self._home,

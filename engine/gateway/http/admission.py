@@ -2,44 +2,24 @@
 
 At a limit a new connection displaces the one that has waited longest, without a request under way
 or with an answer that its client does not read: of the same address at the limit of an address,
-else of the address with most such connections. So peers that hold connections open cost themselves,
-and a probe of /healthz still gets in. Only if all are being served the new connection is refused.
-Never touches a socket. Imported by `engine.gateway.http`.
+else of the address with most such connections. So peers that hold connections open cost themselves.
+If all are being served, a few places are left for one request each of those that must get in
+whatever the load: probes, and operators. Who asks is known with the head of the request only, so
+that such a place is given to any connection, and displaced like others while it waits. Never
+touches a socket. Imported by `engine.gateway.http`.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from engine.gateway import errors
 from engine.gateway.http.limits import Limits
 from engine.gateway.http.refusals import Reason
+from engine.gateway.http.room import Peer, Room
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Peer(Protocol):
-    """A connection, as it is seen here."""
-
-    def displace(self) -> None:
-        """Close to make room for another: nothing is being served on it."""
-
-    def leave(self) -> None:
-        """End after the request under way."""
-
-    def abort(self) -> None:
-        """Close at once."""
-
-
-@dataclass(slots=True)
-class _Address:
-    """The connections of one address; `waiting` in the order in which they began to wait."""
-
-    count: int = 0
-    waiting: dict[Peer, None] = field(default_factory=dict)
 
 
 class Admission:
@@ -48,63 +28,60 @@ class Admission:
     def __init__(self, limits: Limits, proxies: Sequence[Network] = ()) -> None:
         self._limits = limits
         self._proxies = tuple(proxies)
-        self._addresses: dict[str, _Address] = {}
-        self._where: dict[Peer, str] = {}
+        self._places = Room()
+        self._reserve = Room()
 
     @property
     def count(self) -> int:
-        """How many there are."""
-        return len(self._where)
+        """How many there are, those in the reserve included."""
+        return self._places.count + self._reserve.count
 
     @property
     def limit(self) -> int:
-        """How many there may be."""
+        """How many there may be, the reserve not included."""
         return self._limits.connections
 
     def peers(self) -> list[Peer]:
         """All connections."""
-        return list(self._where)
+        return [*self._places.peers(), *self._reserve.peers()]
 
     def admit(self, peer: Peer, host: str) -> Reason | None:
         """Let a new connection in, if need be in place of another; else the reason."""
         address = network(host)
         reason = self._make_room(address, host)
         if reason is None:
-            self._where[peer] = address
-            self._addresses.setdefault(address, _Address()).count += 1
+            self._places.add(peer, address)
         return reason
+
+    def reserve(self, peer: Peer, host: str) -> bool:
+        """Give a place of the reserve to a connection that was not let in, if there is one."""
+        if self._reserve.count >= self._limits.reserved and not self._reserve.displace():
+            return False
+        self._reserve.add(peer, network(host))
+        return True
 
     def waits(self, peer: Peer) -> None:
         """It has no request under way, or its client does not read, from now on."""
-        if (where := self._where.get(peer)) is not None:
-            waiting = self._addresses[where].waiting
-            waiting.pop(peer, None)
-            waiting[peer] = None
+        self._room(peer).waits(peer)
 
     def works(self, peer: Peer) -> None:
         """It has a request under way, and its client reads."""
-        if (where := self._where.get(peer)) is not None:
-            self._addresses[where].waiting.pop(peer, None)
+        self._room(peer).works(peer)
 
     def left(self, peer: Peer) -> None:
         """It has ended."""
-        where = self._where.pop(peer, None)
-        if where is None:
-            return
-        address = self._addresses[where]
-        address.waiting.pop(peer, None)
-        address.count -= 1
-        if not address.count:
-            del self._addresses[where]
+        self._room(peer).remove(peer)
+
+    def _room(self, peer: Peer) -> Room:
+        return self._reserve if peer in self._reserve else self._places
 
     def _make_room(self, address: str, host: str) -> Reason | None:
-        own = self._addresses.get(address)
-        if own is not None and own.count >= self._limits.per_address and not self._proxied(host):
-            return None if _displace(own) else Reason.ADDRESS
-        if self.count < self._limits.connections:
+        limits, places = self._limits, self._places
+        if places.of(address) >= limits.per_address and not self._proxied(host):
+            return None if places.displace(address) else Reason.ADDRESS
+        if places.count < limits.connections:
             return None
-        crowd = max(self._addresses.values(), key=lambda each: len(each.waiting))
-        return None if _displace(crowd) else Reason.CONNECTIONS
+        return None if places.displace() else Reason.CONNECTIONS
 
     def _proxied(self, host: str) -> bool:
         try:
@@ -133,12 +110,3 @@ def full(reason: Reason) -> errors.Problem:
         code=reason.value,
         retry_after_us=1_000_000,
     )
-
-
-def _displace(address: _Address) -> bool:
-    """Close the connection that has waited longest; whether there was one."""
-    oldest = next(iter(address.waiting), None)
-    if oldest is None:
-        return False
-    oldest.displace()
-    return True

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
 
 from engine.gateway import errors
 from engine.gateway.http import admission, timer
 from engine.gateway.http import exchange as exchanges
-from engine.gateway.http.admission import Admission
 from engine.gateway.http.exchange import Exchange
 from engine.gateway.http.limits import Limits
 from engine.gateway.http.outgoing import CONTINUE, Outgoing
 from engine.gateway.http.parser import Head, Parser
+from engine.gateway.http.pipeline import Pipeline
+from engine.gateway.http.place import Place
 from engine.gateway.http.refusals import Reason, Refusals
-from engine.gateway.http.states import DISPLACEABLE, MOVES, State
+from engine.gateway.http.states import MOVES, State
 
 
 class Connection(asyncio.Protocol):
@@ -30,26 +30,29 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         limits: Limits,
-        admitted: Admission,
+        admitted: admission.Admission,
         refusals: Refusals,
         answer: Callable[[Exchange], None],
+        urgent: Callable[[Head], bool],
     ) -> None:
-        """`admitted` are the connections of the listener; `answer` has a request begin."""
+        """`admitted` are the connections of the listener; `answer` has a request begin.
+
+        `urgent` says which requests may be answered in a place of the reserve.
+        """
         self._limits = limits
-        self._admission = admitted
+        self._place = Place(self, admitted)
         self._refusals = refusals
         self._answer = answer
+        self._urgent = urgent
         self._transport: asyncio.Transport
         self._parser = Parser(self, limits.head_bytes)
         self._timer = timer.Timer(limits, self._late)
         self._outgoing: Outgoing
-        self._current: Exchange | None = None
-        self._waiting: deque[Exchange] = deque()
-        self._parsed: Exchange | None = None  # the request whose body is being parsed
+        self._pipeline = Pipeline()
+        self._problem: errors.Problem | None = None  # why the request just parsed is refused
         self._answered = self._eof = False
         self._excess = False  # bytes came that are not read
         self._paused = False  # reading
-        self._stalled = False  # the answer is unread for so long that it may be displaced
         self.state = State.HEAD
         self.client = self.server = ("", 0)
         self.turn: int | None = None
@@ -59,23 +62,22 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a head, if there is room."""
         self._transport = transport
-        self._outgoing = Outgoing(transport.write, self._limits, self._stalls, self._stuck)
+        self._outgoing = Outgoing(transport.write, self._limits, self._place.stalls, self._stuck)
         self.client = _address(transport.get_extra_info("peername"))
         self.server = _address(transport.get_extra_info("sockname"))
-        reason = self._admission.admit(self, self.client[0])
+        reason = self._place.take(self.client[0])
         if reason is not None:
             self._refusals.count(reason, self.client[0])
             transport.write(exchanges.error(admission.full(reason)))
             self._close()
             return
-        self._admission.waits(self)
         self._timer.follow(State.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 why does not matter
         """The end: stop all timers, and tell the requests."""
-        self._disconnect()
+        self._pipeline.disconnect()
         self.state = State.CLOSED
-        self._admission.left(self)
+        self._place.give_back()
         self._timer.stop()
         self._outgoing.stop()
 
@@ -89,6 +91,9 @@ class Connection(asyncio.Protocol):
         except errors.Problem as problem:
             self.refuse(problem)
             return
+        if self._problem is not None:
+            self.refuse(self._problem)
+            return
         self._settle()
 
     def eof_received(self) -> bool:
@@ -97,11 +102,10 @@ class Connection(asyncio.Protocol):
         Only a write shows which: one that has disconnected resets. True keeps the transport.
         """
         self._eof = True
-        if self._waiting and not self._waiting[-1].whole:
-            self._waiting.pop().disconnect()
-        current = self._current
+        self._pipeline.drop_partial()
+        current = self._pipeline.current
         if current is None or not current.whole or self.state is State.LINGERING:
-            self._disconnect()
+            self._pipeline.disconnect()
             self._close()
             return False
         self._outgoing.probe(self._probe)
@@ -114,61 +118,64 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._outgoing.resume()
-        if self._stalled:
-            self._stalled = False
-            if self.state not in DISPLACEABLE:
-                self._admission.works(self)
+        self._place.reads()
 
     # what the parser reports
 
     def request(self, head: Head) -> None:
         """A head is complete."""
+        pipeline = self._pipeline
         exchange = Exchange(head, self, self._outgoing)
-        self._parsed = exchange
-        if self._current is None:
-            self._begin(exchange)
-        elif len(self._waiting) < self._limits.pipelined:
-            self._waiting.append(exchange)
+        if self._place.lent is not None:
+            self._parser.ended = True
+            exchange.keep_alive = False
+            if not self._urgent(head):
+                self._problem = admission.full(self._place.lent)
+                return
+        pipeline.parsed = exchange
+        if pipeline.current is None:
+            pipeline.add(exchange)
+            self._answer(exchange)
+        elif pipeline.behind < self._limits.pipelined:
+            pipeline.add(exchange)
         else:
             self._parser.ended = True
             self._refusals.count(Reason.PIPELINED, self.client[0])
-            self._waiting[-1].keep_alive = False
+            pipeline.last.keep_alive = False
             self._excess = True
 
     def body(self, data: bytes) -> None:
         """A part of the body of the latest request."""
-        if self._parsed is not None:
-            self._parsed.add(data)
+        self._pipeline.body(data)
 
     def complete(self) -> None:
         """The latest request is complete."""
-        if self._parsed is not None:
-            self._parsed.end()
-        self._parsed = None
+        self._pipeline.whole()
 
     # what exchanges ask for
 
     def wants_body(self) -> None:
         """The application reads the body."""
-        self._read(when=not self._waiting)
+        self._read(when=not self._pipeline.behind)
 
     def answered(self, exchange: Exchange) -> None:
         """The answer is complete, or cannot be completed."""
-        if exchange is not self._current:
+        pipeline = self._pipeline
+        if exchange is not pipeline.current:
             return
-        self._current = None
+        pipeline.current = None
         self._answered = True
         if self.state in {State.LINGERING, State.CLOSING, State.CLOSED}:
             return
         if exchange.failed:
-            self._disconnect()
+            self._pipeline.disconnect()
             self._close()
         elif not exchange.keep_alive:
             self._finish(exchange)
-        elif self._waiting:
+        elif pipeline.behind:
             self._settle()
-            self._begin(self._waiting.popleft())
-            self._read(when=not self._waiting)
+            self._answer(pipeline.advance())
+            self._read(when=not pipeline.behind)
             self._settle()
         elif self._eof or self._parser.ended:
             self._finish(exchange)
@@ -181,7 +188,7 @@ class Connection(asyncio.Protocol):
     def displace(self) -> None:
         """Close to make room for another: nothing is being served on it."""
         self._refusals.count(Reason.DISPLACED, self.client[0])
-        self._admission.left(self)
+        self._place.give_back()
         if self._transport.get_write_buffer_size():
             self.abort()
         else:
@@ -189,14 +196,14 @@ class Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """The server stops: end after the request under way."""
-        if self._current is None:
+        if self._pipeline.current is None:
             self._close()
         else:
-            self._current.keep_alive = False
+            self._pipeline.current.keep_alive = False
 
     def abort(self) -> None:
         """Close at once."""
-        self._disconnect()
+        self._pipeline.disconnect()
         if self.state is not State.CLOSED:
             self._close()
             self._transport.abort()
@@ -204,9 +211,9 @@ class Connection(asyncio.Protocol):
     def refuse(self, problem: errors.Problem) -> None:
         """Send the error and end; while another request is being answered, only end."""
         self._refusals.count(Reason(problem.code or ""), self.client[0])
-        current = self._current
+        current = self._pipeline.current
         silent = current is not None and (current.whole or current.started)
-        self._disconnect()
+        self._pipeline.disconnect()
         if silent:
             self._close()
         else:
@@ -215,19 +222,15 @@ class Connection(asyncio.Protocol):
 
     # the state
 
-    def _begin(self, exchange: Exchange) -> None:
-        self._current = exchange
-        self._answer(exchange)
-
     def _settle(self) -> None:
         """Move to the state that follows from what has arrived and what is answered."""
-        current = self._current
+        current = self._pipeline.current
         if current is None:
-            busy = self._parser.begun or self._waiting or not self._answered
+            busy = self._parser.begun or self._pipeline.behind or not self._answered
             state = State.HEAD if busy else State.IDLE
         else:
             state = State.ANSWERING if current.whole else State.BODY
-            if current.buffered > self._limits.body_buffer or self._waiting:
+            if current.buffered > self._limits.body_buffer or self._pipeline.behind:
                 self._read(when=False)
         if state is not self.state:
             self._move(state)
@@ -236,20 +239,12 @@ class Connection(asyncio.Protocol):
     def _move(self, state: State) -> None:
         if state not in MOVES[self.state]:
             raise RuntimeError(f"a connection cannot move from {self.state} to {state}")
-        waited, waits = self.state in DISPLACEABLE, state in DISPLACEABLE
         self.state = state
-        if self._stalled:
-            return  # it may be displaced in any state, and keeps its place among those
-        if waits:
-            self._admission.waits(self)
-        elif waited:
-            self._admission.works(self)
+        self._place.follow(state)
 
     def _finish(self, exchange: Exchange) -> None:
         """The last answer is written: end, and let the client read it."""
-        for each in self._waiting:
-            each.disconnect()
-        self._waiting.clear()
+        self._pipeline.drop_behind()
         if exchange.whole and (self._eof or not (self._excess or self._parser.begun)):
             self._close()
         else:
@@ -270,21 +265,12 @@ class Connection(asyncio.Protocol):
         """Close when the client has read what was written."""
         if self.state in {State.CLOSING, State.CLOSED}:
             return
-        self._disconnect()
+        self._pipeline.disconnect()
         self._move(State.CLOSING)
         self._transport.close()
         if self._transport.get_write_buffer_size():
             self._outgoing.pause()  # what is left unread may not hold a place for long either
         self._timer.follow(State.CLOSING)
-
-    def _disconnect(self) -> None:
-        """Nothing more is written for the requests under way."""
-        for each in (self._current, *self._waiting, self._parsed):
-            if each is not None and not each.complete:
-                each.disconnect()
-        self._current = None
-        self._waiting.clear()
-        self._parsed = None
 
     def _late(self, reason: Reason | None) -> None:
         """The time of the state is over."""
@@ -298,11 +284,6 @@ class Connection(asyncio.Protocol):
         else:
             self._close()
 
-    def _stalls(self) -> None:
-        self._stalled = True
-        if self.state not in DISPLACEABLE:
-            self._admission.waits(self)
-
     def _stuck(self) -> None:
         self._refusals.count(Reason.SLOW_READER, self.client[0])
         self._transport.abort()
@@ -314,7 +295,7 @@ class Connection(asyncio.Protocol):
 
     def _probe(self) -> bool:
         """Write an interim response, which clients ignore, unless the answer is being written."""
-        current = self._current
+        current = self._pipeline.current
         if current is None or current.started or current.head.version == "1.0":
             return False
         self._transport.write(CONTINUE)

@@ -14,14 +14,20 @@ _FILES_RESERVED: Final = 1024
 """Open files for the store, workers, upstreams and the internal socket; at most half of all."""
 _CONNECTIONS_MAX: Final = 10_000
 _ADDRESS_SHARE: Final = 4
+_RESERVE_SHARE: Final = 16
+_RESERVE_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds, sizes in bytes. `connections` in all, `per_address` of one client."""
+    """Times in seconds, sizes in bytes. `connections` in all, `per_address` of one client.
+
+    `reserved` more are for the requests that must get in: see `admission`.
+    """
 
     connections: int
     per_address: int
+    reserved: int = 0
 
     head_s: float = 30.0
     head_bytes: int = 64 * 1024
@@ -50,7 +56,11 @@ def of_process(connections: int | None, per_address: int | None) -> Limits:
     possible = affordable(open_files())
     allowed = possible if connections is None else min(connections, possible)
     share = max(1, allowed // _ADDRESS_SHARE)
-    return Limits(connections=allowed, per_address=min(per_address or share, allowed))
+    return Limits(
+        connections=allowed,
+        per_address=min(per_address or share, allowed),
+        reserved=min(max(4, allowed // _RESERVE_SHARE), _RESERVE_MAX),
+    )
 
 
 def affordable(files: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
@@ -15,6 +16,7 @@ from engine.gateway.http.admission import Admission
 from engine.gateway.http.connection import Connection
 from engine.gateway.http.exchange import Exchange
 from engine.gateway.http.limits import Limits
+from engine.gateway.http.parser import Head
 from engine.gateway.http.refusals import Refusals
 from engine.gateway.http.turns import Turns
 
@@ -23,8 +25,15 @@ class Listener:
     """One listening socket."""
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, admission: Admission, refusals: Refusals
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        admission: Admission,
+        refusals: Refusals,
+        urgent: Callable[[Head], bool] = lambda _: False,
     ) -> None:
+        """`urgent` requests are answered when all places are taken."""
+        self._urgent = urgent
         self._app = app
         self._limits = limits
         self._admission = admission
@@ -59,7 +68,9 @@ class Listener:
             peer.abort()
 
     def _connection(self) -> Connection:
-        return Connection(self._limits, self._admission, self._refusals, self._turns.ask)
+        return Connection(
+            self._limits, self._admission, self._refusals, self._turns.ask, self._urgent
+        )
 
     def _answer(self, exchange: Exchange) -> None:
         task = asyncio.get_running_loop().create_task(exchange.run(self._app))

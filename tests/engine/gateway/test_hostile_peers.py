@@ -111,6 +111,24 @@ def test_peers_that_hold_connections_keep_nobody_out(stack: Stack) -> None:
     assert log.count('"reason": "displaced"') == 1
 
 
+def test_probes_and_operators_get_in_where_all_places_are_busy(stack: Stack) -> None:
+    """As behind a proxy whose requests all wait: the others are refused until one has ended."""
+    busy = [post(stack, b'{"model": "raw", "prompt": "a"}')] * (FILES // 2)
+    with connected(stack, *busy):
+        clients = [stack.http("client") for _ in range(8)]
+        while clients[-1].get("/v1/models").status_code != 503:
+            continue
+        refused = clients[0].get("/v1/models").json()["error"]
+        assert refused["code"] == "connections"
+        for path, key in (("/healthz", None), ("/metrics", "viewer"), ("/v1/models", "operator")):
+            with stack.http(key) as http:
+                assert http.get(path).status_code == 200, path
+    while clients[0].get("/v1/models").status_code != 200:  # until it has seen that they have gone
+        continue
+    for each in clients:
+        each.close()
+
+
 def test_an_answer_to_an_incomplete_body_ends_its_connection(stack: Stack) -> None:
     """Whatever comes behind it: the peer reads the answer, then the end."""
     with connected(stack, post(stack, b"{", key="wrong", length=1000)) as (one,):

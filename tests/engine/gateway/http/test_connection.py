@@ -538,6 +538,50 @@ async def test_where_all_have_requests_under_way_the_new_one_is_refused(clock: C
     assert refused.aborted
 
 
+PROBE = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(("host", "reason"), [("192.0.2.1", "address"), ("::1", "connections")])
+async def test_where_all_places_are_taken_a_probe_is_answered_out_of_the_reserve(
+    clock: Clock, host: str, reason: str
+) -> None:
+    """From the busy address, too; any other request is refused there, and so is a second one."""
+    del clock
+    bench = Bench(Limits(connections=2, per_address=2, reserved=2))
+    begin(bench)
+    begin(bench)
+    other, refused = bench.connect(Wire(host))
+    assert refused.written == b""
+    other.data_received(REQUEST)
+    assert refused.error()["code"] == reason
+    bench.app.let.set()
+    probing, probe = bench.connect(Wire(host))
+    probing.data_received(2 * PROBE)
+    await bench.settle()
+    assert probe.written.count(b"HTTP/1.1 200 ") == 1
+    assert b"connection: close\r\n" in probe.written
+    assert bench.app.asked[-1]["path"] == "/healthz"
+
+
+async def test_silent_connections_do_not_hold_the_reserve(clock: Clock) -> None:
+    """Nor do those of the peer that has most of it keep others out."""
+    del clock
+    bench = Bench(Limits(connections=1, per_address=1, reserved=2))
+    begin(bench)
+    silent = [bench.connect()[1] for _ in range(5)]
+    assert [each.closed for each in silent] == [True, True, True, False, False]
+    probing, probe = bench.connect(Wire("2001:db8::1"))
+    bench.app.let.set()
+    bench.connect()
+    probing.data_received(PROBE)
+    await bench.settle()
+    assert probe.written.startswith(b"HTTP/1.1 200 ")
+    for connection in bench.admission.peers():
+        assert isinstance(connection, Connection)
+        connection.connection_lost(None)
+    assert bench.admission.count == 0
+
+
 async def test_who_leaves_an_answer_unread_makes_room(clock: Clock) -> None:
     """The one that has stopped reading longest; not one that has just stopped, or reads again."""
     bench = Bench(Limits(connections=3, per_address=3))

@@ -18,6 +18,7 @@ from engine.gateway.http.admission import Admission
 from engine.gateway.http.connection import Connection
 from engine.gateway.http.exchange import Exchange
 from engine.gateway.http.limits import Limits
+from engine.gateway.http.parser import Head
 from engine.gateway.http.refusals import Refusals
 from engine.gateway.http.turns import Turns
 
@@ -210,9 +211,15 @@ class Bench:
     def connect(self, wire: Wire | None = None) -> tuple[Connection, Wire]:
         """A client connects."""
         wire = wire or Wire()
-        connection = Connection(self.limits, self.admission, self.refusals, self.turns.ask)
+        connection = Connection(
+            self.limits, self.admission, self.refusals, self.turns.ask, urgent=self._urgent
+        )
         connection.connection_made(wire)
         return connection, wire
+
+    @staticmethod
+    def _urgent(head: Head) -> bool:
+        return head.path == "/healthz"
 
     def _answer(self, exchange: Exchange) -> None:
         task = asyncio.ensure_future(exchange.run(self.app))
