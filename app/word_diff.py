@@ -119,6 +119,8 @@ def lines(section: Section) -> list[tuple[Piece, ...]]:
                 rows.append([])
             if text:
                 rows[-1].append(Piece(piece.change, text))
+    if not rows[-1]:
+        del rows[-1]  # the end of the last line
     changed = [any(piece.change is not Change.SAME for piece in row) for row in rows]
     near = [any(changed[max(0, n - _AROUND) : n + _AROUND + 1]) for n in range(len(rows))]
     shown: list[tuple[Piece, ...]] = []

@@ -110,3 +110,14 @@ def check(
         raise errors.Invalid(f"The templates of a prompt hold {TEXT_LIMIT} characters at most.")
     if response_schema is not None and len(stored_schema(response_schema)) > SCHEMA_LIMIT:
         raise errors.Invalid(f"A response schema holds {SCHEMA_LIMIT} bytes of JSON at most.")
+
+
+def newly_required(before: Sequence[Variable], after: Sequence[Variable]) -> list[str]:
+    """The variables that requests have to send for `after` and not for `before`."""
+    needed = {variable.name for variable in before if variable.required}
+    return [each.name for each in after if each.required and each.name not in needed]
+
+
+def caution(names: Sequence[str]) -> str:
+    """What new required variables mean for clients, as a sentence; empty for none."""
+    return f"Requests without {', '.join(names)} are refused from now on." if names else ""

@@ -12,7 +12,7 @@ import typer
 from app import errors, session
 from app.commands import options
 from app.figures import prompts as figures
-from storage import prompt_labels, prompt_uses, prompts, splits
+from storage import prompt_content, prompt_labels, prompt_uses, prompts, splits
 
 app = options.group()
 
@@ -36,7 +36,11 @@ async def label(
         version = await prompts.find(s, name)
         before = (await prompts.labels(s, version.prompt)).get(label)
         uses = await prompt_uses.of(s, version.prompt)
+        old = None if before is None else await prompts.find(s, f"{version.prompt}@{before}")
     effect = figures.effect(f"{version.prompt}:{label}", before, version.number, uses)
+    if old is not None:
+        needed = prompt_content.newly_required(old.variables, version.variables)
+        effect += f"\n{prompt_content.caution(needed)}" if needed else ""
     agreed = session.agreed("prompts.label", version.prompt, effect, reason, yes=yes)
     done = await session.ask(
         "prompts.label",

@@ -11,7 +11,7 @@ from engine.control.decisions import Decision, Reason
 from engine.control.following import Moved
 from engine.control.handlers import checks, handles
 from engine.execution import failures
-from storage import prompt_labels, prompts, splits
+from storage import prompt_content, prompt_labels, prompts, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.keys import Role
@@ -105,9 +105,14 @@ async def label(s: Session, intent: Intent, arguments: verbs.PromptsLabel, at_us
     if at == version.number:
         return Decision(Reason.UNCHANGED, f"{now}; no change.", version)
     moved = Moved(intent.target, arguments.label, version, at, intent, undoes=None)
-    done = await following.carry(s, moved, at_us)
-    was = f" (before: {intent.target}@{at})" if at is not None else ""
-    return Decision(Reason.APPLIED, f"{now}{was}. {done}", version)
+    done = [await following.carry(s, moved, at_us)]
+    was = ""
+    if at is not None:
+        was = f" (before: {intent.target}@{at})"
+        old = await prompts.find(s, f"{intent.target}@{at}")
+        new = prompt_content.newly_required(old.variables, version.variables)
+        done += [prompt_content.caution(new)] if new else []
+    return Decision(Reason.APPLIED, f"{now}{was}. {' '.join(done)}", version)
 
 
 @handles("prompts.undo")

@@ -153,3 +153,18 @@ async def test_the_second_of_two_moves_at_once_is_told(control: Desk) -> None:
     assert lost.state is State.REFUSED
     assert lost.outcome == "terse:beta changed since you looked: it is terse@2. Look again."
     assert await labels(control) == {"beta": 2}
+
+
+async def test_a_move_to_a_version_that_needs_more_says_so(control: Desk) -> None:
+    """Clients that do not send the variable would learn it by their errors."""
+    await control.do("prompts.add", "terse", prompt="terse", messages=messages("one"))
+    needed = [{"name": "tone", "required": True}]
+    await control.do(
+        "prompts.add", "terse", prompt="terse", messages=messages("{{ tone }}"), variables=needed
+    )
+    outcomes = [
+        (await control.do("prompts.label", "terse", label="beta", number=number)).outcome or ""
+        for number in (1, 2, 1)
+    ]
+    said = "Requests without tone are refused from now on."
+    assert [said in outcome for outcome in outcomes] == [False, True, False]
