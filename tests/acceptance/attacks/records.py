@@ -31,7 +31,7 @@ async def strangers_that_fill_the_logs(target: Target) -> str:
             b"POST /v1/completions HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}",
             b"POST /v1/completions HTTP/1.1\r\nhost: h\r\ncontent-length: -2\r\n\r\n",
             b"\x16\x03\x01" + long,
-            b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000,
+            b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000 + b"\r\n\r\n",
             b"GET /%0a%1b[2J" + long + b" HTTP/1.1\r\nhost: h\r\n\r\n",
         ]
     )

@@ -138,6 +138,28 @@ def test_an_answer_to_an_incomplete_body_ends_its_connection(stack: Stack) -> No
     assert json.loads(body)["error"]["code"] == "invalid_api_key"
 
 
+def test_strangers_do_not_fill_the_log(stack: Stack) -> None:
+    """A line for each reason, however often it occurs, and none has what they sent."""
+    close, word = b"host: x\r\nconnection: close\r\n\r\n", b"z" * 2_000
+    kinds = (
+        b"GET /" + word + b" HTTP/1.1\r\n" + close,
+        b"GET /%0a%1b[2J" + word + b" HTTP/1.1\r\n" + close,
+        b"GET /v1/models HTTP/1.1\r\nauthorization: Bearer " + word + b"\r\n" + close,
+        b"POST /v1/completions HTTP/1.1\r\ncontent-length: -2\r\n" + close,
+        b"\x16\x03\x01" + word,
+        b"GET / HTTP/1.1\r\nx: " + word * 40 + b"\r\n\r\n",
+    )
+    log = stack.home.log("gateway")
+    before = log.stat().st_size
+    for _ in range(30):
+        for data in kinds:
+            with contextlib.suppress(ConnectionError), connected(stack, data) as (one,):
+                until(one, b"never")
+    written = log.read_text()[before:]
+    assert len(written.splitlines()) <= 2 * len(kinds)
+    assert "zzz" not in written
+
+
 def test_a_stream_that_waits_sends_comments(stack: Stack) -> None:
     """A proxy that gives up after some seconds does not; an HTTP/1.0 client gets no chunks."""
     asked = json.dumps({"model": "raw", "prompt": "a", "stream": True}).encode()
