@@ -33,6 +33,7 @@ from storage.store import Session
 WINDOW_S: Final = 60
 """The last seconds in which the actual share of an arm is measured."""
 _SECOND_US: Final = 1_000_000
+_GUARD_TITLES: Final = ("GUARD", "VERDICT", "EVENTS", "RATE", "95 %", "E HARM", "E HOLD", "NEEDS")
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,25 +173,26 @@ def _step_lines(rollout: Rollout) -> list[str]:
 
 def _guard_lines(view: View) -> list[str]:
     by_name = {look.guard: look for look in view.looks}
-    rows = []
+    rows = [_GUARD_TITLES]
     for guard in view.rollout.guards:
         look = by_name.get(guard.name)
         if look is None:
-            rows.append((guard.name, "no look yet", "", "", "", ""))
+            rows.append((guard.name, "no look yet", "", "", "", "", "", ""))
             continue
-        rate = look.events / look.n if look.n else None
-        needs = f"needs {look.needed} more" if look.needed else ""
+        needs = words.whole(look.needed if guard.required else None)
         rows.append(
             (
                 guard.name,
-                look.verdict.value if guard.required else f"{look.verdict.value}, harm only",
+                look.verdict.value,
                 f"{look.events} of {look.n}",
-                f"{words.percent(rate)} ({look.low:.1%}–{look.high:.1%})",
-                f"e harm {look.harm_e:.3g} hold {look.safety_e:.3g}",
+                words.percent(look.events / look.n if look.n else None),
+                f"{look.low * 100:.2g}–{min(look.high * 100, 100):.3g} %",
+                f"{look.harm_e:.2g}",
+                f"{look.safety_e:.2g}",
                 needs,
             )
         )
-    return words.table(rows)
+    return words.table(rows) if len(rows) > 1 else []
 
 
 def _impact_lines(rollout: Rollout) -> list[str]:

@@ -14,17 +14,19 @@ from typing import Final
 
 _LENGTH: Final = re.compile(r"content-length: (\d+)", re.IGNORECASE)
 _STREAM: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-_EVENTS: Final = (
-    {"choices": [{"index": 0, "delta": {"content": "from the candidate"}}]},
-    {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
-)
+_END: Final = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+PIECES: Final = 20
 ANSWER: Final = "from the candidate"
 
 
 class Fickle:
-    """One server. `failing` may be set at any time; `asked` counts completions."""
+    """One server. `failing` may be set at any time; `asked` counts completions.
 
-    def __init__(self) -> None:
+    An answer comes in pieces, each of them the `word`.
+    """
+
+    def __init__(self, word: str) -> None:
+        self.word = word
         self.failing = False
         self.asked = 0
         self.port = 0
@@ -35,29 +37,32 @@ class Fickle:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = _LENGTH.search(head)
             await reader.readexactly(int(length[1]) if length else 0)
-            writer.write(self._answer(head.startswith("POST")))
-            await writer.drain()
+            for piece in self._answer(completion=head.startswith("POST")):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    def _answer(self, completion: bool) -> bytes:
+    def _answer(self, *, completion: bool) -> list[bytes]:
         if not completion:
-            return b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
+            return [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"]
         self.asked += 1
         if self.failing:
             body = b'{"error": {"message": "out of order"}}'
             head = "HTTP/1.1 500 X\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-        events = [f"data: {json.dumps(each)}\n\n".encode() for each in _EVENTS]
-        return _STREAM + b"".join(events) + b"data: [DONE]\n\n"
+            return [f"{head}content-length: {len(body)}\r\n\r\n".encode() + body]
+        piece = {"choices": [{"index": 0, "delta": {"content": self.word}}]}
+        events = [f"data: {json.dumps(each)}\n\n".encode() for each in [*[piece] * PIECES, _END]]
+        return [_STREAM, *events, b"data: [DONE]\n\n"]
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[Fickle]:
+async def served(word: str = ANSWER) -> AsyncIterator[Fickle]:
     """A server on a free port of its own."""
-    fickle = Fickle()
+    fickle = Fickle(word)
     server = await asyncio.start_server(fickle.connected, "127.0.0.1", 0)
     fickle.port = server.sockets[0].getsockname()[1]
     async with server:

@@ -126,7 +126,7 @@ async def test_a_candidate_that_starts_to_fail_is_taken_back_by_itself(tmp_path:
                 asked = fickle.asked
                 answers = [await ask() for _ in range(10)]
         assert None not in answers
-        assert ANSWER not in answers
+        assert not any(ANSWER in str(answer) for answer in answers)
 
 
 async def walk(tmp_path: Path, steps: list[dict[str, Any]], kills: int | None) -> list[Why]:

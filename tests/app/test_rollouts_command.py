@@ -1,0 +1,129 @@
+"""`paddock rollouts` without a node: what is shown, what is refused before it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from storage.home.paths import Home
+from storage.requests import Class
+from tests import paddock_commands
+from tests.engine.control.rollouts import worlds
+from tests.engine.control.rollouts.worlds import CANDIDATE
+
+BAD = 2
+
+
+async def _scene(root: Path) -> None:
+    """A canary that was aborted for harm, and retried, and waits for evidence now."""
+    async with worlds.made(root) as world:
+        await world.start()
+        await world.load(CANDIDATE)
+        for failed in (40, 0):
+            await world.settle()
+            await world.smoke()
+            await world.settle()
+            world.wait(10)
+            await world.serve(100, failed=failed)
+            await world.serve(7, class_=Class.BACKGROUND)
+            await world.settle()
+            if failed:
+                await world.ask("rollouts.retry", rollout=1)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A box whose node is down."""
+    root = tmp_path_factory.mktemp("box") / "home"
+    asyncio.run(_scene(root))
+    return Home(root)
+
+
+def run(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
+    """One command, to its end."""
+    return paddock_commands.run(*words, environment={**os.environ, "PADDOCK_HOME": str(home.root)})
+
+
+def test_the_tree_has_arms_steps_guards_and_what_it_waits_for(home: Home) -> None:
+    """Set beside actual, each guard with its counts, interval and e-values; within 80 columns."""
+    lines = run(home, "rollouts", "get", "support").stdout.splitlines()
+    assert lines[0] == "support  rollout 1  revision 1  canary  Progressing  attempt 2"
+    assert "│  r2  candidate  set 5 %   actual –  0 requests" in lines
+    assert "│  ✔  1  5 %" in lines
+    assert lines[6].startswith("│  ▶  2  analysis of at most 1 h  since ")
+    (errors,) = [line for line in lines if line.startswith("│  error_rate<=1%")]
+    assert errors.split() == [
+        "│", "error_rate<=1%", "running", "0", "of", "100", "0", "%", "0–5.7", "%", "0.16",
+        "2.7", "199",
+    ]  # fmt: skip
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-1].startswith(
+        "└─ stepping: error_rate<=1% needs 199 more without an event. Until "
+    )
+
+
+def test_the_tree_as_json_has_the_records(home: Home) -> None:
+    """The rollout, its arms, its looks, its moves."""
+    document = json.loads(run(home, "rollouts", "get", "support", "--json").stdout)
+    assert document["phase"] == "Progressing"
+    assert document["waiting"]["for"] == "evidence"
+    assert [look["n"] for look in document["looks"]][:2] == [100, 100]
+    whys = [event["why"] for event in document["events"]]
+    assert whys == ["started", "loaded", "smoked", "next", "harm", "retried", *whys[1:4]]
+
+
+def test_status_exits_0_only_when_the_candidate_has_the_traffic(home: Home) -> None:
+    """4 while it goes on, and 1 where a service has had no rollout."""
+    done = run(home, "rollouts", "status", "support")
+    assert done.returncode == 4
+    assert done.stdout.startswith("Progressing: ")
+    missing = run(home, "rollouts", "status", "other")
+    assert missing.returncode == 1
+    assert "other has had no rollout; start one with" in missing.stderr
+
+
+def test_a_dry_run_shows_the_steps_and_the_guards(home: Home, tmp_path: Path) -> None:
+    """Of a file, over which options win; nothing is asked of the node, which is down."""
+    file = tmp_path / "rollout.toml"
+    file.write_text('to = "r2"\nsteps = ["10", "pause 10m", "100"]\nguards = ["error_rate<=2%"]\n')
+    done = run(home, "rollouts", "start", "support", "-f", str(file), "--dry-run")
+    assert done.stdout.splitlines() == [
+        "steps", "  1. 10 %", "  2. pause of 10 min", "  3. analysis of at most 1 h",
+        "  4. 100 %", "  5. analysis of at most 1 h", "guards", "  error_rate<=2%",
+    ]  # fmt: skip
+    won = run(
+        home, "rollouts", "start", "support", "-f", str(file), "--dry-run", "--json",
+        "--guard", "ttft_p99<=1s",
+    )  # fmt: skip
+    (guard,) = json.loads(won.stdout)["guards"]
+    assert (guard["measure"], guard["allowed_bp"], guard["limit_us"]) == ("ttft", 100, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "Name the candidate with --to"),
+        (("--to", "r2", "--steps", "5, 50"), "The last weight of a rollout is 100 %, not 50 %."),
+        (("--to", "r2", "--steps", "soon"), "'soon' is no step"),
+        (("--to", "r2", "--guard", "speed"), "'speed' is no guard"),
+        (("--to", "r2", "--load-timeout", "never"), "'never' is no duration"),
+        (("-f", "/nowhere.toml"), "/nowhere.toml cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_exits_2(home: Home, words: tuple[str, ...], said: str) -> None:
+    """With what is allowed."""
+    done = run(home, "rollouts", "start", "support", *words)
+    assert (done.returncode, done.stdout) == (BAD, "")
+    assert said in done.stderr
+
+
+def test_a_verb_without_the_node_says_that_it_is_down(home: Home) -> None:
+    """After the question, so that nothing looks done."""
+    done = run(home, "rollouts", "abort", "support", "--yes")
+    assert done.returncode == 3
+    assert "is not running; start it with `paddock serve`" in done.stderr
