@@ -1,7 +1,8 @@
 """`python -m tests.acceptance.attacks.attacker NAME TARGET`: one attack, as a process.
 
-It attacks until its standard input ends, so that it never outlives the trial, and prints what it
-saw in one line. It runs at low priority: its own computing is not what the box has to bear.
+It prints an empty line when it begins, attacks until its standard input ends, so that it never
+outlives the trial, and prints what it saw in one line. It runs at low priority: its own computing
+is not what the box has to bear.
 """
 
 from __future__ import annotations
@@ -38,5 +39,7 @@ if __name__ == "__main__":
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
     name, target = sys.argv[1:]
+    sys.stdout.write("\n")
+    sys.stdout.flush()
     known = msgspec.json.decode(target, type=attack.Target)
     sys.stdout.write(asyncio.run(main(name, known)))

@@ -63,6 +63,8 @@ class Trials:
             attack.name, msgspec.json.encode(self._target).decode(),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
+        assert attacker.stdout is not None
+        await asyncio.wait_for(attacker.stdout.readline(), 60)
         during = await self._span(seconds)
         said, _ = await asyncio.wait_for(attacker.communicate(b""), 60)
         try:
