@@ -1,6 +1,6 @@
 """A picture of a running box's screen, as SVG: `python -m tools.screen_picture HOME > FILE`.
 
-`docs/pulse.svg` is such a picture of `make demo`, taken after a quarter of an hour. It only reads.
+`docs/pulse.svg` is such a picture of `make demo`, some minutes after its start. It only reads.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A file in the home marks it as a demo's and lists its keys, a name a line, only ever added to, so
 that several runs can write, and a killed run cannot damage it. Only this decides where a demo may
-act. Imported by `app.commands.demo`.
+act. Imported by `app.commands.demo` and `app.demo.run`.
 """
 
 from __future__ import annotations

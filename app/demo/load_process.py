@@ -1,7 +1,7 @@
 """The synthetic load as seen from a terminal: a process that is started, watched and stopped.
 
 It imports nothing of the engine: the load is `python -m engine.shipped.synthetic_load`, a client
-with a key of its own. Imported by `app.commands.demo`.
+with a key of its own. Imported by `app.demo.run`.
 """
 
 from __future__ import annotations

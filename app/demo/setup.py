@@ -1,7 +1,7 @@
 """What ships with Paddock, put into a box: the models, their prompts, two releases, one service.
 
 Each step looks before it acts, so that a run that was killed anywhere is taken up where it ended.
-It finds the files without importing the engine. Imported by `app.commands.demo`.
+It finds the files without importing the engine. Imported by `app.demo.run`.
 """
 
 from __future__ import annotations

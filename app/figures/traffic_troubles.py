@@ -19,6 +19,7 @@ HELD_US: Final = 2 * SECOND_US  # in the gateway, while nothing can take it
 ERRORS_S: Final = 30  # the window in which failures are counted
 ERRORS: Final = 0.05  # an error rate that is certainly higher is trouble
 FAILED: Final = 3  # fewer failures prove nothing
+JUST_S: Final = 5  # without an answer to anybody for so long, it is not one client's key
 
 
 def rejected(facts: Facts) -> Iterator[Trouble]:
@@ -29,12 +30,7 @@ def rejected(facts: Facts) -> Iterator[Trouble]:
     found = rejections.by_code(
         row for at, row in facts.recent.gateway.items() if begin < at <= facts.end
     )
-    answered = tallies.total(
-        each
-        for seconds in facts.recent.arms.values()
-        for at, each in seconds.items()
-        if begin < at <= facts.end
-    )
+    answered = _all_arms(facts, ERRORS_S)
     whole = answered.ok + answered.failed + found.total()
     keyless = sum(found.pop(code, 0) for code in rejections.UNAUTHENTICATED)
     of = f"of {words.counted(whole, 'request')} in the last {ERRORS_S} s"
@@ -42,11 +38,21 @@ def rejected(facts: Facts) -> Iterator[Trouble]:
         yield Trouble(
             brief=f"{keyless} without a valid key",
             sentence=f"{keyless} {of} had no valid key; `paddock keys list` shows the keys.",
-            unanswered=not answered.ok,
+            unanswered=not _all_arms(facts, JUST_S).ok,
         )
     for code, count in found.most_common():
         if _certain(count, whole):
             yield Trouble(brief=f"{count} {code}", sentence=f"{count} {of} were rejected: {code}.")
+
+
+def _all_arms(facts: Facts, seconds: int) -> tallies.Tally:
+    begin = facts.end - seconds
+    return tallies.total(
+        each
+        for rows in facts.recent.arms.values()
+        for at, each in rows.items()
+        if begin < at <= facts.end
+    )
 
 
 def arms(facts: Facts) -> Iterator[Trouble]:

@@ -13,6 +13,7 @@ import pytest
 from app import errors, node_client, session, tui
 from app.commands import demo
 from app.demo import demo_home
+from app.demo import run as demo_run
 from storage import keys
 from storage.home import paths as homes
 from storage.home.paths import Home
@@ -88,7 +89,7 @@ async def test_a_key_that_cannot_be_revoked_does_not_keep_the_node_running(
     monkeypatch.setattr(session, "do", refuse)
     monkeypatch.setattr(session, "reading", Reading)
     monkeypatch.setattr(keys, "every", working)
-    run = demo.Demo(home)
+    run = demo_run.Run(home)
     run.minted = ["demo-load-1"]
     await run.end(stop=True)
     assert done == ["stopped"]
@@ -106,7 +107,7 @@ async def test_without_an_answer_the_demo_stops_what_it_started_and_no_more(
 
     monkeypatch.setattr(tui, "attach", quit_at_once)
     for typed, keeps in (("", not started), ("\n", not started), ("y\n", started)):
-        run = demo.Demo(Home(tmp_path))
+        run = demo_run.Run(Home(tmp_path))
         run.started = started
         reading, writing = os.pipe()
         os.write(writing, typed.encode())
@@ -120,7 +121,7 @@ async def test_without_an_answer_the_demo_stops_what_it_started_and_no_more(
 IN_A_DESTRUCTOR = """
 import asyncio, os, signal, sys
 from app import cli
-from app.commands import demo
+from app.demo import run
 
 class Dying:
     def __del__(self):
@@ -134,7 +135,7 @@ async def begin(self):
 async def end(self, *, stop):
     print("ended", flush=True)
 
-demo.Demo.begin, demo.Demo.end = begin, end
+run.Run.begin, run.Run.end = begin, end
 sys.argv = ["paddock", "demo", "--home", sys.argv[1], "--headless"]
 cli.main()
 """

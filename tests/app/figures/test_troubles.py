@@ -207,16 +207,17 @@ def test_requests_that_wait_too_long_are_trouble() -> None:
 
 
 def test_a_burst_of_requests_without_a_valid_key_takes_the_word_live() -> None:
-    """After a reset of the keys no arm fails, and nobody gets an answer."""
+    """After a reset of the keys no arm fails, and nobody gets an answer any more."""
     codes = {"missing_api_key": 3, "invalid_api_key": 34}
-    facts = store_facts.facts(records={"services": [SUPPORT]})
+    before = {NOW - 6: store_facts.second(ArmSample(requests=63, ok=63))}
+    facts = store_facts.facts(records={"services": [SUPPORT]}, arms={"support/r1": before})
     facts.recent.gateway = {NOW - 1: GatewaySample(held=0, connections=4, rejected=codes)}
     facts.answers = Answers(node=Node.UP, person=SARA)
     (trouble,) = troubles.troubles(facts)
     assert trouble.unanswered
     assert trouble.brief == "37 without a valid key"
     assert trouble.sentence == (
-        "37 of 37 requests in the last 30 s had no valid key; `paddock keys list` shows the keys."
+        "37 of 100 requests in the last 30 s had no valid key; `paddock keys list` shows the keys."
     )
 
 

@@ -13,7 +13,7 @@ from storage.control_socket import verbs
 from storage.control_socket.verbs import Process
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-DEMO: Final = {"app/commands/demo.py", "app/demo/setup.py"}
+DEMO: Final = {"app/demo/run.py", "app/demo/setup.py"}
 
 
 def places(verb: str) -> set[str]:
