@@ -25,7 +25,7 @@ from storage.sqlite.upserts import insert_new, upsert
 
 __all__ = [
     "Copy", "Restored", "Session", "Store", "Work", "attach", "backup", "healthy", "insert_new",
-    "inspect", "open", "restore", "savepoint", "upsert",
+    "inspect", "note", "open", "restore", "savepoint", "upsert",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -36,6 +36,7 @@ Work = Callable[[Session], Awaitable[T]]
 backup = backups.backup
 healthy = backups.healthy
 inspect = backups.inspect
+note = backups.note
 restore = backups.restore
 
 

@@ -119,18 +119,22 @@ class ControlRequests:
                 await self._record_stop(name, role, request.reason[:_TEXT_LIMIT])
                 why = f": {request.reason[:_TEXT_LIMIT]}" if request.reason else ""
                 self._stop(f"{name} asked for it on the control socket{why}")
-                return {}
+            case "backup":
+                _need(name, role, Role.OPERATOR, "record a backup")
+                await self._record_backup(name, request)
             case "intent":
                 return await self._intent(request, peer, name, role)
             case "preview":
                 return await self._preview(request)
             case "outcome":
                 return await self._outcome(request, peer, name)
-        raise Rejected(
-            "bad_request",
-            "The control socket knows intent, outcome, preview, who, state and stop, not "
-            f"{request.do!r}.",
-        )
+            case _:
+                raise Rejected(
+                    "bad_request",
+                    "The control socket knows backup, intent, outcome, preview, state, stop and who, not "
+                    f"{request.do!r}.",
+                )
+        return {}
 
     async def _preview(self, request: Request) -> dict[str, Any]:
         """The messages of a prompt version, and their tokens: the gateway renders and counts."""
@@ -175,6 +179,16 @@ class ControlRequests:
             await self._store.write(work, durable=True)
         except errors.StorageError as error:
             _log.warning("the stop could not be recorded", actor=name, error=str(error))
+
+    async def _record_backup(self, name: str, request: Request) -> None:
+        """Who copied the store to which file, and why, in the ledger."""
+        await self._store.write(
+            lambda session: ledger.write(
+                session, actor=name, verb="store.backup", noun="store", key=self._store.id[:8],
+                before=None, after=request.target[:_TEXT_LIMIT], at_us=self._now_us(),
+                reason=request.reason[:_TEXT_LIMIT],
+            )
+        )  # fmt: skip
 
     async def _who(self, peer: Peer) -> tuple[str, Role]:
         person = await asyncio.to_thread(roles.look_up, peer)

@@ -7,6 +7,7 @@ not keep the box from serving. Imported by `engine.__main__` and `engine.node`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
 
+import msgspec
 import structlog
 
 from engine.node import process_logs
@@ -79,7 +81,7 @@ async def _begin(home: Home, store: Store) -> Life:
     clean = await _ended_well(store)
 
     async def record(session: Session) -> list[str]:
-        await _record_restore(session, home)
+        await _record_notes(session, home)
         repaired = await processes.repair(session, now)
         await processes.node_started(
             session,
@@ -98,6 +100,7 @@ async def _begin(home: Home, store: Store) -> Life:
 
     try:
         repaired, open_again = await store.write(work, durable=True)
+        _forget_backups(home)
     except errors.DiskFull as error:
         _log.error("the store takes no writes; serving continues", error=str(error))
         return Life(store, now, clean, record, owed=record)
@@ -105,22 +108,36 @@ async def _begin(home: Home, store: Store) -> Life:
     return Life(store, now, clean, record)
 
 
-async def _record_restore(session: Session, home: Home) -> None:
-    """Who restored this store and from what, unless its ledger has it."""
+async def _record_notes(session: Session, home: Home) -> None:
+    """Who restored this store from what, and who copied it, unless its ledger has that."""
     try:
         known = identity.read(home)
     except errors.Unreadable as error:  # a note that cannot be read holds up nothing else
         _log.warning("a restore may be missing in the ledger", error=str(error))
         return
-    if known is None or (done := known.restore) is None:
+    if known is None:
         return
-    before = await ledger.of(session, "store", known.store[:8], limit=1)
-    if before and before[0].at_us == done.at_us:
-        return
-    await ledger.write(
-        session, actor=done.by, verb="store.restore", noun="store", key=known.store[:8],
-        before=done.aside or None, after=done.source, at_us=done.at_us,
-    )  # fmt: skip
+    key = known.store[:8]
+    told = {(entry.verb, entry.at_us) for entry in await ledger.of(session, "store", key)}
+    if (done := known.restore) is not None and ("store.restore", done.at_us) not in told:
+        await ledger.write(
+            session, actor=done.by, verb="store.restore", noun="store", key=key,
+            before=done.aside or None, after=done.source, at_us=done.at_us, reason=done.reason,
+        )  # fmt: skip
+    for copy in known.backups:
+        if ("store.backup", copy.at_us) not in told:
+            await ledger.write(
+                session, actor=copy.by, verb="store.backup", noun="store", key=key,
+                before=None, after=copy.to, at_us=copy.at_us, reason=copy.reason,
+            )  # fmt: skip
+
+
+def _forget_backups(home: Home) -> None:
+    """The ledger has them; if this is missed, the next start finds them there."""
+    with contextlib.suppress(errors.Unreadable, OSError):
+        known = identity.read(home)
+        if known is not None and known.backups:
+            identity.write(home, msgspec.structs.replace(known, backups=()))
 
 
 async def check(store: Store) -> list[str]:

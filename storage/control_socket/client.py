@@ -177,6 +177,15 @@ async def stop(home: Home, *, reason: str = "") -> None:
         ) from error
 
 
+async def backed_up(home: Home, to: str, *, reason: str = "") -> None:
+    """Have the node record that this user copied the store to a file.
+
+    Raises:
+        StorageError: it did not record it; the message says why.
+    """
+    await _ask(home, {"do": "backup", "target": to, "reason": reason})
+
+
 async def wait(store: Store, intent_id: int, timeout_s: float) -> Intent:
     """The intent as soon as it has ended, or as it is after `timeout_s`.
 

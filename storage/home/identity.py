@@ -1,9 +1,10 @@
-"""home.json: the id of the store that a home has, and how it was last restored.
+"""home.json: the id of the store that a home has, how it was last restored, and its backups.
 
 Written before the store is made and completed once it is made, so that a store that is gone is
-told from one that never was. A restore is noted here because the restored store cannot know of it;
-the node copies the note to the ledger. Each write replaces the file in one step. Never looks at the
-store. Imported by `storage.sqlite`, `storage.migrations` and the node.
+told from one that never was. A restore is noted here because the restored store cannot know of it,
+a backup because no node runs that could store it; the node copies the notes to the ledger. Each
+write replaces the file in one step. Never looks at the store. Imported by `storage.sqlite`,
+`storage.migrations`, the node and `app.commands.backups`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,25 @@ from storage.home.paths import Home
 
 
 class Restore(msgspec.Struct, frozen=True):
-    """Who put which file in place of the store, and where the store before it lies ("": none)."""
+    """Who put which file in place of the store, why, and where the store before it lies.
+
+    `aside` is "" where there was none, `reason` where none was given.
+    """
 
     at_us: int
     by: str
     source: str
     aside: str = ""
+    reason: str = ""
+
+
+class Backup(msgspec.Struct, frozen=True):
+    """Who copied the store to which file, and why."""
+
+    at_us: int
+    by: str
+    to: str
+    reason: str = ""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -29,6 +43,8 @@ class Identity(msgspec.Struct, frozen=True):
 
     store: str = ""
     restore: Restore | None = None
+    backups: tuple[Backup, ...] = ()
+    """Those that the ledger does not have yet."""
 
     @property
     def made(self) -> bool:

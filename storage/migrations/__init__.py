@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage.errors import WrongSchema
@@ -127,8 +128,8 @@ async def apply(home: Home, now_us: Callable[[], int]) -> None:
         finally:
             await engine.dispose()
         if known is None or not known.made:
-            restore = None if known is None else known.restore
-            identity.write(home, Identity(presence.read_id(home), restore))
+            begun = known or Identity()
+            identity.write(home, msgspec.structs.replace(begun, store=presence.read_id(home)))
     finally:
         os.close(lock)
 

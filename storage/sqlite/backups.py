@@ -18,10 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from storage import errors, migrations
 from storage.home import access, clock, durable, identity, lock
 from storage.home import paths as homes
-from storage.home.identity import Identity, Restore
+from storage.home.identity import Backup, Identity, Restore
 from storage.home.paths import Home
 from storage.sqlite import connections, presence
 
@@ -75,6 +77,15 @@ def backup(home: Home, to: Path) -> Copy:
     return Copy(to, made.id, made.schema, made.size_bytes)
 
 
+def note(home: Home, backup: Backup) -> bool:
+    """Note a backup for the ledger, while no node runs; False where one does, and is to be told."""
+    with lock.kept_free(home.lock) as alone:
+        if alone and (known := identity.read(home)) is not None:
+            noted = (*known.backups, backup)
+            identity.write(home, msgspec.structs.replace(known, backups=noted))
+        return alone
+
+
 def inspect(path: Path) -> Copy:
     """What a file holds, without changing it.
 
@@ -107,6 +118,7 @@ def restore(
     source: Path,
     *,
     replace: bool = False,
+    reason: str = "",
     now_us: Callable[[], int] = clock.now_us,
 ) -> Restored:
     """Make a copy the store of a home; `replace` a healthy store, or one of another box.
@@ -124,7 +136,7 @@ def restore(
     with lock.kept_free(home.lock) as alone:
         _check(home, found, replace=replace, alone=alone)
         if home.database.exists() and source.samefile(home.database):
-            identity.write(home, _identity(found, source, None, now_us()))
+            identity.write(home, _identity(found, source, None, reason, now_us()))
             return Restored(found, None)
         fresh = home.database.with_name(f"{home.database.name}.restore")
         with _translated(home.database):
@@ -138,16 +150,17 @@ def restore(
                 fresh.unlink(missing_ok=True)
                 raise
             aside = _set_aside(home)
-            identity.write(home, _identity(found, source, aside, now_us()))
+            identity.write(home, _identity(found, source, aside, reason, now_us()))
             fresh.rename(home.database)
             durable.sync(home.root)
     return Restored(found, aside)
 
 
-def _identity(found: Copy, source: Path, aside: Path | None, at_us: int) -> Identity:
+def _identity(found: Copy, source: Path, aside: Path | None, reason: str, at_us: int) -> Identity:
     """Of the restored store, with what the node writes to its ledger: it cannot know itself."""
     by = access.user(os.geteuid())
-    return Identity(found.id, Restore(at_us, by, str(source), "" if aside is None else str(aside)))
+    before = "" if aside is None else str(aside)
+    return Identity(found.id, Restore(at_us, by, str(source), before, reason))
 
 
 def _check(home: Home, found: Copy, *, replace: bool, alone: bool) -> None:

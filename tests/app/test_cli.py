@@ -402,22 +402,29 @@ def test_a_store_is_backed_up_beside_the_node_and_restored_without_it(tmp_path: 
     box = Box(tmp_path / "box", home_fixtures.free_port())
     copy = str(tmp_path / "copy.db")
     box.good("serve", "--detach")
-    made = box.json("backup", copy)
+    made = box.json("backup", copy, "--reason", "before the update")
+    (told,) = box.json("ledger", "tail", "--noun", "store")
+    assert (told["verb"], told["after"], told["reason"]) == (
+        "store.backup", copy, "before the update",
+    )  # fmt: skip
     assert (made["path"], made["schema"]) == (copy, migrations.newest())
     assert "another name" in box.bad(1, "backup", copy)
     box.good("keys", "create", "--name", "late")
     assert "--replace" in box.bad(1, "restore", copy)
     assert "paddock stop" in box.bad(1, "restore", copy, "--replace")
     box.good("stop")
-    done = box.json("restore", copy, "--replace")
+    done = box.json("restore", copy, "--replace", "--reason", "a key too many")
     assert (done["store"], Path(done["aside"]).exists()) == (made["store"], True)
     assert "late" not in box.good("keys", "list")
     (box.home / "paddock.db").unlink()
     assert "paddock restore" in box.bad(1, "serve", "--detach")
     assert "has the store of" in box.good("restore", copy)
     assert "late" not in box.good("keys", "list")
+    box.good("backup", str(tmp_path / "again.db"), "--reason", "with the node down")
     box.good("serve", "--detach")
     try:
+        reasons = [each["reason"] for each in box.json("ledger", "tail", "--noun", "store")]
+        assert reasons == ["", "with the node down"]
         for odd in ("gone", "fifo", "damaged"):
             _spoil(box.home / "paddock.db", odd)
             said = box.good("status")

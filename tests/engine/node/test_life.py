@@ -20,6 +20,7 @@ from storage import intents, knobs, ledger, processes
 from storage import store as stores
 from storage.control_socket import client
 from storage.home import paths as homes
+from storage.home.identity import Backup
 from storage.home.paths import Home
 from storage.processes import State
 from tests import old_homes
@@ -44,11 +45,14 @@ async def test_a_restore_is_in_the_ledger_once_however_often_the_node_starts(
     home = old_homes.first_light(tmp_path / "home")
     backup = tmp_path / "backup.db"
     stores.backup(home, backup)
-    restored = stores.restore(home, backup, replace=True, now_us=lambda: 7)
+    restored = stores.restore(home, backup, replace=True, reason="drill", now_us=lambda: 7)
+    assert stores.note(home, Backup(8, "sara", "/backup/b", "before the update"))
     for _ in range(2):
         await (await recovery.begin(home)).end()
     async with opened(home) as store, store.read() as session:
-        (entry,) = await ledger.of(session, "store", store.id[:8])
+        copied, entry = await ledger.of(session, "store", store.id[:8])
+    assert (copied.verb, copied.at_us, copied.after) == ("store.backup", 8, "/backup/b")
+    assert (copied.actor, copied.reason, entry.reason) == ("sara", "before the update", "drill")
     assert (entry.verb, entry.at_us) == ("store.restore", 7)
     assert (entry.before, entry.after) == (str(restored.aside), str(backup))
 
