@@ -74,6 +74,8 @@ def last_lines(log: Path, count: int, since: int = 0) -> tuple[str, ...]:
 
     Only what was written from the byte `since` on, unless the log was rotated meanwhile.
     """
+    if not log.is_file():  # opening a FIFO would hang
+        return ()
     try:
         with log.open("rb") as file:
             whole = file.seek(0, os.SEEK_END)
