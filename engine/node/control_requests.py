@@ -131,8 +131,8 @@ class ControlRequests:
             case _:
                 raise Rejected(
                     "bad_request",
-                    "The control socket knows backup, intent, outcome, preview, state, stop and who, not "
-                    f"{request.do!r}.",
+                    "The control socket knows backup, intent, outcome, preview, state, stop and "
+                    f"who, not {request.do!r}.",
                 )
         return {}
 
