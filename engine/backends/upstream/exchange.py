@@ -79,7 +79,7 @@ class Exchange:
             "x-paddock-via": ", ".join(job.via),
         }
         try:
-            async with self.server.slot(job.class_, self._left_s(job)):
+            async with self.server.slot(job.class_, job.tenant, self._left_s(job)):
                 answer = Answer(
                     self.server.settings.name,
                     index,

@@ -81,6 +81,7 @@ async def supported(server: Server, model: str) -> bool:
         await _echoed(
             *(server, model, *_PROBE),
             class_=Class.BACKGROUND,
+            tenant="paddock",
             within_s=server.settings.first_event_s,
         )
     except (Unsupported, failures.Invalid):
@@ -112,6 +113,7 @@ async def score(server: Server, model: str, wanted: Score) -> Scored:
         return await _echoed(
             *(server, model, prompt, wanted.continuation),
             class_=wanted.class_,
+            tenant=wanted.tenant,
             within_s=wanted.queue_us / 1e6,
         )
     except Unsupported as error:
@@ -133,6 +135,7 @@ async def _echoed(
     continuation: str,
     *,
     class_: Class,
+    tenant: str,
     within_s: float,
 ) -> Scored:
     name = server.settings.name
@@ -147,7 +150,7 @@ async def _echoed(
     }
     deadline = asyncio.get_running_loop().time() + within_s
     try:
-        async with server.slot(class_, within_s):
+        async with server.slot(class_, tenant, within_s):
             document = await server.post(request.TEXT, msgspec.json.encode(body), deadline=deadline)
     except TimeoutError:
         raise faults.timed_out(name, within_s) from None

@@ -65,8 +65,8 @@ class Server:
         self._client = _client(settings)
 
     @asynccontextmanager
-    async def slot(self, class_: Class, within_s: float) -> AsyncIterator[None]:
-        """Hold a connection's slot; classes are served in their order.
+    async def slot(self, class_: Class, tenant: str, within_s: float) -> AsyncIterator[None]:
+        """Hold a connection's slot; classes are served in their order, tenants share.
 
         Raises:
             failures.Unavailable: none came free in time.
@@ -75,7 +75,7 @@ class Server:
         name = self.settings.name
         try:
             async with asyncio.timeout(within_s):
-                await self.slots.take(_RANKS[class_])
+                await self.slots.take(_RANKS[class_], tenant)
         except TimeoutError:
             raise failures.Unavailable(
                 f"all connections to upstream {name} are busy and none came free in time",
@@ -91,7 +91,7 @@ class Server:
         try:
             yield
         finally:
-            self.slots.give()
+            self.slots.give(tenant)
 
     async def close(self) -> None:
         """Close its connections."""

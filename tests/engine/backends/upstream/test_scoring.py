@@ -144,7 +144,7 @@ async def test_scorings_and_jobs_share_the_connections() -> None:
         made.slots.limit = 2
         await asyncio.gather(*(scoring.score(made, "m", score()) for _ in range(8)))
         assert (most, made.slots.used) == (2, 0)
-        async with made.slot(Class.INTERACTIVE, 1), made.slot(Class.INTERACTIVE, 1):
+        async with made.slot(Class.INTERACTIVE, "a", 1), made.slot(Class.INTERACTIVE, "a", 1):
             late = msgspec.structs.replace(score(), queue_us=10_000)
             with pytest.raises(failures.Unavailable) as caught:
                 await scoring.score(made, "m", late)
