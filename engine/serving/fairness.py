@@ -93,8 +93,12 @@ class Tenant:
         return self.lead_us if head.short and head.started_us < 0 else 0.0
 
     def key(self, head: Sequence) -> Key:
-        """Its place in the order when this sequence is its next: the least goes first."""
-        served = self.served - self.lead(head)
+        """Its place in the order when this sequence is its next: the least goes first.
+
+        What is expected of its other sequences does not keep one back that goes ahead.
+        """
+        lead_us = self.lead(head)
+        served = self.received - lead_us if lead_us else self.served
         return (served, self.running, head.class_, head.arrived_us, head.id)
 
 
@@ -138,7 +142,11 @@ class Order:
 
 
 class Tenants:
-    """All tenants of a worker, either of background or of the classes above it."""
+    """All tenants of a worker, either of background or of the classes above it.
+
+    One that comes back is lifted to `slack_us` less than what they received: to be lifted each time
+    that they are paid time back would put it behind them.
+    """
 
     def __init__(self) -> None:
         """None yet."""
@@ -147,6 +155,7 @@ class Tenants:
         self._running: dict[str, Tenant] = {}
         self._idle: dict[str, int] = {}  # since when, the longest first
         self._order = Order(_oldest)
+        self.slack_us = 0.0
         self._last_left = 0.0
         self._turn = 0.0
         self._now_us = 0
@@ -187,7 +196,8 @@ class Tenants:
         """A sequence joins a queue; a tenant without waiting ones is lifted to the others."""
         tenant = self.of(sequence.tenant)
         if not tenant.waits:
-            tenant.served = max(tenant.served, self._floor() + tenant.prepaid_us)
+            floor = self._floor() - self.slack_us
+            tenant.served = max(tenant.served, floor + tenant.prepaid_us)
         tenant.waiting[sequence.class_].add(sequence)
         if fresh:
             tenant.fresh[sequence.class_][sequence.id] = sequence

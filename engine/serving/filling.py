@@ -42,11 +42,10 @@ def fill(
         if sequence.decoding and not sequence.background and not (riders and sequence in riders):
             step.decode(sequence)
     begun = [s for s in adapter.running if not s.background and not s.decoding]
-    begun.sort(key=lambda s: (s.tenant != tenant.name, s.class_, s.started_us))
+    begun.sort(key=lambda s: (s.tenant != tenant.name, not s.short, s.class_, s.started_us))
     most = turns.prompt_tokens(scheduler, len(step.rows), leading=leading)
     if urgent:
-        own = sum(s.missing for s in begun if s.tenant == tenant.name)
-        needed = min(own, most)
+        needed = min(sum(s.missing for s in begun if turns.joins(scheduler, s, tenant)), most)
         spare_us = scheduler.cost.riders(len(step.rows), needed)
         for sequence in riders:
             spare_us -= scheduler.cost.decode

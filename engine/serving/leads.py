@@ -5,9 +5,9 @@ dispatched by its virtual time less a warp; the time it takes is counted all the
 paid back right after and the shares stay equal. Here the warp is a credit. It is spent on the first
 time of each sequence, since nothing tells a short answer from a long one beforehand (least attained
 service first; Nuyens and Wierman 2008, "The foreground-background queue: a survey"), and refills at
-a part of the time that passes, up to its capacity: a tenant that uses it all the time has none, and
-idling earns no more than one capacity. A tenant that asks for more than its share of places has
-none, either.
+the tenant's share of the time that passes, up to its capacity: what its short requests take beyond
+that goes at the pace of all, and idling earns no more than one capacity. A tenant that asks for
+more places than there are has no lead.
 
 Pure; imports the standard library only. Imported by the scheduler and its neighbours.
 """
@@ -27,7 +27,6 @@ _PROMPT: Final = 64
 """A sequence is young for the time of so many steps and prompt tokens."""
 _YOUNG: Final = 4
 """The capacity of the credit, in sequences that are young from their first to their last step."""
-_REFILL: Final = 0.25
 
 
 def young_us(scheduler: Scheduler) -> float:
@@ -42,8 +41,8 @@ def young(sequence: Sequence, young_us: float) -> bool:
 
 
 def crowds(scheduler: Scheduler, tenant: Tenant) -> bool:
-    """Whether it asks for more than its share of places."""
-    return tenant.asked > scheduler.above.share(scheduler.knobs.max_running)
+    """Whether it asks for more places than there are."""
+    return tenant.asked > scheduler.knobs.max_running
 
 
 def arrived(scheduler: Scheduler, sequence: Sequence, now_us: int) -> None:
@@ -55,8 +54,9 @@ def arrived(scheduler: Scheduler, sequence: Sequence, now_us: int) -> None:
         prompt_us = scheduler.cost.step_us(0, sequence.prompt_tokens)
         interactive = sequence.class_ is Class.INTERACTIVE
         sequence.short = interactive and prompt_us < young_us(scheduler)
-        earned = _REFILL * (now_us - tenant.credited_us)
-        tenant.credit_us = min(tenant.credit_us + earned, _YOUNG * young_us(scheduler))
+        earned = (now_us - tenant.credited_us) / max(1, scheduler.above.present)
+        scheduler.above.slack_us = _YOUNG * young_us(scheduler)
+        tenant.credit_us = min(tenant.credit_us + earned, scheduler.above.slack_us)
         tenant.credited_us = now_us
         shared = scheduler.above.present > 1
         tenant.lead_us = tenant.credit_us if shared and not crowds(scheduler, tenant) else 0.0

@@ -122,8 +122,9 @@ def _holder(
     """A sequence that should give its place to this tenant: of the tenant that holds most.
 
     That one must have been served as much and hold twice as many even afterwards, so that two
-    tenants that use the worker alike never park each other; as many, for a tenant that goes ahead.
-    What has been parked least often, and is the least to compute again, is parked.
+    tenants that use the worker alike never park each other. A tenant that goes ahead gets all but
+    one: short requests do not hold theirs for long. What has been parked least often, and is the
+    least to compute again, is parked.
     """
     if scheduler.running > scheduler.knobs.max_running:
         return None
@@ -132,8 +133,9 @@ def _holder(
     if not running:
         return None
     most = max((scheduler.above.of(s.tenant) for s in running), key=lambda t: t.running)
-    enough = tenant.running + 2 if lead_us else 2 * (tenant.running + 1)
-    if most.running < enough or most.served < tenant.served - lead_us:
+    enough = 2 if lead_us else 2 * (tenant.running + 1)
+    served = tenant.received - lead_us if lead_us else tenant.served
+    if most.running < enough or most.served < served:
         return None
     held = [s for s in running if s.tenant == most.name]
     return min(held, key=lambda s: (-s.class_, s.parks, s.resident, -s.id))

@@ -113,6 +113,22 @@ def riders(
     return sorted(found, key=lambda s: abs(s.slot - at))
 
 
+def joins(scheduler: Scheduler, sequence: Sequence, tenant: Tenant) -> bool:
+    """Whether an urgent step computes a prompt: its tenant's, or one that might go ahead, too.
+
+    The latter where it takes less than a step takes anyway.
+    """
+    if sequence.tenant == tenant.name:
+        return True
+    cost, other = scheduler.cost, scheduler.above.of(sequence.tenant)
+    return (
+        sequence.short
+        and sequence.missing * cost.prefill <= cost.fixed
+        and other.lead_us > 0
+        and not leads.crowds(scheduler, other)
+    )
+
+
 def _shared(scheduler: Scheduler) -> bool:
     """Whether more than one tenant uses the worker now, or did lately."""
     above, below = scheduler.above, scheduler.below

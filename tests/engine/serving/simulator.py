@@ -162,9 +162,11 @@ class Box:
             number += 1
 
     def besiege(
-        self, flood: Many[Arrival], victim: Arrival, *, every_us: int, times: int
+        self, flood: Many[Arrival], victim: Arrival, *, every_us: int, times: int, burst: int = 1
     ) -> list[Latency]:
         """Clients that ask again as soon as they are answered, and one that asks now and then.
+
+        It asks `burst` times at once.
 
         Returns the latencies of the latter, from when it asked, in the middle of a step or not. It
         has asked before there were others, so that costs are known.
@@ -173,7 +175,8 @@ class Box:
         while self.scheduler.live:
             self.step()
         clients = {self.submit(each).id: each for each in flood}
-        asks, jitter = {}, random.Random(times)
+        jitter = random.Random(times)
+        asks: dict[int, int] = {}
         for number in range(times):
             at = SECOND_US + number * every_us + jitter.randrange(every_us)
             while self.now_us < at:
@@ -182,7 +185,7 @@ class Box:
                     break
                 self.step()
                 self._ask_again(clients)
-            asks[self.submit(victim).id] = at
+            asks |= {sequence.id: at for sequence in self.flood(burst, victim)}
         while any(self.known[id].state is not State.ENDED for id in asks):
             self.step()
             self._ask_again(clients)
@@ -222,10 +225,10 @@ class Box:
         assert len(decoding) == plan.decode
         first = {s for s in adapter.running if s.decoding and s.class_ < Class.BACKGROUND}
         left_out = {s.tenant for s in first - {row.sequence for row in decoding}}
-        share = scheduler.above.share(scheduler.knobs.max_running)
+        places = scheduler.knobs.max_running
         assert plan.tenant not in left_out, "decode goes first"
         ahead = scheduler.above.of(plan.tenant).lead_us > 0
-        assert ahead or all(scheduler.above.of(tenant).asked > share for tenant in left_out)
+        assert ahead or all(scheduler.above.of(tenant).asked > places for tenant in left_out)
         assert len(set(stepped)) == len(stepped)
         self._compute(plan)
 

@@ -93,6 +93,29 @@ def test_a_flood_at_most_doubles_the_wait_of_another_tenant(flood: str, where: s
         assert whole_us <= 2 * alone[1], kind
 
 
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("flood", ["50 clients", "8 long prompts", "50 long answers"])
+def test_a_flood_at_most_doubles_the_time_of_bursts(flood: str, where: str) -> None:
+    """Of four short answers at once beside a stream, on a worker of eight places."""
+    adapters = itertools.cycle(PLACES[where])
+    arrivals = [replace(each, adapter=next(adapters)) for each in FLOODS[flood]]
+    p95_us = []
+    for clients in ([STREAM], [*arrivals, STREAM]):
+        box = Box(
+            slots=8,
+            adapters=("", "lora"),
+            knobs=Knobs(max_running=8),
+            sequence_tokens=1024,
+            costs_us=CPU,
+        )
+        asked = box.besiege(
+            clients, replace(VICTIM, prompt=18, wants=8), every_us=110_000, times=20, burst=4
+        )
+        whole = statistics.quantiles([each.whole_us for each in asked], n=20, method="inclusive")
+        p95_us.append(whole[-1])
+    assert p95_us[1] <= 2 * p95_us[0]
+
+
 def test_a_tenant_s_stream_on_another_adapter_gets_half_of_the_time() -> None:
     """Not a step for each of the flood's, which are many times as long."""
     box = Box(adapters=("", "lora"), slots=16, knobs=Knobs(), sequence_tokens=1024, costs_us=CPU)

@@ -90,7 +90,7 @@ def test_idling_earns_no_more_than_the_capacity() -> None:
     assert 0 < lead <= 4 * leads.young_us(shared.scheduler)
 
 
-def test_a_tenant_that_asks_for_more_than_its_share_of_places_has_no_lead() -> None:
+def test_a_tenant_that_asks_for_more_places_than_there_are_has_no_lead() -> None:
     """Nor has a long prompt, or what is in batch."""
     shared = box()
     shared.submit(STREAM)
@@ -98,7 +98,7 @@ def test_a_tenant_that_asks_for_more_than_its_share_of_places_has_no_lead() -> N
     shared.steps(100)
     shared.submit(Arrival(tenant="short", prompt=4000))
     assert not any(s.short for s in shared.scheduler.live.values() if s.tenant == "short")
-    shared.flood(4, SHORT)
+    shared.flood(8, SHORT)
     assert shared.scheduler.above.of("short").lead_us == 0
 
 
