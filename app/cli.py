@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "requests": ("requests", "What was asked and how it was answered."),
     "samples": ("samples", "What was measured, second by second."),
     "keys": ("keys", "Keys of the gateway."),
+    "quarantine": ("quarantine", "Templates that are not run because they killed a process."),
     "knobs": ("knobs", "Live settings of the workers."),
     "upstreams": ("upstreams", "OpenAI-compatible servers that answer for releases."),
     "jobs": ("jobs", "Long work: downloads, hashing; its progress and its logs."),

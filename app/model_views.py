@@ -18,6 +18,7 @@ from storage import (
     model_lineage,
     models,
     processes,
+    quarantine,
     releases,
     services,
     splits,
@@ -27,6 +28,7 @@ from storage.loaded import How
 from storage.model_checks import Chat, ModelChecks
 from storage.models import ModelVersion
 from storage.processes import Process
+from storage.quarantine import Quarantined
 from storage.releases import Release
 from storage.services import Service
 from storage.store import Session
@@ -70,6 +72,14 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[Service, ...]
     deployments: Mapping[str, Deployment]
     processes: tuple[Process, ...]
+    quarantined: tuple[Quarantined, ...] = ()
+
+    def template(self, version: ModelVersion) -> str:
+        """Where the chat template of a version comes from, and why it is not run, if so."""
+        chat = version.checks.chat
+        killing = [each.reason for each in self.quarantined if each.subject == version.name]
+        source = words.UNKNOWN if chat is None else chat.template.value
+        return "; quarantined: ".join([source, *killing[-1:]])
 
     @property
     def names(self) -> dict[int, str]:
@@ -151,6 +161,7 @@ async def read(s: Session) -> Registry:
         services=tuple(await services.every(s)),
         deployments={each.name: each for each in await deployments.every(s)},
         processes=tuple(await processes.every(s)),
+        quarantined=tuple(await quarantine.every(s)),
     )
 
 

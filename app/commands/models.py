@@ -373,7 +373,7 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         ("dataset", words.known(version.dataset)),
         ("run", words.known(version.run)),
         ("chat", model_views.chats(version)),
-        ("chat template", words.UNKNOWN if chat is None else chat.template.value),
+        ("chat template", registry.template(version)),
         ("system message", model_views.system_message(chat)),
         ("checked", version.checks.unable_to_chat or (chat.reason if chat else None) or "no fault"),
         ("adapters", words.known(", ".join(adapters))),

@@ -11,7 +11,7 @@ from app import listing, prompt_files, session, terminal, word_diff, words
 from app.commands import options, prompt_labels, prompt_trees
 from app.figures import prompts as figures
 from storage import prompt_labels as labels
-from storage import prompt_uses, prompts
+from storage import prompt_uses, prompts, quarantine
 from storage.control_socket import client
 from storage.store import Session
 
@@ -83,7 +83,8 @@ async def show(name: Reference, as_json: options.Json = False) -> None:
     """
     async with session.reading() as s:
         full = await read(s, name)
-    lines = figures.facts(full)
+        killing = await quarantine.of(s, quarantine.Kind.PROMPT, full.version.name)
+    lines = figures.facts(full) + [f"quarantined: {each.reason}" for each in killing]
     if full.moves:
         lines += ["", *listing.table(figures.MOVES, full.moves)]
     lines += figures.text(full.version)

@@ -24,6 +24,7 @@ from storage import (
     ledger,
     models,
     prompts,
+    quarantine,
     releases,
     services,
     upstreams,
@@ -32,6 +33,7 @@ from storage.deployments import Deployment
 from storage.home.pepper import Pepper
 from storage.keys import Key
 from storage.models import ModelVersion
+from storage.quarantine import Quarantined
 from storage.releases import Release
 from storage.services import Service
 from storage.store import Session, Store
@@ -52,6 +54,7 @@ class Snapshot:
     knobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
+    quarantined: tuple[Quarantined, ...] = ()
 
     def arms(self, service: str) -> list[Release]:
         """The releases of a service that receive traffic."""
@@ -219,6 +222,7 @@ class Catalog:
                 prompts=await self._prompts(s, every),
                 deployments={each.name: each for each in await deployments.every(s)},
                 keys=await keys.active(s),
+                quarantined=tuple(await quarantine.every(s)),
                 upstreams={upstream.name: upstream for upstream in await upstreams.every(s)},
             )
             resident = {release.deployment for release in snapshot.resident().values()}

@@ -14,6 +14,7 @@ from engine.backends.fleet import Fleet
 from engine.gateway.context import Context
 from engine.gateway.http.admission import Admission
 from engine.gateway.http.refusals import Refusals
+from engine.gateway.quarantine import Quarantine
 from engine.gateway.remote_backends import Remotes
 
 _SECOND_US: Final = 1_000_000
@@ -33,12 +34,14 @@ class Seconds:
         remotes: Remotes,
         admission: Admission,
         refusals: Refusals,
+        quarantine: Quarantine,
     ) -> None:
         self._context = context
         self._fleet = fleet
         self._remotes = remotes
         self._admission = admission
         self._refusals = refusals
+        self._quarantine = quarantine
 
     async def run(self) -> None:
         """Until it is cancelled; rows are written concurrently."""
@@ -54,6 +57,7 @@ class Seconds:
                 self._remotes.tick()
                 self._refusals.tick()
                 context.rejections.tick()
+                await self._quarantine.write()
                 await self._remotes.record(context.store, context.now_us())
             except Exception:  # noqa: BLE001 the next tick may succeed
                 _log.exception("the per-second tick failed")

@@ -22,7 +22,7 @@ from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.execute import Executor
 from engine.execution.previews import Previews
 from engine.execution.recorder import Recorder
-from engine.gateway import auth, health, routes, succession
+from engine.gateway import auth, health, quarantine, routes, succession
 from engine.gateway.bodies import Bodies
 from engine.gateway.context import Context
 from engine.gateway.http import limits
@@ -88,7 +88,7 @@ class Gateway:
         config = self._config.gateway
         store = await stores.attach(self._home)
         windows = Windows()
-        renderer = Renderer()
+        renderer = Renderer(on_quarantine=lambda t, why: killers.note(t, why, clock.now_us()))
         fleet = Fleet(self._home, windows, renderer, now_us=clock.monotonic_us)
         entries, recovered = journal.open(self._home.journal, store.id)
         recorder = Recorder(store, entries, recovered)
@@ -100,10 +100,12 @@ class Gateway:
         rejections = Refusals(windows.gateway.rejected, event="rejected")
 
         def follow(snapshot: Snapshot) -> None:
+            renderer.follow(quarantine.stored(snapshot))
             fleet.follow(snapshot)
             remotes.follow(snapshot)
 
         catalog = Catalog(store, renderer, on_change=follow)
+        killers = quarantine.Quarantine(store, lambda: catalog.snapshot)
         metrics = Metrics(
             fleet,
             remotes,
@@ -160,7 +162,7 @@ class Gateway:
             now_us=clock.now_us,
             monotonic_us=clock.monotonic_us,
         )
-        seconds = Seconds(context, fleet, remotes, admission, refusals)
+        seconds = Seconds(context, fleet, remotes, admission, refusals, killers)
         parts = _Parts(fleet, remotes, renderer, catalog, recorder, internal, listener, seconds)
         try:
             await self._work(parts, listening, bounds)

@@ -79,10 +79,10 @@ class ChatTemplate:
     other servers do.
     """
 
-    def __init__(self, source: ChatSource, renderer: Renderer) -> None:
-        """Call `prepare` before use."""
+    def __init__(self, source: ChatSource, renderer: Renderer, sha256: str = "") -> None:
+        """Call `prepare` before use. `sha256` is that of the model's file."""
         self._renderer = renderer
-        self._source = Keyed(source)
+        self._source = Keyed(source, sha256)
         self._takes_system = True
         self._fault: str | None = None
 
@@ -97,7 +97,7 @@ class ChatTemplate:
             context_tokens=hello.sequence_tokens,
             longest_token=hello.longest_token,
         )
-        return cls(source, renderer)
+        return cls(source, renderer, hello.sha256)
 
     @property
     def fault(self) -> str | None:

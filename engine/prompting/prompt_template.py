@@ -50,7 +50,9 @@ class Prompt:
         self.version = version
         self._renderer = renderer
         self._declared = {variable.name: variable for variable in version.variables}
-        self._source = Keyed(PromptSource(tuple(each.template for each in version.messages)))
+        self._source = Keyed(
+            PromptSource(tuple(each.template for each in version.messages)), version.name
+        )
         self._rendered: tuple[Message, ...] | None = None
         self._constant = not any(
             name in message.template for message in version.messages for name in _VOLATILE

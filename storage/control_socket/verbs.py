@@ -656,6 +656,12 @@ _ROWS: Final[tuple[Verb, ...]] = (
         Why.ASKED,
     ),
     Verb(
+        "quarantine.lift", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Run a quarantined template again",
+        "quarantine lift NAME@VERSION",
+        Why.ASKED,
+    ),
+    Verb(
         "upstreams.add", UpstreamsAdd, _ADMIN, _REVERSIBLE, _CONTROL,
         "Register an upstream",
         "upstreams add NAME URL [--key-file FILE]",

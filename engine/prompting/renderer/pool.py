@@ -1,7 +1,7 @@
 """The pool of renderer processes: compiles and renders untrusted templates outside this process.
 
 Starts processes when there is work, keeps them warm, and replaces those that die. A template that
-takes its process along is quarantined: it fails at once, with the reason, until this process ends.
+takes its process along is quarantined: it fails at once, with the reason, until that is lifted.
 All calls happen on one event loop. Imported by `engine.prompting`, `engine.control` and
 `engine.registry`.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 
 import structlog
@@ -64,8 +64,19 @@ def large(texts: Sequence[str]) -> bool:
 class Renderer:
     """Starts no process before the first work. Close it; in an `async with`, that is done."""
 
-    def __init__(self, *, processes: int = PROCESSES, limits: Limits = LIMITS) -> None:
-        """At most so many `processes`; `limits` are those of a small input."""
+    def __init__(
+        self,
+        *,
+        processes: int = PROCESSES,
+        limits: Limits = LIMITS,
+        on_quarantine: Callable[[Keyed[Source], str], None] = lambda _, __: None,
+    ) -> None:
+        """At most so many `processes`; `limits` are those of a small input.
+
+        `on_quarantine` takes what is quarantined, and why.
+        """
+        self._on_quarantine = on_quarantine
+        self._stored: frozenset[bytes] = frozenset()
         self._most = processes
         self._limits = limits
         self._children: set[Child] = set()
@@ -130,6 +141,13 @@ class Renderer:
     def quarantined(self, source: Keyed[Source]) -> str | None:
         """Why a source is not tried again, None if it is."""
         return self._quarantine.get(source.key)
+
+    def follow(self, stored: Mapping[bytes, str]) -> None:
+        """Quarantine what is stored as such, by key, and try again what no longer is."""
+        for key in self._stored - stored.keys():
+            self._quarantine.pop(key, None)
+        self._stored = frozenset(stored)
+        self._quarantine.update(stored)
 
     def warm(self) -> None:
         """Start a process, so that the first work does not wait for it."""
@@ -252,6 +270,7 @@ class Renderer:
             return
         if not task.large:
             self._quarantine[task.template.key] = death.reason
+            self._on_quarantine(task.template, death.reason)
             if len(self._quarantine) > _QUARANTINED:
                 self._quarantine.popitem(last=False)
             _log.error(

@@ -132,13 +132,17 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class Keyed(Generic[S_co]):
-    """A source with the key that identifies it."""
+    """A source with the key that identifies it.
 
-    __slots__ = ("key", "source")
+    `of` says whose it is: a prompt version by its name, a model by the SHA-256 of its file.
+    """
 
-    def __init__(self, source: S_co) -> None:
+    __slots__ = ("key", "of", "source")
+
+    def __init__(self, source: S_co, of: str = "") -> None:
         """Raises Unencodable for a source that cannot be sent."""
         self.source = source
+        self.of = of
         self.key = hashlib.sha256(_body(source)).digest()
 
 
