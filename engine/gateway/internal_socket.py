@@ -21,8 +21,9 @@ from engine.execution import failures, frames
 from engine.execution.execute import Executor
 from engine.execution.job import Job
 from engine.execution.previews import Previews
-from engine.process import peers
+from engine.process.connections import Connections
 from engine.process.listening import Listening
+from engine.process.peers import Limits, Peer
 from storage.home.paths import Home
 
 CONNECTIONS_LIMIT: Final = 256
@@ -50,16 +51,18 @@ class InternalSocket:
         now_us: Callable[[], int],
         monotonic_us: Callable[[], int],
     ) -> None:
-        self._listening = Listening(home.gateway_socket, self._accept, folder=True)
-        self._limits = peers.Limits(
-            "gateway.internal_socket", per_user=0, others=0, own=CONNECTIONS_LIMIT
+        self._connections = Connections(
+            Limits("gateway.internal_socket", per_user=0, others=0, own=CONNECTIONS_LIMIT),
+            converse=self._converse,
+            refuse=self._busy,
+            ends=(asyncio.IncompleteReadError,),
         )
+        self._listening = Listening(home.gateway_socket, self._connections.serve, folder=True)
         self._executor = executor
         self._previews = previews
         self._gateway_id = gateway_id
         self._now_us = now_us
         self._monotonic_us = monotonic_us
-        self._connections: set[asyncio.Task[None]] = set()
         self._executing: set[asyncio.Task[None]] = set()
         self._ids: dict[str, None] = {}
 
@@ -70,49 +73,43 @@ class InternalSocket:
     async def drain(self, within_s: float) -> None:
         """Accept nothing more, and wait for the requests under way, for so long at most."""
         self._listening.stop()
-        for connection in self._connections - self._executing:
-            connection.cancel()
+        self._connections.end(but=self._executing)
         if self._executing:
             await asyncio.wait(self._executing, timeout=within_s)
 
     async def close(self) -> None:
         """Accept nothing more and cancel what is left; call it after the backends are closed."""
         self._listening.stop()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._connections.close()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, who: Peer
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 asyncio runs this in a task
-        self._connections.add(task)
-        task.add_done_callback(self._executing.discard)
-        uid = peers.peer(writer.get_extra_info("socket")).uid
-        full = self._limits.enter(uid)
+        if who.uid != os.geteuid():
+            return
         try:
-            if full is not None:
-                _refuse(
-                    writer,
-                    failures.Overloaded(
-                        f"the internal socket is busy: {full}",
-                        code="connections",
-                        retry_after_us=_RETRY_US,
-                    ),
-                )
-            elif uid == os.geteuid():
-                await self._serve(task, reader, writer)
+            await self._serve(task, reader, writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client has gone
+            raise  # the client has gone
         except Exception:  # noqa: BLE001 a faulty request must not look like a stopped gateway
             _log.exception("a request failed")
             _refuse(
                 writer, failures.Broken("internal error; see the gateway's log", code="internal")
             )
         finally:
-            if full is None:
-                self._limits.leave(uid)
-            self._connections.discard(task)
-            writer.close()
+            self._executing.discard(task)
+
+    async def _busy(self, writer: asyncio.StreamWriter, why: str) -> None:
+        _refuse(
+            writer,
+            failures.Overloaded(
+                f"the internal socket is busy: {why}",
+                code="connections",
+                retry_after_us=_RETRY_US,
+            ),
+        )
 
     async def _serve(
         self,

@@ -7,7 +7,7 @@ servers of Unix sockets that other users reach.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import TypeAlias
 
 from engine.process import peers
@@ -69,6 +69,12 @@ class Connections:
         finally:
             self._tasks.discard(task)
             writer.close()
+
+    def end(self, but: Container[asyncio.Task[None]]) -> None:
+        """End the connections whose tasks are not among these."""
+        for task in self._tasks:
+            if task not in but:
+                task.cancel()
 
     async def close(self) -> None:
         """End all connections."""

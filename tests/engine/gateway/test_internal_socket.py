@@ -194,7 +194,7 @@ async def test_a_job_that_takes_too_long_ends_at_its_deadline(served: Served) ->
 
 async def test_connections_are_bounded(served: Served) -> None:
     """One too many is refused with the time to wait; the others go on."""
-    served.socket._limits = peers.Limits("test", per_user=0, others=0, own=1)
+    served.socket._connections._limits = peers.Limits("test", per_user=0, others=0, own=1)
     async with served.client.run(jobs.job(stream=True)) as execution:
         await anext(execution)
         with pytest.raises(failures.Overloaded) as caught:
