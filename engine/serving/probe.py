@@ -25,7 +25,7 @@ STEPS: Final = 3
 PATIENCE_US: Final = 100_000
 """After this long no further step begins."""
 
-_ASCII: Final = range(0x01, 0x80)
+_ASCII: Final = range(0x80)
 _CONTINUED: Final = range(0x80, 0x100)
 _SURROGATES: Final = range(0xD800, 0xE000)
 _TWO: Final = range(0x100, 0x800, 0x40)
@@ -33,7 +33,7 @@ _THREE: Final = range(0x900, 0x10000, 0x800)
 _FOUR: Final = range(0x10000, 0x110000, 0x30000)
 _LEADING: Final = [c for c in (*_TWO, *_THREE, *_FOUR, 0x1F642) if c not in _SURROGATES]
 TEXT: Final = "".join(map(chr, (*_ASCII, *_CONTINUED, *_LEADING)))
-"""Text whose UTF-8 holds every byte that UTF-8 can hold, but for zero."""
+"""Text whose UTF-8 holds every byte that UTF-8 can hold, zero included: clients may send it."""
 
 
 class Computes(Protocol):

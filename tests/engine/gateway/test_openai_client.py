@@ -247,6 +247,26 @@ def test_a_wrong_key_is_a_clear_error(stack: Stack) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "missing_api_key")
 
 
+def test_a_zero_byte_is_a_character_like_any_other(stack: Stack) -> None:
+    """In a prompt, a message, a stop text, a user: it ends neither a text nor a worker."""
+    text = {"model": "raw", "prompt": "order\0 17", "max_tokens": 2}
+    asked = [
+        text,
+        text | {"prompt": "\0"},
+        text | {"prompt": "order 17", "stop": "\0", "user": "\0"},
+    ]
+    with stack.http() as http:
+        answers = [http.post("/v1/completions", json=each) for each in asked]
+        assert [each.status_code for each in answers] == [200, 200, 200]
+        used = [each.json()["usage"]["prompt_tokens"] for each in answers]
+        assert used[0] > used[1] == 1
+        for content in ("\0", "order\0 17"):
+            said = {"model": "ops", "messages": [{"role": "user", "content": content}]}
+            assert http.post("/v1/chat/completions", json=said | {"max_tokens": 2}).is_success
+        unknown = http.post("/v1/completions", json=text | {"model": "raw\0"})
+        assert unknown.status_code == 404
+
+
 def test_requests_without_a_valid_key_are_counted_by_their_error(stack: Stack) -> None:
     """In /metrics and in the gateway's samples; they are recorded as no request."""
     before = rejected(stack)

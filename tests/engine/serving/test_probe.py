@@ -23,7 +23,7 @@ from engine.serving import probe, wire
 from engine.serving.llama.context import Context
 from engine.serving.llama.model import Model
 from tests.engine.serving import tiny_gguf, workers
-from tests.engine.serving.tiny_gguf import CONTROL, NORMAL
+from tests.engine.serving.tiny_gguf import BYTE, CONTROL, NORMAL
 from tests.engine.serving.workers import order
 
 TOKENS = (("<|end|>", CONTROL), *((letter, NORMAL) for letter in "abcdefgh"))
@@ -89,7 +89,7 @@ def test_a_slow_model_is_probed_with_one_step() -> None:
 
 def test_the_probe_tokenises_every_kind_of_byte() -> None:
     """A tokenizer that lacks one aborts at loading, not at a client's request."""
-    never = {0x00, 0xC0, 0xC1, *range(0xF5, 0x100)}
+    never = {0xC0, 0xC1, *range(0xF5, 0x100)}
     assert set(range(256)) - set(probe.TEXT.encode()) == never
 
 
@@ -137,6 +137,17 @@ def test_a_changed_tokenizer_aborts_while_it_is_probed_and_becomes_the_weights_f
         found.append(loads.died(endings.how(code), fault=endings.is_fault(code)))
     reason = "it was killed by SIGABRT while computing a probe, 3 times in a row"
     assert found == [None, None, LoadFailure("", reason)]
+
+
+def test_a_tokenizer_that_lacks_the_zero_byte_alone_is_found_too(tmp_path: Path) -> None:
+    """A prompt may hold U+0000; whoever sent it ended the worker."""
+    model = tmp_path / "lacking.gguf"
+    bytes_but_zero = [(f"<0x{byte:02X}>", BYTE) for byte in range(1, 256)]
+    vocabulary = (*TOKENS, ("▁a", NORMAL), *bytes_but_zero)
+    tiny_gguf.chain(model, vocabulary, follows={}, eos=0, tokenizer="llama")
+    code, said = ended(model, tmp_path)
+    assert code == -signal.SIGABRT
+    assert said[-1] == {"probing": True}
 
 
 async def test_an_adapter_that_computes_no_numbers_fails_alone(tmp_path: Path) -> None:
