@@ -6,14 +6,12 @@ Imported by `engine.backends.local` and `local_run`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from engine.backends.pool import RETRY_US
 from engine.execution import failures
 from engine.execution.job import Chat, Job, Score, Text
-from engine.prompting import chat_template
+from engine.prompting import chat_template, time_limit
 from engine.prompting.chat_template import ChatTemplate
 from engine.serving import wire
 from storage.releases import Release
@@ -41,14 +39,8 @@ async def segments(
     if isinstance(input, Text):
         return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
     try:
-        async with asyncio.timeout(within_s):
+        async with time_limit.rendered("the chat template", within_s):
             return [await template.segments(input)]
-    except TimeoutError as error:
-        raise failures.Unavailable(
-            f"the chat template was not rendered within {within_s:g} s",
-            code="deadline",
-            retry_after_us=RETRY_US,
-        ) from error
     except chat_template.LongConversation as error:
         raise failures.Invalid(
             f"release {release.name}: {error}", code="context_length_exceeded", param="messages"

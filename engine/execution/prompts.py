@@ -5,19 +5,16 @@ Never chooses the release. Imported by `engine.gateway` and by everything else t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from engine.execution import failures
 from engine.execution.catalog import Snapshot
 from engine.execution.job import Job, Message
-from engine.prompting import prompt_template
+from engine.prompting import prompt_template, time_limit
 from storage.releases import Release
-
-_RETRY_US: Final = 1_000_000
 
 
 async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]) -> Job:
@@ -33,14 +30,8 @@ async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]
     if release.prompt_version_id is None and not variables:
         return job
     try:
-        async with asyncio.timeout(job.queue_us / 1e6):
+        async with time_limit.rendered("the prompt", job.queue_us / 1e6):
             own = await _render(snapshot, release, variables)
-    except TimeoutError as error:
-        raise failures.Unavailable(
-            f"the prompt was not rendered within {job.queue_us / 1e6:g} s",
-            code="deadline",
-            retry_after_us=_RETRY_US,
-        ) from error
     except prompt_template.BadVariables as error:
         raise failures.Invalid(
             str(error),
