@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "deployments": ("deployments", "What is loaded for releases, in how many instances."),
     "services": ("services", "Services and the split of their traffic."),
     "rollouts": ("rollouts", "Rollouts: a candidate led to all of a service's traffic, or back."),
+    "ab-tests": ("ab_tests", "A/B tests: which of several releases is better, on real traffic."),
     "requests": ("requests", "What was asked and how it was answered."),
     "samples": ("samples", "What was measured, second by second."),
     "keys": ("keys", "Keys of the gateway."),

@@ -83,12 +83,15 @@ class RequestRow(SQLModel, table=True):
     finish_reason: str | None
     error_code: str | None
     seed: int | None
+    ab_test: int | None = None
+    unit: str | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request. `at_us` is its arrival, `busy_us` the worker's time that went into it.
 
-    `seed` counts modulo 2^64, as the sampler takes it.
+    `seed` counts modulo 2^64, as the sampler takes it. `ab_test` is the test whose split chose the
+    release, and `unit` a keyed hash of the user, session or request that it chose it for.
     """
 
     id: str
@@ -112,6 +115,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     error_code: str | None = None
     seed: int | None = None
+    ab_test: int | None = None
+    unit: str | None = None
 
 
 async def record(s: AsyncSession, rows: Iterable[Request]) -> None:

@@ -113,8 +113,9 @@ def check_version(before: Service, expected: int | None) -> None:
 
 def owned(service: Service, owner: Owner) -> errors.NotOwner:
     """The refusal of a change that only the owner may make."""
+    end = "abort" if owner.kind is OwnerKind.ROLLOUT else "stop"
     return errors.NotOwner(
-        f"{owner.name} owns the split of {service.name}; pause or abort it first, or go back with "
+        f"{owner.name} owns the split of {service.name}; {end} it first, or go back with "
         f"`paddock services undo {service.name}`, which takes the split from it."
     )
 

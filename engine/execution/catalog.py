@@ -143,6 +143,11 @@ class Catalog:
                 self._stale = False
 
     @property
+    def pepper(self) -> Pepper | None:
+        """The secret that keys and units are hashed with; None while it cannot be read."""
+        return self._pepper
+
+    @property
     def checks_keys(self) -> bool:
         """Whether keys can be checked."""
         return self._pepper is not None

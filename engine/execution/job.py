@@ -78,6 +78,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     queue_us: int
     record_text: bool = False
     via: tuple[str, ...] = ()
+    ab_test: int | None = None
+    unit: str | None = None
 
     @property
     def choices(self) -> int:

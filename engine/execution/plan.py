@@ -6,6 +6,9 @@ by everything else that makes jobs.
 
 from __future__ import annotations
 
+import hashlib
+from typing import Final
+
 import msgspec
 
 from engine.execution import failures
@@ -13,10 +16,14 @@ from engine.execution.catalog import Snapshot
 from engine.execution.job import Chat, Job, Sampling, Text
 from engine.traffic import routing
 from storage import releases
+from storage.home.pepper import Pepper
 from storage.keys import Key
 from storage.releases import Release
 from storage.requests import Class
-from storage.services import Service
+from storage.services import OwnerKind, Service
+
+UNIT_CHARACTERS: Final = 32
+"""Of the hash of a unit: 128 bits, so that no two units of a test share one."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +38,28 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     n: int = 1
     logprobs: int = -1
+
+
+class Exposure(msgspec.Struct, frozen=True):
+    """The A/B test whose split chose the release of a job, and the keyed hash of its unit."""
+
+    ab_test: int
+    unit: str
+
+
+def exposure(service: Service, unit: str, pepper: Pepper) -> Exposure | None:
+    """What is recorded of a unit that an A/B test assigns; None where none does.
+
+    While a test loads its arms, one of them has all of the traffic: nobody is assigned yet. The
+    hash can be made only with the pepper, and is another one in each test.
+    """
+    owner, split = service.owner, service.split
+    weighted = sum(arm.weight_bp > 0 for arm in split.arms)
+    if owner is None or owner.kind is not OwnerKind.AB_TEST or weighted < 2:  # noqa: PLR2004
+        return None
+    named = f"{split.salt}\0{unit}".encode("utf-8", "surrogatepass")
+    sealed = pepper.seal(hashlib.sha256(named).hexdigest())
+    return Exposure(int(owner.id), sealed[:UNIT_CHARACTERS])
 
 
 def release(snapshot: Snapshot, service: Service, unit: str) -> Release:
@@ -63,6 +92,7 @@ def job(
     class_: Class = Class.INTERACTIVE,
     stream: bool = False,
     via: tuple[str, ...] = (),
+    exposure: Exposure | None = None,
 ) -> Job:
     """The job as the caller wrote it, without the release's prompt.
 
@@ -91,6 +121,8 @@ def job(
         queue_us=int(limits.queue_s * 1e6),
         record_text=service.record_text,
         via=via,
+        ab_test=None if exposure is None else exposure.ab_test,
+        unit=None if exposure is None else exposure.unit,
     )
 
 

@@ -121,5 +121,7 @@ def _request(job: Job, **fields: Any) -> Request:
         synthetic=job.synthetic,
         stream=job.stream,
         seed=job.sampling.seed,
+        ab_test=job.ab_test,
+        unit=job.unit,
         **fields,
     )

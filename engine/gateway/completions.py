@@ -75,12 +75,14 @@ async def _plan(
     via = auth.via(request, context.gateway_id)
     input, options, class_ = body.input(), body.options(), auth.class_(request)
     service = await catalog.service(body.model)
-    pinned = auth.pinned(request, key)
+    pinned, exposure = auth.pinned(request, key), None
     if pinned is not None:
         release = await catalog.release(pinned)
     else:
         unit = body.user or auth.session(request) or request.state.id
         release = plan.release(catalog.snapshot, service, unit)
+        if catalog.pepper is not None:
+            exposure = plan.exposure(service, unit, catalog.pepper)
     request.state.release = release.name
     job = plan.job(
         id=f"req_{request.state.id}",
@@ -96,6 +98,7 @@ async def _plan(
         class_=class_,
         stream=bool(body.stream),
         via=via,
+        exposure=exposure,
     )
     if job.choices > request_bodies.SEQUENCES_LIMIT:
         raise errors.BadRequest(

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from storage import model_aliases, models, names, rollout_steps, upstreams
+from storage import ab_test_goals, model_aliases, models, names, rollout_steps, upstreams
+from storage.ab_test_goals import MOST_GOALS, Goal
 from storage.errors import BadArguments, BadName, Invalid
 from storage.home import secrets
 from storage.keys import Role
@@ -343,6 +344,53 @@ class RolloutsUndo(Arguments, frozen=True, kw_only=True):
             raise ValueError("name the rollout to undo, or the revision to go to - at `$.rollout`")
 
 
+class AbTestsStart(Arguments, frozen=True, kw_only=True):
+    """The arms in basis points, the goals (the first decides), and when the test ends.
+
+    Without `guards` the error rate is guarded. `least_units` of each arm come before a conclusion,
+    `at_most_s` bounds the test, `load_timeout_s` the wait for its arms to load. `promotes` gives a
+    winner all of the traffic; `label` of its prompt then points at its version.
+    """
+
+    arms: Annotated[
+        dict[Release, Annotated[int, Meta(ge=1, lt=10_000)]], Meta(min_length=2, max_length=8)
+    ]
+    goals: Annotated[tuple[Goal, ...], Meta(min_length=1, max_length=MOST_GOALS)]
+    guards: Annotated[tuple[Guard, ...], Meta(max_length=MOST_GUARDS)] | None = None
+    least_units: Annotated[int, Meta(ge=20, le=100_000)] = 200
+    at_most_s: Annotated[int, Meta(ge=60, le=90 * 24 * HOUR_S)] = 14 * 24 * HOUR_S
+    load_timeout_s: Annotated[int, Meta(ge=1, le=24 * HOUR_S)] = HOUR_S // 2
+    promotes: bool = False
+    label: Name | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse weights that do not add up, metrics named twice, a label without promotion."""
+        _check_total(self.arms.values())
+        try:
+            ab_test_goals.check(self.goals)
+        except Invalid as error:
+            raise ValueError(f"{str(error).rstrip('.')} - at `$.goals`") from error
+        if self.label is not None and not self.promotes:
+            raise ValueError("a label moves only if the winner is promoted - at `$.label`")
+
+
+_AbTest = Annotated[int, Meta(ge=1, le=2**53)]
+
+
+class AbTestsOf(Arguments, frozen=True, kw_only=True):
+    """The A/B test of the target that the person saw, by its number."""
+
+    ab_test: _AbTest
+
+
+class AbTestsPromote(Arguments, frozen=True, kw_only=True):
+    """The A/B test of the target; without `release` its winner gets all of the traffic."""
+
+    ab_test: _AbTest
+    release: Release | None = None
+    label: Name | None = None
+
+
 class KeysAdd(Arguments, frozen=True, kw_only=True):
     """A key by its hash; the secret stays where it was made.
 
@@ -624,6 +672,24 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "rollouts.undo", RolloutsUndo, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Go back to the release before a rollout",
         "rollouts undo SERVICE [--to-revision N]",
+        Why.ASKED,
+    ),
+    Verb(
+        "ab_tests.start", AbTestsStart, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Start an A/B test between releases",
+        "ab-tests start SERVICE --arm r1=50 --arm r2=50 --goal thumbs_up",
+        Why.ASKED,
+    ),
+    Verb(
+        "ab_tests.stop", AbTestsOf, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Stop an A/B test: all traffic back to the control",
+        "ab-tests stop SERVICE",
+        Why.ASKED,
+    ),
+    Verb(
+        "ab_tests.promote", AbTestsPromote, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Give the winner of an A/B test all of the traffic",
+        "ab-tests promote SERVICE [--to r2]",
         Why.ASKED,
     ),
     Verb(

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors, intents, jobs, ledger, models, moves, processes, rollouts
+from storage import ab_tests, errors, intents, jobs, ledger, models, moves, processes, rollouts
 from storage import store as stores
 from storage.home.paths import Home
 from storage.intents import IntentRow
 from storage.store import Store
 
 TABLES: tuple[moves.Table[Any], ...] = (
+    ab_tests.MOVES,
     intents.MOVES,
     jobs.MOVES,
     models.MOVES,

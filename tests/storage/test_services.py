@@ -179,9 +179,9 @@ async def test_a_split_that_is_owned_is_changed_by_its_owner_alone(store: Store)
         asked: dict[str, Any] = {"service": "support", "actor": "control", "at_us": 7}
         await services.take(s, owner=ROLLOUT, **asked)
         await services.take(s, owner=ROLLOUT, **asked)
-        with pytest.raises(errors.NotOwner, match="rollout 3 owns the split of support; pause"):
+        with pytest.raises(errors.NotOwner, match="rollout 3 owns the split of support; abort"):
             await services.take(s, owner=Owner(OwnerKind.AB_TEST, "7"), **asked)
-        with pytest.raises(errors.NotOwner, match="pause or abort it first"):
+        with pytest.raises(errors.NotOwner, match="abort it first"):
             await services.set_split(s, arms=arms(0, 10_000), expected_version=None, **asked)
         with pytest.raises(errors.NotOwner):
             await services.remove(s, intent_id=None, **asked)
