@@ -9,7 +9,7 @@ Imported by the commands, the screens and their tests.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -62,6 +62,7 @@ class Action:
     sentence: str
     command: str  # "services split NAME r1=90 r2=10", without the leading `paddock`; "" for none
     asks_reason: bool = False  # the screen asks why
+    intent: str = ""  # the verb that it travels as, where that is not its name
 
 
 async def perform(
@@ -76,7 +77,7 @@ async def perform(
     try:
         accepted = await client.ask(
             home,
-            action.name,
+            action.intent or action.name,
             wanted.target,
             dict(wanted.arguments),
             reason=wanted.reason,
@@ -131,13 +132,24 @@ async def _waiting(store: Store, intent: intents.Intent) -> str:
     return f"{said}{why}. `paddock intents tail` shows the outcome."
 
 
-# The letters of the verbs that a place of the screen offers.
-_KEYS: Final[Mapping[str, str]] = {"services.split": "s", "services.undo": "u", "jobs.cancel": "x"}
+# The letters of the verbs that a place of the screen offers. A letter means one thing: `u` goes
+# back and `x` ends what is under way, of whichever noun the place shows.
+_KEYS: Final[Mapping[str, str]] = {
+    "services.split": "s",
+    "services.undo": "u",
+    "jobs.cancel": "x",
+    "rollouts.promote": "f",
+    "rollouts.pause": "P",
+    "rollouts.abort": "x",
+    "rollouts.retry": "R",
+    "rollouts.undo": "u",
+}
 
 # Looking: places and moves of the screen, and the commands that only show.
 _LOOKS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("pulse", "o", "The box at a glance", "status"),
     ("traffic", "t", "Services and their arms, set beside actual", "services list"),
+    ("rollouts", "r", "Rollouts: phases, trees, what they wait for", "rollouts list"),
     ("requests", "l", "The last requests, newest first", "requests tail [--follow]"),
     ("jobs", "j", "Downloads and other long work, newest first", "jobs list"),
     ("models", "m", "Model versions: aliases, lineage, what is loaded", "models tree"),
@@ -169,6 +181,18 @@ def _table() -> dict[str, Action]:
         )
         for verb in verbs.TABLE.values()
     ]
+    promote = next(row for row in rows if row.name == "rollouts.promote")
+    rows.append(
+        replace(
+            promote,
+            name="rollouts.promote_fully",
+            verb="promote fully",
+            key="F",
+            sentence="Lead a rollout to its end at once, without further steps",
+            command="rollouts promote SERVICE --full",
+            intent=promote.name,
+        )
+    )
     rows.append(
         Action(
             name="node.stop",

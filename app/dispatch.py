@@ -7,10 +7,10 @@ carried out by the table of actions; its outcome is said. Imported by `app.tui`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from app.screens import keymap
+from app.screens import help, keymap
 from app.screens.place import Offer, Place
 from storage import errors
 
@@ -38,6 +38,14 @@ class Dispatcher:
             "look.disarm": lambda _: self._disarm(),
         }
 
+    def press(self, names: Sequence[str], place: Place) -> None:
+        """Do what a key calls for: of several actions the one that the place offers."""
+        offered = [name for name in names if len(names) == 1 or place.offer(name) is not None]
+        if offered:
+            self.do(offered[0], place)
+        elif names:
+            self._app.prompt_line.say(" ".join(map(self._elsewhere, names)), "dim")
+
     def do(self, name: str, place: Place) -> None:
         """Do what a key or a typed command calls for."""
         where = name.removeprefix("look.")
@@ -53,7 +61,7 @@ class Dispatcher:
             self._app.go(*found)
 
     def _goto(self, place: Place) -> None:
-        hint = "pulse, traffic, requests, jobs, help, rw, ro, q"
+        hint = "pulse, traffic, rollouts, requests, jobs, models, rw, ro, q"
         self._app.prompt_line.ask_line(":", "", hint, lambda typed: self._went(typed, place))
 
     def _went(self, typed: str, place: Place) -> None:
@@ -113,11 +121,7 @@ class Dispatcher:
     def _change(self, name: str, place: Place, typed: str | None = None) -> None:
         app, offer = self._app, place.offer(name, typed)
         if offer is None:
-            action = app.table[name]
-            where = keymap.PLACES["jobs" if action.noun == "jobs" else "traffic"]
-            app.prompt_line.say(
-                f"{action.sentence}: in the place {where.name} ({where.key}).", "dim"
-            )
+            app.prompt_line.say(self._elsewhere(name), "dim")
         elif typed is not None and offer.unable:  # let it be corrected
             self._form(name, place, typed, f"▲ {offer.unable}")
         elif why := self.refusal(name, offer):
@@ -126,6 +130,12 @@ class Dispatcher:
             self._form(name, place, offer.form, "percent; enter shows the effect")
         else:
             self._confirm(name, offer)
+
+    def _elsewhere(self, name: str) -> str:
+        """In which place an action is offered."""
+        places = [keymap.PLACES[place] for place, names in help.LOCAL.items() if name in names]
+        where = next(place for place in places if place.key)
+        return f"{self._app.table[name].sentence}: in the place {where.name} ({where.key})."
 
     def _confirm(self, name: str, offer: Offer) -> None:
         """Ask as the table of verbs demands: for the name, for a reason, or for enter alone."""

@@ -10,15 +10,16 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from app import liveness, snapshot
 from app.figures import charts, places
 from app.figures import jobs as job_figures
 from app.figures import models as model_figures
 from app.figures import requests as request_figures
+from app.figures import rollouts as rollout_figures
 from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.recent_samples import Recent
 from app.snapshot import Query
@@ -34,6 +35,7 @@ from storage import (
     prompts,
     releases,
     requests,
+    rollouts,
     services,
     upstreams,
 )
@@ -45,6 +47,7 @@ _AGAIN_US: Final = 5 * SECOND_US
 _INTENTS: Final = 40
 _ENTRIES: Final = 120
 _JOBS: Final = 200
+_ROLLOUTS: Final = 100
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 
 
@@ -93,44 +96,52 @@ class Reader:
         """The snapshot for a place, by the last `ask`; what the place does not show is left out."""
         facts = self.facts
         facts.now_us = self._now_us()
-        request, missing, rows = None, "", None
-        queue, job, registered = None, None, None
         async with self._store.read() as s:
             await facts.recent.top_up(s, facts.now_us // SECOND_US)
             await self._records(s)
-            if query.place == "traffic":
-                facts.available = await availability.every(s)
-            if query.place == "requests":
-                rows = await _requests(s, query)
-            elif query.place == "request":
-                try:
-                    request = await _request(s, query.request, facts)
-                except errors.NotFound as error:
-                    missing = str(error)
-            elif query.place == "jobs":
-                queue = await job_figures.rows(s, limit=_JOBS)
-            elif query.place == "models":
-                registered = await model_figures.rows(s)
-            elif query.place == "job":
-                try:
-                    job = await job_figures.full(s, query.job)
-                except errors.NotFound as error:
-                    missing = str(error)
-        pulse = places.pulse(facts) if query.place == "pulse" else None
-        if pulse is not None:
-            facts.top = next(each.top for each in pulse.charts if each.title == charts.TOKENS)
+            try:
+                part = await self._part(s, query)
+            except errors.NotFound as error:
+                part = {"missing": str(error)}
         return snapshot.Snapshot(
             query=query,
             header=places.header(facts),
-            pulse=pulse,
-            traffic=places.traffic(facts) if query.place == "traffic" else None,
-            requests=rows,
-            request=request,
-            jobs=queue,
-            job=job,
-            models=registered,
-            missing=missing,
+            latest=rollout_figures.newest(facts),
+            **part,
         )
+
+    async def _part(self, s: Session, query: Query) -> dict[str, Any]:
+        """What the open place shows, by its field of the snapshot, which has its name.
+
+        Raises:
+            NotFound: the place is about something that is not there.
+        """
+        facts = self.facts
+        found: object
+        match query.place:
+            case "pulse":
+                found = pulse = places.pulse(facts)
+                facts.top = next(each.top for each in pulse.charts if each.title == charts.TOKENS)
+            case "traffic":
+                facts.available = await availability.every(s)
+                found = places.traffic(facts)
+            case "rollouts":
+                found = await rollout_figures.rows(s, facts, limit=_ROLLOUTS)
+            case "rollout":
+                found = await rollout_figures.full(s, query.rollout, facts)
+            case "requests":
+                found = await _requests(s, query)
+            case "request":
+                found = await _request(s, query.request, facts)
+            case "jobs":
+                found = await job_figures.rows(s, limit=_JOBS)
+            case "job":
+                found = await job_figures.full(s, query.job)
+            case "models":
+                found = await model_figures.rows(s)
+            case _:  # it shows nothing of the store
+                return {}
+        return {query.place: found}
 
     def _read_config(self) -> None:
         settings, problem = config.readable(self._home)
@@ -161,12 +172,15 @@ class Reader:
             facts.reasons = await intents.reasons(s, [each for each in asked if each is not None])
             facts.models, facts.placed = await _releases(s)
             facts.deployments = await deployments.every(s)
+            found = [await rollouts.latest(s, each.name) for each in facts.services]
+            facts.rollouts = [each for each in found if each is not None]
             facts.entries = await ledger.tail(s, limit=_ENTRIES)
             facts.deaths = {
                 each.name: await processes.last_death(s, each.name)
                 for each in facts.processes
                 if each.restarts
             }
+        facts.unready = await _unready(s, facts.rollouts)
         self._entry, self._read_us = entry, facts.now_us
 
 
@@ -192,6 +206,17 @@ async def _releases(s: Session) -> tuple[dict[int, tuple[str, str]], dict[int, s
         named[each.number] = model, worded.get(each.prompt_version_id or 0, "")
         placed[each.number] = each.deployment
     return named, placed
+
+
+async def _unready(s: Session, led: Sequence[rollouts.Rollout]) -> dict[int, str]:
+    """Of the releases that an undo leads back to, those that do not answer now, and why."""
+    back = [each.stable for each in led if each.stable and each.state is rollouts.State.COMPLETED]
+    found = await availability.every(s, back) if back else {}
+    return {
+        number: each.reason
+        for number, each in found.items()
+        if each.can is not availability.Can.ANSWER
+    }
 
 
 async def _requests(s: Session, query: Query) -> snapshot.Requests:

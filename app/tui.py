@@ -34,6 +34,8 @@ from app.screens.place import Offer, Place
 from app.screens.pulse import Pulse
 from app.screens.request import Request
 from app.screens.requests import Requests
+from app.screens.rollout import Rollout
+from app.screens.rollouts import Rollouts
 from app.screens.traffic import Traffic
 from app.widgets import chart as charts
 from app.widgets import spans
@@ -94,7 +96,9 @@ class Tui(App[None]):
         self.dispatcher = Dispatcher(self)
         self.poller = poller.Poller(home, self._received, now_us=now_us, every_s=every_s)
         self.table: Mapping[str, Action] = {}
-        self._keys: Mapping[str, str] = keymap.EARLY
+        self._keys: Mapping[str, tuple[str, ...]] = {
+            key: (name,) for key, name in keymap.EARLY.items()
+        }
         self._frozen: snapshot.Snapshot | None = None
         self._freezing = False  # as soon as the open place has a snapshot of its own
         self._trail: list[str] = []
@@ -104,7 +108,10 @@ class Tui(App[None]):
 
     def on_mount(self) -> None:
         """Show the pulse, and begin to read once it is painted."""
-        for place in (Pulse(), Traffic(), Requests(), Request(), Jobs(), Job(), Models(), Help()):
+        for place in (
+            Pulse(), Traffic(), Rollouts(), Rollout(), Requests(), Request(), Jobs(), Job(),
+            Models(), Help(),
+        ):  # fmt: skip
             self.install_screen(place, place.where)
         self.push_screen("pulse")
         self.call_after_refresh(self._begin)
@@ -130,7 +137,7 @@ class Tui(App[None]):
     async def _load(self) -> None:
         actions = await asyncio.to_thread(importlib.import_module, "app.actions")
         self.table = actions.TABLE
-        self._keys = {**keymap.EARLY, **keymap.keys(self.table.values())}
+        self._keys = keymap.keys(self.table.values())
         self.get_screen("help", Help).table = tuple(self.table.values())
         self.redraw()
 
@@ -192,7 +199,7 @@ class Tui(App[None]):
     def _open(self, name: str, what: str = "") -> None:
         here = self.place
         place = self.get_screen(name, Place)
-        if isinstance(place, Request | Job) and what:
+        if isinstance(place, Request | Job | Rollout) and what:
             place.open(what)
         if isinstance(place, Help) and here is not None and here is not place:
             place.open(here.where)
@@ -258,7 +265,7 @@ class Tui(App[None]):
 
     def _press(self, place: Place, key: str, character: str | None) -> None:
         if place.small:  # what cannot be seen cannot be meant
-            if self._keys.get(key) == "look.quit":
+            if "look.quit" in self._keys.get(key, ()):
                 self.exit()
             return
         if self.prompt_line.busy:
@@ -266,9 +273,7 @@ class Tui(App[None]):
         else:
             self.prompt_line.quiet()
             if not place.moved(key):
-                name = self._keys.get(key)
-                if name is not None:
-                    self.dispatcher.do(name, place)
+                self.dispatcher.press(self._keys.get(key, ()), place)
         self.redraw()
         if self.place is place:
             self.poller.look_at(place.wanted())

@@ -15,6 +15,7 @@ from storage import (
     ledger,
     measures,
     processes,
+    rollouts,
     services,
     splits,
     tallies,
@@ -46,6 +47,10 @@ class Facts:
     """By release: the names of its model version and of its prompt version."""
     placed: Mapping[int, str] = field(default_factory=dict)
     """By release: the deployment that answers for it."""
+    rollouts: Sequence[rollouts.Rollout] = ()
+    """The newest of each service."""
+    unready: Mapping[int, str] = field(default_factory=dict)
+    """By release that an undo of a rollout leads back to: why it does not answer now."""
     available: Mapping[int, availability.Availability] = field(default_factory=dict)
     """By release: what it would do with a request; read for the traffic place."""
     deployments: Sequence[deployments.Deployment] = ()

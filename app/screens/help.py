@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual.widget import Widget
 
 from app import snapshot
-from app.screens import keymap
+from app.screens import keymap, leading
 from app.screens.place import Place
 from app.widgets import bar, palette
 from app.widgets.lines import Lines
@@ -37,9 +37,12 @@ MEANING: Final = (
     ("synthetic", "share of the requests that were asked by a key for synthetic load"),
     ("requests", "listed by when they ended, last first; IN, OUT: tokens; FROM: whose key"),
 )
+_LEADING: Final = tuple(name for name, _, _ in leading.VERBS)
 LOCAL: Final = {
-    "pulse": (),
-    "traffic": ("services.split", "services.undo", "look.copy"),
+    "pulse": ("rollouts.undo",),
+    "traffic": ("services.split", "services.undo", "rollouts.undo", "look.copy"),
+    "rollouts": ("look.open", *_LEADING, "look.copy"),
+    "rollout": (*_LEADING, "look.copy"),
     "requests": ("look.open", "look.filter", "look.copy"),
     "request": ("look.copy",),
     "jobs": ("look.open", "jobs.cancel", "look.copy"),
@@ -48,11 +51,15 @@ LOCAL: Final = {
     "help": (),
 }
 EVERYWHERE: Final = (
-    "look.pulse", "look.traffic", "look.requests", "look.jobs", "look.models", "look.goto",
-    "look.arm", "look.freeze", "look.back", "look.previous", "look.quit",
+    "look.pulse", "look.traffic", "look.rollouts", "look.requests", "look.jobs", "look.models",
+    "look.goto", "look.arm", "look.freeze", "look.back", "look.previous", "look.quit",
 )  # fmt: skip
 _TYPED: Final = {"look.arm": ":rw"}
-_OPENS: Final = {"requests": "requests show ID", "jobs": "jobs show JOB"}
+_OPENS: Final = {
+    "requests": "requests show ID",
+    "jobs": "jobs show JOB",
+    "rollouts": "rollouts get SERVICE -w",
+}
 
 
 def draw(of: str, table: Sequence[Action], width: int) -> list[Line]:
@@ -64,11 +71,12 @@ def draw(of: str, table: Sequence[Action], width: int) -> list[Line]:
         for name in LOCAL[of]:
             if name in known:
                 opens = _OPENS.get(of) if name == "look.open" else None
-                rows.append(_row(known[name], width, opens))
+                rows += _rows(known[name], width, opens)
         if of != "pulse":
             rows.append(_plain("arrows", "move; page up, page down, home, end too"))
     rows.append(palette.rule(width, "EVERYWHERE", "the same on the command line"))
-    rows += [_row(known[name], width) for name in EVERYWHERE if name in known]
+    for name in EVERYWHERE:
+        rows += _rows(known[name], width) if name in known else []
     rows.append(palette.rule(width, "FIGURES"))
     for word, text in MEANING:
         for at, part in enumerate(bar.wrapped(text, max(width - _WORD - 2, 1))):
@@ -80,12 +88,15 @@ def _plain(key: str, sentence: str) -> Line:
     return ((f" {key:<{_KEY}}", "key"), (sentence, ""))
 
 
-def _row(action: Action, width: int, opens: str | None = None) -> Line:
-    """An action with its command; what `enter` opens depends on the place."""
+def _rows(action: Action, width: int, opens: str | None = None) -> list[Line]:
+    """An action with its command, beside it or below; what `enter` opens depends on the place."""
     key = _TYPED.get(action.name) or keymap.sign(action.key)
     command = opens or action.command
     shown: Line = ((f"paddock {command} ", "dim"),) if command else ()
-    return palette.spread(_plain(key, action.sentence), shown, width)
+    row = _plain(key, action.sentence)
+    if palette.length(row) + palette.length(shown) < width:
+        return [palette.spread(row, shown, width)]
+    return [row, palette.spread((), shown, width)]
 
 
 class Help(Place):

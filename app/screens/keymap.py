@@ -29,6 +29,8 @@ PLACES: Final[Mapping[str, Where]] = {
     for where in (
         Where("pulse", "o"),
         Where("traffic", "t", "pulse"),
+        Where("rollouts", "r", "pulse"),
+        Where("rollout", "", "rollouts"),
         Where("requests", "l", "pulse"),
         Where("request", "", "requests"),
         Where("jobs", "j", "pulse"),
@@ -67,9 +69,13 @@ _SIGNS: Final = {
 }
 
 
-def keys(table: Iterable[Action]) -> dict[str, str]:
-    """Names of actions by their key."""
-    return {action.key: action.name for action in table if action.key}
+def keys(table: Iterable[Action]) -> dict[str, tuple[str, ...]]:
+    """Names of actions by their key; a letter means the same for several nouns."""
+    found: dict[str, tuple[str, ...]] = {}
+    for action in table:
+        if action.key:
+            found[action.key] = (*found.get(action.key, ()), action.name)
+    return found
 
 
 def sign(key: str) -> str:

@@ -28,7 +28,7 @@ from app.widgets.palette import Line
 WIDTH: Final = 80
 HEIGHT: Final = 22  # of 24, tmux takes one row for its status and ssh clients another
 
-KEYS: Final = ("pulse", "traffic", "requests", "jobs", "models")
+KEYS: Final = ("pulse", "traffic", "rollouts", "requests", "jobs", "models")
 
 
 class Program(Protocol):

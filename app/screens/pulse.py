@@ -13,7 +13,8 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from app import snapshot, words
-from app.screens.place import Place
+from app.screens import leading
+from app.screens.place import Offer, Place
 from app.widgets import arms, bar, machine, palette, table
 from app.widgets.chart import Chart
 from app.widgets.lines import Lines
@@ -26,6 +27,7 @@ _TROUBLES: Final = 2
 _TROUBLES_ROOMY: Final = 5
 _ROOMY: Final = 30  # rows of a terminal
 _DEPLOYMENTS: Final = 3
+_ROLLOUTS: Final = 2
 _NAME: Final = 12
 _SECOND_US: Final = 1_000_000
 _LABELS: Final = {"local": "worker"}
@@ -172,8 +174,24 @@ def events(seen: Sequence[snapshot.Event], now_us: int, width: int) -> list[Line
     return rows or [((" nothing yet", "dim"),)]
 
 
-def below(seen: snapshot.Pulse, now_us: int, width: int, height: int, most: int) -> list[Line]:
-    """All rows below the charts, in at most `most` rows and at best `height`."""
+def rollouts(latest: Sequence[snapshot.RolloutRow], width: int) -> list[Line]:
+    """The rollouts under way, a row each; the place has all of them."""
+    found = [each for each in latest if each.under_way]
+    rows: list[Line] = []
+    for each in found[:_ROLLOUTS]:
+        step = f"step {each.step}/{each.steps}, {each.doing}" if each.step else each.state
+        head = f" ROLLOUT {each.id}  {each.service} {each.change}  "
+        tone = "warn" if each.phase == "Paused" else ""
+        rows.append(palette.cut(((head, "bold"), (f"{each.phase}: {step}", tone)), width))
+    if len(found) > _ROLLOUTS:
+        rows.append(((f" and {words.counted(len(found) - _ROLLOUTS, 'more rollout')}: r", "dim"),))
+    return rows
+
+
+def below(
+    seen: snapshot.Pulse, led: Sequence[Line], now_us: int, width: int, height: int, most: int
+) -> list[Line]:
+    """All rows below the charts, in at most `most` rows and at best `height`; `led`: rollouts."""
     names = ", ".join(each.name for each in seen.services)
     title = f"TRAFFIC {names}".strip() if len(seen.services) <= 1 else "TRAFFIC"
     columns = arms.columns(seen.window, seen.services)
@@ -183,6 +201,7 @@ def below(seen: snapshot.Pulse, now_us: int, width: int, height: int, most: int)
     found = [table.body(columns, row, width) for row in arms.rows(seen.services, seen.window)]
     ailing = arms.ailing_first(seen.services)
     tail = [
+        *led,
         palette.rule(width, "PROCESSES"),
         *supervised(seen, width),
         palette.rule(width, "LAST", "UTC"),
@@ -206,6 +225,7 @@ class Pulse(Place):
     where: ClassVar[str] = "pulse"
 
     _drawn = False
+    _latest: Sequence[snapshot.RolloutRow] = ()
 
     def body(self) -> Iterable[Widget]:
         """Machine, charts, and the rest."""
@@ -232,10 +252,12 @@ class Pulse(Place):
         ]
         self.query_one("#machine", Lines).show(top)
         room = self.size.height - 3 - len(top)
-        fixed = len(below(seen, current.header.now_us, width, 0, room - _CHART_ROWS)) - 1
+        self._latest = current.latest
+        led, now_us = rollouts(current.latest, width), current.header.now_us
+        fixed = len(below(seen, led, now_us, width, 0, room - _CHART_ROWS)) - 1
         spare = room - fixed
         chart = min(max(spare - _EVENTS, _CHART_ROWS), _CHART_MOST)
-        rows = below(seen, current.header.now_us, width, room - chart, room - _CHART_ROWS)
+        rows = below(seen, led, now_us, width, room - chart, room - _CHART_ROWS)
         self.query_one("#below", Lines).show(rows)
         count = 3 if width >= 180 else 2 if width >= 120 else 1  # noqa: PLR2004
         for number, chart_of in enumerate(self.query(Chart)):
@@ -257,3 +279,8 @@ class Pulse(Place):
         self.query_one("#below", Lines).show([])
         for chart in self.query(Chart):
             chart.display = False
+
+    def offer(self, name: str, typed: str | None = None) -> Offer | None:
+        """Undo the rollout that is meant where only one can be."""
+        del typed
+        return leading.undo(self._latest) if name == "rollouts.undo" else None

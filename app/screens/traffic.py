@@ -1,18 +1,19 @@
 """Services and their arms: what was set beside what is measured, and the two ways to shift it.
 
-`s` types new weights, `u` puts back the split before; both are confirmed with their effect in
-full and carry the version that was seen. Imported by `app.tui`.
+`s` types new weights, `u` puts back the split before, or undoes the service's rollout where there
+is one to undo. All are confirmed with their effect in full and carry what was seen. Imported by
+`app.tui`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 from textual.widget import Widget
 
 from app import snapshot, words
-from app.screens import splitting
+from app.screens import leading, splitting
 from app.screens.place import Offer, Place
 from app.widgets import arms, bar, palette
 from app.widgets.lines import Lines
@@ -85,6 +86,7 @@ class Traffic(Place):
     def __init__(self) -> None:
         super().__init__()
         self._seen: snapshot.Traffic | None = None
+        self._latest: Sequence[snapshot.RolloutRow] = ()
         self._now_us = 0
 
     def body(self) -> Iterable[Widget]:
@@ -101,7 +103,7 @@ class Traffic(Place):
             if said:
                 self.query_one("#title", Lines).show(bar.saying(said, "bold", self.size.width))
             return
-        self._seen = current.traffic
+        self._seen, self._latest = current.traffic, current.latest
         seen, width = current.traffic, self.size.width
         about = arms.about(seen.window)
         self.query_one("#title", Lines).show([palette.rule(width, "SERVICES", about)])
@@ -120,12 +122,13 @@ class Traffic(Place):
             arm = next((each for each in service.arms if each.key == cursor), None)
             rows += detail(service, arm, self._now_us, width)
         rows.append(())
-        for name, key, word in (("services.split", "s", "split"), ("services.undo", "u", "undo")):
+        undo = "services.undo" if self.offer("rollouts.undo") is None else "rollouts.undo"
+        for name, key, word in (("services.split", "s", "split"), (undo, "u", "undo")):
             offer = self.offer(name)
             why = self.program.refusal(name, offer)
             effect = (
-                offer.effect.removeprefix("undo: ")
-                if offer is not None and name == "services.undo"
+                offer.effect.removeprefix("undo: ").rpartition("): ")[2]
+                if offer is not None and name == undo
                 else ""
             )
             rows.append(
@@ -163,10 +166,18 @@ class Traffic(Place):
         return self.query_one(Table).cursor or ""
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
-        """Shift the split of the service under the cursor, or put back the one before."""
-        if name not in {"services.split", "services.undo"}:
+        """Shift the split of the service under the cursor, or put back the one before.
+
+        While its newest rollout can be undone, that is what an undo means.
+        """
+        if name not in {"services.split", "services.undo", "rollouts.undo"}:
             return None
         service = self.service()
+        rolled = None if service is None else leading.undo(self._latest, service.name)
+        if name == "rollouts.undo":
+            return rolled
+        if name == "services.undo" and rolled is not None:
+            return None
         if service is None or self._seen is None:
             return Offer(unable="there is no service under the cursor")
         waits = self._seen.waits

@@ -31,9 +31,20 @@ def test_danger_is_the_verbs_own() -> None:
 
 
 def test_one_letter_means_one_thing() -> None:
-    """No key calls two actions."""
-    keys = [action.key for action in actions.TABLE.values() if action.key]
-    assert len(set(keys)) == len(keys)
+    """No key calls two actions of a noun; of several nouns it goes back, or ends what goes on."""
+    keyed = [action for action in actions.TABLE.values() if action.key]
+    assert len({(action.key, action.noun) for action in keyed}) == len(keyed)
+    shared = {action.key for action in keyed if sum(action.key == each.key for each in keyed) > 1}
+    verbs_of = {key: {each.verb for each in keyed if each.key == key} for key in shared}
+    assert verbs_of == {"u": {"undo"}, "x": {"cancel", "abort"}}
+
+
+def test_an_action_that_travels_as_another_verb_is_as_dangerous() -> None:
+    """What it sends is a verb that the control socket knows."""
+    renamed = [action for action in actions.TABLE.values() if action.intent]
+    assert [action.name for action in renamed] == ["rollouts.promote_fully"]
+    for action in renamed:
+        assert verbs.TABLE[action.intent].danger is action.danger
 
 
 @pytest.mark.parametrize(

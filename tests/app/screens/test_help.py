@@ -16,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("node")
 def test_keys_that_only_look_agree_with_the_table() -> None:
     """They are written twice so that the first paint need not wait; here they are held together."""
     table = keymap.keys(actions.TABLE.values())
-    looks = {key: name for key, name in table.items() if name.startswith("look.")}
-    assert looks == dict(keymap.EARLY)
+    looks = {key: name for key, name in table.items() if name[0].startswith("look.")}
+    assert looks == {key: (name,) for key, name in keymap.EARLY.items()}
     assert set(keymap.COMMANDS.values()) <= set(actions.TABLE)
 
 
@@ -48,6 +48,7 @@ def test_what_enter_opens_is_named_by_its_place() -> None:
     for of, command in (
         ("requests", "paddock requests show ID"),
         ("jobs", "paddock jobs show JOB"),
+        ("rollouts", "paddock rollouts get SERVICE -w"),
     ):
         rows = [palette.text(row) for row in help.draw(of, tuple(actions.TABLE.values()), 80)]
         assert [row for row in rows if command in row and row.startswith(" enter")]

@@ -1,0 +1,140 @@
+"""One rollout as a living tree: set beside actual, its steps, its guards, what it waits for.
+
+Below the tree are its moves, newest first. Imported by `app.tui`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Final
+
+from textual.widget import Widget
+
+from app import snapshot, words
+from app.screens import leading, rollouts
+from app.screens.place import Offer, Place
+from app.snapshot import Query
+from app.widgets import bar, palette
+from app.widgets.lines import Lines
+from app.widgets.palette import Line
+
+_BRANCHES: Final = ("├─", "└─")
+_INKS: Final = ((" ✔ ", "good"), (" ▶ ", "bold"), (" ✖ ", "bad"), (" Ⅱ ", "warn"))
+_HARM: Final = " harm "
+_TITLES: Final = "GUARD "
+_WHO: Final = 10
+
+
+def tree(rollout: snapshot.Rollout, width: int) -> list[Line]:
+    """The tree; its last branch, which says why it waits, in as many rows as it takes."""
+    head, *rest = rollout.tree
+    rows: list[Line] = [palette.rule(width, head, f"{rollout.row.change} ")]
+    for line in rest:
+        stem, text = line[:2], line[2:]
+        if stem not in _BRANCHES:
+            rows.append(((stem, "dim"), (text, _ink(text))))
+            continue
+        first, *others = bar.wrapped(text.strip(), max(width - 4, 1))
+        tone = _tone(rollout.row) if stem == _BRANCHES[1] else "bold"
+        rows.append(((f"{stem} ", "dim"), (first, tone)))
+        rows += [(("   ", ""), (each, tone)) for each in others]
+    return rows
+
+
+def _ink(text: str) -> str:
+    found = next((ink for sign, ink in _INKS if text.startswith(sign)), "")
+    if text.startswith(f" {_TITLES}"):
+        return "dim"
+    return "bad" if _HARM in text else found
+
+
+def _tone(row: snapshot.RolloutRow) -> str:
+    return {"Degraded": "bad", "Paused": "warn", "Healthy": "good"}.get(row.phase, "bold")
+
+
+def moves(rollout: snapshot.Rollout, width: int) -> list[Line]:
+    """Its moves, newest first, each with its reason in full."""
+    rows: list[Line] = [palette.rule(width, "MOVES", "UTC")]
+    for each in rollout.moves:
+        at = words.clock(each.at_us)[5:16]
+        head = f" {at}  {words.pad(words.safe(each.who), _WHO)}  {each.state:<9}  "
+        said = bar.wrapped(words.safe(each.sentence), max(width - words.width(head) - 1, 1))
+        blank = " " * words.width(head)
+        rows += [((blank if n else head, "dim"), (part, "")) for n, part in enumerate(said)]
+    return rows
+
+
+class Rollout(Place):
+    """One rollout."""
+
+    where: ClassVar[str] = "rollout"
+    hints: ClassVar = (
+        ("f", "promote"), ("F", "fully"), ("P", "pause"), ("x", "abort"), ("u", "undo"),
+        ("R", "retry"),
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = 0
+        self._rollout: snapshot.Rollout | None = None
+        self._top = 0
+        self._rows: list[Line] = []
+
+    def body(self) -> Iterable[Widget]:
+        """One block of rows that can be scrolled."""
+        yield Lines(id="rollout")
+
+    def wanted(self) -> Query:
+        """That rollout."""
+        return Query(place=self.where, rollout=self._number)
+
+    def path(self) -> str:
+        """With its number."""
+        return f"pulse › rollouts › {self._number}"
+
+    def open(self, id: str) -> None:
+        """Show another one from now on."""
+        self._number, self._rollout, self._top, self._rows = int(id), None, 0, []
+
+    def draw(self, current: snapshot.Snapshot) -> None:
+        """Draw as much as there is room for."""
+        found, width = current.rollout, self.size.width
+        if found is not None and found.row.id == self._number:
+            self._rollout = found
+            keys = rollouts.offered(self.program, found.row, width)
+            self._rows = [*tree(found, width), (), *keys, *moves(found, width)]
+        elif not self._rows or current.missing:
+            text = current.header.error or current.missing or "reading the store…"
+            self._rows = [(), *bar.saying(text, "bold", width)]
+        self._scroll()
+
+    def _scroll(self) -> None:
+        height = self.wide("rollout")[1]
+        self._top = min(self._top, max(len(self._rows) - height, 0))
+        shown = self._rows[self._top : self._top + height]
+        left = len(self._rows) - self._top - height
+        if left > 0 and shown:
+            shown[-1] = ((f" … {left + 1} more rows: down, page down", "dim"),)
+        self.query_one("#rollout", Lines).show(shown)
+
+    def moved(self, key: str) -> bool:
+        """Scroll."""
+        height = self.wide("rollout")[1]
+        steps = {
+            "up": -1, "down": 1, "pageup": 1 - height, "pagedown": height - 1,
+            "home": -len(self._rows), "end": len(self._rows),
+        }  # fmt: skip
+        if key not in steps:
+            return False
+        self._top = max(self._top + steps[key], 0)
+        self._scroll()
+        return True
+
+    def copied(self) -> str:
+        """Its service, as commands take it."""
+        return "" if self._rollout is None else self._rollout.row.service
+
+    def offer(self, name: str, typed: str | None = None) -> Offer | None:
+        """Lead it on, or take it back."""
+        del typed
+        return leading.offer(name, None if self._rollout is None else self._rollout.row)
