@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from app import words
+from app import shadow_lines, words
 from storage import (
     availability,
     errors,
@@ -19,6 +19,7 @@ from storage import (
     rollout_steps,
     rollout_waits,
     services,
+    shadow_figures,
     splits,
 )
 from storage.availability import Availability
@@ -28,6 +29,7 @@ from storage.rollout_looks import Look
 from storage.rollout_waits import Waiting
 from storage.rollouts import OPEN, Rollout, State
 from storage.service_rows import Service
+from storage.shadow_figures import Figures
 from storage.store import Session
 
 WINDOW_S: Final = 60
@@ -56,6 +58,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     looks: tuple[Look, ...]
     waiting: Waiting
     events: tuple[RolloutEvent, ...]
+    shadow: Figures | None
     at_us: int
 
 
@@ -71,6 +74,7 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> View:
         looks=tuple(looks),
         waiting=rollout_waits.of(rollout, service, able, looks, now_us),
         events=tuple(await rollout_events.of(s, rollout.id)),
+        shadow=await shadow_figures.of(s, rollout),
         at_us=now_us,
     )
 
@@ -116,6 +120,7 @@ def lines(view: View) -> list[str]:
         ("arms", _arm_lines(view)),
         ("steps", _step_lines(rollout)),
         ("guards", _guard_lines(view)),
+        ("shadow", shadow_lines.lines(rollout, view.shadow)),
         ("impact", _impact_lines(rollout)),
         (_waits(view), []),
     ]
@@ -128,7 +133,7 @@ def lines(view: View) -> list[str]:
     return [words.safe(line) for line in drawn]
 
 
-_TITLES: Final = frozenset({"arms", "steps", "guards", "impact"})
+_TITLES: Final = frozenset({"arms", "steps", "guards", "shadow", "impact"})
 
 
 def _waits(view: View) -> str:
@@ -177,7 +182,7 @@ def _guard_lines(view: View) -> list[str]:
     for guard in view.rollout.guards:
         look = by_name.get(guard.name)
         if look is None:
-            rows.append((guard.name, "no look yet", "", "", "", "", "", ""))
+            rows.append((guard.name, "no look", "", "", "", "", "", ""))
             continue
         needs = words.whole(look.needed if guard.required else None)
         rows.append(
@@ -186,13 +191,18 @@ def _guard_lines(view: View) -> list[str]:
                 look.verdict.value,
                 f"{look.events} of {look.n}",
                 words.percent(look.events / look.n if look.n else None),
-                f"{look.low * 100:.2g}–{min(look.high * 100, 100):.3g} %",
+                f"{_points(look.low)}–{_points(look.high)} %",
                 f"{look.harm_e:.2g}",
                 f"{look.safety_e:.2g}",
                 needs,
             )
         )
     return words.table(rows) if len(rows) > 1 else []
+
+
+def _points(share: float) -> str:
+    """A share in percent without the sign, to a tenth."""
+    return f"{round(min(share, 1.0) * 100, 1):g}"
 
 
 def _impact_lines(rollout: Rollout) -> list[str]:

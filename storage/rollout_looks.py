@@ -1,8 +1,8 @@
 """What was counted of a rollout's candidate, and each look at it with its verdicts.
 
-A candidate is counted from the moment at which it got the weight that it has. The counts grow by
-the requests that were recorded since the last look, whose number is kept with them, so that a look
-costs as much as is new. Never judges. Written by `engine.control`, read by every package.
+A candidate is counted from the moment at which it got the weight that it has, or copies. The counts
+grow by what was recorded since the last look, whose number is kept with them, so that a look costs
+as much as is new. Never judges. Written by `engine.control`, read by every package.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Integer, case, column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import feedback, requests, rollouts
+from storage import feedback, requests, rollouts, shadow_comparisons
 from storage.requests import Class, Outcome
 from storage.rollout_steps import Guard, Measure
 from storage.rollouts import Impact, Rollout, RolloutRow
@@ -41,7 +41,7 @@ class Count(msgspec.Struct, frozen=True, array_like=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The counts of the guards, in their order, of requests that arrived since `began_us`.
 
-    `last` is the number of the newest request that was looked at.
+    `last` is the number of the newest request, or comparison of a copy, that was looked at.
     """
 
     began_us: int = 0
@@ -106,11 +106,10 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str = ""
 
 
-async def begin(s: AsyncSession, rollout: Rollout, at_us: int) -> str:
-    """The evidence of a candidate that gets a new weight, as the row's column has it."""
-    evidence = Evidence(
-        began_us=at_us, last=await requests.last(s), counts=(Count(),) * len(rollout.guards)
-    )
+async def begin(s: AsyncSession, rollout: Rollout, at_us: int, *, copies: bool = False) -> str:
+    """The evidence of a candidate that gets a new weight, or copies, as the row's column has it."""
+    last = await (shadow_comparisons.last(s) if copies else requests.last(s))
+    evidence = Evidence(began_us=at_us, last=last, counts=(Count(),) * len(rollout.guards))
     return msgspec.json.encode(evidence).decode()
 
 
@@ -123,13 +122,17 @@ async def stored(s: AsyncSession, rollout: Rollout) -> Evidence:
 async def count(s: AsyncSession, rollout: Rollout) -> Evidence:
     """The counts with what was recorded since; nothing is written."""
     before = await stored(s, rollout)
+    if rollout.mirror is not None:
+        return await _of_copies(s, rollout, before)
     until = await requests.last(s)
     fresh = await _fresh(s, rollout, before, until)
     thumbs = await feedback.counts(s, before.began_us, service=rollout.service)
     given = thumbs.get((rollout.service, rollout.candidate))
     counts = []
     for guard, old, new in zip(rollout.guards, before.counts, fresh, strict=True):
-        if guard.measure is Measure.THUMBS_DOWN:
+        if not guard.counts(copies=False):
+            counts.append(old)
+        elif guard.measure is Measure.THUMBS_DOWN:
             counts.append(Count() if given is None else Count(given.up + given.down, given.down))
         else:
             counts.append(Count(old.n + new.n, old.events + new.events))
@@ -195,6 +198,18 @@ async def impact(s: AsyncSession, rollout: Rollout, ended_us: int) -> Impact | N
     )
 
 
+async def _of_copies(s: AsyncSession, rollout: Rollout, before: Evidence) -> Evidence:
+    """The counts with the copies that were compared since."""
+    last, n, found = await shadow_comparisons.count(
+        s, rollout.id, rollout.attempt, after=before.last, guards=rollout.guards
+    )
+    counts = tuple(
+        Count(old.n + n, old.events + events) if guard.counts(copies=True) else old
+        for guard, old, events in zip(rollout.guards, before.counts, found, strict=True)
+    )
+    return Evidence(began_us=before.began_us, last=last, counts=counts)
+
+
 async def _fresh(s: AsyncSession, rollout: Rollout, before: Evidence, until: int) -> list[Count]:
     """What each guard counts in the requests after the last look; zeros for thumbs."""
     request = _requests.c
@@ -221,7 +236,7 @@ def _event(guard: Guard) -> ColumnElement[bool]:
             return failed | (request.latency_us > guard.limit_us)
         case Measure.TTFT:
             return failed | request.ttft_us.is_(None) | (request.ttft_us > guard.limit_us)
-        case Measure.ERROR_RATE | Measure.THUMBS_DOWN:
+        case _:
             return failed
 
 

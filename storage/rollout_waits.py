@@ -14,7 +14,7 @@ import msgspec
 from storage import rollout_steps
 from storage.availability import Availability, Can
 from storage.rollout_looks import Look, Verdict
-from storage.rollout_steps import Analysis, Pause
+from storage.rollout_steps import Analysis, Guard, Mirror, Pause
 from storage.rollouts import Rollout, State
 from storage.services import Service
 
@@ -25,7 +25,7 @@ class For(StrEnum):
     LOAD = "load"  # the candidate cannot answer yet
     SMOKE = "smoke"  # the job of the smoke requests
     TIME = "time"  # the end of a pause
-    EVIDENCE = "evidence"  # requests, for an analysis
+    EVIDENCE = "evidence"  # requests, for an analysis, or copies of them, for a mirror
     CANDIDATE = "candidate"  # it has to answer again before it gets more
     UNFREEZE = "unfreeze"  # the service is frozen
     PERSON = "person"  # promote, abort
@@ -79,7 +79,7 @@ def _step(
         if now_us < until:
             said = f"A {rollout_steps.words(step)} is under way."
             return Waiting(for_=For.TIME, sentence=said, until_us=until)
-    if isinstance(step, Analysis) and not passed(rollout, looks):
+    if isinstance(step, Analysis | Mirror) and not passed(rollout, looks):
         until = began + step.at_most_s * 1_000_000
         return Waiting(for_=For.EVIDENCE, sentence=_missing(rollout, looks), until_us=until)
     if service is not None and service.frozen is not None:
@@ -92,18 +92,34 @@ def _step(
 
 
 def passed(rollout: Rollout, looks: Sequence[Look]) -> bool:
-    """Whether every guard that an analysis requires is shown to hold; never without a look."""
+    """Whether every guard that a step requires is shown to hold; never without a look."""
     verdicts = {look.guard: look.verdict for look in looks}
-    required = [guard.name for guard in rollout.guards if guard.required]
-    wanted = required or [guard.name for guard in rollout.guards]
+    judged = _judged(rollout)
+    required = [guard.name for guard in judged if guard.required]
+    wanted = required or [guard.name for guard in judged]
+    if _copies_missing(rollout, looks):
+        return False
     return bool(wanted) and all(verdicts.get(name) is Verdict.HOLDS for name in wanted)
+
+
+def _judged(rollout: Rollout) -> list[Guard]:
+    """The guards that something is counted for at the step that is under way."""
+    copies = isinstance(rollout.current, Mirror)
+    return [guard for guard in rollout.guards if guard.counts(copies=copies)]
+
+
+def _copies_missing(rollout: Rollout, looks: Sequence[Look]) -> int:
+    """How many copies a mirror still needs before it may be over."""
+    step = rollout.current
+    compared = max((look.n for look in looks), default=0)
+    return max(step.at_least - compared, 0) if isinstance(step, Mirror) else 0
 
 
 def _missing(rollout: Rollout, looks: Sequence[Look]) -> str:
     """Which guards are not shown to hold yet, and what that would take at the least."""
     by_name = {look.guard: look for look in looks}
     parts = []
-    for guard in rollout.guards:
+    for guard in _judged(rollout):
         look = by_name.get(guard.name)
         if not guard.required or (look is not None and look.verdict is Verdict.HOLDS):
             continue
@@ -113,4 +129,6 @@ def _missing(rollout: Rollout, looks: Sequence[Look]) -> str:
             parts.append(f"{guard.name} could not be computed ({look.sentence})")
         else:
             parts.append(f"{guard.name} needs {look.needed} more without an event")
+    if missing := _copies_missing(rollout, looks):
+        parts.append(f"{missing} more copies have to be compared")
     return "; ".join(parts) + "." if parts else "The guards are looked at."

@@ -16,12 +16,12 @@ from sqlmodel import Field, SQLModel, col
 
 from storage import errors, moves, releases, rollout_events, rollout_steps
 from storage.rollout_states import MOVES, OPEN, PHASES, Phase, State, Why
-from storage.rollout_steps import Guard, Step, Strategy
+from storage.rollout_steps import Guard, Mirror, Step, Strategy
 from storage.service_rows import Owner, OwnerKind
 
 __all__ = [
     "MOVES", "OPEN", "Impact", "Phase", "Rollout", "State", "Why", "add", "change",
-    "find", "latest", "move", "of_revision", "tail", "to_do", "undoing",
+    "find", "latest", "mirroring", "move", "of_revision", "tail", "to_do", "undoing",
 ]  # fmt: skip
 
 
@@ -139,6 +139,19 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     def current(self) -> Step | None:
         """The step that is under way; None before the first."""
         return None if self.step is None else self.steps[self.step]
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """The step by which the candidate gets copies of requests now; None while it gets none."""
+        step = self.current
+        if isinstance(step, Mirror) and self.state in {State.STEPPING, State.PAUSED}:
+            return step
+        return None
+
+    @property
+    def watched(self) -> bool:
+        """Whether the candidate is held to the guards: it gets requests, or copies of them."""
+        return bool(self.weight_bp) or self.mirror is not None
 
     @property
     def load_deadline_us(self) -> int:
@@ -297,6 +310,14 @@ async def to_do(s: AsyncSession) -> list[Rollout]:
     """The rollouts that are under way, or keep a release loaded; oldest first."""
     under_way = or_(col(RolloutRow.ended_at_us).is_(None), col(RolloutRow.keep_until_us) > 0)
     return await _every(s, select(RolloutRow).where(under_way).order_by(col(RolloutRow.id)))
+
+
+async def mirroring(s: AsyncSession) -> list[Rollout]:
+    """The rollouts whose candidates get copies of requests now."""
+    query = select(RolloutRow).where(
+        col(RolloutRow.ended_at_us).is_(None), col(RolloutRow.strategy) == Strategy.SHADOW.value
+    )
+    return [each for each in await _every(s, query) if each.mirror is not None]
 
 
 async def of_revision(s: AsyncSession, service: str, revision: int) -> Rollout:

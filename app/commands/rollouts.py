@@ -25,7 +25,7 @@ from storage.store import Session
 
 app = options.group()
 
-_FIELDS: Final = ("to", "strategy", "steps", "guards", "load_timeout", "rollback_window")
+_FIELDS: Final = ("to", "strategy", "then", "steps", "guards", "load_timeout", "rollback_window")
 _END: Final = frozenset({Phase.HEALTHY, Phase.DEGRADED, Phase.PAUSED})
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service, as clients call it.")]
@@ -34,17 +34,26 @@ Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service, as
 @app.command()
 async def start(
     service: Service,
+    *,
     to: Annotated[str | None, typer.Option("--to", help="The candidate: r2")] = None,
     strategy: Annotated[
-        Strategy | None, typer.Option("--strategy", help="canary unless it is said.")
+        Strategy | None, typer.Option("--strategy", help="The default is canary.")
     ] = None,
     steps: Annotated[
         str | None,
-        typer.Option("--steps", help="'5, 50, 100': percent, pause [10m], analysis [30m]."),
+        typer.Option(
+            "--steps", help="'5, 50, 100': percent, pause [10m], analysis [30m], mirror 10%."
+        ),
+    ] = None,
+    then: Annotated[
+        Strategy | None,
+        typer.Option("--then", help="How a shadow that has passed goes on, by itself: canary."),
     ] = None,
     guards: Annotated[
         list[str] | None,
-        typer.Option("--guard", help="latency_p95<=2s, error_rate<=1%; may be repeated."),
+        typer.Option(
+            "--guard", help="latency_p95<=2s, error_rate<=1%, agreement>=80%; repeatable."
+        ),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="TOML with the same names; options win.")
@@ -65,12 +74,14 @@ async def start(
 ) -> None:
     """Start a rollout: by default a canary of 5 %, 50 %, 100 %, each held to the guards.
 
-    Between two weights an analysis waits until the guards are shown to hold. The first release of
-    a service needs no steps.
+    Between two weights an analysis waits until the guards are shown to hold. A shadow tries the
+    candidate on copies of requests first, and waits for a person or goes on with --then. The first
+    release of a service needs no steps.
     """
     given: dict[str, Any] = {} if file is None else _read(file)
     typed = {
         "to": to, "strategy": strategy and strategy.value, "guards": guards or None,
+        "then": then and then.value,
         "steps": None if steps is None else steps.split(","), "load_timeout": load_timeout,
         "rollback_window": rollback_window,
     }  # fmt: skip
@@ -278,7 +289,9 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if "strategy" in given:
             arguments["strategy"] = str(given["strategy"]).replace("-", "_")
-        if "steps" in given:
+        if "then" in given:
+            arguments["steps"] = msgspec.to_builtins(_going_on(given))
+        elif "steps" in given:
             steps = rollout_steps.parse_steps([str(each) for each in given["steps"]])
             arguments["steps"] = msgspec.to_builtins(steps)
         if "guards" in given:
@@ -290,6 +303,22 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     except Invalid as error:
         raise errors.BadWord(str(error)) from error
     return arguments
+
+
+def _going_on(given: Mapping[str, Any]) -> tuple[rollout_steps.Step, ...]:
+    """The steps of a shadow that goes on by itself; given steps are those of its mirror."""
+    known = {each.value: each for each in Strategy if each is not Strategy.SHADOW}
+    strategy = known.get(str(given["then"]).replace("-", "_"))
+    if strategy is None:
+        raise errors.BadWord(f"A shadow goes on as {' or '.join(known)}, not as {given['then']}.")
+    if str(given.get("strategy")) != Strategy.SHADOW:
+        raise errors.BadWord("Only a shadow goes on as another strategy; add --strategy shadow.")
+    mirrors = [rollout_steps.parse_step(str(each)) for each in given.get("steps", ())]
+    if not all(isinstance(each, rollout_steps.Mirror) for each in mirrors):
+        raise errors.BadWord(
+            "With --then, --steps is the mirror alone, such as 'mirror 10% 500 12h'."
+        )
+    return (*(mirrors or [rollout_steps.Mirror()]), *rollout_steps.DEFAULTS[strategy])
 
 
 def _planned(arguments: Mapping[str, Any]) -> list[str]:
@@ -307,6 +336,7 @@ def _planned(arguments: Mapping[str, Any]) -> list[str]:
         guards = msgspec.convert(arguments["guards"], tuple[rollout_steps.Guard, ...])
     try:
         rollout_steps.check(steps, guards)
+        rollout_steps.fits(strategy, steps, guards)
     except Invalid as error:
         raise errors.BadWord(str(error)) from error
     rows = [f"  {at}. {rollout_steps.words(step)}" for at, step in enumerate(steps, 1)]

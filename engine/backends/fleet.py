@@ -123,6 +123,12 @@ class Fleet:
         """The requests that no instance counts as running or waiting."""
         return sum(pool.held for pool in (*self.pools.values(), *self._released))
 
+    @property
+    def waiting(self) -> int:
+        """The requests that wait for a place on an instance, as the instances last counted them."""
+        steps = (instance.client.step for _, instance in self.instances())
+        return sum(step.waiting for step in steps if step is not None)
+
     def adapter(self, release: Release) -> wire.LoadAdapter | None:
         """The adapter that a release needs; None for one that is known to kill workers."""
         model = self.snapshot.models.get(release.model_version_id or 0)

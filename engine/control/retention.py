@@ -19,7 +19,15 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from storage import ab_test_units, errors, jobs, requests, samples, texts
+from storage import (
+    ab_test_units,
+    errors,
+    jobs,
+    requests,
+    samples,
+    shadow_comparisons,
+    texts,
+)
 from storage.home.config import Retention
 from storage.store import Session, Store
 
@@ -54,6 +62,9 @@ class Keeper:
             gone += await self._all(lambda s: requests.prune(s, now - keep.requests_days * _DAY_US))
             gone += await self._all(
                 lambda s: ab_test_units.prune(s, now - keep.requests_days * _DAY_US)
+            )
+            gone += await self._all(
+                lambda s: shadow_comparisons.prune(s, now - keep.requests_days * _DAY_US)
             )
             gone += await self._all(lambda s: jobs.prune(s, now - keep.jobs_days * _DAY_US))
         except errors.StorageError as error:

@@ -38,9 +38,10 @@ class Choice:
 class Answer:
     """All choices of a job.
 
-    Text is kept for answers that are not streamed and where it is recorded, log-probabilities only
-    for answers that are not streamed. `complete` once every choice has ended. `first_us` is the
-    monotonic time of the first token; `gaps` collects the microseconds between tokens of a choice.
+    Text is kept for answers that are not streamed, and where it is recorded or `keep_text` was
+    called; log-probabilities only for answers that are not streamed. `complete` once every choice
+    has ended. `first_us` is the monotonic time of the first token; `gaps` collects the microseconds
+    between tokens of a choice.
     """
 
     def __init__(self, job: Job, gaps: list[int]) -> None:
@@ -52,6 +53,10 @@ class Answer:
         self.gaps = gaps
         self.first_us: int | None = None
         self.choices = [Choice(index) for index in range(job.choices)]
+
+    def keep_text(self) -> None:
+        """Keep the text, before the first event: the answer is to be compared with another one."""
+        self._keeps_text = True
 
     def add(self, events: Iterable[Event]) -> None:
         """Count a batch of events."""

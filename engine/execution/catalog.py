@@ -26,6 +26,7 @@ from storage import (
     prompts,
     quarantine,
     releases,
+    rollouts,
     services,
     upstreams,
 )
@@ -42,9 +43,20 @@ from storage.upstreams import Upstream
 _log = structlog.get_logger("gateway.catalog")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """A share of a service's requests that is copied, by a rollout, from stable to a candidate."""
+
+    rollout: int
+    attempt: int
+    share_bp: int
+    stable: int
+    candidate: int
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The store at one moment. `keys` by their hash, without revoked ones."""
+    """The store at one moment. `keys` by their hash, without revoked ones; `shadows` by service."""
 
     services: Mapping[str, Service] = field(default_factory=dict)
     releases: Mapping[int, Release] = field(default_factory=dict)
@@ -54,6 +66,7 @@ class Snapshot:
     knobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
+    shadows: Mapping[str, Shadow] = field(default_factory=dict)
     quarantined: tuple[Quarantined, ...] = ()
 
     def arms(self, service: str) -> list[Release]:
@@ -229,6 +242,7 @@ class Catalog:
                 keys=await keys.active(s),
                 quarantined=tuple(await quarantine.every(s)),
                 upstreams={upstream.name: upstream for upstream in await upstreams.every(s)},
+                shadows=await _shadows(s),
             )
             resident = {release.deployment for release in snapshot.resident().values()}
             settings = {name: await knobs.of(s, name) for name in sorted(resident)}
@@ -243,3 +257,17 @@ class Catalog:
         for version in await prompts.every(s, wanted - known.keys()):
             found[version.id] = prompt_template.Prompt(version, self._renderer)
         return found
+
+
+async def _shadows(s: Session) -> dict[str, Shadow]:
+    return {
+        each.service: Shadow(
+            rollout=each.id,
+            attempt=each.attempt,
+            share_bp=each.mirror.share_bp,
+            stable=each.stable,
+            candidate=each.candidate,
+        )
+        for each in await rollouts.mirroring(s)
+        if each.mirror is not None and each.stable is not None
+    }

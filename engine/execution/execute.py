@@ -1,6 +1,6 @@
 """Executes jobs on the backend of their release and records them.
 
-The gateway's endpoints, its internal socket, and later shadow copies all execute jobs here.
+The gateway's endpoints, its internal socket and shadow copies all execute jobs here.
 Never plans a job, never formats an answer. Imported by `engine.gateway`.
 """
 
@@ -127,7 +127,8 @@ class Execution:
     """One job under way: an iterator over batches of events.
 
     It is recorded once: when every choice has ended, when it fails, or when the caller leaves the
-    `async with` or calls `cancel` before. `answer` is the answer so far.
+    `async with` or calls `cancel` before. `answer` is the answer so far, `request` what was
+    recorded, None until then.
     """
 
     def __init__(self, executor: Executor, job: Job, run: Run, answer: Answer) -> None:
@@ -140,6 +141,7 @@ class Execution:
         self.job = job
         self.answer = answer
         self.cancelled = False
+        self.request: Request | None = None
 
     async def __aenter__(self) -> Self:
         """Nothing is computed before the first batch is asked for."""
@@ -228,4 +230,5 @@ class Execution:
     def _record(self, failure: failures.Failure | None, ended_us: int) -> None:
         job, answer = self.job, self.answer
         request = record.ended(job, answer, failure, cancelled=self.cancelled, ended_us=ended_us)
+        self.request = request
         self._executor.ended(job, request, record.text(job, answer.text, failure), failure)

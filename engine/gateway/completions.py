@@ -6,8 +6,10 @@ Planning and executing are `engine.execution`'s. Imported by the routes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,6 +17,7 @@ from engine.execution import failures, plan, prompts
 from engine.execution.answers import Answer
 from engine.execution.execute import Execution
 from engine.execution.job import Job
+from engine.execution.shadow_copies import Asked
 from engine.gateway import auth, errors, openai_format, request_bodies, streaming
 from engine.gateway.context import Context
 from storage.keys import Key
@@ -58,7 +61,9 @@ async def _complete(
                 usage=bool(body.stream_options and body.stream_options.include_usage),
             )
         )
-        return await _respond(request, context.executor.run(job), format)
+        execution = context.executor.run(job)
+        over = _copy(context, request, key, body, execution)
+        return await _respond(request, execution, format, over)
 
 
 async def _plan(
@@ -79,7 +84,7 @@ async def _plan(
     if pinned is not None:
         release = await catalog.release(pinned)
     else:
-        unit = body.user or auth.session(request) or request.state.id
+        unit = request.state.unit = body.user or auth.session(request) or request.state.id
         release = plan.release(catalog.snapshot, service, unit)
         if catalog.pepper is not None:
             exposure = plan.exposure(service, unit, catalog.pepper)
@@ -125,10 +130,37 @@ def _check(body: request_bodies.Completing) -> None:
         )
 
 
+def _copy(
+    context: Context,
+    request: Request,
+    key: Key,
+    body: request_bodies.Chat | request_bodies.Completion,
+    execution: Execution,
+) -> Callable[[], None] | None:
+    """What copies the request to a shadow once its client has the answer; None for most."""
+    job, unit = execution.job, getattr(request.state, "unit", None)
+    shadow = None if unit is None else context.copies.shadow(job, unit)
+    if shadow is None:
+        return None
+    execution.answer.keep_text()
+
+    def over() -> None:
+        asked = Asked(
+            shadow=shadow, job=job, key=key, input=body.input(), options=body.options(),
+            variables=body.prompt_variables or {},
+        )  # fmt: skip
+        context.copies.offer(asked, execution)
+
+    return over
+
+
 async def _respond(
-    request: Request, execution: Execution, format: openai_format.Format
+    request: Request,
+    execution: Execution,
+    format: openai_format.Format,
+    over: Callable[[], None] | None,
 ) -> Response:
-    """The whole answer, or a stream.
+    """The whole answer, or a stream; `over` is called when the client has it.
 
     A stream begins with its first event, so that a refusal has its status, or when it has waited
     so long that a proxy may soon give up; a refusal after that is an event of the stream.
@@ -140,7 +172,9 @@ async def _respond(
         if job.stream:
             first = streaming.First(execution)
             await first.within(streaming.WAIT_S)
-            return streaming.Stream(execution, first, format, headers, closed=watch.cancel)
+            return streaming.Stream(
+                execution, first, format, headers, closed=watch.cancel, over=over
+            )
         answer = await execution.whole()
     except StopAsyncIteration:
         watch.cancel()
@@ -153,7 +187,18 @@ async def _respond(
     if execution.cancelled:
         return Response(status_code=streaming.GONE)
     body = await document(format, answer)
-    return Response(body, headers=headers, media_type="application/json")
+    return Response(body, headers=headers, media_type="application/json", background=_after(over))
+
+
+def _after(over: Callable[[], None] | None) -> BackgroundTask | None:
+    """What Starlette runs when the response was sent; a plain function would get a thread."""
+    if over is None:
+        return None
+
+    async def call() -> None:
+        over()
+
+    return BackgroundTask(call)
 
 
 async def document(format: openai_format.Format, answer: Answer) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from engine.execution.catalog import Catalog
 from engine.execution.execute import Executor
 from engine.execution.recorder import Recorder
+from engine.execution.shadow_copies import ShadowCopies
 from engine.gateway.bodies import Bodies
 from engine.gateway.http.refusals import Refusals
 from engine.gateway.metrics import Metrics
@@ -26,6 +27,7 @@ class Context:
     store: Store
     catalog: Catalog
     executor: Executor
+    copies: ShadowCopies
     windows: Windows
     recorder: Recorder
     metrics: Metrics

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
+from engine.execution.shadow_copies import ShadowCopies
 from engine.gateway.http.admission import Admission
 from engine.gateway.http.refusals import Reason, Refusals
 from engine.gateway.remote_backends import Remotes
@@ -118,6 +119,10 @@ class Metrics:
         )
         self._registry.register(_Gauges(fleet, remotes, recorder, ready))
         self._registry.register(_Connections(admission, refusals, rejections))
+
+    def show(self, copies: ShadowCopies) -> None:
+        """Also show what became of copies for shadows."""
+        self._registry.register(_Copies(copies))
 
     def ended(self, request: Request) -> None:
         """A request has ended."""
@@ -329,6 +334,24 @@ class _Connections(Collector):
         for code in sorted({*rejections.UNAUTHENTICATED, *self._rejections.totals}):
             rejected.add_metric([code], self._rejections.totals[code])
         yield rejected
+
+
+class _Copies(Collector):
+    """Copies of requests for shadows."""
+
+    def __init__(self, copies: ShadowCopies) -> None:
+        self._copies = copies
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """One family."""
+        family = CounterMetricFamily(
+            "paddock_shadow_copies",
+            "Copies of requests for the candidate of a shadow, by what became of them.",
+            labels=["service", "end"],
+        )
+        for (service, end), count in sorted(self._copies.ends.items()):
+            family.add_metric([service, end.value], count)
+        yield family
 
 
 def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

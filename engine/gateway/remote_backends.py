@@ -53,6 +53,12 @@ class Remotes:
         """
         return 0 if self._servers is None else self._servers.waiting
 
+    @property
+    def waiting(self) -> int:
+        """The requests that wait for a connection to an upstream, or for an instance."""
+        slots = (member.server.slots for member in self.upstreams.values())
+        return self.held + sum(each.waiting for each in slots)
+
     def tick(self) -> None:
         """The per-second tick."""
         for each in self._loaded():

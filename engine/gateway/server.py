@@ -22,6 +22,7 @@ from engine.execution.catalog import Catalog, Snapshot
 from engine.execution.execute import Executor
 from engine.execution.previews import Previews
 from engine.execution.recorder import Recorder
+from engine.execution.shadow_copies import ShadowCopies
 from engine.gateway import auth, health, quarantine, routes, succession
 from engine.gateway.bodies import Bodies
 from engine.gateway.context import Context
@@ -63,6 +64,7 @@ class _Parts:
     catalog: Catalog
     recorder: Recorder
     internal: InternalSocket
+    copies: ShadowCopies
     listener: Listener
     seconds: Seconds
 
@@ -129,10 +131,20 @@ class Gateway:
             gaps=lambda service, release: windows.arm(service, release).gaps,
             now_us=clock.monotonic_us,
         )
+        copies = ShadowCopies(
+            store,
+            catalog,
+            executor,
+            pressed=lambda: fleet.waiting + remotes.waiting > 0,
+            now_us=clock.now_us,
+            new_id=lambda: secrets.token_hex(12),
+        )
+        metrics.show(copies)
         context = Context(
             store=store,
             catalog=catalog,
             executor=executor,
+            copies=copies,
             windows=windows,
             recorder=recorder,
             metrics=metrics,
@@ -163,10 +175,13 @@ class Gateway:
             monotonic_us=clock.monotonic_us,
         )
         seconds = Seconds(context, fleet, remotes, admission, refusals, killers)
-        parts = _Parts(fleet, remotes, renderer, catalog, recorder, internal, listener, seconds)
+        parts = _Parts(
+            fleet, remotes, renderer, catalog, recorder, internal, copies, listener, seconds
+        )
         try:
             await self._work(parts, listening, bounds)
         finally:
+            await copies.close()
             await fleet.close()
             await remotes.close()
             await internal.close()
@@ -197,6 +212,7 @@ class Gateway:
         ]
         try:
             await stopping.wait()
+            await parts.copies.close()
             tasks.append(asyncio.create_task(self._cut_off(parts), name="cut off"))
             within_s = self._drain_s + _LAST_WORDS_S
             await asyncio.gather(parts.listener.drain(within_s), parts.internal.drain(within_s))

@@ -63,7 +63,10 @@ class First:
 
 
 class Stream(Response):
-    """The answer as it grows; `closed` is called when the response ends, however it ends."""
+    """The answer as it grows.
+
+    `closed` is called when the response ends, however it ends, and `over` after that.
+    """
 
     media_type = "text/event-stream"
 
@@ -75,6 +78,7 @@ class Stream(Response):
         headers: dict[str, str],
         *,
         closed: Callable[[], object],
+        over: Callable[[], object] | None = None,
     ) -> None:
         super().__init__(headers={**headers, "cache-control": "no-cache"})
         del self.headers["content-length"]
@@ -82,6 +86,7 @@ class Stream(Response):
         self._first = first
         self._format = format
         self._closed = closed
+        self._over = over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Write until the end; `watch` notices when the client disconnects."""
@@ -107,6 +112,8 @@ class Stream(Response):
         finally:
             execution.cancel()
             self._closed()
+            if self._over is not None:
+                self._over()
 
 
 def chunks(format: Format, events: tuple[Event, ...]) -> bytes:

@@ -305,11 +305,16 @@ class RolloutsStart(Arguments, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse steps that do not lead to all of the traffic, or do so by time alone."""
+        guards = rollout_steps.GUARDS if self.guards is None else self.guards
+        try:
+            steps = self.steps or rollout_steps.DEFAULTS[self.strategy]
+            rollout_steps.fits(self.strategy, steps, guards)
+        except Invalid as error:
+            raise ValueError(f"{str(error).rstrip('.')} - at `$.strategy`") from error
         if self.steps is not None:
             if (at := rollout_steps.ungated(self.steps)) is not None:
                 said = f"step {at + 1} needs an analysis, or a pause without an end, after it"
                 raise ValueError(f"{said} - at `$.steps`")
-            guards = rollout_steps.GUARDS if self.guards is None else self.guards
             try:
                 rollout_steps.check(self.steps, guards)
             except Invalid as error:
@@ -370,6 +375,10 @@ class AbTestsStart(Arguments, frozen=True, kw_only=True):
             ab_test_goals.check(self.goals)
         except Invalid as error:
             raise ValueError(f"{str(error).rstrip('.')} - at `$.goals`") from error
+        try:
+            rollout_steps.of_requests(self.guards or ())
+        except Invalid as error:
+            raise ValueError(f"{str(error).rstrip('.')} - at `$.guards`") from error
         if self.label is not None and not self.promotes:
             raise ValueError("a label moves only if the winner is promoted - at `$.label`")
 

@@ -44,6 +44,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return Home(root)
 
 
+async def _shadow(root: Path) -> None:
+    """A shadow that has compared some copies."""
+    async with worlds.made(root) as world:
+        await world.start(strategy="shadow")
+        await world.load(CANDIDATE)
+        await world.settle()
+        await world.smoke()
+        await world.settle()
+        await world.mirror(40, failed=1, differing=4, times_slower=2)
+        world.wait(10)
+        await world.settle()
+
+
 def run(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
     """One command, to its end."""
     return paddock_commands.run(*words, environment={**os.environ, "PADDOCK_HOME": str(home.root)})
@@ -127,3 +140,56 @@ def test_a_verb_without_the_node_says_that_it_is_down(home: Home) -> None:
     done = run(home, "rollouts", "abort", "support", "--yes")
     assert done.returncode == 3
     assert "is not running; start it with `paddock serve`" in done.stderr
+
+
+def test_the_tree_of_a_shadow_has_the_candidates_figures_beside_stables(tmp_path: Path) -> None:
+    """How many copies, how far they agree, and the times of both, within 80 columns."""
+    asyncio.run(_shadow(tmp_path / "home"))
+    home = Home(tmp_path / "home")
+    lines = run(home, "rollouts", "get", "support").stdout.splitlines()
+    assert lines[0] == "support  rollout 1  revision 1  shadow  Progressing"
+    at = lines.index("├─ shadow")
+    assert lines[at + 1] == "│  40 copies compared, 1 failed"
+    assert lines[at + 2] == "│  agreement 77–96 %  F1 0.85  exact 0 %"
+    assert [line.split() for line in lines[at + 3 : at + 6]] == [
+        ["│", "TOKENS", "P50", "P95", "TTFT", "P95"],
+        ["│", "r1", "10.0", "200", "ms", "200", "ms", "10", "ms"],
+        ["│", "r2", "12.0", "400", "ms", "400", "ms", "10", "ms"],
+    ]
+    assert max(map(len, lines[:-1])) <= 80
+    assert "260 more copies have to be compared" in lines[-1]
+    document = json.loads(run(home, "rollouts", "get", "support", "--json").stdout)
+    assert (document["shadow"]["copies"], document["shadow"]["failed"]) == (40, 1)
+    assert document["shadow"]["candidate"]["p95_us"] == 400_000
+
+
+def test_a_shadow_goes_on_by_itself_if_it_is_told_how(home: Home) -> None:
+    """The canary's steps follow the mirror, without a pause between them."""
+    shadow = ("rollouts", "start", "support", "--to", "r2", "--strategy", "shadow", "--dry-run")
+    alone = run(home, *shadow).stdout.splitlines()
+    assert alone[1] == "  1. mirror 10 %, 300+ copies, at most 1 d"
+    assert alone[2] == "  2. pause until promoted"
+    further = run(home, *shadow, "--then", "canary", "--steps", "mirror 50% 20").stdout.splitlines()
+    assert further[1:4] == [
+        "  1. mirror 50 %, 20+ copies, at most 1 d",
+        "  2. 5 %",
+        "  3. analysis of at most 1 h",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--then", "canary"), "Only a shadow goes on"),
+        (("--strategy", "shadow", "--then", "shadow"), "A shadow goes on as blue_green or canary"),
+        (("--strategy", "shadow", "--steps", "5, 100"), "The first step of a shadow is a mirror"),
+        (("--guard", "agreement>=80%"), "agreement>=80% compares copies"),
+    ],
+)
+def test_what_only_a_shadow_has_is_refused_elsewhere(
+    home: Home, more: tuple[str, ...], said: str
+) -> None:
+    """Before anything is asked for."""
+    done = run(home, "rollouts", "start", "support", "--to", "r2", "--dry-run", *more)
+    assert done.returncode == BAD
+    assert said in done.stderr

@@ -11,6 +11,7 @@ from storage.rollout_steps import (
     Analysis,
     Guard,
     Measure,
+    Mirror,
     Pause,
     SetWeight,
     Strategy,
@@ -36,6 +37,48 @@ def test_weights_alone_get_an_analysis_after_each() -> None:
     assert by_hand == (SetWeight(1000), Pause(None), SetWeight(10_000), Analysis(1800))
 
 
+def test_a_mirror_is_typed_with_its_share_and_bounds() -> None:
+    """What is left out has the default; evidence leads on from it, so that no analysis is added."""
+    typed = rollout_steps.parse_steps(["mirror 20%", "100"])
+    assert typed == (Mirror(2000), SetWeight(10_000), Analysis())
+    assert rollout_steps.parse_step("mirror 5 500 2h") == Mirror(500, 500, 7200)
+    assert rollout_steps.parse_step("mirror 5% 2h") == Mirror(500, at_most_s=7200)
+    said = "mirror 5 %, 500+ copies, at most 2 h"
+    assert rollout_steps.words(Mirror(500, 500, 7200)) == said
+
+
+@pytest.mark.parametrize(
+    "typed", ["mirror", "mirror 0%", "mirror 101%", "mirror 5% 0", "mirror 5% 2y"]
+)
+def test_what_is_no_mirror_is_refused(typed: str) -> None:
+    """With what one is."""
+    with pytest.raises(errors.Invalid):
+        rollout_steps.parse_step(typed)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "steps"),
+    [
+        (Strategy.SHADOW, (SetWeight(10_000), Pause())),
+        (Strategy.CANARY, (Mirror(), SetWeight(10_000), Pause())),
+    ],
+)
+def test_a_shadow_and_nothing_else_begins_with_a_mirror(
+    strategy: Strategy, steps: tuple[rollout_steps.Step, ...]
+) -> None:
+    """What a rollout is called says whether users meet the candidate at once."""
+    with pytest.raises(errors.Invalid):
+        rollout_steps.fits(strategy, steps, GUARDS)
+
+
+def test_only_a_shadow_can_be_held_to_guards_on_copies() -> None:
+    """Nothing else has any, and the guard could never be shown to hold."""
+    agreement = Guard(measure=Measure.AGREEMENT, allowed_bp=2000)
+    rollout_steps.fits(Strategy.SHADOW, (Mirror(), SetWeight(10_000)), [agreement])
+    with pytest.raises(errors.Invalid, match="only a shadow has"):
+        rollout_steps.fits(Strategy.CANARY, (SetWeight(10_000),), [agreement])
+
+
 @pytest.mark.parametrize("typed", ["101%", "half", "pause soon", "analysis 0s", ""])
 def test_what_is_no_step_is_refused(typed: str) -> None:
     """With what a step is."""
@@ -53,6 +96,8 @@ def test_what_is_no_step_is_refused(typed: str) -> None:
             "thumbs_down<=30%",
             Guard(measure=Measure.THUMBS_DOWN, allowed_bp=3000, required=False),
         ),
+        ("slowdown_p95<=1.5x", Guard(measure=Measure.SLOWDOWN, allowed_bp=500, limit_percent=150)),
+        ("agreement>=80%", Guard(measure=Measure.AGREEMENT, allowed_bp=2000)),
     ],
 )
 def test_a_guard_is_typed_as_it_is_named(typed: str, guard: Guard) -> None:
@@ -62,7 +107,19 @@ def test_a_guard_is_typed_as_it_is_named(typed: str, guard: Guard) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["latency<=2s", "error_rate_p95<=1%", "latency_p95<=2%", "speed<=1s", "error_rate<=0%"]
+    "typed",
+    [
+        "latency<=2s",
+        "error_rate_p95<=1%",
+        "latency_p95<=2%",
+        "speed<=1s",
+        "error_rate<=0%",
+        "agreement<=80%",
+        "agreement>=100%",
+        "slowdown<=2x",
+        "slowdown_p95<=2s",
+        "latency_p95>=2s",
+    ],
 )
 def test_what_is_no_guard_is_refused(typed: str) -> None:
     """With what a guard is."""
@@ -76,6 +133,8 @@ def test_what_is_no_guard_is_refused(typed: str) -> None:
         ((), "1 to 32 steps"),
         ((Analysis(), SetWeight(10_000)), "The first step sets a weight"),
         ((SetWeight(500), Analysis()), "The last weight of a rollout is 100 %"),
+        ((Mirror(),), "The last weight of a rollout is 100 %, not none"),
+        ((SetWeight(500), Mirror(), SetWeight(10_000)), "mirrored before the first weight"),
     ],
 )
 def test_steps_lead_to_all_of_the_traffic(steps: tuple[rollout_steps.Step, ...], said: str) -> None:

@@ -190,5 +190,5 @@ def _breaks(guard: Guard, seen: Seen) -> bool:
             return seen.latency_us > (guard.limit_us or 0)
         case Measure.TTFT:
             return seen.ttft_us is None or seen.ttft_us > (guard.limit_us or 0)
-        case Measure.ERROR_RATE | Measure.THUMBS_DOWN:
+        case _:
             return False

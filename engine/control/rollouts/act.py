@@ -12,7 +12,7 @@ import msgspec
 
 from engine.control.rollouts.decide import Do, Plan
 from storage import jobs, rollout_looks, rollouts, services
-from storage.rollout_steps import SetWeight
+from storage.rollout_steps import Mirror, SetWeight
 from storage.rollouts import Rollout, State, Why
 from storage.services import Arm, Split
 from storage.splits import WHOLE_BP
@@ -120,7 +120,7 @@ class By:
         await self.move(State.SMOKING, smoke_job_id=job.id)
 
     async def enter(self) -> None:
-        """Begin a step; one that sets a weight sets the split with it, and counts anew."""
+        """Begin a step, with its split if it sets a weight; that and a mirror count anew."""
         rollout, at = self._rollout, self._plan.step or 0
         step = rollout.steps[at]
         changes: dict[str, Any] = {
@@ -128,6 +128,10 @@ class By:
         }  # fmt: skip
         if isinstance(step, SetWeight):
             changes |= await self._weigh(step.weight_bp)
+        elif isinstance(step, Mirror):
+            changes["evidence"] = await rollout_looks.begin(
+                self._s, rollout, self._at_us, copies=True
+            )
         await self.move(State.STEPPING, **changes)
 
     async def _weigh(self, weight_bp: int) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from storage import rollout_steps, rollout_waits
 from storage.availability import Can
 from storage.jobs import State as JobState
 from storage.rollout_looks import NO_EVIDENCE, Evidence, Look, Verdict
-from storage.rollout_steps import Analysis, Pause, SetWeight
+from storage.rollout_steps import Analysis, Mirror, Pause, SetWeight
 from storage.rollouts import OPEN, Rollout, State, Why
 
 SECOND_US: Final = 1_000_000
 LOOK_US: Final = SECOND_US
-"""How often a candidate with traffic is looked at."""
+"""How often a candidate that gets requests, or copies of them, is looked at."""
 KEEP_US: Final = 5 * SECOND_US
 """How often a look that changed nothing is kept, at most."""
 
@@ -155,7 +155,7 @@ def _step(facts: Facts, now_us: int) -> Plan | None:
         case Pause(duration_s):
             if now_us >= began + (duration_s or 0) * SECOND_US:
                 return _forward(facts, Why.WAITED, "The pause is over.")
-        case Analysis(at_most_s):
+        case Analysis(at_most_s) | Mirror(at_most_s=at_most_s):
             if rollout_waits.passed(rollout, facts.looks):
                 return _forward(facts, Why.PASSED, _passed(facts))
             if now_us >= began + at_most_s * SECOND_US:
@@ -218,7 +218,7 @@ def _wait(facts: Facts, now_us: int) -> Decision:
         due = kept if kept is not None and kept > now_us else None
         return Decision(Reason.IDLE, rollout.sentence, due_us=due)
     waiting = rollout_waits.of(rollout, facts.service, facts.candidate, facts.looks, now_us)
-    look = now_us + LOOK_US if rollout.weight_bp else None
+    look = now_us + LOOK_US if rollout.watched else None
     due = min((each for each in (look, waiting.until_us) if each is not None), default=None)
     return Decision(Reason.WAITING, waiting.sentence, due_us=due)
 

@@ -54,7 +54,7 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> Facts:
         return Facts(rollout=rollout, service=service, candidate=able[rollout.candidate])
     evidence = recorded = Evidence()
     looked_us = 0
-    if rollout.weight_bp:
+    if rollout.watched:
         recorded = await rollout_looks.stored(s, rollout)
         evidence = await rollout_looks.count(s, rollout)
         kept = await rollout_looks.newest(s, rollout)

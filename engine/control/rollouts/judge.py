@@ -22,13 +22,15 @@ ALPHA: Final = 0.05
 
 
 def looks(rollout: Rollout, evidence: Evidence, at_us: int) -> tuple[Look, ...]:
-    """A look at each guard; none while the candidate has no traffic."""
-    if rollout.step is None or not rollout.weight_bp:
+    """A look at each guard that counts something now; none while the candidate gets nothing."""
+    if rollout.step is None or not rollout.watched:
         return ()
+    copies = rollout.mirror is not None
     share = ALPHA / (len(rollout.guards) * max(rollout_steps.stages(rollout.steps), 1))
     return tuple(
         _look(rollout, guard, count, share, at_us)
         for guard, count in zip(rollout.guards, evidence.counts, strict=True)
+        if guard.counts(copies=copies)
     )
 
 

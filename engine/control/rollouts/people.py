@@ -174,7 +174,8 @@ def decide_start(wanted: Wanted, arguments: verbs.RolloutsStart) -> Decision:
         said = f"Created service {{name}}; {release.name} answers."
         return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)
     stable = _whole(service)
-    if arguments.steps is None and wanted.healthy:
+    shadow = arguments.strategy is Strategy.SHADOW  # who asks for one wants to see it first
+    if arguments.steps is None and wanted.healthy and not shadow:
         said = f"{release.name} was healthy within the rollback window; the steps are skipped."
         return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)
     steps = arguments.steps or rollout_steps.DEFAULTS[arguments.strategy]

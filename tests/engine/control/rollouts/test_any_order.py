@@ -55,6 +55,12 @@ async def wait(world: World, seconds: int) -> None:
         await world.settle()
 
 
+async def serve(world: World, count: int, *, failed: int) -> None:
+    """The candidate answers clients, or copies of their requests."""
+    mirrored = (await world.rollout()).mirror is not None
+    await (world.mirror if mirrored else world.serve)(count, failed=failed)
+
+
 async def do(world: World, op: Op) -> None:
     """One thing happens."""
     kind, what = op
@@ -73,7 +79,7 @@ async def do(world: World, op: Op) -> None:
         case "smoke":
             await world.smoke(answered=what)
         case "serve":
-            await world.serve(what[0], failed=what[1])
+            await serve(world, what[0], failed=what[1])
         case "wait":
             await wait(world, what)
         case "turn":
@@ -104,6 +110,8 @@ async def check(world: World) -> None:
         if move.why is Why.PASSED:
             shown = {look.guard for look in looks if look.verdict is Verdict.HOLDS}
             assert shown >= {guard.name for guard in newest.guards if guard.required}
+    if newest.mirror is not None:
+        assert newest.exposed_at_us is None
 
 
 async def live(home: Path, work: Callable[[World], Any]) -> None:

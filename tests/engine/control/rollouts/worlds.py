@@ -26,6 +26,7 @@ from storage import (
     rollout_looks,
     rollouts,
     services,
+    shadow_comparisons,
 )
 from storage import store as stores
 from storage.home import paths as homes
@@ -39,6 +40,7 @@ from storage.rollout_events import RolloutEvent
 from storage.rollout_looks import Look
 from storage.rollouts import Rollout
 from storage.services import Service
+from storage.shadow_comparisons import Comparison
 from storage.store import Session, Store
 from tests.storage import fixtures
 
@@ -147,6 +149,25 @@ class World:
                 )
             )  # fmt: skip
         await self.store.write(lambda s: requests.record(s, rows))
+
+    async def mirror(
+        self, count: int, *, failed: int = 0, differing: int = 0, times_slower: int = 1
+    ) -> None:
+        """The gateway has compared copies; the first of them failed, or differ."""
+        newest, rows = await self.rollout(), []
+        for number in range(count):
+            self._requests += 1
+            rows.append(
+                Comparison(
+                    rollout_id=newest.id, attempt=newest.attempt, at_us=self.now_us,
+                    request_id=f"req_{self._requests}", copy_id=f"req_{self._requests}c",
+                    error_code="engine_error" if number < failed else None,
+                    f1=0.2 if number < differing else 0.9, stable_tokens=10, candidate_tokens=12,
+                    stable_us=200_000, candidate_us=200_000 * times_slower,
+                    stable_ttft_us=10_000, candidate_ttft_us=10_000,
+                )
+            )  # fmt: skip
+        await self.store.write(lambda s: shadow_comparisons.record(s, rows))
 
     async def thumb(self, score: int, request: int) -> None:
         """A client rates an answer."""

@@ -1,0 +1,43 @@
+"""The figures of a shadow as lines: the candidate beside stable. Imported by `app.rollout_tree`."""
+
+from __future__ import annotations
+
+from app import words
+from storage.rollouts import Rollout
+from storage.shadow_figures import Figures
+
+
+def lines(rollout: Rollout, figures: Figures | None) -> list[str]:
+    """What its copies show; nothing without a copy. At most 76 cells wide."""
+    if figures is None:
+        return []
+    copies = words.counted(figures.copies, "copy").replace("copys", "copies")
+    agreed = words.share(figures.agreement, figures.between)
+    said = [
+        f"{copies} compared, {figures.failed} failed",
+        f"agreement {agreed}  F1 {_two(figures.f1)}  exact {words.percent(figures.exact)}",
+    ]
+    if figures.logprob is not None:
+        over = words.counted(figures.scored_tokens, "token")
+        name = f"r{rollout.candidate}"
+        said.append(f"{name} gives stable's answers a log-probability of {figures.logprob:.2f} a")
+        said[-1] += f" token ({over})"
+    stable, candidate = figures.stable, figures.candidate
+    rows = [
+        ("", "TOKENS", "P50", "P95", "TTFT P95"),
+        *(
+            (
+                f"r{release}",
+                words.UNKNOWN if side.tokens is None else f"{side.tokens:.1f}",
+                words.duration(side.p50_us),
+                words.duration(side.p95_us),
+                words.duration(side.ttft_p95_us),
+            )
+            for release, side in ((rollout.stable, stable), (rollout.candidate, candidate))
+        ),
+    ]
+    return [*said, *words.table(rows, right=(1, 2, 3, 4))]
+
+
+def _two(value: float | None) -> str:
+    return words.UNKNOWN if value is None else f"{value:.2f}"
