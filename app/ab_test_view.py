@@ -103,7 +103,7 @@ async def _service(s: Session, name: str) -> Service | None:
 def lines(view: View) -> list[str]:
     """The tables, one below the other."""
     test = view.ab_test
-    head = f"{test.service}  A/B test {test.id}  {test.state.value}"
+    head = f"{test.service}  A/B test {test.id}  {result(test)}"
     if view.until_us is not None:
         head += f"  until {words.clock(view.until_us)} at most"
     shown = [head, "", *arm_lines(view), "", *goal_lines(view)]
@@ -131,7 +131,7 @@ def goal_lines(view: View) -> list[str]:
     """Its goals, one row for each treatment: n, effect, interval, verdict, what is needed."""
     test = view.ab_test
     looks = {(look.name, look.release): look for look in view.looks if look.kind is Kind.GOAL}
-    rows = [["GOAL", "ARM", "N", "EFFECT", "95 % INTERVAL", "VERDICT", "NEEDED"]]
+    rows = [["GOAL", "ARM", "N", "EFFECT", "INTERVAL", "VERDICT", "NEEDED"]]
     for goal in test.goals:
         for release in test.treatments:
             look = looks.get((goal.name, release))

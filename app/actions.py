@@ -143,6 +143,8 @@ _KEYS: Final[Mapping[str, str]] = {
     "rollouts.abort": "x",
     "rollouts.retry": "R",
     "rollouts.undo": "u",
+    "ab_tests.promote": "f",
+    "ab_tests.stop": "x",
 }
 
 # Looking: places and moves of the screen, and the commands that only show.
@@ -153,6 +155,7 @@ _LOOKS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("requests", "l", "The last requests, newest first", "requests tail [--follow]"),
     ("jobs", "j", "Downloads and other long work, newest first", "jobs list"),
     ("models", "m", "Model versions: aliases, lineage, what is loaded", "models tree"),
+    ("ab-tests", "b", "A/B tests: arms, effects, what is still needed", "ab-tests list"),
     ("help", "question_mark", "The keys of this place", "--help"),
     ("open", "enter", "Open the row under the cursor", "requests show ID"),
     ("back", "escape", "Back to where you came from; always works", ""),

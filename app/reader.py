@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app import liveness, snapshot
+from app.figures import ab_tests as ab_test_figures
 from app.figures import charts, places
 from app.figures import jobs as job_figures
 from app.figures import models as model_figures
@@ -48,6 +49,7 @@ _INTENTS: Final = 40
 _ENTRIES: Final = 120
 _JOBS: Final = 200
 _ROLLOUTS: Final = 100
+_AB_TESTS: Final = 50
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 
 
@@ -110,7 +112,9 @@ class Reader:
             **part,
         )
 
-    async def _part(self, s: Session, query: Query) -> dict[str, Any]:
+    async def _part(  # noqa: C901 a case for each place
+        self, s: Session, query: Query
+    ) -> dict[str, Any]:
         """What the open place shows, by its field of the snapshot, which has its name.
 
         Raises:
@@ -139,9 +143,11 @@ class Reader:
                 found = await job_figures.full(s, query.job)
             case "models":
                 found = await model_figures.rows(s)
+            case "ab-tests":
+                found = await ab_test_figures.read(s, query.ab_test, limit=_AB_TESTS)
             case _:  # it shows nothing of the store
                 return {}
-        return {query.place: found}
+        return {query.place.replace("-", "_"): found}
 
     def _read_config(self) -> None:
         settings, problem = config.readable(self._home)

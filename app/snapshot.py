@@ -513,6 +513,42 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AbTestRow:
+    """One A/B test in the list; `result` is its state, or how it ended."""
+
+    id: int
+    service: str
+    arms: tuple[int, ...]  # the control first
+    goal: str
+    result: str
+    version: int
+    winner: int | None
+    promotable: bool  # there is a winner, which does not have all of the traffic yet
+    under_way: bool
+    well: bool  # it is not unhealthy, and no treatment did harm
+    started_at_us: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbTests:
+    """The A/B tests, newest first, and one of them in full.
+
+    `arms`, `goals` and `guards` are aligned rows of text below their titles; `waiting` is what the
+    test waits for, or how it ended.
+    """
+
+    rows: tuple[AbTestRow, ...]
+    shown: int = 0
+    until_us: int | None = None
+    arms: tuple[str, ...] = ()
+    goals: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
+    split: str = ""
+    waiting: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What the open place shows, so that nothing else is read."""
 
@@ -522,6 +558,7 @@ class Query:
     request: str = ""
     job: int = 0
     rollout: int = 0
+    ab_test: int = 0  # 0: the newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -540,4 +577,5 @@ class Snapshot:
     latest: tuple[RolloutRow, ...] = ()  # the newest rollout of each service
     rollouts: tuple[RolloutRow, ...] | None = None  # newest first
     rollout: Rollout | None = None
+    ab_tests: AbTests | None = None
     missing: str = ""  # why the request, job or rollout that was asked for is not there

@@ -26,6 +26,7 @@ from app.dispatch import Dispatcher
 from app.guard import Guard
 from app.prompt_line import PromptLine
 from app.screens import keymap
+from app.screens.ab_tests import AbTests
 from app.screens.help import Help
 from app.screens.job import Job
 from app.screens.jobs import Jobs
@@ -110,7 +111,7 @@ class Tui(App[None]):
         """Show the pulse, and begin to read once it is painted."""
         for place in (
             Pulse(), Traffic(), Rollouts(), Rollout(), Requests(), Request(), Jobs(), Job(),
-            Models(), Help(),
+            Models(), AbTests(), Help(),
         ):  # fmt: skip
             self.install_screen(place, place.where)
         self.push_screen("pulse")

@@ -21,7 +21,8 @@ from app import (
 )
 from app.commands import options
 from app.listing import Column
-from storage import ab_test_goals, ab_tests, releases, rollout_steps, services
+from storage import ab_test_goals, ab_test_units, ab_tests, releases, rollout_steps, services
+from storage.ab_test_units import Exposed
 from storage.ab_tests import OPEN, AbTest
 from storage.errors import Invalid, NotFound
 from storage.store import Session
@@ -157,6 +158,22 @@ async def show(
 
 
 @app.command()
+async def units(
+    service: Service,
+    id: Annotated[
+        int | None, typer.Option("--test", metavar="N", min=1, help="As `list` numbers them.")
+    ] = None,
+    limit: options.Limit = 100,
+    as_json: options.Json = False,
+) -> None:
+    """The exposure log: which unit saw which arm first, and when; units are keyed hashes."""
+    async with session.reading() as s:
+        test = await _test(s, service, id)
+        found = await ab_test_units.log(s, test.id, limit)
+    listing.show(UNITS, found, as_json=as_json, empty="No unit has been exposed yet.")
+
+
+@app.command()
 async def stop(
     service: Service,
     reason: options.Reason = "",
@@ -225,6 +242,14 @@ async def _test(s: Session, service: str, id: int | None) -> AbTest:
         )
     return found
 
+
+UNITS: Final[tuple[Column[Exposed], ...]] = (
+    Column("UNIT", lambda each: each.unit),
+    Column("ARM", lambda each: f"r{each.release}"),
+    Column("FIRST", lambda each: words.clock(each.at_us)),
+    Column("LATENCY", lambda each: words.duration(each.latency_us), right=True),
+    Column("THUMB", lambda each: {1: "up", -1: "down"}.get(each.score or 0, words.UNKNOWN)),
+)
 
 COLUMNS: Final[tuple[Column[AbTest], ...]] = (
     Column("TEST", lambda each: str(each.id), right=True),

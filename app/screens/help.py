@@ -48,11 +48,13 @@ LOCAL: Final = {
     "jobs": ("look.open", "jobs.cancel", "look.copy"),
     "job": ("jobs.cancel", "look.copy"),
     "models": ("look.copy",),
+    "ab-tests": ("ab_tests.stop", "ab_tests.promote", "look.copy"),
     "help": (),
 }
 EVERYWHERE: Final = (
     "look.pulse", "look.traffic", "look.rollouts", "look.requests", "look.jobs", "look.models",
-    "look.goto", "look.arm", "look.freeze", "look.back", "look.previous", "look.quit",
+    "look.ab-tests", "look.goto", "look.arm", "look.freeze", "look.back", "look.previous",
+    "look.quit",
 )  # fmt: skip
 _TYPED: Final = {"look.arm": ":rw"}
 _OPENS: Final = {

@@ -36,6 +36,7 @@ PLACES: Final[Mapping[str, Where]] = {
         Where("jobs", "j", "pulse"),
         Where("job", "", "jobs"),
         Where("models", "m", "pulse"),
+        Where("ab-tests", "b", "pulse"),
         Where("help", "question_mark", "pulse"),
     )
 }

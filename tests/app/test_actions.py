@@ -36,7 +36,11 @@ def test_one_letter_means_one_thing() -> None:
     assert len({(action.key, action.noun) for action in keyed}) == len(keyed)
     shared = {action.key for action in keyed if sum(action.key == each.key for each in keyed) > 1}
     verbs_of = {key: {each.verb for each in keyed if each.key == key} for key in shared}
-    assert verbs_of == {"u": {"undo"}, "x": {"cancel", "abort"}}
+    assert verbs_of == {
+        "u": {"undo"},
+        "x": {"cancel", "abort", "stop"},
+        "f": {"promote"},
+    }
 
 
 def test_an_action_that_travels_as_another_verb_is_as_dangerous() -> None:

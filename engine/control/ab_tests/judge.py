@@ -220,7 +220,7 @@ def _made(
     what: str = "",
 ) -> Look:
     """The look of a comparison; `sign` is that of a difference that is shown, 0 while none is."""
-    low, high = interval
+    low, high = interval if effect is not None else (-math.inf, math.inf)
     if _within(low, high, goal.least_effect):
         found = Verdict.SAME
     elif sign:
