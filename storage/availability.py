@@ -46,18 +46,18 @@ class Availability(msgspec.Struct, frozen=True, kw_only=True):
 
 async def every(s: AsyncSession, numbers: Sequence[int] | None = None) -> dict[int, Availability]:
     """The releases with these numbers, or all, by number."""
-    known = {each.name: each for each in await deployments.every(s)}
+    asked = await releases.every(s, numbers=numbers)
+    placed = {each.deployment for each in asked}
+    known = {each.name: each for each in await deployments.every(s, placed)}
     instances: dict[str, list[Process]] = {}
     for process in await processes.every(s):
         if process.deployment is not None:
             instances.setdefault(process.deployment, []).append(process)
     versions = {each.id: each for each in await models.every(s)}
     health = await upstreams.health(s)
-    named = {arm.release for service in await services.every(s) for arm in service.split.arms}
+    named = await services.named_releases(s)
     found: dict[int, Availability] = {}
-    for release in await releases.every(s):
-        if numbers is not None and release.number not in numbers:
-            continue
+    for release in asked:
         deployment = known[release.deployment]
         running = instances.get(release.deployment, [])
         named_already = release.number in named

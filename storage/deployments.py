@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from enum import StrEnum
 from typing import ClassVar, Final
 
@@ -18,9 +19,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, ledger, moves, release_content
+from storage import errors, ledger, moves, release_content, unknown_names
 from storage.models import ModelVersion
 from storage.release_content import Engine, Server, Upstream
+from storage.store import stream
 
 MOST: Final = 64
 """Replicas that one deployment may have."""
@@ -197,7 +199,8 @@ async def find(s: AsyncSession, name: str) -> Deployment:
     """
     row = await s.get(DeploymentRow, name)
     if row is None:
-        raise errors.unknown("deployment", name, [each.name for each in await every(s)])
+        known = select(col(DeploymentRow.name)).order_by(col(DeploymentRow.name))
+        raise await unknown_names.refusal(s, "deployment", name, known)
     return _deployment(row)
 
 
@@ -218,10 +221,12 @@ async def resolve(s: AsyncSession, name: str) -> Deployment:
     raise errors.unknown("deployment", name, [each.name for each in known])
 
 
-async def every(s: AsyncSession) -> list[Deployment]:
-    """All deployments by name, whether a split names them or not."""
+async def every(s: AsyncSession, named: Collection[str] | None = None) -> list[Deployment]:
+    """All deployments, or those with these names, by name; whether a split names them or not."""
     query = select(DeploymentRow).order_by(col(DeploymentRow.name))
-    return [_deployment(row) for row in await s.scalars(query)]
+    if named is not None:
+        query = query.where(col(DeploymentRow.name).in_(named))
+    return [_deployment(row) async for (row,) in stream(s, query)]
 
 
 def unscalable(deployment: Deployment, replicas: int) -> str | None:

@@ -32,6 +32,9 @@ Imports nothing, so that anybody may import it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 
 class StorageError(Exception):
     """The family of all errors of storage; the text says what to do."""
@@ -137,9 +140,15 @@ class Refused(ControlSocketError):
     """The node refused; the message says what to ask instead."""
 
 
-def unknown(noun: str, name: object, known: list[str]) -> NotFound:
-    """NotFound with the names there are, at most a dozen."""
+SHOWN: Final = 12
+"""Names that an error lists at most."""
+
+
+def unknown(noun: str, name: object, known: Sequence[str], total: int | None = None) -> NotFound:
+    """NotFound with the first of the names there are; `total` is how many there are in all."""
     if not known:
         return NotFound(f"There is no {noun} {name}; there is none yet.")
-    shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")  # noqa: PLR2004 a dozen
-    return NotFound(f"There is no {noun} {name}; known: {shown}.")
+    shown = known[:SHOWN]
+    more = (total or len(known)) - len(shown)
+    listed = ", ".join(shown) + (f" and {more} more" if more else "")
+    return NotFound(f"There is no {noun} {name}; known: {listed}.")

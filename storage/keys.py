@@ -23,6 +23,7 @@ from storage import errors, ledger, names
 from storage.home import pepper
 from storage.home.pepper import Pepper
 from storage.sqlite import location
+from storage.store import stream
 
 _PREFIX: Final = 11  # "pk-" and eight characters: enough to recognise, too few to guess the rest
 _MAC: Final = re.compile(r"[0-9a-f]{64}")
@@ -248,13 +249,14 @@ async def find(s: AsyncSession, name: str) -> Key:
 
 async def every(s: AsyncSession) -> list[Key]:
     """All keys, revoked ones too, oldest first."""
-    return [_key(row) for row in await s.scalars(select(KeyRow).order_by(col(KeyRow.id)))]
+    query = select(KeyRow).order_by(col(KeyRow.id))
+    return [_key(row) async for (row,) in stream(s, query)]
 
 
 async def active(s: AsyncSession) -> dict[str, Key]:
     """The keys that are not revoked, by their HMAC."""
     query = select(KeyRow).where(col(KeyRow.revoked_at_us).is_(None))
-    return {row.mac: _key(row) for row in await s.scalars(query)}
+    return {row.mac: _key(row) async for (row,) in stream(s, query)}
 
 
 def _key(row: KeyRow) -> Key:

@@ -7,10 +7,10 @@ callers cannot forget to. Read by every package.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import column, select, table
+from sqlalchemy import column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
@@ -51,6 +51,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     after: Any
     intent_id: int | None
     reason: str = ""
+
+
+class Change(NamedTuple):
+    """What an entry is about: the kind of thing, and which."""
+
+    noun: str
+    key: str
 
 
 async def write(
@@ -104,6 +111,18 @@ async def tail(
     if noun is not None:
         query = query.where(col(LedgerRow.noun) == noun)
     return [_entry(row) for row in await s.scalars(query)]
+
+
+async def newest(s: AsyncSession) -> int:
+    """The id of the newest entry; 0 while there is none."""
+    return await s.scalar(select(func.max(col(LedgerRow.id)))) or 0
+
+
+async def changes(s: AsyncSession, after: int, limit: int) -> list[Change]:
+    """What the entries after the one with this id are about, oldest first."""
+    query = select(col(LedgerRow.noun), col(LedgerRow.key)).where(col(LedgerRow.id) > after)
+    found = await s.execute(query.order_by(col(LedgerRow.id)).limit(limit))
+    return [Change(noun, key) for noun, key in found]
 
 
 async def of(s: AsyncSession, noun: str, key: str, limit: int = 100) -> list[Entry]:

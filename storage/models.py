@@ -24,6 +24,7 @@ from storage import (
     model_memory,
     moves,
     names,
+    unknown_names,
 )
 from storage.model_aliases import Alias
 from storage.model_checks import ModelChecks
@@ -39,6 +40,7 @@ from storage.model_records import (
     order,
     version_of,
 )
+from storage.store import stream
 
 __all__ = [
     "MOVES",
@@ -152,7 +154,9 @@ async def find(s: AsyncSession, name: str) -> ModelVersion:
     else:
         found = await _row(s, model, at)
     if found is None:
-        raise errors.unknown("model", name, [each.name for each in await every(s)])
+        known = select(col(ModelRow.model), col(ModelRow.version))
+        known = known.order_by(col(ModelRow.model), col(ModelRow.id))
+        raise await unknown_names.refusal(s, "model", name, known, "{}@{}".format)
     return version_of(found)
 
 
@@ -166,7 +170,7 @@ async def get(s: AsyncSession, id: int) -> ModelVersion:
 
 async def every(s: AsyncSession) -> list[ModelVersion]:
     """All versions, by model and then from low to high; one query, without row objects."""
-    found = [version_of(row) for row in await s.execute(select(*_TABLE.columns))]
+    found = [version_of(row) async for row in stream(s, select(*_TABLE.columns))]
     return sorted(found, key=lambda each: (each.model, order(each.version)))
 
 

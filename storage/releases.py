@@ -7,18 +7,28 @@ follows from them. Read by everybody, written by `engine.control`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar, Final
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import deployments, errors, ledger, models, prompts, release_content
+from storage import (
+    deployments,
+    errors,
+    ledger,
+    models,
+    prompts,
+    release_content,
+    unknown_names,
+)
 from storage.deployments import Backend
 from storage.models import Kind, ModelVersion
 from storage.prompts import PromptVersion
 from storage.release_content import Content, Engine, Limits, Sampling, Server, Upstream
+from storage.store import stream
 
 __all__ = ["Backend", "Engine", "Limits", "Release", "Sampling", "Server", "Upstream"]
 
@@ -268,7 +278,8 @@ async def find(s: AsyncSession, name: str) -> Release:
             raise errors.NotFound(f"Several releases begin with {name}; write more of the hash.")
         row = rows[0] if rows else None
     if row is None:
-        raise errors.unknown("release", name, [each.name for each in await every(s)])
+        known = select(col(ReleaseRow.number)).order_by(col(ReleaseRow.number))
+        raise await unknown_names.refusal(s, "release", name, known, "r{}".format)
     return _release(row)
 
 
@@ -277,12 +288,35 @@ async def get(s: AsyncSession, number: int) -> Release:
     return await find(s, f"r{number}")
 
 
-async def every(s: AsyncSession, follows: str | None = None) -> list[Release]:
-    """All releases, oldest first; with `follows` those that follow this label."""
-    query = select(ReleaseRow).order_by(col(ReleaseRow.number))
+async def every(
+    s: AsyncSession,
+    *,
+    follows: str | None = None,
+    after: int = 0,
+    numbers: Collection[int] | None = None,
+) -> list[Release]:
+    """All releases, oldest first; or those of `numbers`, `after` one, or that follow a label."""
+    query = select(ReleaseRow).where(col(ReleaseRow.number) > after)
     if follows is not None:
         query = query.where(col(ReleaseRow.follows) == follows)
-    return [_release(row) for row in await s.scalars(query)]
+    if numbers is not None:
+        query = query.where(col(ReleaseRow.number).in_(numbers))
+    query = query.order_by(col(ReleaseRow.number))
+    return [_release(row) async for (row,) in stream(s, query)]
+
+
+async def newest(s: AsyncSession) -> int:
+    """The highest number; 0 while there is no release."""
+    return await s.scalar(select(func.max(col(ReleaseRow.number)))) or 0
+
+
+async def files(s: AsyncSession, numbers: Collection[int]) -> set[tuple[str, int]]:
+    """The model versions that these releases load, as (deployment, id of the version)."""
+    query = select(col(ReleaseRow.deployment), col(ReleaseRow.model_version_id)).where(
+        col(ReleaseRow.number).in_(numbers), col(ReleaseRow.model_version_id).is_not(None)
+    )
+    found = await s.execute(query.distinct())
+    return {(deployment, version or 0) for deployment, version in found}
 
 
 def _version(version: ModelVersion | PromptVersion | None) -> tuple[str, str] | None:

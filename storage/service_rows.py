@@ -5,6 +5,7 @@ Imported by `storage.services`, which changes them, and through it by every pack
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar
@@ -14,9 +15,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, split_history, splits
+from storage import errors, split_history, splits, unknown_names
 from storage.split_history import SplitRow
-from storage.splits import Split
+from storage.splits import Arm, Split
+from storage.store import stream
 
 
 class OwnerKind(StrEnum):
@@ -88,18 +90,34 @@ async def find(s: AsyncSession, name: str) -> Service:
     """By its name."""
     row = await s.get(ServiceRow, name)
     if row is None:
-        raise errors.unknown("service", name, [each.name for each in await every(s)])
+        raise await unknown_names.refusal(
+            s, "service", name, select(col(ServiceRow.name)).order_by(col(ServiceRow.name))
+        )
     return record(row, split_history.record(await s.get_one(SplitRow, row.split_id)))
 
 
-async def every(s: AsyncSession) -> list[Service]:
-    """All services by name."""
+async def every(s: AsyncSession, named: Collection[str] | None = None) -> list[Service]:
+    """All services, or those with these names, by name."""
     query = (
         select(ServiceRow, SplitRow)
         .join(SplitRow, col(SplitRow.id) == col(ServiceRow.split_id))
         .order_by(col(ServiceRow.name))
     )
-    return [record(row, split_history.record(split)) for row, split in (await s.execute(query))]
+    if named is not None:
+        query = query.where(col(ServiceRow.name).in_(named))
+    return [record(row, split_history.record(split)) async for row, split in stream(s, query)]
+
+
+async def named_releases(s: AsyncSession) -> set[int]:
+    """The releases that any service's split names, whatever their weight."""
+    query = select(col(SplitRow.arms)).join(
+        ServiceRow, col(SplitRow.id) == col(ServiceRow.split_id)
+    )
+    return {
+        arm.release
+        async for (arms,) in stream(s, query.distinct())
+        for arm in msgspec.json.decode(arms, type=tuple[Arm, ...])
+    }
 
 
 def check_version(before: Service, expected: int | None) -> None:

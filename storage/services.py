@@ -22,14 +22,16 @@ from storage.service_rows import (
     ServiceRow,
     every,
     find,
+    named_releases,
     owned,
 )
 from storage.splits import WHOLE_BP, Arm, Split, check_arms
 
 __all__ = [
     "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms", "create",
-    "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "owned", "remove",
-    "set_record_text", "set_split", "split_before", "split_of_intent", "take", "unfreeze",
+    "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "named_releases",
+    "owned", "remove", "set_record_text", "set_split", "split_before", "split_of_intent", "take",
+    "unfreeze",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import structlog
 from engine.backends.pool import Instance, Pool
 from engine.backends.worker_client import WorkerClient
 from engine.execution import failures
-from engine.execution.catalog import Snapshot
+from engine.execution.snapshot import Snapshot
 from engine.metering.windows import Windows
 from engine.prompting.renderer.pool import Renderer
 from engine.serving import wire
@@ -45,7 +45,7 @@ class Fleet:
         """Connect to the instances that are needed now, and release the others."""
         self.snapshot = snapshot
         needed: dict[str, list[Release]] = {}
-        for release in snapshot.resident().values():
+        for release in snapshot.resident.values():
             if release.engine is not None:
                 needed.setdefault(release.deployment, []).append(release)
         for name, served in needed.items():
@@ -90,7 +90,7 @@ class Fleet:
     def _refuse_hopeless(self) -> None:
         """Requests that were accepted before it became known that they cannot be answered."""
         waiting: dict[str, dict[str, list[Release]]] = {}
-        for release in self.snapshot.resident().values():
+        for release in self.snapshot.resident.values():
             pool = self.pools.get(release.deployment)
             if pool is not None and pool.held:
                 waiting.setdefault(pool.deployment, {}).setdefault(release.adapter, []).append(

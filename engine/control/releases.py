@@ -42,7 +42,7 @@ async def create(
             f"A supervised server runs a command as the node's user; that takes the role "
             f"{Role.ADMIN}, yours is {intent.role}.",
         )
-    known = {release.number for release in await releases.every(s)}
+    newest = await releases.newest(s)
     release = await releases.create(
         s,
         model_version=model,
@@ -62,7 +62,7 @@ async def create(
     sentence = f"{release.name} is {_answering(release, model)}"
     sentence += "" if prompt is None else f" with the prompt {prompt.name}"
     sentence += "" if follows is None else f", following {follows}"
-    if release.number in known:
+    if release.number <= newest:
         return Decision(Reason.UNCHANGED, f"{sentence}; it existed already.", release)
     return Decision(Reason.APPLIED, f"{sentence}.", release)
 

@@ -1,100 +1,32 @@
 """The gateway's view of the store: services, releases, models, prompts, keys, knobs.
 
-One frozen snapshot, replaced when the ledger has grown: processes that write send a nudge, and the
-gateway also checks once a second. While the store cannot be read the last snapshot is used.
-Imported by `engine.execution.plan`, the local backend and the gateway.
+One frozen snapshot, followed by the next when the ledger has grown: processes that write send a
+nudge, and the gateway also checks once a second. While the store cannot be read the last snapshot
+is used. Imported by `engine.execution.plan`, the local backend and the gateway.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from typing import Final
 
 import structlog
 
-from engine.execution import failures
-from engine.prompting import prompt_template
+from engine.execution import failures, snapshot_reads
+from engine.execution.snapshot import Snapshot
 from engine.prompting.renderer.pool import Renderer
-from storage import (
-    deployments,
-    errors,
-    keys,
-    knobs,
-    ledger,
-    models,
-    prompts,
-    quarantine,
-    releases,
-    rollouts,
-    services,
-    upstreams,
-)
-from storage.deployments import Deployment
+from storage import errors, keys, ledger
 from storage.home.pepper import Pepper
 from storage.keys import Key
-from storage.models import ModelVersion
-from storage.quarantine import Quarantined
 from storage.releases import Release
 from storage.services import Service
 from storage.store import Session, Store
-from storage.upstreams import Upstream
+
+_LISTED: Final = 12
+"""Services that an error lists."""
 
 _log = structlog.get_logger("gateway.catalog")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shadow:
-    """A share of a service's requests that is copied, by a rollout, from stable to a candidate."""
-
-    rollout: int
-    attempt: int
-    share_bp: int
-    stable: int
-    candidate: int
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The store at one moment. `keys` by their hash, without revoked ones; `shadows` by service."""
-
-    services: Mapping[str, Service] = field(default_factory=dict)
-    releases: Mapping[int, Release] = field(default_factory=dict)
-    models: Mapping[int, ModelVersion] = field(default_factory=dict)
-    prompts: Mapping[int, prompt_template.Prompt] = field(default_factory=dict)
-    keys: Mapping[str, Key] = field(default_factory=dict)
-    knobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
-    deployments: Mapping[str, Deployment] = field(default_factory=dict)
-    shadows: Mapping[str, Shadow] = field(default_factory=dict)
-    quarantined: tuple[Quarantined, ...] = ()
-
-    def arms(self, service: str) -> list[Release]:
-        """The releases of a service that receive traffic."""
-        found = self.services.get(service)
-        return [
-            self.releases[arm.release]
-            for arm in (found.split.arms if found else ())
-            if arm.weight_bp > 0 and arm.release in self.releases
-        ]
-
-    def live(self) -> set[tuple[str, int]]:
-        """The arms that get traffic, as (service, release)."""
-        return {
-            (service.name, arm.release)
-            for service in self.services.values()
-            for arm in service.split.arms
-            if arm.weight_bp > 0
-        }
-
-    def resident(self) -> dict[int, Release]:
-        """The releases of all arms, whatever their weight: their deployments stay loaded."""
-        return {
-            arm.release: self.releases[arm.release]
-            for service in self.services.values()
-            for arm in service.split.arms
-            if arm.release in self.releases
-        }
 
 
 class Catalog:
@@ -116,16 +48,28 @@ class Catalog:
 
     async def refresh(self) -> None:
         """Read everything."""
+        await self._update(None)
+
+    async def _update(self, known: tuple[int, int] | None) -> None:
+        """Read what followed the entry `known` of the ledger, or everything."""
         try:
-            snapshot, entry = await self._read()
+            async with self._store.read() as s:
+                entry = self._store.replaced, await ledger.newest(s)
+                await self._unlock(s)
+                changes = None if known is None else await _changes(s, known, entry)
+                if changes is None:
+                    snapshot = await snapshot_reads.whole(s, self._renderer, self.snapshot)
+                else:
+                    snapshot = await snapshot_reads.after(s, self._renderer, self.snapshot, changes)
         except errors.StorageError as error:
             _log.warning("the store cannot be read; using the last snapshot", reason=str(error))
             self._stale = True
             return
         self._stale = False
-        self._entry = self._store.replaced, entry
-        self.snapshot = snapshot
-        self._on_change(snapshot)
+        self._entry = entry
+        if snapshot is not self.snapshot:
+            self.snapshot = snapshot
+            self._on_change(snapshot)
 
     async def _unlock(self, s: Session) -> None:
         """Read the pepper; while its file is away, the one that was read before serves."""
@@ -139,19 +83,18 @@ class Catalog:
             self.locked = str(error)
 
     async def look(self) -> None:
-        """Read everything if the ledger has grown since."""
+        """Read what has changed if the ledger has grown since."""
         async with self._looking:  # a second caller uses what the first one read
             try:
                 if not (await self._store.changed() or self._stale or self.locked):
                     return
                 self._stale = True
                 async with self._store.read() as s:
-                    newest = await ledger.tail(s, 1)
+                    entry = self._store.replaced, await ledger.newest(s)
             except errors.StorageError:
                 return
-            entry = self._store.replaced, newest[0].id if newest else 0
             if entry != self._entry or self.locked:
-                await self.refresh()
+                await self._update(self._entry)
             else:
                 self._stale = False
 
@@ -202,9 +145,12 @@ class Catalog:
         try:
             return self.snapshot.services[name]
         except KeyError:
-            known = ", ".join(sorted(self.snapshot.services)) or "none yet"
+            known = sorted(self.snapshot.services)
+            listed = ", ".join(known[:_LISTED]) or "none yet"
+            if more := len(known[_LISTED:]):
+                listed += f" and {more} more, see GET /v1/models"
             raise failures.Unknown(
-                f"the model {name[:64]!r} does not exist here; the services are: {known}",
+                f"the model {name[:64]!r} does not exist here; the services are: {listed}",
                 code="model_not_found",
                 param="model",
             ) from None
@@ -228,46 +174,12 @@ class Catalog:
                 param="x-paddock-release",
             ) from None
 
-    async def _read(self) -> tuple[Snapshot, int]:
-        async with self._store.read() as s:
-            newest = await ledger.tail(s, 1)
-            await self._unlock(s)
-            every = await releases.every(s)
-            snapshot = Snapshot(
-                services={service.name: service for service in await services.every(s)},
-                releases={release.number: release for release in every},
-                models={model.id: model for model in await models.every(s)},
-                prompts=await self._prompts(s, every),
-                deployments={each.name: each for each in await deployments.every(s)},
-                keys=await keys.active(s),
-                quarantined=tuple(await quarantine.every(s)),
-                upstreams={upstream.name: upstream for upstream in await upstreams.every(s)},
-                shadows=await _shadows(s),
-            )
-            resident = {release.deployment for release in snapshot.resident().values()}
-            settings = {name: await knobs.of(s, name) for name in sorted(resident)}
-            snapshot = replace(snapshot, knobs=settings)
-        return snapshot, newest[0].id if newest else 0
 
-    async def _prompts(self, s: Session, every: list[Release]) -> dict[int, prompt_template.Prompt]:
-        """The prompt versions that releases name; those read before are kept, with their texts."""
-        known = self.snapshot.prompts
-        wanted = {id for release in every if (id := release.prompt_version_id) is not None}
-        found = {id: known[id] for id in wanted & known.keys()}
-        for version in await prompts.every(s, wanted - known.keys()):
-            found[version.id] = prompt_template.Prompt(version, self._renderer)
-        return found
-
-
-async def _shadows(s: Session) -> dict[str, Shadow]:
-    return {
-        each.service: Shadow(
-            rollout=each.id,
-            attempt=each.attempt,
-            share_bp=each.mirror.share_bp,
-            stable=each.stable,
-            candidate=each.candidate,
-        )
-        for each in await rollouts.mirroring(s)
-        if each.mirror is not None and each.stable is not None
-    }
+async def _changes(
+    s: Session, known: tuple[int, int], now: tuple[int, int]
+) -> list[ledger.Change] | None:
+    """What followed the entry `known`; None where it is too much, or in another file."""
+    if known[0] != now[0] or not 0 <= known[1] <= now[1]:
+        return None
+    found = await ledger.changes(s, known[1], snapshot_reads.CHANGES + 1)
+    return None if len(found) > snapshot_reads.CHANGES else found

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from engine.execution import failures
-from engine.execution.catalog import Snapshot
 from engine.execution.job import Chat, Job, Sampling, Text
+from engine.execution.snapshot import Snapshot
 from engine.traffic import routing
 from storage import releases
 from storage.home.pepper import Pepper

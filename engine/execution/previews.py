@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.execution import failures
-from engine.execution.catalog import Snapshot
 from engine.execution.execute import Executor
 from engine.execution.frames import Previewed
 from engine.execution.job import Chat, Message, Score
+from engine.execution.snapshot import Snapshot
 from engine.prompting import prompt_template
 from engine.prompting.renderer.pool import Renderer
 from storage import errors, prompts
@@ -75,11 +75,11 @@ class Previews:
     def _release(self, version: PromptVersion, model: str | None) -> Release:
         """A loaded release of the model; of any model, one that uses the prompt if there is one."""
         snapshot = self._snapshot()
-        loaded = sorted(snapshot.resident().values(), key=lambda each: -each.number)
+        loaded = sorted(snapshot.resident.values(), key=lambda each: -each.number)
         if model is not None:
             loaded = [each for each in loaded if self._model(each) == model]
             if not loaded:
-                known = {self._model(each) for each in snapshot.resident().values()}
+                known = {self._model(each) for each in snapshot.resident.values()}
                 raise failures.Unknown(
                     f"no service has {model} loaded; loaded are: "
                     f"{', '.join(sorted(known)) or 'none'}",

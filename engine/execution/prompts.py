@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from engine.execution import failures
-from engine.execution.catalog import Snapshot
 from engine.execution.job import Job, Message
+from engine.execution.snapshot import Snapshot
 from engine.prompting import prompt_template, time_limit
 from storage.releases import Release
 

@@ -24,10 +24,11 @@ import structlog
 
 from engine.execution import failures, plan, prompts
 from engine.execution.answers import Answer
-from engine.execution.catalog import Catalog, Shadow
+from engine.execution.catalog import Catalog
 from engine.execution.execute import Execution, Executor
 from engine.execution.job import Chat, Job, Score, Scored, Text
 from engine.execution.plan import Options
+from engine.execution.snapshot import Shadow
 from engine.judging import texts
 from engine.traffic import mirroring
 from storage import errors, shadow_comparisons

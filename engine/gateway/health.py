@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.execution.answering import NotAnswering
-from engine.execution.catalog import Snapshot
 from engine.execution.execute import Executor
+from engine.execution.snapshot import Snapshot
 from engine.gateway import errors
 from engine.gateway.context import Context
 from storage.releases import Release
@@ -83,7 +83,7 @@ def arms(snapshot: Snapshot, executor: Executor, now_us: Callable[[], int]) -> d
     `now_us` is UTC.
     """
     found: dict[str, list[Arm]] = {name: [] for name in sorted(snapshot.services)}
-    for service, number in sorted(snapshot.live()):
+    for service, number in sorted(snapshot.live):
         release = snapshot.releases.get(number)
         if release is None:
             found[service].append(Arm(f"r{number}", "it is unknown"))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from engine.execution.catalog import Snapshot
+from engine.execution.snapshot import Snapshot
 from engine.prompting.renderer.protocol import ChatSource, Keyed, Source
 from storage import errors, quarantine
 from storage.quarantine import Kind

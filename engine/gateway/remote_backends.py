@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from engine.backends.protocol import Backend
-from engine.execution.catalog import Snapshot
+from engine.execution.snapshot import Snapshot
 from engine.metering.windows import Row
 from storage import upstreams
 from storage.home.paths import Home
@@ -43,7 +43,7 @@ class Remotes:
             self._load()
         if self._upstreams is not None and self._servers is not None:
             self._upstreams.follow(snapshot.upstreams.values(), snapshot.releases.values())
-            self._servers.follow(snapshot.resident().values())
+            self._servers.follow(snapshot.resident.values())
 
     @property
     def held(self) -> int:

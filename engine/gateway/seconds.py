@@ -67,13 +67,13 @@ class Seconds:
         context, fleet, remotes = self._context, self._fleet, self._remotes
         windows, record = context.windows, context.recorder.sample
         second = context.now_us() // _SECOND_US - 1
-        for row in windows.close(second, context.catalog.snapshot.live()):
+        for row in windows.close(second, context.catalog.snapshot.live):
             record(row)
         held = fleet.held + remotes.held
         for row in windows.gateway.close(second, held, self._admission.count):
             record(row)
         windows.keep({instance.name for _, instance in fleet.instances()})
-        context.metrics.forget(second, context.catalog.snapshot.live())
+        context.metrics.forget(second, context.catalog.snapshot.live)
         for _, instance in fleet.instances():
             client = instance.client
             for row in windows.instance(instance.name).close(second, client.hello, client.knobs):

@@ -18,11 +18,12 @@ from engine.backends.fleet import Fleet
 from engine.backends.local import LocalBackend
 from engine.backends.protocol import Backend
 from engine.execution import journal
-from engine.execution.catalog import Catalog, Snapshot
+from engine.execution.catalog import Catalog
 from engine.execution.execute import Executor
 from engine.execution.previews import Previews
 from engine.execution.recorder import Recorder
 from engine.execution.shadow_copies import ShadowCopies
+from engine.execution.snapshot import Snapshot
 from engine.gateway import auth, health, quarantine, routes, succession
 from engine.gateway.bodies import Bodies
 from engine.gateway.context import Context

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -208,7 +209,7 @@ class Windows:
             self._instances[name] = Instance(name)
         return self._instances[name]
 
-    def close(self, second: int, live: set[tuple[str, int]]) -> Iterator[Row]:
+    def close(self, second: int, live: AbstractSet[tuple[str, int]]) -> Iterator[Row]:
         """The rows of all arms; `live` are those with traffic in the current splits.
 
         Arms that are not live are forgotten an hour after their last request.

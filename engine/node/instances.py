@@ -288,14 +288,13 @@ class Instances:
 
     async def _look(self) -> _Snapshot:
         async with self._store.read() as session:
-            every = await services.every(session)
-            numbers = {arm.release for service in every for arm in service.split.arms}
-            found = {number: await releases.get(session, number) for number in numbers}
+            numbers = await services.named_releases(session)
+            found = await releases.every(session, numbers=numbers)
             deployed = {each.name: each for each in await deployments.every(session)}
             versions = await models.every(session)
             rows = await processes.every(session)
         return _Snapshot(
-            planning.plan(every, found, deployed, versions),
+            planning.plan(found, deployed, versions),
             {row.name: row.deployment for row in rows if row.deployment is not None},
             frozenset(each.name for each in deployed.values() if each.status is Status.FAILING),
         )

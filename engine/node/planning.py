@@ -14,7 +14,6 @@ from storage.deployments import Deployment
 from storage.deployments import Status as DeploymentStatus
 from storage.models import ModelVersion, Status
 from storage.releases import Engine, Release, Server
-from storage.services import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +58,15 @@ class Plan:
 
 
 def plan(
-    services: Iterable[Service],
-    releases: Mapping[int, Release],
+    releases: Iterable[Release],
     deployments: Mapping[str, Deployment],
     models: Iterable[ModelVersion],
 ) -> Plan:
-    """The instances of the deployments that splits name."""
+    """The instances that `releases`, those that splits name, need."""
     versions = {version.id: version for version in models}
     named: dict[str, list[ModelVersion]] = {}
-    for service in services:
-        for arm in service.split.arms:
-            if (release := releases.get(arm.release)) is not None:
-                files = named.setdefault(release.deployment, [])
-                files += _loadable(release, versions)
+    for release in releases:
+        named.setdefault(release.deployment, []).extend(_loadable(release, versions))
     wanted: dict[str, Instance] = {}
     kept: set[str] = set()
     for name in sorted(named.keys() & deployments.keys()):

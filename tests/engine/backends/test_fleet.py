@@ -12,7 +12,7 @@ import pytest
 
 from engine.backends.fleet import Fleet
 from engine.execution import failures
-from engine.execution.catalog import Snapshot
+from engine.execution.snapshot import Snapshot
 from engine.metering.windows import Windows
 from engine.prompting.renderer.pool import Renderer
 from engine.serving import wire

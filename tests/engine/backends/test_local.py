@@ -13,9 +13,9 @@ from engine.backends.fleet import Fleet
 from engine.backends.local import LocalBackend
 from engine.backends.local_run import UNREAD_LIMIT, LocalRun
 from engine.execution import failures
-from engine.execution.catalog import Snapshot
 from engine.execution.execute import Execution, Executor
 from engine.execution.job import Chat, Delta, Finished, Message
+from engine.execution.snapshot import Snapshot
 from engine.gateway.openai_format import ChatFormat, Head
 from engine.gateway.streaming import First, Stream
 from engine.metering.windows import Windows

@@ -12,10 +12,10 @@ import pytest_asyncio
 
 from engine.backends.protocol import Run
 from engine.execution import failures
-from engine.execution.catalog import Snapshot
 from engine.execution.execute import Executor
 from engine.execution.job import Chat, Job, Score, Scored
 from engine.execution.previews import Previews
+from engine.execution.snapshot import Snapshot
 from storage import prompts
 from storage import store as stores
 from storage.home import clock

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from engine.backends.protocol import Backend
 from engine.execution import failures, shadow_copies
-from engine.execution.catalog import Catalog, Shadow, Snapshot
+from engine.execution.catalog import Catalog
 from engine.execution.execute import Execution, Executor
 from engine.execution.job import (
     Chat,
@@ -27,6 +27,7 @@ from engine.execution.job import (
 )
 from engine.execution.plan import Options
 from engine.execution.shadow_copies import Asked, End, ShadowCopies
+from engine.execution.snapshot import Shadow, Snapshot
 from storage import releases, services, shadow_comparisons
 from storage.home import clock
 from storage.keys import Key, Role

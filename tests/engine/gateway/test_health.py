@@ -7,8 +7,8 @@ import pytest
 
 from engine.execution import failures, record
 from engine.execution.answers import Answer
-from engine.execution.catalog import Snapshot
 from engine.execution.execute import Executor
+from engine.execution.snapshot import Snapshot
 from engine.gateway import health
 from storage.releases import Release
 from storage.requests import Outcome

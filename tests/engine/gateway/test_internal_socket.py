@@ -15,11 +15,12 @@ import msgspec
 import pytest
 
 from engine.execution import failures, frames, plan, prompts
-from engine.execution.catalog import Catalog, Snapshot
+from engine.execution.catalog import Catalog
 from engine.execution.client import Client
 from engine.execution.execute import Executor
 from engine.execution.job import Chat, Delta, Event, Finished, Job, Message, Score, Scored, Text
 from engine.execution.previews import Previews
+from engine.execution.snapshot import Snapshot
 from engine.gateway import internal_socket
 from engine.gateway.internal_socket import InternalSocket
 from engine.process import peers

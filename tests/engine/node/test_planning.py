@@ -12,7 +12,6 @@ from storage import deployments
 from storage.deployments import Backend, Deployment
 from storage.models import Kind, ModelVersion, Status
 from storage.releases import Engine, Limits, Release, Sampling
-from storage.services import Arm, Service, Split
 
 
 def _model(id: int, base: int | None = None, status: Status = Status.REGISTERED) -> ModelVersion:
@@ -76,16 +75,6 @@ def _deployment(
     )
 
 
-def _service(name: str, weights: dict[int, int]) -> Service:
-    arms = tuple(Arm(release=number, weight_bp=weight) for number, weight in weights.items())
-    split = Split(
-        id=1, service=name, salt="s", arms=arms, set_at_us=0, set_by="sara", intent_id=None
-    )
-    return Service(
-        name=name, split=split, record_text=False, version=1, created_at_us=0, created_by="sara"
-    )
-
-
 MODELS = {1: _model(1), 2: _model(2), 3: _model(3, base=1), 4: _model(4, None, Status.UNLOADABLE)}
 RELEASES = {number: _release(number, model) for number, model in MODELS.items()}
 splits = st.lists(
@@ -100,7 +89,7 @@ def _plan(
     replicas: dict[int, int] | None = None,
     failing: frozenset[int] = frozenset(),
 ) -> Plan:
-    services = [_service(f"s{n}", each) for n, each in enumerate(weights)]
+    named = [RELEASES[n] for each in weights for n in each if n in RELEASES]
     deployed = [
         _deployment(
             MODELS[number],
@@ -109,9 +98,7 @@ def _plan(
         )
         for number in (1, 2, 4)
     ]
-    return planning.plan(
-        services, RELEASES, {each.name: each for each in deployed}, MODELS.values()
-    )
+    return planning.plan(named, {each.name: each for each in deployed}, MODELS.values())
 
 
 @given(weights=splits, replicas=replicas, failing=failing)
@@ -158,13 +145,11 @@ def test_the_same_content_is_loaded_from_whichever_version_can_be() -> None:
     """Two models of one file share a deployment; the file of one of them may be gone."""
     broken = _model(1, None, Status.UNLOADABLE)
     copy = msgspec.structs.replace(broken, id=9, path="/other/1.gguf", status=Status.REGISTERED)
-    releases = RELEASES | {9: msgspec.structs.replace(RELEASES[1], number=9, model_version_id=9)}
+    again = msgspec.structs.replace(RELEASES[1], number=9, model_version_id=9)
     deployed = {"m1-1.0.0": _deployment(MODELS[1])}
-    both = [_service("support", {1: 9_000, 9: 1_000})]
-    found = planning.plan(both, releases, deployed, [broken, copy])
+    found = planning.plan([RELEASES[1], again], deployed, [broken, copy])
     assert _path(found) == "/other/1.gguf"
-    alone = [_service("support", {1: 10_000})]
-    assert planning.plan(alone, releases, deployed, [broken, copy]).wanted == {}
+    assert planning.plan([RELEASES[1]], deployed, [broken, copy]).wanted == {}
 
 
 def test_a_box_without_services_needs_no_instance() -> None:
