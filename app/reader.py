@@ -42,6 +42,8 @@ from storage import (
 )
 from storage.home import config
 from storage.home.paths import Home
+from storage.services import Service
+from storage.splits import Split
 from storage.store import Session, Store
 
 _AGAIN_US: Final = 5 * SECOND_US
@@ -50,6 +52,7 @@ _ENTRIES: Final = 120
 _JOBS: Final = 200
 _ROLLOUTS: Final = 100
 _AB_TESTS: Final = 50
+_SPLITS: Final = 8
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 
 
@@ -172,7 +175,8 @@ class Reader:
         if entry != self._entry:
             facts.services = await services.every(s)
             facts.histories = {
-                each.name: await services.history(s, each.name, limit=8) for each in facts.services
+                each.name: await _history(s, each, facts.histories.get(each.name, ()))
+                for each in facts.services
             }
             asked = [each.intent_id for past in facts.histories.values() for each in past]
             facts.reasons = await intents.reasons(s, [each for each in asked if each is not None])
@@ -195,6 +199,14 @@ def _login() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid{os.getuid()}"
+
+
+async def _history(s: Session, service: Service, known: Sequence[Split]) -> Sequence[Split]:
+    """The newest splits of a service, read where they are not known from the last look."""
+    if known and known[0].id == service.split.id:
+        return known
+    only = service.version == 1  # it has the split that it was created with
+    return [service.split] if only else await services.history(s, service.name, limit=_SPLITS)
 
 
 async def _releases(s: Session) -> tuple[dict[int, tuple[str, str]], dict[int, str]]:

@@ -1,7 +1,8 @@
 """`paddock status`: the first look on call, the pulse of the screen as text.
 
-It shows what the screen shows. While the node is down it shows what the store knows, says so, and
-exits with code 3. While the store cannot be read it shows what the running node says of itself.
+It shows what the screen shows; of many services, those that fail and the busiest. While the node
+is down it shows what the store knows, says so, and exits with code 3. While the store cannot be
+read it shows what the running node says of itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from storage.home.paths import Home
 _DOWN = 3
 _ANSWER_S = 5.0  # looked at once, so a busy box gets more time than on the screen
 _DASH = words.UNKNOWN
+MOST = 12
+"""Services, problems and processes that are shown in full; the rest is counted."""
 _DEPLOYMENT = (
     "DEPLOYMENT", "READY", "STATE", "RUNNING", "WAITING", "OLDEST", "KV", "TOKENS", "BUSY",
 )  # fmt: skip
@@ -55,29 +58,53 @@ async def print_now(*, as_json: bool) -> int:
         current, gateway = known, node_client.url(home, config.readable(home)[0].gateway)
     header, pulse = current.header, current.pulse
     assert pulse is not None  # noqa: S101 it is what was asked for
-    document = status_document.of(
-        header,
-        pulse,
-        home=str(home.root),
-        gateway=gateway,
-        problems=tuple(each.sentence for each in header.troubles),
-    )
-    terminal.show(document, lines(header, pulse, home, gateway), as_json=as_json)
+    if as_json:
+        document = status_document.of(
+            header,
+            pulse,
+            home=str(home.root),
+            gateway=gateway,
+            problems=tuple(each.sentence for each in header.troubles),
+        )
+        terminal.show(document, (), as_json=True)
+    else:
+        terminal.say("\n".join(lines(header, pulse, home, gateway)))
     return 0 if header.node is snapshot.Node.UP else _DOWN
 
 
 def lines(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: str) -> list[str]:
     """The status as text, most urgent first."""
     out = [*_node(header, pulse, home, gateway)]
-    out += [f"▲ {words.safe(each.sentence)}" for each in header.troubles]
+    out += [f"▲ {words.safe(each.sentence)}" for each in header.troubles[:MOST]]
+    if more := len(header.troubles[MOST:]):
+        out.append(f"▲ and {more} more; `paddock status --json` lists all of them")
     if header.error:
         return [*out, "Services, traffic and figures are in the store, which cannot be read now."]
     out += ["", *_machine(pulse.machine), "", *_deployments(pulse)]
-    for service in pulse.services:
+    shown = _foremost(pulse.services)
+    for service in shown:
         out += ["", *_service(service, pulse.window)]
+    if more := len(pulse.services) - len(shown):
+        rest = sum(each.requests for each in pulse.services) - sum(each.requests for each in shown)
+        said = f"and {words.counted(more, 'more service')}: {words.counted(rest, 'request')}"
+        out += ["", f"{said}; `paddock services list` lists all of them"]
     if not pulse.services:
         out += ["", "No service yet: `paddock services create NAME --release r1` creates one."]
     return out
+
+
+def _foremost(services: Sequence[snapshot.Service]) -> Sequence[snapshot.Service]:
+    """As many as fit on a page: those whose requests fail, then the busiest; in their order."""
+    if len(services) <= MOST:
+        return services
+
+    def rank(service: snapshot.Service) -> tuple[int, int, int]:
+        arms = service.arms
+        failing = sum(arm.failed for arm in arms), sum(arm.refused for arm in arms)
+        return -failing[0], -failing[1], -service.requests
+
+    chosen = {each.name for each in sorted(services, key=rank)[:MOST]}
+    return [each for each in services if each.name in chosen]
 
 
 def _node(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: str) -> list[str]:
@@ -98,8 +125,13 @@ def _node(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: s
     return [
         said,
         f"home {home.root}   gateway {gateway}",
-        "processes " + ("; ".join(map(_process, ailing)) or f"all {len(pulse.processes)} ready"),
+        "processes " + (_several(ailing) or f"all {len(pulse.processes)} ready"),
     ]
+
+
+def _several(ailing: Sequence[snapshot.Process]) -> str:
+    more = f"; and {len(ailing) - MOST} more" if len(ailing) > MOST else ""
+    return "; ".join(map(_process, ailing[:MOST])) + more
 
 
 def _process(each: snapshot.Process) -> str:

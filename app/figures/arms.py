@@ -15,8 +15,11 @@ from storage.measures import Traffic
 
 def shown(facts: Facts) -> tuple[snapshot.Service, ...]:
     """All services with their arms measured."""
-    by_arm = facts_.traffic(facts)
-    return tuple(_service(facts, each, by_arm) for each in facts.services)
+    measured: dict[str, dict[int, Traffic]] = {}
+    for name, traffic in facts_.traffic(facts).items():
+        service, _, release = name.rpartition("/r")
+        measured.setdefault(service, {})[int(release)] = traffic
+    return tuple(_service(facts, each, measured.get(each.name, {})) for each in facts.services)
 
 
 def waits(available: Mapping[int, Availability]) -> dict[int, snapshot.Readiness]:
@@ -31,13 +34,11 @@ def waits(available: Mapping[int, Availability]) -> dict[int, snapshot.Readiness
 
 
 def _service(
-    facts: Facts, service: services.Service, by_arm: Mapping[str, Traffic]
+    facts: Facts, service: services.Service, measured: Mapping[int, Traffic]
 ) -> snapshot.Service:
-    prefix = f"{service.name}/r"
+    """One service; `measured` is by release."""
     nothing = facts_.whole(facts, ())
-    whole = facts_.whole(
-        facts, (traffic for name, traffic in by_arm.items() if name.startswith(prefix))
-    )
+    whole = facts_.whole(facts, measured.values())
     return snapshot.Service(
         name=service.name,
         version=service.version,
@@ -45,15 +46,15 @@ def _service(
         requests=whole.tally.requests,
         synthetic=measures.synthetic_share(whole),
         arms=tuple(
-            _arm(facts, service.name, arm, by_arm.get(f"{prefix}{arm.release}", nothing), whole)
+            _arm(facts, service.name, arm, measured.get(arm.release, nothing), whole)
             for arm in service.split.arms
         )
         + tuple(
             replace(
-                _arm(facts, service.name, arm, by_arm[f"{prefix}{arm.release}"], whole),
+                _arm(facts, service.name, arm, measured[arm.release], whole),
                 departed=True,
             )
-            for arm in _departed(service, prefix, by_arm)
+            for arm in _departed(service, measured)
         ),
         history=tuple(
             snapshot.Split(
@@ -71,16 +72,10 @@ def _service(
     )
 
 
-def _departed(
-    service: services.Service, prefix: str, by_arm: Mapping[str, Traffic]
-) -> list[services.Arm]:
+def _departed(service: services.Service, measured: Mapping[int, Traffic]) -> list[services.Arm]:
     """The releases outside the split whose requests are still in the window."""
     split = {arm.release for arm in service.split.arms}
-    asked = [
-        int(name.removeprefix(prefix))
-        for name, traffic in by_arm.items()
-        if name.startswith(prefix) and traffic.tally.requests
-    ]
+    asked = [release for release, traffic in measured.items() if traffic.tally.requests]
     return [services.Arm(release=each, weight_bp=0) for each in sorted(asked) if each not in split]
 
 

@@ -7,9 +7,9 @@ A change costs what changed, however much is stored, and the whole is read a few
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from engine.execution.snapshot import Shadow, Snapshot
 from engine.prompting.prompt_template import Prompt
@@ -27,8 +27,11 @@ from storage import (
     services,
     upstreams,
 )
+from storage.models import ModelVersion
+from storage.quarantine import Quarantined
 from storage.releases import Release
 from storage.store import Session
+from storage.upstreams import Upstream
 
 CHANGES: Final = 500
 """Ledger entries since the last snapshot, beyond which everything is read."""
@@ -40,12 +43,12 @@ async def whole(s: Session, renderer: Renderer, before: Snapshot) -> Snapshot:
     found = Snapshot(
         services={service.name: service for service in await services.every(s)},
         releases=every,
-        models={model.id: model for model in await models.every(s)},
+        models=await _models(s),
         prompts=await _prompts(s, renderer, before.prompts, every.values()),
         deployments={each.name: each for each in await deployments.every(s)},
         keys=await keys.active(s),
-        quarantined=tuple(await quarantine.every(s)),
-        upstreams={upstream.name: upstream for upstream in await upstreams.every(s)},
+        quarantined=await _quarantined(s),
+        upstreams=await _upstreams(s),
         shadows=await _shadows(s),
     )
     return replace(found, knobs=await _knobs(s, found, {}, set()))
@@ -63,18 +66,12 @@ async def after(
         now = replace(now, services=await _services(s, now.services, names))
     if "release" in touched:
         now = await _releases(s, renderer, now)
-    if "model" in touched:
-        now = replace(now, models={model.id: model for model in await models.every(s)})
     if names := touched.get("deployment"):
         fresh = {each.name: each for each in await deployments.every(s, names)}
         now = replace(now, deployments={**now.deployments, **fresh})
-    if "key" in touched:
-        now = replace(now, keys=await keys.active(s))
-    if "quarantine" in touched:
-        now = replace(now, quarantined=tuple(await quarantine.every(s)))
-    if "upstream" in touched:
-        found = {upstream.name: upstream for upstream in await upstreams.every(s)}
-        now = replace(now, upstreams=found)
+    for noun, (field, read) in _READ.items():
+        if noun in touched:
+            now = replace(now, **{field: await read(s)})
     if touched and (shadows := await _shadows(s)) != now.shadows:
         now = replace(now, shadows=shadows)
     set_anew = {key.partition(" ")[0] for key in touched.get("knob", ())}
@@ -141,3 +138,24 @@ async def _prompts(
     for version in await prompts.every(s, wanted - known.keys()):
         found[version.id] = Prompt(version, renderer)
     return found
+
+
+async def _models(s: Session) -> dict[int, ModelVersion]:
+    return {model.id: model for model in await models.every(s)}
+
+
+async def _quarantined(s: Session) -> tuple[Quarantined, ...]:
+    return tuple(await quarantine.every(s))
+
+
+async def _upstreams(s: Session) -> dict[str, Upstream]:
+    return {upstream.name: upstream for upstream in await upstreams.every(s)}
+
+
+_READ: Final[Mapping[str, tuple[str, Callable[[Session], Awaitable[Any]]]]] = {
+    "key": ("keys", keys.active),
+    "model": ("models", _models),
+    "quarantine": ("quarantined", _quarantined),
+    "upstream": ("upstreams", _upstreams),
+}
+"""What is read as a whole after a change of its noun: the field of a snapshot, and the read."""

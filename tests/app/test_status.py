@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,9 +13,12 @@ import pytest
 from app import reader, status_document
 from app.commands import status
 from app.snapshot import Query
+from storage import services
 from storage import store as stores
 from storage.home import clock
 from storage.home.paths import Home
+from storage.services import Arm
+from tests import home_fixtures
 from tests.app import populated_homes
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -76,3 +80,49 @@ async def test_the_document_has_the_figures_of_the_screen(
     assert [each.name for each in deployment.instances] == ["ops-1.0.0:1"]
     assert deployment.load == deployment.instances[0].load == document.load
     assert document.problems == ()
+
+
+async def test_of_many_services_those_that_fail_and_the_busiest_are_shown(box: Home) -> None:
+    """A box with thousands of services answers `paddock status` on a page, and counts the rest."""
+    store = await stores.open(box, readonly=True)
+    try:
+        seen = await reader.Reader(box, store, now_us=clock.now_us).read(Query(place="pulse"))
+    finally:
+        await store.close()
+    assert seen.pulse is not None
+    (support,) = seen.pulse.services
+    quiet = [replace(support, name=f"s{n:04}", requests=n, arms=()) for n in range(3000)]
+    ailing = replace(
+        support, name="s0007", requests=7, arms=(replace(support.arms[0], failed=7, requests=7),)
+    )
+    quiet[7] = ailing
+    pulse = replace(seen.pulse, services=tuple(quiet))
+    said = status.lines(seen.header, pulse, box, "http://box")
+    shown = [line.split()[1] for line in said if line.startswith("service ")]
+    assert shown == ["s0007", *[f"s{n}" for n in range(3000 - status.MOST + 1, 3000)]]
+    rest = sum(range(3000 - status.MOST + 1)) - 7
+    assert said[-1].startswith(f"and 2 988 more services: {rest:,} requests".replace(",", " "))
+    assert len(said) < 100
+
+
+async def test_the_history_of_a_service_is_read_again_after_its_split_changed(box: Home) -> None:
+    """And only then: a look at a box with many services costs what changed."""
+    store = await stores.open(box)
+    try:
+        look = reader.Reader(box, store, now_us=clock.now_us)
+        await look.read(Query(place="pulse"))
+        (before,) = look.facts.histories.values()
+        await store.write(lambda s: home_fixtures.add_key(s, "another"))
+        await look.read(Query(place="pulse"))
+        assert look.facts.histories["support"] is before
+        arms = look.facts.services[0].split.arms
+        turned = [Arm(release=arm.release, weight_bp=10_000 - arm.weight_bp) for arm in arms]
+        await store.write(
+            lambda s: services.set_split(
+                s, service="support", arms=turned, expected_version=None, actor="a", at_us=1
+            )
+        )
+        await look.read(Query(place="pulse"))
+        assert look.facts.histories["support"] == [look.facts.services[0].split, *before][:8]
+    finally:
+        await store.close()
