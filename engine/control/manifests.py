@@ -6,7 +6,7 @@ All of it in one transaction: a refused arm leaves no release behind. Imported b
 
 from __future__ import annotations
 
-from engine.control import loadable, releases
+from engine.control import loadable, memory, releases
 from engine.control.decisions import Decision, Reason, Refusal
 from engine.control.handlers import handles
 from storage import errors, service_rows, services, splits
@@ -22,7 +22,7 @@ async def apply(s: Session, intent: Intent, asked: verbs.ManifestsApply, at_us: 
     """Make the intent's target what it should be; nothing is written where it is already.
 
     Raises:
-        Refusal: a release cannot be created or cannot answer.
+        Refusal: a release cannot be created, cannot answer, or does not fit into memory.
         errors.Moved, errors.Frozen, errors.NotOwner: the split cannot be changed now.
     """
     before = await _service(s, intent.target)
@@ -37,6 +37,8 @@ async def apply(s: Session, intent: Intent, asked: verbs.ManifestsApply, at_us: 
         return Decision(Reason.UNCHANGED, said, before)
     if before is not None:
         service_rows.check_version(before, intent.expected_version)
+    if not split_is_kept and (refusal := await memory.refuse(s, arms, at_us)):
+        raise Refusal(refusal.reason, refusal.sentence)
     if before is None:
         created = await services.create(
             s,

@@ -1,7 +1,7 @@
 """Whether what a split would load fits into the memory that is free, and what would fit.
 
 Held against the latest sample of the host or its GPUs, before anything is loaded. Imported by
-`engine.control.services`; whatever else lets a split name a release asks here first.
+`engine.control`: whatever lets a split name a release asks here first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from engine.control import devices
 from engine.control.decisions import Decision, Reason
 from engine.node import memory_estimate
 from engine.node.memory_estimate import Footprint
-from storage import deployments, models, processes, releases
+from storage import deployments, models, processes, releases, services
 from storage.deployments import Deployment
 from storage.models import ModelVersion
 from storage.processes import State
@@ -31,7 +31,10 @@ _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A deployment that would be loaded, or is; what its instances take together."""
+    """A deployment that would be loaded, or is; what its instances take together.
+
+    `loaded` are the adapters that a running deployment has; None where all of it is to be loaded.
+    """
 
     name: str
     weights: ModelVersion
@@ -39,6 +42,7 @@ class Load:
     replicas: int
     adapters: int
     on_gpu: bool
+    loaded: int | None = None
 
     @property
     def footprint(self) -> Footprint:
@@ -49,8 +53,22 @@ class Load:
 
     @property
     def needed_bytes(self) -> int:
-        """What all instances take."""
-        return self.footprint.more_bytes(0, self.replicas)
+        """What all instances take, or take more with the adapters that join them."""
+        if self.loaded is None:
+            return self.footprint.more_bytes(0, self.replicas)
+        return self.replicas * self.joining.own_bytes
+
+    @property
+    def joining(self) -> Footprint:
+        """What the adapters that join a running instance take in it."""
+        now = memory_estimate.of(
+            self.weights, self.engine, on_gpu=self.on_gpu, adapters=self.loaded or 0
+        )
+        return Footprint(
+            0,
+            self.footprint.cache_bytes - now.cache_bytes,
+            other_bytes=self.footprint.other_bytes - now.other_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +109,21 @@ def decide(observed: Observed) -> Decision | None:
     if needed <= observed.free_bytes:
         return None
     worst = max(observed.wanted, key=lambda load: load.needed_bytes)
-    each = worst.footprint
+    each = worst.footprint if worst.loaded is None else worst.joining
     others = needed - worst.needed_bytes
     room = observed.free_bytes - others
-    parts = f"weights {size(each.weights_bytes)}, KV cache {size(each.cache_bytes)}"
+    parts = f"KV cache {size(each.cache_bytes)}"
+    parts = parts if worst.loaded is not None else f"weights {size(each.weights_bytes)}, {parts}"
     parts += f", the rest {size(each.other_bytes)}" if each.other_bytes else ""
+    more = worst.adapters - (worst.loaded or 0)
+    joining = f"{more} more adapter{'' if more == 1 else 's'} of {worst.name}"
+    what = (
+        f"{worst.name} does not fit: it needs"
+        if worst.loaded is None
+        else (f"{joining} do{'es' if more == 1 else ''} not fit: that needs")
+    )
     said = (
-        f"{worst.name} does not fit: it needs {size(worst.needed_bytes)} {observed.place} "
+        f"{what} {size(worst.needed_bytes)} {observed.place} "
         f"({parts}), and {size(max(room, 0))} are free"
     )
     plans = list(_plans(worst, observed.running, room))
@@ -106,6 +132,20 @@ def decide(observed: Observed) -> Decision | None:
 
 
 def _plans(load: Load, running: Sequence[Load], room: int) -> Iterable[str]:
+    if load.loaded is None:
+        yield from _smaller(load, room)
+    missing = load.needed_bytes - room
+    others = [other for other in running if other.name != load.name]
+    enough = [other for other in others if other.needed_bytes >= missing]
+    if enough:
+        other = min(enough, key=lambda each: (each.needed_bytes, each.name))
+        yield (
+            f"once {other.name} ({size(other.needed_bytes)}) is drained: take its releases out of "
+            "every split first"
+        )
+
+
+def _smaller(load: Load, room: int) -> Iterable[str]:
     for engine in memory_estimate.smaller(
         load.weights, load.engine, room, on_gpu=load.on_gpu, adapters=load.adapters
     ):
@@ -113,14 +153,6 @@ def _plans(load: Load, running: Sequence[Load], room: int) -> Iterable[str]:
             yield f"in a release with --max-sequences {engine.max_sequences}"
         else:
             yield f"in a release with --context-tokens {engine.context_tokens}"
-    missing = load.needed_bytes - room
-    enough = [other for other in running if other.needed_bytes >= missing]
-    if enough:
-        other = min(enough, key=lambda each: (each.needed_bytes, each.name))
-        yield (
-            f"once {other.name} ({size(other.needed_bytes)}) is drained: take its releases out of "
-            "every split first"
-        )
 
 
 async def observe(s: Session, numbers: Sequence[int], at_us: int) -> Observed | None:
@@ -130,29 +162,43 @@ async def observe(s: Session, numbers: Sequence[int], at_us: int) -> Observed | 
         return None
     gpus = await devices.gpus(s, at_us) or []
     versions = {each.id: each for each in await models.every(s)}
-    known = {each.name: each for each in await deployments.every(s)}
-    every = await releases.every(s)
-    asked = {each.deployment for each in every if each.number in set(numbers)}
     live: dict[str, set[State]] = {}
     for process in await processes.every(s):
         if process.deployment is not None and process.state in _LIVE:
             live.setdefault(process.deployment, set()).add(process.state)
+    joining = {
+        (each.deployment, each.model_version_id or 0)
+        for each in await releases.every(s, numbers=set(numbers))
+    }
+    asked = {name for name, _ in joining}
+    known = {each.name: each for each in await deployments.every(s, asked | live.keys())}
+    resident = await releases.files(s, await services.named_releases(s))
 
-    def load(deployment: Deployment, only: set[int] | None) -> Load | None:
-        mine = [each for each in every if each.deployment == deployment.name]
-        named = [each for each in mine if only is None or each.number in only]
-        files = [versions.get(each.model_version_id or 0) for each in named or mine]
-        weights = [_weights(each, versions) for each in files if each is not None]
-        if deployment.engine is None or not weights:
+    def load(deployment: Deployment, *, asked_for: bool) -> Load | None:
+        before = [versions[id] for name, id in resident if name == deployment.name]
+        after = [
+            versions[id]
+            for name, id in (resident | joining if asked_for else resident)
+            if name == deployment.name and id in versions
+        ]
+        if deployment.engine is None or not after:
             return None
-        adapters = {each.id for each in files if each is not None and each.base_id is not None}
-        engine = deployment.engine
-        on_gpu = bool(gpus) and engine.gpu_layers != 0
-        replicas = deployment.replicas
-        return Load(deployment.name, weights[0], engine, replicas, len(adapters), on_gpu)
+        weights = min((_weights(each, versions) for each in after), key=lambda each: each.id)
+        adapters, loaded = _adapters(after), _adapters(before)
+        if asked_for and deployment.name in live and adapters == loaded:
+            return None
+        return Load(
+            deployment.name,
+            weights,
+            deployment.engine,
+            deployment.replicas,
+            len(adapters),
+            bool(gpus) and deployment.engine.gpu_layers != 0,
+            loaded=len(loaded) if asked_for and deployment.name in live else None,
+        )
 
-    wanted = [load(known[name], set(numbers)) for name in sorted(asked - live.keys())]
-    running = [load(known[name], None) for name in sorted(live.keys() & known.keys())]
+    wanted = [load(known[name], asked_for=True) for name in sorted(asked)]
+    running = [load(known[name], asked_for=False) for name in sorted(live.keys() & known.keys())]
     starting = [each for each in running if each is not None and State.READY not in live[each.name]]
     on_gpu = any(each is not None and each.on_gpu for each in wanted)
     if on_gpu and any(each is not None and each.engine.gpu_layers > 0 for each in wanted):
@@ -175,6 +221,10 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} {_UNITS[-1]}"
+
+
+def _adapters(versions: Iterable[ModelVersion]) -> set[int]:
+    return {each.id for each in versions if each.base_id is not None}
 
 
 def _weights(version: ModelVersion, versions: dict[int, ModelVersion]) -> ModelVersion:

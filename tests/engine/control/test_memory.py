@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
 from engine.control import memory
 from engine.control.memory import Load, Observed
 from engine.node import memory_estimate
+from storage import intents, processes, releases, samples
+from storage.home import clock
 from storage.model_memory import Memory, Point
+from storage.processes import State
 from storage.releases import Engine
+from storage.store import Session
+from tests.engine.control.test_intents import Desk, desk
 from tests.engine.node.test_footprint import VERSION
 
 GB = 10**9
@@ -73,3 +81,64 @@ def test_weights_that_do_not_fit_at_all_have_no_plan() -> None:
     refusal = memory.decide(Observed((LOAD,), (), GB, "in memory"))
     assert refusal is not None
     assert refusal.sentence.endswith("No smaller setting would fit.")
+
+
+def test_an_adapter_that_joins_a_running_deployment_takes_its_context_alone() -> None:
+    """The weights and the other contexts are there; what is held against memory is what is new."""
+    joining = replace(LOAD, adapters=2, loaded=1)
+    cache, compute = MEASURED.context_bytes(ENGINE.context_tokens, ENGINE.max_sequences)
+    assert joining.needed_bytes == cache + compute
+    other = replace(LOAD, name="ops-1.0.0", engine=Engine(context_tokens=1024, max_sequences=4))
+    assert memory.decide(Observed((joining,), (LOAD, other), cache + compute, "in memory")) is None
+    refusal = memory.decide(Observed((joining,), (LOAD, other), cache, "in memory"))
+    assert refusal is not None
+    assert refusal.sentence == (
+        "1 more adapter of llama-1.0.0 does not fit: that needs 6.77 GB in memory "
+        "(KV cache 6.55 GB, the rest 216 MB), and 6.55 GB are free. It would fit once ops-1.0.0 "
+        "(4.51 GB) is drained: take its releases out of every split first."
+    )
+
+
+@asynccontextmanager
+async def full_box(root: Path) -> AsyncIterator[Desk]:
+    """A box with a service whose deployment runs, and a megabyte of memory left."""
+    async with desk(root) as control:
+        await control.furnish()
+        host = samples.HostSample(
+            cpu_percent=0, cores=1, memory_used=98 * 10**6, memory_total=101 * 10**6, disk_used=0,
+            disk_total=1, load1=0,
+        )  # fmt: skip
+
+        async def work(s: Session) -> None:
+            second = clock.now_us() // 1_000_000
+            await samples.record(s, second, [(samples.Kind.HOST, "box01", host)])
+            await processes.declare(
+                s, name="ops-1.0.0:1", kind=processes.Kind.WORKER, at_us=1, deployment="ops-1.0.0"
+            )
+            await processes.move(s, "ops-1.0.0:1", State.READY, at_us=1)
+
+        await control.store.write(work)
+        yield control
+
+
+async def test_an_adapter_that_does_not_fit_beside_what_runs_is_refused(tmp_path: Path) -> None:
+    """By a split; the release that runs may get more traffic."""
+    async with full_box(tmp_path / "home") as control:
+        refused = await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
+        assert refused.state is intents.State.REFUSED
+        assert (refused.outcome or "").startswith("1 more adapter of ops-1.0.0 does not fit")
+        created = await control.do("services.create", "another", release="r1")
+        assert created.state is intents.State.APPLIED
+
+
+async def test_a_manifest_that_does_not_fit_is_refused_as_a_whole(tmp_path: Path) -> None:
+    """As `services create` and `services split` are; no release is left behind."""
+    async with full_box(tmp_path / "home") as control:
+        large = {"model": "ops@1.0.0", "engine": {"max_sequences": 8}}
+        wanted = [{"weight_bp": 10_000, "release": large}]
+        for target, seen in (("support", 1), ("another", 0)):
+            refused = await control.do("manifests.apply", target, seen, arms=wanted)
+            assert refused.state is intents.State.REFUSED
+            assert "does not fit: it needs" in (refused.outcome or "")
+        async with control.store.read() as s:
+            assert await releases.newest(s) == 2
