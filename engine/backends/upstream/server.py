@@ -20,7 +20,7 @@ from typing import Final
 
 import httpx
 
-from engine.backends.upstream import faults, heads, sse
+from engine.backends.upstream import faults, overhead, sse
 from engine.backends.upstream.pieces import Pieces
 from engine.backends.upstream.slots import Full, Slots
 from engine.execution import failures
@@ -130,7 +130,7 @@ class Server:
                 raise faults.malformed(
                     self.settings.name, f"content type {found} instead of text/event-stream"
                 )
-            parser, pieces = sse.Parser(), Pieces(self.settings.name)
+            parser, pieces = sse.Parser(), self._pieces(response)
             chunks = response.aiter_raw()
             while True:
                 async with asyncio.timeout_at(deadline):
@@ -177,7 +177,7 @@ class Server:
         self, response: httpx.Response, limit: int, deadline: float, *, cut: bool = False
     ) -> bytes | None:
         """A whole body; None if it exceeds the limit, or truncated with `cut`."""
-        body, pieces = bytearray(), Pieces(self.settings.name)
+        body, pieces = bytearray(), self._pieces(response)
         async with asyncio.timeout_at(deadline):
             async for piece in response.aiter_raw():
                 await pieces.take(piece)
@@ -185,6 +185,9 @@ class Server:
                 if len(body) > limit:
                     return bytes(body[:limit]) if cut else None
         return bytes(body)
+
+    def _pieces(self, response: httpx.Response) -> Pieces:
+        return Pieces(self.settings.name, lambda: overhead.received(response))
 
     @asynccontextmanager
     async def _exchange(
@@ -252,5 +255,5 @@ def _client(settings: Settings) -> httpx.AsyncClient:
             keepalive_expiry=_KEPT_S,
         ),
     )
-    heads.bound(client)
+    overhead.bound(client)
     return client

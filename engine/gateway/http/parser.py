@@ -21,6 +21,8 @@ _FRAMING_SHARE: Final = 8
 _CHUNKS: Final = 1024
 _CHUNK_BYTES: Final = 64
 """A body may have so many chunks of any size, and one more for each so many bytes of it."""
+_PIECE: Final = 1024
+"""Bytes at a time, outside of bodies, of a read that may hold a head over the limit."""
 _TLS: Final = 0x16
 _HTTP_2: Final = b"PRI * HTTP/2"
 
@@ -71,7 +73,8 @@ class Parser:
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._in_head = self._in_body = self._last = False
-        self._fresh = False  # what is being parsed began within this feed, it is unknown where
+        self._begins = 0  # heads that began within this piece
+        self._fresh = False  # what is being parsed began within this piece, it is unknown where
         self._size = 0  # of a head, as received; `_counted` as parsed
         self._counted = 0
         self._framing = self._content = 0  # of a body, as received and as parsed
@@ -89,8 +92,20 @@ class Parser:
         Raises:
             errors.Problem: the request is refused, and nothing after it can be read.
         """
+        if len(data) <= self._limit:
+            self._feed(data)
+            return
+        at = 0
+        while at < len(data) and not self.ended:
+            size = self._limit if self._in_body else _PIECE
+            self._feed(data[at : at + size])
+            at += size
+
+    def _feed(self, data: bytes) -> None:
         if self.ended:
             return
+        idle = not (self._in_head or self._in_body)
+        self._begins = 0
         if len(self._first) < len(_HTTP_2):
             self._first += data[: len(_HTTP_2)]
         self._fresh = False
@@ -104,6 +119,8 @@ class Parser:
             if problem is not None:
                 raise problem from None
             return
+        if self._fresh and idle and self._in_head and self._begins == 1:
+            self._size, self._fresh = 0, False  # it began with these bytes
         self._check_size(len(data))
 
     def _check_size(self, fed: int) -> None:
@@ -127,6 +144,7 @@ class Parser:
         if self.ended:
             raise _Refused
         self._in_head, self._fresh = True, True
+        self._begins += 1
         self._url, self._headers = b"", []
         self._size = self._counted = 0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.backends.upstream import heads
+from engine.backends.upstream import overhead
 from engine.backends.upstream.exchange import Exchange
 from engine.backends.upstream.health import Health, Targets
 from engine.backends.upstream.server import Server, Settings
@@ -280,7 +280,7 @@ async def test_a_long_answer_is_no_long_head() -> None:
 
     async def answer(_: Asked, reply: Reply) -> None:
         choice = {"text": "Hello", "finish_reason": "stop"}
-        await reply.document({"choices": [choice], "padding": "x" * 3 * heads.LIMIT})
+        await reply.document({"choices": [choice], "padding": "x" * 3 * overhead.LIMIT})
 
     async with loopback.serving(answer) as peer, exchange(peer.url) as talk:
         for _ in range(2):
@@ -411,6 +411,14 @@ async def interim(_: Asked, reply: Reply) -> None:
             await reply.raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
 
 
+async def extended(_: Asked, reply: Reply) -> None:
+    """Chunks of one byte with extensions of 32 KiB."""
+    await reply.head()
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await reply.raw(b"1;" + b"x" * 32_768 + b"\r\n:\r\n")
+
+
 async def redirecting(_: Asked, reply: Reply) -> None:
     """A redirect, which could carry the key elsewhere."""
     await reply.head(302, location="http://127.0.0.1:1/v1")
@@ -509,7 +517,8 @@ BAD = [
     (loading, failures.Unavailable, "upstream_unavailable", "Loading model"),
     (unknown_model, failures.Broken, "upstream_model_unknown", "does not exist"),
     (invalid, failures.Invalid, "upstream_refused", "at most 4 stop strings"),
-    (interim, failures.Broken, "upstream_malformed", "before its response"),
+    (interim, failures.Broken, "upstream_malformed", "8 heads came before its response"),
+    (extended, failures.Broken, "upstream_malformed", "bytes of content"),
     (redirecting, failures.Broken, "upstream_malformed", "HTTP 302"),
     (broken_json, failures.Broken, "upstream_malformed", "not the API's"),
     (mistyped, failures.Broken, "upstream_malformed", "not the API's"),

@@ -97,15 +97,22 @@ async def test_a_head_without_end_is_refused_before_it_fills_the_memory(
         for at in range(0, len(head), cut):
             if not wire.finished:
                 connection.data_received(head[at : at + cut])
-        if cut < len(head):
-            assert wire.error()["code"] == "head_too_large"
-        connection.data_received(b"\r\n\r\n")
         assert wire.error()["code"] == "head_too_large"
         assert not bench.app.asked
     connection, wire = bench.connect()
     for _ in range(0, 80_000, 4096):
         connection.data_received(b"\r\n" * 2048)
     assert wire.error()["code"] == "head_too_large"
+
+
+async def test_a_head_without_end_behind_another_request_ends_the_connection(
+    bench: Bench,
+) -> None:
+    """All of it in one read: it is not waited for until the time of the state is over."""
+    connection, wire = bench.connect()
+    connection.data_received(REQUEST + b"GET / HTTP/1.1\r\nx-a: " + b"a" * 80_000)
+    assert wire.closed
+    assert connection.state is State.CLOSING
 
 
 async def test_a_long_body_is_no_head(bench: Bench) -> None:

@@ -1,13 +1,15 @@
-"""Bounds what a server may send before the head of its response is complete.
+"""Bounds what a server may send beside the content of its answers: heads, and chunks' framing.
 
-A response may be preceded by any number of interim ones (`100 Continue`), which httpx reads without
-a turn of the event loop and without end: a server that sends nothing else would keep all other
-requests waiting. httpx has no limit for it and no way to set one, so its network streams are
-wrapped. Imported by `engine.backends.upstream.server`.
+A response may be preceded by any number of interim ones (`100 Continue`), and each chunk of it may
+have an extension of any length. httpx reads both without a turn of the event loop and without end:
+a server that sends nothing else would keep all other requests waiting. httpx has no limit for them
+and no way to set one, so its network streams are wrapped. Imported by
+`engine.backends.upstream.server`.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterable
 from typing import Any, Final
@@ -16,9 +18,13 @@ import httpcore
 import httpx
 
 LIMIT: Final = 128 * 1024
-"""Bytes; a single head may have 100 KiB."""
+"""Bytes before a response is complete; a single head may have 100 KiB."""
+INTERIM: Final = 8
+"""Interim responses before a response; servers send one, if any."""
 _READ: Final = 4 * 1024
 """Bytes at a time until the head is complete; between two reads the event loop has a turn."""
+_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+_INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1")
 
 
 def bound(client: httpx.AsyncClient) -> None:
@@ -30,11 +36,17 @@ def bound(client: httpx.AsyncClient) -> None:
             pool._network_backend = _Network(pool._network_backend)  # noqa: SLF001
 
 
+def received(response: httpx.Response) -> int:
+    """The bytes of a response's body so far, with their framing, as the connection brought them."""
+    stream = response.extensions.get("network_stream")
+    return stream.received if isinstance(stream, _Stream) else 0
+
+
 async def _complete(response: httpx.Response) -> None:
     """Called by httpx when a head is complete."""
     stream = response.extensions.get("network_stream")
     if isinstance(stream, _Stream):
-        stream.left = None
+        stream.left, stream.received = None, 0
 
 
 class _Network(httpcore.AsyncNetworkBackend):
@@ -64,19 +76,27 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
+        self._heads = _Heads()
         self.left: int | None = LIMIT
+        self.received = 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         if self.left is None:
-            return await self._inner.read(max_bytes, timeout)
+            data = await self._inner.read(max_bytes, timeout)
+            self.received += len(data)
+            return data
         data = await self._inner.read(min(max_bytes, _READ), timeout)
         self.left -= len(data)
         if self.left < 0:
             raise httpcore.RemoteProtocolError(f"{LIMIT} bytes came before its response")
+        if self._heads.feed(data) > INTERIM:
+            raise httpcore.RemoteProtocolError(
+                f"more than {INTERIM} heads came before its response"
+            )
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        self.left = LIMIT  # a request, which a head answers
+        self.left, self._heads = LIMIT, _Heads()  # a request, which a head answers
         await self._inner.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -92,3 +112,22 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+class _Heads:
+    """Counts the interim responses that precede a response, before they are parsed."""
+
+    def __init__(self) -> None:
+        self._rest = b""  # of a head that is incomplete
+        self._count = 0
+        self._final = False
+
+    def feed(self, data: bytes) -> int:
+        """The interim responses so far."""
+        if self._final:
+            return self._count
+        *heads, self._rest = _HEAD_END.split(self._rest + data)
+        for head in heads:
+            self._final = self._final or not _INTERIM.match(head)
+            self._count += not self._final
+        return self._count
