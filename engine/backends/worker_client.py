@@ -1,9 +1,9 @@
 """The gateway's end of a worker's socket: one connection, made again whenever it ends.
 
-Callers hand in a Submit and a Receiver. What cannot be sent now, because the worker is not
-connected or its adapter not loaded, is held. When a worker dies, requests without a token are sent
-again to its successor. All calls and callbacks happen on the event loop. Knows nothing of HTTP,
-services or releases. Imported by the backends.
+Sends the requests of a pool that the worker would compute now, and hands what it answers to their
+receivers. What a dead worker had is held again if it has no token, and else given up. All calls and
+callbacks happen on the event loop. Knows nothing of HTTP, services or releases. Imported by the
+backends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import structlog
 
 from engine.backends import client_socket
 from engine.backends.adapter_loading import AdapterLoading
-from engine.backends.pending import PendingRequest, PendingRequests, Receiver
+from engine.backends.pending import PendingRequest, PendingRequests
 from engine.process import silence
 from engine.serving import wire
 from storage.home import clock
@@ -89,24 +89,23 @@ class WorkerClient:
         self,
         socket: Path,
         *,
+        pending: PendingRequests,
+        on_change: Callable[[], None],
         now_us: Callable[[], int] = clock.monotonic_us,
         on_step: Callable[[wire.Step], None] = lambda _: None,
         on_hello: Callable[[wire.Hello], None] = lambda _: None,
-        pending: PendingRequests | None = None,
-        on_change: Callable[[], None] | None = None,
     ) -> None:
         """`run` connects.
 
-        A worker of a pool shares the pool's `pending` and calls `on_change` whenever held requests
-        may have become possible, here or at another worker; a worker alone sends them itself.
+        `pending` are the requests of its pool; `on_change` is called whenever some that are held
+        may have become possible, here or at another worker.
         """
         self._socket = socket
         self._now_us = now_us
         self._on_step = on_step
         self._on_hello = on_hello
-        self._alone = pending is None
-        self._pending = pending or PendingRequests(now_us, lambda: self.failed)
-        self._on_change = on_change or self._send_held
+        self._pending = pending
+        self._on_change = on_change
         self._outgoing: list[wire.ToWorker] = []
         self._adapters = AdapterLoading(self._queue, self._pending.uses)
         self._wanted_knobs: dict[str, int] = {}
@@ -165,26 +164,6 @@ class WorkerClient:
         """Whether a sequence for this adapter would be computed now."""
         return self.hello is not None and not self._draining and adapter in self.loaded
 
-    def submit(self, submit: wire.Submit, receiver: Receiver) -> int:
-        """Generate a sequence; the id in `submit` is replaced by the one returned."""
-        return self._add(submit, receiver)
-
-    async def score(self, score: wire.Score) -> wire.Scored:
-        """Score a continuation; its id is assigned. Cancelling the task cancels the scoring.
-
-        Raises:
-            Refusal: the worker, or the client for want of one, refused it.
-        """
-        receiver = ScoreReceiver()
-        id = self._add(score, receiver)
-        return await receiver.result(lambda: self.cancel(id))
-
-    def _add(self, item: wire.Submit | wire.Score, receiver: Receiver) -> int:
-        request = self._pending.add(item, receiver)
-        if not self.send(request):
-            self._pending.hold(request)
-        return request.item.id
-
     def send(self, request: PendingRequest) -> bool:
         """Send a request if it would be computed now; return whether it was sent."""
         if not self.serves(request.item.adapter) or not wire.fits(request.item):
@@ -193,10 +172,6 @@ class WorkerClient:
             self._progress_us = self._now_us()
         self._queue(self._pending.send(request, self))
         return True
-
-    def cancel(self, id: int) -> None:
-        """Stop a sequence; its receiver gets `finished` with the final count."""
-        self._pending.cancel(id)
 
     def cancel_sent(self, id: int) -> None:
         """Send the cancellation of a sequence to the worker."""
@@ -242,8 +217,6 @@ class WorkerClient:
     def close(self, why: str = "this worker is no longer needed") -> None:
         """Refuse what the worker has and disconnect; it cancels that."""
         self._closed.set()
-        if self._alone:
-            self._pending.refuse_all(why)
         for request in self._pending.sent_to(self):
             self._pending.refuse(request, "worker_gone", why)
         if self._transport is not None:
@@ -281,10 +254,6 @@ class WorkerClient:
                 self._pending.refuse(request, "unsendable", f"it cannot be encoded: {why}")
         elif isinstance(item, wire.LoadAdapter):
             self._adapter_failed(wire.AdapterFailed(item.adapter, f"unusable path: {why}"))
-
-    def _send_held(self) -> None:
-        for request in self._pending.held():
-            self.send(request)
 
     # what the worker sends
 

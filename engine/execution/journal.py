@@ -37,7 +37,10 @@ LOST: Final = "gateway_lost"
 TIDY_BYTES: Final = 4 * 1024 * 1024
 """The size from which the journal is rewritten to what the store does not have."""
 
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SAID: Final = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "the disk is full"),
+    **dict.fromkeys((errno.EISDIR, errno.ELOOP), "it is not a regular file; rename or remove it"),
+}
 _PAUSE_LIMIT: Final = 32  # calls of `tidy`
 _HEAD: Final = struct.Struct("<II")  # length and CRC-32 of what follows
 
@@ -228,9 +231,9 @@ class Journal:
             _log.warning("the journal cannot be written", reason=str(error))
         self._pause = self._patience
         self._patience = min(2 * self._patience, _PAUSE_LIMIT)
-        full = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
+        why = _SAID.get(error.errno or 0) or error.strerror or str(error)
         self.trouble = (
-            f"{self._path} cannot be written ({full}): requests of the last second are lost if the "
+            f"{self._path} cannot be written ({why}): requests of the last second are lost if the "
             "gateway is killed now."
         )
 

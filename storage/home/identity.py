@@ -9,6 +9,10 @@ write replaces the file in one step. Never looks at the store. Imported by `stor
 
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
+
 import msgspec
 
 from storage import errors
@@ -56,10 +60,10 @@ def read(home: Home) -> Identity | None:
     """The identity of a home; None where no store was ever begun, or this user may not know.
 
     Raises:
-        Unreadable: the file is damaged.
+        Unreadable: the file is damaged. NotAHome: it is a directory or another thing.
     """
     try:
-        return msgspec.json.decode(home.identity.read_bytes(), type=Identity)
+        return msgspec.json.decode(_content(home.identity), type=Identity)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -68,6 +72,19 @@ def read(home: Home) -> Identity | None:
             f"If {home.database} is the right store, remove {home.identity.name}: the next start "
             "writes it again."
         ) from error
+
+
+def _content(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would block
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise errors.NotAHome(
+                f"{path} is not a regular file; rename or remove it, and start again."
+            )
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def write(home: Home, identity: Identity) -> None:

@@ -47,6 +47,8 @@ UNUSABLE = {
     "config": (inside("config.toml", os.mkfifo), 1),
     "log": (inside("logs/node.log", os.mkfifo), 1),
     "lock": (inside("node.lock", Path.mkdir), 1),
+    "identity": (inside("home.json", Path.mkdir), 1),
+    "identity as a pipe": (inside("home.json", os.mkfifo), 1),
     "store": (inside("paddock.db", os.mkfifo), 1),
 }
 
@@ -61,7 +63,10 @@ def test_serving_there_is_refused_in_one_sentence(case: str, tmp_path: Path) -> 
     assert "Errno" not in said.stderr
 
 
-@pytest.mark.parametrize(("case", "code"), [("a file", 3), ("proc", 3), ("store", 1)])
+@pytest.mark.parametrize(
+    ("case", "code"),
+    [("a file", 3), ("proc", 3), ("store", 1), ("identity", 1), ("identity as a pipe", 1)],
+)
 def test_looking_there_ends_with_a_sentence(case: str, code: int, tmp_path: Path) -> None:
     """No box is one kind of answer, an unreadable one another; a FIFO does not hang."""
     make, _ = UNUSABLE[case]

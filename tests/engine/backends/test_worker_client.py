@@ -14,6 +14,7 @@ import pytest
 from engine.backends import pending, worker_client
 from engine.serving import wire
 from tests.engine.backends.fake_worker import FakeWorker
+from tests.engine.backends.one_worker import OneWorker
 from tests.engine.serving.workers import Heard
 from tests.home_fixtures import ADAPTER, WEIGHTS
 
@@ -64,9 +65,7 @@ def real_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(params=["fake", "real"])
-async def worker(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[worker_client.WorkerClient]:
+async def worker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OneWorker]:
     """A connected client of a worker of either kind."""
     fake: FakeWorker | None = None
     if request.param == "fake":
@@ -87,19 +86,18 @@ class _connected:  # noqa: N801 it reads as a sentence
     def __init__(self, socket: Path, *, wait: bool = True) -> None:
         self._greeted = asyncio.Event()
         self._wait = wait
-        self.client = worker_client.WorkerClient(socket, on_hello=lambda _: self._greeted.set())
+        self.client = OneWorker(socket, on_hello=lambda _: self._greeted.set())
 
-    async def __aenter__(self) -> worker_client.WorkerClient:
+    async def __aenter__(self) -> OneWorker:
         """Connect."""
-        self._task = asyncio.create_task(self.client.run())
+        self.client.start()
         if self._wait:
             await self._greeted.wait()
         return self.client
 
     async def __aexit__(self, *_: object) -> None:
         """Leave."""
-        self.client.close()
-        await self._task
+        await self.client.stop()
 
 
 async def ended(heard: Heard) -> wire.Finished | wire.Refused | None:
@@ -109,7 +107,7 @@ async def ended(heard: Heard) -> wire.Finished | wire.Refused | None:
     return heard.end
 
 
-async def test_the_worker_says_hello(worker: worker_client.WorkerClient) -> None:
+async def test_the_worker_says_hello(worker: OneWorker) -> None:
     """The first item says what is loaded and what a sequence may hold."""
     assert worker.hello is not None
     assert worker.hello.sequence_tokens == 64
@@ -117,7 +115,7 @@ async def test_the_worker_says_hello(worker: worker_client.WorkerClient) -> None
     assert worker.serves("")
 
 
-async def test_what_cannot_be_encoded_fails_alone(worker: worker_client.WorkerClient) -> None:
+async def test_what_cannot_be_encoded_fails_alone(worker: OneWorker) -> None:
     """All requests of one turn of the loop share a frame; one of them must not cost the others."""
     worker.want_knobs({"queue_limit": 32})
     heard = [Heard() for _ in range(16)]
@@ -133,7 +131,7 @@ async def test_what_cannot_be_encoded_fails_alone(worker: worker_client.WorkerCl
     assert not worker.busy
 
 
-async def test_a_sequence_grows_and_ends(worker: worker_client.WorkerClient) -> None:
+async def test_a_sequence_grows_and_ends(worker: OneWorker) -> None:
     """The deltas add up to the final count."""
     heard = Heard()
     worker.submit(order(max_tokens=5), heard)
@@ -145,7 +143,7 @@ async def test_a_sequence_grows_and_ends(worker: worker_client.WorkerClient) -> 
     assert not worker.busy
 
 
-async def test_many_sequences_do_not_mix(worker: worker_client.WorkerClient) -> None:
+async def test_many_sequences_do_not_mix(worker: OneWorker) -> None:
     """Each gives the same text alone and in company."""
     texts = [f"note {number} says that order {number} is late" for number in range(8)]
     alone = []
@@ -162,7 +160,7 @@ async def test_many_sequences_do_not_mix(worker: worker_client.WorkerClient) -> 
     assert [heard.text for heard in company] == alone
 
 
-async def test_logprobs_come_one_per_token(worker: worker_client.WorkerClient) -> None:
+async def test_logprobs_come_one_per_token(worker: OneWorker) -> None:
     """As many alternatives as were asked for, natural logarithms."""
     heard = Heard()
     worker.submit(order(logprobs=2, max_tokens=3), heard)
@@ -181,7 +179,7 @@ async def test_logprobs_come_one_per_token(worker: worker_client.WorkerClient) -
     ],
 )
 async def test_what_cannot_be_served_is_refused(
-    worker: worker_client.WorkerClient, submit: wire.Submit, code: str
+    worker: OneWorker, submit: wire.Submit, code: str
 ) -> None:
     """With a code and a sentence."""
     worker.loaded.add(submit.adapter)  # as if it had been loaded until now
@@ -192,7 +190,7 @@ async def test_what_cannot_be_served_is_refused(
     assert (end.code, bool(end.message)) == (code, True)
 
 
-async def test_the_queue_is_bounded(worker: worker_client.WorkerClient) -> None:
+async def test_the_queue_is_bounded(worker: OneWorker) -> None:
     """More than runs and waits is refused at once, with the wait that would have been."""
     worker.want_knobs({"max_running": 1, "queue_limit": 1})
     many = [Heard() for _ in range(8)]
@@ -206,7 +204,7 @@ async def test_the_queue_is_bounded(worker: worker_client.WorkerClient) -> None:
     assert len(refused) < 8
 
 
-async def test_knobs_come_back_as_they_are_in_force(worker: worker_client.WorkerClient) -> None:
+async def test_knobs_come_back_as_they_are_in_force(worker: OneWorker) -> None:
     """The answer to a change is the whole set."""
     worker.want_knobs({"prefill_budget": 32})
     heard = Heard()
@@ -216,7 +214,7 @@ async def test_knobs_come_back_as_they_are_in_force(worker: worker_client.Worker
     assert worker.knobs["max_running"] == 4
 
 
-async def test_a_cancelled_sequence_is_forgotten(worker: worker_client.WorkerClient) -> None:
+async def test_a_cancelled_sequence_is_forgotten(worker: OneWorker) -> None:
     """Nothing more is heard of it but what it has cost, and its place is free."""
     heard = Heard()
     id = worker.submit(order(max_tokens=50, temperature=5.0), heard)  # noise seldom ends
@@ -231,7 +229,7 @@ async def test_a_cancelled_sequence_is_forgotten(worker: worker_client.WorkerCli
 
 
 async def test_an_adapter_is_loaded_and_a_broken_one_is_not(
-    worker: worker_client.WorkerClient, tmp_path: Path
+    worker: OneWorker, tmp_path: Path
 ) -> None:
     """Requests for an adapter wait until it is loaded; for a broken one they are refused."""
     sha256 = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
@@ -252,7 +250,7 @@ async def test_an_adapter_is_loaded_and_a_broken_one_is_not(
     assert not worker.serves("gone")
 
 
-async def test_a_continuation_is_scored(worker: worker_client.WorkerClient) -> None:
+async def test_a_continuation_is_scored(worker: OneWorker) -> None:
     """A log-probability for each of its tokens, whose bytes are the continuation."""
     scored = await worker.score(scoring("one two", " three four"))
     assert len(scored.tokens) >= 2
@@ -271,7 +269,7 @@ async def test_a_continuation_is_scored(worker: worker_client.WorkerClient) -> N
     ],
 )
 async def test_what_cannot_be_scored_is_refused(
-    worker: worker_client.WorkerClient, score: tuple[str, str], code: str
+    worker: OneWorker, score: tuple[str, str], code: str
 ) -> None:
     """As an exception that holds the worker's refusal."""
     with pytest.raises(worker_client.Refusal) as caught:
@@ -281,7 +279,7 @@ async def test_what_cannot_be_scored_is_refused(
 
 
 async def test_an_adapter_that_is_no_longer_wanted_is_unloaded(
-    worker: worker_client.WorkerClient,
+    worker: OneWorker,
 ) -> None:
     """And is loaded again when it is wanted again."""
     sha256 = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()

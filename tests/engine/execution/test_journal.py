@@ -196,7 +196,9 @@ def test_what_is_no_file_is_a_trouble_and_hangs_nobody(path: Path, kind: str) ->
     journal.begun(request(1))
     journal.ended(request(1), None)
     assert rows == []
-    assert "requests.journal cannot be written" in str(journal.trouble)
+    assert "requests.journal cannot be written (it is not a regular file; rename" in str(
+        journal.trouble
+    )
     assert not path.with_name("elsewhere").exists()
 
 

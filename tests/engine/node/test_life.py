@@ -82,9 +82,10 @@ def test_a_store_that_fails_at_its_first_read_ends_the_start_with_a_sentence(
 
 
 def _refused(node: RealNode) -> tuple[int, str]:
-    """The exit code of a node that cannot start, and its last line."""
+    """The exit code of a node that cannot start, and its last line; it never says ready."""
     process = node.spawn()
-    _, said = process.communicate(timeout=BOUND_S)
+    announced, said = process.communicate(timeout=BOUND_S)
+    assert b"ready" not in announced
     return process.returncode, said.decode().strip().splitlines()[-1]
 
 
@@ -98,7 +99,7 @@ def test_a_second_node_on_the_same_home_is_refused(node: RealNode) -> None:
 
 
 def test_a_port_in_use_ends_the_node_with_a_sentence(node: RealNode) -> None:
-    """A box that cannot be reached is not left running."""
+    """A box that cannot be reached is not left running, and never said that it was ready."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", int(node.environment["PADDOCK_GATEWAY__PORT"])))
         taken.listen()

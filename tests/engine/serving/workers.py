@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.backends.worker_client import WorkerClient
 from engine.serving import wire
+from tests.engine.backends.one_worker import OneWorker
 from tests.home_fixtures import ADAPTER, SHIPPED, WEIGHTS
 
 NO_END = "order " * 20
@@ -81,7 +81,7 @@ class Heard:
 class Gateway:
     """The client, with every step that the worker reported."""
 
-    client: WorkerClient
+    client: OneWorker
     steps: list[wire.Step]
 
     def ask(self, submit: wire.Submit) -> Heard:
@@ -167,10 +167,9 @@ def running(
 async def connected(socket: Path) -> AsyncIterator[Gateway]:
     """A connected client while the block runs."""
     greeted, steps = asyncio.Event(), list[wire.Step]()
-    client = WorkerClient(socket, on_hello=lambda _: greeted.set(), on_step=steps.append)
-    task = asyncio.create_task(client.run())
+    client = OneWorker(socket, on_hello=lambda _: greeted.set(), on_step=steps.append)
+    client.start()
     async with asyncio.timeout(60):
         await greeted.wait()
     yield Gateway(client, steps)
-    client.close()
-    await task
+    await client.stop()
