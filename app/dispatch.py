@@ -34,6 +34,7 @@ class Dispatcher:
             "look.goto": self._goto,
             "look.filter": self._filter,
             "look.copy": self._copy,
+            "look.compare": self._compare,
             "look.arm": lambda _: self._arm(),
             "look.disarm": lambda _: self._disarm(),
         }
@@ -61,7 +62,7 @@ class Dispatcher:
             self._app.go(*found)
 
     def _goto(self, place: Place) -> None:
-        hint = "pulse, traffic, rollouts, requests, jobs, models, rw, ro, q"
+        hint = "pulse, traffic, rollouts, releases, prompts, jobs, rw, ro, q"
         self._app.prompt_line.ask_line(":", "", hint, lambda typed: self._went(typed, place))
 
     def _went(self, typed: str, place: Place) -> None:
@@ -93,6 +94,9 @@ class Dispatcher:
             self._app.prompt_line.say(f"Copied {text} (where the terminal takes OSC 52).")
         else:
             self._app.prompt_line.say("There is nothing to copy here.", "dim")
+
+    def _compare(self, place: Place) -> None:
+        self._app.prompt_line.say(place.compared())
 
     def _arm(self) -> None:
         app = self._app
@@ -127,7 +131,7 @@ class Dispatcher:
         elif why := self.refusal(name, offer):
             app.prompt_line.say(f"Not done: {why}.", "warn")
         elif offer.form is not None:
-            self._form(name, place, offer.form, "percent; enter shows the effect")
+            self._form(name, place, offer.form, offer.hint)
         else:
             self._confirm(name, offer)
 

@@ -1,17 +1,20 @@
 """What applying a manifest would change, in lines for people.
 
-Pure. Imported by `app.commands.manifests` and `app.commands.releases`.
+Pure. Imported by `app.commands.manifests`, `app.commands.releases` and
+the place of releases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from app import words
 from storage import splits
-from storage.manifests import ArmChange, Change
-from storage.release_differences import Difference, Field
+
+if TYPE_CHECKING:  # the screen imports this before the store's libraries are loaded
+    from storage.manifests import ArmChange, Change
+    from storage.release_differences import Difference, Field
 
 _NEW: Final = "a new release"
 

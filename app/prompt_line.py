@@ -104,6 +104,9 @@ class PromptLine:
             return bar.asking(self._question, width)
         if self._edit is not None:
             typing = bar.typing(self._label, self._edit, f"{self._hint}   esc: cancel", width)
+            if self._hint.startswith("▲") and palette.text(typing[0]).rstrip().endswith("…"):
+                why = bar.saying(self._hint, "warn", width)  # why it cannot be done is never cut
+                return [*why, *bar.typing(self._label, self._edit, "esc: cancel", width)]
             return [*bar.question(self._effect, width), *typing]
         if self._said:
             return bar.saying(self._said, self._ink, width)

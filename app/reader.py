@@ -10,15 +10,16 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from app import liveness, snapshot
 from app.figures import ab_tests as ab_test_figures
-from app.figures import charts, places
+from app.figures import charts, places, prompt_versions
 from app.figures import jobs as job_figures
 from app.figures import models as model_figures
+from app.figures import releases as release_figures
 from app.figures import requests as request_figures
 from app.figures import rollouts as rollout_figures
 from app.figures.facts import LEAST_TOP, SECOND_US, Facts
@@ -83,6 +84,7 @@ class Reader:
         self._gateway = config.Gateway()
         self._read_config()
         self._entry = -1
+        self._kept: tuple[int, Query, object] | None = None
         self._read_us = -_AGAIN_US
 
     async def close(self) -> None:
@@ -115,9 +117,7 @@ class Reader:
             **part,
         )
 
-    async def _part(  # noqa: C901 a case for each place
-        self, s: Session, query: Query
-    ) -> dict[str, Any]:
+    async def _part(self, s: Session, query: Query) -> dict[str, Any]:
         """What the open place shows, by its field of the snapshot, which has its name.
 
         Raises:
@@ -132,10 +132,8 @@ class Reader:
             case "traffic":
                 facts.available = await availability.every(s)
                 found = places.traffic(facts)
-            case "rollouts":
-                found = await rollout_figures.rows(s, facts, limit=_ROLLOUTS)
-            case "rollout":
-                found = await rollout_figures.full(s, query.rollout, facts)
+            case "rollouts" | "rollout" | "prompts" | "prompt" | "releases":
+                found = await self._change(s, query)
             case "requests":
                 found = await _requests(s, query)
             case "request":
@@ -151,6 +149,27 @@ class Reader:
             case _:  # it shows nothing of the store
                 return {}
         return {query.place.replace("-", "_"): found}
+
+    async def _change(self, s: Session, query: Query) -> object:
+        """What the places show in which people change what answers."""
+        facts, full = self.facts, prompt_versions.full
+        match query.place:
+            case "rollouts":
+                return await rollout_figures.rows(s, facts, limit=_ROLLOUTS)
+            case "rollout":
+                return await rollout_figures.full(s, query.rollout, facts)
+            case "prompts":
+                return await self._unchanged(query, lambda: _prompts(s, query))
+            case "prompt":
+                return await self._unchanged(query, lambda: full(s, query.prompt, query.against))
+        facts.available = await availability.every(s)
+        return await release_figures.read(s, facts)
+
+    async def _unchanged(self, query: Query, read: Callable[[], Awaitable[object]]) -> object:
+        """What only people change, read again once the ledger has grown."""
+        if self._kept is None or self._kept[:2] != (self._entry, query):
+            self._kept = self._entry, query, await read()
+        return self._kept[2]
 
     def _read_config(self) -> None:
         settings, problem = config.readable(self._home)
@@ -235,6 +254,12 @@ async def _unready(s: Session, led: Sequence[rollouts.Rollout]) -> dict[int, str
         for number, each in found.items()
         if each.can is not availability.Can.ANSWER
     }
+
+
+async def _prompts(s: Session, query: Query) -> snapshot.Prompts:
+    return await prompt_versions.rows(
+        s, limit=query.limit, text_filter=query.filter, chosen=query.prompt, against=query.against
+    )
 
 
 async def _requests(s: Session, query: Query) -> snapshot.Requests:

@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from storage.release_content import Content
 
 
 class Node(StrEnum):
@@ -549,6 +553,102 @@ class AbTests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRow:
+    """One prompt version in the list, with the labels that point at it."""
+
+    name: str  # terse@3
+    labels: tuple[str, ...]
+    tag: str
+    author: str
+    at_us: int
+    comment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLabel:
+    """A label of a prompt, and what moving it to the version that is shown would do.
+
+    `undo_to` is the move to go back to, None where there is none and `no_undo` says why.
+    """
+
+    label: str
+    number: int  # of the version that it points at
+    protected: bool
+    effect: str
+    caution: str
+    undo_to: int | None
+    undo_effect: str
+    no_undo: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A part in which two versions differ: rows of (same, removed, added or skipped; text)."""
+
+    title: str
+    rows: tuple[tuple[tuple[str, str], ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One prompt version in full; `against` is what it is compared with, empty for nothing."""
+
+    name: str
+    prompt: str
+    number: int
+    facts: tuple[tuple[str, str], ...]
+    quarantined: tuple[str, ...]
+    labels: tuple[PromptLabel, ...]  # of the prompt
+    against: str
+    differences: tuple[Difference, ...]
+    text: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """Prompt versions by name, newest first within each; `chosen` is the one under the cursor."""
+
+    rows: tuple[PromptRow, ...]
+    filter: str
+    more: bool
+    chosen: Prompt | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseRow:
+    """One release; `live` are the weights of the splits that name it, by service.
+
+    `rollouts` are those under way that it is the candidate of, in words.
+    """
+
+    number: int
+    sha256: str
+    model: str
+    prompt: str
+    deployment: str
+    at_us: int
+    by: str
+    comment: str
+    live: tuple[tuple[str, int], ...]
+    rollouts: tuple[str, ...]
+    content: Content
+
+    @property
+    def name(self) -> str:
+        """As people write it: r14."""
+        return f"r{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Releases:
+    """The releases, newest first, with the services whose splits may name them."""
+
+    rows: tuple[ReleaseRow, ...]
+    services: tuple[Service, ...]
+    waits: Mapping[int, Readiness]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What the open place shows, so that nothing else is read."""
 
@@ -559,6 +659,8 @@ class Query:
     job: int = 0
     rollout: int = 0
     ab_test: int = 0  # 0: the newest
+    prompt: str = ""  # terse@3
+    against: str = ""  # the version that it is compared with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -578,4 +680,7 @@ class Snapshot:
     rollouts: tuple[RolloutRow, ...] | None = None  # newest first
     rollout: Rollout | None = None
     ab_tests: AbTests | None = None
+    prompts: Prompts | None = None
+    prompt: Prompt | None = None
+    releases: Releases | None = None
     missing: str = ""  # why the request, job or rollout that was asked for is not there

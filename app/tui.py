@@ -32,7 +32,10 @@ from app.screens.job import Job
 from app.screens.jobs import Jobs
 from app.screens.models import Models
 from app.screens.place import Offer, Place
+from app.screens.prompt import Prompt
+from app.screens.prompts import Prompts
 from app.screens.pulse import Pulse
+from app.screens.releases import Releases
 from app.screens.request import Request
 from app.screens.requests import Requests
 from app.screens.rollout import Rollout
@@ -111,7 +114,7 @@ class Tui(App[None]):
         """Show the pulse, and begin to read once it is painted."""
         for place in (
             Pulse(), Traffic(), Rollouts(), Rollout(), Requests(), Request(), Jobs(), Job(),
-            Models(), AbTests(), Help(),
+            Models(), AbTests(), Prompts(), Prompt(), Releases(), Help(),
         ):  # fmt: skip
             self.install_screen(place, place.where)
         self.push_screen("pulse")
@@ -169,6 +172,8 @@ class Tui(App[None]):
         if self.guard.left_us(self.now_us()) is not None and not current.header.node.runs:
             self.guard.disarm()
         self.redraw()
+        if self.place is not None:  # what is under the cursor may be another row now
+            self.poller.look_at(self.place.wanted())
 
     def redraw(self) -> None:
         """Draw the open place; only what changed is written."""
@@ -200,7 +205,7 @@ class Tui(App[None]):
     def _open(self, name: str, what: str = "") -> None:
         here = self.place
         place = self.get_screen(name, Place)
-        if isinstance(place, Request | Job | Rollout) and what:
+        if isinstance(place, Request | Job | Rollout | Prompt) and what:
             place.open(what)
         if isinstance(place, Help) and here is not None and here is not place:
             place.open(here.where)

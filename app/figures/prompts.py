@@ -84,19 +84,22 @@ MOVES: Final[tuple[Column[Move], ...]] = (
 
 def facts(full: Full) -> list[str]:
     """The facts of a version, a line each."""
+    return words.table(told(full))
+
+
+def told(full: Full) -> list[tuple[str, str]]:
+    """The facts of a version as pairs of a name and a value."""
     version = full.version
-    return words.table(
-        [
-            ("name", version.name),
-            ("tag", words.known(version.tag)),
-            ("labels", words.known(labels(full))),
-            ("parent", _parent(version)),
-            ("sha256", version.sha256),
-            ("added", f"{words.clock(version.created_at_us)} by {version.author}"),
-            ("comment", words.known(version.comment)),
-            *uses(full.uses),
-        ]
-    )
+    return [
+        ("name", version.name),
+        ("tag", words.known(version.tag)),
+        ("labels", words.known(labels(full))),
+        ("parent", _parent(version)),
+        ("sha256", version.sha256),
+        ("added", f"{words.clock(version.created_at_us)} by {version.author}"),
+        ("comment", words.known(version.comment)),
+        *uses(full.uses),
+    ]
 
 
 def labels(full: Full) -> str:

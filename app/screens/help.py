@@ -49,18 +49,30 @@ LOCAL: Final = {
     "job": ("jobs.cancel", "look.copy"),
     "models": ("look.copy",),
     "ab-tests": ("ab_tests.stop", "ab_tests.promote", "look.copy"),
+    "prompts": (
+        "look.open",
+        "prompts.label",
+        "prompts.undo",
+        "look.compare",
+        "look.filter",
+        "look.copy",
+    ),
+    "prompt": ("prompts.label", "prompts.undo", "look.copy"),
+    "releases": ("rollouts.start", "services.split", "look.compare", "look.copy"),
     "help": (),
 }
 EVERYWHERE: Final = (
     "look.pulse", "look.traffic", "look.rollouts", "look.requests", "look.jobs", "look.models",
-    "look.ab-tests", "look.goto", "look.arm", "look.freeze", "look.back", "look.previous",
-    "look.quit",
+    "look.ab-tests", "look.prompts", "look.releases", "look.goto", "look.arm", "look.freeze",
+    "look.back", "look.previous", "look.quit",
 )  # fmt: skip
 _TYPED: Final = {"look.arm": ":rw"}
-_OPENS: Final = {
-    "requests": "requests show ID",
-    "jobs": "jobs show JOB",
-    "rollouts": "rollouts get SERVICE -w",
+_COMMANDS: Final = {
+    ("requests", "look.open"): "requests show ID",
+    ("jobs", "look.open"): "jobs show JOB",
+    ("rollouts", "look.open"): "rollouts get SERVICE -w",
+    ("prompts", "look.open"): "prompts show NAME",
+    ("prompts", "look.compare"): "prompts diff A B",
 }
 
 
@@ -72,7 +84,7 @@ def draw(of: str, table: Sequence[Action], width: int) -> list[Line]:
         rows.append(palette.rule(width, f"KEYS OF {of.upper()}", "the same on the command line"))
         for name in LOCAL[of]:
             if name in known:
-                opens = _OPENS.get(of) if name == "look.open" else None
+                opens = _COMMANDS.get((of, name))
                 rows += _rows(known[name], width, opens)
         if of != "pulse":
             rows.append(_plain("arrows", "move; page up, page down, home, end too"))

@@ -37,6 +37,9 @@ PLACES: Final[Mapping[str, Where]] = {
         Where("job", "", "jobs"),
         Where("models", "m", "pulse"),
         Where("ab-tests", "b", "pulse"),
+        Where("prompts", "p", "pulse"),
+        Where("prompt", "", "prompts"),
+        Where("releases", "v", "pulse"),
         Where("help", "question_mark", "pulse"),
     )
 }
@@ -50,6 +53,7 @@ EARLY: Final[Mapping[str, str]] = {
     "slash": "look.filter",
     "space": "look.freeze",
     "y": "look.copy",
+    "d": "look.compare",
     "q": "look.quit",
 }
 

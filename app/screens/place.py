@@ -28,7 +28,7 @@ from app.widgets.palette import Line
 WIDTH: Final = 80
 HEIGHT: Final = 22  # of 24, tmux takes one row for its status and ssh clients another
 
-KEYS: Final = ("pulse", "traffic", "rollouts", "requests", "jobs", "models")
+KEYS: Final = ("pulse", "traffic", "rollouts", "requests", "jobs", "models", "prompts", "releases")
 
 
 class Program(Protocol):
@@ -66,6 +66,7 @@ class Offer:
     effect: str = ""
     unable: str = ""  # why this place cannot offer it just now
     form: str | None = None  # what is typed first, where something has to be typed
+    hint: str = "percent; enter shows the effect"  # what to type
 
 
 class Place(Screen[None]):
@@ -122,6 +123,10 @@ class Place(Screen[None]):
     def copied(self) -> str:
         """What `y` copies; empty for nothing."""
         return ""
+
+    def compared(self) -> str:
+        """Compare the others with the row under the cursor; what is to be said of that."""
+        return "Nothing can be compared here."
 
     def back(self) -> bool:
         """Undo one step inside the place (a filter); False when there is none."""

@@ -1,0 +1,136 @@
+"""Prompt versions as the screen shows them: the list, and one with its labels, uses and text.
+
+What moving a label or moving it back would do is worded here, for control decides all of it again.
+Imported by `app.reader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app import snapshot, word_diff
+from app.figures import prompts as figures
+from storage import prompt_content, prompt_labels, prompt_uses, prompts, quarantine, splits
+from storage.prompt_labels import Label
+from storage.prompt_uses import Use
+from storage.prompts import PromptVersion
+from storage.store import Session
+
+_TOLD = ("labels", "parent", "added", "comment", "used", "")
+"""The facts of a version that the screen has rows for."""
+
+
+async def rows(
+    s: Session, *, limit: int, text_filter: str, chosen: str, against: str
+) -> snapshot.Prompts:
+    """The versions by prompt, newest first within each, and the one under the cursor in full."""
+    found = await prompts.page(s, limit=None if text_filter else limit + 1)
+    listed = figures.listed(found, await prompt_labels.of(s, {each.prompt for each in found}))
+    kept = [each for each in listed if text_filter in _text(each)]
+    known = {each.version.name for each in kept}
+    return snapshot.Prompts(
+        rows=tuple(map(_row, kept[:limit])),
+        filter=text_filter,
+        more=len(kept) > limit,
+        chosen=await full(s, chosen, against) if chosen in known else None,
+    )
+
+
+async def full(s: Session, name: str, against: str) -> snapshot.Prompt:
+    """One version, compared with another: with `against` if it is given.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    version = await prompts.find(s, name)
+    labels = await prompt_labels.of(s, [version.prompt])
+    uses = await prompt_uses.of(s, version.prompt)
+    other = await _other(s, version, labels, against)
+    known = figures.Full(
+        version=version,
+        latest=(await prompts.find(s, f"{version.prompt}:{prompts.LATEST}")) == version,
+        labels=tuple(each for each in labels if each.number == version.number),
+        uses=tuple(each for each in uses if each.number == version.number),
+    )
+    return snapshot.Prompt(
+        name=version.name,
+        prompt=version.prompt,
+        number=version.number,
+        facts=tuple(pair for pair in figures.told(known) if pair[0] in _TOLD),
+        quarantined=tuple(
+            each.reason for each in await quarantine.of(s, quarantine.Kind.PROMPT, version.name)
+        ),
+        labels=tuple([await _label(s, version, each, uses) for each in labels]),
+        against="" if other is None else other.name,
+        differences=() if other is None else _differences(other, version),
+        text=tuple(row for line in figures.text(version) for row in line.split("\n")),
+    )
+
+
+def _text(row: figures.Listed) -> str:
+    version = row.version
+    return " ".join((version.name, version.tag or "", version.author, version.comment, *row.labels))
+
+
+def _row(row: figures.Listed) -> snapshot.PromptRow:
+    version = row.version
+    return snapshot.PromptRow(
+        name=version.name,
+        labels=row.labels,
+        tag=version.tag or "",
+        author=version.author,
+        at_us=version.created_at_us,
+        comment=version.comment,
+    )
+
+
+async def _other(
+    s: Session, version: PromptVersion, labels: Sequence[Label], against: str
+) -> PromptVersion | None:
+    """What a version is compared with: what is named, what production points at, its parent."""
+    live = next((each.number for each in labels if each.label == prompts.PRODUCTION), None)
+    for name in (against, live and f"{version.prompt}@{live}",
+                 version.parent and f"{version.prompt}@{version.parent}"):  # fmt: skip
+        if name and name != version.name:
+            return await prompts.find(s, name)
+    return None
+
+
+async def _label(
+    s: Session, version: PromptVersion, label: Label, uses: Sequence[Use]
+) -> snapshot.PromptLabel:
+    at = await prompts.find(s, f"{label.prompt}@{label.number}")
+    needed = prompt_content.newly_required(at.variables, version.variables)
+    history = await prompt_labels.history(s, label.prompt, label.label, limit=2)
+    to, back = splits.roll_back_target(history), ""
+    if to is not None and splits.origin(history[0]) != to:
+        before = (await prompt_labels.find_move(s, label.prompt, label.label, to)).number
+        back = _one_row(figures.effect(label.name, label.number, before, uses))
+    return snapshot.PromptLabel(
+        label=label.label,
+        number=label.number,
+        protected=label.protected_by is not None,
+        effect=_one_row(figures.effect(label.name, label.number, version.number, uses)),
+        caution=prompt_content.caution(needed),
+        undo_to=to if back else None,
+        undo_effect=back,
+        no_undo="" if back else f"{label.name} was set once only" if to is None
+        else f"{label.name} is back at {at.name} already",
+    )  # fmt: skip
+
+
+def _one_row(effect: str) -> str:
+    return "; ".join(line.replace("  ", " ") for line in effect.split("\n"))
+
+
+def _differences(before: PromptVersion, after: PromptVersion) -> tuple[snapshot.Difference, ...]:
+    return tuple(
+        snapshot.Difference(
+            title=section.title,
+            rows=tuple(
+                tuple((piece.change.value, word_diff.marked([piece])) for piece in row)
+                for row in word_diff.lines(section)
+            ),
+        )
+        for section in word_diff.versions(before, after)
+    )
