@@ -18,10 +18,10 @@ def lines(rollout: Rollout, figures: Figures | None) -> list[str]:
         f"agreement {agreed}  F1 {_two(figures.f1)}  exact {words.percent(figures.exact)}",
     ]
     if figures.logprob is not None:
-        over = words.counted(figures.scored_tokens, "token")
-        name = f"r{rollout.candidate}"
-        said.append(f"{name} gives stable's answers a log-probability of {figures.logprob:.2f} a")
-        said[-1] += f" token ({over})"
+        said.append(f"log-probability of stable's tokens {figures.logprob:.2f}")
+        if figures.unlikely is not None:
+            share = words.percent(figures.unlikely)
+            said[-1] += f", {share} not r{rollout.candidate}'s first choice"
     stable, candidate = figures.stable, figures.candidate
     rows = [
         ("", "TOKENS", "P50", "P95", "TTFT P95"),

@@ -46,6 +46,7 @@ class ComparisonRow(SQLModel, table=True):
     candidate_ttft_us: int | None
     scored_tokens: int
     logprob: float | None
+    top_tokens: int | None
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +55,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     `error_code` is why the candidate failed, None if it answered; a failure agrees with nothing.
     `f1` is the token F1 of the two answers. Times run from the first computation, because a copy
     waits for users. `logprob` is the mean natural-log probability that the candidate gives to the
-    `scored_tokens` tokens of stable's answer, None where it cannot be asked for it.
+    `scored_tokens` tokens of stable's answer, of which `top_tokens` are its own first choice; None
+    where it cannot be asked for it.
     """
 
     rollout_id: int
@@ -73,6 +75,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     candidate_ttft_us: int | None = None
     scored_tokens: int = 0
     logprob: float | None = None
+    top_tokens: int | None = None
 
 
 async def record(s: AsyncSession, rows: Iterable[Comparison]) -> None:

@@ -37,8 +37,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     `exact` are answers equal to stable's, `agreement` the share of copies whose answer agrees with
     it and `between` its 95 % interval, `f1` the mean token F1. `logprob` is the mean natural-log
-    probability that the candidate gives to a token of stable's answers, over `scored_tokens`. The
-    sides are of copies that were answered.
+    probability that the candidate gives to a token of stable's answers, over `scored_tokens`, and
+    `unlikely` the share of tokens that are not its first choice. The sides are of copies that were
+    answered.
     """
 
     copies: int
@@ -49,6 +50,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     f1: float | None
     logprob: float | None
     scored_tokens: int
+    unlikely: float | None
     stable: Side
     candidate: Side
 
@@ -83,6 +85,7 @@ def summed(comparisons: Sequence[Comparison]) -> Figures:
         f1=_mean([each.f1 for each in answered]),
         logprob=total / tokens if tokens else None,
         scored_tokens=tokens,
+        unlikely=_unlikely(scored),
         stable=_side(
             [each.stable_tokens for each in answered],
             [each.stable_us for each in answered],
@@ -103,6 +106,12 @@ def _side(tokens: Sequence[int], took_us: Sequence[int], ttft_us: Sequence[int |
         p95_us=_quantile(took_us, 0.95),
         ttft_p95_us=_quantile([each for each in ttft_us if each is not None], 0.95),
     )
+
+
+def _unlikely(scored: Sequence[Comparison]) -> float | None:
+    known = [each for each in scored if each.top_tokens is not None]
+    tokens = sum(each.scored_tokens for each in known)
+    return 1 - sum(each.top_tokens or 0 for each in known) / tokens if tokens else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -47,7 +47,7 @@ class LocalBackend:
             scored = await pool.score(translation.score(score, prompts[0]))
         except Refusal as refusal:
             raise translation.failure(refusal.refused, score.input) from refusal
-        return Scored(scored.tokens, scored.prompt_tokens, scored.busy_us)
+        return Scored(scored.tokens, scored.prompt_tokens, scored.busy_us, scored.top_tokens)
 
     def unready(self, release: Release) -> str | None:
         """Why the release cannot produce tokens now, as a clause; None when it can."""

@@ -137,8 +137,12 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scored(msgspec.Struct, frozen=True):
-    """The log-probability of each token of the continuation, in order; `busy_us` is the cost."""
+    """The log-probability of each token of the continuation, in order; `busy_us` is the cost.
+
+    `top_tokens` of them are the release's first choice, None where the backend does not say.
+    """
 
     tokens: tuple[Logprob, ...]
     prompt_tokens: int
     busy_us: int
+    top_tokens: int | None = None

@@ -44,7 +44,8 @@ TENANT: Final = "paddock"
 QUEUE_LIMIT: Final = 64
 CHARACTERS_LIMIT: Final = 8 * 1024 * 1024
 """Of the prompts and answers that wait, together."""
-CONCURRENT: Final = 2
+CONCURRENT: Final = 1
+"""Under way at once: each takes a place in the batches that users wait for."""
 WAIT_US: Final = 30_000_000
 """How long a copy may wait for its first computation."""
 DEADLINE_S: Final = 300.0
@@ -276,6 +277,7 @@ def _compared(
         candidate_us=_computing(ended, ended.latency_us) or 0,
         candidate_ttft_us=_computing(ended, ended.ttft_us),
         scored_tokens=len(tokens),
+        top_tokens=None if scored is None else scored.top_tokens,
         logprob=sum(token.logprob for token in tokens) / len(tokens) if tokens else None,
     )
 

@@ -72,11 +72,12 @@ class Generation:
 class Scoring:
     """A continuation that is scored.
 
-    `tokens` are the prompt's and the continuation's; the last one is never computed. `logprobs`
-    belongs to the continuation's tokens, as far as they were scored.
+    `tokens` are the prompt's and the continuation's; the last one is never computed. `logprobs` and
+    `top` (whether it is the most likely one) belong to the continuation's tokens, as far as they
+    were scored.
     """
 
-    __slots__ = ("logprobs", "sequence", "tokens")
+    __slots__ = ("logprobs", "sequence", "tokens", "top")
 
     def __init__(
         self, sequence: scheduled.Sequence, prompt: Sequence[int], continuation: Sequence[int]
@@ -85,6 +86,7 @@ class Scoring:
         self.sequence = sequence
         self.tokens = [*prompt, *continuation]
         self.logprobs = [0.0] * len(continuation)
+        self.top = [False] * len(continuation)
 
     @property
     def prompt_tokens(self) -> int:
@@ -95,10 +97,11 @@ class Scoring:
         """The tokens whose probabilities the logits of the `count` positions before `end` give."""
         return self.tokens[end - count + 1 : end + 1]
 
-    def take(self, end: int, logprobs: Sequence[float]) -> None:
-        """Keep the log-probabilities of `targets(end, len(logprobs))`."""
+    def take(self, end: int, logprobs: Sequence[float], top: Sequence[bool]) -> None:
+        """Keep those of `targets(end, len(logprobs))`."""
         first = end - len(logprobs) + 1 - self.prompt_tokens
         self.logprobs[first : first + len(logprobs)] = logprobs
+        self.top[first : first + len(top)] = top
 
     def scored(self, raw: Callable[[int], bytes]) -> wire.Scored:
         """The result; `raw` gives a token's bytes."""
@@ -113,6 +116,7 @@ class Scoring:
             prompt_tokens=self.prompt_tokens,
             queue_us=queue_us(s),
             busy_us=s.busy_us,
+            top_tokens=sum(self.top),
         )
 
 

@@ -77,11 +77,12 @@ def read(
 
 def _score(work: Scoring, row: Row, logits: sampling.Floats, gained: Gained) -> None:
     end = row.start + row.tokens
-    logprobs = sampling.logprobs(logits, work.targets(end, row.outputs))
+    targets = work.targets(end, row.outputs)
+    logprobs = sampling.logprobs(logits, targets)
     if np.isnan(logprobs).any():
         gained.broken.append(work)
         return
-    work.take(end, logprobs)
+    work.take(end, logprobs, (logits.argmax(axis=1) == targets).tolist())
     if end == row.sequence.prompt_tokens:
         gained.scored.append(work)
 

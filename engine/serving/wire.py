@@ -186,13 +186,14 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
-    """A continuation was scored: its tokens in order; `prompt_tokens` come before them."""
+    """A continuation was scored: its tokens after the prompt, `top_tokens` of them most likely."""
 
     id: int
     tokens: tuple[Logprob, ...]
     prompt_tokens: int
     queue_us: int
     busy_us: int
+    top_tokens: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True):

@@ -69,7 +69,7 @@ class Answers:
     async def score(self, score: Score) -> Scored:
         """Each byte is a token, a half as likely as certain."""
         self.scored.append(score)
-        return Scored((Logprob(b"It", -1.0), Logprob(b" has", -2.0)), 5, 9)
+        return Scored((Logprob(b"It", -1.0), Logprob(b" has", -2.0)), 5, 9, 1)
 
     def unready(self, release: Release) -> str | None:
         """As the test says."""
@@ -190,7 +190,7 @@ async def test_a_copy_asks_the_candidate_in_background_and_is_compared(box: Box)
     assert (row.stable_tokens, row.candidate_tokens) == (3, 3)
     (score,) = box.backend.scored
     assert (score.continuation, score.class_) == ("It has shipped", Class.BACKGROUND)
-    assert (row.scored_tokens, row.logprob) == (2, -1.5)
+    assert (row.scored_tokens, row.logprob, row.top_tokens) == (2, -1.5, 1)
 
 
 async def test_a_backend_that_cannot_score_leaves_the_log_probability_out(box: Box) -> None:

@@ -100,6 +100,7 @@ async def test_a_greedy_answer_scores_what_its_own_logprobs_said(gateway: Gatewa
         scored = await gateway.client.score(score(question, heard.text))
         assert [token.raw for token in scored.tokens] == [token.raw for token in generated]
         assert close(scored, [token.logprob for token in generated])
+        assert scored.top_tokens == len(scored.tokens)  # it generated greedily
         submitted = await gateway.ask(order(question, max_tokens=1)).finish()
         assert scored.prompt_tokens == submitted.prompt_tokens
 
@@ -137,6 +138,7 @@ async def test_a_parked_scoring_is_recomputed_and_gives_the_same(gateway: Gatewa
         await streams[-1].begun.wait()
     scored = await task
     assert close(scored, logprobs(alone))
+    assert scored.top_tokens == alone.top_tokens < len(alone.tokens)
 
 
 async def test_an_adapter_scores_as_it_generates(gateway: Gateway) -> None:
