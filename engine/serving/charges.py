@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from engine.serving import leads, step_cost
-from engine.serving.fairness import Tenant
 from engine.serving.sequences import Class, Sequence
 from engine.serving.step_plan import Plan
+from engine.serving.tenant import Tenant
 
 if TYPE_CHECKING:
     from engine.serving.scheduler import Scheduler

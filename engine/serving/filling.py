@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from engine.serving import places, turns
 from engine.serving.admission import Refusal
-from engine.serving.fairness import Tenant
 from engine.serving.places import AdapterState
 from engine.serving.step_plan import Plan, StepFilling
+from engine.serving.tenant import Tenant
 
 if TYPE_CHECKING:
     from engine.serving.scheduler import Scheduler

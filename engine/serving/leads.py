@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 from engine.serving.sequences import Class, Sequence
 
 if TYPE_CHECKING:
-    from engine.serving.fairness import Tenant
     from engine.serving.scheduler import Scheduler
+    from engine.serving.tenant import Tenant
 
 _ROWS: Final = 16
 _PROMPT: Final = 64

@@ -8,12 +8,14 @@ scheduler and its neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine.serving.fairness import Order, Tenant, Tenants
+from engine.serving.fairness import Tenants
 from engine.serving.knobs import Knobs
 from engine.serving.sequences import Class, Sequence
+from engine.serving.tenant import Order, Tenant
 
 _SECOND_US: Final = 1_000_000
 
@@ -78,6 +80,10 @@ class Queue:
     def top(self) -> Tenant | None:
         """The tenant that goes next."""
         return self._order.top()
+
+    def waiting(self) -> Iterator[Tenant]:
+        """All tenants that wait here."""
+        return map(self.tenants.of, self._lines)
 
     def head(self, tenant: Tenant, knobs: Knobs, now_us: int) -> Sequence:
         """The next sequence of a tenant that waits here."""

@@ -1,19 +1,20 @@
 """Whose turn the next step is, and how long it may be for the sake of the others.
 
 Each tenant has its turn to say which context steps, in equal time; a tenant with several contexts
-takes them in turn, and one that goes ahead (`leads`) first those with its young sequences. Such a
-step, and one with the prompt of a tenant that asks for little, is urgent: what others compute in it
-may hardly lengthen it. Pure; imports the standard library only. Imported by the scheduler.
+takes them in turn, and one that goes ahead (`leads`) first those with its young sequences, or with
+one that starts now: what waits for a place gives no lead to what has one. Such a step, and one with
+the prompt of a tenant that asks for little, is urgent: what others compute in it may hardly
+lengthen it. Pure; imports the standard library only. Imported by the scheduler.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from engine.serving import leads
-from engine.serving.fairness import Tenant
+from engine.serving import leads, places
 from engine.serving.places import AdapterState
 from engine.serving.sequences import Sequence
+from engine.serving.tenant import Tenant
 
 if TYPE_CHECKING:
     from engine.serving.scheduler import Scheduler
@@ -60,7 +61,8 @@ def _wanted(scheduler: Scheduler, *, background: bool) -> list[tuple[Tenant, str
         top = queue.top()
         head = queue.first(top) if top is not None else None
         if top is not None and head is not None:
-            wanted[top, name] = wanted.get((top, name), 0.0) or top.lead(head)
+            lead_us = top.lead(head) if places.gets(scheduler, adapter, top, head) else 0.0
+            wanted[top, name] = wanted.get((top, name), 0.0) or lead_us
     if len(wanted) == 1:
         return list(wanted)
     return sorted(

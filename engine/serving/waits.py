@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from engine.serving import places
-from engine.serving.fairness import Backlog, Tenant
 from engine.serving.sequences import Sequence
+from engine.serving.tenant import Backlog, Tenant
 
 if TYPE_CHECKING:
     from engine.serving.scheduler import Scheduler

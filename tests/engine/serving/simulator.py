@@ -6,12 +6,13 @@ tokens that the scheduler expects there.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from engine.serving.admission import Refusal
@@ -42,6 +43,19 @@ class Arrival:
     adapter: str = ""
     cancelled_us: int | None = None
     scored: int = 0
+
+
+@dataclass(frozen=True)
+class Client:
+    """Asks the like of `asks` from `from_us` on, and again `pause_us` after each answer.
+
+    How long its answers are is drawn from `wants`.
+    """
+
+    asks: Arrival
+    wants: tuple[int, ...]
+    pause_us: int = 0
+    from_us: int = 0
 
 
 class Latency(NamedTuple):
@@ -87,6 +101,7 @@ class Box:
         self.cancelled: list[int] = []
         self.scored: dict[int, set[int]] = defaultdict(set)
         self.served: Counter[tuple[str, Class]] = Counter()
+        self._over: list[int] = []
 
     def submit(self, arrival: Arrival, *, request: int = 0) -> Sequence:
         """Submit a request, or one more answer to the request of that number; note a refusal."""
@@ -135,6 +150,7 @@ class Box:
             self.served[row.sequence.tenant, row.sequence.class_] += row.tokens
         self.scheduler.settle(plan, ended, took, self.now_us)
         self.finished += [sequence.id for sequence in ended]
+        self._over += [sequence.id for sequence in ended]
         self.ended_us |= {sequence.id: self.now_us for sequence in ended}
         return plan
 
@@ -178,7 +194,7 @@ class Box:
         jitter = random.Random(times)
         asks: dict[int, int] = {}
         for number in range(times):
-            at = SECOND_US + number * every_us + jitter.randrange(every_us)
+            at = SECOND_US // 2 + number * every_us + jitter.randrange(every_us)
             while self.now_us < at:
                 if not self.scheduler.live:
                     self.now_us = at
@@ -194,10 +210,36 @@ class Box:
         ]
 
     def _ask_again(self, clients: dict[int, Arrival]) -> None:
-        over = [id for id in clients if self.known[id].state is State.ENDED]
+        over, self._over = self._over, []
         for id in over:
-            arrival = clients.pop(id)
-            clients[self.submit(arrival).id] = arrival
+            arrival = clients.pop(id, None)
+            if arrival is not None:
+                clients[self.submit(arrival).id] = arrival
+
+    def attend(self, clients: Many[Client], until_us: int) -> dict[Client, list[Latency]]:
+        """Closed loops for so long; the latencies of each client, from when it asked."""
+        chance = random.Random(until_us)
+        due = [(each.from_us + chance.randrange(1000), n) for n, each in enumerate(clients)]
+        heapq.heapify(due)
+        asked: dict[int, tuple[int, int]] = {}
+        latencies: dict[Client, list[Latency]] = defaultdict(list)
+        while self.now_us < until_us:
+            while due and due[0][0] <= self.now_us:
+                at, number = heapq.heappop(due)
+                client = clients[number]
+                arrival = replace(client.asks, wants=chance.choice(client.wants))
+                asked[self.submit(arrival).id] = (number, at)
+            if self.scheduler.live:
+                self.step()
+            else:
+                self.now_us = due[0][0]
+            over, self._over = self._over, []
+            for id in over:
+                number, at = asked.pop(id)
+                client, sequence = clients[number], self.known[id]
+                latencies[client].append(Latency(sequence.first_us - at, self.now_us - at))
+                heapq.heappush(due, (self.now_us + client.pause_us + chance.randrange(500), number))
+        return latencies
 
     def _ends(self, row: Row) -> bool:
         """Whether a sequence has all it wants after this row."""
@@ -212,6 +254,7 @@ class Box:
     def _refused(self, refusals: Iterable[Refusal]) -> None:
         for refusal in refusals:
             self.refusals[refusal.sequence.id] = refusal
+            self._over.append(refusal.sequence.id)
 
     def _check(self, plan: Plan, running_before: int) -> None:
         """The invariants of every plan."""

@@ -14,7 +14,7 @@ from engine.serving.fairness import Tenants
 from engine.serving.knobs import Knobs
 from engine.serving.queues import Queue
 from engine.serving.sequences import Class, Sequence, State
-from tests.engine.serving.simulator import DECODE_US, PREFILL_US, SECOND_US, Arrival, Box
+from tests.engine.serving.simulator import DECODE_US, PREFILL_US, SECOND_US, Arrival, Box, Client
 
 SLOTS, PROMPT_MOST, WANTS_MOST = 4, 24, 24
 CPU, DEVICE = (520, 124, 75), (7000, 60, 20)
@@ -63,7 +63,7 @@ ALONE: dict[tuple[tuple[int, int, int], bool], tuple[float, float]] = {}
 
 
 def besieged(
-    costs: tuple[int, int, int], flood: list[Arrival], *, streams: bool, times: int = 25
+    costs: tuple[int, int, int], flood: list[Arrival], *, streams: bool, times: int = 15
 ) -> tuple[float, float]:
     """The victim's median time to first token, on the base, and the p95 of its whole answers.
 
@@ -114,6 +114,56 @@ def test_a_flood_at_most_doubles_the_time_of_bursts(flood: str, where: str) -> N
         whole = statistics.quantiles([each.whole_us for each in asked], n=20, method="inclusive")
         p95_us.append(whole[-1])
     assert p95_us[1] <= 2 * p95_us[0]
+
+
+SHORT = Client(Arrival(tenant="victim", prompt=4), (3, 3, 3, 8), pause_us=100_000)
+CHAINS = {
+    "answers of 20": Client(Arrival(tenant="victim", prompt=10), (20,)),
+    "answers of 3 to 160": Client(
+        Arrival(tenant="victim", prompt=6, limit=200), (3, 4, 6, 10, 15, 25, 160, 160)
+    ),
+}
+LATER = {
+    "200 clients": (200, 25, (48,), 0),
+    "50 short answers": (50, 25, (3, 5, 8, 12, 20), 0),
+    "50 prompts": (50, 400, (1,), 0),
+    "60 clients now and then": (60, 25, (20,), 400_000),
+}
+
+
+BESIDE: dict[str, float] = {}
+
+
+def attended(clients: list[Client]) -> float:
+    """The p95 of the short answers."""
+    box = Box(
+        slots=8,
+        adapters=("", "lora"),
+        knobs=Knobs(max_running=8),
+        sequence_tokens=1024,
+        costs_us=CPU,
+    )
+    asked = box.attend(clients, 3 * SECOND_US)[SHORT]
+    return statistics.quantiles([each.whole_us for each in asked], n=20, method="inclusive")[-1]
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("flood", LATER)
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_flood_at_most_doubles_the_time_beside_a_chain_of_answers(
+    chain: str, flood: str, where: str
+) -> None:
+    """A client that asks again at once, beside four that pause: the flood comes when they are busy.
+
+    Whatever they were ahead when it came, they keep their places of the worker's eight.
+    """
+    count, prompt, wants, pause_us = LATER[flood]
+    adapters = itertools.islice(itertools.cycle(PLACES[where]), count)
+    arrivals = [Arrival(tenant="flood", prompt=prompt, adapter=adapter) for adapter in adapters]
+    floods = [Client(each, wants, pause_us, from_us=SECOND_US // 2) for each in arrivals]
+    victims = [CHAINS[chain], *[SHORT] * 4]
+    alone_us = BESIDE[chain] = BESIDE.get(chain) or attended(victims)
+    assert attended(victims + floods) <= 2 * alone_us
 
 
 def test_a_tenant_s_stream_on_another_adapter_gets_half_of_the_time() -> None:
