@@ -13,12 +13,11 @@ def lines(rollout: Rollout, figures: Figures | None) -> list[str]:
         return []
     copies = words.counted(figures.copies, "copy").replace("copys", "copies")
     agreed = words.share(figures.agreement, figures.between)
-    said = [
-        f"{copies} compared, {figures.failed} failed",
-        f"agreement {agreed}  F1 {_two(figures.f1)}  exact {words.percent(figures.exact)}",
-    ]
+    alike = f"agreement {agreed}  F1 {_two(figures.f1)}  exact {words.percent(figures.exact)}"
+    alike += f"  length ×{_two(figures.length_ratio)}"
+    said = [f"{copies} compared, {figures.failed} failed", alike]
     if figures.logprob is not None:
-        said.append(f"log-probability of stable's tokens {figures.logprob:.2f}")
+        said.append(f"log-probability of stable's tokens {round(figures.logprob, 2) or 0.0:.2f}")
         if figures.unlikely is not None:
             share = words.percent(figures.unlikely)
             said[-1] += f", {share} not r{rollout.candidate}'s first choice"
