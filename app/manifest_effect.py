@@ -26,6 +26,9 @@ def lines(change: Change) -> list[str]:
     found = [f"{change.name}  {_split(change)}"]
     if change.texts:
         found.append(f"  texts  {'recorded' if change.record_text else 'not recorded'}")
+    if change.staging:
+        of = change.staging_of
+        found.append(f"  {'production' if of is None else f'staging of {of}'}")
     known = set() if change.service is None else {
         arm.release for arm in change.service.split.arms if arm.weight_bp
     }  # fmt: skip

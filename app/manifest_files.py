@@ -29,12 +29,12 @@ from storage.release_content import Content
 from storage.services import Service
 
 _FORM: Final = (
-    "A manifest is TOML: [services.NAME] with record_text, [services.NAME.release] with model, "
-    "prompt, sampling, limits, engine, upstream or server; or [[services.NAME.arms]], each with "
-    "these and a weight in percent. `paddock export` writes one."
+    "A manifest is TOML: [services.NAME] with record_text and perhaps staging_of, "
+    "[services.NAME.release] with model, prompt, sampling, limits, engine, upstream or server; or "
+    "[[services.NAME.arms]], each with these and a weight in percent. `paddock export` writes one."
 )
 _PERCENT: Final = 100
-_KEYS: Final = {"record_text", "release", "arms"}
+_KEYS: Final = {"record_text", "staging_of", "release", "arms"}
 
 
 def read(file: Path) -> dict[str, dict[str, Any]]:
@@ -80,6 +80,7 @@ def _service(file: Path, name: str, value: object) -> dict[str, Any]:
         raise errors.AppError(f"{where}.arms is not a list of tables. {_FORM}")
     return {
         "record_text": value.get("record_text", False),
+        "staging_of": value.get("staging_of"),
         "arms": [_arm(where, arm) for arm in arms],
     }
 
@@ -107,6 +108,8 @@ def text(services: Iterable[tuple[Service, list[tuple[int, Content]]]]) -> str:
     for service, arms in services:
         table = tomlkit.table()
         table.add("record_text", service.record_text)
+        if service.staging_of is not None:
+            table.add("staging_of", service.staging_of)
         if len(arms) == 1:
             table.add("release", _written(arms[0][1]))
         else:

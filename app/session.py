@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from app import actions, errors, terminal
+from app import actions, errors, job_progress, terminal
+from storage import intents, jobs
 from storage import store as stores
 from storage.control_socket.verbs import Danger
 from storage.home import access
@@ -116,6 +117,23 @@ async def do(
     )
     if not done.ok:
         raise errors.AppError(f"{name} {target}: {done.sentence}")
+
+
+async def followed(store: Store, intent_id: int, *, quiet: bool) -> actions.Done:
+    """Follow the intent's job, once control has queued it, to the end of both."""
+    left = actions.OUTCOME_S
+    while True:
+        async with store.read() as s:
+            intent = await intents.find(s, intent_id)
+            job = await jobs.of_intent(s, intent_id)
+        if job is not None:
+            await job_progress.follow(store, job.id, quiet=quiet)
+            left = 0.0
+        if intent.ended_at_us is not None or (job is None and left <= 0):
+            return await actions.outcome(store, intent)
+        if job is None:
+            await job_progress.changed(store, 1.0)
+            left -= 1.0
 
 
 def report(done: actions.Done, *, as_json: bool = False, then: str = "") -> None:

@@ -15,7 +15,16 @@ from typing import Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import deployments, ledger, models, processes, releases, services, upstreams
+from storage import (
+    deployments,
+    ledger,
+    models,
+    processes,
+    releases,
+    retired_releases,
+    services,
+    upstreams,
+)
 from storage.deployments import Backend, Deployment, Status
 from storage.models import Kind, ModelVersion
 from storage.processes import Process, State
@@ -55,9 +64,14 @@ async def every(s: AsyncSession, numbers: Sequence[int] | None = None) -> dict[i
             instances.setdefault(process.deployment, []).append(process)
     versions = {each.id: each for each in await models.every(s)}
     health = await upstreams.health(s)
+    retired = await retired_releases.every(s)
     named = await services.named_releases(s)
     found: dict[int, Availability] = {}
     for release in asked:
+        if (gone := retired.get(release.number)) is not None:
+            advice = f"`paddock releases unretire {release.name}` brings it back"
+            found[release.number] = _not(f"it was retired by {gone.actor}; {advice}")
+            continue
         deployment = known[release.deployment]
         running = instances.get(release.deployment, [])
         named_already = release.number in named

@@ -48,6 +48,7 @@ class Change:
     service: Service | None
     arms: tuple[ArmChange, ...]
     record_text: bool
+    staging_of: str | None
 
     @property
     def split(self) -> bool:
@@ -63,9 +64,15 @@ class Change:
         return self.service is None or self.service.record_text != self.record_text
 
     @property
+    def staging(self) -> bool:
+        """Whether it becomes the staging of another service, or no longer is one."""
+        before = None if self.service is None else self.service.staging_of
+        return before != self.staging_of
+
+    @property
     def nothing(self) -> bool:
         """Whether the service is as the manifest says."""
-        return not (self.split or self.texts)
+        return not (self.split or self.texts or self.staging)
 
 
 async def change(s: AsyncSession, name: str, manifest: ManifestsApply) -> Change:
@@ -89,7 +96,7 @@ async def change(s: AsyncSession, name: str, manifest: ManifestsApply) -> Change
     numbers = [arm.release.number for arm in arms if arm.release is not None]
     if len(set(numbers)) < len(numbers):
         raise errors.Invalid(f"Two arms of {name} have the same content; give it once.")
-    return Change(name, service, tuple(arms), manifest.record_text)
+    return Change(name, service, tuple(arms), manifest.record_text, manifest.staging_of)
 
 
 async def resolved(s: AsyncSession, asked: ReleasesCreate) -> Content:

@@ -71,10 +71,14 @@ class ServiceRow(SQLModel, table=True):
     frozen_at_us: int | None = None
     created_at_us: int
     created_by: str
+    staging_of: str | None = None
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service and its current split. `owner` is None where people set the split by hand."""
+    """A service and its current split. `owner` is None where people set the split by hand.
+
+    `staging_of` is the production service that this one tries releases for, None: it is one itself.
+    """
 
     name: str
     split: Split
@@ -84,6 +88,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     frozen: Freeze | None = None
     created_at_us: int
     created_by: str
+    staging_of: str | None = None
 
 
 async def find(s: AsyncSession, name: str) -> Service:
@@ -156,4 +161,5 @@ def record(row: ServiceRow, split: Split) -> Service:
         frozen=frozen,
         created_at_us=row.created_at_us,
         created_by=row.created_by,
+        staging_of=row.staging_of,
     )

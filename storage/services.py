@@ -30,7 +30,8 @@ from storage.splits import WHOLE_BP, Arm, Split, check_arms
 __all__ = [
     "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms", "create",
     "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "named_releases",
-    "owned", "remove", "set_record_text", "set_split", "split_before", "split_of_intent", "take",
+    "owned", "remove", "set_record_text", "set_split", "set_staging_of", "split_before",
+    "split_of_intent", "take",
     "unfreeze",
 ]  # fmt: skip
 
@@ -45,16 +46,19 @@ async def create(
     at_us: int,
     intent_id: int | None = None,
     salt: str | None = None,
+    staging_of: str | None = None,
 ) -> Service:
     """A new service, all of whose traffic goes to one release.
 
     Raises:
         AlreadyExists: there is a service of this name. BadName: the name breaks the rule.
-        NotFound: there is no such release.
+        NotFound: there is no such release, or no service `staging_of`.
+        Invalid: that one is a staging itself.
     """
     names.check("service", name)
     if await s.get(ServiceRow, name) is not None:
         raise errors.AlreadyExists(f"There is a service {name} already; set its split instead.")
+    await _check_staging(s, name, staging_of)
     arms = (Arm(release=release, weight_bp=WHOLE_BP),)
     split = await split_history.add(
         s,
@@ -75,6 +79,7 @@ async def create(
         version=1,
         created_at_us=at_us,
         created_by=actor,
+        staging_of=staging_of,
     )
     s.add(row)
     await s.flush()
@@ -180,6 +185,38 @@ async def set_record_text(
     )  # fmt: skip
 
 
+async def set_staging_of(
+    s: AsyncSession, *, service: str, of: str | None, actor: str, at_us: int, intent_id: int | None
+) -> None:
+    """Make a service the staging of another one, or with None a production service.
+
+    Raises:
+        NotFound: there is no such service. Invalid: that one is a staging itself, or this one has
+            one.
+    """
+    before = (await find(s, service)).staging_of
+    await _check_staging(s, service, of)
+    row = await s.get_one(ServiceRow, service)
+    row.staging_of = of
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="services.set", noun="service", key=service,
+        before={"staging_of": before}, after={"staging_of": of}, at_us=at_us,
+        intent_id=intent_id,
+    )  # fmt: skip
+
+
+async def _check_staging(s: AsyncSession, name: str, of: str | None) -> None:
+    if of is None:
+        return
+    if of == name:
+        raise errors.Invalid(f"{name} cannot be the staging of itself.")
+    if (other := (await find(s, of)).staging_of) is not None:
+        raise errors.Invalid(f"{of} is the staging of {other}; name that one.")
+    if own := [each.name for each in await every(s) if each.staging_of == name]:
+        raise errors.Invalid(f"{name} has a staging, {own[0]}; it cannot be one.")
+
+
 async def freeze(
     s: AsyncSession, *, service: str, reason: str, actor: str, at_us: int, intent_id: int | None
 ) -> Service:
@@ -247,13 +284,15 @@ async def remove(
     """Remove a service; its splits, requests and ledger stay, and the name is free again.
 
     Raises:
-        Frozen: it is frozen. NotOwner: its split is owned.
+        Frozen: it is frozen. NotOwner: its split is owned. Invalid: another is its staging.
     """
     before = await find(s, service)
     if before.frozen is not None:
         raise errors.Frozen(f"{service} is {before.frozen.words}; unfreeze it before removing it.")
     if before.owner is not None:
         raise owned(before, before.owner)
+    if own := [each.name for each in await every(s) if each.staging_of == service]:
+        raise errors.Invalid(f"{own[0]} is the staging of {service}; remove it first.")
     await s.delete(await s.get_one(ServiceRow, service))
     await s.flush()
     await ledger.write(

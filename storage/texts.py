@@ -25,15 +25,21 @@ class TextRow(SQLModel, table=True):
     at_us: int
     prompt: str
     completion: str
+    asked: str | None = None
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt and its completion; foreign text, which may contain anything."""
+    """A prompt and its completion; foreign text, which may contain anything.
+
+    `asked` is the request as its caller wrote it, as JSON, for a replay. It is None where only the
+    beginning of the prompt was kept, or an earlier version recorded it.
+    """
 
     request_id: str
     at_us: int
     prompt: str
     completion: str
+    asked: str | None = None
 
 
 async def record(s: AsyncSession, rows: Iterable[Text]) -> None:
@@ -44,6 +50,7 @@ async def record(s: AsyncSession, rows: Iterable[Text]) -> None:
             "at_us": each.at_us,
             "prompt": storable(each.prompt),
             "completion": storable(each.completion),
+            "asked": each.asked,
         }
         for each in rows
     ]

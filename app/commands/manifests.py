@@ -132,6 +132,7 @@ def _document(change: Change) -> dict[str, object]:
         "changes": not change.nothing,
         "split": change.split,
         "record_text": change.record_text,
+        "staging_of": change.staging_of,
         "arms": [
             {
                 "weight_bp": arm.weight_bp,

@@ -10,15 +10,14 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import actions, errors, job_progress, listing, model_views, session, terminal, words
+from app import actions, errors, listing, model_views, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from app.model_views import Registry
 from storage import errors as storage_errors
-from storage import intents, jobs, model_aliases, model_lineage, models, unused_models
+from storage import model_aliases, model_lineage, models, unused_models
 from storage.home import secrets
 from storage.models import ModelVersion, Status
-from storage.store import Store
 from storage.unused_models import Unused
 
 app = options.group()
@@ -117,27 +116,10 @@ async def _worked(name: str, wanted: actions.Wanted, query: str, *, quiet: bool)
             secrets.discard(home, deposited)
             raise
         if done.waits and done.intent_id is not None:
-            done = await _followed(store, done.intent_id, quiet=quiet)
+            done = await session.followed(store, done.intent_id, quiet=quiet)
         if done.ok:
             secrets.discard(home, deposited)  # a failed job may be retried and needs it
         return done
-
-
-async def _followed(store: Store, intent_id: int, *, quiet: bool) -> actions.Done:
-    """Follow the intent's job, once control has queued it, to the end of both."""
-    left = actions.OUTCOME_S
-    while True:
-        async with store.read() as s:
-            intent = await intents.find(s, intent_id)
-            job = await jobs.of_intent(s, intent_id)
-        if job is not None:
-            await job_progress.follow(store, job.id, quiet=quiet)
-            left = 0.0
-        if intent.ended_at_us is not None or (job is None and left <= 0):
-            return await actions.outcome(store, intent)
-        if job is None:
-            await job_progress.changed(store, 1.0)
-            left -= 1.0
 
 
 def _lineage(parent: str | None, dataset: str | None, run: str | None) -> dict[str, object]:

@@ -8,13 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from app import listing, manifest_effect, session, terminal, words
-from app.commands import options
+from app import actions, listing, manifest_effect, session, terminal, words
+from app.commands import options, replays
 from app.listing import Column
-from storage import models, prompts, release_differences, releases
+from storage import models, prompts, release_differences, releases, retired_releases
 from storage.releases import Release
+from storage.retired_releases import Retired
 
 app = options.group()
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="r14, or the start of its hash.")]
 
 
 @app.command()
@@ -190,10 +193,14 @@ def _variable(typed: str) -> tuple[str, str]:
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
-    """All releases."""
+async def every(
+    retired: Annotated[bool, typer.Option("--all", help="Retired ones, too.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """All releases that are not retired."""
     async with session.reading() as s:
-        known = await releases.every(s)
+        gone = await retired_releases.every(s)
+        known = [each for each in await releases.every(s) if retired or each.number not in gone]
         model_names = {version.id: version.name for version in await models.every(s)}
         prompted = [release.prompt_version_id or 0 for release in known]
         prompt_names = await prompts.names_of(s, prompted)
@@ -212,17 +219,20 @@ async def every(as_json: options.Json = False) -> None:
         Column("DEPLOYMENT", lambda release: release.deployment),
         Column("CREATED", lambda release: words.clock(release.created_at_us)),
     )
+    if retired:
+        columns += (Column("RETIRED", lambda release: _retired(gone.get(release.number))),)
     listing.show(columns, known, as_json=as_json)
 
 
 @app.command()
 async def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="r14, or the start of its hash.")],
+    name: Name,
     as_json: options.Json = False,
 ) -> None:
     """One release in full."""
     async with session.reading() as s:
         release = await releases.find(s, name)
+        gone = (await retired_releases.every(s)).get(release.number)
         model = (
             None
             if release.model_version_id is None
@@ -251,6 +261,7 @@ async def show(
         rows.append((part, ", ".join(f"{f} {words.setting(value)}" for f, value in values)))
     rows.append(("created", f"{words.clock(release.created_at_us)} by {release.created_by}"))
     rows.append(("comment", words.known(release.comment)))
+    rows.append(("retired", _retired(gone)))
     terminal.show(release, words.table(rows), as_json=as_json)
 
 
@@ -270,6 +281,53 @@ async def diff(
     terminal.show(found, lines, as_json=as_json)
 
 
+@app.command()
+async def smoke(name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
+    """Ask a release a few requests in the background, all of which it has to answer.
+
+    It is loaded if it has to be. ^C stops watching, not the job.
+    """
+    async with session.store() as store:
+        wanted = actions.Wanted(target=name, reason=reason)
+        done = await actions.perform(
+            session.home(), store, actions.TABLE["releases.smoke"], wanted, timeout_s=0.0
+        )
+        if done.waits and done.intent_id is not None:
+            done = await session.followed(store, done.intent_id, quiet=as_json)
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def retire(
+    name: Name, reason: options.Reason = "", yes: options.Yes = False, as_json: options.Json = False
+) -> None:
+    """Retire a release that nothing names: lists hide it, and it gets no traffic any more."""
+    await _asked("releases.retire", name, f"{name}  retire", reason, yes=yes, as_json=as_json)
+
+
+@app.command()
+async def unretire(
+    name: Name, reason: options.Reason = "", yes: options.Yes = False, as_json: options.Json = False
+) -> None:
+    """Bring a retired release back."""
+    await _asked("releases.unretire", name, f"{name}  unretire", reason, yes=yes, as_json=as_json)
+
+
+async def _asked(
+    verb: str, name: str, effect: str, reason: str, *, yes: bool, as_json: bool
+) -> None:
+    agreed = session.agreed(verb, name, effect, reason, yes=yes)
+    done = await session.ask(verb, name, reason=agreed.reason, confirm=agreed.confirm)
+    session.report(done, as_json=as_json)
+
+
+def _retired(gone: Retired | None) -> str:
+    if gone is None:
+        return words.UNKNOWN
+    why = f": {words.safe(gone.reason)}" if gone.reason else ""
+    return f"{words.clock(gone.at_us)} by {gone.actor}{why}"
+
+
 def _served(release: Release) -> str:
     """The model that a server is asked for."""
     settings = release.upstream or release.server
@@ -281,3 +339,8 @@ def _prompt(name: str | None, release: Release) -> str:
     if release.follows is None:
         return words.known(name)
     return f"{name} (follows {release.follows.partition(':')[2]})"
+
+
+app.command("replay")(replays.sample)
+app.command("bisect")(replays.bisect)
+app.add_typer(replays.app, name="replays", help="What replays found.")

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from app import session, terminal, words
-from app.commands import options
+from app.commands import options, replays
 from storage import requests, services
 from storage.store import Store
 
@@ -149,3 +149,6 @@ async def show(
 def _inset(text: str) -> str:
     """Foreign text, indented, so that no line of it can pass for a heading of ours."""
     return "\n".join(f"  {line}".rstrip(" ") for line in text.split("\n"))
+
+
+app.command("replay")(replays.request)

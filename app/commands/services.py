@@ -12,6 +12,7 @@ from app.commands import options
 from app.figures import arms as arm_figures
 from app.listing import Column
 from storage import availability, intents, releases, services, splits
+from storage.rollout_steps import Strategy
 from storage.services import Service
 from storage.splits import Split
 
@@ -27,11 +28,17 @@ async def create(
     record_text: Annotated[
         bool, typer.Option("--record-text", help="Keep prompts and answers, not only figures.")
     ] = False,
+    staging_of: Annotated[
+        str | None,
+        typer.Option("--staging-of", metavar="SERVICE", help="Whose releases it tries first."),
+    ] = None,
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
     """Create a service: the name that clients put into `model`."""
     arguments: dict[str, object] = {"release": release, "record_text": record_text}
+    if staging_of is not None:
+        arguments["staging_of"] = staging_of
     done = await session.ask("services.create", name, arguments, reason=reason)
     session.report(done, as_json=as_json)
 
@@ -132,6 +139,26 @@ async def set_(
 
 
 @app.command()
+async def promote(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The staging, support-next.")],
+    strategy: Annotated[
+        Strategy, typer.Option("--strategy", help="As of `paddock rollouts start`.")
+    ] = Strategy.CANARY,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Start a rollout of the production service to the release that its staging serves."""
+    async with session.reading() as s:
+        service = await services.find(s, name)
+    to = service.staging_of or "no service"
+    now = splits.words(splits.pairs(service.split.arms))
+    effect = f"start a rollout ({strategy.value}) of {to} to what it serves: {now}"
+    arguments: dict[str, object] = {"strategy": strategy.value}
+    await _asked("services.promote", name, effect, arguments, reason, yes=yes, as_json=as_json)
+
+
+@app.command()
 async def remove(
     name: Name,
     despite_traffic: Annotated[
@@ -207,6 +234,11 @@ def _owner(service: Service) -> str:
     return owner if service.frozen is None else f"{owner}, frozen"
 
 
+def _use(service: Service) -> str:
+    """Production, or whose staging it is."""
+    return "production" if service.staging_of is None else f"staging of {service.staging_of}"
+
+
 def _number(split: Split) -> str:
     return str(split.id) if split.restores is None else f"{split.id}, back at {split.restores}"
 
@@ -214,6 +246,7 @@ def _number(split: Split) -> str:
 COLUMNS: Final[tuple[Column[Service], ...]] = (
     Column("SERVICE", lambda service: service.name),
     Column("SPLIT", lambda service: splits.words(splits.pairs(service.split.arms))),
+    Column("USE", _use),
     Column("TEXTS", lambda service: "recorded" if service.record_text else "not kept"),
     Column("SET", lambda service: words.clock(service.split.set_at_us)),
     Column("BY", lambda service: service.split.set_by),
@@ -253,6 +286,7 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         f"{service.name}  {splits.words(splits.pairs(service.split.arms))}",
         f"texts {'are recorded' if service.record_text else 'are not kept'}",
         f"owner {_owner(service)}",
+        f"use {_use(service)}",
         *([] if service.frozen is None else [words.safe(service.frozen.words)]),
         f"created {words.clock(service.created_at_us)} by {service.created_by}",
         "",

@@ -32,7 +32,8 @@ async def apply(s: Session, intent: Intent, asked: verbs.ManifestsApply, at_us: 
         raise Refusal(refusal.reason, refusal.sentence)
     split_is_kept = before is not None and {*arms} == {arm for arm in had if arm.weight_bp}
     texts_are_kept = before is not None and before.record_text == asked.record_text
-    if split_is_kept and texts_are_kept:
+    staging_is_kept = before is not None and before.staging_of == asked.staging_of
+    if split_is_kept and texts_are_kept and staging_is_kept:
         said = f"{intent.target} is what the manifest says already; no change."
         return Decision(Reason.UNCHANGED, said, before)
     if before is not None:
@@ -45,6 +46,7 @@ async def apply(s: Session, intent: Intent, asked: verbs.ManifestsApply, at_us: 
             name=intent.target,
             release=arms[0].release,
             record_text=asked.record_text,
+            staging_of=asked.staging_of,
             actor=intent.actor,
             at_us=at_us,
             intent_id=intent.id,
@@ -55,6 +57,15 @@ async def apply(s: Session, intent: Intent, asked: verbs.ManifestsApply, at_us: 
             s,
             service=before.name,
             on=asked.record_text,
+            actor=intent.actor,
+            at_us=at_us,
+            intent_id=intent.id,
+        )
+    if before is not None and not staging_is_kept:
+        await services.set_staging_of(
+            s,
+            service=before.name,
+            of=asked.staging_of,
             actor=intent.actor,
             at_us=at_us,
             intent_id=intent.id,

@@ -5,16 +5,29 @@ Imported by `engine.control.handlers`.
 
 from __future__ import annotations
 
-from engine.control import devices
+from engine.control import devices, loadable, memory
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
 from engine.node import placement
-from storage import models, prompt_labels, prompts, releases, upstreams
+from storage import (
+    held_releases,
+    jobs,
+    models,
+    prompt_labels,
+    prompts,
+    releases,
+    retired_releases,
+    rollouts,
+    services,
+    upstreams,
+)
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.keys import Role
 from storage.models import ModelVersion, Status
 from storage.releases import Engine, Release, Server
+from storage.rollouts import OPEN
+from storage.services import WHOLE_BP, Arm
 from storage.store import Session
 
 
@@ -65,6 +78,67 @@ async def create(
     if release.number <= newest:
         return Decision(Reason.UNCHANGED, f"{sentence}; it existed already.", release)
     return Decision(Reason.APPLIED, f"{sentence}.", release)
+
+
+@handles("releases.smoke")
+async def smoke(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
+    """Queue the job, which ends the intent; the release is loaded for as long as it takes."""
+    release = await releases.find(s, intent.target)
+    arms = (Arm(release=release.number, weight_bp=WHOLE_BP),)
+    if refusal := loadable.refuse(arms, await loadable.broken(s, arms)):
+        return refusal
+    if refusal := await memory.refuse(s, arms, at_us):
+        return refusal
+    job = await jobs.add(
+        s,
+        kind=held_releases.SMOKE,
+        target=release.name,
+        arguments={"release": release.number},
+        actor=intent.actor,
+        intent_id=intent.id,
+        at_us=at_us,
+        max_failures=10,
+    )
+    return Decision(Reason.QUEUED, f"Job {job.id} is queued.", job)
+
+
+@handles("releases.retire")
+async def retire(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
+    """Retire a release that no split, rollout or A/B test names."""
+    release = await releases.find(s, intent.target)
+    if release.number in await retired_releases.every(s):
+        return Decision(Reason.UNCHANGED, f"{release.name} is retired; no change.", release)
+    if (used := await _used(s, release)) is not None:
+        return Decision(Reason.IN_USE, f"{release.name} cannot be retired: {used}.")
+    await retired_releases.add(
+        s, release, actor=intent.actor, reason=intent.reason, at_us=at_us, intent_id=intent.id
+    )
+    said = f"Retired {release.name}; `paddock releases unretire {release.name}` brings it back."
+    return Decision(Reason.APPLIED, said, release)
+
+
+@handles("releases.unretire")
+async def unretire(
+    s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int
+) -> Decision:
+    """Bring a retired release back."""
+    release = await releases.find(s, intent.target)
+    if release.number not in await retired_releases.every(s):
+        return Decision(Reason.UNCHANGED, f"{release.name} is not retired; no change.", release)
+    await retired_releases.remove(s, release, actor=intent.actor, at_us=at_us, intent_id=intent.id)
+    return Decision(Reason.APPLIED, f"{release.name} can get traffic again.", release)
+
+
+async def _used(s: Session, release: Release) -> str | None:
+    """What names a release now, as a clause; None if nothing does."""
+    for rollout in await rollouts.to_do(s):
+        if rollout.state in OPEN and release.number in {rollout.stable, rollout.candidate}:
+            return f"rollout {rollout.id} of {rollout.service} is between it and another; abort it"
+    for service in await services.every(s):
+        if release.number in {arm.release for arm in service.split.arms}:
+            owner = "" if service.owner is None else f", which {service.owner.name} owns"
+            return f"the split of {service.name}{owner} names it; take it out of that first"
+    return None
 
 
 async def _missing_device(

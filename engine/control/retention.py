@@ -23,6 +23,8 @@ from storage import (
     ab_test_units,
     errors,
     jobs,
+    replay_items,
+    replays,
     requests,
     samples,
     shadow_comparisons,
@@ -59,6 +61,9 @@ class Keeper:
                 lambda s: samples.prune(s, (now - keep.samples_days * _DAY_US) // _SECOND_US)
             )
             gone += await self._all(lambda s: texts.prune(s, now - keep.texts_days * _DAY_US))
+            gone += await self._all(
+                lambda s: replay_items.prune(s, now - keep.texts_days * _DAY_US)
+            )
             gone += await self._all(lambda s: requests.prune(s, now - keep.requests_days * _DAY_US))
             gone += await self._all(
                 lambda s: ab_test_units.prune(s, now - keep.requests_days * _DAY_US)
@@ -67,6 +72,7 @@ class Keeper:
                 lambda s: shadow_comparisons.prune(s, now - keep.requests_days * _DAY_US)
             )
             gone += await self._all(lambda s: jobs.prune(s, now - keep.jobs_days * _DAY_US))
+            gone += await self._all(lambda s: replays.prune(s, now - keep.jobs_days * _DAY_US))
         except errors.StorageError as error:
             _log.warning("this run of retention was cut short", error=str(error))
         if gone:

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from engine.control import loadable, memory
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
+from engine.control.rollouts import people
 from storage import measures, releases, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -62,12 +65,14 @@ async def create(
         name=intent.target,
         release=release.number,
         record_text=arguments.record_text,
+        staging_of=arguments.staging_of,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,
     )
+    of = "" if created.staging_of is None else f", the staging of {created.staging_of}"
     return Decision(
-        Reason.APPLIED, f"Created service {created.name}; {release.name} answers.", created
+        Reason.APPLIED, f"Created service {created.name}{of}; {release.name} answers.", created
     )
 
 
@@ -175,6 +180,28 @@ async def set(s: Session, intent: Intent, arguments: verbs.ServicesSet, at_us: i
     )
     kept = "" if on else " Texts recorded before are kept until their retention ends."
     return Decision(Reason.APPLIED, f"{said} from now on.{kept}", before)
+
+
+@handles("services.promote")
+async def promote(
+    s: Session, intent: Intent, arguments: verbs.ServicesPromote, at_us: int
+) -> Decision:
+    """Start a rollout of the production service to the release that its staging serves."""
+    staging = await services.find(s, intent.target)
+    if staging.staging_of is None:
+        said = f"{staging.name} is the staging of no service; start a rollout of its release with"
+        return Decision(Reason.INVALID, f"{said} `paddock rollouts start`.")
+    served = [arm.release for arm in staging.split.arms if arm.weight_bp > 0]
+    if len(served) > 1:
+        now = splits.words(splits.pairs(staging.split.arms))
+        said = f"{staging.name} is split between releases ({now}); set it to one of them first."
+        return Decision(Reason.INVALID, said)
+    return await people.start(
+        s,
+        msgspec.structs.replace(intent, target=staging.staging_of),
+        verbs.RolloutsStart(release=f"r{served[0]}", strategy=arguments.strategy),
+        at_us,
+    )
 
 
 @handles("services.remove")

@@ -12,7 +12,7 @@ One request has these shapes, and no others:
 
 1. `gateway.request_bodies.Chat` or `Completion`: what a client sent, decoded. Other callers have
    none.
-2. `plan.Options`: what a caller may set; with the catalog it makes
+2. `job.Options`: what a caller may set; with the catalog `plan` makes
 3. `job.Job`: everything that its execution needs. Frozen; it travels over the internal socket too.
 4. `wire.Submit`: one sequence of it for a worker; `pending.PendingRequest` follows it there. An
    upstream has the server's own request instead.

@@ -7,6 +7,8 @@ Frozen data; imported by the gateway, the backends and the gateway's internal cl
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from engine.serving.wire import Logprob, Sampling, TokenLogprob
@@ -14,8 +16,8 @@ from storage.releases import Release
 from storage.requests import Class
 
 __all__ = [
-    "Chat", "Delta", "Event", "Finished", "Job", "Logprob", "Message", "Restarted", "Sampling",
-    "Score", "Scored", "Text", "TokenLogprob",
+    "Asked", "Chat", "Delta", "Event", "Finished", "Job", "Logprob", "Message", "Options",
+    "Restarted", "Sampling", "Score", "Scored", "Text", "TokenLogprob",
 ]  # fmt: skip
 
 # Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
@@ -44,6 +46,28 @@ class Text(msgspec.Struct, frozen=True, tag="text"):
     prompts: tuple[str, ...]
 
 
+class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a caller may set for one job; None means the release's own setting."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    logprobs: int = -1
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request as its caller wrote it, without what its release adds: enough to ask it again."""
+
+    input: Chat | Text
+    options: Options
+    variables: dict[str, Any] = {}
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One request.
 
@@ -54,7 +78,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     the wait for the first token. With `stream` events are passed on as they arrive, so that none
     can be withdrawn. `endpoint` is the path of the request, or the name of the component that made
     the job. `via` names the gateways that it has passed, this one last, so that a loop is found.
-    `prompt` are the messages of the release's prompt, which `input` includes.
+    `prompt` are the messages of the release's prompt, which `input` includes; `asked` is the
+    request without them, recorded with the texts.
     """
 
     id: str
@@ -77,6 +102,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     queue_us: int
     record_text: bool = False
+    asked: Asked | None = None
     via: tuple[str, ...] = ()
     ab_test: int | None = None
     unit: str | None = None

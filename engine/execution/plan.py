@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from engine.execution import failures
-from engine.execution.job import Chat, Job, Sampling, Text
+from engine.execution.job import Asked, Chat, Job, Options, Sampling, Text
 from engine.execution.snapshot import Snapshot
 from engine.traffic import routing
 from storage import releases
@@ -24,20 +24,6 @@ from storage.services import OwnerKind, Service
 
 UNIT_CHARACTERS: Final = 32
 """Of the hash of a unit: 128 bits, so that no two units of a test share one."""
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller may set for one job; None means the release's own setting."""
-
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    seed: int | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    n: int = 1
-    logprobs: int = -1
 
 
 class Exposure(msgspec.Struct, frozen=True):
@@ -98,8 +84,6 @@ def job(
 
     `new_seed` is used where neither the caller nor the release sets one.
     """
-    limits = release.limits
-    asked = options.max_tokens or limits.max_tokens
     return Job(
         id=id,
         at_us=at_us,
@@ -108,8 +92,8 @@ def job(
         service=service.name,
         release=release,
         input=input,
-        sampling=_sampling(options, release.sampling, new_seed),
-        max_tokens=min(asked, limits.max_tokens_cap or asked),
+        sampling=sampling(options, release.sampling, new_seed),
+        max_tokens=max_tokens(options, release.limits),
         stop=options.stop,
         n=options.n,
         logprobs=options.logprobs,
@@ -118,15 +102,23 @@ def job(
         tenant=key.tenant,
         synthetic=key.synthetic,
         stream=stream,
-        queue_us=int(limits.queue_s * 1e6),
+        queue_us=int(release.limits.queue_s * 1e6),
         record_text=service.record_text,
+        asked=Asked(input=input, options=options) if service.record_text else None,
         via=via,
         ab_test=None if exposure is None else exposure.ab_test,
         unit=None if exposure is None else exposure.unit,
     )
 
 
-def _sampling(options: Options, own: releases.Sampling, new_seed: int) -> Sampling:
+def max_tokens(options: Options, limits: releases.Limits) -> int:
+    """The most completion tokens of each choice."""
+    asked = options.max_tokens or limits.max_tokens
+    return min(asked, limits.max_tokens_cap or asked)
+
+
+def sampling(options: Options, own: releases.Sampling, new_seed: int) -> Sampling:
+    """How tokens are sampled; `new_seed` where neither the caller nor the release sets one."""
     seed = own.seed if options.seed is None else options.seed
     return Sampling(
         temperature=own.temperature if options.temperature is None else options.temperature,

@@ -45,7 +45,9 @@ async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]
             code="prompt_failed" if error.given else "prompt_broken",
             release_fault=True,
         ) from error
-    return msgspec.structs.replace(job, input=prompt_template.prompted(own, job.input), prompt=own)
+    asked = job.asked and msgspec.structs.replace(job.asked, variables=dict(variables))
+    input = prompt_template.prompted(own, job.input)
+    return msgspec.structs.replace(job, input=input, prompt=own, asked=asked)
 
 
 async def _render(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+import msgspec
+
 from engine.execution import failures
 from engine.execution.answers import Answer
 from engine.execution.job import Chat, Job
@@ -80,7 +82,22 @@ def text(job: Job, completion: str, failure: failures.Failure | None) -> Text | 
         and len(prompt) > REFUSED_CHARACTERS
     ):
         prompt = f"{prompt[:REFUSED_CHARACTERS]}… ({len(prompt)} characters)"
-    return Text(request_id=job.id, prompt=prompt, completion=completion, at_us=job.at_us)
+        return Text(request_id=job.id, prompt=prompt, completion=completion, at_us=job.at_us)
+    return Text(
+        request_id=job.id,
+        prompt=prompt,
+        completion=completion,
+        at_us=job.at_us,
+        asked=_asked(job),
+    )
+
+
+def _asked(job: Job) -> str | None:
+    """The request as JSON; None where it has characters that UTF-8 cannot encode."""
+    try:
+        return None if job.asked is None else msgspec.json.encode(job.asked).decode()
+    except UnicodeEncodeError:
+        return None
 
 
 def outcome(failure: failures.Failure) -> Outcome:

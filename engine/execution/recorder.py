@@ -184,7 +184,7 @@ def _halves(batch: _Batch) -> tuple[_Batch, _Batch]:
 
 
 def _size(text: Text) -> int:
-    return len(text.prompt) + len(text.completion)
+    return len(text.prompt) + len(text.completion) + len(text.asked or "")
 
 
 def _drop(queue: deque[_T], rows: tuple[_T, ...]) -> list[_T]:

@@ -26,8 +26,7 @@ from engine.execution import failures, plan, prompts
 from engine.execution.answers import Answer
 from engine.execution.catalog import Catalog
 from engine.execution.execute import Execution, Executor
-from engine.execution.job import Chat, Job, Score, Scored, Text
-from engine.execution.plan import Options
+from engine.execution.job import Chat, Job, Options, Score, Scored, Text
 from engine.execution.snapshot import Shadow
 from engine.judging import texts
 from engine.traffic import mirroring

@@ -33,7 +33,10 @@ class Shadow:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The store at one moment. `keys` by their HMAC, without revoked ones; `shadows` by service."""
+    """The store at one moment. `keys` by their HMAC, without revoked ones; `shadows` by service.
+
+    `held` are the releases that open jobs need loaded.
+    """
 
     services: Mapping[str, Service] = field(default_factory=dict)
     releases: Mapping[int, Release] = field(default_factory=dict)
@@ -45,6 +48,7 @@ class Snapshot:
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     shadows: Mapping[str, Shadow] = field(default_factory=dict)
     quarantined: tuple[Quarantined, ...] = ()
+    held: frozenset[int] = frozenset()
 
     def arms(self, service: str) -> list[Release]:
         """The releases of a service that receive traffic."""
@@ -67,10 +71,14 @@ class Snapshot:
 
     @cached_property
     def resident(self) -> Mapping[int, Release]:
-        """The releases of all arms, whatever their weight: their deployments stay loaded."""
+        """The releases of all arms, whatever their weight, and those that jobs hold.
+
+        Their deployments stay loaded.
+        """
+        services = self.services.values()
+        arms = {arm.release for service in services for arm in service.split.arms}
         return {
-            arm.release: self.releases[arm.release]
-            for service in self.services.values()
-            for arm in service.split.arms
-            if arm.release in self.releases
+            number: self.releases[number]
+            for number in sorted(arms | self.held)
+            if number in self.releases
         }

@@ -16,6 +16,7 @@ from engine.prompting.prompt_template import Prompt
 from engine.prompting.renderer.pool import Renderer
 from storage import (
     deployments,
+    held_releases,
     keys,
     knobs,
     ledger,
@@ -48,6 +49,7 @@ async def whole(s: Session, renderer: Renderer, before: Snapshot) -> Snapshot:
         deployments={each.name: each for each in await deployments.every(s)},
         keys=await keys.active(s),
         quarantined=await _quarantined(s),
+        held=await held_releases.every(s),
         upstreams=await _upstreams(s),
         shadows=await _shadows(s),
     )
@@ -153,9 +155,11 @@ async def _upstreams(s: Session) -> dict[str, Upstream]:
 
 
 _READ: Final[Mapping[str, tuple[str, Callable[[Session], Awaitable[Any]]]]] = {
+    "job": ("held", held_releases.every),
     "key": ("keys", keys.active),
     "model": ("models", _models),
     "quarantine": ("quarantined", _quarantined),
+    "replay": ("held", held_releases.every),
     "upstream": ("upstreams", _upstreams),
 }
 """What is read as a whole after a change of its noun: the field of a snapshot, and the read."""

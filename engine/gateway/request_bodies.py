@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.execution.plan import Options
 from engine.gateway import errors
 from engine.prompting import chat_template
 
@@ -59,10 +58,10 @@ class Completing(msgspec.Struct, kw_only=True):
     prompt_variables: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
 
-    def options(self) -> Options:
+    def options(self) -> job.Options:
         """What the caller sets."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or ()
-        return Options(
+        return job.Options(
             temperature=self.temperature,
             top_k=None if self.top_k is None else max(0, self.top_k),
             top_p=self.top_p,

@@ -24,7 +24,7 @@ from engine.node.planning import Instance, Weights
 from engine.node.specs import Fact, LoadFailure, Preparation, Spec
 from engine.node.supervised import Prepare, SupervisedProcess
 from engine.node.supervision import Death
-from storage import deployments, errors, models, processes, releases, services
+from storage import deployments, errors, held_releases, models, processes, releases, services
 from storage.deployments import Status
 from storage.home.paths import Home
 from storage.releases import Engine, Server
@@ -289,6 +289,7 @@ class Instances:
     async def _look(self) -> _Snapshot:
         async with self._store.read() as session:
             numbers = await services.named_releases(session)
+            numbers |= await held_releases.every(session)
             found = await releases.every(session, numbers=numbers)
             deployed = {each.name: each for each in await deployments.every(session)}
             versions = await models.every(session)

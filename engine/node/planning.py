@@ -1,8 +1,8 @@
 """Which instances the box needs: splits -> releases -> deployments -> instances. Pure.
 
 A release that is an arm of a split keeps its deployment loaded, whatever its weight, so that going
-back to it takes effect on the next request. Never looks at processes, files or memory. Imported by
-`engine.node`.
+back to it takes effect on the next request; so does one that an open job holds. Never looks at
+processes, files or memory. Imported by `engine.node`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def plan(
     deployments: Mapping[str, Deployment],
     models: Iterable[ModelVersion],
 ) -> Plan:
-    """The instances that `releases`, those that splits name, need."""
+    """The instances that `releases`, those that splits name or jobs hold, need."""
     versions = {version.id: version for version in models}
     named: dict[str, list[ModelVersion]] = {}
     for release in releases:

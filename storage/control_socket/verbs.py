@@ -226,10 +226,11 @@ class DeploymentsScale(Arguments, frozen=True, kw_only=True):
 
 
 class ServicesCreate(Arguments, frozen=True, kw_only=True):
-    """The first release of a service, and whether texts are kept."""
+    """The first release of a service, whether texts are kept, and whose staging it is."""
 
     release: Release
     record_text: bool = False
+    staging_of: Name | None = None
 
 
 class ServicesSplit(Arguments, frozen=True, kw_only=True):
@@ -252,13 +253,14 @@ class ManifestArm(Arguments, frozen=True, kw_only=True):
 
 
 class ManifestsApply(Arguments, frozen=True, kw_only=True):
-    """What the target should be: its arms, by their content, and whether texts are kept.
+    """What the target should be: its arms, by their content; texts kept or not; whose staging.
 
     The service and the releases that do not exist are created.
     """
 
     arms: Annotated[tuple[ManifestArm, ...], Meta(min_length=1, max_length=32)]
     record_text: bool = False
+    staging_of: Name | None = None
 
     def __post_init__(self) -> None:
         """Refuse weights that do not add up to 10000."""
@@ -319,6 +321,40 @@ class RolloutsStart(Arguments, frozen=True, kw_only=True):
                 rollout_steps.check(self.steps, guards)
             except Invalid as error:
                 raise ValueError(f"{str(error).rstrip('.')} - at `$.steps`") from error
+
+
+class ReplaysRequest(Arguments, frozen=True, kw_only=True):
+    """The release on which the recorded request that is the target is asked again."""
+
+    release: Release
+
+
+class ReplaysSample(Arguments, frozen=True, kw_only=True):
+    """A sample of a service's recorded requests, to ask the target, a release.
+
+    `since_s` is how far back the requests may have arrived, None: as far as texts are kept.
+    """
+
+    service: Name
+    sample: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    since_s: Annotated[int, Meta(ge=1, le=10 * 365 * 24 * HOUR_S)] | None = None
+
+
+class ReplaysBisect(Arguments, frozen=True, kw_only=True):
+    """The recorded request to ask the releases of the target, a service, until one differs.
+
+    `expect` is a text that the good answers contain; without it they are those that equal the
+    answer of the oldest release.
+    """
+
+    request: Reference
+    expect: Annotated[str, Meta(min_length=1, max_length=10_000)] | None = None
+
+
+class ServicesPromote(Arguments, frozen=True, kw_only=True):
+    """How the release of the target, a staging, is led to the traffic of its production."""
+
+    strategy: Strategy = Strategy.CANARY
 
 
 _Rollout = Annotated[int, Meta(ge=1, le=2**53)]
@@ -589,6 +625,23 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "releases create --model NAME@1.0.0 [--prompt NAME@1]",
     ),
     Verb(
+        "releases.smoke", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Ask a release a few requests, all of which it has to answer",
+        "releases smoke r2",
+    ),
+    Verb(
+        "releases.retire", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Retire a release: it gets no traffic any more",
+        "releases retire r2",
+        Why.ASKED,
+    ),
+    Verb(
+        "releases.unretire", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Bring a retired release back",
+        "releases unretire r2",
+        Why.ASKED,
+    ),
+    Verb(
         "deployments.scale", DeploymentsScale, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Set how many instances a deployment has",
         "deployments scale NAME REPLICAS",
@@ -639,6 +692,12 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "services.set", ServicesSet, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Record the texts of requests, or no longer",
         "services set NAME --record-text",
+        Why.ASKED,
+    ),
+    Verb(
+        "services.promote", ServicesPromote, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Start a rollout of a staging's release to its production",
+        "services promote NAME [--strategy canary]",
         Why.ASKED,
     ),
     Verb(
@@ -700,6 +759,21 @@ _ROWS: Final[tuple[Verb, ...]] = (
         "Give the winner of an A/B test all of the traffic",
         "ab-tests promote SERVICE [--to r2]",
         Why.ASKED,
+    ),
+    Verb(
+        "replays.request", ReplaysRequest, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Ask a recorded request again, on a release",
+        "requests replay REQUEST --on r2",
+    ),
+    Verb(
+        "replays.sample", ReplaysSample, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Ask a release a sample of recorded requests",
+        "releases replay r2 --service NAME [--sample 100] [--since 1h]",
+    ),
+    Verb(
+        "replays.bisect", ReplaysBisect, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Find the release that changed an answer",
+        "releases bisect SERVICE REQUEST [--expect TEXT]",
     ),
     Verb(
         "keys.add", KeysAdd, _ADMIN, _REVERSIBLE, _CONTROL,

@@ -59,8 +59,9 @@ def service(name: str, points: list[int]) -> Service:
         arms=tuple(Arm(release=n, weight_bp=each) for n, each in enumerate(points)),
     )  # fmt: skip
     return Service(
-        name=name, split=split, record_text=True, version=1, created_at_us=0, created_by="kim"
-    )
+        name=name, split=split, record_text=True, version=1, created_at_us=0, created_by="kim",
+        staging_of="chat",
+    )  # fmt: skip
 
 
 @given(st.lists(contents, min_size=1, max_size=3), st.data())
@@ -80,7 +81,7 @@ def test_what_is_exported_is_applied_as_the_same(made: list[Content], data: st.D
         file = Path(folder) / "services.toml"
         file.write_text(text, encoding="utf-8")
         (name, read) = next(iter(manifests.read(file).items()))
-    assert (name, read.record_text) == ("chat-2", True)
+    assert (name, read.record_text, read.staging_of) == ("chat-2", True, "chat")
     assert points == [arm.weight_bp for arm in read.arms]
     for content, arm in zip(made, read.arms, strict=True):
         asked = arm.release

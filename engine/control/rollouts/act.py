@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.control.rollouts.decide import Do, Plan
-from storage import jobs, rollout_looks, rollouts, services
+from storage import held_releases, jobs, rollout_looks, rollouts, services
 from storage.rollout_steps import Mirror, SetWeight
 from storage.rollouts import Rollout, State, Why
 from storage.services import Arm, Split
@@ -19,7 +19,7 @@ from storage.splits import WHOLE_BP
 from storage.store import Session
 
 CONTROL: Final = "control"
-SMOKE: Final = "smoke_release"
+SMOKE: Final = held_releases.SMOKE
 """The kind of job that asks a candidate its first requests."""
 _AT_ONCE: Final = frozenset({Why.UNLOADABLE, Why.LATE})
 _SECOND_US: Final = 1_000_000

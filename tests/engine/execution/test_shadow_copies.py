@@ -22,10 +22,10 @@ from engine.execution.job import (
     Job,
     Logprob,
     Message,
+    Options,
     Score,
     Scored,
 )
-from engine.execution.plan import Options
 from engine.execution.shadow_copies import Asked, End, ShadowCopies
 from engine.execution.snapshot import Shadow, Snapshot
 from storage import releases, services, shadow_comparisons

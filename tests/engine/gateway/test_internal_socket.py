@@ -18,7 +18,18 @@ from engine.execution import failures, frames, plan, prompts
 from engine.execution.catalog import Catalog
 from engine.execution.client import Client
 from engine.execution.execute import Executor
-from engine.execution.job import Chat, Delta, Event, Finished, Job, Message, Score, Scored, Text
+from engine.execution.job import (
+    Chat,
+    Delta,
+    Event,
+    Finished,
+    Job,
+    Message,
+    Options,
+    Score,
+    Scored,
+    Text,
+)
 from engine.execution.previews import Previews
 from engine.execution.snapshot import Snapshot
 from engine.gateway import internal_socket
@@ -299,7 +310,7 @@ async def planned(stack: Stack, service: str, input: Chat | Text, **options: Any
     release = plan.release(catalog.snapshot, found, "sara")
     job = plan.job(
         id=f"req_{secrets.token_hex(8)}", at_us=0, arrived_us=0, endpoint="evaluation",
-        service=found, release=release, key=key, input=input, options=plan.Options(**options),
+        service=found, release=release, key=key, input=input, options=Options(**options),
         new_seed=5,
     )  # fmt: skip
     async with renderer:

@@ -20,9 +20,10 @@ ANSWER: Final = "from the candidate"
 
 
 class Fickle:
-    """One server. `failing` may be set at any time; `asked` counts completions.
+    """One server. `failing` may be set at any time; `asked` counts completions, `bodies` has them.
 
-    An answer comes in pieces, each of them the `word`.
+    An answer comes in pieces, each of them the `word`. The completions after the first `promptly`
+    wait until `go` is set.
     """
 
     def __init__(self, word: str) -> None:
@@ -30,14 +31,26 @@ class Fickle:
         self.failing = False
         self.asked = 0
         self.port = 0
+        self.bodies: list[str] = []
+        self.promptly: int | None = None
+        self.go = asyncio.Event()
+        self._more = asyncio.Condition()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request."""
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = _LENGTH.search(head)
-            await reader.readexactly(int(length[1]) if length else 0)
-            for piece in self._answer(completion=head.startswith("POST")):
+            body = await reader.readexactly(int(length[1]) if length else 0)
+            completion = head.startswith("POST")
+            pieces = self._answer(completion=completion)
+            if completion:
+                async with self._more:
+                    self.bodies.append(body.decode())
+                    self._more.notify_all()
+                if self.promptly is not None and self.asked > self.promptly:
+                    await self.go.wait()
+            for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
                 await asyncio.sleep(0)
@@ -45,6 +58,11 @@ class Fickle:
             pass
         finally:
             writer.close()
+
+    async def until(self, asked: int) -> None:
+        """Wait until so many completions were asked for."""
+        async with self._more:
+            await self._more.wait_for(lambda: len(self.bodies) >= asked)
 
     def _answer(self, *, completion: bool) -> list[bytes]:
         if not completion:

@@ -1,0 +1,73 @@
+"""Plans a recorded request anew, for another release or the same one.
+
+The caller's input, variables, seed and explicit settings stay; what the caller left open is the
+release's own, as it would be in traffic. Pure. Imported by the jobs of replays.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from engine.execution import plan
+from engine.execution.job import Asked, Job, Message
+from engine.prompting import prompt_template
+from storage.releases import Release
+from storage.requests import Class
+
+SERVICE: Final = "(replay)"
+"""What replays are recorded under: no service can have this name, so they are in no figures."""
+QUEUE_US: Final = 600_000_000
+
+
+class Unreadable(Exception):
+    """The request was recorded in a form that this version of Paddock does not read."""
+
+
+def read(asked: str) -> Asked:
+    """The request as its caller wrote it, from its JSON.
+
+    Raises:
+        Unreadable: another version of Paddock wrote it.
+    """
+    try:
+        return msgspec.json.decode(asked, type=Asked)
+    except msgspec.MsgspecError as error:
+        raise Unreadable(f"its recording cannot be read by this version: {error}") from error
+
+
+def job(
+    asked: Asked,
+    release: Release,
+    prompt: tuple[Message, ...],
+    *,
+    id: str,
+    seed: int,
+    at_us: int,
+    arrived_us: int,
+) -> Job:
+    """The job in class background; `prompt` is the release's, rendered for `asked.variables`.
+
+    `seed` is the one that was recorded, which the caller may not have chosen.
+    """
+    return Job(
+        id=id,
+        at_us=at_us,
+        arrived_us=arrived_us,
+        endpoint="replay",
+        service=SERVICE,
+        release=release,
+        input=prompt_template.prompted(prompt, asked.input),
+        prompt=prompt,
+        sampling=plan.sampling(
+            msgspec.structs.replace(asked.options, seed=seed), release.sampling, seed
+        ),
+        max_tokens=plan.max_tokens(asked.options, release.limits),
+        stop=asked.options.stop,
+        n=asked.options.n,
+        class_=Class.BACKGROUND,
+        key_id=0,
+        tenant="paddock",
+        queue_us=QUEUE_US,
+    )
