@@ -43,7 +43,7 @@ async def sample(
     release: Annotated[str, typer.Argument(metavar="RELEASE", help="r2")],
     service: Annotated[str, typer.Option("--service", help="Whose recorded requests.")],
     sample: Annotated[
-        int, typer.Option("--sample", "-n", min=1, max=10_000, help="How many requests.")
+        int, typer.Option("--sample", "-n", min=1, max=2_000, help="How many requests.")
     ] = 100,
     since: Annotated[
         str | None, typer.Option("--since", metavar="1h", help="How far back they arrived.")

@@ -115,11 +115,11 @@ def _unit(metric: Metric) -> str:
 
 def _bounds(metric: Metric) -> str:
     if metric.low is None or metric.high is None:
-        return "too few to tell"
+        return "too few"
     ends = (metric.low, metric.high)
     if metric.name in _GOOD:
         ends = (metric.high, metric.low)
-    return " … ".join(_signed(metric, each) for each in ends) + _unit(metric)
+    return " … ".join(_signed(metric, each) for each in ends)
 
 
 def _side_by_side(items: Sequence[Item]) -> list[str]:

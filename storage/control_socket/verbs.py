@@ -336,7 +336,7 @@ class ReplaysSample(Arguments, frozen=True, kw_only=True):
     """
 
     service: Name
-    sample: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    sample: Annotated[int, Meta(ge=1, le=2_000)] = 100
     since_s: Annotated[int, Meta(ge=1, le=10 * 365 * 24 * HOUR_S)] | None = None
 
 
