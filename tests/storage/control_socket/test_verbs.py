@@ -14,6 +14,7 @@ from storage.keys import Role
 from storage.models import Kind
 from storage.releases import Limits, Sampling
 
+GOAL = {"metric": "thumbs_up", "better": "up", "least": 200}
 GOOD: dict[str, dict[str, Any]] = {
     "models.add": {"model": "ops", "version": "1.0.0", "path": "/m.gguf"},
     "models.alias": {"alias": "champion", "version": "1.0.0"},
@@ -34,6 +35,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "deployments.restart": {},
     "services.create": {"release": "r1"},
     "manifests.apply": {"arms": [{"weight_bp": 10_000, "release": {"model": "ops"}}]},
+    "ab_tests.start": {"arms": {"r1": 5000, "r2": 5000}, "goals": [GOAL]},
+    "ab_tests.stop": {"ab_test": 1},
+    "ab_tests.promote": {"ab_test": 1},
     "replays.request": {"release": "r2"},
     "replays.sample": {"service": "support", "sample": 20, "since_s": 3600},
     "replays.bisect": {"request": "req_abcd", "expect": "yes"},
