@@ -175,14 +175,15 @@ class RunningScreen:
             before, still = now, still + 1 if now == before else 0
 
     def shown(self) -> bool:
-        """Whether the open place has been drawn with its own part of the snapshot."""
-        place = self.place
-        seen = self.app.current
+        """Whether the open place has been drawn with what it wants of the store."""
+        place, seen = self.place, self.app.current
         part = {
             "pulse": seen.pulse, "traffic": seen.traffic, "requests": seen.requests,
             "request": seen.request or seen.missing,
         }.get(place.where, seen)  # fmt: skip
-        return place.ready and bool(part or seen.header.error)
+        if not place.ready:
+            return False
+        return bool(seen.header.error) or (seen.query == place.wanted() and bool(part))
 
     async def look(self) -> None:
         """Let the poller look once more."""

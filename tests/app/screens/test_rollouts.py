@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from app import snapshot
+from app.screens import leading
 from storage import rollouts
 from storage import store as stores
 from storage.home.paths import Home
 from storage.rollouts import State
 from tests.app import pilot, populated_homes
-from tests.app.pilot import FakeNode, RunningScreen
+from tests.app.pilot import Clock, FakeNode, RunningScreen
 from tests.app.test_snapshots import compared
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import CANDIDATE, World
@@ -238,6 +240,29 @@ async def test_a_rollout_that_has_ended_is_undone_until_the_split_changes(
     assert await state(home) is State.UNDONE
 
 
+def led(service: str, *, under_way: bool, undo: str = "back") -> snapshot.RolloutRow:
+    """The newest rollout of a service."""
+    return snapshot.RolloutRow(
+        id=1, service=service, strategy="canary", stable="r1", candidate="r2",
+        state="stepping" if under_way else "completed", phase="", under_way=under_way, newest=True,
+        step=None, steps=1, doing="", weight_bp=None, started_by="sara", moved_at_us=1, version=1,
+        sentence="", until_us=None, following="", undo=undo, no_undo="" if undo else "it ended",
+    )  # fmt: skip
+
+
+def test_an_undo_that_names_no_service_is_about_the_only_one_that_can_be_meant() -> None:
+    """Those under way come first; of several it says which, and does none of them."""
+    healthy, done = led("search", under_way=False), led("translate", under_way=False, undo="")
+    one = leading.undo([healthy, led("support", under_way=True), done])
+    assert one is not None
+    assert one.target == "support"
+    both = leading.undo([led("chat", under_way=True), led("support", under_way=True)])
+    assert both is not None
+    assert both.unable == "several services have one (chat, support): choose it in rollouts (r)"
+    assert leading.undo([done]) is None
+    assert leading.undo([led("support", under_way=True)], "search") is None
+
+
 async def test_an_undo_to_a_release_that_does_not_answer_says_so(tmp_path: Path) -> None:
     """The way back is a rollout then, which loads it first."""
 
@@ -262,6 +287,9 @@ async def test_harm_and_pauses_are_troubles_of_the_first_row(tmp_path: Path) -> 
         assert "Rollout 1 of support was aborted:" in screen.text
         await screen.go("r")
         assert "▲ Degraded" in screen.text
+    later = Clock(populated_homes.NOW_US + 24 * 3_600 * populated_homes.SECOND_US)
+    async with pilot.at(pilot.program(home, clock=later), 120) as screen:
+        assert "aborted: harm" not in screen.header
 
     async def paused(world: World) -> None:
         await measuring(world)
