@@ -49,6 +49,10 @@ def order(scheduler: Scheduler, *, contended: bool) -> list[tuple[Tenant, str]]:
 def _wanted(scheduler: Scheduler, *, background: bool) -> list[tuple[Tenant, str]]:
     """(tenant, context) for all that could step, by turn."""
     tenants = scheduler.tenants(background=background)
+    if tenants.present == 1:
+        found = [name for name, a in scheduler.adapters.items() if a.has(background=background)]
+        found.sort(key=lambda name: scheduler.adapters[name].stepped)
+        return [(tenant, name) for tenant in tenants.active for name in found]
     young_us = leads.young_us(scheduler)
     wanted: dict[tuple[Tenant, str], float] = {}
     for name, adapter in scheduler.adapters.items():
