@@ -10,8 +10,8 @@ import pytest
 
 from tests.bench import shadow_cost
 
-PAIRS: Final = 20
-SECONDS: Final = 5.0
+PAIRS: Final = 40
+SECONDS: Final = 2.5
 ALLOWED: Final = 1.05
 
 

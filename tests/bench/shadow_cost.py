@@ -218,8 +218,8 @@ def _quantile(values: Sequence[float], q: float) -> float:
 def main() -> None:
     """Print the cost."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.shadow_cost", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=12, help="Pairs of windows.")
-    parser.add_argument("--seconds", type=float, default=5.0, help="Of a window.")
+    parser.add_argument("--pairs", type=int, default=40, help="Pairs of windows.")
+    parser.add_argument("--seconds", type=float, default=2.5, help="Of a window.")
     parser.add_argument("--apart", action="store_true", help="The candidate has its own worker.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
