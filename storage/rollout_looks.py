@@ -21,14 +21,14 @@ from storage.requests import Class, Outcome
 from storage.rollout_steps import Guard, Measure
 from storage.rollouts import Impact, Rollout, RolloutRow
 
-_requests: Final = table(
+REQUESTS: Final = table(
     "requests",
     *map(column, (
         "number", "at_us", "service", "release", "class", "outcome", "latency_us", "ttft_us",
         "key_id", "tenant",
     )),
 )  # fmt: skip
-_EXECUTED: Final = (Outcome.OK.value, Outcome.FAILED.value)
+EXECUTED: Final = (Outcome.OK.value, Outcome.FAILED.value)
 
 
 class Count(msgspec.Struct, frozen=True, array_like=True):
@@ -178,10 +178,10 @@ async def impact(s: AsyncSession, rollout: Rollout, ended_us: int) -> Impact | N
     """Who met the candidate of this attempt up to now; None if it never had traffic."""
     if rollout.exposed_at_us is None:
         return None
-    request = _requests.c
+    request = REQUESTS.c
     query = select(
         func.count(),
-        _sum(request.outcome == Outcome.FAILED.value),
+        counted(request.outcome == Outcome.FAILED.value),
         func.count(request.key_id.distinct()),
         func.count(request.tenant.distinct()),
     ).where(
@@ -189,7 +189,7 @@ async def impact(s: AsyncSession, rollout: Rollout, ended_us: int) -> Impact | N
         request.service == rollout.service,
         request.release == rollout.candidate,
         request["class"] != Class.BACKGROUND.value,
-        request.outcome.in_(_EXECUTED),
+        request.outcome.in_(EXECUTED),
     )
     total, failed, keys, tenants = (await s.execute(query)).one()
     spent = ended_us - rollout.exposed_at_us
@@ -212,8 +212,8 @@ async def _of_copies(s: AsyncSession, rollout: Rollout, before: Evidence) -> Evi
 
 async def _fresh(s: AsyncSession, rollout: Rollout, before: Evidence, until: int) -> list[Count]:
     """What each guard counts in the requests after the last look; zeros for thumbs."""
-    request = _requests.c
-    events = [_sum(_event(guard)) for guard in rollout.guards]
+    request = REQUESTS.c
+    events = [counted(event(guard)) for guard in rollout.guards]
     query = select(func.count(), *events).where(
         request.number > before.last,
         request.number <= until,
@@ -221,15 +221,15 @@ async def _fresh(s: AsyncSession, rollout: Rollout, before: Evidence, until: int
         request.release == rollout.candidate,
         request.at_us >= before.began_us,
         request["class"] != Class.BACKGROUND.value,
-        request.outcome.in_(_EXECUTED),
+        request.outcome.in_(EXECUTED),
     )
     total, *found = (await s.execute(query)).one()
     return [Count(total, each) for each in found]
 
 
-def _event(guard: Guard) -> ColumnElement[bool]:
+def event(guard: Guard) -> ColumnElement[bool]:
     """Whether an executed request is an event of a guard; one that failed always is."""
-    request = _requests.c
+    request = REQUESTS.c
     failed = request.outcome == Outcome.FAILED.value
     match guard.measure:
         case Measure.LATENCY:
@@ -240,7 +240,8 @@ def _event(guard: Guard) -> ColumnElement[bool]:
             return failed
 
 
-def _sum(condition: ColumnElement[bool]) -> ColumnElement[int]:
+def counted(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    """How many rows meet a condition, 0 without a row."""
     return func.coalesce(func.sum(case((condition, 1), else_=0), type_=Integer), 0)
 
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 import typer
 
-from app import errors, job_progress, listing, rollout_tree, session, terminal, words
+from app import (
+    errors,
+    job_progress,
+    listing,
+    rollout_options,
+    rollout_plan,
+    rollout_tree,
+    session,
+    terminal,
+    words,
+)
 from app.commands import options
 from app.listing import Column
-from storage import releases, rollout_steps, rollouts
-from storage.errors import Invalid, NotFound
+from storage import releases, rollouts
+from storage.errors import NotFound
 from storage.home import clock
 from storage.rollout_steps import Strategy
 from storage.rollouts import OPEN, Phase, Rollout, State
@@ -25,39 +34,41 @@ from storage.store import Session
 
 app = options.group()
 
-_FIELDS: Final = ("to", "strategy", "then", "steps", "guards", "load_timeout", "rollback_window")
+_PLAN_S: Final = 120.0
 _END: Final = frozenset({Phase.HEALTHY, Phase.DEGRADED, Phase.PAUSED})
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service, as clients call it.")]
+
+
+To = Annotated[str | None, typer.Option("--to", help="The candidate: r2")]
+Strategy_ = Annotated[Strategy | None, typer.Option("--strategy", help="canary unless it is said.")]
+Steps = Annotated[
+    str | None,
+    typer.Option("--steps", help="'5, 50, 100': percent, pause [10m], analysis [30m], mirror 10%."),
+]
+Then = Annotated[
+    Strategy | None,
+    typer.Option("--then", help="How a shadow that has passed goes on, by itself: canary."),
+]
+Guards = Annotated[
+    list[str] | None,
+    typer.Option("--guard", help="latency_p95<=2s, error_rate<=1%, agreement>=80%; repeatable."),
+]
+File = Annotated[
+    Path | None, typer.Option("--file", "-f", help="TOML with the same names; options win.")
+]
 
 
 @app.command()
 async def start(
     service: Service,
     *,
-    to: Annotated[str | None, typer.Option("--to", help="The candidate: r2")] = None,
-    strategy: Annotated[
-        Strategy | None, typer.Option("--strategy", help="The default is canary.")
-    ] = None,
-    steps: Annotated[
-        str | None,
-        typer.Option(
-            "--steps", help="'5, 50, 100': percent, pause [10m], analysis [30m], mirror 10%."
-        ),
-    ] = None,
-    then: Annotated[
-        Strategy | None,
-        typer.Option("--then", help="How a shadow that has passed goes on, by itself: canary."),
-    ] = None,
-    guards: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--guard", help="latency_p95<=2s, error_rate<=1%, agreement>=80%; repeatable."
-        ),
-    ] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="TOML with the same names; options win.")
-    ] = None,
+    to: To = None,
+    strategy: Strategy_ = None,
+    steps: Steps = None,
+    then: Then = None,
+    guards: Guards = None,
+    file: File = None,
     load_timeout: Annotated[
         str | None, typer.Option("--load-timeout", help="How long it may load: 30m.")
     ] = None,
@@ -78,18 +89,13 @@ async def start(
     candidate on copies of requests first, and waits for a person or goes on with --then. The first
     release of a service needs no steps.
     """
-    given: dict[str, Any] = {} if file is None else _read(file)
-    typed = {
-        "to": to, "strategy": strategy and strategy.value, "guards": guards or None,
-        "then": then and then.value,
-        "steps": None if steps is None else steps.split(","), "load_timeout": load_timeout,
-        "rollback_window": rollback_window,
-    }  # fmt: skip
-    given |= {name: value for name, value in typed.items() if value is not None}
-    arguments = _arguments(given)
+    arguments = rollout_options.arguments(
+        file, to=to, strategy=strategy, steps=steps, then=then, guards=guards,
+        load_timeout=load_timeout, rollback_window=rollback_window,
+    )  # fmt: skip
     async with session.reading() as s:
         candidate = await releases.find(s, arguments["release"])
-    plan = _planned(arguments)
+    plan = rollout_options.planned(arguments)
     if dry_run:
         terminal.show(arguments, plan, as_json=as_json)
         return
@@ -97,6 +103,37 @@ async def start(
     agreed = session.agreed("rollouts.start", service, effect, reason, yes=yes)
     done = await session.ask("rollouts.start", service, arguments, reason=agreed.reason)
     session.report(done, as_json=as_json, then=f"`paddock rollouts get {service} -w` follows it.")
+
+
+@app.command()
+async def plan(
+    service: Service,
+    *,
+    to: To = None,
+    strategy: Strategy_ = None,
+    steps: Steps = None,
+    then: Then = None,
+    guards: Guards = None,
+    file: File = None,
+    as_json: options.Json = False,
+) -> None:
+    """What a rollout would find at the service's own traffic, and how long it would take.
+
+    Nothing is changed. Each weight is listed with its expected length, the rates of harm that it
+    finds and misses in that time (each with a chance of 80 %), and the weakest step. The last line
+    says whether the traffic leads the rollout to its end, and what would.
+    """
+    arguments = rollout_options.arguments(
+        file, to=to, strategy=strategy, steps=steps, then=then, guards=guards
+    )
+    rollout_options.planned(arguments)
+    done = await session.ask("rollouts.plan", service, arguments, timeout_s=_PLAN_S)
+    if not done.ok or done.intent_id is None:
+        session.report(done, as_json=as_json)
+        return
+    async with session.reading() as s:
+        found = await rollout_plan.of_intent(s, done.intent_id)
+    terminal.show(msgspec.to_builtins(found), rollout_plan.lines(found), as_json=as_json)
 
 
 @app.command()
@@ -150,7 +187,7 @@ async def status(
     as_json: options.Json = False,
 ) -> None:
     """The phase of the newest rollout; exits 0 only when it is Healthy, 4 while it goes on."""
-    until = time.monotonic() + (0 if within is None else _seconds(within))
+    until = time.monotonic() + (0 if within is None else rollout_options.seconds(within))
     async with session.store() as store:
         while True:
             async with store.read() as s:
@@ -279,89 +316,6 @@ async def _latest(s: Session, service: str) -> Rollout:
             f"{service} has had no rollout; start one with `paddock rollouts start {service}`."
         )
     return found
-
-
-def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the verb, of what was typed or read of a file."""
-    if not given.get("to"):
-        raise errors.BadWord("Name the candidate with --to: r2")
-    arguments: dict[str, Any] = {"release": given["to"]}
-    try:
-        if "strategy" in given:
-            arguments["strategy"] = str(given["strategy"]).replace("-", "_")
-        if "then" in given:
-            arguments["steps"] = msgspec.to_builtins(_going_on(given))
-        elif "steps" in given:
-            steps = rollout_steps.parse_steps([str(each) for each in given["steps"]])
-            arguments["steps"] = msgspec.to_builtins(steps)
-        if "guards" in given:
-            guards = tuple(rollout_steps.parse_guard(str(each)) for each in given["guards"])
-            arguments["guards"] = msgspec.to_builtins(guards)
-        for name in ("load_timeout", "rollback_window"):
-            if name in given:
-                arguments[f"{name}_s"] = rollout_steps.parse_duration(str(given[name]))
-    except Invalid as error:
-        raise errors.BadWord(str(error)) from error
-    return arguments
-
-
-def _going_on(given: Mapping[str, Any]) -> tuple[rollout_steps.Step, ...]:
-    """The steps of a shadow that goes on by itself; given steps are those of its mirror."""
-    known = {each.value: each for each in Strategy if each is not Strategy.SHADOW}
-    strategy = known.get(str(given["then"]).replace("-", "_"))
-    if strategy is None:
-        raise errors.BadWord(f"A shadow goes on as {' or '.join(known)}, not as {given['then']}.")
-    if str(given.get("strategy")) != Strategy.SHADOW:
-        raise errors.BadWord("Only a shadow goes on as another strategy; add --strategy shadow.")
-    mirrors = [rollout_steps.parse_step(str(each)) for each in given.get("steps", ())]
-    if not all(isinstance(each, rollout_steps.Mirror) for each in mirrors):
-        raise errors.BadWord(
-            "With --then, --steps is the mirror alone, such as 'mirror 10% 500 12h'."
-        )
-    return (*(mirrors or [rollout_steps.Mirror()]), *rollout_steps.DEFAULTS[strategy])
-
-
-def _planned(arguments: Mapping[str, Any]) -> list[str]:
-    """The steps and guards that these arguments mean, one a line."""
-    try:
-        strategy = Strategy(arguments.get("strategy", Strategy.CANARY))
-    except ValueError as error:
-        known = ", ".join(each.value for each in Strategy)
-        raise errors.BadWord(f"There is no strategy {arguments['strategy']}; {known}.") from error
-    steps = rollout_steps.DEFAULTS[strategy]
-    if "steps" in arguments:
-        steps = msgspec.convert(arguments["steps"], tuple[rollout_steps.Step, ...])
-    guards = rollout_steps.GUARDS
-    if "guards" in arguments:
-        guards = msgspec.convert(arguments["guards"], tuple[rollout_steps.Guard, ...])
-    try:
-        rollout_steps.check(steps, guards)
-        rollout_steps.fits(strategy, steps, guards)
-    except Invalid as error:
-        raise errors.BadWord(str(error)) from error
-    rows = [f"  {at}. {rollout_steps.words(step)}" for at, step in enumerate(steps, 1)]
-    held = [f"  {guard.name}" + ("" if guard.required else ", harm only") for guard in guards]
-    return ["steps", *rows, "guards", *held]
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = tomllib.loads(file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.BadWord(f"{file} cannot be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise errors.BadWord(f"{file} is not TOML: {error}.") from error
-    if unknown := sorted(found.keys() - set(_FIELDS)):
-        known = ", ".join(_FIELDS)
-        raise errors.BadWord(f"{file}: {', '.join(unknown)} is not known; known: {known}.")
-    return found
-
-
-def _seconds(typed: str) -> int:
-    try:
-        return rollout_steps.parse_duration(typed)
-    except Invalid as error:
-        raise errors.BadWord(str(error)) from error
 
 
 def _json(view: rollout_tree.View) -> str:

@@ -87,6 +87,22 @@ async def refuse(s: Session, arms: Iterable[Arm], at_us: int) -> Decision | None
     return None if observed is None else decide(observed)
 
 
+async def words(s: Session, release: int, at_us: int) -> str:
+    """What loading a release takes beside what is loaded, and whether it fits, as a sentence."""
+    if await devices.host(s, at_us) is None:
+        return "There is no recent sample of the machine's memory; whether it fits is not known."
+    observed = await observe(s, [release], at_us)
+    if observed is None:
+        said = "it is loaded, on an upstream, or divided between the GPUs by its own setting"
+        return f"r{release} needs no memory that can be told before: {said}."
+    refusal = decide(observed)
+    if refusal is not None:
+        return refusal.sentence
+    needed = sum(load.needed_bytes for load in observed.wanted)
+    free = size(observed.free_bytes)
+    return f"r{release} needs {size(needed)} {observed.place}, and {free} are free: it fits."
+
+
 def decide(observed: Observed) -> Decision | None:
     """The refusal with the numbers and the plans that would fit; None if all fits."""
     needed = sum(load.needed_bytes for load in observed.wanted)

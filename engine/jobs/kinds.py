@@ -26,6 +26,7 @@ MODULES: Final[Mapping[str, str]] = {
     "export_model": "engine.jobs.export_model",
     "free_models": "engine.jobs.free_models",
     "replay": "engine.jobs.replay",
+    "plan_rollout": "engine.jobs.plan_rollout",
     "smoke_release": "engine.jobs.smoke_release",
 }
 """The module of each kind; imported only in the process of a job, as it may be expensive."""

@@ -32,8 +32,8 @@ MOST_EVENTS: Final = 500
 
 EVERY: Final = 20  # requests after each of which the gate is asked, before the looks spread out
 SPREAD: Final = 1.05
-
-MOST_NEEDED: Final = 10**9
+SAFE_SPREAD: Final = 1.02
+MOST_SAFE_EVENTS: Final = 5_000
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -145,27 +145,38 @@ def wait(
     return Wait(float(aborted[-1]), after(0.5), after(chance))
 
 
-def safe_requests(rate: float, allowed: float, alpha: float = exceedance.ALPHA) -> int | None:
-    """About how many requests the safety gate takes to pass a true rate; None above `allowed`.
+def safe_requests(
+    rate: float, allowed: float, alpha: float = exceedance.ALPHA, chance: float = CHANCE
+) -> int | None:
+    """After how many requests the safety gate has passed a true rate with the chance asked for.
 
-    The number at which the mean path reaches it: about half of all candidates pass sooner.
+    Right to 2 %; None from `allowed` on, or where requests with 5000 allowed events do not suffice.
 
     Raises:
         CannotJudge: an impossible share.
     """
-    check(allowed, alpha, CHANCE, 0)
+    check(allowed, alpha, chance, 0)
     if not 0 <= rate < allowed:
         return None
-
-    def passes(n: int) -> bool:
-        return exceedance.log_safety(n, round(n * rate), allowed) >= -math.log(alpha)
-
-    enough = 1
-    while not passes(enough):
-        enough *= 2
-        if enough > MOST_NEEDED:
+    n = exceedance.needed(0, 0, allowed, alpha)
+    if rate == 0:
+        return n
+    failing = _binomial(n, rate, n)[1:]  # by events, from `least`: those that have not passed
+    before, least = n, 1
+    while failing.sum() > 1 - chance:
+        if n * allowed > MOST_SAFE_EVENTS:
             return None
-    return _first(passes, enough // 2, enough)
+        n = math.ceil(n * SAFE_SPREAD)
+        failing = np.convolve(failing, _binomial(n - before, rate, n - before))
+        passed = 0
+        while (
+            passed < failing.size
+            and exceedance.log_safety(n, least + passed, allowed) >= -math.log(alpha)
+        ):  # fmt: skip
+            passed += 1
+        failing, least = failing[passed:], least + passed
+        before = n
+    return n
 
 
 def check(allowed: float, alpha: float, chance: float, requests: int) -> None:
@@ -240,10 +251,3 @@ def smallest(
         middle = around + math.sqrt(near * far)
         low, high = (low, middle) if finds(middle) >= chance else (middle, high)
     return high
-
-
-def _first(passes: Callable[[int], bool], short: int, enough: int) -> int:
-    while enough - short > 1:
-        middle = (short + enough) // 2
-        short, enough = (short, middle) if passes(middle) else (middle, enough)
-    return enough

@@ -713,6 +713,11 @@ _ROWS: Final[tuple[Verb, ...]] = (
         Why.ASKED,
     ),
     Verb(
+        "rollouts.plan", RolloutsStart, Role.VIEWER, Danger.LOOK, _CONTROL,
+        "Say what a rollout would find, and how long it would take",
+        "rollouts plan SERVICE --to r2 [--strategy canary]",
+    ),
+    Verb(
         "rollouts.pause", RolloutsOf, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Pause a rollout before its next step",
         "rollouts pause SERVICE",

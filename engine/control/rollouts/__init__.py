@@ -6,9 +6,12 @@
     act         the one transaction of a decision: split, move, event, looks
     controller  the three together, on the loop of `engine.control.reconcile`
     people      the verbs: start, pause, promote, abort, retry, undo
+    starts      whether a rollout may begin, and by which steps
+    planning    the verb plan; `forecast` computes it in a job, at the `rhythm` of the traffic
 
 State is in the store alone, so that a control that is killed goes on where it was. Imported by
 `engine.control`.
 """
 
 from engine.control.rollouts import people as people
+from engine.control.rollouts import planning as planning

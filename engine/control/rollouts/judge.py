@@ -8,12 +8,13 @@ a guard holds needs no such division: a step passes only if all of its guards do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from engine.judging import errors, exceedance
 from storage import rollout_steps
 from storage.rollout_looks import Count, Evidence, Look, Verdict
-from storage.rollout_steps import Guard
+from storage.rollout_steps import Guard, Step
 from storage.rollouts import Rollout
 from storage.splits import WHOLE_BP
 
@@ -26,12 +27,17 @@ def looks(rollout: Rollout, evidence: Evidence, at_us: int) -> tuple[Look, ...]:
     if rollout.step is None or not rollout.watched:
         return ()
     copies = rollout.mirror is not None
-    share = ALPHA / (len(rollout.guards) * max(rollout_steps.stages(rollout.steps), 1))
+    share = level(rollout.guards, rollout.steps)
     return tuple(
         _look(rollout, guard, count, share, at_us)
         for guard, count in zip(rollout.guards, evidence.counts, strict=True)
         if guard.counts(copies=copies)
     )
+
+
+def level(guards: Sequence[Guard], steps: Sequence[Step]) -> float:
+    """The part of `ALPHA` that each test for harm has."""
+    return ALPHA / max(len(guards) * rollout_steps.stages(steps), 1)
 
 
 def _look(rollout: Rollout, guard: Guard, count: Count, alpha: float, at_us: int) -> Look:

@@ -6,42 +6,31 @@ once one wins and the other is told. Imported by `engine.control.handlers`, thro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from engine.control import memory
 from engine.control.decisions import Decision, Reason, Refusal
 from engine.control.handlers import handles
-from engine.control.rollouts import act, facts
+from engine.control.rollouts import act, facts, starts
 from engine.control.rollouts.decide import Do, Plan, blocked, following, with_looks
-from storage import availability, releases, rollout_steps, rollouts, services, splits
-from storage.availability import Availability, Can
+from storage import (
+    releases,
+    rollout_steps,
+    rollouts,
+    services,
+    splits,
+)
+from storage.availability import Can
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.releases import Release
 from storage.rollout_steps import Strategy
 from storage.rollouts import OPEN, Phase, Rollout, State, Why
 from storage.services import Service
-from storage.splits import WHOLE_BP, Arm
+from storage.splits import Arm
 from storage.store import Session
 
 _SECOND_US: Final = 1_000_000
-_PAST: Final = 50
-"""How many rollouts of a service are looked through for a healthy past."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What the decision about a start rests on; `service` is None where it would be the first.
-
-    `healthy` says whether the candidate was the stable release until another one replaced it,
-    within the rollback window.
-    """
-
-    service: Service | None
-    candidate: Release
-    able: Availability
-    healthy: bool = False
 
 
 @handles("rollouts.start")
@@ -103,10 +92,12 @@ async def retry(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: 
         return Decision(Reason.MOVED, said)
     candidate = await releases.get(s, rollout.candidate)
     service = await services.find(s, rollout.service)
-    refusal = _refuse(Wanted(service=service, candidate=candidate, able=await _able(s, candidate)))
+    refusal = starts.refuse(
+        starts.Wanted(service=service, candidate=candidate, able=await starts.able(s, candidate))
+    )
     if refusal is not None:
         return refusal
-    if _whole(service) != rollout.stable:
+    if starts.whole(service) != rollout.stable:
         said = f"{service.name} is on another release than when {_name(rollout)} began"
         return Decision(Reason.MOVED, f"{said}; start a new one.")
     if (refusal := await _too_large(s, candidate, at_us)) is not None:
@@ -137,7 +128,7 @@ async def undo(s: Session, intent: Intent, arguments: verbs.RolloutsUndo, at_us:
     if decision.reason is not Reason.APPLIED or rollout.stable is None:
         return decision
     before = await releases.get(s, rollout.stable)
-    if (await _able(s, before)).can is not Can.ANSWER:
+    if (await starts.able(s, before)).can is not Can.ANSWER:
         back = verbs.RolloutsStart(release=before.name, strategy=Strategy.BLUE_GREEN)
         return await _start(s, intent, back, at_us, undoes=rollout.id)
     said = f"{service.name} is back on {before.name}; {intent.actor} undid rollout {rollout.id}."
@@ -147,7 +138,7 @@ async def undo(s: Session, intent: Intent, arguments: verbs.RolloutsUndo, at_us:
 
 def decide_undo(rollout: Rollout, service: Service, undoing: Rollout | None) -> Decision:
     """Whether a rollout that has ended is undone; `undoing` is a rollout that does so already."""
-    whole = _whole(service)
+    whole = starts.whole(service)
     if rollout.state is not State.COMPLETED or whole == rollout.stable:
         said = f"{service.name} is back from r{rollout.candidate} already; no change."
         return Decision(Reason.UNCHANGED, said, rollout)
@@ -163,25 +154,6 @@ def decide_undo(rollout: Rollout, service: Service, undoing: Rollout | None) -> 
     if service.owner is not None:
         raise services.owned(service, service.owner)
     return Decision(Reason.APPLIED, f"{service.name} goes back to r{rollout.stable}.", rollout)
-
-
-def decide_start(wanted: Wanted, arguments: verbs.RolloutsStart) -> Decision:
-    """Whether a rollout may begin, and by which steps; the plan is the steps."""
-    if (refusal := _refuse(wanted)) is not None:
-        return refusal
-    release, service = wanted.candidate, wanted.service
-    if service is None:
-        said = f"Created service {{name}}; {release.name} answers."
-        return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)
-    stable = _whole(service)
-    shadow = arguments.strategy is Strategy.SHADOW  # who asks for one wants to see it first
-    if arguments.steps is None and wanted.healthy and not shadow:
-        said = f"{release.name} was healthy within the rollback window; the steps are skipped."
-        return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)
-    steps = arguments.steps or rollout_steps.DEFAULTS[arguments.strategy]
-    said = f"r{stable} → {release.name} in {len(steps)} steps: "
-    said += ", ".join(rollout_steps.words(step) for step in steps)
-    return Decision(Reason.APPLIED, f"{said}.", steps)
 
 
 def decide_promote(found: facts.Facts, intent: Intent, *, full: bool) -> Decision:
@@ -222,14 +194,14 @@ async def _start(
 ) -> Decision:
     candidate = await releases.find(s, arguments.release)
     service = await facts.find_service(s, intent.target)
-    wanted = Wanted(
+    wanted = starts.Wanted(
         service=service,
         candidate=candidate,
-        able=await _able(s, candidate),
+        able=await starts.able(s, candidate),
         healthy=service is not None
-        and await _healthy(s, service, candidate, at_us, arguments.rollback_window_s),
+        and await starts.healthy(s, service, candidate, at_us, arguments.rollback_window_s),
     )
-    decision = decide_start(wanted, arguments)
+    decision = starts.decide(wanted, arguments)
     if not isinstance(decision.plan, tuple):
         return decision
     said = decision.sentence.replace("{name}", intent.target)
@@ -244,7 +216,7 @@ async def _start(
     rollout = await rollouts.add(
         s,
         service=intent.target,
-        stable=None if service is None else _whole(service),
+        stable=None if service is None else starts.whole(service),
         candidate=candidate.number,
         strategy=arguments.strategy,
         steps=decision.plan,
@@ -273,7 +245,9 @@ async def _to_revision(s: Session, intent: Intent, revision: int, at_us: int) ->
         return Decision(Reason.UNKNOWN, f"{intent.target} had no release before its first rollout.")
     service = await services.find(s, intent.target)
     latest = await rollouts.latest(s, service.name)
-    if _whole(service) == number and (latest is None or latest.phase is not Phase.PROGRESSING):
+    if starts.whole(service) == number and (
+        latest is None or latest.phase is not Phase.PROGRESSING
+    ):
         said = f"{service.name} is on r{number}, revision {revision}, already; no change."
         return Decision(Reason.UNCHANGED, said, service)
     if latest is not None and latest.state in OPEN and latest.candidate == number:
@@ -281,26 +255,6 @@ async def _to_revision(s: Session, intent: Intent, revision: int, at_us: int) ->
         return Decision(Reason.UNCHANGED, said, latest)
     back = verbs.RolloutsStart(release=f"r{number}", strategy=Strategy.BLUE_GREEN)
     return await _start(s, intent, back, at_us)
-
-
-def _refuse(wanted: Wanted) -> Decision | None:
-    """Why a rollout may not begin; None if it may. The store adds who owns or froze the split."""
-    release, service = wanted.candidate, wanted.service
-    if wanted.able.can is Can.NOT:
-        return Decision(Reason.UNLOADABLE, f"{release.name} cannot answer: {wanted.able.reason}.")
-    if service is None:
-        return None
-    stable = _whole(service)
-    if stable is None and service.owner is None:
-        arms = splits.words(splits.pairs(service.split.arms))
-        said = f"{service.name} is split between releases ({arms}); set it to one of them first"
-        return Decision(Reason.INVALID, f"{said} with `paddock services split`.")
-    if stable == release.number and service.owner is None:
-        said = f"{release.name} is the stable release of {service.name} already."
-        return Decision(Reason.INVALID, f"{said} Name another one.")
-    if service.owner is not None:
-        raise services.owned(service, service.owner)
-    return None
 
 
 async def _abort(s: Session, rollout: Rollout, intent: Intent, at_us: int) -> Decision:
@@ -334,34 +288,9 @@ def _require_open(rollout: Rollout) -> None:
     raise Refusal(Reason.MOVED, said)
 
 
-async def _healthy(
-    s: Session, service: Service, release: Release, at_us: int, window_s: int
-) -> bool:
-    """Whether a release was the stable one until a rollout replaced it, within the window."""
-    since_us = at_us - window_s * _SECOND_US
-    return any(
-        past.state is State.COMPLETED
-        and past.stable == release.number
-        and (past.ended_at_us or 0) >= since_us
-        for past in await rollouts.tail(s, _PAST, service=service.name)
-    )
-
-
 async def _too_large(s: Session, candidate: Release, at_us: int) -> Decision | None:
     """The refusal of a candidate that does not fit beside what is loaded."""
     return await memory.refuse(s, [Arm(release=candidate.number, weight_bp=0)], at_us)
-
-
-async def _able(s: Session, release: Release) -> Availability:
-    return (await availability.every(s, [release.number]))[release.number]
-
-
-def _whole(service: Service) -> int | None:
-    """The release that has all of the traffic, None where several share it."""
-    for arm in service.split.arms:
-        if arm.weight_bp == WHOLE_BP:
-            return arm.release
-    return None
 
 
 def _said(intent: Intent, what: str) -> str:

@@ -161,6 +161,22 @@ def test_passing_a_clean_candidate_takes_the_fewest_requests() -> None:
     assert a_fifth is not None
     assert 1000 <= a_fifth <= 3000
     assert power.safe_requests(0.01, 0.01) is None
+    assert power.safe_requests(0.0095, 0.01) is None
+
+
+def test_as_many_clean_candidates_pass_by_then_as_it_says() -> None:
+    """Simulated, and asked after every request; it says 80 of 100."""
+    random = np.random.default_rng(20261127)
+    for rate in (0.001, 0.004):
+        requests = power.safe_requests(rate, 0.01)
+        assert requests is not None
+        seen = np.cumsum(random.random((600, requests)) < rate, axis=1)
+        most, passing = np.full(requests, -1), -1
+        for n in range(1, requests + 1):
+            while exceedance.log_safety(n, passing + 1, 0.01) >= math.log(20):
+                passing += 1
+            most[n - 1] = passing
+        assert 0.76 <= (seen <= most).any(axis=1).mean() <= 0.86
 
 
 def test_impossible_plans_are_refused() -> None:

@@ -45,6 +45,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "services.undo": {"to": 3},
     "services.set": {"record_text": False},
     "rollouts.start": {"release": "r2"},
+    "rollouts.plan": {"release": "r2"},
     "rollouts.pause": {"rollout": 1},
     "rollouts.promote": {"rollout": 1},
     "rollouts.abort": {"rollout": 1},

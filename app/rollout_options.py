@@ -1,0 +1,134 @@
+"""What a person types of a rollout, or keeps in a TOML file, as the arguments of its verbs.
+
+Reads no store and asks nothing. Imported by `app.commands`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from app import errors
+from storage import rollout_steps
+from storage.errors import Invalid
+from storage.rollout_steps import Strategy
+
+_FIELDS: Final = ("to", "strategy", "then", "steps", "guards", "load_timeout", "rollback_window")
+
+
+def arguments(
+    file: Path | None,
+    *,
+    to: str | None,
+    strategy: Strategy | None,
+    steps: str | None,
+    then: Strategy | None = None,
+    guards: Sequence[str] | None,
+    load_timeout: str | None = None,
+    rollback_window: str | None = None,
+) -> dict[str, Any]:
+    """The arguments of `rollouts.start` and `rollouts.plan`; options win over the file.
+
+    Raises:
+        errors.BadWord: something is missing, or not understood.
+    """
+    given: dict[str, Any] = {} if file is None else _read(file)
+    typed = {
+        "to": to,
+        "strategy": strategy and strategy.value,
+        "then": then and then.value,
+        "guards": list(guards) if guards else None,
+        "steps": None if steps is None else steps.split(","),
+        "load_timeout": load_timeout,
+        "rollback_window": rollback_window,
+    }
+    given |= {name: value for name, value in typed.items() if value is not None}
+    return _of(given)
+
+
+def _of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the verb, of what was typed or read of a file."""
+    if not given.get("to"):
+        raise errors.BadWord("Name the candidate with --to: r2")
+    arguments: dict[str, Any] = {"release": given["to"]}
+    try:
+        if "strategy" in given:
+            arguments["strategy"] = str(given["strategy"]).replace("-", "_")
+        if "then" in given:
+            arguments["steps"] = msgspec.to_builtins(_going_on(given))
+        elif "steps" in given:
+            steps = rollout_steps.parse_steps([str(each) for each in given["steps"]])
+            arguments["steps"] = msgspec.to_builtins(steps)
+        if "guards" in given:
+            guards = tuple(rollout_steps.parse_guard(str(each)) for each in given["guards"])
+            arguments["guards"] = msgspec.to_builtins(guards)
+        for name in ("load_timeout", "rollback_window"):
+            if name in given:
+                arguments[f"{name}_s"] = rollout_steps.parse_duration(str(given[name]))
+    except Invalid as error:
+        raise errors.BadWord(str(error)) from error
+    return arguments
+
+
+def _going_on(given: Mapping[str, Any]) -> tuple[rollout_steps.Step, ...]:
+    """The steps of a shadow that goes on by itself; given steps are those of its mirror."""
+    known = {each.value: each for each in Strategy if each is not Strategy.SHADOW}
+    strategy = known.get(str(given["then"]).replace("-", "_"))
+    if strategy is None:
+        raise errors.BadWord(f"A shadow goes on as {' or '.join(known)}, not as {given['then']}.")
+    if str(given.get("strategy")) != Strategy.SHADOW:
+        raise errors.BadWord("Only a shadow goes on as another strategy; add --strategy shadow.")
+    mirrors = [rollout_steps.parse_step(str(each)) for each in given.get("steps", ())]
+    if not all(isinstance(each, rollout_steps.Mirror) for each in mirrors):
+        raise errors.BadWord(
+            "With --then, --steps is the mirror alone, such as 'mirror 10% 500 12h'."
+        )
+    return (*(mirrors or [rollout_steps.Mirror()]), *rollout_steps.DEFAULTS[strategy])
+
+
+def planned(arguments: Mapping[str, Any]) -> list[str]:
+    """The steps and guards that these arguments mean, one a line."""
+    try:
+        strategy = Strategy(arguments.get("strategy", Strategy.CANARY))
+    except ValueError as error:
+        known = ", ".join(each.value for each in Strategy)
+        raise errors.BadWord(f"There is no strategy {arguments['strategy']}; {known}.") from error
+    steps = rollout_steps.DEFAULTS[strategy]
+    if "steps" in arguments:
+        steps = msgspec.convert(arguments["steps"], tuple[rollout_steps.Step, ...])
+    guards = rollout_steps.GUARDS
+    if "guards" in arguments:
+        guards = msgspec.convert(arguments["guards"], tuple[rollout_steps.Guard, ...])
+    try:
+        rollout_steps.check(steps, guards)
+        rollout_steps.fits(strategy, steps, guards)
+    except Invalid as error:
+        raise errors.BadWord(str(error)) from error
+    rows = [f"  {at}. {rollout_steps.words(step)}" for at, step in enumerate(steps, 1)]
+    held = [f"  {guard.name}" + ("" if guard.required else ", harm only") for guard in guards]
+    return ["steps", *rows, "guards", *held]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.BadWord(f"{file} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise errors.BadWord(f"{file} is not TOML: {error}.") from error
+    if unknown := sorted(found.keys() - set(_FIELDS)):
+        known = ", ".join(_FIELDS)
+        raise errors.BadWord(f"{file}: {', '.join(unknown)} is not known; known: {known}.")
+    return found
+
+
+def seconds(typed: str) -> int:
+    """A duration as it is typed: 90s, 10m, 2h."""
+    try:
+        return rollout_steps.parse_duration(typed)
+    except Invalid as error:
+        raise errors.BadWord(str(error)) from error

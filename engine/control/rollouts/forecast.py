@@ -1,0 +1,268 @@
+"""What a rollout would do at the service's own traffic: how long, what it finds, what it misses.
+
+Pure: traffic and steps in, a plan out. It assumes a candidate that is like the stable release, at
+the traffic of the last week, and uses the same gates and levels as `judge`. Imported by the job
+that plans a rollout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from engine.control.rollouts import judge, rhythm
+from engine.control.rollouts.rhythm import Rhythm
+from engine.judging import power
+from storage import rollout_steps, splits
+from storage.rollout_looks import Count
+from storage.rollout_plans import GuardForecast, MeasuredTraffic, RolloutPlan, Stage
+from storage.rollout_steps import Analysis, Guard, Pause, SetWeight, Step
+from storage.rollout_traffic import Traffic
+from storage.splits import WHOLE_BP
+
+_SECOND_US: Final = 1_000_000
+_HOUR_S: Final = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The rollout that is planned; `memory` says whether the candidate fits."""
+
+    service: str
+    stable: int
+    candidate: int
+    strategy: str
+    steps: tuple[Step, ...]
+    guards: tuple[Guard, ...]
+    memory: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A guard on the stable release: the share of events, and how many cases a request is."""
+
+    guard: Guard
+    count: Count
+    per_request: float
+
+    @property
+    def rate(self) -> float | None:
+        return self.count.events / self.count.n if self.count.n else None
+
+    @property
+    def needs(self) -> int | None:
+        """Cases after which 80 % of candidates like stable are shown to keep to the guard."""
+        return power.safe_requests(self.rate or 0.0, self.guard.allowed_bp / WHOLE_BP, judge.ALPHA)
+
+
+def plan(asked: Asked, traffic: Traffic, now_us: int) -> RolloutPlan:
+    """The plan of a rollout that would start now."""
+    beat = rhythm.of(traffic)
+    cases = [
+        _case(guard, traffic, at)
+        for at, guard in enumerate(asked.guards)
+        if guard.counts(copies=False)
+    ]
+    stages, at_s = [], now_us / _SECOND_US
+    level = judge.level(asked.guards, asked.steps)
+    for first, last in _groups(asked.steps):
+        stage = _stage(asked.steps, first, last, cases, beat, at_s, level)
+        stages.append(stage)
+        at_s += stage.lasts_s
+    weakest = _weakest(stages) if traffic.requests else None
+    enough, verdict = _verdict(asked, cases, weakest, beat, now_us)
+    return RolloutPlan(
+        service=asked.service,
+        stable=asked.stable,
+        candidate=asked.candidate,
+        strategy=asked.strategy,
+        at_us=now_us,
+        traffic=_measured(traffic, beat),
+        stages=tuple(stages),
+        lasts_s=at_s - now_us / _SECOND_US,
+        memory=asked.memory,
+        weakest=None if weakest is None else weakest.step,
+        enough=enough,
+        verdict=verdict,
+    )
+
+
+def _case(guard: Guard, traffic: Traffic, at: int) -> _Case:
+    count = traffic.counts[at]
+    if guard.measure is not rollout_steps.Measure.THUMBS_DOWN:
+        return _Case(guard, count, 1.0)
+    return _Case(guard, count, count.n / traffic.stable_n if traffic.stable_n else 0.0)
+
+
+def _groups(steps: Sequence[Step]) -> list[tuple[int, int]]:
+    """Each weight above 0 with the pauses and analyses after it: positions, both included."""
+    starts = [at for at, step in enumerate(steps) if isinstance(step, SetWeight)]
+    ends = [*[at - 1 for at in starts[1:]], len(steps) - 1]
+    return [
+        (first, last) for first, last in zip(starts, ends, strict=True) if _weight(steps[first])
+    ]
+
+
+def _weight(step: Step) -> int:
+    return step.weight_bp if isinstance(step, SetWeight) else 0
+
+
+def _stage(
+    steps: Sequence[Step],
+    first: int,
+    last: int,
+    cases: Sequence[_Case],
+    beat: Rhythm,
+    begin_s: float,
+    level: float,
+) -> Stage:
+    weight = _weight(steps[first]) / WHOLE_BP
+    after = [_after(case, weight, beat, begin_s) for case in cases]
+    wanted = _required(cases)
+    waits = [each for each, case in zip(after, cases, strict=True) if case in wanted]
+    done = None if None in waits else max((each for each in waits if each is not None), default=0.0)
+    lasts, passes, asks = 0.0, None, False
+    for step in steps[first + 1 : last + 1]:
+        match step:
+            case Pause(None):
+                asks = True
+            case Pause(duration_s):
+                lasts += duration_s or 0
+            case Analysis(at_most_s):
+                passes = done is not None and done <= lasts + at_most_s
+                lasts = max(lasts, done or 0.0) if passes else lasts + at_most_s
+            case SetWeight():
+                pass
+    arrivals = beat.arrivals(begin_s, lasts)
+    requests = int(arrivals * weight)
+    return Stage(
+        step=first + 1,
+        last=last + 1,
+        words=", ".join(rollout_steps.words(step) for step in steps[first : last + 1]),
+        weight_bp=_weight(steps[first]),
+        lasts_s=lasts,
+        requests=requests,
+        stable_requests=int(arrivals) - requests,
+        passes=passes,
+        asks=asks,
+        guards=tuple(
+            _forecast(case, requests, seconds, level, required=case in wanted)
+            for case, seconds in zip(cases, after, strict=True)
+        ),
+        comparisons=(),
+    )
+
+
+def _required(cases: Sequence[_Case]) -> list[_Case]:
+    """The guards that an analysis waits for."""
+    return [case for case in cases if case.guard.required] or list(cases)
+
+
+def _after(case: _Case, weight: float, beat: Rhythm, begin_s: float) -> float | None:
+    """After how many seconds a guard is expected to be shown to hold at a weight."""
+    if case.needs is None or not case.per_request:
+        return None
+    return beat.time_for(case.needs / case.per_request / weight, begin_s)
+
+
+def _forecast(
+    case: _Case, requests: int, seconds: float | None, level: float, *, required: bool
+) -> GuardForecast:
+    allowed = case.guard.allowed_bp / WHOLE_BP
+    cases = int(requests * case.per_request)
+    rates = power.rates(allowed, cases, level)
+    return GuardForecast(
+        guard=case.guard.name,
+        required=required,
+        allowed=allowed,
+        measured=case.rate,
+        cases=cases,
+        found=rates.found,
+        missed=rates.missed,
+        needs=case.needs,
+        after_s=seconds,
+    )
+
+
+def _measured(traffic: Traffic, beat: Rhythm) -> MeasuredTraffic:
+    ordered = sorted(traffic.latencies_us)
+    return MeasuredTraffic(
+        begin_us=traffic.begin_us,
+        end_us=traffic.end_us,
+        requests=traffic.requests,
+        per_s=beat.per_s,
+        by_hour=beat.by_hour,
+        stable_n=traffic.stable_n,
+        latency_p50_us=_quantile(ordered, 0.5),
+        latency_p95_us=_quantile(ordered, 0.95),
+    )
+
+
+def _quantile(ordered: Sequence[int], q: float) -> int | None:
+    return ordered[min(int(q * len(ordered)), len(ordered) - 1)] if ordered else None
+
+
+def _weakest(stages: Sequence[Stage]) -> Stage:
+    """The stage that pauses without a result, else the one whose guards find least."""
+
+    def weakness(stage: Stage) -> tuple[bool, float]:
+        finds = [each.found or math.inf for each in stage.guards if each.required]
+        shares = [each.allowed for each in stage.guards if each.required]
+        worst = [found / share for found, share in zip(finds, shares, strict=True)]
+        return stage.passes is False, max(worst, default=math.inf)
+
+    return max(stages, key=weakness)
+
+
+def _verdict(
+    asked: Asked,
+    cases: Sequence[_Case],
+    weakest: Stage | None,
+    beat: Rhythm,
+    now_us: int,
+) -> tuple[bool, str]:
+    """Whether the traffic leads the rollout to its end, and what to do if not."""
+    if weakest is None:
+        said = f"{asked.service} had no request within a week: nothing can be found or shown."
+        return False, f"{said} Let it have traffic first, or judge r{asked.candidate} by replay."
+    never = [case for case in _required(cases) if case.needs is None and weakest.passes is not None]
+    if never:
+        case = never[0]
+        said = f"r{asked.stable} itself does not keep to {case.guard.name}"
+        said += f" ({case.rate or 0:.2%} measured): no analysis passes. Loosen the guard"
+        return False, f"{said}, or mend r{asked.stable} first."
+    if weakest.passes is False:
+        said = f"The traffic is too low for step {weakest.step}: {weakest.words} is expected to"
+        said += f" see {weakest.requests} requests and pause without a result."
+        return False, f"{said} {_advice(asked.steps, weakest, cases, beat, now_us)}"
+    named = [each for each in weakest.guards if each.required]
+    finds = [f"{each.guard} from {each.found:.2%}" for each in named if each.found is not None]
+    said = f"The traffic suffices. Weakest is step {weakest.step}, {weakest.words}"
+    return True, f"{said}: it finds {' and '.join(finds) or 'no harm before it passes'}."
+
+
+def _advice(
+    steps: Sequence[Step], stage: Stage, cases: Sequence[_Case], beat: Rhythm, now_us: int
+) -> str:
+    """Which weight or length of the analysis would do."""
+    begin_s = now_us / _SECOND_US
+    limit = sum(
+        step.at_most_s if isinstance(step, Analysis) else (step.duration_s or 0)
+        for step in steps[stage.step : stage.last]
+        if isinstance(step, Analysis | Pause)
+    )
+    needs = max(
+        (case.needs or 0) / case.per_request if case.per_request else math.inf
+        for case in _required(cases)
+    )
+    ways = []
+    weight = needs / (beat.arrivals(begin_s, limit) or 1e-9)
+    if weight <= 1:
+        ways.append(f"a weight of {splits.percent(math.ceil(weight * 100) * 100)}")
+    longer = beat.time_for(needs / (stage.weight_bp / WHOLE_BP), begin_s)
+    if longer is not None:
+        ways.append(f"an analysis of {math.ceil(longer / _HOUR_S)} h")
+    ways.append("a replay or a shadow, which need no user")
+    return f"Better: {', or '.join(ways)}."

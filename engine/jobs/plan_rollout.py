@@ -1,0 +1,60 @@
+"""The job behind `rollouts plan`: what a rollout would do at the service's own traffic.
+
+It reads the store and changes nothing; its result is the plan. A process of its own, because the
+chances of what is found take seconds to compute. Imported by `engine.jobs.kinds`, by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+
+from engine.control.rollouts import forecast
+from engine.jobs import kinds
+from engine.jobs.context import Context
+from storage import rollout_plans, rollout_traffic
+from storage.rollout_plans import RolloutPlan
+from storage.rollout_steps import Guard, Step
+
+
+class Arguments(msgspec.Struct, frozen=True, kw_only=True):
+    """The rollout that is planned; control says which release is stable and what fits."""
+
+    stable: int
+    candidate: int
+    strategy: str
+    steps: tuple[Step, ...]
+    guards: tuple[Guard, ...]
+    memory: str
+
+
+async def compute(context: Context) -> Any:
+    """The plan."""
+    asked = msgspec.convert(dict(context.job.arguments), Arguments)
+    async with context.store.read() as s:
+        traffic = await rollout_traffic.read(
+            s, context.job.target, asked.stable, asked.guards, context.now_us()
+        )
+    wanted = forecast.Asked(
+        service=context.job.target,
+        stable=asked.stable,
+        candidate=asked.candidate,
+        strategy=asked.strategy,
+        steps=asked.steps,
+        guards=asked.guards,
+        memory=asked.memory,
+    )
+    plan = await asyncio.to_thread(forecast.plan, wanted, traffic, context.now_us())
+    return msgspec.to_builtins(plan)
+
+
+async def conclude(context: Context) -> str:
+    """What the plan says, in a sentence."""
+    return msgspec.convert(context.results[rollout_plans.STEP], RolloutPlan).verdict
+
+
+KIND: Final = kinds.Kind(
+    (kinds.Step(rollout_plans.STEP, compute), kinds.Step("conclude", conclude))
+)
