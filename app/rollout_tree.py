@@ -35,6 +35,7 @@ from storage.store import Session
 WINDOW_S: Final = 60
 """The last seconds in which the actual share of an arm is measured."""
 _SECOND_US: Final = 1_000_000
+_HOUR_S: Final = 3600
 _GUARD_TITLES: Final = ("GUARD", "VERDICT", "EVENTS", "RATE", "95 %", "E HARM", "E HOLD", "NEEDS")
 
 
@@ -49,6 +50,18 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     between: tuple[float, float] | None
 
 
+class StableBefore(msgspec.Struct, frozen=True, kw_only=True):
+    """The stable release in the hour before the candidate had traffic, and in its last hour with.
+
+    Shares of failed requests and µs; None where nothing was measured.
+    """
+
+    before_error_rate: float | None
+    during_error_rate: float | None
+    before_p95_us: float | None
+    during_p95_us: float | None
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """All that is drawn of one rollout, at one moment."""
 
@@ -59,6 +72,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Waiting
     events: tuple[RolloutEvent, ...]
     shadow: Figures | None
+    before: StableBefore | None
     at_us: int
 
 
@@ -75,7 +89,27 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> View:
         waiting=rollout_waits.of(rollout, service, able, looks, now_us),
         events=tuple(await rollout_events.of(s, rollout.id)),
         shadow=await shadow_figures.of(s, rollout),
+        before=await _before(s, rollout, now_us),
         at_us=now_us,
+    )
+
+
+async def _before(s: Session, rollout: Rollout, now_us: int) -> StableBefore | None:
+    """Stable before and during; None where the candidate has had no traffic beside it."""
+    if rollout.exposed_at_us is None or rollout.stable is None:
+        return None
+    exposed = rollout.exposed_at_us // _SECOND_US
+    end = (rollout.ended_at_us or now_us) // _SECOND_US
+    windows = Window(exposed - _HOUR_S, exposed - 1), Window(max(exposed, end - _HOUR_S), end)
+    before, during = [
+        await measures.traffic(s, window, service=rollout.service, release=rollout.stable)
+        for window in windows
+    ]
+    return StableBefore(
+        before_error_rate=measures.error_rate(before),
+        during_error_rate=measures.error_rate(during),
+        before_p95_us=measures.latency(before, 0.95),
+        during_p95_us=measures.latency(during, 0.95),
     )
 
 
@@ -121,6 +155,7 @@ def lines(view: View) -> list[str]:
         ("steps", _step_lines(rollout)),
         ("guards", _guard_lines(view)),
         ("shadow", shadow_lines.lines(rollout, view.shadow)),
+        ("against stable", _comparison_lines(view)),
         ("impact", _impact_lines(rollout)),
         (_waits(view), []),
     ]
@@ -133,7 +168,7 @@ def lines(view: View) -> list[str]:
     return [words.safe(line) for line in drawn]
 
 
-_TITLES: Final = frozenset({"arms", "steps", "guards", "shadow", "impact"})
+_TITLES: Final = frozenset({"arms", "steps", "guards", "shadow", "against stable", "impact"})
 
 
 def _waits(view: View) -> str:
@@ -205,14 +240,30 @@ def _points(share: float) -> str:
     return f"{round(min(share, 1.0) * 100, 1):g}"
 
 
+def _comparison_lines(view: View) -> list[str]:
+    named = {guard.name for guard in view.rollout.guards}
+    rows = [(look.verdict.value, look.sentence) for look in view.looks if look.guard not in named]
+    seen = view.before
+    if seen is not None and (seen.before_p95_us is not None or seen.during_p95_us is not None):
+        p95 = f"{words.duration(seen.before_p95_us)} before, {words.duration(seen.during_p95_us)}"
+        errors_ = f"{words.percent(seen.before_error_rate)} before, "
+        errors_ += words.percent(seen.during_error_rate)
+        said = f"r{view.rollout.stable}: p95 {p95} during; errors {errors_} during"
+        rows.append(("stable", said))
+    return words.table(rows) if rows else []
+
+
 def _impact_lines(rollout: Rollout) -> list[str]:
     met = rollout.impact
     if met is None:
         return []
-    who = f"{words.counted(met.keys, 'key')} of {words.counted(met.tenants, 'tenant')}"
+    who = f"{words.counted(met.users, 'named user')}, {words.counted(met.keys, 'key')}"
+    who += f" of {words.counted(met.tenants, 'tenant')}"
     asked = words.counted(met.requests, "request")
     exposed, found = words.duration(met.exposed_us), words.duration(met.found_us)
     return [
         f"{asked} met it, {met.failed} of them failed; {who}",
-        f"exposed for {exposed}, ended {found} after its first traffic",
+        f"exposed for {exposed}, ended {found} after its first traffic"
+        + ("" if met.final else "; requests under way at the end may be missing"),
+        f"decided by: {rollout.why.value.replace('_', ' ')}",
     ]

@@ -27,6 +27,8 @@ __all__ = [
 
 _BEGINNING: Final = len("req_") + 4  # fewer characters name none
 _ANSWER_IDS: Final = ("chatcmpl-", "cmpl-")
+UNNAMED: Final = "-"
+"""The unit of a request whose client named neither a user nor a session, outside A/B tests."""
 LOST: Final = "worker_lost"
 """The error code of a request whose worker died."""
 FILTER_DEPTH: Final = 100_000  # rows looked through for a text, so that no screen ever waits

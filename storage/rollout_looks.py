@@ -18,16 +18,18 @@ from sqlmodel import Field, SQLModel, col
 
 from storage import feedback, requests, rollouts, shadow_comparisons
 from storage.requests import Class, Outcome
-from storage.rollout_steps import Guard, Measure
+from storage.rollout_steps import Guard, Measure, SetWeight
 from storage.rollouts import Impact, Rollout, RolloutRow
 
 REQUESTS: Final = table(
     "requests",
     *map(column, (
         "number", "at_us", "service", "release", "class", "outcome", "latency_us", "ttft_us",
-        "key_id", "tenant",
+        "key_id", "tenant", "prompt_tokens", "unit",
     )),
 )  # fmt: skip
+FINAL_US: Final = 15 * 60 * 1_000_000
+"""After the end of a rollout its last requests have ended, too."""
 EXECUTED: Final = (Outcome.OK.value, Outcome.FAILED.value)
 
 
@@ -36,6 +38,15 @@ class Count(msgspec.Struct, frozen=True, array_like=True):
 
     n: int = 0
     events: int = 0
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True):
+    """Both arms in one stretch of time: requests, and events of each guard that counts requests."""
+
+    candidate_n: int
+    stable_n: int
+    candidate: tuple[int, ...]
+    stable: tuple[int, ...]
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +58,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     began_us: int = 0
     last: int = 0
     counts: tuple[Count, ...] = ()
+    blocks: tuple[Block, ...] = ()
 
 
+OF_REQUESTS: Final = frozenset({Measure.ERROR_RATE, Measure.LATENCY, Measure.TTFT})
+"""What guards count in requests, which both arms have at any time."""
 NO_EVIDENCE: Final = Evidence()
 
 
@@ -87,7 +101,9 @@ class LookRow(SQLModel, table=True):
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """A verdict on one guard: the counts, the e-values of both gates, the interval of the rate.
 
-    `needed` is how many more cases without an event would show that the guard holds.
+    For a comparison with stable `guard` is its name, and the interval that of the difference: of
+    rates, or of durations in milliseconds. `needed` is how many more cases without an event would
+    show that the guard holds.
     """
 
     rollout_id: int
@@ -136,7 +152,9 @@ async def count(s: AsyncSession, rollout: Rollout) -> Evidence:
             counts.append(Count() if given is None else Count(given.up + given.down, given.down))
         else:
             counts.append(Count(old.n + new.n, old.events + new.events))
-    return Evidence(began_us=before.began_us, last=until, counts=tuple(counts))
+    return Evidence(
+        began_us=before.began_us, last=until, counts=tuple(counts), blocks=before.blocks
+    )
 
 
 async def record(
@@ -151,20 +169,25 @@ async def record(
 
 
 async def newest(s: AsyncSession, rollout: Rollout) -> list[Look]:
-    """The last look at each guard in this attempt and step; in the order of the guards."""
+    """The last look at each guard at this weight, in their order, then at each comparison."""
     if rollout.step is None:
         return []
+    weights = [at for at, step in enumerate(rollout.steps) if isinstance(step, SetWeight)]
+    began = max((at for at in weights if at <= rollout.step), default=0)
     latest = (
         select(func.max(col(LookRow.id)))
         .where(
             col(LookRow.rollout_id) == rollout.id,
             col(LookRow.attempt) == rollout.attempt,
+            col(LookRow.step) >= began,
         )
         .group_by(col(LookRow.guard))
     )
-    rows = await s.scalars(select(LookRow).where(col(LookRow.id).in_(latest)))
-    by_name = {row.guard: _look(row) for row in rows}
-    return [by_name[guard.name] for guard in rollout.guards if guard.name in by_name]
+    query = select(LookRow).where(col(LookRow.id).in_(latest)).order_by(col(LookRow.guard))
+    by_name = {row.guard: _look(row) for row in await s.scalars(query)}
+    named = {guard.name for guard in rollout.guards}
+    guards = [by_name[guard.name] for guard in rollout.guards if guard.name in by_name]
+    return guards + [look for name, look in by_name.items() if name not in named]
 
 
 async def of(s: AsyncSession, rollout_id: int, limit: int = 1000) -> list[Look]:
@@ -174,27 +197,40 @@ async def of(s: AsyncSession, rollout_id: int, limit: int = 1000) -> list[Look]:
     return [_look(row) for row in rows][::-1]
 
 
-async def impact(s: AsyncSession, rollout: Rollout, ended_us: int) -> Impact | None:
-    """Who met the candidate of this attempt up to now; None if it never had traffic."""
+async def impact(s: AsyncSession, rollout: Rollout, ended_us: int, at_us: int) -> Impact | None:
+    """Who met the candidate of this attempt, as far as it is recorded at `at_us`.
+
+    None if it never had traffic. Requests that were under way when the rollout ended are recorded
+    later: the count is final a quarter of an hour after the end.
+    """
     if rollout.exposed_at_us is None:
         return None
     request = REQUESTS.c
     query = select(
         func.count(),
         counted(request.outcome == Outcome.FAILED.value),
+        func.count(func.nullif(request.unit, requests.UNNAMED).distinct()),
         func.count(request.key_id.distinct()),
         func.count(request.tenant.distinct()),
     ).where(
         request.at_us >= rollout.exposed_at_us,
+        request.at_us <= ended_us,
         request.service == rollout.service,
         request.release == rollout.candidate,
         request["class"] != Class.BACKGROUND.value,
         request.outcome.in_(EXECUTED),
     )
-    total, failed, keys, tenants = (await s.execute(query)).one()
+    total, failed, users, keys, tenants = (await s.execute(query)).one()
     spent = ended_us - rollout.exposed_at_us
     return Impact(
-        requests=total, failed=failed, keys=keys, tenants=tenants, exposed_us=spent, found_us=spent
+        requests=total,
+        failed=failed,
+        users=users,
+        keys=keys,
+        tenants=tenants,
+        exposed_us=spent,
+        found_us=spent,
+        final=at_us >= ended_us + FINAL_US,
     )
 
 

@@ -93,6 +93,8 @@ def _step(
 
 def passed(rollout: Rollout, looks: Sequence[Look]) -> bool:
     """Whether every guard that a step requires is shown to hold; never without a look."""
+    if any(look.verdict is Verdict.ERROR for look in looks):
+        return False
     verdicts = {look.guard: look.verdict for look in looks}
     judged = _judged(rollout)
     required = [guard.name for guard in judged if guard.required]
@@ -131,4 +133,5 @@ def _missing(rollout: Rollout, looks: Sequence[Look]) -> str:
             parts.append(f"{guard.name} needs {look.needed} more without an event")
     if missing := _copies_missing(rollout, looks):
         parts.append(f"{missing} more copies have to be compared")
+    parts += [look.sentence for look in looks if look.verdict is Verdict.ERROR and not parts]
     return "; ".join(parts) + "." if parts else "The guards are looked at."

@@ -28,17 +28,21 @@ __all__ = [
 class Impact(msgspec.Struct, frozen=True, kw_only=True):
     """Who met a candidate that was taken back, as the store counts it.
 
-    `requests` are those of clients that the candidate executed, `failed` of them failed; `keys`
-    and `tenants` are how many different ones sent them. `exposed_us` is the time in which the
-    candidate had traffic, `found_us` from its first traffic to the move that ended it.
+    `requests` are those of clients that the candidate executed, `failed` of them failed; `users`,
+    `keys` and `tenants` are how many different ones sent them: a user is one that a client named,
+    or a session. `final` says that the requests that were under way at the end are counted, too.
+    `exposed_us` is the time in which the candidate had traffic, `found_us` from its first traffic
+    to the move that ended it.
     """
 
     requests: int
     failed: int
+    users: int = 0
     keys: int
     tenants: int
     exposed_us: int
     found_us: int
+    final: bool = False
 
 
 class RolloutRow(SQLModel, table=True):
@@ -307,8 +311,12 @@ async def tail(s: AsyncSession, limit: int = 100, *, service: str | None = None)
 
 
 async def to_do(s: AsyncSession) -> list[Rollout]:
-    """The rollouts that are under way, or keep a release loaded; oldest first."""
-    under_way = or_(col(RolloutRow.ended_at_us).is_(None), col(RolloutRow.keep_until_us) > 0)
+    """The rollouts that are under way, keep a release loaded, or have to be counted again."""
+    under_way = or_(
+        col(RolloutRow.ended_at_us).is_(None),
+        col(RolloutRow.keep_until_us) > 0,
+        func.json_extract(col(RolloutRow.impact), "$.final") == 0,
+    )
     return await _every(s, select(RolloutRow).where(under_way).order_by(col(RolloutRow.id)))
 
 

@@ -15,7 +15,7 @@ from engine.execution import failures
 from engine.execution.job import Asked, Chat, Job, Options, Sampling, Text
 from engine.execution.snapshot import Snapshot
 from engine.traffic import routing
-from storage import releases
+from storage import releases, requests
 from storage.home.pepper import Pepper
 from storage.keys import Key
 from storage.releases import Release
@@ -27,25 +27,35 @@ UNIT_CHARACTERS: Final = 32
 
 
 class Exposure(msgspec.Struct, frozen=True):
-    """The A/B test whose split chose the release of a job, and the keyed hash of its unit."""
+    """The A/B test whose split chose the release of a job, if one did, and the hash of its unit."""
 
-    ab_test: int
+    ab_test: int | None
     unit: str
 
 
-def exposure(service: Service, unit: str, pepper: Pepper) -> Exposure | None:
-    """What is recorded of a unit that an A/B test assigns; None where none does.
+def exposure(
+    service: Service, named: str | None, pepper: Pepper, request: str = ""
+) -> Exposure | None:
+    """What is recorded of a unit that an A/B test or a rollout assigns; None where none does.
 
-    While a test loads its arms, one of them has all of the traffic: nobody is assigned yet. The
-    hash can be made only with the pepper, and is another one in each test.
+    The unit is the user or session that the client named, else the request. While a test loads its
+    arms, one of them has all of the traffic: nobody is assigned yet. The hash can be made only with
+    the pepper, and is another one in each split that is salted anew.
     """
     owner, split = service.owner, service.split
-    weighted = sum(arm.weight_bp > 0 for arm in split.arms)
-    if owner is None or owner.kind is not OwnerKind.AB_TEST or weighted < 2:  # noqa: PLR2004
+    if owner is None:
         return None
-    named = f"{split.salt}\0{unit}".encode("utf-8", "surrogatepass")
-    sealed = pepper.seal(hashlib.sha256(named).hexdigest())
-    return Exposure(int(owner.id), sealed[:UNIT_CHARACTERS])
+    if owner.kind is OwnerKind.ROLLOUT:
+        sealed = requests.UNNAMED if named is None else _sealed(split.salt, named, pepper)
+        return Exposure(None, sealed)
+    if sum(arm.weight_bp > 0 for arm in split.arms) < 2:  # noqa: PLR2004
+        return None
+    return Exposure(int(owner.id), _sealed(split.salt, named or request, pepper))
+
+
+def _sealed(salt: str, unit: str, pepper: Pepper) -> str:
+    salted = f"{salt}\0{unit}".encode("utf-8", "surrogatepass")
+    return pepper.seal(hashlib.sha256(salted).hexdigest())[:UNIT_CHARACTERS]
 
 
 def release(snapshot: Snapshot, service: Service, unit: str) -> Release:

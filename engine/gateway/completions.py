@@ -84,10 +84,11 @@ async def _plan(
     if pinned is not None:
         release = await catalog.release(pinned)
     else:
-        unit = request.state.unit = body.user or auth.session(request) or request.state.id
+        named, id = body.user or auth.session(request), request.state.id
+        unit = request.state.unit = named or id
         release = plan.release(catalog.snapshot, service, unit)
         if catalog.pepper is not None:
-            exposure = plan.exposure(service, unit, catalog.pepper)
+            exposure = plan.exposure(service, named or None, catalog.pepper, id)
     request.state.release = release.name
     job = plan.job(
         id=f"req_{request.state.id}",

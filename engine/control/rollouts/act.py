@@ -49,6 +49,10 @@ async def carry_out(
             await by.complete()
         case Do.RECORD:
             pass
+        case Do.RECOUNT:
+            ended = plan.rollout.ended_at_us or at_us
+            again = await _impact(s, plan.rollout, ended, at_us)
+            await rollouts.change(s, plan.rollout.id, impact=again)
         case Do.RELEASE | Do.FORGET:
             await by.release()
 
@@ -81,7 +85,7 @@ async def undo(
         s, rollout, State.UNDONE, Why.UNDONE, sentence, actor=actor, at_us=at_us,
         intent_id=intent_id, split_id=split.id, weight_bp=0,
         keep_until_us=at_us + rollout.rollback_window_s * _SECOND_US,
-        impact=await _impact(s, rollout, at_us),
+        impact=await _impact(s, rollout, at_us, at_us),
     )  # fmt: skip
 
 
@@ -157,7 +161,7 @@ class By:
             useless = self._plan.why in _AT_ONCE
             window_us = 0 if useless else rollout.rollback_window_s * _SECOND_US
             changes = {"split_id": split.id, "keep_until_us": self._at_us + window_us}
-        changes["impact"] = await _impact(self._s, rollout, self._at_us)
+        changes["impact"] = await _impact(self._s, rollout, self._at_us, self._at_us)
         await self.move(State.ABORTED, weight_bp=0, resumes=None, **changes)
 
     async def complete(self) -> None:
@@ -217,6 +221,6 @@ async def _split(
     )  # fmt: skip
 
 
-async def _impact(s: Session, rollout: Rollout, at_us: int) -> str | None:
-    found = await rollout_looks.impact(s, rollout, at_us)
+async def _impact(s: Session, rollout: Rollout, ended_us: int, at_us: int) -> str | None:
+    found = await rollout_looks.impact(s, rollout, ended_us, at_us)
     return None if found is None else msgspec.json.encode(found).decode()

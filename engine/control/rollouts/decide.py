@@ -14,7 +14,7 @@ from typing import Final
 
 from engine.control.decisions import Decision, Reason
 from engine.control.rollouts.facts import Facts
-from storage import rollout_steps, rollout_waits
+from storage import rollout_looks, rollout_steps, rollout_waits
 from storage.availability import Can
 from storage.jobs import State as JobState
 from storage.rollout_looks import NO_EVIDENCE, Evidence, Look, Verdict
@@ -37,6 +37,7 @@ class Do(Enum):
     ABORT = auto()
     COMPLETE = auto()
     RECORD = auto()  # keep the looks
+    RECOUNT = auto()  # who met the candidate, once the requests under way at the end have ended
     RELEASE = auto()  # the release that is kept loaded after the end
     FORGET = auto()  # that one is kept loaded: the split is another one by now
 
@@ -64,7 +65,7 @@ def decide(facts: Facts, now_us: int) -> Decision:
 
 def with_looks(plan: Plan, facts: Facts) -> Plan:
     """The plan with the looks that led to it, if they saw anything that is not kept yet."""
-    if facts.evidence.counts == facts.recorded.counts:
+    if not facts.news and not facts.ends:
         return plan
     return replace(plan, evidence=facts.evidence, looks=facts.looks)
 
@@ -96,8 +97,7 @@ def _open(facts: Facts, now_us: int) -> Plan | None:
         said = f"The split of {rollout.service} was set by a person; the rollout has ended."
         return _abort(rollout, Why.TAKEN, said)
     if (broken := harm(facts.looks)) is not None:
-        said = f"{broken.sentence}: more than is allowed (e-value {broken.harm_e:.3g})."
-        return _abort(rollout, Why.HARM, said)
+        return _abort(rollout, Why.HARM, _harmed(rollout, broken))
     if facts.candidate.can is Can.NOT:
         said = f"r{rollout.candidate} cannot answer: {facts.candidate.reason}."
         return _abort(rollout, Why.UNLOADABLE, said)
@@ -111,6 +111,13 @@ def _open(facts: Facts, now_us: int) -> Plan | None:
         case _:
             plan = None
     return plan or _record(facts, now_us)
+
+
+def _harmed(rollout: Rollout, look: Look) -> str:
+    """What a look shows: a guard that is broken, or a comparison in which stable is better."""
+    if look.guard in {guard.name for guard in rollout.guards}:
+        return f"{look.sentence}: more than is allowed (e-value {look.harm_e:.3g})."
+    return f"{look.sentence}."
 
 
 def harm(looks: tuple[Look, ...]) -> Look | None:
@@ -170,7 +177,8 @@ def _without_result(facts: Facts, at_most_s: int) -> Plan:
     rollout = facts.rollout
     waiting = rollout_waits.of(rollout, facts.service, facts.candidate, facts.looks, 0)
     if any(look.verdict is Verdict.ERROR for look in facts.looks):
-        said = f"The guards could not be computed: {waiting.sentence} {_advice(rollout)}"
+        broken = "; ".join(look.sentence for look in facts.looks if look.verdict is Verdict.ERROR)
+        said = f"The measurement failed: {broken}. {_advice(rollout)}"
         return _hold(rollout, Why.UNMEASURED, said)
     said = f"No result after {at_most_s} s: {waiting.sentence} {_advice(rollout)}"
     return _hold(rollout, Why.INCONCLUSIVE, said)
@@ -192,7 +200,7 @@ def _forward(facts: Facts, why: Why, sentence: str) -> Plan | None:
 
 def _record(facts: Facts, now_us: int) -> Plan | None:
     """Keep a look that saw something new, not more often than is of use."""
-    if facts.evidence.counts == facts.recorded.counts or now_us < facts.looked_us + KEEP_US:
+    if not facts.news or now_us < facts.looked_us + KEEP_US:
         return None
     rollout = facts.rollout
     return Plan(do=Do.RECORD, rollout=rollout, why=rollout.why, sentence="A look is kept.")
@@ -200,6 +208,9 @@ def _record(facts: Facts, now_us: int) -> Plan | None:
 
 def _ended(facts: Facts, now_us: int) -> Plan | None:
     rollout, service = facts.rollout, facts.service
+    if (due := recount_us(rollout)) is not None and now_us >= due:
+        said = "Requests that were under way at the end are counted."
+        return Plan(do=Do.RECOUNT, rollout=rollout, why=rollout.why, sentence=said)
     if rollout.keep_until_us is None:
         return None
     if service is None or service.owner is not None or service.split.id != rollout.split_id:
@@ -211,11 +222,19 @@ def _ended(facts: Facts, now_us: int) -> Plan | None:
     return Plan(do=Do.RELEASE, rollout=rollout, why=rollout.why, sentence=said)
 
 
+def recount_us(rollout: Rollout) -> int | None:
+    """When those who met the candidate are counted for good; None if they are."""
+    ended = rollout.ended_at_us
+    if rollout.impact is None or rollout.impact.final or ended is None:
+        return None
+    return ended + rollout_looks.FINAL_US
+
+
 def _wait(facts: Facts, now_us: int) -> Decision:
     rollout = facts.rollout
     if rollout.state not in OPEN:
-        kept = rollout.keep_until_us
-        due = kept if kept is not None and kept > now_us else None
+        ahead = [rollout.keep_until_us, recount_us(rollout)]
+        due = min((each for each in ahead if each is not None and each > now_us), default=None)
         return Decision(Reason.IDLE, rollout.sentence, due_us=due)
     waiting = rollout_waits.of(rollout, facts.service, facts.candidate, facts.looks, now_us)
     look = now_us + LOOK_US if rollout.watched else None

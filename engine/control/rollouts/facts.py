@@ -6,15 +6,28 @@ Imported by `engine.control.rollouts`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from engine.control.rollouts import judge
-from storage import availability, errors, jobs, rollout_looks, services
+from engine.control.rollouts import compare, judge
+from storage import (
+    availability,
+    errors,
+    jobs,
+    rollout_contrasts,
+    rollout_looks,
+    rollout_waits,
+    services,
+)
 from storage.availability import Availability
 from storage.jobs import Job
 from storage.rollout_looks import NO_EVIDENCE, Evidence, Look
+from storage.rollout_steps import Analysis
 from storage.rollouts import OPEN, Rollout
 from storage.services import Service
 from storage.store import Session
+
+_SILENT_BLOCKS: Final = 10
+"""So many blocks without a request of the candidate are kept, so as not to be counted again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +36,8 @@ class Facts:
 
     `service` is None if it was removed. `smoke` is the job of the smoke requests. `evidence` is
     what was counted of the candidate up to now and `looks` what that means; `recorded` are the
-    counts of the last look that was kept, at `looked_us`.
+    counts of the last look that was kept, at `looked_us`. `ends` are those of the looks that are
+    taken once the guards hold: latency against stable, and the sample ratio.
     """
 
     rollout: Rollout
@@ -33,7 +47,16 @@ class Facts:
     evidence: Evidence = NO_EVIDENCE
     recorded: Evidence = NO_EVIDENCE
     looks: tuple[Look, ...] = ()
+    ends: tuple[Look, ...] = ()
     looked_us: int = 0
+
+    @property
+    def news(self) -> bool:
+        """Whether the looks saw anything that is not kept yet."""
+        before, now = self.recorded, self.evidence
+        fresh = now.blocks[len(before.blocks) :]
+        answered = any(block.candidate_n for block in fresh)
+        return before.counts != now.counts or answered or len(fresh) >= _SILENT_BLOCKS
 
     @property
     def owned(self) -> bool:
@@ -57,8 +80,12 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> Facts:
     if rollout.watched:
         recorded = await rollout_looks.stored(s, rollout)
         evidence = await rollout_looks.count(s, rollout)
+        if compare.compared(rollout):
+            evidence = await rollout_contrasts.extend(s, rollout, evidence, now_us)
         kept = await rollout_looks.newest(s, rollout)
         looked_us = max((look.at_us for look in kept), default=0)
+    looks = judge.looks(rollout, evidence, now_us) + compare.rates(rollout, evidence, now_us)
+    ends = await _ends(s, rollout, evidence, looks, now_us)
     return Facts(
         rollout=rollout,
         service=service,
@@ -66,8 +93,24 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> Facts:
         smoke=await _job(s, rollout.smoke_job_id),
         evidence=evidence,
         recorded=recorded,
-        looks=judge.looks(rollout, evidence, now_us),
+        looks=looks + ends,
+        ends=ends,
         looked_us=looked_us,
+    )
+
+
+async def _ends(
+    s: Session, rollout: Rollout, evidence: Evidence, looks: tuple[Look, ...], now_us: int
+) -> tuple[Look, ...]:
+    """The looks that are taken once, when the guards hold and the weight is about to change."""
+    ends = isinstance(rollout.current, Analysis) and rollout_waits.passed(rollout, looks)
+    if not ends or not compare.compared(rollout):
+        return ()
+    seen = await rollout_contrasts.durations(s, rollout, evidence.began_us)
+    units = await rollout_contrasts.units(s, rollout, evidence.began_us)
+    return (
+        *compare.latency(rollout, seen, now_us),
+        compare.ratio(rollout, units, now_us),
     )
 
 

@@ -12,12 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engine.control.rollouts import judge, rhythm
+from engine.control.rollouts import compare, judge, rhythm
 from engine.control.rollouts.rhythm import Rhythm
-from engine.judging import power
+from engine.judging import comparison_power, power
 from storage import rollout_steps, splits
 from storage.rollout_looks import Count
-from storage.rollout_plans import GuardForecast, MeasuredTraffic, RolloutPlan, Stage
+from storage.rollout_plans import (
+    ComparisonForecast,
+    GuardForecast,
+    MeasuredTraffic,
+    RolloutPlan,
+    Stage,
+)
 from storage.rollout_steps import Analysis, Guard, Pause, SetWeight, Step
 from storage.rollout_traffic import Traffic
 from storage.splits import WHOLE_BP
@@ -57,6 +63,15 @@ class _Case:
         return power.safe_requests(self.rate or 0.0, self.guard.allowed_bp / WHOLE_BP, judge.ALPHA)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was measured: the guards on stable, its latencies, the rhythm of the traffic."""
+
+    cases: list[_Case]
+    latencies_us: tuple[int, ...]
+    beat: Rhythm
+
+
 def plan(asked: Asked, traffic: Traffic, now_us: int) -> RolloutPlan:
     """The plan of a rollout that would start now."""
     beat = rhythm.of(traffic)
@@ -65,10 +80,11 @@ def plan(asked: Asked, traffic: Traffic, now_us: int) -> RolloutPlan:
         for at, guard in enumerate(asked.guards)
         if guard.counts(copies=False)
     ]
+    seen = _Seen(cases, traffic.latencies_us, beat)
     stages, at_s = [], now_us / _SECOND_US
     level = judge.level(asked.guards, asked.steps)
     for first, last in _groups(asked.steps):
-        stage = _stage(asked.steps, first, last, cases, beat, at_s, level)
+        stage = _stage(asked.steps, first, last, seen, at_s, level)
         stages.append(stage)
         at_s += stage.lasts_s
     weakest = _weakest(stages) if traffic.requests else None
@@ -113,11 +129,11 @@ def _stage(
     steps: Sequence[Step],
     first: int,
     last: int,
-    cases: Sequence[_Case],
-    beat: Rhythm,
+    seen: _Seen,
     begin_s: float,
     level: float,
 ) -> Stage:
+    cases, beat = seen.cases, seen.beat
     weight = _weight(steps[first]) / WHOLE_BP
     after = [_after(case, weight, beat, begin_s) for case in cases]
     wanted = _required(cases)
@@ -151,8 +167,38 @@ def _stage(
             _forecast(case, requests, seconds, level, required=case in wanted)
             for case, seconds in zip(cases, after, strict=True)
         ),
-        comparisons=(),
+        comparisons=_comparisons(seen, requests, int(arrivals) - requests, level),
     )
+
+
+def _comparisons(
+    seen: _Seen, candidate_n: int, stable_n: int, level: float
+) -> tuple[ComparisonForecast, ...]:
+    """What the comparisons with stable find in so many requests; none without both arms."""
+    if not candidate_n or not stable_n or not seen.latencies_us:
+        return ()
+    found = []
+    for case in seen.cases:
+        if case.guard in judge.of_requests([case.guard]) and case.count.n:
+            rate = (case.count.events + 0.5) / (case.count.n + 1)
+            rates = comparison_power.against_stable(rate, candidate_n, stable_n, level)
+            found.append(
+                ComparisonForecast(
+                    name=f"{case.guard.name} against stable",
+                    unit="rate",
+                    stable=rate,
+                    found=rates.found,
+                    missed=rates.missed,
+                )
+            )
+    median = float(sorted(seen.latencies_us)[len(seen.latencies_us) // 2])
+    shifts = comparison_power.shifts(
+        seen.latencies_us, candidate_n, stable_n, least=compare.LEAST_SHIFT * median, alpha=level
+    )
+    slower = ComparisonForecast(
+        name=compare.LATENCY, unit="us", stable=median, found=shifts.found, missed=shifts.missed
+    )
+    return (*found, slower)
 
 
 def _required(cases: Sequence[_Case]) -> list[_Case]:

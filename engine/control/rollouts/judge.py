@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.judging import errors, exceedance
-from storage import rollout_steps
+from storage import rollout_looks, rollout_steps
 from storage.rollout_looks import Count, Evidence, Look, Verdict
-from storage.rollout_steps import Guard, Step
+from storage.rollout_steps import Guard, SetWeight, Step
 from storage.rollouts import Rollout
 from storage.splits import WHOLE_BP
 
@@ -36,8 +36,19 @@ def looks(rollout: Rollout, evidence: Evidence, at_us: int) -> tuple[Look, ...]:
 
 
 def level(guards: Sequence[Guard], steps: Sequence[Step]) -> float:
-    """The part of `ALPHA` that each test for harm has."""
-    return ALPHA / max(len(guards) * rollout_steps.stages(steps), 1)
+    """The part of `ALPHA` that each test for harm has.
+
+    They are the guards at each weight and, where both arms have traffic, each rate and the latency
+    against stable.
+    """
+    both = sum(isinstance(step, SetWeight) and 0 < step.weight_bp < WHOLE_BP for step in steps)
+    against = both * (len(of_requests(guards)) + 1)
+    return ALPHA / max(len(guards) * rollout_steps.stages(steps) + against, 1)
+
+
+def of_requests(guards: Sequence[Guard]) -> list[Guard]:
+    """The guards that count requests, which both arms have at any time."""
+    return [guard for guard in guards if guard.measure in rollout_looks.OF_REQUESTS]
 
 
 def _look(rollout: Rollout, guard: Guard, count: Count, alpha: float, at_us: int) -> Look:
@@ -47,23 +58,23 @@ def _look(rollout: Rollout, guard: Guard, count: Count, alpha: float, at_us: int
         safety = exceedance.safety(count.n, count.events, allowed, ALPHA)
         needed = exceedance.needed(count.n, count.events, allowed, ALPHA)
     except errors.CannotJudge as error:
-        return _made(rollout, guard, count, at_us, verdict=Verdict.ERROR, sentence=str(error))
+        return made(rollout, guard.name, count, at_us, verdict=Verdict.ERROR, sentence=str(error))
     low, high = safety.interval
     verdict = Verdict.RUNNING if count.n else Verdict.PENDING
     if harm.reached:
         verdict = Verdict.HARM
     elif safety.reached:
         verdict = Verdict.HOLDS
-    return _made(
-        rollout, guard, count, at_us, verdict=verdict, harm_e=harm.e_value,
+    return made(
+        rollout, guard.name, count, at_us, verdict=verdict, harm_e=harm.e_value,
         safety_e=safety.e_value, low=low, high=high, needed=needed,
         sentence=f"{guard.name}: {count.events} of {count.n} ({harm.rate:.2%})",
     )  # fmt: skip
 
 
-def _made(
+def made(
     rollout: Rollout,
-    guard: Guard,
+    name: str,
     count: Count,
     at_us: int,
     *,
@@ -75,12 +86,13 @@ def _made(
     high: float = 1.0,
     needed: int | None = None,
 ) -> Look:
+    """A look at the step that is under way."""
     return Look(
         rollout_id=rollout.id,
         attempt=rollout.attempt,
         step=rollout.step or 0,
         at_us=at_us,
-        guard=guard.name,
+        guard=name,
         n=count.n,
         events=count.events,
         harm_e=harm_e,

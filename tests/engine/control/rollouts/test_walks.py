@@ -103,7 +103,7 @@ async def test_a_candidate_that_errs_is_taken_back_in_the_transaction_of_the_mov
     assert (look.n, look.events, look.verdict) == (40, 20, Verdict.HARM)
     assert look.low > 0.01
     world.wait(3600)
-    assert [plan.do for plan in await world.settle()] == [Do.RELEASE]
+    assert [plan.do for plan in await world.settle()] == [Do.RECOUNT, Do.RELEASE]
     assert await world.weights() == {STABLE: 10_000}
 
 
@@ -141,7 +141,9 @@ async def test_what_was_not_executed_is_no_evidence(world: World) -> None:
     await world.serve(400, failed=400, release=STABLE)
     assert await world.settle() == []
     world.wait(3599)
-    assert await world.settle() == []
+    assert {plan.do for plan in await world.settle()} == {Do.RECORD}  # minutes of stable's alone
+    assert {(look.n, look.events) for look in await world.looks()} == {(0, 0)}
+    assert (await world.rollout()).weight_bp == 500
 
 
 async def test_silence_pauses_and_never_promotes(world: World) -> None:

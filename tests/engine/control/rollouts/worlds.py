@@ -37,7 +37,7 @@ from storage.processes import Kind, State
 from storage.release_content import Engine
 from storage.requests import Class, Outcome
 from storage.rollout_events import RolloutEvent
-from storage.rollout_looks import Look
+from storage.rollout_looks import Evidence, Look
 from storage.rollouts import Rollout
 from storage.services import Service
 from storage.shadow_comparisons import Comparison
@@ -134,6 +134,9 @@ class World:
         release: int = CANDIDATE,
         outcome: Outcome | None = None,
         class_: Class = Class.INTERACTIVE,
+        unit: str | None = None,
+        latency_us: int = 200_000,
+        at_us: int | None = None,
     ) -> None:
         """Clients get answers from a release; the first of them fail, or are slow."""
         rows = []
@@ -142,10 +145,12 @@ class World:
             ended = Outcome.FAILED if number < failed else Outcome.OK
             rows.append(
                 requests.Request(
-                    id=f"req_{self._requests}", at_us=self.now_us, service="support",
-                    release=release, worker="w", endpoint="chat", key_id=1 + number % 3,
-                    tenant="acme", class_=class_, outcome=outcome or ended,
-                    ttft_us=10_000, latency_us=9_000_000 if number < slow else 200_000,
+                    id=f"req_{self._requests}", service="support", unit=unit,
+                    at_us=self.now_us if at_us is None else at_us, release=release, worker="w",
+                    endpoint="chat", key_id=1 + number % 3, tenant="acme", class_=class_,
+                    outcome=outcome or ended,
+                    ttft_us=10_000,
+                    latency_us=9_000_000 if number < slow else latency_us,
                 )
             )  # fmt: skip
         await self.store.write(lambda s: requests.record(s, rows))
@@ -264,6 +269,12 @@ class World:
         newest = await self.rollout()
         async with self.store.read() as s:
             return await rollout_events.of(s, newest.id)
+
+    async def evidence(self) -> Evidence:
+        """What is kept of the newest rollout's counts."""
+        newest = await self.rollout()
+        async with self.store.read() as s:
+            return await rollout_looks.stored(s, newest)
 
     async def looks(self) -> list[Look]:
         """The looks of the newest rollout, oldest first."""

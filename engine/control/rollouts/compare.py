@@ -1,0 +1,152 @@
+"""The candidate against the stable release: rates, latency, and whether the split is as it was set.
+
+Pure. Rates are compared by blocks of the same minutes and may be looked at any number of times;
+latency once, at the end of a weight, between prompts of like length. Harm is the candidate's when
+it is worse than stable at the same time: what disturbs both arms alike, such as the load of one
+more model on the box, is no evidence. Imported by `engine.control.rollouts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from engine.control.rollouts import judge
+from engine.judging import errors, sample_ratio, shift, two_rates, verdict
+from storage.rollout_contrasts import Durations
+from storage.rollout_looks import Count, Evidence, Look, Verdict
+from storage.rollouts import Rollout
+from storage.splits import WHOLE_BP
+
+LEAST_SHIFT: Final = 0.25
+"""The smallest slowdown that is harm, as a part of stable's median, as Kayenta has it."""
+LENGTHS: Final = (128, 512, 2048)
+"""Prompt tokens at which one class of like prompts ends and the next begins."""
+RATIO: Final = "sample ratio"
+LATENCY: Final = "latency against stable"
+
+
+def compared(rollout: Rollout) -> bool:
+    """Whether both arms have traffic."""
+    return rollout.step is not None and 0 < rollout.weight_bp < WHOLE_BP
+
+
+def rates(rollout: Rollout, evidence: Evidence, at_us: int) -> tuple[Look, ...]:
+    """A look at each rate that the guards count, beside stable's; none without both arms."""
+    if not compared(rollout) or not evidence.blocks:
+        return ()
+    level = judge.level(rollout.guards, rollout.steps)
+    looks = []
+    for at, guard in enumerate(judge.of_requests(rollout.guards)):
+        name = f"{guard.name.partition('<=')[0]} against stable"
+        if guard.limit_us is not None:
+            name = f"{guard.name} against stable"
+        blocks = [
+            two_rates.Block(each.candidate_n, each.candidate[at], each.stable_n, each.stable[at])
+            for each in evidence.blocks
+        ]
+        count = Count(
+            sum(each.candidate_n for each in blocks), sum(each.candidate_events for each in blocks)
+        )
+        try:
+            seen = two_rates.compare(blocks, expected=guard.allowed_bp / WHOLE_BP / 2, alpha=level)
+        except errors.CannotJudge as error:
+            looks.append(_failed(rollout, name, count, at_us, error))
+            continue
+        state = Verdict.RUNNING if seen.candidate_n and seen.stable_n else Verdict.PENDING
+        low, high = seen.difference_interval
+        looks.append(
+            judge.made(
+                rollout,
+                name,
+                count,
+                at_us,
+                verdict=Verdict.HARM if seen.reached else state,
+                sentence=verdict.against_stable(name, seen).sentence,
+                harm_e=seen.e_value,
+                low=low,
+                high=high,
+                needed=seen.needed,
+            )
+        )
+    return tuple(looks)
+
+
+def latency(rollout: Rollout, seen: Durations, at_us: int) -> tuple[Look, ...]:
+    """A look at each class of prompts of like length with enough requests on both arms."""
+    classes = [
+        (length, candidate, stable)
+        for length in range(len(LENGTHS) + 1)
+        if min(
+            len(candidate := _of(seen.candidate, length)), len(stable := _of(seen.stable, length))
+        ) >= shift.LEAST
+    ]  # fmt: skip
+    level = judge.level(rollout.guards, rollout.steps) / max(len(classes), 1)
+    looks = []
+    for length, candidate, stable in classes:
+        name = f"{LATENCY}, prompts {_words(length)}"
+        count = Count(len(candidate), 0)
+        least = LEAST_SHIFT * sorted(stable)[len(stable) // 2]
+        try:
+            found = shift.compare(candidate, stable, least=least, alpha=level)
+        except errors.CannotJudge as error:
+            looks.append(_failed(rollout, name, count, at_us, error))
+            continue
+        said = verdict.shifted(name, found, "ms")
+        low, high = found.interval
+        harm = said.outcome is verdict.Outcome.FAIL
+        safe = said.outcome is verdict.Outcome.PASS
+        looks.append(
+            judge.made(
+                rollout,
+                name,
+                count,
+                at_us,
+                sentence=said.sentence,
+                low=low,
+                high=high,
+                verdict=Verdict.HARM if harm else Verdict.HOLDS if safe else Verdict.RUNNING,
+                needed=found.needed,
+            )
+        )
+    return tuple(looks)
+
+
+def ratio(rollout: Rollout, units: Mapping[int, int], at_us: int) -> Look:
+    """Whether the arms got the units that their weights promise; if not, nothing is judged."""
+    weights = {
+        f"r{rollout.stable}": WHOLE_BP - rollout.weight_bp,
+        f"r{rollout.candidate}": rollout.weight_bp,
+    }
+    named = {f"r{release}": count for release, count in units.items()}
+    count = Count(named.get(f"r{rollout.candidate}", 0), 0)
+    try:
+        seen = sample_ratio.check(named, weights)
+    except errors.CannotJudge as error:
+        return _failed(rollout, RATIO, count, at_us, error)
+    state = Verdict.HOLDS if seen.p_value is not None else Verdict.RUNNING
+    return judge.made(
+        rollout, RATIO, count, at_us, verdict=state if seen.healthy else Verdict.ERROR,
+        sentence=verdict.split(RATIO, seen).sentence, needed=seen.needed,
+    )  # fmt: skip
+
+
+def _of(values: tuple[tuple[int, int], ...], length: int) -> list[float]:
+    """The milliseconds of the requests whose prompts are of a class."""
+    low = LENGTHS[length - 1] if length else 0
+    high = LENGTHS[length] if length < len(LENGTHS) else 10**12
+    return [us / 1000 for tokens, us in values if low <= tokens < high]
+
+
+def _words(length: int) -> str:
+    if length == len(LENGTHS):
+        return f"from {LENGTHS[-1]} tokens"
+    return f"under {LENGTHS[length]} tokens"
+
+
+def _failed(
+    rollout: Rollout, name: str, count: Count, at_us: int, error: errors.CannotJudge
+) -> Look:
+    return judge.made(
+        rollout, name, count, at_us, verdict=Verdict.ERROR, sentence=f"{name}: {error}"
+    )
