@@ -30,6 +30,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "apply": ("manifests", "Make services what a manifest says."),
     "diff": ("manifests", "What applying a manifest would change."),
     "export": ("manifests", "Services as a manifest."),
+    "freeze": ("freezes", "Freeze the box against changes of what answers requests."),
+    "unfreeze": ("freezes", "Allow changes on the box again."),
     "models": ("models", "Model versions: weights and adapters."),
     "prompts": ("prompts", "Prompt versions and their labels."),
     "releases": ("releases", "Releases: what answers a request, as one immutable tuple."),

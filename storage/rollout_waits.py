@@ -82,7 +82,8 @@ def _step(
     if isinstance(step, Analysis | Mirror) and not passed(rollout, looks):
         until = began + step.at_most_s * 1_000_000
         return Waiting(for_=For.EVIDENCE, sentence=_missing(rollout, looks), until_us=until)
-    if service is not None and service.frozen is not None:
+    undoes = rollout.undoes is not None
+    if service is not None and service.frozen is not None and not undoes:
         said = f"{service.name} is {service.frozen.words}."
         return Waiting(for_=For.UNFREEZE, sentence=said)
     if candidate.can is not Can.ANSWER:

@@ -6,7 +6,6 @@ Imported by `storage.services`, which changes them, and through it by every pack
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar
 
@@ -15,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, split_history, splits, unknown_names
+from storage import errors, freezes, split_history, splits, unknown_names
+from storage.freezes import Freeze
 from storage.split_history import SplitRow
 from storage.splits import Arm, Split
 from storage.store import stream
@@ -38,20 +38,6 @@ class Owner(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """In a sentence: rollout 3, A/B test 7."""
         return {"rollout": "rollout", "ab_test": "A/B test"}[self.kind.value] + f" {self.id}"
-
-
-class Freeze(msgspec.Struct, frozen=True, kw_only=True):
-    """Who froze a service, why and when."""
-
-    by: str
-    reason: str
-    at_us: int
-
-    @property
-    def words(self) -> str:
-        """In a sentence: frozen by kim since 2026-01-31 12:00 UTC: an incident."""
-        at = datetime.fromtimestamp(self.at_us // 1_000_000, UTC)
-        return f"frozen by {self.by} since {at:%Y-%m-%d %H:%M} UTC: {self.reason}"
 
 
 class ServiceRow(SQLModel, table=True):
@@ -98,7 +84,8 @@ async def find(s: AsyncSession, name: str) -> Service:
         raise await unknown_names.refusal(
             s, "service", name, select(col(ServiceRow.name)).order_by(col(ServiceRow.name))
         )
-    return record(row, split_history.record(await s.get_one(SplitRow, row.split_id)))
+    split = split_history.record(await s.get_one(SplitRow, row.split_id))
+    return record(row, split, await freezes.of_box(s))
 
 
 async def every(s: AsyncSession, named: Collection[str] | None = None) -> list[Service]:
@@ -110,7 +97,8 @@ async def every(s: AsyncSession, named: Collection[str] | None = None) -> list[S
     )
     if named is not None:
         query = query.where(col(ServiceRow.name).in_(named))
-    return [record(row, split_history.record(split)) async for row, split in stream(s, query)]
+    box = await freezes.of_box(s)
+    return [record(row, split_history.record(split), box) async for row, split in stream(s, query)]
 
 
 async def named_releases(s: AsyncSession) -> set[int]:
@@ -143,9 +131,9 @@ def owned(service: Service, owner: Owner) -> errors.NotOwner:
     )
 
 
-def record(row: ServiceRow, split: Split) -> Service:
-    """The service of its row and its current split."""
-    owner = frozen = None
+def record(row: ServiceRow, split: Split, box: Freeze | None = None) -> Service:
+    """The service of its row and its current split; its own freeze comes before the box's."""
+    owner, frozen = None, box
     if row.owner_kind is not None:
         owner = Owner(OwnerKind(row.owner_kind), row.owner_id or "")
     if row.frozen_by is not None:

@@ -13,9 +13,18 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors, ledger, names, service_rows, split_history, splits, sticky_buckets
+from storage import (
+    errors,
+    freezes,
+    ledger,
+    names,
+    service_rows,
+    split_history,
+    splits,
+    sticky_buckets,
+)
+from storage.freezes import Freeze
 from storage.service_rows import (
-    Freeze,
     Owner,
     OwnerKind,
     Service,
@@ -56,6 +65,8 @@ async def create(
         Invalid: that one is a staging itself.
     """
     names.check("service", name)
+    if (frozen := await freezes.of_box(s)) is not None:
+        raise errors.Frozen(f"The box is {frozen.words}. Unfreeze it with {frozen.command(name)}.")
     if await s.get(ServiceRow, name) is not None:
         raise errors.AlreadyExists(f"There is a service {name} already; set its split instead.")
     await _check_staging(s, name, staging_of)
@@ -102,11 +113,13 @@ async def set_split(
     intent_id: int | None = None,
     salt: str | None = None,
     by: Owner | None = None,
+    undo: bool = False,
 ) -> Split:
     """Set the split of a service; arms of weight 0 stay loaded and get nothing.
 
     Without a `salt` the current one stays and as few users move to another arm as the weights
-    allow; a new salt assigns all users anew. `by` is the owner that asks, None for people.
+    allow; a new salt assigns all users anew. `by` is the owner that asks, None for people; `undo`
+    says that it leads back to an earlier release, which a freeze never forbids.
 
     Raises:
         Moved: `expected_version` is given and the service has another version by now.
@@ -117,10 +130,11 @@ async def set_split(
     check_arms(arms)
     before = await find(s, service)
     service_rows.check_version(before, expected_version)
-    if before.frozen is not None:
+    if before.frozen is not None and not undo:
         raise errors.Frozen(
-            f"{service} is {before.frozen.words}. Unfreeze it with `paddock services unfreeze "
-            f"{service}`; going back with `paddock services undo {service}` is allowed."
+            f"{service} is {before.frozen.words}. Unfreeze it with "
+            f"{before.frozen.command(service)}; going back with `paddock services undo {service}` "
+            "is allowed."
         )
     if before.owner is not None and before.owner != by:
         raise owned(before, before.owner)
@@ -251,7 +265,7 @@ async def unfreeze(
 
 async def take(
     s: AsyncSession, *, service: str, owner: Owner, actor: str, at_us: int,
-    intent_id: int | None = None,
+    intent_id: int | None = None, undo: bool = False,
 ) -> None:  # fmt: skip
     """Make a rollout or an A/B test the owner of a split; nothing changes if it is.
 
@@ -261,8 +275,9 @@ async def take(
     before = await find(s, service)
     if before.owner == owner:
         return
-    if before.frozen is not None:
-        raise errors.Frozen(f"{service} is {before.frozen.words}; unfreeze it first.")
+    if before.frozen is not None and not undo:
+        command = before.frozen.command(service)
+        raise errors.Frozen(f"{service} is {before.frozen.words}; {command} allows changes again.")
     if before.owner is not None:
         raise owned(before, before.owner)
     await _own(s, service, owner, None, actor, at_us, intent_id)

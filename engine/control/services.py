@@ -158,6 +158,9 @@ async def unfreeze(
 ) -> Decision:
     """Allow changes of the split again."""
     before = await services.find(s, intent.target)
+    if before.frozen is not None and before.frozen.box:
+        said = f"{before.name} is {before.frozen.words}; `paddock unfreeze` allows changes again."
+        return Decision(Reason.UNCHANGED, said, before)
     if before.frozen is None:
         return Decision(Reason.UNCHANGED, f"{before.name} is not frozen; no change.", before)
     service = await services.unfreeze(

@@ -689,6 +689,18 @@ _ROWS: Final[tuple[Verb, ...]] = (
         Why.ASKED,
     ),
     Verb(
+        "box.freeze", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Freeze the box against changes of what answers requests",
+        "freeze --reason WHY",
+        Why.REQUIRED,
+    ),
+    Verb(
+        "box.unfreeze", NoArguments, _OPERATOR, _REVERSIBLE, _CONTROL,
+        "Allow changes on the box again",
+        "unfreeze",
+        Why.ASKED,
+    ),
+    Verb(
         "services.set", ServicesSet, _OPERATOR, _REVERSIBLE, _CONTROL,
         "Record the texts of requests, or no longer",
         "services set NAME --record-text",

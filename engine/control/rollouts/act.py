@@ -67,7 +67,7 @@ async def own(
     """
     await services.take(
         s, service=rollout.service, owner=rollout.owner, actor=actor, at_us=at_us,
-        intent_id=intent_id,
+        intent_id=intent_id, undo=rollout.undoes is not None,
     )  # fmt: skip
     split = await _split(s, rollout, 0, actor, at_us, intent_id)
     await rollouts.change(s, rollout.id, base_split_id=split.id, split_id=split.id)
@@ -179,7 +179,7 @@ class By:
                 self._s, service=rollout.service,
                 arms=[Arm(release=rollout.candidate, weight_bp=WHOLE_BP)],
                 expected_version=None, actor=self._actor, at_us=self._at_us,
-                intent_id=self._intent_id, by=rollout.owner,
+                intent_id=self._intent_id, by=rollout.owner, undo=rollout.undoes is not None,
             )  # fmt: skip
             changes["split_id"] = split.id
         await self._give_back()
@@ -217,7 +217,7 @@ async def _split(
     ]
     return await services.set_split(
         s, service=rollout.service, arms=arms, expected_version=None, actor=actor, at_us=at_us,
-        intent_id=intent_id, by=rollout.owner,
+        intent_id=intent_id, by=rollout.owner, undo=rollout.undoes is not None,
     )  # fmt: skip
 
 

@@ -83,7 +83,8 @@ def following(rollout: Rollout, why: Why, sentence: str) -> Plan:
 
 def blocked(facts: Facts) -> str | None:
     """Why the rollout cannot go forward now, as a sentence; None if it can."""
-    if facts.service is not None and facts.service.frozen is not None:
+    undoes = facts.rollout.undoes is not None  # going back is always allowed
+    if facts.service is not None and facts.service.frozen is not None and not undoes:
         return f"{facts.service.name} is {facts.service.frozen.words}."
     if facts.candidate.can is not Can.ANSWER:
         why = facts.candidate.reason or "it gives no answer"

@@ -201,6 +201,10 @@ class World:
         async with self.store.read() as s:
             return await intents.find(s, id)
 
+    async def freeze_box(self) -> str | None:
+        """A person freezes the whole box; the outcome."""
+        return (await self.ask("box.freeze", target="box", reason="an incident")).outcome
+
     async def accept(
         self,
         verb: str,
