@@ -103,7 +103,8 @@ def judge(
     if deployment.backend is Backend.UPSTREAM:
         known = health.get(deployment.upstream or "")
         if known is not None and known.reason:  # it may be back at its next check
-            return Availability(can=Can.WAIT, reason=known.reason.rstrip("."))
+            why = known.reason.rstrip(".")
+            return Availability(can=Can.WAIT, reason=f"upstream {deployment.upstream}: {why}")
         return Availability(can=Can.ANSWER)
     ready = [each for each in instances if each.state is State.READY]
     if why := _file(release, versions, ready=bool(ready), named=named):

@@ -102,8 +102,7 @@ def _state(
     if known is not None and known.status is Status.FAILING:
         return "failing", known.status_reason or ""
     if known is not None and known.backend is Backend.UPSTREAM:
-        name = known.upstream or ""
-        return _upstream(name, facts.upstreams.get(name), heard=heard)
+        return _upstream(facts.upstreams.get(known.upstream or ""), heard=heard)
     for state in _WORST:
         worst = next((each for each in instances if each.state == state), None)
         if worst is not None:
@@ -111,11 +110,10 @@ def _state(
     return "starting", ""
 
 
-def _upstream(name: str, health: upstreams.Health | None, *, heard: bool) -> tuple[str, str]:
+def _upstream(health: upstreams.Health | None, *, heard: bool) -> tuple[str, str]:
     """As the gateway's health checks found it; before the first one its samples count."""
     if health is None:
         return ("answering", "") if heard else ("starting", "")
     if health.reason is None:
         return "answering", ""
-    reason = health.reason.removeprefix(f"upstream {name} ")  # the row begins with its name
-    return "down", reason.removeprefix("cannot answer: ")
+    return "down", health.reason

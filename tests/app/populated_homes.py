@@ -253,7 +253,7 @@ async def ailing(store: Store) -> None:
         await deployments.mark_failing(
             s, "ops-1.0.0", "its instances died 3 times in 60 s: signal 9", NOW_US - 30 * SECOND_US
         )
-        refused = "upstream vllm cannot answer: it is unreachable: connection refused"
+        refused = "it is unreachable: connection refused"
         await upstreams.observe(s, "vllm", refused, NOW_US)
         await part(s, "phi:1", Kind.SERVER, State.READY)
         await samples.record(

@@ -140,7 +140,8 @@ class Upstreams:
             return f"upstream {name} is not registered"
         if member.fault is not None:
             return f"upstream {name} cannot be used: {member.fault}"
-        return member.health.reason
+        reason = member.health.reason
+        return None if reason is None else f"upstream {name} cannot answer: {reason}"
 
     def rows(self, second: int) -> Iterator[Row]:
         """The samples of a second that is over."""

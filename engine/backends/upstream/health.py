@@ -74,13 +74,13 @@ class Health:
         self._load: tuple[float, Load] | None = None
         self._counted = _Totals(own=False)
         self._written = (0, self._counted)
-        self._trouble: str | None = f"upstream {of.settings.name} was not reached yet"
+        self._trouble: str | None = "it was not reached yet"
         self._streak = 0
         self._latest = (0.0, "")
 
     @property
     def reason(self) -> str | None:
-        """Why the server cannot answer now, as a clause; None while it can."""
+        """Why the server cannot answer now, as a clause about "it"; None while it can."""
         if self._trouble is not None:
             return self._trouble
         at, latest = self._latest
@@ -108,8 +108,7 @@ class Health:
         """Probe once."""
         found = await self._look()
         if found is not None:
-            name = self._server.settings.name
-            self._now_is(f"upstream {name} cannot answer: {found}", self._streak)
+            self._now_is(found, self._streak)
             return
         self._now_is(None, 0 if self._trouble else self._streak)
         if self._targets.metrics is not None:
@@ -126,9 +125,9 @@ class Health:
     def failed(self, failure: Failure) -> None:
         """A request failed; if that may be the server's fault, it is probed immediately."""
         if failure.code == "upstream_unreachable":
-            self.down(failure.message)
+            self.down(self._clause(failure))
         elif failure.code in _SERVERS_FAULT:
-            self._latest = time.monotonic(), failure.message
+            self._latest = time.monotonic(), self._clause(failure)
             rejected = failure.code == "upstream_rejects_key"
             self._now_is(self._trouble, STREAK if rejected else self._streak + 1)
             self._wake.set()
@@ -175,6 +174,12 @@ class Health:
             log = _log.info if self.reason is None else _log.warning
             name = self._server.settings.name
             log("upstream readiness", upstream=name, ready=self.reason is None, why=self.reason)
+
+    def _clause(self, failure: Failure) -> str:
+        """A failure without the name of the server, which is shown beside."""
+        named = f"upstream {self._server.settings.name} "
+        said = failure.message
+        return f"it {said.removeprefix(named)}" if said.startswith(named) else said
 
     async def _look(self) -> str | None:
         try:

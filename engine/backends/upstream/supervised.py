@@ -123,7 +123,7 @@ class Servers:
                     if isinstance(error, Lost):
                         raise faults.lost(instance.name, str(error)) from error
                     raise
-                instance.health.down(f"server {instance.name} closed its connections")
+                instance.health.down("it closed its connections")
                 if yielded:
                     yield (Restarted(),)
             else:
@@ -151,8 +151,9 @@ class Servers:
         instances = self._of(release.deployment)
         if not instances:
             return f"no instance of server {release.deployment} is ready"
-        reasons = [each.health.reason for each in instances]
-        return None if None in reasons else reasons[0]
+        if any(each.health.reason is None for each in instances):
+            return None
+        return f"server {instances[0].name} cannot answer: {instances[0].health.reason}"
 
     def rows(self, second: int) -> Iterator[Row]:
         """The samples of a second that is over."""

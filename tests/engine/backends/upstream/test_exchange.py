@@ -572,14 +572,14 @@ async def test_an_unreachable_server_fails_immediately_and_counts_as_unhealthy()
         with pytest.raises(failures.Unavailable, match="connection refused") as failed:
             await events(talk, jobs.job())
         assert failed.value.code == "upstream_unreachable"
-        assert talk.health.reason == failed.value.message
+        assert talk.health.reason == "it is unreachable: connection refused"
 
 
 async def test_a_few_failures_in_a_row_make_unready_whatever_the_health_check_says() -> None:
     """A server may answer its health check and compute nothing; one answer makes it ready again."""
     async with loopback.serving(half) as peer, exchange(peer.url) as talk:
         await talk.health.probe()
-        for reason in (None, None, "upstream peer closed the connection"):
+        for reason in (None, None, "it closed the connection"):
             with pytest.raises(failures.Unavailable):
                 await events(talk, jobs.job(stream=True))
             await talk.health.probe()
@@ -636,7 +636,7 @@ async def test_a_health_check_makes_ready_and_unready() -> None:
         assert "requires an API key, and none is set" in (keyless.health.reason or "")
     async with loopback.serving(hello) as peer, exchange(peer.url, key="sk-1") as talk:
         health = talk.health
-        assert health.reason == "upstream peer was not reached yet"
+        assert health.reason == "it was not reached yet"
         for status, said in (
             (200, None), (401, "rejects the key"), (503, "HTTP 503"), (429, None), (404, "404"),
         ):  # fmt: skip
