@@ -33,7 +33,7 @@ class Change(StrEnum):
     SAME = "same"
     REMOVED = "removed"
     ADDED = "added"
-    SKIPPED = "skipped"  # stands for unchanged lines that are not shown; its text says how many
+    SKIPPED = "skipped"  # unchanged lines that are not shown; its text says how many
 
 
 class Piece(msgspec.Struct, frozen=True):

@@ -306,7 +306,7 @@ class _Gauges(Collector):
 
 
 class _Connections(Collector):
-    """The connections of the HTTP server, and what is turned away."""
+    """The connections of the HTTP server, and which are refused."""
 
     def __init__(self, admission: Admission, refusals: Refusals, rejections: Refusals) -> None:
         self._admission = admission

@@ -1,4 +1,4 @@
-"""How long a request may wait for a template, whoever's it is: the model's or a prompt's.
+"""How long a request may wait for a template, the model's or a prompt's.
 
 Imported by `engine.backends.translation` and `engine.execution.prompts`.
 """

@@ -21,7 +21,7 @@ from storage.home.paths import Home
 
 
 class Restore(msgspec.Struct, frozen=True):
-    """Who put which file in place of the store, why, and where the store before it lies.
+    """Who put which file in place of the store, why, and where the store before it was set aside.
 
     `aside` is "" where there was none, `reason` where none was given.
     """
