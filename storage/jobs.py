@@ -8,143 +8,24 @@ has what its process does. Starts no process and decides nothing. Read by everyb
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import Field, SQLModel, col
+from sqlmodel import col
 
-from storage import errors, intents, job_logs, job_steps, ledger, moves
+from storage import errors, intents, job_logs, job_rows, job_steps, ledger, moves
+from storage.job_rows import HELD, MOVES, OPEN, Job, JobRow, Progress, State, columns
+
+__all__ = [
+    "CLAIMER", "HELD", "MOVES", "OPEN", "Job", "Progress", "State", "add", "cancel", "change",
+    "columns", "end", "failed", "find", "how", "move", "of_intent", "prune", "retry", "secrets",
+    "tail", "unfinished",
+]  # fmt: skip
 
 CLAIMER: Final = "jobs"
 """Who an intent is claimed by while a job carries it out."""
-
-
-class State(StrEnum):
-    """Where a job is in its life.
-
-    QUEUED: control created the job, or a failed attempt, a stopped node or `jobs retry` put it
-        back. The node starts it once a slot is free and `not_before_us` has passed. A crash
-        leaves it here.
-    RUNNING: the node claimed it and starts its process; `attempt` says for which time. If the
-        process dies, the node counts a failure and queues the job again, or fails it once
-        `max_failures` is reached; if the node dies, its next start queues the job without
-        counting. The next attempt resumes at the first step without a result.
-    CANCELLING: control was asked to cancel a running job. Its process undoes what is half done
-        and ends as cancelled; if it dies first, the node cancels the job.
-    SUCCEEDED: the process recorded its last step and this state in one transaction. Final.
-    FAILED: a step refused, or failed too often; `reason` says why. Only a retry leads on.
-    CANCELLED: it was cancelled; `reason` says by whom. Only a retry leads on.
-    """
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-OPEN: Final = frozenset({State.QUEUED, State.RUNNING, State.CANCELLING})
-HELD: Final = frozenset({State.RUNNING, State.CANCELLING})
-"""The states in which a process works, or did until it died."""
-
-MOVES: Final = moves.Table(
-    noun="job",
-    column="state",
-    begins=frozenset({State.QUEUED}),
-    legal={
-        State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
-        State.RUNNING: frozenset({State.QUEUED, State.CANCELLING, State.SUCCEEDED, State.FAILED}),
-        State.CANCELLING: frozenset({State.CANCELLED}),
-        State.SUCCEEDED: frozenset(),
-        State.FAILED: frozenset({State.QUEUED}),
-        State.CANCELLED: frozenset({State.QUEUED}),
-    },
-)
-
-
-class JobRow(SQLModel, table=True):
-    """A job as it is kept; its arguments are JSON."""
-
-    __tablename__: ClassVar[str] = "jobs"
-
-    id: int | None = Field(default=None, primary_key=True)
-    kind: str
-    target: str
-    arguments: str
-    actor: str
-    intent_id: int | None
-    state: str
-    attempt: int
-    failures: int
-    max_failures: int
-    not_before_us: int
-    pid: int | None
-    heartbeat_at_us: int | None
-    step: str | None
-    done: int | None
-    total: int | None
-    unit: str | None
-    rate_per_s: int | None
-    reason: str | None
-    created_at_us: int
-    started_at_us: int | None
-    ended_at_us: int | None
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a step is done, in `unit`s; `total` is None while it is unknown.
-
-    `rate_per_s` is measured over the last seconds, None until it can be told.
-    """
-
-    done: int
-    total: int | None = None
-    unit: str = ""
-    rate_per_s: int | None = None
-
-    @property
-    def share(self) -> float | None:
-        """The part that is done, from 0 to 1."""
-        return None if not self.total else min(1.0, self.done / self.total)
-
-    @property
-    def eta_us(self) -> int | None:
-        """Microseconds to the end at the measured rate."""
-        if self.total is None or not self.rate_per_s:
-            return None
-        return max(0, self.total - self.done) * 1_000_000 // self.rate_per_s
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One job. `attempt` counts its starts, `failures` those that failed in a row.
-
-    `intent_id` is the intent that asked for it and ends with it; `step` is the step that runs or
-    ran last, `progress` how far that is, `reason` the sentence that goes with the state.
-    """
-
-    id: int
-    kind: str
-    target: str
-    arguments: dict[str, Any]
-    actor: str
-    intent_id: int | None
-    state: State
-    attempt: int
-    failures: int
-    max_failures: int
-    not_before_us: int
-    pid: int | None
-    heartbeat_at_us: int | None
-    step: str | None
-    progress: Progress | None
-    reason: str | None
-    created_at_us: int
-    started_at_us: int | None
-    ended_at_us: int | None
 
 
 def how(state: State) -> str:
@@ -190,7 +71,7 @@ async def add(
     )
     s.add(row)
     await s.flush()
-    job = _job(row)
+    job = job_rows.record(row)
     await ledger.write(
         s, actor=actor, verb="jobs.add", noun="job", key=str(job.id), before=None,
         after={"kind": kind, "target": target}, at_us=at_us, intent_id=intent_id,
@@ -256,21 +137,21 @@ async def find(s: AsyncSession, id: int) -> Job:
     row = await s.get(JobRow, id, populate_existing=True)
     if row is None:
         raise errors.unknown("job", id, [str(job.id) for job in await tail(s, 12)])
-    return _job(row)
+    return job_rows.record(row)
 
 
 async def of_intent(s: AsyncSession, intent_id: int) -> Job | None:
     """The job that carries out an intent, if one does."""
     query = select(JobRow).where(col(JobRow.intent_id) == intent_id)
     row = (await s.scalars(query.execution_options(populate_existing=True))).first()
-    return None if row is None else _job(row)
+    return None if row is None else job_rows.record(row)
 
 
 async def tail(s: AsyncSession, limit: int = 100) -> list[Job]:
     """The newest jobs, newest first."""
     query = select(JobRow).order_by(col(JobRow.id).desc()).limit(limit)
     rows = await s.scalars(query.execution_options(populate_existing=True))
-    return [_job(row) for row in rows]
+    return [job_rows.record(row) for row in rows]
 
 
 async def unfinished(s: AsyncSession, states: Collection[State] = OPEN) -> list[Job]:
@@ -278,7 +159,7 @@ async def unfinished(s: AsyncSession, states: Collection[State] = OPEN) -> list[
     query = select(JobRow).where(col(JobRow.ended_at_us).is_(None))
     query = query.where(col(JobRow.state).in_([state.value for state in states]))
     query = query.order_by(col(JobRow.id)).execution_options(populate_existing=True)
-    return [_job(row) for row in await s.scalars(query)]
+    return [job_rows.record(row) for row in await s.scalars(query)]
 
 
 async def failed(s: AsyncSession, since_us: int) -> set[int]:
@@ -291,7 +172,7 @@ async def failed(s: AsyncSession, since_us: int) -> set[int]:
 async def secrets(s: AsyncSession) -> set[str]:
     """The references to secrets that jobs may still need: all but those that have succeeded."""
     query = select(JobRow).where(col(JobRow.state) != State.SUCCEEDED.value)
-    found = [_job(row).arguments.get("secret") for row in await s.scalars(query)]
+    found = [job_rows.record(row).arguments.get("secret") for row in await s.scalars(query)]
     return {secret for secret in found if isinstance(secret, str)}
 
 
@@ -362,39 +243,3 @@ async def prune(s: AsyncSession, before_us: int, limit: int = 100) -> int:
     await job_steps.remove(s, ids)
     await s.execute(delete(JobRow).where(col(JobRow.id).in_(ids)))
     return len(ids)
-
-
-def columns(progress: Progress | None) -> dict[str, object]:
-    """The progress as columns of a job's row."""
-    if progress is None:
-        return {"done": None, "total": None, "unit": None, "rate_per_s": None}
-    return msgspec.structs.asdict(progress)
-
-
-def _job(row: JobRow) -> Job:
-    progress = None
-    if row.done is not None:
-        progress = Progress(
-            done=row.done, total=row.total, unit=row.unit or "", rate_per_s=row.rate_per_s
-        )
-    return Job(
-        id=row.id or 0,
-        kind=row.kind,
-        target=row.target,
-        arguments=msgspec.json.decode(row.arguments, type=dict[str, Any]),
-        actor=row.actor,
-        intent_id=row.intent_id,
-        state=State(row.state),
-        attempt=row.attempt,
-        failures=row.failures,
-        max_failures=row.max_failures,
-        not_before_us=row.not_before_us,
-        pid=row.pid,
-        heartbeat_at_us=row.heartbeat_at_us,
-        step=row.step,
-        progress=progress,
-        reason=row.reason,
-        created_at_us=row.created_at_us,
-        started_at_us=row.started_at_us,
-        ended_at_us=row.ended_at_us,
-    )

@@ -1,9 +1,10 @@
 """Every rate, ratio and quantile of Paddock, each defined once.
 
 Screens, `paddock status`, /metrics, probes, alert rules and rollouts call these functions, so that
-two of them never disagree about the same data. All are pure: `traffic` and `work` read what a
-window holds, a measure makes one figure of it. Without data a figure is None, never 0; a count is
-0 only where something was measured and nothing happened. Imported by every package.
+two of them never disagree about the same data. All are pure: `traffic` reads what a window holds, a
+measure makes one figure of it. Without data a figure is None, never 0; a count is 0 only where
+something was measured and nothing happened. The measures of instances are in
+`storage.instance_work`. Imported by every package.
 
 The error rate has one denominator: requests that were executed, `ok + failed`. A request that the
 client cancelled says nothing about the answer it did not wait for, and one that admission refused
@@ -16,7 +17,7 @@ never became a job, such as those without a valid key, belong to no arm: see `st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -24,7 +25,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import feedback, requests, samples, tallies
-from storage.samples import InstanceSample, Kind
+from storage.samples import Kind
 from storage.tallies import Tally
 
 _SECOND_US: Final = 1_000_000
@@ -244,73 +245,6 @@ MEASURES: Final[Mapping[str, Measure]] = {
 """The measures that have a name of their own; quantiles are latency_p95, ttft_p50 and so on."""
 
 
-# Measures of instances
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What one instance did in a window, and its state at the end of it."""
-
-    last: InstanceSample
-    decode_tokens: int
-    busy_us: int | None
-    idle_us: int | None
-    seconds: float
-    """The part of the window that was measured."""
-
-
-def work_of(rows: Sequence[InstanceSample]) -> Work | None:
-    """The work of one instance from its rows, oldest first; None without a row.
-
-    A row covers its busy and idle time, and a second where a backend reports neither.
-    """
-    if not rows:
-        return None
-    busy = _sum(row.busy_us for row in rows)
-    idle = _sum(row.idle_us for row in rows)
-    if busy is not None and idle is not None:
-        seconds = (busy + idle) / _SECOND_US
-    else:
-        seconds = float(len(rows))
-    return Work(
-        last=rows[-1],
-        decode_tokens=sum(row.decode_tokens for row in rows),
-        busy_us=busy,
-        idle_us=idle,
-        seconds=seconds,
-    )
-
-
-def generation_rate(works: Iterable[Work]) -> float | None:
-    """Tokens generated per measured second, summed over instances, finished requests or not."""
-    rates = [work.decode_tokens / work.seconds for work in works if work.seconds > 0]
-    return sum(rates) if rates else None
-
-
-def busy_share(works: Iterable[Work]) -> float | None:
-    """Computing time / (computing + idle time) of the instances that report both."""
-    known = [(w.busy_us, w.idle_us) for w in works if w.busy_us is not None]
-    busy = sum(busy for busy, _ in known)
-    return _ratio(busy, busy + sum(idle or 0 for _, idle in known))
-
-
-def kv_use(states: Sequence[InstanceSample]) -> float | None:
-    """KV cache tokens in use / tokens that fit.
-
-    Where a server reports only a share, the mean of the shares. None where nothing is reported.
-    """
-    tokens = [
-        (s.kv_used_tokens, s.kv_total_tokens)
-        for s in states
-        if s.kv_used_tokens is not None and s.kv_total_tokens
-    ]
-    if tokens and len(tokens) == len(states):
-        return sum(used for used, _ in tokens) / sum(total for _, total in tokens)
-    shares = [s.kv_share for s in states if s.kv_share is not None]
-    shares += [used / total for used, total in tokens]
-    return sum(shares) / len(shares) if shares else None
-
-
 # Reading
 
 
@@ -376,22 +310,5 @@ def total(parts: Iterable[Traffic], window: Window) -> Traffic:
     )
 
 
-async def work(
-    s: AsyncSession, window: Window, *, deployment: str | None = None
-) -> dict[str, Work]:
-    """What each instance did in a window, of all deployments or one; only those measured."""
-    rows: dict[str, list[InstanceSample]] = {}
-    for _, instance, sample in await samples.since(s, window.begin, Kind.INSTANCE, window.end):
-        if deployment is None or samples.deployment(instance) == deployment:
-            rows.setdefault(instance, []).append(sample)
-    found = {instance: work_of(each) for instance, each in rows.items()}
-    return {instance: each for instance, each in found.items() if each is not None}
-
-
 def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole > 0 else None
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None

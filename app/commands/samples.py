@@ -9,7 +9,7 @@ import typer
 
 from app import session, terminal, words
 from app.commands import options
-from storage import measures, samples
+from storage import instance_work, samples
 from storage.home import clock
 from storage.samples import ArmSample, GatewaySample, GpuSample, HostSample, InstanceSample
 from storage.sketches import Sketch
@@ -81,7 +81,7 @@ def _by_reason(counts: dict[str, int]) -> str:
 
 
 def _instance(row: InstanceSample) -> tuple[str, ...]:
-    work = measures.work_of([row])
+    work = instance_work.of([row])
     return (
         f"{row.running}/{words.whole(row.max_running)}",
         words.count(row.waiting),
@@ -89,8 +89,8 @@ def _instance(row: InstanceSample) -> tuple[str, ...]:
         words.count(row.steps),
         words.count(row.prefill_tokens),
         words.count(row.decode_tokens),
-        words.percent(measures.kv_use([row])),
-        words.percent(measures.busy_share([] if work is None else [work])),
+        words.percent(instance_work.kv_use([row])),
+        words.percent(instance_work.busy_share([] if work is None else [work])),
     )
 
 

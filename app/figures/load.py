@@ -8,8 +8,8 @@ from dataclasses import replace
 from app import recent_samples, snapshot
 from app.figures.facts import Facts
 from app.recent_samples import NOW_S
-from storage import measures, processes, samples
-from storage.measures import Work
+from storage import instance_work, processes, samples
+from storage.instance_work import Work
 from storage.processes import State
 from storage.samples import InstanceSample
 
@@ -81,7 +81,7 @@ def _work(rows: Mapping[int, InstanceSample], end: int) -> Work | None:
     """
     if max(rows) <= end - recent_samples.FRESH_S:
         return None
-    return measures.work_of([row for at, row in sorted(rows.items()) if at > end - NOW_S])
+    return instance_work.of([row for at, row in sorted(rows.items()) if at > end - NOW_S])
 
 
 def _load(works: Sequence[Work]) -> snapshot.Load:
@@ -91,11 +91,11 @@ def _load(works: Sequence[Work]) -> snapshot.Load:
     return snapshot.Load(
         running=sum(map(_running, last)),
         max_running=sum(limits) if last and len(limits) == len(last) else None,
-        kv=measures.kv_use(last),
+        kv=instance_work.kv_use(last),
         waiting=sum(row.waiting for row in last),
         oldest_us=max(waits, default=None),
-        tokens_per_s=measures.generation_rate(works),
-        busy=measures.busy_share(works),
+        tokens_per_s=instance_work.generation_rate(works),
+        busy=instance_work.busy_share(works),
     )
 
 

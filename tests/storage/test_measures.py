@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import feedback, measures, rejections, requests, samples, tallies
+from storage import feedback, instance_work, measures, rejections, requests, samples, tallies
 from storage.measures import MEASURES, Traffic, Window
 from storage.requests import Outcome, Request
 from storage.samples import GatewaySample, InstanceSample, Kind
@@ -228,26 +228,28 @@ def instance(**changes: object) -> InstanceSample:
 
 def test_instances_add_up() -> None:
     """Rates are summed, shares are of what both have; a quiet row covers four seconds."""
-    one = measures.work_of([instance()])
-    two = measures.work_of([instance(busy_us=0, idle_us=4_000_000, decode_tokens=4)])
+    one = instance_work.of([instance()])
+    two = instance_work.of([instance(busy_us=0, idle_us=4_000_000, decode_tokens=4)])
     assert one is not None
     assert two is not None
-    assert measures.generation_rate([one, two]) == 11
-    assert measures.busy_share([one, two]) == 0.1
-    assert measures.kv_use([one.last, instance(kv_used_tokens=275, kv_total_tokens=300)]) == 0.75
+    assert instance_work.generation_rate([one, two]) == 11
+    assert instance_work.busy_share([one, two]) == 0.1
+    assert (
+        instance_work.kv_use([one.last, instance(kv_used_tokens=275, kv_total_tokens=300)]) == 0.75
+    )
 
 
 def test_what_a_backend_does_not_report_is_unknown() -> None:
     """An upstream reports a share of its cache and no computing time."""
-    assert measures.work_of([]) is None
+    assert instance_work.of([]) is None
     upstream = InstanceSample(running=2, waiting=0, kv_share=0.5, decode_tokens=30)
-    work = measures.work_of([upstream, upstream])
+    work = instance_work.of([upstream, upstream])
     assert work is not None
-    assert measures.busy_share([work]) is None
-    assert measures.generation_rate([work]) == 30
-    assert measures.kv_use([upstream]) == 0.5
-    assert measures.kv_use([upstream, instance()]) == 0.375
-    assert measures.kv_use([InstanceSample(running=0, waiting=0)]) is None
+    assert instance_work.busy_share([work]) is None
+    assert instance_work.generation_rate([work]) == 30
+    assert instance_work.kv_use([upstream]) == 0.5
+    assert instance_work.kv_use([upstream, instance()]) == 0.375
+    assert instance_work.kv_use([InstanceSample(running=0, waiting=0)]) is None
 
 
 async def test_work_is_found_by_instance_and_by_deployment(store: Store) -> None:
@@ -256,8 +258,8 @@ async def test_work_is_found_by_instance_and_by_deployment(store: Store) -> None
     await store.write(lambda s: samples.record(s, 5, rows))
     await store.write(lambda s: samples.record(s, 6, rows[:1]))
     async with store.read() as s:
-        found = await measures.work(s, Window(5, 6), deployment="ops")
-        every = await measures.work(s, Window(6, 6))
+        found = await instance_work.by_instance(s, Window(5, 6), deployment="ops")
+        every = await instance_work.by_instance(s, Window(6, 6))
     assert {name: work.decode_tokens for name, work in found.items()} == {"ops:1": 20, "ops:2": 10}
     assert set(every) == {"ops:1"}
 
