@@ -19,7 +19,8 @@ from storage import errors, intents, job_logs, job_rows, job_steps, ledger, move
 from storage.job_rows import HELD, MOVES, OPEN, Job, JobRow, Progress, State, columns
 
 __all__ = [
-    "CLAIMER", "HELD", "MOVES", "OPEN", "Job", "Progress", "State", "add", "cancel", "change",
+    "CLAIMER", "HELD", "MOVES", "OPEN", "Job", "JobRow", "Progress", "State", "add", "cancel",
+    "change",
     "columns", "end", "failed", "find", "how", "move", "of_intent", "prune", "retry", "secrets",
     "tail", "unfinished",
 ]  # fmt: skip

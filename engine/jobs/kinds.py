@@ -25,8 +25,8 @@ MODULES: Final[Mapping[str, str]] = {
     "add_model": "engine.jobs.add_model",
     "export_model": "engine.jobs.export_model",
     "free_models": "engine.jobs.free_models",
-    "replay": "engine.jobs.replay",
     "plan_rollout": "engine.jobs.plan_rollout",
+    "replay": "engine.jobs.replay",
     "smoke_release": "engine.jobs.smoke_release",
 }
 """The module of each kind; imported only in the process of a job, as it may be expensive."""
