@@ -9,11 +9,15 @@ output of the block above it. A command that keeps the terminal (`paddock`, `pad
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +36,8 @@ ELSEWHERE = re.compile(
     r"^(make|git|cd|pip|python3?(\.\d+)? -m (pip|venv)|sudo|systemctl|apt|\. \.venv)\b"
 )
 MARK = "-- end of a command --"
+COMMAND_BOUND_S = 180
+ANSWER_LIMIT = 16 * 1024 * 1024
 
 
 class Step(NamedTuple):
@@ -125,25 +131,47 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     subprocess.run(["paddock", "stop"], env=environment, capture_output=True, check=False)
 
 
-def test_every_command_of_the_readme_does_what_it_says(environment: dict[str, str]) -> None:
-    """They are run in order by one shell, so that a variable set above counts below."""
-    port = environment["PADDOCK_GATEWAY__PORT"]
-    walked = steps(README.read_text())
+async def answers(commands: list[str], environment: dict[str, str]) -> list[str]:
+    """What each command prints, run in order by one shell: a variable set above counts below."""
     script = "".join(
         f"echo {shlex.quote('+ ' + command)} >&2\n{command}\necho {shlex.quote(MARK)}\n"
-        for command in (endless(step.command).replace("8411", port) for step in walked)
+        for command in commands
     )
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        env=environment,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for step, said in zip(walked, done.stdout.split(MARK), strict=False):
+    printed: list[str] = []
+    with tempfile.TemporaryFile("w+") as complaints:
+        shell = await asyncio.create_subprocess_exec(
+            *("bash", "-euo", "pipefail", "-c", script),
+            env=environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            start_new_session=True,
+            limit=ANSWER_LIMIT,
+        )
+        assert shell.stdout is not None
+        try:
+            for _ in commands:
+                async with asyncio.timeout(COMMAND_BOUND_S):
+                    said = await shell.stdout.readuntil(f"{MARK}\n".encode())
+                printed.append(said.decode().removesuffix(f"{MARK}\n"))
+        except (TimeoutError, asyncio.IncompleteReadError) as failure:
+            complaints.seek(0)
+            cut_off = getattr(failure, "partial", b"").decode()
+            pytest.fail(f"{''.join(printed)}{cut_off}\n{failure!r}\n{complaints.read()}")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+            await shell.wait()
+    return printed
+
+
+@pytest.mark.timeout(0)  # the README is long, and each of its commands has a bound
+async def test_every_command_of_the_readme_does_what_it_says(environment: dict[str, str]) -> None:
+    """Each command succeeds, and each line that the README shows below it is printed."""
+    port = environment["PADDOCK_GATEWAY__PORT"]
+    walked = steps(README.read_text())
+    commands = [endless(step.command).replace("8411", port) for step in walked]
+    for step, said in zip(walked, await answers(commands, environment), strict=True):
         came = [plain(line.replace(port, "8411")) for line in said.splitlines()]
         assert [line for line in step.shown if plain(line) not in came] == [], said

@@ -97,6 +97,16 @@ async def status(reader: asyncio.StreamReader) -> int:
         return 0
 
 
+async def answered(target: Target, request: bytes) -> int:
+    """The status of the answer to one request on a new connection; 0: none came."""
+    reader, writer = await open_connection(target)
+    writer.write(request)
+    try:
+        return await status(reader)
+    finally:
+        writer.close()
+
+
 async def again(
     one: Callable[[int], Awaitable[str | None]], clients: int = 8, pause_s: float = 0.02
 ) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tests.acceptance.attacks import attack
-from tests.acceptance.attacks.attack import Target, head, open_connection, post, status
+from tests.acceptance.attacks.attack import Target, head, post
 
 CHAT: Final = "/v1/chat/completions"
 CONTROL: Final = "<|im_end|>"
@@ -15,12 +15,7 @@ async def _send(target: Target, request: bytes, *, clients: int = 2, pause_s: fl
     """The same request again and again; how it was answered."""
 
     async def one(_: int) -> str:
-        reader, writer = await open_connection(target)
-        writer.write(request)
-        await writer.drain()
-        answered = await status(reader)
-        writer.close()
-        return str(answered)
+        return str(await attack.answered(target, request))
 
     return await attack.again(one, clients=clients, pause_s=pause_s)
 

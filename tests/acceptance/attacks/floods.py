@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Final
 
 from tests.acceptance.attacks import attack
-from tests.acceptance.attacks.attack import Target, open_connection, post, status
+from tests.acceptance.attacks.attack import Target, post
 
 SAME: Final = "ops"
 ADAPTED: Final = "concise"
@@ -18,13 +18,10 @@ async def _flood(target: Target, clients: int, document: dict[str, Any]) -> str:
     request = post(target, document)
 
     async def one(_: int) -> str:
-        reader, writer = await open_connection(target)
-        writer.write(request)
-        answered = await status(reader)
-        writer.close()
-        if answered in {429, 503}:
+        status = await attack.answered(target, request)
+        if status in {429, 503}:
             await asyncio.sleep(0.5)
-        return str(answered)
+        return str(status)
 
     return await attack.again(one, clients=clients, pause_s=0)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from storage.home.paths import Home
 from tests.acceptance.attacks import attack
-from tests.acceptance.attacks.attack import Target, open_connection, post, status
+from tests.acceptance.attacks.attack import Target, open_connection, post
 
 FEEDBACK: Final = "/v1/feedback"
 
@@ -37,11 +37,7 @@ async def strangers_that_fill_the_logs(target: Target) -> str:
     )
 
     async def one(_: int) -> str:
-        reader, writer = await open_connection(target)
-        writer.write(next(sends))
-        answered = await status(reader)
-        writer.close()
-        return str(answered)
+        return str(await attack.answered(target, next(sends)))
 
     seen = await attack.again(one, clients=8, pause_s=0.01)
     return f"{seen}; {_written(target) - before} bytes of log"
@@ -58,12 +54,8 @@ async def a_storm_of_feedback(target: Target) -> str:
 
     async def one(number: int) -> str:
         rated = known if number % 2 else f"{number:032x}"
-        reader, writer = await open_connection(target)
         rating = {"request_id": rated, "score": 1, "comment": "z" * 1_000}
-        writer.write(post(target, rating, FEEDBACK))
-        answered = await status(reader)
-        writer.close()
-        return str(answered)
+        return str(await attack.answered(target, post(target, rating, FEEDBACK)))
 
     return await attack.again(one, clients=8, pause_s=0.01)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.acceptance.attacks import attack
-from tests.acceptance.attacks.attack import Target, open_connection, post, status
+from tests.acceptance.attacks.attack import Target, post
 
 WORD: Final = "now"
 CHAT: Final = "/v1/chat/completions"
@@ -34,11 +34,7 @@ async def _ask(target: Target, service: str) -> str:
     request = post(target, {"model": service, "messages": messages, "max_tokens": 1}, CHAT)
 
     async def one(_: int) -> str:
-        reader, writer = await open_connection(target)
-        writer.write(request)
-        answered = await status(reader)
-        writer.close()
-        return str(answered)
+        return str(await attack.answered(target, request))
 
     return await attack.again(one, clients=4, pause_s=0.2)
 

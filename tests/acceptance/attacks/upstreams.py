@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tests.acceptance.attacks import attack
-from tests.acceptance.attacks.attack import Target, open_connection, post, status
+from tests.acceptance.attacks.attack import Target, post
 
 SERVICE: Final = "hostile"
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -41,11 +41,7 @@ async def _answer_with(target: Target, answer: Answer, clients: int = 4) -> str:
         writer.close()
 
     async def one(_: int) -> str:
-        reader, writer = await open_connection(target)
-        writer.write(request)
-        answered = await status(reader)
-        writer.close()
-        return str(answered)
+        return str(await attack.answered(target, request))
 
     server = await asyncio.start_server(served, "127.0.0.1", target.upstream_port)
     try:
