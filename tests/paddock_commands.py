@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-BOUND_S: Final = 60
+BOUND_S: Final = 120
 
 _SERVER: Final = """
 import json, os, signal, sys, traceback
@@ -83,7 +83,7 @@ def run(*words: str, environment: Mapping[str, str]) -> subprocess.CompletedProc
     """One command, to its end, with this environment and without a terminal.
 
     Raises:
-        subprocess.TimeoutExpired: it took longer than a minute, and was killed.
+        subprocess.TimeoutExpired: it took longer than two minutes, and was killed.
     """
     server = _server()
     assert server.stdin is not None

@@ -119,7 +119,7 @@ def test_what_a_killed_demo_left_is_taken_up_then_stopped_and_revoked(tmp_path: 
         until(killed.stdout, "curl ")
         paddock(home, "keys", "create", "--name", "demo-day")
         killed.send_signal(signal.SIGKILL)
-        killed.wait(timeout=10)
+        killed.wait(timeout=60)
         assert not stopped(home)
         with demo(home, 4) as second:
             out, err = second.communicate(timeout=60)

@@ -25,7 +25,7 @@ CLIENTS = 8
 NUMBERS = itertools.count(1)
 CHOICES = 4
 PROMPT = "The order travels with the courier and arrives on " * 8
-BOUND_S = 60.0
+BOUND_S = 120.0
 
 
 class Load:

@@ -162,7 +162,7 @@ def test_a_preview_counts_the_tokens_that_a_request_has(box: Box) -> None:
         f"http://127.0.0.1:{box.port}/v1/chat/completions",
         json=body,
         headers={"authorization": f"Bearer {secret}"},
-        timeout=30,
+        timeout=60,
     )
     assert (found["model"], found["tokens"]) == (
         "ops@1.0.0",

@@ -81,7 +81,7 @@ cli.main()
             shown += os.read(ours, 1000)
         asking.send_signal(signal.SIGINT)
         try:
-            _, err = asking.communicate(timeout=30)
+            _, err = asking.communicate(timeout=60)
         finally:
             asking.kill()
     os.close(ours)
@@ -114,7 +114,7 @@ def test_what_was_typed_before_a_question_does_not_answer_it(ask: str, typed: by
             shown += os.read(ours, 1000)
         os.write(ours, b"n\n")
         try:
-            asking.communicate(timeout=30)
+            asking.communicate(timeout=60)
         finally:
             asking.kill()
     for each in (ours, theirs, go_there):

@@ -32,7 +32,7 @@ from tests.app import populated_homes
 from tests.bench import screen_bytes
 
 PADDOCK = Path(sys.executable).with_name("paddock")
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 

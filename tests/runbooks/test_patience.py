@@ -93,7 +93,7 @@ async def ended(
     with nudges.listen(store.home, "test") as news, nudges.listen(store.home, "runner") as listener:
         running = asyncio.create_task(walker.run(listener))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while True:
                     async with store.read() as s:
                         intent = await intents.find(s, id)

@@ -145,7 +145,7 @@ def test_a_demo_ends_on_sigterm_wherever_the_signal_strikes(tmp_path: Path) -> N
     """Python ignores what a handler raises while a destructor runs, so no handler raises."""
     done = subprocess.run(
         [sys.executable, "-c", IN_A_DESTRUCTOR, tmp_path / "demo"],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.stdout.split(), done.stderr) == (["begun", "ended"], "")
     assert done.returncode == 128 + signal.SIGTERM

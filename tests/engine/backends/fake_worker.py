@@ -18,7 +18,7 @@ from typing import Final
 
 from engine.serving import wire
 
-BOUND_S: Final = 20.0
+BOUND_S: Final = 120.0
 
 
 @dataclass

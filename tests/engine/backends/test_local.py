@@ -86,7 +86,7 @@ class Box:
 
     async def row(self) -> Request:
         """The first record."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.recorded.wait()
         return self.rows[0]
 
@@ -270,7 +270,7 @@ async def test_a_context_smaller_than_the_other_arms_counts_against_the_release(
     box.fleet.follow(snapshot(small, large))
     with pytest.raises(failures.Invalid):
         await box.executor.run(jobs.job(words, release=small)).whole()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(box.rows) < 2:
             box.recorded.clear()
             await box.recorded.wait()
@@ -416,7 +416,7 @@ async def test_half_of_a_surrogate_pair_from_a_template_fails_that_request_alone
     await box.fleet.pools[box.release.deployment].introduced(20)
     texts = ["even" if number != 7 else "odd" for number in range(12)]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             answers = await asyncio.gather(
                 *(box.executor.run(jobs.chat(text)).whole() for text in texts),
                 return_exceptions=True,

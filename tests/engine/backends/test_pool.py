@@ -48,7 +48,7 @@ class Two:
 
     async def until(self, connected: int) -> None:
         """Wait until so many instances are connected."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.pool.connected) != connected:
                 self.changed.clear()
                 await self.changed.wait()
@@ -109,7 +109,7 @@ async def test_requests_that_no_instance_counts_are_held(two: Two) -> None:
     first, second = two.workers.values()
     await first.got(wire.Submit, 2)
     second.wake()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while two.pool.held != 2:
             await two.stepped.wait()
             two.stepped.clear()

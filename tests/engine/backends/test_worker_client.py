@@ -102,7 +102,7 @@ class _connected:  # noqa: N801 it reads as a sentence
 
 async def ended(heard: Heard) -> wire.Finished | wire.Refused | None:
     """How it ended."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await heard.over.wait()
     return heard.end
 

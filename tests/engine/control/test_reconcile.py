@@ -223,7 +223,7 @@ async def test_a_store_that_is_busy_is_waited_for(store: Store) -> None:
     with nudges.listen(store.home, "test") as news, nudges.listen(store.home, "c") as listener:
         running = asyncio.create_task(loop.run(listener))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while True:
                     async with store.read() as s:
                         if (await intents.find(s, number)).state is State.APPLIED:

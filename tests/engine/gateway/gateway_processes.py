@@ -51,7 +51,7 @@ class Stack:
         """A plain HTTP client with a key."""
         if key is not None:
             headers["authorization"] = f"Bearer {self.secrets[key]}"
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=120)
 
     def kill(self, name: str) -> None:
         """As a crash does."""
@@ -64,7 +64,7 @@ class Stack:
         """As the node does."""
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
+        code = process.wait(60)
         self._readers.pop(name).join()
         return code
 

@@ -107,11 +107,11 @@ def running(kind: str, work: Path, port: int) -> Iterator[Peer]:
 def stop(process: subprocess.Popen[bytes]) -> None:
     """As an operator does."""
     process.send_signal(signal.SIGTERM)
-    process.wait(30)
+    process.wait(60)
 
 
 def _until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    with httpx.Client(transport=httpx.HTTPTransport(retries=5), timeout=10) as client:
+    with httpx.Client(transport=httpx.HTTPTransport(retries=5), timeout=60) as client:
         for _ in range(START_TRIES):
             assert process.poll() is None, log.read_text()
             try:

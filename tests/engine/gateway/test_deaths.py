@@ -51,7 +51,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def client(stack: Stack) -> Iterator[OpenAI]:
     """The openai client; it does not try again by itself."""
     with OpenAI(
-        base_url=f"{stack.url}/v1", api_key=stack.secrets["client"], max_retries=0, timeout=30
+        base_url=f"{stack.url}/v1", api_key=stack.secrets["client"], max_retries=0, timeout=120
     ) as one:
         yield one
 
@@ -330,7 +330,7 @@ def test_an_answer_that_a_client_has_is_in_the_store_whenever_the_gateway_is_kil
                 wanted = len(seen) + 30
                 while len(seen) < wanted:
                     heard.clear()
-                    assert heard.wait(30)
+                    assert heard.wait(60)
                 stack.kill("gateway")
                 stack.start_gateway()
         finally:
@@ -417,7 +417,7 @@ def test_when_the_node_is_killed_a_stream_ends_with_an_error_event(
         if hangs:
             gateway.suspend()
         node.kill()
-        node.wait(30)
+        node.wait(60)
         if not hangs:
             with pytest.raises(APIError, match="The gateway is stopping"):
                 list(stream)
@@ -434,7 +434,7 @@ def _started(home: Path, port: int) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "engine.gateway", "--home", str(home)],
         env=os.environ | {"PADDOCK_GATEWAY__PORT": str(port)},
-        capture_output=True, check=False, timeout=30,
+        capture_output=True, check=False, timeout=120,
     )  # fmt: skip
 
 

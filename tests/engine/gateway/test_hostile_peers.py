@@ -45,7 +45,7 @@ def connected(stack: Stack, *first: bytes) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as open_ones:
         made = []
         for data in first:
-            one = socket.create_connection(("127.0.0.1", stack.port), timeout=20)
+            one = socket.create_connection(("127.0.0.1", stack.port), timeout=120)
             open_ones.enter_context(one)
             one.sendall(data)
             made.append(one)

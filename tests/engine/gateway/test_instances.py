@@ -123,7 +123,7 @@ def test_a_stopped_instance_gets_no_request_and_without_the_other_nothing_is_rea
         stack.processes[names[1]].send_signal(signal.SIGSTOP)
         until(lambda: running(stack)[instances[1]] is None)
         with OpenAI(
-            base_url=f"{stack.url}/v1", api_key=stack.secrets["client"], max_retries=0, timeout=30
+            base_url=f"{stack.url}/v1", api_key=stack.secrets["client"], max_retries=0, timeout=120
         ) as client:
             assert [ask(client, number) for number in range(4)]
         assert readiness() == (200, [])

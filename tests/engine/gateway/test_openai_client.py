@@ -52,7 +52,7 @@ def client(stack: Stack) -> Iterator[OpenAI]:
 def connect(stack: Stack, key: str, **headers: str) -> OpenAI:
     """The openai client with one of the stack's keys; it does not try again by itself."""
     return OpenAI(
-        base_url=f"{stack.url}/v1", api_key=stack.secrets[key], max_retries=0, timeout=30,
+        base_url=f"{stack.url}/v1", api_key=stack.secrets[key], max_retries=0, timeout=120,
         default_headers=headers,
     )  # fmt: skip
 
@@ -725,7 +725,7 @@ def test_what_a_header_is_refused_for_is_described(
     body = json.dumps({"model": "raw", "prompt": "x"}).encode().ljust(32)
     with stack.http(None) as http:
         document = http.get("/openapi.json").json()
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as one:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=120) as one:
         one.sendall(f"POST /v1/completions HTTP/1.1\r\n{lines}\r\n".encode() + body)
         answer = b""
         while more := one.recv(65_536):

@@ -69,7 +69,7 @@ def test_forty_default_clients_against_a_queue_of_two_are_all_answered(stack: St
     ) as one:
 
         def ask(number: int) -> str:
-            together.wait(30)
+            together.wait(60)
             answer = one.completions.create(model="raw", prompt=f"order {number}", max_tokens=3)
             return answer.choices[0].finish_reason
 

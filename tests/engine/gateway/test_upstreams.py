@@ -71,7 +71,7 @@ class Pair:
         """An operator's client, which may name the release; it does not try again by itself."""
         return OpenAI(
             base_url=f"{self.front.url}/v1", api_key=self.front.secrets["operator"], max_retries=0,
-            timeout=30, default_headers=headers,
+            timeout=120, default_headers=headers,
         )  # fmt: skip
 
     def on(self, release: Release) -> OpenAI:

@@ -72,7 +72,7 @@ class Box:
 
     async def until(self, job: Job, step: str) -> None:
         """Wait until the job works on a step."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with nudges.listen(self.home, "test") as listener:
                 while (await self.find(job)).step != step:
                     await listener.wait(0.2)

@@ -31,7 +31,7 @@ from tests import home_fixtures
 from tests.watchdogs import Watchdog
 
 ENGINE = {"context_tokens": 256, "max_sequences": 2, "threads": 1}
-BOUND_S = 60.0
+BOUND_S = 120.0
 
 
 class RealNode:

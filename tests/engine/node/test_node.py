@@ -80,7 +80,7 @@ async def _answering(node: RealNode) -> None:
     port = int(node.environment["PADDOCK_GATEWAY__PORT"])
     async with asyncio.timeout(BOUND_S):
         while True:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             connection.request("GET", "/readyz")
             answer = connection.getresponse()
             answer.read()

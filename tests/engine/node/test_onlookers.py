@@ -95,7 +95,7 @@ async def test_a_group_that_is_not_there_keeps_the_node_from_starting(node: Real
     """With a sentence that says what to do; the home stays closed."""
     node.home.config.write_text('[people]\ngroup = "no-such-group"\n')
     starting = node.spawn()
-    _, said = await asyncio.to_thread(starting.communicate, timeout=30)
+    _, said = await asyncio.to_thread(starting.communicate, timeout=60)
     assert starting.returncode == 2
     assert b"groupadd no-such-group" in said
     assert stat.S_IMODE(node.home.root.stat().st_mode) == 0o700

@@ -21,7 +21,7 @@ from tests.engine.node.nodes import RealNode
 from tests.engine.node.shims import server_of
 
 TINY = [sys.executable, str(Path(tiny_server.__file__)), "{port}"]
-BOUND_S = 60.0
+BOUND_S = 120.0
 
 
 class Box:

@@ -60,7 +60,7 @@ class Watched:
 
     async def until(self, holds: Callable[[list[Fact]], bool]) -> None:
         """Return as soon as what was told satisfies `holds`."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not holds(self.facts):
                 self._news.clear()
                 await self._news.wait()
@@ -80,7 +80,7 @@ async def running(watched: Watched) -> AsyncIterator[Watched]:
     finally:
         watched.process.stop()
         watched.process.kill()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await task
 
 
@@ -91,7 +91,7 @@ async def test_a_process_becomes_ready_and_exits_when_it_is_asked_to(tmp_path: P
     task = asyncio.create_task(watched.process.run())
     await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
     watched.process.stop()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await task
     assert watched.states == ["starting", "ready", "draining", "stopped"]
 
@@ -159,7 +159,7 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_the_drain_timeout(
     task = asyncio.create_task(watched.process.run())
     await watched.until(lambda facts: facts[-1:] != [] and facts[-1].state == "ready")
     watched.process.stop()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await task
     assert watched.facts[-1].state == "stopped"
     assert watched.facts[-1].reason == "it did not exit within the drain timeout"
@@ -288,7 +288,7 @@ async def test_what_is_stopped_while_it_is_looked_at_is_never_started(tmp_path: 
     await asked.wait()
     watched.process.stop()
     answer.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await task
     assert watched.states == []
 

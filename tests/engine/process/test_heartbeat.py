@@ -67,7 +67,7 @@ async def lives(part: Coroutine[Any, Any, None], home: Home, said: asyncio.Queue
     beats = 0
     with holding(home):
         task = asyncio.create_task(part)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "ready" not in await said.get():
                 pass
             while beats < 3:

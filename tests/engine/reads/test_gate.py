@@ -34,9 +34,9 @@ async def test_users_who_take_turns_do_not_keep_the_log_growing() -> None:
 
     one, two = asyncio.Event(), asyncio.Event()
     keeping = asyncio.create_task(gate.keep())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(take_turns(one, two), take_turns(two, one))
     keeping.cancel()
     assert seen == [0]
-    async with asyncio.timeout(20), gate.held():  # it is open again
+    async with asyncio.timeout(60), gate.held():  # it is open again
         pass

@@ -215,7 +215,7 @@ async def test_what_a_key_is_checked_by_cannot_be_read(home: Home) -> None:
 
 async def eventually(holds: Callable[[], bool]) -> None:
     """Until `holds`, which may block, is true."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await asyncio.to_thread(holds):
             continue
 

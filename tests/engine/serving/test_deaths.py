@@ -151,7 +151,7 @@ async def test_sigterm_lets_a_worker_finish_its_streams_and_admit_nothing_new(
             assert [heard.text for heard in many] == alone
             await long.finish()
             late = gateway.ask(order("Order 157", max_tokens=4))
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
             assert late.end is None
             with workers.running(path):
                 gateway.client.poke()
@@ -163,7 +163,7 @@ def test_sigterm_ends_an_idle_worker_at_once(tmp_path: Path) -> None:
     path = tmp_path / "worker.sock"
     with workers.running(path) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert not path.exists()
 
 
@@ -183,7 +183,7 @@ def test_a_draining_worker_waits_until_its_last_frames_are_read(tmp_path: Path) 
                 for item in wire.decode_outbox(body).items:
                     finished += [f.id for f in item.finished] if isinstance(item, wire.Step) else []
         assert sorted(finished) == list(range(1, 121))
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def _wordy(id: int) -> wire.Submit:

@@ -143,7 +143,7 @@ async def test_a_busy_node_that_hangs_up_before_the_request_is_sent_is_heard(
     def connected(path: Path) -> Iterator[str]:
         with short(path) as address:
             yield address
-        assert hung_up.acquire(timeout=10)
+        assert hung_up.acquire(timeout=60)
 
     def serve() -> None:
         for permits in (1, 2):
@@ -160,12 +160,12 @@ async def test_a_busy_node_that_hangs_up_before_the_request_is_sent_is_heard(
         with short(home.control_socket) as address:
             listening.bind(address)
         listening.listen()
-        listening.settimeout(10)
+        listening.settimeout(60)
         monkeypatch.setattr(homes, "short", connected)
         serving = threading.Thread(target=serve)
         serving.start()
         accepted = await client.ask(home, "services.undo", "support", {})
-        serving.join(10)
+        serving.join(60)
     assert accepted.intent_id == 3
 
 
@@ -225,9 +225,9 @@ async def test_a_listener_whose_file_was_removed_listens_again(home: Home) -> No
     with nudges.listen(home, "t") as listener:
         assert not await listener.wait(0.01)
         shutil.rmtree(home.run)
-        assert await listener.wait(5)
+        assert await listener.wait(60)
         nudges.send(home)
-        assert await listener.wait(5)
+        assert await listener.wait(60)
 
 
 async def test_what_is_too_large_or_cannot_be_sent_is_refused_here(home: Home) -> None:
