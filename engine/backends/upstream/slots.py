@@ -95,7 +95,9 @@ class Slots:
             )
             slot = next(iter(self._queue[rank][tenant]))
             self._remove(rank, tenant, slot)
-            if not slot.done():
+            if slot.done():
+                self._forget(tenant)  # it was cancelled, and has not been told yet
+            else:
                 self._hold(tenant)
                 slot.set_result(None)
 

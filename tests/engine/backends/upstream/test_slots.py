@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.backends.upstream import slots
@@ -112,6 +112,7 @@ async def test_a_full_queue_has_room_for_a_tenant_that_waits_for_less(
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(0, 2))))
+@example([("c", 0, 0), ("a", 0, 2), ("c", 1, 2), ("b", 1, 2), ("b", 0, 2), ("c", 2, 1)])
 def test_no_slot_is_lost_whatever_is_asked_ended_and_cancelled(
     moves: list[tuple[str, int, int]],
 ) -> None:
