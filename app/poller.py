@@ -52,6 +52,7 @@ class Poller:
         self._source: Reader | None = None
         self._asking: asyncio.Task[bool] | None = None
         self._unread = False
+        self._looking = True
         self.ticks = 0  # looks that read the store
 
     def look_at(self, query: Query) -> None:
@@ -71,7 +72,9 @@ class Poller:
         due = time.monotonic()
         try:
             while True:
+                self._looking = True
                 await self.tick()
+                self._looking = False
                 due = max(due + self._every_s, time.monotonic())
                 try:
                     async with asyncio.timeout(max(due - time.monotonic(), 0)):
@@ -121,9 +124,10 @@ class Poller:
         return asking.result()
 
     @property
-    def asking(self) -> bool:
-        """Whether an answer of node or gateway is still due."""
-        return self._asking is not None and not self._asking.done()
+    def settled(self) -> bool:
+        """Whether no look is due or under way, and node and gateway have answered the last one."""
+        answered = self._asking is None or (self._asking.done() and not self._asking.result())
+        return answered and not self._looking and not self._poked.is_set()
 
     def _answered(self, asking: asyncio.Task[bool]) -> None:
         """Answers that came late and differ are shown now."""

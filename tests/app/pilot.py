@@ -27,7 +27,7 @@ from storage.control_socket import client, verbs
 from storage.home.paths import Home
 from tests.app import populated_homes
 
-_PATIENCE: Final = 500
+_PATIENCE: Final = 10_000
 _FRAME_S: Final = 0.02
 _STILL: Final = 2
 SELDOM_S: Final = 3600.0  # looks happen when something is done, not when time passes
@@ -189,7 +189,7 @@ class RunningScreen:
         """Let the poller look once more."""
         before = self.app.current
         self.app.poller.poke()
-        await self.until(lambda: self.app.current is not before and not self.app.poller.asking)
+        await self.until(lambda: self.app.current is not before and self.app.poller.settled)
         await self.until(self.shown)
         await self.settle()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -147,6 +148,11 @@ def test_a_version_is_named_and_traced(box: Box) -> None:
     ]
     box.good("models", "unalias", "ops", "champion", "--yes")
     assert box.json("models", "show", "ops")["aliases"] == ["latest"]
+
+
+def test_the_tail_is_empty_before_the_first_request(box: Box) -> None:
+    """With nothing to show there is a head and no error."""
+    assert len(box.good("requests", "tail").splitlines()) == 1
 
 
 def test_a_preview_counts_the_tokens_that_a_request_has(box: Box) -> None:
@@ -324,18 +330,22 @@ def test_an_upstream_is_registered_and_its_key_is_never_shown(box: Box, tmp_path
 
 
 def typed(box: Box, answer: str, *words: str) -> int:
-    """The exit code of a command whose question is answered at a terminal."""
+    """The exit code of a command whose question is answered at a terminal, without a reason."""
     ours, theirs = pty.openpty()
-    try:
-        os.write(ours, answer.encode() + b"\n\n")  # and no reason
-        done = subprocess.run(
-            [PADDOCK, "--home", box.home, *words], stdin=theirs, stdout=theirs, timeout=60,
-            stderr=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-    finally:
+    with subprocess.Popen(
+        [PADDOCK, "--home", box.home, *words],
+        stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL,
+    ) as asking:  # fmt: skip
         os.close(theirs)
-        os.close(ours)
-    return done.returncode
+        shown = b""
+        with contextlib.suppress(OSError):  # nobody holds the terminal any more
+            while True:
+                shown += os.read(ours, 1000)
+                if shown.rstrip().endswith((b"[y/N]", b"to do it:", b"(may be empty):")):
+                    os.write(ours, answer.encode() + b"\n")
+                    answer, shown = "", b""
+    os.close(ours)
+    return asking.returncode
 
 
 def test_what_is_hard_to_reverse_is_confirmed_by_its_name(box: Box) -> None:
@@ -364,11 +374,6 @@ def test_knobs_are_set_and_undone(box: Box) -> None:
     for _ in range(2):  # undoing twice changes once
         box.good("knobs", "undo", worker, "max_running")
     assert box.json("knobs", "list")[worker]["max_running"] == 4
-
-
-def test_the_tail_is_empty_before_the_first_request(box: Box) -> None:
-    """With nothing to show there is a head and no error."""
-    assert len(box.good("requests", "tail").splitlines()) == 1
 
 
 def test_paddock_without_a_terminal_prints_the_status(box: Box) -> None:

@@ -54,9 +54,10 @@ def test_a_change_needs_an_armed_screen_that_is_loaded() -> None:
 
 
 def test_a_question_takes_enter_or_esc_and_nothing_else() -> None:
-    """No letter, no paste and no second enter does what was asked."""
+    """No letter, no paste, no second enter and no enter before it is drawn."""
     line, done = PromptLine(), list[str]()
     line.ask("effect", lambda: done.append("done"))
+    line.drawn(line.undrawn)
     line.key("y", "y")
     line.paste("\n")
     assert line.busy
@@ -65,6 +66,9 @@ def test_a_question_takes_enter_or_esc_and_nothing_else() -> None:
     line.key("enter", None)
     assert (done, line.busy) == ([], False)
     line.ask("effect", lambda: done.append("done"))
+    line.drawn(line.undrawn)
+    line.key("enter", None)
+    assert done == []
     line.drawn(line.undrawn)
     line.key("enter", None)
     line.key("enter", None)
