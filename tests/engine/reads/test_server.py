@@ -257,8 +257,9 @@ async def test_a_statement_that_never_ends_is_ended(home: Home) -> None:
 
 async def test_a_snapshot_ends_by_itself(home: Home) -> None:
     """Whether its user is silent or busy; the log can then begin anew."""
-    async with reads(home, Bounds(snapshot_s=0.3)) as store:
-        with contextlib.closing(remote_reads.Connection(home, timeout_s=20)) as held:
+    async with reads(home, Bounds(snapshot_s=2.0)) as store:
+        await ask(home, "SELECT 1")  # starts the process, which takes part of the first snapshot
+        with contextlib.closing(remote_reads.Connection(home, timeout_s=60)) as held:
             await asyncio.to_thread(held.execute, "BEGIN")
             await asyncio.to_thread(held.execute, "SELECT count(*) FROM intents")
             await writer_process.accept(store, "scribe", 1)
@@ -335,7 +336,9 @@ async def test_a_hostile_member_holds_up_nobody(home: Home) -> None:
     """Locks on all that can be opened, silent connections, endless statements in snapshots."""
     names = [".", "paddock.db", "paddock.db-wal", "paddock.db-shm", "node.lock", "config.toml"]
     home.config.touch(0o600)
-    async with reads(home, Bounds(snapshot_s=0.5)) as store:
+    other = User(MEMBER.uid + 1, MEMBER.groups)
+    async with reads(home, Bounds(snapshot_s=3.0)) as store:
+        await asyncio.to_thread(other.python, READS, str(home.root))  # starts its process
         hostile = MEMBER.start(HOSTILE, str(home.root), names, ENDLESS)
         try:
             assert hostile.stdout is not None
@@ -343,12 +346,12 @@ async def test_a_hostile_member_holds_up_nobody(home: Home) -> None:
             for number in range(1, 30):
                 await writer_process.accept(store, "scribe", number)
             assert line.split("]")[0] == "['config.toml'"
-            other = User(MEMBER.uid + 1, MEMBER.groups)
             said = await asyncio.to_thread(other.python, READS, str(home.root))
             assert said.split()[-1] == "30"
         finally:
             hostile.kill()
             hostile.communicate()
+        await ask(home, "SELECT 1")  # every connection before this one is accepted
     assert stat.S_IMODE(home.database.stat().st_mode) == 0o600
 
 

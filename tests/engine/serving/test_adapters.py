@@ -174,4 +174,6 @@ async def test_the_node_learns_of_each_load_before_it_begins(
         gateway.client.want_adapters({})
         await loaded(gateway, "")
     heard = await asyncio.to_thread(lambda: list(itertools.islice(said, 4)))
-    assert heard == [{"loading_adapter": "lora"}, {"adapter_loaded": "lora"}] * 2
+    begun = {"loading_adapter": "lora"}
+    done = {"adapter_loaded": "lora", "sha256": workers.lora().sha256}
+    assert heard == [begun, done] * 2

@@ -119,7 +119,7 @@ async def test_the_node_learns_which_adapter_is_loaded_and_the_outcome(tmp_path:
             heard = await asyncio.to_thread(lambda: list(itertools.islice(said, 6)))
     assert [heard[0], heard[1], heard[2], heard[4]] == [
         {"loading_adapter": "lora"},
-        {"adapter_loaded": "lora"},
+        {"adapter_loaded": "lora", "sha256": workers.lora().sha256},
         {"loading_adapter": "torn"},
         {"loading_adapter": "away"},
     ]
