@@ -66,7 +66,6 @@ def test_a_question_takes_enter_or_esc_and_nothing_else() -> None:
     line.key("enter", None)
     assert (done, line.busy) == ([], False)
     line.ask("effect", lambda: done.append("done"))
-    line.drawn(line.undrawn)
     line.key("enter", None)
     assert done == []
     line.drawn(line.undrawn)
