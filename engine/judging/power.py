@@ -245,7 +245,7 @@ def smallest(
     if finds(high) < chance:
         return None
     floor = (high - low) * 1e-7
-    while high - low > max(floor, 0.005 * (high - around)):
+    while high - low > max(2 * floor, 0.005 * (high - around)):
         # Effects differ by orders of magnitude: halve their distance from none on a log scale.
         near, far = max(low - around, floor), high - around
         middle = around + math.sqrt(near * far)

@@ -184,3 +184,11 @@ def test_impossible_plans_are_refused() -> None:
     for traffic, weight, duration in ((0, 0.1, 60), (1, 0, 60), (1, 1.1, 60), (1, 0.1, 0)):
         with pytest.raises(errors.CannotJudge, match="give"):
             power.step(traffic, weight, duration, 0.01)
+
+
+@pytest.mark.parametrize("values", [(30_000, 31_000, 60_000), (7,), (5, 5, 5)])
+def test_a_shift_of_few_measured_values_is_planned(values: tuple[int, ...]) -> None:
+    """Any shift, however small, may reorder them all: the search for the smallest ends."""
+    found = comparison_power.shifts(values, 150, 1350, least=1000.0).found
+    assert found is not None
+    assert found >= 1000.0
