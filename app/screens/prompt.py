@@ -67,7 +67,7 @@ def text(version: snapshot.Prompt, width: int) -> list[Line]:
     for line in version.text:
         head = line.startswith("[") and line.endswith("]")
         wrapped = bar.wrapped(words.safe(line), max(width - 2, 1))
-        rows += [((f" {each}", "bold" if head else ""),) for each in wrapped]
+        rows += [((f" {each}".rstrip(), "bold" if head else ""),) for each in wrapped]
     return rows
 
 
