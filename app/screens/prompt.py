@@ -5,17 +5,14 @@ Imported by `app.tui`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar, Final
-
-from textual.widget import Widget
 
 from app import snapshot, words
 from app.screens import labelling, prompts
-from app.screens.place import Offer, Place
+from app.screens.place import Offer
+from app.screens.scrolled import Scrolled
 from app.snapshot import Query
 from app.widgets import bar, palette
-from app.widgets.lines import Lines
 from app.widgets.palette import Line
 
 _INKS: Final = {"removed": "bad", "added": "good", "skipped": "dim"}
@@ -71,7 +68,7 @@ def text(version: snapshot.Prompt, width: int) -> list[Line]:
     return rows
 
 
-class Prompt(Place):
+class Prompt(Scrolled):
     """One version."""
 
     where: ClassVar[str] = "prompt"
@@ -82,12 +79,6 @@ class Prompt(Place):
         self._chosen = self._against = ""
         self._version: snapshot.Prompt | None = None
         self._role = ""
-        self._top = 0
-        self._rows: list[Line] = []
-
-    def body(self) -> Iterable[Widget]:
-        """One block of rows that can be scrolled."""
-        yield Lines(id="prompt")
 
     def wanted(self) -> Query:
         """That version."""
@@ -108,38 +99,17 @@ class Prompt(Place):
         self._role = current.header.person.role
         if found is not None and found.name == self._chosen:
             self._version = found
-            self._rows = [
+            rows = [
                 *prompts.facts(found, width),
                 *prompts.offered(self.program, found, self._role, width),
                 *differences(found, width),
                 *text(found, width),
             ]
+            self._rows = [palette.cut(row, width) for row in rows]
         elif not self._rows or current.missing:
             said = current.header.error or current.missing or "reading the store…"
             self._rows = [(), *bar.saying(said, "bold", width)]
         self._scroll()
-
-    def _scroll(self) -> None:
-        height = self.wide("prompt")[1]
-        self._top = min(self._top, max(len(self._rows) - height, 0))
-        shown = [palette.cut(row, self.size.width) for row in self._rows[self._top :][:height]]
-        left = len(self._rows) - self._top - height
-        if left > 0 and shown:
-            shown[-1] = ((f" … {left + 1} more rows: down, page down", "dim"),)
-        self.query_one("#prompt", Lines).show(shown)
-
-    def moved(self, key: str) -> bool:
-        """Scroll."""
-        height = self.wide("prompt")[1]
-        steps = {
-            "up": -1, "down": 1, "pageup": 1 - height, "pagedown": height - 1,
-            "home": -len(self._rows), "end": len(self._rows),
-        }  # fmt: skip
-        if key not in steps:
-            return False
-        self._top = max(self._top + steps[key], 0)
-        self._scroll()
-        return True
 
     def copied(self) -> str:
         """Its name."""

@@ -6,16 +6,12 @@ service records them. Imported by `app.tui`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar, Final
 
-from textual.widget import Widget
-
 from app import snapshot, words
-from app.screens.place import Place
+from app.screens.scrolled import Scrolled
 from app.snapshot import Query
 from app.widgets import bar, palette
-from app.widgets.lines import Lines
 from app.widgets.palette import Line
 
 _LABEL: Final = 11
@@ -126,7 +122,7 @@ def draw(request: snapshot.Request, width: int) -> list[Line]:
     ]
 
 
-class Request(Place):
+class Request(Scrolled):
     """One request."""
 
     where: ClassVar[str] = "request"
@@ -135,12 +131,6 @@ class Request(Place):
     def __init__(self) -> None:
         super().__init__()
         self.request = ""
-        self._top = 0
-        self._rows: list[Line] = []
-
-    def body(self) -> Iterable[Widget]:
-        """One block of rows that can be scrolled."""
-        yield Lines(id="request")
 
     def wanted(self) -> Query:
         """That request."""
@@ -163,28 +153,6 @@ class Request(Place):
             said = current.header.error or current.missing or "reading the store…"
             self._rows = saying(said, self.size.width)
         self._scroll()
-
-    def _scroll(self) -> None:
-        height = self.wide("request")[1]
-        self._top = min(self._top, max(len(self._rows) - height, 0))
-        rows = self._rows[self._top : self._top + height]
-        left = len(self._rows) - self._top - height
-        if left > 0 and rows:
-            rows[-1] = ((f" … {left + 1} more rows: down, page down", "dim"),)
-        self.query_one("#request", Lines).show(rows)
-
-    def moved(self, key: str) -> bool:
-        """Scroll."""
-        height = max(self.wide("request")[1] - 1, 1)
-        steps = {
-            "up": -1, "down": 1, "pageup": -height, "pagedown": height,
-            "home": -len(self._rows), "end": len(self._rows),
-        }  # fmt: skip
-        if key not in steps:
-            return False
-        self._top = max(self._top + steps[key], 0)
-        self._scroll()
-        return True
 
     def copied(self) -> str:
         """Its id."""

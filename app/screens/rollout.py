@@ -5,17 +5,14 @@ Below the tree are its moves, newest first. Imported by `app.tui`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar, Final
-
-from textual.widget import Widget
 
 from app import snapshot, words
 from app.screens import leading, rollouts
-from app.screens.place import Offer, Place
+from app.screens.place import Offer
+from app.screens.scrolled import Scrolled
 from app.snapshot import Query
 from app.widgets import bar, palette
-from app.widgets.lines import Lines
 from app.widgets.palette import Line
 
 _BRANCHES: Final = ("├─", "└─")
@@ -64,7 +61,7 @@ def moves(rollout: snapshot.Rollout, width: int) -> list[Line]:
     return rows
 
 
-class Rollout(Place):
+class Rollout(Scrolled):
     """One rollout."""
 
     where: ClassVar[str] = "rollout"
@@ -77,12 +74,6 @@ class Rollout(Place):
         super().__init__()
         self._number = 0
         self._rollout: snapshot.Rollout | None = None
-        self._top = 0
-        self._rows: list[Line] = []
-
-    def body(self) -> Iterable[Widget]:
-        """One block of rows that can be scrolled."""
-        yield Lines(id="rollout")
 
     def wanted(self) -> Query:
         """That rollout."""
@@ -107,28 +98,6 @@ class Rollout(Place):
             text = current.header.error or current.missing or "reading the store…"
             self._rows = [(), *bar.saying(text, "bold", width)]
         self._scroll()
-
-    def _scroll(self) -> None:
-        height = self.wide("rollout")[1]
-        self._top = min(self._top, max(len(self._rows) - height, 0))
-        shown = self._rows[self._top : self._top + height]
-        left = len(self._rows) - self._top - height
-        if left > 0 and shown:
-            shown[-1] = ((f" … {left + 1} more rows: down, page down", "dim"),)
-        self.query_one("#rollout", Lines).show(shown)
-
-    def moved(self, key: str) -> bool:
-        """Scroll."""
-        height = self.wide("rollout")[1]
-        steps = {
-            "up": -1, "down": 1, "pageup": 1 - height, "pagedown": height - 1,
-            "home": -len(self._rows), "end": len(self._rows),
-        }  # fmt: skip
-        if key not in steps:
-            return False
-        self._top = max(self._top + steps[key], 0)
-        self._scroll()
-        return True
 
     def copied(self) -> str:
         """Its service, as commands take it."""
