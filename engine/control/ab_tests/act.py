@@ -55,7 +55,7 @@ async def carry_out(
         case Do.PROMOTE:
             await by.promote()
         case Do.LEAVE:
-            await services_give_back(s, test, actor, at_us, intent_id)
+            await give_back(s, test, actor, at_us, intent_id)
             await by.move(State.ENDED)
 
 
@@ -79,11 +79,11 @@ async def own(s: Session, test: AbTest, *, actor: str, at_us: int, intent_id: in
     await ab_tests.change(s, test.id, split_id=split.id)
 
 
-async def services_give_back(
+async def give_back(
     s: Session, test: AbTest, actor: str, at_us: int, intent_id: int | None
 ) -> None:
     """Let people set the split again; nothing changes where the service is gone or not owned."""
-    if any(each.name == test.service for each in await services.every(s)):
+    if await services.every(s, [test.service]):
         await services.give_back(
             s, service=test.service, owner=test.owner, actor=actor, at_us=at_us,
             intent_id=intent_id,
@@ -163,7 +163,7 @@ class By:
         rest = [] if winner == test.control else [Arm(release=test.control, weight_bp=0)]
         owner = test.owner if test.state in ab_tests.OPEN else None
         split = await self._set([Arm(release=winner, weight_bp=WHOLE_BP), *rest], by=owner)
-        await services_give_back(self._s, test, self._actor, self._at_us, self._intent_id)
+        await give_back(self._s, test, self._actor, self._at_us, self._intent_id)
         asked = self._intent_id or test.intent_id
         if asked is not None:
             await ask_label(self._s, test, winner, asked, self._at_us)
