@@ -21,7 +21,7 @@ from storage import (
     services,
     splits,
 )
-from storage.control_socket.verbs import ManifestsApply, ReleasesCreate
+from storage.control_socket import verbs
 from storage.release_content import Content
 from storage.release_differences import Difference
 from storage.releases import Engine, Release
@@ -75,7 +75,7 @@ class Change:
         return not (self.split or self.texts or self.staging)
 
 
-async def change(s: AsyncSession, name: str, manifest: ManifestsApply) -> Change:
+async def change(s: AsyncSession, name: str, manifest: verbs.manifests.Apply) -> Change:
     """What applying a manifest to the service of this name would do now.
 
     Raises:
@@ -99,7 +99,7 @@ async def change(s: AsyncSession, name: str, manifest: ManifestsApply) -> Change
     return Change(name, service, tuple(arms), manifest.record_text, manifest.staging_of)
 
 
-async def resolved(s: AsyncSession, asked: ReleasesCreate) -> Content:
+async def resolved(s: AsyncSession, asked: verbs.releases.Create) -> Content:
     """The content of the release that is asked for.
 
     Raises:

@@ -12,7 +12,7 @@ from app import errors, manifest_effect, manifest_files, session, terminal
 from app.commands import options
 from storage import manifests, services
 from storage.control_socket import verbs
-from storage.control_socket.verbs import BadArguments, ManifestsApply
+from storage.control_socket.verbs import BadArguments
 from storage.manifests import Change
 
 _DIFFERENT = 1
@@ -60,13 +60,13 @@ def export(
     terminal.say(terminal.run(_export(names or [])).rstrip("\n"))
 
 
-def read(file: Path) -> dict[str, ManifestsApply]:
+def read(file: Path) -> dict[str, verbs.manifests.Apply]:
     """The services of a manifest by name.
 
     Raises:
         errors.AppError: it cannot be read, or is no manifest; the message names the place.
     """
-    found: dict[str, ManifestsApply] = {}
+    found: dict[str, verbs.manifests.Apply] = {}
     for name, raw in manifest_files.read(file).items():
         try:
             found[name] = verbs.parse("manifests.apply", raw)
@@ -76,13 +76,13 @@ def read(file: Path) -> dict[str, ManifestsApply]:
     return found
 
 
-async def _changes(asked: dict[str, ManifestsApply]) -> list[Change]:
+async def _changes(asked: dict[str, verbs.manifests.Apply]) -> list[Change]:
     async with session.reading() as s:
         return [await manifests.change(s, name, each) for name, each in asked.items()]
 
 
 async def _apply(
-    asked: dict[str, ManifestsApply],
+    asked: dict[str, verbs.manifests.Apply],
     changes: list[Change],
     *,
     reason: str,

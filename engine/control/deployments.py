@@ -53,7 +53,7 @@ class Observed:
 
 @handles("deployments.scale")
 async def scale(
-    s: Session, intent: Intent, arguments: verbs.DeploymentsScale, at_us: int
+    s: Session, intent: Intent, arguments: verbs.deployments.Scale, at_us: int
 ) -> Decision:
     """Set how many instances are wanted."""
     observed = await _observe(s, intent.target, at_us)

@@ -12,7 +12,7 @@ from storage.store import Session
 
 
 @handles("keys.add")
-async def add(s: Session, intent: Intent, arguments: verbs.KeysAdd, at_us: int) -> Decision:
+async def add(s: Session, intent: Intent, arguments: verbs.keys.Add, at_us: int) -> Decision:
     """Store the hash of a key that was minted at its owner's terminal."""
     decision = decide(arguments.role, Role(intent.role))
     if decision.plan is None:

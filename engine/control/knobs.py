@@ -14,7 +14,7 @@ from storage.store import Session
 
 
 @handles("knobs.set")
-async def set(s: Session, intent: Intent, arguments: verbs.KnobsSet, at_us: int) -> Decision:
+async def set(s: Session, intent: Intent, arguments: verbs.knobs.Set, at_us: int) -> Decision:
     """Set a knob; the value before is kept for undo."""
     before = (await knobs.of(s, intent.target)).get(arguments.name)
     if before == arguments.value:
@@ -34,7 +34,7 @@ async def set(s: Session, intent: Intent, arguments: verbs.KnobsSet, at_us: int)
 
 
 @handles("knobs.undo")
-async def undo(s: Session, intent: Intent, arguments: verbs.KnobsUndo, at_us: int) -> Decision:
+async def undo(s: Session, intent: Intent, arguments: verbs.knobs.Undo, at_us: int) -> Decision:
     """Undo one setting of a knob; asked again, it changes nothing."""
     before = await knobs.current(s, intent.target, arguments.name)
     knob = await knobs.undo(

@@ -18,7 +18,7 @@ from storage.store import Session
 
 
 @handles("manifests.apply")
-async def apply(s: Session, intent: Intent, asked: verbs.ManifestsApply, at_us: int) -> Decision:
+async def apply(s: Session, intent: Intent, asked: verbs.manifests.Apply, at_us: int) -> Decision:
     """Make the intent's target what it should be; nothing is written where it is already.
 
     Raises:
@@ -87,7 +87,7 @@ async def apply(s: Session, intent: Intent, asked: verbs.ManifestsApply, at_us: 
 
 
 async def _arms(
-    s: Session, intent: Intent, asked: verbs.ManifestsApply, at_us: int
+    s: Session, intent: Intent, asked: verbs.manifests.Apply, at_us: int
 ) -> tuple[Arm, ...]:
     arms = []
     for arm in asked.arms:

@@ -17,7 +17,7 @@ from storage.store import Session
 
 
 @handles("models.add")
-async def add(s: Session, intent: Intent, arguments: verbs.ModelsAdd, at_us: int) -> Decision:
+async def add(s: Session, intent: Intent, arguments: verbs.models.Add, at_us: int) -> Decision:
     """Queue the job, which ends the intent when it ends."""
     job = await jobs.add(
         s,
@@ -32,7 +32,7 @@ async def add(s: Session, intent: Intent, arguments: verbs.ModelsAdd, at_us: int
 
 
 @handles("models.alias")
-async def alias(s: Session, intent: Intent, arguments: verbs.ModelsAlias, at_us: int) -> Decision:
+async def alias(s: Session, intent: Intent, arguments: verbs.models.Alias, at_us: int) -> Decision:
     """Point an alias at a version; `expected_version` is the id it points at, 0 for none.
 
     Releases name versions, never aliases: what is served does not change by this.
@@ -62,7 +62,7 @@ async def alias(s: Session, intent: Intent, arguments: verbs.ModelsAlias, at_us:
 
 @handles("models.unalias")
 async def unalias(
-    s: Session, intent: Intent, arguments: verbs.ModelsUnalias, at_us: int
+    s: Session, intent: Intent, arguments: verbs.models.Unalias, at_us: int
 ) -> Decision:
     """Remove an alias."""
     name = f"{intent.target}@{arguments.alias}"
@@ -75,7 +75,7 @@ async def unalias(
 
 
 @handles("models.trace")
-async def trace(s: Session, intent: Intent, arguments: verbs.ModelsTrace, at_us: int) -> Decision:
+async def trace(s: Session, intent: Intent, arguments: verbs.models.Trace, at_us: int) -> Decision:
     """Record the parent, the dataset and the training run of a version."""
     version = await models.find(s, intent.target)
     parent = None if arguments.parent is None else await models.find(s, arguments.parent)
@@ -95,7 +95,9 @@ async def trace(s: Session, intent: Intent, arguments: verbs.ModelsTrace, at_us:
 
 
 @handles("models.export")
-async def export(s: Session, intent: Intent, arguments: verbs.ModelsExport, at_us: int) -> Decision:
+async def export(
+    s: Session, intent: Intent, arguments: verbs.models.Export, at_us: int
+) -> Decision:
     """Queue the job, which ends the intent when it ends."""
     version = await models.find(s, intent.target)
     job = await jobs.add(
@@ -128,7 +130,7 @@ async def remove(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_u
 
 
 @handles("models.gc")
-async def gc(s: Session, intent: Intent, arguments: verbs.ModelsGc, at_us: int) -> Decision:
+async def gc(s: Session, intent: Intent, arguments: verbs.models.Gc, at_us: int) -> Decision:
     """Queue the job that deletes what nothing needs, which ends the intent when it ends."""
     for version in await unused_models.spare(s) if arguments.unused else []:
         await models.remove(s, version.id, actor=intent.actor, at_us=at_us, intent_id=intent.id)

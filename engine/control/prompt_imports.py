@@ -16,7 +16,6 @@ from engine.execution import failures
 from storage import prompts
 from storage import store as stores
 from storage.control_socket import verbs
-from storage.control_socket.verbs import PromptVersionImport
 from storage.intents import Intent
 from storage.prompts import Summary
 from storage.store import Session
@@ -35,7 +34,7 @@ class Observed:
     prompts: dict[str, dict[int, Summary]] = field(default_factory=dict)
 
 
-async def observe(s: Session, arguments: verbs.PromptsImport) -> Observed:
+async def observe(s: Session, arguments: verbs.prompts.Import) -> Observed:
     """What the store has."""
     found: dict[str, dict[int, Summary]] = {}
     for name in {each.prompt for each in arguments.versions}:
@@ -45,15 +44,15 @@ async def observe(s: Session, arguments: verbs.PromptsImport) -> Observed:
 
 
 def decide(
-    versions: Sequence[PromptVersionImport], observed: Observed
-) -> tuple[PromptVersionImport, ...]:
+    versions: Sequence[verbs.prompts.VersionImport], observed: Observed
+) -> tuple[verbs.prompts.VersionImport, ...]:
     """The versions that are new, by prompt and number.
 
     Raises:
         Refusal: one is here with other content or another tag, or a number is left out or given
             twice.
     """
-    fresh: list[PromptVersionImport] = []
+    fresh: list[verbs.prompts.VersionImport] = []
     for version in sorted(versions, key=lambda each: (each.prompt, each.number)):
         name = f"{version.prompt}@{version.number}"
         known = observed.prompts.get(version.prompt, {})
@@ -73,7 +72,7 @@ def decide(
     return tuple(fresh)
 
 
-def _compare(name: str, version: PromptVersionImport, here: Summary, *, last: int) -> None:
+def _compare(name: str, version: verbs.prompts.VersionImport, here: Summary, *, last: int) -> None:
     content = prompts.content(version.messages, version.variables, version.response_schema)
     if content != here.sha256:
         raise Refusal(
@@ -86,7 +85,7 @@ def _compare(name: str, version: PromptVersionImport, here: Summary, *, last: in
         raise Refusal(Reason.TAKEN, f"{name} has {was} here, not {now}; a version never changes.")
 
 
-async def tried(versions: Iterable[PromptVersionImport]) -> None:
+async def tried(versions: Iterable[verbs.prompts.VersionImport]) -> None:
     """Try the templates of versions.
 
     Raises:
@@ -103,7 +102,7 @@ async def tried(versions: Iterable[PromptVersionImport]) -> None:
 
 
 async def carry_out(
-    s: Session, intent: Intent, arguments: verbs.PromptsImport, at_us: int
+    s: Session, intent: Intent, arguments: verbs.prompts.Import, at_us: int
 ) -> Decision:
     """Add what is new; with `dry_run` try that and take it back.
 
@@ -131,7 +130,7 @@ async def carry_out(
 
 
 async def _add(
-    s: Session, intent: Intent, versions: Sequence[PromptVersionImport], at_us: int
+    s: Session, intent: Intent, versions: Sequence[verbs.prompts.VersionImport], at_us: int
 ) -> None:
     for each in versions:
         await prompts.put(
@@ -152,7 +151,7 @@ async def _add(
         )
 
 
-def _names(versions: Sequence[PromptVersionImport]) -> str:
+def _names(versions: Sequence[verbs.prompts.VersionImport]) -> str:
     named = [f"{each.prompt}@{each.number}" for each in versions]
     more = len(named) - _NAMED
     return ", ".join(named[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -21,13 +21,13 @@ from storage.store import Session
 
 
 @checks("prompts.add")
-async def try_new(_s: Session, _intent: Intent, arguments: verbs.PromptsAdd) -> None:
+async def try_new(_s: Session, _intent: Intent, arguments: verbs.prompts.Add) -> None:
     """Try the templates before the transaction."""
     await prompt_trials.verdict(arguments.messages, arguments.variables)
 
 
 @handles("prompts.add")
-async def add(s: Session, intent: Intent, arguments: verbs.PromptsAdd, at_us: int) -> Decision:
+async def add(s: Session, intent: Intent, arguments: verbs.prompts.Add, at_us: int) -> Decision:
     """The next version of a prompt."""
     try:
         verdict = await prompt_trials.verdict(arguments.messages, arguments.variables)
@@ -59,7 +59,7 @@ async def add(s: Session, intent: Intent, arguments: verbs.PromptsAdd, at_us: in
 
 
 @checks("prompts.import")
-async def try_imported(s: Session, _intent: Intent, arguments: verbs.PromptsImport) -> None:
+async def try_imported(s: Session, _intent: Intent, arguments: verbs.prompts.Import) -> None:
     """Try the templates of the versions that are new, before the transaction."""
     wanted = prompt_imports.decide(arguments.versions, await prompt_imports.observe(s, arguments))
     await prompt_imports.tried(wanted)
@@ -67,21 +67,21 @@ async def try_imported(s: Session, _intent: Intent, arguments: verbs.PromptsImpo
 
 @handles("prompts.import")
 async def import_(
-    s: Session, intent: Intent, arguments: verbs.PromptsImport, at_us: int
+    s: Session, intent: Intent, arguments: verbs.prompts.Import, at_us: int
 ) -> Decision:
     """Add the versions that are new, all of them or none."""
     return await prompt_imports.carry_out(s, intent, arguments, at_us)
 
 
 @checks("prompts.label")
-async def try_labelled(s: Session, intent: Intent, arguments: verbs.PromptsLabel) -> None:
+async def try_labelled(s: Session, intent: Intent, arguments: verbs.prompts.Label) -> None:
     """Try the templates of the version before the transaction."""
     version = await prompts.find(s, f"{intent.target}@{arguments.number}")
     await prompt_trials.verdict(version.messages, version.variables)
 
 
 @handles("prompts.label")
-async def label(s: Session, intent: Intent, arguments: verbs.PromptsLabel, at_us: int) -> Decision:
+async def label(s: Session, intent: Intent, arguments: verbs.prompts.Label, at_us: int) -> Decision:
     """Point a label at a version; `expected_version` is the number it points at, 0 for none."""
     before = await _label(s, intent.target, arguments.label)
     at = None if before is None else before.number
@@ -116,7 +116,7 @@ async def label(s: Session, intent: Intent, arguments: verbs.PromptsLabel, at_us
 
 
 @handles("prompts.undo")
-async def undo(s: Session, intent: Intent, arguments: verbs.PromptsUndo, at_us: int) -> Decision:
+async def undo(s: Session, intent: Intent, arguments: verbs.prompts.Undo, at_us: int) -> Decision:
     """Go back to where a label was after one of its moves; no change if it is there."""
     before = await prompt_labels.find(s, intent.target, arguments.label)
     newest = (await prompt_labels.history(s, intent.target, arguments.label, limit=1))[0]
@@ -146,7 +146,7 @@ async def undo(s: Session, intent: Intent, arguments: verbs.PromptsUndo, at_us: 
 
 @handles("prompts.protect")
 async def protect(
-    s: Session, intent: Intent, arguments: verbs.PromptsProtect, at_us: int
+    s: Session, intent: Intent, arguments: verbs.prompts.Protect, at_us: int
 ) -> Decision:
     """Let only admins move a label."""
     return await _protect(s, intent, arguments.label, at_us, on=True)
@@ -154,7 +154,7 @@ async def protect(
 
 @handles("prompts.unprotect")
 async def unprotect(
-    s: Session, intent: Intent, arguments: verbs.PromptsProtect, at_us: int
+    s: Session, intent: Intent, arguments: verbs.prompts.Protect, at_us: int
 ) -> Decision:
     """Let operators move a label again."""
     return await _protect(s, intent, arguments.label, at_us, on=False)

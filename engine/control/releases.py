@@ -33,7 +33,7 @@ from storage.store import Session
 
 @handles("releases.create")
 async def create(
-    s: Session, intent: Intent, arguments: verbs.ReleasesCreate, at_us: int
+    s: Session, intent: Intent, arguments: verbs.releases.Create, at_us: int
 ) -> Decision:
     """Create the release, or find the one with the same content."""
     model = None if arguments.model is None else await models.find(s, arguments.model)

@@ -27,7 +27,7 @@ _ENDED: Final = frozenset({Outcome.OK, Outcome.FAILED})
 
 @handles("replays.request")
 async def request(
-    s: Session, intent: Intent, arguments: verbs.ReplaysRequest, at_us: int
+    s: Session, intent: Intent, arguments: verbs.replays.Request, at_us: int
 ) -> Decision:
     """Queue the job that asks one request again."""
     release = await releases.find(s, arguments.release)
@@ -46,7 +46,7 @@ async def request(
 
 @handles("replays.sample")
 async def sample(
-    s: Session, intent: Intent, arguments: verbs.ReplaysSample, at_us: int
+    s: Session, intent: Intent, arguments: verbs.replays.Sample, at_us: int
 ) -> Decision:
     """Queue the job that asks a sample of requests; it draws them."""
     release = await releases.find(s, intent.target)
@@ -64,7 +64,7 @@ async def sample(
 
 @handles("replays.bisect")
 async def bisect(
-    s: Session, intent: Intent, arguments: verbs.ReplaysBisect, at_us: int
+    s: Session, intent: Intent, arguments: verbs.replays.Bisect, at_us: int
 ) -> Decision:
     """Queue the job that asks one request on the releases of a service until one differs."""
     service = await services.find(s, intent.target)

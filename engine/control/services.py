@@ -51,7 +51,7 @@ class Undo:
 
 @handles("services.create")
 async def create(
-    s: Session, intent: Intent, arguments: verbs.ServicesCreate, at_us: int
+    s: Session, intent: Intent, arguments: verbs.services.Create, at_us: int
 ) -> Decision:
     """A new service, all of it on one release."""
     release = await releases.find(s, arguments.release)
@@ -77,7 +77,9 @@ async def create(
 
 
 @handles("services.split")
-async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_us: int) -> Decision:
+async def split(
+    s: Session, intent: Intent, arguments: verbs.services.Split, at_us: int
+) -> Decision:
     """Set the weights of the arms."""
     service = await services.find(s, intent.target)
     arms = tuple(
@@ -106,7 +108,7 @@ async def split(s: Session, intent: Intent, arguments: verbs.ServicesSplit, at_u
 
 
 @handles("services.undo")
-async def undo(s: Session, intent: Intent, arguments: verbs.ServicesUndo, at_us: int) -> Decision:
+async def undo(s: Session, intent: Intent, arguments: verbs.services.Undo, at_us: int) -> Decision:
     """Go back to the split that is named; no change if the service is at it already."""
     observed = await _observe_undo(s, await services.find(s, intent.target), arguments)
     decision = decide_undo(observed, arguments.intent)
@@ -123,7 +125,7 @@ async def undo(s: Session, intent: Intent, arguments: verbs.ServicesUndo, at_us:
     return decision
 
 
-async def _observe_undo(s: Session, service: Service, arguments: verbs.ServicesUndo) -> Undo:
+async def _observe_undo(s: Session, service: Service, arguments: verbs.services.Undo) -> Undo:
     undone = before = None
     if arguments.intent is None:
         target = await services.find_split(s, service.name, arguments.to or 0)
@@ -171,7 +173,7 @@ async def unfreeze(
 
 
 @handles("services.set")
-async def set(s: Session, intent: Intent, arguments: verbs.ServicesSet, at_us: int) -> Decision:
+async def set(s: Session, intent: Intent, arguments: verbs.services.Set, at_us: int) -> Decision:
     """Record the texts of requests, or no longer."""
     before = await services.find(s, intent.target)
     on = arguments.record_text
@@ -187,7 +189,7 @@ async def set(s: Session, intent: Intent, arguments: verbs.ServicesSet, at_us: i
 
 @handles("services.promote")
 async def promote(
-    s: Session, intent: Intent, arguments: verbs.ServicesPromote, at_us: int
+    s: Session, intent: Intent, arguments: verbs.services.Promote, at_us: int
 ) -> Decision:
     """Start a rollout of the production service to the release that its staging serves."""
     staging = await services.find(s, intent.target)
@@ -202,14 +204,14 @@ async def promote(
     return await people.start(
         s,
         msgspec.structs.replace(intent, target=staging.staging_of),
-        verbs.RolloutsStart(release=f"r{served[0]}", strategy=arguments.strategy),
+        verbs.rollouts.Start(release=f"r{served[0]}", strategy=arguments.strategy),
         at_us,
     )
 
 
 @handles("services.remove")
 async def remove(
-    s: Session, intent: Intent, arguments: verbs.ServicesRemove, at_us: int
+    s: Session, intent: Intent, arguments: verbs.services.Remove, at_us: int
 ) -> Decision:
     """Remove a service; one in use only with `despite_traffic`."""
     service = await services.find(s, intent.target)
@@ -221,7 +223,7 @@ async def remove(
     return decision
 
 
-def decide_removal(service: Service, answered: int, arguments: verbs.ServicesRemove) -> Decision:
+def decide_removal(service: Service, answered: int, arguments: verbs.services.Remove) -> Decision:
     """Whether a service may go: not while clients use it, unless that is said."""
     if answered and not arguments.despite_traffic:
         return Decision(

@@ -26,7 +26,7 @@ _log = structlog.get_logger("control.upstreams")
 
 
 @handles("upstreams.add")
-async def add(s: Session, intent: Intent, arguments: verbs.UpstreamsAdd, at_us: int) -> Decision:
+async def add(s: Session, intent: Intent, arguments: verbs.upstreams.Add, at_us: int) -> Decision:
     """Register a server. The gateway starts to check its health at once."""
     added = await upstreams.add(
         s,
@@ -51,7 +51,7 @@ async def add(s: Session, intent: Intent, arguments: verbs.UpstreamsAdd, at_us: 
 
 @handles("upstreams.rekey")
 async def rekey(
-    s: Session, intent: Intent, arguments: verbs.UpstreamsRekey, at_us: int
+    s: Session, intent: Intent, arguments: verbs.upstreams.Rekey, at_us: int
 ) -> Decision:
     """Use another key, also while splits need the upstream."""
     await upstreams.rekey(

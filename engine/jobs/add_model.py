@@ -36,7 +36,7 @@ from engine.registry.downloads import Download, Known
 from engine.registry.registration import Facts, File
 from engine.registry.sources import Filesystem, Hub, Local, Mlflow, Remote
 from storage import errors, models
-from storage.control_socket.verbs import ModelsAdd
+from storage.control_socket import verbs
 from storage.home import secrets
 from storage.model_checks import Chat, ModelChecks
 from storage.model_memory import Memory
@@ -293,9 +293,9 @@ KIND: Final = kinds.Kind(
 )
 
 
-def _asked(context: Context) -> ModelsAdd:
+def _asked(context: Context) -> verbs.models.Add:
     try:
-        return msgspec.convert(context.job.arguments, ModelsAdd)
+        return msgspec.convert(context.job.arguments, verbs.models.Add)
     except msgspec.ValidationError as error:
         raise Refused(f"The job's arguments cannot be read: {error}.") from error
 

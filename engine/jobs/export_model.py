@@ -21,7 +21,7 @@ from engine.jobs.errors import Refused, Transient
 from engine.registry import downloads, mlflow_registry, model_card, server_responses, sources
 from engine.registry.sources import BadSource
 from storage import errors, model_lineage, models
-from storage.control_socket.verbs import ModelsExport
+from storage.control_socket import verbs
 from storage.models import ModelVersion
 
 _CHUNK: Final = 4 * 1024 * 1024
@@ -103,9 +103,9 @@ async def _publish(context: Context, version: ModelVersion, folder: Path) -> str
     return f"Exported {version.name} as {target.address}/{number}."
 
 
-def _asked(context: Context) -> ModelsExport:
+def _asked(context: Context) -> verbs.models.Export:
     try:
-        return msgspec.convert(context.job.arguments, ModelsExport)
+        return msgspec.convert(context.job.arguments, verbs.models.Export)
     except msgspec.ValidationError as error:
         raise Refused(f"The job's arguments cannot be read: {error}.") from error
 

@@ -252,7 +252,7 @@ class ControlRequests:
 
     async def _sealed(self, arguments: dict[str, Any], parsed: object) -> dict[str, Any]:
         """The arguments as they are stored: without the hash of a key."""
-        if not isinstance(parsed, verbs.KeysAdd):
+        if not isinstance(parsed, verbs.keys.Add):
             return arguments
         if parsed.sha256 is None:
             raise Rejected("bad_arguments", "A key is added by its sha256: the node makes the mac.")

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.registry.gguf_header import Header
 from storage import deployments, models
-from storage.control_socket.verbs import ModelsAdd
+from storage.control_socket import verbs
 from storage.model_checks import ModelChecks
 from storage.model_memory import Memory
 from storage.models import Kind, Lineage, ModelVersion, Status
@@ -59,12 +59,12 @@ def facts(header: Header) -> Facts:
     )
 
 
-async def base_of(s: Session, asked: ModelsAdd) -> ModelVersion | None:
+async def base_of(s: Session, asked: verbs.models.Add) -> ModelVersion | None:
     """The base version of an adapter; StorageError if there is no such version."""
     return None if asked.base is None else await models.find(s, asked.base)
 
 
-async def lineage_of(s: Session, asked: ModelsAdd) -> Lineage:
+async def lineage_of(s: Session, asked: verbs.models.Add) -> Lineage:
     """What the version was made from; StorageError if there is no such parent."""
     parent = None if asked.parent is None else await models.find(s, asked.parent)
     return Lineage(
@@ -72,7 +72,7 @@ async def lineage_of(s: Session, asked: ModelsAdd) -> Lineage:
     )
 
 
-async def check_name(s: Session, asked: ModelsAdd) -> None:
+async def check_name(s: Session, asked: verbs.models.Add) -> None:
     """Refuse a name that is taken before anything is downloaded or hashed.
 
     A version may be added again with the same content: from another path, to retry one that could
@@ -91,7 +91,7 @@ async def check_name(s: Session, asked: ModelsAdd) -> None:
         raise Unfit(f"{name} is registered; versions never change, so take the next number.")
 
 
-def check_fit(name: str, found: Facts, asked: ModelsAdd, base: ModelVersion | None) -> None:
+def check_fit(name: str, found: Facts, asked: verbs.models.Add, base: ModelVersion | None) -> None:
     """Check the file against the arguments; `name` is the file's name in messages.
 
     Raises:
@@ -106,7 +106,7 @@ def check_fit(name: str, found: Facts, asked: ModelsAdd, base: ModelVersion | No
 
 async def register(
     s: Session,
-    asked: ModelsAdd,
+    asked: verbs.models.Add,
     file: File,
     found: Facts,
     checks: ModelChecks,

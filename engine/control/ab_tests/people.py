@@ -50,7 +50,9 @@ class Wanted:
 
 
 @handles("ab_tests.start")
-async def start(s: Session, intent: Intent, arguments: verbs.AbTestsStart, at_us: int) -> Decision:
+async def start(
+    s: Session, intent: Intent, arguments: verbs.ab_tests.Start, at_us: int
+) -> Decision:
     """Take the split of a service, and load the arms."""
     service = await services.find(s, intent.target)
     found = {name: await releases.find(s, name) for name in arguments.arms}
@@ -95,7 +97,7 @@ async def start(s: Session, intent: Intent, arguments: verbs.AbTestsStart, at_us
 
 
 @handles("ab_tests.stop")
-async def stop(s: Session, intent: Intent, arguments: verbs.AbTestsOf, at_us: int) -> Decision:
+async def stop(s: Session, intent: Intent, arguments: verbs.ab_tests.Of, at_us: int) -> Decision:
     """End a test without a result: the control has all of the traffic again."""
     test = await _named(s, intent, arguments.ab_test)
     if test.state not in OPEN:
@@ -113,7 +115,7 @@ async def stop(s: Session, intent: Intent, arguments: verbs.AbTestsOf, at_us: in
 
 @handles("ab_tests.promote")
 async def promote(
-    s: Session, intent: Intent, arguments: verbs.AbTestsPromote, at_us: int
+    s: Session, intent: Intent, arguments: verbs.ab_tests.Promote, at_us: int
 ) -> Decision:
     """Give one arm all of the traffic: the winner, or the release that is named."""
     test = await _named(s, intent, arguments.ab_test)
@@ -147,7 +149,7 @@ async def promote(
 
 
 def decide_start(
-    wanted: Wanted, arguments: verbs.AbTestsStart, expected_version: int | None
+    wanted: Wanted, arguments: verbs.ab_tests.Start, expected_version: int | None
 ) -> Decision:
     """Whether a test may begin; the plan is the number of its control.
 

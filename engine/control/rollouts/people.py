@@ -34,13 +34,15 @@ _SECOND_US: Final = 1_000_000
 
 
 @handles("rollouts.start")
-async def start(s: Session, intent: Intent, arguments: verbs.RolloutsStart, at_us: int) -> Decision:
+async def start(
+    s: Session, intent: Intent, arguments: verbs.rollouts.Start, at_us: int
+) -> Decision:
     """Start a rollout, or create the service with its first release."""
     return await _start(s, intent, arguments, at_us)
 
 
 @handles("rollouts.pause")
-async def pause(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: int) -> Decision:
+async def pause(s: Session, intent: Intent, arguments: verbs.rollouts.Of, at_us: int) -> Decision:
     """Stop before the next step; harm is still looked for."""
     rollout = await _named(s, intent, arguments.rollout)
     if rollout.state is State.PAUSED:
@@ -56,7 +58,7 @@ async def pause(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: 
 
 @handles("rollouts.promote")
 async def promote(
-    s: Session, intent: Intent, arguments: verbs.RolloutsPromote, at_us: int
+    s: Session, intent: Intent, arguments: verbs.rollouts.Promote, at_us: int
 ) -> Decision:
     """On to the next step, or with `full` to all of the traffic."""
     rollout = await _named(s, intent, arguments.rollout)
@@ -73,7 +75,7 @@ async def promote(
 
 
 @handles("rollouts.abort")
-async def abort(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: int) -> Decision:
+async def abort(s: Session, intent: Intent, arguments: verbs.rollouts.Of, at_us: int) -> Decision:
     """All traffic back to the stable release, from any step."""
     rollout = await _named(s, intent, arguments.rollout)
     if rollout.state is State.ABORTED:
@@ -84,7 +86,7 @@ async def abort(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: 
 
 
 @handles("rollouts.retry")
-async def retry(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: int) -> Decision:
+async def retry(s: Session, intent: Intent, arguments: verbs.rollouts.Of, at_us: int) -> Decision:
     """Begin an aborted rollout again, from its first step."""
     rollout = await _named(s, intent, arguments.rollout)
     if rollout.state is not State.ABORTED:
@@ -116,7 +118,7 @@ async def retry(s: Session, intent: Intent, arguments: verbs.RolloutsOf, at_us: 
 
 
 @handles("rollouts.undo")
-async def undo(s: Session, intent: Intent, arguments: verbs.RolloutsUndo, at_us: int) -> Decision:
+async def undo(s: Session, intent: Intent, arguments: verbs.rollouts.Undo, at_us: int) -> Decision:
     """Back to the release before a rollout, or to that of a revision; never forth again."""
     if arguments.to_revision is not None:
         return await _to_revision(s, intent, arguments.to_revision, at_us)
@@ -129,7 +131,7 @@ async def undo(s: Session, intent: Intent, arguments: verbs.RolloutsUndo, at_us:
         return decision
     before = await releases.get(s, rollout.stable)
     if (await starts.able(s, before)).can is not Can.ANSWER:
-        back = verbs.RolloutsStart(release=before.name, strategy=Strategy.BLUE_GREEN)
+        back = verbs.rollouts.Start(release=before.name, strategy=Strategy.BLUE_GREEN)
         return await _start(s, intent, back, at_us, undoes=rollout.id)
     said = f"{service.name} is back on {before.name}; {intent.actor} undid rollout {rollout.id}."
     await act.undo(s, rollout, said, actor=intent.actor, at_us=at_us, intent_id=intent.id)
@@ -187,7 +189,7 @@ def decide_promote(found: facts.Facts, intent: Intent, *, full: bool) -> Decisio
 async def _start(
     s: Session,
     intent: Intent,
-    arguments: verbs.RolloutsStart,
+    arguments: verbs.rollouts.Start,
     at_us: int,
     *,
     undoes: int | None = None,
@@ -253,7 +255,7 @@ async def _to_revision(s: Session, intent: Intent, revision: int, at_us: int) ->
     if latest is not None and latest.state in OPEN and latest.candidate == number:
         said = f"{_name(latest)} leads to r{number} already: {latest.sentence}"
         return Decision(Reason.UNCHANGED, said, latest)
-    back = verbs.RolloutsStart(release=f"r{number}", strategy=Strategy.BLUE_GREEN)
+    back = verbs.rollouts.Start(release=f"r{number}", strategy=Strategy.BLUE_GREEN)
     return await _start(s, intent, back, at_us)
 
 

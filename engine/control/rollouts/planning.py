@@ -18,7 +18,7 @@ from storage.store import Session
 
 
 @handles("rollouts.plan")
-async def plan(s: Session, intent: Intent, arguments: verbs.RolloutsStart, at_us: int) -> Decision:
+async def plan(s: Session, intent: Intent, arguments: verbs.rollouts.Start, at_us: int) -> Decision:
     """Queue the job that says what the rollout would do, which ends the intent when it ends."""
     candidate = await releases.find(s, arguments.release)
     service = await services.find(s, intent.target)

@@ -39,7 +39,7 @@ class Wanted:
     healthy: bool = False
 
 
-def decide(wanted: Wanted, arguments: verbs.RolloutsStart) -> Decision:
+def decide(wanted: Wanted, arguments: verbs.rollouts.Start) -> Decision:
     """Whether a rollout may begin, and by which steps; the plan is the steps."""
     if (refusal := refuse(wanted)) is not None:
         return refusal

@@ -102,7 +102,7 @@ async def test_a_service_that_changed_since_the_person_looked_stays(
 
 async def test_a_change_says_beforehand_what_applying_does(furnished: Desk) -> None:
     """A release with the same content is found, and a new one differs from what answers now."""
-    wanted: verbs.ManifestsApply = verbs.parse(
+    wanted: verbs.manifests.Apply = verbs.parse(
         "manifests.apply", {"arms": arms((10_000, WARM)), "record_text": True}
     )
     async with furnished.store.read() as s:

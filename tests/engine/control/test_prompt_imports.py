@@ -15,7 +15,7 @@ from engine.control import prompt_imports
 from engine.control.decisions import Refusal
 from engine.control.prompt_imports import Observed
 from storage import ledger, prompts
-from storage.control_socket.verbs import PromptVersionImport
+from storage.control_socket import verbs
 from storage.intents import Intent, State
 from storage.prompts import Message, Summary
 from tests.engine.control.test_intents import Desk, desk
@@ -102,10 +102,10 @@ async def test_one_version_that_cannot_be_stops_the_import(
     assert await known(control) == ["terse@1"]
 
 
-def asked(prompt: str, number: int) -> PromptVersionImport:
+def asked(prompt: str, number: int) -> verbs.prompts.VersionImport:
     """A version that is asked for."""
     messages = (Message(role="system", template=f"{number}"),)
-    return PromptVersionImport(prompt=prompt, number=number, messages=messages)
+    return verbs.prompts.VersionImport(prompt=prompt, number=number, messages=messages)
 
 
 def here(prompt: str, number: int) -> Summary:

@@ -1,0 +1,44 @@
+"""The verb of manifests: a service becomes what a file says."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from storage.control_socket.verbs import verb
+from storage.control_socket.verbs.releases import Create
+from storage.control_socket.verbs.verb import Arguments, Danger, Name, Process, Verb, Why
+from storage.keys import Role
+
+
+class Arm(Arguments, frozen=True, kw_only=True):
+    """What answers a share of a service's requests."""
+
+    weight_bp: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
+    release: Create
+
+
+class Apply(Arguments, frozen=True, kw_only=True):
+    """What the target should be: its arms, by their content; texts kept or not; whose staging.
+
+    The service and the releases that do not exist are created.
+    """
+
+    arms: Annotated[tuple[Arm, ...], Meta(min_length=1, max_length=32)]
+    record_text: bool = False
+    staging_of: Name | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse weights that do not add up to 10000."""
+        verb.check_total([arm.weight_bp for arm in self.arms])
+
+
+ROWS: Final[tuple[Verb, ...]] = (
+    Verb(
+        "manifests.apply", Apply, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
+        "Make a service what a manifest says",
+        "apply -f FILE",
+        Why.ASKED,
+    ),
+)  # fmt: skip
