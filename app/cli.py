@@ -40,7 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "rollouts": ("rollouts", "Rollouts: a candidate led to all of a service's traffic, or back."),
     "ab-tests": ("ab_tests", "A/B tests: which of several releases is better, on real traffic."),
     "requests": ("requests", "What was asked and how it was answered."),
-    "samples": ("samples", "What was measured, second by second."),
+    "samples": ("samples", "What was measured: the last seconds, and any time in sum."),
     "keys": ("keys", "Keys of the gateway."),
     "quarantine": ("quarantine", "Templates that are not run because they killed a process."),
     "knobs": ("knobs", "Live settings of the workers."),

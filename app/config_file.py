@@ -46,7 +46,9 @@ TEMPLATE: Final = """\
 # gpu_hour_micro = 2_500_000
 
 [retention]
-# samples_days = 7
+# samples_days = 7              # measured seconds; requests are also summed up by the minute,
+# minutes_days = 30             # the hour and the day, so that older figures stay
+# hours_days = 400              # hours and days
 # requests_days = 30
 # texts_days = 7
 # jobs_days = 30

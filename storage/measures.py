@@ -24,7 +24,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import feedback, requests, samples, tallies
+from storage import feedback, requests, rollups, tallies
 from storage.samples import Kind
 from storage.tallies import Tally
 
@@ -259,14 +259,24 @@ async def traffic(
 ) -> Traffic:
     """The requests that ended in a window, narrowed to what is given.
 
-    Services and releases come from the per-second samples, however long the window; a tenant or
-    an instance is counted from the requests themselves, which takes time with their number.
+    Services, releases and tenants come from samples and their roll-ups, however long the window
+    (see `rollups.between` for its edges). An instance, a release of a tenant, and a tenant before
+    requests were counted by tenant, are counted from the requests themselves, which takes time
+    with their number.
     """
-    arms = await by_arm(s, window, service=service)
     if tenant is None and instance is None:
+        arms = await by_arm(s, window, service=service)
         ending = None if release is None else f"/r{release}"
         return total(
             (each for key, each in arms.items() if ending is None or key.endswith(ending)), window
+        )
+    measured = bool(await by_arm(s, window, service=service))
+    counted = (await rollups.mark(s)).tenants_since_s <= window.begin
+    if tenant is not None and instance is None and release is None and counted:
+        tenants = await by_tenant(s, window, service=service)
+        found = [each.tally for key, each in tenants.items() if key.endswith(f"/{tenant}")]
+        return Traffic(
+            tally=tallies.total(found), seconds=window.seconds, measured=measured or bool(found)
         )
     tally = Tally()
     async for request in requests.ended(
@@ -282,21 +292,31 @@ async def traffic(
         if release is None or number == release:
             tally.thumbs_up += thumb.up
             tally.thumbs_down += thumb.down
-    measured = any(each.measured for each in arms.values()) or tally.requests > 0
-    return Traffic(tally=tally, seconds=window.seconds, measured=measured)
+    return Traffic(tally=tally, seconds=window.seconds, measured=measured or tally.requests > 0)
 
 
 async def by_arm(
     s: AsyncSession, window: Window, *, service: str | None = None
 ) -> dict[str, Traffic]:
     """The requests that ended in a window by arm (support/r14); only arms that were measured."""
+    return await _by(s, Kind.ARM, window, service)
+
+
+async def by_tenant(
+    s: AsyncSession, window: Window, *, service: str | None = None
+) -> dict[str, Traffic]:
+    """The requests that ended in a window by service and tenant (support/acme)."""
+    return await _by(s, Kind.TENANT, window, service)
+
+
+async def _by(
+    s: AsyncSession, kind: Kind, window: Window, service: str | None
+) -> dict[str, Traffic]:
     prefix = "" if service is None else f"{service}/"
-    found: dict[str, Tally] = {}
-    for _, arm, sample in await samples.since(s, window.begin, Kind.ARM, window.end, prefix):
-        found.setdefault(arm, Tally()).add(Tally.of(sample))
+    found = await rollups.between(s, kind, window.begin, window.end, prefix)
     return {
-        arm: Traffic(tally=tally, seconds=window.seconds, measured=True)
-        for arm, tally in found.items()
+        subject: Traffic(tally=tally, seconds=window.seconds, measured=True)
+        for subject, tally in found.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""What was measured in each second: the host and its GPUs, the gateway, instances, arms.
+"""What was measured in each second: the host, its GPUs, the gateway, instances, arms, tenants.
 
 One row for a second, kind and subject. Nothing is estimated: a second without a row was not
 measured. Written by the gateway and by control; `storage.measures` makes figures of it.
@@ -20,8 +20,9 @@ from storage.store import upsert
 from storage.tallies import ArmSample, Tally
 
 __all__ = [
-    "GATEWAY", "ArmSample", "GatewaySample", "GpuSample", "HostSample", "InstanceSample", "Kind",
-    "Sample", "deployment", "newest", "prune", "record", "since", "together",
+    "GATEWAY", "TALLIES", "ArmSample", "GatewaySample", "GpuSample", "HostSample",
+    "InstanceSample", "Kind", "Sample", "deployment", "newest", "prune", "record", "since",
+    "together",
 ]  # fmt: skip
 
 GATEWAY: Final = "gateway"
@@ -37,6 +38,7 @@ class Kind(StrEnum):
     GATEWAY = "gateway"  # "gateway"
     INSTANCE = "instance"  # ops-1.0.0:1, the first copy of the deployment ops-1.0.0
     ARM = "arm"  # support/r14
+    TENANT = "tenant"  # support/acme, the requests of one tenant to a service
 
 
 class SampleRow(SQLModel, table=True):
@@ -128,7 +130,10 @@ _TYPES: Final[dict[Kind, type[Sample]]] = {
     Kind.GATEWAY: GatewaySample,
     Kind.INSTANCE: InstanceSample,
     Kind.ARM: ArmSample,
+    Kind.TENANT: ArmSample,
 }
+TALLIES: Final = (Kind.ARM, Kind.TENANT)
+"""The kinds whose samples add up, and are rolled up (`storage.rollups`)."""
 
 
 def deployment(instance: str) -> str:
@@ -145,19 +150,22 @@ def together(arms: Iterable[ArmSample]) -> ArmSample:
 async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str, Sample]]) -> None:
     """Store the samples of one second (UTC, whole seconds since 1970).
 
-    An arm is added to the row that it has for that second, which a gateway that was restarted
-    within the second wrote. For other kinds the later measurement replaces the earlier; so it does
-    for arms when the clock was set back and the second comes again.
+    An arm or a tenant is added to the row that it has for that second, which a gateway that was
+    restarted within the second wrote. For other kinds the later measurement replaces the earlier;
+    so it does for arms and tenants when the clock was set back and the second comes again. Roll-ups
+    of that time are amended by the caller (`storage.rollups.amend`).
     """
     new = {(Kind(kind), subject): sample for kind, subject, sample in samples}
     for (kind, subject), sample in new.items():
         if not isinstance(sample, _TYPES[kind]):
             raise TypeError(f"{kind} {subject} is a {type(sample).__name__}")
-    arms = [subject for kind, subject in new if kind is Kind.ARM]
-    if arms and await _comes_again(s, second):
-        arms = []
-    for subject, before in await _arms(s, second, arms):
-        new[Kind.ARM, subject] = together([before, cast("ArmSample", new[Kind.ARM, subject])])
+    added = [key for key in new if key[0] in TALLIES]
+    if added and await _comes_again(s, second):
+        added = []
+    for kind in TALLIES:
+        subjects = [subject for each, subject in added if each is kind]
+        for subject, before in await _stored(s, kind, second, subjects):
+            new[kind, subject] = together([before, cast("ArmSample", new[kind, subject])])
     if not new:
         return
     rows = [
@@ -208,7 +216,7 @@ async def since(
 async def since(
     s: AsyncSession,
     second: int,
-    kind: Literal[Kind.ARM],
+    kind: Literal[Kind.ARM, Kind.TENANT],
     until: int | None = None,
     prefix: str = "",
 ) -> list[tuple[int, str, ArmSample]]: ...
@@ -272,9 +280,13 @@ async def _comes_again(s: AsyncSession, second: int) -> bool:
     return (await s.execute(query)).first() is not None
 
 
-async def _arms(s: AsyncSession, second: int, subjects: list[str]) -> list[tuple[str, ArmSample]]:
+async def _stored(
+    s: AsyncSession, kind: Kind, second: int, subjects: list[str]
+) -> list[tuple[str, ArmSample]]:
+    if not subjects:
+        return []
     query = select(col(SampleRow.subject), col(SampleRow.body)).where(
-        col(SampleRow.kind) == Kind.ARM.value,
+        col(SampleRow.kind) == kind.value,
         col(SampleRow.second) == second,
         col(SampleRow.subject).in_(subjects),
     )

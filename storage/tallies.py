@@ -15,12 +15,13 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from storage import sketches
 from storage.requests import Outcome, Request
 from storage.sketches import Sketch
 
 
-class ArmSample(msgspec.Struct, frozen=True, kw_only=True):
-    """A tally as it is stored: one release of a service in one second.
+class ArmSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tally as it is stored: one release, or one tenant, of a service in one second.
 
     Durations are sketches in microseconds (`Sketch.to_dict`), `errors` counts requests by error
     code. Thumbs are differences: a changed thumb takes the earlier one back.
@@ -145,6 +146,36 @@ class Tally:
         fields: dict[str, Any] = {name: getattr(sample, name) for name in _COUNTS}
         fields |= {name: Sketch.from_dict(getattr(sample, name)) for name in _SKETCHES}
         return cls(errors=Counter(sample.errors), **fields)
+
+
+class Packed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tally of a roll-up: counts by name, those that are zero left out, and sketches by name."""
+
+    counts: dict[str, int] = {}
+    sketches: dict[str, sketches.Packed] = {}
+    errors: dict[str, int] = {}
+
+
+def pack(tally: Tally) -> Packed:
+    """As roll-ups store it."""
+    packed = {name: getattr(tally, name).pack() for name in _SKETCHES}
+    return Packed(
+        counts={name: count for name in _COUNTS if (count := getattr(tally, name))},
+        sketches={name: each for name, each in packed.items() if each is not None},
+        errors={code: count for code, count in tally.errors.items() if count},
+    )
+
+
+def add_packed(tally: Tally, packed: Packed) -> None:
+    """Add what `pack` packed; counts that this version does not know are left out."""
+    for name, count in packed.counts.items():
+        if name in _COUNTS:
+            setattr(tally, name, getattr(tally, name) + count)
+    for name, sketch in packed.sketches.items():
+        if name in _SKETCHES:
+            getattr(tally, name).merge_packed(sketch)
+    if packed.errors:
+        tally.errors.update(packed.errors)
 
 
 def total(tallies: Iterable[Tally]) -> Tally:

@@ -1,22 +1,27 @@
-"""`paddock samples`: what was measured in each of the last seconds."""
+"""`paddock samples`: the last seconds one by one, and the requests of any time together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
 
-from app import session, terminal, words
+from app import errors, listing, session, terminal, words
 from app.commands import options
-from storage import instance_work, samples
+from app.listing import Column
+from storage import instance_work, measures, samples
 from storage.home import clock
+from storage.measures import Traffic, Window
 from storage.samples import ArmSample, GatewaySample, GpuSample, HostSample, InstanceSample
 from storage.sketches import Sketch
 
 app = options.group()
 
 _SECOND_US: Final = 1_000_000
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LONGEST_S: Final = 10 * 366 * 86_400
 _NO_GPU: Final = "No GPU was measured: this box has none, or its driver was not found."
 
 
@@ -45,6 +50,61 @@ async def tail(
     elif not found:
         lines = [_NO_GPU if kind is samples.Kind.GPU else f"No {kind.value} was measured."]
     terminal.show(document, lines, as_json=as_json)
+
+
+class By(StrEnum):
+    """What a row of `sum` is of."""
+
+    ARM = "arm"
+    SERVICE = "service"
+    TENANT = "tenant"
+
+
+@app.command("sum")
+async def total(
+    last: Annotated[str, typer.Option("--last", help="How long: 90s, 15m, 24h, 30d.")] = "24h",
+    by: Annotated[By, typer.Option("--by", help="A row for each.", case_sensitive=False)] = By.ARM,
+    service: Annotated[str | None, typer.Option("--service", help="Of this one alone.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """The requests that ended within the last so long, from sketches that add up exactly."""
+    window = Window.last(_seconds(last), clock.now_us() // _SECOND_US)
+    async with session.reading() as s:
+        read = measures.by_tenant if by is By.TENANT else measures.by_arm
+        found = await read(s, window, service=service)
+    if by is By.SERVICE:
+        services: dict[str, list[Traffic]] = {}
+        for arm, traffic in found.items():
+            services.setdefault(arm.partition("/")[0], []).append(traffic)
+        found = {name: measures.total(parts, window) for name, parts in services.items()}
+    document = {
+        subject: {name: each.of(traffic) for name, each in measures.MEASURES.items()}
+        for subject, traffic in sorted(found.items())
+    }
+    listing.show(
+        _SUMS, sorted(found.items()), as_json=as_json, document=document,
+        empty=f"No request was measured in the last {last}.",
+    )  # fmt: skip
+
+
+def _seconds(typed: str) -> int:
+    number, unit = typed[:-1], typed[-1:]
+    if unit not in _UNITS or not number.isascii() or not number.isdecimal() or not int(number):
+        raise errors.BadWord(f"{typed!r} is not a time; write 90s, 15m, 24h or 30d.")
+    return min(int(number), _LONGEST_S) * _UNITS[unit]
+
+
+_SUMS: Final[tuple[Column[tuple[str, Traffic]], ...]] = (
+    Column("SUBJECT", lambda row: row[0]),
+    Column("REQUESTS", lambda row: words.count(row[1].tally.requests), right=True),
+    Column("ERRORS", lambda row: words.percent(measures.error_rate(row[1])), right=True),
+    Column("P50", lambda row: words.duration(measures.latency(row[1], 0.5)), right=True),
+    Column("P95", lambda row: words.duration(measures.latency(row[1], 0.95)), right=True),
+    Column("P99", lambda row: words.duration(measures.latency(row[1], 0.99)), right=True),
+    Column("TTFT95", lambda row: words.duration(measures.ttft(row[1], 0.95)), right=True),
+    Column("TOKENS", lambda row: words.count(row[1].tally.completion_tokens), right=True),
+    Column("LIKED", lambda row: words.percent(measures.satisfaction(row[1])), right=True),
+)
 
 
 def _host(host: HostSample) -> tuple[str, ...]:
@@ -107,6 +167,7 @@ def _arm(arm: ArmSample) -> tuple[str, ...]:
     )
 
 
+_TALLY: Final = ("REQUESTS", "FAILED", "REFUSED", "PROMPT", "ANSWER", "P95", "TTFT95", "BUSY")
 _FACES: Final[dict[samples.Kind, tuple[tuple[str, ...], Callable[[Any], tuple[str, ...]]]]] = {
     samples.Kind.HOST: (("CPU", "LOAD", "MEMORY", "DISK"), _host),
     samples.Kind.GPU: (("BUSY", "MEMORY", "POWER", "TEMPERATURE", "SLOWED"), _gpu),
@@ -115,8 +176,6 @@ _FACES: Final[dict[samples.Kind, tuple[tuple[str, ...], Callable[[Any], tuple[st
         ("RUNNING", "WAITING", "BATCH", "STEPS", "PREFILL", "DECODE", "KV", "BUSY"),
         _instance,
     ),
-    samples.Kind.ARM: (
-        ("REQUESTS", "FAILED", "REFUSED", "PROMPT", "ANSWER", "P95", "TTFT95", "BUSY"),
-        _arm,
-    ),
+    samples.Kind.ARM: (_TALLY, _arm),
+    samples.Kind.TENANT: (_TALLY, _arm),
 }

@@ -1,4 +1,4 @@
-"""Retention: deletes what is older than config.toml allows, by the hour.
+"""Retention: rolls samples up by the minute, and deletes what is older than config.toml allows.
 
 Not a controller of the reconcile loop: there is nothing to decide, a run takes many short
 transactions instead of one, and a run that is repeated changes nothing. The schedule is therefore
@@ -12,6 +12,7 @@ that was off for weeks deletes after a day of running. Imported by `engine.contr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -26,15 +27,18 @@ from storage import (
     replay_items,
     replays,
     requests,
+    rollups,
     samples,
     shadow_comparisons,
     texts,
 )
 from storage.home.config import Retention
+from storage.rollups import Span
 from storage.store import Session, Store
 
 FIRST_S: Final = 30
 HOURLY: Final = 3600
+MINUTELY: Final = 60
 HOURS: Final = 24
 _HOUR_S: Final = 3600
 _SECOND_US: Final = 1_000_000
@@ -51,6 +55,17 @@ class Keeper:
         self._retention = retention
         self._now_us = now_us
 
+    async def roll(self) -> None:
+        """Roll up the minutes that are over, a few at a time, so that no write waits for long."""
+        try:
+            more = True
+            while more:
+                more = await self._store.write(
+                    lambda s: rollups.roll(s, self._now_us() // _SECOND_US), nudge=False
+                )
+        except errors.StorageError as error:
+            _log.warning("samples were not rolled up", error=str(error))
+
     async def forget(self) -> int:
         """Run once; returns how many rows were deleted."""
         keep = self._retention
@@ -58,8 +73,12 @@ class Keeper:
         try:
             now = await self._trusted_us()
             gone += await self._all(
-                lambda s: samples.prune(s, (now - keep.samples_days * _DAY_US) // _SECOND_US)
+                lambda s: _seconds(s, (now - keep.samples_days * _DAY_US) // _SECOND_US)
             )
+            for span, days in ((Span.MINUTE, keep.minutes_days), (Span.HOUR, keep.hours_days),
+                               (Span.DAY, keep.hours_days)):  # fmt: skip
+                before = (now - days * _DAY_US) // _SECOND_US
+                gone += await self._all(functools.partial(_rollups, span=span, before_s=before))
             gone += await self._all(lambda s: texts.prune(s, now - keep.texts_days * _DAY_US))
             gone += await self._all(
                 lambda s: replay_items.prune(s, now - keep.texts_days * _DAY_US)
@@ -102,8 +121,19 @@ class Keeper:
         return gone
 
 
+async def _seconds(s: Session, before_s: int) -> int:
+    return await samples.prune(s, await rollups.seconds_gone(s, before_s))
+
+
+async def _rollups(s: Session, *, span: Span, before_s: int) -> int:
+    return await rollups.prune(s, span, before_s)
+
+
 def schedule(keeper: Keeper) -> AsyncIOScheduler:
-    """The hourly run. One run makes up for all that were missed; two never run at once."""
+    """The hourly run, and roll-ups by the minute.
+
+    One run makes up for all that were missed; two of a kind never run at once.
+    """
     scheduler = AsyncIOScheduler(timezone=UTC)
     scheduler.add_job(
         keeper.forget,
@@ -114,5 +144,15 @@ def schedule(keeper: Keeper) -> AsyncIOScheduler:
         coalesce=True,
         max_instances=1,
         id="retention",
+    )
+    scheduler.add_job(
+        keeper.roll,
+        "interval",
+        seconds=MINUTELY,
+        next_run_time=datetime.now(UTC) + timedelta(seconds=FIRST_S // 3),
+        misfire_grace_time=None,
+        coalesce=True,
+        max_instances=1,
+        id="rollups",
     )
     return scheduler

@@ -19,7 +19,7 @@ import structlog
 from engine.execution.journal import Journal
 from engine.execution.journal import Row as Ended
 from engine.metering.windows import Row
-from storage import errors, requests, samples, texts
+from storage import errors, requests, rollups, samples, texts
 from storage.requests import Request
 from storage.store import Session, Store
 from storage.texts import Text
@@ -202,6 +202,8 @@ async def _insert(s: Session, batch: _Batch) -> None:
     await texts.record(s, written)
     for second, group in groupby(sorted(rows, key=_second), key=_second):
         await samples.record(s, second, [row[1:] for row in group])
+    if rows:
+        await rollups.amend(s, {row[0] for row in rows})
 
 
 def _second(row: Row) -> int:

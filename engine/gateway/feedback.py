@@ -50,8 +50,8 @@ async def give(context: Context, request: Request) -> Response:
         raise _unknown(named) from error
     except faults.Unavailable as error:
         raise errors.Unavailable(errors.outside(str(error)), code="store_unavailable") from error
-    if before != kept.score and answered.release is not None:
-        context.windows.arm(answered.service, answered.release).judged(kept.score, before)
+    if before != kept.score:
+        context.windows.judged(answered, kept.score, before)
     document = {
         "object": "feedback",
         "id": kept.id,

@@ -121,8 +121,7 @@ class Gateway:
 
         def record(request: Request, text: Text | None) -> None:
             recorder.record(request, text)
-            if request.release is not None:
-                windows.arm(request.service, request.release).ended(request)
+            windows.ended(request)
             metrics.ended(request)
 
         executor = Executor(

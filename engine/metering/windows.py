@@ -1,4 +1,4 @@
-"""What happened in the second that is not over yet: by arm, by instance, in the gateway itself.
+"""What happened in the second that is not over yet: by arm, tenant, instance, in the gateway.
 
 What is quiet gets a row every four seconds only. The idle time of an instance in the seconds
 between is in that row, so that busy and idle time add up to wall time. Never touches the store.
@@ -27,11 +27,12 @@ Row = tuple[int, Kind, str, Sample]
 """Second, kind, subject, sample."""
 
 
-class Arm:
-    """One release of a service."""
+class Requests:
+    """The requests of one release, or of one tenant, of a service."""
 
-    def __init__(self, service: str, release: int) -> None:
-        self.subject = f"{service}/r{release}"
+    def __init__(self, kind: Kind, subject: str) -> None:
+        self.kind = kind
+        self.subject = subject
         self.used: int | None = None
         """The second of its last request, as far as it was closed."""
         self.gaps: list[int] = []
@@ -40,7 +41,7 @@ class Arm:
         self._written = 0
 
     def ended(self, request: Request) -> None:
-        """A request of this arm has ended."""
+        """A request has ended."""
         self._tally.count(request)
 
     def judged(self, score: int, before: int | None = None) -> None:
@@ -60,8 +61,12 @@ class Arm:
         if self._tally.empty and (not live or _recent(self._written, second)):
             return
         self._written = second
-        yield second, Kind.ARM, self.subject, self._tally.sample()
+        yield second, self.kind, self.subject, self._tally.sample()
         self._tally = Tally()
+
+    def idle(self, second: int) -> bool:
+        """Whether the last request ended so long ago that the window can be forgotten."""
+        return self.used is not None and second - self.used > KEPT_S
 
 
 def _recent(written: int, second: int) -> bool:
@@ -189,19 +194,39 @@ class Gateway:
 
 
 class Windows:
-    """The windows of all arms and instances, and the gateway's own."""
+    """The windows of all arms, tenants and instances, and the gateway's own."""
 
     def __init__(self) -> None:
         self.gateway = Gateway()
-        self._arms: dict[tuple[str, int], Arm] = {}
+        self._arms: dict[tuple[str, int], Requests] = {}
+        self._tenants: dict[tuple[str, str], Requests] = {}
         self._instances: dict[str, Instance] = {}
 
-    def arm(self, service: str, release: int) -> Arm:
+    def ended(self, request: Request) -> None:
+        """A request has ended; one that no release had was rejected and is counted elsewhere."""
+        if request.release is not None:
+            self.arm(request.service, request.release).ended(request)
+            self.tenant(request.service, request.tenant).ended(request)
+
+    def judged(self, request: Request, score: int, before: int | None) -> None:
+        """A client rated the answer to a request, see `Requests.judged`."""
+        if request.release is not None:
+            self.arm(request.service, request.release).judged(score, before)
+            self.tenant(request.service, request.tenant).judged(score, before)
+
+    def arm(self, service: str, release: int) -> Requests:
         """The window of a release of a service."""
         key = service, release
         if key not in self._arms:
-            self._arms[key] = Arm(service, release)
+            self._arms[key] = Requests(Kind.ARM, f"{service}/r{release}")
         return self._arms[key]
+
+    def tenant(self, service: str, tenant: str) -> Requests:
+        """The window of a tenant's requests to a service."""
+        key = service, tenant
+        if key not in self._tenants:
+            self._tenants[key] = Requests(Kind.TENANT, f"{service}/{tenant}")
+        return self._tenants[key]
 
     def instance(self, name: str) -> Instance:
         """The window of an instance, by its name (ops-1.0.0:1)."""
@@ -210,16 +235,20 @@ class Windows:
         return self._instances[name]
 
     def close(self, second: int, live: AbstractSet[tuple[str, int]]) -> Iterator[Row]:
-        """The rows of all arms; `live` are those with traffic in the current splits.
+        """The rows of all arms and tenants; `live` are arms with traffic in the current splits.
 
-        Arms that are not live are forgotten an hour after their last request.
+        Tenants, and arms that are not live, are forgotten an hour after their last request.
         """
         for arm in live:
             self.arm(*arm)
         for key, window in list(self._arms.items()):
             yield from window.close(second, live=key in live)
-            if key not in live and window.used is not None and second - window.used > KEPT_S:
+            if key not in live and window.idle(second):
                 del self._arms[key]
+        for tenant, requests in list(self._tenants.items()):
+            yield from requests.close(second, live=False)
+            if requests.idle(second):
+                del self._tenants[tenant]
 
     def keep(self, instances: Container[str]) -> None:
         """Forget the instances that the gateway is not connected to any more."""

@@ -76,9 +76,11 @@ class Price(_Section):
 
 
 class Retention(_Section):
-    """How many days each is kept."""
+    """How many days each is kept; samples of arms and tenants are rolled up before they go."""
 
     samples_days: Days = 7
+    minutes_days: Days = 30
+    hours_days: Days = 400
     requests_days: Days = 30
     texts_days: Days = 7
     jobs_days: Days = 30

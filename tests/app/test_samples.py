@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app import errors, words
 from app.commands import samples as command
 from storage import samples
 from storage import store as stores
@@ -114,3 +115,20 @@ async def test_before_the_first_second_it_says_so(
     await (await stores.open(home)).close()
     await command.tail(Kind.GPU, 20, as_json=False)
     assert capsys.readouterr().out == "Nothing was measured yet.\n"
+
+
+async def test_the_requests_of_a_time_are_shown_in_sum(
+    box: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row for each arm or service; what was not measured in that time has none."""
+    assert box.root.exists()
+    await command.total(last="1h", by=command.By.SERVICE)
+    said = " ".join(capsys.readouterr().out.split("\n")[1].split())
+    assert said == f"support 2 50 % 1.90 s 1.90 s 1.90 s {words.UNKNOWN} 40 {words.UNKNOWN}"
+    await command.total(last="1h", by=command.By.ARM, service="support", as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["support/r1"]["error_rate"] == 0.5
+    await command.total(last="1s")
+    assert capsys.readouterr().out == "No request was measured in the last 1s.\n"
+    with pytest.raises(errors.BadWord, match="'1w' is not a time; write 90s, 15m, 24h or 30d"):
+        await command.total(last="1w")

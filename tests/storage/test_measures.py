@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import feedback, instance_work, measures, rejections, requests, samples, tallies
+from storage import (
+    feedback,
+    instance_work,
+    measures,
+    rejections,
+    requests,
+    rollup_rows,
+    samples,
+    tallies,
+)
 from storage.measures import MEASURES, Traffic, Window
 from storage.requests import Outcome, Request
 from storage.samples import GatewaySample, InstanceSample, Kind
@@ -158,7 +167,9 @@ async def record(store: Store, *ended: Request) -> None:
             tally.count(each)
             second = (each.at_us + each.latency_us) // SECOND_US
             arm = f"{each.service}/r{each.release}"
-            await samples.record(s, second, [(Kind.ARM, arm, tally.sample())])
+            tenant = f"{each.service}/{each.tenant}"
+            rows = [(Kind.ARM, arm, tally.sample()), (Kind.TENANT, tenant, tally.sample())]
+            await samples.record(s, second, rows)
 
     await store.write(work)
 
@@ -207,14 +218,29 @@ async def test_the_same_requests_give_the_same_figures_by_samples_and_by_rows(
     )  # fmt: skip
     thumbs = Tally()
     thumbs.rate(1)
-    await store.write(lambda s: samples.record(s, 50, [(Kind.ARM, "ops/r1", thumbs.sample())]))
+    rows = [(Kind.ARM, "ops/r1", thumbs.sample()), (Kind.TENANT, "ops/t", thumbs.sample())]
+    await store.write(lambda s: samples.record(s, 50, rows))
     window = Window.last(10, 50)
     async with store.read() as s:
         by_samples = await measures.traffic(s, window, service="ops")
-        by_rows = await measures.traffic(s, window, service="ops", tenant="t")
-    assert {n: each.of(by_samples) for n, each in MEASURES.items()} == {
-        n: each.of(by_rows) for n, each in MEASURES.items()
-    }
+        by_tenant = await measures.traffic(s, window, service="ops", tenant="t")
+        by_rows = await measures.traffic(s, window, service="ops", tenant="t", release=1)
+    assert (
+        {n: each.of(by_samples) for n, each in MEASURES.items()}
+        == {n: each.of(by_rows) for n, each in MEASURES.items()}
+        == {n: each.of(by_tenant) for n, each in MEASURES.items()}
+    )
+
+
+async def test_requests_from_before_tenants_were_counted_are_found(store: Store) -> None:
+    """An upgraded box has the samples of its arms alone; the requests know their tenants."""
+    await record(store, request(1, tenant="other"))
+    await store.write(lambda s: samples.prune(s, 2**40))
+    await store.write(lambda s: rollup_rows.set_mark(s, tenants_since_s=51))
+    async with store.read() as s:
+        earlier = await measures.traffic(s, Window(40, 60), tenant="other")
+        later = await measures.traffic(s, Window(51, 60), tenant="other")
+    assert (measures.requests_ended(earlier), measures.requests_ended(later)) == (1, None)
 
 
 def instance(**changes: object) -> InstanceSample:

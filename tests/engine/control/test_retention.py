@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
 from engine.control.retention import Keeper, schedule
-from storage import job_attempts, job_logs, job_steps, jobs, samples
+from storage import job_attempts, job_logs, job_steps, jobs, rollup_rows, rollups, samples
 from storage import store as stores
 from storage.home import paths as homes
 from storage.home.config import Retention
@@ -36,13 +36,14 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 async def _measured(store: Store, hours: Iterable[int]) -> None:
-    """One sample in each of these hours, counted from now."""
+    """One sample in each of these hours, counted from now; all of them are rolled up."""
 
     async def work(session: Session) -> None:
         await session.execute(delete(samples.SampleRow))
         seconds = [NOW_S + hour * HOUR_S for hour in hours]
         rows = [{"kind": "arm", "second": at, "subject": "s/r1", "body": "{}"} for at in seconds]
         await session.execute(insert(samples.SampleRow), rows)
+        await rollup_rows.set_mark(session, until_s=2**40)
 
     await store.write(work)
 
@@ -84,6 +85,15 @@ async def test_nothing_is_lost_to_a_clock_that_is_wrong_for_less_than_a_day(
     for _ in range(runs):
         await _keeper(store, jump + lived).forget()
     assert {*range(-(DAYS - 1) * 24 + 1, 1)} <= {*await _left(store)}
+
+
+async def test_seconds_that_are_not_rolled_up_are_kept(store: Store) -> None:
+    """However old they are: a roll-up that failed for a month must find them."""
+    await _measured(store, HOURS)
+    await store.write(lambda s: rollup_rows.set_mark(s, until_s=NOW_S - 9 * DAY_S))
+    assert await _keeper(store).forget() == 24
+    async with store.read() as s:
+        assert (await rollups.mark(s)).seconds_from_s == NOW_S - 9 * DAY_S
 
 
 async def test_a_clock_under_which_a_day_was_measured_is_believed(store: Store) -> None:
@@ -148,6 +158,6 @@ async def test_missed_runs_are_made_good_by_one(store: Store) -> None:
     """However long control was down."""
     scheduler = schedule(_keeper(store))
     scheduler.start(paused=True)
-    (job,) = scheduler.get_jobs()
+    (job,) = [each for each in scheduler.get_jobs() if each.id == "retention"]
     assert (job.coalesce, job.misfire_grace_time, job.max_instances) == (True, None, 1)
     scheduler.shutdown(wait=False)
