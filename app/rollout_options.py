@@ -13,11 +13,14 @@ from typing import Any, Final
 import msgspec
 
 from app import errors
-from storage import rollout_steps
+from storage import rollout_steps, rollout_syntax
 from storage.errors import Invalid
 from storage.rollout_steps import Strategy
 
-_FIELDS: Final = ("to", "strategy", "then", "steps", "guards", "load_timeout", "rollback_window")
+_FIELDS: Final = (
+    "to", "strategy", "then", "steps", "guards", "ask_before", "ask_after", "notify",
+    "load_timeout", "rollback_window",
+)  # fmt: skip
 
 
 def arguments(
@@ -28,6 +31,9 @@ def arguments(
     steps: str | None,
     then: Strategy | None = None,
     guards: Sequence[str] | None,
+    ask_before: str | None = None,
+    ask_after: str | None = None,
+    notify: Sequence[str] | None = None,
     load_timeout: str | None = None,
     rollback_window: str | None = None,
 ) -> dict[str, Any]:
@@ -42,6 +48,9 @@ def arguments(
         "strategy": strategy and strategy.value,
         "then": then and then.value,
         "guards": list(guards) if guards else None,
+        "ask_before": ask_before,
+        "ask_after": ask_after,
+        "notify": list(notify) if notify else None,
         "steps": None if steps is None else steps.split(","),
         "load_timeout": load_timeout,
         "rollback_window": rollback_window,
@@ -58,20 +67,57 @@ def _of(given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if "strategy" in given:
             arguments["strategy"] = str(given["strategy"]).replace("-", "_")
-        if "then" in given:
-            arguments["steps"] = msgspec.to_builtins(_going_on(given))
-        elif "steps" in given:
-            steps = rollout_steps.parse_steps([str(each) for each in given["steps"]])
+        if (steps := _wanted(given, arguments)) is not None:
             arguments["steps"] = msgspec.to_builtins(steps)
+        if "notify" in given:
+            arguments["notify"] = _addresses(given["notify"])
         if "guards" in given:
-            guards = tuple(rollout_steps.parse_guard(str(each)) for each in given["guards"])
+            guards = tuple(rollout_syntax.parse_guard(str(each)) for each in given["guards"])
             arguments["guards"] = msgspec.to_builtins(guards)
         for name in ("load_timeout", "rollback_window"):
             if name in given:
-                arguments[f"{name}_s"] = rollout_steps.parse_duration(str(given[name]))
+                arguments[f"{name}_s"] = rollout_syntax.parse_duration(str(given[name]))
     except Invalid as error:
         raise errors.BadWord(str(error)) from error
     return arguments
+
+
+def _wanted(
+    given: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> tuple[rollout_steps.Step, ...] | None:
+    """The steps, with their webhooks; None for those of the strategy."""
+    steps: tuple[rollout_steps.Step, ...] | None = None
+    if "then" in given:
+        steps = _going_on(given)
+    elif "steps" in given:
+        steps = rollout_syntax.parse_steps([str(each) for each in given["steps"]])
+    asked = [
+        rollout_syntax.parse_webhook(str(given[name])) if name in given else None
+        for name in ("ask_before", "ask_after")
+    ]
+    if asked == [None, None]:
+        return steps
+    before, after = asked
+    steps = rollout_steps.DEFAULTS[_strategy(arguments)] if steps is None else steps
+    return rollout_steps.with_webhooks(steps, before=before, after=after)
+
+
+def _addresses(given: Sequence[Any]) -> list[str]:
+    """The addresses that are notified."""
+    try:
+        for url in given:
+            rollout_steps.check_url(str(url))
+    except ValueError as error:
+        raise errors.BadWord(f"{error}.") from error
+    return [str(each) for each in given]
+
+
+def _strategy(arguments: Mapping[str, Any]) -> Strategy:
+    try:
+        return Strategy(arguments.get("strategy", Strategy.CANARY))
+    except ValueError as error:
+        known = ", ".join(each.value for each in Strategy)
+        raise errors.BadWord(f"There is no strategy {arguments['strategy']}; {known}.") from error
 
 
 def _going_on(given: Mapping[str, Any]) -> tuple[rollout_steps.Step, ...]:
@@ -82,7 +128,7 @@ def _going_on(given: Mapping[str, Any]) -> tuple[rollout_steps.Step, ...]:
         raise errors.BadWord(f"A shadow goes on as {' or '.join(known)}, not as {given['then']}.")
     if str(given.get("strategy")) != Strategy.SHADOW:
         raise errors.BadWord("Only a shadow goes on as another strategy; add --strategy shadow.")
-    mirrors = [rollout_steps.parse_step(str(each)) for each in given.get("steps", ())]
+    mirrors = [rollout_syntax.parse_step(str(each)) for each in given.get("steps", ())]
     if not all(isinstance(each, rollout_steps.Mirror) for each in mirrors):
         raise errors.BadWord(
             "With --then, --steps is the mirror alone, such as 'mirror 10% 500 12h'."
@@ -92,11 +138,7 @@ def _going_on(given: Mapping[str, Any]) -> tuple[rollout_steps.Step, ...]:
 
 def planned(arguments: Mapping[str, Any]) -> list[str]:
     """The steps and guards that these arguments mean, one a line."""
-    try:
-        strategy = Strategy(arguments.get("strategy", Strategy.CANARY))
-    except ValueError as error:
-        known = ", ".join(each.value for each in Strategy)
-        raise errors.BadWord(f"There is no strategy {arguments['strategy']}; {known}.") from error
+    strategy = _strategy(arguments)
     steps = rollout_steps.DEFAULTS[strategy]
     if "steps" in arguments:
         steps = msgspec.convert(arguments["steps"], tuple[rollout_steps.Step, ...])
@@ -110,7 +152,8 @@ def planned(arguments: Mapping[str, Any]) -> list[str]:
         raise errors.BadWord(str(error)) from error
     rows = [f"  {at}. {rollout_steps.words(step)}" for at, step in enumerate(steps, 1)]
     held = [f"  {guard.name}" + ("" if guard.required else ", harm only") for guard in guards]
-    return ["steps", *rows, "guards", *held]
+    told = [f"  {url}" for url in arguments.get("notify", ())]
+    return ["steps", *rows, "guards", *held, *(["notify"] if told else []), *told]
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -129,6 +172,6 @@ def _read(file: Path) -> dict[str, Any]:
 def seconds(typed: str) -> int:
     """A duration as it is typed: 90s, 10m, 2h."""
     try:
-        return rollout_steps.parse_duration(typed)
+        return rollout_syntax.parse_duration(typed)
     except Invalid as error:
         raise errors.BadWord(str(error)) from error

@@ -88,6 +88,9 @@ class Why(StrEnum):
     WAITED = "waited"  # control: a pause is over
     PASSED = "passed"  # control: an analysis shows that the guards hold
     NEXT = "next"  # control: the step was done at once
+    AGREED = "agreed"  # control: a webhook answered yes
+    DECLINED = "declined"  # control: a webhook answered no
+    UNANSWERED = "unanswered"  # control: a webhook did not answer
     FINISHED = "finished"  # control: there is no further step
     PROMOTED = "promoted"  # a person: on to the next step
     PROMOTED_FULLY = "promoted_fully"  # a person: all traffic at once

@@ -1,7 +1,8 @@
-"""The steps of a rollout and the guards it is held to, as data and as they are typed.
+"""The steps of a rollout and the guards it is held to, as data.
 
 Pure: nothing here reads the store or the clock. Without the store's libraries, so that a command
-can read what a person typed before these are loaded. Imported by every room.
+can read what a person typed before these are loaded. `rollout_syntax` has how they are typed.
+Imported by every package.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -19,19 +21,14 @@ from storage.splits import WHOLE_BP
 
 MOST_STEPS: Final = 32
 MOST_GUARDS: Final = 16
+MOST_NOTIFIED: Final = 8
 HOUR_S: Final = 3600
 
 _Seconds = Annotated[int, Meta(ge=1, le=30 * 24 * HOUR_S)]
 _Share = Annotated[int, Meta(ge=1, lt=WHOLE_BP)]
 
 _SECOND_US: Final = 1_000_000
-_UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": HOUR_S, "d": 24 * HOUR_S}
-_DURATION: Final = re.compile(r"(\d{1,8})\s*(s|min|m|h|d)")
-_PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d{1,2})?)\s*%?")
-_LIMIT: Final = re.compile(r"(\d{1,7}(?:\.\d{1,6})?)\s*(ms|s)")
-_RATIO: Final = re.compile(r"(\d{1,3}(?:\.\d{1,2})?)\s*x")
-_GUARD: Final = re.compile(r"([a-z_]+?)(?:_p(\d{1,2}))?\s*(<=|>=)\s*(.+)")
-_MIRROR: Final = re.compile(r"mirror\s+(\d{1,3}(?:\.\d{1,2})?)\s*%?(?:\s+(\d{1,7}))?(?:\s+(\S+))?")
+_IN_A_URL: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class SetWeight(msgspec.Struct, frozen=True, tag="set_weight"):
@@ -64,7 +61,30 @@ class Mirror(msgspec.Struct, frozen=True, tag="mirror"):
     at_most_s: _Seconds = 24 * HOUR_S
 
 
-Step = SetWeight | Pause | Analysis | Mirror
+class OnNo(StrEnum):
+    """What a rollout does when a webhook says no."""
+
+    PAUSE = "pause"
+    ABORT = "abort"
+
+
+class Webhook(msgspec.Struct, frozen=True, tag="webhook"):
+    """Ask an HTTP server whether to continue; without an answer after `at_most_s`, pause.
+
+    The weight stays and the guards are held while it is asked. Its position says when: before the
+    first weight, between two of them, or before the end.
+    """
+
+    url: Annotated[str, Meta(min_length=8, max_length=2048)]
+    at_most_s: Annotated[int, Meta(ge=1, le=24 * HOUR_S)] = 600
+    on_no: OnNo = OnNo.PAUSE
+
+    def __post_init__(self) -> None:
+        """Refuse what is no address, or holds a password, which everyone could read."""
+        check_url(self.url)
+
+
+Step = SetWeight | Pause | Analysis | Mirror | Webhook
 
 
 class Strategy(StrEnum):
@@ -150,15 +170,30 @@ AT_ONCE: Final[tuple[Step, ...]] = (SetWeight(WHOLE_BP),)
 """The steps of a return to a release that was healthy a short while ago."""
 
 
+def check_url(url: str) -> None:
+    """ValueError unless it is the address of a webhook: of an HTTP server, without a password."""
+    try:
+        parts = urlsplit(url)
+        well_formed = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        well_formed = well_formed and (parts.port is None or parts.port > 0)
+    except ValueError:
+        well_formed = False
+    if not well_formed or not _IN_A_URL.fullmatch(url) or parts.fragment:
+        raise ValueError(f"{url[:200]!r} is no address of a webhook; give https://host/path")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("the address of a webhook holds a password; sign the requests instead")
+
+
 def check(steps: Sequence[Step], guards: Sequence[Guard]) -> None:
     """Invalid unless the steps lead the candidate to all of the traffic, by guards named once."""
     if not 0 < len(steps) <= MOST_STEPS:
         raise errors.Invalid(f"A rollout has 1 to {MOST_STEPS} steps, not {len(steps)}.")
     if len(guards) > MOST_GUARDS:
         raise errors.Invalid(f"A rollout has at most {MOST_GUARDS} guards, not {len(guards)}.")
-    if not isinstance(steps[0], SetWeight | Mirror):
+    led = next((step for step in steps if not isinstance(step, Webhook)), steps[0])
+    if not isinstance(led, SetWeight | Mirror):
         raise errors.Invalid(
-            f"The first step sets a weight or mirrors requests; {words(steps[0])} does not."
+            f"The first step sets a weight or mirrors requests; {words(led)} does not."
         )
     first = next((at for at, step in enumerate(steps) if isinstance(step, SetWeight)), len(steps))
     if any(isinstance(step, Mirror) for step in steps[first:]):
@@ -175,8 +210,8 @@ def check(steps: Sequence[Step], guards: Sequence[Guard]) -> None:
 
 def fits(strategy: Strategy, steps: Sequence[Step], guards: Sequence[Guard]) -> None:
     """Invalid unless a shadow begins with a mirror, and nothing else has one or guards copies."""
-    mirrors = [isinstance(step, Mirror) for step in steps]
-    if strategy is Strategy.SHADOW and not mirrors[0]:
+    mirrors = [isinstance(step, Mirror) for step in steps if not isinstance(step, Webhook)]
+    if strategy is Strategy.SHADOW and not any(mirrors[:1]):
         raise errors.Invalid("The first step of a shadow is a mirror: mirror 10%.")
     if strategy is not Strategy.SHADOW and any(mirrors):
         raise errors.Invalid("Only a shadow mirrors requests; give it the strategy shadow.")
@@ -195,6 +230,7 @@ def ungated(steps: Sequence[Step]) -> int | None:
     """The position of the first weight after which time alone would lead on; None if there is none.
 
     Only an analysis or a person leads from one weight to the next, and from the last to the end.
+    The answer of a webhook is added to theirs and replaces neither.
     """
     at: int | None = None
     for position, step in enumerate(steps):
@@ -205,7 +241,7 @@ def ungated(steps: Sequence[Step]) -> int | None:
                 at = position
             case Analysis() | Mirror() | Pause(None):
                 at = None
-            case Pause():
+            case Pause() | Webhook():
                 pass
     return at
 
@@ -232,126 +268,9 @@ def words(step: Step) -> str:
         case Mirror(share_bp, at_least, at_most_s):
             share, most = splits.percent(share_bp), _duration(at_most_s)
             return f"mirror {share}, {at_least}+ copies, at most {most}"
-
-
-def parse_steps(typed: Sequence[str]) -> tuple[Step, ...]:
-    """Steps as they are typed, with an analysis wherever time alone would lead to a next weight.
-
-    Raises:
-        Invalid: one of them is no step.
-    """
-    steps: list[Step] = []
-    for step in map(parse_step, typed):
-        if isinstance(step, SetWeight) and ungated(steps) is not None:
-            steps.append(Analysis())
-        steps.append(step)
-    if ungated(steps) is not None:
-        steps.append(Analysis())
-    return tuple(steps)
-
-
-def parse_step(typed: str) -> Step:
-    """A step as it is typed: 5%, pause, pause 10m, analysis 30m, mirror 10% [300 [24h]].
-
-    Raises:
-        Invalid: it is none of these.
-    """
-    text = typed.strip().lower()
-    if (found := _PERCENT.fullmatch(text)) is not None:
-        points = round(float(found[1]) * 100)
-        if points <= WHOLE_BP:
-            return SetWeight(points)
-        raise errors.Invalid(f"The weight of a step is 0 to 100 %, not {typed.strip()}.")
-    if (found := _MIRROR.fullmatch(text)) is not None:
-        return _mirror(typed.strip(), found)
-    kind, _, rest = text.partition(" ")
-    length = parse_duration(rest) if rest.strip() else None
-    if kind == "pause":
-        return Pause(length)
-    if kind == "analysis":
-        return Analysis() if length is None else Analysis(length)
-    raise errors.Invalid(
-        f"{typed.strip()!r} is no step; a step is 5%, pause, pause 10m, analysis, analysis 30m or "
-        "mirror 10%."
-    )
-
-
-def _mirror(typed: str, found: re.Match[str]) -> Mirror:
-    usual = Mirror()
-    step = Mirror(
-        share_bp=round(float(found[1]) * 100),
-        at_least=int(found[2] or usual.at_least),
-        at_most_s=parse_duration(found[3]) if found[3] else usual.at_most_s,
-    )
-    try:
-        return msgspec.convert(msgspec.to_builtins(step), Mirror)
-    except msgspec.ValidationError as error:
-        raise errors.Invalid(
-            f"{typed!r} is no step; a mirror is a share of up to 100 %, the copies that it takes "
-            "at least, and how long it takes at most: mirror 10% 300 24h."
-        ) from error
-
-
-def parse_guard(typed: str) -> Guard:
-    """A guard as it is typed: latency_p95<=2s, error_rate<=1%, slowdown_p95<=2x, agreement>=80%.
-
-    Raises:
-        Invalid: it is none of these.
-    """
-    found = _GUARD.fullmatch(typed.strip().lower())
-    guard: Guard | None = None
-    try:
-        if found is not None and found[1] in {each.value for each in Measure}:
-            quantile = None if found[2] is None else int(found[2])
-            guard = _guard(Measure(found[1]), quantile, found[3], found[4].strip())
-        if guard is not None:
-            return msgspec.convert(msgspec.to_builtins(guard), Guard)
-    except msgspec.ValidationError:
-        pass
-    raise errors.Invalid(
-        f"{typed.strip()!r} is no guard; a guard is latency_p95<=2s, ttft_p99<=500ms, "
-        "error_rate<=1%, thumbs_down<=30%, slowdown_p95<=2x or agreement>=80%."
-    )
-
-
-def _guard(measure: Measure, quantile: int | None, sign: str, limit: str) -> Guard | None:
-    """The guard of what was typed; None if it does not fit the measure. Shares are unchecked."""
-    if (sign == ">=") != (measure is Measure.AGREEMENT):
-        return None
-    if measure in TIMED or measure is Measure.SLOWDOWN:
-        return None if quantile is None else _timed(measure, WHOLE_BP - quantile * 100, limit)
-    found = _PERCENT.fullmatch(limit)
-    if found is None or quantile is not None:
-        return None
-    points = round(float(found[1]) * 100)
-    if measure is Measure.AGREEMENT:
-        return Guard(measure=measure, allowed_bp=WHOLE_BP - points)
-    required = measure is not Measure.THUMBS_DOWN
-    return Guard(measure=measure, allowed_bp=points, required=required)
-
-
-def _timed(measure: Measure, allowed_bp: int, limit: str) -> Guard | None:
-    found = (_RATIO if measure is Measure.SLOWDOWN else _LIMIT).fullmatch(limit)
-    if found is None:
-        return None
-    if measure is Measure.SLOWDOWN:
-        percent = round(float(found[1]) * 100)
-        return Guard(measure=measure, allowed_bp=allowed_bp, limit_percent=percent)
-    us = round(float(found[1]) * (1000 if found[2] == "ms" else 1_000_000))
-    return Guard(measure=measure, allowed_bp=allowed_bp, limit_us=us)
-
-
-def parse_duration(typed: str) -> int:
-    """Seconds of a duration as it is typed: 90s, 10m, 1h, 2d.
-
-    Raises:
-        Invalid: it is none of these, or outside 1 s to 30 days.
-    """
-    found = _DURATION.fullmatch(typed.strip().lower())
-    seconds = 0 if found is None else int(found[1]) * _UNITS_S[found[2]]
-    if not 1 <= seconds <= 30 * 24 * HOUR_S:
-        raise errors.Invalid(f"{typed.strip()!r} is no duration; give 90s, 10m, 1h or 2d.")
-    return seconds
+        case Webhook(url, at_most_s, on_no):
+            no = "" if on_no is OnNo.PAUSE else ", abort on no"
+            return f"webhook {url}, at most {_duration(at_most_s)}{no}"
 
 
 def _duration(seconds: int) -> str:
@@ -363,3 +282,18 @@ def _duration(seconds: int) -> str:
 
 def _limit(us: int) -> str:
     return f"{us / _SECOND_US:g}s" if us >= _SECOND_US else f"{us / 1000:g}ms"
+
+
+def with_webhooks(
+    steps: Sequence[Step], *, before: Webhook | None = None, after: Webhook | None = None
+) -> tuple[Step, ...]:
+    """The steps with a webhook before each weight, or after all that follows each weight."""
+    found: list[Step] = []
+    for step in steps:
+        if isinstance(step, SetWeight):
+            if after is not None and any(isinstance(each, SetWeight) for each in found):
+                found.append(after)
+            if before is not None:
+                found.append(before)
+        found.append(step)
+    return (*found, *([] if after is None else [after]))

@@ -14,7 +14,7 @@ import msgspec
 from storage import rollout_steps
 from storage.availability import Availability, Can
 from storage.rollout_looks import Look, Verdict
-from storage.rollout_steps import Analysis, Guard, Mirror, Pause
+from storage.rollout_steps import Analysis, Guard, Mirror, Pause, Webhook
 from storage.rollouts import Rollout, State
 from storage.services import Service
 
@@ -27,6 +27,7 @@ class For(StrEnum):
     TIME = "time"  # the end of a pause
     EVIDENCE = "evidence"  # requests, for an analysis, or copies of them, for a mirror
     CANDIDATE = "candidate"  # it has to answer again before it gets more
+    WEBHOOK = "webhook"  # its answer
     UNFREEZE = "unfreeze"  # the service is frozen
     PERSON = "person"  # promote, abort
     NOTHING = "nothing"  # it has ended, or control acts now
@@ -82,6 +83,9 @@ def _step(
     if isinstance(step, Analysis | Mirror) and not passed(rollout, looks):
         until = began + step.at_most_s * 1_000_000
         return Waiting(for_=For.EVIDENCE, sentence=_missing(rollout, looks), until_us=until)
+    if isinstance(step, Webhook) and now_us < began + step.at_most_s * 1_000_000:
+        said = f"Job {rollout.webhook_job_id} asks {step.url} whether to continue."
+        return Waiting(for_=For.WEBHOOK, sentence=said, until_us=began + step.at_most_s * 1_000_000)
     undoes = rollout.undoes is not None
     if service is not None and service.frozen is not None and not undoes:
         said = f"{service.name} is {service.frozen.words}."

@@ -21,7 +21,7 @@ from storage.service_rows import Owner, OwnerKind
 
 __all__ = [
     "MOVES", "OPEN", "Impact", "Phase", "Rollout", "State", "Why", "add", "change",
-    "find", "latest", "mirroring", "move", "of_revision", "tail", "to_do", "undoing",
+    "find", "latest", "mirroring", "move", "of_revision", "secrets", "tail", "to_do", "undoing",
 ]  # fmt: skip
 
 
@@ -46,7 +46,7 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutRow(SQLModel, table=True):
-    """A rollout as it is stored; steps, guards, evidence and impact are JSON."""
+    """A rollout as it is stored; what is a list or a record is JSON."""
 
     __tablename__: ClassVar[str] = "rollouts"
 
@@ -73,6 +73,9 @@ class RolloutRow(SQLModel, table=True):
     base_split_id: int | None
     split_id: int | None
     smoke_job_id: int | None
+    webhook_job_id: int | None
+    webhook_secret: str | None
+    notify: str
     exposed_at_us: int | None
     evidence: str
     keep_until_us: int | None
@@ -93,7 +96,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     state that a person's pause interrupted. `weight_bp` is the candidate's weight in the split
     `split_id`; at `base_split_id` it had none yet. `exposed_at_us` is when it first got traffic,
     `keep_until_us` until when the release without traffic stays loaded after the end. `undoes` is
-    the rollout whose undo this one is.
+    the rollout whose undo this one is. `webhook_job_id` is the job that asks at a step that is a
+    webhook; `notify` are the addresses that are notified of pauses and ends, and `webhook_secret`
+    refers to the key that signs all messages.
     """
 
     id: int
@@ -119,6 +124,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     base_split_id: int | None = None
     split_id: int | None = None
     smoke_job_id: int | None = None
+    webhook_job_id: int | None = None
+    webhook_secret: str | None = None
+    notify: tuple[str, ...] = ()
     exposed_at_us: int | None = None
     keep_until_us: int | None = None
     impact: Impact | None = None
@@ -181,6 +189,8 @@ async def add(
     at_us: int,
     intent_id: int | None = None,
     undoes: int | None = None,
+    webhook_secret: str | None = None,
+    notify: tuple[str, ...] = (),
 ) -> Rollout:
     """A new rollout, the next revision of its service; it has not set a split yet.
 
@@ -219,6 +229,9 @@ async def add(
         base_split_id=None,
         split_id=None,
         smoke_job_id=None,
+        webhook_job_id=None,
+        webhook_secret=webhook_secret,
+        notify=msgspec.json.encode(notify).decode(),
         exposed_at_us=None if state in OPEN else at_us,
         evidence="{}",
         keep_until_us=None,
@@ -345,6 +358,12 @@ async def of_revision(s: AsyncSession, service: str, revision: int) -> Rollout:
     return found[0]
 
 
+async def secrets(s: AsyncSession) -> set[str]:
+    """The references to the keys that sign the messages of any rollout: all can be retried."""
+    found = await s.scalars(select(col(RolloutRow.webhook_secret)).distinct())
+    return {each for each in found if each is not None}
+
+
 async def undoing(s: AsyncSession, id: int) -> Rollout | None:
     """The newest rollout that was started to undo another one, if there is one."""
     query = select(RolloutRow).where(col(RolloutRow.undoes) == id)
@@ -372,6 +391,7 @@ def _rollout(row: RolloutRow) -> Rollout:
     values |= {
         "steps": msgspec.json.decode(row.steps),
         "guards": msgspec.json.decode(row.guards),
+        "notify": msgspec.json.decode(row.notify),
         "impact": None if row.impact is None else msgspec.json.decode(row.impact),
     }
     return msgspec.convert(values, Rollout)

@@ -21,7 +21,7 @@ from app import (
 )
 from app.commands import options
 from app.listing import Column
-from storage import ab_test_goals, ab_test_units, ab_tests, releases, rollout_steps, services
+from storage import ab_test_goals, ab_test_units, ab_tests, releases, rollout_syntax, services
 from storage.ab_test_units import Exposed
 from storage.ab_tests import OPEN, AbTest
 from storage.errors import Invalid, NotFound
@@ -93,10 +93,10 @@ async def start(
         ab_test_goals.check(parsed)
         arguments["goals"] = msgspec.to_builtins(parsed)
         if guards:
-            held = tuple(rollout_steps.parse_guard(each) for each in guards)
+            held = tuple(rollout_syntax.parse_guard(each) for each in guards)
             arguments["guards"] = msgspec.to_builtins(held)
-        arguments["at_most_s"] = rollout_steps.parse_duration(at_most)
-        arguments["load_timeout_s"] = rollout_steps.parse_duration(load_timeout)
+        arguments["at_most_s"] = rollout_syntax.parse_duration(at_most)
+        arguments["load_timeout_s"] = rollout_syntax.parse_duration(load_timeout)
     except Invalid as error:
         raise errors.BadWord(str(error)) from error
     if label is not None:

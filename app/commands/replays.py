@@ -14,7 +14,7 @@ from app import actions, errors, listing, session, terminal, words
 from app.commands import options
 from app.figures import replays as figures
 from app.listing import Column
-from storage import jobs, replay_items, replays, rollout_steps
+from storage import jobs, replay_items, replays, rollout_syntax
 from storage.jobs import Job
 from storage.replays import Replay
 from storage.store import Session, Store
@@ -57,7 +57,7 @@ async def sample(
     """
     arguments: dict[str, object] = {"service": service, "sample": sample}
     if since is not None:
-        arguments["since_s"] = rollout_steps.parse_duration(since)
+        arguments["since_s"] = rollout_syntax.parse_duration(since)
     await _replay("replays.sample", release, arguments, reason, as_json=as_json)
 
 

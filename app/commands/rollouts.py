@@ -19,6 +19,7 @@ from app import (
     rollout_options,
     rollout_plan,
     rollout_tree,
+    secret_files,
     session,
     terminal,
     words,
@@ -26,7 +27,7 @@ from app import (
 from app.commands import options
 from app.listing import Column
 from storage import releases, rollouts
-from storage.errors import NotFound
+from storage.errors import NotFound, StorageError
 from storage.home import clock
 from storage.rollout_steps import Strategy
 from storage.rollouts import OPEN, Phase, Rollout, State
@@ -44,7 +45,17 @@ To = Annotated[str | None, typer.Option("--to", help="The candidate: r2")]
 Strategy_ = Annotated[Strategy | None, typer.Option("--strategy", help="canary unless it is said.")]
 Steps = Annotated[
     str | None,
-    typer.Option("--steps", help="'5, 50, 100': percent, pause [10m], analysis [30m], mirror 10%."),
+    typer.Option(
+        "--steps",
+        help="'5, 50, 100': percent, pause [10m], analysis [30m], mirror 10%, webhook URL.",
+    ),
+]
+_ASKED: Final = "Ask this webhook {} each weight: 'https://host/path [10m] [abort]'."
+AskBefore = Annotated[
+    str | None, typer.Option("--ask-before", metavar="URL", help=_ASKED.format("before"))
+]
+AskAfter = Annotated[
+    str | None, typer.Option("--ask-after", metavar="URL", help=_ASKED.format("after"))
 ]
 Then = Annotated[
     Strategy | None,
@@ -68,6 +79,16 @@ async def start(
     steps: Steps = None,
     then: Then = None,
     guards: Guards = None,
+    ask_before: AskBefore = None,
+    ask_after: AskAfter = None,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Send a message at each pause and end; repeatable."),
+    ] = None,
+    webhook_secret_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Holds the key that signs the messages; - for stdin."),
+    ] = None,
     file: File = None,
     load_timeout: Annotated[
         str | None, typer.Option("--load-timeout", help="How long it may load: 30m.")
@@ -88,9 +109,13 @@ async def start(
     Between two weights an analysis waits until the guards are shown to hold. A shadow tries the
     candidate on copies of requests first, and waits for a person or goes on with --then. The first
     release of a service needs no steps.
+
+    A webhook gets the service, the releases, the next step and the verdicts of the guards as JSON,
+    and continues the rollout with 2xx; 4xx pauses or aborts it, and without an answer it pauses.
     """
     arguments = rollout_options.arguments(
         file, to=to, strategy=strategy, steps=steps, then=then, guards=guards,
+        ask_before=ask_before, ask_after=ask_after, notify=notify,
         load_timeout=load_timeout, rollback_window=rollback_window,
     )  # fmt: skip
     async with session.reading() as s:
@@ -101,7 +126,17 @@ async def start(
         return
     effect = "\n".join([f"{service}  rollout to {candidate.name}", *plan])
     agreed = session.agreed("rollouts.start", service, effect, reason, yes=yes)
-    done = await session.ask("rollouts.start", service, arguments, reason=agreed.reason)
+    deposited = None
+    if webhook_secret_file is not None:
+        deposited = secret_files.deposit(webhook_secret_file, "The key of the webhooks")
+        arguments["webhook_secret"] = deposited
+    try:
+        done = await session.ask("rollouts.start", service, arguments, reason=agreed.reason)
+    except StorageError:
+        secret_files.withdraw(deposited)
+        raise
+    if not done.ok and not done.waits:
+        secret_files.withdraw(deposited)
     session.report(done, as_json=as_json, then=f"`paddock rollouts get {service} -w` follows it.")
 
 
@@ -114,6 +149,8 @@ async def plan(
     steps: Steps = None,
     then: Then = None,
     guards: Guards = None,
+    ask_before: AskBefore = None,
+    ask_after: AskAfter = None,
     file: File = None,
     as_json: options.Json = False,
 ) -> None:
@@ -124,8 +161,9 @@ async def plan(
     says whether the traffic leads the rollout to its end, and what would.
     """
     arguments = rollout_options.arguments(
-        file, to=to, strategy=strategy, steps=steps, then=then, guards=guards
-    )
+        file, to=to, strategy=strategy, steps=steps, then=then, guards=guards,
+        ask_before=ask_before, ask_after=ask_after,
+    )  # fmt: skip
     rollout_options.planned(arguments)
     done = await session.ask("rollouts.plan", service, arguments, timeout_s=_PLAN_S)
     if not done.ok or done.intent_id is None:

@@ -6,14 +6,12 @@ printed; what travels to the node is the reference to it.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 import typer
 
-from app import errors, listing, session, terminal, words
+from app import listing, secret_files, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from storage import errors as storage_errors
@@ -84,15 +82,15 @@ async def add(  # noqa: PLR0917 the command line passes every option by name
     upstreams.normalised(url)
     deposited = None
     if key_file is not None:
-        deposited = secrets.deposit(session.home(), _key(key_file))
+        deposited = secret_files.deposit(key_file, "The API key")
         arguments["secret"] = deposited
     try:
         done = await session.ask("upstreams.add", name, arguments, reason=reason)
     except storage_errors.StorageError:
-        _withdraw(deposited)
+        secret_files.withdraw(deposited)
         raise
     if not done.ok and not done.waits:
-        _withdraw(deposited)
+        secret_files.withdraw(deposited)
     session.report(done, as_json=as_json)
 
 
@@ -108,35 +106,17 @@ async def rekey(
     """Replace the API key; the upstream stays in its splits."""
     async with session.reading() as s:
         known = await upstreams.find(s, name)
-    deposited = secrets.deposit(session.home(), _key(key_file))
+    deposited = secret_files.deposit(key_file, "The API key")
     try:
         done = await session.ask("upstreams.rekey", name, {"secret": deposited}, reason=reason)
     except storage_errors.StorageError:
-        _withdraw(deposited)
+        secret_files.withdraw(deposited)
         raise
     if done.ok:
-        _withdraw(known.secret)
+        secret_files.withdraw(known.secret)
     elif not done.waits:
-        _withdraw(deposited)
+        secret_files.withdraw(deposited)
     session.report(done, as_json=as_json)
-
-
-def _withdraw(deposited: str | None) -> None:
-    """Remove a key that is not in use: it was refused, or replaced."""
-    if deposited is not None:
-        secrets.discard(session.home(), deposited)
-
-
-def _key(source: str) -> str:
-    """The API key out of a file or standard input."""
-    if source == "-":
-        return sys.stdin.read(secrets.LIMIT + 2)
-    try:
-        with Path(source).expanduser().open(encoding="utf-8") as file:
-            return file.read(secrets.LIMIT + 2)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise errors.AppError(f"The key file {source} cannot be read: {why}.") from error
 
 
 @app.command()

@@ -14,7 +14,7 @@ import msgspec
 from app import snapshot
 from app.screens import splitting
 from app.screens.place import Offer
-from storage import rollout_steps, splits
+from storage import rollout_steps, rollout_syntax, splits
 from storage.errors import Invalid
 from storage.rollout_steps import Step, Strategy
 from storage.splits import WHOLE_BP
@@ -77,7 +77,7 @@ def _typed(typed: str) -> tuple[str, Strategy | None, tuple[Step, ...] | None, s
     if not listed.strip():
         return name, strategy, None, ""
     try:
-        steps = rollout_steps.parse_steps(listed.split(","))
+        steps = rollout_syntax.parse_steps(listed.split(","))
         rollout_steps.check(steps, rollout_steps.GUARDS)
         rollout_steps.fits(strategy, steps, rollout_steps.GUARDS)
     except Invalid as error:

@@ -23,6 +23,7 @@ Run = Callable[[Context], Awaitable[Any]]
 
 MODULES: Final[Mapping[str, str]] = {
     "add_model": "engine.jobs.add_model",
+    "call_webhook": "engine.jobs.call_webhook",
     "export_model": "engine.jobs.export_model",
     "free_models": "engine.jobs.free_models",
     "plan_rollout": "engine.jobs.plan_rollout",

@@ -117,6 +117,21 @@ def test_a_dry_run_shows_the_steps_and_the_guards(home: Home, tmp_path: Path) ->
     assert (guard["measure"], guard["allowed_bp"], guard["limit_us"]) == ("ttft", 100, 1_000_000)
 
 
+def test_webhooks_are_steps_that_a_dry_run_lists_with_the_addresses_that_are_notified(
+    home: Home,
+) -> None:
+    """Before each weight of the default canary."""
+    gate, news = "https://ci.example/gate", "https://chat.example/room"
+    done = run(
+        home, "rollouts", "start", "support", "--to", "r2", "--dry-run", "--ask-before",
+        f"{gate} 5m", "--notify", news,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert lines[1:3] == [f"  1. webhook {gate}, at most 5 min", "  2. 5 %"]
+    assert sum(gate in line for line in lines) == 3
+    assert lines[-2:] == ["notify", f"  {news}"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -126,6 +141,8 @@ def test_a_dry_run_shows_the_steps_and_the_guards(home: Home, tmp_path: Path) ->
         (("--to", "r2", "--guard", "speed"), "'speed' is no guard"),
         (("--to", "r2", "--load-timeout", "never"), "'never' is no duration"),
         (("-f", "/nowhere.toml"), "/nowhere.toml cannot be read"),
+        (("--to", "r2", "--ask-before", "ftp://host"), "'ftp://host' is no address of a webhook"),
+        (("--to", "r2", "--notify", "https://me:x@host"), "holds a password; sign the requests"),
     ],
 )
 def test_what_cannot_be_read_exits_2(home: Home, words: tuple[str, ...], said: str) -> None:

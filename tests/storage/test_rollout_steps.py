@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage import errors, rollout_steps
+from storage import errors, rollout_steps, rollout_syntax
 from storage.rollout_steps import (
     DEFAULTS,
     GUARDS,
@@ -12,9 +12,11 @@ from storage.rollout_steps import (
     Guard,
     Measure,
     Mirror,
+    OnNo,
     Pause,
     SetWeight,
     Strategy,
+    Webhook,
 )
 
 
@@ -28,23 +30,60 @@ def test_the_default_steps_are_well_formed_and_gated(strategy: Strategy) -> None
 
 def test_weights_alone_get_an_analysis_after_each() -> None:
     """So does a weight that only a pause with an end follows."""
-    typed = rollout_steps.parse_steps(["5%", " 50 ", "pause 10m", "100"])
+    typed = rollout_syntax.parse_steps(["5%", " 50 ", "pause 10m", "100"])
     assert typed == (
         SetWeight(500), Analysis(), SetWeight(5000), Pause(600), Analysis(), SetWeight(10_000),
         Analysis(),
     )  # fmt: skip
-    by_hand = rollout_steps.parse_steps(["10", "pause", "100", "analysis 30m"])
+    by_hand = rollout_syntax.parse_steps(["10", "pause", "100", "analysis 30m"])
     assert by_hand == (SetWeight(1000), Pause(None), SetWeight(10_000), Analysis(1800))
 
 
 def test_a_mirror_is_typed_with_its_share_and_bounds() -> None:
     """What is left out has the default; evidence leads on from it, so that no analysis is added."""
-    typed = rollout_steps.parse_steps(["mirror 20%", "100"])
+    typed = rollout_syntax.parse_steps(["mirror 20%", "100"])
     assert typed == (Mirror(2000), SetWeight(10_000), Analysis())
-    assert rollout_steps.parse_step("mirror 5 500 2h") == Mirror(500, 500, 7200)
-    assert rollout_steps.parse_step("mirror 5% 2h") == Mirror(500, at_most_s=7200)
+    assert rollout_syntax.parse_step("mirror 5 500 2h") == Mirror(500, 500, 7200)
+    assert rollout_syntax.parse_step("mirror 5% 2h") == Mirror(500, at_most_s=7200)
     said = "mirror 5 %, 500+ copies, at most 2 h"
     assert rollout_steps.words(Mirror(500, 500, 7200)) == said
+
+
+def test_a_webhook_is_asked_with_the_verdicts_of_the_analysis_before_it() -> None:
+    """It is no evidence itself: an analysis is added, unless one is typed behind it."""
+    url = "https://ci.example/gate?q=1"
+    typed = rollout_syntax.parse_steps(["5", f"webhook {url} 10s ABORT", "100"])
+    ask = Webhook(url, 10, OnNo.ABORT)
+    assert typed == (SetWeight(500), Analysis(), ask, SetWeight(10_000), Analysis())
+    by_hand = rollout_syntax.parse_steps(["100", f"webhook {url}", "analysis"])
+    assert by_hand == (SetWeight(10_000), Webhook(url), Analysis())
+    assert rollout_steps.words(ask) == f"webhook {url}, at most 10 s, abort on no"
+
+
+def test_webhooks_surround_each_weight_and_what_follows_it() -> None:
+    """One before the first weight, one before the end."""
+    ask, tell = Webhook("https://a"), Webhook("https://b")
+    steps = rollout_steps.with_webhooks(
+        (Mirror(), SetWeight(500), Analysis(), SetWeight(10_000), Pause()), before=ask, after=tell
+    )
+    assert steps == (
+        Mirror(), ask, SetWeight(500), Analysis(), tell, ask, SetWeight(10_000), Pause(), tell,
+    )  # fmt: skip
+    rollout_steps.check(steps, GUARDS)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "webhook", "webhook ftp://host", "webhook https://", "webhook https://host:99999",
+        "webhook https://me:secret@host", "webhook https://host#part", "webhook https://h/\u00e9",
+        "webhook https://host 2y", "webhook https://host 10m shout", "webhook https://host 10m 10m",
+    ],
+)  # fmt: skip
+def test_what_is_no_webhook_is_refused(typed: str) -> None:
+    """Also a password in an address, which everyone could read."""
+    with pytest.raises(errors.Invalid):
+        rollout_syntax.parse_step(typed)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +92,7 @@ def test_a_mirror_is_typed_with_its_share_and_bounds() -> None:
 def test_what_is_no_mirror_is_refused(typed: str) -> None:
     """With what one is."""
     with pytest.raises(errors.Invalid):
-        rollout_steps.parse_step(typed)
+        rollout_syntax.parse_step(typed)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +122,7 @@ def test_only_a_shadow_can_be_held_to_guards_on_copies() -> None:
 def test_what_is_no_step_is_refused(typed: str) -> None:
     """With what a step is."""
     with pytest.raises(errors.Invalid):
-        rollout_steps.parse_step(typed)
+        rollout_syntax.parse_step(typed)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +141,7 @@ def test_what_is_no_step_is_refused(typed: str) -> None:
 )
 def test_a_guard_is_typed_as_it_is_named(typed: str, guard: Guard) -> None:
     """There and back."""
-    assert rollout_steps.parse_guard(typed) == guard
+    assert rollout_syntax.parse_guard(typed) == guard
     assert guard.name == typed
 
 
@@ -124,7 +163,7 @@ def test_a_guard_is_typed_as_it_is_named(typed: str, guard: Guard) -> None:
 def test_what_is_no_guard_is_refused(typed: str) -> None:
     """With what a guard is."""
     with pytest.raises(errors.Invalid, match="is no guard"):
-        rollout_steps.parse_guard(typed)
+        rollout_syntax.parse_guard(typed)
 
 
 @pytest.mark.parametrize(

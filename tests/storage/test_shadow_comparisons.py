@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from storage import shadow_comparisons, shadow_figures
-from storage.rollout_steps import parse_guard
+from storage.rollout_syntax import parse_guard
 from storage.shadow_comparisons import Comparison
 from storage.store import Store
 from tests.engine.control.rollouts import worlds

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.control.rollouts import webhooks
 from engine.control.rollouts.decide import Do, Plan
 from storage import held_releases, jobs, rollout_looks, rollouts, services
-from storage.rollout_steps import Mirror, SetWeight
+from storage.rollout_steps import Mirror, SetWeight, Webhook
 from storage.rollouts import Rollout, State, Why
 from storage.services import Arm, Split
 from storage.splits import WHOLE_BP
@@ -81,12 +82,14 @@ async def undo(
         s, service=rollout.service, to=rollout.base_split_id or 0, actor=actor, at_us=at_us,
         intent_id=intent_id,
     )  # fmt: skip
-    return await rollouts.move(
+    undone = await rollouts.move(
         s, rollout, State.UNDONE, Why.UNDONE, sentence, actor=actor, at_us=at_us,
         intent_id=intent_id, split_id=split.id, weight_bp=0,
         keep_until_us=at_us + rollout.rollback_window_s * _SECOND_US,
         impact=await _impact(s, rollout, at_us, at_us),
     )  # fmt: skip
+    await webhooks.notify(s, undone, actor=actor, at_us=at_us)
+    return undone
 
 
 class By:
@@ -103,11 +106,13 @@ class By:
         self._intent_id = intent_id
 
     async def move(self, to: State, **changes: Any) -> None:
-        """Move the rollout for the plan's reason."""
-        await rollouts.move(
+        """Move the rollout for the plan's reason; a question at its last step is withdrawn."""
+        await webhooks.withdraw(self._s, self._rollout, actor=self._actor, at_us=self._at_us)
+        moved = await rollouts.move(
             self._s, self._rollout, to, self._plan.why, self._plan.sentence, actor=self._actor,
             at_us=self._at_us, intent_id=self._intent_id, **changes,
         )  # fmt: skip
+        await webhooks.notify(self._s, moved, actor=self._actor, at_us=self._at_us)
 
     async def smoke(self) -> None:
         """Queue the job that asks the candidate a few requests."""
@@ -128,7 +133,7 @@ class By:
         rollout, at = self._rollout, self._plan.step or 0
         step = rollout.steps[at]
         changes: dict[str, Any] = {
-            "step": at, "step_began_us": self._at_us, "resumes": None,
+            "step": at, "step_began_us": self._at_us, "resumes": None, "webhook_job_id": None,
         }  # fmt: skip
         if isinstance(step, SetWeight):
             changes |= await self._weigh(step.weight_bp)
@@ -136,6 +141,9 @@ class By:
             changes["evidence"] = await rollout_looks.begin(
                 self._s, rollout, self._at_us, copies=True
             )
+        elif isinstance(step, Webhook):
+            job = await webhooks.ask(self._s, rollout, at, actor=self._actor, at_us=self._at_us)
+            changes["webhook_job_id"] = job.id
         await self.move(State.STEPPING, **changes)
 
     async def _weigh(self, weight_bp: int) -> dict[str, Any]:

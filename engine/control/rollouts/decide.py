@@ -2,7 +2,8 @@
 
 The order of the questions is the order of their urgency: whether the split is still the rollout's,
 whether the candidate does harm, whether it can answer at all, and only then whether a step is
-done. Nothing but evidence or a person leads past an analysis. Imported by
+done. Nothing but evidence or a person leads past an analysis, and nothing but
+a yes or a person past a webhook. Imported by
 `engine.control.rollouts`.
 """
 
@@ -16,9 +17,10 @@ from engine.control.decisions import Decision, Reason
 from engine.control.rollouts.facts import Facts
 from storage import rollout_looks, rollout_steps, rollout_waits
 from storage.availability import Can
+from storage.jobs import OPEN as JOB_OPEN
 from storage.jobs import State as JobState
 from storage.rollout_looks import NO_EVIDENCE, Evidence, Look, Verdict
-from storage.rollout_steps import Analysis, Mirror, Pause, SetWeight
+from storage.rollout_steps import Analysis, Mirror, OnNo, Pause, SetWeight, Webhook
 from storage.rollouts import OPEN, Rollout, State, Why
 
 SECOND_US: Final = 1_000_000
@@ -152,24 +154,45 @@ def _smoke(facts: Facts) -> Plan | None:
 
 
 def _step(facts: Facts, now_us: int) -> Plan | None:
-    rollout = facts.rollout
+    rollout, plan = facts.rollout, None
     began = rollout.step_began_us or 0
     match rollout.current:
         case SetWeight():
-            return _forward(facts, Why.NEXT, "")
+            plan = _forward(facts, Why.NEXT, "")
         case Pause(None):
             said = f"The step waits for a person; {_advice(rollout)}"
-            return _hold(rollout, Why.ASKED, said)
+            plan = _hold(rollout, Why.ASKED, said)
         case Pause(duration_s):
             if now_us >= began + (duration_s or 0) * SECOND_US:
-                return _forward(facts, Why.WAITED, "The pause is over.")
+                plan = _forward(facts, Why.WAITED, "The pause is over.")
         case Analysis(at_most_s) | Mirror(at_most_s=at_most_s):
             if rollout_waits.passed(rollout, facts.looks):
-                return _forward(facts, Why.PASSED, _passed(facts))
-            if now_us >= began + at_most_s * SECOND_US:
-                return _without_result(facts, at_most_s)
+                plan = _forward(facts, Why.PASSED, _passed(facts))
+            elif now_us >= began + at_most_s * SECOND_US:
+                plan = _without_result(facts, at_most_s)
+        case Webhook() as step:
+            plan = _answered(facts, step, now_us)
         case None:
             raise AssertionError("a rollout that steps is at a step")
+    return plan
+
+
+def _answered(facts: Facts, step: Webhook, now_us: int) -> Plan | None:
+    """What the answer of a webhook leads to; without one, a person decides."""
+    rollout, asked = facts.rollout, facts.webhook
+    answer = None if asked is None else asked.answer
+    if answer is not None and answer.proceed:
+        return _forward(facts, Why.AGREED, answer.sentence)
+    if answer is not None and step.on_no is OnNo.ABORT:
+        return _abort(rollout, Why.DECLINED, answer.sentence)
+    if answer is not None:
+        return _hold(rollout, Why.DECLINED, f"{answer.sentence} To continue, {_advice(rollout)}")
+    late = now_us >= (rollout.step_began_us or 0) + step.at_most_s * SECOND_US
+    if asked is None or asked.job.state not in JOB_OPEN or late:
+        reason = None if asked is None else asked.job.reason
+        said = f"No answer from {step.url}" + (f" within {step.at_most_s} s" if late else "")
+        said += f": {reason.removeprefix(f'{step.url}: ')}" if reason else "."
+        return _hold(rollout, Why.UNANSWERED, f"{said} To continue, {_advice(rollout)}")
     return None
 
 

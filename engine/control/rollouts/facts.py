@@ -16,12 +16,14 @@ from storage import (
     rollout_contrasts,
     rollout_looks,
     rollout_waits,
+    rollout_webhooks,
     services,
 )
 from storage.availability import Availability
 from storage.jobs import Job
 from storage.rollout_looks import NO_EVIDENCE, Evidence, Look
 from storage.rollout_steps import Analysis
+from storage.rollout_webhooks import Asked
 from storage.rollouts import OPEN, Rollout
 from storage.services import Service
 from storage.store import Session
@@ -34,7 +36,8 @@ _SILENT_BLOCKS: Final = 10
 class Facts:
     """One rollout and its surroundings.
 
-    `service` is None if it was removed. `smoke` is the job of the smoke requests. `evidence` is
+    `service` is None if it was removed. `smoke` is the job of the smoke requests, `webhook` the
+    question that a step asks. `evidence` is
     what was counted of the candidate up to now and `looks` what that means; `recorded` are the
     counts of the last look that was kept, at `looked_us`. `ends` are those of the looks that are
     taken once the guards hold: latency against stable, and the sample ratio.
@@ -44,6 +47,7 @@ class Facts:
     service: Service | None
     candidate: Availability
     smoke: Job | None = None
+    webhook: Asked | None = None
     evidence: Evidence = NO_EVIDENCE
     recorded: Evidence = NO_EVIDENCE
     looks: tuple[Look, ...] = ()
@@ -91,6 +95,7 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> Facts:
         service=service,
         candidate=able[rollout.candidate],
         smoke=await _job(s, rollout.smoke_job_id),
+        webhook=await rollout_webhooks.asked(s, rollout.webhook_job_id),
         evidence=evidence,
         recorded=recorded,
         looks=looks + ends,

@@ -11,7 +11,7 @@ from typing import Final
 from engine.control import memory
 from engine.control.decisions import Decision, Reason, Refusal
 from engine.control.handlers import handles
-from engine.control.rollouts import act, facts, starts
+from engine.control.rollouts import act, facts, starts, webhooks
 from engine.control.rollouts.decide import Do, Plan, blocked, following, with_looks
 from storage import (
     releases,
@@ -49,10 +49,11 @@ async def pause(s: Session, intent: Intent, arguments: verbs.rollouts.Of, at_us:
         return Decision(Reason.UNCHANGED, f"{_name(rollout)} is paused already.", rollout)
     _require_open(rollout)
     said = _said(intent, "paused it")
-    await rollouts.move(
+    paused = await rollouts.move(
         s, rollout, State.PAUSED, Why.HELD, said, actor=intent.actor, at_us=at_us,
         intent_id=intent.id, resumes=rollout.state.value,
     )  # fmt: skip
+    await webhooks.notify(s, paused, actor=intent.actor, at_us=at_us)
     return Decision(Reason.APPLIED, f"{_name(rollout)} is paused; its weights stay.", rollout)
 
 
@@ -109,7 +110,7 @@ async def retry(s: Session, intent: Intent, arguments: verbs.rollouts.Of, at_us:
         s, rollout, State.LOADING, Why.RETRIED, said, actor=intent.actor, at_us=at_us,
         intent_id=intent.id, attempt=rollout.attempt + 1, began_at_us=at_us, step=None,
         step_began_us=None, weight_bp=0, exposed_at_us=None, keep_until_us=None, impact=None,
-        smoke_job_id=None,
+        smoke_job_id=None, webhook_job_id=None,
     )  # fmt: skip
     await act.own(s, again, actor=intent.actor, at_us=at_us, intent_id=intent.id)
     return Decision(
@@ -232,8 +233,12 @@ async def _start(
         at_us=at_us,
         intent_id=intent.id,
         undoes=undoes,
+        webhook_secret=arguments.webhook_secret,
+        notify=arguments.notify,
     )
-    if not first:
+    if first:
+        await webhooks.notify(s, rollout, actor=intent.actor, at_us=at_us)
+    else:
         await act.own(s, rollout, actor=intent.actor, at_us=at_us, intent_id=intent.id)
         said = f"Started rollout {rollout.id} of {rollout.service}: {said}"
     return Decision(Reason.APPLIED, said, rollout)

@@ -9,8 +9,17 @@ from msgspec import Meta
 from storage import rollout_steps
 from storage.control_socket.verbs.verb import Arguments, Danger, Process, Release, Verb, Why
 from storage.errors import Invalid
+from storage.home import secrets
 from storage.keys import Role
-from storage.rollout_steps import HOUR_S, MOST_GUARDS, MOST_STEPS, Guard, Step, Strategy
+from storage.rollout_steps import (
+    HOUR_S,
+    MOST_GUARDS,
+    MOST_NOTIFIED,
+    MOST_STEPS,
+    Guard,
+    Step,
+    Strategy,
+)
 
 
 class Start(Arguments, frozen=True, kw_only=True):
@@ -18,6 +27,8 @@ class Start(Arguments, frozen=True, kw_only=True):
 
     `load_timeout_s` bounds the wait for the candidate to load. Within `rollback_window_s` after a
     rollout the release that lost the traffic stays loaded, and going back to it skips the steps.
+    The addresses in `notify` get a message at each pause and end; `webhook_secret` refers to the
+    deposited key that signs all messages.
     """
 
     release: Release
@@ -26,10 +37,17 @@ class Start(Arguments, frozen=True, kw_only=True):
     guards: Annotated[tuple[Guard, ...], Meta(max_length=MOST_GUARDS)] | None = None
     load_timeout_s: Annotated[int, Meta(ge=1, le=24 * HOUR_S)] = HOUR_S // 2
     rollback_window_s: Annotated[int, Meta(ge=0, le=30 * 24 * HOUR_S)] = HOUR_S
+    notify: Annotated[tuple[str, ...], Meta(max_length=MOST_NOTIFIED)] = ()
+    webhook_secret: Annotated[str, Meta(pattern=f"^{secrets.PATTERN}$")] | None = None
 
     def __post_init__(self) -> None:
         """Refuse steps that do not lead to all of the traffic, or do so by time alone."""
         guards = rollout_steps.GUARDS if self.guards is None else self.guards
+        for url in self.notify:
+            try:
+                rollout_steps.check_url(url)
+            except ValueError as error:
+                raise ValueError(f"{error} - at `$.notify`") from error
         try:
             steps = self.steps or rollout_steps.DEFAULTS[self.strategy]
             rollout_steps.fits(self.strategy, steps, guards)

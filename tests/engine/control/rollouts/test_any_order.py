@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import rollouts
+from storage import jobs, rollout_steps, rollout_webhooks, rollouts
 from storage import store as stores
 from storage.home.paths import Home
+from storage.jobs import State as JobState
 from storage.rollout_looks import Verdict
-from storage.rollout_steps import DEFAULTS, HOUR_S, Strategy
+from storage.rollout_steps import DEFAULTS, HOUR_S, OnNo, Strategy, Webhook
 from storage.rollouts import MOVES, OPEN, State, Why
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import CANDIDATE, STABLE, World
@@ -25,17 +27,23 @@ Op = tuple[str, Any]
 
 _copies = itertools.count()
 VERBS = ("pause", "promote", "full", "abort", "retry", "undo", "freeze", "unfreeze")
-FORWARD = {Why.SMOKED, Why.PASSED, Why.PROMOTED, Why.PROMOTED_FULLY}
+FORWARD = {Why.SMOKED, Why.PASSED, Why.AGREED, Why.PROMOTED, Why.PROMOTED_FULLY}
 
 ops: st.SearchStrategy[Op] = st.one_of(
     st.tuples(st.just("verb"), st.sampled_from(VERBS)),
     st.tuples(st.just("load"), st.none()),
     st.tuples(st.just("crash"), st.sampled_from([1, 3])),
     st.tuples(st.just("smoke"), st.booleans()),
+    st.tuples(st.just("answer"), st.sampled_from([True, False, None])),
     st.tuples(st.just("serve"), st.sampled_from([(1, 0), (320, 0), (320, 1), (60, 30)])),
     st.tuples(st.just("wait"), st.sampled_from([1, 10, 600, HOUR_S])),
     st.tuples(st.just("turn"), st.integers(1, 4)),
 )
+HOOKS: list[dict[str, Webhook]] = [
+    {},
+    {"before": Webhook("http://far/gate")},
+    {"after": Webhook("http://far/gate", on_no=OnNo.ABORT)},
+]
 BEGUN: list[Op] = [("load", None), ("turn", 4), ("smoke", True), ("turn", 4)]
 quick = st.sampled_from([BEGUN, BEGUN, []])
 
@@ -76,8 +84,8 @@ async def do(world: World, op: Op) -> None:
             await world.load(CANDIDATE)
         case "crash":
             await world.crash(CANDIDATE, restarts=what)
-        case "smoke":
-            await world.smoke(answered=what)
+        case "smoke" | "answer":
+            await (world.smoke(answered=what) if kind == "smoke" else world.answer(proceed=what))
         case "serve":
             await serve(world, what[0], failed=what[1])
         case "wait":
@@ -112,6 +120,25 @@ async def check(world: World) -> None:
             assert shown >= {guard.name for guard in newest.guards if guard.required}
     if newest.mirror is not None:
         assert newest.exposed_at_us is None
+    await check_messages(world)
+
+
+async def check_messages(world: World) -> None:
+    """Every question and every piece of news is sent once; at most one question is open."""
+    newest, moves = await world.rollout(), await world.events()
+    async with world.store.read() as s:
+        sent = [each for each in await jobs.tail(s, 500) if each.kind == rollout_webhooks.JOB]
+        asked = await rollout_webhooks.asked(s, newest.webhook_job_id)
+    ids = [str(job.arguments["id"]) for job in sent]
+    assert len(set(ids)) == len(ids)
+    mine = [each for each in ids if each.startswith(f"rollout-{newest.id}-")]
+    ended = [move for move in moves if move.after not in OPEN or move.after is State.PAUSED]
+    assert sum("-version-" in each for each in mine) == len(ended) * (newest.undoes is None)
+    questions = [job for job in sent if "-step-" in str(job.arguments["id"])]
+    waiting = [job.id for job in questions if job.state in {JobState.QUEUED, JobState.RUNNING}]
+    assert waiting in ([], [newest.webhook_job_id])
+    if newest.state is State.STEPPING and isinstance(newest.current, Webhook):
+        assert asked is not None
 
 
 async def live(home: Path, work: Callable[[World], Any]) -> None:
@@ -129,15 +156,25 @@ async def live(home: Path, work: Callable[[World], Any]) -> None:
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(strategy=st.sampled_from(Strategy), before=quick, then=st.lists(ops, max_size=12))
+@given(
+    strategy=st.sampled_from(Strategy), hooks=st.sampled_from(HOOKS), before=quick,
+    then=st.lists(ops, max_size=12),
+)  # fmt: skip
 async def test_whatever_happens_traffic_is_on_a_legal_split_and_nothing_is_decided_twice(
-    template: Path, strategy: Strategy, before: Sequence[Op], then: Sequence[Op]
+    template: Path,
+    strategy: Strategy,
+    hooks: Mapping[str, Webhook],
+    before: Sequence[Op],
+    then: Sequence[Op],
 ) -> None:
     """After every event; and once it settles, another look does nothing."""
 
     async def work(world: World) -> None:
-        started = await world.start(strategy=strategy.value)
-        assert started.steps == DEFAULTS[strategy]
+        steps = rollout_steps.with_webhooks(DEFAULTS[strategy], **hooks)
+        started = await world.start(
+            strategy=strategy.value, steps=msgspec.to_builtins(steps), notify=["http://far/news"]
+        )
+        assert started.steps == steps
         for op in [*before, *then]:
             await do(world, op)
             await check(world)

@@ -12,7 +12,7 @@ import pytest
 
 from engine.control.rollouts import forecast, judge, rhythm
 from engine.judging import exceedance
-from storage import job_steps, jobs, rollout_plans, rollout_steps, rollout_traffic
+from storage import job_steps, jobs, rollout_plans, rollout_steps, rollout_syntax, rollout_traffic
 from storage.home import clock
 from storage.jobs import State
 from storage.requests import Class
@@ -44,7 +44,7 @@ def planned(seen: Traffic, steps: str = "10, 100", now_us: int = NOW_US) -> Roll
     """The plan of a canary held to one guard."""
     asked = forecast.Asked(
         service="support", stable=1, candidate=2, strategy="canary", guards=(ERRORS,),
-        steps=rollout_steps.parse_steps(steps.split(",")), memory="It fits.",
+        steps=rollout_syntax.parse_steps(steps.split(",")), memory="It fits.",
     )  # fmt: skip
     return forecast.plan(asked, seen, now_us)
 
@@ -64,7 +64,7 @@ def aborted(rate: float, requests: int, steps: tuple[Step, ...]) -> float:
 
 def test_what_it_says_is_found_is_found_and_what_is_missed_is_missed() -> None:
     """In 80 of 100 simulated rollouts, within 3, by the gate and level of a real one."""
-    steps = rollout_steps.parse_steps(["10", "100"])
+    steps = rollout_syntax.parse_steps(["10", "100"])
     guard = planned(traffic(3_600)).stages[0].guards[0]
     assert guard.found is not None
     assert guard.missed is not None

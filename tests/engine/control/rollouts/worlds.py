@@ -10,12 +10,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from engine.control.intents import Intents
 from engine.control.reconcile import Loop
 from engine.control.rollouts.controller import Rollouts
 from engine.control.rollouts.decide import Plan
 from storage import (
     feedback,
+    held_releases,
     intents,
     job_attempts,
     jobs,
@@ -24,6 +27,7 @@ from storage import (
     requests,
     rollout_events,
     rollout_looks,
+    rollout_webhooks,
     rollouts,
     services,
     shadow_comparisons,
@@ -38,6 +42,7 @@ from storage.release_content import Engine
 from storage.requests import Class, Outcome
 from storage.rollout_events import RolloutEvent
 from storage.rollout_looks import Evidence, Look
+from storage.rollout_webhooks import Answer
 from storage.rollouts import Rollout
 from storage.services import Service
 from storage.shadow_comparisons import Comparison
@@ -112,7 +117,7 @@ class World:
         async with self.store.read() as s:
             queued = await jobs.unfinished(s, {JobState.QUEUED})
         at_us = self.now_us
-        for job in queued:
+        for job in (each for each in queued if each.kind == held_releases.SMOKE):
 
             async def work(s: Session, id: int = job.id) -> None:
                 started = await job_attempts.start(s, id, at_us=at_us)
@@ -122,6 +127,27 @@ class World:
                     await job_attempts.fail(
                         s, id, started.attempt, "request 1 of 3: no.", at_us=at_us
                     )
+
+            await self.store.write(work)
+
+    async def answer(self, *, proceed: bool | None) -> None:
+        """The webhooks that are asked, or notified, answer so; None: their jobs fail."""
+        async with self.store.read() as s:
+            queued = await jobs.unfinished(s, {JobState.QUEUED})
+        at_us, said = self.now_us, "It answered."
+        for job in (each for each in queued if each.kind == rollout_webhooks.JOB):
+
+            async def work(s: Session, id: int = job.id) -> None:
+                attempt = (await job_attempts.start(s, id, at_us=at_us)).attempt
+                if proceed is None:
+                    await job_attempts.fail(s, id, attempt, "No answer.", at_us=at_us)
+                    return
+                await job_attempts.take(s, id, pid=1, steps=[rollout_webhooks.STEP], at_us=at_us)
+                answer = msgspec.to_builtins(Answer(proceed=proceed, sentence=said))
+                await job_attempts.end_step(
+                    s, id, attempt, rollout_webhooks.STEP, answer, at_us=at_us
+                )
+                await job_attempts.succeed(s, id, attempt, said, at_us=at_us)
 
             await self.store.write(work)
 

@@ -1,0 +1,40 @@
+"""Secrets that a command deposits: read from a file or standard input, withdrawn if not needed.
+
+Never prints one. Imported by `app.commands`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from app import errors, session
+from storage.home import secrets
+
+
+def deposit(source: str, what: str) -> str:
+    """Keep the secret of a file, or of standard input (-); the reference to it.
+
+    `what` names it in errors: The API key.
+
+    Raises:
+        errors.AppError: the file cannot be read.
+    """
+    return secrets.deposit(session.home(), _read(source, what), what)
+
+
+def withdraw(deposited: str | None) -> None:
+    """Remove a secret that is not in use: it was refused, or replaced."""
+    if deposited is not None:
+        secrets.discard(session.home(), deposited)
+
+
+def _read(source: str, what: str) -> str:
+    if source == "-":
+        return sys.stdin.read(secrets.LIMIT + 2)
+    try:
+        with Path(source).expanduser().open(encoding="utf-8") as file:
+            return file.read(secrets.LIMIT + 2)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise errors.AppError(f"{what} cannot be read from {source}: {why}.") from error

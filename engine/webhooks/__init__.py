@@ -1,0 +1,1 @@
+"""Calls to webhooks: one signed POST request, with bounds on everything the server controls."""
