@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "ab-tests": ("ab_tests", "A/B tests: which of several releases is better, on real traffic."),
     "requests": ("requests", "What was asked and how it was answered."),
     "samples": ("samples", "What was measured: the last seconds, and any time in sum."),
+    "alerts": ("alerts", "What is wrong by the rules, who knows of it, who is told."),
     "keys": ("keys", "Keys of the gateway."),
     "quarantine": ("quarantine", "Templates that are not run because they killed a process."),
     "knobs": ("knobs", "Live settings of the workers."),

@@ -1,0 +1,1 @@
+"""Alerts: rules evaluated over recorded series, their states, and who is told."""

@@ -1,0 +1,306 @@
+"""Expressions of alert rules: a subset of PromQL, read into a tree that the evaluator walks.
+
+`promql-parser` reads the text; this module refuses what the evaluator does not have, with the name
+of it, and what can only be a mistake, such as a division by zero. A regular expression of a
+matcher is restricted to what cannot take exponential time in Python. Never evaluates. Imported by
+`storage.alert_rules` and `engine.control.alerts`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+import promql_parser
+
+from storage import errors
+
+RANGED: Final = frozenset(
+    {
+        "rate", "increase", "delta", "changes", "resets", "avg_over_time", "min_over_time",
+        "max_over_time", "sum_over_time", "count_over_time", "last_over_time",
+        "present_over_time",
+    }
+)  # fmt: skip
+"""Functions of a range of samples: `rate(name[5m])`."""
+
+INSTANT: Final = frozenset(
+    {"abs", "absent", "ceil", "clamp_max", "clamp_min", "floor", "histogram_quantile",
+     "scalar", "vector", "time"}
+)  # fmt: skip
+"""Functions of present values."""
+
+AGGREGATIONS: Final = frozenset({"sum", "avg", "min", "max", "count"})
+ARITHMETIC: Final = frozenset({"+", "-", "*", "/", "%", "^"})
+COMPARISONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">="})
+SETS: Final = frozenset({"and", "or", "unless"})
+
+MOST_CHARACTERS: Final = 2_000
+MOST_RANGE_S: Final = 24 * 3600
+"""The longest range or offset: samples are held in memory for this long."""
+
+_MOST_DEPTH: Final = 40
+_MOST_REPEATS: Final = 3
+_SAFE_ESCAPES: Final = frozenset(r"\.-+*?()[]{}|^$dDwWsS/:")
+
+
+class Match(StrEnum):
+    """How a matcher compares a label."""
+
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    LIKE = "=~"
+    UNLIKE = "!~"
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """A condition on a label; a label that a series does not have is empty."""
+
+    label: str
+    match: Match
+    value: str
+
+    def fits(self, labels: Mapping[str, str]) -> bool:
+        """Whether the labels meet it; a regular expression has to match the whole value."""
+        found = labels.get(self.label, "")
+        if self.match in {Match.EQUAL, Match.NOT_EQUAL}:
+            return (found == self.value) == (self.match is Match.EQUAL)
+        fitted = re.fullmatch(self.value, found, re.ASCII) is not None
+        return fitted == (self.match is Match.LIKE)
+
+    def __str__(self) -> str:
+        """As it is written: service=~"a|b"."""
+        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'{self.label}{self.match.value}"{escaped}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A constant."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """The series of a name; with `range_s` their samples of so long, else the newest one."""
+
+    name: str
+    matchers: tuple[Matcher, ...]
+    range_s: int | None
+    offset_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of other expressions."""
+
+    function: str
+    arguments: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One value for each group: `by` the labels, or by all others if `without`."""
+
+    operation: str
+    labels: tuple[str, ...]
+    without: bool
+    of: Node
+
+
+class Card(StrEnum):
+    """Which side of a binary operation may have several elements for one of the other."""
+
+    ONE_TO_ONE = "one to one"
+    MANY_TO_ONE = "many to one"
+    ONE_TO_MANY = "one to many"
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """An operation on two expressions, and how the elements of two vectors are paired."""
+
+    operation: str
+    left: Node
+    right: Node
+    as_bool: bool = False
+    on: bool = False
+    labels: tuple[str, ...] = ()
+    card: Card = Card.ONE_TO_ONE
+    include: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Negate:
+    """The expression with its sign turned."""
+
+    of: Node
+
+
+Node = Number | Selector | Call | Aggregate | Binary | Negate
+
+
+def parse(text: str) -> Node:
+    """The tree of an expression.
+
+    Raises:
+        Invalid: it is not PromQL, or beyond the subset; the message names the place or the part.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise errors.Invalid(f"an expression has at most {MOST_CHARACTERS} characters")
+    try:
+        parsed = promql_parser.parse(text)
+    except ValueError as error:
+        raise errors.Invalid(f"not PromQL: {error}") from error
+    return _node(parsed, 0)
+
+
+def is_scalar(node: Node) -> bool:
+    """Whether it is one number, without labels."""
+    if isinstance(node, Call):
+        return node.function in {"scalar", "time"}
+    if isinstance(node, Negate):
+        return is_scalar(node.of)
+    if isinstance(node, Binary):
+        return is_scalar(node.left) and is_scalar(node.right)
+    return isinstance(node, Number)
+
+
+def selectors(node: Node) -> Iterator[Selector]:
+    """The selectors of a tree."""
+    match node:
+        case Selector():
+            yield node
+        case Call():
+            for each in node.arguments:
+                yield from selectors(each)
+        case Binary():
+            yield from selectors(node.left)
+            yield from selectors(node.right)
+        case Aggregate() | Negate():
+            yield from selectors(node.of)
+        case Number():
+            return
+
+
+def check_regex(pattern: str) -> str:
+    """The pattern itself, if it is simple enough to be matched in time.
+
+    Raises:
+        Invalid: it repeats a group, looks around, or repeats in more than three places.
+    """
+    bare = re.sub(r"\\(.)", lambda found: "x" if found[1] in _SAFE_ESCAPES else "\\", pattern)
+    if "\\" in bare or "(?" in bare:
+        raise errors.Invalid(f"the pattern {pattern!r} uses more than plain regular expressions")
+    bare = re.sub(r"\[[^\]]*\]", "x", bare)
+    if re.search(r"\)[*+?{]", bare):
+        raise errors.Invalid(f"the pattern {pattern!r} repeats a group; write alternatives instead")
+    if len(re.findall(r"[*+{]", bare)) > _MOST_REPEATS:
+        raise errors.Invalid(f"the pattern {pattern!r} repeats in more than {_MOST_REPEATS} places")
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise errors.Invalid(f"the pattern {pattern!r} is not a regular expression") from error
+    return pattern
+
+
+def _node(parsed: Any, depth: int) -> Node:  # noqa: C901, PLR0911 a line for each kind
+    if depth > _MOST_DEPTH:
+        raise errors.Invalid(f"an expression is nested at most {_MOST_DEPTH} deep")
+    match type(parsed).__name__:
+        case "NumberLiteral":
+            return Number(float(parsed.val))
+        case "ParenExpr":
+            return _node(parsed.expr, depth + 1)
+        case "UnaryExpr":
+            return Negate(_node(parsed.expr, depth + 1))
+        case "VectorSelector":
+            return _selector(parsed, None)
+        case "MatrixSelector":
+            return _selector(parsed.vector_selector, parsed.range)
+        case "Call":
+            return _call(parsed, depth)
+        case "AggregateExpr":
+            return _aggregate(parsed, depth)
+        case "BinaryExpr":
+            return _binary(parsed, depth)
+        case "SubqueryExpr":
+            raise errors.Invalid("subqueries are not supported; use a function over a range")
+        case _:
+            raise errors.Invalid("a string is not a value")
+
+
+def _selector(parsed: Any, range_: timedelta | None) -> Selector:
+    if parsed.name is None:
+        raise errors.Invalid("name the series before the braces, not with __name__")
+    if parsed.at is not None:
+        raise errors.Invalid("@ is not supported; rules are evaluated at the present")
+    if parsed.matchers.or_matchers:
+        raise errors.Invalid('"or" between matchers is not supported')
+    found = []
+    for each in parsed.matchers.matchers:
+        match = {"Equal": Match.EQUAL, "NotEqual": Match.NOT_EQUAL, "Re": Match.LIKE}.get(
+            str(each.op).rpartition(".")[2], Match.UNLIKE
+        )
+        if match in {Match.LIKE, Match.UNLIKE}:
+            check_regex(each.value)
+        found.append(Matcher(each.name, match, each.value))
+    offset_s = 0 if parsed.offset is None else round(parsed.offset.total_seconds())
+    range_s = None if range_ is None else round(range_.total_seconds())
+    if offset_s < 0:
+        raise errors.Invalid("a negative offset looks into the future")
+    if (range_s or 0) + offset_s > MOST_RANGE_S or range_s == 0:
+        raise errors.Invalid("ranges and offsets are 1 s to 24 h together")
+    return Selector(parsed.name, tuple(found), range_s, offset_s)
+
+
+def _call(parsed: Any, depth: int) -> Node:
+    name = parsed.func.name
+    if name not in RANGED | INSTANT:
+        known = ", ".join(sorted(RANGED | INSTANT))
+        raise errors.Invalid(f"the function {name} is not supported; there are {known}")
+    return Call(name, tuple(_node(each, depth + 1) for each in parsed.args))
+
+
+def _aggregate(parsed: Any, depth: int) -> Node:
+    name = str(parsed.op)
+    if name not in AGGREGATIONS:
+        known = ", ".join(sorted(AGGREGATIONS))
+        raise errors.Invalid(f"the aggregation {name} is not supported; there are {known}")
+    labels = () if parsed.modifier is None else tuple(parsed.modifier.labels)
+    without = parsed.modifier is not None and str(parsed.modifier.type).endswith("Without")
+    return Aggregate(name, labels, without, _node(parsed.expr, depth + 1))
+
+
+def _binary(parsed: Any, depth: int) -> Node:
+    operation = str(parsed.op)
+    if operation not in ARITHMETIC | COMPARISONS | SETS:
+        raise errors.Invalid(f"the operator {operation} is not supported")
+    left, right = _node(parsed.lhs, depth + 1), _node(parsed.rhs, depth + 1)
+    if operation in {"/", "%"} and right == Number(0.0):
+        raise errors.Invalid("it divides by zero, so it never has a value")
+    modifier = parsed.modifier
+    if modifier is None:
+        return Binary(operation, left, right)
+    if modifier.fill_values.lhs is not None or modifier.fill_values.rhs is not None:
+        raise errors.Invalid("fill is not supported")
+    card = {"ManyToOne": Card.MANY_TO_ONE, "OneToMany": Card.ONE_TO_MANY}.get(
+        str(modifier.card).rpartition(".")[2], Card.ONE_TO_ONE
+    )
+    matching = modifier.matching
+    return Binary(
+        operation,
+        left,
+        right,
+        as_bool=modifier.return_bool,
+        on=matching is not None and str(matching.type).endswith("Include"),
+        labels=() if matching is None else tuple(matching.labels),
+        card=card,
+        include=tuple(modifier.group_labels or ()),
+    )
