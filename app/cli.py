@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "upstreams": ("upstreams", "OpenAI-compatible servers that answer for releases."),
     "jobs": ("jobs", "Long work: downloads, hashing; its progress and its logs."),
     "runbooks": ("runbooks", "Named steps for people on call."),
+    "incidents": ("incidents", "Incidents: timeline, impact, what changed, post-mortem."),
     "intents": ("intents", "What people asked for, and how it ended."),
     "ledger": ("ledger", "Who changed what, and why."),
 }

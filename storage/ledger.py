@@ -14,6 +14,8 @@ from sqlalchemy import column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
+from storage import errors
+
 _intents: Final = table("intents", column("id"), column("reason"))
 
 
@@ -111,6 +113,29 @@ async def tail(
     if noun is not None:
         query = query.where(col(LedgerRow.noun) == noun)
     return [_entry(row) for row in await s.scalars(query)]
+
+
+async def between(s: AsyncSession, begin_us: int, end_us: int, limit: int = 500) -> list[Entry]:
+    """The entries from one moment to another, oldest first; of more than `limit` the newest."""
+    query = (
+        select(LedgerRow)
+        .where(col(LedgerRow.at_us).between(begin_us, end_us))
+        .order_by(col(LedgerRow.at_us).desc(), col(LedgerRow.id).desc())
+        .limit(limit)
+    )
+    return [_entry(row) for row in await s.scalars(query)][::-1]
+
+
+async def find(s: AsyncSession, id: int) -> Entry:
+    """By its number.
+
+    Raises:
+        NotFound: there is no such entry.
+    """
+    row = await s.get(LedgerRow, id)
+    if row is None:
+        raise errors.NotFound(f"The ledger has no entry {id}; see `paddock ledger tail`.")
+    return _entry(row)
 
 
 async def newest(s: AsyncSession) -> int:

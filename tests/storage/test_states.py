@@ -56,7 +56,17 @@ def test_a_diagram_shows_beginnings_moves_and_ends() -> None:
 
 def test_each_state_has_its_story() -> None:
     """A state without a sentence would be a row without a meaning."""
-    nouns = ["A/B test", "deployment", "intent", "job", "model", "process", "rollout", "run"]
+    nouns = [
+        "A/B test",
+        "deployment",
+        "incident",
+        "intent",
+        "job",
+        "model",
+        "process",
+        "rollout",
+        "run",
+    ]
     assert [table.noun for table in tables()] == nouns
     for table in tables():
         chapter = state_diagrams.chapter(table)

@@ -18,6 +18,7 @@ from storage.control_socket.verbs import (
     ab_tests,
     box,
     deployments,
+    incidents,
     jobs,
     keys,
     knobs,
@@ -48,6 +49,7 @@ __all__ = [
     "carried_out_by",
     "check",
     "deployments",
+    "incidents",
     "jobs",
     "keys",
     "knobs",
@@ -84,6 +86,7 @@ TABLE: Final[Mapping[str, Verb]] = MappingProxyType(
             upstreams,
             jobs,
             runbooks,
+            incidents,
         )
         for verb in noun.ROWS
     }

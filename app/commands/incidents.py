@@ -1,0 +1,280 @@
+"""`paddock incidents`: open one, keep its timeline, see what changed, write the post-mortem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from app import errors, incident_view, listing, moments, session, terminal, words
+from app.commands import options
+from app.listing import Column
+from runbooks import post_mortem as documents
+from storage import changes, incidents, post_mortems
+from storage.changes import Change
+from storage.home import clock
+from storage.incidents import Incident, Role, Section, Severity
+from storage.post_mortems import ActionItem
+
+app = options.group()
+items = options.group()
+app.add_typer(items, name="items", help="Action items: what will be done, and by whom.")
+
+Name = Annotated[str, typer.Argument(metavar="INC-N", help="INC-31, or 31.")]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="TIME", help="When it happened: 03:12 (UTC), or 15m ago as 15m."),
+]
+
+
+@app.command("open")
+async def open_up(
+    title: Annotated[str, typer.Argument(help="What is wrong, for those who read it later.")],
+    service: Annotated[
+        str | None, typer.Option("--service", help="Else it concerns the whole box.")
+    ] = None,
+    severity: Annotated[
+        Severity,
+        typer.Option("--severity", help="sev1: no answers; sev2: errors; sev3: unnoticed."),
+    ] = Severity.SEV2,
+    began: Annotated[
+        str | None,
+        typer.Option("--began", metavar="TIME", help="When clients were first affected: 03:12."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Open an incident; it is active until it is declared stable or closed."""
+    arguments: dict[str, object] = {"title": title, "severity": severity.value}
+    if service is not None:
+        arguments["service"] = service
+    if began is not None:
+        arguments["began_at_us"] = moments.parse(began, clock.now_us())
+    await _ask("incidents.open", "", arguments, as_json=as_json)
+
+
+@app.command("list")
+async def every(
+    service: Annotated[
+        str | None, typer.Argument(metavar="[SERVICE]", help="Only incidents of this service.")
+    ] = None,
+    limit: options.Limit = 20,
+    as_json: options.Json = False,
+) -> None:
+    """The newest incidents, newest at the bottom."""
+    async with session.reading() as s:
+        found = (await incidents.tail(s, limit, service=service))[::-1]
+    listing.show(COLUMNS, found, as_json=as_json, empty="No incidents yet.")
+
+
+@app.command()
+async def show(name: Name, as_json: options.Json = False) -> None:
+    """An incident: who works on it, its impact so far, what changed before it, the timeline."""
+    async with session.reading() as s:
+        view = await incident_view.read(s, incidents.number(name), clock.now_us())
+    terminal.show(view, incident_view.lines(view), as_json=as_json)
+
+
+@app.command("changes")
+async def changed(
+    begin: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="03:12 (UTC), or 2h for that long ago.")
+    ] = "1h",
+    end: Annotated[str, typer.Option("--to", metavar="TIME", help="Else now.")] = "0s",
+    service: Annotated[
+        str | None, typer.Option("--service", help="Leave other services out.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """What changed on the box: everything that can alter an answer, with its reason."""
+    now = clock.now_us()
+    async with session.reading() as s:
+        found = await changes.between(
+            s, moments.parse(begin, now), moments.parse(end, now), service=service
+        )
+    listing.show(CHANGES, found, as_json=as_json, empty="Nothing changed in this time.")
+
+
+@app.command()
+async def note(
+    name: Name,
+    sentence: Annotated[str, typer.Argument(help="What was seen, done or decided.")],
+    at: At = None,
+    as_json: options.Json = False,
+) -> None:
+    """Add a line to the timeline."""
+    await _ask("incidents.note", name, {"sentence": sentence, **_when(at)}, as_json=as_json)
+
+
+@app.command()
+async def rate(
+    name: Name,
+    severity: Annotated[Severity, typer.Argument()],
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Change the severity."""
+    await _ask("incidents.rate", name, {"severity": severity.value}, reason, as_json=as_json)
+
+
+@app.command()
+async def assign(
+    name: Name,
+    role: Annotated[Role, typer.Argument()],
+    person: Annotated[str | None, typer.Argument(help="Without one, nobody has the role.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Give a role to a person: commander, operations, communications, scribe."""
+    arguments = {"role": role.value} | ({} if person is None else {"person": person})
+    await _ask("incidents.assign", name, arguments, as_json=as_json)
+
+
+@app.command()
+async def stable(
+    name: Name, at: At = None, reason: options.Reason = "", as_json: options.Json = False
+) -> None:
+    """Clients are no longer affected; the impact is counted up to here."""
+    await _ask("incidents.stable", name, _when(at), reason, as_json=as_json)
+
+
+@app.command()
+async def close(name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
+    """Nothing is left to do but the post-mortem, which may still be written."""
+    await _ask("incidents.close", name, {}, reason, as_json=as_json)
+
+
+@app.command()
+async def reopen(name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
+    """Clients are affected again."""
+    await _ask("incidents.reopen", name, {}, reason, as_json=as_json)
+
+
+@app.command()
+async def link(
+    name: Name,
+    entry: Annotated[int, typer.Argument(min=1, help="Its number in `paddock ledger tail`.")],
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Say that a change belongs to the incident."""
+    await _ask("incidents.link", name, {"entry": entry}, reason, as_json=as_json)
+
+
+@app.command()
+async def write(
+    name: Name,
+    section: Annotated[Section, typer.Argument()],
+    text: Annotated[str | None, typer.Argument(help="Markdown; an empty one removes it.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Read the text from this file.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write a section of the post-mortem."""
+    if (text is None) == (file is None):
+        raise errors.BadWord("Give either the text or --file.")
+    if file is not None:
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeError) as error:
+            raise errors.BadWord(f"{file} cannot be read as text: {error}.") from error
+    await _ask("incidents.write", name, {"section": section.value, "text": text}, as_json=as_json)
+
+
+@app.command("post-mortem")
+async def post_mortem(
+    name: Name,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write it into this file.")
+    ] = None,
+) -> None:
+    """The post-mortem as Markdown: figures from the store, the rest as it was written."""
+    now = clock.now_us()
+    async with session.reading() as s:
+        incident = await incidents.find(s, incidents.number(name))
+        found = await documents.read(s, incident, now)
+    document = documents.markdown(found)
+    if output is None:
+        terminal.say(document.rstrip("\n"))
+        return
+    try:
+        output.write_text(document, "utf-8")
+    except OSError as error:
+        raise errors.AppError(f"{output} cannot be written: {error.strerror}.") from error
+    terminal.say(f"Wrote the post-mortem of {incident.name} to {output}.")
+
+
+@items.command("list")
+async def open_items(
+    name: Annotated[str | None, typer.Argument(metavar="[INC-N]")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """The action items of an incident; without one, all that are not done."""
+    async with session.reading() as s:
+        number = None if name is None else (await incidents.find(s, incidents.number(name))).id
+        found = await post_mortems.items(s, number)
+    listing.show(ITEMS, found, as_json=as_json, empty="No action items.")
+
+
+@items.command("add")
+async def add_item(
+    name: Name,
+    title: Annotated[str, typer.Argument(help="What will be done.")],
+    owner: Annotated[str, typer.Option("--owner", help="Who does it.")],
+    as_json: options.Json = False,
+) -> None:
+    """Add an action item."""
+    await _ask("incidents.add_item", name, {"title": title, "owner": owner}, as_json=as_json)
+
+
+@items.command("done")
+async def finish_item(
+    name: Name,
+    item: Annotated[int, typer.Argument(min=1, help="Its number.")],
+    as_json: options.Json = False,
+) -> None:
+    """Mark an action item as done."""
+    await _ask("incidents.finish_item", name, {"item": item}, as_json=as_json)
+
+
+def _when(at: str | None) -> dict[str, object]:
+    return {} if at is None else {"at_us": moments.parse(at, clock.now_us())}
+
+
+async def _ask(
+    verb: str, name: str, arguments: Mapping[str, object], reason: str = "", *, as_json: bool
+) -> None:
+    """Ask for one change; the record of an incident is added to without a question."""
+    target = f"INC-{incidents.number(name)}" if name else ""
+    done = await session.ask(verb, target, arguments, reason=reason)
+    session.report(done, as_json=as_json)
+
+
+COLUMNS: Final[tuple[Column[Incident], ...]] = (
+    Column("INCIDENT", lambda each: each.name),
+    Column("STATE", lambda each: each.state.value),
+    Column("SEVERITY", lambda each: each.severity.value),
+    Column("SERVICE", lambda each: words.known(each.service)),
+    Column("BEGAN", lambda each: words.clock(each.began_at_us)),
+    Column("STABLE", lambda each: words.clock(each.stable_at_us)),
+    Column("COMMANDER", lambda each: words.known(each.roles.get(Role.COMMANDER))),
+    Column("TITLE", lambda each: each.title, below=True),
+)
+
+CHANGES: Final[tuple[Column[Change], ...]] = (
+    Column("ENTRY", lambda each: str(each.entry.id), right=True),
+    Column("AT", lambda each: words.clock(each.entry.at_us)),
+    Column("WHO", lambda each: each.entry.actor),
+    Column("DID", lambda each: each.entry.verb),
+    Column("TO", lambda each: f"{each.entry.noun} {each.entry.key}"),
+    Column("REASON", lambda each: words.known(each.reason), below=True),
+)
+
+ITEMS: Final[tuple[Column[ActionItem], ...]] = (
+    Column("ITEM", lambda each: str(each.id), right=True),
+    Column("INCIDENT", lambda each: f"INC-{each.incident_id}"),
+    Column("OWNER", lambda each: each.owner),
+    Column("DONE", lambda each: words.clock(each.done_at_us)),
+    Column("TITLE", lambda each: each.title),
+)

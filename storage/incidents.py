@@ -1,0 +1,318 @@
+"""Incidents: what went wrong for clients, who works on it, and how far that is.
+
+Here is the row of an incident and everything that changes it, each change with its event and its
+ledger entry in one transaction. States and fixed words are in `incident_states`, the record of
+events in `incident_events`, what people write afterwards in `post_mortems`. Never decides. Read by
+every package, written by `engine.control`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+from storage import errors, incident_events, ledger, moves
+from storage.incident_events import IncidentEvent
+from storage.incident_states import MOVES, OPEN, Kind, Role, Section, Severity, State
+
+__all__ = [
+    "MOVES", "OPEN", "Incident", "IncidentEvent", "Kind", "Role", "Section", "Severity", "State",
+    "assign", "find", "link", "move", "note", "number", "open_ones", "open_up", "rate", "tail",
+]  # fmt: skip
+
+MOST_EVENTS: Final = 5_000
+"""Notes and links that one incident takes."""
+_NAMED: Final = re.compile(r"(?:inc-)?([0-9]{1,15})", re.IGNORECASE)
+
+
+class IncidentRow(SQLModel, table=True):
+    """An incident as it is stored; its roles are JSON."""
+
+    __tablename__: ClassVar[str] = "incidents"
+
+    id: int | None = Field(default=None, primary_key=True)
+    title: str
+    service: str | None
+    severity: str
+    state: str
+    roles: str
+    version: int
+    began_at_us: int
+    opened_at_us: int
+    opened_by: str
+    stable_at_us: int | None
+    closed_at_us: int | None
+    moved_at_us: int
+    intent_id: int | None
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """One incident. `service` is None where it concerns the whole box.
+
+    `began_at_us` is when clients were first affected, `opened_at_us` when it was noticed.
+    `stable_at_us` is when that ended, the last time. `roles` has the people by their role;
+    `version` grows with each change.
+    """
+
+    id: int
+    title: str
+    service: str | None
+    severity: Severity
+    state: State
+    roles: dict[Role, str]
+    version: int
+    began_at_us: int
+    opened_at_us: int
+    opened_by: str
+    stable_at_us: int | None = None
+    closed_at_us: int | None = None
+    moved_at_us: int
+    intent_id: int | None = None
+
+    @property
+    def name(self) -> str:
+        """As people call it: INC-31."""
+        return f"INC-{self.id}"
+
+    def until_us(self, now_us: int) -> int:
+        """When the impact ended, or now while it has not."""
+        return now_us if self.state is State.ACTIVE else self.stable_at_us or self.moved_at_us
+
+
+def number(typed: str) -> int:
+    """The number of an incident that a person typed as 31, INC-31 or inc-31.
+
+    Raises:
+        NotFound: it names none.
+    """
+    named = _NAMED.fullmatch(typed)
+    if named is None:
+        raise errors.NotFound(
+            f"{typed!r} names no incident; write INC-31 or 31, as `paddock incidents list` does."
+        )
+    return int(named[1])
+
+
+async def open_up(
+    s: AsyncSession,
+    *,
+    title: str,
+    service: str | None,
+    severity: Severity,
+    actor: str,
+    at_us: int,
+    began_at_us: int | None = None,
+    intent_id: int | None = None,
+    sentence: str | None = None,
+) -> Incident:
+    """A new incident, active. `began_at_us` is when clients were first affected, else now.
+
+    Raises:
+        Invalid: it would begin in the future.
+    """
+    began = at_us if began_at_us is None else began_at_us
+    if began > at_us:
+        raise errors.Invalid("An incident cannot begin in the future.")
+    row = IncidentRow(
+        title=title,
+        service=service,
+        severity=severity.value,
+        state=State.ACTIVE.value,
+        roles="{}",
+        version=1,
+        began_at_us=began,
+        opened_at_us=at_us,
+        opened_by=actor,
+        stable_at_us=None,
+        closed_at_us=None,
+        moved_at_us=at_us,
+        intent_id=intent_id,
+    )
+    s.add(row)
+    await s.flush()
+    opened = _incident(row)
+    await _record(
+        s, opened, Kind.OPENED, sentence or f"as {severity}: {title}", None,
+        {"title": title, "service": service, "severity": severity},
+        actor=actor, at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return opened
+
+
+async def move(
+    s: AsyncSession,
+    incident: Incident,
+    to: State,
+    sentence: str,
+    *,
+    actor: str,
+    at_us: int,
+    intent_id: int | None = None,
+    effective_at_us: int | None = None,
+) -> Incident:
+    """Move an incident and record the event; `effective_at_us` is when it became so, else now.
+
+    Raises:
+        Invalid: the move is not legal, or it would have happened before the incident began.
+        Moved: the incident is in another state by now.
+    """
+    when = at_us if effective_at_us is None else effective_at_us
+    if not incident.began_at_us <= when <= at_us:
+        raise errors.Invalid("It can only have become so between its beginning and now.")
+    changes: dict[str, Any] = {"version": incident.version + 1, "moved_at_us": at_us}
+    if to is State.ACTIVE:
+        changes |= {"stable_at_us": None, "closed_at_us": None}
+    elif incident.state is State.ACTIVE:
+        changes["stable_at_us"] = when
+    if to is State.CLOSED:
+        changes["closed_at_us"] = at_us
+    await moves.move(
+        s, MOVES, IncidentRow, incident.id, incident.state, to, actor=actor, at_us=at_us,
+        verb=f"incidents.{to}", intent_id=intent_id, changes=changes, reason=sentence,
+    )  # fmt: skip
+    await incident_events.add(
+        s, incident.id, Kind.MOVED, f"{to}: {sentence}" if sentence else to.value, actor=actor,
+        at_us=when, recorded_at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return await find(s, incident.id)
+
+
+async def rate(
+    s: AsyncSession, incident: Incident, severity: Severity, *, actor: str, at_us: int,
+    intent_id: int | None = None, reason: str = "",
+) -> Incident:  # fmt: skip
+    """Change how bad it is."""
+    row = await _row(s, incident)
+    row.severity, row.version = severity.value, incident.version + 1
+    why = f": {reason}" if reason else ""
+    await _record(
+        s, incident, Kind.SEVERITY, f"{incident.severity} → {severity}{why}",
+        incident.severity, severity, actor=actor, at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return await find(s, incident.id)
+
+
+async def assign(
+    s: AsyncSession, incident: Incident, role: Role, person: str | None, *, actor: str,
+    at_us: int, intent_id: int | None = None,
+) -> Incident:  # fmt: skip
+    """Give a role to a person, or with None take it from the one who has it."""
+    row = await _row(s, incident)
+    held = dict(incident.roles)
+    before = held.pop(role, None)
+    if person is not None:
+        held[role] = person
+    row.roles, row.version = msgspec.json.encode(held).decode(), incident.version + 1
+    said = f"{role}: {person or 'nobody'}" + (f" (before: {before})" if before else "")
+    await _record(
+        s, incident, Kind.ROLE, said, before and {role: before}, person and {role: person},
+        actor=actor, at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return await find(s, incident.id)
+
+
+async def note(
+    s: AsyncSession, incident: Incident, sentence: str, *, actor: str, at_us: int,
+    happened_at_us: int | None = None, intent_id: int | None = None, kind: Kind = Kind.NOTE,
+) -> None:  # fmt: skip
+    """Add a note to the timeline; `happened_at_us` is when it happened, else now.
+
+    Raises:
+        Invalid: it happened in the future, or the timeline is full.
+    """
+    when = at_us if happened_at_us is None else happened_at_us
+    if when > at_us:
+        raise errors.Invalid("A note is about what has happened, not about the future.")
+    await _room(s, incident)
+    await incident_events.add(
+        s, incident.id, kind, sentence, actor=actor, at_us=when, recorded_at_us=at_us,
+        intent_id=intent_id,
+    )  # fmt: skip
+
+
+async def link(
+    s: AsyncSession, incident: Incident, entry: ledger.Entry, *, actor: str, at_us: int,
+    intent_id: int | None = None, reason: str = "",
+) -> None:  # fmt: skip
+    """Say that a change, an entry of the ledger, belongs to the incident.
+
+    Raises:
+        Invalid: the timeline is full.
+        AlreadyExists: it is linked already.
+    """
+    linked = {event.entry_id for event in await incident_events.of(s, incident.id)}
+    if entry.id in linked:
+        raise errors.AlreadyExists(f"{incident.name} has the entry {entry.id} already.")
+    await _room(s, incident)
+    said = f"{entry.verb} {entry.noun} {entry.key} by {entry.actor}"
+    await incident_events.add(
+        s, incident.id, Kind.LINK, f"{said}: {reason}" if reason else said, actor=actor,
+        at_us=entry.at_us, recorded_at_us=at_us, intent_id=intent_id, entry_id=entry.id,
+    )  # fmt: skip
+
+
+async def find(s: AsyncSession, id: int) -> Incident:
+    """By its number.
+
+    Raises:
+        NotFound: there is no such incident.
+    """
+    row = await s.get(IncidentRow, id, populate_existing=True)
+    if row is None:
+        raise errors.NotFound(f"There is no INC-{id}; `paddock incidents list` has all of them.")
+    return _incident(row)
+
+
+async def tail(s: AsyncSession, limit: int = 100, *, service: str | None = None) -> list[Incident]:
+    """The newest incidents, newest first, of all services or one."""
+    query = select(IncidentRow).order_by(col(IncidentRow.id).desc()).limit(limit)
+    if service is not None:
+        query = query.where(col(IncidentRow.service) == service)
+    return [_incident(row) for row in await s.scalars(query)]
+
+
+async def open_ones(s: AsyncSession) -> list[Incident]:
+    """The incidents that are not closed, oldest first."""
+    query = select(IncidentRow).where(col(IncidentRow.closed_at_us).is_(None))
+    rows = await s.scalars(query.order_by(col(IncidentRow.id)))
+    return [_incident(row) for row in rows]
+
+
+async def _row(s: AsyncSession, incident: Incident) -> IncidentRow:
+    row = await s.get_one(IncidentRow, incident.id, populate_existing=True)
+    if row.version != incident.version:
+        raise errors.Moved(f"{incident.name} changed since you looked; look again.")
+    return row
+
+
+async def _room(s: AsyncSession, incident: Incident) -> None:
+    if await incident_events.count(s, incident.id) >= MOST_EVENTS:
+        raise errors.Invalid(f"{incident.name} has {MOST_EVENTS} events; open another incident.")
+
+
+async def _record(
+    s: AsyncSession, incident: Incident, kind: Kind, sentence: str, before: object, after: object,
+    *, actor: str, at_us: int, intent_id: int | None,
+) -> None:  # fmt: skip
+    """The event of a change and its ledger entry."""
+    await s.flush()
+    await incident_events.add(
+        s, incident.id, kind, sentence, actor=actor, at_us=at_us, intent_id=intent_id
+    )
+    await ledger.write(
+        s, actor=actor, verb=f"incidents.{kind}", noun="incident", key=str(incident.id),
+        before=before, after=after, at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+
+
+def _incident(row: IncidentRow) -> Incident:
+    values: Mapping[str, Any] = {
+        name: getattr(row, name) for name in Incident.__struct_fields__ if name != "roles"
+    }
+    return msgspec.convert({**values, "roles": msgspec.json.decode(row.roles)}, Incident)
