@@ -29,6 +29,7 @@ from storage.model_checks import Chat, ModelChecks
 from storage.models import ModelVersion
 from storage.processes import Process
 from storage.quarantine import Quarantined
+from storage.release_content import KV_CACHE_TYPES
 from storage.releases import Release
 from storage.services import Service
 from storage.store import Session
@@ -232,6 +233,21 @@ def memory(version: ModelVersion) -> str:
         f"{words.size(total)} on a CPU with {engine.max_sequences} sequences of "
         f"{words.count(engine.context_tokens)} tokens (KV cache {words.size(cache)})"
     )
+
+
+def kv_cache(version: ModelVersion) -> str:
+    """What the KV cache takes in each of its types, with the default engine settings."""
+    if (memory := version.memory) is None:
+        return words.UNKNOWN
+    engine = releases.Engine()
+    parts = [
+        f"{words.size(memory.context_bytes(engine.context_tokens, engine.max_sequences, kind)[0])} "
+        f"as {kind}"
+        for kind in KV_CACHE_TYPES
+        if kind in memory.kv_cache_types
+    ]
+    parts += [f"{kind} is not possible" for kind in KV_CACHE_TYPES if kind in memory.impossible]
+    return ", ".join(parts)
 
 
 def chats(version: ModelVersion) -> str:

@@ -37,6 +37,7 @@ _LOADED: Final = (
     "gpu_layers",
     "threads",
     "prefill_budget",
+    "kv_cache_type",
     "devices",
     "split",
 )

@@ -16,6 +16,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
     context_tokens: int
     max_sequences: int
+    kv_cache_type: str = "f16"
     cache_bytes: int
     compute_bytes: int
 
@@ -24,22 +25,33 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of the tensors, of a process without them, and of contexts on a grid of settings.
 
     `repacked`: on a CPU there is a second copy of the weights, in a layout that computes faster.
+    `impossible` has libllama's reason for each type of KV cache that the model cannot have.
     """
 
     weights_bytes: int
     repacked: bool
     process_bytes: int
     points: tuple[Point, ...]
+    impossible: dict[str, str] = {}
 
-    def context_bytes(self, context_tokens: int, max_sequences: int) -> tuple[int, int]:
+    @property
+    def kv_cache_types(self) -> frozenset[str]:
+        """The types of KV cache that were measured."""
+        return frozenset(each.kv_cache_type for each in self.points)
+
+    def context_bytes(
+        self, context_tokens: int, max_sequences: int, kv_cache_type: str = "f16"
+    ) -> tuple[int, int]:
         """KV cache and compute buffers of one context; bilinear between and beyond the points.
 
         Both grow linearly with the tokens of a sequence and with the sequences, the cache with
-        their product.
+        their product. A type that was not measured counts as f16, which takes more.
         """
-        known = {(each.context_tokens, each.max_sequences): each for each in self.points}
-        tokens = sorted({each.context_tokens for each in self.points})
-        sequences = sorted({each.max_sequences for each in self.points})
+        kind = kv_cache_type if kv_cache_type in self.kv_cache_types else "f16"
+        points = [each for each in self.points if each.kv_cache_type == kind]
+        known = {(each.context_tokens, each.max_sequences): each for each in points}
+        tokens = sorted({each.context_tokens for each in points})
+        sequences = sorted({each.max_sequences for each in points})
         along = _share(context_tokens, tokens[0], tokens[-1])
         across = _share(max_sequences, sequences[0], sequences[-1])
         cache = compute = 0.0

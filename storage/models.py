@@ -284,7 +284,8 @@ async def add_again(
 ) -> ModelVersion:
     """Load a version from where the same file was found now; an unloadable one is tried again.
 
-    What was found now replaces what was found before, where it is given; a measured memory stays.
+    What was found now replaces what was found before, where it is given; a measured memory
+    stays unless more types of KV cache were measured now.
     """
     before = await get(s, id)
     file: dict[str, object] = {
@@ -299,7 +300,8 @@ async def add_again(
         file["kv_bytes_per_token"] = kv_bytes_per_token
     if template_sha256 is not None:
         file["template_sha256"] = template_sha256
-    if memory is not None and before.memory is None:
+    known = frozenset() if before.memory is None else before.memory.kv_cache_types
+    if memory is not None and memory.kv_cache_types - known:
         file["memory"] = model_memory.encode(memory)
     if before.status is not Status.REGISTERED:
         await moves.move(

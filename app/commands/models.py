@@ -350,6 +350,7 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         ("quantisation", version.quantisation),
         ("context", f"{words.count(version.context_tokens)} tokens"),
         ("memory", model_views.memory(version)),
+        ("KV cache", model_views.kv_cache(version)),
         ("licence", words.known(version.licence)),
         ("parent", words.known(None if parent is None else parent.name)),
         ("dataset", words.known(version.dataset)),

@@ -84,6 +84,10 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
     ] = None,
     gpu_layers: Annotated[int | None, typer.Option(help="-1 for all.")] = None,
     threads: Annotated[int | None, typer.Option(min=0, help="0 for all cores.")] = None,
+    kv_cache_type: Annotated[
+        str | None,
+        typer.Option(help="How keys and values are stored: f16, q8_0 (half of it) or q4_0."),
+    ] = None,
     prefill_budget: Annotated[int | None, typer.Option(min=1, help="Tokens a step.")] = None,
     devices: Annotated[
         str | None, typer.Option(metavar="0,1", help="GPUs; placed by free memory when omitted.")
@@ -108,6 +112,7 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
         "gpu_layers": gpu_layers,
         "threads": threads,
         "prefill_budget": prefill_budget,
+        "kv_cache_type": kv_cache_type,
         "split": split,
     }
     given: dict[str, dict[str, Any]] = {

@@ -151,6 +151,8 @@ def _smaller(load: Load, room: int) -> Iterable[str]:
     ):
         if engine.max_sequences != load.engine.max_sequences:
             yield f"in a release with --max-sequences {engine.max_sequences}"
+        elif engine.kv_cache_type != load.engine.kv_cache_type:
+            yield f"in a release with --kv-cache-type {engine.kv_cache_type}"
         else:
             yield f"in a release with --context-tokens {engine.context_tokens}"
 

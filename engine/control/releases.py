@@ -174,6 +174,14 @@ def refuse(
             f"{weights.name} was trained for {weights.context_tokens} tokens of context; "
             f"engine.context_tokens is {engine.context_tokens}.",
         )
+    if engine is not None and weights.memory is not None:
+        impossible = weights.memory.impossible.get(engine.kv_cache_type)
+        if impossible is not None:
+            return Decision(
+                Reason.INVALID,
+                f"{weights.name} cannot have a KV cache of type {engine.kv_cache_type}; use "
+                f"--kv-cache-type f16. libllama says: {impossible.rstrip('.')}.",
+            )
     return None
 
 

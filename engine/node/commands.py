@@ -68,6 +68,7 @@ def worker(home: Home, instance: Instance, engine: Engine) -> Spec:
             *("--gpu-layers", str(engine.gpu_layers)),
             *("--threads", str(engine.threads)),
             *("--prefill-budget", str(engine.prefill_budget)),
+            *(() if engine.kv_cache_type == "f16" else ("--kv-cache-type", engine.kv_cache_type)),
             *(() if engine.split == "layer" else ("--split", engine.split)),
         ),
         log=home.log(f"worker-{instance.name}"),

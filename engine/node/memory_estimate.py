@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from storage.models import ModelVersion
+from storage.release_content import KV_CACHE_TYPES, KvCacheType
 from storage.releases import Engine
 
 
@@ -59,7 +60,9 @@ def of(weights: ModelVersion, engine: Engine, *, on_gpu: bool, adapters: int = 0
     """
     contexts = 1 + adapters
     if (memory := weights.memory) is not None:
-        cache, compute = memory.context_bytes(engine.context_tokens, engine.max_sequences)
+        cache, compute = memory.context_bytes(
+            engine.context_tokens, engine.max_sequences, engine.kv_cache_type
+        )
         repacked = memory.weights_bytes if memory.repacked and not on_gpu else 0
         return Footprint(
             weights_bytes=memory.weights_bytes,
@@ -78,7 +81,10 @@ def of(weights: ModelVersion, engine: Engine, *, on_gpu: bool, adapters: int = 0
 def smaller(
     weights: ModelVersion, engine: Engine, free_bytes: int, *, on_gpu: bool, adapters: int = 0
 ) -> Iterator[Engine]:
-    """Settings with which one instance would fit: the most sequences, and the most context."""
+    """Settings with which one instance would fit, each with one change.
+
+    The most sequences, the most context, and the most exact KV cache that fit.
+    """
 
     def fits(settings: Engine) -> bool:
         taken = of(weights, settings, on_gpu=on_gpu, adapters=adapters)
@@ -91,3 +97,15 @@ def smaller(
             if fits(settings):
                 yield settings
                 break
+    for kind in _coarser(weights, engine):
+        settings = msgspec.structs.replace(engine, kv_cache_type=kind)
+        if fits(settings):
+            yield settings
+            break
+
+
+def _coarser(weights: ModelVersion, engine: Engine) -> tuple[KvCacheType, ...]:
+    """The types of KV cache that are known to be possible and take less, the most exact first."""
+    known = frozenset[str]() if weights.memory is None else weights.memory.kv_cache_types
+    after = KV_CACHE_TYPES[KV_CACHE_TYPES.index(engine.kv_cache_type) + 1 :]
+    return tuple(kind for kind in after if kind in known)

@@ -26,6 +26,7 @@ from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.cores import cores
 from engine.serving.knobs import Knobs
 from engine.serving.llama import devices, libllama
+from engine.serving.llama.context import KV_CACHE_TYPES
 from engine.serving.llama.model import Model
 from engine.serving.server_socket import ServerSocket
 from storage.runtime import file_identity, parent
@@ -55,6 +56,12 @@ def _arguments() -> argparse.Namespace:
         help="how weights are spread over several devices; none: all on the first",
     )
     parser.add_argument("--threads", type=int, default=0, help="0: all cores that it may use")
+    parser.add_argument(
+        "--kv-cache-type",
+        choices=tuple(KV_CACHE_TYPES),
+        default="f16",
+        help="how keys and values are stored",
+    )
     parser.add_argument("--prefill-budget", type=int, default=256)
     return parser.parse_args()
 
@@ -135,6 +142,7 @@ def main() -> int:
             sequence_tokens=arguments.context_tokens,
             sequences=arguments.max_sequences,
             threads=arguments.threads or cores(),
+            kv_cache_type=arguments.kv_cache_type,
             on_load=adapter_reports.started,
             on_done=adapter_reports.ended,
         )

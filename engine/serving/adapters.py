@@ -68,6 +68,7 @@ class Adapters:
         sequence_tokens: int,
         sequences: int,
         threads: int,
+        kv_cache_type: str = "f16",
         on_load: Callable[[str], None] = lambda _: None,
         on_done: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
@@ -80,6 +81,7 @@ class Adapters:
         self._sequence_tokens = sequence_tokens
         self._sequences = sequences
         self._threads = threads
+        self._kv_cache_type = kv_cache_type
         self._on_load = on_load
         self._on_done = on_done
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -183,6 +185,7 @@ class Adapters:
             sequence_tokens=self._sequence_tokens,
             sequences=self._sequences,
             threads=self._threads,
+            kv_cache_type=self._kv_cache_type,
             adapters=handles,
         )
 

@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import psutil
 
 from engine.serving import errors
 from engine.serving.llama import dry_load
+from engine.serving.llama.context import KV_CACHE_TYPES
+from engine.serving.llama.dry_load import Shape, Taken
 from storage.runtime import parent
 from storage.runtime.reporting import Reports
 
@@ -26,7 +27,12 @@ def main() -> int:
     """Measure a grid of settings, from which `engine.node.memory_estimate` interpolates."""
     parent.hold()
     reports = Reports.take_stdout()
-    shapes = [(tokens, sequences) for tokens in _TOKENS for sequences in _SEQUENCES]
+    shapes = [
+        Shape(tokens, sequences, kind)
+        for kind in KV_CACHE_TYPES
+        for tokens in _TOKENS
+        for sequences in _SEQUENCES
+    ]
     process_bytes = 0
 
     def loaded() -> None:
@@ -34,7 +40,7 @@ def main() -> int:
         process_bytes = psutil.Process().memory_info().rss
 
     try:
-        weights, sizes = dry_load.measure(Path(sys.argv[1]), shapes, loaded=loaded)
+        weights, sizes, impossible = dry_load.measure(Path(sys.argv[1]), shapes, loaded=loaded)
     except errors.EngineFault as fault:
         reports.say(failed=str(fault))
         return 1
@@ -42,9 +48,18 @@ def main() -> int:
         weights_bytes=weights.bytes,
         repacked=weights.repacked,
         process_bytes=process_bytes,
-        points=[msgspec.to_builtins(each._asdict()) for each in sizes],
+        points=[_point(each) for each in sizes],
+        impossible=impossible,
     )
     return 0
+
+
+def _point(taken: Taken) -> dict[str, object]:
+    return {
+        **taken.shape._asdict(),
+        "cache_bytes": taken.cache_bytes,
+        "compute_bytes": taken.compute_bytes,
+    }
 
 
 if __name__ == "__main__":

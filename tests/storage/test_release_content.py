@@ -21,6 +21,7 @@ engines = st.builds(
     gpu_layers=st.integers(-1, 100),
     threads=st.integers(0, 8),
     prefill_budget=st.sampled_from([256, 512]),
+    kv_cache_type=st.sampled_from(["f16", "q8_0"]),
     devices=st.none() | st.sampled_from([(0,), (1,), (0, 1)]),
     split=st.sampled_from(["layer", "row"]),
 )
@@ -106,7 +107,8 @@ def test_no_hash_of_schema_1_identifies_two_contents(one: Content, two: Content)
         assert (hashes[0] == hashes[1]) == (one == two)
     for each, hashed in zip((one, two), hashes, strict=True):
         assert each.engine is not None
-        unknown = each.engine.devices is not None or each.engine.split != "layer"
+        settings = (each.engine.devices, each.engine.split, each.engine.kv_cache_type)
+        unknown = settings != (None, "layer", "f16")
         assert (hashed is None) == unknown
 
 

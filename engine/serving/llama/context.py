@@ -19,6 +19,11 @@ from engine.serving.llama.model import Model
 
 UBATCH: Final = 512
 PREFILL_MOST: Final = 8192
+KV_CACHE_TYPES: Final = {
+    "f16": llama_cpp.GGML_TYPE_F16,
+    "q8_0": llama_cpp.GGML_TYPE_Q8_0,
+    "q4_0": llama_cpp.GGML_TYPE_Q4_0,
+}
 SCORED_MOST: Final = 32
 """Positions of a step whose logits may be wanted beyond one per sequence (a float per token of the
 vocabulary each)."""
@@ -58,9 +63,13 @@ class Context:
         sequence_tokens: int,
         sequences: int,
         threads: int,
+        kv_cache_type: str = "f16",
         adapters: Sequence[Any] = (),
     ) -> None:
         """Allocate; each of the `sequences` has its own `sequence_tokens` (not unified).
+
+        `kv_cache_type` is one of `KV_CACHE_TYPES`; for the quantised ones libllama turns flash
+        attention on.
 
         Raises:
             OutOfMemory, AdapterBroken
@@ -76,6 +85,7 @@ class Context:
         params.n_outputs_max = self.outputs = sequences + SCORED_MOST
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = False
+        params.type_k = params.type_v = KV_CACHE_TYPES[kv_cache_type]
         params.no_perf = True
         libllama.forget()
         self.handle: Any = llama_cpp.llama_init_from_model(model.handle, params)

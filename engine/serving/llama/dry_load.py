@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import llama_cpp
 
 from engine.serving import errors
-from engine.serving.llama.context import SCORED_MOST, UBATCH
+from engine.serving.llama.context import KV_CACHE_TYPES, SCORED_MOST, UBATCH
 
 _MIB: Final = 1024 * 1024
 _MIB_OF: Final = r"\s*=\s*([0-9.]+) MiB"
@@ -28,11 +28,18 @@ _CACHE: Final = re.compile(rf"^llama_(?:kv_cache|memory)[^:]*: size{_MIB_OF}", r
 _REPACKED: Final = "REPACK model buffer"
 
 
-class Sizes(NamedTuple):
-    """Bytes of one context with these settings, for each of its parts."""
+class Shape(NamedTuple):
+    """The settings of a context that decide what it takes."""
 
     context_tokens: int
     max_sequences: int
+    kv_cache_type: str
+
+
+class Taken(NamedTuple):
+    """Bytes of one context of a shape, for each of its parts."""
+
+    shape: Shape
     cache_bytes: int
     compute_bytes: int
 
@@ -45,12 +52,14 @@ class Weights(NamedTuple):
 
 
 def measure(
-    path: Path, shapes: Sequence[tuple[int, int]], *, loaded: Callable[[], None]
-) -> tuple[Weights, list[Sizes]]:
-    """The sizes for each (context_tokens, max_sequences); calls `loaded` before the first.
+    path: Path, shapes: Sequence[Shape], *, loaded: Callable[[], None]
+) -> tuple[Weights, list[Taken], dict[str, str]]:
+    """What a context of each shape takes, and why there is none of a type of KV cache.
+
+    Calls `loaded` before the first.
 
     Raises:
-        ModelBroken: libllama does not load it, or makes no context of it.
+        ModelBroken: libllama does not load it, or makes no context of it with a plain KV cache.
     """
     lines: list[str] = []
 
@@ -66,33 +75,44 @@ def measure(
     params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
     model: Any = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
-        raise errors.ModelBroken("".join(lines[-2:]).strip() or "libllama gave no reason")
+        raise errors.ModelBroken(_reason(lines))
     log = "".join(lines)
     weights = Weights(_sum(_FILE, log), _REPACKED in log)
     loaded()
-    found = []
-    for tokens, sequences in shapes:
+    found: list[Taken] = []
+    impossible: dict[str, str] = {}
+    for shape in shapes:
+        if shape.kv_cache_type in impossible:
+            continue
         lines.clear()
-        context = llama_cpp.llama_init_from_model(model, _context(tokens, sequences))
+        context = llama_cpp.llama_init_from_model(model, _context(shape))
+        if not context and shape.kv_cache_type == "f16":
+            raise errors.ModelBroken(_reason(lines))
         if not context:
-            raise errors.ModelBroken("".join(lines[-2:]).strip() or "libllama gave no reason")
+            impossible[shape.kv_cache_type] = _reason(lines)
+            continue
         log = "".join(lines)
         compute = _sum(_COMPUTE, log) + _sum(_OUTPUT, log)
-        found.append(Sizes(tokens, sequences, _sum(_CACHE, log), compute))
+        found.append(Taken(shape, _sum(_CACHE, log), compute))
         llama_cpp.llama_free(context)
-    return weights, found
+    return weights, found, impossible
 
 
-def _context(tokens: int, sequences: int) -> Any:
+def _context(shape: Shape) -> Any:
     """The parameters that `engine.serving.llama.context` uses."""
     params: Any = llama_cpp.llama_context_default_params()
-    params.n_ctx = tokens * sequences
-    params.n_seq_max = sequences
+    params.n_ctx = shape.context_tokens * shape.max_sequences
+    params.n_seq_max = shape.max_sequences
     params.n_batch = params.n_ctx
     params.n_ubatch = min(UBATCH, params.n_batch)
-    params.n_outputs_max = sequences + SCORED_MOST
+    params.n_outputs_max = shape.max_sequences + SCORED_MOST
     params.kv_unified = False
+    params.type_k = params.type_v = KV_CACHE_TYPES[shape.kv_cache_type]
     return params
+
+
+def _reason(lines: Sequence[str]) -> str:
+    return "".join(lines[-2:]).strip() or "libllama gave no reason"
 
 
 def _sum(pattern: re.Pattern[str], log: str) -> int:

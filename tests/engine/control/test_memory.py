@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from engine.control import memory
+from engine.control import releases as creation
 from engine.control.memory import Load, Observed
 from engine.node import memory_estimate
 from storage import intents, processes, releases, samples
@@ -76,6 +77,28 @@ def test_a_refusal_has_the_numbers_and_the_plans_that_fit() -> None:
         assert memory_estimate.of(LOAD.weights, engine, on_gpu=False).more_bytes(0, 1) <= 8 * GB
 
 
+def test_a_quantised_kv_cache_is_among_the_plans_where_the_model_can_have_one() -> None:
+    """The most exact that fits; a release that has q8_0 already is offered q4_0."""
+    halved = tuple(
+        msgspec.structs.replace(each, kv_cache_type="q8_0", cache_bytes=each.cache_bytes * 34 // 64)
+        for each in MEASURED.points
+    )
+    quartered = tuple(
+        msgspec.structs.replace(each, kv_cache_type="q4_0", cache_bytes=each.cache_bytes * 18 // 64)
+        for each in MEASURED.points
+    )
+    measured = msgspec.structs.replace(MEASURED, points=(*MEASURED.points, *halved, *quartered))
+    able = replace(LOAD, weights=msgspec.structs.replace(VERSION, memory=measured))
+    refusal = memory.decide(Observed((able,), (), 8 * GB, "in memory"))
+    assert refusal is not None
+    assert refusal.sentence.endswith("or in a release with --kv-cache-type q8_0.")
+    able = replace(able, engine=msgspec.structs.replace(ENGINE, kv_cache_type="q8_0"))
+    assert memory.decide(Observed((able,), (), 8 * GB, "in memory")) is None
+    refusal = memory.decide(Observed((able,), (), 7 * GB, "in memory"))
+    assert refusal is not None
+    assert refusal.sentence.endswith("or in a release with --kv-cache-type q4_0.")
+
+
 def test_weights_that_do_not_fit_at_all_have_no_plan() -> None:
     """Nothing is promised that would not help."""
     refusal = memory.decide(Observed((LOAD,), (), GB, "in memory"))
@@ -96,6 +119,20 @@ def test_an_adapter_that_joins_a_running_deployment_takes_its_context_alone() ->
         "1 more adapter of llama-1.0.0 does not fit: that needs 6.77 GB in memory "
         "(KV cache 6.55 GB, the rest 216 MB), and 6.55 GB are free. It would fit once ops-1.0.0 "
         "(4.51 GB) is drained: take its releases out of every split first."
+    )
+
+
+def test_a_kv_cache_that_the_model_cannot_have_is_refused_with_its_release() -> None:
+    """With the reason that libllama gave when the model was added, before anything is loaded."""
+    reason = "K cache type q8_0 with block size 32 does not divide n_embd_head_k=24"
+    measured = msgspec.structs.replace(MEASURED, impossible={"q8_0": reason, "q4_0": reason})
+    version = msgspec.structs.replace(VERSION, memory=measured)
+    assert creation.refuse(version, None, Engine()) is None
+    refusal = creation.refuse(version, None, Engine(kv_cache_type="q8_0"))
+    assert refusal is not None
+    assert refusal.sentence == (
+        "ops@1.0.0 cannot have a KV cache of type q8_0; use --kv-cache-type f16. "
+        f"libllama says: {reason}."
     )
 
 

@@ -142,20 +142,39 @@ def score(prompt: str, continuation: str, **fields: Any) -> wire.Score:
     return wire.Score(id=0, prompt=segments, continuation=continuation, **(plain | fields))
 
 
-def command(socket: Path, *, model: Path = WEIGHTS, sequences: int = 16) -> list[str]:
+def command(
+    socket: Path,
+    *,
+    model: Path = WEIGHTS,
+    sequences: int = 16,
+    context_tokens: int = 512,
+    kv_cache_type: str = "f16",
+) -> list[str]:
     """How a worker is started."""
     return [
         sys.executable, "-m", "engine.serving", "--socket", str(socket), "--model", str(model),
-        "--max-sequences", str(sequences), "--context-tokens", "512", "--threads", "1",
+        "--max-sequences", str(sequences), "--context-tokens", str(context_tokens),
+        "--kv-cache-type", kv_cache_type, "--threads", "1",
     ]  # fmt: skip
 
 
 @contextmanager
 def running(
-    socket: Path, *, model: Path = WEIGHTS, sequences: int = 16
+    socket: Path,
+    *,
+    model: Path = WEIGHTS,
+    sequences: int = 16,
+    context_tokens: int = 512,
+    kv_cache_type: str = "f16",
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A ready worker, killed afterwards."""
-    arguments = command(socket, model=model, sequences=sequences)
+    arguments = command(
+        socket,
+        model=model,
+        sequences=sequences,
+        context_tokens=context_tokens,
+        kv_cache_type=kv_cache_type,
+    )
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert any("ready" in json.loads(line) for line in process.stdout)
