@@ -17,6 +17,7 @@ import typer
 import typer.core
 
 from app import errors, terminal
+from storage.runtime import collector
 
 # name -> (module in app.commands, one line of help). A module holds an `app` of subcommands, or a
 # function named after the command.
@@ -78,7 +79,8 @@ class Nouns(typer.core.TyperGroup):
 
 def load(module: str, name: str, help: str) -> Any:
     """The command `name` out of its module in `app.commands`."""
-    loaded = importlib.import_module(f"app.commands.{module}")
+    with collector.paused():
+        loaded = importlib.import_module(f"app.commands.{module}")
     group = getattr(loaded, "app", None)
     command: Any
     if group is None:

@@ -11,6 +11,7 @@ import atexit
 import functools
 import json
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,24 +21,23 @@ from typing import Final
 
 BOUND_S: Final = 120
 
+_ROOT: Final = Path(__file__).parents[1]
+_LIMIT: Final = 1 << 17  # of the words and the environment of a command, in bytes
+
 _SERVER: Final = """
-import json, os, signal, sys, traceback
+import json, os, select, signal, socket, sys, traceback
 from app import cli
 for name, (module, help) in cli.COMMANDS.items():
     cli.load(module, name, help)
 
-def command(asked):
+def command(asked, descriptors):
     signal.alarm(asked["bound_s"])
+    os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    for descriptor, path, flags in (
-        (0, os.devnull, os.O_RDONLY),
-        (1, asked["out"], os.O_WRONLY),
-        (2, asked["err"], os.O_WRONLY),
-    ):
-        opened = os.open(path, flags)
-        os.dup2(opened, descriptor)
-        os.close(opened)
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+    os.closerange(3, max(descriptors) + 1)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")
     sys.argv = ["paddock", *asked["words"]]
     try:
@@ -55,28 +55,68 @@ def command(asked):
     sys.stderr.flush()
     os._exit(code)
 
-for line in sys.stdin:
+def serve(connection):
+    said, descriptors, _, _ = socket.recv_fds(connection, int(sys.argv[2]), 3)
     child = os.fork()
     if child == 0:
-        command(json.loads(line))
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        command(json.loads(said), descriptors)
+    connection.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+    os._exit(0)
+
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind(sys.argv[1])
+listener.listen()
+print(flush=True)
+children = 0
+while 0 not in select.select([0, listener], [], [])[0]:
+    connection, _ = listener.accept()
+    if os.fork() == 0:
+        serve(connection)
+    connection.close()
+    children += 1
+    while children and os.waitpid(-1, os.WNOHANG)[0]:
+        children -= 1
+"""
+
+_COMMAND: Final = """#!{python} -IS
+import json, os, socket, sys
+asked = {{
+    "words": sys.argv[1:], "environment": dict(os.environ), "folder": os.getcwd(),
+    "bound_s": {bound_s},
+}}
+server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+server.connect({address!r})
+socket.send_fds(server, [json.dumps(asked).encode()], [0, 1, 2])
+code = int(server.recv(16))
+sys.exit(code if code >= 0 else 128 - code)
 """
 
 
 @functools.cache
-def _server() -> subprocess.Popen[str]:
-    """The process that forks; it ends when its standard input is closed."""
+def _server() -> str:
+    """Where the process listens that forks; it ends when its standard input is closed."""
+    folder = tempfile.TemporaryDirectory()
+    address = f"{folder.name}/socket"
     server = subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-c", _SERVER, address, str(_LIMIT)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT,
     )  # fmt: skip
-    atexit.register(_close, server)
-    return server
+    atexit.register(_close, server, folder)
+    assert server.stdout is not None
+    server.stdout.readline()
+    return address
 
 
-def _close(server: subprocess.Popen[str]) -> None:
+def _close(server: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[str]) -> None:
     server.communicate()
+    folder.cleanup()
+
+
+def install(folder: Path) -> None:
+    """Put a `paddock` into a folder, for a PATH, that runs its commands in such processes."""
+    made = folder / "paddock"
+    made.write_text(_COMMAND.format(python=sys.executable, address=_server(), bound_s=BOUND_S))
+    made.chmod(0o700)
 
 
 def run(*words: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -85,16 +125,22 @@ def run(*words: str, environment: Mapping[str, str]) -> subprocess.CompletedProc
     Raises:
         subprocess.TimeoutExpired: it took longer than two minutes, and was killed.
     """
-    server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
-    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-        asked = {
-            "words": words, "environment": {**environment},
-            "out": out.name, "err": err.name, "bound_s": BOUND_S,
-        }  # fmt: skip
-        server.stdin.write(json.dumps(asked) + "\n")
-        code = int(server.stdout.readline())
-        if code == -signal.SIGALRM:
-            raise subprocess.TimeoutExpired(["paddock", *words], BOUND_S, out.read(), err.read())
-        return subprocess.CompletedProcess(["paddock", *words], code, out.read(), err.read())
+    asked = {
+        "words": words, "environment": {**environment}, "folder": str(_ROOT), "bound_s": BOUND_S,
+    }  # fmt: skip
+    with (
+        Path("/dev/null").open() as nothing,
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server,
+    ):
+        server.connect(_server())
+        given = [nothing.fileno(), out.fileno(), err.fileno()]
+        socket.send_fds(server, [json.dumps(asked).encode()], given)
+        code = int(server.recv(16))
+        for written in (out, err):
+            written.seek(0)
+        said = (out.read(), err.read())
+    if code == -signal.SIGALRM:
+        raise subprocess.TimeoutExpired(["paddock", *words], BOUND_S, *said)
+    return subprocess.CompletedProcess(["paddock", *words], code, *said)

@@ -16,10 +16,11 @@ import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Connection, CursorResult
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.errors import WrongSchema
 from storage.home import identity
@@ -106,9 +107,12 @@ async def apply(home: Home, now_us: Callable[[], int]) -> None:
         Vanished: the home had a store, and it is gone or another one.
         WrongSchema: it is newer than this Paddock.
     """
-    if not pending(home):
-        return
-    lock = await asyncio.to_thread(_lock, home)
+    if pending(home):
+        await asyncio.to_thread(_apply, home, now_us)
+
+
+def _apply(home: Home, now_us: Callable[[], int]) -> None:
+    lock = _lock(home)
     try:
         known = identity.read(home)
         presence.require(home, known)
@@ -120,13 +124,8 @@ async def apply(home: Home, now_us: Callable[[], int]) -> None:
         connections.create(home)
         with contextlib.closing(sqlite3.connect(home.database)) as first:
             first.execute("PRAGMA journal_mode=WAL")
-        engine = connections.writer(home)
-        try:
-            for step in every():
-                if step.number > schema(home):
-                    await _take(engine, step, now_us())
-        finally:
-            await engine.dispose()
+        found = schema(home)
+        asyncio.run(_take(home, [step for step in every() if step.number > found], now_us))
         if known is None or not known.made:
             begun = known or Identity()
             identity.write(home, msgspec.structs.replace(begun, store=presence.read_id(home)))
@@ -134,19 +133,38 @@ async def apply(home: Home, now_us: Callable[[], int]) -> None:
         os.close(lock)
 
 
-async def _take(engine: AsyncEngine, step: Migration, at_us: int) -> None:
-    async with engine.connect() as bare:
-        connection = await bare.execution_options(**{connections.DURABLE: True})
-        async with connection.begin():
-            await connection.exec_driver_sql(
-                "CREATE TABLE IF NOT EXISTS migrations "
-                "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, at_us INTEGER NOT NULL) STRICT"
-            )
-            await step.up(connection)
-            await connection.exec_driver_sql(
-                "INSERT INTO migrations (number, name, at_us) VALUES (?, ?, ?)",
-                (step.number, step.name, at_us),
-            )
+async def _take(home: Home, steps: list[Migration], now_us: Callable[[], int]) -> None:
+    """Step by step; the last one waits for the disk, which then has those before it, too."""
+    engine = connections.migrator(home)
+    try:
+        for step in steps:
+            durable = {connections.DURABLE: step is steps[-1]}
+            with engine.connect().execution_options(**durable) as connection, connection.begin():
+                connection.exec_driver_sql(
+                    "CREATE TABLE IF NOT EXISTS migrations "
+                    "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, at_us INTEGER NOT NULL) "
+                    "STRICT"
+                )
+                await step.up(cast("AsyncConnection", _Here(connection)))
+                connection.exec_driver_sql(
+                    "INSERT INTO migrations (number, name, at_us) VALUES (?, ?, ?)",
+                    (step.number, step.name, now_us()),
+                )
+    finally:
+        engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """What steps use of an `AsyncConnection`, in this thread: none changes to another and back."""
+
+    connection: Connection
+
+    async def exec_driver_sql(
+        self, statement: str, parameters: tuple[Any, ...] | None = None
+    ) -> CursorResult[Any]:
+        """As `AsyncConnection.exec_driver_sql`."""
+        return self.connection.exec_driver_sql(statement, parameters)
 
 
 def _lock(home: Home) -> int:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import aiosqlite
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, StaticPool
 
 from storage import errors
 from storage.home import access
@@ -48,7 +48,7 @@ def reader(home: Home, *, readonly: bool, offline: OfflineFile | None = None) ->
         engine = _remote(home)
     else:
         engine = _engine(home, readonly=readonly, size=_READERS, offline=offline)
-        _each(engine, ["PRAGMA query_only=ON"])
+        _each(engine.sync_engine, ["PRAGMA query_only=ON"])
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
@@ -60,9 +60,27 @@ def reader(home: Home, *, readonly: bool, offline: OfflineFile | None = None) ->
 def writer(home: Home) -> AsyncEngine:
     """The one connection that writes; DURABLE decides whether a commit waits for the disk."""
     engine = _engine(home, readonly=False, size=1)
+    _write(engine.sync_engine)
+    return engine
+
+
+def migrator(home: Home) -> Engine:
+    """The same for the thread that migrates, which goes through hundreds of statements."""
+    engine = create_engine(
+        URL.create("sqlite", database=_writable(home), query={"uri": "true"}),
+        connect_args={"timeout": BUSY_S, "isolation_level": None},
+        poolclass=StaticPool,
+        pool_reset_on_return=None,
+    )
+    _write(engine)
+    return engine
+
+
+def _write(engine: Engine) -> None:
+    """Each transaction takes the lock before it reads, and waits for the disk where it shall."""
     _each(engine, ["PRAGMA foreign_keys=ON", f"PRAGMA journal_size_limit={_WAL_BYTES}"])
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         wanted = "FULL" if connection.get_execution_options().get(DURABLE) else "NORMAL"
         if (
@@ -71,8 +89,6 @@ def writer(home: Home) -> AsyncEngine:
             connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
             connection.info[_SYNCHRONOUS] = wanted
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
 
 
 def watcher(
@@ -100,19 +116,9 @@ def create(home: Home) -> None:
 def _engine(
     home: Home, *, readonly: bool, size: int, offline: OfflineFile | None = None
 ) -> AsyncEngine:
-    if readonly:
-        url = URL.create(
-            "sqlite+aiosqlite", database=_address(home, offline), query={"uri": "true"}
-        )
-    else:
-        # Not by its plain path, which would make an empty file where the store has vanished.
-        url = URL.create(
-            "sqlite+aiosqlite",
-            database=f"{home.database.as_uri()}?mode=rw",
-            query={"uri": "true"},
-        )
+    address = _address(home, offline) if readonly else _writable(home)
     return create_async_engine(
-        url,
+        URL.create("sqlite+aiosqlite", database=address, query={"uri": "true"}),
         connect_args={"timeout": BUSY_S, "isolation_level": None},
         poolclass=AsyncAdaptedQueuePool,
         pool_size=size,
@@ -137,14 +143,19 @@ def _remote(home: Home) -> AsyncEngine:
     )
 
 
+def _writable(home: Home) -> str:
+    """Not by its plain path, which would make an empty file where the store has vanished."""
+    return f"{home.database.as_uri()}?mode=rw"
+
+
 def _address(home: Home, offline: OfflineFile | None) -> str:
     """The file as a read-only URI of SQLite."""
     unlocked = "" if offline is None else "&immutable=1"
     return f"{home.database.as_uri()}?mode=ro{unlocked}"
 
 
-def _each(engine: AsyncEngine, pragmas: list[str]) -> None:
-    @event.listens_for(engine.sync_engine, "connect")
+def _each(engine: Engine, pragmas: list[str]) -> None:
+    @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
         for pragma in pragmas:

@@ -23,8 +23,8 @@ ENGINE = {"context_tokens": 256, "max_sequences": 4, "threads": 1}
 
 CLIENTS = 8
 NUMBERS = itertools.count(1)
-CHOICES = 4
-PROMPT = "The order travels with the courier and arrives on " * 8
+CHOICES = 2
+PROMPT = "The order travels with the courier and arrives on " * 4
 BOUND_S = 120.0
 
 
@@ -68,14 +68,14 @@ class Load:
 
     async def _whole(self) -> None:
         answer = await self._client.completions.create(
-            model="support", prompt=PROMPT, max_tokens=24, n=CHOICES
+            model="support", prompt=PROMPT, max_tokens=16, n=CHOICES
         )
         assert {choice.finish_reason for choice in answer.choices} <= {"stop", "length"}
         assert len(answer.choices) == CHOICES
 
     async def _streamed(self) -> None:
         stream = await self._client.completions.create(
-            model="support", prompt=PROMPT, max_tokens=24, n=CHOICES, stream=True
+            model="support", prompt=PROMPT, max_tokens=16, n=CHOICES, stream=True
         )
         reasons = [choice.finish_reason async for chunk in stream for choice in chunk.choices]
         assert sum(reason in {"stop", "length"} for reason in reasons) == CHOICES
@@ -94,7 +94,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
 
 
 async def _serve(node: RealNode) -> None:
-    await node.must("models.add", "ops", {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)})
+    await node.register("ops", WEIGHTS)
     await node.must("releases.create", "", {"model": "ops", "engine": ENGINE})
     await node.must("services.create", "support", {"release": "r1"})
     await node.must("deployments.scale", "ops", {"replicas": 2})

@@ -4,7 +4,7 @@ Fenced blocks marked `sh` are run; each line shown below a `$` must be printed, 
 a block marked `sh varies` the output shown is an example. A block marked `sh skip` needs what a
 test lacks (a GPU, the network, systemd). Blocks of `python` are run too; a block of `text` is the
 output of the block above it. A command that keeps the terminal (`paddock`, `paddock serve`,
-`--follow`) is replaced by one that ends.
+`--follow`) is replaced by one that ends. `paddock` is the one of tests/paddock_commands.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import home_fixtures
+from tests import home_fixtures, paddock_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -121,14 +121,16 @@ def test_commands_that_would_not_end_are_run_as_their_twins() -> None:
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A fresh home and a free port; the node is stopped at the end."""
+    paddock_commands.install(tmp_path)
+    places = (str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"])
     environment = {
         **os.environ,
         "PADDOCK_HOME": str(tmp_path / "home"),
         "PADDOCK_GATEWAY__PORT": str(home_fixtures.free_port()),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(places),
     }
     yield environment
-    subprocess.run(["paddock", "stop"], env=environment, capture_output=True, check=False)
+    paddock_commands.run("stop", environment=environment)
 
 
 async def answers(commands: list[str], environment: dict[str, str]) -> list[str]:

@@ -19,12 +19,16 @@ from typing import Any
 
 import psutil
 
+from engine.registry import gguf_header, registration
+from engine.registry.registration import File
 from storage import intents, processes
 from storage import store as stores
 from storage.control_socket import client, nudges
+from storage.control_socket.verbs.models import Add
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.intents import Intent
+from storage.model_checks import ModelChecks
 from storage.processes import Process
 from storage.store import Store
 from tests import home_fixtures
@@ -129,13 +133,44 @@ class RealNode:
         assert intent.state is intents.State.APPLIED, intent.outcome
         return intent.outcome or ""
 
+    async def register(
+        self, model: str, path: Path, version: str = "1.0.0", base: str | None = None
+    ) -> None:
+        """Add a version as the job of `models add` does in the end, with nothing tried before.
+
+        That job costs more than a second: its process, and one that loads the file.
+        """
+        asked = Add(model=model, version=version, path=str(path), base=base)
+        status = path.stat()
+        file = File(
+            path=str(path),
+            sha256=home_fixtures.digest(path),
+            size_bytes=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            inode=status.st_ino,
+        )
+        facts = registration.facts(gguf_header.read(path))
+        store = await stores.attach(self.home)
+        try:
+            await store.write(
+                lambda s: registration.register(
+                    s, asked, file, facts, ModelChecks(), actor="t", at_us=1, intent_id=None
+                )
+            )
+        finally:
+            await store.close()
+
     async def release(self, model: str, path: Path, **more: Any) -> str:
         """A release of a model file on a deployment of its own; its name."""
         engine = ENGINE | {"prefill_budget": next(self._budgets)}
-        arguments = {"model": model, "version": "1.0.0", "path": str(path)}
-        await self.must("models.add", model, arguments)
+        await self.register(model, path)
         said = await self.must("releases.create", "", {"model": model, "engine": engine, **more})
         return said.split()[0]
+
+    async def next_change(self) -> None:
+        """Wait for a nudge, a tenth of a second at most: not every change sends one."""
+        with nudges.listen(self.home, f"next-{os.getpid()}") as listener:
+            await listener.wait(timeout_s=0.1)
 
     async def until(self, holds: Callable[[dict[str, Process]], bool]) -> dict[str, Process]:
         """The parts by name as soon as `holds` is true of them."""

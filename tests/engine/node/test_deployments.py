@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from storage import deployments, keys, ledger, releases
 from storage.deployments import Status
 from storage.processes import Kind, Process, State
 from storage.releases import Sampling
-from tests import old_homes
+from tests import old_homes, paddock_commands
 from tests.engine.node.nodes import BOUND_S, RealNode, opened
 from tests.engine.node.shims import TINY
 from tests.home_fixtures import WEIGHTS
@@ -193,13 +191,9 @@ async def test_a_home_of_first_light_serves_under_its_old_names(tmp_path: Path) 
                 assert answer.headers["x-paddock-release"] in expected
                 assert answer.json()["choices"][0]["message"]["content"]
         shown = await asyncio.to_thread(
-            subprocess.run,
-            [str(Path(sys.executable).with_name("paddock")), "services", "show", "support"],
-            env={**os.environ, "PADDOCK_HOME": str(node.home.root)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+            paddock_commands.run, "services", "show", "support",
+            environment={**os.environ, "PADDOCK_HOME": str(node.home.root)},
+        )  # fmt: skip
         assert "r1 90 %, r2 10 %" in shown.stdout
         again = await node.must("releases.create", "", {"model": "ops@1.1.0", "sampling": GREEDY})
         assert again.startswith("r4 is ops@1.1.0")

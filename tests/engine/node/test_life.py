@@ -89,15 +89,6 @@ def _refused(node: RealNode) -> tuple[int, str]:
     return process.returncode, said.decode().strip().splitlines()[-1]
 
 
-def test_a_second_node_on_the_same_home_is_refused(node: RealNode) -> None:
-    """It names the process that has the home, and the first one does not notice."""
-    node.start()
-    code, said = _refused(node)
-    assert code == 5
-    assert f"A node (process {node.pid}) already runs on {node.home.root}" in said
-    assert asyncio.run(client.who(node.home)).role == "admin"
-
-
 def test_a_port_in_use_ends_the_node_with_a_sentence(node: RealNode) -> None:
     """A box that cannot be reached is not left running, and never said that it was ready."""
     with closing(socket.socket()) as taken:
@@ -120,10 +111,10 @@ def test_a_file_that_is_no_store_is_reported_and_left_alone(node: RealNode) -> N
     assert node.home.database.read_bytes() == rubbish
 
 
-@pytest.mark.parametrize("name", ["logs/node.log", "logs/gateway.log"])
-def test_a_log_that_is_no_file_costs_lines_and_no_start(node: RealNode, name: str) -> None:
-    """Opening a FIFO would hang."""
-    os.mkfifo(node.home.root / name)
+def test_a_log_that_is_no_file_costs_lines_and_no_start(node: RealNode) -> None:
+    """Opening a FIFO would hang, the node or its gateway."""
+    for name in ("node", "gateway"):
+        os.mkfifo(node.home.log(name))
     node.start()
     assert node.stop() == 0
 
@@ -151,9 +142,18 @@ async def test_told_to_leave_it_leaves_in_order(node: RealNode) -> None:
     assert not node.home.control_socket.exists()
 
 
-async def test_an_operator_stops_it_at_the_door(node: RealNode) -> None:
-    """`paddock stop` is an answer first, and then the same end."""
+async def test_a_second_node_is_refused_and_an_operator_stops_the_first_at_the_door(
+    node: RealNode,
+) -> None:
+    """The refusal names the process that has the home, which does not notice.
+
+    `paddock stop` is an answer first, and then the same end as SIGTERM.
+    """
     node.start()
+    code, said = await asyncio.to_thread(_refused, node)
+    assert code == 5
+    assert f"A node (process {node.pid}) already runs on {node.home.root}" in said
+    assert (await client.who(node.home)).role == "admin"
     await client.stop(node.home)
     assert node.process is not None
     assert await asyncio.to_thread(node.process.wait, BOUND_S) == 0

@@ -40,16 +40,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
 
 
 async def _furnish(node: RealNode) -> None:
-    await node.must("models.add", "ops", _file("1.0.0", WEIGHTS))
-    await node.must("models.add", "ops", {**_file("1.1.0", ADAPTER), "base": "ops@1.0.0"})
+    added = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
+    await node.must("models.add", "ops", added)
+    await node.register("ops", ADAPTER, "1.1.0", "ops@1.0.0")
     await node.must("releases.create", "", {"model": "ops@1.0.0"})
     await node.must("releases.create", "", {"model": "ops@1.1.0"})
     await node.must("services.create", "support", {"release": "r1"})
     await node.until(ready(WORKER))
-
-
-def _file(version: str, path: Path) -> dict[str, str]:
-    return {"model": "ops", "version": version, "path": str(path)}
 
 
 def _back(before: Process) -> Callable[[dict[str, Process]], bool]:
@@ -87,7 +84,7 @@ async def _answering(node: RealNode) -> None:
             connection.close()
             if answer.status == 200:
                 return
-            await asyncio.to_thread(os.sched_yield)
+            await node.next_change()
 
 
 async def test_the_gateway_is_supervised_and_reports_readiness(node: RealNode) -> None:
@@ -279,6 +276,7 @@ async def test_a_store_that_takes_nothing_does_not_stop_the_serving(node: RealNo
                 now = next(part for part in state["processes"] if part["name"] == WORKER)
                 if now["state"] == "ready" and now["pid"] != before.pid and state["trouble"]:
                     break
+                await node.next_change()
     finally:
         resource.prlimit(node.pid, resource.RLIMIT_FSIZE, limits)
     after = (await node.until(_back(before)))[WORKER]

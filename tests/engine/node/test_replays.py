@@ -7,11 +7,11 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import pytest
+import pytest_asyncio
 
 from storage import held_releases, jobs, keys, replay_items, replays, requests
 from storage.control_socket import nudges
@@ -27,16 +27,19 @@ from tests.home_fixtures import WEIGHTS
 QUESTIONS: Final = tuple(f"Where is order {number}?" for number in (17, 18, 19, 20))
 MANY: Final = 3
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@asynccontextmanager
-async def boxed(tmp_path: Path) -> AsyncIterator[tuple[RealNode, Fickle, list[str]]]:
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def box(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[tuple[RealNode, Fickle, list[str]]]:
     """`support` on r1 has answered four questions; r2 has a prompt, r3 is another server."""
-    node = RealNode(tmp_path / "home", PADDOCK_BEAT_S="20")
+    node = RealNode(tmp_path_factory.mktemp("box") / "home", PADDOCK_BEAT_S="20")
     node.start()
     try:
         async with fickle_upstream.served() as fickle:
-            added = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
-            await node.must("models.add", "ops", added)
+            await node.register("ops", WEIGHTS)
             await node.must("releases.create", "", {"model": "ops"})
             message = {"role": "system", "template": "You are a pirate."}
             await node.must("prompts.add", "pirate", {"prompt": "pirate", "messages": [message]})
@@ -83,9 +86,10 @@ async def _until(node: RealNode, holds: Callable[[list[Request]], bool]) -> list
                 await listener.wait(timeout_s=0.25)
 
 
-async def _replayed(node: RealNode, number: int) -> tuple[Replay, list[Item]]:
+async def _newest(node: RealNode) -> tuple[Replay, list[Item]]:
     async with opened(node.home) as store, store.read() as s:
-        return await replays.find(s, number), await replay_items.of(s, number)
+        replay = (await replays.tail(s, 1))[0]
+        return replay, await replay_items.of(s, replay.id)
 
 
 async def _command(node: RealNode, *words: str) -> Any:
@@ -96,85 +100,91 @@ async def _command(node: RealNode, *words: str) -> Any:
 
 
 async def test_the_same_release_and_seed_give_the_same_text_in_no_service_s_figures(
-    tmp_path: Path,
+    box: tuple[RealNode, Fickle, list[str]],
 ) -> None:
     """A sampled answer comes out again word by word; another release's is set beside it."""
-    async with boxed(tmp_path) as (node, fickle, ids):
-        found = await _command(node, "requests", "replay", ids[0], "--on", "r1")
-        (item,) = found["items"]
-        assert item["after"]["text"] == item["before"]["text"] != ""
-        assert (item["f1"], item["after"]["completion_tokens"]) == (1, 12)
-        _, (again,) = await _replayed(node, 1)
-        assert again.same is True
+    node, fickle, ids = box
+    before = len(await _until(node, lambda _: True))
+    found = await _command(node, "requests", "replay", ids[0], "--on", "r1")
+    (item,) = found["items"]
+    assert item["after"]["text"] == item["before"]["text"] != ""
+    assert (item["f1"], item["after"]["completion_tokens"]) == (1, 12)
+    _, (again,) = await _newest(node)
+    assert again.same is True
 
-        found = await _command(node, "requests", "replay", ids[0], "--on", "r3")
-        assert found["items"][0]["after"]["text"] == ANSWER * PIECES
-        assert json.loads(fickle.bodies[0])["messages"][0]["content"] == QUESTIONS[0]
+    found = await _command(node, "requests", "replay", ids[0], "--on", "r3")
+    assert found["items"][0]["after"]["text"] == ANSWER * PIECES
+    assert json.loads(fickle.bodies[-1])["messages"][0]["content"] == QUESTIONS[0]
 
-        found = await _command(node, "requests", "replay", ids[0], "--on", "r2")
-        before, after = (found["items"][0][side] for side in ("before", "after"))
-        assert after["prompt_tokens"] > before["prompt_tokens"]  # the pirate's prompt
+    found = await _command(node, "requests", "replay", ids[0], "--on", "r2")
+    was, now = (found["items"][0][side] for side in ("before", "after"))
+    assert now["prompt_tokens"] > was["prompt_tokens"]  # the pirate's prompt
 
-        rows = await _until(node, lambda rows: len(rows) == len(ids) + 3)
-        assert [row.id for row in rows if row.service == "support"] == ids[::-1]
-        assert {row.service for row in rows[:3]} == {"(replay)"}
-        assert {row.class_ for row in rows[:3]} == {requests.Class.BACKGROUND}
+    rows = await _until(node, lambda rows: len(rows) == before + 3)
+    assert [row.id for row in rows if row.service == "support"] == ids[::-1]
+    assert {row.service for row in rows[:3]} == {"(replay)"}
+    assert {row.class_ for row in rows[:3]} == {requests.Class.BACKGROUND}
 
-        await node.must("services.split", "support", {"arms": {"r2": 10_000}})
-        await node.must("services.split", "support", {"arms": {"r3": 10_000}})
-        await node.must("services.split", "support", {"arms": {"r1": 10_000}})
-        found = await _command(node, "releases", "bisect", "support", ids[0])
-        report = found["replay"]["report"]
-        assert (report["good"], report["culprit"]) == (2, 3)  # the tiny model knows no pirates
-        assert ["upstream.name", None, "far"] in report["differences"]
-        assert [item["release"] for item in found["items"]] == [1, 3, 2]
+    await node.must("services.split", "support", {"arms": {"r2": 10_000}})
+    await node.must("services.split", "support", {"arms": {"r3": 10_000}})
+    await node.must("services.split", "support", {"arms": {"r1": 10_000}})
+    found = await _command(node, "releases", "bisect", "support", ids[0])
+    report = found["replay"]["report"]
+    assert (report["good"], report["culprit"]) == (2, 3)  # the tiny model knows no pirates
+    assert ["upstream.name", None, "far"] in report["differences"]
+    assert [item["release"] for item in found["items"]] == [1, 3, 2]
 
 
-async def test_a_release_that_no_split_names_is_loaded_for_the_replay(tmp_path: Path) -> None:
+async def test_a_release_that_no_split_names_is_loaded_for_the_replay(
+    box: tuple[RealNode, Fickle, list[str]],
+) -> None:
     """For a smoke, too. It runs on a worker that nothing holds once they have ended."""
-    async with boxed(tmp_path) as (node, _, ids):
-        engine = {"context_tokens": 256, "max_sequences": 2, "threads": 1}
-        await node.must("releases.create", "", {"model": "ops", "engine": engine})
-        smoked = await node.must("releases.smoke", "r4", {})
-        assert smoked.startswith("All 3 smoke requests were answered")
-        await node.must("replays.request", ids[0], {"release": "r4"})
-        _, (item,) = await _replayed(node, 1)
-        assert item.after is not None
-        assert item.after.outcome is Outcome.OK
-        assert item.same is True  # the same weights, settings and seed
-        async with opened(node.home) as store, store.read() as s:
-            row = (await requests.tail(s, 1))[0]
-            assert await held_releases.every(s) == frozenset()
-        assert row.worker not in {"ops-1.0.0", "ops-1.0.0:1"}
+    node, _, ids = box
+    engine = {"context_tokens": 256, "max_sequences": 2, "threads": 1}
+    said = await node.must("releases.create", "", {"model": "ops", "engine": engine})
+    release = said.split()[0]
+    smoked = await node.must("releases.smoke", release, {})
+    assert smoked.startswith("All 3 smoke requests were answered")
+    await node.must("replays.request", ids[0], {"release": release})
+    _, (item,) = await _newest(node)
+    assert item.after is not None
+    assert item.after.outcome is Outcome.OK
+    assert item.same is True  # the same weights, settings and seed
+    async with opened(node.home) as store, store.read() as s:
+        row = (await requests.tail(s, 1))[0]
+        assert await held_releases.every(s) == frozenset()
+    assert row.worker not in {"ops-1.0.0", "ops-1.0.0:1"}
 
 
 async def test_a_sample_resumes_after_its_process_is_killed_and_asks_nothing_twice(
-    tmp_path: Path,
+    box: tuple[RealNode, Fickle, list[str]],
 ) -> None:
     """What has an answer is not asked again; what was under way, and has none, is."""
-    async with boxed(tmp_path) as (node, fickle, ids):
-        fickle.promptly = MANY - 1
-        asking = asyncio.create_task(
-            node.must("replays.sample", "r3", {"service": "support", "sample": 10})
-        )
-        async with asyncio.timeout(2 * BOUND_S):
-            await fickle.until(MANY)
-        async with opened(node.home) as store, store.read() as s:
-            (job,) = [each for each in await jobs.tail(s) if each.kind == "replay"]
-            answered = [each for each in await replay_items.of(s, 1) if each.after is not None]
-        assert job.pid is not None
-        assert len(answered) == MANY - 1
-        os.kill(job.pid, signal.SIGKILL)
-        async with asyncio.timeout(2 * BOUND_S):
-            await fickle.until(MANY + 1)
-        fickle.go.set()
-        said = await asking
-        assert said.startswith("Asked 4 requests: 0 of 4 answers are the same text")
-        replay, items = await _replayed(node, 1)
-        assert sorted(item.request_id for item in items) == sorted(ids)
-        times = [sum(question in body for body in fickle.bodies) for question in QUESTIONS]
-        assert sorted(times) == [1, 1, 1, 2]  # the one that was under way
-        assert replay.report is not None
-        assert {each[0]: each[1:] for each in replay.report.finishes}["stop"][1] == 4
-        async with opened(node.home) as store, store.read() as s:
-            assert await replays.held(s) == frozenset()
+    node, fickle, ids = box
+    before = len(fickle.bodies)
+    fickle.promptly = before + MANY - 1
+    asking = asyncio.create_task(
+        node.must("replays.sample", "r3", {"service": "support", "sample": 10})
+    )
+    async with asyncio.timeout(2 * BOUND_S):
+        await fickle.until(before + MANY)
+    async with opened(node.home) as store, store.read() as s:
+        job = next(each for each in await jobs.tail(s) if each.kind == "replay")
+        newest = (await replays.tail(s, 1))[0]
+        answered = [each for each in await replay_items.of(s, newest.id) if each.after is not None]
+    assert job.pid is not None
+    assert len(answered) == MANY - 1
+    os.kill(job.pid, signal.SIGKILL)
+    async with asyncio.timeout(2 * BOUND_S):
+        await fickle.until(before + MANY + 1)
+    fickle.go.set()
+    said = await asking
+    assert said.startswith("Asked 4 requests: 0 of 4 answers are the same text")
+    replay, items = await _newest(node)
+    assert sorted(item.request_id for item in items) == sorted(ids)
+    times = [sum(question in body for body in fickle.bodies[before:]) for question in QUESTIONS]
+    assert sorted(times) == [1, 1, 1, 2]  # the one that was under way
+    assert replay.report is not None
+    assert {each[0]: each[1:] for each in replay.report.finishes}["stop"][1] == 4
+    async with opened(node.home) as store, store.read() as s:
+        assert await replays.held(s) == frozenset()

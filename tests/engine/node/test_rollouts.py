@@ -39,8 +39,7 @@ async def boxed(tmp_path: Path) -> AsyncIterator[tuple[RealNode, Fickle]]:
     node.start()
     try:
         async with fickle_upstream.served() as fickle:
-            added = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
-            await node.must("models.add", "ops", added)
+            await node.register("ops", WEIGHTS)
             await node.must("releases.create", "", {"model": "ops"})
             url = f"http://127.0.0.1:{fickle.port}/v1"
             await node.must("upstreams.add", "far", {"url": url})
@@ -75,6 +74,7 @@ async def until(
                     await listener.wait(timeout_s=0.25)
                 else:
                     await meanwhile()
+                    await listener.wait(timeout_s=0.02)
 
 
 def check_legal(rollout: Rollout, service: Service) -> None:

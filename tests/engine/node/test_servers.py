@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.engine.node.shims import server_of
 
 TINY = [sys.executable, str(Path(tiny_server.__file__)), "{port}"]
 BOUND_S = 120.0
+NUMBERS = itertools.count(1)
 
 
 class Box:
@@ -48,22 +51,38 @@ class Box:
         return await self.http.post("/v1/completions", json=body)
 
 
-@pytest_asyncio.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Box]:
-    """A node that runs; it is stopped afterwards."""
-    node = RealNode(tmp_path / "home", PADDOCK_LINGER_S="0.2", PADDOCK_DRAIN_S="10")
-    await asyncio.to_thread(node.start)
-    minted = keys.mint()
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """A node for the tests whose servers have names of their own."""
+    made = RealNode(
+        tmp_path_factory.mktemp("box") / "home", PADDOCK_LINGER_S="0.2", PADDOCK_DRAIN_S="10"
+    )
     try:
-        await node.must(
-            "keys.add", "t",
-            {"name": "t", "prefix": minted.prefix, "sha256": minted.sha256, "tenant": "t"},
-        )  # fmt: skip
-        made = Box(node, minted.secret)
-        async with made.http:
-            yield made
+        made.start()
+        yield made
     finally:
-        await asyncio.to_thread(node.end)
+        made.end()
+
+
+@asynccontextmanager
+async def boxed(node: RealNode) -> AsyncIterator[Box]:
+    """A node that runs, with a new key."""
+    minted = keys.mint()
+    name = f"t{next(NUMBERS)}"
+    await node.must(
+        "keys.add", name,
+        {"name": name, "prefix": minted.prefix, "sha256": minted.sha256, "tenant": "t"},
+    )  # fmt: skip
+    made = Box(node, minted.secret)
+    async with made.http:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def box(node: RealNode) -> AsyncIterator[Box]:
+    """The node of this module."""
+    async with boxed(node) as made:
+        yield made
 
 
 async def test_a_command_becomes_a_service_and_is_put_back_when_it_dies(box: Box) -> None:
@@ -88,18 +107,25 @@ async def test_a_command_becomes_a_service_and_is_put_back_when_it_dies(box: Box
     assert box.node.home.log("server-tiny:1").exists()
 
 
-async def test_a_server_that_hangs_is_seen_and_replaced(box: Box) -> None:
+async def test_a_server_that_hangs_is_seen_and_replaced(tmp_path: Path) -> None:
     """Its shim is alive and sends heartbeats; people and balancers are told within seconds."""
-    box.node.environment["PADDOCK_SILENT_S"] = "8"
-    await asyncio.to_thread(box.node.stop)
-    await asyncio.to_thread(box.node.start)
+    node = RealNode(tmp_path / "home", PADDOCK_SILENT_S="8")
+    try:
+        await asyncio.to_thread(node.start)
+        async with boxed(node) as box:
+            await _hang(box)
+    finally:
+        await asyncio.to_thread(node.end)
+
+
+async def _hang(box: Box) -> None:
     release = await box.release("tiny", TINY)
     await box.node.must("services.create", "support", {"release": release})
     parts = await box.node.until(nodes.ready("tiny:1"))
     hung = server_of(parts["tiny:1"].pid)
     hung.suspend()
     while (await box.http.get("/readyz")).status_code != 503:
-        continue
+        await box.node.next_change()
     parts = await box.node.until(lambda now: now["tiny:1"].silent_since_us is not None)
     assert parts["tiny:1"].reason == "its server does not answer health checks"
     async with nodes.opened(box.node.home) as store, store.read() as session:
@@ -116,36 +142,36 @@ async def test_a_server_that_hangs_is_seen_and_replaced(box: Box) -> None:
 
 async def test_a_server_that_no_split_names_is_drained_and_gone(box: Box) -> None:
     """What it was answering ends; its process and its address go."""
-    first = await box.release("tiny", TINY)
-    second = await box.release("small", TINY)
-    await box.node.must("services.create", "support", {"release": first})
-    await box.node.until(nodes.ready("tiny:1"))
-    port = await _port(box, "tiny:1")
-    long = asyncio.create_task(box.complete("support", max_tokens=2 * tiny_server.HELD))
+    first = await box.release("left", TINY)
+    second = await box.release("right", TINY)
+    await box.node.must("services.create", "moved", {"release": first})
+    await box.node.until(nodes.ready("left:1"))
+    port = await _port(box, "left:1")
+    long = asyncio.create_task(box.complete("moved", max_tokens=2 * tiny_server.HELD))
     split = {"arms": {second: 10_000}}
-    await box.node.must("services.split", "support", split)
-    await box.node.until(nodes.ready("small:1"))
+    await box.node.must("services.split", "moved", split)
+    await box.node.until(nodes.ready("right:1"))
     async with httpx.AsyncClient() as http:
         await http.get(f"http://127.0.0.1:{port}/go")
     answer = await long
     assert answer.status_code == 200, answer.text
     assert answer.json()["usage"]["completion_tokens"] == 2 * tiny_server.HELD
-    await box.node.until(lambda parts: "tiny:1" not in parts)
-    assert not box.node.home.server("tiny:1").exists()
-    assert (await box.complete("support")).json()["choices"][0]["text"] == " one two three"
+    await box.node.until(lambda parts: "left:1" not in parts)
+    assert not box.node.home.server("left:1").exists()
+    assert (await box.complete("moved")).json()["choices"][0]["text"] == " one two three"
 
 
 async def test_a_server_that_cannot_start_says_why(box: Box) -> None:
     """In the process's reason, in readyz, and to the client, within its deadline."""
     release = await box.release("ghost", ["/nowhere/vllm", "{port}"], limits={"queue_s": 0.3})
-    await box.node.must("services.create", "support", {"release": release})
+    await box.node.must("services.create", "haunted", {"release": release})
 
     def crashed(parts: dict[str, processes.Process]) -> bool:
         return "ghost:1" in parts and parts["ghost:1"].state is processes.State.CRASHED
 
     parts = await box.node.until(crashed)
     assert "/nowhere/vllm cannot be started" in (parts["ghost:1"].reason or "")
-    answer = await box.complete("support")
+    answer = await box.complete("haunted")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "server_unavailable")
     ready = await box.http.get("/readyz")
     assert ready.status_code == 503
@@ -157,20 +183,19 @@ async def test_a_server_that_cannot_start_says_why(box: Box) -> None:
 async def test_a_real_server_is_supervised(box: Box, tmp_path: Path, kind: str) -> None:
     """llama-server and the example server: ready by their own health path, asked, put back."""
     command, environment, health = peer_servers.template(kind, tmp_path)
-    added = {"model": "ops", "version": "1.0.0", "path": str(home_fixtures.WEIGHTS)}
-    await box.node.must("models.add", "ops", added)
+    await box.node.register(kind, home_fixtures.WEIGHTS)
     server = {"environment": environment, "health_path": health}
-    release = await box.release("ops", command, server=server, model="ops@1.0.0")
-    await box.node.must("services.create", "support", {"release": release})
+    release = await box.release("ops", command, server=server, model=f"{kind}@1.0.0")
+    await box.node.must("services.create", kind, {"release": release})
     async with nodes.opened(box.node.home) as store, store.read() as s:
         instance = f"{(await releases.find(s, release)).deployment}:1"
     parts = await box.node.until(nodes.ready(instance))
-    answer = await box.complete("support")
+    answer = await box.complete(kind)
     assert answer.status_code == 200, answer.text
     assert answer.json()["choices"][0]["text"]
     child = server_of(parts[instance].pid)
     child.kill()
-    assert (await box.complete("support")).status_code == 200
+    assert (await box.complete(kind)).status_code == 200
 
 
 async def _port(box: Box, instance: str) -> int:

@@ -45,7 +45,7 @@ async def until(node: RealNode, holds: Callable[[dict[str, Any]], bool]) -> dict
     """What the node says of itself, without its store, as soon as `holds` is true of it."""
     async with asyncio.timeout(BOUND_S):
         while not holds(said := await client.state(node.home)):
-            pass
+            await node.next_change()
     return said
 
 

@@ -49,7 +49,7 @@ class Served:
         minted = self.secret
         key = {"name": "t", "prefix": minted.prefix, "sha256": minted.sha256, "tenant": "t"}
         await self.node.must("keys.add", "t", key)
-        await self.add("ops", WEIGHTS)
+        await self.node.register("ops", WEIGHTS)
         await self.node.must("releases.create", "", {"model": "ops"})
         await self.node.must("services.create", "support", {"release": "r1"})
         await self.node.until(is_in(WORKER, State.READY))
@@ -76,6 +76,7 @@ class Served:
                 said = await http.get("/readyz", params={"service": service})
                 if said.status_code == status and saying in said.text:
                     return list(said.json()["reasons"])
+                await self.node.next_change()
 
     async def version(self, model: str) -> models.ModelVersion:
         """What the store knows of a model."""
@@ -217,8 +218,7 @@ async def test_an_adapter_whose_requests_kill_the_worker_is_quarantined_alone(
     served.node.start()
     try:
         await served.furnish()
-        adapter = {"model": "tuned", "version": "1.0.0", "path": str(ADAPTER), "base": "ops@1.0.0"}
-        await served.node.must("models.add", "tuned", adapter)
+        await served.node.register("tuned", ADAPTER, base="ops@1.0.0")
         release = (await served.node.must("releases.create", "", {"model": "tuned"})).split()[0]
         await served.node.must("services.create", "tuned", {"release": release})
         async with served.http() as http:
