@@ -23,6 +23,7 @@ from storage.runtime import collector
 # function named after the command.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "What the box is doing now, for a first look."),
+    "doctor": ("doctor", "Is this box healthy, and what has to be done about it."),
     "serve": ("serve", "Run the node here; --detach keeps it running in the background."),
     "stop": ("serve", "Stop the node: answers in progress have 15 seconds to finish."),
     "demo": ("demo", "A node with the shipped models under synthetic load."),
@@ -81,12 +82,11 @@ def load(module: str, name: str, help: str) -> Any:
     """The command `name` out of its module in `app.commands`."""
     with collector.paused():
         loaded = importlib.import_module(f"app.commands.{module}")
+        options = importlib.import_module("app.commands.options")
     group = getattr(loaded, "app", None)
     command: Any
     if group is None:
-        alone = typer.Typer(
-            add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
-        )
+        alone = options.alone()
         alone.command(name)(getattr(loaded, name))
         command = typer.main.get_command(alone)
     else:

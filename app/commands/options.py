@@ -20,7 +20,7 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How 
 
 
 class Commands(typer.Typer):
-    """A noun's commands, most of which are coroutines."""
+    """Commands, most of which are coroutines."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
         """Register a command; a coroutine is run to its end."""
@@ -43,3 +43,8 @@ class Commands(typer.Typer):
 def group() -> Commands:
     """A noun's commands: plain text and our own errors; the noun alone shows its help."""
     return Commands(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+def alone() -> Commands:
+    """A command that is no noun's, in plain text."""
+    return Commands(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -240,6 +240,23 @@ def test_a_service_is_frozen_set_and_removed(box: Box) -> None:
     assert "spare" not in box.good("services", "list")
 
 
+def test_the_whole_box_is_frozen_and_unfrozen(box: Box) -> None:
+    """By commands that are no noun's; the outcome is printed, and a split is refused meanwhile."""
+    box.bad(2, "freeze", "--yes")  # without a reason
+    assert "Froze the box" in box.good("freeze", "--reason", "rehearsal", "--yes")
+    assert "rehearsal" in box.bad(1, "services", "split", "support", "r1=50", "r2=50")
+    assert "Unfroze the box" in box.good("unfreeze", "--yes")
+    box.good("services", "split", "support", "r1=50", "r2=50")
+    box.good("services", "undo", "support")
+
+
+def test_the_doctor_finds_a_running_box_and_says_what_to_do(box: Box) -> None:
+    """Warnings leave the exit code as it is."""
+    found = {each["subject"]: each for each in box.json("doctor")}
+    assert found["node"]["level"] == found["store"]["level"] == "ok"
+    assert "paddock backup" in found["backup"]["advice"]
+
+
 @pytest.mark.parametrize(
     ("code", "words", "said"),
     [

@@ -1,0 +1,76 @@
+"""The whole examination of a box: reads each part, and judges what could be read.
+
+A part that cannot be read is a finding, too; it does not keep the others from being checked.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+
+from app import reader
+from app.doctor import box, machine, records
+from app.doctor.finding import Finding, ok, problem, unknown
+from app.snapshot import Query
+from storage import errors
+from storage import store as stores
+from storage.home import access, config
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.store import Store
+
+_ANSWER_S = 5.0
+
+
+async def examine(home: Home, now_us: Callable[[], int]) -> list[Finding]:
+    """All findings about a home and the machine under it."""
+    found = [*_home(home)]
+    place = home.root if home.root.is_dir() else home.root.parent
+    try:
+        found += machine.judge(machine.read(place))
+    except OSError as error:
+        found.append(unknown("machine", f"It cannot be examined: {error}."))
+    if not homes.begun(home):
+        return found
+    try:
+        store = await stores.open(home, readonly=True)
+    except errors.StorageError as error:
+        return [*found, problem("store", str(error), "")]
+    try:
+        found += await _records(store, now_us())
+        found += await _box(home, store, now_us)
+    finally:
+        await store.close()
+    return found
+
+
+def _home(home: Home) -> list[Finding]:
+    if not homes.begun(home):
+        advice = "`paddock serve` makes one; PADDOCK_HOME or --home names another."
+        return [problem("home", f"There is no box in {home.root}.", advice)]
+    try:
+        access.require(home)
+        settings = config.load(home)
+    except errors.StorageError as error:
+        return [problem("home", str(error), "")]
+    who = settings.people.group or "its owner alone"
+    return [ok("home", f"{home.root}, open to {who}; config.toml can be read.")]
+
+
+async def _records(store: Store, now_us: int) -> list[Finding]:
+    try:
+        return [*records.judge(await records.read(store, now_us))]
+    except (errors.StorageError, OSError) as error:
+        return [problem("store", str(error), "")]
+
+
+async def _box(home: Home, store: Store, now_us: Callable[[], int]) -> list[Finding]:
+    source = reader.Reader(home, store, now_us=now_us, answer_s=_ANSWER_S)
+    try:
+        await source.ask()
+        current = await source.read(Query(place="pulse"))
+    except errors.StorageError as error:
+        return [problem("node", str(error), "")]
+    finally:
+        await source.close()
+    return [*box.judge(current, importlib.metadata.version("paddock"))]
