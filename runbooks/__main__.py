@@ -22,7 +22,8 @@ from storage.runtime.reporting import Reports
 
 with collector.paused():
     from runbooks import catalog
-    from runbooks.runner import BY, Runner
+    from runbooks.runner import Runner
+    from runbooks.walk import BY
     from storage import store as stores
     from storage.control_socket import nudges
     from storage.store import Store

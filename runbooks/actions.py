@@ -1,4 +1,4 @@
-"""The actions of steps: intents on behalf of the person who started the run.
+"""The actions of steps: intents on behalf of the person who drives the run.
 
 A step asks under an idempotency key of its own and with the version that it saw, so it acts once
 however often the runner is killed or an answer is lost. Imported by `runbooks.runner`.
@@ -11,8 +11,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import Final
 
-from runbooks import steps
-from runbooks.steps import Value
+from runbooks import steps, values
+from runbooks.values import Value
 from storage import errors, knobs, prompts, services
 from storage.control_socket import client
 from storage.home.paths import Home
@@ -29,7 +29,7 @@ async def version(s: Session, run: Run, do: steps.Do) -> int | None:
     A service has a version, a knob the id of its newest setting, a label the number that it points
     at; 0 means that there was none.
     """
-    target = steps.filled(do.target, run.inputs)
+    target = values.filled(do.target, run.inputs)
     match do.verb.partition(".")[0]:
         case "services":
             with contextlib.suppress(errors.NotFound):
@@ -44,7 +44,7 @@ async def version(s: Session, run: Run, do: steps.Do) -> int | None:
 
 def _named(do: steps.Do, argument: str, run: Run) -> str:
     """An argument of an action that is a name, filled in."""
-    return str(steps.arguments(do, run.inputs, {steps.LOOKED: None}).get(argument))
+    return values.filled(str(do.arguments.get(argument)), run.inputs)
 
 
 async def ask(
@@ -59,7 +59,7 @@ async def ask(
 ) -> int:
     """Ask for a step's action; the id of its intent, stored now or by an earlier attempt.
 
-    `why` is the reason that the person gave for the run.
+    `why` is the reason that the person gave.
 
     Raises:
         StorageError: the node refused it or could not be reached.
@@ -72,13 +72,13 @@ async def ask(
             accepted = await client.ask(
                 home,
                 do.verb,
-                steps.filled(do.target, run.inputs),
-                steps.arguments(do, run.inputs, seen),
+                values.filled(do.target, run.inputs),
+                values.arguments(do, run.inputs, seen),
                 reason=f"{why} ({by})" if why else by,
                 expected_version=expected_version,
-                on_behalf_of=run.intent_id,
+                on_behalf_of=run.driver or run.intent_id,
                 idempotency_key=key,
-                confirm=steps.filled(do.confirm, run.inputs),
+                confirm=values.filled(do.confirm, run.inputs),
             )
         except (errors.NodeIsDown, errors.Unanswered, errors.Unavailable):
             attempt += 1

@@ -5,6 +5,8 @@ Reads files only and runs nothing. Imported by the runner's start and by `app`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from runbooks import parsing
 from runbooks.probes import PROBES
 from runbooks.steps import Runbook
@@ -21,10 +23,28 @@ def every(home: Home) -> dict[str, Runbook | str]:
     """
     access.require(home)
     found: dict[str, Runbook | str] = {}
-    for folder in (parsing.LIBRARY, home.root / "runbooks"):
+    for folder in (parsing.LIBRARY, own(home)):
         for path in sorted(folder.glob("*.yaml")):
             try:
                 found[path.stem] = parsing.read(path, probes=PROBES, verbs=verbs.TABLE)
             except parsing.BadRunbook as error:
                 found[path.stem] = str(error)
     return found
+
+
+def faults(home: Home, file: Path | None = None) -> dict[str, list[str]]:
+    """All that is wrong with a file, or with each runbook of the box, by name.
+
+    Raises:
+        Closed: this user may not look into the home.
+    """
+    if file is not None:
+        return {file.stem: parsing.check(file, probes=PROBES, verbs=verbs.TABLE)[1]}
+    access.require(home)
+    paths = [*sorted(parsing.LIBRARY.glob("*.yaml")), *sorted(own(home).glob("*.yaml"))]
+    return {path.stem: parsing.check(path, probes=PROBES, verbs=verbs.TABLE)[1] for path in paths}
+
+
+def own(home: Home) -> Path:
+    """Where operators keep runbooks of this box."""
+    return home.root / "runbooks"

@@ -1,35 +1,35 @@
-"""Walks the steps of runs: look, do, verify. All of a run's state is in the store.
+"""Claims the intents of runs and walks each run until it ends or waits for a person.
 
-Killed at any instant, it resumes at the first step that has not ended; a step is verified against
-what it saw before it acted. It acts only through intents. Imported by `runbooks.__main__`.
+A run is walked for one intent, which ends when the walk does. Killed at any instant, the runner
+claims that intent again and goes on where the run was. Imported by `runbooks.__main__`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
+import msgspec
 import structlog
 
-from runbooks import actions, start_request, steps, undo_plan
-from runbooks.probes import PROBES
-from runbooks.steps import Look, Runbook, Step, Value, Verify
-from storage import errors, intents, runs
-from storage.control_socket import client, verbs
+from runbooks import decisions, start_request, steps, undo_plan
+from runbooks.start_request import Refused
+from runbooks.steps import Runbook
+from runbooks.walk import BY, Aborted, Ended, Stop, Walk
+from storage import errors, intents, run_events, runs
+from storage.control_socket import verbs
 from storage.control_socket.nudges import Listener
 from storage.control_socket.verbs import Process
 from storage.intents import Intent
-from storage.runs import Run
+from storage.run_events import Kind
+from storage.runs import Pace, Run, State
 from storage.store import Session, Store
 
-BY: Final = Process.RUNNER.value
 LOOK_S: Final = 4.0
-OUTCOME_S: Final = 60.0
-_VERIFY_S: Final = 1.0
 _AGAIN_S: Final = 2.0
+_START: Final = "runbooks.start"
 _UNDO: Final = "runbooks.undo"
 _VERBS: Final = verbs.carried_out_by(Process.RUNNER)
 
@@ -37,10 +37,6 @@ T = TypeVar("T")
 Work = Callable[[Session], Awaitable[T]]
 
 _log = structlog.get_logger("runner")
-
-
-class Failed(Exception):
-    """A step failed; the message says why."""
 
 
 class Runner:
@@ -54,64 +50,44 @@ class Runner:
         now_us: Callable[[], int],
         again_s: float = _AGAIN_S,
     ) -> None:
-        self._store = store
+        self.store = store
+        self.now_us = now_us
         self._books = books
-        self._now_us = now_us
         self._again_s = again_s
         self._news = asyncio.Event()
         self._beginning = asyncio.Lock()
-        self._runs: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._aborting: dict[int, Intent] = {}
+        self._aborts: dict[int, asyncio.Event] = {}
 
     async def run(self, listener: Listener) -> None:
         """Claim runs and walk them until cancelled; the next start resumes those interrupted."""
         try:
-            await self._write(lambda s: intents.reclaim(s, BY, self._now_us()))
+            await self.write(lambda s: intents.reclaim(s, BY, self.now_us()))
             while True:
                 await self._take()
                 await listener.wait(timeout_s=LOOK_S)
                 self._news.set()
                 self._news.clear()
         finally:
-            for task in self._runs:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*self._runs, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _take(self) -> None:
-        """Begin every run that was asked for."""
-        try:
-            while (intent := await self._claim()) is not None:
-                task = asyncio.create_task(self._carefully(intent))
-                self._runs.add(task)
-                task.add_done_callback(self._runs.discard)
-        except errors.Unavailable as error:
-            _log.warning("runs wait for the store", error=str(error))
+    async def read(self, work: Work[T]) -> T:
+        """Do it on one snapshot; it waits where the store cannot be read."""
 
-    async def _carefully(self, intent: Intent) -> None:
-        """Walk a run; a fault of the runner ends that run, never the others."""
-        try:
-            await self._walk(intent)
-        except Exception as error:  # noqa: BLE001
-            _log.exception("a run failed", intent=intent.id)
-            said = f"The runner failed ({type(error).__name__}: {error}); runner.log has the trace."
-            await self._end(intent, intents.State.FAILED, said)
-
-    async def _claim(self) -> Intent | None:
-        async def work(s: Session) -> Intent | None:
-            return await intents.claim(s, verbs=_VERBS, by=BY, at_us=self._now_us())
-
-        return await self._store.write(work, durable=True, nudge=False)
-
-    async def _write(self, work: Work[T]) -> T:
-        return await self._patiently(lambda: self._store.write(work, durable=True))
-
-    async def _read(self, work: Work[T]) -> T:
         async def look() -> T:
-            async with self._store.read() as session:
+            async with self.store.read() as session:
                 return await work(session)
 
-        return await self._patiently(look)
+        return await self.patiently(look)
 
-    async def _patiently(self, do: Callable[[], Awaitable[T]]) -> T:
+    async def write(self, work: Work[T]) -> T:
+        """Do it in one durable transaction; it waits where the store cannot be written."""
+        return await self.patiently(lambda: self.store.write(work, durable=True))
+
+    async def patiently(self, do: Callable[[], Awaitable[T]]) -> T:
         """Retry while the store cannot be used: a run does not end half-way for that."""
         while True:
             try:
@@ -120,142 +96,199 @@ class Runner:
                 _log.warning("a run waits for the store", error=str(error))
                 await asyncio.sleep(self._again_s)
 
-    async def _walk(self, intent: Intent) -> None:
-        """Walk one run from its first unfinished step to its end."""
+    async def news(self, timeout_s: float) -> None:
+        """Wait until something may have changed, at most so long."""
         try:
-            book, run = await self._begin(intent)
-        except start_request.Refused as refused:
-            await self._end(intent, intents.State.REFUSED, str(refused))
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        except TimeoutError:
             return
-        if run.content != steps.content(book):
+
+    async def _take(self) -> None:
+        """Begin everything that was asked for."""
+        try:
+            while (intent := await self._claim()) is not None:
+                task = asyncio.create_task(self._carefully(intent))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        except errors.Unavailable as error:
+            _log.warning("runs wait for the store", error=str(error))
+
+    async def _claim(self) -> Intent | None:
+        async def work(s: Session) -> Intent | None:
+            return await intents.claim(s, verbs=_VERBS, by=BY, at_us=self.now_us())
+
+        return await self.store.write(work, durable=True, nudge=False)
+
+    async def _carefully(self, intent: Intent) -> None:
+        """Carry one intent out; a fault of the runner ends that run, never the others."""
+        try:
+            if intent.verb == decisions.ABORT:
+                await self._abort(intent)
+            elif intent.verb in decisions.DRIVING or intent.verb in {_START, _UNDO}:
+                await self._drive(intent)
+            else:
+                await self._tell(intent)
+        except Refused as refused:
+            await self._end(intent, intents.State.REFUSED, str(refused))
+        except Exception as error:  # noqa: BLE001
+            _log.exception("a run failed", intent=intent.id)
+            said = f"The runner failed ({type(error).__name__}: {error}); runner.log has the trace."
+            await self._end(intent, intents.State.FAILED, said)
+
+    async def _tell(self, intent: Intent) -> None:
+        """A decision and the end of its intent, in one transaction."""
+
+        async def work(s: Session) -> None:
+            said = await decisions.tell(s, intent, self.now_us())
+            await intents.end(s, intent.id, intents.State.APPLIED, said, self.now_us(), by=BY)
+
+        await self.write(work)
+
+    async def _abort(self, intent: Intent) -> None:
+        """End a run: at once where it waits, else as soon as its walk lets it."""
+        run = await self.write(lambda s: decisions.abort(s, intent, self.now_us()))
+        if run.state is State.RUNNING:
+            self._aborting[run.id] = intent
+            self._stopping(run.id).set()
+            self._news.set()
+            self._news.clear()
+            while run.state is State.RUNNING:
+                await self.news(LOOK_S)
+                run = await self.read(partial(runs.find, id=run.id))
+        if run.state is not State.ABORTED:
+            raise Refused(f"Run {run.id} has ended before that: it is {run.state}.")
+        hint = await self._undo_hint(run)
+        said = f"{run.runbook}, run {run.id}: {run.reason}.{hint}"
+        await self._end(intent, intents.State.APPLIED, said)
+
+    def _stopping(self, run_id: int) -> asyncio.Event:
+        return self._aborts.setdefault(run_id, asyncio.Event())
+
+    async def _drive(self, intent: Intent) -> None:
+        """Walk the run of an intent until it ends or waits."""
+        if intent.verb in decisions.DRIVING:
+            run = await self.write(lambda s: decisions.drive(s, intent, self.now_us()))
+            book = await self._walked(run)
+            if book is None:
+                raise Refused(f"{run.runbook} was changed since run {run.id} began; abort the run.")
+        else:
+            book, run = await self._begin(intent)
+        if run.state is not State.RUNNING:
+            await self._end(intent, intents.State.APPLIED, run.reason or f"run {run.id}")
+            return
+        if run.book is None and run.content != steps.content(book):
             said = f"{book.name} was changed since run {run.id} began; start it again."
             await self._end(intent, intents.State.FAILED, said)
             return
-        outcomes = []
-        begun = {step.name: step for step in await self._read(lambda s: runs.steps(s, run.id))}
-        for position, step in enumerate(book.steps):
-            before = begun.get(step.name)
-            if before is not None and before.ended_at_us is not None:
-                outcomes += [before.sentence] if step.do is not None and before.sentence else []
-                continue
-            try:
-                said = await self._step(run, step, position, before)
-            except (Failed, errors.StorageError) as error:
-                said = f"step {step.name}: {error}"
-                await self._note(run, step, position, sentence=str(error), ended=True)
-                await self._end(intent, intents.State.FAILED, f"{book.name}: {said}")
-                return
-            await self._note(run, step, position, sentence=said, ended=True)
-            if step.do is not None:
-                outcomes.append(said)
-        undo = any(step.undo is not None for step in book.steps)
-        undo = undo and bool(await self._read(lambda s: undo_plan.changed(s, run)))
-        hint = f" `paddock runbooks undo {run.id}` reverts them." if undo else ""
-        did = "".join(f" {each.rstrip('.')}." for each in outcomes)
-        said = f"{book.name}, run {run.id}: all steps succeeded.{did}{hint}"
-        await self._end(intent, intents.State.APPLIED, said)
+        walk = Walk(self, self.store.home, book, run, intent, self._stopping(run.id))
+        try:
+            ended = await walk.go()
+        except Stop as stop:
+            await self._wait(intent, book, run, stop)
+        except Aborted:
+            by = self._aborting[run.id]
+            said = decisions.aborted(by)
+            await self._end(
+                intent, intents.State.FAILED, f"{book.name}, run {run.id}: {said}.",
+                run=(run, State.ABORTED, said, by),
+            )  # fmt: skip
+        else:
+            await self._finish(intent, book, run, ended)
+
+    async def _walked(self, run: Run) -> Runbook | None:
+        books: Mapping[str, Runbook | str] = {}
+        if run.book is None:
+            books = await asyncio.to_thread(self._books)
+        return undo_plan.walked(run, books)
 
     async def _begin(self, intent: Intent) -> tuple[Runbook, Run]:
         """The runbook that an intent asks for, as it is now, and its run; one intent at a time."""
         async with self._beginning:
+            begun = await self.read(lambda s: runs.of_intent(s, intent.id))
+            if begun is not None and begun.book is not None:
+                return msgspec.json.decode(begun.book, type=Runbook), begun
             known = await asyncio.to_thread(self._books)
+            pace = Pace.THROUGH
             if intent.verb == _UNDO:
                 plan = partial(
                     undo_plan.planned, books=known, of=intent.target, intent_id=intent.id
                 )
-                book, inputs = await self._read(plan)
+                book, inputs = await self.read(plan)
             else:
-                book, inputs = start_request.chosen(known, intent)
-            begin = partial(
-                runs.begin, runbook=book.name, intent_id=intent.id, actor=intent.actor,
-                inputs=inputs, content=steps.content(book), at_us=self._now_us(),
-            )  # fmt: skip
-            return book, await self._write(begin)
-
-    async def _step(self, run: Run, step: Step, position: int, before: runs.Step | None) -> str:
-        """Look, do, verify; returns the sentence that the step ends with."""
-        known = before
-        if known is None or (known.looked is None and known.intent_id is None):
-            known = await self._look(run, step, position)
-        said = "" if step.look is None else steps.report(step.look, known.looked)
-        if step.do is not None:
-            said = await self._do(run, step, step.do, position, known) or said
-        if step.verify is not None:
-            await self._verify(run, step.verify, known.looked)
-        return said
-
-    async def _look(self, run: Run, step: Step, position: int) -> runs.Step:
-        """Record what the step looks at and the version of what it changes, in one snapshot."""
-
-        async def look(s: Session) -> dict[str, Any]:
-            seen: dict[str, Any] = {}
-            if (looked := step.look) is not None:
-                value = await self._probe(s, looked, run)
-                seen |= {"looked": value, "as_expected": steps.as_expected(value, looked.expected)}
-            if step.do is not None:
-                seen["expected_version"] = await actions.version(s, run, step.do)
-            return seen
-
-        return await self._note(run, step, position, **await self._read(look))
-
-    async def _do(
-        self, run: Run, step: Step, do: steps.Do, position: int, known: runs.Step
-    ) -> str | None:
-        """Ask for the action and wait for its outcome."""
-        if step.look is not None and steps.needs(do, steps.LOOKED) and known.looked is None:
-            raise Failed(f"{step.look.probe} found nothing, so there is nothing to {do.verb}")
-        asked = await self._read(lambda s: intents.find(s, run.intent_id))
-        number = await actions.ask(
-            self._store.home, run, step.name, do, why=asked.reason,
-            expected_version=known.expected_version, seen={steps.LOOKED: known.looked},
-        )  # fmt: skip
-        await self._note(run, step, position, intent_id=number)
-        ended = await self._patiently(lambda: client.wait(self._store, number, OUTCOME_S))
-        if ended.state is not intents.State.APPLIED:
-            raise Failed(ended.outcome or f"intent {number} has not ended within {OUTCOME_S:.0f} s")
-        return ended.outcome
-
-    async def _verify(self, run: Run, verify: Verify, looked: Value) -> None:
-        until = time.monotonic() + verify.timeout_s
-        while True:
-            found = await self._read(lambda s: self._probe(s, verify, run))
-            if steps.as_expected(found, verify.expected, looked):
-                return
-            left = until - time.monotonic()
-            if left <= 0:
-                wanted = looked if verify.expected == steps.LOOKED else verify.expected
-                raise Failed(
-                    f"{verify.probe} is {found} after {verify.timeout_s:g} s (expected {wanted})"
+                book, given = start_request.chosen(known, intent)
+                second = self.now_us() // 1_000_000
+                inputs = await self.read(
+                    partial(start_request.complete, book=book, given=given, second=second)
                 )
-            try:
-                async with asyncio.timeout(min(left, _VERIFY_S)):
-                    await self._news.wait()
-            except TimeoutError:
-                continue
+                asked = verbs.parse(intent.verb, intent.arguments)
+                pace = Pace(asked.pace or book.pace)
 
-    async def _probe(self, s: Session, look: Look | Verify, run: Run) -> Value:
-        second = self._now_us() // 1_000_000
-        return await PROBES[look.probe](s, steps.filled(look.of, run.inputs), look.window_s, second)
+            async def begin(s: Session) -> Run:
+                run = await runs.begin(
+                    s, runbook=book.name, intent_id=intent.id, actor=intent.actor, inputs=inputs,
+                    content=steps.content(book), at_us=self.now_us(), pace=pace,
+                    taken_by=intent.actor, book=msgspec.json.encode(book).decode(),
+                )  # fmt: skip
+                await run_events.add(
+                    s, run.id, Kind.BEGAN, intent.reason, actor=intent.actor,
+                    at_us=self.now_us(), intent_id=intent.id,
+                )  # fmt: skip
+                return run
 
-    async def _note(
-        self, run: Run, step: Step, position: int, *, ended: bool = False, **seen: Any
-    ) -> runs.Step:
-        now = self._now_us()
-        if ended:
-            seen["ended_at_us"] = now
-        return await self._write(lambda s: runs.note(s, run.id, step.name, position, now, **seen))
+            return book, await self.write(begin)
 
-    async def _end(self, intent: Intent, state: intents.State, sentence: str) -> None:
-        """End the intent, and its run if one was begun, in one transaction."""
-        now = self._now_us()
+    async def _wait(self, intent: Intent, book: Runbook, run: Run, stop: Stop) -> None:
+        """The run waits from now on, and its intent has ended: in one transaction."""
+        at = [step.name for step in book.steps].index(stop.step) + 1
+        now = self.now_us()
 
         async def work(s: Session) -> None:
-            run = await runs.of_intent(s, intent.id)
-            if run is not None and run.state is runs.State.RUNNING:
+            step = f"step {at} of {len(book.steps)}, {stop.step}"
+            await runs.stay(s, run, stop.waits, stop.step, at_us=now)
+            await run_events.add(
+                s, run.id, Kind.WAITS, stop.sentence, actor=BY, at_us=now, step=stop.step
+            )
+            needs = decisions.needs(await runs.find(s, run.id))
+            said = f"{book.name}, run {run.id}, waits at {step}: {stop.sentence.rstrip('.')}. "
+            await intents.end(s, intent.id, intents.State.APPLIED, said + needs, now, by=BY)
+
+        await self.write(work)
+        _log.info("a run waits", run=run.id, step=stop.step, for_=stop.waits.value)
+
+    async def _finish(self, intent: Intent, book: Runbook, run: Run, ended: Ended) -> None:
+        if not ended.well:
+            await self._end(intent, intents.State.FAILED, f"{book.name}: {ended.sentence}")
+            return
+        undo = any(step.undo is not None for step in book.steps)
+        hint = await self._undo_hint(run) if undo else ""
+        said = f"{book.name}, run {run.id}: all steps succeeded.{ended.sentence}{hint}"
+        await self._end(intent, intents.State.APPLIED, said)
+
+    async def _undo_hint(self, run: Run) -> str:
+        changed = await self.read(lambda s: undo_plan.changed(s, run))
+        return f" `paddock runbooks undo {run.id}` reverts them." if changed else ""
+
+    async def _end(
+        self, intent: Intent, state: intents.State, sentence: str,
+        *, run: tuple[Run, State, str, Intent] | None = None,
+    ) -> None:  # fmt: skip
+        """End the intent, and the run that it drives if there is one, in one transaction."""
+        now = self.now_us()
+
+        async def work(s: Session) -> None:
+            known = await runs.driven(s, intent.id)
+            if known is not None and known.state is State.RUNNING:
                 well = state is intents.State.APPLIED
-                to = runs.State.DONE if well else runs.State.FAILED
-                await runs.end(s, run.id, to, reason=sentence, at_us=now)
+                to, said, by = State.DONE if well else State.FAILED, sentence, BY
+                if run is not None:
+                    to, said, by = run[1], run[2], run[3].actor
+                await run_events.add(
+                    s, known.id, Kind.ENDED, said, actor=by, at_us=now,
+                    intent_id=None if run is None else run[3].id,
+                )  # fmt: skip
+                await runs.end(s, known.id, to, reason=said, at_us=now, actor=by)
             await intents.end(s, intent.id, state, sentence, now, by=BY)
 
-        await self._write(work)
-        _log.info("a run ended", intent=intent.id, state=state.value, said=sentence)
+        await self.write(work)
+        _log.info("an intent of a run ended", intent=intent.id, state=state.value, said=sentence)

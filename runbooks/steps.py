@@ -1,14 +1,14 @@
-"""The model of a runbook: named steps with look, do, verify and undo, and what fills them in.
+"""The model of a runbook: named steps with look, do, verify, undo, and branches between them.
 
-Pure; `runbooks.parsing` makes runbooks out of YAML. Imported by `runbooks` and `app`.
+Pure; `runbooks.parsing` makes runbooks out of YAML, `runbooks.values` fills them in. Imported by
+`runbooks` and `app`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import operator
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -19,27 +19,64 @@ LOOKED: Final = "looked"
 INTENT: Final = "intent"
 """As `{intent}` in the arguments of `undo`: the id of the intent by which the step acted."""
 
-_OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "<": operator.lt,
-    ">": operator.gt,
-}
-EXPECTED: Final = re.compile(r"(<=|>=|==|<|>)\s*(-?[0-9]+(?:\.[0-9]+)?)")
-INPUT: Final = re.compile(r"\{([a-z_]+)\}")
-
-Value = float | str | None
+END: Final = "end"
+"""As the target of a branch: the run has done what it is for."""
 
 
-class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the person who starts the runbook is asked for."""
+class InputType(StrEnum):
+    """What an input may be; the nouns are checked against the box when a run starts."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    SERVICE = "service"
+    DEPLOYMENT = "deployment"
+    RELEASE = "release"
+    PROMPT = "prompt"
+
+
+class Outcome(StrEnum):
+    """What a step's own look or verify came to, as a condition names it."""
+
+    EXPECTED = "expected"
+    UNEXPECTED = "unexpected"
+    UNMEASURED = "unmeasured"
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+
+
+class Unmet(StrEnum):
+    """What follows where the fact of a verify does not come in time."""
+
+    FAIL = "fail"  # the step failed
+    CONTINUE = "continue"  # the step ended; a branch may ask for `unverified`
+
+
+class Pace(StrEnum):
+    """How a run of the runbook is walked where the person does not say."""
+
+    THROUGH = "through"  # from its first step to its last, manual steps aside
+    STEP = "step"  # a person lets each action happen
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the parts of a runbook have in common: unknown fields are refused."""
+
+
+class Input(_Part, frozen=True, kw_only=True):
+    """What the person who starts the runbook is asked for.
+
+    `probe` and `of` are where the default comes from, looked at when the run starts.
+    """
 
     sentence: str
     default: str | None = None
+    type: InputType = InputType.TEXT
+    probe: str | None = None
+    of: str = ""
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Look(_Part, frozen=True, kw_only=True):
     """A probe and what is expected of it, such as `<= 0.01`; without an expectation, it reports.
 
     Looks inform, `verify` decides: an unexpected value is reported and stops nothing.
@@ -51,8 +88,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     expected: str | None = None
 
 
-class Do(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An intent on behalf of the person who started the run.
+class Do(_Part, frozen=True, kw_only=True):
+    """An intent on behalf of the person who drives the run.
 
     `confirm` repeats the target where the verb is hard to reverse.
     """
@@ -63,7 +100,7 @@ class Do(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     confirm: str = ""
 
 
-class Verify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Verify(_Part, frozen=True, kw_only=True):
     """Wait until the probe is as expected; `looked` means what this step's look saw."""
 
     probe: str
@@ -71,27 +108,81 @@ class Verify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     window_s: int = 300
     expected: str
     timeout_s: float = 30.0
+    unmet: Unmet = Unmet.FAIL
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One named step; the name is what a run resumes by."""
+class Condition(_Part, frozen=True, kw_only=True):
+    """Whether a probe is as expected now; what was not measured is not."""
+
+    probe: str
+    of: str = ""
+    window_s: int = 300
+    expected: str
+
+
+class Branch(_Part, frozen=True, kw_only=True, rename={"condition": "if"}):
+    """Go on at a later step, or at `end`, if the condition holds."""
+
+    condition: Outcome | Condition
+    to: str
+
+
+class Ask(_Part, frozen=True, kw_only=True):
+    """Something that a person does by hand and confirms; `note` asks what they found."""
+
+    sentence: str
+    note: bool = False
+
+
+class Step(_Part, frozen=True, kw_only=True):
+    """One named step; the name is what a run resumes by.
+
+    Where `when` does not hold, the step does nothing and the run goes on.
+    """
 
     name: str
     sentence: str
     look: Look | None = None
+    when: Outcome | Condition | None = None
+    ask: Ask | None = None
     do: Do | None = None
     verify: Verify | None = None
     undo: Do | None = None
+    branch: tuple[Branch, ...] = ()
 
 
-class Runbook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Automation(_Part, frozen=True, kw_only=True):
+    """The alert that starts the runbook without a person, where an operator enabled that.
+
+    It takes the steps of `alone` by itself, at most so often ("2 per 1h"), and stops and calls
+    before any other action and before the step `stop_at`. `inputs` come from the alert's labels of
+    the same names unless they are given here.
+    """
+
+    alert: str
+    alone: tuple[str, ...]
+    at_most: str = "1 per 1h"
+    stop_at: str | None = None
+    inputs: dict[str, str] = {}
+
+
+class Runbook(_Part, frozen=True, kw_only=True):
     """A named procedure."""
 
     name: str
     title: str
     when: str
     inputs: dict[str, Input] = {}
+    pace: Pace = Pace.THROUGH
+    on: Automation | None = None
     steps: tuple[Step, ...]
+
+
+_SINCE: Final[Mapping[str, object]] = {
+    "confirm": "", "type": "text", "probe": None, "of": "", "unmet": "fail", "when": None,
+    "ask": None, "branch": [], "pace": "through", "on": None,
+}  # fmt: skip
+"""Fields that the first runbooks did not have, with what they are where they are not set."""
 
 
 def content(book: Runbook) -> str:
@@ -101,59 +192,30 @@ def content(book: Runbook) -> str:
     keeps its hash across versions of Paddock.
     """
     said = msgspec.to_builtins(book)
-    for step in said["steps"]:
-        for do in (step["do"], step["undo"]):
-            if do is not None and not do["confirm"]:
-                del do["confirm"]
-    return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
+    told = _set(said, "pace", "on")
+    told["inputs"] = {
+        name: _set(each, "type", "probe", "of") for name, each in said["inputs"].items()
+    }
+    told["steps"] = [_step(each) for each in said["steps"]]
+    return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()
 
 
-def as_expected(value: Value, expected: str | None, looked: Value = None) -> bool | None:
-    """Whether the value is as expected; None where nothing is expected or nothing was seen."""
-    if expected is None or value is None:
-        return None
-    if expected == LOOKED:
-        return value == looked
-    found = EXPECTED.fullmatch(expected)
-    if found is None or not isinstance(value, int | float):
-        return False
-    return bool(_OPERATORS[found[1]](value, float(found[2])))
+def _step(said: dict[str, Any]) -> dict[str, Any]:
+    told = _set(said, "when", "ask", "branch")
+    for name, added in (("do", "confirm"), ("undo", "confirm"), ("verify", "unmet")):
+        if told[name] is not None:
+            told[name] = _set(told[name], added)
+    return told
 
 
-def filled(text: str, inputs: Mapping[str, str]) -> str:
-    """The text with `{name}` replaced by inputs; nothing else is special."""
-    return INPUT.sub(lambda name: inputs[name[1]], text)
+def _set(said: Mapping[str, Any], *added: str) -> dict[str, Any]:
+    """The fields without those of `added` that are not set."""
+    return {
+        name: value
+        for name, value in said.items()
+        if name not in added or _plain(value) != _SINCE[name]
+    }
 
 
-def arguments(do: Do, inputs: Mapping[str, str], seen: Mapping[str, Value]) -> dict[str, Any]:
-    """The arguments of an action; `{looked}` and `{intent}` become values of `seen`, typed."""
-    return {name: _argument(value, inputs, seen) for name, value in do.arguments.items()}
-
-
-def needs(do: Do, name: str) -> bool:
-    """Whether the arguments of an action use `{name}`."""
-    return f"{{{name}}}" in msgspec.json.encode(do.arguments).decode()
-
-
-def _argument(value: Any, inputs: Mapping[str, str], seen: Mapping[str, Value]) -> Any:
-    if isinstance(value, str):
-        for name, known in seen.items():
-            if value == f"{{{name}}}":
-                return known
-        return filled(value, inputs)
-    if isinstance(value, dict):
-        return {
-            filled(str(name), inputs): _argument(each, inputs, seen) for name, each in value.items()
-        }
-    if isinstance(value, list):
-        return [_argument(each, inputs, seen) for each in value]
-    return value
-
-
-def report(look: Look, value: Value) -> str:
-    """What a look saw, in a sentence."""
-    if value is None:
-        return f"{look.probe}: no data"
-    if look.expected is None:
-        return f"{look.probe} is {value}"
-    return f"{look.probe} is {value} (expected {look.expected})"
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -14,11 +14,13 @@ import msgspec
 from runbooks import steps
 from runbooks.start_request import Refused
 from runbooks.steps import Do, Runbook, Step
-from storage import errors, intents, ledger, runs
+from runbooks.values import Value
+from storage import errors, intents, ledger, run_events, run_steps, runs
 from storage.runs import Run
 from storage.store import Session
 
 _DIGITS: Final = 18
+_OPEN: Final = frozenset({runs.State.RUNNING, runs.State.WAITING})
 _OWN: Final = frozenset({"intent", "run"})  # nouns whose entries record the request itself
 
 
@@ -31,8 +33,8 @@ async def planned(
         Refused: there is nothing that could be undone without undoing what came after.
     """
     run = await _run(s, of)
-    book = books.get(run.runbook)
-    if not isinstance(book, Runbook) or steps.content(book) != run.content:
+    book = walked(run, books)
+    if book is None:
         raise Refused(
             f"{run.runbook} changed since run {run.id}; undo by hand what "
             "`paddock runbooks tail` shows."
@@ -40,7 +42,7 @@ async def planned(
     name = f"undo of run {run.id}"
     before = await runs.called(s, name)
     others = [each for each in before if each.intent_id != intent_id]
-    if any(each.state is runs.State.RUNNING for each in others):
+    if any(each.state in _OPEN for each in others):
         raise Refused(f"Run {run.id} is already being undone.")
     undone = {step for other in others for step in await changed(s, other)}
     done = await changed(s, run)
@@ -51,23 +53,40 @@ async def planned(
     ]
     if not todo:
         raise Refused(f"Run {run.id} changed nothing that is still to be undone.")
-    ours = {run.intent_id, *(each.intent_id for each in before), intent_id}
+    ours: set[int | None] = {run.intent_id, *(each.intent_id for each in before), intent_id}
+    for each in (run, *before):
+        ours |= await run_events.people(s, each.id)
     for step in todo:
         await _unchanged(s, step.name, done[step.name], ours)
+    looked = {step.name: step.looked for step in await run_steps.of(s, run.id)}
     walk = tuple(
-        Step(name=step.name, sentence=f"Undo: {step.sentence}", do=_undo(step, done[step.name]))
+        Step(
+            name=step.name,
+            sentence=f"Undo: {step.sentence}",
+            do=_undo(step, done[step.name], looked.get(step.name)),
+        )
         for step in todo
     )
     title = f"Undo run {run.id} of {book.name}"
     return Runbook(name=name, title=title, when=book.when, steps=walk), run.inputs
 
 
-def _undo(step: Step, intent_id: int) -> Do | None:
-    """The undo of a step, about the intent by which it acted."""
+def walked(run: Run, books: Mapping[str, Runbook | str]) -> Runbook | None:
+    """The runbook that a run began with; None where only another one is left of it."""
+    if run.book is not None:
+        return msgspec.json.decode(run.book, type=Runbook)
+    book = books.get(run.runbook)
+    same = isinstance(book, Runbook) and steps.content(book) == run.content
+    return book if isinstance(book, Runbook) and same else None
+
+
+def _undo(step: Step, intent_id: int, looked: Value) -> Do | None:
+    """The undo of a step, about the intent by which it acted and what it had looked at."""
     if step.undo is None:
         return None
+    known = {steps.INTENT: intent_id, steps.LOOKED: looked}
     given = {
-        name: intent_id if value == f"{{{steps.INTENT}}}" else value
+        name: next((seen for key, seen in known.items() if value == f"{{{key}}}"), value)
         for name, value in step.undo.arguments.items()
     }
     return msgspec.structs.replace(step.undo, arguments=given)
@@ -80,8 +99,10 @@ async def _run(s: Session, of: str) -> Run:
         run = await runs.find(s, int(of))
     except errors.NotFound as error:
         raise Refused(str(error)) from error
-    if run.state is runs.State.RUNNING:
-        raise Refused(f"Run {run.id} is still running; undo it when it has ended.")
+    if run.state in _OPEN:
+        raise Refused(
+            f"Run {run.id} has not ended; abort it first: `paddock runbooks abort {run.id}`."
+        )
     return run
 
 
@@ -89,7 +110,7 @@ async def changed(s: Session, run: Run) -> dict[str, int]:
     """The intents by which the steps of a run changed something, by step."""
     return {
         step.name: step.intent_id
-        for step in await runs.steps(s, run.id)
+        for step in await run_steps.of(s, run.id)
         if step.intent_id is not None and await _changes(s, step.intent_id)
     }
 

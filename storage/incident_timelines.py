@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import changes, incident_events, runs
+from storage import changes, incident_events, run_events, run_steps, runs
 from storage.incidents import Incident, Kind
 
 MOST_RUNS: Final = 200
@@ -83,10 +83,14 @@ async def _of_runs(s: AsyncSession, incident: Incident, end_us: int) -> Iterable
         if incident.service not in {None, run.inputs.get("service", incident.service)}:
             continue
         name = f"{run.runbook} (run {run.id})"
+        events = await run_events.of(s, run.id)
+        found += [(each.at_us, each.actor, f"{name} {each.words}") for each in events]
+        if events:
+            continue
         found.append((run.began_at_us, run.actor, f"{name} began"))
         found += [
             (step.ended_at_us, run.actor, f"{name} {step.name}: {step.sentence}")
-            for step in await runs.steps(s, run.id)
+            for step in await run_steps.of(s, run.id)
             if step.ended_at_us is not None and step.sentence
         ]
     return [

@@ -142,6 +142,23 @@ async def undo(
     )
 
 
+async def of_intent(s: AsyncSession, deployment: str, name: str, intent_id: int) -> int:
+    """The setting of a knob that was made for an intent, by its id.
+
+    Raises:
+        Invalid: the intent did not set it.
+    """
+    query = select(col(KnobRow.id)).where(
+        col(KnobRow.deployment) == deployment,
+        col(KnobRow.name) == name,
+        col(KnobRow.intent_id) == intent_id,
+    )
+    found = (await s.scalars(query)).first()
+    if found is None:
+        raise errors.Invalid(f"Intent {intent_id} did not set {name} of {deployment}.")
+    return found
+
+
 async def current(s: AsyncSession, deployment: str, name: str) -> Knob | None:
     """The newest setting of a knob; None if it was never set."""
     row = await _newest(s, deployment, name)

@@ -1,14 +1,14 @@
-"""Runs of runbooks: who started which, how far it is, and what each step saw and did.
+"""Runs of runbooks: who started which, how far it is, and who decides for it.
 
-A run is found by its intent and a step by its name, so an interrupted run resumes where it was.
-Written by the runner, read by every room.
+A run is found by its intent, so an interrupted run resumes where it was; its steps are in
+`storage.run_steps`, its timeline in `storage.run_events`. Written by the runner, read by every
+room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any, ClassVar, Final
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import msgspec
 from sqlalchemy import select
@@ -16,32 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import errors, ledger, moves
+from storage.run_states import MOVES, Pace, State, Waits
 
-
-class State(StrEnum):
-    """How far a run is.
-
-    RUNNING: the runner walks its steps. If the runner dies, its next start resumes at the first
-        step that has not ended.
-    DONE: all steps succeeded. Final.
-    FAILED: a step did not succeed; `reason` names it. What earlier steps did stays done. Final.
-    """
-
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-
-
-MOVES: Final = moves.Table(
-    noun="run",
-    column="state",
-    begins=frozenset({State.RUNNING}),
-    legal={
-        State.RUNNING: frozenset({State.DONE, State.FAILED}),
-        State.DONE: frozenset(),
-        State.FAILED: frozenset(),
-    },
-)
+__all__ = [
+    "MOVES", "Pace", "Run", "State", "Waits", "begin", "called", "driven", "end", "find", "hold",
+    "of_intent", "open_", "resume", "stay", "tail",
+]  # fmt: skip
 
 
 class RunRow(SQLModel, table=True):
@@ -59,27 +39,23 @@ class RunRow(SQLModel, table=True):
     began_at_us: int
     ended_at_us: int | None
     content: str | None
-
-
-class StepRow(SQLModel, table=True):
-    """The row of a step; what it looked at is JSON."""
-
-    __tablename__: ClassVar[str] = "run_steps"
-
-    run_id: int = Field(primary_key=True)
-    name: str = Field(primary_key=True)
-    position: int
-    looked: str | None
-    as_expected: bool | None
-    expected_version: int | None
-    intent_id: int | None
-    sentence: str | None
-    began_at_us: int
-    ended_at_us: int | None
+    pace: str = Pace.THROUGH.value
+    alone: str | None = None
+    taken_by: str | None = None
+    driver_intent_id: int | None = None
+    waits_for: str | None = None
+    waits_at: str | None = None
+    book: str | None = None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a runbook; `content` is the hash of the runbook that it began with."""
+    """One run of a runbook.
+
+    `content` is the hash of the runbook that it began with and `book` that runbook as JSON; runs
+    older than schema 32 have none. `taken_by` alone decides while it waits; None: the first who
+    acts. `driver` is the intent for which the runner walks it, or walked it last. `alone` are the
+    steps that a run without a person may take.
+    """
 
     id: int
     runbook: str
@@ -91,24 +67,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     began_at_us: int
     ended_at_us: int | None
     content: str | None
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a run: what was seen, the intent that was asked for, how it ended.
-
-    `expected_version` is the version of the action's target when the step looked.
-    """
-
-    run_id: int
-    name: str
-    position: int
-    looked: float | str | None
-    as_expected: bool | None
-    expected_version: int | None
-    intent_id: int | None
-    sentence: str | None
-    began_at_us: int
-    ended_at_us: int | None
+    pace: Pace = Pace.THROUGH
+    alone: tuple[str, ...] = ()
+    taken_by: str | None = None
+    driver: int | None = None
+    waits_for: Waits | None = None
+    waits_at: str | None = None
+    book: str | None = None
 
 
 async def begin(
@@ -120,6 +85,10 @@ async def begin(
     inputs: Mapping[str, str],
     content: str,
     at_us: int,
+    pace: Pace = Pace.THROUGH,
+    alone: Sequence[str] = (),
+    taken_by: str | None = None,
+    book: str | None = None,
 ) -> Run:
     """The run of an intent: a new one, or the one that was begun before an interruption."""
     if (begun := await of_intent(s, intent_id)) is not None:
@@ -134,6 +103,11 @@ async def begin(
         began_at_us=at_us,
         ended_at_us=None,
         content=content,
+        pace=pace.value,
+        alone=msgspec.json.encode(list(alone)).decode() if alone else None,
+        taken_by=taken_by,
+        driver_intent_id=intent_id,
+        book=book,
     )
     s.add(row)
     await s.flush()
@@ -144,44 +118,51 @@ async def begin(
     return _run(row)
 
 
-async def end(s: AsyncSession, id: int, state: State, *, reason: str, at_us: int) -> None:
+async def end(
+    s: AsyncSession, id: int, state: State, *, reason: str, at_us: int, actor: str = "runner"
+) -> None:
     """Record how a run ended."""
     run = await find(s, id)
     await moves.move(
-        s, MOVES, RunRow, id, State.RUNNING, state, actor="runner", at_us=at_us,
-        intent_id=run.intent_id, changes={"reason": reason, "ended_at_us": at_us},
+        s, MOVES, RunRow, id, run.state, state, actor=actor, at_us=at_us, intent_id=run.driver,
+        changes={"reason": reason, "ended_at_us": at_us, "waits_for": None, "waits_at": None},
     )  # fmt: skip
 
 
-async def note(
-    s: AsyncSession, run_id: int, name: str, position: int, at_us: int, **known: Any
-) -> Step:
-    """Record what is known of a step so far, and return all of it.
+async def stay(s: AsyncSession, run: Run, waits_for: Waits, step: str, *, at_us: int) -> None:
+    """A running run waits for a person from now on, at a step."""
+    await moves.move(
+        s, MOVES, RunRow, run.id, State.RUNNING, State.WAITING, actor="runner", at_us=at_us,
+        intent_id=run.driver, changes={"waits_for": waits_for.value, "waits_at": step},
+    )  # fmt: skip
 
-    `known` is any of looked, as_expected, expected_version, intent_id, sentence, ended_at_us; the
-    rest stays.
-    """
-    row = await s.get(StepRow, (run_id, name))
-    if row is None:
-        row = StepRow(
-            run_id=run_id,
-            name=name,
-            position=position,
-            looked=None,
-            as_expected=None,
-            expected_version=None,
-            intent_id=None,
-            sentence=None,
-            began_at_us=at_us,
-            ended_at_us=None,
-        )
-        s.add(row)
-    if "looked" in known:
-        known["looked"] = msgspec.json.encode(known["looked"]).decode()
-    for field, value in known.items():
-        setattr(row, field, value)
+
+async def resume(
+    s: AsyncSession, run: Run, *, driver: int, actor: str, at_us: int, pace: Pace
+) -> Run:
+    """A waiting run is walked again, for the intent `driver`, by the person who holds it."""
+    changes = {
+        "driver_intent_id": driver, "taken_by": actor, "waits_for": None, "waits_at": None,
+        "pace": pace.value,
+    }  # fmt: skip
+    await moves.move(
+        s, MOVES, RunRow, run.id, State.WAITING, State.RUNNING, actor=actor, at_us=at_us,
+        intent_id=driver, changes=changes,
+    )  # fmt: skip
+    return await find(s, run.id)
+
+
+async def hold(
+    s: AsyncSession, run: Run, by: str | None, *, actor: str, at_us: int, intent_id: int
+) -> None:
+    """Change who decides for a run."""
+    row = await s.get_one(RunRow, run.id)
+    row.taken_by = by
     await s.flush()
-    return _step(row)
+    await ledger.write(
+        s, actor=actor, verb="taken_by", noun="run", key=str(run.id), before=run.taken_by, after=by,
+        at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
 
 
 async def of_intent(s: AsyncSession, intent_id: int) -> Run | None:
@@ -189,6 +170,20 @@ async def of_intent(s: AsyncSession, intent_id: int) -> Run | None:
     query = select(RunRow).where(col(RunRow.intent_id) == intent_id)
     row = (await s.scalars(query.execution_options(populate_existing=True))).first()
     return None if row is None else _run(row)
+
+
+async def driven(s: AsyncSession, intent_id: int) -> Run | None:
+    """The run that was walked last for an intent, if one was."""
+    query = select(RunRow).where(col(RunRow.driver_intent_id) == intent_id)
+    row = (await s.scalars(query.execution_options(populate_existing=True))).first()
+    return None if row is None else _run(row)
+
+
+async def open_(s: AsyncSession) -> list[Run]:
+    """The runs that have not ended, oldest first."""
+    states = [State.RUNNING.value, State.WAITING.value]
+    query = select(RunRow).where(col(RunRow.state).in_(states)).order_by(col(RunRow.id))
+    return [_run(row) for row in await s.scalars(query)]
 
 
 async def called(s: AsyncSession, runbook: str) -> list[Run]:
@@ -203,12 +198,6 @@ async def find(s: AsyncSession, id: int) -> Run:
     if row is None:
         raise errors.unknown("run", id, [str(run.id) for run in await tail(s, 12)])
     return _run(row)
-
-
-async def steps(s: AsyncSession, run_id: int) -> list[Step]:
-    """The steps of a run that have begun, in order."""
-    query = select(StepRow).where(col(StepRow.run_id) == run_id).order_by(col(StepRow.position))
-    return [_step(row) for row in await s.scalars(query)]
 
 
 async def tail(s: AsyncSession, limit: int = 100) -> list[Run]:
@@ -229,19 +218,11 @@ def _run(row: RunRow) -> Run:
         began_at_us=row.began_at_us,
         ended_at_us=row.ended_at_us,
         content=row.content,
-    )
-
-
-def _step(row: StepRow) -> Step:
-    return Step(
-        run_id=row.run_id,
-        name=row.name,
-        position=row.position,
-        looked=None if row.looked is None else msgspec.json.decode(row.looked),
-        as_expected=row.as_expected,
-        expected_version=row.expected_version,
-        intent_id=row.intent_id,
-        sentence=row.sentence,
-        began_at_us=row.began_at_us,
-        ended_at_us=row.ended_at_us,
+        pace=Pace(row.pace),
+        alone=() if row.alone is None else msgspec.json.decode(row.alone, type=tuple[str, ...]),
+        taken_by=row.taken_by,
+        driver=row.driver_intent_id,
+        waits_for=None if row.waits_for is None else Waits(row.waits_for),
+        waits_at=row.waits_at,
+        book=row.book,
     )

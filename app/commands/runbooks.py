@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from app import errors, listing, session, terminal, words
-from app.commands import options
+from app.commands import options, run_decisions
 from app.listing import Column
-from runbooks import catalog, foresight, start_request, steps, undo_plan
+from runbooks import catalog, foresight, schema, start_request, steps, undo_plan, values
 from runbooks.steps import Do, Look, Runbook, Step
-from storage import runs
+from storage import run_steps, runs
+from storage.home import clock
 
 app = options.group()
 
@@ -71,6 +74,10 @@ def _parts(step: Step) -> list[str]:
     rows = []
     if step.look is not None:
         rows.append(f"   look    {_look(step.look)}")
+    if step.when is not None:
+        rows.append(f"   when    {_condition(step.when)}")
+    if step.ask is not None:
+        rows.append(f"   ask     {step.ask.sentence}")
     if step.do is not None:
         rows.append(f"   do      {_do(step.do)}")
     if step.verify is not None:
@@ -80,7 +87,14 @@ def _parts(step: Step) -> list[str]:
         rows.append(f"   verify  {fact} within {wanted.timeout_s:g} s")
     if step.undo is not None:
         rows.append(f"   undo    {_do(step.undo)}")
+    rows += [f"   if      {_condition(each.condition)}: on to {each.to}" for each in step.branch]
     return [words.safe(row) for row in rows]
+
+
+def _condition(condition: steps.Outcome | steps.Condition) -> str:
+    if isinstance(condition, steps.Condition):
+        return f"{condition.probe} {condition.of} is {condition.expected}"
+    return condition.value
 
 
 def _look(look: Look) -> str:
@@ -99,6 +113,15 @@ async def start(
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="[INPUT=VALUE...]", help="service=support")
     ] = None,
+    pace: Annotated[
+        bool | None,
+        typer.Option(
+            "--step/--through", help="Stop before each action, or not; as the runbook says."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what each step would do; do nothing.")
+    ] = False,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
@@ -106,14 +129,83 @@ async def start(
     """Start a runbook; it continues when this terminal closes."""
     book = _find(name)
     given = parse(inputs or [])
+    if dry_run:
+        await _preview(book, given, as_json=as_json)
+        return
     shown = "".join(f"  {key}={value}" for key, value in given.items())
     async with session.reading() as s:
-        effects = await foresight.effects(s, book, given)
+        effects = await foresight.effects(s, book, given, clock.now_us() // 1_000_000)
     effect = "".join(f"\n  {each}" for each in effects)
     agreed = session.agreed("runbooks.start", name, f"{book.title}{shown}{effect}", reason, yes=yes)
-    wanted = {"inputs": given, "content": steps.content(book)}
+    wanted: dict[str, object] = {"inputs": given, "content": steps.content(book)}
+    if pace is not None:
+        wanted["pace"] = "step" if pace else "through"
     done = await session.ask("runbooks.start", name, wanted, reason=agreed.reason)
     session.report(done, as_json=as_json)
+
+
+@app.command()
+async def preview(
+    name: Name,
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="[INPUT=VALUE...]", help="service=support")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """What each step of a runbook sees and would do now; changes nothing."""
+    await _preview(_find(name), parse(inputs or []), as_json=as_json)
+
+
+async def _preview(book: Runbook, given: dict[str, str], *, as_json: bool) -> None:
+    try:
+        async with session.reading() as s:
+            found = await foresight.preview(s, book, given, clock.now_us() // 1_000_000)
+    except start_request.Refused as refused:
+        raise errors.AppError(str(refused)) from refused
+    lines = []
+    for number, each in enumerate(found, 1):
+        lines += _foreseen(number, each)
+    terminal.show([dataclasses.asdict(each) for each in found], lines, as_json=as_json)
+
+
+def _foreseen(number: int, each: foresight.Foreseen) -> list[str]:
+    passed = "" if each.reached else "  (a branch goes round it as things are)"
+    rows = [f"{number}. {each.step}  {each.sentence}{passed}"]
+    if each.probe:
+        expected = f" (expected {each.expected})" if each.expected else ""
+        rows.append(f"   look    {each.probe} {values.shown(each.looked)}{expected}")
+    if not each.needed:
+        rows.append(f"   not needed: {each.why}")
+    elif each.effect:
+        rows.append(f"   would   {each.effect}")
+    if each.measure and each.needed:
+        rows.append(f"   verify  {each.measure} {values.shown(each.before)} now")
+    if each.goto:
+        rows.append(f"   then    {each.goto}")
+    return [words.safe(row) for row in rows]
+
+
+@app.command()
+def lint(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="One runbook; without it, all of this home."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Check runbooks: every fault with its file and line; exits 1 if there is one."""
+    faults = catalog.faults(session.home(), file)
+    found = [said for each in faults.values() for said in each]
+    lines = found or [f"{words.counted(len(faults), 'runbook')}: no faults."]
+    terminal.show(faults, map(words.safe, lines), as_json=as_json)
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command("schema")
+def schema_() -> None:
+    """The JSON Schema of runbooks, for editors and other checkers."""
+    terminal.say(schema.text().rstrip())
 
 
 @app.command()
@@ -132,7 +224,7 @@ async def undo(
     except start_request.Refused as refused:
         raise errors.AppError(str(refused)) from refused
     shown = "".join(
-        steps.filled(f"\n  {step.name}: {_do(step.do)}", inputs) for step in book.steps if step.do
+        values.filled(f"\n  {step.name}: {_do(step.do)}", inputs) for step in book.steps if step.do
     )
     agreed = session.agreed("runbooks.undo", str(run), f"{book.title}{shown}", reason, yes=yes)
     done = await session.ask("runbooks.undo", str(run), reason=agreed.reason)
@@ -158,7 +250,7 @@ async def tail(
     """The last runs with what each of their steps saw and did, newest at the bottom."""
     async with session.reading() as s:
         found = sorted(await runs.tail(s, limit), key=lambda run: run.id)
-        walked = {run.id: await runs.steps(s, run.id) for run in found}
+        walked = {run.id: await run_steps.of(s, run.id) for run in found}
     lines: list[str] = []
     for run in found:
         inputs = "".join(f" {name}={value}" for name, value in run.inputs.items())
@@ -172,3 +264,6 @@ async def tail(
         ]
     both = [{"run": run, "steps": walked[run.id]} for run in found]
     terminal.show(both, lines or ["No runbook was run yet."], as_json=as_json)
+
+
+app.registered_commands += run_decisions.app.registered_commands

@@ -37,11 +37,14 @@ async def set(s: Session, intent: Intent, arguments: verbs.knobs.Set, at_us: int
 async def undo(s: Session, intent: Intent, arguments: verbs.knobs.Undo, at_us: int) -> Decision:
     """Undo one setting of a knob; asked again, it changes nothing."""
     before = await knobs.current(s, intent.target, arguments.name)
+    setting = arguments.setting
+    if setting is None:
+        setting = await knobs.of_intent(s, intent.target, arguments.name, arguments.intent or 0)
     knob = await knobs.undo(
         s,
         deployment=intent.target,
         name=arguments.name,
-        setting=arguments.setting,
+        setting=setting,
         actor=intent.actor,
         at_us=at_us,
         intent_id=intent.id,

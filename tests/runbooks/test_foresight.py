@@ -41,7 +41,7 @@ def _roll_back(store: Store) -> Runbook:
 
 async def _effects(store: Store, book: Runbook, **inputs: str) -> list[str]:
     async with store.read() as s:
-        return await foresight.effects(s, book, inputs)
+        return await foresight.effects(s, book, inputs, 0)
 
 
 async def test_a_roll_back_says_the_weights_that_it_would_set(store: Store) -> None:
@@ -63,15 +63,26 @@ async def test_a_service_that_is_back_already_would_not_change(store: Store) -> 
     assert effect.endswith(": no change")
 
 
-async def test_other_actions_are_shown_as_they_are_written(store: Store) -> None:
-    """With the inputs filled in; steps that only look change nothing."""
-    knob = Do(verb="knobs.set", target="{worker}", arguments={"name": "max_running", "value": 8})
+async def test_a_knob_and_a_number_of_instances_are_shown_before_and_after(store: Store) -> None:
+    """Others as they are written, with the inputs filled in; steps that only look do nothing."""
+    inputs = {
+        "worker": steps.Input(sentence="which"),
+        "most": steps.Input(sentence="how many", type=steps.InputType.INTEGER),
+    }
+    acts = (
+        Do(verb="knobs.set", target="{worker}", arguments={"name": "max_running", "value": 8}),
+        Do(verb="deployments.scale", target="{worker}", arguments={"replicas": "{most}"}),
+        Do(verb="deployments.restart", target="{worker}"),
+    )
+    walk = [Step(name=do.verb, sentence="Do it.", do=do) for do in acts]
     book = Runbook(
-        name="calm", title="Calm", when="now", inputs={"worker": steps.Input(sentence="which")},
-        steps=(Step(name="set", sentence="Set it.", do=knob), Step(name="see", sentence="Look.")),
+        name="calm", title="Calm", when="now", inputs=inputs,
+        steps=(*walk, Step(name="see", sentence="Look.")),
     )  # fmt: skip
-    assert await _effects(store, book, worker="ops-1.0.0") == [
-        "knobs.set ops-1.0.0 name=max_running value=8"
+    assert await _effects(store, book, worker="ops-1.0.0", most="3") == [
+        "ops-1.0.0  max_running 16 → 8",
+        "ops-1.0.0  replicas 1 → 3",
+        "deployments.restart ops-1.0.0",
     ]
 
 

@@ -11,9 +11,9 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from runbooks import actions, runner, steps
+from runbooks import actions, runner, steps, walk
 from runbooks.steps import Do, Look, Runbook, Step
-from storage import errors, intents, runs, services
+from storage import errors, intents, run_steps, runs, services
 from storage import store as stores
 from storage.control_socket import nudges
 from storage.home import paths as homes
@@ -71,7 +71,7 @@ def sees(monkeypatch: pytest.MonkeyPatch, *found: object) -> None:
             raise seen
         return seen
 
-    monkeypatch.setattr(runner, "PROBES", {"mood": mood})
+    monkeypatch.setattr(walk, "PROBES", {"mood": mood})
 
 
 async def started(store: Store, **arguments: str) -> int:
@@ -115,7 +115,7 @@ async def test_a_moment_without_the_store_ends_no_run(
     intent, run = await ended(store, await started(store), busy=3)
     assert (intent.state, run.state) == (intents.State.APPLIED, runs.State.DONE)
     async with store.read() as s:
-        assert [step.looked for step in await runs.steps(s, run.id)] == ["fine", "fine"]
+        assert [step.looked for step in await run_steps.of(s, run.id)] == ["fine", "fine"]
 
 
 async def test_a_fault_of_the_runner_ends_run_and_intent(
@@ -206,7 +206,7 @@ async def test_a_step_acts_on_the_version_that_it_looked_at(
         expected.append(expected_version)
         raise errors.Refused("It changed.")
 
-    monkeypatch.setattr(runner, "PROBES", {"mood": probe})
+    monkeypatch.setattr(walk, "PROBES", {"mood": probe})
     monkeypatch.setattr(actions, "ask", ask)
     do = Do(verb="services.undo", target="support", arguments={"to": "{looked}"})
     step = Step(name="back", sentence="?", look=Look(probe="mood", of="support"), do=do)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from runbooks import catalog, steps
-from storage import intents, ledger, runs, services
+from storage import intents, knobs, ledger, run_events, run_steps, runs, services
 from storage.control_socket import client
 from storage.intents import State
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
@@ -65,10 +65,10 @@ async def _furnish(node: RealNode) -> None:
     await node.until(ready("runner"))
 
 
-async def _run(node: RealNode, intent_id: int) -> tuple[runs.Run, list[runs.Step]]:
+async def _run(node: RealNode, intent_id: int) -> tuple[runs.Run, list[run_steps.Step]]:
     async with opened(node.home) as store, store.read() as session:
         run = next(run for run in await runs.tail(session) if run.intent_id == intent_id)
-        return run, await runs.steps(session, run.id)
+        return run, await run_steps.of(session, run.id)
 
 
 async def _weights(node: RealNode) -> dict[int, int]:
@@ -246,3 +246,111 @@ async def test_a_runner_that_is_killed_continues_where_it_was(node: RealNode) ->
     run, walked = await _run(node, accepted.intent_id)
     assert run.state is runs.State.FAILED
     assert [step.ended_at_us is not None for step in walked] == [True, True, True]
+
+
+ATTENDED = """
+name: attended
+title: Stops before each action
+when: In tests.
+pace: step
+inputs:
+  service: {sentence: which, type: service}
+  deployment: {sentence: which, type: deployment, probe: deployment, of: "{service}"}
+  most: {sentence: how many, type: integer, default: "1"}
+steps:
+  - name: quiet
+    sentence: Is anything asked for?
+    look: {probe: requests, of: "{service}", window_s: 60, expected: "> 1000000"}
+    branch:
+      - {if: expected, to: end}
+  - name: hand
+    sentence: Look at the room.
+    ask: {sentence: "Is {deployment} cool?", note: true}
+  - name: cap
+    sentence: Run fewer requests at once.
+    look: {probe: knob_max_running, of: "{deployment}"}
+    do: {verb: knobs.set, target: "{deployment}", arguments: {name: max_running, value: "{most}"}}
+    verify: {probe: knob_max_running, of: "{deployment}", expected: "<= {most}"}
+    undo:
+      verb: knobs.undo
+      target: "{deployment}"
+      arguments: {name: max_running, intent: "{intent}"}
+    branch:
+      - {if: verified, to: last}
+  - name: around
+    sentence: Never reached.
+    do: {verb: box.unfreeze}
+  - name: last
+    sentence: Never needed.
+    look: {probe: knob_max_running, of: "{deployment}", expected: "<= 1"}
+    when: unexpected
+    do: {verb: box.unfreeze}
+"""
+
+
+async def _decide(node: RealNode, run: int, verb: str, **arguments: object) -> str:
+    ended = await node.do(f"runbooks.{verb}", str(run), arguments, reason="tried in a test")
+    assert ended.state is State.APPLIED, ended.outcome
+    return ended.outcome or ""
+
+
+async def test_an_attended_run_waits_for_a_person_and_is_undone(node: RealNode) -> None:
+    """Killed while it waits and while it walks; no terminal and no process has to hold it."""
+    (node.home.root / "runbooks" / "attended.yaml").write_text(ATTENDED)
+    asked = {"inputs": {"service": "support"}}
+    started = await node.do("runbooks.start", "attended", asked, reason="slow")
+    run, walked = await _run(node, started.id)
+    assert (run.state, run.waits_for, run.waits_at) == (runs.State.WAITING, "confirm", "hand")
+    assert "step 2 of 5, hand: Is " in (started.outcome or "")
+    assert [step.name for step in walked] == ["quiet", "hand"]
+
+    runner = (await node.until(ready("runner")))["runner"].pid
+    assert runner is not None
+    os.kill(runner, signal.SIGKILL)
+    refused = await node.do("runbooks.next", str(run.id), {})
+    assert refused.state is State.REFUSED
+    assert "does not wait for that: `paddock runbooks confirm" in (refused.outcome or "")
+    said = await _decide(node, run.id, "confirm", step="hand", note="18 degrees")
+    assert "waits at step 3 of 5, cap: " in said
+    assert "max_running 2 → 1" in said
+    said = await _decide(node, run.id, "next", step="cap")
+    assert "all steps succeeded" in said
+    async with opened(node.home) as store, store.read() as session:
+        steps_ = {step.name: step for step in await run_steps.of(session, run.id)}
+        kinds = [each.kind.value for each in await run_events.of(session, run.id)]
+    assert {name: step.outcome for name, step in steps_.items()} == {
+        "quiet": "done", "hand": "done", "cap": "done", "last": "skipped",
+    }  # fmt: skip
+    assert (steps_["cap"].looked, steps_["cap"].before, steps_["cap"].after) == (2, 2, 1)
+    assert kinds == [
+        "began", "looked", "waits", "confirmed", "looked", "waits", "went on", "acted", "verified",
+        "branched", "looked", "skipped", "ended",
+    ]  # fmt: skip
+
+    undone = await node.do("runbooks.undo", str(run.id), {})
+    assert undone.state is State.APPLIED, undone.outcome
+    async with opened(node.home) as store, store.read() as session:
+        knob = await knobs.of(session, run.inputs["deployment"])
+    assert knob["max_running"] == 2
+
+
+async def test_what_changed_since_a_step_looked_is_not_acted_on(node: RealNode) -> None:
+    """The person let it act on what it was; a retry looks again, and abort ends the run."""
+    path = node.home.root / "runbooks" / "attended.yaml"
+    looked = ATTENDED.replace('value: "{most}"', 'value: "{looked} - 1"')
+    path.write_text(looked.replace('expected: "<= {most}"', "expected: '<= 2'"))
+    started = await node.do("runbooks.start", "attended", {"inputs": {"service": "support"}})
+    run, _ = await _run(node, started.id)
+    assert "max_running 2 → 1" in await _decide(node, run.id, "confirm")
+    path.unlink()  # a run goes on with the runbook that it began with
+    deployment = run.inputs["deployment"]
+    await node.must("knobs.set", deployment, {"name": "max_running", "value": 1})
+    said = await _decide(node, run.id, "next", step="cap")
+    assert "knob_max_running changed since the step looked: it is 1, not 2" in said
+    assert "`paddock runbooks retry" in said
+    await node.must("knobs.set", deployment, {"name": "max_running", "value": 2})
+    assert "max_running 2 → 1" in await _decide(node, run.id, "retry")
+    assert "aborted by" in await _decide(node, run.id, "abort")
+    async with opened(node.home) as store, store.read() as session:
+        assert (await runs.find(session, run.id)).state is runs.State.ABORTED
+        assert (await knobs.of(session, deployment))["max_running"] == 2

@@ -9,11 +9,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbooks import catalog, parsing, steps
+from runbooks import catalog, limits, parsing, schema, steps, values
 from runbooks.parsing import BadRunbook
 from runbooks.probes import PROBES
+from runbooks.steps import Do
 from storage.control_socket import verbs
 from storage.home.paths import Home
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "runbook.schema.json"
 
 GOOD = {
     "name": "good",
@@ -70,7 +73,7 @@ def _with(step: dict[str, object]) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("book", "said"),
     [
-        ("{", "good.yaml: cannot be read"),
+        ("{", "good.yaml:1: cannot be read"),
         ("- a list", "good.yaml"),
         ({**GOOD, "name": "other"}, "must be that of the file"),
         ({**GOOD, "steps": []}, "it has no steps"),
@@ -103,6 +106,34 @@ def _with(step: dict[str, object]) -> dict[str, object]:
             "step a: {looked} can only be the whole value of an argument",
         ),
         ({**GOOD, "steps": GOOD["steps"] * 2}, "another step has the same name"),  # type: ignore[operator]
+        (
+            _with({"name": "a", "do": {"verb": "services.undo", "arguments": {"back": 1}}}),
+            "services.undo has no argument back; it has intent, to",
+        ),
+        (
+            _with({"name": "a", "look": CALM, "branch": [{"if": "expected", "to": "a"}]}),
+            "a branch back to a is a loop",
+        ),
+        (
+            _with({"name": "a", "look": CALM, "branch": [{"if": "expected", "to": "b"}]}),
+            "there is no later step b; there are: end",
+        ),
+        (
+            _with({"name": "a", "look": CALM, "branch": [{"if": "verified", "to": "end"}]}),
+            "verified is about the step's verify, and it has none",
+        ),
+        (
+            {**GOOD, "inputs": {"service": {"sentence": "?", "probe": "mood"}}},
+            "input service: there is no probe mood",
+        ),
+        (
+            {**GOOD, "on": {"alert": "p95", "alone": ["look"]}},
+            "on: no step look acts; those that act: act",
+        ),
+        (
+            {**GOOD, "on": {"alert": "p95", "alone": ["act"], "at_most": "often"}},
+            "'often' is not a limit",
+        ),
     ],
 )
 def test_a_bad_one_is_refused_with_the_place(tmp_path: Path, book: object, said: str) -> None:
@@ -112,19 +143,91 @@ def test_a_bad_one_is_refused_with_the_place(tmp_path: Path, book: object, said:
     assert said in str(refused.value)
 
 
+LINES = """\
+name: good
+title: A good one
+when: Always.
+on:
+  alert: p95
+  alone: [act]
+inputs:
+  service: {sentence: which}
+steps:
+  - name: look
+    sentence: "?"
+    look:
+      probe: mood
+  - name: act
+    sentence: "!"
+    do: {verb: box.burn, target: "{services}"}
+    branch:
+      - if: {probe: error_rate, expected: "< 1"}
+        to: look
+"""
+
+
+def test_every_fault_has_its_line(tmp_path: Path) -> None:
+    """All of them at once, in the order of the file."""
+    path = tmp_path / "good.yaml"
+    path.write_text(LINES)
+    _, faults = parsing.check(path, probes=PROBES, verbs=verbs.TABLE)
+    assert [fault.partition(" ")[0] for fault in faults] == [
+        "good.yaml:13:", "good.yaml:16:", "good.yaml:19:", "good.yaml:14:",
+    ]  # fmt: skip
+    assert faults[-1].endswith("step act: it uses {services}, which is not an input")
+    path.write_text(LINES.replace("probe: mood", "prob: split"))
+    _, (fault,) = parsing.check(path, probes=PROBES, verbs=verbs.TABLE)
+    assert fault.startswith("good.yaml:12: step look: Object contains unknown field `prob`")
+
+
+def test_the_schema_is_published_with_the_probes_and_verbs_of_this_version() -> None:
+    """To write it again: `paddock runbooks schema > docs/runbook.schema.json`."""
+    assert SCHEMA.read_text() == schema.text()
+    parts = schema.document()["$defs"]
+    assert parts["Look"]["properties"]["probe"]["enum"] == sorted(PROBES)
+    assert parts["Do"]["properties"]["verb"]["enum"] == sorted(verbs.TABLE)
+    assert parts["Branch"]["required"] == ["if", "to"]
+    assert not parts["Step"]["additionalProperties"]
+
+
+def test_an_input_or_the_look_may_be_a_number_of_an_argument() -> None:
+    """As its type says; with a little arithmetic on what the look saw."""
+    do = Do(verb="v", arguments={"value": "{looked} * 2", "name": "{knob}", "most": "{most}"})
+    given = {"knob": "max_running", "most": "4"}
+    seen: dict[str, values.Value] = {"looked": 3, "most": 4}
+    assert values.arguments(do, given, seen) == {"value": 6, "name": "max_running", "most": 4}
+    with pytest.raises(ValueError, match="not a number"):
+        values.arguments(do, given, {"looked": "r1", "most": 4})
+
+
+@given(st.integers(1, 5), st.lists(st.integers(0, 100), max_size=20), st.integers(0, 200))
+def test_a_limit_allows_so_many_starts_in_any_window(
+    most: int, starts_s: list[int], now_s: int
+) -> None:
+    """The one that is allowed is counted from then on."""
+    limit = limits.parsed(f"{most} per 10s")
+    assert limit is not None
+    within = [at for at in starts_s if now_s - 10 < at <= now_s]
+    allowed = limit.allows((at * 1_000_000 for at in starts_s), now_s * 1_000_000)
+    assert allowed == (len(within) < most)
+    assert limits.parsed("0 per 1h") is None
+
+
 @given(st.floats(-1e9, 1e9), st.floats(-1e6, 1e6).map(lambda bound: round(bound, 3)))
 def test_an_expectation_compares_as_it_reads(value: float, bound: float) -> None:
     """Each operator is its own sign."""
-    assert steps.as_expected(value, f"<= {bound:.3f}") == (value <= float(f"{bound:.3f}"))
-    assert steps.as_expected(value, f"> {bound:.3f}") == (value > float(f"{bound:.3f}"))
+    assert values.as_expected(value, f"<= {bound:.3f}") == (value <= float(f"{bound:.3f}"))
+    assert values.as_expected(value, f"> {bound:.3f}") == (value > float(f"{bound:.3f}"))
 
 
 def test_nothing_measured_is_never_as_expected() -> None:
     """Silence is not health."""
-    assert steps.as_expected(None, "<= 1") is None
-    assert steps.as_expected("r1=10000", "<= 1") is False
+    assert values.as_expected(None, "<= 1") is None
+    assert values.as_expected("r1=10000", "<= 1") is False
+    assert values.as_expected("paused", "== paused") is True
+    assert values.as_expected("paused", "!= paused") is False
 
 
 def test_inputs_fill_in_words_and_nothing_else() -> None:
     """No attribute, no index, no code."""
-    assert steps.filled("{service}/{x.y}/{0}", {"service": "a{b}"}) == "a{b}/{x.y}/{0}"
+    assert values.filled("{service}/{x.y}/{0}", {"service": "a{b}"}) == "a{b}/{x.y}/{0}"

@@ -18,10 +18,16 @@ class Set(Arguments, frozen=True, kw_only=True):
 
 
 class Undo(Arguments, frozen=True, kw_only=True):
-    """A knob of the target deployment, and the setting of it to undo, by its id."""
+    """A knob of the target deployment, and the setting of it to undo: by its id or its intent."""
 
     name: Annotated[str, Meta(max_length=40)]
-    setting: Annotated[int, Meta(ge=1, le=2**53)]
+    setting: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    intent: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an undo that does not name its target: it would toggle."""
+        if (self.setting is None) == (self.intent is None):
+            raise ValueError("name the setting or the intent to undo - at `$.setting`")
 
 
 ROWS: Final[tuple[Verb, ...]] = (

@@ -1,32 +1,123 @@
-"""Verbs of runbooks, which their runner carries out."""
+"""Verbs of runbooks and their runs, which the runner carries out."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from storage.control_socket.verbs.verb import Arguments, Danger, NoArguments, Process, Verb, Why
+from storage.control_socket.verbs.verb import (
+    Arguments,
+    Danger,
+    Line,
+    NoArguments,
+    Process,
+    Verb,
+    Why,
+)
 from storage.keys import Role
+
+_StepName = Annotated[str, Meta(min_length=1, max_length=40)]
 
 
 class Start(Arguments, frozen=True, kw_only=True):
-    """What the runbook asks for before it begins; `content` is the hash of what was shown."""
+    """What the runbook asks for before it begins; `content` is the hash of what was shown.
+
+    `pace`: to stop before each action, or to walk through; None: as the runbook says.
+    """
 
     inputs: dict[str, Any] = msgspec.field(default_factory=dict)
     content: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    pace: Literal["step", "through"] | None = None
+
+
+class Decide(Arguments, frozen=True, kw_only=True):
+    """The step at which the person saw the target, a run, wait."""
+
+    step: _StepName | None = None
+
+
+class Confirm(Arguments, frozen=True, kw_only=True):
+    """The step that was done by hand, and what was found."""
+
+    step: _StepName | None = None
+    note: Line = ""
+
+
+class Note(Arguments, frozen=True, kw_only=True):
+    """What a person writes into the timeline of the target, a run."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=2000)]
+
+
+class HandOver(Arguments, frozen=True, kw_only=True):
+    """The person who decides for the target, a run, from now on."""
+
+    to: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+def _verb(
+    name: str, arguments: type[Arguments], sentence: str, command: str, why: Why = Why.OPTIONAL
+) -> Verb:
+    return Verb(
+        name, arguments, Role.OPERATOR, Danger.REVERSIBLE, Process.RUNNER, sentence, command, why
+    )
 
 
 ROWS: Final[tuple[Verb, ...]] = (
-    Verb(
-        "runbooks.start", Start, Role.OPERATOR, Danger.REVERSIBLE, Process.RUNNER,
+    _verb(
+        "runbooks.start", Start,
         "Start a runbook",
         "runbooks start NAME [INPUT=VALUE]",
         Why.ASKED,
     ),
-    Verb(
-        "runbooks.undo", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.RUNNER,
+    _verb(
+        "runbooks.next", Decide,
+        "Let a run's step act",
+        "runbooks next RUN",
+        Why.ASKED,
+    ),
+    _verb(
+        "runbooks.confirm", Confirm,
+        "Confirm that a run's manual step was done",
+        "runbooks confirm RUN [--note TEXT]",
+    ),
+    _verb(
+        "runbooks.skip", Decide,
+        "Skip the step at which a run waits",
+        "runbooks skip RUN --reason WHY",
+        Why.REQUIRED,
+    ),
+    _verb(
+        "runbooks.retry", Decide,
+        "Try a run's failed step again",
+        "runbooks retry RUN",
+        Why.ASKED,
+    ),
+    _verb(
+        "runbooks.abort", NoArguments,
+        "End a run; what it did stays done",
+        "runbooks abort RUN --reason WHY",
+        Why.REQUIRED,
+    ),
+    _verb(
+        "runbooks.note", Note,
+        "Write a note into a run's timeline",
+        "runbooks note RUN TEXT",
+    ),
+    _verb(
+        "runbooks.take", NoArguments,
+        "Take a run over",
+        "runbooks take RUN",
+    ),
+    _verb(
+        "runbooks.hand_over", HandOver,
+        "Hand a run over to a colleague",
+        "runbooks hand-over RUN PERSON",
+    ),
+    _verb(
+        "runbooks.undo", NoArguments,
         "Undo the steps of a run",
         "runbooks undo RUN",
         Why.ASKED,

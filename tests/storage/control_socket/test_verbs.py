@@ -59,7 +59,19 @@ GOOD: dict[str, dict[str, Any]] = {
     "upstreams.rekey": {"secret": "0" * 32},
     "upstreams.remove": {},
     "runbooks.start": {"inputs": {"service": "support"}, "content": "a" * 64},
+    "incidents.open": {"title": "answers are slow"},
+    "incidents.note": {"sentence": "p95 doubled with r2"},
+    "incidents.rate": {"severity": "sev2"},
+    "incidents.assign": {"role": "commander", "person": "kim"},
+    "incidents.stable": {},
+    "incidents.link": {"entry": 3},
+    "incidents.write": {"section": "root_cause", "text": "The new weights."},
+    "incidents.add_item": {"title": "compare lengths", "owner": "kim"},
+    "incidents.finish_item": {"item": 1},
     "runbooks.undo": {},
+    "runbooks.confirm": {"step": "cap", "note": "18 degrees"},
+    "runbooks.note": {"text": "the batch job of finance"},
+    "runbooks.hand_over": {"to": "tom"},
 }
 
 
@@ -154,8 +166,6 @@ def test_the_table_says_who_may_and_how_dangerous_it_is() -> None:
         "keys.reset",
         "services.remove",
     }
-    assert verbs.carried_out_by(verbs.Process.RUNNER) == {
-        "runbooks.start",
-        "runbooks.undo",
-    }
+    ours = {name for name in table if name.startswith("runbooks.")}
+    assert verbs.carried_out_by(verbs.Process.RUNNER) == ours
     assert all(verb.noun == verb.name.partition(".")[0] for verb in table.values())

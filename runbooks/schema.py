@@ -1,0 +1,32 @@
+"""The JSON Schema of runbooks, made from the model, the probes and the verbs.
+
+`docs/runbook.schema.json` is its text; a test holds them together. Imported by `app.commands`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from runbooks.probes import PROBES
+from runbooks.steps import Runbook
+from storage.control_socket import verbs
+
+ID: Final = "https://paddock.invalid/schemas/runbook.json"
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+def document() -> dict[str, Any]:
+    """The schema."""
+    made = msgspec.json.schema(Runbook)
+    parts = made["$defs"]
+    for name in ("Look", "Verify", "Condition"):
+        parts[name]["properties"]["probe"]["enum"] = sorted(PROBES)
+    parts["Do"]["properties"]["verb"]["enum"] = sorted(verbs.TABLE)
+    return {"$schema": _DIALECT, "$id": ID, "title": "Paddock runbook", **made}
+
+
+def text() -> str:
+    """The schema as a file."""
+    return msgspec.json.format(msgspec.json.encode(document()), indent=2).decode() + "\n"
