@@ -5,7 +5,9 @@ Reads the store once and draws nothing. Imported by `app.commands.models` and `a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -64,7 +66,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(self.differences) or "as registered"
 
 
-class Registry(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Registry:
     """Everything that is known of all versions, in one snapshot, by model and from low to high."""
 
     versions: tuple[ModelVersion, ...]
@@ -82,14 +85,18 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
         source = words.UNKNOWN if chat is None else chat.template.value
         return "; quarantined: ".join([source, *killing[-1:]])
 
-    @property
+    @functools.cached_property
     def names(self) -> dict[int, str]:
         """The names of the versions by id."""
         return {version.id: version.name for version in self.versions}
 
+    @functools.cached_property
+    def _by_id(self) -> dict[int, ModelVersion]:
+        return {version.id: version for version in self.versions}
+
     def by_id(self, id: int | None) -> ModelVersion | None:
         """One version; None for None."""
-        return next((each for each in self.versions if each.id == id), None)
+        return None if id is None else self._by_id.get(id)
 
     def using(self, version: ModelVersion) -> list[Release]:
         """The releases that name a version."""

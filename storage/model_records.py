@@ -5,6 +5,7 @@ Imported by `storage.models`, whose names these are for everybody else.
 
 from __future__ import annotations
 
+import functools
 import re
 from enum import StrEnum
 from typing import Any, ClassVar, Final
@@ -165,6 +166,7 @@ def check_version(version: str) -> str:
     )
 
 
+@functools.lru_cache(maxsize=4096)
 def order(version: str) -> tuple[int, int, int]:
     """What versions are ordered by: 1.10.0 comes after 1.9.0."""
     parsed = semver.Version.parse(version)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, String, cast, exists, func, or_, select
+from sqlalchemy import inspect as mapping
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -18,7 +19,7 @@ from storage import errors, ledger, models, names, prompt_content, prompt_rows
 from storage.prompt_content import Message, Role, Type, Variable
 from storage.prompt_labels import LATEST, PRODUCTION, label, labels
 from storage.prompt_labels import find as _find_label
-from storage.prompt_rows import PromptRow, PromptVersion
+from storage.prompt_rows import LabelRow, PromptRow, PromptVersion
 
 __all__ = [
     "LATEST", "PRODUCTION", "Message", "PromptVersion", "Role", "Summary", "Type", "Variable",
@@ -28,6 +29,7 @@ __all__ = [
 
 PAGE: Final = 100
 _DIGITS: Final = 9
+_TABLE: Final = mapping(PromptRow).local_table
 
 content = prompt_content.sha256
 
@@ -243,19 +245,51 @@ async def page(
     *,
     prompt: str | None = None,
     after: tuple[str, int] | None = None,
+    text: str = "",
     limit: int | None = PAGE,
 ) -> list[Summary]:
     """Versions by prompt, newest first within each, from the one after (prompt, number) on.
 
-    `limit` None: all of them.
+    `text` is contained in a version's name, tag, author, comment or labels. `limit` None: all.
     """
-    columns = [col(getattr(PromptRow, field)) for field in Summary.__struct_fields__]
-    query = select(*columns).order_by(col(PromptRow.prompt), col(PromptRow.number).desc())
+    columns = _TABLE.c
+    query = select(*(columns[field] for field in Summary.__struct_fields__))
+    query = query.order_by(columns.prompt, columns.number.desc())
     if prompt is not None:
-        query = query.where(col(PromptRow.prompt) == prompt)
+        query = query.where(columns.prompt == prompt)
     if after is not None:
         query = query.where(
-            col(PromptRow.prompt) >= after[0],
-            (col(PromptRow.prompt) > after[0]) | (col(PromptRow.number) < after[1]),
+            columns.prompt >= after[0],
+            (columns.prompt > after[0]) | (columns.number < after[1]),
         )
-    return [Summary(**row._mapping) for row in await s.execute(query.limit(limit))]  # noqa: SLF001 SQLAlchemy's public name
+    if text:
+        query = query.where(_contains(text))
+    return [
+        Summary(
+            id=id,
+            prompt=name,
+            number=number,
+            tag=tag,
+            sha256=sha256,
+            parent=parent,
+            author=author,
+            comment=comment,
+            created_at_us=at_us,
+        )
+        for id, name, number, tag, sha256, parent, author, comment, at_us in await s.execute(
+            query.limit(limit)
+        )
+    ]
+
+
+def _contains(text: str) -> ColumnElement[bool]:
+    """Whether what is listed of a version contains a text."""
+    columns = _TABLE.c
+    name = columns.prompt + "@" + cast(columns.number, String)
+    labelled = exists().where(
+        col(LabelRow.prompt) == columns.prompt,
+        col(LabelRow.number) == columns.number,
+        func.instr(col(LabelRow.label), text) > 0,
+    )
+    shown = (name, func.coalesce(columns.tag, ""), columns.author, columns.comment)
+    return or_(labelled, *(func.instr(each, text) > 0 for each in shown))

@@ -24,9 +24,8 @@ async def rows(
     s: Session, *, limit: int, text_filter: str, chosen: str, against: str
 ) -> snapshot.Prompts:
     """The versions by prompt, newest first within each, and the one under the cursor in full."""
-    found = await prompts.page(s, limit=None if text_filter else limit + 1)
-    listed = figures.listed(found, await prompt_labels.of(s, {each.prompt for each in found}))
-    kept = [each for each in listed if text_filter in _text(each)]
+    found = await prompts.page(s, text=text_filter, limit=limit + 1)
+    kept = figures.listed(found, await prompt_labels.of(s, {each.prompt for each in found}))
     known = {each.version.name for each in kept}
     return snapshot.Prompts(
         rows=tuple(map(_row, kept[:limit])),
@@ -65,11 +64,6 @@ async def full(s: Session, name: str, against: str) -> snapshot.Prompt:
         differences=() if other is None else _differences(other, version),
         text=tuple(row for line in figures.text(version) for row in line.split("\n")),
     )
-
-
-def _text(row: figures.Listed) -> str:
-    version = row.version
-    return " ".join((version.name, version.tag or "", version.author, version.comment, *row.labels))
 
 
 def _row(row: figures.Listed) -> snapshot.PromptRow:
