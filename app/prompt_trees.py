@@ -14,7 +14,7 @@ import re
 import shutil
 import stat
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -167,6 +167,23 @@ def read(root: Path, only: Iterable[str] = ()) -> list[Read]:
         found += [_version(path / str(number), name, number) for number in sorted(numbers)]
     if not found:
         raise errors.AppError(f"{root} holds no prompts: a version is a directory {root}/NAME/1.")
+    return found
+
+
+def parts(versions: Sequence[Read], most: int) -> list[list[Read]]:
+    """The versions in their order, divided so that the JSON of a part has at most `most` bytes.
+
+    A version that is larger is a part of its own.
+    """
+    found: list[list[Read]] = []
+    left = 0
+    for each in versions:
+        size = len(msgspec.json.encode(each.arguments)) + 1
+        if not found or size > left:
+            found.append([])
+            left = most - 1
+        found[-1].append(each)
+        left -= size
     return found
 
 

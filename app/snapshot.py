@@ -641,9 +641,13 @@ class ReleaseRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Releases:
-    """The releases, newest first, with the services whose splits may name them."""
+    """The releases that are not retired, newest first, with the services that may name them.
+
+    `retired` is how many are left out.
+    """
 
     rows: tuple[ReleaseRow, ...]
+    retired: int = 0
     services: tuple[Service, ...]
     waits: Mapping[int, Readiness]
 

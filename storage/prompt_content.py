@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from storage import errors
+from storage import response_schema as json_schema
 
 TEXT_LIMIT: Final = 512 * 1024
 """Characters of all templates of a version."""
@@ -108,8 +109,21 @@ def check(
                 raise errors.Invalid(f"The default of variable {variable.name}: {error}.") from None
     if sum(len(message.template) for message in messages) > TEXT_LIMIT:
         raise errors.Invalid(f"The templates of a prompt hold {TEXT_LIMIT} characters at most.")
-    if response_schema is not None and len(stored_schema(response_schema)) > SCHEMA_LIMIT:
+    if response_schema is not None:
+        _check_schema(response_schema)
+
+
+def _check_schema(schema: Mapping[str, Any]) -> None:
+    json_schema.check(schema)
+    if len(stored_schema(schema)) > SCHEMA_LIMIT:
         raise errors.Invalid(f"A response schema holds {SCHEMA_LIMIT} bytes of JSON at most.")
+
+
+def unconstrained(response_schema: Mapping[str, Any] | None) -> str:
+    """What a response schema does not do yet, as a sentence; empty where there is none."""
+    if response_schema is None:
+        return ""
+    return "Its response schema is kept with it; answers are not constrained by it yet."
 
 
 def newly_required(before: Sequence[Variable], after: Sequence[Variable]) -> list[str]:

@@ -151,6 +151,30 @@ async def go_back(
     return target
 
 
+async def remove(
+    s: AsyncSession,
+    *,
+    prompt: str,
+    label: str,
+    actor: str,
+    at_us: int,
+    intent_id: int | None = None,
+) -> Label:
+    """Remove a label, and return what it was; its moves stay, and it may be set again.
+
+    Raises:
+        NotFound: there is no such label.
+    """
+    before = await find(s, prompt, label)
+    await s.delete(await s.get_one(LabelRow, (prompt, label)))
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="prompts.unlabel", noun="prompt", key=before.name,
+        before=before.number, after=None, at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return before
+
+
 async def history(s: AsyncSession, prompt: str, label: str, limit: int = 100) -> list[Move]:
     """The moves of a label, newest first; the first is where it is."""
     query = (

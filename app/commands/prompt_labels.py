@@ -53,6 +53,26 @@ async def label(
 
 
 @app.command()
+async def unlabel(
+    name: LabelName,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove a label; the version that it points at stays, and the label may be set again.
+
+    A label that a release with traffic follows is not removed.
+    """
+    prompt, label = _label(name)
+    async with session.reading() as s:
+        at = await prompt_labels.find(s, prompt, label)
+    effect = f"{at.name}  {prompt}@{at.number} → nothing"
+    agreed = session.agreed("prompts.unlabel", prompt, effect, reason, yes=yes)
+    done = await session.ask("prompts.unlabel", prompt, {"label": label}, reason=agreed.reason)
+    session.report(done, as_json=as_json)
+
+
+@app.command()
 async def undo(
     name: LabelName,
     to: Annotated[

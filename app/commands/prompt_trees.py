@@ -6,7 +6,7 @@ Imported by `app.commands.prompts`, which holds the commands.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,10 +14,12 @@ from app import errors, prompt_trees, session, terminal, words
 from app.commands import options
 from storage import prompts
 from storage.control_socket import client
-from storage.errors import Refused
 from storage.store import Session
 
 app = options.group()
+
+_MOST: Final = client.LINE_LIMIT * 15 // 16
+"""Bytes of the versions in one import; the rest is for its reason and target."""
 
 
 @app.command("export")
@@ -56,12 +58,16 @@ async def import_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check all of it, and change nothing.")
     ] = False,
+    in_parts: Annotated[
+        bool,
+        typer.Option("--in-parts", help="More than fits into one import: each part is whole."),
+    ] = False,
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
     """Add the prompt versions that are in a directory and not here: all of them or none.
 
-    Labels are not moved.
+    With --in-parts an import that stops is continued by the same command. Labels are not moved.
     """
     read = prompt_trees.read(directory, names or ())
     async with session.reading() as s:
@@ -77,22 +83,22 @@ async def import_(
             {"intent": None, "state": "unchanged", "outcome": said}, [said], as_json=as_json
         )
         return
-    arguments: dict[str, object] = {
-        "versions": [each.arguments for each in differ],
-        "dry_run": dry_run,
-    }
-    target = ", ".join(sorted({each.prompt for each in differ}))[:200]
-    try:
-        done = await session.ask("prompts.import", target, arguments, reason=reason)
-    except Refused as error:
-        if "larger than" not in str(error):
-            raise
+    parts = prompt_trees.parts(differ, _MOST)
+    if len(parts) > 1 and (dry_run or not in_parts):
         raise errors.AppError(
             f"The {len(differ)} new versions in {directory} are more than the "
             f"{client.LINE_LIMIT >> 20} MiB that one import can take, and nothing was imported. "
-            f"Import prompt by prompt: `paddock prompts import {directory} NAME`."
-        ) from error
-    session.report(done, as_json=as_json)
+            f"Import prompt by prompt (`paddock prompts import {directory} NAME`), or, without "
+            f"--dry-run, in {len(parts)} parts with --in-parts."
+        )
+    for part in parts:
+        arguments: dict[str, object] = {
+            "versions": [each.arguments for each in part],
+            "dry_run": dry_run,
+        }
+        target = ", ".join(sorted({each.prompt for each in part}))[:200]
+        done = await session.ask("prompts.import", target, arguments, reason=reason)
+        session.report(done, as_json=as_json)
 
 
 def _same(read: prompt_trees.Read, known: prompts.Summary | None) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from app import words
 from app.listing import Column
-from storage import splits
+from storage import prompt_content, splits
 from storage.prompt_labels import LATEST, Label, Move
 from storage.prompt_uses import Use
 from storage.prompts import PromptVersion, Summary
@@ -139,7 +139,8 @@ def text(version: PromptVersion) -> list[str]:
         lines += ["", f"[{message.role}]", message.template]
     if version.response_schema is not None:
         schema = msgspec.json.format(msgspec.json.encode(version.response_schema), indent=2)
-        lines += ["", "[response schema]", schema.decode()]
+        note = prompt_content.unconstrained(version.response_schema)
+        lines += ["", f"[response schema] {note}", schema.decode()]
     return lines
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from app import snapshot, words
 from app.figures import arms
 from app.figures.facts import Facts
-from storage import models, prompts, releases
+from storage import models, prompts, releases, retired_releases
 from storage.models import ModelVersion
 from storage.prompts import PromptVersion
 from storage.releases import Release
@@ -21,13 +21,16 @@ MOST: Final = 200
 
 
 async def read(s: Session, facts: Facts) -> snapshot.Releases:
-    """The newest releases, newest first."""
-    found = (await releases.every(s))[-MOST:][::-1]
+    """The newest releases that are not retired, newest first."""
+    gone = await retired_releases.every(s)
+    kept = [each for each in await releases.every(s) if each.number not in gone]
+    found = kept[-MOST:][::-1]
     versions = {each.id: each for each in await models.every(s)}
     ids = {each.prompt_version_id for each in found if each.prompt_version_id is not None}
     worded = {each.id: each for each in await prompts.every(s, ids)}
     return snapshot.Releases(
         rows=tuple(_row(facts, each, versions, worded) for each in found),
+        retired=len(gone),
         services=arms.shown(facts),
         waits=arms.waits(facts.available),
     )

@@ -130,7 +130,8 @@ class Releases(Place):
         rows = self._seen.rows
         live = sum(any(points for _, points in each.live) for each in rows)
         marked = "" if self._marked is None else f" · compared with r{self._marked}"
-        title = f"{words.counted(len(rows), 'release')}, {live} live{marked}"
+        retired = f", {self._seen.retired} retired" if self._seen.retired else ""
+        title = f"{words.counted(len(rows), 'release')}, {live} live{retired}{marked}"
         self.query_one("#title", Lines).show([palette.rule(self.size.width, "RELEASES", title)])
         self.query_one(Table).show_table(
             COLUMNS,

@@ -126,7 +126,9 @@ async def carry_out(
         said = f"Would create {_names(fresh)}; nothing was changed.{kept}"
         return Decision(Reason.UNCHANGED, said, fresh)
     await _add(s, intent, fresh, at_us)
-    return Decision(Reason.APPLIED, f"Created {_names(fresh)}.{kept}", fresh)
+    with_schema = [each for each in fresh if each.response_schema is not None]
+    note = " Answers are not constrained by response schemas yet." if with_schema else ""
+    return Decision(Reason.APPLIED, f"Created {_names(fresh)}.{kept}{note}", fresh)
 
 
 async def _add(

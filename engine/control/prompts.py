@@ -11,7 +11,7 @@ from engine.control.decisions import Decision, Reason
 from engine.control.following import Moved
 from engine.control.handlers import checks, handles
 from engine.execution import failures
-from storage import prompt_content, prompt_labels, prompts, splits
+from storage import prompt_content, prompt_labels, prompt_uses, prompts, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.keys import Role
@@ -55,7 +55,8 @@ async def add(s: Session, intent: Intent, arguments: verbs.prompts.Add, at_us: i
     )
     if version == newest:
         return Decision(Reason.UNCHANGED, f"{version.name} has this content; no change.", version)
-    return Decision(Reason.APPLIED, f"Created {version.name}.", version)
+    said = f"Created {version.name}. {prompt_content.unconstrained(arguments.response_schema)}"
+    return Decision(Reason.APPLIED, said.rstrip(), version)
 
 
 @checks("prompts.import")
@@ -113,6 +114,36 @@ async def label(s: Session, intent: Intent, arguments: verbs.prompts.Label, at_u
         new = prompt_content.newly_required(old.variables, version.variables)
         done += [prompt_content.caution(new)] if new else []
     return Decision(Reason.APPLIED, f"{now}{was}. {' '.join(done)}", version)
+
+
+@handles("prompts.unlabel")
+async def unlabel(
+    s: Session, intent: Intent, arguments: verbs.prompts.Unlabel, at_us: int
+) -> Decision:
+    """Remove a label that nothing which gets traffic follows."""
+    label = await prompt_labels.find(s, intent.target, arguments.label)
+    if refusal := _protected(label, intent):
+        return refusal
+    uses = await prompt_uses.of(s, intent.target)
+    live = [use for use in uses if use.follows == label.name and any(use.serves.values())]
+    if live:
+        served = ", ".join(f"{name} (r{use.release})" for use in live for name in use.serves)
+        return Decision(
+            Reason.IN_USE,
+            f"{label.name} cannot be removed: {served} follows it. Split to a release that names "
+            "a version first.",
+        )
+    await prompt_labels.remove(
+        s,
+        prompt=intent.target,
+        label=label.label,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    was = f"{intent.target}@{label.number}"
+    said = f"Removed {label.name}; `paddock prompts label {was} {label.label}` sets it again."
+    return Decision(Reason.APPLIED, said, label)
 
 
 @handles("prompts.undo")

@@ -138,6 +138,19 @@ def test_what_is_no_tree_is_refused_with_its_file(
         prompt_trees.read(tmp_path)
 
 
+@given(sizes=st.lists(st.integers(0, 60), max_size=20), most=st.integers(40, 200))
+def test_parts_keep_the_order_and_fit(sizes: list[int], most: int) -> None:
+    """Only a version that is larger than a part by itself makes a larger one."""
+    read = [
+        prompt_trees.Read(prompt="terse", number=n, sha256="", arguments={"a": "x" * size})
+        for n, size in enumerate(sizes, 1)
+    ]
+    parts = prompt_trees.parts(read, most)
+    assert [each for part in parts for each in part] == read
+    for part in parts:
+        assert len(part) == 1 or len(msgspec.json.encode([each.arguments for each in part])) <= most
+
+
 def test_an_exported_version_that_was_edited_is_refused(tmp_path: Path) -> None:
     """A version never changes; the message says where the new one goes."""
     prompt_trees.write(tmp_path, [one()])

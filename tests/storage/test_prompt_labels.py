@@ -42,6 +42,29 @@ async def test_moves_are_in_the_ledger(store: Store) -> None:
     await store.write(work)
 
 
+async def test_a_label_that_was_removed_may_be_set_again(store: Store) -> None:
+    """Its moves stay, and so does the version; removing it twice is an error."""
+
+    async def work(s: AsyncSession) -> None:
+        await three(s)
+        for number in (1, 2):
+            await prompts.label(s, "terse", "beta", number, "sara", 5, None)
+        gone = await prompt_labels.remove(s, prompt="terse", label="beta", actor="lee", at_us=6)
+        assert gone.number == 2
+        assert await prompts.labels(s, "terse") == {}
+        with pytest.raises(errors.NotFound, match="terse has no label beta"):
+            await prompt_labels.remove(s, prompt="terse", label="beta", actor="lee", at_us=6)
+        await prompts.label(s, "terse", "beta", 2, "sara", 7, None)
+        moves = await prompt_labels.history(s, "terse", "beta")
+        assert [move.number for move in moves] == [2, 2, 1]
+        told = await ledger.of(s, "prompt", "terse:beta")
+        assert [(entry.before, entry.after) for entry in told] == [
+            (None, 2), (2, None), (1, 2), (None, 1),
+        ]  # fmt: skip
+
+    await store.write(work)
+
+
 @pytest.mark.parametrize(
     ("label", "number", "error", "said"),
     [

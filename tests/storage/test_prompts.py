@@ -173,6 +173,45 @@ async def test_what_a_prompt_may_not_be(
         assert await prompts.named(s) == []
 
 
+async def test_a_list_is_filtered_by_all_that_it_shows(store: Store) -> None:
+    """Name with number, tag, author, comment and labels; what would be a pattern is plain text."""
+
+    async def work(s: AsyncSession) -> dict[str, list[int]]:
+        await add(s, "one", tag="1.0.0", comment="50 % shorter")
+        await add(s, "two", author="lee")
+        await add(s, "three")
+        await prompts.label(s, "terse", "beta", 3, "sara", 1)
+        asked = ("terse@2", "1.0", "lee", "50 %", "beta", "ers", "%", "_", "Lee")
+        return {text: [each.number for each in await prompts.page(s, text=text)] for text in asked}
+
+    assert await store.write(work) == {
+        "terse@2": [2], "1.0": [1], "lee": [2], "50 %": [1], "beta": [3], "ers": [3, 2, 1],
+        "%": [1], "_": [], "Lee": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "strin"}, r"no JSON Schema at \$\.type: Invalid enum value 'strin'"),
+        ({"properties": {"a": {"items": 3}}}, r"at \$\.properties\[\.\.\.\]\.items"),
+        ({"required": "a"}, r"at \$\.required: Expected `array`"),
+        ({"anyOf": []}, "length >= 1"),
+        ({"x": "y" * 70_000}, "65536 bytes"),
+    ],
+)
+async def test_a_response_schema_is_a_json_schema(
+    store: Store, schema: dict[str, Any], said: str
+) -> None:
+    """The refusal says where it is none; unknown keywords are allowed, as in the specification."""
+    known = {"type": ["object", "null"], "required": ["a"], "x-order": 1,
+             "properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": True}}  # fmt: skip
+    version = await store.write(lambda s: add(s, response_schema=known))
+    assert version.response_schema == known
+    with pytest.raises(errors.Invalid, match=said):
+        await store.write(lambda s: add(s, "y", response_schema=schema))
+
+
 async def test_pages_of_the_list_are_the_list(store: Store) -> None:
     """By name, newest first within each; every page begins where the last one ended."""
 

@@ -35,6 +35,12 @@ class Label(Arguments, frozen=True, kw_only=True):
     number: _Number
 
 
+class Unlabel(Arguments, frozen=True, kw_only=True):
+    """Remove a label of the target; the version that it points at stays."""
+
+    label: Name
+
+
 class VersionImport(Arguments, frozen=True, kw_only=True):
     """One version as a tree of files has it; without `author` it is the person who imports it."""
 
@@ -80,6 +86,12 @@ ROWS: Final[tuple[Verb, ...]] = (
         "prompts.label", Label, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
         "Move a prompt's label",
         "prompts label NAME@NUMBER LABEL",
+        Why.ASKED,
+    ),
+    Verb(
+        "prompts.unlabel", Unlabel, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
+        "Remove a prompt's label",
+        "prompts unlabel NAME:LABEL",
         Why.ASKED,
     ),
     Verb(

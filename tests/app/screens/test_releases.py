@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import words
-from storage import releases, rollouts, services
+from storage import releases, retired_releases, rollouts, services
 from storage import store as stores
 from storage.home.paths import Home
 from storage.processes import Kind, State
@@ -74,6 +74,25 @@ async def test_releases_are_listed_with_where_they_are_live(home: Home) -> None:
     async with pilot.at(pilot.program(home), 160) as screen:
         await screen.go("v")
         assert "␛]0;owned␇" in screen.text
+
+
+async def test_retired_releases_are_counted_and_not_listed(home: Home) -> None:
+    """`paddock releases list --all` has them."""
+    store = await stores.open(home)
+
+    async def retire(s: Session) -> None:
+        second = await releases.get(s, 2)
+        await retired_releases.add(
+            s, second, actor="sara", reason="", at_us=populated_homes.NOW_US, intent_id=None
+        )
+
+    await store.write(retire)
+    await store.close()
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.go("v")
+        rows = screen.text.split("\n")
+        assert "2 releases, 1 live, 1 retired" in rows[1]
+        assert [row[1:].split()[0] for row in rows[3:5]] == ["r3", "r1"]
 
 
 async def test_any_release_can_be_what_the_others_are_compared_with(home: Home) -> None:

@@ -106,6 +106,22 @@ async def test_going_back_is_allowed_while_the_service_is_frozen(control: Desk) 
     assert (await arms(control), await labelled(control)) == ({3: 10_000}, 1)
 
 
+async def test_a_label_that_serves_is_not_removed(control: Desk) -> None:
+    """The refusal names the service and the release; a label that nothing follows goes."""
+    refused = await control.do("prompts.unlabel", "terse", label="production")
+    assert refused.state is State.REFUSED
+    assert refused.outcome == (
+        "terse:production cannot be removed: support (r3) follows it. Split to a release that "
+        "names a version first."
+    )
+    await control.do("prompts.label", "terse", label="beta", number=2)
+    done = await control.do("prompts.unlabel", "terse", label="beta")
+    assert done.outcome == (
+        "Removed terse:beta; `paddock prompts label terse@2 beta` sets it again."
+    )
+    assert await labelled(control) == 1
+
+
 async def test_the_owner_of_a_split_is_respected(control: Desk) -> None:
     """Forward and back; the refusal names the rollout."""
     await moved(control, 2)

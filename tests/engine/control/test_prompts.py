@@ -69,6 +69,18 @@ async def test_an_intent_fails_where_no_process_can_be_started(
     assert "late cannot be compiled now" in (intent.outcome or "")
 
 
+async def test_a_response_schema_is_said_not_to_constrain_answers_yet(control: Desk) -> None:
+    """Nobody who gives one may believe that it does."""
+    intent = await control.do(
+        "prompts.add", "terse", prompt="terse", messages=messages("Hi."),
+        response_schema={"type": "object"},
+    )  # fmt: skip
+    assert intent.outcome == (
+        "Created terse@1. Its response schema is kept with it; answers are not constrained by it "
+        "yet."
+    )
+
+
 ENDLESS = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"
 
 

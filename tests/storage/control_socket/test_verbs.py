@@ -22,6 +22,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "models.unalias": {"alias": "champion"},
     "prompts.add": {"prompt": "terse", "messages": [{"role": "system", "template": "Hi"}]},
     "prompts.label": {"label": "production", "number": 3},
+    "prompts.unlabel": {"label": "beta"},
     "prompts.import": {
         "versions": [
             {"prompt": "terse", "number": 1, "messages": [{"role": "system", "template": "Hi"}]}
