@@ -26,6 +26,7 @@ from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.recent_samples import Recent
 from app.snapshot import Query
 from storage import (
+    alerts,
     availability,
     deployments,
     errors,
@@ -183,6 +184,7 @@ class Reader:
         facts = self.facts
         facts.processes = await processes.every(s)
         facts.upstreams = await upstreams.health(s)
+        facts.alerts = await alerts.active(s)
         newest = await ledger.tail(s, limit=1)
         entry = newest[0].id if newest else 0
         age = facts.now_us - self._read_us

@@ -138,11 +138,6 @@ def _unknown(name: str) -> str:
     return f"there is no series {name}{like}. `paddock alerts series` lists them"
 
 
-def same_alert(one: Rule, other: Rule) -> bool:
-    """Whether an alert of one version goes on under the other: it is about the same."""
-    return one.expression == other.expression and one.labels == other.labels
-
-
 def labels_of(rule: Rule, found: Mapping[str, str]) -> dict[str, str]:
     """The labels of an alert: of the element, of the rule, its name and its severity."""
     return {**found, **rule.labels, "alertname": rule.name, "severity": rule.severity.value}

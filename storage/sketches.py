@@ -9,7 +9,7 @@ packed in roll-ups (`pack`). Imports msgspec and the standard library only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 import msgspec
@@ -82,6 +82,18 @@ class Sketch:
                 middle = 2 * _GAMMA**index / (_GAMMA + 1)
                 return min(max(middle, self.lowest), self.highest)
         return self.highest
+
+    def at_most(self, bounds: Sequence[float]) -> list[int]:
+        """How many values are up to each of some bounds, which ascend; each value within 1 %."""
+        found, seen = [], self._zeros
+        remaining = iter(sorted(self._buckets.items()))
+        index, times = next(remaining, (None, 0))
+        for bound in bounds:
+            while index is not None and 2 * _GAMMA**index / (_GAMMA + 1) <= bound:
+                seen += times
+                index, times = next(remaining, (None, 0))
+            found.append(seen)
+        return found
 
     @property
     def mean(self) -> float | None:

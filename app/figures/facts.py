@@ -9,6 +9,7 @@ from typing import Final
 from app import liveness, recent_samples, snapshot
 from app.recent_samples import Recent
 from storage import (
+    alerts,
     availability,
     deployments,
     intents,
@@ -47,6 +48,8 @@ class Facts:
     """By release: the names of its model version and of its prompt version."""
     placed: Mapping[int, str] = field(default_factory=dict)
     """By release: the deployment that answers for it."""
+    alerts: Sequence[alerts.Alert] = ()
+    """The pending and firing ones, the worst first."""
     rollouts: Sequence[rollouts.Rollout] = ()
     """The newest of each service."""
     unready: Mapping[int, str] = field(default_factory=dict)

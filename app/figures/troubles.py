@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from app import words
-from app.figures import deployments, machine, rollout_troubles, traffic_troubles
+from app.figures import alerts, deployments, machine, rollout_troubles, traffic_troubles
 from app.figures.facts import SECOND_US, Facts
 from app.liveness import Readiness
 from app.snapshot import Node, Trouble
@@ -27,9 +27,10 @@ def troubles(facts: Facts) -> tuple[Trouble, ...]:
     """All that is wrong, the worst first."""
     return tuple(
         trouble
-        for part in (_node, _store, _gateway, _services, traffic_troubles.rejected, _processes,
+        for part in (_node, _store, _gateway, _services, alerts.critical, traffic_troubles.rejected,
+                     _processes,
                      _deployments, rollout_troubles.rollouts, traffic_troubles.arms,
-                     traffic_troubles.queue, _files, _machine, _config, _restarted)
+                     traffic_troubles.queue, alerts.warnings, _files, _machine, _config, _restarted)
         for trouble in part(facts)
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`python -m engine.control --home DIR`: the controllers, the host's samples, retention.
+"""`python -m engine.control --home DIR`: the controllers, the host's samples, alerts, retention.
 
 Reports readiness and heartbeats on standard output, logs to standard error. Exits 0 on SIGTERM;
 any fault ends it, and the node restarts it.
@@ -23,6 +23,7 @@ from storage.runtime.reporting import Reports
 with collector.paused():
     from engine.control import reconcile, upstreams
     from engine.control.ab_tests.controller import AbTests
+    from engine.control.alerts.rounds import Rounds
     from engine.control.intents import BY, Intents
     from engine.control.retention import Keeper, schedule
     from engine.control.rollouts.controller import Rollouts
@@ -72,6 +73,7 @@ async def _work(
     with nudges.listen(home, BY) as listener:
         loop = reconcile.Loop(store, [Intents(), Rollouts(), AbTests()], now_us=clock.now_us)
         gpus = Gpus(monotonic_us=clock.monotonic_us)
+        rounds = Rounds(store, now_us=clock.now_us, monotonic_us=clock.monotonic_us)
         telemetry = Telemetry(store, Host(home.root), gpus, now_us=clock.now_us)
         scheduler = schedule(Keeper(store, settings.retention, now_us=clock.now_us))
         scheduler.add_job(upstreams.sweep, "interval", hours=1, args=(home, store, clock.now_us))
@@ -80,6 +82,7 @@ async def _work(
         tasks = {
             asyncio.create_task(loop.run(listener)),
             asyncio.create_task(telemetry.run()),
+            asyncio.create_task(rounds.run()),
             asyncio.create_task(leave.wait()),
         }
         ended, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

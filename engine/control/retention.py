@@ -22,6 +22,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from storage import (
     ab_test_units,
+    alerts,
     errors,
     jobs,
     replay_items,
@@ -92,6 +93,9 @@ class Keeper:
             )
             gone += await self._all(lambda s: jobs.prune(s, now - keep.jobs_days * _DAY_US))
             gone += await self._all(lambda s: replays.prune(s, now - keep.jobs_days * _DAY_US))
+            gone += await self._all(
+                lambda s: alerts.prune(s, now - keep.requests_days * _DAY_US, now - _DAY_US)
+            )
         except errors.StorageError as error:
             _log.warning("this run of retention was cut short", error=str(error))
         if gone:

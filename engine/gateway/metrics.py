@@ -24,17 +24,18 @@ from prometheus_client.registry import Collector
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
 from engine.execution.shadow_copies import ShadowCopies
+from engine.gateway import recorded_metrics
 from engine.gateway.http.admission import Admission
 from engine.gateway.http.refusals import Reason, Refusals
 from engine.gateway.remote_backends import Remotes
 from engine.metering import windows
-from storage import errors, feedback, rejections, samples, tallies
+from storage import errors, exported_series, feedback, rejections, samples, tallies
+from storage.home import clock
 from storage.requests import Outcome, Request
 from storage.store import Store
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 _ARM: Final = ("service", "release", "synthetic")
 
 
@@ -100,21 +101,21 @@ class Metrics:
             "paddock_latency_seconds",
             "From arrival to the end of the answer, of requests that ended ok.",
             _ARM,
-            buckets=_SECONDS,
+            buckets=exported_series.BOUNDS_S,
             registry=self._registry,
         )
         self._ttft = Histogram(
             "paddock_ttft_seconds",
             "From arrival to the first token.",
             _ARM,
-            buckets=_SECONDS,
+            buckets=exported_series.BOUNDS_S,
             registry=self._registry,
         )
         self._queue = Histogram(
             "paddock_queue_seconds",
             "From arrival to the first computation.",
             _ARM,
-            buckets=_SECONDS,
+            buckets=exported_series.BOUNDS_S,
             registry=self._registry,
         )
         self._registry.register(_Gauges(fleet, remotes, recorder, ready))
@@ -173,7 +174,7 @@ class Metrics:
         )
 
     async def text(self, store: Store) -> bytes:
-        """The exposition. Feedback is read from the store, so that it survives a restart.
+        """The exposition. What is stored is read from there: feedback survives a restart.
 
         While the store cannot be read it is left out.
         """
@@ -181,6 +182,7 @@ class Metrics:
         try:
             async with store.read() as s:
                 given = await feedback.counts(s)
+                recorded = await recorded_metrics.families(s, clock.now_us())
         except errors.StorageError:
             return exposition
         thumbs = GaugeMetricFamily(
@@ -192,7 +194,7 @@ class Metrics:
             thumbs.add_metric([service, f"r{release}", "up"], counts.up)
             thumbs.add_metric([service, f"r{release}", "down"], counts.down)
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Families([thumbs]))
+        registry.register(_Families([thumbs, *recorded]))
         return exposition + generate_latest(registry)
 
 
@@ -204,10 +206,10 @@ def _count(arm: _Arm, counter: Counter, *labels: str) -> None:
 class _Families(Collector):
     """Families that were collected before."""
 
-    def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
+    def __init__(self, families: Iterable[GaugeMetricFamily | CounterMetricFamily]) -> None:
         self._families = list(families)
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
         """One after another."""
         return self._families
 

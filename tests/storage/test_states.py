@@ -58,6 +58,7 @@ def test_each_state_has_its_story() -> None:
     """A state without a sentence would be a row without a meaning."""
     nouns = [
         "A/B test",
+        "alert",
         "deployment",
         "incident",
         "intent",

@@ -1,1 +1,16 @@
-"""Alerts: rules evaluated over recorded series, their states, and who is told."""
+"""Alerts: rules evaluated over recorded series, and what becomes of their alerts.
+
+    recording   the last hours of the exported series, in memory
+    sampled     samples of the store as points of them
+    existing    which services, workers and so on there are
+    vectors, functions, pairing, evaluate    PromQL over them
+    decide      what becomes of a rule's alerts after one evaluation: pure
+    act         the moves, in one transaction
+    rounds      all of it every 15 seconds
+    people      the verbs
+
+State is in the store alone, so that a control that is killed goes on where it was. Imported by
+`engine.control`.
+"""
+
+from engine.control.alerts import people as people

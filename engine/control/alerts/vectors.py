@@ -6,7 +6,7 @@ Pure: standard library only. Imported by `engine.control.alerts`.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, MutableSequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,16 +28,19 @@ class OverBudget(Faulty):
 
 @dataclass(slots=True)
 class Series:
-    """Samples of one series, oldest first; a value of None marks where the series ended."""
+    """Samples of one series, oldest first; those at the times of `ends` mark that it ended."""
 
     labels: Labels
-    times_ms: list[int] = field(default_factory=list)
-    values: list[float | None] = field(default_factory=list)
+    times_ms: MutableSequence[int] = field(default_factory=list)
+    values: MutableSequence[float] = field(default_factory=list)
+    ends: frozenset[int] = frozenset()
 
     def at(self, now_ms: int) -> tuple[float | None, int]:
         """The newest value up to a moment if it is not older than the lookback, and its cost."""
         index = bisect_right(self.times_ms, now_ms) - 1
         if index < 0 or self.times_ms[index] < now_ms - LOOKBACK_MS:
+            return None, 1
+        if self.times_ms[index] in self.ends:
             return None, 1
         return self.values[index], 1
 
@@ -48,7 +51,7 @@ class Series:
         return [
             (at, value)
             for at, value in zip(self.times_ms[low:high], self.values[low:high], strict=True)
-            if value is not None
+            if at not in self.ends
         ]
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from storage.control_socket.verbs import (
     ab_tests,
+    alerts,
     box,
     deployments,
     incidents,
@@ -45,6 +46,7 @@ __all__ = [
     "Verb",
     "Why",
     "ab_tests",
+    "alerts",
     "box",
     "carried_out_by",
     "check",
@@ -87,6 +89,7 @@ TABLE: Final[Mapping[str, Verb]] = MappingProxyType(
             jobs,
             runbooks,
             incidents,
+            alerts,
         )
         for verb in noun.ROWS
     }

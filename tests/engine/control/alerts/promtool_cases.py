@@ -48,7 +48,10 @@ class Written:
         for index, value in enumerate(self.values):
             if value != "_":
                 found.times_ms.append(index * INTERVAL_S * 1000)
-                found.values.append(None if isinstance(value, str) else float(value))
+                found.values.append(0.0 if isinstance(value, str) else float(value))
+        found.ends = frozenset(
+            index * INTERVAL_S * 1000 for index, value in enumerate(self.values) if value == "stale"
+        )
         return found
 
 

@@ -1,0 +1,28 @@
+"""Which services, workers and so on there are: an alert about one that was removed ends.
+
+Reads only. Imported by `engine.control.alerts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from storage import deployments, processes, services, upstreams
+from storage.store import Session
+
+Existing = Mapping[str, frozenset[str]]
+"""By label, the values that name something there is."""
+
+
+async def read(s: Session) -> Existing:
+    """What there is, by the label that names it."""
+    known = await processes.every(s)
+    far = {each.name for each in await upstreams.every(s)}
+    placed = await deployments.every(s)
+    wanted = {name for each in placed for name in each.instances}
+    return {
+        "service": frozenset(each.name for each in await services.every(s)),
+        "deployment": frozenset(each.name for each in placed),
+        "worker": frozenset({each.name for each in known} | far | wanted),
+        "process": frozenset({each.name for each in known} | wanted),
+    }

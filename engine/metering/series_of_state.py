@@ -1,0 +1,59 @@
+"""What the store says now of instances, processes and rollouts, as values of the exported series.
+
+Reads only. Imported by `engine.control.alerts` and by the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from engine.metering.series_of_samples import Value
+from storage import deployments, processes, rollouts, upstreams
+from storage.deployments import Backend
+from storage.processes import Process, State
+from storage.store import Session
+
+_ROLLOUTS: Final = 200
+_WATCHED: Final = ("loading", "smoking", "paused", "aborted")
+_SECOND_US: Final = 1_000_000
+
+
+async def values(s: Session, now_us: int) -> list[Value]:
+    """The points of this moment."""
+    known = await processes.every(s)
+    found = [*of_instances(known), *of_restarts(known)]
+    health = await upstreams.health(s)
+    for deployment in await deployments.every(s):
+        if deployment.backend is Backend.UPSTREAM and deployment.upstream in health:
+            up = health[deployment.upstream].reason is None
+            labels = {"deployment": deployment.name, "worker": deployment.upstream}
+            found.append(("paddock_instance_up", labels, float(up)))
+    newest: dict[str, rollouts.Rollout] = {}
+    for rollout in await rollouts.tail(s, _ROLLOUTS):
+        newest.setdefault(rollout.service, rollout)
+    for service, rollout in newest.items():
+        since = max(now_us - rollout.moved_at_us, 0) / _SECOND_US
+        for state in _WATCHED:
+            labels = {"service": service, "state": state}
+            there = since if rollout.state.value == state else 0.0
+            found.append(("paddock_rollout_state_seconds", labels, there))
+    return found
+
+
+def of_instances(known: Sequence[Process]) -> Iterator[Value]:
+    """Whether instances answer; one that starts or stops as it should is neither up nor down."""
+    for each in known:
+        if not each.kind.is_instance or each.deployment is None:
+            continue
+        labels = {"deployment": each.deployment, "worker": each.name}
+        if each.state is State.READY:
+            yield "paddock_instance_up", labels, float(each.silent_since_us is None)
+        elif each.state is State.CRASHED or (each.state is State.STARTING and each.restarts):
+            yield "paddock_instance_up", labels, 0.0
+
+
+def of_restarts(known: Sequence[Process]) -> Iterator[Value]:
+    """How often each process was restarted since its node began."""
+    for each in known:
+        yield "paddock_process_restarts_total", {"process": each.name}, float(each.restarts)

@@ -1,0 +1,116 @@
+"""What people ask of alerts and their rules, through control's handlers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.control.intents import Intents
+from engine.control.reconcile import Loop
+from storage import alert_rule_versions, errors, intents, ledger
+from storage.alert_rules import Rule
+from storage.control_socket import verbs
+from storage.intents import Intent
+from storage.store import Session
+from tests.engine.control.alerts import boxes
+from tests.engine.control.alerts.boxes import ERRORS, SECOND_US, Box
+
+
+async def ask(box: Box, verb: str, target: str, reason: str = "", **arguments: Any) -> Intent:
+    """An intent, carried out."""
+    now = box.second * SECOND_US
+
+    async def accept(s: Session) -> int:
+        return await intents.accept(
+            s, actor="kim", role="operator", verb=verb, target=target, arguments=arguments,
+            reason=reason, at_us=now,
+        )  # fmt: skip
+
+    number = await box.store.write(accept)
+    await Loop(box.store, [Intents()], now_us=lambda: now).settle()
+    async with box.store.read() as s:
+        return await intents.find(s, number)
+
+
+async def test_a_firing_alert_is_acknowledged_and_that_is_taken_back(tmp_path: Path) -> None:
+    """By name, with a reason, in the ledger; a pending one is not."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(1, ok=10, failed=10)
+        (alert,) = await box.active()
+        assert (await ask(box, "alerts.ack", "1")).outcome == (
+            "Alert 1 (errors) is pending, not firing."
+        )
+        await box.serve(4, ok=10, failed=10)
+        done = await ask(box, "alerts.ack", "1", reason="on it")
+        assert done.outcome is not None
+        assert done.outcome.startswith("Acknowledged alert 1, errors")
+        (alert,) = await box.active()
+        assert (alert.acknowledged_by, alert.acknowledged_reason) == ("kim", "on it")
+        assert (await ask(box, "alerts.unack", "1")).state is intents.State.APPLIED
+        assert (await ask(box, "alerts.unack", "1")).state is intents.State.REFUSED
+        async with box.store.read() as s:
+            entries = await ledger.of(s, "alert", "1")
+        assert [entry.verb for entry in entries] == ["alerts.unack", "alerts.ack"]
+
+
+@pytest.mark.parametrize("target", ["", "x", "-1", "9" * 30, "1; drop"])
+async def test_what_names_no_alert_is_refused(tmp_path: Path, target: str) -> None:
+    """With a sentence, and no trace in a log."""
+    async with boxes.made(tmp_path / "home") as box:
+        done = await ask(box, "alerts.ack", target)
+        assert done.state is intents.State.REFUSED
+
+
+async def test_only_an_alert_without_data_is_closed_by_hand(tmp_path: Path) -> None:
+    """One that is measured is silenced, or its rule is changed."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(8, ok=10, failed=10)
+        done = await ask(box, "alerts.close", "1", reason="x")
+        assert (done.state, "measured" in (done.outcome or "")) == (intents.State.REFUSED, True)
+        await box.serve(40)
+        done = await ask(box, "alerts.close", "1", reason="the test is over")
+        assert done.state is intents.State.APPLIED
+        assert await box.active() == []
+
+
+async def test_rules_are_set_removed_and_reset_as_versions(tmp_path: Path) -> None:
+    """Setting what is in force changes nothing; the shipped rule comes back."""
+    async with boxes.made(tmp_path / "home") as box:
+        rule = Rule(name="disk", expression="paddock_host_cpu_ratio > 0.5", summary="busy")
+        given = [msgspec.to_builtins(rule)]
+        done = await ask(box, "alerts.set_rules", "rules", rules=given)
+        assert done.outcome == "Alert rules: disk is version 2."
+        done = await ask(box, "alerts.set_rules", "rules", rules=given)
+        assert done.outcome == "These rules are in force already; no change."
+        await ask(box, "alerts.remove_rule", "disk")
+        await ask(box, "alerts.reset_rule", "disk")
+        async with box.store.read() as s:
+            past = await alert_rule_versions.history(s, "disk")
+            in_force = await alert_rule_versions.in_force(s)
+        assert [each.kind.value for each in past] == [
+            "shipped", "removed", "set", "removed", "shipped",
+        ]  # fmt: skip
+        assert in_force["disk"].rule == past[0].rule
+        assert (await ask(box, "alerts.reset_rule", "errors")).state is intents.State.REFUSED
+
+
+async def test_only_the_rules_of_a_file_can_be_left_in_force(tmp_path: Path) -> None:
+    """With `only` all others are removed."""
+    async with boxes.made(tmp_path / "home") as box:
+        rule = Rule(name="busy", expression="paddock_host_cpu_ratio > 0.5", summary="busy")
+        given = [msgspec.to_builtins(rule)]
+        await ask(box, "alerts.set_rules", "rules", rules=given, only=True)
+        async with box.store.read() as s:
+            assert list(await alert_rule_versions.in_force(s)) == ["busy"]
+
+
+def test_the_control_socket_refuses_rules_that_cannot_be_evaluated() -> None:
+    """Whatever client sends them."""
+    bad = msgspec.to_builtins(msgspec.structs.replace(ERRORS, expression="foo > 1"))
+    good = msgspec.to_builtins(ERRORS)
+    for rules in ([bad], [good, good]):
+        with pytest.raises(errors.BadArguments):
+            verbs.parse("alerts.set_rules", {"rules": rules})

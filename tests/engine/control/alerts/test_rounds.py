@@ -1,0 +1,217 @@
+"""Rounds over a real store: what fires, what ends, and what neither may do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from storage import alert_rounds, alert_rule_versions, alerts, errors, services
+from storage.alert_rounds import Outcome
+from storage.alert_rules import Rule
+from storage.alerts import State, Why
+from storage.samples import HostSample, Kind
+from storage.store import Session
+from storage.tallies import Tally
+from tests.engine.control.alerts import boxes
+from tests.engine.control.alerts.boxes import ERRORS
+
+PENDING, FIRING = State.PENDING, State.FIRING
+
+
+async def test_an_alert_fires_once_its_expression_held_long_enough_and_ends_when_it_does_not(
+    tmp_path: Path,
+) -> None:
+    """Pending, firing, over: three moves, each with its event."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(4, ok=20)
+        assert await box.active() == []
+        await box.serve(4, ok=10, failed=10)
+        assert await box.states() == [PENDING]
+        await box.serve(2, ok=10, failed=10)
+        (alert,) = await box.active()
+        assert (alert.state, alert.labels["service"]) == (FIRING, "support")
+        assert alert.summary == "support fails 50%"
+        await box.serve(6, ok=20)
+        assert await box.active() == []
+        assert await box.moves() == ["pending", "firing", "inactive"]
+
+
+async def test_missing_data_neither_fires_nor_ends_an_alert(tmp_path: Path) -> None:
+    """Traffic that stops is no recovery; the alert says that nothing is measured."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(8, ok=10, failed=10)
+        assert await box.states() == [FIRING]
+        await box.serve(40)
+        (alert,) = await box.active()
+        assert alert.state is FIRING
+        assert alert.no_data_since_us is not None
+        async with box.store.read() as s:
+            assert (await alert_rounds.health(s))["errors"].outcome is Outcome.NO_DATA
+        await box.serve(6, ok=20)
+        assert await box.active() == []
+
+
+async def test_too_few_samples_are_no_data(tmp_path: Path) -> None:
+    """One failure of two requests at night wakes nobody."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(12, failed=1)
+        assert await box.moves() == []
+
+
+async def test_a_control_that_is_killed_goes_on_with_the_alerts_as_they_were(
+    tmp_path: Path,
+) -> None:
+    """The time that it was away does not count; nothing is moved twice."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(3, ok=10, failed=10)
+        assert await box.states() == [PENDING]
+        box.restart()
+        await box.serve(2, ok=10, failed=10)
+        assert await box.states() == [PENDING]
+        await box.serve(1, ok=10, failed=10)
+        assert await box.states() == [FIRING]
+        box.restart()
+        await box.serve(4, ok=10, failed=10)
+        assert await box.moves() == ["pending", "firing"]
+
+
+@pytest.mark.parametrize("jump_s", [-3600, 3600])
+async def test_a_clock_that_jumps_ends_no_alert_and_hastens_none(
+    tmp_path: Path, jump_s: int
+) -> None:
+    """`for` is counted on a clock that does not jump."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(8, ok=10, failed=10)
+        assert await box.states() == [FIRING]
+        box.second += jump_s
+        await box.serve(8, ok=10, failed=10)
+        assert await box.states() == [FIRING]
+        await box.serve(8, ok=20)
+        assert await box.active() == []
+        assert await box.moves() == ["pending", "firing", "inactive"]
+
+
+async def test_seconds_that_are_written_late_are_counted(tmp_path: Path) -> None:
+    """A store that was locked for ten seconds hides no failure."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(4, ok=20)
+        late = box.second
+        await box.serve(1, ok=20)
+        box.second, now = late, box.second
+        sample = Tally(requests=60, failed=60).sample()
+        await box.record(Kind.ARM, "support/r1", sample)
+        box.second = now
+        await box.serve(1, ok=20)
+        assert await box.states() == [PENDING]
+
+
+async def test_a_rule_that_cannot_be_evaluated_is_shown_and_stops_no_other(
+    tmp_path: Path,
+) -> None:
+    """Its fault is in its health; the rule beside it fires."""
+    twice = Rule(
+        name="twice",
+        expression="paddock_requests_total * on (service) paddock_requests_total > 1",
+        summary="twice",
+    )
+    async with boxes.made(tmp_path / "home", twice, ERRORS) as box:
+        await box.serve(8, ok=10, failed=10)
+        assert [alert.rule for alert in await box.active()] == ["errors"]
+        async with box.store.read() as s:
+            health = await alert_rounds.health(s)
+        assert health["twice"].outcome is Outcome.ERROR
+        assert "several series" in health["twice"].sentence
+        assert health["errors"].outcome is Outcome.MEASURED
+
+
+async def test_a_changed_rule_ends_alerts_that_it_would_not_raise(tmp_path: Path) -> None:
+    """With another severity it is another alert; a removed rule has none."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(8, ok=10, failed=10)
+        milder = msgspec.structs.replace(ERRORS, severity=alerts.Severity.WARNING)
+        await box.store.write(lambda s: box.set(s, milder))
+        await box.serve(1, ok=10, failed=10)
+        (alert,) = await box.active()
+        assert (alert.state, alert.severity) == (PENDING, alerts.Severity.WARNING)
+
+        async def remove(s: Session) -> None:
+            await alert_rule_versions.remove(s, "errors", actor="kim", at_us=9, intent_id=None)
+
+        await box.store.write(remove)
+        await box.serve(1, ok=10, failed=10)
+        assert await box.active() == []
+
+
+async def test_an_alert_about_a_service_that_was_removed_ends(tmp_path: Path) -> None:
+    """Nothing will ever be measured of it again."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(8, ok=10, failed=10)
+
+        async def remove(s: Session) -> None:
+            await services.remove(s, service="support", actor="kim", at_us=9, intent_id=None)
+
+        await box.store.write(remove)
+        await box.serve(26)
+        assert await box.active() == []
+        async with box.store.read() as s:
+            (ended,) = await alerts.ended(s)
+        assert ended.why is Why.GONE
+
+
+async def test_an_acknowledgement_is_the_alerts_and_ends_with_it(tmp_path: Path) -> None:
+    """The next one is news again."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(8, ok=10, failed=10)
+        (alert,) = await box.active()
+
+        async def ack(s: Session) -> None:
+            await alerts.acknowledge(
+                s, alert.id, reason="on it", actor="kim", at_us=7, intent_id=None
+            )
+
+        await box.store.write(ack)
+        await box.serve(1, ok=10, failed=10)
+        assert [each.acknowledged_by for each in await box.active()] == ["kim"]
+        await box.serve(6, ok=20)
+        await box.serve(8, ok=10, failed=10)
+        assert [each.acknowledged_by for each in await box.active()] == [None]
+        with pytest.raises(errors.Invalid):
+            await box.store.write(ack)
+
+
+async def test_gauges_of_the_machine_are_evaluated(tmp_path: Path) -> None:
+    """A disk of 95 % is over 90 %, by the shipped expression."""
+    disk = Rule(
+        name="disk",
+        expression="paddock_host_disk_used_bytes / paddock_host_disk_total_bytes > 0.9",
+        summary="{{ $value | humanizePercentage }} full",
+    )
+    host = HostSample(
+        cpu_percent=1, cores=2, memory_used=1, memory_total=2, disk_used=95, disk_total=100, load1=0
+    )
+    async with boxes.made(tmp_path / "home", disk) as box:
+        box.pass_step()
+        await box.record(Kind.HOST, "box", host)
+        await box.rounds.once()
+        assert [alert.summary for alert in await box.active()] == ["95% full"]
+
+
+async def test_a_store_that_cannot_be_read_loses_the_round_alone(tmp_path: Path) -> None:
+    """Alerts are as they were, and how long it lasted is itself a series."""
+    unwritten = Rule(
+        name="unwritten",
+        expression="increase(paddock_store_unwritten_seconds_total[5m]) > 10",
+        summary="{{ $value }}",
+    )
+    async with boxes.made(tmp_path / "home", unwritten) as box:
+        await box.serve(4)
+        away = box.store.home.database.rename(box.store.home.database.with_suffix(".away"))
+        for _ in range(2):
+            box.pass_step()
+            with pytest.raises(errors.Unavailable):
+                await box.rounds.once()
+        away.rename(box.store.home.database)
+        await box.serve(3)
+        assert [alert.rule for alert in await box.active()] == ["unwritten"]
