@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from app import words
+from app.screens import keymap
 from storage import intents, jobs, processes
 from storage.control_socket import client, verbs
 from storage.control_socket.verbs import Danger, Why
@@ -137,6 +138,7 @@ async def _waiting(store: Store, intent: intents.Intent) -> str:
 _KEYS: Final[Mapping[str, str]] = {
     "services.split": "s",
     "services.undo": "u",
+    "services.promote": "f",
     "jobs.cancel": "x",
     "prompts.label": "L",
     "prompts.undo": "u",
@@ -152,21 +154,16 @@ _KEYS: Final[Mapping[str, str]] = {
 
 # Looking: places and moves of the screen, and the commands that only show.
 _LOOKS: Final[tuple[tuple[str, str, str, str], ...]] = (
-    ("pulse", "o", "The box at a glance", "status"),
-    ("traffic", "t", "Services and their arms, set beside actual", "services list"),
-    ("rollouts", "r", "Rollouts: phases, trees, what they wait for", "rollouts list"),
-    ("requests", "l", "The last requests, newest first", "requests tail [--follow]"),
-    ("jobs", "j", "Downloads and other long work, newest first", "jobs list"),
-    ("models", "m", "Model versions: aliases, lineage, what is loaded", "models tree"),
-    ("ab-tests", "b", "A/B tests: arms, effects, what is still needed", "ab-tests list"),
-    ("prompts", "p", "Prompt versions: labels, uses, differences", "prompts list"),
-    ("releases", "v", "Releases: where they are live, differences", "releases list"),
-    ("help", "question_mark", "The keys of this place", "--help"),
+    *(
+        (where.name, where.key, where.sentence, where.command)
+        for where in keymap.PLACES.values()
+        if where.key
+    ),
     ("open", "enter", "Open the row under the cursor", "requests show ID"),
     ("back", "escape", "Back to where you came from; always works", ""),
     ("previous", "minus", "The place before this one", ""),
     ("goto", "colon", "Go to a place by its name", ""),
-    ("filter", "slash", "Show only rows that contain a text", ""),
+    ("filter", "slash", "Show only rows that contain a text; empty: all of them", ""),
     ("freeze", "space", "Freeze the screen, never the recording", ""),
     ("compare", "d", "Compare the other rows with this one", "releases diff A B"),
     ("copy", "y", "Copy the row to the clipboard", ""),
@@ -200,6 +197,18 @@ def _table() -> dict[str, Action]:
             sentence="Lead a rollout to its end at once, without further steps",
             command="rollouts promote SERVICE --full",
             intent=promote.name,
+        )
+    )
+    undo = next(row for row in rows if row.name == "rollouts.undo")
+    rows.append(
+        replace(
+            undo,
+            name="rollouts.undo_to",
+            verb="undo to",
+            key="U",
+            sentence="Go back to a revision of a service",
+            command="rollouts undo SERVICE --to-revision N",
+            intent=undo.name,
         )
     )
     rows.append(

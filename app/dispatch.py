@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from app.screens import help, keymap
+from app.screens import keymap, places
 from app.screens.place import Offer, Place
 from storage import errors
 
@@ -62,8 +62,9 @@ class Dispatcher:
             self._app.go(*found)
 
     def _goto(self, place: Place) -> None:
-        hint = "pulse, traffic, rollouts, releases, prompts, jobs, rw, ro, q"
-        self._app.prompt_line.ask_line(":", "", hint, lambda typed: self._went(typed, place))
+        self._app.prompt_line.ask_line(
+            ":", "", "enter: go there", lambda typed: self._went(typed, place), keymap.choices
+        )
 
     def _went(self, typed: str, place: Place) -> None:
         word = keymap.meant(typed)
@@ -83,15 +84,14 @@ class Dispatcher:
         def then(typed: str) -> None:
             place.filtered(typed.strip())
 
-        self._app.prompt_line.ask_line(
-            "/", text, "part of an id, a service, r1, failed; empty: all", then
-        )
+        self._app.prompt_line.ask_line("/", text, place.filter_hint, then)
 
     def _copy(self, place: Place) -> None:
         text = place.copied()
         if text:
             self._app.copy_to_clipboard(text)
-            self._app.prompt_line.say(f"Copied {text} (where the terminal takes OSC 52).")
+            what = text if "\n" not in text else f"{len(text.splitlines())} lines"
+            self._app.prompt_line.say(f"Copied {what} (where the terminal takes OSC 52).")
         else:
             self._app.prompt_line.say("There is nothing to copy here.", "dim")
 
@@ -137,8 +137,8 @@ class Dispatcher:
 
     def _elsewhere(self, name: str) -> str:
         """In which place an action is offered."""
-        places = [keymap.PLACES[place] for place, names in help.LOCAL.items() if name in names]
-        where = next(place for place in places if place.key)
+        offering = [keymap.PLACES[place.where] for place in places.EVERY if name in place.acts]
+        where = next(place for place in offering if place.key)
         return f"{self._app.table[name].sentence}: in the place {where.name} ({where.key})."
 
     def _confirm(self, name: str, offer: Offer) -> None:

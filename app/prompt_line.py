@@ -8,12 +8,15 @@ knows no places and no actions: what follows is a function that it was given. Im
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from app.widgets import bar, palette
 from app.widgets.bar import Edit
 from app.widgets.palette import Line
+
+Choices = Callable[[str], Sequence[tuple[str, str]]]
+"""Of what is typed, the words that begin so, each with its letter or its meaning."""
 
 _YES: Final = "enter"
 _NO: Final = "escape"
@@ -30,6 +33,7 @@ class PromptLine:
         self._agreed: Callable[[], object] | None = None
         self._said, self._ink = "", ""
         self._effect = ""
+        self._choices: Choices | None = None
         self._asked = self._drawn = 0  # questions so far
 
     @property
@@ -46,11 +50,18 @@ class PromptLine:
         """A question is on the terminal: from now on keys answer it."""
         self._drawn = max(self._drawn, number)
 
-    def ask_line(self, label: str, text: str, hint: str, then: Callable[[str], None]) -> None:
-        """Let a line be typed."""
+    def ask_line(
+        self,
+        label: str,
+        text: str,
+        hint: str,
+        then: Callable[[str], None],
+        choices: Choices | None = None,
+    ) -> None:
+        """Let a line be typed; `choices` are the words that go on with what is typed."""
         self.quiet()
         self._edit, self._label, self._hint = Edit(text, len(text)), label, hint
-        self._typed = then
+        self._typed, self._choices = then, choices
 
     def ask_why(self, effect: str, label: str, hint: str, then: Callable[[str], None]) -> None:
         """Ask whether to do it, with a line that is typed first; enter agrees."""
@@ -70,7 +81,7 @@ class PromptLine:
 
     def quiet(self) -> None:
         """Nothing is asked and nothing said."""
-        self._edit = self._typed = self._agreed = None
+        self._edit = self._typed = self._agreed = self._choices = None
         self._question = self._said = self._effect = ""
         self._drawn = self._asked
 
@@ -103,11 +114,29 @@ class PromptLine:
         if self._agreed is not None:
             return bar.asking(self._question, width)
         if self._edit is not None:
-            typing = bar.typing(self._label, self._edit, f"{self._hint}   esc: cancel", width)
-            if self._hint.startswith("▲") and palette.text(typing[0]).rstrip().endswith("…"):
-                why = bar.saying(self._hint, "warn", width)  # why it cannot be done is never cut
-                return [*why, *bar.typing(self._label, self._edit, "esc: cancel", width)]
-            return [*bar.question(self._effect, width), *typing]
+            return self._line(self._edit, width)
         if self._said:
             return bar.saying(self._said, self._ink, width)
         return [palette.cut(((f" {path}", "dim"),), width)]
+
+    def _line(self, edit: Edit, width: int) -> list[Line]:
+        """The line being typed, below what is asked; its hint in a row above where it is long."""
+        above = bar.question(self._effect, width)
+        if self._choices is not None:
+            above += _menu(self._choices(edit.text), width)
+        typing = bar.typing(self._label, edit, f"{self._hint}   esc: cancel", width)
+        if not palette.text(typing[0]).rstrip().endswith("…"):
+            return [*above, *typing]
+        ink = "warn" if self._hint.startswith("▲") else "dim"
+        return [
+            *above,
+            *bar.saying(self._hint, ink, width),
+            *bar.typing(self._label, edit, "esc: cancel", width),
+        ]
+
+
+def _menu(choices: Sequence[tuple[str, str]], width: int) -> list[Line]:
+    if not choices:
+        return [((" no place begins so", "warn"),)]
+    parts: list[Line] = [((said, "key"), (f" {word}", "")) for word, said in choices]
+    return palette.flow(parts, width, gap="  ")

@@ -10,17 +10,12 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from app import liveness, snapshot
-from app.figures import ab_tests as ab_test_figures
-from app.figures import charts, places, prompt_versions
-from app.figures import jobs as job_figures
-from app.figures import models as model_figures
-from app.figures import releases as release_figures
-from app.figures import requests as request_figures
+from app.figures import places, reading
 from app.figures import rollouts as rollout_figures
 from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.recent_samples import Recent
@@ -31,13 +26,11 @@ from storage import (
     deployments,
     errors,
     intents,
-    keys,
     ledger,
     models,
     processes,
     prompts,
     releases,
-    requests,
     rollouts,
     services,
     upstreams,
@@ -51,9 +44,6 @@ from storage.store import Session, Store
 _AGAIN_US: Final = 5 * SECOND_US
 _INTENTS: Final = 40
 _ENTRIES: Final = 120
-_JOBS: Final = 200
-_ROLLOUTS: Final = 100
-_AB_TESTS: Final = 50
 _SPLITS: Final = 8
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 
@@ -124,53 +114,17 @@ class Reader:
         Raises:
             NotFound: the place is about something that is not there.
         """
-        facts = self.facts
-        found: object
-        match query.place:
-            case "pulse":
-                found = pulse = places.pulse(facts)
-                facts.top = next(each.top for each in pulse.charts if each.title == charts.TOKENS)
-            case "traffic":
-                facts.available = await availability.every(s)
-                found = places.traffic(facts)
-            case "rollouts" | "rollout" | "prompts" | "prompt" | "releases":
-                found = await self._change(s, query)
-            case "requests":
-                found = await _requests(s, query)
-            case "request":
-                found = await _request(s, query.request, facts)
-            case "jobs":
-                found = await job_figures.rows(s, limit=_JOBS)
-            case "job":
-                found = await job_figures.full(s, query.job)
-            case "models":
-                found = await model_figures.rows(s)
-            case "ab-tests":
-                found = await ab_test_figures.read(s, query.ab_test, limit=_AB_TESTS)
-            case _:  # it shows nothing of the store
-                return {}
+        part = reading.PARTS.get(query.place)
+        if part is None:
+            return {}
+        if query.place not in reading.SELDOM:
+            found = await part(s, self.facts, query)
+        elif self._kept is not None and self._kept[:2] == (self._entry, query):
+            found = self._kept[2]
+        else:
+            found = await part(s, self.facts, query)
+            self._kept = self._entry, query, found
         return {query.place.replace("-", "_"): found}
-
-    async def _change(self, s: Session, query: Query) -> object:
-        """What the places show in which people change what answers."""
-        facts, full = self.facts, prompt_versions.full
-        match query.place:
-            case "rollouts":
-                return await rollout_figures.rows(s, facts, limit=_ROLLOUTS)
-            case "rollout":
-                return await rollout_figures.full(s, query.rollout, facts)
-            case "prompts":
-                return await self._unchanged(query, lambda: _prompts(s, query))
-            case "prompt":
-                return await self._unchanged(query, lambda: full(s, query.prompt, query.against))
-        facts.available = await availability.every(s)
-        return await release_figures.read(s, facts)
-
-    async def _unchanged(self, query: Query, read: Callable[[], Awaitable[object]]) -> object:
-        """What only people change, read again once the ledger has grown."""
-        if self._kept is None or self._kept[:2] != (self._entry, query):
-            self._kept = self._entry, query, await read()
-        return self._kept[2]
 
     def _read_config(self) -> None:
         settings, problem = config.readable(self._home)
@@ -256,32 +210,3 @@ async def _unready(s: Session, led: Sequence[rollouts.Rollout]) -> dict[int, str
         for number, each in found.items()
         if each.can is not availability.Can.ANSWER
     }
-
-
-async def _prompts(s: Session, query: Query) -> snapshot.Prompts:
-    return await prompt_versions.rows(
-        s, limit=query.limit, text_filter=query.filter, chosen=query.prompt, against=query.against
-    )
-
-
-async def _requests(s: Session, query: Query) -> snapshot.Requests:
-    found = await requests.tail(s, limit=query.limit + 1, text_filter=query.filter or None)
-    return snapshot.Requests(
-        rows=tuple(request_figures.row(each) for each in found[: query.limit]),
-        filter=query.filter,
-        more=len(found) > query.limit,
-    )
-
-
-async def _request(s: Session, id: str, facts: Facts) -> snapshot.Request:
-    found = await requests.find(s, id)
-    named = {each.id: each.name for each in await keys.every(s)}
-    service = next((each for each in facts.services if each.name == found.service), None)
-    return request_figures.full(
-        found,
-        key=named.get(found.key_id, ""),
-        model=facts.models.get(found.release or 0, ("", ""))[0],
-        records_text=service is not None and service.record_text,
-        opinions=await requests.feedback_of(s, found.id),
-        text=await requests.text_of(s, found.id),
-    )

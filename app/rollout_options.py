@@ -1,12 +1,14 @@
 """What a person types of a rollout, or keeps in a TOML file, as the arguments of its verbs.
 
-Reads no store and asks nothing. Imported by `app.commands`.
+Reads no store and asks nothing. Imported by `app.commands` and
+`app.screens.starting`.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -136,8 +138,28 @@ def _going_on(given: Mapping[str, Any]) -> tuple[rollout_steps.Step, ...]:
     return (*(mirrors or [rollout_steps.Mirror()]), *rollout_steps.DEFAULTS[strategy])
 
 
-def planned(arguments: Mapping[str, Any]) -> list[str]:
-    """The steps and guards that these arguments mean, one a line."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The steps of a rollout, the guards that it is held to, and who is told of its moves."""
+
+    steps: tuple[rollout_steps.Step, ...]
+    guards: tuple[rollout_steps.Guard, ...]
+    notify: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """One a line."""
+        rows = [f"  {at}. {rollout_steps.words(step)}" for at, step in enumerate(self.steps, 1)]
+        held = [f"  {each.name}" + ("" if each.required else ", harm only") for each in self.guards]
+        told = [f"  {url}" for url in self.notify]
+        return ["steps", *rows, "guards", *held, *(["notify"] if told else []), *told]
+
+
+def planned(arguments: Mapping[str, Any]) -> Plan:
+    """The steps and guards that these arguments mean.
+
+    Raises:
+        errors.BadWord: they do not fit each other.
+    """
     strategy = _strategy(arguments)
     steps = rollout_steps.DEFAULTS[strategy]
     if "steps" in arguments:
@@ -150,10 +172,7 @@ def planned(arguments: Mapping[str, Any]) -> list[str]:
         rollout_steps.fits(strategy, steps, guards)
     except Invalid as error:
         raise errors.BadWord(str(error)) from error
-    rows = [f"  {at}. {rollout_steps.words(step)}" for at, step in enumerate(steps, 1)]
-    held = [f"  {guard.name}" + ("" if guard.required else ", harm only") for guard in guards]
-    told = [f"  {url}" for url in arguments.get("notify", ())]
-    return ["steps", *rows, "guards", *held, *(["notify"] if told else []), *told]
+    return Plan(steps=steps, guards=guards, notify=tuple(arguments.get("notify", ())))
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -25,22 +25,9 @@ from app import joined_keys, poller, snapshot, words
 from app.dispatch import Dispatcher
 from app.guard import Guard
 from app.prompt_line import PromptLine
-from app.screens import keymap
-from app.screens.ab_tests import AbTests
+from app.screens import keymap, places
 from app.screens.help import Help
-from app.screens.job import Job
-from app.screens.jobs import Jobs
-from app.screens.models import Models
 from app.screens.place import Offer, Place
-from app.screens.prompt import Prompt
-from app.screens.prompts import Prompts
-from app.screens.pulse import Pulse
-from app.screens.releases import Releases
-from app.screens.request import Request
-from app.screens.requests import Requests
-from app.screens.rollout import Rollout
-from app.screens.rollouts import Rollouts
-from app.screens.traffic import Traffic
 from app.widgets import chart as charts
 from app.widgets import spans
 from app.widgets.header import Mode
@@ -112,11 +99,9 @@ class Tui(App[None]):
 
     def on_mount(self) -> None:
         """Show the pulse, and begin to read once it is painted."""
-        for place in (
-            Pulse(), Traffic(), Rollouts(), Rollout(), Requests(), Request(), Jobs(), Job(),
-            Models(), AbTests(), Prompts(), Prompt(), Releases(), Help(),
-        ):  # fmt: skip
-            self.install_screen(place, place.where)
+        for place in places.EVERY:
+            self.install_screen(place(), place.where)
+        self.get_screen("help", Help).places = places.BY_NAME
         self.push_screen("pulse")
         self.call_after_refresh(self._begin)
 
@@ -205,10 +190,10 @@ class Tui(App[None]):
     def _open(self, name: str, what: str = "") -> None:
         here = self.place
         place = self.get_screen(name, Place)
-        if isinstance(place, Request | Job | Rollout | Prompt) and what:
+        if name == "help" and here is not None and here is not place:
+            what = here.where
+        if what:
             place.open(what)
-        if isinstance(place, Help) and here is not None and here is not place:
-            place.open(here.where)
         if here is not None and here is not place:
             self._before = here.where
             self._frozen, self._freezing = None, False

@@ -14,10 +14,9 @@ from app import actions, errors, listing, session, terminal, words
 from app.commands import options
 from app.figures import replays as figures
 from app.listing import Column
-from storage import jobs, replay_items, replays, rollout_syntax
-from storage.jobs import Job
+from storage import replay_items, replays, rollout_syntax
 from storage.replays import Replay
-from storage.store import Session, Store
+from storage.store import Store
 
 app = options.group()
 
@@ -88,7 +87,7 @@ async def every(limit: options.Limit = 20, as_json: options.Json = False) -> Non
     async with session.reading() as s:
         found = (await replays.tail(s, limit))[::-1]
         counts = await replay_items.counts(s, [each.id for each in found])
-        work = {each.id: await _job(s, each) for each in found}
+        work = {each.id: await figures.work(s, each) for each in found}
     columns: tuple[Column[Replay], ...] = (
         Column("REPLAY", lambda each: str(each.id), right=True),
         Column("KIND", lambda each: each.kind.value),
@@ -117,14 +116,9 @@ async def _show(store: Store, number: int, *, as_json: bool) -> None:
     async with store.read() as s:
         replay = await replays.find(s, number)
         items = await replay_items.of(s, number)
-        job = await _job(s, replay)
+        job = await figures.work(s, replay)
     document = {"replay": replay, "items": items}
     terminal.show(document, figures.lines(replay, items, job), as_json=as_json)
-
-
-async def _job(s: Session, replay: Replay) -> Job | None:
-    """The job of a replay, None when it was deleted."""
-    return await jobs.of_intent(s, replay.intent_id) if replay.intent_id else None
 
 
 async def _replay(

@@ -120,7 +120,7 @@ async def start(
     )  # fmt: skip
     async with session.reading() as s:
         candidate = await releases.find(s, arguments["release"])
-    plan = rollout_options.planned(arguments)
+    plan = rollout_options.planned(arguments).lines()
     if dry_run:
         terminal.show(arguments, plan, as_json=as_json)
         return

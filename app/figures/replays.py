@@ -1,6 +1,7 @@
 """What is shown of replays: two answers side by side, a sample's figures, a bisection's steps.
 
-Text of answers is made safe by who prints it. Imported by `app.commands.replays`.
+Text of answers is made safe by who prints it. Imported by `app.commands.replays` and
+`app.figures.reading`.
 """
 
 from __future__ import annotations
@@ -8,16 +9,61 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from app import job_progress, word_diff, words
+from app import job_progress, snapshot, word_diff, words
+from storage import jobs, replay_items, replays
 from storage.jobs import Job
 from storage.replay_items import Answer, Item
 from storage.replays import Kind, Metric, Replay
+from storage.store import Session
 
 _SHARES: Final = frozenset({"same text", "failed", "token F1"})
 _TIMES: Final = frozenset({"latency p50", "latency p95"})
 _GOOD: Final = frozenset({"same text", "token F1"})
 """Figures of which more is better, so that their effect is a loss."""
 _GRADED: Final = frozenset({"failed", "latency p50", "latency p95"})
+
+
+async def rows(s: Session, *, limit: int) -> tuple[snapshot.ReplayRow, ...]:
+    """The newest replays, newest first."""
+    found = await replays.tail(s, limit)
+    counts = await replay_items.counts(s, [each.id for each in found])
+    return tuple([row(each, counts.get(each.id), await work(s, each)) for each in found])
+
+
+async def full(s: Session, id: int) -> snapshot.Replay:
+    """One replay, as the command prints it.
+
+    Raises:
+        NotFound: there is no such replay.
+    """
+    replay = await replays.find(s, id)
+    counts = await replay_items.counts(s, [id])
+    doing = await work(s, replay)
+    items = await replay_items.of(s, id)
+    return snapshot.Replay(
+        row=row(replay, counts.get(id), doing), lines=tuple(lines(replay, items, doing))
+    )
+
+
+async def work(s: Session, replay: Replay) -> Job | None:
+    """The job of a replay, None when it was deleted."""
+    return await jobs.of_intent(s, replay.intent_id) if replay.intent_id else None
+
+
+def row(replay: Replay, counted: tuple[int, int] | None, doing: Job | None) -> snapshot.ReplayRow:
+    """One replay in the list."""
+    return snapshot.ReplayRow(
+        id=replay.id,
+        kind=replay.kind.value,
+        service=replay.service,
+        on=releases(replay),
+        asked=asked(counted),
+        job=job(replay, doing),
+        under_way=replay.ended_at_us is None and doing is not None,
+        asked_at_us=replay.asked_at_us,
+        by=replay.asked_by,
+        result="" if replay.report is None else replay.report.sentence,
+    )
 
 
 def releases(replay: Replay) -> str:

@@ -62,6 +62,7 @@ def row(
     under_way = rollout.state in OPEN
     return snapshot.RolloutRow(
         id=rollout.id,
+        revision=rollout.revision,
         service=rollout.service,
         strategy=rollout.strategy.value.replace("_", "-"),
         stable="" if rollout.stable is None else f"r{rollout.stable}",

@@ -7,18 +7,17 @@ Its arms, and for each goal n, effect, interval, verdict and what is still neede
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from textual.widget import Widget
-
 from app import snapshot, words
-from app.screens.place import Offer, Place
+from app.screens.listed import LISTED, Listed
+from app.screens.offered import Verb
+from app.screens.place import Offer
 from app.snapshot import Query
-from app.widgets import bar, palette
-from app.widgets.lines import Lines
+from app.widgets import palette
 from app.widgets.palette import Line, Piece
-from app.widgets.table import Column, Row, Table
+from app.widgets.table import Column, Row
 
 _VERDICTS: Final = {
     "better": "good", "winner": "good", "holds": "good", "worse": "bad", "harm": "bad",
@@ -100,48 +99,53 @@ def offered(name: str, test: snapshot.AbTestRow | None) -> Offer | None:
     )
 
 
-class AbTests(Place):
+class AbTests(Listed):
     """The list, and one of them."""
 
     where: ClassVar[str] = "ab-tests"
     hints: ClassVar = (("x", "stop"), ("f", "promote"))
+    acts: ClassVar = ("ab_tests.stop", "ab_tests.promote", *LISTED)
+    heading: ClassVar[str] = "A/B TESTS"
+    verbs: ClassVar = (
+        Verb("ab_tests.stop", "x", "stop"),
+        Verb("ab_tests.promote", "f", "promote"),
+    )
 
     def __init__(self) -> None:
         super().__init__()
-        self._shown: Sequence[snapshot.AbTestRow] = ()
-
-    def body(self) -> Iterable[Widget]:
-        """What is listed, the list, and the test under the cursor."""
-        yield Lines(id="title", grows=True)
-        yield Table(id="list")
-        yield Lines(id="detail", grows=True)
+        self._seen = snapshot.AbTests(rows=())
 
     def wanted(self) -> Query:
         """The test under the cursor in full."""
-        cursor = self.query_one(Table).cursor if self.ready else None
-        return Query(place=self.where, ab_test=int(cursor or 0))
+        return Query(place=self.where, ab_test=int(self.cursor or 0) if self.ready else 0)
 
-    def draw(self, current: snapshot.Snapshot) -> None:
-        """Draw the list, and the test that was read in full."""
+    def take(self, current: snapshot.Snapshot) -> bool:
+        """The tests, and the one that was read in full."""
         if current.ab_tests is None:
-            said = current.header.error or ("" if self._shown else "reading the store…")
-            if said:
-                self.query_one("#title", Lines).show(bar.saying(said, "bold", self.size.width))
-            return
-        self._shown = current.ab_tests.rows
-        running = sum(test.under_way for test in self._shown)
-        title = palette.rule(self.size.width, "A/B TESTS", f"{running} under way")
-        self.query_one("#title", Lines).show([title])
-        self.query_one(Table).show_table(
-            COLUMNS,
-            [row(test) for test in self._shown],
-            "no A/B tests yet: `paddock ab-tests start SERVICE --arm r1=50 --arm r2=50` starts one",
-        )
-        self.query_one("#detail", Lines).show(detail(current.ab_tests, self.size.width))
+            return False
+        self._seen = current.ab_tests
+        return True
 
-    def moved(self, key: str) -> bool:
-        """Move the cursor."""
-        return self.query_one(Table).key(key)
+    def columns(self) -> Sequence[Column]:
+        """What is tested, and how it ended."""
+        return COLUMNS
+
+    def rows(self) -> Sequence[Row]:
+        """One for each test."""
+        return [row(test) for test in self._seen.rows]
+
+    def caption(self) -> str:
+        """How many are under way."""
+        return f"{sum(test.under_way for test in self._seen.rows)} under way"
+
+    def empty(self) -> str:
+        """How one starts."""
+        command = "paddock ab-tests start SERVICE --arm r1=50 --arm r2=50 --goal thumbs_up"
+        return f"no A/B tests yet: `{command}` starts one"
+
+    def detail(self, width: int) -> list[Line]:
+        """The test that was read in full."""
+        return detail(self._seen, width)
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """Stop the test under the cursor, or promote its winner."""
@@ -149,8 +153,7 @@ class AbTests(Place):
         return offered(name, self._test())
 
     def _test(self) -> snapshot.AbTestRow | None:
-        cursor = self.query_one(Table).cursor
-        return next((each for each in self._shown if str(each.id) == cursor), None)
+        return next((each for each in self._seen.rows if str(each.id) == self.cursor), None)
 
     def copied(self) -> str:
         """The command that shows the test under the cursor."""

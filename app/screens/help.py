@@ -6,13 +6,13 @@ Imported by `app.tui`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual.widget import Widget
 
 from app import snapshot
-from app.screens import keymap, leading
+from app.screens import keymap
 from app.screens.place import Place
 from app.widgets import bar, palette
 from app.widgets.lines import Lines
@@ -33,60 +33,30 @@ MEANING: Final = (
     ("1k tok", "price of the worker's time for 1000 tokens; needs [price] in config.toml"),
     ("LIKED", "thumbs up of all thumbs that were given"),
     ("dimmed", "an arm that has left the split: until its requests leave the window"),
+    ("+2 (!)", "in row 1: so many other problems; ! shows all of them in full"),
     ("RO, RW", "this screen changes nothing until :rw, for 15 minutes; :ro ends that"),
     ("synthetic", "share of the requests that were asked by a key for synthetic load"),
     ("requests", "listed by when they ended, last first; IN, OUT: tokens; FROM: whose key"),
 )
-_LEADING: Final = tuple(name for name, _, _ in leading.VERBS)
-LOCAL: Final = {
-    "pulse": ("rollouts.undo",),
-    "traffic": ("services.split", "services.undo", "rollouts.undo", "look.copy"),
-    "rollouts": ("look.open", *_LEADING, "look.copy"),
-    "rollout": (*_LEADING, "look.copy"),
-    "requests": ("look.open", "look.filter", "look.copy"),
-    "request": ("look.copy",),
-    "jobs": ("look.open", "jobs.cancel", "look.copy"),
-    "job": ("jobs.cancel", "look.copy"),
-    "models": ("look.copy",),
-    "ab-tests": ("ab_tests.stop", "ab_tests.promote", "look.copy"),
-    "prompts": (
-        "look.open",
-        "prompts.label",
-        "prompts.undo",
-        "look.compare",
-        "look.filter",
-        "look.copy",
-    ),
-    "prompt": ("prompts.label", "prompts.undo", "look.copy"),
-    "releases": ("rollouts.start", "services.split", "look.compare", "look.copy"),
-    "help": (),
-}
+_LETTERED: Final = [where.name for where in keymap.PLACES.values() if where.key]
 EVERYWHERE: Final = (
-    "look.pulse", "look.traffic", "look.rollouts", "look.requests", "look.jobs", "look.models",
-    "look.ab-tests", "look.prompts", "look.releases", "look.goto", "look.arm", "look.freeze",
-    "look.back", "look.previous", "look.quit",
+    *(f"look.{name}" for name in _LETTERED if name != "help"),
+    "look.goto", "look.arm", "look.freeze", "look.back", "look.previous", "look.quit",
 )  # fmt: skip
 _TYPED: Final = {"look.arm": ":rw"}
-_COMMANDS: Final = {
-    ("requests", "look.open"): "requests show ID",
-    ("jobs", "look.open"): "jobs show JOB",
-    ("rollouts", "look.open"): "rollouts get SERVICE -w",
-    ("prompts", "look.open"): "prompts show NAME",
-    ("prompts", "look.compare"): "prompts diff A B",
-}
 
 
-def draw(of: str, table: Sequence[Action], width: int) -> list[Line]:
+def draw(of: type[Place], table: Sequence[Action], width: int) -> list[Line]:
     """The rows of help for a place."""
     known = {action.name: action for action in table}
     rows: list[Line] = []
-    if LOCAL.get(of):
-        rows.append(palette.rule(width, f"KEYS OF {of.upper()}", "the same on the command line"))
-        for name in LOCAL[of]:
+    if of.acts:
+        title = f"KEYS OF {of.where.upper()}"
+        rows.append(palette.rule(width, title, "the same on the command line"))
+        for name in of.acts:
             if name in known:
-                opens = _COMMANDS.get((of, name))
-                rows += _rows(known[name], width, opens)
-        if of != "pulse":
+                rows += _rows(known[name], width, of.twins.get(name))
+        if of.where != "pulse":
             rows.append(_plain("arrows", "move; page up, page down, home, end too"))
     rows.append(palette.rule(width, "EVERYWHERE", "the same on the command line"))
     for name in EVERYWHERE:
@@ -121,6 +91,7 @@ class Help(Place):
     def __init__(self) -> None:
         super().__init__()
         self.of = "pulse"
+        self.places: Mapping[str, type[Place]] = {}
         self.table: Sequence[Action] = ()
         self._top = 0
 
@@ -132,15 +103,15 @@ class Help(Place):
         """Help of what."""
         return f"{self.of} › help"
 
-    def open(self, of: str) -> None:
+    def open(self, what: str) -> None:
         """Help for another place from now on."""
-        self.of, self._top = of, 0
+        self.of, self._top = what, 0
 
     def draw(self, current: snapshot.Snapshot) -> None:
         """Draw it; the snapshot does not matter here."""
         del current
         height = self.wide("help")[1]
-        rows = draw(self.of, self.table, self.size.width)
+        rows = draw(self.places[self.of], self.table, self.size.width)
         self._top = min(self._top, max(len(rows) - height, 0))
         shown = rows[self._top : self._top + height]
         left = len(rows) - self._top - height

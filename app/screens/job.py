@@ -85,6 +85,7 @@ class Job(Place):
 
     where: ClassVar[str] = "job"
     hints: ClassVar = (("x", "cancel"), ("y", "copy number"))
+    acts: ClassVar = ("jobs.cancel", "look.copy")
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,9 +106,9 @@ class Job(Place):
         """With its number."""
         return f"pulse › jobs › {self._number}"
 
-    def open(self, id: str) -> None:
+    def open(self, what: str) -> None:
         """Show another one from now on."""
-        self._number, self._job, self._top, self._rows = int(id), None, None, []
+        self._number, self._job, self._top, self._rows = int(what), None, None, []
 
     def draw(self, current: snapshot.Snapshot) -> None:
         """Draw as much as there is room for."""

@@ -5,19 +5,19 @@ Imported by `app.tui`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from textual.widget import Widget
-
 from app import progress_bar, snapshot, words
-from app.screens.place import Offer, Place
+from app.screens.listed import LISTED, Listed
+from app.screens.offered import Verb
+from app.screens.place import Offer
 from app.widgets import bar, palette
-from app.widgets.lines import Lines
-from app.widgets.palette import Piece
-from app.widgets.table import Column, Row, Table
+from app.widgets.palette import Line, Piece
+from app.widgets.table import Column, Row
 
 _BAR: Final = 12
+_RESULT: Final = 3  # rows of a reason below the list; the job in full has all of it
 _OPEN: Final = frozenset({"queued", "running", "cancelling"})
 _TONES: Final = {"running": "good", "failed": "bad", "cancelling": "warn", "cancelled": "dim"}
 _SIGNS: Final = {"running": "● ", "failed": "▲ ", "queued": "○ ", "cancelling": "○ "}
@@ -80,56 +80,66 @@ def cancelling(job: snapshot.JobRow | None) -> Offer:
     return Offer(target=str(job.id), effect=f"cancel {what}{half}")
 
 
-class Jobs(Place):
+def detail(job: snapshot.JobRow, width: int) -> list[Line]:
+    """What a job is about, and why it waits or how it ended, in full."""
+    asked = f"{words.clock(job.created_at_us)} by {job.actor}"
+    rows: list[Line] = [palette.rule(width, f"{job.id}  {job.kind}  {job.target}", asked)]
+    said = bar.wrapped(words.safe(job.reason), max(width - 2, 1)) if job.reason else []
+    tone = "bad" if job.state == "failed" else ""
+    return rows + [((f" {each}", tone),) for each in said[:_RESULT]]
+
+
+class Jobs(Listed):
     """The list."""
 
     where: ClassVar[str] = "jobs"
     hints: ClassVar = (("enter", "open"), ("x", "cancel"))
+    acts: ClassVar = ("look.open", "jobs.cancel", *LISTED)
+    twins: ClassVar = {"look.open": "jobs show JOB"}
+    heading: ClassVar[str] = "JOBS"
+    verbs: ClassVar = (Verb("jobs.cancel", "x", "cancel"),)
 
     def __init__(self) -> None:
         super().__init__()
         self._shown: Sequence[snapshot.JobRow] = ()
 
-    def body(self) -> Iterable[Widget]:
-        """What is listed, and the list."""
-        yield Lines(id="title", grows=True)
-        yield Table(id="list")
-
-    def draw(self, current: snapshot.Snapshot) -> None:
-        """Draw the list."""
+    def take(self, current: snapshot.Snapshot) -> bool:
+        """The jobs."""
         if current.jobs is None:
-            said = current.header.error or ("" if self._shown else "reading the store…")
-            if said:
-                self.query_one("#title", Lines).show(bar.saying(said, "bold", self.size.width))
-            return
+            return False
         self._shown = current.jobs
-        unfinished = sum(job.state in _OPEN for job in self._shown)
-        title = palette.rule(self.size.width, "JOBS", f"{unfinished} unfinished")
-        self.query_one("#title", Lines).show([title])
-        ascii_only = self.program.glyphs == "ascii"
-        self.query_one(Table).show_table(
-            COLUMNS,
-            [row(job, ascii_only=ascii_only) for job in self._shown],
-            "no jobs yet: `paddock models add` makes one",
-        )
+        return True
 
-    def moved(self, key: str) -> bool:
-        """Move the cursor."""
-        return self.query_one(Table).key(key)
+    def columns(self) -> Sequence[Column]:
+        """What each does, and how far it is."""
+        return COLUMNS
+
+    def rows(self) -> Sequence[Row]:
+        """One for each job."""
+        ascii_only = self.program.glyphs == "ascii"
+        return [row(job, ascii_only=ascii_only) for job in self._shown]
+
+    def caption(self) -> str:
+        """How many are to be done."""
+        return f"{sum(job.state in _OPEN for job in self._shown)} unfinished"
+
+    def empty(self) -> str:
+        """What makes one."""
+        return "no jobs yet: `paddock models add` makes one"
+
+    def detail(self, width: int) -> list[Line]:
+        """The job under the cursor."""
+        job = self._job()
+        return [] if job is None else detail(job, width)
+
+    def _job(self) -> snapshot.JobRow | None:
+        return next((job for job in self._shown if str(job.id) == self.cursor), None)
 
     def opened(self) -> tuple[str, str] | None:
         """The job under the cursor."""
-        cursor = self.query_one(Table).cursor
-        return ("job", cursor) if cursor else None
-
-    def copied(self) -> str:
-        """The number of the job under the cursor."""
-        return self.query_one(Table).cursor or ""
+        return ("job", self.cursor) if self.cursor else None
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """Cancel the job under the cursor."""
         del typed
-        if name != "jobs.cancel":
-            return None
-        cursor = self.query_one(Table).cursor
-        return cancelling(next((job for job in self._shown if str(job.id) == cursor), None))
+        return cancelling(self._job()) if name == "jobs.cancel" else None

@@ -15,34 +15,77 @@ if TYPE_CHECKING:
     from app.actions import Action
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """A place: its name, its letter, and the place it is inside of."""
+    """A place: its name and letter, the place it is inside of, a sentence, the twin that prints."""
 
     name: str
-    key: str
-    inside: str = ""
+    key: str = ""  # a place without one is opened from the one it is inside of
+    inside: str = "pulse"
+    sentence: str = ""
+    command: str = ""
 
 
 PLACES: Final[Mapping[str, Where]] = {
     where.name: where
     for where in (
-        Where("pulse", "o"),
-        Where("traffic", "t", "pulse"),
-        Where("rollouts", "r", "pulse"),
-        Where("rollout", "", "rollouts"),
-        Where("requests", "l", "pulse"),
-        Where("request", "", "requests"),
-        Where("jobs", "j", "pulse"),
-        Where("job", "", "jobs"),
-        Where("models", "m", "pulse"),
-        Where("ab-tests", "b", "pulse"),
-        Where("prompts", "p", "pulse"),
-        Where("prompt", "", "prompts"),
-        Where("releases", "v", "pulse"),
-        Where("help", "question_mark", "pulse"),
+        Where(
+            name="pulse", key="o", inside="",
+            sentence="The box at a glance", command="status",
+        ),
+        Where(
+            name="problems", key="exclamation_mark",
+            sentence="All that is known to be wrong, in full", command="status",
+        ),
+        Where(
+            name="traffic", key="t",
+            sentence="Services and their arms, set beside actual", command="services list",
+        ),
+        Where(
+            name="rollouts", key="r",
+            sentence="Rollouts: phases, trees, what they wait for", command="rollouts list",
+        ),
+        Where(name="rollout", inside="rollouts"),
+        Where(
+            name="releases", key="v",
+            sentence="Releases: where they are live, differences", command="releases list",
+        ),
+        Where(
+            name="requests", key="l",
+            sentence="The last requests, newest first", command="requests tail [--follow]",
+        ),
+        Where(name="request", inside="requests"),
+        Where(
+            name="prompts", key="p",
+            sentence="Prompt versions: labels, uses, differences", command="prompts list",
+        ),
+        Where(name="prompt", inside="prompts"),
+        Where(
+            name="models", key="m",
+            sentence="Model versions: aliases, lineage, what is loaded", command="models tree",
+        ),
+        Where(
+            name="ab-tests", key="b",
+            sentence="A/B tests: arms, effects, what is still needed", command="ab-tests list",
+        ),
+        Where(
+            name="replays", key="w",
+            sentence="Replays: recorded requests asked again, and what differs",
+            command="releases replays list",
+        ),
+        Where(name="replay", inside="replays"),
+        Where(
+            name="jobs", key="j",
+            sentence="Downloads and other long work, newest first", command="jobs list",
+        ),
+        Where(name="job", inside="jobs"),
+        Where(
+            name="help", key="question_mark",
+            sentence="The keys of this place", command="--help",
+        ),
     )
-}
+}  # fmt: skip
+"""In the order in which they are listed."""
 
 EARLY: Final[Mapping[str, str]] = {
     **{where.key: f"look.{where.name}" for where in PLACES.values() if where.key},
@@ -57,7 +100,7 @@ EARLY: Final[Mapping[str, str]] = {
     "q": "look.quit",
 }
 
-# What a person can type after a colon besides the names of places.
+# What a person can type after a colon besides the names and letters of places.
 COMMANDS: Final[Mapping[str, str]] = {
     "rw": "look.arm",
     "ro": "look.disarm",
@@ -65,7 +108,10 @@ COMMANDS: Final[Mapping[str, str]] = {
     "quit": "look.quit",
 }
 
+_SAID: Final = {"look.arm": "allow changes", "look.disarm": "read-only", "look.quit": "quit"}
+
 _SIGNS: Final = {
+    "exclamation_mark": "!",
     "question_mark": "?",
     "escape": "esc",
     "minus": "-",
@@ -89,10 +135,24 @@ def sign(key: str) -> str:
 
 
 def meant(typed: str) -> str | None:
-    """The place or command that a word after the colon names, also by a unique beginning."""
+    """The place or command that a word after the colon names: also a letter, or a beginning."""
     word = typed.strip().lower()
-    known = [name for name, where in PLACES.items() if where.key] + list(COMMANDS)
+    known = [name for name, _ in choices()]
     if word in known:
         return word
+    if lettered := [
+        where.name for where in PLACES.values() if where.key and sign(where.key) == word
+    ]:
+        return lettered[0]
     close = [name for name in known if word and name.startswith(word)]
     return close[0] if len({COMMANDS.get(name, name) for name in close}) == 1 else None
+
+
+def choices(typed: str = "") -> list[tuple[str, str]]:
+    """What can be typed after a colon and begins so, each with its letter or what it does."""
+    word = typed.strip().lower()
+    found = [(where.name, sign(where.key)) for where in PLACES.values() if where.key]
+    found += [(name, _SAID[does]) for name, does in COMMANDS.items()]
+    return [
+        (name, said) for name, said in found if name.startswith(word) or (word and said == word)
+    ]

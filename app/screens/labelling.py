@@ -9,11 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 from app import snapshot
+from app.screens.offered import Verb
 from app.screens.place import Offer
 from storage import names
 from storage.errors import BadName
 
-NAMES: Final = ("prompts.label", "prompts.undo")
+VERBS: Final = (
+    Verb("prompts.label", "L", "label", "point a label at this version"),
+    Verb("prompts.undo", "u", "undo"),
+)
+NAMES: Final = tuple(verb.name for verb in VERBS)
 _PRODUCTION: Final = "production"
 _LATEST: Final = "latest"
 _ADMIN: Final = "admin"

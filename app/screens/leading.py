@@ -10,26 +10,39 @@ from collections.abc import Sequence
 from typing import Final
 
 from app import snapshot
+from app.screens.offered import Verb
 from app.screens.place import Offer
 
 VERBS: Final = (
-    ("rollouts.promote", "f", "promote"),
-    ("rollouts.promote_fully", "F", "promote fully"),
-    ("rollouts.pause", "P", "pause"),
-    ("rollouts.abort", "x", "abort"),
-    ("rollouts.undo", "u", "undo"),
-    ("rollouts.retry", "R", "retry"),
+    Verb("rollouts.promote", "f", "promote"),
+    Verb("rollouts.promote_fully", "F", "promote fully"),
+    Verb("rollouts.pause", "P", "pause"),
+    Verb("rollouts.abort", "x", "abort"),
+    Verb("rollouts.undo", "u", "undo"),
+    Verb("rollouts.undo_to", "U", "undo to", "go back to the release of an earlier revision"),
+    Verb("rollouts.retry", "R", "retry"),
 )
-"""What can be done with a rollout that there is: action, key, word."""
-NAMES: Final = frozenset(name for name, _, _ in VERBS)
+"""What can be done with a rollout that there is."""
+NAMES: Final = frozenset(verb.name for verb in VERBS)
+_REVISION: Final = "revision, 0: before the first; enter shows the effect"
 
 
-def offer(name: str, row: snapshot.RolloutRow | None) -> Offer | None:
-    """What an action would do to a rollout; None where it is about something else."""
+def offer(
+    name: str,
+    row: snapshot.RolloutRow | None,
+    known: Sequence[snapshot.RolloutRow] = (),
+    typed: str | None = None,
+) -> Offer | None:
+    """What an action would do to a rollout; None where it is about something else.
+
+    `known` are the rollouts that are on the screen, for the release of a revision that is typed.
+    """
     if name not in NAMES:
         return None
     if row is None:
         return Offer(unable="there is no rollout under the cursor")
+    if name == "rollouts.undo_to":
+        return _undo_to(row, known, typed)
     verb = name.removeprefix("rollouts.").replace("_", " ")
     if why := _unable(verb, row):
         return Offer(unable=why)
@@ -51,6 +64,28 @@ def offer(name: str, row: snapshot.RolloutRow | None) -> Offer | None:
         arguments=arguments,
         expected_version=row.version if verb.startswith("promote") else None,
         effect=f"{verb} {what}: {effect}",
+    )
+
+
+def _undo_to(
+    row: snapshot.RolloutRow, known: Sequence[snapshot.RolloutRow], typed: str | None
+) -> Offer:
+    """Go back to a revision: at first the one under the cursor, or the one before the newest."""
+    if typed is None:
+        first = row.revision - 1 if row.newest else row.revision
+        return Offer(form=str(max(first, 0)), hint=_REVISION)
+    if not typed.strip().isdecimal():
+        return Offer(unable="type the number of a revision", form=typed, hint=_REVISION)
+    revision = int(typed)
+    past = {each.revision: each for each in (*known, row) if each.service == row.service}
+    then = ""
+    if found := past.get(max(revision, 1)):
+        release = found.candidate if revision else found.stable
+        then = f", {release or 'which had no release'}"
+    return Offer(
+        target=row.service,
+        arguments={"to_revision": revision},
+        effect=f"undo: {row.service} back to revision {revision}{then}, loaded first if it must be",
     )
 
 

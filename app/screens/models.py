@@ -5,17 +5,14 @@ Below the list is what is known of the version under the cursor. Imported by `ap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from textual.widget import Widget
-
 from app import snapshot, words
-from app.screens.place import Place
-from app.widgets import bar, palette
-from app.widgets.lines import Lines
+from app.screens.listed import LISTED, Listed
+from app.widgets import palette
 from app.widgets.palette import Line, Piece
-from app.widgets.table import Column, Row, Table
+from app.widgets.table import Column, Row
 
 _TONES: Final = {"unloadable": "bad", "removed": "dim"}
 _DIGITS: Final = 16
@@ -77,54 +74,48 @@ def detail(version: snapshot.ModelRow, width: int) -> list[Line]:
     return [palette.cut(each, width) for each in rows]
 
 
-class Models(Place):
+class Models(Listed):
     """The registry."""
 
     where: ClassVar[str] = "models"
+    acts: ClassVar = LISTED
+    heading: ClassVar[str] = "MODELS"
 
     def __init__(self) -> None:
         super().__init__()
         self._shown: Sequence[snapshot.ModelRow] = ()
 
-    def body(self) -> Iterable[Widget]:
-        """What is listed, the list, and the version under the cursor."""
-        yield Lines(id="title", grows=True)
-        yield Table(id="list")
-        yield Lines(id="detail", grows=True)
-
-    def draw(self, current: snapshot.Snapshot) -> None:
-        """Draw the list."""
+    def take(self, current: snapshot.Snapshot) -> bool:
+        """The model versions."""
         if current.models is None:
-            said = current.header.error or ("" if self._shown else "reading the store…")
-            if said:
-                self.query_one("#title", Lines).show(bar.saying(said, "bold", self.size.width))
-            return
+            return False
         self._shown = current.models
-        loaded = sum(bool(version.loaded) for version in self._shown)
-        about = f"{words.counted(len(self._shown), 'version')}, {loaded} loaded"
-        self.query_one("#title", Lines).show([palette.rule(self.size.width, "MODELS", about)])
-        self.query_one(Table).show_table(
-            COLUMNS,
-            [row(version) for version in self._shown],
-            "no models yet: `paddock models add FILE --name NAME --version 1.0.0` adds one",
-        )
-        self._detail()
+        return True
 
-    def _detail(self) -> None:
+    def columns(self) -> Sequence[Column]:
+        """What each is, and where it is loaded."""
+        return COLUMNS
+
+    def rows(self) -> Sequence[Row]:
+        """One for each version."""
+        return [row(version) for version in self._shown]
+
+    def caption(self) -> str:
+        """How many there are."""
+        loaded = sum(bool(version.loaded) for version in self._shown)
+        return f"{words.counted(len(self._shown), 'version')}, {loaded} loaded"
+
+    def empty(self) -> str:
+        """How one is added."""
+        return "no models yet: `paddock models add FILE --name NAME --version 1.0.0` adds one"
+
+    def detail(self, width: int) -> list[Line]:
+        """What is known of the version under the cursor."""
         version = self._version()
-        rows = [] if version is None else detail(version, self.size.width)
-        self.query_one("#detail", Lines).show(rows)
+        return [] if version is None else detail(version, width)
 
     def _version(self) -> snapshot.ModelRow | None:
-        cursor = self.query_one(Table).cursor
-        return next((each for each in self._shown if str(each.id) == cursor), None)
-
-    def moved(self, key: str) -> bool:
-        """Move the cursor."""
-        if not self.query_one(Table).key(key):
-            return False
-        self._detail()
-        return True
+        return next((each for each in self._shown if str(each.id) == self.cursor), None)
 
     def copied(self) -> str:
         """The name of the version under the cursor."""

@@ -28,8 +28,6 @@ from app.widgets.palette import Line
 WIDTH: Final = 80
 HEIGHT: Final = 22  # of 24, tmux takes one row for its status and ssh clients another
 
-KEYS: Final = ("pulse", "traffic", "rollouts", "requests", "jobs", "models", "prompts", "releases")
-
 
 class Program(Protocol):
     """What a place may ask of the program around it."""
@@ -75,6 +73,11 @@ class Place(Screen[None]):
     where: ClassVar[str] = ""
     hints: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Keys of this place alone, as (key, word)."""
+    acts: ClassVar[tuple[str, ...]] = ()
+    """The actions of this place, as help lists them."""
+    twins: ClassVar[Mapping[str, str]] = {}
+    """The commands of actions whose twin depends on the place."""
+    filter_hint: ClassVar[str] = "part of any column; empty: all"
 
     ready = False  # its widgets are mounted
 
@@ -115,6 +118,9 @@ class Place(Screen[None]):
         """Move the cursor or the text; whether the key meant that here."""
         del key
         return False
+
+    def open(self, what: str) -> None:
+        """Show this from now on, where a place is about one of several."""
 
     def opened(self) -> tuple[str, str] | None:
         """What `enter` opens: a place and what is shown there."""
@@ -208,25 +214,25 @@ def too_small(width: int, height: int) -> list[Line]:
 def foot(name: str, hints: Sequence[tuple[str, str]], width: int) -> Line:
     """The keys: this place's own, then the places, then those that work everywhere.
 
-    Where there is no room for all, those that help and lead away stay.
+    Where there is no room for all, those that help and lead away stay: a colon lists all places.
     """
     places = [
         (where.key, where.name)
         for where in keymap.PLACES.values()
-        if where.name in KEYS and where.name != name
+        if where.key and where.name not in {name, "help"}
     ]
     back = [] if name == "pulse" else [("escape", "back")]
-    rest = [("colon", "go to"), ("space", "freeze")]
+    goto, freeze = [("colon", "places")], [("space", "freeze")]
     ends = [("question_mark", "help"), ("q", "quit")]
     room, kept = width - 1, set()
-    for pair in (*hints, *ends, *back, *places, *rest):
+    for pair in (*ends, *goto, *back, *hints, *places, *freeze):
         taken = words.width(_key(pair)) + 2
         if taken <= room + 2:
             kept.add(pair)
             room -= taken
     shown: list[Line] = [
         ((keymap.sign(key), "key"), (f" {word}", "dim"))
-        for key, word in (*hints, *places, *rest, *back, *ends)
+        for key, word in (*hints, *places, *goto, *freeze, *back, *ends)
         if (key, word) in kept
     ]
     return ((" ", ""), *palette.join(shown, "  "))

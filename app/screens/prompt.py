@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from app import snapshot, words
-from app.screens import labelling, prompts
+from app.screens import labelling, offered, prompts
 from app.screens.place import Offer
 from app.screens.scrolled import Scrolled
 from app.snapshot import Query
@@ -74,6 +74,8 @@ class Prompt(Scrolled):
     where: ClassVar[str] = "prompt"
     hints: ClassVar = (("L", "label"), ("u", "undo"), ("y", "copy name"))
 
+    acts: ClassVar = (*labelling.NAMES, "look.copy")
+
     def __init__(self) -> None:
         super().__init__()
         self._chosen = self._against = ""
@@ -101,7 +103,7 @@ class Prompt(Scrolled):
             self._version = found
             rows = [
                 *prompts.facts(found, width),
-                *prompts.offered(self.program, found, self._role, width),
+                *offered.rows(self.program, labelling.VERBS, self.offer, width),
                 *differences(found, width),
                 *text(found, width),
             ]

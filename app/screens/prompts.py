@@ -12,8 +12,8 @@ from typing import ClassVar, Final
 from textual.widget import Widget
 
 from app import snapshot, words
-from app.screens import labelling
-from app.screens.place import Offer, Place, Program
+from app.screens import labelling, offered
+from app.screens.place import Offer, Place
 from app.snapshot import Query
 from app.widgets import bar, palette
 from app.widgets.lines import Lines
@@ -58,30 +58,16 @@ def facts(version: snapshot.Prompt, width: int) -> list[Line]:
     return rows
 
 
-def offered(program: Program, version: snapshot.Prompt | None, role: str, width: int) -> list[Line]:
-    """The keys that move labels: the effect, or why they cannot be used now."""
-    rows: list[Line] = []
-    for name, key, word in (("prompts.label", "L", "label"), ("prompts.undo", "u", "undo")):
-        offer = labelling.offer(name, version, role)
-        why = program.refusal(name, offer)
-        effect = "" if offer is None else offer.effect.removeprefix("undo: ")
-        if offer is not None and offer.form is not None:
-            effect = "point a label at this version" if key == "L" else "move a label back"
-        rows.append(
-            (
-                (f" {key} ", "dim" if why else "key"),
-                (f"{word:<6}", "dim" if why else ""),
-                (why or effect, "dim"),
-            )
-        )
-    return [palette.cut(each, width) for each in rows]
-
-
 class Prompts(Place):
     """The list."""
 
     where: ClassVar[str] = "prompts"
     hints: ClassVar = (("enter", "open"), ("L", "label"), ("u", "undo"), ("d", "compare"))
+
+    acts: ClassVar = (
+        "look.open", *labelling.NAMES, "look.compare", "look.filter", "look.copy",
+    )  # fmt: skip
+    twins: ClassVar = {"look.open": "prompts show NAME", "look.compare": "prompts diff A B"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +125,7 @@ class Prompts(Place):
             if len(rows) > _FACTS + 1:
                 left = len(rows) - _FACTS
                 rows[_FACTS:] = [((f" and {left} more: enter", "dim"),)]
-            rows += offered(self.program, version, self._role, width)
+            rows += offered.rows(self.program, labelling.VERBS, self.offer, width)
         elif (cursor := self.query_one(Table).cursor) is not None:
             rows = [palette.rule(width, cursor), ((" not read yet", "dim"),)]
         self.query_one("#detail", Lines).show([palette.cut(each, width) for each in rows])

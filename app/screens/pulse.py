@@ -63,7 +63,7 @@ def troubles(seen: Sequence[snapshot.Trouble], width: int, most: int) -> list[Li
         if others:
             rows[-1] = palette.cut((*rows[-1], (f" {others[0]}", "bad")), width)
     if rest:
-        rows.append(((f" ▲ and {rest} more: `paddock status` lists them", "bad"),))
+        rows.append(((f" ▲ and {rest} more: ! shows all of them", "bad"),))
     return rows
 
 
@@ -223,6 +223,7 @@ class Pulse(Place):
     """The box at a glance."""
 
     where: ClassVar[str] = "pulse"
+    acts: ClassVar = ("rollouts.undo",)
 
     _drawn = False
     _latest: Sequence[snapshot.RolloutRow] = ()

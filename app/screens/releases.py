@@ -6,18 +6,17 @@ compared with. Imported by `app.tui`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import ClassVar, Final
-
-from textual.widget import Widget
 
 from app import manifest_effect, snapshot, words
 from app.screens import starting
-from app.screens.place import Offer, Place
-from app.widgets import bar, palette
-from app.widgets.lines import Lines
+from app.screens.listed import LISTED, Listed
+from app.screens.offered import Verb
+from app.screens.place import Offer
+from app.widgets import palette
 from app.widgets.palette import Line, Piece
-from app.widgets.table import Column, Row, Table
+from app.widgets.table import Column, Row
 from storage import release_differences, splits
 
 _DIGITS: Final = 12
@@ -96,81 +95,64 @@ def detail(
     return [palette.cut(each, width) for each in rows]
 
 
-class Releases(Place):
+class Releases(Listed):
     """The list."""
 
     where: ClassVar[str] = "releases"
     hints: ClassVar = (("n", "rollout"), ("s", "split"), ("d", "compare"))
+    acts: ClassVar = ("rollouts.start", "services.split", "look.compare", *LISTED)
+    heading: ClassVar[str] = "RELEASES"
+    verbs: ClassVar = (
+        Verb("rollouts.start", "n", "rollout", "lead it to a service's traffic by steps"),
+        Verb("services.split", "s", "split", "set the weights of a service by hand"),
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: snapshot.Releases | None = None
         self._marked: int | None = None
-        self._now_us = 0
 
-    def body(self) -> Iterable[Widget]:
-        """What is listed, the list, and the release under the cursor."""
-        yield Lines(id="title", grows=True)
-        yield Table(id="list")
-        yield Lines(id="detail", grows=True)
-
-    def draw(self, current: snapshot.Snapshot) -> None:
-        """Draw the list."""
+    def take(self, current: snapshot.Snapshot) -> bool:
+        """The releases."""
         if current.releases is None:
-            said = current.header.error or ("" if self._seen else "reading the store…")
-            if said:
-                self.query_one("#title", Lines).show(bar.saying(said, "bold", self.size.width))
-            return
-        self._seen, self._now_us = current.releases, current.header.now_us
-        self._list()
+            return False
+        self._seen = current.releases
+        return True
 
-    def _list(self) -> None:
-        if self._seen is None:
-            return
-        rows = self._seen.rows
-        live = sum(any(points for _, points in each.live) for each in rows)
+    def columns(self) -> Sequence[Column]:
+        """What each is made of, and where it is live."""
+        return COLUMNS
+
+    def rows(self) -> Sequence[Row]:
+        """One for each release."""
+        return [row(each, self.now_us, self._marked) for each in self._every()]
+
+    def _every(self) -> Sequence[snapshot.ReleaseRow]:
+        return () if self._seen is None else self._seen.rows
+
+    def caption(self) -> str:
+        """How many there are, and what they are compared with."""
+        every = self._every()
+        live = sum(any(points for _, points in each.live) for each in every)
         marked = "" if self._marked is None else f" · compared with r{self._marked}"
-        retired = f", {self._seen.retired} retired" if self._seen.retired else ""
-        title = f"{words.counted(len(rows), 'release')}, {live} live{retired}{marked}"
-        self.query_one("#title", Lines).show([palette.rule(self.size.width, "RELEASES", title)])
-        self.query_one(Table).show_table(
-            COLUMNS,
-            [row(each, self._now_us, self._marked) for each in rows],
-            "no releases yet: `paddock releases create --model NAME@1.0.0` makes one",
-        )
-        self._detail()
+        retired = 0 if self._seen is None else self._seen.retired
+        hidden = f", {retired} retired" if retired else ""
+        return f"{words.counted(len(every), 'release')}, {live} live{hidden}{marked}"
 
-    def _detail(self) -> None:
-        release, width = self._release(), self.size.width
-        rows: list[Line] = []
-        if release is not None and self._seen is not None:
-            most = _DIFFERENCES if self.size.height < _ROOMY else _DIFFERENCES_ROOMY
-            rows = detail(release, self._seen, self._marked, most, width)
-            rows += self._offered()
-        self.query_one("#detail", Lines).show([palette.cut(each, width) for each in rows])
+    def empty(self) -> str:
+        """How one is created."""
+        return "no releases yet: `paddock releases create --model NAME@1.0.0` makes one"
 
-    def _offered(self) -> list[Line]:
-        found: list[Line] = []
-        for name, key, word, effect in (
-            ("rollouts.start", "n", "rollout", "lead it to a service's traffic by steps"),
-            ("services.split", "s", "split", "set the weights of a service by hand"),
-        ):
-            why = self.program.refusal(name, self.offer(name))
-            ink = "dim" if why else ""
-            found.append(((f" {key} ", ink or "key"), (f"{word:<8}", ink), (why or effect, "dim")))
-        return found
+    def detail(self, width: int) -> list[Line]:
+        """Where the release under the cursor is live, and what distinguishes it."""
+        release = self._release()
+        if release is None or self._seen is None:
+            return []
+        most = _DIFFERENCES if self.size.height < _ROOMY else _DIFFERENCES_ROOMY
+        return detail(release, self._seen, self._marked, most, width)
 
     def _release(self) -> snapshot.ReleaseRow | None:
-        cursor = self.query_one(Table).cursor
-        rows = () if self._seen is None else self._seen.rows
-        return next((each for each in rows if str(each.number) == cursor), None)
-
-    def moved(self, key: str) -> bool:
-        """Move the cursor."""
-        if not self.query_one(Table).key(key):
-            return False
-        self._detail()
-        return True
+        return next((each for each in self._every() if str(each.number) == self.cursor), None)
 
     def copied(self) -> str:
         """The name of the release under the cursor."""
@@ -183,17 +165,19 @@ class Releases(Place):
         if release is None:
             return "There is no release under the cursor."
         self._marked = None if release.number == self._marked else release.number
-        self._list()
+        self.draw_list()
         if self._marked is None:
             return "Releases are compared with what answers now again."
         return f"Releases are compared with {release.name} now; d there again ends that."
 
     def back(self) -> bool:
-        """First the mark goes."""
+        """First the filter goes, then the mark."""
+        if super().back():
+            return True
         if self._marked is None:
             return False
         self._marked = None
-        self._list()
+        self.draw_list()
         return True
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:

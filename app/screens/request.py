@@ -127,6 +127,7 @@ class Request(Scrolled):
 
     where: ClassVar[str] = "request"
     hints: ClassVar = (("y", "copy id"),)
+    acts: ClassVar = ("look.copy",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,9 +141,9 @@ class Request(Scrolled):
         """With its id."""
         return f"pulse › requests › {self.request}"
 
-    def open(self, id: str) -> None:
+    def open(self, what: str) -> None:
         """Show another one from now on."""
-        self.request, self._top, self._rows = id, 0, []
+        self.request, self._top, self._rows = what, 0, []
 
     def draw(self, current: snapshot.Snapshot) -> None:
         """Draw as much as there is room for."""

@@ -67,6 +67,10 @@ class Requests(Place):
     where: ClassVar[str] = "requests"
     hints: ClassVar = (("enter", "open"), ("slash", "filter"))
 
+    acts: ClassVar = ("look.open", "look.filter", "look.copy")
+    twins: ClassVar = {"look.open": "requests show ID"}
+    filter_hint: ClassVar[str] = "part of an id, a service, r1, failed; empty: all"
+
     def __init__(self) -> None:
         super().__init__()
         self._filter = ""

@@ -5,10 +5,11 @@ Below the tree are its moves, newest first. Imported by `app.tui`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from app import snapshot, words
-from app.screens import leading, rollouts
+from app.screens import leading, offered
 from app.screens.place import Offer
 from app.screens.scrolled import Scrolled
 from app.snapshot import Query
@@ -66,14 +67,17 @@ class Rollout(Scrolled):
 
     where: ClassVar[str] = "rollout"
     hints: ClassVar = (
-        ("f", "promote"), ("F", "fully"), ("P", "pause"), ("x", "abort"), ("u", "undo"),
-        ("R", "retry"),
+        ("f", "promote"), ("x", "abort"), ("u", "undo"), ("P", "pause"), ("F", "fully"),
+        ("R", "retry"), ("U", "undo to"),
     )  # fmt: skip
+
+    acts: ClassVar = (*(verb.name for verb in leading.VERBS), "look.copy")
 
     def __init__(self) -> None:
         super().__init__()
         self._number = 0
         self._rollout: snapshot.Rollout | None = None
+        self._latest: Sequence[snapshot.RolloutRow] = ()
 
     def wanted(self) -> Query:
         """That rollout."""
@@ -83,16 +87,17 @@ class Rollout(Scrolled):
         """With its number."""
         return f"pulse › rollouts › {self._number}"
 
-    def open(self, id: str) -> None:
+    def open(self, what: str) -> None:
         """Show another one from now on."""
-        self._number, self._rollout, self._top, self._rows = int(id), None, 0, []
+        self._number, self._rollout, self._top, self._rows = int(what), None, 0, []
 
     def draw(self, current: snapshot.Snapshot) -> None:
         """Draw as much as there is room for."""
         found, width = current.rollout, self.size.width
+        self._latest = current.latest
         if found is not None and found.row.id == self._number:
             self._rollout = found
-            keys = rollouts.offered(self.program, found.row, width)
+            keys = offered.rows(self.program, leading.VERBS, self.offer, width)
             self._rows = [*tree(found, width), (), *keys, *moves(found, width)]
         elif not self._rows or current.missing:
             text = current.header.error or current.missing or "reading the store…"
@@ -105,5 +110,5 @@ class Rollout(Scrolled):
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """Lead it on, or take it back."""
-        del typed
-        return leading.offer(name, None if self._rollout is None else self._rollout.row)
+        row = None if self._rollout is None else self._rollout.row
+        return leading.offer(name, row, self._latest, typed)

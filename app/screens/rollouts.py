@@ -6,18 +6,16 @@ Imported by `app.tui`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Final
-
-from textual.widget import Widget
 
 from app import snapshot, words
 from app.screens import leading
-from app.screens.place import Offer, Place, Program
+from app.screens.listed import LISTED, Listed
+from app.screens.place import Offer
 from app.widgets import bar, palette
-from app.widgets.lines import Lines
 from app.widgets.palette import Line, Piece
-from app.widgets.table import Column, Row, Table
+from app.widgets.table import Column, Row
 from storage import splits
 
 _PHASES: Final = {
@@ -26,7 +24,6 @@ _PHASES: Final = {
     "Paused": ("△ Paused", "warn"),
     "Degraded": ("▲ Degraded", "bad"),
 }
-_WORD: Final = 14
 _WHY: Final = 3  # rows of a reason below the list; the tree has all of it
 
 COLUMNS: Final = (
@@ -83,88 +80,57 @@ def detail(rollout: snapshot.RolloutRow, now_us: int, width: int) -> list[Line]:
     return rows
 
 
-def offered(program: Program, rollout: snapshot.RolloutRow | None, width: int) -> list[Line]:
-    """The keys of a rollout: the effect of each, or why it cannot be used now."""
-    found = []
-    for name, key, word in leading.VERBS:
-        offer = leading.offer(name, rollout)
-        why = program.refusal(name, offer)
-        effect = "" if offer is None else offer.effect.partition("): ")[2]
-        found.append((key, word, why, effect))
-    same = {why for _, _, why, _ in found}
-    if len(same) == 1 and "" not in same:
-        keys = " ".join(key for key, *_ in found)
-        return [palette.cut(((f" {keys} ", "dim"), (f" {same.pop()}", "dim")), width)]
-    return [
-        palette.cut(
-            (
-                (f" {key} ", "dim" if why else "key"),
-                (f"{word:<{_WORD}}", "dim" if why else ""),
-                (why or effect, "dim"),
-            ),
-            width,
-        )
-        for key, word, why, effect in found
-    ]
-
-
-class Rollouts(Place):
+class Rollouts(Listed):
     """The list."""
 
     where: ClassVar[str] = "rollouts"
     hints: ClassVar = (("enter", "tree"), ("f", "promote"), ("x", "abort"), ("u", "undo"))
+    acts: ClassVar = ("look.open", *(verb.name for verb in leading.VERBS), *LISTED)
+    twins: ClassVar = {"look.open": "rollouts get SERVICE -w"}
+    heading: ClassVar[str] = "ROLLOUTS"
+    verbs: ClassVar = leading.VERBS
 
     def __init__(self) -> None:
         super().__init__()
         self._shown: Sequence[snapshot.RolloutRow] = ()
-        self._now_us = 0
 
-    def body(self) -> Iterable[Widget]:
-        """What is listed, the list, and the rollout under the cursor."""
-        yield Lines(id="title", grows=True)
-        yield Table(id="list")
-        yield Lines(id="detail", grows=True)
-
-    def draw(self, current: snapshot.Snapshot) -> None:
-        """Draw the list."""
+    def take(self, current: snapshot.Snapshot) -> bool:
+        """The rollouts."""
         if current.rollouts is None:
-            said = current.header.error or ("" if self._shown else "reading the store…")
-            if said:
-                self.query_one("#title", Lines).show(bar.saying(said, "bold", self.size.width))
-            return
-        self._shown, self._now_us = current.rollouts, current.header.now_us
-        under_way = sum(each.under_way for each in self._shown)
-        title = palette.rule(self.size.width, "ROLLOUTS", f"{under_way} under way")
-        self.query_one("#title", Lines).show([title])
-        self.query_one(Table).show_table(
-            COLUMNS,
-            [row(each, self._now_us) for each in self._shown],
-            "no rollouts yet: `paddock rollouts start SERVICE --to r2` starts one",
-        )
-        self._detail()
+            return False
+        self._shown = current.rollouts
+        return True
 
-    def _detail(self) -> None:
-        rollout, width = self._rollout(), self.size.width
-        rows: list[Line] = []
-        if rollout is not None:
-            rows = [*detail(rollout, self._now_us, width), *offered(self.program, rollout, width)]
-        self.query_one("#detail", Lines).show([palette.cut(each, width) for each in rows])
+    def columns(self) -> Sequence[Column]:
+        """Which they are, where they are, why they wait."""
+        return COLUMNS
+
+    def rows(self) -> Sequence[Row]:
+        """One for each rollout."""
+        return [row(each, self.now_us) for each in self._shown]
+
+    def caption(self) -> str:
+        """How many are under way."""
+        return f"{sum(each.under_way for each in self._shown)} under way"
+
+    def empty(self) -> str:
+        """How one starts."""
+        return (
+            "no rollouts yet: n in releases (v), or `paddock rollouts start SERVICE --to r2`, "
+            "starts one"
+        )
+
+    def detail(self, width: int) -> list[Line]:
+        """What the rollout under the cursor waits for, or how it ended."""
+        rollout = self._rollout()
+        return [] if rollout is None else detail(rollout, self.now_us, width)
 
     def _rollout(self) -> snapshot.RolloutRow | None:
-        cursor = self.query_one(Table).cursor
-        return next((each for each in self._shown if str(each.id) == cursor), None)
-
-    def moved(self, key: str) -> bool:
-        """Move the cursor."""
-        if not self.query_one(Table).key(key):
-            return False
-        self._detail()
-        return True
+        return next((each for each in self._shown if str(each.id) == self.cursor), None)
 
     def opened(self) -> tuple[str, str] | None:
         """The rollout under the cursor."""
-        cursor = self.query_one(Table).cursor
-        return ("rollout", cursor) if cursor else None
+        return ("rollout", self.cursor) if self.cursor else None
 
     def copied(self) -> str:
         """The service of the rollout under the cursor, as commands take it."""
@@ -173,5 +139,4 @@ class Rollouts(Place):
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """Lead the rollout under the cursor on, or take it back."""
-        del typed
-        return leading.offer(name, self._rollout())
+        return leading.offer(name, self._rollout(), self._shown, typed)

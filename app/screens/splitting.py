@@ -24,7 +24,8 @@ def undo(service: snapshot.Service, waits: Waits) -> Offer:
         return Offer(unable=f"{service.name} has had one split only")
     current = service.history[0]
     if splits.origin(current) == target:
-        return Offer(unable=f"{service.name} is already back at split {target}")
+        now = splits.words(current.arms)
+        return Offer(unable=f"{service.name} is already back at {now}")
     before, after = dict(current.arms), dict(service.history[1].arms)
     if why := split_effect.refusal(waits, before, after):
         return Offer(unable=why)

@@ -6,23 +6,24 @@ releases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-import msgspec
-
-from app import snapshot
+from app import rollout_options, snapshot
+from app.errors import BadWord
 from app.screens import splitting
 from app.screens.place import Offer
-from storage import rollout_steps, rollout_syntax, splits
-from storage.errors import Invalid
-from storage.rollout_steps import Step, Strategy
+from storage import rollout_steps, splits
+from storage.rollout_steps import Strategy
 from storage.splits import WHOLE_BP
 
 NAMES: Final = ("rollouts.start", "services.split")
-_HINT: Final = "service, strategy, steps if others: canary 5, 50, 100"
+_HINT: Final = (
+    "service and strategy; then, if others than its own: steps 5, pause 10m, 100   "
+    "guards error_rate<=2%, latency_p95<=800ms   and for a shadow: then canary"
+)
+_PARTS: Final = frozenset({"steps", "guards", "then"})
 _SPLIT_HINT: Final = "service, percent; enter shows the effect"
-_WORDS: Final = 2
 
 
 def offer(
@@ -53,36 +54,55 @@ def _start(release: snapshot.ReleaseRow, seen: snapshot.Releases, typed: str | N
     if typed is None:
         meant = service(release, seen.services)
         return Offer(form=f"{'' if meant is None else meant.name} canary", hint=_HINT)
-    name, strategy, steps, why = _typed(typed)
+    name, _, rest = typed.strip().partition(" ")
+    if not name:
+        return Offer(unable="type the service first", form=typed, hint=_HINT)
     found = next((each for each in seen.services if each.name == name), None)
-    why = why or _busy(release, found)
-    if why or strategy is None:
+    try:
+        arguments = _arguments(release.name, rest)
+        plan = rollout_options.planned(arguments)
+    except BadWord as error:
+        return Offer(unable=str(error).rstrip("."), form=typed, hint=_HINT)
+    if why := _busy(release, found):
         return Offer(unable=why, form=typed, hint=_HINT)
-    arguments: dict[str, object] = {"release": release.name, "strategy": strategy.value}
-    if steps is not None:
-        arguments["steps"] = msgspec.to_builtins(steps)
     return Offer(
-        target=name, arguments=arguments, effect=_effect(release, found, name, strategy, steps)
+        target=name, arguments=arguments, effect=_effect(release, found, name, arguments, plan)
     )
 
 
-def _typed(typed: str) -> tuple[str, Strategy | None, tuple[Step, ...] | None, str]:
-    """Service, strategy and steps of what was typed; or why it cannot be used."""
-    name, _, rest = typed.strip().partition(" ")
-    word, _, listed = rest.strip().partition(" ")
+def _arguments(release: str, rest: str) -> dict[str, Any]:
+    """The arguments of what was typed after the service.
+
+    Raises:
+        BadWord: it cannot be used.
+    """
+    parts: dict[str, str] = {"steps": ""}
+    part, words = "steps", rest.split()
     known = [each.value.replace("_", "-") for each in Strategy]
-    if not name or word not in known:
-        return name, None, None, f"type the service and a strategy: {', '.join(known)}"
-    strategy = Strategy(word.replace("-", "_"))
-    if not listed.strip():
-        return name, strategy, None, ""
+    if not words or words[0] not in known:
+        raise BadWord(f"Type a strategy after the service: {', '.join(known)}.")
+    for word in words[1:]:
+        if word in _PARTS:
+            part = word
+            parts.setdefault(part, "")
+        else:
+            parts[part] += f" {word}"
+    guards = [each.strip() for each in parts.get("guards", "").split(",")]
+    return rollout_options.arguments(
+        None,
+        to=release,
+        strategy=Strategy(words[0].replace("-", "_")),
+        steps=parts["steps"].strip() or None,
+        then=_strategy(parts["then"].strip()) if "then" in parts else None,
+        guards=[each for each in guards if each],
+    )
+
+
+def _strategy(typed: str) -> Strategy:
     try:
-        steps = rollout_syntax.parse_steps(listed.split(","))
-        rollout_steps.check(steps, rollout_steps.GUARDS)
-        rollout_steps.fits(strategy, steps, rollout_steps.GUARDS)
-    except Invalid as error:
-        return name, None, None, str(error).rstrip(".")
-    return name, strategy, steps, ""
+        return Strategy(typed.replace("-", "_"))
+    except ValueError as error:
+        raise BadWord("Type canary or blue-green after `then`.") from error
 
 
 def _busy(release: snapshot.ReleaseRow, found: snapshot.Service | None) -> str:
@@ -102,15 +122,15 @@ def _effect(
     release: snapshot.ReleaseRow,
     found: snapshot.Service | None,
     name: str,
-    strategy: Strategy,
-    steps: tuple[Step, ...] | None,
+    arguments: Mapping[str, Any],
+    plan: rollout_options.Plan,
 ) -> str:
     if found is None:
         return f"start: creates the service {name}, which {release.name} answers at once"
     stable = next(each for each, points in found.history[0].arms if points == WHOLE_BP)
-    listed = ", ".join(map(rollout_steps.words, steps or rollout_steps.DEFAULTS[strategy]))
-    guards = ", ".join(guard.name for guard in rollout_steps.GUARDS)
-    kind = strategy.value.replace("_", "-")
+    listed = ", ".join(map(rollout_steps.words, plan.steps))
+    guards = ", ".join(guard.name for guard in plan.guards) or "none"
+    kind = str(arguments["strategy"]).replace("_", "-")
     return f"start: {name} r{stable} → {release.name}, {kind}: {listed}; guards {guards}"
 
 

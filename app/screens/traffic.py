@@ -1,24 +1,23 @@
 """Services and their arms: what was set beside what is measured, and the two ways to shift it.
 
 `s` types new weights, `u` puts back the split before, or undoes the service's rollout where there
-is one to undo. All are confirmed with their effect in full and carry what was seen. Imported by
-`app.tui`.
+is one to undo; `f` promotes what a staging serves. All are confirmed with their effect in full and
+carry what was seen. Imported by `app.screens.places`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from textual.widget import Widget
-
 from app import snapshot, words
-from app.screens import leading, splitting
-from app.screens.place import Offer, Place
-from app.widgets import arms, bar, palette
-from app.widgets.lines import Lines
+from app.screens import leading, splitting, staging
+from app.screens.listed import LISTED, Listed
+from app.screens.offered import Verb
+from app.screens.place import Offer
+from app.widgets import arms, palette
 from app.widgets.palette import Line
-from app.widgets.table import Table
+from app.widgets.table import Column, Row
 from storage import splits
 
 _SPLITS: Final = 4
@@ -77,100 +76,86 @@ def _more(arm: snapshot.Arm) -> str:
     )
 
 
-class Traffic(Place):
+class Traffic(Listed):
     """Services and their arms."""
 
     where: ClassVar[str] = "traffic"
     hints: ClassVar = (("s", "split"), ("u", "undo"))
+    acts: ClassVar = (
+        "services.split", "services.undo", "rollouts.undo", "services.promote", *LISTED,
+    )  # fmt: skip
+    heading: ClassVar[str] = "SERVICES"
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: snapshot.Traffic | None = None
         self._latest: Sequence[snapshot.RolloutRow] = ()
-        self._now_us = 0
 
-    def body(self) -> Iterable[Widget]:
-        """The arms, and what is known of the one under the cursor."""
-        yield Lines(id="title", grows=True)
-        yield Table(id="arms")
-        yield Lines(id="detail", grows=True)
-
-    def draw(self, current: snapshot.Snapshot) -> None:
-        """Draw the body."""
-        self._now_us = current.header.now_us
+    def take(self, current: snapshot.Snapshot) -> bool:
+        """The services."""
+        self._latest = current.latest
         if current.traffic is None:
-            said = current.header.error or ("" if self._seen else "reading the store…")
-            if said:
-                self.query_one("#title", Lines).show(bar.saying(said, "bold", self.size.width))
-            return
-        self._seen, self._latest = current.traffic, current.latest
-        seen, width = current.traffic, self.size.width
-        about = arms.about(seen.window)
-        self.query_one("#title", Lines).show([palette.rule(width, "SERVICES", about)])
-        self.query_one(Table).show_table(
-            arms.columns(seen.window, seen.services),
-            arms.rows(seen.services, seen.window),
-            "no service yet: `paddock services create NAME --release r1` makes one",
-        )
-        self._detail()
+            return False
+        self._seen = current.traffic
+        return True
 
-    def _detail(self) -> None:
-        service, width = self.service(), self.size.width
-        rows: list[Line] = []
-        if service is not None:
-            cursor = self.query_one(Table).cursor
-            arm = next((each for each in service.arms if each.key == cursor), None)
-            rows += detail(service, arm, self._now_us, width)
-        rows.append(())
+    def columns(self) -> Sequence[Column]:
+        """What was set beside what is measured."""
+        seen = self._seen
+        return [] if seen is None else arms.columns(seen.window, seen.services)
+
+    def rows(self) -> Sequence[Row]:
+        """One for each arm of each service."""
+        seen = self._seen
+        return [] if seen is None else arms.rows(seen.services, seen.window)
+
+    def caption(self) -> str:
+        """What the figures are of."""
+        return "" if self._seen is None else arms.about(self._seen.window)
+
+    def empty(self) -> str:
+        """How a service is created."""
+        return "no service yet: `paddock services create NAME --release r1` makes one"
+
+    def detail(self, width: int) -> list[Line]:
+        """The service under the cursor, and its arm."""
+        service = self.service()
+        if service is None or self._seen is None:
+            return []
+        arm = next((each for each in service.arms if each.key == self.cursor), None)
+        rows = detail(service, arm, self.now_us, width)
+        return [*rows, *staging.said(service, self._seen.services), ()]
+
+    def offers(self) -> Sequence[Verb]:
+        """The undo is that of a rollout where there is one; a staging can be promoted."""
         undo = "services.undo" if self.offer("rollouts.undo") is None else "rollouts.undo"
-        for name, key, word in (("services.split", "s", "split"), (undo, "u", "undo")):
-            offer = self.offer(name)
-            why = self.program.refusal(name, offer)
-            effect = (
-                offer.effect.removeprefix("undo: ").rpartition("): ")[2]
-                if offer is not None and name == undo
-                else ""
-            )
-            rows.append(
-                (
-                    (f" {key} ", "dim" if why else "key"),
-                    (f"{word:<6}", "dim" if why else ""),
-                    (why or effect or "set other weights for the arms", "dim"),
-                )
-            )
-        self.query_one("#detail", Lines).show([palette.cut(row, width) for row in rows])
+        found = [
+            Verb("services.split", "s", "split", "set other weights for the arms"),
+            Verb(undo, "u", "undo"),
+        ]
+        service = self.service()
+        if service is not None and service.staging_of:
+            found.append(Verb("services.promote", "f", "promote"))
+        return found
 
     def service(self) -> snapshot.Service | None:
         """The service under the cursor."""
-        cursor = self.query_one(Table).cursor
-        if self._seen is None or cursor is None:
-            return None
+        services = () if self._seen is None else self._seen.services
         return next(
             (
                 service
-                for service in self._seen.services
-                if any(arm.key == cursor for arm in service.arms)
+                for service in services
+                if any(arm.key == self.cursor for arm in service.arms)
             ),
             None,
         )
-
-    def moved(self, key: str) -> bool:
-        """Move the cursor."""
-        if not self.query_one(Table).key(key):
-            return False
-        self._detail()
-        return True
-
-    def copied(self) -> str:
-        """The arm under the cursor."""
-        return self.query_one(Table).cursor or ""
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """Shift the split of the service under the cursor, or put back the one before.
 
         While its newest rollout can be undone, that is what an undo means.
         """
-        if name not in {"services.split", "services.undo", "rollouts.undo"}:
+        if name not in {"services.split", "services.undo", "rollouts.undo", "services.promote"}:
             return None
         service = self.service()
         rolled = None if service is None else leading.undo(self._latest, service.name)
@@ -180,6 +165,8 @@ class Traffic(Place):
             return None
         if service is None or self._seen is None:
             return Offer(unable="there is no service under the cursor")
+        if name == "services.promote":
+            return staging.promote(service, self._seen.services)
         waits = self._seen.waits
         return (
             splitting.undo(service, waits)

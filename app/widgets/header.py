@@ -114,7 +114,8 @@ def _trouble(header: Header, step: Step) -> str:
     said = words.safe(worst.sentence.rstrip(".") if step < Step.SENTENCE else worst.brief)
     if step >= Step.TROUBLE:
         said = words.squeeze(said, _TROUBLE)
-    return f"▲ {said}{f' +{more}' if more else ''}"
+    where = " (!)" if step < Step.PERSON else ""  # the key that shows them
+    return f"▲ {said}{f' +{more}{where}' if more else ''}"
 
 
 def _live(header: Header, step: Step) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app import words
-from app.widgets import palette
+from app.widgets import bar, palette
 from app.widgets.lines import Lines
 from app.widgets.palette import Line, Piece
 
@@ -144,7 +144,7 @@ class Table(Lines):
         if not width or not self.size.height:
             return
         if not self._table:
-            self.show([head(self._columns, width), (), ((f" {self._empty}", "dim"),)])
+            self.show([head(self._columns, width), (), *bar.saying(self._empty, "dim", width)])
             return
         at = self.index
         self._top = min(self._top, max(len(self._table) - self.page, 0), at)

@@ -46,7 +46,7 @@ def test_one_letter_means_one_thing() -> None:
 def test_an_action_that_travels_as_another_verb_is_as_dangerous() -> None:
     """What it sends is a verb that the control socket knows."""
     renamed = [action for action in actions.TABLE.values() if action.intent]
-    assert [action.name for action in renamed] == ["rollouts.promote_fully"]
+    assert [action.name for action in renamed] == ["rollouts.promote_fully", "rollouts.undo_to"]
     for action in renamed:
         assert verbs.TABLE[action.intent].danger is action.danger
 

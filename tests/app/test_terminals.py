@@ -206,7 +206,7 @@ def test_in_tmux_a_split_is_undone_once_and_set_again(tmux: Tmux, node: Node) ->
     tmux.press("Enter")
     tmux.until("set now r1 100 %")
     tmux.press("u")
-    tmux.until("ops is already back at split 1")
+    tmux.until("ops is already back at")
     tmux.press("s")
     tmux.until("enter shows the effect")
     tmux.press("C-u", *"r1=90 r2=10", "Enter")

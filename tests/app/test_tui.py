@@ -31,7 +31,7 @@ async def test_places_are_reached_by_letter_and_by_name(quiet_home: Home) -> Non
         await screen.press("colon")
         await screen.type("gpu[/foo]")
         await screen.press("enter")
-        assert "There is no place “gpu[/foo]”; known: pulse, traffic" in screen.said
+        assert "There is no place “gpu[/foo]”; known: pulse, problems, traffic" in screen.said
 
 
 async def test_an_unknown_theme_is_reported_and_the_default_is_used(

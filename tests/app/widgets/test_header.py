@@ -124,7 +124,7 @@ def test_a_store_that_cannot_be_read_is_trouble() -> None:
 def test_a_part_that_crashed_is_named() -> None:
     """The first one, and how many more; with room the whole sentence."""
     line = shown(troubles=(CRASHED, LONG, SILENT))
-    assert "▲ gateway crashed +2" in line
+    assert "▲ gateway crashed +2 (!)" in line
     assert "support r14 90% r15 10%" in line
     wide = shown(160, troubles=(SILENT,))
     assert "▲ ops-1.0.0:1 has given no sign of life for 4 s: its heartbeats stopped  " in wide
