@@ -16,7 +16,7 @@ from app.widgets.bar import Edit
 from app.widgets.palette import Line
 
 Choices = Callable[[str], Sequence[tuple[str, str]]]
-"""Of what is typed, the words that begin so, each with its letter or its meaning."""
+"""Of what is typed, what can go on so: keys or words, each with what it means."""
 
 _YES: Final = "enter"
 _NO: Final = "escape"
@@ -58,7 +58,7 @@ class PromptLine:
         then: Callable[[str], None],
         choices: Choices | None = None,
     ) -> None:
-        """Let a line be typed; `choices` are the words that go on with what is typed."""
+        """Let a line be typed; `choices` are what it can become."""
         self.quiet()
         self._edit, self._label, self._hint = Edit(text, len(text)), label, hint
         self._typed, self._choices = then, choices
@@ -138,5 +138,5 @@ class PromptLine:
 def _menu(choices: Sequence[tuple[str, str]], width: int) -> list[Line]:
     if not choices:
         return [((" no place begins so", "warn"),)]
-    parts: list[Line] = [((said, "key"), (f" {word}", "")) for word, said in choices]
+    parts: list[Line] = [((key, "key"), (f" {word}", "")) for key, word in choices]
     return palette.flow(parts, width, gap="  ")

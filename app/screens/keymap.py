@@ -108,7 +108,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "quit": "look.quit",
 }
 
-_SAID: Final = {"look.arm": "allow changes", "look.disarm": "read-only", "look.quit": "quit"}
+_SAID: Final = {"rw": "allow changes", "ro": "read-only", "q": "quit"}
 
 _SIGNS: Final = {
     "exclamation_mark": "!",
@@ -137,22 +137,19 @@ def sign(key: str) -> str:
 def meant(typed: str) -> str | None:
     """The place or command that a word after the colon names: also a letter, or a beginning."""
     word = typed.strip().lower()
-    known = [name for name, _ in choices()]
+    lettered = {sign(where.key): where.name for where in PLACES.values() if where.key}
+    known = [*lettered.values(), *COMMANDS]
     if word in known:
         return word
-    if lettered := [
-        where.name for where in PLACES.values() if where.key and sign(where.key) == word
-    ]:
-        return lettered[0]
+    if word in lettered:
+        return lettered[word]
     close = [name for name in known if word and name.startswith(word)]
     return close[0] if len({COMMANDS.get(name, name) for name in close}) == 1 else None
 
 
 def choices(typed: str = "") -> list[tuple[str, str]]:
-    """What can be typed after a colon and begins so, each with its letter or what it does."""
+    """What can be typed after a colon and begins so: letters of places, and commands, in words."""
     word = typed.strip().lower()
-    found = [(where.name, sign(where.key)) for where in PLACES.values() if where.key]
-    found += [(name, _SAID[does]) for name, does in COMMANDS.items()]
-    return [
-        (name, said) for name, said in found if name.startswith(word) or (word and said == word)
-    ]
+    places = [(sign(where.key), where.name) for where in PLACES.values() if where.key]
+    found = [each for each in places if word == each[0] or each[1].startswith(word)]
+    return found + [each for each in _SAID.items() if each[0].startswith(word)]

@@ -23,9 +23,11 @@ def draw(header: snapshot.Header, width: int) -> list[Line]:
     """The rows."""
     if header.error and not header.troubles:
         return [palette.rule(width, "PROBLEMS"), *bar.saying(f"▲ {header.error}", "bad", width)]
+    if not header.troubles:
+        return [palette.rule(width, "PROBLEMS"), *bar.saying(_NONE, "", width)]
     count = words.counted(len(header.troubles), "problem")
-    rows: list[Line] = [palette.rule(width, "PROBLEMS", f"{count}, the worst first")]
-    return rows + (_each(header.troubles, width) or bar.saying(_NONE, "", width))
+    title = palette.rule(width, "PROBLEMS", f"{count}, the worst first")
+    return [title, *_each(header.troubles, width)]
 
 
 def _each(troubles: Sequence[snapshot.Trouble], width: int) -> list[Line]:
