@@ -15,11 +15,13 @@ _PATIENCE_PERCENT: Final = 160
 """Of the recent pace: a step of a large model may take seconds, and nothing is sent meanwhile."""
 _FORGOTTEN_PERCENT: Final = 50
 """Of the time since, by which earlier intervals count less."""
+_LONGEST_US: Final = 8_000_000
+"""A longer interval was a hang, not a step: it excuses no second one."""
 
 
 def pace_us(before_us: int, interval_us: int) -> int:
     """The longest of the recent intervals, once another one has ended."""
-    return max(interval_us, before_us - interval_us * _FORGOTTEN_PERCENT // 100)
+    return max(min(interval_us, _LONGEST_US), before_us - interval_us * _FORGOTTEN_PERCENT // 100)
 
 
 def late_us(pace_us: int, shortest_us: int = LATE_US) -> int:

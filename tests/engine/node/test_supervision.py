@@ -120,6 +120,18 @@ def test_a_worker_with_long_steps_is_not_silent_during_each_of_them() -> None:
     assert decision.silent_since_us == now
 
 
+def test_a_hang_that_ended_excuses_no_second_one() -> None:
+    """No step takes 24 s: a worker that was stopped and goes on is late again within seconds."""
+    observed, now = serving(heartbeats=True), NOW
+    for interval in (24, 1, 1, 1, 1, 1):
+        now += interval * SECOND_US
+        observed = supervision.after_heartbeat(
+            observed, busy=False, moved=False, stepped=False, since_token_us=0, now_us=now
+        )
+    decision = supervision.decide(observed, PLAN, now + 9 * SECOND_US)
+    assert decision.silent_since_us == now
+
+
 @given(observations, plans)
 def test_only_what_is_wanted_is_spawned(observed: Observed, plan: Plan) -> None:
     """A process that is not wanted, or that reported that it cannot work, is not started."""
