@@ -24,6 +24,7 @@ with collector.paused():
     from engine.control import reconcile, upstreams
     from engine.control.ab_tests.controller import AbTests
     from engine.control.alerts.rounds import Rounds
+    from engine.control.incidents.controller import Incidents
     from engine.control.intents import BY, Intents
     from engine.control.retention import Keeper, schedule
     from engine.control.rollouts.controller import Rollouts
@@ -71,7 +72,9 @@ async def _work(
     home: Home, settings: Config, store: Store, reports: Reports, leave: asyncio.Event
 ) -> None:
     with nudges.listen(home, BY) as listener:
-        loop = reconcile.Loop(store, [Intents(), Rollouts(), AbTests()], now_us=clock.now_us)
+        loop = reconcile.Loop(
+            store, [Intents(), Rollouts(), AbTests(), Incidents()], now_us=clock.now_us
+        )
         gpus = Gpus(monotonic_us=clock.monotonic_us)
         rounds = Rounds(store, now_us=clock.now_us, monotonic_us=clock.monotonic_us)
         telemetry = Telemetry(store, Host(home.root), gpus, now_us=clock.now_us)

@@ -1,0 +1,99 @@
+"""Alerts of a real store open, join and settle incidents; control is made anew for each look."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engine.control.incidents.controller import Incidents
+from engine.control.incidents.decide import QUIET_US
+from engine.control.reconcile import Loop
+from storage import alerts, incident_alerts, incident_events, incidents
+from storage.alerts import Severity, Why
+from storage.incidents import Incident, Kind, State
+from tests.engine.control.rollouts import worlds
+from tests.engine.control.rollouts.worlds import World
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A box that serves support."""
+    async with worlds.made(tmp_path / "home") as made:
+        yield made
+
+
+async def fire(world: World, rule: str, *, severity: Severity = Severity.CRITICAL) -> int:
+    """An alert on support fires."""
+    return await world.store.write(
+        lambda s: alerts.begin(
+            s, rule=rule, rule_version=1, labels={"alertname": rule, "service": "support"},
+            severity=severity, summary=f"{rule} on support", runbook="roll-back",
+            state=alerts.State.FIRING, value=1.0, clock_us=1, at_us=world.now_us,
+        )
+    )  # fmt: skip
+
+
+async def cease(world: World, id: int) -> None:
+    """It is over."""
+    async with world.store.read() as s:
+        found = await alerts.find(s, id)
+    await world.store.write(
+        lambda s: alerts.move(s, found, alerts.State.INACTIVE, why=Why.UNMET, at_us=world.now_us)
+    )
+
+
+async def settle(world: World) -> list[Incident]:
+    """What there is once control has nothing to do."""
+    await Loop(world.store, [Incidents()], now_us=lambda: world.now_us).settle()
+    async with world.store.read() as s:
+        return await incidents.tail(s)
+
+
+async def test_a_critical_alert_opens_an_incident_that_ends_when_it_is_over(world: World) -> None:
+    """It began when the alert did, and is stable from the end of the last alert on."""
+    first = await fire(world, "HighErrorRate")
+    world.wait(5)
+    second = await fire(world, "HighLatency")
+    await fire(world, "Slow", severity=Severity.WARNING)
+    (opened,) = await settle(world)
+    assert (opened.title, opened.service) == ("HighErrorRate on support", "support")
+    assert (opened.state, opened.opened_by) == (State.ACTIVE, "control")
+    assert opened.began_at_us == world.now_us - 5_000_000
+    await cease(world, first)
+    world.wait(60)
+    await cease(world, second)
+    ended = world.now_us
+    (same,) = await settle(world)
+    assert same.state is State.ACTIVE
+    world.wait(QUIET_US / 1_000_000)
+    (stable,) = await settle(world)
+    assert (stable.state, stable.stable_at_us) == (State.STABLE, ended)
+    async with world.store.read() as s:
+        told = [(each.kind, each.sentence) for each in await incident_events.of(s, 1)]
+        joined = await incident_alerts.of(s, 1)
+    assert [each.rule for each in joined] == ["HighErrorRate", "HighLatency"]
+    assert [kind for kind, _ in told].count(Kind.OPENED) == 1
+    assert {"HighLatency joined: HighLatency on support", "HighErrorRate is over"} <= {
+        sentence for _, sentence in told
+    }
+    assert await settle(world) == [stable]
+
+
+async def test_an_alert_that_fires_again_makes_it_active_again(world: World) -> None:
+    """The same incident, until a person closes it."""
+    await cease(world, await fire(world, "HighErrorRate"))
+    again = await fire(world, "HighErrorRate")
+    await settle(world)
+    await cease(world, again)
+    await settle(world)
+    world.wait(QUIET_US / 1_000_000)
+    assert [each.state for each in await settle(world)] == [State.STABLE]
+    await fire(world, "HighErrorRate")
+    (woken,) = await settle(world)
+    assert (woken.state, woken.stable_at_us) == (State.ACTIVE, None)
+    await world.ask("incidents.close", target="INC-1")
+    assert [each.state for each in await settle(world)] == [State.CLOSED]
+    await fire(world, "HighLatency")
+    assert [each.id for each in await settle(world)] == [2, 1]
