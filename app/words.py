@@ -267,9 +267,9 @@ def count(number: float | None) -> str:
     return UNKNOWN if number is None else f"{number:,.0f}".replace(",", " ")
 
 
-def counted(number: int, noun: str) -> str:
-    """A count with its noun, in the right number: 1 request, 12 345 requests."""
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, many: str = "") -> str:
+    """A count with its noun, in the right number: 1 request, 12 345 requests, 2 entries."""
+    return f"{count(number)} {noun if number == 1 else many or f'{noun}s'}"
 
 
 def money(micro: int | None, currency: str) -> str:

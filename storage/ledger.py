@@ -1,7 +1,8 @@
 """The ledger: who changed what, one entry for each change, in the transaction of the change.
 
-Entries are never changed and never deleted. The functions of the nouns write them, so their
-callers cannot forget to. Read by every package.
+Entries are never changed and never deleted: the store refuses it, and a chain of hashes finds it
+(`ledger_chain`). The functions of the nouns write them, so their callers cannot forget to. Read by
+every package.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sqlalchemy import column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors
+from storage import errors, ledger_chain
 
 _intents: Final = table("intents", column("id"), column("reason"))
 
@@ -34,6 +35,7 @@ class LedgerRow(SQLModel, table=True):
     after: str | None
     intent_id: int | None
     reason: str = ""
+    hash: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,19 +78,22 @@ async def write(
     reason: str = "",
 ) -> None:
     """Add an entry in the transaction of the change that it records."""
-    s.add(
-        LedgerRow(
-            at_us=at_us,
-            actor=actor,
-            verb=verb,
-            noun=noun,
-            key=key,
-            before=None if before is None else msgspec.json.encode(before).decode(),
-            after=None if after is None else msgspec.json.encode(after).decode(),
-            intent_id=intent_id,
-            reason=reason,
-        )
+    newest = select(col(LedgerRow.hash)).order_by(col(LedgerRow.id).desc()).limit(1)
+    last = (await s.execute(newest)).scalar()
+    row = LedgerRow(
+        at_us=at_us,
+        actor=actor,
+        verb=verb,
+        noun=noun,
+        key=key,
+        before=None if before is None else msgspec.json.encode(before).decode(),
+        after=None if after is None else msgspec.json.encode(after).decode(),
+        intent_id=intent_id,
+        reason=reason,
     )
+    content = tuple(getattr(row, name) for name in ledger_chain.CONTENT)
+    row.hash = ledger_chain.link(last or ledger_chain.BEGINNING, content)
+    s.add(row)
     await s.flush()
 
 

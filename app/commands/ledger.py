@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from app import listing, session, words
+from app import errors, listing, session, terminal, words
 from app.commands import options
 from app.listing import Column
-from storage import ledger
+from storage import ledger, ledger_chain
 from storage.ledger import Entry
 
 app = options.group()
@@ -51,6 +51,34 @@ async def tail(
     explained = [(entry, entry.reason or reasons.get(entry.intent_id or 0, "")) for entry in found]
     document = [{**msgspec.to_builtins(entry), "reason": reason} for entry, reason in explained]
     listing.show(COLUMNS, explained, as_json=as_json, document=document)
+
+
+@app.command()
+async def verify(
+    noted: Annotated[
+        str | None,
+        typer.Option("--noted", metavar="HEAD", help="A head that was printed on an earlier day."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Whether an entry was changed or removed; exits with 1 and names the first.
+
+    Note the head elsewhere: it finds also that somebody wrote the whole ledger anew.
+    """
+    head = None if noted is None else ledger_chain.head(noted)
+    if noted is not None and head is None:
+        raise errors.BadWord("--noted takes a head as this command prints it: 92:5f2c…")
+    async with session.reading() as s:
+        found = await ledger_chain.verify(s, head)
+    said = f"{words.counted(found.entries, 'entry', 'entries')}, head {found.head.words}"
+    if found.broken is not None:
+        said = f"entry {found.broken} of the ledger: {found.why}; {found.entries} before it fit"
+    if as_json:
+        terminal.show(found, (), as_json=True)
+    elif found.broken is None:
+        terminal.say(f"The ledger is as it was written: {said}.")
+    if found.broken is not None:
+        raise errors.AppError(f"{said[0].upper()}{said[1:]}.")
 
 
 def _brief(value: Any) -> str:

@@ -12,8 +12,9 @@ import msgspec
 
 from app import words
 from app.doctor.finding import Finding, ok, problem, unknown, warning
-from storage import keys, ledger
+from storage import keys, ledger, ledger_chain
 from storage.keys import Key, Role
+from storage.ledger_chain import Verdict
 from storage.store import Store
 
 _DAY_US: Final = 24 * 3_600 * 1_000_000
@@ -38,6 +39,7 @@ class Records(msgspec.Struct, frozen=True, kw_only=True):
     backup_us: int | None
     pepper: str | None
     keys: tuple[Key, ...]
+    ledger: Verdict
 
 
 async def read(store: Store, now_us: int) -> Records:
@@ -59,6 +61,7 @@ async def read(store: Store, now_us: int) -> Records:
             backup_us=backups[0].at_us if backups else None,
             pepper=await keys.trouble(s),
             keys=tuple(await keys.every(s)),
+            ledger=await ledger_chain.verify(s),
         )
 
 
@@ -76,6 +79,13 @@ def judge(found: Records) -> Iterator[Finding]:
         ahead = words.duration(found.newest_us - found.now_us)
         said = f"The store has entries {ahead} in the future: the clock was set back."
         yield problem("clock", said, "Set the clock right; until then ages are wrong.")
+    if found.ledger.broken is not None:
+        said = f"Entry {found.ledger.broken}: {found.ledger.why}."
+        yield problem("ledger", said, "Compare it with a backup; somebody wrote into the file.")
+    else:
+        yield ok(
+            "ledger", f"{words.counted(found.ledger.entries, 'entry', 'entries')}, none changed."
+        )
     yield _backup(found)
     yield from _keys(found.pepper, found.keys)
 

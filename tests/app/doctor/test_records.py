@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -99,6 +101,23 @@ async def test_a_stopped_box_is_examined(store: Store) -> None:
     assert {each.subject for each in found} >= {"home", "store", "backup", "keys", "node"}
     node = next(each for each in found if each.subject == "node")
     assert (node.level, "paddock serve" in node.advice) == (Level.PROBLEM, True)
+
+
+async def test_an_entry_that_was_changed_is_a_problem(store: Store) -> None:
+    """Though the file is whole for SQLite."""
+
+    async def work(s: Session) -> None:
+        await ledger.write(
+            s, actor="kim", verb="box.freeze", noun="box", key="box", before=None, after="x",
+            at_us=1,
+        )  # fmt: skip
+
+    await store.write(work)
+    assert (await findings(store))["ledger"].sentence == "1 entry, none changed."
+    with contextlib.closing(sqlite3.connect(store.home.database)) as file:
+        file.executescript("DROP TRIGGER ledger_keeps_update; UPDATE ledger SET actor = 'sara';")
+    found = await findings(store)
+    assert (found["store"].level, found["ledger"].level) == (Level.OK, Level.PROBLEM)
 
 
 async def test_a_damaged_store_is_named(store: Store) -> None:
