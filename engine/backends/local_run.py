@@ -172,7 +172,7 @@ class LocalRun:
                     sequence.id = pool.submit(submit, sequence)
 
     async def _blame(self, template: ChatTemplate, failure: failures.Invalid) -> None:
-        """Say whether the release is to blame for a conversation that it refused.
+        """Say whether the release is to blame for a conversation or a prompt that it refused.
 
         It is if its own prompt is refused with whatever follows, or if another arm takes what this
         one refuses. Only an ordinary conversation counts there: a client that sends another kind
@@ -182,7 +182,9 @@ class LocalRun:
             failures.Broken: no request of the release can be answered.
         """
         job, chat = self.job, self.job.input
-        assert isinstance(chat, Chat)  # noqa: S101 only conversations are refused by templates
+        if not isinstance(chat, Chat):  # it is too long
+            failure.release_fault = self._others_hold_more()
+            return
         long = failure.code == "context_length_exceeded"
         if not long and job.prompt:
             plain = prompt_template.prompted(job.prompt, chat_template.PLAIN)

@@ -36,14 +36,18 @@ async def segments(
     template: ChatTemplate, release: Release, input: Chat | Text, within_s: float
 ) -> Sequence[tuple[wire.Segment, ...]]:
     """The segments of each prompt, for the worker to tokenise; a chat is rendered within a time."""
-    if isinstance(input, Text):
-        return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
     try:
+        if isinstance(input, Text):
+            for prompt in input.prompts:
+                template.check_prompt(prompt)
+            return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
         async with time_limit.rendered("the chat template", within_s):
             return [await template.segments(input)]
     except chat_template.LongConversation as error:
         raise failures.Invalid(
-            f"release {release.name}: {error}", code="context_length_exceeded", param="messages"
+            f"release {release.name}: {error}",
+            code="context_length_exceeded",
+            param=_field(input),
         ) from error
     except chat_template.BadConversation as error:
         arguments = isinstance(error, chat_template.BadArguments)
@@ -63,13 +67,17 @@ async def segments(
 def failure(refused: wire.Refused, input: Chat | Text) -> failures.Failure:
     """A worker's refusal in terms of the job."""
     kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
-    field = "messages" if isinstance(input, Chat) else "prompt"
     return kind(
         refused.message,
         code=code,
-        param=field if kind is failures.Invalid else None,
+        param=_field(input) if kind is failures.Invalid else None,
         retry_after_us=refused.retry_after_us,
     )
+
+
+def _field(input: Chat | Text) -> str:
+    """The field of a request that holds its input."""
+    return "messages" if isinstance(input, Chat) else "prompt"
 
 
 def submit(

@@ -13,6 +13,7 @@ from typing import Final
 from starlette.requests import Request
 
 from engine.gateway import errors
+from engine.gateway.body_turns import BodyTurns
 from engine.gateway.http.refusals import Reason, Refusals
 from storage.keys import Key
 
@@ -31,6 +32,7 @@ class Bodies:
         self._refusals = refusals
         self._held: Counter[int] = Counter()
         self._sum = 0
+        self.turns = BodyTurns()
 
     @property
     def held(self) -> int:
@@ -113,6 +115,10 @@ class Account:
             self._size += len(part)
             parts.append(part)
         return b"".join(parts)
+
+    async def turn(self) -> None:
+        """Wait for the turn of a large body before each part of the work on it."""
+        await self._bodies.turns.wait(self._key, self._size)
 
     def release(self) -> None:
         """Nothing of it is held any more."""

@@ -48,9 +48,10 @@ async def _complete(
     request.state.id = context.new_id()
     key = await auth.key(request, context.catalog)
     with context.bodies.account(key) as account:
-        body: request_bodies.Chat | request_bodies.Completion = reader.read(
-            await account.read(request)
-        )
+        raw = await account.read(request)
+        await account.turn()
+        body: request_bodies.Chat | request_bodies.Completion = reader.read(raw)
+        await account.turn()
         job = await _plan(context, request, key, body, at_us, arrived_us)
         format = format_type(
             openai_format.Head(

@@ -27,6 +27,8 @@ while a body is decoded no other request is answered."""
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 _TEXT_PARTS: Final = ("text", "refusal")
+_TOOLS: Final = frozenset({"tool", "function"})
+_Unsupported = msgspec.Raw | msgspec.UnsetType
 _Stop = Annotated[str, Meta(max_length=1024)]
 _Name = Annotated[str, Meta(max_length=512)]
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -92,9 +94,9 @@ class Turn(msgspec.Struct, gc=False):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
-    tool_calls: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
-    function_call: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
-    audio: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    tool_calls: _Unsupported = msgspec.UNSET
+    function_call: _Unsupported = msgspec.UNSET
+    audio: _Unsupported = msgspec.UNSET
 
     def message(self, place: int) -> job.Message:
         """The message for a chat template; `place` is its index in `messages`.
@@ -102,10 +104,12 @@ class Turn(msgspec.Struct, gc=False):
         Raises:
             BadRequest: it holds something other than text.
         """
-        others = (self.tool_calls, self.function_call, self.audio)
-        if self.role in {"tool", "function"} or any(map(_holds, others)):
+        others = self.tool_calls or self.function_call or self.audio
+        if self.role in _TOOLS or (others and self._uses_others()):
             raise _unsupported(f"messages[{place}]", "tools and audio are not supported")
-        if isinstance(self.content, list):
+        if isinstance(self.content, str):
+            content = self.content
+        elif isinstance(self.content, list):
             for number, part in enumerate(self.content):
                 if part.type not in _TEXT_PARTS or (part.type == "text" and part.text is None):
                     raise _unsupported(
@@ -113,7 +117,7 @@ class Turn(msgspec.Struct, gc=False):
                         "only parts of type text are supported",
                     )
             content = "".join(part.text or "" for part in self.content)
-        elif self.content is None and self.role != "assistant":
+        elif self.role != "assistant":
             where = f"messages[{place}].content"
             raise errors.BadRequest(
                 f"{where}: a message of role {self.role} needs content.",
@@ -121,13 +125,13 @@ class Turn(msgspec.Struct, gc=False):
                 param=where,
             )
         else:
-            content = self.content or ""
+            content = ""
         return job.Message("system" if self.role == "developer" else self.role, content)
 
-
-def _holds(raw: msgspec.Raw) -> bool:
-    """Whether a field that is not supported was sent and says anything."""
-    return len(raw) > _SMALL or bool(raw and msgspec.json.decode(raw))
+    def _uses_others(self) -> bool:
+        """Whether a field that is not supported says anything."""
+        sent = [raw for raw in (self.tool_calls, self.function_call, self.audio) if raw]
+        return any(len(raw) > _SMALL or msgspec.json.decode(raw) for raw in sent)
 
 
 def _unsupported(where: str, what: str) -> errors.BadRequest:

@@ -54,7 +54,7 @@ class BadConversation(Exception):
 
 
 class LongConversation(BadConversation):
-    """The messages cannot fit the model's context."""
+    """The messages or the prompt cannot fit the model's context."""
 
 
 class BadArguments(BadConversation):
@@ -173,17 +173,26 @@ class ChatTemplate:
             return False
         return True
 
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse a prompt without messages that cannot fit, before it is sent anywhere.
+
+        Raises:
+            LongConversation: it has more tokens than the context.
+        """
+        self._check_least("the prompt", self._least([prompt]))
+
     def _check(self, texts: Sequence[str]) -> None:
         """Refuse what cannot fit before any work is done: each message has at least a token."""
-        source = self._source.source
-        room, longest = source.context_tokens, source.longest_token
-        if not room:
-            return
-        least = len(texts)
-        if longest:
-            least = max(least, sum(map(len, texts)) // longest)
-        if least > room:
+        self._check_least("the conversation", max(len(texts), self._least(texts)))
+
+    def _least(self, texts: Sequence[str]) -> int:
+        """The least number of tokens that the texts can have."""
+        longest = self._source.source.longest_token
+        return sum(map(len, texts)) // longest if longest else 0
+
+    def _check_least(self, what: str, least: int) -> None:
+        room = self._source.source.context_tokens
+        if room and least > room:
             raise LongConversation(
-                f"the conversation has at least {least} tokens, and the context of a sequence "
-                f"holds {room}"
+                f"{what} has at least {least} tokens, and the context of a sequence holds {room}"
             )

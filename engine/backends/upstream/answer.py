@@ -21,6 +21,8 @@ CHARACTERS_PER_TOKEN: Final = 256
 """No vocabulary in use has a longer token."""
 _SLACK: Final = 4096
 _CHUNKS_PER_TOKEN: Final = 4
+_CHUNKS: Final = 512
+"""Beside those: some servers send a chunk without text every second while they compute."""
 _LEAST_LOGPROB: Final = -9999.0
 """OpenAI's own figure for minus infinity."""
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
@@ -79,7 +81,7 @@ class Answer:
         self._queue_us = queue_us
         self._instance = instance
         self._characters_left = max_tokens * CHARACTERS_PER_TOKEN + _SLACK
-        self._chunks_left = max_tokens * _CHUNKS_PER_TOKEN + _SLACK
+        self._chunks_left = max_tokens * _CHUNKS_PER_TOKEN + _CHUNKS
         self._usage: _Usage | None = None
         self._tokens = 0
         self._reason: str | None = None

@@ -24,7 +24,9 @@ INTERIM: Final = 8
 _READ: Final = 4 * 1024
 """Bytes at a time until the head is complete; between two reads the event loop has a turn."""
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+_END_BYTES: Final = 4
 _INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1")
+_STATUS_BYTES: Final = 10
 
 
 def bound(client: httpx.AsyncClient) -> None:
@@ -118,16 +120,21 @@ class _Heads:
     """Counts the interim responses that precede a response, before they are parsed."""
 
     def __init__(self) -> None:
-        self._rest = b""  # of a head that is incomplete
+        self._first = self._last = b""  # bytes of a head that is incomplete
         self._count = 0
         self._final = False
 
     def feed(self, data: bytes) -> int:
-        """The interim responses so far."""
-        if self._final:
-            return self._count
-        *heads, self._rest = _HEAD_END.split(self._rest + data)
-        for head in heads:
-            self._final = self._final or not _INTERIM.match(head)
+        """The interim responses so far; of a head that does not end no byte is searched twice."""
+        while not self._final:
+            joined = self._last + data
+            end = _HEAD_END.search(joined)
+            used = len(data) if end is None else max(0, end.end() - len(self._last))
+            self._first = (self._first + data[:used])[:_STATUS_BYTES]
+            if end is None:
+                self._last = joined[1 - _END_BYTES :]
+                break
+            self._final = not _INTERIM.match(self._first)
             self._count += not self._final
+            self._first, self._last, data = b"", b"", data[used:]
         return self._count

@@ -13,7 +13,7 @@ from typing import Final
 
 from engine.backends.upstream import faults
 
-ALLOWED: Final = 1024
+ALLOWED: Final = 512
 """Pieces that may be of any size; a server with slow tokens sends a comment every few seconds."""
 LEAST: Final = 256
 """Bytes that each further piece has to have on average; a packet has about 1400."""

@@ -16,11 +16,12 @@ import msgspec
 from engine.gateway import errors
 from engine.gateway.http.refusals import Reason
 
-_FRAMING_SHARE: Final = 8
-"""Bytes of framing for each byte of a chunked body; a chunk of one byte has five."""
 _CHUNKS: Final = 1024
 _CHUNK_BYTES: Final = 64
 """A body may have so many chunks of any size, and one more for each so many bytes of it."""
+_FRAMING_PART: Final = 4
+"""A byte of framing for so many of a chunked body, beside the size of a head for small chunks and
+for trailers: a chunk of `_CHUNK_BYTES` has six, and clients that sign chunks sign large ones."""
 _PIECE: Final = 1024
 """Bytes at a time, outside of bodies, of a read that may hold a head over the limit."""
 _TLS: Final = 0x16
@@ -128,7 +129,7 @@ class Parser:
             return
         if self._in_body:
             self._framing += fed
-            if self._framing - self._content > self._limit + _FRAMING_SHARE * self._content:
+            if self._framing - self._content > self._limit + self._content // _FRAMING_PART:
                 self.ended = True
                 raise _invalid("The framing of its chunked body is larger than the body.")
         else:

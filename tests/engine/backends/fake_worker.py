@@ -37,6 +37,7 @@ class FakeWorker:
 
     socket: Path
     sequence_tokens: int = 64
+    longest_token: int = 0
     chat_template: str = ""
     control_tokens: tuple[str, ...] = ("<|im_end|>", "<|im_start|>")
     deaf: bool = False
@@ -248,5 +249,5 @@ class FakeWorker:
             sequence_tokens=self.sequence_tokens,
             max_sequences=4, vocabulary=100, chat_template=self.chat_template, bos="", eos="",
             control_tokens=self.control_tokens, adapters=tuple(self._adapters),
-            knobs=dict(self._knobs),
+            knobs=dict(self._knobs), longest_token=self.longest_token,
         )  # fmt: skip

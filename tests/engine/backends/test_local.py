@@ -278,6 +278,16 @@ async def test_a_context_smaller_than_the_other_arms_counts_against_the_release(
     assert {row.error_code for row in box.rows} == {"context_length_exceeded"}
 
 
+async def test_a_prompt_that_cannot_fit_is_not_sent(box: Box) -> None:
+    """Two megabytes of it cost the gateway and the worker more than a short answer does."""
+    box.worker.longest_token = 8
+    box.worker.wake()
+    with pytest.raises(failures.Invalid) as caught:
+        await box.executor.run(jobs.job("word " * 200)).whole()
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
+    assert box.ids() == []
+
+
 async def test_a_template_that_is_broken_is_said_before_anybody_asks(tmp_path: Path) -> None:
     """It is compiled when the worker says hello; chats fail, and the release is named."""
     box = Box(homes.make(Home(tmp_path / "home")))

@@ -208,6 +208,24 @@ def test_what_would_take_long_to_decode_is_refused_before_it_is(
     assert sys.getallocatedblocks() - before < 1000
 
 
+def test_a_message_costs_few_calls() -> None:
+    """Ten thousand of them may come in one body, and nothing else happens meanwhile."""
+    many = [{"role": "user", "content": ""}] * 1000
+    body = CHAT.read(msgspec.json.encode(HI | {"messages": many}))
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        body.input()
+    finally:
+        sys.setprofile(None)
+    assert calls < 4 * len(many)
+
+
 def test_every_field_that_may_hold_anything_is_bounded() -> None:
     """A new one, too."""
     for body in (request_bodies.Chat, request_bodies.Completion):

@@ -209,3 +209,6 @@ async def test_what_cannot_fit_is_refused_before_any_work_is_done() -> None:
     for conversation in (chat(*[""] * 101), chat("x" * 500)):
         with pytest.raises(chat_template.LongConversation, match=r"at least 1(01|25) tokens"):
             await template.segments(conversation)
+    template.check_prompt("x" * 400)
+    with pytest.raises(chat_template.LongConversation, match="the prompt has at least 125 tokens"):
+        template.check_prompt("x" * 500)

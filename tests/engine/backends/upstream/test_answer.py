@@ -66,6 +66,15 @@ def test_an_answer_is_as_long_as_was_asked_for() -> None:
     assert code == "upstream_malformed"
 
 
+def test_events_without_text_are_bounded_beside_those_of_the_tokens() -> None:
+    """Four thousand for one token are 80 ms of work; a server that waits sends one a second."""
+    answer = Answer("peer", 0, max_tokens=2, alternatives=-1)
+    empty = Event("message", b'{"choices": [{"text": ""}]}')
+    assert answer.stream([empty] * 400, 0) == []
+    with pytest.raises(failures.Broken, match="does not end"):
+        answer.stream([empty] * 400, 0)
+
+
 @pytest.mark.parametrize("count", [-1, -(2**63), 2**31, 2**63, 10**20])
 @pytest.mark.parametrize("field", ["prompt_tokens", "completion_tokens"])
 def test_a_count_of_tokens_that_cannot_be_is_a_failure(field: str, count: int) -> None:

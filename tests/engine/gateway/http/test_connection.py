@@ -146,6 +146,20 @@ async def test_the_framing_of_a_body_is_bounded(bench: Bench, framing: bytes) ->
     assert wire.error()["code"] == "invalid_http"
 
 
+@pytest.mark.parametrize("extension", [100, 700])
+async def test_the_framing_of_a_body_is_a_part_of_it(bench: Bench, extension: int) -> None:
+    """Eight bytes of it for each byte of content made a body of two megabytes one of eighteen."""
+    connection, wire = begin(bench, POST + b"transfer-encoding: chunked\r\n\r\n")
+    chunk = b"64;" + b"x" * extension + b"\r\n" + b"a" * 100 + b"\r\n"
+    sent = 0
+    while not wire.over.is_set() and sent < 10 * LIMITS.head_bytes:
+        connection.data_received(chunk * 8)
+        sent += 8 * len(chunk)
+        await bench.settle()
+    assert sent < 4 * LIMITS.head_bytes
+    assert "framing" in wire.error()["message"]
+
+
 @pytest.mark.parametrize("cut", [6, 600, 10**6])
 async def test_the_number_of_chunks_is_bounded_by_the_size_of_the_body(
     bench: Bench, cut: int
