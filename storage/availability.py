@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import (
     deployments,
-    ledger,
     models,
     processes,
     releases,
@@ -165,10 +164,6 @@ def _missing(path: str) -> bool:
 async def _last_start_us(s: AsyncSession, deployment: Deployment) -> int | None:
     """How long an instance of a deployment took from its start to readiness the last time."""
     for name in deployment.instances:
-        ready_us = None
-        for entry in await ledger.of(s, "process", name, limit=_ENTRIES):
-            if entry.after == State.READY:
-                ready_us = entry.at_us
-            elif entry.after == State.STARTING and ready_us is not None:
-                return ready_us - entry.at_us
+        if (took_us := await processes.last_start_us(s, name)) is not None:
+            return took_us
     return None

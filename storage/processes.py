@@ -88,6 +88,7 @@ class ProcessRow(SQLModel, table=True):
     sha256: str | None
     build: str | None
     silent_since_us: int | None
+    starts_at_us: int | None
     loaded: str | None
 
 
@@ -111,6 +112,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     are what an instance reports to have loaded, `loaded` the evidence. `silent_since_us` is given
     for a READY process that has sent no heartbeat since then, or made no progress with the work
     that it has; `reason` says which. It is not answering, and unless it recovers the node kills it.
+    `starts_at_us` is given for a CRASHED process that the node will start again: when.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None
     build: str | None
     silent_since_us: int | None = None
+    starts_at_us: int | None = None
     loaded: Loaded | None = None
 
 
@@ -162,6 +165,7 @@ async def declare(
         "sha256": None,
         "build": None,
         "silent_since_us": None,
+        "starts_at_us": None,
         "loaded": None,
     }
     if row is None:
@@ -187,7 +191,8 @@ async def move(
 ) -> None:
     """Move a process to a state; if it is there already only the other fields are written.
 
-    `changes` are other fields: pid, restarts, sha256, build, model_version_id, silent_since_us.
+    `changes` are other fields: pid, restarts, sha256, build, model_version_id, silent_since_us,
+    starts_at_us.
 
     Raises:
         NotFound: it was not declared.
@@ -227,6 +232,17 @@ def _process(row: ProcessRow) -> Process:
     kept = {field: getattr(row, field) for field in Process.__struct_fields__}
     kept["loaded"] = None if row.loaded is None else msgspec.json.decode(row.loaded, type=Loaded)
     return msgspec.convert(kept, Process)
+
+
+async def last_start_us(s: AsyncSession, name: str) -> int | None:
+    """How long a process took from its start to readiness the last time; None: not known."""
+    ready_us = None
+    for entry in await ledger.of(s, "process", name, limit=_ENTRIES):
+        if entry.after == State.READY:
+            ready_us = entry.at_us
+        elif entry.after == State.STARTING and ready_us is not None:
+            return ready_us - entry.at_us
+    return None
 
 
 async def last_death(s: AsyncSession, name: str) -> str:

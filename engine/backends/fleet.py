@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
+from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.pool import Instance, Pool
 from engine.backends.worker_client import WorkerClient
 from engine.execution import failures
@@ -30,10 +31,17 @@ class Fleet:
     """Pools by the name of their deployment."""
 
     def __init__(
-        self, home: Home, windows: Windows, renderer: Renderer, *, now_us: Callable[[], int]
+        self,
+        home: Home,
+        windows: Windows,
+        renderer: Renderer,
+        starts: ExpectedStarts | None = None,
+        *,
+        now_us: Callable[[], int],
     ) -> None:
         """`now_us` is monotonic; `renderer` renders chat templates."""
         self._home = home
+        self._starts = starts or ExpectedStarts(now_us)
         self._windows = windows
         self._now_us = now_us
         self._renderer = renderer
@@ -51,7 +59,7 @@ class Fleet:
         for name, served in needed.items():
             if name not in self.pools:
                 self.pools[name] = self._reclaim(name) or Pool(
-                    name, self._connect, self._renderer, now_us=self._now_us
+                    name, self._connect, self._renderer, self._starts, now_us=self._now_us
                 )
             adapters = [adapter for each in served if (adapter := self.adapter(each))]
             self.pools[name].follow(
@@ -111,6 +119,11 @@ class Fleet:
         """End everything with a reason, and disconnect."""
         pools = [*self.pools.values(), *self._released]
         await asyncio.gather(*(pool.close(why) for pool in pools))
+
+    @property
+    def absent(self) -> list[str]:
+        """The deployments that have no connected instance."""
+        return [name for name, pool in self.pools.items() if not pool.connected]
 
     def instances(self) -> Iterator[tuple[str, Instance]]:
         """All instances with their deployment; also those that only finish what they have."""

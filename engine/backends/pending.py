@@ -21,8 +21,6 @@ PENDING_LIMIT: Final = 256
 DEATHS_LIMIT: Final = 3
 """A request is refused after this many workers died while they had it."""
 
-_SECOND_US: Final = 1_000_000
-
 
 class Receiver(Protocol):
     """Follows one sequence; the last call is `finished`, `refused`, or `lost` returning False."""
@@ -75,12 +73,19 @@ class PendingRequest:
 class PendingRequests:
     """By id; ids are never reused.
 
-    `failed` returns the adapters that no worker can load, with the reasons.
+    `failed` returns the adapters that no worker can load, with the reasons; `retry_us` after how
+    long a request that no worker could take should be sent again.
     """
 
-    def __init__(self, now_us: Callable[[], int], failed: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        now_us: Callable[[], int],
+        failed: Callable[[], Mapping[str, str]],
+        retry_us: Callable[[], int],
+    ) -> None:
         self._now_us = now_us
         self._failed = failed
+        self._retry_us = retry_us
         self._live: dict[int, PendingRequest] = {}
         self._next = 0
         self._held = 0
@@ -156,7 +161,7 @@ class PendingRequests:
             self.refuse(request, "too_long", "the prompt is larger than a frame can hold")
         elif self._held >= PENDING_LIMIT and not request.admitted:
             message = f"no worker is available and {PENDING_LIMIT} requests already wait for one"
-            self.refuse(request, "no_worker", message, _SECOND_US)
+            self.refuse(request, "no_worker", message, self._retry_us())
         elif failed is not None:
             self.refuse(request, "no_adapter", f"the adapter cannot be used: {failed}")
         elif (left := request.deadline_us - self._now_us()) <= 0:
@@ -234,4 +239,4 @@ class PendingRequests:
 
     def _expire(self, request: PendingRequest) -> None:
         message = "no worker was available within the time that the request allows"
-        self.refuse(request, "no_worker", message, _SECOND_US)
+        self.refuse(request, "no_worker", message, self._retry_us())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.backends import least_loaded
+from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.pending import PENDING_LIMIT, PendingRequests, Receiver
 from engine.backends.worker_client import ScoreReceiver, WorkerClient
 from engine.execution import failures
@@ -22,7 +23,7 @@ from engine.serving import wire
 
 SILENCE_US: Final = 10_000_000
 """An instance that computes nothing for so long although it has requests is stuck."""
-RETRY_US: Final = 1_000_000
+_PREPARE_AGAIN_S: Final = 1.0
 
 Connect = Callable[[str, "Pool"], WorkerClient]
 """Makes the client of an instance, by its name."""
@@ -45,14 +46,16 @@ class Pool:
         deployment: str,
         connect: Connect,
         renderer: Renderer,
+        starts: ExpectedStarts,
         *,
         now_us: Callable[[], int],
     ) -> None:
         """`now_us` is monotonic; `renderer` renders the chat template."""
         self._renderer = renderer
+        self._starts = starts
         self._preparing: asyncio.Task[None] | None = None
         self._connect = connect
-        self._pending = PendingRequests(now_us, self._failed)
+        self._pending = PendingRequests(now_us, self._failed, self._retry_us)
         self._released: list[Instance] = []
         self._introduced: asyncio.Future[ChatTemplate] = asyncio.get_running_loop().create_future()
         self._abandoned: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -147,7 +150,7 @@ class Pool:
             try:
                 await template.prepare()
             except failures.Failure:  # it says nothing about the template
-                await asyncio.sleep(RETRY_US / 1e6)
+                await asyncio.sleep(_PREPARE_AGAIN_S)
             else:
                 self._introduced.set_result(template)
                 return
@@ -164,7 +167,7 @@ class Pool:
             raise failures.Unavailable(
                 f"{self.deployment} is not running and {PENDING_LIMIT} requests wait for it",
                 code="worker_unavailable",
-                retry_after_us=RETRY_US,
+                retry_after_us=self._retry_us(),
             )
         self._waiting += 1
         abandoned = self._abandoned
@@ -183,8 +186,11 @@ class Pool:
         raise failures.Unavailable(
             f"{self.deployment} did not start within {within_s:g} s",
             code="worker_unavailable",
-            retry_after_us=RETRY_US,
+            retry_after_us=self._retry_us(),
         )
+
+    def _retry_us(self) -> int:
+        return self._starts.retry_us(self.deployment)
 
     # requests
 

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.protocol import Backend
 from engine.execution.snapshot import Snapshot
 from engine.metering.windows import Row
@@ -27,8 +28,9 @@ _PACKAGE = "engine.backends.upstream"
 class Remotes:
     """Registered upstreams and supervised servers; adds its backends to `backends` when needed."""
 
-    def __init__(self, home: Home, backends: dict[str, Backend]) -> None:
+    def __init__(self, home: Home, backends: dict[str, Backend], starts: ExpectedStarts) -> None:
         self._home = home
+        self._starts = starts
         self._backends = backends
         self._upstreams: Upstreams | None = None
         self._servers: Servers | None = None
@@ -52,6 +54,11 @@ class Remotes:
         Those that wait for an upstream are counted in its samples.
         """
         return 0 if self._servers is None else self._servers.waiting
+
+    @property
+    def absent(self) -> list[str]:
+        """The deployments of supervised servers that have no instance."""
+        return [] if self._servers is None else self._servers.absent
 
     @property
     def waiting(self) -> int:
@@ -113,5 +120,5 @@ class Remotes:
         registered = importlib.import_module(f"{_PACKAGE}.backend")
         supervised = importlib.import_module(f"{_PACKAGE}.supervised")
         self._upstreams = registered.Upstreams(self._home)
-        self._servers = supervised.Servers(self._home)
+        self._servers = supervised.Servers(self._home, self._starts)
         self._backends |= {"upstream": self._upstreams, "server": self._servers}

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from engine.backends.fleet import Fleet
+from engine.gateway.absences import Absences
 from engine.gateway.context import Context
 from engine.gateway.http.admission import Admission
 from engine.gateway.http.refusals import Refusals
@@ -35,6 +36,7 @@ class Seconds:
         admission: Admission,
         refusals: Refusals,
         quarantine: Quarantine,
+        absences: Absences,
     ) -> None:
         self._context = context
         self._fleet = fleet
@@ -42,6 +44,7 @@ class Seconds:
         self._admission = admission
         self._refusals = refusals
         self._quarantine = quarantine
+        self._absences = absences
 
     async def run(self) -> None:
         """Until it is cancelled; rows are written concurrently."""
@@ -54,6 +57,7 @@ class Seconds:
                 context.recorder.begin()
                 await context.catalog.look()
                 self._fleet.sweep()
+                await self._absences.look()
                 self._remotes.tick()
                 self._refusals.tick()
                 context.rejections.tick()

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.fleet import Fleet
 from engine.backends.local import LocalBackend
 from engine.backends.protocol import Backend
@@ -25,6 +26,7 @@ from engine.execution.recorder import Recorder
 from engine.execution.shadow_copies import ShadowCopies
 from engine.execution.snapshot import Snapshot
 from engine.gateway import auth, health, quarantine, routes, succession
+from engine.gateway.absences import Absences
 from engine.gateway.bodies import Bodies
 from engine.gateway.context import Context
 from engine.gateway.http import limits
@@ -92,11 +94,12 @@ class Gateway:
         store = await stores.attach(self._home)
         windows = Windows()
         renderer = Renderer(on_quarantine=lambda t, why: killers.note(t, why, clock.now_us()))
-        fleet = Fleet(self._home, windows, renderer, now_us=clock.monotonic_us)
+        starts = ExpectedStarts(clock.monotonic_us)
+        fleet = Fleet(self._home, windows, renderer, starts, now_us=clock.monotonic_us)
         entries, recovered = journal.open(self._home.journal, store.id)
         recorder = Recorder(store, entries, recovered)
         backends: dict[str, Backend] = {"local": LocalBackend(fleet, now_us=clock.monotonic_us)}
-        remotes = Remotes(self._home, backends)
+        remotes = Remotes(self._home, backends, starts)
         bounds = limits.of_process(config.connections, config.connections_per_address)
         admission = Admission(bounds, config.proxies)
         refusals = Refusals(windows.gateway.refused)
@@ -174,7 +177,8 @@ class Gateway:
             now_us=clock.now_us,
             monotonic_us=clock.monotonic_us,
         )
-        seconds = Seconds(context, fleet, remotes, admission, refusals, killers)
+        absences = Absences(store, starts, lambda: [*fleet.absent, *remotes.absent], clock.now_us)
+        seconds = Seconds(context, fleet, remotes, admission, refusals, killers, absences)
         parts = _Parts(
             fleet, remotes, renderer, catalog, recorder, internal, copies, listener, seconds
         )

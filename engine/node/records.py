@@ -177,6 +177,7 @@ def _of(fact: Fact, at_us: int) -> dict[str, Any]:
     """What a move changes beside the state."""
     changes: dict[str, Any] = {"reason": fact.reason, "restarts": fact.restarts}
     changes["silent_since_us"] = None if fact.silent_us is None else at_us - fact.silent_us
+    changes["starts_at_us"] = None if fact.backoff_us is None else at_us + fact.backoff_us
     if fact.pid is not None:  # the fact of its start may never have been written
         changes |= {"pid": fact.pid}
     if fact.state == State.READY:

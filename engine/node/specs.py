@@ -82,7 +82,8 @@ class Fact:
 
     `failing` is the evidence that its whole deployment dies of its requests. `silent_us` is given
     for a ready process that has sent no heartbeat, or made no progress with the work it has, for so
-    long. `port` is the one that the gateway listens on.
+    long. `backoff_us` is how long after its end one that crashed is started again, None where it is
+    not. `port` is the one that the gateway listens on.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Fact:
     failing: str | None = None
     port: int | None = None
     silent_us: int | None = None
+    backoff_us: int | None = None
 
 
 def start(spec: Spec, environment: Mapping[str, str] = _NOTHING) -> subprocess.Popen[bytes]:

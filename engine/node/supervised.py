@@ -29,6 +29,11 @@ from engine.process import computing
 _LATE_US: Final = supervision.SECOND_US
 _EVIDENCE_LINES: Final = 3
 
+_PASSING: Final[Mapping[str, None]] = dict.fromkeys(
+    ("load_failure", "death", "silent_us", "backoff_us")
+)
+"""What a fact says of one moment only."""
+
 Prepare = Callable[[], Awaitable[Preparation]]
 
 _log = structlog.get_logger("node.processes")
@@ -171,7 +176,7 @@ class SupervisedProcess:
             reason=reason,
             pid=self.pid,
             restarts=max(0, self._spawns - 1),
-            **{"load_failure": None, "death": None, "silent_us": None, **fields},  # type: ignore[arg-type]
+            **{**_PASSING, **fields},  # type: ignore[arg-type]
         )
         self._tell(self.fact)
 
@@ -326,7 +331,13 @@ class SupervisedProcess:
             self._change(failed=failure.reason)
         if self._last_words is not None:
             final = LoadFailure("", self._last_words) if self.given_up else None
-            self._report("crashed", self._last_words, failed=self._last_words, load_failure=final)
+            self._report(
+                "crashed",
+                self._last_words,
+                failed=self._last_words,
+                load_failure=final,
+                backoff_us=self._backoff_us(),
+            )
         elif terminated or not before.wanted:
             forced = self._killed_for is Reason.STUBBORN
             self._report("stopped", Reason.STUBBORN.value if forced else None)
@@ -341,7 +352,14 @@ class SupervisedProcess:
                 reason,
                 load_failure=failure,
                 death=self._death(how, now) if counted else None,
+                backoff_us=self._backoff_us(),
             )
+
+    def _backoff_us(self) -> int | None:
+        """How long after its end it is started again; None where it is not."""
+        if self.given_up or not self._observed.wanted:
+            return None
+        return supervision.backoff_us(self._observed.failures, self.spec.plan)
 
     def _death(self, how: str, now: int) -> Death | None:
         """The death, if the process was serving."""

@@ -11,7 +11,6 @@ import contextlib
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import AsyncIterator
 from typing import Final
 
 import structlog
@@ -24,6 +23,8 @@ from storage.sqlite.read_protocol import LENGTH
 PROCESSES: Final = 6
 
 _MODULE: Final = "engine.reads.member_process"
+_NOTHING: Final = Order(0, "close")
+"""Closes a connection that there never is."""
 
 _log = structlog.get_logger("reads")
 
@@ -65,6 +66,15 @@ class Member:
                     await asyncio.wait([asking])
                 asking.exception()  # retrieved: no task waits for it
                 raise
+
+    async def ready(self) -> None:
+        """Return when the process answers; starting it is not its user's time.
+
+        Raises:
+            Ended: the process has ended.
+        """
+        if self._process is None:
+            await self.ask(_NOTHING)
 
     def kill(self) -> None:
         """End the process at once."""
@@ -130,15 +140,6 @@ class Members:
         member.uses -= 1
         async with self._changed:
             self._changed.notify_all()
-
-    @contextlib.asynccontextmanager
-    async def used(self, uid: int) -> AsyncIterator[Member]:
-        """The process of a user for one statement."""
-        member = await self.enter(uid)
-        try:
-            yield member
-        finally:
-            await self.leave(member)
 
     def known(self, uid: int) -> Member | None:
         """The process of a user, if there is one."""

@@ -43,6 +43,8 @@ class Bounds:
     """For a request to arrive, and for a response to be read."""
     stuck_s: float = 30.0
     """A statement that cannot be interrupted for so long ends the process of its user."""
+    start_s: float = 60.0
+    """For the process of a user to start; it counts against no snapshot."""
 
 
 @dataclass(slots=True)
@@ -175,22 +177,40 @@ class Server:
                 return Rows((), [])
         if client.member is not None and client.snapshot_until_s is not None:
             return await client.member.ask(_order(client, request, client.snapshot_until_s))
-        async with self._gate.held(), asyncio.timeout(self._bounds.snapshot_s):
-            until_s = self._monotonic_s() + self._bounds.snapshot_s
-            async with self._members.used(client.uid) as member:
+        snapshot_s = self._bounds.snapshot_s
+        member = await self._enter(client.uid, snapshot_s)
+        try:
+            async with asyncio.timeout(snapshot_s), self._gate.held():
+                until_s = self._monotonic_s() + snapshot_s
                 return await member.ask(_order(client, request, until_s))
+        finally:
+            await self._members.leave(member)
 
     async def _begin(self, client: _Client) -> bytes:
         await self._end(client)
-        async with asyncio.timeout(2 * self._bounds.snapshot_s):
-            await self._gate.enter()
-            try:
-                client.member = await self._members.enter(client.uid)
-            except BaseException:
-                self._gate.leave()
-                raise
+        within_s = 2 * self._bounds.snapshot_s
+        member = await self._enter(client.uid, within_s)
+        try:
+            async with asyncio.timeout(within_s):
+                await self._gate.enter()
+        except BaseException:
+            await self._members.leave(member)
+            raise
+        client.member = member
         client.snapshot_until_s = self._monotonic_s() + self._bounds.snapshot_s
-        return await client.member.ask(Order(client.number, "begin"))
+        return await member.ask(Order(client.number, "begin"))
+
+    async def _enter(self, uid: int, within_s: float) -> Member:
+        """The process of a user, running, once one is free; nothing else is held meanwhile."""
+        async with asyncio.timeout(within_s):
+            member = await self._members.enter(uid)
+        try:
+            async with asyncio.timeout(self._bounds.start_s):
+                await member.ready()
+        except BaseException:
+            await self._members.leave(member)
+            raise
+        return member
 
     async def _end(self, client: _Client) -> None:
         member, client.member, client.snapshot_until_s = client.member, None, None

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app import reader
 from app.commands import status
 from app.snapshot import Query
+from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
 from engine.gateway.http.admission import Admission
@@ -135,7 +136,7 @@ async def _metrics(store: stores.Store) -> str:
     fleet = Fleet(home, Windows(), Renderer(), now_us=clock.monotonic_us)
     metrics = Metrics(
         fleet,
-        Remotes(home, {}),
+        Remotes(home, {}, ExpectedStarts(clock.monotonic_us)),
         Recorder(store),
         Admission(Limits(connections=8, per_address=8)),
         Refusals(),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.backends import least_loaded
+from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.upstream import faults, scoring
 from engine.backends.upstream.exchange import Batches, Exchange
 from engine.backends.upstream.health import Health, Targets
@@ -51,9 +52,10 @@ class Instance:
 class Servers:
     """The instances of all supervised servers that splits name."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, starts: ExpectedStarts | None = None) -> None:
         """`follow` says which deployments there are."""
         self._home = home
+        self._starts = starts or ExpectedStarts(clock.monotonic_us)
         self._releases: dict[str, Release] = {}
         self._leaving: list[Instance] = []
         self._abilities = scoring.Abilities()
@@ -90,6 +92,11 @@ class Servers:
             instance.task.cancel()
             closing = asyncio.ensure_future(instance.server.close())
             closing.add_done_callback(lambda done: done.exception())
+
+    @property
+    def absent(self) -> list[str]:
+        """The deployments that have no instance."""
+        return [name for name in self._releases if not self._of(name)]
 
     async def close(self) -> None:
         """Close everything; requests under way fail."""
@@ -205,7 +212,7 @@ class Servers:
                 raise failures.Unavailable(
                     self.unready(release) or "no instance was ready in time",
                     code="server_unavailable",
-                    retry_after_us=faults.RETRY_US,
+                    retry_after_us=self._starts.retry_us(release.deployment),
                 )
             self.waiting += 1
             try:

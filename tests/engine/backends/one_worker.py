@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
+from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.pending import Receiver
 from engine.backends.pool import Pool
 from engine.backends.worker_client import WorkerClient
@@ -27,7 +28,11 @@ class OneWorker(WorkerClient):
     ) -> None:
         renderer = cast("Any", None)  # no prompt is rendered here
         self.pool = Pool(
-            "ops-1.0.0", lambda _name, _pool: self, renderer, now_us=clock.monotonic_us
+            "ops-1.0.0",
+            lambda _name, _pool: self,
+            renderer,
+            ExpectedStarts(clock.monotonic_us),
+            now_us=clock.monotonic_us,
         )
         super().__init__(
             socket,

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.pool import Pool
 from engine.backends.worker_client import Refusal, WorkerClient
 from engine.prompting.renderer.pool import Renderer
@@ -30,7 +31,8 @@ class Two:
         self.workers = {name: FakeWorker(folder / f"{name}.sock", deaf=True) for name in NAMES}
         self.changed = asyncio.Event()
         self.stepped = asyncio.Event()
-        self.pool = Pool("ops", self._connect, Renderer(), now_us=self._now)
+        starts = ExpectedStarts(self._now)
+        self.pool = Pool("ops", self._connect, Renderer(), starts, now_us=self._now)
         self.late_us = 0
 
     def _now(self) -> int:

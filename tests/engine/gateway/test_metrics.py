@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
 from engine.gateway.http.admission import Admission
@@ -50,7 +51,7 @@ def of(store: stores.Store) -> Metrics:
     """The metrics of a gateway without workers."""
     return Metrics(
         Fleet(store.home, Windows(), Renderer(), now_us=clock.monotonic_us),
-        Remotes(store.home, {}),
+        Remotes(store.home, {}, ExpectedStarts(clock.monotonic_us)),
         Recorder(store),
         Admission(Limits(connections=8, per_address=8)),
         Refusals(),

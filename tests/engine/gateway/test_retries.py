@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 
 import httpx
 import openai
 import pytest
 from openai import OpenAI
 
-from storage import knobs
+from storage import deployments, knobs, models, processes, releases, services
+from storage.home import clock
+from storage.processes import Kind, State
+from storage.releases import Engine, Limits
 from storage.store import Session
+from tests.engine.backends.fake_worker import FakeWorker
 from tests.engine.gateway import gateway_processes
 from tests.engine.gateway.gateway_processes import Stack
 from tests.home_fixtures import WEIGHTS
@@ -82,3 +86,81 @@ def test_forty_default_clients_against_a_queue_of_two_are_all_answered(stack: St
     told = [int(response.headers["retry-after-ms"]) for response in refused]
     assert all(response.headers["retry-after"].isdecimal() for response in refused)
     assert len(set(told)) > len(told) // 2
+
+
+async def _crash(stack: Stack) -> str:
+    """Serve `brief`, whose requests wait for half a second; its worker is about to be restarted.
+
+    That took two seconds the last time. Returns the instance.
+    """
+    store = await gateway_processes.opened(stack)
+    plain = stack.releases["plain"]
+    instance = deployments.instance(plain.deployment, 1)
+
+    async def work(s: Session) -> None:
+        now = clock.now_us()
+        brief = await releases.create(
+            s,
+            model_version=await models.get(s, plain.model_version_id or 0),
+            base=None,
+            prompt_version=None,
+            sampling=plain.sampling,
+            limits=Limits(queue_s=0.5, max_tokens=8),
+            engine=plain.engine or Engine(),
+            comment="",
+            actor="t",
+            at_us=now,
+        )
+        await services.create(
+            s, name="brief", release=brief.number, record_text=False, actor="t", at_us=now
+        )
+        started_us = now - 60_000_000
+        await processes.declare(
+            s, name=instance, kind=Kind.WORKER, deployment=plain.deployment, at_us=started_us
+        )
+        await processes.move(s, instance, State.READY, at_us=started_us + 2_000_000)
+        await processes.move(s, instance, State.CRASHED, at_us=now, starts_at_us=now)
+
+    await store.write(work)
+    await store.close()
+    return instance
+
+
+async def _start_when(told: Event, stack: Stack, instance: str, over: Event) -> None:
+    """The worker is back once a client was told when."""
+    await asyncio.to_thread(told.wait, 60)
+    worker = FakeWorker(stack.home.worker(instance))
+    await worker.start()
+    await asyncio.to_thread(over.wait, 60)
+    await worker.stop()
+
+
+def test_default_clients_are_told_when_a_restarting_worker_is_back(stack: Stack) -> None:
+    """A second, whatever was known, was over long before it was: they gave up."""
+    stack.kill(stack.releases["plain"].deployment)
+    instance = asyncio.run(_crash(stack))
+    told, over = Event(), Event()
+
+    def seen(response: httpx.Response) -> None:
+        if response.status_code == 503 and int(response.headers["retry-after-ms"]) >= 2_000:
+            told.set()
+
+    with OpenAI(
+        base_url=f"{stack.url}/v1",
+        api_key=stack.secrets["client"],
+        http_client=openai.DefaultHttpxClient(event_hooks={"response": [seen]}),
+    ) as one:
+
+        def ask(number: int) -> str:
+            answer = one.completions.create(model="brief", prompt=f"order {number}")
+            return answer.choices[0].finish_reason
+
+        with ThreadPoolExecutor(9) as threads:
+            back = threads.submit(asyncio.run, _start_when(told, stack, instance, over))
+            try:
+                ends = list(threads.map(ask, range(8)))
+            finally:
+                told.set()
+                over.set()
+                back.result()
+    assert ends == ["length"] * 8

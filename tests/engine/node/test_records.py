@@ -41,6 +41,29 @@ async def test_a_fact_that_can_never_be_written_blocks_none_behind_it(
     assert (written, records.trouble) == (["control", "runner"], None)
 
 
+async def test_a_crash_is_written_with_the_next_start(tmp_path: Path) -> None:
+    """None where there will be none, and none once it was started."""
+    store = await stores.open(homes.make(Home(tmp_path / "home")))
+    records = Records(store, now_us=lambda: 9_000_000, owed=None)
+    writing = asyncio.create_task(records.run())
+    found: list[int | None] = []
+    facts: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("starting", {}),
+        ("crashed", {"backoff_us": 500_000}),
+        ("starting", {}),
+        ("crashed", {}),
+    )
+    for state, more in facts:
+        records.tell(Fact("ops-1.0.0:1", "worker", state, pid=1, **more))
+        await records.flush(20)
+        async with store.read() as session:
+            (row,) = await processes.every(session)
+        found.append(row.starts_at_us)
+    writing.cancel()
+    await store.close()
+    assert found == [None, 9_500_000, None, None]
+
+
 async def test_a_silence_is_written_with_its_beginning_and_ends_with_the_next_state(
     tmp_path: Path,
 ) -> None:

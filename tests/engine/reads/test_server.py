@@ -9,6 +9,7 @@ import math
 import os
 import sqlite3
 import stat
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -47,13 +48,14 @@ async def reads(
     home: Home,
     bounds: Bounds = Bounds(),  # noqa: B008 frozen
     processes: int = members.PROCESSES,
+    monotonic_s: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Store]:
     """The store as its owner has it open, while the group may read it."""
     store = await stores.open(home)
     await writer_process.accept(store, "scribe", 0)
     gid = GROUP.gr_gid if os.getuid() == 0 else os.getegid()
     access.admit(home, gid)
-    server = Server(home, gid, bounds=bounds, processes=processes)
+    server = Server(home, gid, bounds=bounds, processes=processes, monotonic_s=monotonic_s)
     await server.start()
     try:
         yield store
@@ -266,6 +268,24 @@ async def test_a_snapshot_ends_by_itself(home: Home) -> None:
             await eventually(lambda: guarded_reads.fold(home))
             with pytest.raises(sqlite3.OperationalError, match="no active connection"):
                 await asyncio.to_thread(held.execute, "SELECT 1")
+
+
+async def test_starting_the_process_of_a_member_is_no_part_of_a_snapshot(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy box it takes seconds: the first snapshot of a member was over before it began."""
+    late_s = 0.0
+    start = members.Member._start
+
+    async def slow(member: members.Member) -> asyncio.subprocess.Process:
+        nonlocal late_s
+        late_s += 10
+        return await start(member)
+
+    monkeypatch.setattr(members.Member, "_start", slow)
+    async with reads(home, monotonic_s=lambda: time.monotonic() + late_s):
+        said = await ask(home, "BEGIN", "SELECT count(*) FROM intents", "COMMIT")
+    assert said == [[], [(1,)], []]
 
 
 async def test_connections_of_one_user_are_bounded(home: Home) -> None:
