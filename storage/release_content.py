@@ -92,7 +92,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A registered OpenAI-compatible server, and the model it is asked for."""
 
-    name: Annotated[str, Meta(pattern=f"^{names.PATTERN}$", max_length=36)]
+    name: Annotated[str, Meta(pattern=rf"^{names.PATTERN}\Z", max_length=36)]
     model: ServedModel
 
 
@@ -110,10 +110,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[Annotated[str, Meta(max_length=4096)], ...], Meta(min_length=1, max_length=256)
     ]
     environment: dict[
-        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)],
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z", max_length=200)],
         Annotated[str, Meta(max_length=4096)],
     ] = {}
-    health_path: Annotated[str, Meta(pattern=r"^/[!-~]*$", max_length=200)] = "/health"
+    health_path: Annotated[str, Meta(pattern=r"^/[!-~]*\Z", max_length=200)] = "/health"
     model: ServedModel
     context_tokens: ContextTokens = 1024
     max_sequences: MaxSequences = 16

@@ -12,12 +12,12 @@ from storage.incident_states import Role as Duty
 from storage.incident_states import Section, Severity
 from storage.keys import Role
 
-_Title = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+_Title = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,200}\Z")]
 _Note = Annotated[str, Meta(min_length=1, max_length=4_000)]
-_Person = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+_Person = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}\Z")]
 _At = Annotated[int, Meta(ge=1, le=2**53)]
 _Id = Annotated[int, Meta(ge=1, le=2**53)]
-_Service = Annotated[str, Meta(pattern=f"^{names.PATTERN}$", max_length=36)]
+_Service = Annotated[str, Meta(pattern=rf"^{names.PATTERN}\Z", max_length=36)]
 
 
 class Open(Arguments, frozen=True, kw_only=True):

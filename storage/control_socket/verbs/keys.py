@@ -17,7 +17,7 @@ from storage.control_socket.verbs.verb import (
 )
 from storage.keys import Role
 
-_Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+_Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Add(Arguments, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Add(Arguments, frozen=True, kw_only=True):
     """
 
     name: Name
-    prefix: Annotated[str, Meta(pattern=r"^pk-[A-Za-z0-9_-]{4,13}$")]
+    prefix: Annotated[str, Meta(pattern=r"^pk-[A-Za-z0-9_-]{4,13}\Z")]
     sha256: _Sha256 | None = None
     mac: _Sha256 | None = None
     role: Role = Role.CLIENT

@@ -36,11 +36,11 @@ class Add(Arguments, frozen=True, kw_only=True):
     model: Name
     version: Annotated[str, Meta(max_length=40)]
     path: Annotated[str, Meta(min_length=1, max_length=4096)]
-    secret: Annotated[str, Meta(pattern=f"^{secrets.PATTERN}$")] | None = None
+    secret: Annotated[str, Meta(pattern=rf"^{secrets.PATTERN}\Z")] | None = None
     kind: Kind = Kind.WEIGHTS
     base: Reference | None = None
     licence: Line | None = None
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
     parent: Reference | None = None
     dataset: Reference | None = None
     run: Reference | None = None

@@ -38,7 +38,7 @@ class Start(Arguments, frozen=True, kw_only=True):
     load_timeout_s: Annotated[int, Meta(ge=1, le=24 * HOUR_S)] = HOUR_S // 2
     rollback_window_s: Annotated[int, Meta(ge=0, le=30 * 24 * HOUR_S)] = HOUR_S
     notify: Annotated[tuple[str, ...], Meta(max_length=MOST_NOTIFIED)] = ()
-    webhook_secret: Annotated[str, Meta(pattern=f"^{secrets.PATTERN}$")] | None = None
+    webhook_secret: Annotated[str, Meta(pattern=rf"^{secrets.PATTERN}\Z")] | None = None
 
     def __post_init__(self) -> None:
         """Refuse steps that do not lead to all of the traffic, or do so by time alone."""

@@ -28,7 +28,7 @@ class Start(Arguments, frozen=True, kw_only=True):
     """
 
     inputs: dict[str, Any] = msgspec.field(default_factory=dict)
-    content: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    content: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
     pace: Literal["step", "through"] | None = None
 
 

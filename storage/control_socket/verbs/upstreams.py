@@ -20,7 +20,7 @@ class Add(Arguments, frozen=True, kw_only=True):
     """The target is an OpenAI-compatible server; `secret` refers to its deposited API key."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2048)]
-    secret: Annotated[str, Meta(pattern=f"^{secrets.PATTERN}$")] | None = None
+    secret: Annotated[str, Meta(pattern=rf"^{secrets.PATTERN}\Z")] | None = None
     max_connections: int = upstreams.MAX_CONNECTIONS
     connect_s: _Seconds = upstreams.CONNECT_US / 1e6
     first_event_s: _Seconds = upstreams.FIRST_EVENT_US / 1e6
@@ -41,7 +41,7 @@ class Add(Arguments, frozen=True, kw_only=True):
 class Rekey(Arguments, frozen=True, kw_only=True):
     """The deposited API key that the target uses from now on; None is no key."""
 
-    secret: Annotated[str, Meta(pattern=f"^{secrets.PATTERN}$")] | None
+    secret: Annotated[str, Meta(pattern=rf"^{secrets.PATTERN}\Z")] | None
 
 
 ROWS: Final[tuple[Verb, ...]] = (

@@ -12,10 +12,10 @@ from msgspec import Meta
 from storage import names
 from storage.keys import Role
 
-Name = Annotated[str, Meta(pattern=f"^{names.PATTERN}$", max_length=36)]
+Name = Annotated[str, Meta(pattern=rf"^{names.PATTERN}\Z", max_length=36)]
 Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 Line = Annotated[str, Meta(max_length=2000)]
-Release = Annotated[str, Meta(pattern=r"^(r[0-9]{1,18}|[0-9a-f]{6,64})$")]
+Release = Annotated[str, Meta(pattern=r"^(r[0-9]{1,18}|[0-9a-f]{6,64})\Z")]
 
 
 class Danger(StrEnum):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+import msgspec.inspect
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,3 +173,25 @@ def test_the_table_says_who_may_and_how_dangerous_it_is() -> None:
     ours = {name for name in table if name.startswith("runbooks.")}
     assert verbs.carried_out_by(verbs.Process.RUNNER) == ours
     assert all(verb.noun == verb.name.partition(".")[0] for verb in table.values())
+
+
+def _patterns(type_: msgspec.inspect.Type) -> Iterator[str]:
+    """The patterns of all texts in a type."""
+    if isinstance(type_, msgspec.inspect.StrType) and type_.pattern is not None:
+        yield type_.pattern
+    for inner in (getattr(type_, name, None) for name in type_.__struct_fields__):
+        found = inner if isinstance(inner, tuple) else (inner,)
+        typed = [getattr(each, "type", each) for each in found]
+        for each in typed:
+            if isinstance(each, msgspec.inspect.Type):
+                yield from _patterns(each)
+
+
+def test_no_name_is_followed_by_a_line_end() -> None:
+    """`$` matches before one, and a name with a line end is no name anywhere else."""
+    types = [row.arguments for row in verbs.TABLE.values()]
+    found = {each for type_ in types for each in _patterns(msgspec.inspect.type_info(type_))}
+    assert len(found) >= 6
+    assert [each for each in found if each.endswith("$")] == []
+    with pytest.raises(errors.BadArguments):
+        verbs.parse("rollouts.start", {"release": "r2\n"})
