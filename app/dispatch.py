@@ -84,7 +84,9 @@ class Dispatcher:
         def then(typed: str) -> None:
             place.filtered(typed.strip())
 
-        self._app.prompt_line.ask_line("/", text, place.filter_hint, then)
+        self._app.prompt_line.ask_line(
+            "/", text, place.filter_hint, then, changed=then if place.filters_at_once else None
+        )
 
     def _copy(self, place: Place) -> None:
         text = place.copied()

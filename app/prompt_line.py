@@ -34,6 +34,8 @@ class PromptLine:
         self._said, self._ink = "", ""
         self._effect = ""
         self._choices: Choices | None = None
+        self._changed: Callable[[str], object] | None = None
+        self._before = ""  # what the line was at first
         self._asked = self._drawn = 0  # questions so far
 
     @property
@@ -57,11 +59,16 @@ class PromptLine:
         hint: str,
         then: Callable[[str], None],
         choices: Choices | None = None,
+        changed: Callable[[str], object] | None = None,
     ) -> None:
-        """Let a line be typed; `choices` are what it can become."""
+        """Let a line be typed; `choices` are what it can become.
+
+        `changed` gets it after each key, and what it was at first when it is cancelled.
+        """
         self.quiet()
         self._edit, self._label, self._hint = Edit(text, len(text)), label, hint
         self._typed, self._choices = then, choices
+        self._changed, self._before = changed, text
 
     def ask_why(self, effect: str, label: str, hint: str, then: Callable[[str], None]) -> None:
         """Ask whether to do it, with a line that is typed first; enter agrees."""
@@ -81,7 +88,7 @@ class PromptLine:
 
     def quiet(self) -> None:
         """Nothing is asked and nothing said."""
-        self._edit = self._typed = self._agreed = self._choices = None
+        self._edit = self._typed = self._agreed = self._choices = self._changed = None
         self._question = self._said = self._effect = ""
         self._drawn = self._asked
 
@@ -89,11 +96,15 @@ class PromptLine:
         """Text for the line, if one is being typed."""
         if self._edit is not None and not self.undrawn:
             self._edit = self._edit.insert(text)
+            self._tell(self._edit)
 
     def key(self, key: str, character: str | None) -> None:
         """A key for the line or the question."""
         if key == _NO:
+            changed, before = self._changed, self._before
             self.quiet()
+            if changed is not None:
+                changed(before)
         elif self.undrawn:
             return
         elif self._agreed is not None:
@@ -108,6 +119,11 @@ class PromptLine:
                 typed(text)
         elif self._edit is not None:
             self._edit = self._edit.key(key, character)
+            self._tell(self._edit)
+
+    def _tell(self, edit: Edit) -> None:
+        if self._changed is not None:
+            self._changed(edit.text)
 
     def rows(self, path: str, width: int) -> list[Line]:
         """The rows above the keys."""

@@ -217,7 +217,7 @@ def _guard_lines(view: View) -> list[str]:
     for guard in view.rollout.guards:
         look = by_name.get(guard.name)
         if look is None:
-            rows.append((guard.name, "no look", "", "", "", "", "", ""))
+            rows.append((guard.name, "not yet", "", "", "", "", "", ""))
             continue
         needs = words.whole(look.needed if guard.required else None)
         rows.append(

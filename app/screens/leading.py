@@ -51,7 +51,7 @@ def offer(
     effect = {
         "promote": row.following,
         "promote fully": f"all traffic to {row.candidate} at once, without further steps",
-        "pause": "it stops before its next step; weights stay, harm is still looked for",
+        "pause": "it stays at its weights; harm still takes it back",
         "abort": f"all traffic back to {row.stable}",
         "undo": row.undo,
         "retry": "it begins again from its first step",

@@ -28,6 +28,7 @@ class Listed(Place):
     """A list with a filter; esc first ends the filter."""
 
     heading: ClassVar[str] = ""
+    filters_at_once: ClassVar[bool] = True
     verbs: ClassVar[tuple[Verb, ...]] = ()
     """What can be done to the row under the cursor."""
 

@@ -78,6 +78,8 @@ class Place(Screen[None]):
     twins: ClassVar[Mapping[str, str]] = {}
     """The commands of actions whose twin depends on the place."""
     filter_hint: ClassVar[str] = "part of any column; empty: all"
+    filters_at_once: ClassVar[bool] = False
+    """Whether it filters what it has while that is typed, without a read of the store."""
 
     ready = False  # its widgets are mounted
 

@@ -26,7 +26,8 @@ def draw(header: snapshot.Header, width: int) -> list[Line]:
     if not header.troubles:
         return [palette.rule(width, "PROBLEMS"), *bar.saying(_NONE, "", width)]
     count = words.counted(len(header.troubles), "problem")
-    title = palette.rule(width, "PROBLEMS", f"{count}, the worst first")
+    about = count if len(header.troubles) == 1 else f"{count}, the worst first"
+    title = palette.rule(width, "PROBLEMS", about)
     return [title, *_each(header.troubles, width)]
 
 

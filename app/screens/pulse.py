@@ -123,7 +123,7 @@ def without_store(
 def _state(state: str, said: str, restarts: int, reason: str) -> Line:
     sign, tone = _SIGNS.get(state, ("▲", "bad"))
     again = ((f" ↻{restarts}", "warn"),) if restarts else ()
-    why = ((f" {words.safe(reason)}", "bad"),) if reason and sign != "●" else ()
+    why = ((f": {words.safe(reason)}", "bad"),) if reason and sign != "●" else ()
     return ((f"{sign} ", tone), (said, "" if sign == "●" else tone), *again, *why)
 
 

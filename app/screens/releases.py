@@ -183,5 +183,6 @@ class Releases(Listed):
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """Start a rollout to the release under the cursor, or split by hand."""
         if self._seen is None:
-            return None
+            unread = Offer(unable="the releases are not read yet")
+            return unread if name in starting.NAMES else None
         return starting.offer(name, self._release(), self._seen, typed)

@@ -21,6 +21,8 @@ from app.widgets.table import Column, Row
 from storage import splits
 
 _SPLITS: Final = 4
+_SPLITS_ROOMY: Final = 8
+_ROOMY: Final = 30  # rows of a terminal
 _LABELS: Final = {0: ("set now", ""), 1: ("before", "")}
 
 
@@ -34,9 +36,9 @@ def described(split: snapshot.Split, now_us: int) -> str:
 
 
 def detail(
-    service: snapshot.Service, arm: snapshot.Arm | None, now_us: int, width: int
+    service: snapshot.Service, arm: snapshot.Arm | None, now_us: int, most: int, width: int
 ) -> list[Line]:
-    """What is known of the service under the cursor, and of its arm."""
+    """What is known of the service under the cursor, with `most` of its splits, and of its arm."""
     kept = "texts of requests are kept" if service.record_text else "texts are not kept"
     rows: list[Line] = [palette.rule(width, service.name, f"version {service.version} · {kept}")]
     if service.frozen:
@@ -57,7 +59,7 @@ def detail(
             part = f"{words.count(arm.requests)} of {words.count(service.requests)}"
             said = f" actual {words.percent(arm.actual)}, {part}: {low} to {high} % at 95 %"
             rows.append(((said, ""),))
-    for number, split in enumerate(service.history[:_SPLITS]):
+    for number, split in enumerate(service.history[:most]):
         label, ink = _LABELS.get(number, ("", "dim"))
         rows.append(((f" {label:<8}", "dim"), (described(split, now_us), ink)))
     return [palette.cut(row, width) for row in rows]
@@ -123,7 +125,8 @@ class Traffic(Listed):
         if service is None or self._seen is None:
             return []
         arm = next((each for each in service.arms if each.key == self.cursor), None)
-        rows = detail(service, arm, self.now_us, width)
+        most = _SPLITS if self.size.height < _ROOMY else _SPLITS_ROOMY
+        rows = detail(service, arm, self.now_us, most, width)
         return [*rows, *staging.said(service, self._seen.services), ()]
 
     def offers(self) -> Sequence[Verb]:

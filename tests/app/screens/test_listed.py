@@ -22,6 +22,11 @@ async def test_a_filter_keeps_the_rows_with_all_of_its_words(busy_home: Home) ->
             assert len(every) > 1
             await screen.press("slash")
             await screen.type(kept)
+            assert len(place.query_one(Table).keys) == 1, "while it is typed"
+            await screen.press("escape")
+            assert place.query_one(Table).keys == every, "a filter that was cancelled is none"
+            await screen.press("slash")
+            await screen.type(kept)
             await screen.press("enter")
             assert len(place.query_one(Table).keys) == 1
             assert f"containing “{kept}”" in screen.text

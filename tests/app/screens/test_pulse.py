@@ -184,7 +184,7 @@ def test_a_deployment_of_several_instances_says_how_many_are_ready() -> None:
     """And what is wrong with the worst of them."""
     dead = dataclasses.replace(INSTANCE, name="ops:2", state="crashed", reason="signal 9")
     two = dataclasses.replace(DEPLOYMENT, name="ops", replicas=2, instances=(INSTANCE, dead))
-    assert "▲ 1/2 ready, crashed ↻4 signal 9" in _row(
+    assert "▲ 1/2 ready, crashed ↻4: signal 9" in _row(
         dataclasses.replace(two, state="crashed", reason="signal 9")
     )
     assert "● 2/2 ready" in _row(dataclasses.replace(two, ready=2))
@@ -196,7 +196,7 @@ def test_an_upstream_that_does_not_answer_is_not_taken_for_a_quiet_one() -> None
         DEPLOYMENT, name="cloud", backend="upstream", instances=(), ready=0, state="down",
         reason="it does not answer",
     )  # fmt: skip
-    assert _row(cloud) == " upstream cloud ▲ down it does not answer"
+    assert _row(cloud) == " upstream cloud ▲ down: it does not answer"
     partial = dataclasses.replace(FULL, busy=None, max_running=None, kv=None)
     answering = dataclasses.replace(cloud, state="answering", reason="", load=partial)
     assert " upstream cloud ● answering   256/– running   KV –" in _row(answering)
