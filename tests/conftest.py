@@ -1,13 +1,17 @@
-"""What holds for every test: hypothesis, kept bytecode, and how the cores are shared."""
+"""What holds for every test: hypothesis, kept bytecode, ready stores, how cores are shared."""
 
 from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from storage import migrations
+from tests import ready_stores
 
 # Neither is about the code under test: how fast examples are made or run is the machine's affair.
 settings.register_profile("paddock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -18,9 +22,23 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _LONGEST_FIRST: Final = (
     "tests/engine/node/", "tests/acceptance/", "tests/engine/gateway/", "tests/app/test_",
-    "tests/engine/jobs/", "tests/test_", "tests/engine/prompting/", "tests/engine/backends/",
+    "tests/engine/jobs/", "tests/runbooks/", "tests/test_", "tests/engine/control/",
+    "tests/engine/prompting/", "tests/engine/backends/",
 )  # fmt: skip
 """Where files take long, mostly for the processes that they start."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ready_stores() -> Iterator[None]:
+    """New stores are copies of one that was migrated."""
+    with ready_stores.copied():
+        yield
+
+
+@pytest.fixture
+def real_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new store is migrated in its place."""
+    monkeypatch.setattr(migrations, "_apply", ready_stores.MIGRATE)
 
 
 def pytest_xdist_auto_num_workers() -> int | None:

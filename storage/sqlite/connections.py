@@ -24,7 +24,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, StaticPool
 from storage import errors
 from storage.home import access
 from storage.home.paths import Home
-from storage.sqlite import remote_reads
+from storage.sqlite import remote_reads, round_trips
 from storage.sqlite.offline_read import OfflineFile
 
 BUSY_S: Final = 5.0
@@ -117,9 +117,17 @@ def _engine(
     home: Home, *, readonly: bool, size: int, offline: OfflineFile | None = None
 ) -> AsyncEngine:
     address = _address(home, offline) if readonly else _writable(home)
+
+    def connect() -> Awaitable[Any]:
+        return round_trips.Connection(
+            lambda: sqlite3.connect(
+                address, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
+        )
+
     return create_async_engine(
-        URL.create("sqlite+aiosqlite", database=address, query={"uri": "true"}),
-        connect_args={"timeout": BUSY_S, "isolation_level": None},
+        "sqlite+aiosqlite:///local",
+        async_creator=connect,
         poolclass=AsyncAdaptedQueuePool,
         pool_size=size,
         max_overflow=0,

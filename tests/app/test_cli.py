@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -357,6 +358,9 @@ def typed(box: Box, answer: str, *words: str) -> int:
         shown = b""
         with contextlib.suppress(OSError):  # nobody holds the terminal any more
             while True:
+                if not select.select([ours], [], [], paddock_commands.BOUND_S)[0]:
+                    asking.kill()
+                    pytest.fail(f"nothing more was shown after {shown!r}")
                 shown += os.read(ours, 1000)
                 if shown.rstrip().endswith((b"[y/N]", b"to do it:", b"(may be empty):")):
                     os.write(ours, answer.encode() + b"\n")

@@ -17,6 +17,8 @@ from storage import store as stores
 from storage.home.paths import Home
 from storage.migrations import Migration
 
+pytestmark = pytest.mark.usefixtures("real_migrations")
+
 
 def rows(home: Home, query: str) -> list[tuple[object, ...]]:
     """What the file holds, seen without the store."""

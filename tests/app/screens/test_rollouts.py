@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from storage import rollouts
 from storage import store as stores
 from storage.home.paths import Home
 from storage.rollouts import State
+from storage.store import Store
 from tests.app import pilot, populated_homes
 from tests.app.pilot import Clock, FakeNode, RunningScreen
 from tests.app.test_snapshots import compared
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import CANDIDATE, World
+from tests.home_templates import Template
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -27,11 +30,19 @@ Scene = Callable[[World], Awaitable[None]]
 
 async def made(root: Path, scene: Scene, now_us: int = populated_homes.NOW_US) -> Home:
     """A box on which that has happened, up to now."""
-    async with worlds.made(root) as world:
+    return await _template(scene, now_us).copy(root)
+
+
+@functools.cache
+def _template(scene: Scene, now_us: int) -> Template:
+    async def furnish(store: Store) -> None:
+        world = World(store)
+        await world.furnish()
         world.now_us = now_us - 60 * worlds.SECOND_US
-        await world.store.write(populated_homes.node)
+        await store.write(populated_homes.node)
         await scene(world)
-    return Home(root)
+
+    return Template(furnish)
 
 
 async def measuring(world: World) -> None:

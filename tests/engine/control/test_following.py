@@ -20,8 +20,7 @@ from tests.engine.control.test_intents import Desk, desk
 @pytest_asyncio.fixture
 async def control(tmp_path: Path) -> AsyncIterator[Desk]:
     """`support` on r3, which follows terse:production at terse@1; terse@2 is not labelled."""
-    async with desk(tmp_path / "home") as made:
-        await made.furnish()
+    async with desk(tmp_path / "home", furnished=True) as made:
         for text in ("one", "two"):
             message = {"role": "system", "template": text}
             await made.do("prompts.add", "terse", prompt="terse", messages=[message])

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -36,6 +36,7 @@ from storage.store import Session, Store
 from tests.engine.control import ggufs
 from tests.engine.jobs import run_jobs
 from tests.home_fixtures import ADAPTER, WEIGHTS
+from tests.home_templates import Template
 
 
 class Desk:
@@ -95,10 +96,13 @@ class Desk:
             assert intent.state is State.APPLIED, intent.outcome
 
 
+_FURNISHED: Final = Template(lambda store: Desk(store).furnish())
+
+
 @asynccontextmanager
-async def desk(root: Path) -> AsyncIterator[Desk]:
-    """Control on a home of its own."""
-    store = await stores.open(homes.make(Home(root)))
+async def desk(root: Path, *, furnished: bool = False) -> AsyncIterator[Desk]:
+    """Control on a home of its own, which may begin with what `Desk.furnish` makes."""
+    store = await stores.open(await _FURNISHED.copy(root) if furnished else homes.make(Home(root)))
     try:
         yield Desk(store)
     finally:
@@ -107,8 +111,7 @@ async def desk(root: Path) -> AsyncIterator[Desk]:
 
 async def test_from_a_file_to_a_split_and_back(tmp_path: Path) -> None:
     """The way that every box goes, each step with its sentence."""
-    async with desk(tmp_path / "home") as control:
-        await control.furnish()
+    async with desk(tmp_path / "home", furnished=True) as control:
         split = await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
         assert split.outcome == "support: r1 90 %, r2 10 % (before: r1 100 %)."
         again = await control.do("services.split", "support", arms={"r2": 1000, "r1": 9000})
@@ -135,8 +138,7 @@ async def test_weights_that_could_not_be_loaded_are_tried_again_when_they_are_ad
 ) -> None:
     """The same file under the same name; until then nothing new is split onto them."""
     weights: dict[str, Any] = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
-    async with desk(tmp_path / "home") as control:
-        await control.furnish()
+    async with desk(tmp_path / "home", furnished=True) as control:
         await control.store.write(lambda s: models.mark_unloadable(s, 1, "torn", 5))
         refused = await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
         assert refused.state is State.REFUSED
@@ -161,8 +163,7 @@ async def test_going_back_to_what_a_worker_serves_is_never_refused(tmp_path: Pat
             session, name="ops-1.0.0:1", kind=processes.Kind.WORKER, deployment="ops-1.0.0", at_us=6
         )
 
-    async with desk(tmp_path / "home") as control:
-        await control.furnish()
+    async with desk(tmp_path / "home", furnished=True) as control:
         await control.do("services.split", "support", arms={"r1": 9000, "r2": 1000})
         await control.store.write(mark)
         assert (await control.do("services.undo", "support", to=1)).state is State.REFUSED
@@ -232,16 +233,14 @@ async def _ledger(store: Store) -> list[int]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
     """A box with a service, for tests that change nothing."""
-    async with desk(tmp_path_factory.mktemp("box") / "home") as made:
-        await made.furnish()
+    async with desk(tmp_path_factory.mktemp("box") / "home", furnished=True) as made:
         yield made
 
 
 @pytest.fixture
 async def furnished(tmp_path: Path) -> AsyncIterator[Desk]:
     """A box with a service."""
-    async with desk(tmp_path / "home") as made:
-        await made.furnish()
+    async with desk(tmp_path / "home", furnished=True) as made:
         yield made
 
 
@@ -498,8 +497,7 @@ async def test_a_job_that_is_not_there_is_refused(
 
 async def test_a_deployment_is_scaled_by_its_name_or_its_beginning(tmp_path: Path) -> None:
     """Nonsense is refused with the range; the ledger has the number before."""
-    async with desk(tmp_path / "home") as control:
-        await control.furnish()
+    async with desk(tmp_path / "home", furnished=True) as control:
         for replicas, said in ((0, "1 to 64, not 0"), (1000, "1 to 64, not 1000")):
             refused = await control.do("deployments.scale", "ops", replicas=replicas)
             assert (refused.state, said in (refused.outcome or "")) == (State.REFUSED, True)
@@ -526,8 +524,7 @@ async def test_a_failing_deployment_runs_again_when_someone_says_so(tmp_path: Pa
         async with here.store.read() as session:
             return (await deployments.find(session, "ops-1.0.0")).status.value
 
-    async with desk(tmp_path / "home") as here:
-        await here.furnish()
+    async with desk(tmp_path / "home", furnished=True) as here:
         unchanged = await here.do("deployments.restart", "ops")
         assert unchanged.outcome == "ops-1.0.0 is not failing; no change."
         await here.store.write(mark)
@@ -544,8 +541,7 @@ async def test_a_version_is_taken_from_another_path_with_the_same_content(tmp_pa
     """Its file was moved; other content under the name is refused."""
     moved, other = tmp_path / "moved.gguf", tmp_path / "other.gguf"
     moved.write_bytes(WEIGHTS.read_bytes())
-    async with desk(tmp_path / "home") as control:
-        await control.furnish()
+    async with desk(tmp_path / "home", furnished=True) as control:
         again: dict[str, Any] = {"model": "ops", "version": "1.0.0"}
         added = await control.do("models.add", "ops", **again, path=str(moved))
         assert added.outcome == f"ops@1.0.0 is the same file; it is now loaded from {moved}."
@@ -578,8 +574,7 @@ async def test_a_device_that_is_not_there_is_refused_with_those_that_are(tmp_pat
         ]
         await samples.record(session, clock.now_us() // 1_000_000, found)
 
-    async with desk(tmp_path / "home") as control:
-        await control.furnish()
+    async with desk(tmp_path / "home", furnished=True) as control:
         unknown = await control.do("releases.create", "", **on(7))
         assert unknown.state is State.APPLIED
         await control.store.write(sampled)

@@ -21,8 +21,7 @@ COOL = {"model": "ops@1.0.0", "sampling": {"temperature": 0.1}}
 @pytest_asyncio.fixture
 async def furnished(tmp_path: Path) -> AsyncIterator[Desk]:
     """Control on a store with a model and the service `support` on r1."""
-    async with desk(tmp_path / "home") as made:
-        await made.furnish()
+    async with desk(tmp_path / "home", furnished=True) as made:
         yield made
 
 

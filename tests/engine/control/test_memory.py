@@ -139,8 +139,7 @@ def test_a_kv_cache_that_the_model_cannot_have_is_refused_with_its_release() -> 
 @asynccontextmanager
 async def full_box(root: Path) -> AsyncIterator[Desk]:
     """A box with a service whose deployment runs, and a megabyte of memory left."""
-    async with desk(root) as control:
-        await control.furnish()
+    async with desk(root, furnished=True) as control:
         host = samples.HostSample(
             cpu_percent=0, cores=1, memory_used=98 * 10**6, memory_total=101 * 10**6, disk_used=0,
             disk_total=1, load1=0,

@@ -35,8 +35,7 @@ def text(id: str, asked: str | None = ASKED, at_us: int | None = None) -> texts.
 @pytest_asyncio.fixture
 async def control(tmp_path: Path) -> AsyncIterator[Desk]:
     """A service with requests that can and that cannot be replayed."""
-    async with desk(tmp_path / "home") as made:
-        await made.furnish()
+    async with desk(tmp_path / "home", furnished=True) as made:
 
         async def work(s: Session) -> None:
             await requests.record(

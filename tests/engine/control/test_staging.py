@@ -19,8 +19,7 @@ COOL: dict[str, Any] = {"model": "ops@1.0.0", "sampling": {"temperature": 0.1}}
 @pytest_asyncio.fixture
 async def control(tmp_path: Path) -> AsyncIterator[Desk]:
     """The service `support` on r1; r2 beside it."""
-    async with desk(tmp_path / "home") as made:
-        await made.furnish()
+    async with desk(tmp_path / "home", furnished=True) as made:
         yield made
 
 

@@ -170,6 +170,7 @@ async def test_who_does_not_make_stores_waits_for_the_node_to_make_one(
     assert (home.database.exists(), home.identity.exists()) == (False, False)
 
 
+@pytest.mark.usefixtures("real_migrations")
 async def test_a_first_start_that_is_killed_anywhere_is_finished_by_the_next(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

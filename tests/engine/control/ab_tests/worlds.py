@@ -19,12 +19,11 @@ from storage.ab_test_goals import parse
 from storage.ab_test_looks import Look
 from storage.ab_test_units import Exposed
 from storage.ab_tests import AbTest
-from storage.home import paths as homes
-from storage.home.paths import Home
 from storage.home.pepper import Pepper
 from storage.requests import Outcome, Request
 from storage.store import Session
 from tests.engine.control.rollouts import worlds as rollout_worlds
+from tests.home_templates import Template
 
 PEPPER: Final = Pepper(b"0" * 32)
 ARMS: Final = {"r1": 5_000, "r2": 5_000}
@@ -150,13 +149,14 @@ class World(rollout_worlds.World):
             return await ab_test_units.log(s, newest.id, limit=100_000)
 
 
+_FURNISHED: Final = Template(lambda store: World(store).furnish())
+
+
 @asynccontextmanager
 async def made(root: Path) -> AsyncIterator[World]:
     """A world in a home of its own."""
-    store = await stores.open(homes.make(Home(root)))
+    store = await stores.open(await _FURNISHED.copy(root))
     try:
-        world = World(store)
-        await world.furnish()
-        yield world
+        yield World(store)
     finally:
         await store.close()

@@ -33,8 +33,6 @@ from storage import (
     shadow_comparisons,
 )
 from storage import store as stores
-from storage.home import paths as homes
-from storage.home.paths import Home
 from storage.intents import Intent
 from storage.jobs import State as JobState
 from storage.processes import Kind, State
@@ -47,6 +45,7 @@ from storage.rollouts import Rollout
 from storage.services import Service
 from storage.shadow_comparisons import Comparison
 from storage.store import Session, Store
+from tests.home_templates import Template
 from tests.storage import fixtures
 
 SECOND_US: Final = 1_000_000
@@ -313,13 +312,14 @@ class World:
             return await rollout_looks.of(s, newest.id)
 
 
+_FURNISHED: Final = Template(lambda store: World(store).furnish())
+
+
 @asynccontextmanager
 async def made(root: Path) -> AsyncIterator[World]:
     """A world in a home of its own."""
-    store = await stores.open(homes.make(Home(root)))
+    store = await stores.open(await _FURNISHED.copy(root))
     try:
-        world = World(store)
-        await world.furnish()
-        yield world
+        yield World(store)
     finally:
         await store.close()
