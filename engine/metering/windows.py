@@ -1,8 +1,9 @@
 """What happened in the second that is not over yet: by arm, tenant, instance, in the gateway.
 
-What is quiet gets a row every four seconds only. The idle time of an instance in the seconds
-between is in that row, so that busy and idle time add up to wall time. Never touches the store.
-Imported by the gateway.
+What is quiet gets a row every four seconds only, and more seldom where there are hundreds of quiet
+arms: their rows are bounded, or the store would be busy with nothing. The idle time of an instance
+in the seconds between is in that row, so that busy and idle time add up to wall time. Never touches
+the store. Imported by the gateway.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from storage.samples import GatewaySample, InstanceSample, Kind, Sample
 from storage.tallies import Tally
 
 IDLE_S: Final = 4
+QUIET_ROWS: Final = 64
+"""Rows of quiet arms in a second."""
 KEPT_S: Final = 3600
 """How long an arm that no split names is kept after its last request."""
 
@@ -37,6 +40,10 @@ class Requests:
         """The second of its last request, as far as it was closed."""
         self.gaps: list[int] = []
         """Microseconds between the tokens of a sequence, appended as tokens arrive."""
+        self.quiet_s = IDLE_S
+        """How long after its last row a quiet one follows."""
+        self.quiet = False
+        """Whether nothing happened in the second of its last row."""
         self._tally = Tally()
         self._written = 0
 
@@ -58,9 +65,9 @@ class Requests:
         self.gaps.clear()
         if self.used is None or not self._tally.empty:
             self.used = second
-        if self._tally.empty and (not live or _recent(self._written, second)):
+        if self._tally.empty and (not live or _recent(self._written, second, self.quiet_s)):
             return
-        self._written = second
+        self._written, self.quiet = second, self._tally.empty
         yield second, self.kind, self.subject, self._tally.sample()
         self._tally = Tally()
 
@@ -69,9 +76,9 @@ class Requests:
         return self.used is not None and second - self.used > KEPT_S
 
 
-def _recent(written: int, second: int) -> bool:
-    """Whether a row was written less than IDLE_S ago; never so after the clock was set back."""
-    return 0 <= second - written < IDLE_S
+def _recent(written: int, second: int, within_s: int = IDLE_S) -> bool:
+    """Whether a row was written less than that ago; never so after the clock was set back."""
+    return 0 <= second - written < within_s
 
 
 @dataclass(slots=True)
@@ -241,8 +248,12 @@ class Windows:
         """
         for arm in live:
             self.arm(*arm)
+        quiet_s, left = max(IDLE_S, -(-len(live) // QUIET_ROWS)), QUIET_ROWS
         for key, window in list(self._arms.items()):
-            yield from window.close(second, live=key in live)
+            window.quiet_s = quiet_s
+            for row in window.close(second, live=key in live and left > 0):
+                left -= window.quiet
+                yield row
             if key not in live and window.idle(second):
                 del self._arms[key]
         for tenant, requests in list(self._tenants.items()):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.metering.windows import IDLE_S, KEPT_S, Gateway, Instance, Row, Windows
+from engine.metering.windows import IDLE_S, KEPT_S, QUIET_ROWS, Gateway, Instance, Row, Windows
 from engine.serving import wire
 from storage.requests import Outcome, Request
 from storage.samples import ArmSample, GatewaySample, InstanceSample
@@ -82,6 +84,20 @@ def test_nothing_is_written_twice_and_quiet_arms_seldom() -> None:
     assert [row[0] for row in live] == [100, 100 + IDLE_S, 100 + 2 * IDLE_S]
     assert isinstance(live[1][3], ArmSample)
     assert live[1][3].requests == 0
+
+
+def test_thousands_of_quiet_arms_write_a_bounded_number_of_rows() -> None:
+    """Each its turn; 2500 a second made roll-ups hold the store until control was killed."""
+    windows = Windows()
+    live = {(f"s{number}", 1) for number in range(10 * QUIET_ROWS)}
+    written: Counter[str] = Counter()
+    for second in range(100, 130):
+        rows = list(windows.close(second, live))
+        assert len(rows) <= QUIET_ROWS
+        written.update(row[2] for row in rows)
+    assert (len(written), set(written.values())) == (len(live), {3})
+    windows.arm("s3", 1).ended(request(Outcome.OK))
+    assert "s3/r1" in {row[2] for row in windows.close(130, live)}
 
 
 SECONDS = st.lists(
