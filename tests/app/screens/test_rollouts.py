@@ -153,7 +153,7 @@ async def test_an_armed_screen_leads_a_rollout_and_takes_it_back(
         assert "Not done: read-only: :rw first." in screen.said
         await arm(screen)
         await screen.press("P")
-        assert "pause rollout 1 of support (r1 → r2, stepping, step 2/6): it stops" in question(
+        assert "pause rollout 1 of support (r1 → r2, stepping, step 2/6): it stays" in question(
             screen
         )
         await screen.press("enter")
