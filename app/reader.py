@@ -21,6 +21,7 @@ from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.recent_samples import Recent
 from app.snapshot import Query
 from storage import (
+    alert_rounds,
     alerts,
     availability,
     deployments,
@@ -28,11 +29,13 @@ from storage import (
     intents,
     ledger,
     models,
+    notifications,
     processes,
     prompts,
     releases,
     rollouts,
     services,
+    silences,
     upstreams,
 )
 from storage.home import config
@@ -139,6 +142,10 @@ class Reader:
         facts.processes = await processes.every(s)
         facts.upstreams = await upstreams.health(s)
         facts.alerts = await alerts.active(s)
+        facts.silences = await silences.lasting(s, facts.now_us) if facts.alerts else ()
+        facts.undelivered = await notifications.backlog(s)
+        facts.alert_round = await alert_rounds.last(s)
+        facts.alert_faults = await alert_rounds.faults(s)
         newest = await ledger.tail(s, limit=1)
         entry = newest[0].id if newest else 0
         age = facts.now_us - self._read_us

@@ -84,6 +84,12 @@ async def health(s: AsyncSession) -> dict[str, Health]:
     return {row.rule: msgspec.convert(row, Health, from_attributes=True) for row in rows}
 
 
+async def faults(s: AsyncSession) -> dict[str, str]:
+    """What is wrong with the rules that could not be evaluated, by their names."""
+    query = select(HealthRow).where(col(HealthRow.outcome) == Outcome.ERROR.value)
+    return {row.rule: row.sentence for row in await s.scalars(query.order_by(col(HealthRow.rule)))}
+
+
 async def set_health(
     s: AsyncSession, found: Mapping[str, tuple[Outcome, str]], *, at_us: int
 ) -> None:

@@ -7,31 +7,39 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import listing, session, terminal, words
-from app.commands import alert_rules, options
+from app import errors, listing, session, terminal, words
+from app.commands import alert_receivers, alert_rules, options
 from app.figures import alerts as figures
 from app.listing import Column
-from storage import alert_events, alert_rounds, alerts
+from storage import alert_events, alert_muting, alert_rounds, alert_rule_files, alerts, silences
+from storage import errors as storage_errors
+from storage.alert_muting import Muted
 from storage.alerts import Alert
 from storage.home import clock
+from storage.silences import Silence
 
 app = options.group()
 app.command("series")(alert_rules.series)
+app.command("notifications")(alert_receivers.sent)
+app.command("test-notify")(alert_receivers.try_one)
 app.add_typer(alert_rules.app, name="rules", help="What is alerted on.")
+app.add_typer(alert_receivers.app, name="receivers", help="Who is told of alerts.")
 
 Number = Annotated[int, typer.Argument(metavar="ALERT", min=1, help="As the list numbers it.")]
 
 _LATE_US: Final = 120_000_000
 
 
-COLUMNS: Final[tuple[Column[Alert], ...]] = (
-    Column("ALERT", lambda alert: str(alert.id), right=True),
-    Column("SEVERITY", lambda alert: alert.severity.value),
-    Column("RULE", lambda alert: alert.rule),
-    Column("ABOUT", lambda alert: alert.subject or words.UNKNOWN),
-    Column("STATE", figures.status),
-    Column("SINCE", lambda alert: words.clock(figures.since(alert))),
-    Column("SUMMARY", lambda alert: alert.summary, below=True),
+Shown = tuple[Alert, Muted | None]
+
+COLUMNS: Final[tuple[Column[Shown], ...]] = (
+    Column("ALERT", lambda row: str(row[0].id), right=True),
+    Column("SEVERITY", lambda row: row[0].severity.value),
+    Column("RULE", lambda row: row[0].rule),
+    Column("ABOUT", lambda row: row[0].subject or words.UNKNOWN),
+    Column("STATE", lambda row: figures.status(*row)),
+    Column("SINCE", lambda row: words.clock(figures.since(row[0]))),
+    Column("SUMMARY", lambda row: row[0].summary, below=True),
 )
 
 
@@ -42,11 +50,18 @@ async def every(
     as_json: options.Json = False,
 ) -> None:
     """What is wrong by the rules: firing first, the worst first, then what is pending."""
+    now = clock.now_us()
     async with session.reading() as s:
-        found = await alerts.active(s)
-        found += await alerts.ended(s, limit=limit) if ended else []
+        active = await alerts.active(s)
+        past = await alerts.ended(s, limit=limit) if ended else []
+        muted = alert_muting.muted(active, await silences.lasting(s, now), now)
         last = await alert_rounds.last(s)
-    listing.show(COLUMNS, found, as_json=as_json, empty="No alert is pending or firing.")
+    rows = [(alert, muted.get(alert.id)) for alert in (*active, *past)]
+    document = [
+        {**msgspec.to_builtins(alert), "muted": msgspec.to_builtins(mute)} for alert, mute in rows
+    ]
+    empty = "No alert is pending or firing."
+    listing.show(COLUMNS, rows, as_json=as_json, document=document, empty=empty)
     if not as_json:
         _say_late(last)
 
@@ -62,15 +77,18 @@ def _say_late(last: alert_rounds.Round | None) -> None:
 @app.command()
 async def get(number: Number, as_json: options.Json = False) -> None:
     """One alert: what it says, its labels, its moves."""
+    now = clock.now_us()
     async with session.reading() as s:
         alert = await alerts.find(s, number)
         events = await alert_events.of(s, number)
+        active = await alerts.active(s)
+        muted = alert_muting.muted(active, await silences.lasting(s, now), now)
     labels = " ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))
     rows = [
         ("alert", f"{alert.id}, {alert.severity.value}"),
         ("rule", f"{alert.rule}, version {alert.rule_version}"),
         ("summary", alert.summary),
-        ("state", figures.status(alert)),
+        ("state", figures.status(alert, muted.get(number))),
         ("value", figures.value(alert)),
         ("labels", labels),
         ("runbook", words.known(alert.runbook)),
@@ -133,3 +151,76 @@ async def _asked(
     agreed = session.agreed(verb, str(number), said, reason, yes=yes)
     done = await session.ask(verb, str(number), {}, reason=agreed.reason)
     session.report(done, as_json=as_json)
+
+
+@app.command()
+async def silence(
+    matchers: Annotated[
+        list[str],
+        typer.Argument(metavar="LABEL=VALUE...", help='service=support rule=~"latency-.*"'),
+    ],
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="DURATION", help="How long: 2h, 30m, 7d.")
+    ] = None,
+    starts_in: Annotated[
+        str, typer.Option("--in", metavar="DURATION", help="When it begins, from now.")
+    ] = "0s",
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Tell nobody of some alerts for a while; they still fire. It takes an end and a reason."""
+    if for_ is None:
+        raise errors.BadWord("A silence has an end; say how long it lasts: --for 2h")
+    if not reason.strip():
+        raise errors.BadWord("Say why with --reason; the silence shows it.")
+    try:
+        seconds = alert_rule_files.duration(for_)
+        arguments = {
+            "matchers": matchers,
+            "for_s": seconds,
+            "starts_in_s": alert_rule_files.duration(starts_in),
+        }
+    except storage_errors.Invalid as error:
+        raise errors.BadWord(str(error)) from error
+    target = " ".join(matchers)[:200]
+    effect = f"silence {target} for {alert_rule_files.written(seconds)}"
+    agreed = session.agreed("alerts.silence", target, effect, reason, yes=yes)
+    done = await session.ask("alerts.silence", target, arguments, reason=agreed.reason)
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def unsilence(
+    number: Annotated[int, typer.Argument(metavar="SILENCE", min=1)],
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """End a silence before its end."""
+    effect = f"end silence {number}"
+    agreed = session.agreed("alerts.unsilence", str(number), effect, reason, yes=yes)
+    done = await session.ask("alerts.unsilence", str(number), {}, reason=agreed.reason)
+    session.report(done, as_json=as_json)
+
+
+SILENCE_COLUMNS: Final[tuple[Column[Silence], ...]] = (
+    Column("SILENCE", lambda each: str(each.id), right=True),
+    Column("OF", lambda each: each.words),
+    Column("FROM", lambda each: words.clock(each.starts_at_us)),
+    Column("UNTIL", lambda each: words.clock(each.ended_at_us or each.ends_at_us)),
+    Column("BY", lambda each: each.created_by),
+    Column("REASON", lambda each: words.known(each.comment), below=True),
+)
+
+
+@app.command("silences")
+async def every_silence(
+    ended: Annotated[bool, typer.Option("--ended", help="Those that are over, too.")] = False,
+    limit: options.Limit = 20,
+    as_json: options.Json = False,
+) -> None:
+    """Of what nobody is told, until when and why."""
+    async with session.reading() as s:
+        found = await (silences.past(s, limit) if ended else silences.lasting(s, clock.now_us()))
+    listing.show(SILENCE_COLUMNS, found, as_json=as_json, empty="Nothing is silenced.")

@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Final
 
 from app import words
 from app.figures.facts import Facts
 from app.snapshot import Trouble
+from storage import alert_muting
+from storage.alert_muting import Muted
 from storage.alerts import Alert, Severity, State
 
-
-def firing(active: Sequence[Alert]) -> list[Alert]:
-    """Those that fire and that nobody has acknowledged, the worst first."""
-    return [each for each in active if each.state is State.FIRING and not each.acknowledged_by]
+UNDELIVERED_US: Final = 600_000_000
+UNEVALUATED_US: Final = 120_000_000
 
 
 def critical(facts: Facts) -> Iterator[Trouble]:
-    """Critical alerts that nobody has acknowledged."""
+    """Critical alerts that nobody silenced or acknowledged."""
     return _troubles(facts, Severity.CRITICAL)
 
 
 def warnings(facts: Facts) -> Iterator[Trouble]:
-    """Warnings that nobody has acknowledged; what is for information is no trouble."""
+    """Warnings of which somebody should know; what is for information is no trouble."""
     return _troubles(facts, Severity.WARNING)
 
 
+def undelivered(facts: Facts) -> Iterator[Trouble]:
+    """Receivers that have not accepted a notification for ten minutes."""
+    for name, waits in sorted(facts.undelivered.items()) if facts.node.runs else ():
+        age_us = facts.now_us - waits.oldest_us
+        if age_us >= UNDELIVERED_US:
+            why = f": {waits.error}" if waits.error else ""
+            yield Trouble(
+                brief=f"{name} not told",
+                sentence=f"{words.counted(waits.waiting, 'notification')} for {name} not delivered "
+                f"for {words.age(age_us)}{why}; `paddock alerts receivers list`.",
+            )
+
+
+def unevaluated(facts: Facts) -> Iterator[Trouble]:
+    """Rules that are not evaluated: all of them, or those at fault."""
+    if not facts.node.runs:
+        return
+    last = facts.alert_round
+    if last is not None and facts.run is not None:
+        begun_us = max(last.at_us, facts.run.started_at_us)
+        if (old_us := facts.now_us - begun_us) >= UNEVALUATED_US:
+            age = words.age(old_us)
+            said = f"Alert rules have not been evaluated for {age}; control.log says why"
+            yield Trouble(brief=f"alerts {age} old", sentence=f"{said}.")
+    for rule, fault in facts.alert_faults.items():
+        said = f"The alert rule {rule} cannot be evaluated: {fault.rstrip('.')}"
+        yield Trouble(brief=f"rule {rule} faulty", sentence=f"{said}.")
+
+
 def _troubles(facts: Facts, severity: Severity) -> Iterator[Trouble]:
-    for alert in firing(facts.alerts) if facts.node.runs else ():
-        if alert.severity is severity:
+    if not facts.node.runs:
+        return
+    muted = alert_muting.muted(facts.alerts, facts.silences, facts.now_us)
+    for alert in facts.alerts:
+        fires = alert.state is State.FIRING and alert.severity is severity
+        if fires and alert.id not in muted:
             yield Trouble(brief=brief(alert), sentence=sentence(alert, facts.now_us))
 
 
@@ -44,13 +78,13 @@ def sentence(alert: Alert, now_us: int) -> str:
     return f"{alert.summary.rstrip('.')} (alert {alert.id} for {since}{lost}{runbook})."
 
 
-def status(alert: Alert) -> str:
-    """Its state, with what people and data say of it."""
+def status(alert: Alert, muted: Muted | None = None) -> str:
+    """Its state, why nobody is told of it, and what is measured of it."""
     if alert.state is State.INACTIVE:
         return f"ended, {alert.why.value}"
     parts = [alert.state.value]
-    if alert.acknowledged_by is not None:
-        parts.append(f"acknowledged by {alert.acknowledged_by}")
+    if muted is not None:
+        parts.append(muted.words)
     if alert.no_data_since_us is not None:
         parts.append("no data")
     elif alert.unmet_clock_us is not None:

@@ -9,15 +9,18 @@ from typing import Final
 from app import liveness, recent_samples, snapshot
 from app.recent_samples import Recent
 from storage import (
+    alert_rounds,
     alerts,
     availability,
     deployments,
     intents,
     ledger,
     measures,
+    notifications,
     processes,
     rollouts,
     services,
+    silences,
     splits,
     tallies,
     upstreams,
@@ -50,6 +53,13 @@ class Facts:
     """By release: the deployment that answers for it."""
     alerts: Sequence[alerts.Alert] = ()
     """The pending and firing ones, the worst first."""
+    alert_round: alert_rounds.Round | None = None
+    """The last evaluation of alert rules."""
+    alert_faults: Mapping[str, str] = field(default_factory=dict)
+    """By alert rule that could not be evaluated: why."""
+    silences: Sequence[silences.Silence] = ()
+    undelivered: Mapping[str, notifications.Backlog] = field(default_factory=dict)
+    """By receiver: the notifications that it has not accepted."""
     rollouts: Sequence[rollouts.Rollout] = ()
     """The newest of each service."""
     unready: Mapping[int, str] = field(default_factory=dict)

@@ -30,7 +30,8 @@ def troubles(facts: Facts) -> tuple[Trouble, ...]:
         for part in (_node, _store, _gateway, _services, alerts.critical, traffic_troubles.rejected,
                      _processes,
                      _deployments, rollout_troubles.rollouts, traffic_troubles.arms,
-                     traffic_troubles.queue, alerts.warnings, _files, _machine, _config, _restarted)
+                     traffic_troubles.queue, alerts.warnings,
+                     alerts.undelivered, alerts.unevaluated, _files, _machine, _config, _restarted)
         for trouble in part(facts)
     )  # fmt: skip
 

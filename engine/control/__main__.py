@@ -23,6 +23,7 @@ from storage.runtime.reporting import Reports
 with collector.paused():
     from engine.control import reconcile, upstreams
     from engine.control.ab_tests.controller import AbTests
+    from engine.control.alerts.delivery import Delivery
     from engine.control.alerts.rounds import Rounds
     from engine.control.incidents.controller import Incidents
     from engine.control.intents import BY, Intents
@@ -86,6 +87,7 @@ async def _work(
             asyncio.create_task(loop.run(listener)),
             asyncio.create_task(telemetry.run()),
             asyncio.create_task(rounds.run()),
+            asyncio.create_task(Delivery(store, now_us=clock.now_us).run()),
             asyncio.create_task(leave.wait()),
         }
         ended, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -25,6 +25,7 @@ from storage import (
     alerts,
     errors,
     jobs,
+    notifications,
     replay_items,
     replays,
     requests,
@@ -95,6 +96,9 @@ class Keeper:
             gone += await self._all(lambda s: replays.prune(s, now - keep.jobs_days * _DAY_US))
             gone += await self._all(
                 lambda s: alerts.prune(s, now - keep.requests_days * _DAY_US, now - _DAY_US)
+            )
+            gone += await self._all(
+                lambda s: notifications.prune(s, now - keep.jobs_days * _DAY_US)
             )
         except errors.StorageError as error:
             _log.warning("this run of retention was cut short", error=str(error))

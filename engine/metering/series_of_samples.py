@@ -5,7 +5,7 @@ Pure. Imported by `engine.control.alerts` and by the gateway.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from storage import samples
@@ -24,8 +24,8 @@ _HISTOGRAMS: Final = ("latency", "ttft", "queue")
 _OUTCOMES: Final = ("ok", "failed", "invalid", "refused", "cancelled")
 
 
-def of_arm(subject: str, tally: Tally) -> Iterator[Value]:
-    """What a tally of support/r14 adds to its counters."""
+def of_arm(subject: str, tally: Tally, names: Collection[str]) -> Iterator[Value]:
+    """What a tally of support/r14 adds to its counters, without unneeded histograms."""
     service, _, release = subject.partition("/")
     arm = {"service": service, "release": release}
     for outcome in _OUTCOMES:
@@ -37,6 +37,8 @@ def of_arm(subject: str, tally: Tally) -> Iterator[Value]:
     for thumb in ("up", "down"):
         yield "paddock_feedback", arm | {"thumb": thumb}, getattr(tally, f"thumbs_{thumb}")
     for name in _HISTOGRAMS:
+        if not any(asked.startswith(f"paddock_{name}_seconds") for asked in names):
+            continue
         sketch = getattr(tally, name)
         family = f"paddock_{name}_seconds"
         counts = sketch.at_most([bound * _US for bound in BOUNDS_S])

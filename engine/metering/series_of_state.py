@@ -1,4 +1,4 @@
-"""What the store says now of instances, processes and rollouts, as values of the exported series.
+"""What the store says now of instances, rollouts and notifications, as exported series.
 
 Reads only. Imported by `engine.control.alerts` and by the gateway.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from engine.metering.series_of_samples import Value
-from storage import deployments, processes, rollouts, upstreams
+from storage import deployments, notifications, processes, receivers, rollouts, upstreams
 from storage.deployments import Backend
 from storage.processes import Process, State
 from storage.store import Session
@@ -38,6 +38,11 @@ async def values(s: Session, now_us: int) -> list[Value]:
             labels = {"service": service, "state": state}
             there = since if rollout.state.value == state else 0.0
             found.append(("paddock_rollout_state_seconds", labels, there))
+    backlog = await notifications.backlog(s)
+    for receiver in await receivers.every(s):
+        waits = backlog.get(receiver.name)
+        old = 0.0 if waits is None else max(now_us - waits.oldest_us, 0) / _SECOND_US
+        found.append(("paddock_notification_oldest_seconds", {"receiver": receiver.name}, old))
     return found
 
 

@@ -64,6 +64,7 @@ def test_each_state_has_its_story() -> None:
         "intent",
         "job",
         "model",
+        "notification",
         "process",
         "rollout",
         "run",

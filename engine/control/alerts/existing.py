@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from storage import deployments, processes, services, upstreams
+from storage import deployments, processes, receivers, services, upstreams
 from storage.store import Session
 
 Existing = Mapping[str, frozenset[str]]
@@ -24,5 +24,6 @@ async def read(s: Session) -> Existing:
         "service": frozenset(each.name for each in await services.every(s)),
         "deployment": frozenset(each.name for each in placed),
         "worker": frozenset({each.name for each in known} | far | wanted),
+        "receiver": frozenset(each.name for each in await receivers.every(s)),
         "process": frozenset({each.name for each in known} | wanted),
     }

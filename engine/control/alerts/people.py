@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Final
+
+from engine.control.alerts import notify
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
-from storage import alert_rule_versions, alerts, errors
+from storage import (
+    alert_groups,
+    alert_rule_versions,
+    alerts,
+    errors,
+    notifications,
+    receivers,
+    silences,
+)
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.store import Session
+
+_SECOND_US: Final = 1_000_000
 
 
 @handles("alerts.ack")
@@ -93,7 +107,77 @@ async def reset_rule(s: Session, intent: Intent, _: verbs.NoArguments, at_us: in
     return Decision(Reason.APPLIED, f"{added.name} is as shipped again.", added)
 
 
-def _number(intent: Intent) -> int:
+@handles("alerts.silence")
+async def silence(
+    s: Session, intent: Intent, arguments: verbs.alerts.Silence, at_us: int
+) -> Decision:
+    """Tell nobody of some alerts until an end."""
+    starts = at_us + arguments.starts_in_s * _SECOND_US
+    added = await silences.add(
+        s, matchers=arguments.matchers, starts_at_us=starts,
+        ends_at_us=starts + arguments.for_s * _SECOND_US, comment=intent.reason,
+        actor=intent.actor, at_us=at_us, intent_id=intent.id,
+    )  # fmt: skip
+    fits = [alert.rule for alert in await alerts.active(s) if added.fits(alert.labels)]
+    now = f"; now {', '.join(dict.fromkeys(fits))}" if fits else "; nothing that is wrong now"
+    until = datetime.fromtimestamp(added.ends_at_us / _SECOND_US, UTC)
+    said = f"Silence {added.id} of {added.words} until {until:%Y-%m-%d %H:%M} UTC{now}."
+    return Decision(Reason.APPLIED, said, added)
+
+
+@handles("alerts.unsilence")
+async def unsilence(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
+    """End a silence."""
+    ended = await silences.end(
+        s, _number(intent, "a silence"), actor=intent.actor, at_us=at_us, intent_id=intent.id
+    )
+    return Decision(Reason.APPLIED, f"Ended silence {ended.id} of {ended.words}.", ended)
+
+
+@handles("alerts.add_receiver")
+async def add_receiver(
+    s: Session, intent: Intent, arguments: verbs.alerts.AddReceiver, at_us: int
+) -> Decision:
+    """Tell a receiver of alerts from now on."""
+    added = await receivers.add(
+        s, name=intent.target, kind=arguments.kind, shown=arguments.shown,
+        secret=arguments.secret, signing=arguments.signing, matchers=arguments.matchers,
+        group_by=arguments.group_by, group_wait_s=arguments.group_wait_s,
+        group_interval_s=arguments.group_interval_s,
+        repeat_interval_s=arguments.repeat_interval_s, send_resolved=arguments.send_resolved,
+        actor=intent.actor, at_us=at_us, intent_id=intent.id,
+    )  # fmt: skip
+    which = " ".join(added.matchers) or "all alerts"
+    said = f"Added receiver {added.name} ({added.shown}) of {which}."
+    return Decision(Reason.APPLIED, said, added)
+
+
+@handles("alerts.remove_receiver")
+async def remove_receiver(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
+    """Tell a receiver nothing more, what waits included."""
+    removed = await receivers.remove(
+        s, intent.target, actor=intent.actor, at_us=at_us, intent_id=intent.id
+    )
+    await alert_groups.forget(s, removed.name)
+    lost = await notifications.give_up(s, removed.name, "the receiver was removed", at_us=at_us)
+    more = f"; {lost} undelivered notifications are dropped" if lost else ""
+    said = f"Removed receiver {removed.name} ({removed.shown}){more}."
+    return Decision(Reason.APPLIED, said, removed)
+
+
+@handles("alerts.test_receiver")
+async def try_receiver(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
+    """Queue a test for a receiver."""
+    receiver = await receivers.find(s, intent.target)
+    number = await notify.test(s, receiver.name, at_us=at_us)
+    said = (
+        f"Queued notification {number} for {receiver.name}; `paddock alerts notifications` "
+        "shows what becomes of it."
+    )
+    return Decision(Reason.APPLIED, said, number)
+
+
+def _number(intent: Intent, noun: str = "an alert") -> int:
     if not intent.target.isdecimal() or len(intent.target) > 18:  # noqa: PLR2004 as the store keeps
-        raise errors.Invalid(f"{intent.target!r} is not the number of an alert.")
+        raise errors.Invalid(f"{intent.target!r} is not the number of {noun}.")
     return int(intent.target)

@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from engine.control.alerts import act, decide, existing
+from engine.control.alerts import act, decide, existing, notify
 from engine.control.alerts.decide import Found, Step
 from engine.control.alerts.evaluate import Budget, Evaluator
 from engine.control.alerts.recording import Recording
@@ -163,6 +163,7 @@ class Rounds:
         await alert_rounds.record(s, clock_us=clock_us, at_us=at_us, instant_s=instant_s)
         health = {name: (seen.outcome, seen.fault) for name, (_, seen) in found.items()}
         await alert_rounds.set_health(s, health, at_us=at_us)
+        await notify.due(s, clock_us=clock_us, at_us=at_us)
 
 
 def needs(rules: Sequence[alert_rules.Rule]) -> tuple[frozenset[str], int]:

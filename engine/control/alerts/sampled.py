@@ -1,8 +1,8 @@
 """Samples of the store as points of the exported series.
 
 A counter's point at a moment is the sum of all seconds up to it, a gauge's the newest sample of the
-step before it. The last minute is made anew at every round, because the gateway may write a second
-late. Imported by `engine.control.alerts`.
+step before it. The last half minute is made anew at every round, because the gateway may write a
+second late. Imported by `engine.control.alerts`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from storage.samples import Kind
 from storage.store import Session
 from storage.tallies import Tally
 
-SETTLED_S: Final = 60
+SETTLED_S: Final = 30
 """How old a second is when nothing is added to it any more."""
 
 RECENT_S: Final = 1_200
@@ -48,7 +48,7 @@ class Sampled:
         if settled is None or not 0 <= until_s - settled <= RECENT_S:
             settled = await self._begin(s, until_s, names, back_s)
         self._recording.cut(settled * 1000 + 1)
-        steps = await _steps(s, settled, until_s)
+        steps = await _steps(s, settled, until_s, names)
         totals, keep_s = self._totals, max(settled, until_s - SETTLED_S)
         for at_s in range(settled + STEP_S, until_s + 1, STEP_S):
             counted, gauges = steps.get(at_s, (Counter(), {}))
@@ -70,7 +70,7 @@ class Sampled:
             found = await rollups.between(s, Kind.ARM, at_s, end - 1)
             counted: Counter[tuple[str, Labels]] = Counter()
             for arm, tally in found.items():
-                _add(counted, series_of_samples.of_arm(arm, tally))
+                _add(counted, series_of_samples.of_arm(arm, tally, names))
             self._totals = self._counted(self._totals, counted, end, names, step_s=end - at_s)
         return settled
 
@@ -96,21 +96,24 @@ class Sampled:
 
 
 async def _steps(
-    s: Session, after_s: int, until_s: int
+    s: Session, after_s: int, until_s: int, names: Collection[str]
 ) -> dict[int, tuple[Counter[tuple[str, Labels]], dict[tuple[str, Labels], float]]]:
     """What the seconds of each step counted, and the gauges at its end."""
     found: dict[int, tuple[Counter[tuple[str, Labels]], dict[tuple[str, Labels], float]]] = {}
 
     def step(second: int) -> tuple[Counter[tuple[str, Labels]], dict[tuple[str, Labels], float]]:
-        return found.setdefault(-(-second // STEP_S) * STEP_S, (Counter(), {}))
+        return found.setdefault(_end(second), (Counter(), {}))
 
     def latest(second: int, values: Iterable[Value]) -> None:
         gauges = step(second)[1]
         for name, labels, value in values:
             gauges[name, vectors.ordered(labels)] = value
 
+    tallies: dict[tuple[int, str], Tally] = {}
     for second, arm, sample in await samples.since(s, after_s + 1, Kind.ARM, until_s):
-        _add(step(second)[0], series_of_samples.of_arm(arm, Tally.of(sample)))
+        tallies.setdefault((_end(second), arm), Tally()).add(Tally.of(sample))
+    for (end, arm), tally in tallies.items():
+        _add(step(end)[0], series_of_samples.of_arm(arm, tally, names))
     for second, _, gateway in await samples.since(s, after_s + 1, Kind.GATEWAY, until_s):
         _add(step(second)[0], series_of_samples.counts_of_gateway(gateway))
         latest(second, series_of_samples.of_gateway(gateway))
@@ -121,6 +124,11 @@ async def _steps(
     for second, _, gpu in await samples.since(s, after_s + 1, Kind.GPU, until_s):
         latest(second, series_of_samples.of_gpu(gpu))
     return found
+
+
+def _end(second: int) -> int:
+    """The end of the step that a second is in."""
+    return -(-second // STEP_S) * STEP_S
 
 
 def _add(counted: Counter[tuple[str, Labels]], values: Iterable[Value]) -> None:

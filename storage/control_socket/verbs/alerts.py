@@ -1,4 +1,4 @@
-"""Verbs of alerts: acknowledged, closed; and of their rules: set, removed, reset."""
+"""Verbs of alerts: acknowledged, closed, silenced; of their rules; of who is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from storage import alert_rules
+from storage import alert_matchers, alert_rules, receivers, silences
 from storage.alert_rules import BadRule, Rule
 from storage.control_socket.verbs.verb import (
     Arguments,
@@ -16,7 +16,13 @@ from storage.control_socket.verbs.verb import (
     Verb,
     Why,
 )
+from storage.errors import Invalid
+from storage.home import secrets
 from storage.keys import Role
+
+Matcher = Annotated[str, Meta(min_length=1, max_length=300)]
+Label = Annotated[str, Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")]
+Reference = Annotated[str, Meta(pattern=f"^{secrets.PATTERN}$")]
 
 
 class SetRules(Arguments, frozen=True, kw_only=True):
@@ -37,6 +43,51 @@ class SetRules(Arguments, frozen=True, kw_only=True):
                 raise ValueError(f"{str(error).rstrip('.')} - at `$.rules`") from error
 
 
+class Silence(Arguments, frozen=True, kw_only=True):
+    """Which alerts nobody is told of, and for how long; every silence has an end.
+
+    `starts_in_s` puts the beginning off.
+    """
+
+    matchers: Annotated[tuple[Matcher, ...], Meta(min_length=1, max_length=alert_matchers.MOST)]
+    for_s: Annotated[int, Meta(ge=1, le=silences.MOST_S)]
+    starts_in_s: Annotated[int, Meta(ge=0, le=silences.MOST_S)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse matchers that cannot be read, and a silence of everything."""
+        try:
+            checked = alert_matchers.check(self.matchers)
+        except Invalid as error:
+            raise ValueError(f"{str(error).rstrip('.')} - at `$.matchers`") from error
+        if not alert_matchers.narrows(checked):
+            raise ValueError("a silence of everything hides everything - at `$.matchers`")
+
+
+class AddReceiver(Arguments, frozen=True, kw_only=True):
+    """Where to send; `secret` refers to the deposited address, `signing` to a webhook's key.
+
+    `shown` is the address without what may be a token.
+    """
+
+    kind: receivers.Kind
+    shown: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[a-z][a-z0-9+.-]*://")]
+    secret: Reference
+    signing: Reference | None = None
+    matchers: Annotated[tuple[Matcher, ...], Meta(max_length=alert_matchers.MOST)] = ()
+    group_by: Annotated[tuple[Label, ...], Meta(max_length=10)] = receivers.GROUP_BY
+    group_wait_s: Annotated[int, Meta(ge=0, le=3600)] = receivers.GROUP_WAIT_S
+    group_interval_s: Annotated[int, Meta(ge=1, le=24 * 3600)] = receivers.GROUP_INTERVAL_S
+    repeat_interval_s: Annotated[int, Meta(ge=60, le=30 * 24 * 3600)] = receivers.REPEAT_INTERVAL_S
+    send_resolved: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse matchers that cannot be read."""
+        try:
+            alert_matchers.check(self.matchers)
+        except Invalid as error:
+            raise ValueError(f"{str(error).rstrip('.')} - at `$.matchers`") from error
+
+
 ROWS: Final[tuple[Verb, ...]] = (
     Verb(
         "alerts.ack", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
@@ -55,6 +106,34 @@ ROWS: Final[tuple[Verb, ...]] = (
         "End a firing alert of which nothing is measured any more",
         "alerts close ALERT --reason WHY",
         Why.REQUIRED,
+    ),
+    Verb(
+        "alerts.silence", Silence, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
+        "Tell nobody of some alerts for a while",
+        "alerts silence service=support --for 2h --reason WHY",
+        Why.REQUIRED,
+    ),
+    Verb(
+        "alerts.unsilence", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
+        "End a silence",
+        "alerts unsilence SILENCE",
+        Why.ASKED,
+    ),
+    Verb(
+        "alerts.add_receiver", AddReceiver, Role.ADMIN, Danger.REVERSIBLE, Process.CONTROL,
+        "Add a receiver of notifications",
+        "alerts receivers add NAME --url-file FILE",
+    ),
+    Verb(
+        "alerts.remove_receiver", NoArguments, Role.ADMIN, Danger.REVERSIBLE, Process.CONTROL,
+        "Remove a receiver of notifications",
+        "alerts receivers remove NAME",
+        Why.ASKED,
+    ),
+    Verb(
+        "alerts.test_receiver", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
+        "Send a receiver a notification that is a test",
+        "alerts test-notify NAME",
     ),
     Verb(
         "alerts.set_rules", SetRules, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,

@@ -43,6 +43,7 @@ class Hook:
     does: list[bytes | Does]
     port: int = 0
     requests: list[Request] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -62,6 +63,7 @@ class Hook:
             raw = await reader.readexactly(int(length[1]) if length else 0)
             lines = [line.partition(": ") for line in head.split("\r\n")[1:] if line]
             self.requests.append(Request({name.lower(): value for name, _, value in lines}, raw))
+            self.arrived.set()
             does = self.does.pop(0) if len(self.does) > 1 else self.does[0]
             await self._do(does, reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -114,3 +114,51 @@ def test_the_control_socket_refuses_rules_that_cannot_be_evaluated() -> None:
     for rules in ([bad], [good, good]):
         with pytest.raises(errors.BadArguments):
             verbs.parse("alerts.set_rules", {"rules": rules})
+
+
+async def test_a_silence_has_an_end_and_is_ended_by_hand(tmp_path: Path) -> None:
+    """It says what it is about now; everything at once cannot be silenced."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(8, ok=10, failed=10)
+        matchers = ["service=support"]
+        done = await ask(box, "alerts.silence", "x", "test", matchers=matchers, for_s=3600)
+        assert done.outcome is not None
+        assert done.outcome.endswith("now errors.")
+        assert (await ask(box, "alerts.unsilence", "1")).state is intents.State.APPLIED
+        assert (await ask(box, "alerts.unsilence", "1")).state is intents.State.REFUSED
+        assert (await ask(box, "alerts.unsilence", "7")).state is intents.State.REFUSED
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"matchers": ["service=a"]},
+        {"matchers": ["service=a"], "for_s": 0},
+        {"matchers": ["service=a"], "for_s": 31 * 24 * 3600},
+        {"matchers": [], "for_s": 60},
+        {"matchers": ["service=~.*"], "for_s": 60},
+        {"matchers": ["service!=a"], "for_s": 60},
+        {"matchers": ["service"], "for_s": 60},
+        {"matchers": ['service=~"(a+)+"'], "for_s": 60},
+        {"matchers": ['service=~"("'], "for_s": 60},
+    ],
+)
+def test_a_silence_without_an_end_or_of_everything_is_refused(arguments: dict[str, Any]) -> None:
+    """It would hide what nobody asked to hide."""
+    with pytest.raises(errors.BadArguments):
+        verbs.parse("alerts.silence", arguments)
+
+
+async def test_a_receiver_is_added_tested_and_removed(tmp_path: Path) -> None:
+    """What waits for it is dropped; its address is in no record."""
+    async with boxes.made(tmp_path / "home") as box:
+        receiver = {"kind": "webhook", "shown": "https://h/…", "secret": "0" * 32}
+        done = await ask(box, "alerts.add_receiver", "ops", **receiver)
+        assert done.outcome == "Added receiver ops (https://h/…) of all alerts."
+        done = await ask(box, "alerts.add_receiver", "ops", **receiver)
+        assert done.state is intents.State.REFUSED
+        assert (await ask(box, "alerts.test_receiver", "ops")).state is intents.State.APPLIED
+        done = await ask(box, "alerts.remove_receiver", "ops")
+        assert done.outcome is not None
+        assert done.outcome.endswith("; 1 undelivered notifications are dropped.")
+        assert (await ask(box, "alerts.test_receiver", "ops")).state is intents.State.REFUSED

@@ -1,0 +1,192 @@
+"""`paddock alerts receivers`: who is told of alerts.
+
+An address holds tokens: it is read from a file or from standard input, deposited in the data
+directory, and never printed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from app import errors, listing, secret_files, session, words
+from app.commands import options
+from app.listing import Column
+from storage import alert_rule_files, notifications, receivers
+from storage import errors as storage_errors
+from storage.home import clock, secrets
+from storage.notifications import Backlog, Notification, State
+from storage.receivers import Receiver
+
+app = options.group()
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The receiver.")]
+Known = tuple[Receiver, Backlog | None]
+
+
+@app.command()
+async def add(
+    name: Name,
+    url_file: Annotated[
+        str,
+        typer.Option(
+            "--url-file",
+            metavar="FILE",
+            help="Holds the address: https:// for a webhook, or one of apprise; - for stdin.",
+        ),
+    ],
+    match: Annotated[
+        list[str] | None,
+        typer.Option("--match", metavar="LABEL=VALUE", help="severity=critical; all must fit."),
+    ] = None,
+    group_by: Annotated[
+        str, typer.Option("--group-by", metavar="LABELS", help="What is told of together.")
+    ] = ",".join(receivers.GROUP_BY),
+    wait: Annotated[
+        str, typer.Option("--wait", metavar="DURATION", help="Before a group is told of.")
+    ] = alert_rule_files.written(receivers.GROUP_WAIT_S),
+    interval: Annotated[
+        str, typer.Option("--interval", metavar="DURATION", help="Between news of a group.")
+    ] = alert_rule_files.written(receivers.GROUP_INTERVAL_S),
+    repeat: Annotated[
+        str, typer.Option("--repeat", metavar="DURATION", help="Until it is told again.")
+    ] = alert_rule_files.written(receivers.REPEAT_INTERVAL_S),
+    resolved: Annotated[
+        bool, typer.Option("--resolved/--no-resolved", help="Tell of ends, too.")
+    ] = True,
+    sign_file: Annotated[
+        str | None,
+        typer.Option("--sign-file", metavar="FILE", help="Holds the key that signs a webhook."),
+    ] = None,
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Tell a receiver of alerts: a webhook with Alertmanager's JSON, or a service of apprise."""
+    arguments: dict[str, object] = {
+        "matchers": match or [],
+        "group_by": [label.strip() for label in group_by.split(",") if label.strip()],
+        "group_wait_s": _seconds(wait),
+        "group_interval_s": _seconds(interval),
+        "repeat_interval_s": _seconds(repeat),
+        "send_resolved": resolved,
+    }
+    deposited = secret_files.deposit(url_file, "The address")
+    signing = None
+    try:
+        url = secrets.read(session.home(), deposited)
+        kind = receivers.kind_of(url)
+        if "://" not in url:
+            raise errors.BadWord("The address begins with a scheme: https://… or slack://…")
+        arguments |= {"kind": kind.value, "shown": receivers.shown(url), "secret": deposited}
+        if sign_file is not None:
+            if kind is not receivers.Kind.WEBHOOK:
+                raise errors.BadWord("Only the messages to a webhook are signed.")
+            signing = arguments["signing"] = secret_files.deposit(sign_file, "The signing key")
+        done = await session.ask("alerts.add_receiver", name, arguments, reason=reason)
+    except (storage_errors.StorageError, errors.AppError):
+        secret_files.withdraw(deposited)
+        secret_files.withdraw(signing)
+        raise
+    if not done.ok and not done.waits:
+        secret_files.withdraw(deposited)
+        secret_files.withdraw(signing)
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def remove(
+    name: Name,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Tell a receiver nothing more; what it was not told yet is dropped."""
+    async with session.reading() as s:
+        known = await receivers.find(s, name)
+        waits = (await notifications.backlog(s)).get(name)
+    lost = "" if waits is None else f"; {waits.waiting} undelivered are dropped"
+    effect = f"receiver {name} ({known.shown})  → removed{lost}"
+    agreed = session.agreed("alerts.remove_receiver", name, effect, reason, yes=yes)
+    done = await session.ask("alerts.remove_receiver", name, reason=agreed.reason)
+    if done.ok:
+        secret_files.withdraw(known.secret)
+        secret_files.withdraw(known.signing)
+    session.report(done, as_json=as_json)
+
+
+def _delivery(row: Known) -> str:
+    """Whether it takes what it is told."""
+    waits = row[1]
+    if waits is None:
+        return "ok"
+    age = words.age(max(clock.now_us() - waits.oldest_us, 0))
+    why = f": {waits.error}" if waits.error else ""
+    return f"{waits.waiting} undelivered for {age}{why}"
+
+
+COLUMNS: Final[tuple[Column[Known], ...]] = (
+    Column("RECEIVER", lambda row: row[0].name),
+    Column("KIND", lambda row: row[0].kind.value),
+    Column("ADDRESS", lambda row: row[0].shown),
+    Column("ALERTS", lambda row: " ".join(row[0].matchers) or "all"),
+    Column("REPEAT", lambda row: alert_rule_files.written(row[0].repeat_interval_s), right=True),
+    Column("DELIVERY", _delivery, below=True),
+)
+
+
+@app.command("list")
+async def every(as_json: options.Json = False) -> None:
+    """All receivers, and whether they take what they are told."""
+    async with session.reading() as s:
+        known = await receivers.every(s)
+        backlog = await notifications.backlog(s)
+    rows = [(each, backlog.get(each.name)) for each in known]
+    document = [_document(each, waits) for each, waits in rows]
+    empty = "Nobody is told of alerts: `paddock alerts receivers add` adds a receiver."
+    listing.show(COLUMNS, rows, as_json=as_json, document=document, empty=empty)
+
+
+def _document(receiver: Receiver, waits: Backlog | None) -> dict[str, object]:
+    """As JSON shows it: without the references to its secrets."""
+    shown: dict[str, object] = msgspec.to_builtins(receiver)
+    del shown["secret"]
+    shown["signed"] = shown.pop("signing") is not None
+    shown["undelivered"] = msgspec.to_builtins(waits)
+    return shown
+
+
+def _error(each: Notification) -> str:
+    return "" if each.state is State.SENT else each.error or ""
+
+
+NOTIFICATION_COLUMNS: Final[tuple[Column[Notification], ...]] = (
+    Column("NOTIFICATION", lambda each: str(each.id), right=True),
+    Column("QUEUED", lambda each: words.clock(each.created_at_us)),
+    Column("RECEIVER", lambda each: each.receiver),
+    Column("STATE", lambda each: each.state.value),
+    Column("FAILED TRIES", lambda each: words.count(each.attempts), right=True),
+    Column("MESSAGE", lambda each: each.title, below=True),
+    Column("ERROR", _error, below=True),
+)
+
+
+async def sent(limit: options.Limit = 20, as_json: options.Json = False) -> None:
+    """What receivers were told, newest first, and whether they accepted it."""
+    async with session.reading() as s:
+        found = await notifications.tail(s, limit)
+    listing.show(NOTIFICATION_COLUMNS, found, as_json=as_json, empty="No notification yet.")
+
+
+async def try_one(name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
+    """Send a receiver a notification that says that it is a test."""
+    done = await session.ask("alerts.test_receiver", name, reason=reason)
+    session.report(done, as_json=as_json)
+
+
+def _seconds(typed: str) -> int:
+    try:
+        return alert_rule_files.duration(typed)
+    except storage_errors.Invalid as error:
+        raise errors.BadWord(str(error)) from error

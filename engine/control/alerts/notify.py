@@ -1,0 +1,66 @@
+"""Queues the notifications that are due, in the transaction of the round. Sends nothing.
+
+Imported by `engine.control.alerts.rounds`.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import msgspec
+
+from engine.control.alerts import messages, routing
+from engine.control.alerts.routing import Telling
+from storage import alert_groups, alert_muting, alerts, notifications, receivers, silences
+from storage.alerts import State
+from storage.store import Session
+
+
+def host() -> str:
+    """The name of this box in messages."""
+    return platform.node() or "paddock"
+
+
+async def due(s: Session, *, clock_us: int, at_us: int) -> int:
+    """Queue what receivers are to be told now; how many messages."""
+    known = await receivers.every(s)
+    if not known:
+        return 0
+    active = await alerts.active(s)
+    groups = await alert_groups.every(s)
+    told = {number for group in groups.values() for number in group.told}
+    firing = [alert for alert in active if alert.state is State.FIRING]
+    past = await alerts.of_ids(s, told - {alert.id for alert in firing})
+    muted = alert_muting.muted(active, await silences.lasting(s, at_us), at_us)
+    tellings = routing.plan(known, groups, firing, past, muted.keys(), clock_us=clock_us)
+    for telling in tellings:
+        name = telling.receiver.name
+        if telling.group is None:
+            await alert_groups.forget(s, name, telling.key)
+        elif telling.group != groups.get((name, telling.key)):
+            await alert_groups.write(s, telling.group)
+        if telling.tells:
+            await _queue(s, telling, at_us=at_us)
+    return sum(telling.tells for telling in tellings)
+
+
+async def _queue(s: Session, telling: Telling, *, at_us: int) -> None:
+    await notifications.queue(
+        s,
+        receiver=telling.receiver.name,
+        group_key=telling.key,
+        status=messages.status(telling),
+        title=messages.title(telling, host()),
+        text=messages.text(telling),
+        body=msgspec.json.encode(messages.body(telling)).decode(),
+        at_us=at_us,
+    )
+
+
+async def test(s: Session, receiver: str, *, at_us: int) -> int:
+    """Queue a message that says that it is a test; its number."""
+    body, title, text = messages.tested(receiver, host(), at_us=at_us)
+    return await notifications.queue(
+        s, receiver=receiver, group_key="test", status="test",
+        title=title, text=text, body=msgspec.json.encode(body).decode(), at_us=at_us,
+    )  # fmt: skip

@@ -1,0 +1,306 @@
+"""The outbox: one row for each notification and receiver, sent until the receiver accepts it.
+
+A row is queued in the transaction in which its group is noted as told. Delivery is at least once:
+a row is SENT only after the receiver accepted the message, and a crash between the two sends it
+again under the same `message_id`, by which a receiver can tell. Of one group the oldest is sent
+first. Written by control, read by every package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import StrEnum
+from typing import Any, ClassVar, Final
+
+import msgspec
+from sqlalchemy import column, delete, func, select, table, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+from storage import errors, moves
+
+KEPT_US: Final = 3 * 24 * 3600 * 1_000_000
+"""How long a message is tried before it is given up."""
+
+_FIRST_US: Final = 5_000_000
+_LONGEST_US: Final = 600_000_000
+_LIMIT: Final = 300
+_store: Final = table("store", column("id"))
+
+
+class State(StrEnum):
+    """How far a notification is.
+
+    QUEUED: it waits for its turn, or for another try. A crash leaves it here.
+    SENDING: control is sending it. After a crash its next start puts it back, because nobody knows
+        whether the receiver has it.
+    SENT: the receiver accepted it. Final.
+    FAILED: the receiver did not accept it for three days, or was removed. Final.
+    """
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+MOVES: Final = moves.Table(
+    noun="notification",
+    column="state",
+    begins=frozenset({State.QUEUED}),
+    legal={
+        State.QUEUED: frozenset({State.SENDING, State.FAILED}),
+        State.SENDING: frozenset({State.SENT, State.QUEUED, State.FAILED}),
+        State.SENT: frozenset(),
+        State.FAILED: frozenset(),
+    },
+)
+
+
+class NotificationRow(SQLModel, table=True):
+    """A notification as it is stored; its body is JSON."""
+
+    __tablename__: ClassVar[str] = "notifications"
+
+    id: int | None = Field(default=None, primary_key=True)
+    message_id: str | None = None
+    receiver: str
+    group_key: str
+    status: str
+    title: str
+    text: str
+    body: str
+    state: str
+    attempts: int
+    created_at_us: int
+    next_at_us: int
+    error: str | None = None
+    ended_at_us: int | None = None
+
+
+class Notification(msgspec.Struct, frozen=True, kw_only=True):
+    """One message for one receiver; `status` is firing, resolved or test.
+
+    `attempts` counts the tries that failed, the last of them with `error`.
+    """
+
+    id: int
+    message_id: str
+    receiver: str
+    group_key: str
+    status: str
+    title: str
+    text: str
+    body: str
+    state: State
+    attempts: int
+    created_at_us: int
+    next_at_us: int
+    error: str | None
+    ended_at_us: int | None
+
+
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What a receiver has not accepted yet: how many, since when, and why not."""
+
+    waiting: int
+    oldest_us: int
+    error: str | None
+
+
+async def queue(
+    s: AsyncSession,
+    *,
+    receiver: str,
+    group_key: str,
+    status: str,
+    title: str,
+    text: str,
+    body: str,
+    at_us: int,
+) -> int:
+    """Queue a message; its number. Its id is made of the store, the number and the time."""
+    row = NotificationRow(
+        receiver=receiver,
+        group_key=group_key,
+        status=status,
+        title=title,
+        text=text,
+        body=body,
+        state=State.QUEUED.value,
+        attempts=0,
+        created_at_us=at_us,
+        next_at_us=at_us,
+    )
+    s.add(row)
+    await s.flush()
+    store = (await s.execute(select(_store.c.id))).scalar() or ""
+    row.message_id = f"paddock-{store[:8]}-{row.id}-{at_us}"
+    await s.flush()
+    return row.id or 0
+
+
+async def due(s: AsyncSession, now_us: int, busy: Collection[str] = ()) -> list[Notification]:
+    """For each receiver that is not busy, the next message that may be sent now.
+
+    Only the oldest of a group may be sent, so that an end does not overtake its beginning. A clock
+    that was set back does not delay a message by more than the longest pause between tries.
+    """
+    heads = (
+        select(func.min(col(NotificationRow.id)))
+        .where(col(NotificationRow.ended_at_us).is_(None))
+        .group_by(col(NotificationRow.receiver), col(NotificationRow.group_key))
+    )
+    query = (
+        select(NotificationRow)
+        .where(
+            col(NotificationRow.id).in_(heads),
+            col(NotificationRow.state) == State.QUEUED.value,
+            (col(NotificationRow.next_at_us) <= now_us)
+            | (col(NotificationRow.next_at_us) > now_us + _LONGEST_US),
+        )
+        .order_by(col(NotificationRow.next_at_us), col(NotificationRow.id))
+    )
+    found: dict[str, Notification] = {}
+    for row in await s.scalars(query):
+        if row.receiver not in busy:
+            found.setdefault(row.receiver, _notification(row))
+    return list(found.values())
+
+
+async def next_us(s: AsyncSession) -> int | None:
+    """When the next message may be sent; None while none waits."""
+    query = select(func.min(col(NotificationRow.next_at_us))).where(
+        col(NotificationRow.state) == State.QUEUED.value
+    )
+    return (await s.execute(query)).scalar()
+
+
+async def claim(s: AsyncSession, id: int) -> None:
+    """Note that a message is being sent.
+
+    Raises:
+        Moved: it is not queued any more.
+    """
+    await _move(s, id, State.QUEUED, State.SENDING)
+
+
+async def sent(s: AsyncSession, id: int, *, at_us: int) -> None:
+    """Note that the receiver accepted a message."""
+    await _move(s, id, State.SENDING, State.SENT, ended_at_us=at_us, error=None)
+
+
+async def failed(
+    s: AsyncSession, notification: Notification, error: str, *, at_us: int, after_us: int | None
+) -> State:
+    """Note that a try failed; the message is tried again, or given up after three days."""
+    attempts = notification.attempts + 1
+    over = at_us - notification.created_at_us >= KEPT_US
+    to = State.FAILED if over else State.QUEUED
+    changes: dict[str, Any] = {"attempts": attempts, "error": error[:_LIMIT]}
+    if over:
+        changes["ended_at_us"] = at_us
+    else:
+        changes["next_at_us"] = at_us + pause_us(attempts, after_us)
+    await _move(s, notification.id, State.SENDING, to, **changes)
+    return to
+
+
+def pause_us(attempts: int, after_us: int | None = None) -> int:
+    """How long to wait after so many failed tries: 5 s doubled each time, at most 10 minutes.
+
+    `after_us` is what the receiver asks for, as far as it is not longer than that.
+    """
+    doubled = int(min(_FIRST_US * 2 ** min(attempts - 1, 20), _LONGEST_US))
+    return doubled if after_us is None else min(max(doubled, after_us), _LONGEST_US)
+
+
+async def reclaim(s: AsyncSession, *, at_us: int) -> int:
+    """Put back what a control that died was sending; how many."""
+    rows = list(
+        await s.scalars(
+            select(NotificationRow).where(col(NotificationRow.state) == State.SENDING.value)
+        )
+    )
+    for row in rows:
+        await _move(s, row.id or 0, State.SENDING, State.QUEUED, next_at_us=at_us)
+    return len(rows)
+
+
+async def give_up(s: AsyncSession, receiver: str, error: str, *, at_us: int) -> int:
+    """End the messages of a receiver that was removed; how many."""
+    rows = list(
+        await s.scalars(
+            select(NotificationRow).where(
+                col(NotificationRow.receiver) == receiver,
+                col(NotificationRow.ended_at_us).is_(None),
+            )
+        )
+    )
+    for row in rows:
+        await _move(
+            s, row.id or 0, State(row.state), State.FAILED, ended_at_us=at_us,
+            error=error,
+        )  # fmt: skip
+    return len(rows)
+
+
+async def backlog(s: AsyncSession) -> dict[str, Backlog]:
+    """What receivers have not accepted yet, by receiver."""
+    query = (
+        select(
+            col(NotificationRow.receiver),
+            func.count(),
+            func.min(col(NotificationRow.created_at_us)),
+            func.max(col(NotificationRow.error)),
+        )
+        .where(col(NotificationRow.ended_at_us).is_(None))
+        .group_by(col(NotificationRow.receiver))
+    )
+    return {
+        receiver: Backlog(waiting=waiting, oldest_us=oldest, error=error)
+        for receiver, waiting, oldest, error in await s.execute(query)
+    }
+
+
+async def find(s: AsyncSession, id: int) -> Notification:
+    """One notification.
+
+    Raises:
+        NotFound: there is none of this number.
+    """
+    row = await s.get(NotificationRow, id, populate_existing=True)
+    if row is None:
+        raise errors.NotFound(f"There is no notification {id}.")
+    return _notification(row)
+
+
+async def tail(s: AsyncSession, limit: int = 20) -> list[Notification]:
+    """The newest notifications, newest first."""
+    query = select(NotificationRow).order_by(col(NotificationRow.id).desc()).limit(limit)
+    return [_notification(row) for row in await s.scalars(query)]
+
+
+async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
+    """Delete notifications that ended before a time; how many."""
+    ended = col(NotificationRow.ended_at_us)
+    old = select(col(NotificationRow.id)).where(ended.is_not(None), ended < before_us).limit(limit)
+    result = await s.execute(delete(NotificationRow).where(col(NotificationRow.id).in_(old)))
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+async def _move(s: AsyncSession, id: int, frm: State, to: State, **changes: Any) -> None:
+    """Without an entry in the ledger: a target that is dead for a day would fill it."""
+    if not MOVES.allows(frm, to):
+        raise errors.Invalid(f"A notification that is {frm} cannot become {to}.")
+    result = await s.execute(
+        update(NotificationRow)
+        .where(col(NotificationRow.id) == id, col(NotificationRow.state) == frm.value)
+        .values(state=to.value, **changes)
+    )
+    if result.rowcount != 1:  # type: ignore[attr-defined]
+        raise errors.Moved(f"Notification {id} is not {frm} any more.")
+
+
+def _notification(row: NotificationRow) -> Notification:
+    return msgspec.convert(row, Notification, from_attributes=True)

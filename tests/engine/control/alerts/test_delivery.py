@@ -1,0 +1,260 @@
+"""The outbox reaches its receivers: late, again, in order, and never as news twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from engine.control.alerts import delivery, notify
+from engine.control.alerts.delivery import Delivery
+from storage import notifications, receivers
+from storage.home import secrets
+from storage.notifications import Notification, State
+from storage.store import Session
+from tests.engine.control.alerts import boxes
+from tests.engine.control.alerts.boxes import Box
+from tests.engine.webhooks import hooks
+from tests.engine.webhooks.hooks import Does
+
+MINUTE_US: Final = 60_000_000
+REFUSED: Final = hooks.answer(503)
+
+
+class Outbox:
+    """The deliveries of a box; time is the test's."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.now_us = boxes.BEGINNING_S * boxes.SECOND_US
+        self.restart()
+
+    def restart(self) -> None:
+        """Control dies and is started again."""
+        self.delivery = Delivery(self.box.store, now_us=lambda: self.now_us, look_s=0)
+
+    async def add(self, name: str, url: str, *, signing: str | None = None) -> None:
+        """A receiver."""
+        home = self.box.store.home
+        deposited = secrets.deposit(home, url)
+        key = None if signing is None else secrets.deposit(home, signing)
+
+        async def work(s: Session) -> None:
+            await receivers.add(
+                s, name=name, kind=receivers.kind_of(url), shown=receivers.shown(url),
+                secret=deposited, signing=key, matchers=(), group_by=("alertname",),
+                group_wait_s=0, group_interval_s=60, repeat_interval_s=3600, send_resolved=True,
+                actor="kim", at_us=1, intent_id=None,
+            )  # fmt: skip
+
+        await self.box.store.write(work)
+
+    async def queue(self, receiver: str) -> int:
+        """A test message."""
+        at_us = self.now_us
+        return await self.box.store.write(lambda s: notify.test(s, receiver, at_us=at_us))
+
+    async def deliver(self) -> int:
+        """Send what is due; how many tries that took."""
+        tasks = await self.delivery.start()
+        await asyncio.gather(*tasks)
+        return len(tasks)
+
+    async def all(self) -> list[Notification]:
+        """All notifications, oldest first."""
+        async with self.box.store.read() as s:
+            return (await notifications.tail(s, 100))[::-1]
+
+    async def states(self) -> list[State]:
+        """Their states."""
+        return [each.state for each in await self.all()]
+
+
+@asynccontextmanager
+async def made(root: Path) -> AsyncIterator[Outbox]:
+    """An outbox on a box."""
+    async with boxes.made(root / "home") as box:
+        yield Outbox(box)
+
+
+async def test_an_alert_is_told_as_alertmanager_tells_it_and_so_is_its_end(tmp_path: Path) -> None:
+    """From samples to a webhook: firing, then resolved, each once, signed and with an id."""
+    async with made(tmp_path) as outbox, hooks.served(hooks.YES) as hook:
+        await outbox.add("ops", hook.url, signing="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        outbox.now_us += 10 * MINUTE_US
+        await outbox.box.serve(8, ok=10, failed=10)
+        while await outbox.deliver():
+            pass
+        await outbox.box.serve(8, ok=20)
+        while await outbox.deliver():
+            pass
+        assert [request.body["status"] for request in hook.requests] == ["firing", "resolved"]
+        first = hook.requests[0]
+        assert first.body["alerts"][0]["labels"]["service"] == "support"
+        assert first.body["alerts"][0]["annotations"]["runbook"] == "high-error-rate"
+        assert first.headers["webhook-signature"].startswith("v1,")
+        assert len(set(hook.ids)) == 2
+        assert await outbox.states() == [State.SENT, State.SENT]
+
+
+async def test_a_receiver_that_is_dead_for_a_day_is_told_everything_in_order(
+    tmp_path: Path,
+) -> None:
+    """Tries grow rarer, nothing is lost, and the end does not overtake the beginning."""
+    async with made(tmp_path) as outbox, hooks.served(REFUSED) as hook:
+        await outbox.add("ops", hook.url)
+        first, second = await outbox.queue("ops"), await outbox.queue("ops")
+        tries = 0
+        for _ in range(24 * 60):
+            tries += await outbox.deliver()
+            outbox.now_us += MINUTE_US
+        assert 100 < tries < 200
+        assert await outbox.states() == [State.QUEUED, State.QUEUED]
+        assert (await outbox.all())[0].error == "it answered 503 Said"
+        hook.does = [hooks.YES]
+        hook.requests.clear()
+        for _ in range(30):
+            await outbox.deliver()
+            outbox.now_us += MINUTE_US
+        assert await outbox.states() == [State.SENT, State.SENT]
+        assert [int(id.split("-")[2]) for id in hook.ids] == [first, second]
+
+
+async def test_a_receiver_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
+    """Each has its own turn."""
+    async with (
+        made(tmp_path) as outbox,
+        hooks.served(Does.HANG) as dead,
+        hooks.served(hooks.YES) as alive,
+    ):
+        await outbox.add("dead", dead.url)
+        await outbox.add("alive", alive.url)
+        await outbox.queue("dead")
+        for _ in range(3):
+            await outbox.queue("alive")
+        (hanging, first) = await outbox.delivery.start()
+        await first
+        for _ in range(2):
+            (task,) = await outbox.delivery.start()
+            await task
+        await dead.arrived.wait()
+        assert [len(dead.requests), len(alive.requests)] == [1, 3]
+        assert (await outbox.all())[0].state is State.SENDING
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+
+
+async def test_a_control_that_is_killed_while_sending_sends_again_under_the_same_id(
+    tmp_path: Path,
+) -> None:
+    """A receiver that has it already can tell."""
+    async with made(tmp_path) as outbox, hooks.served(Does.HANG) as hook:
+        await outbox.add("ops", hook.url)
+        await outbox.queue("ops")
+        (task,) = await outbox.delivery.start()
+        await hook.arrived.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await outbox.states() == [State.SENDING]
+        hook.does = [hooks.YES]
+        outbox.restart()
+        assert await outbox.deliver() == 0
+        await outbox.delivery.recover()
+        assert await outbox.deliver() == 1
+        assert await outbox.states() == [State.SENT]
+        assert len(set(hook.ids)) == 1
+
+
+async def test_after_three_days_a_message_is_given_up(tmp_path: Path) -> None:
+    """It is listed as failed, with the reason; the next ones are tried."""
+    async with made(tmp_path) as outbox, hooks.served(REFUSED) as hook:
+        await outbox.add("ops", hook.url)
+        await outbox.queue("ops")
+        await outbox.deliver()
+        outbox.now_us += notifications.KEPT_US
+        await outbox.deliver()
+        assert await outbox.states() == [State.FAILED]
+
+
+async def test_a_receiver_that_was_removed_is_told_nothing(tmp_path: Path) -> None:
+    """What waits for it ends."""
+    async with made(tmp_path) as outbox, hooks.served(REFUSED) as hook:
+        await outbox.add("ops", hook.url)
+        await outbox.queue("ops")
+        await outbox.deliver()
+
+        async def remove(s: Session) -> int:
+            await receivers.remove(s, "ops", actor="kim", at_us=2, intent_id=None)
+            return await notifications.give_up(s, "ops", "removed", at_us=2)
+
+        assert await outbox.box.store.write(remove) == 1
+        outbox.now_us += 60 * MINUTE_US
+        assert await outbox.deliver() == 0
+
+
+async def test_apprise_delivers_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """Its own JSON service, on loopback; the address is in no argument of a process."""
+    async with made(tmp_path) as outbox, hooks.served(hooks.YES) as hook:
+        await outbox.add("chat", hook.url.replace("http://", "json://"))
+        await outbox.queue("chat")
+        await outbox.deliver()
+        assert await outbox.states() == [State.SENT]
+        assert hook.requests[0].body["title"].startswith("[TEST] chat")
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [("json://127.0.0.1:1/hook-token", "did not accept"), ("nothing://token", "does not know")],
+)
+async def test_what_apprise_says_never_quotes_the_address(
+    tmp_path: Path, url: str, error: str
+) -> None:
+    """It holds tokens."""
+    async with made(tmp_path) as outbox:
+        await outbox.add("chat", url)
+        await outbox.queue("chat")
+        await outbox.deliver()
+        (found,) = await outbox.all()
+        assert found.error is not None
+        assert error in found.error
+        assert "token" not in found.error
+
+
+async def test_an_apprise_that_hangs_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may block for ever; control does not."""
+    monkeypatch.setattr(delivery, "APPRISE_S", 0.0)
+    async with made(tmp_path) as outbox:
+        await outbox.add("chat", "json://127.0.0.1:1/x")
+        await outbox.queue("chat")
+        await outbox.deliver()
+        (found,) = await outbox.all()
+        assert (found.state, found.error) == (State.QUEUED, "it did not answer within 0 s")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://hooks.example.com/services/T0/B0/secret", "https://hooks.example.com/…"),
+        ("https://user:secret@h.example.com:8443/x?token=secret", "https://h.example.com:8443/…"),
+        ("slack://secret-a/secret-b/secret-c", "slack://…"),
+        ("mailto://user:secret@example.com", "mailto://…"),
+    ],
+)
+def test_what_is_shown_of_an_address_holds_no_token(url: str, shown: str) -> None:
+    """It is in records, lists and the ledger."""
+    assert receivers.shown(url) == shown
+
+
+def test_pauses_between_tries_grow_to_ten_minutes() -> None:
+    """And follow what the receiver asks for, as far as that."""
+    pauses = [notifications.pause_us(n) // 1_000_000 for n in range(1, 12)]
+    assert pauses[:5] == [5, 10, 20, 40, 80]
+    assert max(pauses) == 600
+    assert notifications.pause_us(1, 60_000_000) == 60_000_000
+    assert notifications.pause_us(1, 10**12) == 600_000_000
