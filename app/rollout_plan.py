@@ -37,6 +37,8 @@ def lines(plan: RolloutPlan) -> list[str]:
     head = f"{plan.service}  r{plan.stable} → r{plan.candidate}  "
     head += f"{plan.strategy.replace('_', '-')}  about {_time(plan.lasts_s)} in all"
     drawn = [head, *_traffic(plan), f"memory   {plan.memory}"]
+    if plan.unscored:
+        drawn.append(f"scoring  {plan.unscored}")
     for stage in plan.stages:
         drawn += ["", *_stage(stage, weakest=stage.step == plan.weakest)]
     return [words.safe(line) for line in [*drawn, "", plan.verdict]]

@@ -21,6 +21,8 @@ def lines(rollout: Rollout, figures: Figures | None) -> list[str]:
         if figures.unlikely is not None:
             share = words.percent(figures.unlikely)
             said[-1] += f", {share} not r{rollout.candidate}'s first choice"
+    elif figures.copies > figures.failed:
+        said.append("stable's answers were not scored (a server scores no chats)")
     stable, candidate = figures.stable, figures.candidate
     rows = [
         ("", "TOKENS", "P50", "P95", "TTFT P95"),

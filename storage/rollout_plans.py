@@ -87,6 +87,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 class RolloutPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A plan. `enough` says whether the traffic leads it to its end; `verdict` says it in words.
 
+    `unscored` says why a shadow does not score stable's answers, empty where it does or is none.
     `weakest` is the number of the step at which least would be found, None without traffic.
     """
 
@@ -99,6 +100,7 @@ class RolloutPlan(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[Stage, ...]
     lasts_s: float
     memory: str
+    unscored: str = ""
     weakest: int | None
     enough: bool
     verdict: str

@@ -28,6 +28,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     guards: tuple[Guard, ...]
     memory: str
+    unscored: str = ""
 
 
 async def compute(context: Context) -> Any:
@@ -47,7 +48,7 @@ async def compute(context: Context) -> Any:
         memory=asked.memory,
     )
     plan = await asyncio.to_thread(forecast.plan, wanted, traffic, context.now_us())
-    return msgspec.to_builtins(plan)
+    return msgspec.to_builtins(msgspec.structs.replace(plan, unscored=asked.unscored))
 
 
 async def conclude(context: Context) -> str:

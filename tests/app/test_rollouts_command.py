@@ -168,7 +168,8 @@ def test_the_tree_of_a_shadow_has_the_candidates_figures_beside_stables(tmp_path
     at = lines.index("├─ shadow")
     assert lines[at + 1] == "│  40 copies compared, 1 failed"
     assert lines[at + 2] == "│  agreement 77–96 %  F1 0.85  exact 0 %  length ×1.20"
-    assert [line.split() for line in lines[at + 3 : at + 6]] == [
+    assert lines[at + 3] == "│  stable's answers were not scored (a server scores no chats)"
+    assert [line.split() for line in lines[at + 4 : at + 7]] == [
         ["│", "TOKENS", "P50", "P95", "TTFT", "P95"],
         ["│", "r1", "10.0", "200", "ms", "200", "ms", "10", "ms"],
         ["│", "r2", "12.0", "400", "ms", "400", "ms", "10", "ms"],

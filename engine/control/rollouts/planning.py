@@ -14,6 +14,7 @@ from engine.control.rollouts import starts
 from storage import jobs, releases, rollout_plans, rollout_steps, services
 from storage.control_socket import verbs
 from storage.intents import Intent
+from storage.releases import Backend, Release
 from storage.store import Session
 
 
@@ -41,6 +42,7 @@ async def plan(s: Session, intent: Intent, arguments: verbs.rollouts.Start, at_u
             "steps": msgspec.to_builtins(decision.plan),
             "guards": msgspec.to_builtins(guards),
             "memory": await memory.words(s, candidate.number, at_us),
+            "unscored": unscored(arguments, candidate),
         },
         actor=intent.actor,
         intent_id=intent.id,
@@ -48,3 +50,15 @@ async def plan(s: Session, intent: Intent, arguments: verbs.rollouts.Start, at_u
         max_failures=2,
     )
     return Decision(Reason.QUEUED, f"Job {job.id} plans it.", job)
+
+
+def unscored(arguments: verbs.rollouts.Start, candidate: Release) -> str:
+    """Why a shadow of this candidate does not score stable's answers; empty where it does."""
+    steps = arguments.steps or rollout_steps.DEFAULTS[arguments.strategy]
+    shadows = any(isinstance(step, rollout_steps.Mirror) for step in steps)
+    if not shadows or candidate.backend is Backend.LOCAL:
+        return ""
+    return (
+        f"a server scores the continuation of a text, not of a chat: how likely {candidate.name} "
+        "finds stable's answers to chats will not be known"
+    )

@@ -18,8 +18,11 @@ from engine.registry import downloads, mlflow_registry, sources
 from engine.registry.downloads import Download
 from engine.registry.server_responses import Refused
 from engine.registry.sources import BadSource
+from storage import models
+from storage.intents import State
 from tests import home_fixtures
 from tests.engine.control import ggufs
+from tests.engine.control.test_intents import desk
 
 MLFLOW = os.environ.get("PADDOCK_MLFLOW", "")
 pytestmark = [
@@ -102,3 +105,25 @@ def test_a_registry_that_is_not_encrypted_is_refused() -> None:
     """Its credentials and files would pass in the clear."""
     with pytest.raises(BadSource, match="not encrypted"):
         sources.mlflow("mlflow:models:/x/1", {"MLFLOW_TRACKING_URI": "http://example.org"})
+
+
+async def test_jobs_export_a_version_and_add_it_again(
+    server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way of two boxes that share a registry: the second has the bytes of the first."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server["MLFLOW_TRACKING_URI"])
+    path = ggufs.made(tmp_path / "tiny.gguf")
+    async with desk(tmp_path / "home") as control:
+        added = await control.do(
+            "models.add", "tiny", model="tiny", version="1.0.0", path=str(path)
+        )
+        assert added.state is State.APPLIED, added.outcome
+        done = await control.do("models.export", "tiny@1.0.0", to="mlflow:models:/handed")
+        assert done.outcome == "Exported tiny@1.0.0 as mlflow:models:/handed/1."
+        again = await control.do(
+            "models.add", "other", model="other", version="1.0.0", path="mlflow:models:/handed/1"
+        )
+        assert again.state is State.APPLIED, again.outcome
+        async with control.store.read() as s:
+            one, two = await models.find(s, "tiny@1.0.0"), await models.find(s, "other@1.0.0")
+    assert (two.sha256, two.source) == (one.sha256, "mlflow:models:/handed/1")

@@ -9,9 +9,12 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
+from engine.control.rollouts import planning
 from storage import intents
+from storage.control_socket import verbs
+from storage.releases import Engine, Limits, Release, Sampling, Upstream
 from storage.rollout_looks import Verdict
-from storage.rollout_steps import HOUR_S
+from storage.rollout_steps import HOUR_S, Strategy
 from storage.rollouts import State, Why
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import CANDIDATE, STABLE, World
@@ -42,6 +45,23 @@ async def begun(world: World, **arguments: Any) -> None:
     await world.settle()
     rollout = await world.rollout()
     assert (rollout.state, rollout.step) == (State.STEPPING, 0)
+
+
+def test_a_plan_says_that_a_server_scores_no_chats() -> None:
+    """For a shadow only, and only of a candidate on a server."""
+    usual: dict[str, Any] = {
+        "number": 2, "sha256": "", "model_version_id": None, "prompt_version_id": None,
+        "sampling": Sampling(), "limits": Limits(), "deployment": "x", "adapter": "",
+        "created_at_us": 1, "created_by": "kim", "comment": "",
+    }  # fmt: skip
+    local = Release(engine=Engine(), **usual)
+    remote = Release(upstream=Upstream(name="lab", model="m"), **usual)
+    shadow = verbs.rollouts.Start(release="r2", strategy=Strategy.SHADOW)
+    canary = verbs.rollouts.Start(release="r2")
+    assert planning.unscored(shadow, local) == planning.unscored(canary, remote) == ""
+    assert "how likely r2 finds stable's answers to chats will not be known" in planning.unscored(
+        shadow, remote
+    )
 
 
 async def test_a_shadow_that_passes_goes_on_to_its_canary_by_itself(world: World) -> None:
