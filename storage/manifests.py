@@ -82,7 +82,7 @@ async def change(s: AsyncSession, name: str, manifest: verbs.manifests.Apply) ->
         NotFound: it names a version or an upstream that is not registered.
         Invalid: a release of it cannot be, or the arms make no split.
     """
-    service = await _service(s, name)
+    service = await services.look_up(s, name)
     before = None
     if service is not None:
         most = max(service.split.arms, key=lambda arm: arm.weight_bp)
@@ -129,10 +129,3 @@ async def contents(s: AsyncSession, service: Service) -> list[tuple[int, Content
         for release, points in splits.pairs(service.split.arms)
         if points
     ]
-
-
-async def _service(s: AsyncSession, name: str) -> Service | None:
-    try:
-        return await services.find(s, name)
-    except errors.NotFound:
-        return None

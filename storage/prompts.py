@@ -283,7 +283,7 @@ async def page(
 
 
 def _contains(text: str) -> ColumnElement[bool]:
-    """Whether what is listed of a version contains a text."""
+    """Whether a listed column of a version contains a text."""
     columns = _TABLE.c
     name = columns.prompt + "@" + cast(columns.number, String)
     labelled = exists().where(

@@ -1,7 +1,7 @@
 """Releases that are retired: kept with their history, but given no traffic any more.
 
-A release never changes, so this is beside it. Whoever gives traffic asks `storage.availability`,
-which says of a retired release that it cannot answer. Read by everybody.
+Releases are immutable, so retirement is a row of its own. `storage.availability` reports a retired
+release as unable to answer, so that no split can name it. Read by every package.
 """
 
 from __future__ import annotations

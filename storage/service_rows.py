@@ -78,12 +78,24 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def find(s: AsyncSession, name: str) -> Service:
-    """By its name."""
-    row = await s.get(ServiceRow, name)
-    if row is None:
+    """By its name.
+
+    Raises:
+        NotFound: there is none; the message lists those there are.
+    """
+    service = await look_up(s, name)
+    if service is None:
         raise await unknown_names.refusal(
             s, "service", name, select(col(ServiceRow.name)).order_by(col(ServiceRow.name))
         )
+    return service
+
+
+async def look_up(s: AsyncSession, name: str) -> Service | None:
+    """By its name, None where there is none."""
+    row = await s.get(ServiceRow, name)
+    if row is None:
+        return None
     split = split_history.record(await s.get_one(SplitRow, row.split_id))
     return record(row, split, await freezes.of_box(s))
 

@@ -31,6 +31,7 @@ from storage.service_rows import (
     ServiceRow,
     every,
     find,
+    look_up,
     named_releases,
     owned,
 )
@@ -38,10 +39,9 @@ from storage.splits import WHOLE_BP, Arm, Split, check_arms
 
 __all__ = [
     "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms", "create",
-    "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "named_releases",
-    "owned", "remove", "set_record_text", "set_split", "set_staging_of", "split_before",
-    "split_of_intent", "take",
-    "unfreeze",
+    "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "look_up",
+    "named_releases", "owned", "remove", "set_record_text", "set_split", "set_staging_of",
+    "split_before", "split_of_intent", "take", "unfreeze",
 ]  # fmt: skip
 
 

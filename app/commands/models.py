@@ -11,14 +11,13 @@ import msgspec
 import typer
 
 from app import actions, errors, listing, model_views, session, terminal, words
-from app.commands import options
+from app.commands import model_aliases, options, unused_models
 from app.listing import Column
 from app.model_views import Registry
 from storage import errors as storage_errors
-from storage import model_aliases, model_lineage, models, unused_models
+from storage import model_lineage, models
 from storage.home import secrets
 from storage.models import ModelVersion, Status
-from storage.unused_models import Unused
 
 app = options.group()
 
@@ -184,50 +183,6 @@ async def tree(
 
 
 @app.command()
-async def alias(
-    name: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="ops@1.1.0")],
-    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="champion")],
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Point an alias at a version. Releases keep the version that they were created with."""
-    model_aliases.check(alias)
-    async with session.reading() as s:
-        version = await models.find(s, name)
-        known = await model_aliases.find(s, version.model, alias)
-        before = None if known is None else await models.get(s, known.version_id)
-    was = "nothing" if before is None else before.name
-    effect = f"{version.model}@{alias}  {was} → {version.name}"
-    agreed = session.agreed("models.alias", version.model, effect, reason, yes=yes)
-    done = await session.ask(
-        "models.alias",
-        version.model,
-        {"alias": alias, "version": version.version},
-        reason=agreed.reason,
-        expected_version=0 if before is None else before.id,
-    )
-    session.report(done, as_json=as_json)
-
-
-@app.command()
-async def unalias(
-    model: Annotated[str, typer.Argument(metavar="NAME", help="The model: ops")],
-    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="champion")],
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Remove an alias; the version that it points at stays."""
-    async with session.reading() as s:
-        version = await models.find(s, f"{model}@{alias}")
-    effect = f"{model}@{alias}  {version.name} → nothing"
-    agreed = session.agreed("models.unalias", model, effect, reason, yes=yes)
-    done = await session.ask("models.unalias", model, {"alias": alias}, reason=agreed.reason)
-    session.report(done, as_json=as_json)
-
-
-@app.command()
 async def trace(
     name: Name,
     parent: Parent = None,
@@ -263,65 +218,6 @@ async def export(
     wanted = actions.Wanted(target=version.name, arguments={"to": _absolute(to)}, reason=reason)
     done = await _worked("models.export", wanted, "", quiet=as_json)
     session.report(done, as_json=as_json)
-
-
-@app.command()
-async def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="ops@1.0.0")],
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Remove a version that nothing needs, and delete its file if it was downloaded."""
-    async with session.reading() as s:
-        version = await models.find(s, name)
-    kept = f"; {version.path} stays" if version.source is None else ", with its file"
-    effect = f"remove {version.name}{kept}"
-    agreed = session.agreed("models.remove", version.name, effect, reason, yes=yes)
-    done = await session.ask(
-        "models.remove", version.name, reason=agreed.reason, confirm=agreed.confirm
-    )
-    session.report(done, as_json=as_json)
-
-
-@app.command()
-async def gc(
-    unused: Annotated[
-        bool, typer.Option("--unused", help="First remove downloaded versions without a use.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it would free.")
-    ] = False,
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Delete downloaded files that nothing needs; never a file outside the data directory."""
-    async with session.reading() as s:
-        spare = await unused_models.spare(s) if unused else []
-        needs = await unused_models.needs(s)
-    found = unused_models.find(session.home(), needs, also=[each.id for each in spare])
-    total = words.size(sum(each.size_bytes for each in found))
-    if dry_run or not found:
-        listing.show(_UNUSED, found, as_json=as_json, empty="Every downloaded file is needed.")
-        if found and not as_json:
-            terminal.say(f"{total} would be freed.")
-        return
-    effect = f"delete {words.counted(len(found), 'file')}, {total}"
-    if spare:
-        effect += f"; remove {words.one_of([each.name for each in spare])}"
-    agreed = session.agreed("models.gc", "models", effect, reason, yes=yes)
-    done = await session.ask(
-        "models.gc", "models", {"unused": unused}, reason=agreed.reason, confirm=agreed.confirm
-    )
-    session.report(done, as_json=as_json)
-
-
-_UNUSED: Final[tuple[Column[Unused], ...]] = (
-    Column("SHA-256", lambda each: f"{each.sha256[:16]}…"),
-    Column("SIZE", lambda each: words.size(each.size_bytes), right=True),
-    Column("WAS", lambda each: words.known(", ".join(each.versions))),
-)
 
 
 @app.command()
@@ -381,3 +277,7 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         "loaded": proofs,
     }
     terminal.show(shown, lines, as_json=as_json)
+
+
+app.registered_commands += model_aliases.app.registered_commands
+app.registered_commands += unused_models.app.registered_commands

@@ -81,7 +81,7 @@ def _row(row: figures.Listed) -> snapshot.PromptRow:
 async def _other(
     s: Session, version: PromptVersion, labels: Sequence[Label], against: str
 ) -> PromptVersion | None:
-    """What a version is compared with: what is named, what production points at, its parent."""
+    """The version to compare with: the one named, else production's, else the parent."""
     live = next((each.number for each in labels if each.label == prompts.PRODUCTION), None)
     for name in (against, live and f"{version.prompt}@{live}",
                  version.parent and f"{version.prompt}@{version.parent}"):  # fmt: skip

@@ -9,11 +9,11 @@ from __future__ import annotations
 from engine.control import loadable, memory, releases
 from engine.control.decisions import Decision, Reason, Refusal
 from engine.control.handlers import handles
-from storage import errors, service_rows, services, splits
+from storage import service_rows, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.releases import Release
-from storage.services import Arm, Service
+from storage.services import Arm
 from storage.store import Session
 
 
@@ -25,7 +25,7 @@ async def apply(s: Session, intent: Intent, asked: verbs.manifests.Apply, at_us:
         Refusal: a release cannot be created, cannot answer, or does not fit into memory.
         errors.Moved, errors.Frozen, errors.NotOwner: the split cannot be changed now.
     """
-    before = await _service(s, intent.target)
+    before = await services.look_up(s, intent.target)
     arms = await _arms(s, intent, asked, at_us)
     had = () if before is None else before.split.arms
     if refusal := loadable.refuse(arms, await loadable.broken(s, arms), had):
@@ -97,10 +97,3 @@ async def _arms(
         arms.append(Arm(release=decision.plan.number, weight_bp=arm.weight_bp))
     services.check_arms(arms)
     return tuple(arms)
-
-
-async def _service(s: Session, name: str) -> Service | None:
-    try:
-        return await services.find(s, name)
-    except errors.NotFound:
-        return None

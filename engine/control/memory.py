@@ -94,7 +94,7 @@ async def words(s: Session, release: int, at_us: int) -> str:
     observed = await observe(s, [release], at_us)
     if observed is None:
         said = "it is loaded, on an upstream, or divided between the GPUs by its own setting"
-        return f"r{release} needs no memory that can be told before: {said}."
+        return f"r{release} has no estimate: {said}."
     refusal = decide(observed)
     if refusal is not None:
         return refusal.sentence

@@ -7,55 +7,33 @@ transaction that registers the version. Imported by `engine.jobs.kinds`, by name
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
-import stat
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from engine.execution import failures
-from engine.jobs import kinds, model_files
+from engine.jobs import kinds, model_files, model_sources
 from engine.jobs.context import Context
 from engine.jobs.errors import Refused, Transient
+from engine.jobs.model_sources import Resolved
 from engine.registry import (
+    adapter_fit,
     chat_template,
-    downloads,
     dry_load,
-    filesystems,
     gguf_header,
-    mlflow_registry,
     registration,
-    server_responses,
-    sources,
 )
-from engine.registry.downloads import Download, Known
 from engine.registry.registration import Facts, File
-from engine.registry.sources import Filesystem, Hub, Local, Mlflow, Remote
 from storage import errors, models
-from storage.control_socket import verbs
-from storage.home import secrets
 from storage.model_checks import Chat, ModelChecks
 from storage.model_memory import Memory
 from storage.models import Kind, ModelVersion
 from storage.store import Session
 
 _CHUNK: Final = 4 * 1024 * 1024
-
-
-class Resolved(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the file is: a path of this machine, or a URL with what the Hub announced."""
-
-    path: str | None = None
-    url: str | None = None
-    address: str | None = None
-    file_name: str = ""
-    size_bytes: int | None = None
-    sha256: str | None = None
-    commit: str | None = None
 
 
 class Inspected(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,94 +52,10 @@ class Hashed(msgspec.Struct, frozen=True, kw_only=True):
     inode: int | None = None
 
 
-async def resolve(context: Context) -> Resolved:
-    """Resolve the address, and refuse early what cannot work."""
-    asked = _asked(context)
-    try:
-        async with context.store.read() as s:
-            await registration.check_name(s, asked)
-            await registration.base_of(s, asked)
-            await registration.lineage_of(s, asked)
-        source = sources.parse(asked.path)
-    except (registration.Unfit, sources.BadSource, errors.NotFound) as error:
-        raise Refused(str(error)) from error
-    match source:
-        case Local(path):
-            await asyncio.to_thread(_regular, Path(path))
-            return Resolved(path=path)
-        case Hub():
-            return await _look_up(context, source)
-        case Remote():
-            return Resolved(url=source.shown, address=source.shown, file_name=source.file_name)
-        case Filesystem():
-            return Resolved(url=source.address, address=source.address, file_name=source.file_name)
-        case Mlflow():
-            with _failures():
-                async with downloads.client() as http:
-                    file, address = await mlflow_registry.look_up(http, source)
-            context.log(f"{address} is {file.url}.")
-            return Resolved(url=file.url, address=address, file_name=file.file_name)
-
-
-async def _look_up(context: Context, source: Hub) -> Resolved:
-    with _failures():
-        async with downloads.client() as http:
-            known = await downloads.look_up(http, source)
-    revision = known.commit or source.revision
-    context.log(f"{source.repository} at {revision}: {known.size_bytes} bytes.")
-    return Resolved(
-        url=known.url,
-        address=f"hf://{source.repository}/{source.file}@{revision}",
-        file_name=source.at(revision).file_name,
-        size_bytes=known.size_bytes,
-        sha256=known.sha256,
-        commit=known.commit,
-    )
-
-
-async def fetch(context: Context) -> dict[str, object]:
-    """Download the file into the scratch directory; a local file stays where it is."""
-    resolved = _result(context, "resolve", Resolved)
-    if resolved.url is None:
-        return {}
-    asked = sources.parse(_asked(context).path)
-    if isinstance(asked, Filesystem):
-        with _failures():
-            known = await filesystems.fetch(
-                asked,
-                Download(context.scratch),
-                progress=lambda done, total: context.progress(done, total, "B"),
-                log=context.log,
-            )
-        return {"validator": known.validator}
-    authorization = asked.authorization if isinstance(asked, Hub | Mlflow) else None
-    source = Remote(_url(context, resolved.url), resolved.file_name, authorization)
-    expected = None
-    if isinstance(asked, Hub):
-        expected = Known(
-            url=resolved.url,
-            size_bytes=resolved.size_bytes,
-            sha256=resolved.sha256,
-            commit=resolved.commit,
-        )
-    with _failures():
-        async with downloads.client() as http:
-            known = await downloads.fetch(
-                http,
-                source,
-                Download(context.scratch),
-                expected=expected,
-                progress=lambda done, total: context.progress(done, total, "B"),
-                log=context.log,
-            )
-    context.log(f"Downloaded {Download(context.scratch).size_bytes()} bytes.")
-    return {"validator": known.validator}
-
-
 async def inspect(context: Context) -> Inspected:
     """Read the header, check it against the arguments, and try the chat template."""
-    asked, path = _asked(context), _path(context)
-    name = _result(context, "resolve", Resolved).address or asked.path
+    asked, path = model_sources.asked_of(context), model_sources.path(context)
+    name = model_sources.result(context, "resolve", Resolved).address or asked.path
     try:
         header = await asyncio.to_thread(gguf_header.read, path)
         async with context.store.read() as s:
@@ -188,10 +82,10 @@ async def inspect(context: Context) -> Inspected:
 def _check_shapes(name: str, adapter: Path, base: ModelVersion) -> None:
     """Refuse an adapter whose tensors are not those of its base; a base that is away cannot say."""
     try:
-        weights = gguf_header.shapes(Path(base.path))
+        weights = adapter_fit.shapes(Path(base.path))
     except (OSError, gguf_header.Broken):
         return
-    if why := gguf_header.misfit(gguf_header.shapes(adapter), weights):
+    if why := adapter_fit.misfit(adapter_fit.shapes(adapter), weights):
         raise Refused(f"{name} is not an adapter for {base.name}: {why}.")
 
 
@@ -204,10 +98,10 @@ async def _try(source: chat_template.Source) -> Chat:
 
 async def measure(context: Context) -> Memory | None:
     """What loading the weights would take; None for an adapter, and where it cannot be found."""
-    if _result(context, "inspect", Inspected).facts.kind is not Kind.WEIGHTS:
+    if model_sources.result(context, "inspect", Inspected).facts.kind is not Kind.WEIGHTS:
         return None
     try:
-        return await dry_load.measure(_path(context))
+        return await dry_load.measure(model_sources.path(context))
     except dry_load.Unmeasured as error:
         context.log(f"What a load takes could not be measured: {error}.")
         return None
@@ -215,8 +109,8 @@ async def measure(context: Context) -> Memory | None:
 
 async def hash(context: Context) -> Hashed:
     """Hash the file, with progress, and compare it with the SHA-256 asked for or announced."""
-    asked, path = _asked(context), _path(context)
-    resolved = _result(context, "resolve", Resolved)
+    asked, path = model_sources.asked_of(context), model_sources.path(context)
+    resolved = model_sources.result(context, "resolve", Resolved)
     name = resolved.address or asked.path
     try:
         before = await asyncio.to_thread(path.stat)
@@ -242,10 +136,10 @@ async def hash(context: Context) -> Hashed:
 
 async def register(context: Context) -> kinds.Effect:
     """Put a downloaded file in its place and register the version."""
-    asked = _asked(context)
-    resolved = _result(context, "resolve", Resolved)
-    inspected = _result(context, "inspect", Inspected)
-    hashed = _result(context, "hash", Hashed)
+    asked = model_sources.asked_of(context)
+    resolved = model_sources.result(context, "resolve", Resolved)
+    inspected = model_sources.result(context, "inspect", Inspected)
+    hashed = model_sources.result(context, "hash", Hashed)
     path = Path(resolved.path or model_files.path(context.home, hashed.sha256, resolved.file_name))
 
     async def effect(s: Session) -> str:
@@ -265,7 +159,7 @@ async def register(context: Context) -> kinds.Effect:
                 file,
                 inspected.facts,
                 inspected.checks,
-                _result(context, "measure", Memory | None),
+                model_sources.result(context, "measure", Memory | None),
                 actor=context.job.actor,
                 at_us=context.now_us(),
                 intent_id=context.job.intent_id,
@@ -275,7 +169,7 @@ async def register(context: Context) -> kinds.Effect:
         ) as error:  # fmt: skip
             raise Refused(str(error)) from error
         if resolved.url is not None and kept is None:
-            model_files.keep(_path(context), path)
+            model_files.keep(model_sources.path(context), path)
         return outcome
 
     return effect
@@ -283,65 +177,14 @@ async def register(context: Context) -> kinds.Effect:
 
 KIND: Final = kinds.Kind(
     (
-        kinds.Step("resolve", resolve),
-        kinds.Step("fetch", fetch),
+        kinds.Step("resolve", model_sources.resolve),
+        kinds.Step("fetch", model_sources.fetch),
         kinds.Step("inspect", inspect),
         kinds.Step("measure", measure),
         kinds.Step("hash", hash),
         kinds.Step("register", register),
     )
 )
-
-
-def _asked(context: Context) -> verbs.models.Add:
-    try:
-        return msgspec.convert(context.job.arguments, verbs.models.Add)
-    except msgspec.ValidationError as error:
-        raise Refused(f"The job's arguments cannot be read: {error}.") from error
-
-
-def _result(context: Context, step: str, kind: Any) -> Any:
-    """The result of an earlier step, of this attempt or a previous one."""
-    return msgspec.convert(msgspec.to_builtins(context.results[step]), kind)
-
-
-def _path(context: Context) -> Path:
-    resolved = _result(context, "resolve", Resolved)
-    return Path(resolved.path) if resolved.path else Download(context.scratch).part
-
-
-def _url(context: Context, url: str) -> str:
-    """The URL with its query, which is stored as a secret."""
-    reference = _asked(context).secret
-    if reference is None:
-        return url
-    try:
-        return f"{url}?{secrets.read(context.home, reference)}"
-    except errors.NotFound as error:
-        raise Refused(f"The query of {url} is no longer stored; add the model again.") from error
-
-
-@contextlib.contextmanager
-def _failures() -> Iterator[None]:
-    """Errors of a download as those of a job."""
-    try:
-        yield
-    except server_responses.Unavailable as error:
-        raise Transient(str(error), error.after_s) from error
-    except server_responses.Refused as error:
-        raise Refused(str(error)) from error
-
-
-def _regular(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            path.open("rb").close()
-            return
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Refused(f"{path} cannot be read: {why}.") from error
-    raise Refused(f"{path} is not a regular file.")
 
 
 def _sha256(path: Path, size: int, context: Context) -> str:

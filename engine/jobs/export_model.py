@@ -1,6 +1,6 @@
 """The job behind `models export`: a version as a Hub repository, or in an MLflow registry.
 
-The file is hashed while it is copied, so that what is handed on is what was registered. A
+The file is hashed while it is copied, so that only the registered content is exported. A
 repository appears at once or not at all. Imported by `engine.jobs.kinds`, by name.
 """
 

@@ -1,7 +1,7 @@
 """Downloads a file from a file system that fsspec knows (s3, gs, sftp, …): resumable, never mixed.
 
 The bytes so far and the identity of the file at its source are kept as `downloads` keeps them; an
-interrupted download goes on where it stopped if the source is the same file still, and starts over
+interrupted download resumes if the file at the source is unchanged, and starts over
 otherwise. Needs fsspec and the package of the protocol, which are not installed with Paddock.
 Credentials come from where that package looks for them. Imported by `engine.jobs`.
 """

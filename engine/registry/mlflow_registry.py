@@ -1,8 +1,8 @@
 """An MLflow model registry over its REST API: which file a version is, and how one is added.
 
-Speaks HTTP and needs no MLflow here. The server has to serve its artifacts (`--serve-artifacts`,
-its default), so that a file is downloaded like any other: resumable. Knows nothing of jobs.
-Imported by `engine.jobs`.
+MLflow's client library is not needed. The server has to serve its artifacts (`--serve-artifacts`,
+its default), so that their download resumes like any other. Knows nothing of jobs. Imported by
+`engine.jobs`.
 """
 
 from __future__ import annotations

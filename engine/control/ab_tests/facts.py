@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from engine.control.ab_tests import count, judge
-from storage import ab_test_looks, ab_test_units, availability, errors, services
+from storage import ab_test_looks, ab_test_units, availability, services
 from storage.ab_test_evidence import NONE, Evidence
 from storage.ab_test_goals import Unit
 from storage.ab_test_looks import Look
@@ -67,7 +67,7 @@ class Facts:
 async def read(s: Session, test: AbTest, now_us: int) -> Facts:
     """The facts of a test now."""
     able = await availability.every(s, [arm.release for arm in test.arms])
-    service = await _service(s, test.service)
+    service = await services.look_up(s, test.service)
     if test.state not in EXPOSED:
         return Facts(test=test, service=service, able=able)
     recorded = await ab_test_units.stored(s, test.id)
@@ -111,10 +111,3 @@ async def _measured(
         if value is not None and (kept is None or getattr(kept, column) is None):
             found.setdefault(unit.release, []).append(value)
     return found
-
-
-async def _service(s: Session, name: str) -> Service | None:
-    try:
-        return await services.find(s, name)
-    except errors.NotFound:
-        return None

@@ -76,7 +76,7 @@ class Facts:
 async def read(s: Session, rollout: Rollout, now_us: int) -> Facts:
     """The facts of a rollout now."""
     able = await availability.every(s, [rollout.candidate])
-    service = await find_service(s, rollout.service)
+    service = await services.look_up(s, rollout.service)
     if rollout.state not in OPEN:
         return Facts(rollout=rollout, service=service, candidate=able[rollout.candidate])
     evidence = recorded = Evidence()
@@ -117,14 +117,6 @@ async def _ends(
         *compare.latency(rollout, seen, now_us),
         compare.ratio(rollout, units, now_us),
     )
-
-
-async def find_service(s: Session, name: str) -> Service | None:
-    """The service, None if there is none of this name."""
-    try:
-        return await services.find(s, name)
-    except errors.NotFound:
-        return None
 
 
 async def _job(s: Session, id: int | None) -> Job | None:

@@ -196,7 +196,7 @@ async def _start(
     undoes: int | None = None,
 ) -> Decision:
     candidate = await releases.find(s, arguments.release)
-    service = await facts.find_service(s, intent.target)
+    service = await services.look_up(s, intent.target)
     wanted = starts.Wanted(
         service=service,
         candidate=candidate,

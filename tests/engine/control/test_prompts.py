@@ -70,7 +70,7 @@ async def test_an_intent_fails_where_no_process_can_be_started(
 
 
 async def test_a_response_schema_is_said_not_to_constrain_answers_yet(control: Desk) -> None:
-    """Nobody who gives one may believe that it does."""
+    """The outcome says so when the version is added."""
     intent = await control.do(
         "prompts.add", "terse", prompt="terse", messages=messages("Hi."),
         response_schema={"type": "object"},
@@ -119,7 +119,7 @@ async def labels(control: Desk) -> dict[str, int]:
 
 
 async def test_only_admins_move_a_protected_label(control: Desk) -> None:
-    """Forward or back; an operator is told who protected it."""
+    """Forward or back; the refusal of an operator names who protected it."""
     for template in ("one", "two"):
         await control.do("prompts.add", "terse", prompt="terse", messages=messages(template))
     for number in (1, 2):
@@ -139,7 +139,7 @@ async def test_only_admins_move_a_protected_label(control: Desk) -> None:
 
 
 async def test_going_back_twice_changes_a_label_once(control: Desk) -> None:
-    """The second of two people who press undo is told that it is done."""
+    """The second of two people who press undo learns that it is done."""
     for template in ("one", "two"):
         await control.do("prompts.add", "terse", prompt="terse", messages=messages(template))
     for number in (1, 2):

@@ -101,7 +101,7 @@ async def test_what_cannot_be_added_leaves_nothing(
     assert (await registry.versions(), registry.kept()) == ({}, [])
 
 
-async def test_a_local_file_is_registered_where_it_lies(registry: Registry) -> None:
+async def test_a_local_file_is_registered_in_place(registry: Registry) -> None:
     """With its hash, its header's facts and the verdict on its chat template."""
     job = await registry.add(WEIGHTS)
     assert job.state is State.SUCCEEDED

@@ -1,4 +1,4 @@
-"""A server on loopback that speaks the Hub's protocol, with faults on request.
+"""A server on loopback that implements the Hub's protocol, with faults on request.
 
 A file is behind `/{repository}/resolve/{revision}/{file}`: the first answer is a redirect with the
 file's size, SHA-256 and commit, the second carries the bytes, with `Range` and `If-Range`. Plain

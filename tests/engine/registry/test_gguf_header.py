@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.registry import gguf_header
+from engine.registry import adapter_fit, gguf_header
 from storage.models import Kind
 from tests.engine.control.ggufs import made
 from tests.home_fixtures import ADAPTER, WEIGHTS
@@ -180,4 +180,4 @@ def test_an_adapter_of_other_weights_is_told_by_its_tensors(
     adapter: dict[str, tuple[int, ...]], said: str
 ) -> None:
     """The first one that differs is named, with both numbers."""
-    assert gguf_header.misfit(adapter, {"w": (8, 16)}) == said
+    assert adapter_fit.misfit(adapter, {"w": (8, 16)}) == said

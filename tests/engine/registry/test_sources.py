@@ -9,7 +9,7 @@ from engine.registry.sources import BadSource, Hub, Local, Remote
 
 
 def test_a_path_is_a_file_of_this_machine() -> None:
-    """It is registered where it lies."""
+    """It is registered in place."""
     assert sources.parse("/srv/models/x.gguf") == Local("/srv/models/x.gguf")
 
 
