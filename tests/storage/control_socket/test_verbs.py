@@ -19,6 +19,9 @@ from storage.releases import Limits, Sampling
 
 GOAL = {"metric": "thumbs_up", "better": "up", "least": 200}
 GOOD: dict[str, dict[str, Any]] = {
+    "alerts.set_rules": {
+        "rules": [{"name": "down", "expression": "paddock_instance_up == 0", "summary": "Down."}]
+    },
     "models.add": {"model": "ops", "version": "1.0.0", "path": "/m.gguf"},
     "models.alias": {"alias": "champion", "version": "1.0.0"},
     "models.export": {"to": "/srv/ops"},
