@@ -43,7 +43,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `paddock runbooks list`.
     """
 
-    name: Annotated[str, Meta(pattern=f"^{names.PATTERN}$")]
+    name: Annotated[str, Meta(pattern=rf"^{names.PATTERN}\Z")]
     expression: Expression
     for_s: Seconds = 0
     keep_firing_for_s: Seconds = 0
@@ -52,7 +52,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     severity: Severity = Severity.WARNING
     labels: dict[str, str] = {}
     summary: Annotated[str, Meta(min_length=1, max_length=500)]
-    runbook: Annotated[str, Meta(pattern=f"^{names.PATTERN}$")] | None = None
+    runbook: Annotated[str, Meta(pattern=rf"^{names.PATTERN}\Z")] | None = None
 
 
 class BadRule(errors.Invalid):
