@@ -196,18 +196,21 @@ async def test_a_file_whose_hash_is_not_the_announced_one_is_not_kept(
     assert (await registry.versions(), registry.kept()) == ({}, [])
 
 
-async def test_a_download_that_was_cut_off_is_resumed_by_the_next_attempt(
-    registry: Registry, hub: Hub
+@pytest.mark.parametrize("share", [0.5, 0.99])
+async def test_a_download_that_died_is_resumed_by_the_next_attempt(
+    registry: Registry, hub: Hub, share: float
 ) -> None:
     """The first attempt keeps what has arrived; looking up is not done again."""
     hub.faults.append("cut")
+    hub.cut_at = share
     job = await registry.add("hf://acme/tiny/tiny.gguf")
     assert (job.state, job.failures) == (State.QUEUED, 1)
     assert scratch.directory(registry.home, job.id).is_dir()
     job = await run_jobs.attempt(registry.store, job)
     assert job.state is State.SUCCEEDED, job.reason
     ranges = [request.headers.get("range") for request in hub.asked_for_bytes()]
-    assert ranges == [None, f"bytes={len(hub.content) // 2}-"]
+    assert ranges == [None, f"bytes={int(len(hub.content) * share)}-"]
+    assert (await registry.versions())["x@1.0.0"].sha256 == hashlib.sha256(hub.content).hexdigest()
     assert [each.method for each in hub.requests].count("HEAD") == 1
 
 

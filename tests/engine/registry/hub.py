@@ -36,7 +36,8 @@ class Hub:
     """What the server has and does; `content` may be changed at any time.
 
     `faults` are names of what goes wrong with the next answers: cut, html, long, gzip, slow, or a
-    status such as 503. `gate`: bytes are held back after `held_after` until it is set.
+    status such as 503; a cut answer ends after the share `cut_at` of its bytes. `gate`: bytes are
+    held back after `held_after` until it is set.
     """
 
     content: bytes
@@ -47,6 +48,7 @@ class Hub:
     sha256: str | None = None
     faults: deque[str] = field(default_factory=deque)
     requests: list[Request] = field(default_factory=list)
+    cut_at: float = 0.5
     held_after: int | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     port: int = 0
@@ -184,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         if self.command == "GET":
-            self._send(body[: len(body) // 2] if fault == "cut" else body)
+            self._send(body[: int(len(body) * hub.cut_at)] if fault == "cut" else body)
             if fault == "cut":
                 self.close_connection = True
 
