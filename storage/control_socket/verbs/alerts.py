@@ -21,8 +21,8 @@ from storage.home import secrets
 from storage.keys import Role
 
 Matcher = Annotated[str, Meta(min_length=1, max_length=300)]
-Label = Annotated[str, Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")]
-Reference = Annotated[str, Meta(pattern=f"^{secrets.PATTERN}$")]
+Label = Annotated[str, Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}\Z")]
+Reference = Annotated[str, Meta(pattern=rf"^{secrets.PATTERN}\Z")]
 
 
 class SetRules(Arguments, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -15,7 +16,12 @@ from tools.model_factory import card, chats, tokenizer
 
 FOLDER = Path(shipped.__file__).parent
 BASE, ADAPTER = FOLDER / card.BASE, FOLDER / card.ADAPTER
-WORDS = tokenizer.Tokenizer(tokenizer.learn_merges(chats.every_word()))
+
+
+@functools.cache
+def words() -> tokenizer.Tokenizer:
+    """The tokenizer of the words; seconds, so not while tests are collected."""
+    return tokenizer.Tokenizer(tokenizer.learn_merges(chats.every_word()))
 
 
 @pytest.mark.parametrize("path", [BASE, ADAPTER], ids=lambda path: path.name)
@@ -46,7 +52,7 @@ def test_the_base_can_be_served() -> None:
     assert header["general.version"] == "1.0.0"
     assert header["tokenizer.ggml.model"] == "gpt2"
     assert header["tokenizer.ggml.add_bos_token"] is False
-    assert header["tokenizer.ggml.eos_token_id"] == WORDS.number[tokenizer.END]
+    assert header["tokenizer.ggml.eos_token_id"] == words().number[tokenizer.END]
     assert "<|im_start|>" in str(header["tokenizer.chat_template"])
     assert int(str(header["llama.embedding_length"])) % 64 == 0
     assert int(str(header["llama.context_length"])) >= 1024
@@ -74,25 +80,25 @@ def test_the_adapter_fits_the_base() -> None:
 def test_the_tokenizer_in_the_file_is_the_one_that_the_words_give() -> None:
     """Changed words require a new training."""
     fields = gguf.GGUFReader(BASE).fields
-    assert tuple(fields[gguf.Keys.Tokenizer.LIST].contents()) == WORDS.tokens
-    merges = tuple(f"{left} {right}" for left, right in WORDS.merges)
+    assert tuple(fields[gguf.Keys.Tokenizer.LIST].contents()) == words().tokens
+    merges = tuple(f"{left} {right}" for left, right in words().merges)
     assert tuple(fields[gguf.Keys.Tokenizer.MERGES].contents()) == merges
 
 
 def test_every_word_of_the_world_is_one_token() -> None:
     """So that an answer is copied token by token."""
-    assert {word for word in chats.every_word() if len(WORDS.encode(word)) != 1} == set()
+    assert {word for word in chats.every_word() if len(words().encode(word)) != 1} == set()
 
 
 @given(st.text())
 def test_any_text_can_be_written_and_read_back(text: str) -> None:
     """Users type anything."""
-    assert WORDS.decode(WORDS.encode(text)) == text
+    assert words().decode(words().encode(text)) == text
 
 
 def test_special_tokens_are_read_where_they_are_written_out() -> None:
     """The chat template is text; its marks are tokens."""
     text = "<|im_start|>user\nHello<|im_end|>\n"
-    numbers = WORDS.encode(text)
-    assert numbers[0] == WORDS.number[tokenizer.START]
-    assert WORDS.decode(numbers) == text
+    numbers = words().encode(text)
+    assert numbers[0] == words().number[tokenizer.START]
+    assert words().decode(numbers) == text
