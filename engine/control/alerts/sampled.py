@@ -92,6 +92,10 @@ class Sampled:
                 self._recording.put(name, dict(labels), (at_s - step_s) * 1000, 0.0)
             grown[key] += by
             self._recording.put(name, dict(labels), at_s * 1000, float(grown[key]))
+        for (name, labels), total in grown.items():
+            rare = (name, labels) not in counted and not any(k == "service" for k, _ in labels)
+            if rare:  # what counts rare events is written with an event only, and measured always
+                self._recording.put(name, dict(labels), at_s * 1000, float(total))
         return grown
 
 

@@ -11,7 +11,7 @@ from storage import alert_rounds, alert_rule_versions, alerts, errors, services
 from storage.alert_rounds import Outcome
 from storage.alert_rules import Rule
 from storage.alerts import State, Why
-from storage.samples import HostSample, Kind
+from storage.samples import GatewaySample, HostSample, Kind
 from storage.store import Session
 from storage.tallies import Tally
 from tests.engine.control.alerts import boxes
@@ -179,6 +179,24 @@ async def test_an_acknowledgement_is_the_alerts_and_ends_with_it(tmp_path: Path)
         assert [each.acknowledged_by for each in await box.active()] == [None]
         with pytest.raises(errors.Invalid):
             await box.store.write(ack)
+
+
+async def test_an_alert_on_a_rare_event_ends_when_its_range_is_over(tmp_path: Path) -> None:
+    """A counter that is only written with an event is measured in between."""
+    rule = Rule(
+        name="refused",
+        expression="increase(paddock_connections_refused_total[2m]) > 0",
+        summary="{{ $labels.reason }}",
+    )
+    async with boxes.made(tmp_path / "home", rule) as box:
+        await box.serve(2)
+        box.pass_step()
+        refused = GatewaySample(held=0, connections=1, refused={"full": 2})
+        await box.record(Kind.GATEWAY, "gateway", refused)
+        await box.rounds.once()
+        assert [alert.summary for alert in await box.active()] == ["full"]
+        await box.serve(12)
+        assert await box.active() == []
 
 
 async def test_gauges_of_the_machine_are_evaluated(tmp_path: Path) -> None:
