@@ -41,14 +41,17 @@ TEMPLATE: Final = """\
 # viewer = ["@staff"]
 
 [price]
-# Without a price no cost is shown. Money is in micro-units: 2_500_000 is 2.50 per hour.
+# Without a price no cost is shown. `paddock prices set` sets prices from a time on; this one is
+# used before the first of them. Money is in micro-units: 2_500_000 is 2.50 per hour.
 # currency = "USD"
 # gpu_hour_micro = 2_500_000
+# time_zone = "UTC"             # of the days by which costs are counted: "Europe/Berlin"
 
 [retention]
 # samples_days = 7              # measured seconds; requests are also summed up by the minute,
 # minutes_days = 30             # the hour and the day, so that older figures stay
 # hours_days = 400              # hours and days
+# costs_days = 400
 # requests_days = 30
 # texts_days = 7
 # jobs_days = 30

@@ -30,6 +30,7 @@ from storage import (
     ledger,
     models,
     notifications,
+    prices,
     processes,
     prompts,
     releases,
@@ -132,8 +133,7 @@ class Reader:
     def _read_config(self) -> None:
         settings, problem = config.readable(self._home)
         self._gateway = settings.gateway
-        self.facts.gpu_hour_micro = settings.price.gpu_hour_micro
-        self.facts.currency = settings.price.currency
+        self._price = settings.price
         self.facts.config_problem = problem
 
     async def _records(self, s: Session) -> None:
@@ -152,9 +152,12 @@ class Reader:
         if entry == self._entry and 0 <= age < _AGAIN_US:
             return
         self._read_config()
+        known = await prices.listed(s, self._price)
+        facts.prices, facts.currency = known.at(facts.now_us // SECOND_US), known.currency
         facts.run = await processes.node_now(s)
         facts.intents = await intents.tail(s, limit=_INTENTS)
         if entry != self._entry:
+            facts.served = await releases.upstreams(s)
             facts.services = await services.every(s)
             facts.histories = {
                 each.name: await _history(s, each, facts.histories.get(each.name, ()))

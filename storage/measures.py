@@ -29,7 +29,6 @@ from storage.samples import Kind
 from storage.tallies import Tally
 
 _SECOND_US: Final = 1_000_000
-_HOUR_US: Final = 3_600 * _SECOND_US
 
 
 class Unit(StrEnum):
@@ -158,6 +157,11 @@ def satisfaction(t: Traffic) -> float | None:
     return _ratio(up, ratings(t))
 
 
+def satisfaction_interval(t: Traffic) -> tuple[float, float] | None:
+    """The 95 % interval of `satisfaction`: a few thumbs say little."""
+    return interval(thumbs(t)[0], ratings(t))
+
+
 def ratings(t: Traffic) -> int:
     """Thumbs given."""
     return sum(thumbs(t))
@@ -186,17 +190,6 @@ def tokens_per_s(t: Traffic) -> float | None:
 def compute_us(t: Traffic) -> float | None:
     """Computing time of instances that went into requests that ended, µs."""
     return float(t.tally.busy_us) if t.measured else None
-
-
-def cost_per_kilo_token(t: Traffic, gpu_hour_micro: int | None) -> int | None:
-    """Money per 1000 tokens, in micro-units: the computing time at the price of a GPU hour.
-
-    Prompt and completion tokens count alike. None without a price or without tokens.
-    """
-    tokens = t.tally.prompt_tokens + t.tally.completion_tokens
-    if gpu_hour_micro is None or not tokens:
-        return None
-    return round(t.tally.busy_us * gpu_hour_micro * 1000 / (_HOUR_US * tokens))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

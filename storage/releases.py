@@ -288,6 +288,16 @@ async def get(s: AsyncSession, number: int) -> Release:
     return await find(s, f"r{number}")
 
 
+async def upstreams(s: AsyncSession) -> dict[int, tuple[str, str]]:
+    """The releases that upstreams answer for: by number, the upstream's name and its model."""
+    found = {}
+    for row in await s.scalars(select(ReleaseRow).where(col(ReleaseRow.upstream).is_not(None))):
+        release = _release(row)
+        if release.upstream is not None:
+            found[release.number] = release.upstream.name, release.upstream.model
+    return found
+
+
 async def every(
     s: AsyncSession,
     *,

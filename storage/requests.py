@@ -87,6 +87,7 @@ class RequestRow(SQLModel, table=True):
     seed: int | None
     ab_test: int | None = None
     unit: str | None = None
+    cached_tokens: int = 0
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +95,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `seed` counts modulo 2^64, as the sampler takes it. `ab_test` is the test whose split chose the
     release, and `unit` a keyed hash of the user, session or request that it chose it for.
+    `cached_tokens` are those prompt tokens that an upstream says it had in its cache.
     """
 
     id: str
@@ -119,6 +121,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     ab_test: int | None = None
     unit: str | None = None
+    cached_tokens: int = 0
+
+
+async def unknown(s: AsyncSession, rows: Iterable[Request]) -> list[Request]:
+    """Those of some requests that are not stored yet, each once, in the order given."""
+    found = {request.id: request for request in rows}
+    query = select(col(RequestRow.id)).where(col(RequestRow.id).in_(list(found)))
+    for id in (await s.execute(query)).scalars():
+        del found[id]
+    return list(found.values())
 
 
 async def record(s: AsyncSession, rows: Iterable[Request]) -> None:

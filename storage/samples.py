@@ -20,9 +20,9 @@ from storage.store import upsert
 from storage.tallies import ArmSample, Tally
 
 __all__ = [
-    "GATEWAY", "TALLIES", "ArmSample", "GatewaySample", "GpuSample", "HostSample",
-    "InstanceSample", "Kind", "Sample", "deployment", "newest", "prune", "record", "since",
-    "together",
+    "GATEWAY", "TALLIES", "ArmSample", "GatewaySample", "GpuProcess", "GpuSample", "HostSample",
+    "InstanceSample", "Kind", "Sample", "deployment", "newest", "prune", "record", "seconds",
+    "since", "together",
 ]  # fmt: skip
 
 GATEWAY: Final = "gateway"
@@ -64,10 +64,20 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     load1: float
 
 
+class GpuProcess(msgspec.Struct, frozen=True, array_like=True):
+    """A process that computes on a GPU; memory in bytes, None where the driver does not say."""
+
+    pid: int
+    memory: int | None
+
+
 class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU; memory in bytes, power in milliwatts, the reasons for throttling.
+    """One GPU; memory in bytes, power in milliwatts, clocks in MHz, the reasons for throttling.
 
     None where the card does not report a figure, as a MIG slice or a vGPU often does not.
+    `energy_mj` is what the card used since its driver was loaded, in millijoules. `xids` are the
+    errors that the driver reported since the sample before, and `ecc_uncorrected` counts memory
+    errors since the driver was loaded. `processes` are those with most memory, at most sixteen.
     """
 
     index: int
@@ -79,6 +89,13 @@ class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
     power_limit_mw: int | None
     temperature_c: int | None
     throttle: tuple[str, ...] = ()
+    energy_mj: int | None = None
+    clock_mhz: int | None = None
+    clock_max_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    xids: tuple[int, ...] | None = None
+    ecc_uncorrected: int | None = None
+    processes: tuple[GpuProcess, ...] | None = None
 
 
 class GatewaySample(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,7 +190,7 @@ async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str
             "kind": kind.value,
             "second": second,
             "subject": subject,
-            "body": msgspec.json.encode(sample).decode(),
+            "body": _body(sample),
         }
         for (kind, subject), sample in new.items()
     ]
@@ -242,6 +259,16 @@ async def since(
     return [(at, subject, decoder.decode(body)) for at, subject, body in found]
 
 
+async def seconds(s: AsyncSession, kind: Kind, begin: int, end: int) -> list[int]:
+    """The seconds from one to another, both included, that have a sample of a kind."""
+    query = (
+        select(col(SampleRow.second))
+        .distinct()
+        .where(col(SampleRow.kind) == kind.value, col(SampleRow.second).between(begin, end))
+    )
+    return list((await s.execute(query)).scalars())
+
+
 async def newest(s: AsyncSession, until: int) -> int | None:
     """The newest second up to `until` that has a sample, None without one."""
     seconds = [await _newest(s, kind, until) for kind in Kind]
@@ -278,6 +305,14 @@ async def _comes_again(s: AsyncSession, second: int) -> bool:
         .limit(1)
     )
     return (await s.execute(query)).first() is not None
+
+
+def _body(sample: Sample) -> str:
+    """A sample as JSON; of a tally without what is zero or empty, which is most of it."""
+    if not isinstance(sample, ArmSample):
+        return msgspec.json.encode(sample).decode()
+    fields = msgspec.structs.asdict(sample)
+    return msgspec.json.encode({name: value for name, value in fields.items() if value}).decode()
 
 
 async def _stored(

@@ -57,6 +57,25 @@ class Sketch:
         self.lowest = min(self.lowest, value)
         self.highest = max(self.highest, value)
 
+    def add_all(self, values_us: Sequence[int]) -> None:
+        """Count whole values, as `add` does; the gaps between tokens come by the thousand."""
+        buckets, log, ceil = self._buckets, math.log, math.ceil
+        get = buckets.get
+        positive = [value for value in values_us if value > 0]
+        every = len(values_us)
+        for value in positive:
+            index = ceil(log(value) / _LOG_GAMMA)
+            buckets[index] = get(index, 0) + 1
+        zeros = every - len(positive)
+        self._zeros += zeros
+        self.count += every
+        if positive:
+            self.total += sum(positive)
+            self.lowest = min(self.lowest, 0.0 if zeros else float(min(positive)))
+            self.highest = max(self.highest, float(max(positive)))
+        elif zeros:
+            self.lowest, self.highest = min(self.lowest, 0.0), max(self.highest, 0.0)
+
     def merge(self, other: Sketch) -> Self:
         """Add the counts of another sketch, which stays as it is."""
         for index, times in other._buckets.items():

@@ -20,7 +20,7 @@ from storage.requests import Outcome, Request
 from storage.sketches import Sketch
 
 
-class ArmSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ArmSample(msgspec.Struct, frozen=True, kw_only=True):
     """A tally as it is stored: one release, or one tenant, of a service in one second.
 
     Durations are sketches in microseconds (`Sketch.to_dict`), `errors` counts requests by error

@@ -9,7 +9,8 @@ import typer
 
 from app import session, terminal, words
 from app.commands import options, replays
-from storage import requests, services
+from storage import requests, services, spending
+from storage.home import config
 from storage.store import Store
 
 app = options.group()
@@ -113,6 +114,8 @@ async def show(
         request = await requests.beginning(s, id)
         feedback = await requests.feedback_of(s, request.id)
         text = await requests.text_of(s, request.id)
+        settings, _ = config.readable(session.home())
+        cost, currency = await spending.of_request(s, request, settings.price)
     lines = words.table(
         [
             ("request", request.id),
@@ -130,6 +133,7 @@ async def show(
             ("latency", words.duration(request.latency_us)),
             ("worker time", words.duration(request.busy_us)),
             ("worker", request.worker),
+            ("cost", words.money(cost, currency)),
             ("seed", words.whole(request.seed)),
         ]
     )
@@ -142,7 +146,10 @@ async def show(
         lines += ["", "The text of this service's requests is not kept."]
     else:
         lines += ["", "[prompt]", _inset(text.prompt), "", "[answer]", _inset(text.completion)]
-    everything = {"request": request, "feedback": feedback, "text": text}
+    everything = {
+        "request": request, "feedback": feedback, "text": text, "cost_micro": cost,
+        "currency": currency,
+    }  # fmt: skip
     terminal.show(everything, lines, as_json=as_json)
 
 

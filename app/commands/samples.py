@@ -94,6 +94,11 @@ def _seconds(typed: str) -> int:
     return min(int(number), _LONGEST_S) * _UNITS[unit]
 
 
+def _liked(traffic: Traffic) -> str:
+    """Thumbs up of all thumbs; the 95 % interval while they are few."""
+    return words.share(measures.satisfaction(traffic), measures.satisfaction_interval(traffic))
+
+
 _SUMS: Final[tuple[Column[tuple[str, Traffic]], ...]] = (
     Column("SUBJECT", lambda row: row[0]),
     Column("REQUESTS", lambda row: words.count(row[1].tally.requests), right=True),
@@ -103,7 +108,7 @@ _SUMS: Final[tuple[Column[tuple[str, Traffic]], ...]] = (
     Column("P99", lambda row: words.duration(measures.latency(row[1], 0.99)), right=True),
     Column("TTFT95", lambda row: words.duration(measures.ttft(row[1], 0.95)), right=True),
     Column("TOKENS", lambda row: words.count(row[1].tally.completion_tokens), right=True),
-    Column("LIKED", lambda row: words.percent(measures.satisfaction(row[1])), right=True),
+    Column("LIKED", lambda row: _liked(row[1]), right=True),
 )
 
 
@@ -124,7 +129,18 @@ def _gpu(gpu: GpuSample) -> tuple[str, ...]:
         words.UNKNOWN if gpu.power_mw is None else f"{gpu.power_mw / 1000:.0f} W",
         words.UNKNOWN if gpu.temperature_c is None else f"{gpu.temperature_c} °C",
         ", ".join(gpu.throttle) or "no",
+        words.UNKNOWN if gpu.clock_mhz is None else f"{gpu.clock_mhz} MHz",
+        _errors(gpu),
     )
+
+
+def _errors(gpu: GpuSample) -> str:
+    """Xids of the second, and uncorrected memory errors since the driver was loaded."""
+    said = [f"Xid {xid}" for xid in gpu.xids or ()]
+    if gpu.ecc_uncorrected:
+        said.append(f"ECC {gpu.ecc_uncorrected}")
+    readable = gpu.xids is not None or gpu.ecc_uncorrected is not None
+    return ", ".join(said) or ("none" if readable else words.UNKNOWN)
 
 
 def _gateway(row: GatewaySample) -> tuple[str, ...]:
@@ -170,7 +186,10 @@ def _arm(arm: ArmSample) -> tuple[str, ...]:
 _TALLY: Final = ("REQUESTS", "FAILED", "REFUSED", "PROMPT", "ANSWER", "P95", "TTFT95", "BUSY")
 _FACES: Final[dict[samples.Kind, tuple[tuple[str, ...], Callable[[Any], tuple[str, ...]]]]] = {
     samples.Kind.HOST: (("CPU", "LOAD", "MEMORY", "DISK"), _host),
-    samples.Kind.GPU: (("BUSY", "MEMORY", "POWER", "TEMPERATURE", "SLOWED"), _gpu),
+    samples.Kind.GPU: (
+        ("BUSY", "MEMORY", "POWER", "TEMPERATURE", "SLOWED", "CLOCK", "ERRORS"),
+        _gpu,
+    ),
     samples.Kind.GATEWAY: (("HELD", "CONNECTIONS", "REFUSED", "REJECTED"), _gateway),
     samples.Kind.INSTANCE: (
         ("RUNNING", "WAITING", "BATCH", "STEPS", "PREFILL", "DECODE", "KV", "BUSY"),

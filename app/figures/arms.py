@@ -8,7 +8,7 @@ from dataclasses import replace
 from app import snapshot
 from app.figures import facts as facts_
 from app.figures.facts import Facts
-from storage import measures, services, splits
+from storage import costs, measures, services, splits
 from storage.availability import Availability, Can
 from storage.measures import Traffic
 
@@ -105,7 +105,7 @@ def _arm(
         refused=traffic.tally.refused,
         cancelled=traffic.tally.cancelled,
         tokens_per_s=measures.tokens_per_s(traffic),
-        kilo_micro=measures.cost_per_kilo_token(traffic, facts.gpu_hour_micro),
+        kilo_micro=costs.kilo_micro(traffic.tally, facts.prices, facts.served.get(arm.release)),
         up=up,
         down=down,
         liked=measures.satisfaction(traffic),

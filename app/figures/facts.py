@@ -25,6 +25,7 @@ from storage import (
     tallies,
     upstreams,
 )
+from storage.prices import Prices
 
 SECOND_US: Final = 1_000_000
 LEAST_TOP: Final = 10.0
@@ -73,7 +74,9 @@ class Facts:
     """By process that was restarted: how it ended the last time."""
     intents: Sequence[intents.Intent] = ()
     entries: Sequence[ledger.Entry] = ()
-    gpu_hour_micro: int | None = None
+    prices: Prices = field(default_factory=Prices)
+    served: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """By release that an upstream answers for: the upstream's name and its model."""
     currency: str = "USD"
     top: float = LEAST_TOP  # of the chart of tokens at the last look
 
@@ -106,7 +109,7 @@ def traffic_window(facts: Facts) -> snapshot.TrafficWindow:
     return snapshot.TrafficWindow(
         window_us=facts.window_us,
         currency=facts.currency,
-        priced=facts.gpu_hour_micro is not None,
+        priced=facts.prices != Prices(),
         until_us=None if facts.node.runs else (facts.end + 1) * SECOND_US,
         synthetic=measures.synthetic_share(whole(facts, traffic(facts).values())),
     )

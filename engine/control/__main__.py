@@ -29,6 +29,7 @@ with collector.paused():
     from engine.control.intents import BY, Intents
     from engine.control.retention import Keeper, schedule
     from engine.control.rollouts.controller import Rollouts
+    from engine.control.scoring import Scorer
     from engine.metering.gpu import Gpus
     from engine.metering.host import Host
     from engine.metering.telemetry import Telemetry
@@ -81,6 +82,9 @@ async def _work(
         telemetry = Telemetry(store, Host(home.root), gpus, now_us=clock.now_us)
         scheduler = schedule(Keeper(store, settings.retention, now_us=clock.now_us))
         scheduler.add_job(upstreams.sweep, "interval", hours=1, args=(home, store, clock.now_us))
+        scheduler.add_job(
+            Scorer(store).run, "interval", minutes=1, coalesce=True, max_instances=1, id="scoring"
+        )
         scheduler.start()
         reports.say(ready=True)
         tasks = {

@@ -23,9 +23,11 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from storage import (
     ab_test_units,
     alerts,
+    box_usage,
     errors,
     jobs,
     notifications,
+    online_scores,
     replay_items,
     replays,
     requests,
@@ -33,6 +35,7 @@ from storage import (
     samples,
     shadow_comparisons,
     texts,
+    usage,
 )
 from storage.home.config import Retention
 from storage.rollups import Span
@@ -58,15 +61,21 @@ class Keeper:
         self._now_us = now_us
 
     async def roll(self) -> None:
-        """Roll up the minutes that are over, a few at a time, so that no write waits for long."""
+        """Roll up what is over, and measure what the box used; a few at a time.
+
+        So no other write waits for long.
+        """
         try:
             more = True
             while more:
-                more = await self._store.write(
-                    lambda s: rollups.roll(s, self._now_us() // _SECOND_US), nudge=False
-                )
+                more = await self._store.write(self._roll, nudge=False)
         except errors.StorageError as error:
             _log.warning("samples were not rolled up", error=str(error))
+
+    async def _roll(self, s: Session) -> bool:
+        now_s = self._now_us() // _SECOND_US
+        rolled = await rollups.roll(s, now_s)
+        return await box_usage.measure(s, now_s) or rolled
 
     async def forget(self) -> int:
         """Run once; returns how many rows were deleted."""
@@ -81,9 +90,15 @@ class Keeper:
                                (Span.DAY, keep.hours_days)):  # fmt: skip
                 before = (now - days * _DAY_US) // _SECOND_US
                 gone += await self._all(functools.partial(_rollups, span=span, before_s=before))
+            costs_s = (now - keep.costs_days * _DAY_US) // _SECOND_US
+            gone += await self._all(lambda s: usage.prune(s, costs_s))
+            gone += await self._all(lambda s: box_usage.prune(s, costs_s))
             gone += await self._all(lambda s: texts.prune(s, now - keep.texts_days * _DAY_US))
             gone += await self._all(
                 lambda s: replay_items.prune(s, now - keep.texts_days * _DAY_US)
+            )
+            gone += await self._all(
+                lambda s: online_scores.prune(s, now - keep.requests_days * _DAY_US)
             )
             gone += await self._all(lambda s: requests.prune(s, now - keep.requests_days * _DAY_US))
             gone += await self._all(

@@ -6,7 +6,7 @@ Knows nothing of backends or of HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from engine.execution.job import Delta, Event, Finished, Job, Restarted, TokenLogprob
@@ -105,10 +105,18 @@ class Answer:
     @property
     def prompt_tokens(self) -> int:
         """Tokens of all prompts; a prompt with several choices counts once."""
+        return self._of_prompts(lambda finish: finish.prompt_tokens)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Those of the prompt tokens that an upstream had in its cache."""
+        return self._of_prompts(lambda finish: finish.cached_tokens)
+
+    def _of_prompts(self, tokens: Callable[[Finished], int]) -> int:
         each = len(self.choices) // self._prompts
         choices = iter(self.choices)
         return sum(
-            max((c.finish.prompt_tokens for c in islice(choices, each) if c.finish), default=0)
+            max((tokens(c.finish) for c in islice(choices, each) if c.finish), default=0)
             for _ in range(self._prompts)
         )
 

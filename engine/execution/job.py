@@ -133,6 +133,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
     `queue_us` is the time from the job's arrival to its first computation, wherever the job waited;
     `busy_us` the computing time of the choice, 0 where the backend does not report it.
     `instance` names the instance that computed it, "" where the backend has no instances.
+    `cached_tokens` are prompt tokens that an upstream had in its cache.
     """
 
     index: int
@@ -142,6 +143,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
     queue_us: int
     busy_us: int
     instance: str = ""
+    cached_tokens: int = 0
 
 
 class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):

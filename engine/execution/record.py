@@ -56,6 +56,7 @@ def ended(
     return _request(
         job,
         prompt_tokens=answer.prompt_tokens,
+        cached_tokens=answer.cached_tokens,
         completion_tokens=answer.completion_tokens,
         queue_us=max((finish.queue_us for finish in finishes), default=0),
         ttft_us=None if answer.first_us is None else answer.first_us - job.arrived_us,

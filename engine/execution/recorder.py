@@ -19,7 +19,7 @@ import structlog
 from engine.execution.journal import Journal
 from engine.execution.journal import Row as Ended
 from engine.metering.windows import Row
-from storage import errors, requests, rollups, samples, texts
+from storage import errors, requests, rollups, samples, texts, usage
 from storage.requests import Request
 from storage.store import Session, Store
 from storage.texts import Text
@@ -198,7 +198,9 @@ def _drop(queue: deque[_T], rows: tuple[_T, ...]) -> list[_T]:
 
 async def _insert(s: Session, batch: _Batch) -> None:
     ended, written, rows = batch
-    await requests.record(s, ended)
+    new = await requests.unknown(s, ended)
+    await requests.record(s, new)
+    await usage.record(s, new)
     await texts.record(s, written)
     for second, group in groupby(sorted(rows, key=_second), key=_second):
         await samples.record(s, second, [row[1:] for row in group])

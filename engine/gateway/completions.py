@@ -117,6 +117,7 @@ async def _plan(
     request.state.recorded = True  # from here on it is, however it ends
     try:
         job = await prompts.with_prompt(catalog.snapshot, job, body.prompt_variables or {})
+        context.budgets.admit(job)
     except failures.Failure as failure:
         context.executor.refuse(job, failure)
         raise

@@ -12,6 +12,7 @@ from engine.execution.shadow_copies import ShadowCopies
 from engine.gateway.bodies import Bodies
 from engine.gateway.http.refusals import Refusals
 from engine.gateway.metrics import Metrics
+from engine.metering.budgets import Budgets
 from engine.metering.windows import Windows
 from storage.store import Store
 
@@ -31,6 +32,7 @@ class Context:
     windows: Windows
     recorder: Recorder
     metrics: Metrics
+    budgets: Budgets
     bodies: Bodies
     rejections: Refusals
     gateway_id: str

@@ -25,10 +25,12 @@ from engine.backends.fleet import Fleet
 from engine.execution.recorder import Recorder
 from engine.execution.shadow_copies import ShadowCopies
 from engine.gateway import recorded_metrics
+from engine.gateway.cost_metrics import CostMetrics
 from engine.gateway.http.admission import Admission
 from engine.gateway.http.refusals import Reason, Refusals
 from engine.gateway.remote_backends import Remotes
 from engine.metering import windows
+from engine.metering.budgets import Budgets
 from storage import errors, exported_series, feedback, rejections, samples, tallies
 from storage.home import clock
 from storage.requests import Outcome, Request
@@ -76,6 +78,7 @@ class Metrics:
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._arms: dict[tuple[str, ...], _Arm] = {}
+        self._costs: CostMetrics | None = None
         self._requests = Counter(
             "paddock_requests",
             "Requests that ended. Error rate: outcome failed / (ok + failed).",
@@ -121,12 +124,16 @@ class Metrics:
         self._registry.register(_Gauges(fleet, remotes, recorder, ready))
         self._registry.register(_Connections(admission, refusals, rejections))
 
-    def show(self, copies: ShadowCopies) -> None:
-        """Also show what became of copies for shadows."""
+    def show(self, copies: ShadowCopies, budgets: Budgets) -> None:
+        """Also show what became of copies for shadows, and count what requests cost."""
         self._registry.register(_Copies(copies))
+        self._costs = CostMetrics(budgets)
+        self._registry.register(self._costs)
 
     def ended(self, request: Request) -> None:
         """A request has ended."""
+        if self._costs is not None:
+            self._costs.ended(request)
         labels = (request.service, f"r{request.release}", str(request.synthetic).lower())
         arm = self._arms.get(labels)
         if arm is None:
@@ -149,6 +156,8 @@ class Metrics:
 
     def forget(self, second: int, live: Container[tuple[str, int]]) -> None:
         """Remove the series of arms that are not live an hour after their last request."""
+        if self._costs is not None:
+            self._costs.forget(second, live)
         for labels, arm in list(self._arms.items()):
             release = labels[1].removeprefix("r")
             key = labels[0], int(release) if release.isdecimal() else -1

@@ -56,6 +56,7 @@ class Seconds:
                 self.close()
                 context.recorder.begin()
                 await context.catalog.look()
+                await context.budgets.refresh()
                 self._fleet.sweep()
                 await self._absences.look()
                 self._remotes.tick()

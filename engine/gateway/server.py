@@ -37,6 +37,7 @@ from engine.gateway.internal_socket import InternalSocket
 from engine.gateway.metrics import Metrics
 from engine.gateway.remote_backends import Remotes
 from engine.gateway.seconds import Seconds
+from engine.metering.budgets import Budgets
 from engine.metering.windows import Windows
 from engine.prompting.renderer.pool import Renderer
 from storage import store as stores
@@ -70,6 +71,7 @@ class _Parts:
     copies: ShadowCopies
     listener: Listener
     seconds: Seconds
+    budgets: Budgets
 
 
 class Gateway:
@@ -122,6 +124,8 @@ class Gateway:
             ready=lambda: health.answers(health.arms(catalog.snapshot, executor, clock.now_us)),
         )
 
+        budgets = Budgets(store, recorder, self._config.price, now_us=clock.now_us)
+
         def record(request: Request, text: Text | None) -> None:
             recorder.record(request, text)
             windows.ended(request)
@@ -142,7 +146,7 @@ class Gateway:
             now_us=clock.now_us,
             new_id=lambda: secrets.token_hex(12),
         )
-        metrics.show(copies)
+        metrics.show(copies, budgets)
         context = Context(
             store=store,
             catalog=catalog,
@@ -151,6 +155,7 @@ class Gateway:
             windows=windows,
             recorder=recorder,
             metrics=metrics,
+            budgets=budgets,
             bodies=Bodies(config.body_limit_bytes, config.bodies_limit_bytes, refusals),
             rejections=rejections,
             gateway_id=secrets.token_hex(8),
@@ -177,10 +182,21 @@ class Gateway:
             now_us=clock.now_us,
             monotonic_us=clock.monotonic_us,
         )
-        absences = Absences(store, starts, lambda: [*fleet.absent, *remotes.absent], clock.now_us)
-        seconds = Seconds(context, fleet, remotes, admission, refusals, killers, absences)
+        seconds = Seconds(
+            context, fleet, remotes, admission, refusals, killers,
+            Absences(store, starts, lambda: [*fleet.absent, *remotes.absent], clock.now_us),
+        )  # fmt: skip
         parts = _Parts(
-            fleet, remotes, renderer, catalog, recorder, internal, copies, listener, seconds
+            fleet,
+            remotes,
+            renderer,
+            catalog,
+            recorder,
+            internal,
+            copies,
+            listener,
+            seconds,
+            budgets,
         )
         try:
             await self._work(parts, listening, bounds)
@@ -206,6 +222,7 @@ class Gateway:
         nudged = nudges.listen(self._home, PART)
         await parts.catalog.refresh()
         await parts.recorder.flush()  # what an earlier gateway left
+        await parts.budgets.refresh()
         await parts.internal.start()
         await parts.listener.start(listening)
         self._say_ready(listening, bounds)

@@ -1,8 +1,9 @@
 """Samples the GPUs through NVML. A machine without a driver has none, which is not an error.
 
 A GPU may fall off the bus, a card (a MIG slice or a vGPU above all) may lack a metric, the driver
-may be updated meanwhile: what cannot be read is None, never zero, and nothing is raised. NVML calls
-can hang, so everything except `due` is called off the loop. Imported by `engine.control`.
+may be updated meanwhile: what cannot be read is None, never zero, and nothing is raised. A card
+that is lost has no sample, and is looked for again by its index every minute. NVML calls can hang,
+so everything except `due` is called off the loop. Imported by `engine.control`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-if TYPE_CHECKING:  # the node asks for devices, and starts sooner without the records of requests
-    from storage.samples import GpuSample
+from engine.metering.gpu_errors import Xids, ask
 
+if TYPE_CHECKING:  # the node asks for devices, and starts sooner without the records of requests
+    from storage.samples import GpuProcess, GpuSample
+
+_PROCESSES: Final = 16
 _AGAIN_US: Final = 60_000_000
 _THROTTLES: Final = {
     0x0000000000000004: "power cap",
@@ -44,6 +48,7 @@ class Gpus:
         self._library = nvml
         self._nvml: Any = None
         self._handles: list[Any] = []
+        self._xids: Xids | None = None
         self._look_us = 0
 
     def due(self) -> bool:
@@ -54,20 +59,26 @@ class Gpus:
         """All GPUs now; empty without any."""
         if self._nvml is None and not self._begin():
             return []
+        xids = {} if self._xids is None else self._xids.since_last()
         samples = []
         for index, handle in enumerate(self._handles):
-            sample = self._one(index, handle)
+            sample = self._one(index, handle, xids.get(index))
             if sample is not None:
                 samples.append(sample)
-        if self._handles and not samples:
-            self.close()  # the driver is gone: retry later
+        missing = len(samples) < len(self._handles)
+        if missing and (not samples or self._now() >= self._look_us):
+            self.close()  # the driver or a card is gone: begin again, later if all are
+            if samples:
+                self._look_us = 0
         return samples
 
     def close(self) -> None:
         """Shut NVML down."""
+        if self._xids is not None:
+            self._xids.close()
         if self._nvml is not None:
-            self._ask(self._nvml.nvmlShutdown, default=None)
-        self._nvml = None
+            ask(self._nvml.nvmlShutdown, default=None)
+        self._nvml = self._xids = None
         self._handles = []
         self._look_us = self._now() + _AGAIN_US
 
@@ -79,25 +90,28 @@ class Gpus:
             nvml = self._library()
             nvml.nvmlInit()
             count = nvml.nvmlDeviceGetCount()
-            handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+            handles = [ask(nvml.nvmlDeviceGetHandleByIndex, n, default=None) for n in range(count)]
         except Exception as error:  # noqa: BLE001 any error means that there is no usable driver
             _log.debug("no GPU is measured", reason=str(error))
             return False
+        if not any(handle is not None for handle in handles):
+            return False
         self._nvml, self._handles = nvml, handles
+        self._xids = Xids(nvml, handles)
         _log.info("GPUs are measured", count=count)
-        return bool(handles)
+        return True
 
-    def _one(self, index: int, handle: Any) -> GpuSample | None:
+    def _one(self, index: int, handle: Any, xids: tuple[int, ...] | None) -> GpuSample | None:
         nvml = self._nvml
-        memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle, default=None)
+        memory = None if handle is None else ask(nvml.nvmlDeviceGetMemoryInfo, handle, default=None)
         if memory is None:
             return None
-        name = self._ask(nvml.nvmlDeviceGetName, handle, default="GPU")
-        rates = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle, default=None)
-        throttle = self._ask(nvml.nvmlDeviceGetCurrentClocksEventReasons, handle, default=None)
+        name = ask(nvml.nvmlDeviceGetName, handle, default="GPU")
+        rates = ask(nvml.nvmlDeviceGetUtilizationRates, handle, default=None)
+        throttle = ask(nvml.nvmlDeviceGetCurrentClocksEventReasons, handle, default=None)
         if throttle is None:  # the name before driver 535
-            throttle = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle, default=0)
-        celsius = nvml.NVML_TEMPERATURE_GPU
+            throttle = ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle, default=0)
+        celsius, sm = nvml.NVML_TEMPERATURE_GPU, nvml.NVML_CLOCK_SM
         from storage.samples import GpuSample  # noqa: PLC0415 loaded where a GPU is sampled
 
         return GpuSample(
@@ -110,16 +124,33 @@ class Gpus:
             power_limit_mw=self._whole(nvml.nvmlDeviceGetEnforcedPowerLimit, handle),
             temperature_c=self._whole(nvml.nvmlDeviceGetTemperature, handle, celsius),
             throttle=tuple(word for bit, word in _THROTTLES.items() if int(throttle) & bit),
-        )
+            energy_mj=self._whole(nvml.nvmlDeviceGetTotalEnergyConsumption, handle),
+            clock_mhz=self._whole(nvml.nvmlDeviceGetClockInfo, handle, sm),
+            clock_max_mhz=self._whole(nvml.nvmlDeviceGetMaxClockInfo, handle, sm),
+            memory_clock_mhz=self._whole(
+                nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM
+            ),
+            xids=xids,
+            ecc_uncorrected=self._whole(
+                nvml.nvmlDeviceGetTotalEccErrors, handle,
+                nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC,
+            ),
+            processes=self._processes(handle),
+        )  # fmt: skip
 
-    @classmethod
-    def _whole(cls, question: Callable[..., Any], *arguments: Any) -> int | None:
-        answer = cls._ask(question, *arguments, default=None)
-        return None if answer is None else int(answer)
+    def _processes(self, handle: Any) -> tuple[GpuProcess, ...] | None:
+        from storage.samples import GpuProcess  # noqa: PLC0415 as GpuSample
+
+        found = ask(self._nvml.nvmlDeviceGetComputeRunningProcesses, handle, default=None)
+        if found is None:
+            return None
+        known = [
+            GpuProcess(each.pid, None if each.usedGpuMemory is None else int(each.usedGpuMemory))
+            for each in found
+        ]
+        return tuple(sorted(known, key=lambda each: -(each.memory or 0))[:_PROCESSES])
 
     @staticmethod
-    def _ask(question: Callable[..., Any], *arguments: Any, default: Any) -> Any:
-        try:
-            return question(*arguments)
-        except Exception:  # noqa: BLE001 NVML's errors, and functions missing in the driver
-            return default
+    def _whole(question: Callable[..., Any], *arguments: Any) -> int | None:
+        answer = ask(question, *arguments, default=None)
+        return None if answer is None else int(answer)

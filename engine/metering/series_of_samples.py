@@ -87,6 +87,13 @@ def of_host(sample: HostSample) -> Iterator[Value]:
     yield "paddock_host_disk_total_bytes", {}, sample.disk_total
 
 
+def counts_of_gpu(sample: GpuSample) -> Iterator[Value]:
+    """The errors that the driver reported of a GPU in one second."""
+    for xid in sample.xids or ():
+        labels = {"gpu": str(sample.index), "xid": str(xid)}
+        yield "paddock_gpu_xid_errors_total", labels, 1
+
+
 def of_gpu(sample: GpuSample) -> Iterator[Value]:
     """The gauges of a GPU, those that it reports."""
     labels = {"gpu": str(sample.index)}

@@ -9,9 +9,19 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from engine.metering.series_of_samples import Value
-from storage import deployments, notifications, processes, receivers, rollouts, upstreams
+from storage import (
+    deployments,
+    notifications,
+    processes,
+    receivers,
+    rollouts,
+    spending,
+    upstreams,
+)
 from storage.deployments import Backend
+from storage.home import config
 from storage.processes import Process, State
+from storage.sqlite import location
 from storage.store import Session
 
 _ROLLOUTS: Final = 200
@@ -43,6 +53,15 @@ async def values(s: Session, now_us: int) -> list[Value]:
         waits = backlog.get(receiver.name)
         old = 0.0 if waits is None else max(now_us - waits.oldest_us, 0) / _SECOND_US
         found.append(("paddock_notification_oldest_seconds", {"receiver": receiver.name}, old))
+    settings, _ = config.readable(await location.home(await s.connection()))
+    today = await spending.today(s, now_us // _SECOND_US, settings.price)
+    money = {"currency": today.bill.currency}
+    for name, micro in (
+        ("paddock_cost_today", today.micro),
+        ("paddock_cost_today_projected", today.projected_micro),
+    ):
+        if micro is not None:
+            found.append((name, money, micro / 1e6))
     return found
 
 

@@ -60,9 +60,9 @@ class Requests:
 
     def close(self, second: int, *, live: bool) -> Iterator[Row]:
         """The row of the second that is over, if there is one; quiet rows only while `live`."""
-        for gap in self.gaps:
-            self._tally.inter_token.add(gap)
-        self.gaps.clear()
+        if self.gaps:
+            self._tally.inter_token.add_all(self.gaps)
+            self.gaps.clear()
         if self.used is None or not self._tally.empty:
             self.used = second
         if self._tally.empty and (not live or _recent(self._written, second, self.quiet_s)):

@@ -6,10 +6,11 @@ node, the gateway, control and `app`.
 
 from __future__ import annotations
 
+import zoneinfo
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -68,11 +69,23 @@ class People(_Section):
     viewer: tuple[str, ...] = ()
 
 
+def _zone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("no such time zone; write one as Europe/Berlin or UTC") from None
+    return name
+
+
 class Price(_Section):
-    """What a GPU-hour costs, in millionths of the currency; None: no cost is shown."""
+    """The currency, and what a GPU-hour costs in millionths of it before `paddock prices` says so.
+
+    `time_zone` is that of the calendar days by which costs are counted.
+    """
 
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
     gpu_hour_micro: Micro | None = None
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
 
 class Retention(_Section):
@@ -81,6 +94,7 @@ class Retention(_Section):
     samples_days: Days = 7
     minutes_days: Days = 30
     hours_days: Days = 400
+    costs_days: Days = 400
     requests_days: Days = 30
     texts_days: Days = 7
     jobs_days: Days = 30

@@ -1,4 +1,7 @@
-"""Insert rows, and leave or update those that are there already. Imported by `storage.store`."""
+"""Insert rows, and leave, update or add to those that are there already.
+
+Imported by `storage.store`.
+"""
 
 from __future__ import annotations
 
@@ -43,4 +46,25 @@ async def upsert(
     changed = {name: statement.excluded[name] for name in rows[0] if name not in key}
     await session.execute(
         statement.on_conflict_do_update(index_elements=list(key), set_=changed), list(rows)
+    )
+
+
+async def accumulate(
+    session: AsyncSession,
+    table: type[SQLModel],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    key: Sequence[str],
+) -> None:
+    """Insert rows; a row whose `key` columns are taken is added to the other columns instead.
+
+    As `upsert` otherwise.
+    """
+    if not rows:
+        return
+    statement = insert(table)
+    columns = {name: getattr(table, name) for name in rows[0] if name not in key}
+    sums = {name: column + statement.excluded[name] for name, column in columns.items()}
+    await session.execute(
+        statement.on_conflict_do_update(index_elements=list(key), set_=sums), list(rows)
     )

@@ -122,20 +122,6 @@ def test_a_changed_thumb_counts_by_its_last_value() -> None:
     assert measures.thumbs(Traffic(tally=later, seconds=1, measured=True)) == (0, 1)
 
 
-@pytest.mark.parametrize(
-    ("busy_us", "tokens", "hour", "micro"),
-    [(3_600_000_000, 1_000, 2_500_000, 2_500_000), (1_800_000_000, 2_000, 2_500_000, 625_000),
-     (1, 0, 2_500_000, None), (1, 1, None, None), (0, 10, 2_500_000, 0)],
-)  # fmt: skip
-def test_the_price_is_that_of_the_computing_time(
-    busy_us: int, tokens: int, hour: int | None, micro: int | None
-) -> None:
-    """A thousand tokens that took an hour of a GPU cost what the hour costs."""
-    tally = Tally(busy_us=busy_us, completion_tokens=tokens)
-    traffic = Traffic(tally=tally, seconds=1, measured=True)
-    assert micro == measures.cost_per_kilo_token(traffic, hour)
-
-
 TIMES = st.lists(st.lists(st.floats(1, 1e9), max_size=30), max_size=8)
 
 

@@ -54,6 +54,14 @@ def test_a_sketch_survives_being_kept(values: list[float]) -> None:
     assert Sketch.from_dict(kept) == made
 
 
+@given(values=st.lists(st.integers(-5, 10**12), max_size=100), more=st.lists(st.integers(0, 9)))
+def test_adding_many_is_adding_one_by_one(values: list[int], more: list[int]) -> None:
+    """Zeros and negative values included, and onto what was there."""
+    made = sketch(list(more))
+    made.add_all(values)
+    assert made == sketch([*more, *values])
+
+
 def test_nothing_counted_has_no_quantile() -> None:
     """None, never a made-up number; and no bytes are kept for it."""
     empty = Sketch()

@@ -48,9 +48,20 @@ _Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """A count that can be added up and stored."""
 
 
+class _Details(msgspec.Struct):
+    cached_tokens: _Tokens | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: _Tokens = 0
     completion_tokens: _Tokens = 0
+    prompt_tokens_details: _Details | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens that were in the server's cache; 0 where it does not say."""
+        details = self.prompt_tokens_details
+        return 0 if details is None else min(details.cached_tokens or 0, self.prompt_tokens)
 
 
 class _Chunk(msgspec.Struct):
@@ -137,6 +148,7 @@ class Answer:
             queue_us=self._queue_us,
             busy_us=0,
             instance=self._instance,
+            cached_tokens=usage.cached_tokens,
         )
 
     def _end(self) -> None:

@@ -6,6 +6,7 @@ Imported by its neighbours.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -62,6 +63,7 @@ class Load:
 def read(text: str) -> Load | None:
     """The load from an exposition; None if it is invalid or has none of the known metrics."""
     totals: dict[str, float] = {}
+    engines: Counter[str] = Counter()
     blocks = 0
     try:
         for sample in _samples(text):
@@ -69,11 +71,15 @@ def read(text: str) -> Load | None:
                 blocks += _tokens(sample.labels)
             elif abs(sample.value) < 2**63:  # neither NaN nor infinite
                 totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+                engines[sample.name] += 1
     except (ValueError, KeyError, IndexError, AttributeError, TypeError):
         return None
     if not totals:
         return None
-    share = _first(totals, _KV_SHARE)
+    shares: dict[str, float] = {
+        name: totals[name] / engines[name] for name in _KV_SHARE if name in totals
+    }
+    share = _first(shares, _KV_SHARE)
     total = _whole(totals, _KV_TOTAL) or (min(blocks, _MOST) or None)
     used = _whole(totals, _KV_USED)
     if share is not None:

@@ -126,6 +126,7 @@ async def _steps(
     for second, _, host in await samples.since(s, after_s + 1, Kind.HOST, until_s):
         latest(second, series_of_samples.of_host(host))
     for second, _, gpu in await samples.since(s, after_s + 1, Kind.GPU, until_s):
+        _add(step(second)[0], series_of_samples.counts_of_gpu(gpu))
         latest(second, series_of_samples.of_gpu(gpu))
     return found
 

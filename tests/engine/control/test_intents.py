@@ -420,6 +420,21 @@ async def test_a_label_that_moved_is_not_moved_over(furnished: Desk) -> None:
     assert "terse:production changed since you looked: it is terse@1" in (late.outcome or "")
 
 
+async def test_a_price_is_set_and_unset(furnished: Desk) -> None:
+    """The outcome says since when; what does not fit is refused with what to do."""
+    done = await furnished.do("prices.set", "gpu-hour", from_s=1_800_000_123, micro=2_500_000)
+    said = "gpu-hour costs 2.5 USD from 2027-01-15 08:00 UTC on."
+    assert (done.state, done.outcome) == (State.APPLIED, said)
+    tokens = {"input_micro": 2_500_000, "cached_micro": 0, "output_micro": 10_000_000}
+    listed = await furnished.do("prices.set", "cloud/big", from_s=0, **tokens)
+    assert "cloud/big cost 2.5 of input, cached 0, 10 of output (USD)" in (listed.outcome or "")
+    unset = await furnished.do("prices.set", "gpu-hour", from_s=1_800_001_000)
+    assert unset.outcome == "gpu-hour has no price from 2027-01-15 08:15 UTC on."
+    refused = await furnished.do("prices.set", "kwh", from_s=0, micro=1, currency="EUR")
+    assert refused.state is State.REFUSED
+    assert refused.outcome == "The prices of this box are in USD; convert EUR into it."
+
+
 async def test_no_role_grants_more_than_it_has(furnished: Desk) -> None:
     """An operator makes no admin's key, should the table ever let them ask."""
     minted = keys.mint()

@@ -7,7 +7,7 @@ import json
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -15,10 +15,12 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from openai import OpenAI
+from openai import APIStatusError, OpenAI
 from openai.types.chat import ChatCompletion
 from prometheus_client.parser import text_string_to_metric_families
 
+from storage import budgets
+from storage.budgets import Budget, Period, Scope
 from tests.engine.gateway import gateway_processes
 from tests.engine.gateway.gateway_processes import Stack
 from tests.home_fixtures import WEIGHTS
@@ -514,7 +516,7 @@ def test_samples_are_taken_of_arms_and_workers(stack: Stack, client: OpenAI) -> 
     arms: list[Any] = []
     while not arms:  # at most a second late
         found = rows(stack, "SELECT body FROM samples WHERE kind='arm' AND body LIKE '%buckets%'")
-        arms = [arm for row in found if (arm := json.loads(row["body"]))["latency"].get("count")]
+        arms = [arm for row in found if (arm := json.loads(row["body"])).get("latency")]
     assert arms[-1]["requests"] > 0
     workers = rows(
         stack,
@@ -740,6 +742,48 @@ def test_a_probe_may_ask_for_the_head_alone(stack: Stack) -> None:
     """As load balancers do."""
     with stack.http(None) as http:
         assert [http.head(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+def test_a_spent_budget_refuses_with_the_time_of_its_renewal(stack: Stack, client: OpenAI) -> None:
+    """A key without money gets a 429 until its budget is changed; the others are answered."""
+    asyncio.run(limit(stack, 0))
+    refused = until(lambda: refusal(client))
+    assert isinstance(refused, APIStatusError)
+    assert refused.status_code == 429
+    assert refused.code == "budget_spent"
+    assert "The daily budget of key client (0.00 USD) is spent; it is renewed at" in str(refused)
+    assert 0 < int(refused.response.headers["retry-after"]) <= 86_400
+    with connect(stack, "operator") as other:
+        assert chat(other).choices
+    asyncio.run(limit(stack, 10**9))
+    until(lambda: refusal(client) is None)
+
+
+async def limit(stack: Stack, micro: int) -> None:
+    """Set the daily budget of the client's key."""
+    budget = Budget(scope=Scope.KEY, subject="client", period=Period.DAY, limit_micro=micro)
+    store = await gateway_processes.opened(stack)
+    try:
+        await store.write(lambda s: budgets.set(s, budget, actor="t", at_us=1))
+    finally:
+        await store.close()
+
+
+def until(true: Callable[[], Any]) -> Any:
+    """Ask again until something holds; the gateway looks at the store once a second."""
+    deadline = time.monotonic() + 60
+    while not (found := true()):
+        assert time.monotonic() < deadline
+    return found
+
+
+def refusal(client: OpenAI) -> APIStatusError | None:
+    """Why a client is refused; None where it is answered."""
+    try:
+        chat(client, max_tokens=1)
+    except APIStatusError as error:
+        return error
+    return None
 
 
 def test_a_refusal_is_recorded_with_its_reason(stack: Stack, client: OpenAI) -> None:

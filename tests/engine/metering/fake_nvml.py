@@ -15,6 +15,15 @@ GPU = {
     "nvmlDeviceGetPowerUsage": 312_000,
     "nvmlDeviceGetEnforcedPowerLimit": 700_000,
     "nvmlDeviceGetTemperature": 61,
+    "nvmlDeviceGetTotalEnergyConsumption": 5_000,
+    "nvmlDeviceGetClockInfo": 1_410,
+    "nvmlDeviceGetMaxClockInfo": 1_980,
+    "nvmlDeviceGetTotalEccErrors": 0,
+    "nvmlDeviceGetComputeRunningProcesses": [],
+    "nvmlEventSetCreate": 1,
+    "nvmlEventSetWait": None,
+    "nvmlEventSetFree": None,
+    "nvmlDeviceRegisterEvents": None,
     "nvmlDeviceGetHandleByIndex": 0,
     "nvmlInit": None,
     "nvmlShutdown": None,
@@ -28,6 +37,11 @@ class Driver:
     """
 
     NVML_TEMPERATURE_GPU = 0
+    NVML_CLOCK_SM = 1
+    NVML_CLOCK_MEM = 2
+    NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
+    NVML_VOLATILE_ECC = 0
+    nvmlEventTypeXidCriticalError = 8  # noqa: N815 NVML's own name
 
     def __init__(
         self,

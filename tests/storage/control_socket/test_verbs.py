@@ -60,6 +60,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "rollouts.undo": {"rollout": 1},
     "keys.add": {"name": "demo", "prefix": "pk-abcdefgh", "sha256": "0" * 64, "tenant": "acme"},
     "keys.revoke": {},
+    "prices.set": {"from_s": 0, "micro": 2_500_000},
+    "scoring.set": {"share_bp": 1_000},
+    "budgets.set": {"limit_micro": 10_000_000},
+    "budgets.remove": {"period": "month"},
     "knobs.set": {"name": "max_running", "value": 8},
     "knobs.undo": {"name": "max_running", "setting": 3},
     "upstreams.add": {"url": "http://127.0.0.1:8000/v1"},
@@ -159,6 +163,7 @@ def test_the_table_says_who_may_and_how_dangerous_it_is() -> None:
     """Keys and upstreams are for admins, what cannot be undone is hard, runbooks the runner's."""
     table = verbs.TABLE
     assert {verb.name for verb in table.values() if verb.role is Role.ADMIN} == {
+        "prices.set",
         "prompts.protect",
         "prompts.unprotect",
         "keys.add",

@@ -17,7 +17,8 @@ vllm:num_requests_running{engine="1",model_name="m"} 2.0
 # TYPE vllm:num_requests_waiting gauge
 vllm:num_requests_waiting{engine="0",model_name="m"} 7.0
 # TYPE vllm:kv_cache_usage_perc gauge
-vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.4
+vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.1
 # TYPE vllm:cache_config_info gauge
 vllm:cache_config_info{block_size="16",num_gpu_blocks="1000",engine="0"} 1.0
 # TYPE vllm:prompt_tokens counter
@@ -59,7 +60,7 @@ sglang:max_total_num_tokens{model_name="m"} 8192
     ],
 )
 def test_each_server_is_read_by_its_own_names(text: str, load: Load) -> None:
-    """Engines are added up; a share of a cache of unknown size stays a share."""
+    """Engines are added up, their shares averaged; of a cache of unknown size it stays a share."""
     assert exposition.read(text) == load
 
 

@@ -1,0 +1,113 @@
+"""`paddock budgets`: what keys, services and tenants may cost in a day or a month."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from app import amounts, listing, session, words
+from app.commands import options
+from app.listing import Column
+from storage import budgets
+from storage.budgets import WARN_PERCENT, Period, Scope, Spent, Standing
+from storage.home import clock, config
+
+app = options.group()
+
+Of = Annotated[
+    Scope, typer.Argument(metavar="key|service|tenant", help="Of what.", case_sensitive=False)
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Which one.")]
+Per = Annotated[Period, typer.Option("--per", help="When it is renewed.", case_sensitive=False)]
+
+
+@app.command()
+async def set(
+    scope: Of,
+    name: Name,
+    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="In the box's currency: 10.")],
+    period: Per = Period.DAY,
+    warn: Annotated[
+        int, typer.Option("--warn", metavar="PERCENT", min=1, max=100, help="Warn from there on.")
+    ] = WARN_PERCENT,
+    warn_only: Annotated[
+        bool, typer.Option("--warn-only", help="Do not refuse requests when it is spent.")
+    ] = False,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Limit the costs of a key, a service or a tenant; what the day has cost already counts."""
+    limit = amounts.micro(amount)
+    then = "only warned about" if warn_only else "refused (429) until it is renewed"
+    effect = (
+        f"Budget of {scope.value} {name}: {amounts.shown(limit, unknown='')} a {period.value}; "
+        f"further requests are {then}"
+    )
+    agreed = session.agreed("budgets.set", name, effect, reason, yes=yes)
+    arguments: dict[str, object] = {
+        "limit_micro": limit,
+        "period": period.value,
+        "warn_percent": warn,
+        "refuse": not warn_only,
+    }
+    target = f"{scope.value}/{name}"
+    done = await session.ask("budgets.set", target, arguments, reason=agreed.reason)
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def remove(
+    scope: Of,
+    name: Name,
+    period: Per = Period.DAY,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove a budget: nothing is refused or warned about because of it any more."""
+    effect = f"The budget of {scope.value} {name} by the {period.value} is removed"
+    agreed = session.agreed("budgets.remove", name, effect, reason, yes=yes)
+    target = f"{scope.value}/{name}"
+    arguments: dict[str, object] = {"period": period.value}
+    done = await session.ask("budgets.remove", target, arguments, reason=agreed.reason)
+    session.report(done, as_json=as_json)
+
+
+def _then(spent: Spent) -> str:
+    if spent.standing is not Standing.SPENT:
+        return spent.standing.value
+    return "spent: refused" if spent.budget.refuse else "spent: warns only"
+
+
+COLUMNS: Final[tuple[Column[Spent], ...]] = (
+    Column("BUDGET", lambda spent: words.safe(spent.budget.name)),
+    Column("PER", lambda spent: spent.budget.period.value),
+    Column(
+        "LIMIT", lambda spent: words.money(spent.budget.limit_micro, spent.currency), right=True
+    ),
+    Column("SPENT", lambda spent: words.money(spent.spent_micro, spent.currency), right=True),
+    Column(
+        "SHARE",
+        lambda spent: words.percent(
+            spent.spent_micro / spent.budget.limit_micro if spent.budget.limit_micro else None
+        ),
+        right=True,
+    ),
+    Column("STATE", _then),
+    Column("RENEWED", lambda spent: words.clock(spent.renewed_s * 1_000_000)),
+    Column("NOT PRICED", lambda spent: ", ".join(spent.missing) or "nothing", below=True),
+)
+
+
+@app.command("list")
+async def every(as_json: options.Json = False) -> None:
+    """All budgets with what of them is spent, and when they are renewed."""
+    settings, _ = config.readable(session.home())
+    async with session.reading() as s:
+        known = await budgets.spent(s, clock.now_us() // 1_000_000, settings.price)
+    listing.show(
+        COLUMNS, known, as_json=as_json,
+        empty="There is no budget; `paddock budgets set key NAME 10` sets one.",
+    )  # fmt: skip

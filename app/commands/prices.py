@@ -1,0 +1,122 @@
+"""`paddock prices`: what a GPU-hour, a kilowatt-hour and the tokens of upstreams cost."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Final
+
+import typer
+
+from app import amounts, errors, listing, session, words
+from app.commands import options
+from app.listing import Column
+from storage import prices
+from storage.home import clock, config
+from storage.prices import Price
+
+app = options.group()
+
+Subject = Annotated[
+    str,
+    typer.Argument(metavar="WHAT", help="gpu-hour, kwh, an upstream, or UPSTREAM/MODEL."),
+]
+From = Annotated[
+    str,
+    typer.Option("--from", metavar="TIME", help="Since when: 2026-11-27, 2026-11-27T14:30; now."),
+]
+
+
+@app.command()
+async def set(
+    subject: Subject,
+    amount: Annotated[
+        str, typer.Argument(metavar="[AMOUNT]", help="Of a GPU-hour or a kWh: 2.50.")
+    ] = "",
+    input_: Annotated[
+        str, typer.Option("--input", metavar="AMOUNT", help="Of a million prompt tokens.")
+    ] = "",
+    output: Annotated[
+        str, typer.Option("--output", metavar="AMOUNT", help="Of a million answer tokens.")
+    ] = "",
+    cached: Annotated[
+        str,
+        typer.Option("--cached", metavar="AMOUNT", help="Of a million cached prompt tokens."),
+    ] = "",
+    currency: Annotated[
+        str, typer.Option("--currency", metavar="XXX", help="EUR, USD …; else that of the box.")
+    ] = "",
+    since: From = "",
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Set a price; it is in force from the beginning of that quarter hour until the next one."""
+    if not (amount or input_ or output):
+        raise errors.BadWord("Say the price: AMOUNT, or --input and --output for an upstream.")
+    figures = {
+        name: amounts.micro(typed)
+        for name, typed in (("micro", amount), ("input_micro", input_), ("output_micro", output),
+                            ("cached_micro", cached))
+        if typed
+    }  # fmt: skip
+    arguments: dict[str, object] = {"from_s": _since(since), **figures}
+    if currency:
+        arguments["currency"] = currency.upper()
+    done = await session.ask("prices.set", subject, arguments, reason=reason)
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def unset(
+    subject: Subject,
+    since: From = "",
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Have no price from a time on: what it would price is shown as unknown."""
+    done = await session.ask("prices.set", subject, {"from_s": _since(since)}, reason=reason)
+    session.report(done, as_json=as_json)
+
+
+def _amount(price: Price) -> str:
+    if price.unset:
+        return "none"
+    if price.micro is not None:
+        return f"{amounts.shown(price.micro, unknown='')} {price.currency}"
+    parts = (("in", price.input_micro), ("cached", price.cached_micro), ("out", price.output_micro))
+    said = [f"{amounts.shown(each, unknown='')} {name}" for name, each in parts if each is not None]
+    return f"{', '.join(said)} {price.currency} per 1M tokens"
+
+
+COLUMNS: Final[tuple[Column[Price], ...]] = (
+    Column("PRICE", lambda price: words.safe(price.subject)),
+    Column("FROM", lambda price: _from(price.from_s)),
+    Column("AMOUNT", _amount),
+    Column("SET BY", lambda price: price.set_by),
+    Column("AT", lambda price: words.clock(price.set_at_us or None)),
+)
+
+
+@app.command("list")
+async def every(as_json: options.Json = False) -> None:
+    """All prices with the times from which they are in force, the latest of each last."""
+    settings, _ = config.readable(session.home())
+    async with session.reading() as s:
+        known = await prices.listed(s, settings.price)
+    found = sorted(known.versions, key=lambda price: (price.subject, price.from_s, price.id))
+    listing.show(
+        COLUMNS, found, as_json=as_json,
+        empty="No price is set: `paddock prices set gpu-hour 2.50` sets one.",
+    )  # fmt: skip
+
+
+def _since(typed: str) -> int:
+    if not typed:
+        return clock.now_us() // 1_000_000
+    settings, _ = config.readable(session.home())
+    return amounts.moment(typed, settings.price.time_zone)
+
+
+def _from(second: int) -> str:
+    if not second:
+        return "the beginning"
+    return dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,53 @@
+"""Prices: set or unset by people, from a time on. Imported by `engine.control.handlers`."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from engine.control.decisions import Decision, Reason
+from engine.control.handlers import handles
+from storage import prices
+from storage.control_socket import verbs
+from storage.home import config
+from storage.intents import Intent
+from storage.prices import Price
+from storage.sqlite import location
+from storage.store import Session
+
+
+@handles("prices.set")
+async def set(s: Session, intent: Intent, arguments: verbs.prices.Set, at_us: int) -> Decision:
+    """Set a price; one without figures ends it."""
+    settings, _ = config.readable(await location.home(await s.connection()))
+    price = await prices.set(
+        s,
+        subject=intent.target,
+        from_s=arguments.from_s,
+        currency=arguments.currency,
+        micro=arguments.micro,
+        input_micro=arguments.input_micro,
+        output_micro=arguments.output_micro,
+        cached_micro=arguments.cached_micro,
+        settings=settings.price,
+        actor=intent.actor,
+        at_us=at_us,
+        intent_id=intent.id,
+    )
+    return Decision(Reason.APPLIED, _outcome(price), price)
+
+
+def _outcome(price: Price) -> str:
+    since = dt.datetime.fromtimestamp(price.from_s, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if price.unset:
+        return f"{price.subject} has no price from {since} on."
+    if price.micro is not None:
+        return f"{price.subject} costs {_money(price.micro)} {price.currency} from {since} on."
+    cached = "" if price.cached_micro is None else f", cached {_money(price.cached_micro)}"
+    return (
+        f"A million tokens of {price.subject} cost {_money(price.input_micro)} of input{cached}, "
+        f"{_money(price.output_micro)} of output ({price.currency}) from {since} on."
+    )
+
+
+def _money(micro: int | None) -> str:
+    return f"{(micro or 0) / 1_000_000:.6f}".rstrip("0").rstrip(".")

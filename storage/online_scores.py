@@ -1,0 +1,206 @@
+"""Online scores: which recorded answers passed the cheap checks, by arm; off until a share is set.
+
+A share of a service's answers, chosen by their ids, is checked after the fact where its texts are
+recorded. Every check passes or fails, so a release has a rate with an interval. Written by
+`engine.control.scoring`, read by every package.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import msgspec
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+
+from storage import ledger, measures, services
+from storage.requests import Outcome, RequestRow
+from storage.store import insert_new
+from storage.texts import TextRow
+
+WHOLE_BP: Final = 10_000
+_DEPTH: Final = 20
+
+
+class ScoringRow(SQLModel, table=True):
+    """The share of a service's answers that is scored, and how far that is."""
+
+    __tablename__: ClassVar[str] = "online_scoring"
+
+    service: str = Field(primary_key=True)
+    share_bp: int
+    cursor: int
+    set_at_us: int
+    set_by: str
+
+
+class ScoreRow(SQLModel, table=True):
+    """A check of one answer as it is stored."""
+
+    __tablename__: ClassVar[str] = "online_scores"
+
+    request_id: str = Field(primary_key=True)
+    scorer: str = Field(primary_key=True)
+    service: str
+    release: int
+    at_us: int
+    passed: bool
+
+
+class Scoring(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of a service's answers are scored, in basis points, up to request `cursor`."""
+
+    service: str
+    share_bp: int
+    cursor: int
+
+
+class Scored(msgspec.Struct, frozen=True, kw_only=True):
+    """A check of one answer; `at_us` is the arrival of its request."""
+
+    request_id: str
+    scorer: str
+    service: str
+    release: int
+    at_us: int
+    passed: bool
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded answer that may be scored; `number` is its request's."""
+
+    number: int
+    request_id: str
+    release: int
+    at_us: int
+    finish_reason: str | None
+    completion: str
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """How many answers of a release passed a check."""
+
+    service: str
+    release: int
+    scorer: str
+    passed: int
+    scored: int
+
+    @property
+    def share(self) -> float:
+        """Passed / scored."""
+        return self.passed / self.scored
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the share."""
+        return measures.interval(self.passed, self.scored)
+
+
+async def every(s: AsyncSession) -> list[Scoring]:
+    """The services whose answers are scored."""
+    rows = await s.scalars(
+        select(ScoringRow).order_by(col(ScoringRow.service))
+        .execution_options(populate_existing=True)
+    )  # fmt: skip
+    return [msgspec.convert(row, Scoring, from_attributes=True) for row in rows]
+
+
+async def set(
+    s: AsyncSession,
+    service: str,
+    share_bp: int,
+    *,
+    actor: str,
+    at_us: int,
+    intent_id: int | None = None,
+) -> int:
+    """Score this share of a service's answers from now on, none with 0; returns the share before.
+
+    Raises:
+        NotFound: there is no such service.
+    """
+    await services.find(s, service)
+    row = await s.get(ScoringRow, service, populate_existing=True)
+    before = 0 if row is None else row.share_bp
+    if row is not None and not share_bp:
+        await s.delete(row)
+    elif row is not None:
+        row.share_bp, row.set_at_us, row.set_by = share_bp, at_us, actor
+    elif share_bp:
+        newest = (await s.execute(select(func.max(RequestRow.number)))).scalar() or 0
+        s.add(ScoringRow(service=service, share_bp=share_bp, cursor=newest, set_at_us=at_us,
+                         set_by=actor))  # fmt: skip
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="scoring.set", noun="scoring", key=service, before=before,
+        after=share_bp, at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+    return before
+
+
+async def candidates(s: AsyncSession, of: Scoring, limit: int) -> tuple[list[Candidate], int]:
+    """The next recorded answers of a service, oldest first, and up to which request they are all.
+
+    Bounded also where no text is recorded, so that no run looks through millions of requests.
+    """
+    newest = (await s.execute(select(func.max(RequestRow.number)))).scalar() or 0
+    until = min(newest, of.cursor + limit * _DEPTH)
+    query = (
+        select(
+            col(RequestRow.number), col(RequestRow.id), col(RequestRow.release),
+            col(RequestRow.at_us), col(RequestRow.finish_reason), col(TextRow.completion),
+        )
+        .join_from(RequestRow, TextRow, col(TextRow.request_id) == col(RequestRow.id))
+        .where(
+            col(RequestRow.service) == of.service,
+            col(RequestRow.number) > of.cursor,
+            col(RequestRow.number) <= until,
+            col(RequestRow.outcome) == Outcome.OK.value,
+            col(RequestRow.release).is_not(None),
+        )
+        .order_by(col(RequestRow.number))
+        .limit(limit)
+    )  # fmt: skip
+    names = ("number", "request_id", "release", "at_us", "finish_reason", "completion")
+    rows = await s.execute(query)
+    found = [msgspec.convert(dict(zip(names, row, strict=True)), Candidate) for row in rows]
+    return found, found[-1].number if len(found) == limit else until
+
+
+async def record(s: AsyncSession, service: str, cursor: int, scored: list[Scored]) -> None:
+    """Store checks, and that the answers up to request `cursor` were looked at."""
+    rows = [msgspec.structs.asdict(each) for each in scored]
+    await insert_new(s, ScoreRow, rows, key=("request_id", "scorer"))
+    row = await s.get(ScoringRow, service, populate_existing=True)
+    if row is not None:  # it was switched off meanwhile
+        row.cursor = max(row.cursor, cursor)
+        await s.flush()
+
+
+async def rates(
+    s: AsyncSession, since_us: int, until_us: int, service: str | None = None
+) -> list[Rate]:
+    """The rates of the answers whose requests came in a range, by service, release and check."""
+    query = (
+        select(
+            col(ScoreRow.service), col(ScoreRow.release), col(ScoreRow.scorer),
+            func.count().filter(col(ScoreRow.passed).is_(True)), func.count(),
+        )
+        .where(col(ScoreRow.at_us) >= since_us, col(ScoreRow.at_us) < until_us)
+        .group_by(col(ScoreRow.service), col(ScoreRow.release), col(ScoreRow.scorer))
+        .order_by(col(ScoreRow.service), col(ScoreRow.release), col(ScoreRow.scorer))
+    )  # fmt: skip
+    if service is not None:
+        query = query.where(col(ScoreRow.service) == service)
+    return [
+        Rate(service=name, release=release, scorer=scorer, passed=passed, scored=scored)
+        for name, release, scorer, passed, scored in await s.execute(query)
+    ]
+
+
+async def prune(s: AsyncSession, before_us: int) -> int:
+    """Delete the scores of requests from before a moment; returns how many."""
+    gone = await s.execute(delete(ScoreRow).where(col(ScoreRow.at_us) < before_us))
+    return int(gone.rowcount)  # type: ignore[attr-defined]

@@ -1,0 +1,76 @@
+"""Prices have a time from which they are in force, one currency, and the figures of their kind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from storage import errors, ledger, prices
+from storage import store as stores
+from storage.home import config
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.prices import GPU_HOUR, KWH, QUARTER_S, Price
+from storage.store import Store
+
+SETTINGS = config.Price(currency="EUR")
+AT = 1_800_000_123
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """A store of its own."""
+    opened = await stores.open(homes.make(Home(tmp_path / "home")))
+    yield opened
+    await opened.close()
+
+
+async def set_(
+    store: Store, subject: str, *, currency: str | None = None, **figures: int | None
+) -> Price:
+    """Set a price as an intent does."""
+    return await store.write(
+        lambda s: prices.set(
+            s, subject=subject, from_s=AT, currency=currency, settings=SETTINGS, actor="kim",
+            at_us=5, **figures,
+        )
+    )  # fmt: skip
+
+
+async def test_a_price_is_kept_with_its_time_and_who_set_it(store: Store) -> None:
+    """From the beginning of its quarter hour on; the ledger has what it was before."""
+    first = await set_(store, GPU_HOUR, micro=2_500_000)
+    second = await set_(store, GPU_HOUR, micro=3_000_000)
+    await set_(store, "cloud/gpt-4o", input_micro=1, output_micro=2, cached_micro=0)
+    assert (first.from_s, first.currency) == (AT // QUARTER_S * QUARTER_S, "EUR")
+    async with store.read() as s:
+        known = await prices.listed(s, SETTINGS)
+        entry = (await ledger.tail(s, 1, noun="price"))[0]
+        assert (await ledger.of(s, "price", GPU_HOUR))[0].actor == "kim"
+    assert known.at(AT).gpu_hour_micro == second.micro
+    assert known.at(AT).of_upstream("cloud", "gpt-4o") is not None
+    assert known.at(AT).of_upstream("cloud", "other") is None
+    assert entry.key == "cloud/gpt-4o"
+
+
+@pytest.mark.parametrize(
+    ("subject", "currency", "figures", "said"),
+    [
+        (KWH, "USD", {"micro": 1}, "The prices of this box are in EUR; convert USD into it."),
+        (GPU_HOUR, None, {"input_micro": 1, "output_micro": 1}, "has one price"),
+        ("cloud", None, {"micro": 1}, "priced by its tokens: --input and --output"),
+        ("cloud", None, {"input_micro": 1}, "needs the price of input and of output"),
+        ("No Such", None, {"micro": 1}, "'No Such' has no price: name gpu-hour, kwh, an upstream"),
+    ],
+)
+async def test_a_price_that_does_not_fit_is_refused(
+    store: Store, subject: str, currency: str | None, figures: dict[str, int], said: str
+) -> None:
+    """With what to do instead; nothing is stored."""
+    await set_(store, GPU_HOUR, micro=1)
+    with pytest.raises(errors.Invalid, match=said.replace("(", r"\(")):
+        await set_(store, subject, currency=currency, **figures)
+    async with store.read() as s:
+        assert len(await prices.every(s)) == 1

@@ -1,0 +1,184 @@
+"""Budgets: one counter for each, that survives restarts and that no rush of requests runs past."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.execution import failures
+from engine.execution.recorder import Recorder
+from engine.metering.budgets import Budgets, Counter
+from storage import budgets, costs, errors, prices
+from storage import store as stores
+from storage.budgets import Budget, Period, Scope, Standing
+from storage.home import config
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.prices import GPU_HOUR
+from storage.requests import Outcome, Request
+from storage.store import Session, Store
+from tests.engine.execution import jobs
+from tests.storage import fixtures
+
+DAY_S = 86_400
+MORNING_S = 20_000 * DAY_S + 6 * 3_600
+SETTINGS = config.Price(currency="EUR")
+BUDGET = Budget(scope=Scope.TENANT, subject="t", period=Period.DAY, limit_micro=3_000)
+
+
+def request(number: int, *, tenant: str = "t", busy_us: int = 1_000_000) -> Request:
+    """One that cost a thousandth of the currency, a second at 3.60 an hour."""
+    return Request(
+        id=f"req_{number}", at_us=MORNING_S * 1_000_000, service="ops", release=1,
+        worker="ops:1", endpoint="/v1/completions", key_id=1, tenant=tenant, busy_us=busy_us,
+        completion_tokens=3, outcome=Outcome.OK,
+    )  # fmt: skip
+
+
+class Clock:
+    """A clock that tests set, in seconds."""
+
+    now_s = MORNING_S
+
+    def us(self) -> int:
+        """In microseconds."""
+        return self.now_s * 1_000_000
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """A store with a price and a budget of three thousandths a day."""
+    opened = await stores.open(homes.make(Home(tmp_path / "home")))
+
+    async def work(s: Session) -> None:
+        await prices.set(
+            s, subject=GPU_HOUR, from_s=0, currency=None, micro=3_600_000, settings=SETTINGS,
+            actor="t", at_us=1,
+        )  # fmt: skip
+        await budgets.set(s, BUDGET, actor="t", at_us=1)
+
+    await opened.write(work)
+    yield opened
+    await opened.close()
+
+
+async def gateway(store: Store, clock: Clock) -> tuple[Budgets, Recorder]:
+    """The parts of a gateway that concern budgets, just started."""
+    recorder = Recorder(store)
+    made = Budgets(store, recorder, SETTINGS, now_us=clock.us)
+    await made.refresh()
+    return made, recorder
+
+
+def admitted(made: Budgets, number: int, tenant: str = "t") -> bool:
+    """Whether a request may begin."""
+    job = msgspec.structs.replace(jobs.job(), id=f"req_{number}", tenant=tenant)
+    try:
+        made.admit(job)
+    except failures.Overloaded:
+        return False
+    return True
+
+
+async def end(made: Budgets, recorder: Recorder, number: int, tenant: str = "t") -> None:
+    """A request has ended."""
+    ended = request(number, tenant=tenant)
+    recorder.record(ended)
+    made.ended(ended)
+
+
+async def test_a_spent_budget_refuses_until_it_is_renewed(store: Store) -> None:
+    """With the time of that; other tenants go on; a restart forgets nothing."""
+    clock = Clock()
+    made, recorder = await gateway(store, clock)
+    for number in range(3):
+        assert admitted(made, number)
+        await end(made, recorder, number)
+    with pytest.raises(failures.Overloaded) as refused:
+        made.admit(msgspec.structs.replace(jobs.job(), id="req_9", tenant="t"))
+    assert str(refused.value.message) == (
+        "the daily budget of tenant t (0.00 EUR) is spent; it is renewed at 2024-10-05 00:00 UTC"
+    )
+    assert (refused.value.code, refused.value.retry_after_us) == (
+        "budget_spent", 18 * 3_600 * 1_000_000,
+    )  # fmt: skip
+    assert admitted(made, 10, "other")
+    await recorder.flush()
+    again, _ = await gateway(store, clock)
+    assert not admitted(again, 11)
+    clock.now_s += DAY_S
+    assert admitted(again, 12)  # before the store was read again
+    await again.refresh()
+    assert [counter.spent for counter in again.counters] == [0]
+
+
+async def test_what_ended_while_the_store_was_read_counts_once(store: Store) -> None:
+    """However the reading and the end fall together."""
+    clock = Clock()
+    made, recorder = await gateway(store, clock)
+    await end(made, recorder, 1)
+    for _ in range(3):
+        clock.now_s += 20
+        await made.refresh()
+        assert [costs.micro(counter.spent) for counter in made.counters] == [1_000]
+    await end(made, recorder, 2)
+    assert [costs.micro(counter.spent) for counter in made.counters] == [2_000]
+
+
+async def test_a_budget_that_only_warns_lets_requests_through(store: Store) -> None:
+    """Its state is told; one that is removed counts no more."""
+    clock = Clock()
+    warns = msgspec.structs.replace(BUDGET, refuse=False)
+    await store.write(lambda s: budgets.set(s, warns, actor="t", at_us=2))
+    made, recorder = await gateway(store, clock)
+    for number in range(4):
+        await end(made, recorder, number)
+    assert admitted(made, 5)
+    await recorder.flush()
+    async with store.read() as s:
+        (spent,) = await budgets.spent(s, clock.now_s, SETTINGS)
+    assert (spent.spent_micro, spent.standing) == (4_000, Standing.SPENT)
+    assert spent.renewed_s == 20_001 * DAY_S
+    await store.write(
+        lambda s: budgets.remove(s, Scope.TENANT, "t", Period.DAY, actor="t", at_us=3)
+    )
+    await made.refresh()
+    assert made.counters == ()
+    with pytest.raises(errors.NotFound, match="no budget of tenant t by the day"):
+        await store.write(
+            lambda s: budgets.remove(s, Scope.TENANT, "t", Period.DAY, actor="t", at_us=3)
+        )
+
+
+async def test_a_budget_is_of_a_key_or_service_that_there_is(store: Store) -> None:
+    """A typo limits nothing, so it is refused."""
+    for scope in (Scope.KEY, Scope.SERVICE):
+        wrong = msgspec.structs.replace(BUDGET, scope=scope, subject="nosuch")
+        with pytest.raises(errors.NotFound):
+            await store.write(lambda s, w=wrong: budgets.set(s, w, actor="t", at_us=2))  # type: ignore[misc]
+    await fixtures.furnish(store)
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 20))
+def test_no_rush_of_requests_runs_past_a_limit(begins: list[bool], limit: int) -> None:
+    """Whatever the order of begins and ends: at most one request more than fits."""
+    counter = Counter(
+        msgspec.structs.replace(BUDGET, limit_micro=limit * 1_000), 0, DAY_S,
+        usual=1_000 * costs.PICO,
+    )  # fmt: skip
+    under_way: list[str] = []
+    for number, begin in enumerate(begins):
+        if begin and not counter.full():
+            counter.reserved[str(number)] = counter.usual
+            under_way.append(str(number))
+        elif not begin and under_way:
+            counter.settle(under_way.pop(), 1_000 * costs.PICO)
+    for id in under_way:
+        counter.settle(id, 1_000 * costs.PICO)
+    assert costs.micro(counter.spent) <= counter.budget.limit_micro
+    assert counter.reserved == {}
