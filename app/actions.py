@@ -148,6 +148,12 @@ _KEYS: Final[Mapping[str, str]] = {
     "rollouts.abort": "x",
     "rollouts.retry": "R",
     "rollouts.undo": "u",
+    "incidents.open": "n",
+    "incidents.note": "N",
+    "incidents.assign": "c",
+    "incidents.stable": "f",
+    "incidents.close": "x",
+    "incidents.reopen": "u",
     "ab_tests.promote": "f",
     "ab_tests.stop": "x",
 }

@@ -57,10 +57,7 @@ def lines(view: View) -> Iterable[str]:
     yield from timeline(view.timeline)
     if view.items:
         yield ""
-        yield "action items"
-        for item in view.items:
-            mark = "done" if item.done_at_us else "open"
-            yield words.safe(f"  {item.id}  {mark}  {item.owner}: {item.title}")
+        yield from todo(view)
 
 
 def headline(incident: Incident, now_us: int) -> str:
@@ -89,6 +86,14 @@ def facts(view: View) -> Iterable[str]:
     roles = ", ".join(f"{role} {person}" for role, person in incident.roles.items())
     rows.append(("roles", roles or "nobody yet: `paddock incidents assign` gives them"))
     return words.table([["", name, value] for name, value in rows])
+
+
+def todo(view: View) -> Iterable[str]:
+    """The action items."""
+    yield "action items"
+    for item in view.items:
+        mark = "done" if item.done_at_us else "open"
+        yield words.safe(f"  {item.id}  {mark}  {item.owner}: {item.title}")
 
 
 def impact(found: Impact) -> Iterable[str]:

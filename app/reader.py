@@ -26,6 +26,7 @@ from storage import (
     availability,
     deployments,
     errors,
+    incidents,
     intents,
     ledger,
     models,
@@ -169,6 +170,7 @@ class Reader:
             facts.deployments = await deployments.every(s)
             found = [await rollouts.latest(s, each.name) for each in facts.services]
             facts.rollouts = [each for each in found if each is not None]
+            facts.incidents = await incidents.open_ones(s)
             facts.entries = await ledger.tail(s, limit=_ENTRIES)
             facts.deaths = {
                 each.name: await processes.last_death(s, each.name)

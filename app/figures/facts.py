@@ -13,6 +13,7 @@ from storage import (
     alerts,
     availability,
     deployments,
+    incidents,
     intents,
     ledger,
     measures,
@@ -61,6 +62,8 @@ class Facts:
     silences: Sequence[silences.Silence] = ()
     undelivered: Mapping[str, notifications.Backlog] = field(default_factory=dict)
     """By receiver: the notifications that it has not accepted."""
+    incidents: Sequence[incidents.Incident] = ()
+    """The open ones, oldest first."""
     rollouts: Sequence[rollouts.Rollout] = ()
     """The newest of each service."""
     unready: Mapping[int, str] = field(default_factory=dict)

@@ -8,9 +8,10 @@ from app import snapshot
 from app.figures import arms, charts, deployments, load, machine, troubles
 from app.figures import facts as facts_
 from app.figures.facts import SECOND_US, Facts
-from storage import ledger, measures, processes
+from storage import incidents, ledger, measures, processes
 
 _EVENTS: Final = 40
+ACTIVE: Final = incidents.State.ACTIVE
 _CRASHED: Final = processes.State.CRASHED.value
 
 
@@ -28,6 +29,9 @@ def header(facts: Facts) -> snapshot.Header:
         ),
         synthetic=measures.synthetic_share(whole),
         troubles=troubles.troubles(facts),
+        incident=next(
+            ((each.id, each.began_at_us) for each in facts.incidents if each.state is ACTIVE), None
+        ),
         as_of_us=None if newest is None else newest * SECOND_US,
         now_us=facts.now_us,
         back_us=0 if ahead is None else ahead * SECOND_US - facts.now_us,

@@ -13,6 +13,7 @@ from app import snapshot
 from app.figures import (
     ab_tests,
     charts,
+    incidents,
     jobs,
     models,
     places,
@@ -33,6 +34,7 @@ _JOBS: Final = 200
 _ROLLOUTS: Final = 100
 _AB_TESTS: Final = 50
 _REPLAYS: Final = 100
+_INCIDENTS: Final = 100
 
 SELDOM: Final = frozenset({"prompts", "prompt"})
 """Places that show only what people change: read again once the ledger has grown."""
@@ -132,6 +134,14 @@ async def _job(s: Session, facts: Facts, query: Query) -> snapshot.Job:
     return await jobs.full(s, query.job)
 
 
+async def _incidents(s: Session, facts: Facts, query: Query) -> snapshot.Incidents:
+    return await incidents.rows(s, query.incident, facts.now_us, limit=_INCIDENTS)
+
+
+async def _incident(s: Session, facts: Facts, query: Query) -> snapshot.Incident:
+    return await incidents.full(s, query.incident, facts.now_us)
+
+
 PARTS: Final[Mapping[str, Part]] = {
     "pulse": _pulse,
     "traffic": _traffic,
@@ -146,6 +156,8 @@ PARTS: Final[Mapping[str, Part]] = {
     "ab-tests": _ab_tests,
     "replays": _replays,
     "replay": _replay,
+    "incidents": _incidents,
+    "incident": _incident,
     "jobs": _jobs,
     "job": _job,
 }

@@ -56,6 +56,11 @@ PLACES: Final[Mapping[str, Where]] = {
         ),
         Where(name="request", inside="requests"),
         Where(
+            name="incidents", key="i",
+            sentence="Incidents: timeline, impact, what changed before", command="incidents list",
+        ),
+        Where(name="incident", inside="incidents"),
+        Where(
             name="prompts", key="p",
             sentence="Prompt versions: labels, uses, differences", command="prompts list",
         ),

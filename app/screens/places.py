@@ -12,6 +12,8 @@ from typing import Final
 
 from app.screens.ab_tests import AbTests
 from app.screens.help import Help
+from app.screens.incident import Incident
+from app.screens.incidents import Incidents
 from app.screens.job import Job
 from app.screens.jobs import Jobs
 from app.screens.models import Models
@@ -30,8 +32,8 @@ from app.screens.rollouts import Rollouts
 from app.screens.traffic import Traffic
 
 EVERY: Final[tuple[type[Place], ...]] = (
-    Pulse, Problems, Traffic, Rollouts, Rollout, Releases, Requests, Request, Prompts, Prompt,
-    Models, AbTests, Replays, Replay, Jobs, Job, Help,
+    Pulse, Problems, Incidents, Incident, Traffic, Rollouts, Rollout, Releases, Requests, Request,
+    Prompts, Prompt, Models, AbTests, Replays, Replay, Jobs, Job, Help,
 )  # fmt: skip
 
 BY_NAME: Final[Mapping[str, type[Place]]] = {place.where: place for place in EVERY}

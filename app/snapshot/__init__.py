@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from app.snapshot.ab_tests import AbTestRow, AbTests
 from app.snapshot.deployments import Deployment, Instance, Load, Process
 from app.snapshot.header import Header, Node, Person, Trouble
+from app.snapshot.incidents import Incident, IncidentRow, Incidents
 from app.snapshot.jobs import Job, JobRow, JobStep
 from app.snapshot.machine import Gpu, Host, Machine
 from app.snapshot.models import ModelRow
@@ -34,6 +35,9 @@ __all__ = [
     "Gpu",
     "Header",
     "Host",
+    "Incident",
+    "IncidentRow",
+    "Incidents",
     "Instance",
     "Job",
     "JobRow",
@@ -82,6 +86,7 @@ class Query:
     limit: int = 100
     request: str = ""
     job: int = 0
+    incident: int = 0  # 0: the newest
     rollout: int = 0
     replay: int = 0
     ab_test: int = 0  # 0: the newest
@@ -102,6 +107,8 @@ class Snapshot:
     jobs: tuple[JobRow, ...] | None = None  # newest first
     job: Job | None = None
     models: tuple[ModelRow, ...] | None = None
+    incidents: Incidents | None = None
+    incident: Incident | None = None
     latest: tuple[RolloutRow, ...] = ()  # the newest rollout of each service
     rollouts: tuple[RolloutRow, ...] | None = None  # newest first
     rollout: Rollout | None = None

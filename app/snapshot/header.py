@@ -57,6 +57,7 @@ class Header:
     """Services with their arms as (release, basis points)."""
     synthetic: float | None = None  # share of the requests in the window
     troubles: tuple[Trouble, ...] = ()  # the worst first
+    incident: tuple[int, int] | None = None  # the oldest active one: its number, when it began
     as_of_us: int | None = None  # the newest measurement
     now_us: int = 0
     back_us: int = 0  # how far the clock is behind samples in the store

@@ -73,6 +73,8 @@ def draw(header: Header, mode: Mode, width: int) -> Line:
 
 def _halves(header: Header, mode: Mode, tone: str, step: Step) -> tuple[Line, Line]:
     left = [(f" {who}", f"{tone}-bold")] if (who := _who(header, step)) else []
+    if opened := _incident(header, step):
+        left.append((f" {opened}", f"{tone}-bad"))
     if said := _trouble(header, step):
         left.append((f" {said} ", f"{tone}-bad"))
     if shown := _live(header, step):
@@ -116,6 +118,15 @@ def _trouble(header: Header, step: Step) -> str:
         said = words.squeeze(said, _TROUBLE)
     where = " (!)" if step < Step.PERSON else ""  # the key that shows them
     return f"▲ {said}{f' +{more}{where}' if more else ''}"
+
+
+def _incident(header: Header, step: Step) -> str:
+    """The active incident, and for how long."""
+    if header.incident is None or header.error:
+        return ""
+    number, began_us = header.incident
+    lasted = "" if step >= Step.UNITS else f" {words.brief(max(header.now_us - began_us, 0))}"
+    return f"INC-{number}{lasted}{' (i)' if step < Step.PERSON else ''}"
 
 
 def _live(header: Header, step: Step) -> str:

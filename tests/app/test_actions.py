@@ -31,15 +31,16 @@ def test_danger_is_the_verbs_own() -> None:
 
 
 def test_one_letter_means_one_thing() -> None:
-    """No key calls two actions of a noun; of several nouns it goes back, or ends what goes on."""
+    """No key calls two actions of a noun; of several nouns it begins, leads on, ends, goes back."""
     keyed = [action for action in actions.TABLE.values() if action.key]
     assert len({(action.key, action.noun) for action in keyed}) == len(keyed)
     shared = {action.key for action in keyed if sum(action.key == each.key for each in keyed) > 1}
     verbs_of = {key: {each.verb for each in keyed if each.key == key} for key in shared}
     assert verbs_of == {
-        "u": {"undo"},
-        "x": {"cancel", "abort", "stop"},
-        "f": {"promote"},
+        "n": {"start", "open"},
+        "u": {"undo", "reopen"},
+        "x": {"cancel", "abort", "stop", "close"},
+        "f": {"promote", "stable"},
     }
 
 
