@@ -10,7 +10,8 @@ import structlog
 from engine.control.decisions import Decision
 from engine.control.incidents import decide as deciding
 from engine.control.incidents.decide import CONTROL, Do, Observed, Plan
-from storage import alerts, incident_alerts, incidents, services
+from storage import alert_muting, alerts, incident_alerts, incidents, services, silences
+from storage.alert_muting import Mute
 from storage.alerts import Severity as Urgency
 from storage.incidents import Kind, Severity, State
 from storage.store import Session
@@ -29,10 +30,13 @@ class Incidents:
     async def observe(self, s: Session, now_us: int) -> Observed:
         """The critical alerts that fire, the open incidents, and the alerts of those."""
         active = await alerts.active(s)
+        muted = alert_muting.muted(active, await silences.lasting(s, now_us), now_us)
         calling = [
             alert
             for alert in active
-            if alert.state is alerts.State.FIRING and alert.severity is Urgency.CRITICAL
+            if alert.state is alerts.State.FIRING
+            and alert.severity is Urgency.CRITICAL
+            and (alert.id not in muted or muted[alert.id].mute is Mute.ACKNOWLEDGED)
         ]
         known = await incident_alerts.joined(s, [alert.id for alert in calling])
         opened = await incidents.open_ones(s)

@@ -10,7 +10,7 @@ import pytest
 from engine.control.incidents.controller import Incidents
 from engine.control.incidents.decide import QUIET_US
 from engine.control.reconcile import Loop
-from storage import alerts, incident_alerts, incident_events, incidents
+from storage import alerts, incident_alerts, incident_events, incidents, silences
 from storage.alerts import Severity, Why
 from storage.incidents import Incident, Kind, State
 from tests.engine.control.rollouts import worlds
@@ -79,6 +79,21 @@ async def test_a_critical_alert_opens_an_incident_that_ends_when_it_is_over(worl
         sentence for _, sentence in told
     }
     assert await settle(world) == [stable]
+
+
+async def test_a_silenced_alert_opens_nothing(world: World) -> None:
+    """As during a drill; it opens one if it still fires when the silence is over."""
+    await world.store.write(
+        lambda s: silences.add(
+            s, matchers=("service=support",), starts_at_us=world.now_us,
+            ends_at_us=world.now_us + 60_000_000, comment="a drill", maintenance=None,
+            actor="kim", at_us=world.now_us, intent_id=None,
+        )
+    )  # fmt: skip
+    await fire(world, "HighErrorRate")
+    assert await settle(world) == []
+    world.wait(61)
+    assert [each.state for each in await settle(world)] == [State.ACTIVE]
 
 
 async def test_an_alert_that_fires_again_makes_it_active_again(world: World) -> None:
