@@ -7,6 +7,7 @@ second late. Imported by `engine.control.alerts`.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Final
@@ -24,6 +25,9 @@ from storage.tallies import Tally
 
 SETTLED_S: Final = 30
 """How old a second is when nothing is added to it any more."""
+
+SLICE_S: Final = 4 * STEP_S
+"""How much is read at once: control's other work takes turns between slices."""
 
 RECENT_S: Final = 1_200
 """How far back a start reads the samples of seconds; before it roll-ups of `COARSE_S`."""
@@ -48,9 +52,13 @@ class Sampled:
         if settled is None or not 0 <= until_s - settled <= RECENT_S:
             settled = await self._begin(s, until_s, names, back_s)
         self._recording.cut(settled * 1000 + 1)
-        steps = await _steps(s, settled, until_s, names)
+        steps: dict[int, tuple[Counter[tuple[str, Labels]], dict[tuple[str, Labels], float]]] = {}
+        for begin in range(settled, until_s, SLICE_S):
+            steps |= await _steps(s, begin, min(begin + SLICE_S, until_s), names)
+            await asyncio.sleep(0)
         totals, keep_s = self._totals, max(settled, until_s - SETTLED_S)
         for at_s in range(settled + STEP_S, until_s + 1, STEP_S):
+            await asyncio.sleep(0)
             counted, gauges = steps.get(at_s, (Counter(), {}))
             totals = self._counted(totals, counted, at_s, names)
             for (name, labels), value in gauges.items():
@@ -72,6 +80,7 @@ class Sampled:
             for arm, tally in found.items():
                 _add(counted, series_of_samples.of_arm(arm, tally, names))
             self._totals = self._counted(self._totals, counted, end, names, step_s=end - at_s)
+            await asyncio.sleep(0)
         return settled
 
     def _counted(

@@ -21,7 +21,7 @@ class Set(Arguments, frozen=True, kw_only=True):
     """
 
     from_s: Annotated[int, Meta(ge=0, le=2**40)]
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] | None = None
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
     micro: _Micro | None = None
     input_micro: _Micro | None = None
     output_micro: _Micro | None = None

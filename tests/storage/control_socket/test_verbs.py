@@ -70,6 +70,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "upstreams.rekey": {"secret": "0" * 32},
     "upstreams.remove": {},
     "runbooks.start": {"inputs": {"service": "support"}, "content": "a" * 64},
+    "alerts.silence": {"matchers": ["service=support"], "for_s": 3600},
+    "alerts.add_receiver": {
+        "kind": "webhook",
+        "shown": "https://example.com/…",
+        "secret": "0" * 32,
+    },
     "incidents.open": {"title": "answers are slow"},
     "incidents.note": {"sentence": "p95 doubled with r2"},
     "incidents.rate": {"severity": "sev2"},
@@ -172,6 +178,8 @@ def test_the_table_says_who_may_and_how_dangerous_it_is() -> None:
         "upstreams.add",
         "upstreams.rekey",
         "upstreams.remove",
+        "alerts.add_receiver",
+        "alerts.remove_receiver",
     }
     assert {v.name for v in table.values() if v.danger is verbs.Danger.HARD} >= {
         "keys.revoke",
