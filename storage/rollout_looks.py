@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import ClassVar, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Integer, case, column, func, select, table
+from sqlalchemy import ColumnElement, Integer, case, column, delete, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
@@ -28,6 +28,8 @@ REQUESTS: Final = table(
         "key_id", "tenant", "prompt_tokens", "unit",
     )),
 )  # fmt: skip
+KEPT: Final = 1_000
+"""So many of the newest looks of a rollout are kept; a canary is looked at once a second."""
 FINAL_US: Final = 15 * 60 * 1_000_000
 """After the end of a rollout its last requests have ended, too."""
 EXECUTED: Final = (Outcome.OK.value, Outcome.FAILED.value)
@@ -190,11 +192,32 @@ async def newest(s: AsyncSession, rollout: Rollout) -> list[Look]:
     return guards + [look for name, look in by_name.items() if name not in named]
 
 
-async def of(s: AsyncSession, rollout_id: int, limit: int = 1000) -> list[Look]:
+async def of(s: AsyncSession, rollout_id: int, limit: int = KEPT) -> list[Look]:
     """The newest looks of a rollout, oldest first."""
     query = select(LookRow).where(col(LookRow.rollout_id) == rollout_id)
     rows = await s.scalars(query.order_by(col(LookRow.id).desc()).limit(limit))
     return [_look(row) for row in rows][::-1]
+
+
+async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
+    """Delete at most `limit` looks older than a moment, or of which a rollout has too many.
+
+    The newest look at each guard stays. Returns how many; call it until it is 0.
+    """
+    newest = select(func.max(col(LookRow.id))).group_by(
+        col(LookRow.rollout_id), col(LookRow.attempt), col(LookRow.guard)
+    )
+    place = func.row_number().over(
+        partition_by=col(LookRow.rollout_id), order_by=col(LookRow.id).desc()
+    )
+    placed = select(
+        col(LookRow.id).label("id"), col(LookRow.at_us).label("at_us"), place.label("place")
+    ).subquery()
+    old = select(placed.c.id).where(
+        (placed.c.at_us < before_us) | (placed.c.place > KEPT), placed.c.id.not_in(newest)
+    )
+    gone = await s.execute(delete(LookRow).where(col(LookRow.id).in_(old.limit(limit))))
+    return int(gone.rowcount)  # type: ignore[attr-defined]
 
 
 async def impact(s: AsyncSession, rollout: Rollout, ended_us: int, at_us: int) -> Impact | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
@@ -150,6 +150,14 @@ async def past(s: AsyncSession, limit: int = 50) -> list[Silence]:
     """The newest silences, whether they are over or not, newest first."""
     query = select(SilenceRow).order_by(col(SilenceRow.id).desc()).limit(limit)
     return [_silence(row) for row in await s.scalars(query)]
+
+
+async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
+    """Delete at most `limit` silences that were over before a moment; how many."""
+    over = func.coalesce(col(SilenceRow.ended_at_us), col(SilenceRow.ends_at_us))
+    old = select(col(SilenceRow.id)).where(over < before_us).limit(limit)
+    result = await s.execute(delete(SilenceRow).where(col(SilenceRow.id).in_(old)))
+    return int(result.rowcount)  # type: ignore[attr-defined]
 
 
 def of(silences: Sequence[Silence], labels: Mapping[str, str], now_us: int) -> Silence | None:
