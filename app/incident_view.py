@@ -13,7 +13,16 @@ import msgspec
 
 from app import listing, words
 from app.listing import Column
-from storage import incident_impacts, incident_timelines, incidents, post_mortems
+from storage import (
+    alerts,
+    incident_alerts,
+    incident_impacts,
+    incident_timelines,
+    incidents,
+    post_mortems,
+)
+from storage.home import config
+from storage.incident_alerts import Joined
 from storage.incident_impacts import Impact, Met
 from storage.incident_timelines import Line, Source
 from storage.incidents import Incident, Kind, State
@@ -28,21 +37,28 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     impact: Impact
     timeline: tuple[Line, ...]
     items: tuple[ActionItem, ...]
+    alerts: tuple[Joined, ...]
+    runbooks: tuple[str, ...]
     now_us: int
 
 
-async def read(s: Session, id: int, now_us: int) -> View:
+async def read(s: Session, id: int, now_us: int, price: config.Price | None = None) -> View:
     """By its number.
 
     Raises:
         NotFound: there is no such incident.
     """
     incident = await incidents.find(s, id)
+    joined = await incident_alerts.of(s, id)
+    known = await alerts.of_ids(s, [each.alert_id for each in joined])
+    named = [each.runbook for each in known.values() if each.runbook is not None]
     return View(
         incident=incident,
-        impact=await incident_impacts.count(s, incident, now_us),
+        impact=await incident_impacts.count(s, incident, now_us, price),
         timeline=tuple(await incident_timelines.read(s, incident, now_us)),
         items=tuple(await post_mortems.items(s, id)),
+        alerts=tuple(joined),
+        runbooks=tuple(dict.fromkeys(named)),
         now_us=now_us,
     )
 
@@ -85,6 +101,12 @@ def facts(view: View) -> Iterable[str]:
         rows.append(("closed", words.clock(incident.closed_at_us)))
     roles = ", ".join(f"{role} {person}" for role, person in incident.roles.items())
     rows.append(("roles", roles or "nobody yet: `paddock incidents assign` gives them"))
+    if view.alerts:
+        said = (f"{e.rule} ({'over' if e.ended_at_us else 'firing'})" for e in view.alerts)
+        rows.append(("alerts", ", ".join(said)))
+    for name in view.runbooks:
+        given = f" service={incident.service}" if incident.service else ""
+        rows.append(("runbook", f"`paddock runbooks start {name}{given}`"))
     return words.table([["", name, value] for name, value in rows])
 
 
@@ -100,7 +122,12 @@ def impact(found: Impact) -> Iterable[str]:
     """What clients met, a row for each service."""
     if not found.services:
         return ["impact: no client sent a request in this time"]
-    return listing.table(IMPACT, found.services)
+    if all(each.spent_micro is None for each in found.services):
+        return listing.table(IMPACT, found.services)
+    spent = Column[Met](
+        "COST", lambda each: words.money(each.spent_micro, found.currency), right=True
+    )
+    return listing.table((*IMPACT, spent), found.services)
 
 
 def timeline(found: Iterable[Line]) -> Iterable[str]:

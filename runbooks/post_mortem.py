@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from storage import incident_impacts, incident_timelines, post_mortems
+from storage.home import config
 from storage.incident_impacts import Impact, Met
 from storage.incident_timelines import Line, Source
 from storage.incidents import Incident, Kind, Role, Section, State
@@ -46,11 +47,13 @@ class PostMortem:
     items: Sequence[ActionItem]
 
 
-async def read(s: Session, incident: Incident, now_us: int) -> PostMortem:
+async def read(
+    s: Session, incident: Incident, now_us: int, price: config.Price | None = None
+) -> PostMortem:
     """Collect it from the store."""
     return PostMortem(
         incident=incident,
-        impact=await incident_impacts.count(s, incident, now_us),
+        impact=await incident_impacts.count(s, incident, now_us, price),
         timeline=await incident_timelines.read(s, incident, now_us),
         sections=await post_mortems.sections(s, incident.id),
         items=await post_mortems.items(s, incident.id),
@@ -112,11 +115,20 @@ def _impact(impact: Impact) -> list[str]:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         *map(_row, impact.services),
         "",
-        "In brackets: the hour before it began.",
+        f"In brackets: the hour before it began. {_money(impact)}",
     ]
     if not impact.final:
         rows += ["", "The incident is active: these figures grow."]
     return rows
+
+
+def _money(impact: Impact) -> str:
+    """What the requests of this time cost."""
+    known = [each.spent_micro for each in impact.services if each.spent_micro is not None]
+    if not known:
+        return "Nothing has a price, so the money is not known."
+    spent = f"{sum(known) / 1_000_000:.4f} {impact.currency}"
+    return f"The requests of the quarter hours that it touches cost {spent}."
 
 
 def _row(met: Met) -> str:

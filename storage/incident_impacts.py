@@ -12,7 +12,8 @@ import msgspec
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import measures, requests
+from storage import costs, measures, requests, spending
+from storage.home import config
 from storage.incidents import Incident
 from storage.measures import Window
 from storage.requests import Class, Outcome
@@ -28,7 +29,8 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
 
     `requests` were executed, `failed` of them failed; `refused` were not executed. `users`,
     `keys` and `tenants` are how many different ones got no answer. Rates are shares, 0 to 1; times
-    are in microseconds. None: not measured.
+    are in microseconds. `spent_micro` is what the requests of the quarter hours cost that the
+    incident touches, in micro-units. None: not measured, or without a price.
     """
 
     service: str
@@ -42,6 +44,7 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     error_rate_before: float | None
     latency_p95: float | None
     latency_p95_before: float | None
+    spent_micro: int | None = None
 
 
 class Impact(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +54,7 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
     end_us: int
     final: bool
     services: tuple[Met, ...]
+    currency: str = ""
 
     @property
     def minutes(self) -> float:
@@ -63,7 +67,9 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
         return sum(each.failed + each.refused for each in self.services)
 
 
-async def count(s: AsyncSession, incident: Incident, now_us: int) -> Impact:
+async def count(
+    s: AsyncSession, incident: Incident, now_us: int, price: config.Price | None = None
+) -> Impact:
     """The impact so far: on its service, or on every service where it names none.
 
     A request counts where it arrived while clients were affected. One that is still under way, or
@@ -90,15 +96,22 @@ async def count(s: AsyncSession, incident: Incident, now_us: int) -> Impact:
     if incident.service is not None:
         query = query.where(request.service == incident.service)
     rows = [tuple(row) for row in await s.execute(query)]
+    bill = await spending.bill(
+        s, begin // _SECOND_US, end // _SECOND_US + 1, price or config.Price()
+    )
+    spent = {line.name: line.micro for line in costs.lines(bill, lambda used: used.service)}
     return Impact(
         begin_us=begin,
         end_us=end,
         final=end < now_us,
-        services=tuple([await _met(s, row, begin, end) for row in rows]),
+        services=tuple([await _met(s, row, begin, end, spent.get(row[0])) for row in rows]),
+        currency=bill.currency,
     )
 
 
-async def _met(s: AsyncSession, row: tuple[Any, ...], begin_us: int, end_us: int) -> Met:
+async def _met(
+    s: AsyncSession, row: tuple[Any, ...], begin_us: int, end_us: int, spent_micro: int | None
+) -> Met:
     name, total, failed, refused, users, keys, tenants = row
     first, last = begin_us // _SECOND_US, end_us // _SECOND_US
     during = await measures.traffic(s, Window(first, last), service=name)
@@ -115,4 +128,5 @@ async def _met(s: AsyncSession, row: tuple[Any, ...], begin_us: int, end_us: int
         error_rate_before=measures.error_rate(before),
         latency_p95=measures.latency(during, 0.95),
         latency_p95_before=measures.latency(before, 0.95),
+        spent_micro=spent_micro,
     )

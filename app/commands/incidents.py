@@ -14,7 +14,7 @@ from app.listing import Column
 from runbooks import post_mortem as documents
 from storage import changes, incidents, post_mortems
 from storage.changes import Change
-from storage.home import clock
+from storage.home import clock, config
 from storage.incidents import Incident, Role, Section, Severity
 from storage.post_mortems import ActionItem
 
@@ -72,7 +72,7 @@ async def every(
 async def show(name: Name, as_json: options.Json = False) -> None:
     """An incident: who works on it, its impact so far, what changed before it, the timeline."""
     async with session.reading() as s:
-        view = await incident_view.read(s, incidents.number(name), clock.now_us())
+        view = await incident_view.read(s, incidents.number(name), clock.now_us(), _price())
     terminal.show(view, incident_view.lines(view), as_json=as_json)
 
 
@@ -193,7 +193,7 @@ async def post_mortem(
     now = clock.now_us()
     async with session.reading() as s:
         incident = await incidents.find(s, incidents.number(name))
-        found = await documents.read(s, incident, now)
+        found = await documents.read(s, incident, now, _price())
     document = documents.markdown(found)
     if output is None:
         terminal.say(document.rstrip("\n"))
@@ -236,6 +236,10 @@ async def finish_item(
 ) -> None:
     """Mark an action item as done."""
     await _ask("incidents.finish_item", name, {"item": item}, as_json=as_json)
+
+
+def _price() -> config.Price:
+    return config.readable(session.home())[0].price
 
 
 def _when(at: str | None) -> dict[str, object]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app import incident_view
 from engine.control.incidents.controller import Incidents
 from engine.control.incidents.decide import QUIET_US
 from engine.control.reconcile import Loop
@@ -79,6 +80,10 @@ async def test_a_critical_alert_opens_an_incident_that_ends_when_it_is_over(worl
         sentence for _, sentence in told
     }
     assert await settle(world) == [stable]
+    async with world.store.read() as s:
+        shown = list(incident_view.facts(await incident_view.read(s, 1, world.now_us)))
+    assert any("HighErrorRate (over), HighLatency (over)" in line for line in shown)
+    assert any("`paddock runbooks start roll-back service=support`" in line for line in shown)
 
 
 async def test_a_silenced_alert_opens_nothing(world: World) -> None:

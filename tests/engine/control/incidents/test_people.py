@@ -185,6 +185,7 @@ async def test_a_post_mortem_has_the_figures_and_leaves_the_words_to_people(worl
     assert "## Root cause\n\nA *bad* prompt.\n\nSee the diff.\n" in document
     assert "## Trigger\n\n_What set it off at this moment?_\n" in document
     assert "- [ ] A test for it (kim, 1)" in document
+    assert "Nothing has a price, so the money is not known." in document
     assert "- **Commander**: sara" in document
     assert r"rolled back \<b\>by hand\</b\> \| \#1" in document
     await ask(world, "finish_item", item=1)
