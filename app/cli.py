@@ -55,6 +55,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "jobs": ("jobs", "Long work: downloads, hashing; its progress and its logs."),
     "runbooks": ("runbooks", "Named steps for people on call."),
     "incidents": ("incidents", "Incidents: timeline, impact, what changed, post-mortem."),
+    "drill": ("drill", "Rehearse faults, and see how long the box takes."),
     "intents": ("intents", "What people asked for, and how it ended."),
     "ledger": ("ledger", "Who changed what, and why."),
 }

@@ -15,6 +15,8 @@ import msgspec
 import structlog
 
 from runbooks import decisions, start_request, steps, undo_plan
+from runbooks.drills.perform import Drilling
+from runbooks.drills.site import Broken
 from runbooks.start_request import Refused
 from runbooks.steps import Runbook
 from runbooks.walk import BY, Aborted, Ended, Stop, Walk
@@ -29,6 +31,7 @@ from storage.store import Session, Store
 
 LOOK_S: Final = 4.0
 _AGAIN_S: Final = 2.0
+_DRILL: Final = "drills.start"
 _START: Final = "runbooks.start"
 _UNDO: Final = "runbooks.undo"
 _VERBS: Final = verbs.carried_out_by(Process.RUNNER)
@@ -125,12 +128,17 @@ class Runner:
         try:
             if intent.verb == decisions.ABORT:
                 await self._abort(intent)
+            elif intent.verb == _DRILL:
+                said = await Drilling(self, self.store.home, intent).go()
+                await self._end(intent, intents.State.APPLIED, said)
             elif intent.verb in decisions.DRIVING or intent.verb in {_START, _UNDO}:
                 await self._drive(intent)
             else:
                 await self._tell(intent)
         except Refused as refused:
             await self._end(intent, intents.State.REFUSED, str(refused))
+        except Broken as broken:
+            await self._end(intent, intents.State.FAILED, str(broken))
         except Exception as error:  # noqa: BLE001
             _log.exception("a run failed", intent=intent.id)
             said = f"The runner failed ({type(error).__name__}: {error}); runner.log has the trace."

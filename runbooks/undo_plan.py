@@ -68,7 +68,8 @@ async def planned(
         for step in todo
     )
     title = f"Undo run {run.id} of {book.name}"
-    return Runbook(name=name, title=title, when=book.when, steps=walk), run.inputs
+    undo = Runbook(name=name, title=title, when=book.when, inputs=book.inputs, steps=walk)
+    return undo, run.inputs
 
 
 def walked(run: Run, books: Mapping[str, Runbook | str]) -> Runbook | None:

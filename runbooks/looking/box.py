@@ -79,6 +79,11 @@ async def silent_deployment(s: Session, _of: str, _window_s: int, _second: int) 
     return found[0].deployment if found else None
 
 
+async def cost_today(_s: Session, _of: str, _window_s: int, _second: int) -> Value:
+    """What the day has cost so far; None where nothing is priced."""
+    return None
+
+
 async def only_service(s: Session, _of: str, _window_s: int, _second: int) -> Value:
     """The service of a box that has one; None where there are several."""
     found = await services.every(s)
@@ -100,5 +105,6 @@ PROBES: Final[Mapping[str, Probe]] = {
     "failing_deployment": failing_deployment,
     "restarting_deployment": restarting_deployment,
     "silent_deployment": silent_deployment,
+    "cost_today": cost_today,
     "only_service": only_service,
 }

@@ -122,6 +122,16 @@ async def longest_answer_tokens(s: Session, of: str, window_s: int, second: int)
     )
 
 
+async def record_text(s: Session, of: str, _window_s: int, _second: int) -> Value:
+    """Whether texts of its requests are recorded: 1 or 0."""
+    return int((await services.find(s, of)).record_text)
+
+
+async def frozen(s: Session, of: str, _window_s: int, _second: int) -> Value:
+    """Whether its split is frozen: 1 or 0."""
+    return int((await services.find(s, of)).frozen is not None)
+
+
 async def _foremost(s: Session, of: str) -> int:
     arms = (await services.find(s, of)).split.arms
     return max(arms, key=lambda arm: arm.weight_bp).release
@@ -146,6 +156,8 @@ PROBES: Final[Mapping[str, Probe]] = {
     "rollout": rollout,
     "rollout_state": rollout_state,
     "candidate_error_rate": candidate_error_rate,
+    "record_text": record_text,
+    "service_frozen": frozen,
     "frequent_error": frequent_error,
     "longest_answer_tokens": longest_answer_tokens,
 }

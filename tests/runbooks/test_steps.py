@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -180,12 +181,13 @@ def test_every_fault_has_its_line(tmp_path: Path) -> None:
     assert fault.startswith("good.yaml:12: step look: Object contains unknown field `prob`")
 
 
-def test_the_schema_is_published_with_the_probes_and_verbs_of_this_version() -> None:
+def test_the_schema_is_published_with_the_probes_of_this_version() -> None:
     """To write it again: `paddock runbooks schema > docs/runbook.schema.json`."""
     assert SCHEMA.read_text() == schema.text()
     parts = schema.document()["$defs"]
     assert parts["Look"]["properties"]["probe"]["enum"] == sorted(PROBES)
-    assert parts["Do"]["properties"]["verb"]["enum"] == sorted(verbs.TABLE)
+    form = parts["Do"]["properties"]["verb"]["pattern"]
+    assert [name for name in verbs.TABLE if re.fullmatch(form, name) is None] == []
     assert parts["Branch"]["required"] == ["if", "to"]
     assert not parts["Step"]["additionalProperties"]
 

@@ -60,6 +60,7 @@ def test_each_state_has_its_story() -> None:
         "A/B test",
         "alert",
         "deployment",
+        "drill",
         "incident",
         "intent",
         "job",

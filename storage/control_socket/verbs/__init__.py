@@ -20,6 +20,7 @@ from storage.control_socket.verbs import (
     box,
     budgets,
     deployments,
+    drills,
     incidents,
     jobs,
     keys,
@@ -55,6 +56,7 @@ __all__ = [
     "carried_out_by",
     "check",
     "deployments",
+    "drills",
     "incidents",
     "jobs",
     "keys",
@@ -97,6 +99,7 @@ TABLE: Final[Mapping[str, Verb]] = MappingProxyType(
             upstreams,
             jobs,
             runbooks,
+            drills,
             incidents,
             alerts,
         )

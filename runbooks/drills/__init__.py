@@ -1,0 +1,4 @@
+"""Drills: a fault injected on a service made for it, and how long the box took to be well again.
+
+Imported by `runbooks.runner`; `runbooks.drills.plans` names them for `app`.
+"""

@@ -1,0 +1,21 @@
+"""The drills by name, and what each rehearses.
+
+Names and sentences only, so that a terminal can list them. Imported by `app` and
+`runbooks.drills`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+PLANS: Final[Mapping[str, str]] = {
+    "long-prompt-flood": "Clients ask for long answers to long prompts, all at once.",
+    "slow-candidate": "A release that answers ten times slower gets all of the traffic.",
+    "worker-killed": "A worker dies while it answers.",
+    "worker-stopped": "A worker hangs: it exists and does nothing.",
+    "corrupt-model": "A model file that was cut off is added.",
+    "disk-full": "The store's disk is full; a store of its own on a limit, never the box's.",
+    "cost-spike": "Answers get many times longer than they were.",
+    "bad-answers": "A release answers nonsense, and users dislike it.",
+}

@@ -1,0 +1,54 @@
+"""Every drill on a real box: the fault is real, and so is what takes it away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from runbooks.drills import plans
+from storage import drills, keys, services
+from storage.control_socket import client
+from storage.drills import State
+from tests.engine.node.nodes import RealNode, opened, ready
+
+pytestmark = pytest.mark.soak
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """A box with nothing on it."""
+    running = RealNode(tmp_path_factory.mktemp("box") / "home")
+    running.start()
+    try:
+        asyncio.run(_until_ready(running))
+        yield running
+    finally:
+        running.end()
+
+
+async def _until_ready(node: RealNode) -> None:
+    for name in ("gateway", "control", "runner"):
+        await node.until(ready(name))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", plans.PLANS)
+async def test_a_drill_passes_and_leaves_nothing_behind(node: RealNode, name: str) -> None:
+    """Detected, acted upon, over; then its service, its key and its files are gone."""
+    async with opened(node.home) as store:
+        accepted = (await client.ask(node.home, "drills.start", name, {})).intent_id
+        await client.wait(store, accepted, 800.0)
+        async with store.read() as s:
+            found = await drills.of_intent(s, accepted)
+        assert found is not None
+        assert found.state is State.PASSED, found.reason
+        moments = [
+            found.injected_at_us, found.detected_at_us, found.acted_at_us, found.recovered_at_us,
+        ]  # fmt: skip
+        assert None not in moments
+        async with store.read() as s:
+            assert [each.name for each in await services.every(s)] == []
+            assert await keys.active(s) == {}
+    assert list(node.home.root.glob("drill-*")) == []

@@ -1,0 +1,95 @@
+"""Drills without a node: what is refused, what is left after a crash, the disk that is full.
+
+`tests/acceptance/test_drills.py` performs all of them on a real box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runbooks.drills import faults, perform, plans
+from storage import drills, intents
+from storage.control_socket import client
+from storage.drills import State
+from storage.store import Session
+from tests.runbooks import worlds
+from tests.runbooks.worlds import World
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A box in this process."""
+    async with worlds.world(tmp_path / "home", monkeypatch) as made:
+        yield made
+
+
+def test_every_drill_that_is_named_can_be_performed() -> None:
+    """Names and faults are listed apart, so that a terminal need not load the faults."""
+    assert plans.PLANS.keys() == faults.FAULTS.keys()
+
+
+async def test_a_full_disk_loses_nothing_that_was_acknowledged(world: World) -> None:
+    """In a store of its own, whose files a limit keeps from growing; its scratch is removed."""
+    ended = await world.person("drills.start", "disk-full")
+    assert ended.state is intents.State.APPLIED, ended.outcome
+    (drill,) = await world.read(drills.tail)
+    assert drill.state is State.PASSED
+    moments = [drill.injected_at_us, drill.detected_at_us, drill.acted_at_us, drill.recovered_at_us]
+    assert moments == sorted(moments)
+    assert "nothing was written" in (drill.detected_by or "")
+    assert list(world.store.home.root.glob("drill-*")) == []
+
+
+async def test_a_box_that_cannot_bear_it_refuses_a_drill(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is unknown, a frozen box, a second at a time, too little memory."""
+    ended = await world.person("drills.start", "earthquake")
+    assert "There is no drill earthquake; there are long-prompt-flood" in (ended.outcome or "")
+
+    await world.must("box.freeze", "box")
+    ended = await world.person("drills.start", "disk-full")
+    assert (ended.state, "frozen" in (ended.outcome or "")) == (intents.State.REFUSED, True)
+    await world.must("box.unfreeze", "box")
+
+    other = await world.store.write(lambda s: _unclaimed(s, "models.nothing"))
+    await world.store.write(
+        lambda s: drills.begin(s, name="worker-killed", intent_id=other, actor="kim", at_us=5)
+    )
+    ended = await world.person("drills.start", "disk-full")
+    assert "Drill 1 (worker-killed) is running" in (ended.outcome or "")
+    await world.store.write(lambda s: drills.end(s, 1, State.FAILED, "over", at_us=6))
+
+    monkeypatch.setattr(perform, "NEEDS_BYTES", psutil.virtual_memory().total * 2)
+    ended = await world.person("drills.start", "disk-full")
+    assert "MB of memory" in (ended.outcome or "")
+
+
+async def _unclaimed(s: Session, verb: str) -> int:
+    """An intent that no process here claims."""
+    return await intents.accept(
+        s, actor="kim", role="admin", verb=verb, target="disk-full", arguments={}, at_us=5
+    )
+
+
+async def test_a_drill_that_was_cut_off_is_cleaned_up_and_has_failed(world: World) -> None:
+    """The runner claims its intent again; the fault is not injected a second time."""
+    left = world.store.home.root / "drill-left"
+    left.mkdir()
+
+    async def begun(s: Session) -> int:
+        number = await _unclaimed(s, "drills.start")
+        await drills.begin(s, name="disk-full", intent_id=number, actor="kim", at_us=5)
+        return number
+
+    number = await world.store.write(begun)
+    ended = await client.wait(world.store, number, 60.0)
+    said = "disk-full failed: the runner was restarted meanwhile."
+    assert (ended.state, ended.outcome) == (intents.State.FAILED, said)
+    (drill,) = await world.read(drills.tail)
+    assert (drill.state, drill.injected_at_us) == (State.FAILED, None)
+    assert not left.exists()
