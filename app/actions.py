@@ -156,6 +156,16 @@ _KEYS: Final[Mapping[str, str]] = {
     "incidents.reopen": "u",
     "ab_tests.promote": "f",
     "ab_tests.stop": "x",
+    "runbooks.start": "n",
+    "runbooks.next": "g",
+    "runbooks.confirm": "C",
+    "runbooks.skip": "S",
+    "runbooks.retry": "R",
+    "runbooks.note": "N",
+    "runbooks.take": "T",
+    "runbooks.hand_over": "H",
+    "runbooks.abort": "x",
+    "runbooks.undo": "u",
 }
 
 # Looking: places and moves of the screen, and the commands that only show.

@@ -73,6 +73,7 @@ class Reader:
             person=snapshot.Person(name=_login()),
             host=platform.node() or "host",
             recent=Recent(),
+            home=home,
             driver=_DRIVER.exists(),
             top=LEAST_TOP,
         )

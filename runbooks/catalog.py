@@ -5,6 +5,7 @@ Reads files only and runs nothing. Imported by the runner's start and by `app`.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from runbooks import parsing
@@ -25,11 +26,18 @@ def every(home: Home) -> dict[str, Runbook | str]:
     found: dict[str, Runbook | str] = {}
     for folder in (parsing.LIBRARY, own(home)):
         for path in sorted(folder.glob("*.yaml")):
-            try:
-                found[path.stem] = parsing.read(path, probes=PROBES, verbs=verbs.TABLE)
-            except parsing.BadRunbook as error:
-                found[path.stem] = str(error)
+            at = path.stat()
+            found[path.stem] = _read(path, at.st_mtime_ns, at.st_size, at.st_ino)
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def _read(path: Path, *_version: int) -> Runbook | str:
+    """One runbook, read again only where its file changed."""
+    try:
+        return parsing.read(path, probes=PROBES, verbs=verbs.TABLE)
+    except parsing.BadRunbook as error:
+        return str(error)
 
 
 def faults(home: Home, file: Path | None = None) -> dict[str, list[str]]:

@@ -26,6 +26,8 @@ from storage import (
     tallies,
     upstreams,
 )
+from storage.home import paths as homes
+from storage.home.paths import Home
 from storage.prices import Prices
 
 SECOND_US: Final = 1_000_000
@@ -41,6 +43,7 @@ class Facts:
     person: snapshot.Person
     host: str
     recent: Recent
+    home: Home = field(default_factory=homes.find)
     driver: bool = False
     answers: liveness.Answers | None = None  # of node and gateway, once they were asked
     config_problem: str = ""  # why config.toml cannot be used; the defaults are shown then

@@ -21,6 +21,7 @@ from app.figures import (
     releases,
     replays,
     rollouts,
+    runbooks,
 )
 from app.figures import requests as request_figures
 from app.figures.facts import Facts
@@ -36,7 +37,7 @@ _AB_TESTS: Final = 50
 _REPLAYS: Final = 100
 _INCIDENTS: Final = 100
 
-SELDOM: Final = frozenset({"prompts", "prompt"})
+SELDOM: Final = frozenset({"prompts", "prompt", "runbooks"})
 """Places that show only what people change: read again once the ledger has grown."""
 
 
@@ -142,6 +143,15 @@ async def _incident(s: Session, facts: Facts, query: Query) -> snapshot.Incident
     return await incidents.full(s, query.incident, facts.now_us)
 
 
+async def _runbooks(s: Session, facts: Facts, query: Query) -> snapshot.Runbooks:
+    del query
+    return await runbooks.read(s, facts.home)
+
+
+async def _run(s: Session, facts: Facts, query: Query) -> snapshot.BookRun:
+    return await runbooks.full(s, facts.home, query.run, facts.now_us)
+
+
 PARTS: Final[Mapping[str, Part]] = {
     "pulse": _pulse,
     "traffic": _traffic,
@@ -160,4 +170,6 @@ PARTS: Final[Mapping[str, Part]] = {
     "incident": _incident,
     "jobs": _jobs,
     "job": _job,
+    "runbooks": _runbooks,
+    "run": _run,
 }

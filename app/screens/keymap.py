@@ -85,6 +85,12 @@ PLACES: Final[Mapping[str, Where]] = {
         ),
         Where(name="job", inside="jobs"),
         Where(
+            name="runbooks", key="k",
+            sentence="Runbooks: start one, walk a run, see who has it",
+            command="runbooks list",
+        ),
+        Where(name="run", inside="runbooks"),
+        Where(
             name="help", key="question_mark",
             sentence="The keys of this place", command="--help",
         ),

@@ -29,11 +29,13 @@ from app.screens.request import Request
 from app.screens.requests import Requests
 from app.screens.rollout import Rollout
 from app.screens.rollouts import Rollouts
+from app.screens.run import Run
+from app.screens.runbooks import Runbooks
 from app.screens.traffic import Traffic
 
 EVERY: Final[tuple[type[Place], ...]] = (
     Pulse, Problems, Incidents, Incident, Traffic, Rollouts, Rollout, Releases, Requests, Request,
-    Prompts, Prompt, Models, AbTests, Replays, Replay, Jobs, Job, Help,
+    Prompts, Prompt, Models, AbTests, Replays, Replay, Runbooks, Run, Jobs, Job, Help,
 )  # fmt: skip
 
 BY_NAME: Final[Mapping[str, type[Place]]] = {place.where: place for place in EVERY}

@@ -23,12 +23,15 @@ from app.snapshot.releases import ReleaseRow, Releases
 from app.snapshot.replays import Replay, ReplayRow
 from app.snapshot.requests import Opinion, Request, RequestRow, Requests
 from app.snapshot.rollouts import Rollout, RolloutMove, RolloutRow
+from app.snapshot.runbooks import BookRow, BookRun, Runbooks, RunRow, RunStep
 from app.snapshot.traffic import Arm, Readiness, Service, Split, Traffic, TrafficWindow
 
 __all__ = [
     "AbTestRow",
     "AbTests",
     "Arm",
+    "BookRow",
+    "BookRun",
     "Deployment",
     "Difference",
     "Event",
@@ -67,6 +70,9 @@ __all__ = [
     "RolloutMove",
     "RolloutRow",
     "Run",
+    "RunRow",
+    "RunStep",
+    "Runbooks",
     "Series",
     "Service",
     "Snapshot",
@@ -88,6 +94,7 @@ class Query:
     job: int = 0
     incident: int = 0  # 0: the newest
     rollout: int = 0
+    run: int = 0  # of a runbook
     replay: int = 0
     ab_test: int = 0  # 0: the newest
     prompt: str = ""  # terse@3
@@ -112,6 +119,8 @@ class Snapshot:
     latest: tuple[RolloutRow, ...] = ()  # the newest rollout of each service
     rollouts: tuple[RolloutRow, ...] | None = None  # newest first
     rollout: Rollout | None = None
+    runbooks: Runbooks | None = None
+    run: BookRun | None = None
     ab_tests: AbTests | None = None
     replays: tuple[ReplayRow, ...] | None = None  # newest first
     replay: Replay | None = None

@@ -31,12 +31,15 @@ _FEWEST: Final = 3  # answers or ratings that a figure needs
 
 
 class LongPromptFlood(Fault):
-    """Many long requests at once; the runbook high-latency shortens them."""
+    """Many long requests at once; high-latency shortens them, then refuses what would wait."""
 
     runbook = "high-latency"
+    recover_s = 420.0
 
     async def prepare(self, scene: Scene) -> None:
-        """How fast it is with one quiet client."""
+        """How fast it is with one quiet client, on a worker with one slot."""
+        one = {"name": "max_running", "value": 1}
+        await scene.site.must("knobs.set", await scene.site.deployment(), one)
         scene.load.ask(_QUIET, 1)
         scene.noted["before_ms"] = await _measured(scene)
 
@@ -55,10 +58,11 @@ class LongPromptFlood(Fault):
         return None if now is None or now <= limit else f"p95 {now:.0f} ms, over {limit:.0f} ms"
 
     async def inputs(self, scene: Scene) -> dict[str, str]:
-        """Halve what was found, by answers of eight tokens."""
+        """Halve what was found, by answers of eight tokens and a queue of one."""
         now = await scene.p95_ms() or self.limit_ms(scene)
         scene.noted["target_ms"] = now / 2
-        return {"service": scene.site.name, "limit_ms": f"{now / 2:.0f}", "max_tokens": "8"}
+        given = {"limit_ms": f"{now / 2:.0f}", "max_tokens": "8", "queue": "1", "room": "1"}
+        return {"service": scene.site.name, **given}
 
     async def recovered(self, scene: Scene) -> bool:
         """The p95 latency is under half of what it was under the flood, which goes on."""

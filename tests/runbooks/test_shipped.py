@@ -92,7 +92,10 @@ async def test_high_latency_on_busy_hardware_goes_to_the_long_answers_and_on(wor
     world.reacts["services.undo"] = faster
     run, steps = await world.walked("high-latency")
     assert run.state is runs.State.DONE
-    assert world.asked == ["long: knobs.set", "scale: deployments.scale", "back: services.undo"]
+    assert world.asked == [
+        "long: knobs.set", "shed: knobs.set", "scale: deployments.scale", "back: services.undo",
+    ]  # fmt: skip
+    assert await knob(world, "queue_limit") == 2
     assert "batch" not in steps  # the branch went round it
     assert await split(world) == {1: 10_000}
     deployment = await world.read(lambda s: deployments.find(s, OPS))
@@ -100,6 +103,7 @@ async def test_high_latency_on_busy_hardware_goes_to_the_long_answers_and_on(wor
     await world.must("runbooks.undo", str(run.id))
     deployment = await world.read(lambda s: deployments.find(s, OPS))
     assert (deployment.replicas, await knob(world, "max_tokens_cap")) == (1, 131_072)
+    assert await knob(world, "queue_limit") == 256
     assert await split(world) == {1: 5000, 2: 5000}
 
 

@@ -1,4 +1,4 @@
-"""Schema 37: drills."""
+"""Schema 41: drills."""
 
 from __future__ import annotations
 

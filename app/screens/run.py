@@ -1,0 +1,136 @@
+"""One run of a runbook, walked by keys: live values beside what is expected, effects, timeline.
+
+Everybody sees who has it and who acted. Imported by `app.tui`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from app import snapshot, words
+from app.screens import offered, walking
+from app.screens.place import Offer
+from app.screens.scrolled import Scrolled
+from app.snapshot import Query
+from app.widgets import bar, palette
+from app.widgets.palette import Line
+
+_SIGNS: Final = {
+    "done": ("✔", "good"), "skipped": ("–", "dim"), "failed": ("✖", "bad"), "now": ("▶", "bold"),
+    "passed": ("·", "dim"), "": ("○", "dim"),
+}  # fmt: skip
+_ASCII: Final = {"✔": "+", "–": "-", "✖": "x", "▶": ">", "·": ".", "○": "o"}
+_LABEL: Final = 9
+_WHO: Final = 10
+
+
+def head(run: snapshot.BookRun, width: int) -> list[Line]:
+    """What it is, who has it, what it waits for."""
+    row = run.row
+    about = f"{words.safe(row.runbook)}  {words.safe(row.inputs)}"
+    state = row.state + (f" at {row.waits_at}" if row.waits_at else "")
+    tone = {"waiting": "warn", "failed": "bad", "running": "good"}.get(row.state, "bold")
+    holder = f"   taken by {row.taken_by}" if row.taken_by and row.open else ""
+    others = [each for each in run.people if each != row.taken_by]
+    seen = f"   with {', '.join(others)}" if others else ""
+    rows: list[Line] = [
+        palette.rule(width, f"RUN {row.id}", about),
+        ((f" {state}", tone), (words.safe(holder), "bold"), (words.safe(seen), "dim")),
+    ]
+    if row.reason:
+        said = bar.wrapped(words.safe(row.reason), max(width - 2, 1))
+        rows += [((f" {each}", "bad" if row.state == "failed" else ""),) for each in said]
+    return rows
+
+
+def steps(run: snapshot.BookRun, width: int, *, ascii_only: bool = False) -> list[Line]:
+    """The steps; those that have begun with what they saw and did."""
+    rows: list[Line] = [palette.rule(width, "STEPS", "value, expected, effect")]
+    for number, step in enumerate(run.steps, 1):
+        sign, tone = _SIGNS.get(step.state, ("?", ""))
+        sign = _ASCII.get(sign, sign) if ascii_only else sign
+        here = "bold" if step.name == run.row.waits_at or step.state == "now" else ""
+        rows.append(
+            (
+                (f" {sign} ", tone),
+                (f"{number}. {step.name:<12} ", here or tone),
+                (words.safe(step.sentence), here or "dim"),
+            )
+        )
+        for line in step.lines:
+            label, _, text = line.partition(" ")
+            said = bar.wrapped(words.safe(text.strip()), max(width - _LABEL - 5, 1))
+            ink = {"would": "warn", "failed": "bad"}.get(label, "")
+            rows += [
+                ((f"    {'' if at else label:<{_LABEL}}", "dim"), (part, ink))
+                for at, part in enumerate(said)
+            ]
+    return rows
+
+
+def timeline(run: snapshot.BookRun, width: int) -> list[Line]:
+    """What happened, newest first."""
+    rows: list[Line] = [palette.rule(width, "TIMELINE", "UTC")]
+    for at_us, who, what in reversed(run.events):
+        first = f" {words.clock(at_us)[11:19]}  {words.pad(words.safe(who), _WHO)} "
+        said = bar.wrapped(words.safe(what), max(width - words.width(first) - 1, 1))
+        blank = " " * words.width(first)
+        rows += [((blank if n else first, "dim"), (part, "")) for n, part in enumerate(said)]
+    return rows
+
+
+class Run(Scrolled):
+    """One run."""
+
+    where: ClassVar[str] = "run"
+    hints: ClassVar = (("g", "go on"), ("S", "skip"), ("N", "note"), ("x", "abort"), ("u", "undo"))
+    acts: ClassVar = (*(verb.name for verb in walking.VERBS), "look.copy")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = 0
+        self._run: snapshot.BookRun | None = None
+
+    def wanted(self) -> Query:
+        """That run."""
+        return Query(place=self.where, run=self._number)
+
+    def path(self) -> str:
+        """With its number."""
+        return f"pulse › runbooks › {self._number}"
+
+    def open(self, what: str) -> None:
+        """Show another one from now on."""
+        self._number, self._run, self._top, self._rows = int(what), None, 0, []
+
+    def draw(self, current: snapshot.Snapshot) -> None:
+        """Draw as much as there is room for."""
+        found, width = current.run, self.size.width
+        if found is not None and found.row.id == self._number:
+            self._run = found
+            ascii_only = self.program.glyphs == "ascii"
+            keys = offered.rows(self.program, walking.shown(found.row), self.offer, width)
+            self._rows = [
+                palette.cut(line, width)
+                for line in (
+                    *head(found, width),
+                    *keys,
+                    *steps(found, width, ascii_only=ascii_only),
+                    *timeline(found, width),
+                )
+            ]
+        elif not self._rows or current.missing:
+            text = current.header.error or current.missing or "reading the store…"
+            self._rows = [(), *bar.saying(text, "bold", width)]
+        self._scroll()
+
+    def copied(self) -> str:
+        """Its number."""
+        return str(self._number)
+
+    def offer(self, name: str, typed: str | None = None) -> Offer | None:
+        """Lead it on, take it, or take back what it did."""
+        run = self._run
+        if run is None:
+            return walking.offer(name, None)
+        return walking.offer(name, run.row, run.effect, typed)
