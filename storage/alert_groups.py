@@ -1,7 +1,7 @@
-"""What each receiver was last told of each group of alerts: Alertmanager's notification log.
+"""The notification log: what each receiver was last notified of, by group, as in Alertmanager.
 
-A row is written in the transaction that queues a notification, so that a crash tells nobody twice
-and forgets nobody. Times are on the clock of evaluations. Written by control alone.
+A row is written in the transaction that queues a notification, so a crash neither repeats nor loses
+one. Times are on the clock of evaluations. Written by control alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlmodel import Field, SQLModel, col
 
 
 class GroupRow(SQLModel, table=True):
-    """A group as it is stored; the alerts that were told of are JSON."""
+    """A group as it is stored; the numbers of the notified alerts are JSON."""
 
     __tablename__: ClassVar[str] = "alert_groups"
 
@@ -27,8 +27,8 @@ class GroupRow(SQLModel, table=True):
     told: str
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """A group of a receiver: when it opened, was looked at and told last, and of which alerts."""
+class Notified(msgspec.Struct, frozen=True, kw_only=True):
+    """A group of a receiver: when it opened, was checked and notified last, and of which alerts."""
 
     receiver: str
     key: str
@@ -38,17 +38,17 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     told: tuple[int, ...] = ()
 
 
-async def every(s: AsyncSession) -> dict[tuple[str, str], Told]:
+async def every(s: AsyncSession) -> dict[tuple[str, str], Notified]:
     """All groups, by receiver and key."""
     found = {}
     for row in await s.scalars(select(GroupRow)):
-        kept = {field: getattr(row, field) for field in Told.__struct_fields__}
+        kept = {field: getattr(row, field) for field in Notified.__struct_fields__}
         kept["told"] = msgspec.json.decode(row.told, type=tuple[int, ...])
-        found[row.receiver, row.key] = Told(**kept)
+        found[row.receiver, row.key] = Notified(**kept)
     return found
 
 
-async def write(s: AsyncSession, group: Told) -> None:
+async def write(s: AsyncSession, group: Notified) -> None:
     """Keep a group as it is now."""
     kept = msgspec.structs.asdict(group)
     kept["told"] = msgspec.json.encode(group.told).decode()

@@ -1,4 +1,4 @@
-"""Of which firing alerts nobody is told, and why: silenced, inhibited or acknowledged. Pure.
+"""Which firing alerts send no notifications, and why: silenced, inhibited or acknowledged. Pure.
 
 A critical alert inhibits warnings and infos about the same thing: those whose labels, but for the
 name and the severity, are the same; alerts about nothing in particular inhibit none. Imported by
@@ -18,7 +18,7 @@ from storage.silences import Silence
 
 
 class Mute(StrEnum):
-    """Why nobody is told of a firing alert."""
+    """Why a firing alert sends no notifications."""
 
     SILENCED = "silenced"
     INHIBITED = "inhibited"
@@ -38,7 +38,7 @@ class Muted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def muted(active: Sequence[Alert], known: Sequence[Silence], now_us: int) -> Mapping[int, Muted]:
-    """By alert that fires, why nobody is told of it."""
+    """By firing alert, why it sends no notifications."""
     firing = [alert for alert in active if alert.state is State.FIRING]
     critical = [alert for alert in firing if alert.severity is Severity.CRITICAL]
     found: dict[int, Muted] = {}
@@ -61,7 +61,7 @@ def _inhibiting(alert: Alert, critical: Iterable[Alert]) -> Alert | None:
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Alerts that are told of together: those with the same values of some labels."""
+    """Alerts of one notification: those with the same values of some labels."""
 
     labels: dict[str, str]
     alerts: tuple[Alert, ...]

@@ -1,7 +1,7 @@
 """Alert rules: what one is, and whether it makes sense.
 
-A rule is data: an expression over exported series, how long it has to hold, and what is said when
-it does. `storage.alert_rule_files` reads and writes them as files, `storage.alert_rule_versions`
+A rule is data: an expression over exported series, how long it has to hold, and its
+summary. `storage.alert_rule_files` reads and writes them as files, `storage.alert_rule_versions`
 keeps those that people set. Pure. Imported by every package.
 """
 
@@ -29,15 +29,15 @@ Expression = Annotated[str, Meta(min_length=1, max_length=alert_expressions.MOST
 class Severity(StrEnum):
     """How bad it is when the alert fires."""
 
-    CRITICAL = "critical"  # somebody has to act now
-    WARNING = "warning"  # somebody has to look today
-    INFO = "info"  # nobody has to do anything
+    CRITICAL = "critical"  # act now
+    WARNING = "warning"  # look today
+    INFO = "info"  # for information
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule, as Prometheus has them, and what Prometheus lacks.
 
-    An element of `expression` that is there for `for_s` fires, and goes on firing until it has been
+    An element of `expression` that is there for `for_s` fires, and keeps firing until it has been
     away for `keep_firing_for_s`. `samples` counts what the expression rests on; an element with
     fewer than `min_samples` is no data, which neither fires nor resolves. `runbook` names one of
     `paddock runbooks list`.

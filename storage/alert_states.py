@@ -20,7 +20,7 @@ class State(StrEnum):
     FIRING: the expression held long enough. Control ends it once the expression was measured and
         did not hold for `keep_firing_for`, or what it is about was removed; missing data does not
         end it. A person may. A crash leaves it
-        here, and nobody is told twice.
+        here, and no notification is repeated.
     INACTIVE: it ended, and with it its acknowledgement. If the expression holds again, that is
         another alert. Final.
     """

@@ -233,10 +233,10 @@ async def acknowledge(
 async def unacknowledge(
     s: AsyncSession, alert_id: int, *, actor: str, at_us: int, intent_id: int | None
 ) -> Alert:
-    """Take an acknowledgement back: who is told, is told again.
+    """Take an acknowledgement back: notifications are sent again.
 
     Raises:
-        NotFound: there is no such alert. Invalid: it does not fire, or nobody acknowledged it.
+        NotFound: there is no such alert. Invalid: it does not fire, or is not acknowledged.
     """
     alert = await _firing(s, alert_id)
     if alert.acknowledged_by is None:

@@ -1,6 +1,6 @@
 """The outbox: one row for each notification and receiver, sent until the receiver accepts it.
 
-A row is queued in the transaction in which its group is noted as told. Delivery is at least once:
+A row is queued in the transaction that notes its group as notified. Delivery is at least once:
 a row is SENT only after the receiver accepted the message, and a crash between the two sends it
 again under the same `message_id`, by which a receiver can tell. Of one group the oldest is sent
 first. Written by control, read by every package.
@@ -32,8 +32,8 @@ class State(StrEnum):
     """How far a notification is.
 
     QUEUED: it waits for its turn, or for another try. A crash leaves it here.
-    SENDING: control is sending it. After a crash its next start puts it back, because nobody knows
-        whether the receiver has it.
+    SENDING: control is sending it. After a crash its next start puts it back: the receiver may
+        or may not have it.
     SENT: the receiver accepted it. Final.
     FAILED: the receiver did not accept it for three days, or was removed. Final.
     """

@@ -56,9 +56,10 @@ class ReceiverRow(SQLModel, table=True):
 class Receiver(msgspec.Struct, frozen=True, kw_only=True):
     """One receiver; times as Alertmanager has them.
 
-    `secret` refers to its address, `signing` to the key that signs a webhook's messages. It is told
-    of the alerts that all `matchers` fit, in groups with the same values of `group_by`: first after
-    `group_wait_s`, of changes after `group_interval_s`, of no change after `repeat_interval_s`.
+    `secret` refers to its address, `signing` to the key that signs a webhook's messages. It is
+    notified of the alerts that all `matchers` fit, in groups with the same values of `group_by`:
+    first after `group_wait_s`, of changes after `group_interval_s`, and again without changes
+    after `repeat_interval_s`.
     """
 
     name: str
@@ -146,7 +147,7 @@ async def add(
 async def remove(
     s: AsyncSession, name: str, *, actor: str, at_us: int, intent_id: int | None
 ) -> Receiver:
-    """Remove a receiver; what it was not told yet, it is not told.
+    """Remove a receiver.
 
     Raises:
         NotFound: there is none of this name.

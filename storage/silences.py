@@ -1,4 +1,4 @@
-"""Silences: alerts that nobody is told of for a while, by whom and why; every one has an end.
+"""Silences: alerts without notifications for a while, by whom and why; every one has an end.
 
 A maintenance window is a silence that a job opened for its own time. Silenced alerts still fire and
 are listed. Written by control, read by every package.

@@ -1,4 +1,4 @@
-"""`paddock alerts receivers`: who is told of alerts.
+"""`paddock alerts receivers`: where notifications go.
 
 An address holds tokens: it is read from a file or from standard input, deposited in the data
 directory, and never printed.
@@ -42,19 +42,23 @@ async def add(
         typer.Option("--match", metavar="LABEL=VALUE", help="severity=critical; all must fit."),
     ] = None,
     group_by: Annotated[
-        str, typer.Option("--group-by", metavar="LABELS", help="What is told of together.")
+        str,
+        typer.Option(
+            "--group-by", metavar="LABELS", help="One notification for alerts with the same."
+        ),
     ] = ",".join(receivers.GROUP_BY),
     wait: Annotated[
-        str, typer.Option("--wait", metavar="DURATION", help="Before a group is told of.")
+        str, typer.Option("--wait", metavar="DURATION", help="Before a group's first notification.")
     ] = alert_rule_files.written(receivers.GROUP_WAIT_S),
     interval: Annotated[
-        str, typer.Option("--interval", metavar="DURATION", help="Between news of a group.")
+        str,
+        typer.Option("--interval", metavar="DURATION", help="Between notifications of changes."),
     ] = alert_rule_files.written(receivers.GROUP_INTERVAL_S),
     repeat: Annotated[
-        str, typer.Option("--repeat", metavar="DURATION", help="Until it is told again.")
+        str, typer.Option("--repeat", metavar="DURATION", help="Before it is sent again.")
     ] = alert_rule_files.written(receivers.REPEAT_INTERVAL_S),
     resolved: Annotated[
-        bool, typer.Option("--resolved/--no-resolved", help="Tell of ends, too.")
+        bool, typer.Option("--resolved/--no-resolved", help="Notify of ends, too.")
     ] = True,
     sign_file: Annotated[
         str | None,
@@ -63,7 +67,7 @@ async def add(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Tell a receiver of alerts: a webhook with Alertmanager's JSON, or a service of apprise."""
+    """Add a receiver: a webhook with Alertmanager's JSON, or a service of apprise."""
     arguments: dict[str, object] = {
         "matchers": match or [],
         "group_by": [label.strip() for label in group_by.split(",") if label.strip()],
@@ -102,7 +106,7 @@ async def remove(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Tell a receiver nothing more; what it was not told yet is dropped."""
+    """Remove a receiver; undelivered notifications are dropped."""
     async with session.reading() as s:
         known = await receivers.find(s, name)
         waits = (await notifications.backlog(s)).get(name)
@@ -117,7 +121,7 @@ async def remove(
 
 
 def _delivery(row: Known) -> str:
-    """Whether it takes what it is told."""
+    """Whether it accepts notifications."""
     waits = row[1]
     if waits is None:
         return "ok"
@@ -138,13 +142,13 @@ COLUMNS: Final[tuple[Column[Known], ...]] = (
 
 @app.command("list")
 async def every(as_json: options.Json = False) -> None:
-    """All receivers, and whether they take what they are told."""
+    """All receivers, and whether they accept notifications."""
     async with session.reading() as s:
         known = await receivers.every(s)
         backlog = await notifications.backlog(s)
     rows = [(each, backlog.get(each.name)) for each in known]
     document = [_document(each, waits) for each, waits in rows]
-    empty = "Nobody is told of alerts: `paddock alerts receivers add` adds a receiver."
+    empty = "No receivers: `paddock alerts receivers add` adds one."
     listing.show(COLUMNS, rows, as_json=as_json, document=document, empty=empty)
 
 
@@ -173,14 +177,14 @@ NOTIFICATION_COLUMNS: Final[tuple[Column[Notification], ...]] = (
 
 
 async def sent(limit: options.Limit = 20, as_json: options.Json = False) -> None:
-    """What receivers were told, newest first, and whether they accepted it."""
+    """Notifications, newest first, and whether their receivers accepted them."""
     async with session.reading() as s:
         found = await notifications.tail(s, limit)
     listing.show(NOTIFICATION_COLUMNS, found, as_json=as_json, empty="No notification yet.")
 
 
 async def try_one(name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
-    """Send a receiver a notification that says that it is a test."""
+    """Send a receiver a test notification."""
     done = await session.ask("alerts.test_receiver", name, reason=reason)
     session.report(done, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""`paddock alerts rules`: what is alerted on; as files in Prometheus' format."""
+"""`paddock alerts rules`: the alert rules, as files in Prometheus' format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`paddock alerts`: what is wrong by the rules, who knows of it, who is told."""
+"""`paddock alerts`: alerts, silences, alert rules and receivers of notifications."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ app = options.group()
 app.command("series")(alert_rules.series)
 app.command("notifications")(alert_receivers.sent)
 app.command("test-notify")(alert_receivers.try_one)
-app.add_typer(alert_rules.app, name="rules", help="What is alerted on.")
-app.add_typer(alert_receivers.app, name="receivers", help="Who is told of alerts.")
+app.add_typer(alert_rules.app, name="rules", help="Alert rules.")
+app.add_typer(alert_receivers.app, name="receivers", help="Where notifications go.")
 
 Number = Annotated[int, typer.Argument(metavar="ALERT", min=1, help="As the list numbers it.")]
 
@@ -45,11 +45,11 @@ COLUMNS: Final[tuple[Column[Shown], ...]] = (
 
 @app.command("list")
 async def every(
-    ended: Annotated[bool, typer.Option("--ended", help="Those that ended last, too.")] = False,
+    ended: Annotated[bool, typer.Option("--ended", help="Also those that ended last.")] = False,
     limit: options.Limit = 20,
     as_json: options.Json = False,
 ) -> None:
-    """What is wrong by the rules: firing first, the worst first, then what is pending."""
+    """Active alerts: firing ones first, the most severe first, then pending ones."""
     now = clock.now_us()
     async with session.reading() as s:
         active = await alerts.active(s)
@@ -67,7 +67,7 @@ async def every(
 
 
 def _say_late(last: alert_rounds.Round | None) -> None:
-    """Say that what is listed is old, if it is."""
+    """Say so if the list is out of date."""
     if last is None:
         terminal.say("No rule has been evaluated yet.")
     elif (old := clock.now_us() - last.at_us) > _LATE_US:
@@ -116,7 +116,7 @@ async def ack(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Say that you see to a firing alert: it is told of no more until it ends."""
+    """Acknowledge a firing alert: no notifications are sent until it ends."""
     await _asked("alerts.ack", number, "acknowledge", reason, yes=yes, as_json=as_json)
 
 
@@ -169,7 +169,7 @@ async def silence(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Tell nobody of some alerts for a while; they still fire. It takes an end and a reason."""
+    """Send no notifications of some alerts for a while; they still fire."""
     if for_ is None:
         raise errors.BadWord("A silence has an end; say how long it lasts: --for 2h")
     if not reason.strip():
@@ -216,11 +216,11 @@ SILENCE_COLUMNS: Final[tuple[Column[Silence], ...]] = (
 
 @app.command("silences")
 async def every_silence(
-    ended: Annotated[bool, typer.Option("--ended", help="Those that are over, too.")] = False,
+    ended: Annotated[bool, typer.Option("--ended", help="Also those that are over.")] = False,
     limit: options.Limit = 20,
     as_json: options.Json = False,
 ) -> None:
-    """Of what nobody is told, until when and why."""
+    """Silences in force and to come."""
     async with session.reading() as s:
         found = await (silences.past(s, limit) if ended else silences.lasting(s, clock.now_us()))
     listing.show(SILENCE_COLUMNS, found, as_json=as_json, empty="Nothing is silenced.")

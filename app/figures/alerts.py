@@ -17,12 +17,12 @@ UNEVALUATED_US: Final = 120_000_000
 
 
 def critical(facts: Facts) -> Iterator[Trouble]:
-    """Critical alerts that nobody silenced or acknowledged."""
+    """Critical alerts that are not silenced or acknowledged."""
     return _troubles(facts, Severity.CRITICAL)
 
 
 def warnings(facts: Facts) -> Iterator[Trouble]:
-    """Warnings of which somebody should know; what is for information is no trouble."""
+    """Warnings that are not muted; info is not a trouble."""
     return _troubles(facts, Severity.WARNING)
 
 
@@ -33,7 +33,7 @@ def undelivered(facts: Facts) -> Iterator[Trouble]:
         if age_us >= UNDELIVERED_US:
             why = f": {waits.error}" if waits.error else ""
             yield Trouble(
-                brief=f"{name} not told",
+                brief=f"{name} unreachable",
                 sentence=f"{words.counted(waits.waiting, 'notification')} for {name} not delivered "
                 f"for {words.age(age_us)}{why}; `paddock alerts receivers list`.",
             )
@@ -79,7 +79,7 @@ def sentence(alert: Alert, now_us: int) -> str:
 
 
 def status(alert: Alert, muted: Muted | None = None) -> str:
-    """Its state, why nobody is told of it, and what is measured of it."""
+    """Its state, whether it is muted, and whether it is measured."""
     if alert.state is State.INACTIVE:
         return f"ended, {alert.why.value}"
     parts = [alert.state.value]

@@ -6,13 +6,13 @@
     vectors, functions, pairing, evaluate    PromQL over them
     decide      what becomes of a rule's alerts after one evaluation: pure
     act         the moves, in one transaction
-    routing, messages    whom to tell of what, and in which words: pure
+    routing, messages    which notifications are due, and their texts: pure
     notify      the notifications that are due, queued in the same transaction
     rounds      all of it every 15 seconds
     delivery    the outbox, until its receivers accept it; apprise in a process of its own
     people      the verbs
 
-State is in the store alone, so that a control that is killed goes on where it was. Imported by
+State is in the store alone, so a control that is killed resumes where it was. Imported by
 `engine.control`.
 """
 

@@ -2,7 +2,7 @@
 
 The message comes on standard input as JSON, its address too, so that no list of processes shows a
 token; the answer goes to standard output. A process of its own, because apprise's services block
-and may hang: whoever started it kills it. Started by `engine.control.alerts.delivery` alone.
+and may hang; `engine.control.alerts.delivery`, which alone starts it, kills it then.
 """
 
 from __future__ import annotations

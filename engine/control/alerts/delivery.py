@@ -25,7 +25,7 @@ from storage.receivers import Kind, Receiver
 from storage.store import Store, Work
 
 LOOK_S: Final = 5.0
-"""How often the outbox is looked at."""
+"""How often the outbox is checked."""
 
 APPRISE_S: Final = 40.0
 """How long apprise may take before it is killed."""

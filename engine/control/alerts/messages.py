@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.control.alerts.routing import Telling
+from engine.control.alerts.routing import Notice
 from storage.alerts import Alert, Severity
 
 VERSION: Final = "4"
@@ -21,18 +21,18 @@ MOST: Final = 50
 _NEVER: Final = "0001-01-01T00:00:00Z"
 
 
-def body(telling: Telling) -> dict[str, Any]:
+def body(notice: Notice) -> dict[str, Any]:
     """What a receiver of Alertmanager's webhooks reads."""
-    shown = [(alert, True) for alert in telling.firing]
-    shown += [(alert, False) for alert in telling.resolved]
+    shown = [(alert, True) for alert in notice.firing]
+    shown += [(alert, False) for alert in notice.resolved]
     alerts = [_alert(alert, firing=firing) for alert, firing in shown[:MOST]]
     return {
         "version": VERSION,
-        "groupKey": f"{{}}:{_matched(telling.labels)}",
+        "groupKey": f"{{}}:{_matched(notice.labels)}",
         "truncatedAlerts": max(len(shown) - MOST, 0),
-        "status": status(telling),
-        "receiver": telling.receiver.name,
-        "groupLabels": {k: v for k, v in telling.labels.items() if v},
+        "status": status(notice),
+        "receiver": notice.receiver.name,
+        "groupLabels": {k: v for k, v in notice.labels.items() if v},
         "commonLabels": _shared([alert.labels for alert, _ in shown]),
         "commonAnnotations": _shared([_annotations(alert) for alert, _ in shown]),
         "externalURL": "",
@@ -40,30 +40,29 @@ def body(telling: Telling) -> dict[str, Any]:
     }
 
 
-def status(telling: Telling) -> str:
+def status(notice: Notice) -> str:
     """Firing while one of them fires."""
-    return "firing" if telling.firing else "resolved"
+    return "firing" if notice.firing else "resolved"
 
 
-def title(telling: Telling, host: str) -> str:
+def title(notice: Notice, host: str) -> str:
     """One line: [FIRING 2] latency-p95 support on box01 (warning)."""
-    alerts = telling.firing or telling.resolved
+    alerts = notice.firing or notice.resolved
     number = f" {len(alerts)}" if len(alerts) > 1 else ""
     worst = min(alerts, key=lambda each: list(Severity).index(each.severity))
-    grouped = " ".join(value for value in telling.labels.values() if value)
+    grouped = " ".join(value for value in notice.labels.values() if value)
     subject = grouped if number and grouped else f"{worst.rule} {worst.subject}".strip()
-    return f"[{status(telling).upper()}{number}] {subject} on {host} ({worst.severity.value})"
+    return f"[{status(notice).upper()}{number}] {subject} on {host} ({worst.severity.value})"
 
 
-def text(telling: Telling) -> str:
+def text(notice: Notice) -> str:
     """A line for each alert, with what to do."""
     lines = []
-    for alert in telling.firing[:MOST]:
+    for alert in notice.firing[:MOST]:
         runbook = f" Runbook: {alert.runbook}." if alert.runbook else ""
         lines.append(f"{_plain(alert.summary)} (alert {alert.id}).{runbook}")
     lines += [
-        f"Resolved: {_plain(alert.summary)} (alert {alert.id})."
-        for alert in telling.resolved[:MOST]
+        f"Resolved: {_plain(alert.summary)} (alert {alert.id})." for alert in notice.resolved[:MOST]
     ]
     return "\n".join(lines)
 

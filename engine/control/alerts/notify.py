@@ -10,7 +10,7 @@ import platform
 import msgspec
 
 from engine.control.alerts import messages, routing
-from engine.control.alerts.routing import Telling
+from engine.control.alerts.routing import Notice
 from storage import alert_groups, alert_muting, alerts, notifications, receivers, silences
 from storage.alerts import State
 from storage.store import Session
@@ -22,7 +22,7 @@ def host() -> str:
 
 
 async def due(s: Session, *, clock_us: int, at_us: int) -> int:
-    """Queue what receivers are to be told now; how many messages."""
+    """Queue the notifications that are due; how many."""
     known = await receivers.every(s)
     if not known:
         return 0
@@ -32,27 +32,27 @@ async def due(s: Session, *, clock_us: int, at_us: int) -> int:
     firing = [alert for alert in active if alert.state is State.FIRING]
     past = await alerts.of_ids(s, told - {alert.id for alert in firing})
     muted = alert_muting.muted(active, await silences.lasting(s, at_us), at_us)
-    tellings = routing.plan(known, groups, firing, past, muted.keys(), clock_us=clock_us)
-    for telling in tellings:
-        name = telling.receiver.name
-        if telling.group is None:
-            await alert_groups.forget(s, name, telling.key)
-        elif telling.group != groups.get((name, telling.key)):
-            await alert_groups.write(s, telling.group)
-        if telling.tells:
-            await _queue(s, telling, at_us=at_us)
-    return sum(telling.tells for telling in tellings)
+    notices = routing.plan(known, groups, firing, past, muted.keys(), clock_us=clock_us)
+    for notice in notices:
+        name = notice.receiver.name
+        if notice.group is None:
+            await alert_groups.forget(s, name, notice.key)
+        elif notice.group != groups.get((name, notice.key)):
+            await alert_groups.write(s, notice.group)
+        if notice.due:
+            await _queue(s, notice, at_us=at_us)
+    return sum(notice.due for notice in notices)
 
 
-async def _queue(s: Session, telling: Telling, *, at_us: int) -> None:
+async def _queue(s: Session, notice: Notice, *, at_us: int) -> None:
     await notifications.queue(
         s,
-        receiver=telling.receiver.name,
-        group_key=telling.key,
-        status=messages.status(telling),
-        title=messages.title(telling, host()),
-        text=messages.text(telling),
-        body=msgspec.json.encode(messages.body(telling)).decode(),
+        receiver=notice.receiver.name,
+        group_key=notice.key,
+        status=messages.status(notice),
+        title=messages.title(notice, host()),
+        text=messages.text(notice),
+        body=msgspec.json.encode(messages.body(notice)).decode(),
         at_us=at_us,
     )
 

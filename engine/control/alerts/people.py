@@ -26,7 +26,7 @@ _SECOND_US: Final = 1_000_000
 
 @handles("alerts.ack")
 async def ack(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
-    """Acknowledge; it is told of no more until it ends."""
+    """Acknowledge; no notifications are sent until it ends."""
     before = await alerts.acknowledge(
         s, _number(intent), reason=intent.reason, actor=intent.actor, at_us=at_us,
         intent_id=intent.id,
@@ -111,7 +111,7 @@ async def reset_rule(s: Session, intent: Intent, _: verbs.NoArguments, at_us: in
 async def silence(
     s: Session, intent: Intent, arguments: verbs.alerts.Silence, at_us: int
 ) -> Decision:
-    """Tell nobody of some alerts until an end."""
+    """Silence alerts until an end."""
     starts = at_us + arguments.starts_in_s * _SECOND_US
     added = await silences.add(
         s, matchers=arguments.matchers, starts_at_us=starts,
@@ -138,7 +138,7 @@ async def unsilence(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int
 async def add_receiver(
     s: Session, intent: Intent, arguments: verbs.alerts.AddReceiver, at_us: int
 ) -> Decision:
-    """Tell a receiver of alerts from now on."""
+    """Notify a receiver from now on."""
     added = await receivers.add(
         s, name=intent.target, kind=arguments.kind, shown=arguments.shown,
         secret=arguments.secret, signing=arguments.signing, matchers=arguments.matchers,
@@ -154,7 +154,7 @@ async def add_receiver(
 
 @handles("alerts.remove_receiver")
 async def remove_receiver(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
-    """Tell a receiver nothing more, what waits included."""
+    """Notify a receiver no more; what waits is dropped."""
     removed = await receivers.remove(
         s, intent.target, actor=intent.actor, at_us=at_us, intent_id=intent.id
     )

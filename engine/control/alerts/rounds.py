@@ -183,7 +183,7 @@ def needs(rules: Sequence[alert_rules.Rule]) -> tuple[frozenset[str], int]:
 def evaluated(
     versioned: Versioned, database: Database, instant_s: int, monotonic_us: Callable[[], int]
 ) -> Found:
-    """What one rule finds; what is wrong with it is its fault and nobody else's."""
+    """What one rule finds; its faults do not affect other rules."""
     rule = versioned.rule
     assert rule is not None  # noqa: S101 rules in force have one
     until_us = monotonic_us() + RULE_US

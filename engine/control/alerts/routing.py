@@ -1,9 +1,9 @@
-"""Whom to tell of which alerts now. Pure.
+"""Which notifications are due. Pure.
 
-The semantics are Alertmanager's: a group of a receiver is told first after `group_wait`, of changes
-every `group_interval`, and of no change every `repeat_interval`; of what is silenced, inhibited or
-acknowledged nobody is told, and the end of an alert is told to those who were told of it. Imported
-by `engine.control.alerts.notify`.
+The semantics are Alertmanager's: a receiver is notified of a group first after `group_wait`, of
+changes every `group_interval`, and again without changes every `repeat_interval`. Silenced,
+inhibited and acknowledged alerts send nothing, and a receiver that was notified of an alert is
+notified of its end. Imported by `engine.control.alerts.notify`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from storage import alert_matchers, alert_muting
-from storage.alert_groups import Told
+from storage.alert_groups import Notified
 from storage.alerts import Alert
 from storage.receivers import Receiver
 
@@ -23,8 +23,8 @@ _US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """What becomes of one group of one receiver; without alerts nobody is told.
+class Notice:
+    """What becomes of one group of one receiver; without alerts nothing is sent.
 
     `group` is the group as it is kept from now on, None where it is over.
     """
@@ -32,13 +32,13 @@ class Telling:
     receiver: Receiver
     labels: Mapping[str, str]
     key: str
-    group: Told | None
+    group: Notified | None
     firing: tuple[Alert, ...] = ()
     resolved: tuple[Alert, ...] = ()
 
     @property
-    def tells(self) -> bool:
-        """Whether a notification is queued."""
+    def due(self) -> bool:
+        """Whether a notification is to be queued."""
         return bool(self.firing or self.resolved)
 
 
@@ -49,19 +49,19 @@ def key_of(labels: Mapping[str, str]) -> str:
 
 def plan(
     receivers: Sequence[Receiver],
-    known: Mapping[tuple[str, str], Told],
+    known: Mapping[tuple[str, str], Notified],
     firing: Sequence[Alert],
     ended: Mapping[int, Alert],
     muted: Collection[int],
     *,
     clock_us: int,
-) -> list[Telling]:
-    """What to tell whom, `clock_us` on the clock of evaluations.
+) -> list[Notice]:
+    """The notices of all groups, `clock_us` on the clock of evaluations.
 
-    `firing` are all that fire, `muted` those of them that nobody is told of; `ended` are those that
-    receivers were told of and that fire no more.
+    `firing` are all that fire, `muted` those of them that send nothing; `ended` are those that
+    receivers were notified of and that have ended.
     """
-    tellings = []
+    notices = []
     for receiver in receivers:
         fitting = [alert for alert in firing if alert_matchers.fit(receiver.matchers, alert.labels)]
         groups = {
@@ -77,25 +77,27 @@ def plan(
             audible = tuple(alert for alert in alerts if alert.id not in muted)
             if before is None and not audible:
                 continue
-            telling = Telling(receiver, labels, key, before)
-            tellings.append(_tell(telling, alerts, audible, ended, clock_us))
-    return tellings
+            notice = Notice(receiver, labels, key, before)
+            notices.append(_notice(notice, alerts, audible, ended, clock_us))
+    return notices
 
 
-def _tell(
-    telling: Telling,
+def _notice(
+    notice: Notice,
     alerts: Sequence[Alert],
     audible: tuple[Alert, ...],
     ended: Mapping[int, Alert],
     clock_us: int,
-) -> Telling:
-    receiver = telling.receiver
-    group = telling.group or Told(receiver=receiver.name, key=telling.key, opened_clock_us=clock_us)
+) -> Notice:
+    receiver = notice.receiver
+    group = notice.group or Notified(
+        receiver=receiver.name, key=notice.key, opened_clock_us=clock_us
+    )
     last = group.flushed_clock_us
     wait_s = receiver.group_wait_s if last is None else receiver.group_interval_s
     if clock_us - (group.opened_clock_us if last is None else last) < wait_s * _US:
         unborn = last is None and not alerts
-        return replace(telling, group=None if unborn else group)
+        return replace(notice, group=None if unborn else group)
     resolved = tuple(ended[number] for number in group.told if number in ended)
     news = any(alert.id not in group.told for alert in audible)
     repeats = bool(audible) and (
@@ -113,7 +115,7 @@ def _tell(
         told=told if says else kept,
         told_clock_us=clock_us if says else group.told_clock_us,
     )
-    telling = replace(telling, group=None if over else after)
+    notice = replace(notice, group=None if over else after)
     if not says:
-        return telling
-    return replace(telling, firing=audible, resolved=resolved if receiver.send_resolved else ())
+        return notice
+    return replace(notice, firing=audible, resolved=resolved if receiver.send_resolved else ())

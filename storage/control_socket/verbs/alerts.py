@@ -1,4 +1,4 @@
-"""Verbs of alerts: acknowledged, closed, silenced; of their rules; of who is told."""
+"""Verbs of alerts: acknowledged, closed, silenced; of their rules and receivers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SetRules(Arguments, frozen=True, kw_only=True):
 
 
 class Silence(Arguments, frozen=True, kw_only=True):
-    """Which alerts nobody is told of, and for how long; every silence has an end.
+    """Which alerts send no notifications, and for how long; every silence has an end.
 
     `starts_in_s` puts the beginning off.
     """
@@ -91,7 +91,7 @@ class AddReceiver(Arguments, frozen=True, kw_only=True):
 ROWS: Final[tuple[Verb, ...]] = (
     Verb(
         "alerts.ack", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Acknowledge a firing alert: it is seen to",
+        "Acknowledge a firing alert",
         "alerts ack ALERT",
         Why.ASKED,
     ),
@@ -109,7 +109,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "alerts.silence", Silence, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Tell nobody of some alerts for a while",
+        "Silence alerts for a while",
         "alerts silence service=support --for 2h --reason WHY",
         Why.REQUIRED,
     ),

@@ -82,7 +82,7 @@ def test_receivers_that_are_not_told_for_ten_minutes_are_named() -> None:
     young = Backlog(waiting=1, oldest_us=NOW_US - MINUTE_US, error=None)
     box = facts(undelivered={"ops": late, "chat": young})
     (found,) = figures.undelivered(box)
-    assert found.brief == "ops not told"
+    assert found.brief == "ops unreachable"
     assert "2 notifications for ops not delivered for 10 min: it answered 503" in found.sentence
 
 

@@ -1,4 +1,4 @@
-"""Who is told of what and when: Alertmanager's semantics, step by step and in any order."""
+"""Which notifications are due when: Alertmanager's semantics, step by step and in any order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.control.alerts import messages, routing
-from engine.control.alerts.routing import Telling
+from engine.control.alerts.routing import Notice
 from storage import alert_muting
-from storage.alert_groups import Told
+from storage.alert_groups import Notified
 from storage.alerts import Alert, Severity, State
 from storage.receivers import Kind, Receiver
 from storage.silences import Silence
@@ -39,32 +39,32 @@ class Play:
 
     def __init__(self, receiver: Receiver = OPS) -> None:
         self.receiver = receiver
-        self.groups: dict[tuple[str, str], Told] = {}
+        self.groups: dict[tuple[str, str], Notified] = {}
         self.known: dict[int, Alert] = {}
         self.clock_s = 0
 
-    def at(self, clock_s: int, *firing: Alert, muted: tuple[int, ...] = ()) -> list[Telling]:
+    def at(self, clock_s: int, *firing: Alert, muted: tuple[int, ...] = ()) -> list[Notice]:
         """What is told then, while these fire."""
         self.clock_s = clock_s
         self.known |= {each.id: each for each in firing}
         ids = {each.id for each in firing}
         ended = {id: each for id, each in self.known.items() if id not in ids}
-        tellings = routing.plan(
+        notices = routing.plan(
             [self.receiver], self.groups, firing, ended, muted, clock_us=clock_s * _US
         )
-        for telling in tellings:
-            key = telling.receiver.name, telling.key
-            if telling.group is None:
+        for notice in notices:
+            key = notice.receiver.name, notice.key
+            if notice.group is None:
                 self.groups.pop(key, None)
             else:
-                self.groups[key] = telling.group
-        return [telling for telling in tellings if telling.tells]
+                self.groups[key] = notice.group
+        return [notice for notice in notices if notice.due]
 
     def told(self, clock_s: int, *firing: Alert, muted: tuple[int, ...] = ()) -> list[Any]:
         """The same as numbers: those that fire, those that were resolved."""
         return [
-            ([each.id for each in telling.firing], [each.id for each in telling.resolved])
-            for telling in self.at(clock_s, *firing, muted=muted)
+            ([each.id for each in notice.firing], [each.id for each in notice.resolved])
+            for notice in self.at(clock_s, *firing, muted=muted)
         ]
 
 
@@ -161,12 +161,12 @@ def test_in_any_order_beginnings_and_ends_are_told_once_each_in_turn(seed: int) 
         if step >= 80:
             firing.clear()
         muted = tuple(id for id in firing if chance.random() < 0.1)
-        for telling in play.at(step * 60, *firing.values(), muted=muted):
-            for each in telling.firing:
+        for notice in play.at(step * 60, *firing.values(), muted=muted):
+            for each in notice.firing:
                 assert state.get(each.id) != "ended"
                 assert each.id not in muted
                 state[each.id] = "told"
-            for each in telling.resolved:
+            for each in notice.resolved:
                 assert state[each.id] == "told"
                 state[each.id] = "ended"
     assert set(state.values()) <= {"ended"}
@@ -208,8 +208,8 @@ def test_a_silence_holds_from_its_beginning_to_its_end() -> None:
 def test_a_message_is_alertmanagers_version_4() -> None:
     """With what its alerts have in common, and text that holds one line an alert."""
     ended = changed(alert(2, release="r2"), ended_at_us=3_000_000, summary="slow\nagain\x1b[31m")
-    telling = Telling(OPS, {"alertname": "slow", "service": "a"}, "k", None, (alert(1),), (ended,))
-    body = messages.body(telling)
+    notice = Notice(OPS, {"alertname": "slow", "service": "a"}, "k", None, (alert(1),), (ended,))
+    body = messages.body(notice)
     assert list(body) == [
         "version", "groupKey", "truncatedAlerts", "status", "receiver", "groupLabels",
         "commonLabels", "commonAnnotations", "externalURL", "alerts",
@@ -218,5 +218,5 @@ def test_a_message_is_alertmanagers_version_4() -> None:
     assert body["commonLabels"] == {"alertname": "slow", "severity": "warning", "service": "a"}
     assert [each["status"] for each in body["alerts"]] == ["firing", "resolved"]
     assert body["alerts"][1]["endsAt"] == "1970-01-01T00:00:03.000Z"
-    assert len(messages.text(telling).splitlines()) == 2
-    assert messages.title(telling, "box01") == "[FIRING] slow a on box01 (warning)"
+    assert len(messages.text(notice).splitlines()) == 2
+    assert messages.title(notice, "box01") == "[FIRING] slow a on box01 (warning)"
