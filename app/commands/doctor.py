@@ -11,6 +11,7 @@ from app.doctor.finding import Finding, Level
 from storage.home import clock
 
 _SIGNS = {Level.OK: " ", Level.WARNING: "△", Level.PROBLEM: "▲", Level.UNKNOWN: "?"}
+_WIDTH = len("processes")
 
 
 async def doctor(as_json: options.Json = False) -> None:
@@ -18,22 +19,31 @@ async def doctor(as_json: options.Json = False) -> None:
 
     Exits with 1 where something does not work; a warning does not change the exit code.
     """
-    found = await examination.examine(session.home(), clock.now_us)
-    terminal.show(found, lines(found), as_json=as_json)
+    found = []
+    async for each in examination.examine(session.home(), clock.now_us):
+        found.append(each)
+        if not as_json:
+            terminal.say("\n".join(lines(each)))
+    if as_json:
+        terminal.show(found, (), as_json=True)
+    else:
+        terminal.say(total(found))
     if any(each.level is Level.PROBLEM for each in found):
         raise typer.Exit(1)
 
 
-def lines(found: list[Finding]) -> list[str]:
-    """A line for each finding, with what to do below it, and the sum."""
-    width = max(len(each.subject) for each in found)
-    rows = []
-    for each in found:
-        rows.append(words.safe(f"{_SIGNS[each.level]} {each.subject:<{width}}  {each.sentence}"))
-        if each.advice:
-            rows.append(words.safe(f"  {'':<{width}}  → {each.advice}"))
+def lines(found: Finding) -> list[str]:
+    """What was found, with what to do below it."""
+    rows = [words.safe(f"{_SIGNS[found.level]} {found.subject:<{_WIDTH}}  {found.sentence}")]
+    if found.advice:
+        rows.append(words.safe(f"  {'':<{_WIDTH}}  → {found.advice}"))
+    return rows
+
+
+def total(found: list[Finding]) -> str:
+    """How much is wrong."""
     problems = sum(each.level is Level.PROBLEM for each in found)
     warnings = sum(each.level is Level.WARNING for each in found)
     if not (problems or warnings):
-        return [*rows, "Nothing is wrong."]
-    return [*rows, f"{words.counted(problems, 'problem')}, {words.counted(warnings, 'warning')}."]
+        return "Nothing is wrong."
+    return f"{words.counted(problems, 'problem')}, {words.counted(warnings, 'warning')}."

@@ -6,7 +6,7 @@ A part that cannot be read is a finding, too; it does not keep the others from b
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from app import reader
 from app.doctor import box, machine, records
@@ -22,26 +22,31 @@ from storage.store import Store
 _ANSWER_S = 5.0
 
 
-async def examine(home: Home, now_us: Callable[[], int]) -> list[Finding]:
-    """All findings about a home and the machine under it."""
-    found = [*_home(home)]
+async def examine(home: Home, now_us: Callable[[], int]) -> AsyncIterator[Finding]:
+    """All findings about a home and the machine under it, as they come; the store takes longest."""
+    for each in _home(home):
+        yield each
     place = home.root if home.root.is_dir() else home.root.parent
     try:
-        found += machine.judge(machine.read(place))
+        found = [*machine.judge(machine.read(place))]
     except OSError as error:
-        found.append(unknown("machine", f"It cannot be examined: {error}."))
+        found = [unknown("machine", f"It cannot be examined: {error}.")]
+    for each in found:
+        yield each
     if not homes.begun(home):
-        return found
+        return
     try:
         store = await stores.open(home, readonly=True)
     except errors.StorageError as error:
-        return [*found, problem("store", str(error), "")]
+        yield problem("store", str(error), "")
+        return
     try:
-        found += await _records(store, now_us())
-        found += await _box(home, store, now_us)
+        for each in await _box(home, store, now_us):
+            yield each
+        for each in await _records(store, now_us()):
+            yield each
     finally:
         await store.close()
-    return found
 
 
 def _home(home: Home) -> list[Finding]:

@@ -12,7 +12,7 @@ import msgspec
 
 from app import words
 from app.doctor.finding import Finding, ok, problem, unknown, warning
-from storage import keys, ledger, ledger_chain
+from storage import keys, ledger, ledger_chain, receivers
 from storage.keys import Key, Role
 from storage.ledger_chain import Verdict
 from storage.store import Store
@@ -40,6 +40,7 @@ class Records(msgspec.Struct, frozen=True, kw_only=True):
     pepper: str | None
     keys: tuple[Key, ...]
     ledger: Verdict
+    receivers: tuple[str, ...]
 
 
 async def read(store: Store, now_us: int) -> Records:
@@ -62,6 +63,7 @@ async def read(store: Store, now_us: int) -> Records:
             pepper=await keys.trouble(s),
             keys=tuple(await keys.every(s)),
             ledger=await ledger_chain.verify(s),
+            receivers=tuple(each.name for each in await receivers.every(s)),
         )
 
 
@@ -87,6 +89,13 @@ def judge(found: Records) -> Iterator[Finding]:
             "ledger", f"{words.counted(found.ledger.entries, 'entry', 'entries')}, none changed."
         )
     yield _backup(found)
+    if found.receivers:
+        yield ok("alerts", f"Told to {', '.join(found.receivers)}.")
+    else:
+        advice = (
+            "`paddock alerts receivers add NAME --url-file FILE`, then `alerts test-notify NAME`."
+        )
+        yield warning("alerts", "Nobody is told of alerts: there is no receiver.", advice)
     yield from _keys(found.pepper, found.keys)
 
 

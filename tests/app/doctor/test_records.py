@@ -29,6 +29,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await opened.close()
 
 
+async def examined(home: Home) -> list[Finding]:
+    """All findings."""
+    return [each async for each in examination.examine(home, lambda: NOW_US)]
+
+
 async def findings(store: Store) -> dict[str, Finding]:
     """What is found, by its subject."""
     return {each.subject: each for each in records.judge(await records.read(store, NOW_US))}
@@ -39,6 +44,9 @@ async def test_a_new_box_lacks_a_backup_and_keys(store: Store) -> None:
     found = await findings(store)
     assert found["store"].level is Level.OK
     assert (found["backup"].level, "paddock backup" in found["backup"].advice) == (
+        Level.WARNING, True,
+    )  # fmt: skip
+    assert (found["alerts"].level, "receivers add" in found["alerts"].advice) == (
         Level.WARNING, True,
     )  # fmt: skip
     assert (found["keys"].level, "paddock keys add" in found["keys"].advice) == (
@@ -90,14 +98,14 @@ async def test_a_client_s_key_is_enough(store: Store) -> None:
 
 async def test_a_home_without_a_box_is_examined_as_far_as_that_goes(tmp_path: Path) -> None:
     """The machine is looked at all the same."""
-    found = await examination.examine(Home(tmp_path / "none"), lambda: NOW_US)
+    found = await examined(Home(tmp_path / "none"))
     assert found[0].sentence.startswith("There is no box in")
     assert {"disk", "memory", "files", "clock"} <= {each.subject for each in found}
 
 
 async def test_a_stopped_box_is_examined(store: Store) -> None:
     """Its store is checked, and its node does not run."""
-    found = await examination.examine(store.home, lambda: NOW_US)
+    found = await examined(store.home)
     assert {each.subject for each in found} >= {"home", "store", "backup", "keys", "node"}
     node = next(each for each in found if each.subject == "node")
     assert (node.level, "paddock serve" in node.advice) == (Level.PROBLEM, True)
@@ -127,5 +135,5 @@ async def test_a_damaged_store_is_named(store: Store) -> None:
     content = bytearray(home.database.read_bytes())
     content[:100] = b"x" * 100
     home.database.write_bytes(content)
-    found = await examination.examine(home, lambda: NOW_US)
+    found = await examined(home)
     assert any(each.subject == "store" and each.level is Level.PROBLEM for each in found)
