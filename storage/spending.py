@@ -19,6 +19,8 @@ from storage.home import config
 from storage.prices import QUARTER_S
 from storage.requests import Request
 
+_SECOND_US: Final = 1_000_000
+_MINUTE_S: Final = 60
 _HOUR_S: Final = 3_600
 
 
@@ -26,8 +28,7 @@ _HOUR_S: Final = 3_600
 class Today:
     """The calendar day so far: its bill, and what it comes to at the rate of the last hour.
 
-    Seconds since 1970; the day ends at `end_s`. `projected_micro` is None while nothing has a
-    price.
+    Seconds since 1970; the day ends at `end_s`. `projected_micro` is as `projection` has it.
     """
 
     begin_s: int
@@ -77,21 +78,22 @@ async def today(s: AsyncSession, now_s: int, settings: config.Price) -> Today:
     known = await bill(s, begin_s, now_s + 1, settings)
     begun = now_s // QUARTER_S * QUARTER_S - _HOUR_S
     last = await bill(s, begun, now_s + 1, settings)
-    return Today(begin_s, end_s, known, projection(known, last, now_s, end_s))
+    measured = await box_usage.between(s, begun, now_s + 1)
+    elapsed_s = sum(box.device_us // box.devices for box in measured) // _SECOND_US
+    left_s = end_s - now_s
+    return Today(begin_s, end_s, known, projection(known, last, elapsed_s, left_s))
 
 
-def projection(known: Bill, last: Bill, now_s: int, end_s: int) -> int | None:
+def projection(known: Bill, last: Bill, elapsed_s: int, left_s: int) -> int | None:
     """Micro-units of the whole day: what is known, and the rate of the last hour until its end.
 
-    `last` is the bill of the last hour and of the quarter hour that is not over; where less was
-    measured, its rate is that of the time since the first of it.
+    `last` is the bill of the last hour, in which the box was measured for `elapsed_s` seconds: a
+    box that has just started goes on as it does since then. None while nothing has a price, or
+    less than a minute was measured.
     """
-    if not known.priced and not last.priced:
+    if elapsed_s < _MINUTE_S or not (known.priced or last.priced):
         return None
-    first = [charge.usage.quarter_s for charge in last.charges]
-    first += [idle.quarter_s for idle in last.idle]
-    elapsed = max(now_s - min(first, default=now_s), 1)
-    return costs.micro(known.pico + last.pico * max(end_s - now_s, 0) // elapsed)
+    return costs.micro(known.pico + last.pico * max(left_s, 0) // elapsed_s)
 
 
 async def of_request(

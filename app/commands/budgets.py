@@ -75,6 +75,10 @@ async def remove(
     session.report(done, as_json=as_json)
 
 
+def _money(micro: int, of: Spent) -> str:
+    return f"{amounts.shown(micro, unknown='')} {of.currency}"
+
+
 def _then(spent: Spent) -> str:
     if spent.standing is not Standing.SPENT:
         return spent.standing.value
@@ -84,10 +88,8 @@ def _then(spent: Spent) -> str:
 COLUMNS: Final[tuple[Column[Spent], ...]] = (
     Column("BUDGET", lambda spent: words.safe(spent.budget.name)),
     Column("PER", lambda spent: spent.budget.period.value),
-    Column(
-        "LIMIT", lambda spent: words.money(spent.budget.limit_micro, spent.currency), right=True
-    ),
-    Column("SPENT", lambda spent: words.money(spent.spent_micro, spent.currency), right=True),
+    Column("LIMIT", lambda spent: _money(spent.budget.limit_micro, spent), right=True),
+    Column("SPENT", lambda spent: _money(spent.spent_micro, spent), right=True),
     Column(
         "SHARE",
         lambda spent: words.percent(

@@ -30,7 +30,7 @@ MEANING: Final = (
     ("SET, ACTUAL", "share set, share measured; a range (95 %) while few requests say no more"),
     ("LAT, TTFT", "of answered requests: time to the last token, to the first; 95 % took less"),
     ("ERR, REFUSED", "share that failed; how many were sent away (429, 503), counted apart"),
-    ("1k tok", "price of the worker's time for 1000 tokens; needs [price] in config.toml"),
+    ("1k tok", "price of 1000 tokens; `paddock prices` sets what it follows from"),
     ("LIKED", "thumbs up of all thumbs that were given"),
     ("dimmed", "an arm that has left the split: until its requests leave the window"),
     ("+2 (!)", "in row 1: so many other problems; ! shows all of them in full"),

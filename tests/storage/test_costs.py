@@ -213,9 +213,12 @@ def test_the_day_goes_on_at_the_rate_of_the_last_hour() -> None:
     """What it comes to is what is known, and that rate until midnight."""
     known = costs.bill([], [box(n, 900) for n in range(-8, 1)], listed(GPU), {})
     last = costs.bill([], [box(n, 900) for n in range(-4, 0)], listed(GPU), {})
-    assert spending.projection(known, last, BEGIN, BEGIN + 7_200) == 9_000_000 + 8_000_000
+    assert spending.projection(known, last, 3_600, 7_200) == 9_000_000 + 8_000_000
+    young = costs.bill([], [box(seconds=90)], listed(GPU), {})
+    assert spending.projection(young, young, 90, 3_600) == 100_000 + 4_000_000
+    assert spending.projection(young, young, 59, 3_600) is None
     nothing = Bill(currency="EUR")
-    assert spending.projection(nothing, nothing, BEGIN, BEGIN + 7_200) is None
+    assert spending.projection(nothing, nothing, 3_600, 7_200) is None
 
 
 def test_a_calendar_day_is_that_of_its_time_zone() -> None:
