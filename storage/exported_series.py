@@ -91,7 +91,7 @@ FAMILIES: Final = (
     Exported("paddock_gpu_throttled", _G, "1 while throttled for a reason.", ("gpu", "reason")),
     Exported("paddock_gpu_xid_errors_total", _C, "Errors that the driver logged.", ("gpu", "xid")),
     Exported(
-        "paddock_rollout_state_seconds", _G, "Since when the newest rollout of a service is there.",
+        "paddock_rollout_state_seconds", _G, "How long a service's newest rollout is there.",
         ("service", "state"),
     ),
     Exported("paddock_evaluation_regressed", _G, "1 while a version is worse.", ("model",)),

@@ -21,11 +21,18 @@ from storage import (
 from storage.deployments import Backend
 from storage.home import config
 from storage.processes import Process, State
+from storage.rollouts import Rollout, Why
+from storage.rollouts import State as RolloutState
 from storage.sqlite import location
 from storage.store import Session
 
 _ROLLOUTS: Final = 200
-_WATCHED: Final = ("loading", "smoking", "paused", "aborted")
+_WATCHED: Final = (
+    RolloutState.LOADING,
+    RolloutState.SMOKING,
+    RolloutState.PAUSED,
+    RolloutState.ABORTED,
+)
 _SECOND_US: Final = 1_000_000
 
 
@@ -39,15 +46,11 @@ async def values(s: Session, now_us: int) -> list[Value]:
             up = health[deployment.upstream].reason is None
             labels = {"deployment": deployment.name, "worker": deployment.upstream}
             found.append(("paddock_instance_up", labels, float(up)))
-    newest: dict[str, rollouts.Rollout] = {}
+    newest: dict[str, Rollout] = {}
     for rollout in await rollouts.tail(s, _ROLLOUTS):
         newest.setdefault(rollout.service, rollout)
-    for service, rollout in newest.items():
-        since = max(now_us - rollout.moved_at_us, 0) / _SECOND_US
-        for state in _WATCHED:
-            labels = {"service": service, "state": state}
-            there = since if rollout.state.value == state else 0.0
-            found.append(("paddock_rollout_state_seconds", labels, there))
+    for rollout in newest.values():
+        found += of_rollout(rollout, now_us)
     backlog = await notifications.backlog(s)
     for receiver in await receivers.every(s):
         waits = backlog.get(receiver.name)
@@ -63,6 +66,16 @@ async def values(s: Session, now_us: int) -> list[Value]:
         if micro is not None:
             found.append((name, money, micro / 1e6))
     return found
+
+
+def of_rollout(rollout: Rollout, now_us: int) -> Iterator[Value]:
+    """How long it has been in a state that may need a person; one aborted by a person does not."""
+    since = max(now_us - rollout.moved_at_us, 0) / _SECOND_US
+    by_person = rollout.state is RolloutState.ABORTED and rollout.why is Why.ABORTED
+    for state in _WATCHED:
+        there = rollout.state is state and not by_person
+        labels = {"service": rollout.service, "state": state.value}
+        yield "paddock_rollout_state_seconds", labels, since if there else 0.0
 
 
 def of_instances(known: Sequence[Process]) -> Iterator[Value]:
