@@ -61,7 +61,10 @@ def _traffic(plan: RolloutPlan) -> list[str]:
 def _stage(stage: Stage, *, weakest: bool) -> list[str]:
     number = str(stage.step) if stage.step == stage.last else f"{stage.step}–{stage.last}"
     head = f"step {number}  {stage.words}: about {_time(stage.lasts_s)}"
-    head += f", {words.counted(stage.requests, 'request')} on the candidate"
+    if stage.copies:
+        head += f", {stage.requests} copies of requests"
+    else:
+        head += f", {words.counted(stage.requests, 'request')} on the candidate"
     if stage.asks:
         head += ", then a person"
     if stage.passes is False:

@@ -29,6 +29,11 @@ class BoxFreezeRow(SQLModel, table=True):
     reason: str
     frozen_at_us: int
 
+    @property
+    def freeze(self) -> Freeze:
+        """It as everybody else sees it."""
+        return Freeze(by=self.frozen_by, reason=self.reason, at_us=self.frozen_at_us, box=True)
+
 
 class Freeze(msgspec.Struct, frozen=True, kw_only=True):
     """Who froze a service, or with `box` the whole box, why and when."""
@@ -53,9 +58,7 @@ class Freeze(msgspec.Struct, frozen=True, kw_only=True):
 async def of_box(s: AsyncSession) -> Freeze | None:
     """The freeze of the whole box; None while it is not frozen."""
     row = await s.get(BoxFreezeRow, _ONLY, populate_existing=True)
-    if row is None:
-        return None
-    return Freeze(by=row.frozen_by, reason=row.reason, at_us=row.frozen_at_us, box=True)
+    return None if row is None else row.freeze
 
 
 async def freeze_box(

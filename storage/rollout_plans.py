@@ -66,15 +66,18 @@ class ComparisonForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """A weight with the pauses and analyses after it; `step` and `last` are counted from 1.
+    """A weight with what follows it, or a mirror; `step` and `last` are counted from 1.
 
-    `passes` is None without an analysis. `asks` says that a person has to promote it.
+    `requests` are the candidate's, or with `copies` those that it gets copies of. `passes` is None
+    without an analysis. `asks` says that a person has to promote it. The time that webhooks take
+    is not known, and not counted.
     """
 
     step: int
     last: int
     words: str
     weight_bp: int
+    copies: bool = False
     lasts_s: float
     requests: int
     stable_requests: int

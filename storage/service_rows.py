@@ -10,12 +10,12 @@ from enum import StrEnum
 from typing import ClassVar
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import errors, freezes, split_history, splits, unknown_names
-from storage.freezes import Freeze
+from storage.freezes import BoxFreezeRow, Freeze
 from storage.split_history import SplitRow
 from storage.splits import Arm, Split
 from storage.store import stream
@@ -93,11 +93,17 @@ async def find(s: AsyncSession, name: str) -> Service:
 
 async def look_up(s: AsyncSession, name: str) -> Service | None:
     """By its name, None where there is none."""
-    row = await s.get(ServiceRow, name)
-    if row is None:
+    query = (
+        select(ServiceRow, SplitRow, BoxFreezeRow)
+        .join(SplitRow, col(SplitRow.id) == col(ServiceRow.split_id))
+        .outerjoin(BoxFreezeRow, true())
+        .where(col(ServiceRow.name) == name)
+    )
+    found = (await s.execute(query)).one_or_none()
+    if found is None:
         return None
-    split = split_history.record(await s.get_one(SplitRow, row.split_id))
-    return record(row, split, await freezes.of_box(s))
+    row, split, box = found
+    return record(row, split_history.record(split), None if box is None else box.freeze)
 
 
 async def every(s: AsyncSession, named: Collection[str] | None = None) -> list[Service]:

@@ -55,6 +55,9 @@ class Catalog:
         try:
             async with self._store.read() as s:
                 entry = self._store.replaced, await ledger.newest(s)
+                if entry == known and not self.locked:
+                    self._stale = False
+                    return
                 await self._unlock(s)
                 changes = None if known is None else await _changes(s, known, entry)
                 if changes is None:
@@ -88,15 +91,10 @@ class Catalog:
             try:
                 if not (await self._store.changed() or self._stale or self.locked):
                     return
-                self._stale = True
-                async with self._store.read() as s:
-                    entry = self._store.replaced, await ledger.newest(s)
             except errors.StorageError:
                 return
-            if entry != self._entry or self.locked:
-                await self._update(self._entry)
-            else:
-                self._stale = False
+            self._stale = True
+            await self._update(self._entry)
 
     @property
     def pepper(self) -> Pepper | None:

@@ -24,7 +24,7 @@ from storage.rollout_plans import (
     RolloutPlan,
     Stage,
 )
-from storage.rollout_steps import Analysis, Guard, Pause, SetWeight, Step
+from storage.rollout_steps import Analysis, Guard, Mirror, Pause, SetWeight, Step, Webhook
 from storage.rollout_traffic import Traffic
 from storage.splits import WHOLE_BP
 
@@ -65,9 +65,13 @@ class _Case:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was measured: the guards on stable, its latencies, the rhythm of the traffic."""
+    """What was measured: the guards on stable, its latencies, the rhythm of the traffic.
+
+    `copied` are the guards that count copies of requests; what only copies show is not measured.
+    """
 
     cases: list[_Case]
+    copied: list[_Case]
     latencies_us: tuple[int, ...]
     beat: Rhythm
 
@@ -75,12 +79,15 @@ class _Seen:
 def plan(asked: Asked, traffic: Traffic, now_us: int) -> RolloutPlan:
     """The plan of a rollout that would start now."""
     beat = rhythm.of(traffic)
-    cases = [
-        _case(guard, traffic, at)
-        for at, guard in enumerate(asked.guards)
-        if guard.counts(copies=False)
-    ]
-    seen = _Seen(cases, traffic.latencies_us, beat)
+    cases, copied = (
+        [
+            _case(guard, traffic, at)
+            for at, guard in enumerate(asked.guards)
+            if guard.counts(copies=copies)
+        ]
+        for copies in (False, True)
+    )
+    seen = _Seen(cases, copied, traffic.latencies_us, beat)
     stages, at_s = [], now_us / _SECOND_US
     level = judge.level(asked.guards, asked.steps)
     for first, last in _groups(asked.steps):
@@ -88,7 +95,8 @@ def plan(asked: Asked, traffic: Traffic, now_us: int) -> RolloutPlan:
         stages.append(stage)
         at_s += stage.lasts_s
     weakest = _weakest(stages) if traffic.requests else None
-    enough, verdict = _verdict(asked, cases, weakest, beat, now_us)
+    judged = copied if weakest is not None and weakest.copies else cases
+    enough, verdict = _verdict(asked, judged, weakest, beat, now_us)
     return RolloutPlan(
         service=asked.service,
         stable=asked.stable,
@@ -106,23 +114,36 @@ def plan(asked: Asked, traffic: Traffic, now_us: int) -> RolloutPlan:
 
 
 def _case(guard: Guard, traffic: Traffic, at: int) -> _Case:
-    count = traffic.counts[at]
+    count = Count() if guard.measure in rollout_steps.OF_COPIES else traffic.counts[at]
     if guard.measure is not rollout_steps.Measure.THUMBS_DOWN:
         return _Case(guard, count, 1.0)
     return _Case(guard, count, count.n / traffic.stable_n if traffic.stable_n else 0.0)
 
 
 def _groups(steps: Sequence[Step]) -> list[tuple[int, int]]:
-    """Each weight above 0 with the pauses and analyses after it: positions, both included."""
-    starts = [at for at, step in enumerate(steps) if isinstance(step, SetWeight)]
-    ends = [*[at - 1 for at in starts[1:]], len(steps) - 1]
+    """Each mirror and each weight above 0 with what follows it: positions, both included.
+
+    The webhooks before the first of them belong to it.
+    """
+    leads = [at for at, step in enumerate(steps) if isinstance(step, SetWeight | Mirror)]
+    starts = [0, *leads[1:]]
+    ends = [*[at - 1 for at in leads[1:]], len(steps) - 1]
     return [
-        (first, last) for first, last in zip(starts, ends, strict=True) if _weight(steps[first])
+        (first, last)
+        for first, lead, last in zip(starts, leads, ends, strict=True)
+        if _share_bp(steps[lead])
     ]
 
 
-def _weight(step: Step) -> int:
-    return step.weight_bp if isinstance(step, SetWeight) else 0
+def _share_bp(step: Step) -> int:
+    """The share of the requests that the candidate gets by a step, or gets copies of."""
+    match step:
+        case SetWeight(weight_bp):
+            return weight_bp
+        case Mirror(share_bp=share_bp):
+            return share_bp
+        case _:
+            return 0
 
 
 def _stage(
@@ -133,14 +154,17 @@ def _stage(
     begin_s: float,
     level: float,
 ) -> Stage:
-    cases, beat = seen.cases, seen.beat
-    weight = _weight(steps[first]) / WHOLE_BP
+    beat = seen.beat
+    lead = next(step for step in steps[first:] if isinstance(step, SetWeight | Mirror))
+    copies = isinstance(lead, Mirror)
+    cases = seen.copied if copies else seen.cases
+    weight = _share_bp(lead) / WHOLE_BP
     after = [_after(case, weight, beat, begin_s) for case in cases]
     wanted = _required(cases)
     waits = [each for each, case in zip(after, cases, strict=True) if case in wanted]
     done = None if None in waits else max((each for each in waits if each is not None), default=0.0)
     lasts, passes, asks = 0.0, None, False
-    for step in steps[first + 1 : last + 1]:
+    for step in steps[first : last + 1]:
         match step:
             case Pause(None):
                 asks = True
@@ -149,7 +173,12 @@ def _stage(
             case Analysis(at_most_s):
                 passes = done is not None and done <= lasts + at_most_s
                 lasts = max(lasts, done or 0.0) if passes else lasts + at_most_s
-            case SetWeight():
+            case Mirror(at_least=at_least, at_most_s=at_most_s):
+                compared = beat.time_for(at_least / weight, begin_s)
+                shown = None if done is None or compared is None else max(done, compared)
+                passes = shown is not None and shown <= at_most_s
+                lasts += shown if shown is not None and passes else at_most_s
+            case SetWeight() | Webhook():
                 pass
     arrivals = beat.arrivals(begin_s, lasts)
     requests = int(arrivals * weight)
@@ -157,7 +186,8 @@ def _stage(
         step=first + 1,
         last=last + 1,
         words=", ".join(rollout_steps.words(step) for step in steps[first : last + 1]),
-        weight_bp=_weight(steps[first]),
+        weight_bp=0 if copies else _share_bp(lead),
+        copies=copies,
         lasts_s=lasts,
         requests=requests,
         stable_requests=int(arrivals) - requests,
@@ -167,7 +197,7 @@ def _stage(
             _forecast(case, requests, seconds, level, required=case in wanted)
             for case, seconds in zip(cases, after, strict=True)
         ),
-        comparisons=_comparisons(seen, requests, int(arrivals) - requests, level),
+        comparisons=() if copies else _comparisons(seen, requests, int(arrivals) - requests, level),
     )
 
 
@@ -294,21 +324,25 @@ def _advice(
 ) -> str:
     """Which weight or length of the analysis would do."""
     begin_s = now_us / _SECOND_US
+    own = steps[stage.step - 1 : stage.last]
     limit = sum(
-        step.at_most_s if isinstance(step, Analysis) else (step.duration_s or 0)
-        for step in steps[stage.step : stage.last]
-        if isinstance(step, Analysis | Pause)
+        (step.duration_s or 0) if isinstance(step, Pause) else step.at_most_s
+        for step in own
+        if isinstance(step, Analysis | Mirror | Pause)
     )
     needs = max(
         (case.needs or 0) / case.per_request if case.per_request else math.inf
         for case in _required(cases)
     )
+    needs = max(needs, *(step.at_least for step in own if isinstance(step, Mirror)), 0)
     ways = []
     weight = needs / (beat.arrivals(begin_s, limit) or 1e-9)
     if weight <= 1:
-        ways.append(f"a weight of {splits.percent(math.ceil(weight * 100) * 100)}")
-    longer = beat.time_for(needs / (stage.weight_bp / WHOLE_BP), begin_s)
+        part = "share" if stage.copies else "weight"
+        ways.append(f"a {part} of {splits.percent(math.ceil(weight * 100) * 100)}")
+    longer = beat.time_for(needs / (max(map(_share_bp, own)) / WHOLE_BP), begin_s)
     if longer is not None:
-        ways.append(f"an analysis of {math.ceil(longer / _HOUR_S)} h")
-    ways.append("a replay or a shadow, which need no user")
+        step = "a mirror" if stage.copies else "an analysis"
+        ways.append(f"{step} of {math.ceil(longer / _HOUR_S)} h")
+    ways.append("a replay" if stage.copies else "a replay or a shadow, which need no user")
     return f"Better: {', or '.join(ways)}."

@@ -126,6 +126,11 @@ async def undo(s: Session, intent: Intent, arguments: verbs.rollouts.Undo, at_us
     rollout = await _named(s, intent, arguments.rollout or 0)
     if rollout.state in OPEN:
         return await _abort(s, rollout, intent, at_us)
+    return await _undo(s, rollout, intent, at_us)
+
+
+async def _undo(s: Session, rollout: Rollout, intent: Intent, at_us: int) -> Decision:
+    """Back from a rollout that has ended: at once, or by a rollout that loads the release first."""
     service = await services.find(s, rollout.service)
     decision = decide_undo(rollout, service, await rollouts.undoing(s, rollout.id))
     if decision.reason is not Reason.APPLIED or rollout.stable is None:
@@ -245,7 +250,11 @@ async def _start(
 
 
 async def _to_revision(s: Session, intent: Intent, revision: int, at_us: int) -> Decision:
-    """A rollout to the release of a revision; 0 is the release before the first rollout."""
+    """Back to the release of a revision; 0 is the release before the first rollout.
+
+    Where that is the release before the live one, as the undo of the rollout that led to it; else
+    by a rollout, which a freeze does not forbid if it leads to an earlier revision.
+    """
     past = await rollouts.of_revision(s, intent.target, max(revision, 1))
     number = past.stable if revision == 0 else past.candidate
     if number is None:
@@ -260,8 +269,20 @@ async def _to_revision(s: Session, intent: Intent, revision: int, at_us: int) ->
     if latest is not None and latest.state in OPEN and latest.candidate == number:
         said = f"{_name(latest)} leads to r{number} already: {latest.sentence}"
         return Decision(Reason.UNCHANGED, said, latest)
+    led = await _led_to(s, service)
+    if led is not None and led.stable == number:
+        return await _undo(s, led, intent, at_us)
     back = verbs.rollouts.Start(release=f"r{number}", strategy=Strategy.BLUE_GREEN)
-    return await _start(s, intent, back, at_us)
+    undoes = led.id if led is not None and revision < led.revision else None
+    return await _start(s, intent, back, at_us, undoes=undoes)
+
+
+async def _led_to(s: Session, service: Service) -> Rollout | None:
+    """The newest completed rollout to the release that has all of the traffic, if there is one."""
+    whole = starts.whole(service)
+    past = await rollouts.tail(s, service=service.name)
+    completed = (each for each in past if each.state is State.COMPLETED)
+    return next((each for each in completed if each.candidate == whole), None)
 
 
 async def _abort(s: Session, rollout: Rollout, intent: Intent, at_us: int) -> Decision:

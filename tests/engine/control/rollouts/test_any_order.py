@@ -133,7 +133,7 @@ async def check_messages(world: World) -> None:
     assert len(set(ids)) == len(ids)
     mine = [each for each in ids if each.startswith(f"rollout-{newest.id}-")]
     ended = [move for move in moves if move.after not in OPEN or move.after is State.PAUSED]
-    assert sum("-version-" in each for each in mine) == len(ended) * (newest.undoes is None)
+    assert sum("-version-" in each for each in mine) == len(ended) * len(newest.notify)
     questions = [job for job in sent if "-step-" in str(job.arguments["id"])]
     waiting = [job.id for job in questions if job.state in {JobState.QUEUED, JobState.RUNNING}]
     assert waiting in ([], [newest.webhook_job_id])

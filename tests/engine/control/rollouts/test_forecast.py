@@ -40,10 +40,15 @@ def traffic(per_hour: int, *, events: int = 2, n: int = 2_000, nights: bool = Fa
     )  # fmt: skip
 
 
-def planned(seen: Traffic, steps: str = "10, 100", now_us: int = NOW_US) -> RolloutPlan:
+def planned(
+    seen: Traffic,
+    steps: str = "10, 100",
+    now_us: int = NOW_US,
+    guards: tuple[Guard, ...] = (ERRORS,),
+) -> RolloutPlan:
     """The plan of a canary held to one guard."""
     asked = forecast.Asked(
-        service="support", stable=1, candidate=2, strategy="canary", guards=(ERRORS,),
+        service="support", stable=1, candidate=2, strategy="canary", guards=guards,
         steps=rollout_syntax.parse_steps(steps.split(",")), memory="It fits.",
     )  # fmt: skip
     return forecast.plan(asked, seen, now_us)
@@ -95,6 +100,25 @@ def test_traffic_that_is_too_low_is_named_with_what_would_do() -> None:
     )
     assert planned(traffic(600, events=0), "50, 100").stages[0].passes
     assert planned(traffic(600, events=0), "10, analysis 5h, 100").enough
+
+
+def test_a_mirror_is_planned_by_its_copies_and_webhooks_take_no_time() -> None:
+    """At a request a second and 10 %: as long as its copies take, then the canary's weights."""
+    asked = "webhook https://ci.example, mirror 10% 600 24h, 10, analysis 9h, 100"
+    agreement = rollout_syntax.parse_guard("agreement>=80%")
+    seen = msgspec.structs.replace(traffic(3_600), counts=(Count(2_000, 0), Count(2_000, 0)))
+    plan = planned(seen, asked, guards=(ERRORS, agreement))
+    mirror, first, _ = plan.stages
+    assert (mirror.step, mirror.last, mirror.copies, mirror.weight_bp) == (1, 2, True, 0)
+    assert mirror.lasts_s == pytest.approx(6_000)
+    assert (mirror.passes, mirror.requests, mirror.comparisons) == (True, 600, ())
+    assert [(each.guard, each.measured) for each in mirror.guards] == [
+        (ERRORS.name, 0.0), (agreement.name, None),
+    ]  # fmt: skip
+    assert [each.guard for each in first.guards] == [ERRORS.name]
+    slow = planned(traffic(600, events=0), "mirror 1% 600 1h, 50, analysis 9h, 100").verdict
+    assert "The traffic is too low for step 1: mirror 1 %" in slow
+    assert "Better: a share of 100 %, or a mirror of 100 h, or a replay." in slow
 
 
 def test_a_service_without_requests_and_one_whose_stable_breaks_the_guard_are_told() -> None:

@@ -9,11 +9,14 @@ import pytest
 import pytest_asyncio
 
 from engine.control.rollouts.decide import Do
-from storage import freezes, intents, processes
+from storage import freezes, intents, models, processes
 from storage.processes import State
+from storage.release_content import Engine
 from storage.rollouts import Why
+from storage.store import Session
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import CANDIDATE, STABLE, World
+from tests.storage import fixtures
 
 WHO = {"services.freeze": "support", "box.freeze": "box"}
 
@@ -55,6 +58,36 @@ async def test_undo_loads_a_release_that_was_released_though_the_service_is_froz
     await world.settle()
     assert await world.weights() == {CANDIDATE: 0, STABLE: 10_000}
     assert (await world.service()).frozen is not None
+
+
+async def test_undo_to_an_earlier_revision_is_allowed_on_a_frozen_box(world: World) -> None:
+    """By a rollout that skips the steps within the window; forward is still refused."""
+    third = await world.store.write(_third)
+    await led(world)
+    await world.settle()
+    await world.ask("rollouts.start", release=third, strategy="blue_green")
+    await world.load(3)
+    await world.settle()
+    await world.smoke()
+    await world.settle()
+    await world.ask("rollouts.promote", rollout=2, full=True)
+    await world.freeze_box()
+    back = await world.ask("rollouts.undo", to_revision=0)
+    assert back.state is intents.State.APPLIED, back.outcome
+    await world.settle()
+    await world.smoke()
+    await world.settle()
+    assert (await world.weights())[STABLE] == 10_000
+    forward = await world.ask("rollouts.start", release="r2")
+    assert forward.state is intents.State.REFUSED
+    assert "frozen with the whole box" in (forward.outcome or "")
+
+
+async def _third(s: Session) -> str:
+    release = await fixtures.release(
+        s, (await models.every(s))[0], engine=Engine(context_tokens=2048)
+    )
+    return release.name
 
 
 async def test_on_a_frozen_box_nothing_begins_or_goes_forward_and_harm_still_ends(

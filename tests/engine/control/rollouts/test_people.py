@@ -241,6 +241,7 @@ async def test_undo_goes_to_a_revision(world: World) -> None:
     assert here.outcome == "support is on r2, revision 1, already; no change."
     done = await world.ask("rollouts.undo", to_revision=0)
     assert done.state is APPLIED
-    assert (await world.rollout()).candidate == STABLE
+    assert (await world.rollout()).state is State.UNDONE  # as it is loaded, without a rollout
+    assert await world.weights() == BEFORE
     missing = await world.ask("rollouts.undo", to_revision=9)
     assert "support has no revision 9" in (missing.outcome or "")
