@@ -123,13 +123,13 @@ def _strategy(arguments: Mapping[str, Any]) -> Strategy:
 
 
 def _going_on(given: Mapping[str, Any]) -> tuple[rollout_steps.Step, ...]:
-    """The steps of a shadow that goes on by itself; given steps are those of its mirror."""
+    """The steps of a shadow that continues by itself; given steps are those of its mirror."""
     known = {each.value: each for each in Strategy if each is not Strategy.SHADOW}
     strategy = known.get(str(given["then"]).replace("-", "_"))
     if strategy is None:
-        raise errors.BadWord(f"A shadow goes on as {' or '.join(known)}, not as {given['then']}.")
+        raise errors.BadWord(f"A shadow continues as {' or '.join(known)}, not as {given['then']}.")
     if str(given.get("strategy")) != Strategy.SHADOW:
-        raise errors.BadWord("Only a shadow goes on as another strategy; add --strategy shadow.")
+        raise errors.BadWord("Only a shadow continues as another strategy; add --strategy shadow.")
     mirrors = [rollout_syntax.parse_step(str(each)) for each in given.get("steps", ())]
     if not all(isinstance(each, rollout_steps.Mirror) for each in mirrors):
         raise errors.BadWord(
@@ -140,7 +140,7 @@ def _going_on(given: Mapping[str, Any]) -> tuple[rollout_steps.Step, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The steps of a rollout, the guards that it is held to, and who is told of its moves."""
+    """The steps of a rollout, the guards that it is held to, and what is notified of its moves."""
 
     steps: tuple[rollout_steps.Step, ...]
     guards: tuple[rollout_steps.Guard, ...]

@@ -162,7 +162,7 @@ async def count(s: AsyncSession, rollout: Rollout) -> Evidence:
 async def record(
     s: AsyncSession, rollout: Rollout, evidence: Evidence, looks: Sequence[Look]
 ) -> None:
-    """Keep a look: its verdicts, and the counts from which the next one goes on."""
+    """Keep a look: its verdicts, and the counts from which the next one continues."""
     s.add_all(
         LookRow(**msgspec.structs.asdict(look) | {"verdict": look.verdict.value}) for look in looks
     )

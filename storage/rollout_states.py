@@ -21,7 +21,7 @@ class State(StrEnum):
         and aborts when it fails; a job outlives a crash.
     STEPPING: the step `step` is under way, with the split that its weight asks for. Control enters
         each step in one transaction with its split, so that a crash leaves the one or the next.
-    PAUSED: a person, a step, or an analysis without a result stopped it; only a person leads on.
+    PAUSED: a person, a step, or an analysis without a result stopped it, and a person continues it.
         The guards are still looked at: harm aborts it from here, too.
     ABORTED: the traffic is back on the stable release, in the transaction of this move. The
         candidate stays loaded until `keep_until_us`; a person may retry.
@@ -66,7 +66,7 @@ class Phase(StrEnum):
 
     HEALTHY = "Healthy"  # the candidate has all of the traffic
     PROGRESSING = "Progressing"
-    PAUSED = "Paused"  # a person has to lead on
+    PAUSED = "Paused"  # a person has to continue it
     DEGRADED = "Degraded"  # the traffic went back to the stable release
 
 

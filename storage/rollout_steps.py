@@ -95,6 +95,15 @@ class Strategy(StrEnum):
     SHADOW = "shadow"  # by copies of requests first, then by steps
 
 
+class OnLabel(StrEnum):
+    """How a service follows a label that moves: at once, or by a rollout of this strategy."""
+
+    AT_ONCE = "at_once"
+    BLUE_GREEN = Strategy.BLUE_GREEN.value
+    CANARY = Strategy.CANARY.value
+    SHADOW = Strategy.SHADOW.value
+
+
 class Measure(StrEnum):
     """What a guard counts among the candidate's requests; the comment says which it is about."""
 
@@ -227,7 +236,7 @@ def of_requests(guards: Sequence[Guard]) -> None:
 
 
 def ungated(steps: Sequence[Step]) -> int | None:
-    """The position of the first weight after which time alone would lead on; None if there is none.
+    """The position of the first weight after which time alone continues; None if there is none.
 
     Only an analysis or a person leads from one weight to the next, and from the last to the end.
     The answer of a webhook is added to theirs and replaces neither.

@@ -58,7 +58,7 @@ def of(
             said = f"Job {rollout.smoke_job_id} asks {name} a few requests."
             return Waiting(for_=For.SMOKE, sentence=said)
         case State.PAUSED:
-            said = f"{rollout.sentence} `paddock rollouts promote {rollout.service}` goes on."
+            said = f"{rollout.sentence} `paddock rollouts promote {rollout.service}` continues it."
             return Waiting(for_=For.PERSON, sentence=said)
         case State.STEPPING:
             return _step(rollout, service, candidate, looks, now_us)

@@ -16,6 +16,7 @@ from sqlmodel import Field, SQLModel, col
 
 from storage import errors, freezes, split_history, splits, unknown_names
 from storage.freezes import BoxFreezeRow, Freeze
+from storage.rollout_steps import OnLabel
 from storage.split_history import SplitRow
 from storage.splits import Arm, Split
 from storage.store import stream
@@ -58,12 +59,14 @@ class ServiceRow(SQLModel, table=True):
     created_at_us: int
     created_by: str
     staging_of: str | None = None
+    on_label: str = OnLabel.AT_ONCE.value
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """A service and its current split. `owner` is None where people set the split by hand.
 
     `staging_of` is the production service that this one tries releases for, None: it is one itself.
+    `on_label` is how it follows a label that one of its releases names.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
     created_by: str
     staging_of: str | None = None
+    on_label: OnLabel = OnLabel.AT_ONCE
 
 
 async def find(s: AsyncSession, name: str) -> Service:
@@ -168,4 +172,5 @@ def record(row: ServiceRow, split: Split, box: Freeze | None = None) -> Service:
         created_at_us=row.created_at_us,
         created_by=row.created_by,
         staging_of=row.staging_of,
+        on_label=OnLabel(row.on_label),
     )

@@ -35,13 +35,19 @@ from storage.service_rows import (
     named_releases,
     owned,
 )
+from storage.service_settings import (
+    check_staging,
+    set_on_label,
+    set_record_text,
+    set_staging_of,
+)
 from storage.splits import WHOLE_BP, Arm, Split, check_arms
 
 __all__ = [
     "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms", "create",
     "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "look_up",
-    "named_releases", "owned", "remove", "set_record_text", "set_split", "set_staging_of",
-    "split_before", "split_of_intent", "take", "unfreeze",
+    "named_releases", "owned", "remove", "set_on_label", "set_record_text", "set_split",
+    "set_staging_of", "split_before", "split_of_intent", "take", "unfreeze",
 ]  # fmt: skip
 
 
@@ -69,7 +75,7 @@ async def create(
         raise errors.Frozen(f"The box is {frozen.words}. Unfreeze it with {frozen.command(name)}.")
     if await s.get(ServiceRow, name) is not None:
         raise errors.AlreadyExists(f"There is a service {name} already; set its split instead.")
-    await _check_staging(s, name, staging_of)
+    await check_staging(s, name, staging_of)
     arms = (Arm(release=release, weight_bp=WHOLE_BP),)
     split = await split_history.add(
         s,
@@ -182,53 +188,6 @@ async def go_back(
         s, before, "services.undo", target.arms, target.ranges, target.salt,
         splits.origin(target), actor, at_us, intent_id,
     )  # fmt: skip
-
-
-async def set_record_text(
-    s: AsyncSession, *, service: str, on: bool, actor: str, at_us: int, intent_id: int | None
-) -> None:
-    """Record the texts of requests from now on, or no longer."""
-    before = (await find(s, service)).record_text
-    row = await s.get_one(ServiceRow, service)
-    row.record_text = on
-    await s.flush()
-    await ledger.write(
-        s, actor=actor, verb="services.set", noun="service", key=service,
-        before={"record_text": before}, after={"record_text": on}, at_us=at_us,
-        intent_id=intent_id,
-    )  # fmt: skip
-
-
-async def set_staging_of(
-    s: AsyncSession, *, service: str, of: str | None, actor: str, at_us: int, intent_id: int | None
-) -> None:
-    """Make a service the staging of another one, or with None a production service.
-
-    Raises:
-        NotFound: there is no such service. Invalid: that one is a staging itself, or this one has
-            one.
-    """
-    before = (await find(s, service)).staging_of
-    await _check_staging(s, service, of)
-    row = await s.get_one(ServiceRow, service)
-    row.staging_of = of
-    await s.flush()
-    await ledger.write(
-        s, actor=actor, verb="services.set", noun="service", key=service,
-        before={"staging_of": before}, after={"staging_of": of}, at_us=at_us,
-        intent_id=intent_id,
-    )  # fmt: skip
-
-
-async def _check_staging(s: AsyncSession, name: str, of: str | None) -> None:
-    if of is None:
-        return
-    if of == name:
-        raise errors.Invalid(f"{name} cannot be the staging of itself.")
-    if (other := (await find(s, of)).staging_of) is not None:
-        raise errors.Invalid(f"{of} is the staging of {other}; name that one.")
-    if own := [each.name for each in await every(s) if each.staging_of == name]:
-        raise errors.Invalid(f"{name} has a staging, {own[0]}; it cannot be one.")
 
 
 async def freeze(

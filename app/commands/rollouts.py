@@ -59,7 +59,7 @@ AskAfter = Annotated[
 ]
 Then = Annotated[
     Strategy | None,
-    typer.Option("--then", help="How a shadow that has passed goes on, by itself: canary."),
+    typer.Option("--then", help="How a shadow that has passed continues by itself: canary."),
 ]
 Guards = Annotated[
     list[str] | None,
@@ -107,8 +107,8 @@ async def start(
     """Start a rollout: by default a canary of 5 %, 50 %, 100 %, each held to the guards.
 
     Between two weights an analysis waits until the guards are shown to hold. A shadow tries the
-    candidate on copies of requests first, and waits for a person or goes on with --then. The first
-    release of a service needs no steps.
+    candidate on copies of requests first, and waits for a person or continues with --then. A first
+    release needs no steps.
 
     A webhook gets the service, the releases, the next step and the verdicts of the guards as JSON,
     and continues the rollout with 2xx; 4xx pauses or aborts it, and without an answer it pauses.
@@ -196,7 +196,7 @@ async def get(
             try:
                 await job_progress.changed(store)
             except asyncio.CancelledError:
-                raise errors.Waits(f"The rollout of {service} goes on.") from None
+                raise errors.Waits(f"The rollout of {service} continues.") from None
 
 
 @app.command("list")
@@ -224,7 +224,7 @@ async def status(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """The phase of the newest rollout; exits 0 only when it is Healthy, 4 while it goes on."""
+    """The phase of the newest rollout; exits 0 only when it is Healthy, 4 while it is under way."""
     until = time.monotonic() + (0 if within is None else rollout_options.seconds(within))
     async with session.store() as store:
         while True:
@@ -264,8 +264,8 @@ async def promote(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Lead on: from a pause, or past the step that is under way."""
-    effect = "all traffic to the candidate, without further steps" if full else "lead on"
+    """Continue: from a pause, or past the step that is under way."""
+    effect = "all traffic to the candidate, without further steps" if full else "continue"
     await _ask(
         "rollouts.promote", service, effect, {"full": full}, reason, yes=yes, as_json=as_json,
         versioned=True,

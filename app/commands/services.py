@@ -12,7 +12,7 @@ from app.commands import options
 from app.figures import arms as arm_figures
 from app.listing import Column
 from storage import availability, intents, releases, services, splits
-from storage.rollout_steps import Strategy
+from storage.rollout_steps import OnLabel, Strategy
 from storage.services import Service
 from storage.splits import Split
 
@@ -125,16 +125,33 @@ async def unfreeze(
 @app.command("set")
 async def set_(
     name: Name,
+    *,
     record_text: Annotated[
-        bool, typer.Option("--record-text/--no-record-text", help="Keep prompts and answers.")
-    ],
+        bool | None,
+        typer.Option("--record-text/--no-record-text", help="Keep prompts and answers."),
+    ] = None,
+    on_label: Annotated[
+        OnLabel | None,
+        typer.Option(
+            "--on-label",
+            help="When a label moves that a live release follows: at_once, or by a rollout.",
+        ),
+    ] = None,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Record the texts of a service's requests from now on, or no longer."""
-    effect = "record texts" if record_text else "record no texts"
-    arguments: dict[str, object] = {"record_text": record_text}
+    """Record the texts of requests or not, and follow labels at once or by rollouts."""
+    effects, arguments = [], dict[str, object]()
+    if record_text is not None:
+        arguments["record_text"] = record_text
+        effects.append("record texts" if record_text else "record no texts")
+    if on_label is not None:
+        arguments["on_label"] = on_label.value
+        effects.append(f"follow labels: {on_label.value}")
+    if not effects:
+        raise errors.BadWord("Name what to set: --record-text, --no-record-text or --on-label.")
+    effect = ", ".join(effects)
     await _asked("services.set", name, effect, arguments, reason, yes=yes, as_json=as_json)
 
 
@@ -239,6 +256,10 @@ def _use(service: Service) -> str:
     return "production" if service.staging_of is None else f"staging of {service.staging_of}"
 
 
+def _on_label(how: OnLabel) -> str:
+    return "at once" if how is OnLabel.AT_ONCE else f"by a {how.value.replace('_', '-')} rollout"
+
+
 def _number(split: Split) -> str:
     return str(split.id) if split.restores is None else f"{split.id}, back at {split.restores}"
 
@@ -285,6 +306,7 @@ async def show(name: Name, as_json: options.Json = False) -> None:
     lines = [
         f"{service.name}  {splits.words(splits.pairs(service.split.arms))}",
         f"texts {'are recorded' if service.record_text else 'are not kept'}",
+        f"labels are followed {_on_label(service.on_label)}",
         f"owner {_owner(service)}",
         f"use {_use(service)}",
         *([] if service.frozen is None else [words.safe(service.frozen.words)]),

@@ -1,6 +1,6 @@
 """Rollouts that need a person: those that are paused, and those that control has taken back.
 
-A rollout that a person aborted or undid needs nobody. One that control aborted is shown for a day,
+A rollout that a person aborted or undid needs no one. One that control aborted is shown for a day,
 or until the service's next rollout. Imported by `app.figures.troubles`.
 """
 
@@ -38,5 +38,5 @@ def rollouts(facts: Facts) -> Iterator[Trouble]:
             yield Trouble(
                 brief=f"{each.service} r{each.candidate} paused",
                 sentence=f"Rollout {each.id} of {each.service} is paused: {each.sentence} "
-                f"`paddock rollouts promote {each.service}` goes on, `abort` takes it back.",
+                f"`paddock rollouts promote {each.service}` continues it, `abort` takes it back.",
             )

@@ -89,7 +89,7 @@ def row(
 def _following(rollout: Rollout) -> str:
     """Where a promotion leads; empty where there is none yet."""
     if rollout.resumes is not None:
-        return "it goes on from where it was paused"
+        return "it continues from where it was paused"
     if rollout.step is None or rollout.state not in OPEN:
         return ""
     if rollout.step + 1 == len(rollout.steps):

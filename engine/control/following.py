@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from engine.control import loadable
 from engine.control.decisions import Refusal
-from storage import errors, models, prompts, releases, services, splits
+from engine.control.rollouts import people
+from storage import errors, models, prompts, releases, rollouts, services, splits
+from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.prompts import PromptVersion
 from storage.releases import Release
+from storage.rollout_steps import OnLabel, Strategy
+from storage.rollouts import OPEN, Rollout, State
 from storage.services import Arm, Service
 from storage.store import Session
 
@@ -63,9 +69,11 @@ async def carry(s: Session, moved: Moved, at_us: int) -> str:
     switched = []
     for service in every:
         arms = replaced(service.split.arms, successors)
-        if arms != service.split.arms:
-            await switch(s, Change(service, arms, moved), at_us)
-            switched.append(f"{service.name}: {splits.words(splits.pairs(arms))}")
+        change = Change(service, arms, moved)
+        if (led := await _led(s, change)) is not None:
+            switched.append(await _take_back(s, change, led, at_us))
+        elif arms != service.split.arms:
+            switched.append(await switch(s, change, at_us))
     made = ", ".join(f"r{old} → r{new}" for old, new in successors.items())
     served = "; ".join(switched) or "no service serves them"
     return f"Followed by {made}; {served}."
@@ -81,14 +89,58 @@ def replaced(arms: tuple[Arm, ...], successors: Mapping[int, int]) -> tuple[Arm,
     return arms if found == arms else tuple(sorted(found, key=lambda arm: arm.release))
 
 
-async def switch(s: Session, change: Change, at_us: int) -> None:
-    """Give a service its new arms, as a person's change of its split would.
-
-    The one place where a service follows a label: guarded changes start here instead of the split.
+async def switch(s: Session, change: Change, at_us: int) -> str:
+    """Give a service its new arms, or start the rollout to them that it asks for; what was done.
 
     Raises:
         errors.Frozen, errors.NotOwner, Refusal: it may not be changed; the message says why.
     """
+    service, undoes = change.service, change.moved.undoes
+    if undoes is None and service.on_label is not OnLabel.AT_ONCE:
+        return await _lead(s, change, at_us)
+    await _split(s, change, at_us)
+    return f"{service.name}: {splits.words(splits.pairs(change.arms))}"
+
+
+async def _lead(s: Session, change: Change, at_us: int) -> str:
+    """Start the rollout to the release that takes the place of the live one."""
+    service = change.service
+    candidate = next(arm.release for arm in change.arms if arm.weight_bp)
+    start = verbs.rollouts.Start(release=f"r{candidate}", strategy=Strategy(service.on_label.value))
+    try:
+        done = await people.start(s, _about(change), start, at_us)
+    except (errors.Frozen, errors.NotOwner) as error:
+        raise type(error)(_refused(change, str(error))) from error
+    if done.plan is None:
+        raise Refusal(done.reason, _refused(change, done.sentence))
+    return f"{service.name}: {done.sentence.rstrip('.')}"
+
+
+async def _led(s: Session, change: Change) -> Rollout | None:
+    """The rollout that the move which is taken back started, while there is something to undo."""
+    undoes = change.moved.undoes
+    latest = None if undoes is None else await rollouts.latest(s, change.service.name)
+    if latest is None or latest.intent_id != undoes:
+        return None
+    return latest if latest.state in OPEN | {State.COMPLETED} else None
+
+
+async def _take_back(s: Session, change: Change, led: Rollout, at_us: int) -> str:
+    """Undo that rollout, as a person would."""
+    undo = verbs.rollouts.Undo(rollout=led.id)
+    done = await people.undo(s, _about(change), undo, at_us)
+    if done.plan is None:
+        raise Refusal(done.reason, _refused(change, done.sentence))
+    return done.sentence.rstrip(".")
+
+
+def _about(change: Change) -> Intent:
+    """The intent of the label's move, as one about the service."""
+    return msgspec.structs.replace(change.moved.intent, target=change.service.name)
+
+
+async def _split(s: Session, change: Change, at_us: int) -> None:
+    """Give a service its new arms, as a person's change of its split would."""
     service, moved = change.service, change.moved
     broken = await loadable.broken(s, change.arms)
     if refusal := loadable.refuse(change.arms, broken, service.split.arms):

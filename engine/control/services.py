@@ -20,6 +20,7 @@ from storage import measures, releases, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.measures import Window
+from storage.rollout_steps import OnLabel
 from storage.services import Arm, Service, Split
 from storage.store import Session
 
@@ -174,9 +175,40 @@ async def unfreeze(
 
 @handles("services.set")
 async def set(s: Session, intent: Intent, arguments: verbs.services.Set, at_us: int) -> Decision:
-    """Record the texts of requests, or no longer."""
+    """Record the texts of requests or not, and follow labels at once or by rollouts."""
     before = await services.find(s, intent.target)
-    on = arguments.record_text
+    done = [
+        await _record_text(s, before, intent, arguments.record_text, at_us),
+        await _on_label(s, before, intent, arguments.on_label, at_us),
+    ]
+    made = [each for each in done if each is not None]
+    applied = any(each.reason is Reason.APPLIED for each in made)
+    reason = Reason.APPLIED if applied else Reason.UNCHANGED
+    return Decision(reason, " ".join(each.sentence for each in made), before)
+
+
+async def _on_label(
+    s: Session, before: Service, intent: Intent, to: OnLabel | None, at_us: int
+) -> Decision | None:
+    """Follow labels in another way, if that is asked."""
+    if to is None:
+        return None
+    how = "at once" if to is OnLabel.AT_ONCE else f"by a {to.value.replace('_', '-')} rollout"
+    said = f"{before.name}: a label that moves is followed {how}"
+    if before.on_label is to:
+        return Decision(Reason.UNCHANGED, f"{said}; no change.", before)
+    await services.set_on_label(
+        s, service=before.name, to=to, actor=intent.actor, at_us=at_us, intent_id=intent.id
+    )
+    return Decision(Reason.APPLIED, f"{said} from now on.", before)
+
+
+async def _record_text(
+    s: Session, before: Service, intent: Intent, on: bool | None, at_us: int
+) -> Decision | None:
+    """Record texts or not, if that is asked."""
+    if on is None:
+        return None
     said = f"{before.name}: texts are {'recorded' if on else 'not recorded'}"
     if before.record_text == on:
         return Decision(Reason.UNCHANGED, f"{said}; no change.", before)

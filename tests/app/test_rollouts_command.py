@@ -91,7 +91,7 @@ def test_the_tree_as_json_has_the_records(home: Home) -> None:
 
 
 def test_status_exits_0_only_when_the_candidate_has_the_traffic(home: Home) -> None:
-    """4 while it goes on, and 1 where a service has had no rollout."""
+    """4 while it is under way, and 1 where a service has had no rollout."""
     done = run(home, "rollouts", "status", "support")
     assert done.returncode == 4
     assert done.stdout.startswith("Progressing: ")
@@ -198,8 +198,11 @@ def test_a_shadow_goes_on_by_itself_if_it_is_told_how(home: Home) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--then", "canary"), "Only a shadow goes on"),
-        (("--strategy", "shadow", "--then", "shadow"), "A shadow goes on as blue_green or canary"),
+        (("--then", "canary"), "Only a shadow continues"),
+        (
+            ("--strategy", "shadow", "--then", "shadow"),
+            "A shadow continues as blue_green or canary",
+        ),
         (("--strategy", "shadow", "--steps", "5, 100"), "The first step of a shadow is a mirror"),
         (("--guard", "agreement>=80%"), "agreement>=80% compares copies"),
     ],

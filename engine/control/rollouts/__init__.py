@@ -9,7 +9,7 @@
     starts      whether a rollout may begin, and by which steps
     planning    the verb plan; `forecast` computes it in a job, at the `rhythm` of the traffic
 
-State is in the store alone, so that a control that is killed goes on where it was. Imported by
+State is in the store alone, so that a control that is killed continues where it was. Imported by
 `engine.control`.
 """
 

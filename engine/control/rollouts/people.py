@@ -1,7 +1,8 @@
 """What people ask of rollouts: start, pause, promote, abort, retry, undo.
 
-Each verb decides by the rollout as it is in its own transaction, so that of two people who ask at
-once one wins and the other is told. Imported by `engine.control.handlers`, through the package.
+Each verb decides by the rollout as it is in its own transaction: of two people who ask at once one
+wins, and the other is refused with what happened. Imported by `engine.control.handlers`, through
+the package.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ def decide_promote(found: facts.Facts, intent: Intent, *, full: bool) -> Decisio
         said = f"{_name(rollout)} changed since you looked: {rollout.sentence} Look again."
         return Decision(Reason.MOVED, said)
     if rollout.resumes is not None and not full:
-        said = f"{intent.actor} let it go on."
+        said = f"{intent.actor} let it continue."
         return Decision(Reason.APPLIED, said, rollout.resumes)
     if rollout.step is None:
         said = f"{_name(rollout)} cannot be promoted yet: {rollout.sentence}"

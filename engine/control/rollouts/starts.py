@@ -48,7 +48,7 @@ def decide(wanted: Wanted, arguments: verbs.rollouts.Start) -> Decision:
         said = f"Created service {{name}}; {release.name} answers."
         return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)
     stable = whole(service)
-    shadow = arguments.strategy is Strategy.SHADOW  # who asks for one wants to see it first
+    shadow = arguments.strategy is Strategy.SHADOW  # it is asked for to see the candidate first
     if arguments.steps is None and wanted.healthy and not shadow:
         said = f"{release.name} was healthy within the rollback window; the steps are skipped."
         return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)

@@ -18,7 +18,7 @@ from storage.control_socket.verbs.verb import (
     Why,
 )
 from storage.keys import Role
-from storage.rollout_steps import Strategy
+from storage.rollout_steps import OnLabel, Strategy
 
 
 class Create(Arguments, frozen=True, kw_only=True):
@@ -54,9 +54,18 @@ class Undo(Arguments, frozen=True, kw_only=True):
 
 
 class Set(Arguments, frozen=True, kw_only=True):
-    """Whether texts of requests are recorded from now on."""
+    """Whether texts of requests are recorded, and how labels are followed, from now on.
 
-    record_text: bool
+    None leaves one as it is.
+    """
+
+    record_text: bool | None = None
+    on_label: OnLabel | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse to set nothing."""
+        if self.record_text is None and self.on_label is None:
+            raise ValueError("name what to set - at `$.record_text`")
 
 
 class Promote(Arguments, frozen=True, kw_only=True):
@@ -103,8 +112,8 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "services.set", Set, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Record the texts of requests, or no longer",
-        "services set NAME --record-text",
+        "Record the texts of requests or not, and follow labels at once or by rollouts",
+        "services set NAME --record-text --on-label canary",
         Why.ASKED,
     ),
     Verb(

@@ -151,7 +151,7 @@ WRONG = {
     "support canary five": "'five' is no step",
     "support canary mirror 10%, 100": "Only a shadow mirrors requests",
     "support canary guards speed<=2": "'speed<=2'",
-    "support canary then canary": "Only a shadow goes on as another strategy",
+    "support canary then canary": "Only a shadow continues as another strategy",
     "support shadow then shadow": "canary",
 }
 

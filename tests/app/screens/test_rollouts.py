@@ -162,7 +162,7 @@ async def test_an_armed_screen_leads_a_rollout_and_takes_it_back(
         await screen.press("P")
         assert "Not done: rollout 1 is paused." in screen.said
         await screen.press("f")
-        assert "it goes on from where it was paused" in question(screen)
+        assert "it continues from where it was paused" in question(screen)
         await screen.press("enter")
         await screen.until(lambda: "○ Progressing" in screen.text)
         await screen.press("f")
@@ -317,7 +317,7 @@ async def test_an_undo_to_a_release_that_does_not_answer_says_so(tmp_path: Path)
 
 
 async def test_harm_and_pauses_are_troubles_of_the_first_row(tmp_path: Path) -> None:
-    """With the reason in the pulse; a rollout that goes on by itself is none."""
+    """With the reason in the pulse; a rollout that continues by itself is none."""
     home = await made(tmp_path / "harmed", harmed)
     async with pilot.at(pilot.program(home), 120) as screen:
         assert "support r2 aborted: harm" in screen.header

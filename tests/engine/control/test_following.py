@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.control import following
-from storage import ledger, models, prompts, releases, services
+from storage import ledger, models, prompts, releases, rollouts, services
 from storage.intents import Intent, State
+from storage.rollout_steps import Strategy
+from storage.rollouts import Rollout
+from storage.rollouts import State as RolloutState
 from storage.services import Arm, Owner, OwnerKind
 from tests.engine.control.test_intents import Desk, desk
 
@@ -80,6 +83,59 @@ async def test_going_back_serves_the_release_from_before(control: Desk) -> None:
     async with control.store.read() as s:
         assert len(await releases.every(s)) == 4
         assert (await services.find(s, "support")).split.restores is not None
+
+
+async def newest(control: Desk) -> Rollout:
+    """The newest rollout of the service."""
+    async with control.store.read() as s:
+        found = await rollouts.latest(s, "support")
+    assert found is not None
+    return found
+
+
+async def test_a_service_follows_by_a_rollout_if_it_asks_for_that(control: Desk) -> None:
+    """The label moves at once, the users by steps; asked again it changes nothing."""
+    asked = await control.do("services.set", "support", on_label="canary")
+    assert asked.outcome == (
+        "support: a label that moves is followed by a canary rollout from now on."
+    )
+    again = await control.do("services.set", "support", on_label="canary")
+    assert "no change" in (again.outcome or "")
+    done = await moved(control, 2)
+    assert "Followed by r3 → r4; support: Started rollout 1 of support: r3 → r4" in (
+        done.outcome or ""
+    )
+    started = await newest(control)
+    assert (started.strategy, started.candidate, started.intent_id) == (
+        Strategy.CANARY, 4, done.id,
+    )  # fmt: skip
+    assert (await arms(control), await labelled(control)) == ({3: 10_000, 4: 0}, 2)
+
+
+async def test_undoing_the_move_takes_its_rollout_back(control: Desk) -> None:
+    """Also while the service is frozen, and once, however often it is asked."""
+    await control.do("services.set", "support", on_label="blue_green")
+    await moved(control, 2)
+    await control.do("services.freeze", "support")
+    for _ in range(2):
+        done = await control.do("prompts.undo", "terse", label="production", to=1)
+        assert done.state is State.APPLIED, done.outcome
+    assert ((await newest(control)).state, await labelled(control)) == (RolloutState.ABORTED, 1)
+    assert await arms(control) == {3: 10_000, 4: 0}
+    async with control.store.read() as s:
+        assert len(await rollouts.tail(s)) == 1
+
+
+async def test_a_service_that_cannot_start_its_rollout_keeps_the_label_where_it_is(
+    control: Desk,
+) -> None:
+    """Here because its traffic is split between releases."""
+    await control.do("services.set", "support", on_label="canary")
+    await control.do("services.split", "support", arms={"r1": 9_000, "r3": 1_000})
+    done = await moved(control, 2)
+    assert done.state is State.REFUSED
+    assert "because support follows it: support is split between releases" in (done.outcome or "")
+    assert await labelled(control) == 1
 
 
 async def test_a_frozen_service_keeps_the_label_where_it_is(control: Desk) -> None:

@@ -92,6 +92,7 @@ def test_a_candidate_that_errs_five_times_as_often_as_allowed_is_aborted() -> No
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_thousand_rollouts_decided_after_every_request_are_aborted_at_most_50_times() -> None:
     """The controller's own looks and decisions, with both arms at the edge of every guard."""
     random = np.random.default_rng(SEED)
