@@ -63,6 +63,7 @@ class Action:
     sentence: str
     command: str  # "services split NAME r1=90 r2=10", without the leading `paddock`; "" for none
     asks_reason: bool = False  # the screen asks why
+    needs_reason: bool = False  # and does nothing without an answer
     intent: str = ""  # the verb that it travels as, where that is not its name
 
 
@@ -154,6 +155,12 @@ _KEYS: Final[Mapping[str, str]] = {
     "incidents.stable": "f",
     "incidents.close": "x",
     "incidents.reopen": "u",
+    "alerts.ack": "A",
+    "alerts.unack": "u",
+    "alerts.close": "x",
+    "alerts.silence": "Z",
+    "alerts.unsilence": "E",
+    "alerts.test_receiver": "B",
     "ab_tests.promote": "f",
     "ab_tests.stop": "x",
     "runbooks.start": "n",
@@ -200,6 +207,7 @@ def _table() -> dict[str, Action]:
             sentence=verb.sentence,
             command=verb.command,
             asks_reason=verb.why is not Why.OPTIONAL,
+            needs_reason=verb.why is Why.REQUIRED,
         )
         for verb in verbs.TABLE.values()
     ]

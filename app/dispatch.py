@@ -150,10 +150,16 @@ class Dispatcher:
             label, hint = f"type {offer.target} ", "hard to reverse; enter: do it"
             line.ask_why(offer.effect, label, hint, lambda typed: self._named(name, offer, typed))
         elif action.asks_reason:
-            label, hint = "reason ", "may be empty; enter: do it"
-            line.ask_why(offer.effect, label, hint, lambda why: self._agreed(name, offer, why))
+            hint = "needed; enter: do it" if action.needs_reason else "may be empty; enter: do it"
+            line.ask_why(offer.effect, "reason ", hint, lambda why: self._why(name, offer, why))
         else:
             line.ask(offer.effect, lambda: self._agreed(name, offer))
+
+    def _why(self, name: str, offer: Offer, why: str) -> None:
+        if self._app.table[name].needs_reason and not why.strip():
+            self._app.prompt_line.say("Not done: it needs a reason.", "warn")
+        else:
+            self._agreed(name, offer, why)
 
     def _named(self, name: str, offer: Offer, typed: str) -> None:
         if typed.strip() == offer.target:

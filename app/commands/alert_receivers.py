@@ -13,6 +13,7 @@ import typer
 
 from app import errors, listing, secret_files, session, words
 from app.commands import options
+from app.figures import alerts as figures
 from app.listing import Column
 from storage import alert_rule_files, notifications, receivers
 from storage import errors as storage_errors
@@ -120,23 +121,13 @@ async def remove(
     session.report(done, as_json=as_json)
 
 
-def _delivery(row: Known) -> str:
-    """Whether it accepts notifications."""
-    waits = row[1]
-    if waits is None:
-        return "ok"
-    age = words.age(max(clock.now_us() - waits.oldest_us, 0))
-    why = f": {waits.error}" if waits.error else ""
-    return f"{waits.waiting} undelivered for {age}{why}"
-
-
 COLUMNS: Final[tuple[Column[Known], ...]] = (
     Column("RECEIVER", lambda row: row[0].name),
     Column("KIND", lambda row: row[0].kind.value),
     Column("ADDRESS", lambda row: row[0].shown),
     Column("ALERTS", lambda row: " ".join(row[0].matchers) or "all"),
     Column("REPEAT", lambda row: alert_rule_files.written(row[0].repeat_interval_s), right=True),
-    Column("DELIVERY", _delivery, below=True),
+    Column("DELIVERY", lambda row: figures.delivery(row[1], clock.now_us()), below=True),
 )
 
 

@@ -12,9 +12,10 @@ import typer
 
 from app import errors, listing, session, terminal, words
 from app.commands import options
+from app.figures import alerts as figures
 from app.listing import Column
 from storage import alert_rounds, alert_rule_files, alert_rule_versions, exported_series
-from storage.alert_rounds import Health, Outcome
+from storage.alert_rounds import Health
 from storage.alert_rule_versions import Kind, Versioned
 from storage.alert_rules import Rule
 from storage.errors import Invalid
@@ -30,19 +31,12 @@ InForce = tuple[Versioned, Rule, Health | None]
 _SHIPPED: Final = "shipped"
 
 
-def _health(row: InForce) -> str:
-    health = row[2]
-    if health is None:
-        return words.UNKNOWN
-    return {Outcome.MEASURED: "ok"}.get(health.outcome, health.outcome.value)
-
-
 COLUMNS: Final[tuple[Column[InForce], ...]] = (
     Column("RULE", lambda row: row[0].name),
     Column("VERSION", lambda row: str(row[0].version) if row[0].version else _SHIPPED),
     Column("SEVERITY", lambda row: row[1].severity.value),
     Column("FOR", lambda row: alert_rule_files.written(row[1].for_s), right=True),
-    Column("HEALTH", _health),
+    Column("HEALTH", lambda row: figures.fared(row[2])),
     Column("RUNBOOK", lambda row: words.known(row[1].runbook)),
     Column("EXPRESSION", lambda row: " ".join(row[1].expression.split()), below=True),
     Column("ERROR", lambda row: row[2].sentence if row[2] is not None else "", below=True),

@@ -83,30 +83,9 @@ async def get(number: Number, as_json: options.Json = False) -> None:
         events = await alert_events.of(s, number)
         active = await alerts.active(s)
         muted = alert_muting.muted(active, await silences.lasting(s, now), now)
-    labels = " ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))
-    rows = [
-        ("alert", f"{alert.id}, {alert.severity.value}"),
-        ("rule", f"{alert.rule}, version {alert.rule_version}"),
-        ("summary", alert.summary),
-        ("state", figures.status(alert, muted.get(number))),
-        ("value", figures.value(alert)),
-        ("labels", labels),
-        ("runbook", words.known(alert.runbook)),
-        *[
-            (words.clock(event.at_us), f"{event.after.value}: {event.why.value}{_by(event)}")
-            for event in events
-        ],
-    ]
-    if alert.acknowledged_by is not None:
-        why = f": {alert.acknowledged_reason}" if alert.acknowledged_reason else ""
-        at = words.clock(alert.acknowledged_at_us)
-        rows.append((at, f"acknowledged by {alert.acknowledged_by}{why}"))
+    rows = figures.lines(alert, muted.get(number), events)
     document = {"alert": alert, "events": events}
     terminal.show(msgspec.to_builtins(document), words.table(rows), as_json=as_json)
-
-
-def _by(event: alert_events.AlertEvent) -> str:
-    return "" if event.intent_id is None else f" ({event.actor})"
 
 
 @app.command()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from app import words
 from app.figures.facts import Facts
 from app.snapshot import Trouble
 from storage import alert_muting
+from storage.alert_events import AlertEvent
 from storage.alert_muting import Muted
+from storage.alert_rounds import Health, Outcome
 from storage.alerts import Alert, Severity, State
+from storage.notifications import Backlog
 
 UNDELIVERED_US: Final = 600_000_000
 UNEVALUATED_US: Final = 120_000_000
@@ -100,3 +103,46 @@ def since(alert: Alert) -> int:
 def value(alert: Alert) -> str:
     """The last value that was measured."""
     return words.UNKNOWN if alert.value is None else f"{alert.value:.4g}"
+
+
+def lines(alert: Alert, muted: Muted | None, events: Sequence[AlertEvent]) -> list[tuple[str, str]]:
+    """What is known of one: what it says, its labels, its moves, who acknowledged it."""
+    labels = " ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))
+    found = [
+        ("alert", f"{alert.id}, {alert.severity.value}"),
+        ("rule", f"{alert.rule}, version {alert.rule_version}"),
+        ("summary", alert.summary),
+        ("state", status(alert, muted)),
+        ("value", value(alert)),
+        ("labels", labels),
+        ("runbook", words.known(alert.runbook)),
+        *[
+            (words.clock(event.at_us), f"{event.after.value}: {event.why.value}{_by(event)}")
+            for event in events
+        ],
+    ]
+    if alert.acknowledged_by is not None:
+        why = f": {alert.acknowledged_reason}" if alert.acknowledged_reason else ""
+        at = words.clock(alert.acknowledged_at_us)
+        found.append((at, f"acknowledged by {alert.acknowledged_by}{why}"))
+    return found
+
+
+def _by(event: AlertEvent) -> str:
+    return "" if event.intent_id is None else f" ({event.actor})"
+
+
+def fared(health: Health | None) -> str:
+    """How a rule fared when it was last evaluated."""
+    if health is None:
+        return words.UNKNOWN
+    return {Outcome.MEASURED: "ok"}.get(health.outcome, health.outcome.value)
+
+
+def delivery(waits: Backlog | None, now_us: int) -> str:
+    """Whether a receiver accepts notifications."""
+    if waits is None:
+        return "ok"
+    age = words.age(max(now_us - waits.oldest_us, 0))
+    why = f": {waits.error}" if waits.error else ""
+    return f"{waits.waiting} undelivered for {age}{why}"

@@ -12,6 +12,7 @@ from typing import Final
 from app import snapshot
 from app.figures import (
     ab_tests,
+    alert_rows,
     charts,
     incidents,
     jobs,
@@ -135,6 +136,10 @@ async def _job(s: Session, facts: Facts, query: Query) -> snapshot.Job:
     return await jobs.full(s, query.job)
 
 
+async def _alerts(s: Session, facts: Facts, query: Query) -> snapshot.Alerts:
+    return await alert_rows.read(s, query.alert, facts)
+
+
 async def _incidents(s: Session, facts: Facts, query: Query) -> snapshot.Incidents:
     return await incidents.rows(s, query.incident, facts.now_us, limit=_INCIDENTS)
 
@@ -166,6 +171,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "ab-tests": _ab_tests,
     "replays": _replays,
     "replay": _replay,
+    "alerts": _alerts,
     "incidents": _incidents,
     "incident": _incident,
     "jobs": _jobs,

@@ -91,6 +91,10 @@ PLACES: Final[Mapping[str, Where]] = {
         ),
         Where(name="run", inside="runbooks"),
         Where(
+            name="alerts", key="a",
+            sentence="Alerts, silences, receivers, alert rules", command="alerts list",
+        ),
+        Where(
             name="help", key="question_mark",
             sentence="The keys of this place", command="--help",
         ),

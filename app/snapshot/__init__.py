@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.snapshot.ab_tests import AbTestRow, AbTests
+from app.snapshot.alerts import AlertRow, Alerts
 from app.snapshot.deployments import Deployment, Instance, Load, Process
 from app.snapshot.header import Header, Node, Person, Trouble
 from app.snapshot.incidents import Incident, IncidentRow, Incidents
@@ -29,6 +30,8 @@ from app.snapshot.traffic import Arm, Readiness, Service, Split, Traffic, Traffi
 __all__ = [
     "AbTestRow",
     "AbTests",
+    "AlertRow",
+    "Alerts",
     "Arm",
     "BookRow",
     "BookRun",
@@ -93,6 +96,7 @@ class Query:
     request: str = ""
     job: int = 0
     incident: int = 0  # 0: the newest
+    alert: str = ""  # alert 3, rule errors; empty: the first row
     rollout: int = 0
     run: int = 0  # of a runbook
     replay: int = 0
@@ -114,6 +118,7 @@ class Snapshot:
     jobs: tuple[JobRow, ...] | None = None  # newest first
     job: Job | None = None
     models: tuple[ModelRow, ...] | None = None
+    alerts: Alerts | None = None
     incidents: Incidents | None = None
     incident: Incident | None = None
     latest: tuple[RolloutRow, ...] = ()  # the newest rollout of each service

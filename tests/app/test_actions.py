@@ -38,7 +38,7 @@ def test_one_letter_means_one_thing() -> None:
     verbs_of = {key: {each.verb for each in keyed if each.key == key} for key in shared}
     assert verbs_of == {
         "n": {"start", "open"},
-        "u": {"undo", "reopen"},
+        "u": {"undo", "reopen", "unack"},
         "x": {"cancel", "abort", "stop", "close"},
         "f": {"promote", "stable"},
         "N": {"note"},

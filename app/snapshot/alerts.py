@@ -1,0 +1,62 @@
+"""Alerts, silences, receivers and alert rules: the rows of one list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Of(StrEnum):
+    """What a row of the list is about."""
+
+    ALERT = "alert"
+    SILENCE = "silence"
+    RECEIVER = "receiver"
+    RULE = "rule"
+
+
+class Tone(StrEnum):
+    """How urgent a row is."""
+
+    BAD = "bad"  # somebody has to act
+    WARN = "warn"
+    QUIET = "quiet"  # it is over, or muted
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRow:
+    """One row.
+
+    `name` is what a verb has as its target. `at_us` is when its state began, or for a silence when
+    it ends. `matchers` are those of a silence of it; `silence` is the number of the one that it is,
+    or that it is silenced by.
+    """
+
+    of: Of
+    name: str
+    title: str
+    about: str
+    state: str
+    tone: Tone = Tone.PLAIN
+    severity: str = ""
+    at_us: int | None = None
+    fires: bool = False
+    acknowledged_by: str = ""
+    matchers: tuple[str, ...] = ()
+    silence: str = ""
+
+    @property
+    def key(self) -> str:
+        """Alert 3, silence 2, receiver ops, rule errors."""
+        return f"{self.of.value} {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerts:
+    """All rows: what fires first; what is known of the one with the key `shown`, by name."""
+
+    rows: tuple[AlertRow, ...]
+    shown: str = ""
+    lines: tuple[tuple[str, str], ...] = ()
+    firing: int = 0

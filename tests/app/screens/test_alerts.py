@@ -1,0 +1,156 @@
+"""Alerts on the screen: one list, what is known of each row, and what people do with keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.screens import silencing
+from app.snapshot.alerts import AlertRow, Of
+from storage import alerts, notifications, receivers, silences
+from storage.alert_states import State
+from storage.alerts import Severity
+from storage.home.paths import Home
+from storage.store import Session, Store
+from tests.app import pilot, populated_homes
+from tests.app.pilot import FakeNode
+from tests.storage import fixtures
+
+NOW = populated_homes.NOW_US
+MINUTE = 60_000_000
+FIRING = AlertRow(
+    of=Of.ALERT, name="3", title="errors", about="support", state="firing", fires=True,
+    matchers=("alertname=errors", "service=the support"),
+)  # fmt: skip
+
+
+async def fire(s: Session, severity: Severity, **labels: str) -> None:
+    """An alert that has fired for four minutes."""
+    await alerts.begin(
+        s, rule="errors", rule_version=1, severity=severity, summary=populated_homes.HOSTILE,
+        labels={"alertname": "errors", "severity": severity.value, **labels}, runbook="errors-high",
+        state=State.FIRING, value=0.031, clock_us=0, at_us=NOW - 4 * MINUTE,
+    )  # fmt: skip
+
+
+async def scene(store: Store) -> None:
+    """One that somebody has to see to, one that is silenced, a receiver that takes nothing."""
+    await fixtures.furnish(store)
+
+    async def work(s: Session) -> None:
+        await populated_homes.node(s)
+        await fire(s, Severity.CRITICAL, service="support")
+        await fire(s, Severity.WARNING, service="search")
+        await silences.add(
+            s, matchers=["service=search"], starts_at_us=NOW - MINUTE, ends_at_us=NOW + 90 * MINUTE,
+            comment="load test", actor="kim", at_us=NOW - MINUTE,
+        )  # fmt: skip
+        await receivers.add(
+            s, name="ops", kind=receivers.Kind.WEBHOOK, shown="https://h/…", secret="0" * 32,
+            signing=None, matchers=(), group_by=(), group_wait_s=0, group_interval_s=1,
+            repeat_interval_s=60, send_resolved=True, actor="kim", at_us=NOW, intent_id=None,
+        )  # fmt: skip
+        await notifications.queue(
+            s, receiver="ops", group_key="k", status="firing", title="t", text="x", body="{}",
+            at_us=NOW - 2 * MINUTE,
+        )  # fmt: skip
+
+    await store.write(work)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A box with those."""
+    return populated_homes.make(tmp_path / "home", scene)
+
+
+async def test_the_list_has_what_fires_first_then_silences_receivers_and_rules(
+    home: Home, node: FakeNode
+) -> None:
+    """At 80 columns, with what is known of the row under the cursor; hostile text stays text."""
+    del node
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.go("a")
+        rows = screen.text.split("\n")
+        assert "2 firing" in rows[1]
+        assert rows[3].startswith("▸alert 1 ")
+        assert "▲ firing" in rows[3]
+        assert "silenced by 1" in rows[4]
+        assert "in force" in rows[5]
+        assert "-1 h" in rows[5]
+        assert "▲ 1 undelivered" in rows[6]
+        assert rows[7].split()[0] == "rule"
+        assert "␛]0;owned" in screen.text
+        assert max(len(row) for row in rows) <= 80
+        await screen.press("down", "down", "down")
+        await screen.until(lambda: "1 undelivered for 2 min" in screen.text)
+        await screen.press("down")
+        await screen.until(lambda: "expression" in screen.text)
+        await screen.press("y")
+        assert "Copied paddock alerts rules show " in screen.said
+
+
+def test_each_row_offers_what_can_be_done_to_it_or_says_why_not() -> None:
+    """An alert that was acknowledged is not again; the silence that mutes one ends from there."""
+
+    def unable(name: str, row: AlertRow) -> str:
+        found = silencing.offer(name, row, NOW, None)
+        assert found is not None
+        return found.unable
+
+    acknowledged = replace(FIRING, acknowledged_by="kim")
+    assert unable("alerts.ack", acknowledged) == "kim acknowledged alert 3"
+    assert unable("alerts.unack", FIRING) == "nobody acknowledged alert 3"
+    assert unable("alerts.close", replace(FIRING, fires=False)) == "alert 3 does not fire"
+    assert unable("alerts.silence", replace(FIRING, silence="2"))
+    assert unable("alerts.test_receiver", FIRING) == "there is no receiver under the cursor"
+    end = silencing.offer("alerts.unsilence", replace(FIRING, silence="2"), NOW, None)
+    assert end is not None
+    assert (end.target, end.unable) == ("2", "")
+    assert silencing.offer("incidents.close", FIRING, NOW, None) is None
+    shown = [[verb.key for verb in silencing.verbs(each)] for each in (FIRING, acknowledged)]
+    assert shown == [["A", "Z", "x"], ["u", "Z", "x"]]
+
+
+@pytest.mark.parametrize("typed", ["", "2h", "service=a", "service=a 0s", "service='a 2h"])
+def test_a_silence_without_what_or_how_long_is_corrected(typed: str) -> None:
+    """The line stays as it was typed."""
+    found = silencing.offer("alerts.silence", FIRING, NOW, typed)
+    assert found is not None
+    assert (found.unable != "", found.form) == (True, typed)
+
+
+def test_what_is_typed_first_silences_this_alert_for_two_hours() -> None:
+    """Values with blanks are quoted; the effect has the end."""
+    first = silencing.offer("alerts.silence", FIRING, NOW, None)
+    assert first is not None
+    assert first.form == "alertname=errors 'service=the support' 2h"
+    found = silencing.offer("alerts.silence", FIRING, NOW, first.form)
+    assert found is not None
+    assert found.arguments == {"matchers": list(FIRING.matchers), "for_s": 7200}
+    assert found.effect.endswith("until 2025-03-14 05:12:07Z")
+
+
+async def test_an_alert_is_acknowledged_and_silenced_by_keys(home: Home, node: FakeNode) -> None:
+    """A silence without a reason is not asked for."""
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.press("colon")
+        await screen.type("rw")
+        await screen.press("enter")
+        await screen.go("a")
+        await screen.press("Z", "enter", "enter")
+        assert "it needs a reason" in screen.said
+        assert node.asked == []
+        await screen.press("Z", "enter")
+        await screen.type("drill")
+        await screen.press("enter")
+        await screen.until(lambda: "silenced by 2" in screen.text.split("\n")[3])
+        await screen.press("E", "enter")
+        await screen.until(lambda: "▲ firing" in screen.text.split("\n")[3])
+        await screen.press("A", "enter")
+        await screen.until(lambda: "acknowledged by sara" in screen.text)
+        assert [verb for verb, *_ in node.asked] == [
+            "alerts.silence", "alerts.unsilence", "alerts.ack",
+        ]  # fmt: skip
