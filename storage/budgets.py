@@ -7,6 +7,7 @@ warns. Written by `engine.control`, enforced by the gateway (`engine.metering.bu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import ClassVar, Final
 
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import costs, errors, keys, ledger, services, spending
-from storage.costs import Bill
+from storage.costs import Bill, Charge
 from storage.home import config
 from storage.usage import Usage
 
@@ -96,11 +97,9 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
             return key_names.get(used.key_id) == self.subject
         return self.subject == (used.service if self.scope is Scope.SERVICE else used.tenant)
 
-    def spent_pico(self, bill: Bill, key_names: dict[int, str]) -> int:
-        """What the usage of a bill that counts towards it costs."""
-        return sum(
-            charge.pico or 0 for charge in bill.charges if self.counts(charge.usage, key_names)
-        )
+    def spent_pico(self, charges: Iterable[Charge], key_names: dict[int, str]) -> int:
+        """What those charges cost that count towards it."""
+        return sum(charge.pico or 0 for charge in charges if self.counts(charge.usage, key_names))
 
     def standing(self, spent_micro: int) -> Standing:
         """How far it is spent."""
@@ -140,7 +139,7 @@ async def spent(s: AsyncSession, now_s: int, settings: config.Price) -> list[Spe
         if budget.period not in bills:
             bills[budget.period] = await spending.bill(s, begin_s, now_s + 1, settings)
         bill = bills[budget.period]
-        micro = costs.micro(budget.spent_pico(bill, names))
+        micro = costs.micro(budget.spent_pico(bill.charges, names))
         found.append(
             Spent(
                 budget=budget, spent_micro=micro, currency=bill.currency,

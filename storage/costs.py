@@ -4,7 +4,8 @@ The bill of a quarter hour is the time of its devices at the price of a GPU-hour
 was measured at the price of a kilowatt-hour, and the tokens of upstreams by their price lists. Time
 and energy are divided among requests by the computing time that workers apportioned to them; the
 rest is idle, which is shown apart and never spread over requests. Where workers computed longer
-than the devices were there, side by side on one of them, a second of computing costs less.
+than the devices were there, side by side on one of them, a second of computing costs less. A worker
+that is spread over several GPUs counts as one of them: the others' time is shown as idle.
 
 Money is divided as whole units of 10^-12 (`pico`) by largest remainder, so nothing is lost or
 gained, and divided again as micro-units when it is shown. A price that is missing is named, and

@@ -109,17 +109,17 @@ async def between(
     key_id: int | None = None,
 ) -> list[Usage]:
     """The usage of the quarter hours that begin in a range, `end_s` excluded, in their order."""
+    names = (*_KEY, *_SUMS)
     query = (
-        select(UsageRow)
+        select(*(col(getattr(UsageRow, name)) for name in names))  # months of rows, not of objects
         .where(col(UsageRow.quarter_s) >= begin_s, col(UsageRow.quarter_s) < end_s)
         .order_by(*(col(getattr(UsageRow, name)) for name in _KEY))
-        .execution_options(populate_existing=True)
     )
     scope = {"service": service, "tenant": tenant, "key_id": key_id}
     for name, wanted in scope.items():
         if wanted is not None:
             query = query.where(col(getattr(UsageRow, name)) == wanted)
-    return [msgspec.convert(row, Usage, from_attributes=True) for row in await s.scalars(query)]
+    return [Usage(**dict(zip(names, row, strict=True))) for row in await s.execute(query)]
 
 
 async def prune(s: AsyncSession, before_s: int, limit: int = 96) -> int:

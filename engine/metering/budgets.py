@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -23,17 +23,19 @@ from engine.execution.job import Job
 from engine.execution.recorder import Recorder
 from storage import box_usage, budgets, costs, errors, ledger, prices, releases, usage
 from storage.budgets import Budget, Standing
-from storage.costs import Bill
 from storage.home import config
 from storage.prices import QUARTER_S, PriceList
 from storage.requests import Request
-from storage.store import Store
+from storage.store import Session, Store
 from storage.usage import Usage
 
 EVERY_S: Final = 10
 CODE: Final = "budget_spent"
 _SECOND_US: Final = 1_000_000
 _KEEP: Final = 0.9
+_CHANGES: Final = 100
+_NOUNS: Final = frozenset({"price", "budget", "key", "release", "service"})
+"""What a change of may change who is counted, and at which price."""
 
 _log = structlog.get_logger("gateway.budgets")
 
@@ -45,6 +47,8 @@ class Counter:
     budget: Budget
     begin_s: int
     end_s: int
+    closed: int = 0
+    """Of the quarter hours of this window that are over: they are not read again."""
     stored: int = 0
     ended: int = 0
     usual: int = 0
@@ -88,6 +92,7 @@ class Budgets:
         self._serves: dict[int, tuple[str, str]] = {}
         self._key_names: dict[int, str] = {}
         self._entry = -1
+        self._closed_s = 0
         self._read_us = 0
         self.currency = settings.currency
 
@@ -133,18 +138,28 @@ class Budgets:
         try:
             async with self._store.read() as s:
                 entry = await ledger.newest(s)
+                whole = entry != self._entry and await self._concerned(s)
+            self._entry = entry
             rested = now_us - self._read_us >= EVERY_S * _SECOND_US or now_us < self._read_us
-            if entry == self._entry and not (self._counters and rested):
-                return
-            await self._read(entry, now_us)
+            if whole or (self._counters and rested):
+                await self._read(now_us, whole=whole)
         except errors.StorageError as error:
+            self._entry = -1  # read all of it once that is possible
             _log.warning("budgets are not read", error=str(error))
 
-    async def _read(self, entry: int, now_us: int) -> None:
+    async def _concerned(self, s: Session) -> bool:
+        """Whether what followed the last known entry of the ledger may change any figure."""
+        if self._entry < 0:
+            return True
+        changes = await ledger.changes(s, self._entry, _CHANGES)
+        return len(changes) >= _CHANGES or any(each.noun in _NOUNS for each in changes)
+
+    async def _read(self, now_us: int, *, whole: bool) -> None:
+        """Read the usage of all windows, or that of the quarter hours that may still change."""
         before = {id(each): each.ended for each in self._counters}
         await self._recorder.flush()
         if self._recorder.trouble is not None:
-            return
+            raise errors.Unavailable(self._recorder.trouble)
         now_s = now_us // _SECOND_US
         async with self._store.read() as s:
             known = await budgets.every(s)
@@ -152,34 +167,37 @@ class Budgets:
             listed = await prices.listed(s, self._settings)
             windows = [each.window(now_s, self._settings.time_zone) for each in known]
             begin_s = min((begin for begin, _ in windows), default=now_s)
-            rows = await usage.between(s, begin_s, now_s + 1) if known else []
-            box = await box_usage.between(s, begin_s, now_s + 1) if known else []
+            since_s = begin_s if whole else max(begin_s, self._closed_s)
+            rows = await usage.between(s, since_s, now_s + 1) if known else []
+            box = await box_usage.between(s, since_s, now_s + 1) if known else []
         bill = await asyncio.to_thread(costs.bill, rows, box, listed, serves)
+        closed_s = now_s // QUARTER_S * QUARTER_S - QUARTER_S
         earlier = {(each.budget.name, each.budget.period): each for each in self._counters}
         counters = []
         for budget, (begin, end) in zip(known, windows, strict=True):
-            counter = Counter(budget, begin, end)
-            counter.stored = budget.spent_pico(_since(bill, begin), names)
             last = earlier.get((budget.name, budget.period))
+            counter = Counter(budget, begin, end)
             if last is not None:
                 counter.usual, counter.reserved = last.usual, last.reserved
                 if last.begin_s == begin:  # what ended while the store was read comes on top
                     counter.ended = last.ended - before.get(id(last), 0)
+                    counter.closed = 0 if whole else last.closed
+            charges = [
+                c for c in bill.charges if c.usage.quarter_s >= begin // QUARTER_S * QUARTER_S
+            ]
+            settled = [c for c in charges if c.usage.quarter_s < closed_s]
+            counter.stored = counter.closed + budget.spent_pico(charges, names)
+            counter.closed += budget.spent_pico(settled, names)
             _tell(last, counter)
             counters.append(counter)
         self._counters, self._prices, self._serves = counters, listed, serves
-        self._key_names, self._entry, self._read_us = names, entry, now_us
+        self._key_names, self._closed_s, self._read_us = names, closed_s, now_us
         self.currency = listed.currency
 
     def _refusal(self, counter: Counter) -> str:
         place = dt.datetime.fromtimestamp(counter.end_s, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
         limit = f"{counter.budget.limit_micro / 1e6:.2f} {self.currency}"
         return f"{counter.budget.words} ({limit}) is spent; it is renewed at {place}"
-
-
-def _since(bill: Bill, begin_s: int) -> Bill:
-    begin_s = begin_s // QUARTER_S * QUARTER_S
-    return replace(bill, charges=tuple(c for c in bill.charges if c.usage.quarter_s >= begin_s))
 
 
 def _of_job(job: Job) -> Usage:

@@ -130,6 +130,33 @@ async def test_what_ended_while_the_store_was_read_counts_once(store: Store) -> 
     assert [costs.micro(counter.spent) for counter in made.counters] == [2_000]
 
 
+async def test_what_is_over_is_not_read_again_and_still_counts(store: Store) -> None:
+    """Across the quarter hours of a day; a price that is set for the past counts all of it anew."""
+    clock = Clock()
+    made, recorder = await gateway(store, clock)
+    for number in range(6):
+        ended = msgspec.structs.replace(request(number), at_us=clock.us())
+        recorder.record(ended)
+        made.ended(ended)
+        clock.now_s += 1_000
+        await made.refresh()
+        (counter,) = made.counters
+        assert costs.micro(counter.spent) == (number + 1) * 1_000
+    assert costs.micro(counter.closed) == 5_000
+
+    async def dearer(s: Session) -> None:
+        await prices.set(
+            s, subject=GPU_HOUR, from_s=0, currency=None, micro=7_200_000, settings=SETTINGS,
+            actor="t", at_us=1,
+        )  # fmt: skip
+
+    await store.write(dearer)
+    await made.refresh()
+    assert [costs.micro(counter.spent) for counter in made.counters] == [12_000]
+    again, _ = await gateway(store, clock)
+    assert [costs.micro(counter.spent) for counter in again.counters] == [12_000]
+
+
 async def test_a_budget_that_only_warns_lets_requests_through(store: Store) -> None:
     """Its state is told; one that is removed counts no more."""
     clock = Clock()
