@@ -14,13 +14,13 @@ from typing import Final, TypeVar
 import msgspec
 import structlog
 
-from runbooks import decisions, start_request, steps, undo_plan
+from runbooks import automation, decisions, start_request, steps, undo_plan
 from runbooks.drills.perform import Drilling
 from runbooks.drills.site import Broken
 from runbooks.start_request import Refused
 from runbooks.steps import Runbook
 from runbooks.walk import BY, Aborted, Ended, Stop, Walk
-from storage import errors, intents, run_events, runs
+from storage import alert_events, automations, errors, intents, run_events, runs
 from storage.control_socket import verbs
 from storage.control_socket.nudges import Listener
 from storage.control_socket.verbs import Process
@@ -31,6 +31,7 @@ from storage.store import Session, Store
 
 LOOK_S: Final = 4.0
 _AGAIN_S: Final = 2.0
+_AUTOMATE: Final = "runbooks.automate"
 _DRILL: Final = "drills.start"
 _START: Final = "runbooks.start"
 _UNDO: Final = "runbooks.undo"
@@ -68,6 +69,7 @@ class Runner:
         try:
             await self.write(lambda s: intents.reclaim(s, BY, self.now_us()))
             while True:
+                await self._automate()
                 await self._take()
                 await listener.wait(timeout_s=LOOK_S)
                 self._news.set()
@@ -117,6 +119,23 @@ class Runner:
         except errors.Unavailable as error:
             _log.warning("runs wait for the store", error=str(error))
 
+    async def _automate(self) -> None:
+        """Start what an operator lets start by itself, for the alerts that fired meanwhile."""
+        try:
+            async with self.store.read() as s:
+                enabled = await automations.every(s)
+                newest = await alert_events.newest(s) if enabled else 0
+            behind = [each for each in enabled if each.event_id < newest]
+            if not behind:
+                return
+            books = await asyncio.to_thread(self._books)
+            for each in behind:
+                work = partial(automation.look, automation=each, books=books, now_us=self.now_us())
+                for decision in await self.store.write(work, durable=True):
+                    _log.info("an alert fired", runbook=each.runbook, said=decision.sentence)
+        except errors.Unavailable as error:
+            _log.warning("automation waits for the store", error=str(error))
+
     async def _claim(self) -> Intent | None:
         async def work(s: Session) -> Intent | None:
             return await intents.claim(s, verbs=_VERBS, by=BY, at_us=self.now_us())
@@ -146,9 +165,18 @@ class Runner:
 
     async def _tell(self, intent: Intent) -> None:
         """A decision and the end of its intent, in one transaction."""
+        books = await asyncio.to_thread(self._books) if intent.verb == _AUTOMATE else {}
 
         async def work(s: Session) -> None:
-            said = await decisions.tell(s, intent, self.now_us())
+            if intent.verb == _AUTOMATE:
+                on = verbs.parse(intent.verb, intent.arguments).on
+                book = books.get(intent.target)
+                try:
+                    said = await automation.enable(s, intent, book, on=on, now_us=self.now_us())
+                except automation.Unable as unable:
+                    raise Refused(str(unable)) from unable
+            else:
+                said = await decisions.tell(s, intent, self.now_us())
             await intents.end(s, intent.id, intents.State.APPLIED, said, self.now_us(), by=BY)
 
         await self.write(work)
@@ -217,7 +245,7 @@ class Runner:
             if begun is not None and begun.book is not None:
                 return msgspec.json.decode(begun.book, type=Runbook), begun
             known = await asyncio.to_thread(self._books)
-            pace = Pace.THROUGH
+            pace, alone = Pace.THROUGH, None
             if intent.verb == _UNDO:
                 plan = partial(
                     undo_plan.planned, books=known, of=intent.target, intent_id=intent.id
@@ -230,13 +258,15 @@ class Runner:
                     partial(start_request.complete, book=book, given=given, second=second)
                 )
                 asked = verbs.parse(intent.verb, intent.arguments)
-                pace = Pace(asked.pace or book.pace)
+                alone = automation.alone(book, intent)
+                pace = Pace(asked.pace or book.pace) if alone is None else Pace.ALONE
 
             async def begin(s: Session) -> Run:
                 run = await runs.begin(
                     s, runbook=book.name, intent_id=intent.id, actor=intent.actor, inputs=inputs,
                     content=steps.content(book), at_us=self.now_us(), pace=pace,
-                    taken_by=intent.actor, book=msgspec.json.encode(book).decode(),
+                    alone=alone or (), taken_by=intent.actor if alone is None else None,
+                    book=msgspec.json.encode(book).decode(),
                 )  # fmt: skip
                 await run_events.add(
                     s, run.id, Kind.BEGAN, intent.reason, actor=intent.actor,

@@ -13,7 +13,8 @@ from app.commands import options, run_decisions
 from app.listing import Column
 from runbooks import catalog, foresight, schema, start_request, steps, undo_plan, values
 from runbooks.steps import Do, Look, Runbook, Step
-from storage import run_steps, runs
+from storage import automations, run_steps, runs
+from storage.automations import Automation
 from storage.home import clock
 
 app = options.group()
@@ -36,6 +37,14 @@ COLUMNS: Final[tuple[Column[Found], ...]] = (
     Column("RUNBOOK", lambda row: row[0]),
     Column("STEPS", lambda row: _steps(row[1]), right=True),
     Column("TITLE", lambda row: _title(row[1])),
+)
+
+
+AUTOMATIONS: Final[tuple[Column[Automation], ...]] = (
+    Column("RUNBOOK", lambda each: each.runbook),
+    Column("ENABLED BY", lambda each: each.enabled_by),
+    Column("SINCE", lambda each: words.clock(each.enabled_at_us)),
+    Column("LAST", lambda each: each.said or words.UNKNOWN, below=True),
 )
 
 
@@ -228,6 +237,34 @@ async def undo(
     )
     agreed = session.agreed("runbooks.undo", str(run), f"{book.title}{shown}", reason, yes=yes)
     done = await session.ask("runbooks.undo", str(run), reason=agreed.reason)
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def automate(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Without it, those that are enabled.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="No longer.")] = False,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Let a runbook start by itself when its alert fires.
+
+    It takes only the steps that its `on` allows, so often as that says, and stops before any other.
+    """
+    if name is None:
+        async with session.reading() as s:
+            found = await automations.every(s)
+        empty = "No runbook starts by itself."
+        listing.show(AUTOMATIONS, found, as_json=as_json, empty=empty)
+        return
+    book = _find(name)
+    bound = "" if book.on is None else f" when {book.on.alert} fires, at most {book.on.at_most}"
+    effect = f"{name} starts no more by itself" if off else f"{name} starts by itself{bound}"
+    agreed = session.agreed("runbooks.automate", name, effect, reason, yes=yes)
+    done = await session.ask("runbooks.automate", name, {"on": not off}, reason=agreed.reason)
     session.report(done, as_json=as_json)
 
 

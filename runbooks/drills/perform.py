@@ -65,6 +65,8 @@ class Drilling:
             return before.reason or f"{name}: {before.state.value}."
         site = Site(self._box, self._home, self._intent, name)
         if before is not None:  # the runner was killed during it
+            with contextlib.suppress(errors.StorageError):
+                await self._abort(before)
             left = await site.remove()
             for scratch in self._home.root.glob(f"{_SCRATCH}*"):
                 await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)

@@ -174,7 +174,8 @@ class Site:
 async def _own(s: Session, name: str) -> tuple[list[str], list[str], list[str]]:
     """The services, active keys and releases that a drill of this name made."""
     known = [each.name for each in await services.every(s) if each.name == name]
-    active = [each for each in await keys.active(s) if each.startswith(f"{name}-"[:36])]
+    prefix = f"{name}-"[:36]
+    active = [each.name for each in (await keys.active(s)).values() if each.name.startswith(prefix)]
     retired = await retired_releases.every(s)
     made = [
         each.name

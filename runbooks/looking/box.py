@@ -10,10 +10,12 @@ from typing import Final
 
 from runbooks.looking.probe import Probe, rounded
 from runbooks.values import Value
-from storage import deployments, freezes, machine, processes, quarantine, services
+from storage import deployments, freezes, machine, processes, quarantine, services, spending
 from storage.deployments import Status
+from storage.home import config
 from storage.measures import Window
 from storage.samples import GpuSample, HostSample
+from storage.sqlite import location
 from storage.store import Session
 
 
@@ -79,9 +81,11 @@ async def silent_deployment(s: Session, _of: str, _window_s: int, _second: int) 
     return found[0].deployment if found else None
 
 
-async def cost_today(_s: Session, _of: str, _window_s: int, _second: int) -> Value:
-    """What the day has cost so far; None where nothing is priced."""
-    return None
+async def cost_today(s: Session, _of: str, _window_s: int, second: int) -> Value:
+    """What the calendar day has cost so far, in its currency; None where nothing is priced."""
+    settings, _ = config.readable(await location.home(await s.connection()))
+    today = await spending.today(s, second, settings.price)
+    return None if today.micro is None else rounded(today.micro / 1e6, 2)
 
 
 async def only_service(s: Session, _of: str, _window_s: int, _second: int) -> Value:

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from runbooks import actions, catalog, runner, steps, values
+from runbooks import actions, catalog, parsing, runner, steps, values
 from runbooks.steps import Runbook
-from storage import intents, processes, run_steps, runs, samples
+from storage import automations, intents, processes, run_steps, runs, samples
 from storage.control_socket import client, nudges, verbs
 from storage.home.paths import Home
 from storage.intents import Intent, State
@@ -83,6 +83,25 @@ class World:
         """What the store has now."""
         async with self.store.read() as s:
             return await work(s)
+
+    async def until(
+        self, work: Callable[[Session], Awaitable[Any]], holds: Callable[[Any], bool]
+    ) -> Any:
+        """What the store has as soon as it is as wanted."""
+        async with asyncio.timeout(_BOUND_S):
+            with nudges.listen(self.store.home, "test-until") as listener:
+                while True:
+                    found = await self.read(work)
+                    if found is not None and holds(found):
+                        return found
+                    await listener.wait(timeout_s=0.25)
+
+    async def until_said(self, words: str) -> str:
+        """What automation decided, as soon as it says so."""
+        found = await self.until(
+            automations.every, lambda each: bool(each) and words in (each[0].said or "")
+        )
+        return str(found[0].said)
 
     async def run(self, of: Intent) -> tuple[Run, dict[str, run_steps.Step]]:
         """The newest run that an intent began, with its steps."""
@@ -150,6 +169,11 @@ def host(*, disk: float = 0.5) -> HostSample:
         cpu_percent=1, cores=2, memory_used=2 * 10**9, memory_total=64 * 10**9,
         disk_used=int(disk * 1000), disk_total=1000, load1=0.1,
     )  # fmt: skip
+
+
+def library(name: str) -> str:
+    """The text of a shipped runbook."""
+    return (parsing.LIBRARY / f"{name}.yaml").read_text()
 
 
 def patient(book: Runbook) -> Runbook:

@@ -57,6 +57,12 @@ class HandOver(Arguments, frozen=True, kw_only=True):
     to: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
+class Automate(Arguments, frozen=True, kw_only=True):
+    """Whether the target, a runbook, starts by itself when its alert fires."""
+
+    on: bool = True
+
+
 def _verb(
     name: str, arguments: type[Arguments], sentence: str, command: str, why: Why = Why.OPTIONAL
 ) -> Verb:
@@ -115,6 +121,12 @@ ROWS: Final[tuple[Verb, ...]] = (
         "runbooks.hand_over", HandOver,
         "Hand a run over to a colleague",
         "runbooks hand-over RUN PERSON",
+    ),
+    _verb(
+        "runbooks.automate", Automate,
+        "Let a runbook start by itself when its alert fires",
+        "runbooks automate NAME [--off]",
+        Why.ASKED,
     ),
     _verb(
         "runbooks.undo", NoArguments,

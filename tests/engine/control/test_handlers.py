@@ -15,6 +15,7 @@ from storage.control_socket.verbs import Process
 ROOT: Final = Path(__file__).resolve().parents[3]
 ASKING: Final = {
     "app/demo/run.py", "app/demo/setup.py", "engine/control/ab_tests/act.py",
+    "runbooks/automation.py",
     "runbooks/drills/faults.py", "runbooks/drills/perform.py", "runbooks/drills/site.py",
 }  # fmt: skip
 """Modules that store intents with the verbs of other nouns."""
