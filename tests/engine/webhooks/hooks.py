@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -44,6 +45,9 @@ class Hook:
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    before: Callable[[], object] | None = None
+    """Called with each request, before it is answered."""
+    connections: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -57,6 +61,10 @@ class Hook:
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take one request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.connections.add(task)
+        task.add_done_callback(self.connections.discard)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = _LENGTH.search(head)
@@ -64,12 +72,16 @@ class Hook:
             lines = [line.partition(": ") for line in head.split("\r\n")[1:] if line]
             self.requests.append(Request({name.lower(): value for name, _, value in lines}, raw))
             self.arrived.set()
+            if self.before is not None:
+                self.before()
             does = self.does.pop(0) if len(self.does) > 1 else self.does[0]
             await self._do(does, reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def _do(
         self, does: bytes | Does, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -110,4 +122,9 @@ async def served(*does: bytes | Does) -> AsyncIterator[Hook]:
     server = await asyncio.start_server(hook.connected, "127.0.0.1", 0)
     hook.port = server.sockets[0].getsockname()[1]
     async with server:
-        yield hook
+        try:
+            yield hook
+        finally:
+            for task in hook.connections:
+                task.cancel()
+            await asyncio.gather(*hook.connections, return_exceptions=True)

@@ -12,7 +12,7 @@ import pytest
 
 from engine.control.alerts import delivery, notify
 from engine.control.alerts.delivery import Delivery
-from storage import notifications, receivers
+from storage import errors, notifications, receivers
 from storage.home import secrets
 from storage.notifications import Notification, State
 from storage.store import Session
@@ -167,6 +167,29 @@ async def test_a_control_that_is_killed_while_sending_sends_again_under_the_same
         assert await outbox.deliver() == 1
         assert await outbox.states() == [State.SENT]
         assert len(set(hook.ids)) == 1
+
+
+async def test_a_store_that_takes_no_writes_meanwhile_sends_nothing_twice(tmp_path: Path) -> None:
+    """The receiver accepted it; that is noted when the store is back, and the next one waits."""
+    async with made(tmp_path) as outbox, hooks.served(hooks.YES) as hook:
+        await outbox.add("ops", hook.url)
+        await outbox.queue("ops")
+        await outbox.queue("ops")
+        database = outbox.box.store.home.database
+        away = database.with_suffix(".away")
+        hook.before = lambda: database.rename(away)
+        (task,) = await outbox.delivery.start()
+        while not away.exists():
+            await asyncio.wait({task}, timeout=0.1)
+        hook.before = None
+        with pytest.raises(errors.Unavailable):
+            await outbox.delivery.start()
+        assert not task.done()
+        away.rename(database)
+        await task
+        assert await outbox.states() == [State.SENT, State.QUEUED]
+        assert await outbox.deliver() == 1
+        assert len(set(hook.ids)) == len(hook.ids) == 2
 
 
 async def test_after_three_days_a_message_is_given_up(tmp_path: Path) -> None:
