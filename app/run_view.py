@@ -103,7 +103,10 @@ async def _row(
     *, passed: bool,
 ) -> Row:  # fmt: skip
     here = at is not None and at.ended_at_us is None and run.state in {State.RUNNING, State.WAITING}
-    live = await _live(s, step, run, now_us) if here else None
+    live = await _live(s, step.look or step.verify, run, now_us) if here else None
+    after = None if at is None else at.after
+    if here and at is not None and at.intent_id is not None and after is None:
+        after = await _live(s, step.verify, run, now_us)  # it is verified now
     effect = ""
     if here and at is not None and at.intent_id is None:
         effect = await _effect(s, book, step, run, at)
@@ -121,15 +124,14 @@ async def _row(
         measure="" if step.verify is None else step.verify.probe,
         wanted=_wanted(step.verify, run),
         before=None if at is None else at.before,
-        after=None if at is None else at.after,
+        after=after,
         effect=effect,
         said="" if at is None else at.sentence or "",
         can_undo=step.undo is not None,
     )
 
 
-async def _live(s: Session, step: steps.Step, run: Run, now_us: int) -> Value:
-    look = step.look or step.verify
+async def _live(s: Session, look: steps.Look | steps.Verify | None, run: Run, now_us: int) -> Value:
     if look is None:
         return None
     try:
@@ -192,7 +194,8 @@ def row_lines(number: int, row: Row) -> list[str]:
         ended = f" → {values.shown(row.after)}" if row.after is not None else ""
         said = f"{row.measure} {values.shown(row.before)}{ended} (expected {row.wanted})"
         out.append(f"     verify  {said}")
-    if row.said:
+    looked = row.said.startswith(f"{row.probe} is ") and not row.effect
+    if row.said and not (looked and row.state == "done" and not row.measure):
         out.append(f"     {row.state:<7} {row.said}")
     return out
 

@@ -27,14 +27,14 @@ _WHO: Final = 10
 def head(run: snapshot.BookRun, width: int) -> list[Line]:
     """What it is, who has it, what it waits for."""
     row = run.row
-    about = f"{words.safe(row.runbook)}  {words.safe(row.inputs)}"
+    about = words.cut(words.safe(row.inputs), max(width - len(row.runbook) - 16, 1))
     state = row.state + (f" at {row.waits_at}" if row.waits_at else "")
     tone = {"waiting": "warn", "failed": "bad", "running": "good"}.get(row.state, "bold")
     holder = f"   taken by {row.taken_by}" if row.taken_by and row.open else ""
     others = [each for each in run.people if each != row.taken_by]
     seen = f"   with {', '.join(others)}" if others else ""
     rows: list[Line] = [
-        palette.rule(width, f"RUN {row.id}", about),
+        palette.rule(width, f"RUN {row.id}  {words.safe(row.runbook)}", about),
         ((f" {state}", tone), (words.safe(holder), "bold"), (words.safe(seen), "dim")),
     ]
     if row.reason:
