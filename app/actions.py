@@ -164,7 +164,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "ab_tests.promote": "f",
     "ab_tests.stop": "x",
     "runbooks.start": "n",
-    "runbooks.next": "g",
+    "runbooks.next": "G",
     "runbooks.confirm": "C",
     "runbooks.skip": "S",
     "runbooks.retry": "R",

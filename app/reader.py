@@ -135,7 +135,7 @@ class Reader:
     def _read_config(self) -> None:
         settings, problem = config.readable(self._home)
         self._gateway = settings.gateway
-        self._price = settings.price
+        self.facts.price = settings.price
         self.facts.config_problem = problem
 
     async def _records(self, s: Session) -> None:
@@ -154,7 +154,7 @@ class Reader:
         if entry == self._entry and 0 <= age < _AGAIN_US:
             return
         self._read_config()
-        known = await prices.listed(s, self._price)
+        known = await prices.listed(s, facts.price)
         facts.prices, facts.currency = known.at(facts.now_us // SECOND_US), known.currency
         facts.run = await processes.node_now(s)
         facts.intents = await intents.tail(s, limit=_INTENTS)

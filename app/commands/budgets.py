@@ -8,9 +8,10 @@ import typer
 
 from app import amounts, listing, session, words
 from app.commands import options
+from app.figures import costs as figures
 from app.listing import Column
 from storage import budgets
-from storage.budgets import WARN_PERCENT, Period, Scope, Spent, Standing
+from storage.budgets import WARN_PERCENT, Period, Scope, Spent
 from storage.home import clock, config
 
 app = options.group()
@@ -79,25 +80,13 @@ def _money(micro: int, of: Spent) -> str:
     return f"{amounts.shown(micro, unknown='')} {of.currency}"
 
 
-def _then(spent: Spent) -> str:
-    if spent.standing is not Standing.SPENT:
-        return spent.standing.value
-    return "spent: refused" if spent.budget.refuse else "spent: warns only"
-
-
 COLUMNS: Final[tuple[Column[Spent], ...]] = (
     Column("BUDGET", lambda spent: words.safe(spent.budget.name)),
     Column("PER", lambda spent: spent.budget.period.value),
     Column("LIMIT", lambda spent: _money(spent.budget.limit_micro, spent), right=True),
     Column("SPENT", lambda spent: _money(spent.spent_micro, spent), right=True),
-    Column(
-        "SHARE",
-        lambda spent: words.percent(
-            spent.spent_micro / spent.budget.limit_micro if spent.budget.limit_micro else None
-        ),
-        right=True,
-    ),
-    Column("STATE", _then),
+    Column("SHARE", lambda spent: words.percent(figures.budget_share(spent)), right=True),
+    Column("STATE", figures.budget_state),
     Column("RENEWED", lambda spent: words.clock(spent.renewed_s * 1_000_000)),
     Column("NOT PRICED", lambda spent: ", ".join(spent.missing) or "nothing", below=True),
 )

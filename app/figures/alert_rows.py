@@ -33,6 +33,9 @@ from storage.store import Session
 
 _ENDED: Final = 5
 _KNOWN: Final = 2  # of an alert: its number and its rule, which its row has
+_BRIEF: Final = {
+    Mute.SILENCED: "silenced", Mute.INHIBITED: "inhibited", Mute.ACKNOWLEDGED: "acked"
+}  # fmt: skip
 
 Entry = tuple[AlertRow, Alert | Silence | Receiver | Versioned]
 
@@ -85,7 +88,7 @@ def _alert(alert: Alert, muted: Muted | None) -> AlertRow:
         name=str(alert.id),
         title=alert.rule,
         about=alert.subject,
-        state=figures.status(alert) if muted is None else f"{muted.mute.value} by {by}",
+        state=figures.status(alert) if muted is None else f"{_BRIEF[muted.mute]} by {by}",
         tone=_tone(alert, muted),
         severity=alert.severity.value,
         at_us=figures.since(alert) if alert.ended_at_us is None else alert.ended_at_us,

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from app import amounts, words
 from storage import spending
+from storage.budgets import Spent, Standing
 from storage.costs import Bill, Line
 from storage.spending import Today
 from storage.usage import Usage
@@ -101,3 +102,16 @@ def rows(bill: Bill, found: Sequence[Line]) -> list[Row]:
         )
     )
     return made
+
+
+def budget_share(spent: Spent) -> float | None:
+    """What of a budget is spent, as a share of one; None where its limit is zero."""
+    limit = spent.budget.limit_micro
+    return spent.spent_micro / limit if limit else None
+
+
+def budget_state(spent: Spent) -> str:
+    """How far a budget is spent, and what follows."""
+    if spent.standing is not Standing.SPENT:
+        return spent.standing.value
+    return "spent: refused" if spent.budget.refuse else "spent: warns only"

@@ -26,6 +26,7 @@ from storage import (
     tallies,
     upstreams,
 )
+from storage.home import config
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.prices import Prices
@@ -84,6 +85,10 @@ class Facts:
     served: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     """By release that an upstream answers for: the upstream's name and its model."""
     currency: str = "USD"
+    price: config.Price = field(default_factory=config.Price)
+    """What config.toml says of prices."""
+    cost: tuple[int, snapshot.Cost] | None = None
+    """The bill that was made last, and when (UTC microseconds)."""
     top: float = LEAST_TOP  # of the chart of tokens at the last look
 
     @property

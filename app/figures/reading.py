@@ -14,6 +14,8 @@ from app.figures import (
     ab_tests,
     alert_rows,
     charts,
+    cost,
+    gpus,
     incidents,
     jobs,
     models,
@@ -140,6 +142,15 @@ async def _alerts(s: Session, facts: Facts, query: Query) -> snapshot.Alerts:
     return await alert_rows.read(s, query.alert, facts)
 
 
+async def _cost(s: Session, facts: Facts, query: Query) -> snapshot.Cost:
+    return await cost.read(s, query.cost_by, facts)
+
+
+async def _gpu(s: Session, facts: Facts, query: Query) -> snapshot.Gpus:
+    del s, query
+    return gpus.gpus(facts)
+
+
 async def _incidents(s: Session, facts: Facts, query: Query) -> snapshot.Incidents:
     return await incidents.rows(s, query.incident, facts.now_us, limit=_INCIDENTS)
 
@@ -172,6 +183,8 @@ PARTS: Final[Mapping[str, Part]] = {
     "replays": _replays,
     "replay": _replay,
     "alerts": _alerts,
+    "cost": _cost,
+    "gpu": _gpu,
     "incidents": _incidents,
     "incident": _incident,
     "jobs": _jobs,

@@ -25,11 +25,11 @@ _FACTS: Final = 7
 _NEWEST: Final = 2  # facts at the end that are always shown: the last moves
 
 COLUMNS: Final = (
-    Column(title="WHAT", width=8),
-    Column(title="NAME", width=16, most=40),
-    Column(title="ABOUT", width=12, most=30),
+    Column(title="WHAT", width=10),
+    Column(title="NAME", width=20, most=40),
+    Column(title="ABOUT", width=10, most=30),
     Column(title="SEVERITY", width=8),
-    Column(title="STATE", width=19, most=34),
+    Column(title="STATE", width=15, most=34),
     Column(title="SINCE", width=6, right=True),
 )
 
@@ -57,7 +57,7 @@ def _age(each: AlertRow, now_us: int) -> str:
     if each.at_us is None:
         return ""
     if each.of is Of.SILENCE:
-        return f"-{words.age(max(each.at_us - now_us, 0))}"
+        return f"-{words.brief(max(each.at_us - now_us, 0))}"
     return words.age(max(now_us - each.at_us, 0))
 
 

@@ -95,6 +95,15 @@ PLACES: Final[Mapping[str, Where]] = {
             sentence="Alerts, silences, receivers, alert rules", command="alerts list",
         ),
         Where(
+            name="cost", key="dollar_sign",
+            sentence="What today cost, against the budgets", command="cost",
+        ),
+        Where(
+            name="gpu", key="g",
+            sentence="GPUs: clocks, what slows them, errors, processes",
+            command="samples tail --kind gpu",
+        ),
+        Where(
             name="help", key="question_mark",
             sentence="The keys of this place", command="--help",
         ),
@@ -128,6 +137,7 @@ _SAID: Final = {"rw": "allow changes", "ro": "read-only", "q": "quit"}
 _SIGNS: Final = {
     "exclamation_mark": "!",
     "question_mark": "?",
+    "dollar_sign": "$",
     "escape": "esc",
     "minus": "-",
     "colon": ":",

@@ -12,6 +12,8 @@ from typing import Final
 
 from app.screens.ab_tests import AbTests
 from app.screens.alerts import Alerts
+from app.screens.cost import Cost
+from app.screens.gpu import Gpu
 from app.screens.help import Help
 from app.screens.incident import Incident
 from app.screens.incidents import Incidents
@@ -37,7 +39,7 @@ from app.screens.traffic import Traffic
 EVERY: Final[tuple[type[Place], ...]] = (
     Pulse, Problems, Incidents, Incident, Traffic, Rollouts, Rollout, Releases, Requests, Request,
     Prompts, Prompt, Models, AbTests, Replays, Replay, Runbooks, Run, Jobs, Job, Alerts,
-    Help,
+    Cost, Gpu, Help,
 )  # fmt: skip
 
 BY_NAME: Final[Mapping[str, type[Place]]] = {place.where: place for place in EVERY}

@@ -83,7 +83,7 @@ class Run(Scrolled):
     """One run."""
 
     where: ClassVar[str] = "run"
-    hints: ClassVar = (("g", "go on"), ("S", "skip"), ("N", "note"), ("x", "abort"), ("u", "undo"))
+    hints: ClassVar = (("G", "go on"), ("S", "skip"), ("N", "note"), ("x", "abort"), ("u", "undo"))
     acts: ClassVar = (*(verb.name for verb in walking.VERBS), "look.copy")
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from app.screens.offered import Verb
 from app.screens.place import Offer
 
 VERBS: Final = (
-    Verb("runbooks.next", "g", "go on"),
+    Verb("runbooks.next", "G", "go on"),
     Verb("runbooks.confirm", "C", "confirm", "the step was done by hand; type what you found"),
     Verb("runbooks.retry", "R", "retry"),
     Verb("runbooks.skip", "S", "skip"),

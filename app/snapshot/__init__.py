@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from app.snapshot.ab_tests import AbTestRow, AbTests
 from app.snapshot.alerts import AlertRow, Alerts
+from app.snapshot.cost import BudgetRow, Cost, CostRow
 from app.snapshot.deployments import Deployment, Instance, Load, Process
+from app.snapshot.gpus import GpuCard, GpuProcess, Gpus
 from app.snapshot.header import Header, Node, Person, Trouble
 from app.snapshot.incidents import Incident, IncidentRow, Incidents
 from app.snapshot.jobs import Job, JobRow, JobStep
@@ -35,10 +37,16 @@ __all__ = [
     "Arm",
     "BookRow",
     "BookRun",
+    "BudgetRow",
+    "Cost",
+    "CostRow",
     "Deployment",
     "Difference",
     "Event",
     "Gpu",
+    "GpuCard",
+    "GpuProcess",
+    "Gpus",
     "Header",
     "Host",
     "Incident",
@@ -97,6 +105,7 @@ class Query:
     job: int = 0
     incident: int = 0  # 0: the newest
     alert: str = ""  # alert 3, rule errors; empty: the first row
+    cost_by: str = "service"
     rollout: int = 0
     run: int = 0  # of a runbook
     replay: int = 0
@@ -119,6 +128,8 @@ class Snapshot:
     job: Job | None = None
     models: tuple[ModelRow, ...] | None = None
     alerts: Alerts | None = None
+    cost: Cost | None = None
+    gpu: Gpus | None = None
     incidents: Incidents | None = None
     incident: Incident | None = None
     latest: tuple[RolloutRow, ...] = ()  # the newest rollout of each service

@@ -30,7 +30,8 @@ def share(value: float | None) -> str:
     return f"{words.UNKNOWN:>5}" if value is None else f"{value * 100:3.0f} %"
 
 
-def _of(used: int, total: int) -> str:
+def taken(used: int, total: int) -> str:
+    """Bytes of all there are: 61.0/80.0 GB."""
     unit = words.size(total).rpartition(" ")[2]
     scale = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15}[unit]
     return f"{used / scale:.1f}/{total / scale:.1f} {unit}"
@@ -43,7 +44,7 @@ def draw(seen: snapshot.Machine, width: int) -> list[Line]:
         rows.append(_gpus(seen.gpus))
     else:
         rows += [_gpu(each) for each in seen.gpus]
-    rows.append(_host(seen, width))
+    rows.append(host(seen, width))
     return [palette.cut(row, width) for row in rows]
 
 
@@ -53,7 +54,7 @@ def _gpu(gpu: snapshot.Gpu) -> Line:
         (f" GPU {gpu.index}  ", "bold"),
         *gauge(gpu.utilisation, 12),
         (f" {share(gpu.utilisation)}", "bold"),
-        (f"   MEM {_of(gpu.memory_used, gpu.memory_total)}", ""),
+        (f"   MEM {taken(gpu.memory_used, gpu.memory_total)}", ""),
         (f"   PWR {words.watts(gpu.power_mw)}/{words.watts(gpu.power_limit_mw)} W", ""),
         (f"   {words.whole(gpu.temperature_c)} °C", ""),
         *slow,
@@ -64,7 +65,7 @@ def _gpus(gpus: Sequence[snapshot.Gpu]) -> Line:
     known = [each.utilisation for each in gpus if each.utilisation is not None]
     used = sum(known) / len(known) if known else None
     spread = f" ({min(known) * 100:.0f}–{max(known) * 100:.0f})" if known else ""
-    memory = _of(sum(each.memory_used for each in gpus), sum(each.memory_total for each in gpus))
+    memory = taken(sum(each.memory_used for each in gpus), sum(each.memory_total for each in gpus))
     powers = [each.power_mw for each in gpus if each.power_mw is not None]
     power = sum(powers) if len(powers) == len(gpus) else None  # of some it would be too little
     hottest = max(
@@ -82,14 +83,15 @@ def _gpus(gpus: Sequence[snapshot.Gpu]) -> Line:
     )
 
 
-def _host(seen: snapshot.Machine, width: int) -> Line:
+def host(seen: snapshot.Machine, width: int) -> Line:
+    """The machine around the GPUs; why there is none."""
     host = seen.host
     absent = "no GPU: NVML is silent" if seen.driver else "no GPU: driver not found"
     missing: Line = () if seen.gpus else ((absent, "dim"),)
     if host is None:
         return palette.join(((), ((" HOST", "bold"), ("   not measured now", "dim")), missing))
     tight = host.disk_used > _FULL * host.disk_total
-    used = f"{'▲ ' * tight}DISK {_of(host.disk_used, host.disk_total)}"
+    used = f"{'▲ ' * tight}DISK {taken(host.disk_used, host.disk_total)}"
     disk: Line = ((used, "bad" if tight else ""),)
     head: Line = (
         (" HOST   ", "bold"),
@@ -97,7 +99,7 @@ def _host(seen: snapshot.Machine, width: int) -> Line:
         (f" {share(host.cpu)}", "bold"),
         (f" of {host.cores} CPU", ""),
     )
-    memory: Line = ((f"RAM {_of(host.memory_used, host.memory_total)}", ""),)
+    memory: Line = ((f"RAM {taken(host.memory_used, host.memory_total)}", ""),)
     rest = [disk, missing] if tight or seen.gpus else [missing, disk]
     found = palette.join((head, memory))
     for part in (*rest, ((f"load {host.load1:.2f}", ""),)):

@@ -62,8 +62,8 @@ _PLAIN: Final = {
 }
 # For terminals that cannot show more than ASCII; each sign keeps its one cell.
 _ASCII: Final = str.maketrans(
-    "─│├└·…—–→▸▲△●○✔▶✖Ⅱ°×µ█▉▊▋▌▍▎▕▏↻›“”\u2009",
-    '-||`.~-->>^!*ov>x=oxu#####||||x>"" ',
+    "─│├└·…—–→←▸▲△●○✔▶✖Ⅱ°×µ█▉▊▋▌▍▎▕▏↻›“”\u2009",
+    '-||`.~--><>^!*ov>x=oxu#####||||x>"" ',
 )
 
 

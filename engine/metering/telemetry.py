@@ -43,7 +43,6 @@ class Telemetry:
         self._every_us = every_s * _SECOND_US
         self._subject = platform.node() or "host"
         self._missed = False
-        self._hung = False
         self._sampling: asyncio.Task[list[GpuSample]] | None = None
 
     async def run(self) -> None:
@@ -78,12 +77,6 @@ class Telemetry:
             return []
         done, _ = await asyncio.wait({self._sampling}, timeout=NVML_S)
         if not done:
-            if not self._hung:
-                _log.warning("NVML does not answer; GPUs are not measured", waited_s=NVML_S)
-            self._hung = True
             return []
-        if self._hung:
-            _log.info("NVML answers again")
-        self._hung = False
         samples, self._sampling = self._sampling.result(), None
         return samples

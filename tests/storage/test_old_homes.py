@@ -19,10 +19,8 @@ from storage import (
     releases,
     requests,
     runs,
-    samples,
     services,
     splits,
-    usage,
 )
 from storage import store as stores
 from storage.store import Session
@@ -47,14 +45,7 @@ async def test_a_home_of_first_light_opens_with_its_history(tmp_path: Path) -> N
             assert past[0].ranges == ((0, 9_000, 1), (9_000, 10_000, 2))
             assert splits.roll_back_target(past) == 2  # it was rolled back: there it stays
             assert (every["support"].owner, every["support"].frozen) == (None, None)
-            recorded = await requests.tail(s, 1000)
-            assert len(recorded) == 103
-            used = await usage.between(s, 0, 2**40)
-            assert sum(row.requests for row in used) == 103
-            assert sum(row.busy_us for row in used) == sum(each.busy_us for each in recorded)
-            assert {row.deployment for row in used} == {
-                samples.deployment(each.worker) for each in recorded
-            }
+            assert len(await requests.tail(s, 1000)) == 103
             assert len(await intents.tail(s, 1000)) == 20
             asked = {i.idempotency_key for i in await intents.tail(s, 1000) if i.on_behalf_of}
             assert asked == {"run 1, step back"}

@@ -79,7 +79,7 @@ async def test_the_list_has_what_fires_first_then_silences_receivers_and_rules(
         assert "▲ firing" in rows[3]
         assert "silenced by 1" in rows[4]
         assert "in force" in rows[5]
-        assert "-1 h" in rows[5]
+        assert "-1.5 h" in rows[5]
         assert "▲ 1 undelivered" in rows[6]
         assert rows[7].split()[0] == "rule"
         assert "␛]0;owned" in screen.text

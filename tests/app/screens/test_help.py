@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from app import actions, words
@@ -71,6 +73,15 @@ async def test_help_is_of_the_place_one_came_from(quiet_home: Home) -> None:
             assert "the same on the command line" in screen.text
             await screen.press("escape")
             assert screen.place.where == place
+
+
+def test_the_readme_lists_every_place() -> None:
+    """With its key, what it shows, and the command that prints the same."""
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    for where in keymap.PLACES.values():
+        key = keymap.sign(where.key)
+        row = f"| `{key}` | {where.name} | {where.sentence} | `paddock {where.command}` |"
+        assert not where.key or row in readme
 
 
 def test_a_place_is_meant_by_an_unmistakable_beginning() -> None:
