@@ -192,6 +192,8 @@ _LOOKS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("copy", "y", "Copy the row to the clipboard", ""),
     ("arm", "", "Allow changes from this screen for 15 minutes", ""),
     ("disarm", "", "Read-only again", ""),
+    ("at", "", "Show the box as it was at a past moment; :now returns", "status --at 03:12"),
+    ("now", "", "Back from the past", "status"),
     ("quit", "q", "Quit the screen; the node keeps running", ""),
 )
 

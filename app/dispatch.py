@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from app import errors as app_errors
+from app import moments, words
 from app.screens import keymap, places
 from app.screens.place import Offer, Place
 from storage import errors
@@ -37,6 +39,7 @@ class Dispatcher:
             "look.compare": self._compare,
             "look.arm": lambda _: self._arm(),
             "look.disarm": lambda _: self._disarm(),
+            "look.now": lambda _: self._now(),
         }
 
     def press(self, names: Sequence[str], place: Place) -> None:
@@ -67,6 +70,9 @@ class Dispatcher:
         )
 
     def _went(self, typed: str, place: Place) -> None:
+        if (moment := keymap.moment(typed)) is not None:
+            self._at(moment)
+            return
         word = keymap.meant(typed)
         if word is not None:
             self.do(keymap.COMMANDS.get(word, f"look.{word}"), place)
@@ -108,6 +114,25 @@ class Dispatcher:
             app.prompt_line.say(
                 "Changes are allowed from this screen for 15 minutes; :ro ends that."
             )
+
+    def _at(self, typed: str) -> None:
+        """Show a past moment, read-only."""
+        app = self._app
+        try:
+            at_us = moments.parse(typed, app.now_us())
+        except app_errors.BadWord as error:
+            app.prompt_line.say(f"Still here: {error}", "warn")
+            return
+        app.look_at(at_us)
+        app.prompt_line.say(f"The box as it was at {words.clock(at_us)}; :now returns.")
+
+    def _now(self) -> None:
+        app = self._app
+        if app.past_us is None:
+            app.prompt_line.say("This is now.", "dim")
+        else:
+            app.look_at(None)
+            app.prompt_line.say("Back to now; changes still need :rw.")
 
     def _disarm(self) -> None:
         self._app.guard.disarm()

@@ -29,7 +29,7 @@ class Guard:
 
     def arm(self, header: Header, now_us: int) -> str:
         """Allow changes; else why not."""
-        if why := _unable(header):
+        if why := _past(header) or _unable(header):
             return why
         self._since_us, self._until_us = now_us, now_us + ARMED_US
         return ""
@@ -40,11 +40,15 @@ class Guard:
 
     def refusal(self, header: Header, now_us: int, *, loaded: bool) -> str:
         """Why no change can be made now; empty when it can."""
-        if why := _unable(header):
+        if why := _past(header) or _unable(header):
             return why
         if self.left_us(now_us) is None:
             return "read-only: :rw first"
         return "" if loaded else "still loading"
+
+
+def _past(header: Header) -> str:
+    return "" if header.past is None else "this is the past, which cannot be changed; :now returns"
 
 
 def _unable(header: Header) -> str:

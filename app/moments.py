@@ -1,6 +1,6 @@
 """Moments as people type them: 03:12, 2026-11-27 03:12, 15m (ago). All are UTC.
 
-Pure. Imported by `app`.
+Only `at` reads the clock. Imported by `app`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from app import errors
+from storage.home import clock
 
 _AGO: Final = re.compile(r"-?([0-9]{1,6})([smhd])")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -41,6 +42,15 @@ def parse(typed: str, now_us: int) -> int:
         f"{typed!r} is no moment: write 03:12, '2026-11-27 03:12' (both UTC), or 15m for that long "
         "ago."
     )
+
+
+def at(typed: str | None) -> int | None:
+    """The moment of an option `--at`; None where it was not given.
+
+    Raises:
+        BadWord: it is no moment, or one in the future.
+    """
+    return None if typed is None else parse(typed, clock.now_us())
 
 
 def _read(word: str, form: str) -> dt.datetime | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app import liveness, snapshot
-from app.figures import places, reading
+from app.figures import past, places, reading
 from app.figures import rollouts as rollout_figures
 from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.recent_samples import Recent
@@ -83,6 +83,7 @@ class Reader:
         self._entry = -1
         self._kept: tuple[int, Query, object] | None = None
         self._read_us = -_AGAIN_US
+        self._then: snapshot.Snapshot | None = None
 
     async def close(self) -> None:
         """Release what asks the gateway; the store is the caller's."""
@@ -103,6 +104,8 @@ class Reader:
         async with self._store.read() as s:
             await facts.recent.top_up(s, facts.now_us // SECOND_US)
             await self._records(s)
+            if query.at_us is not None:
+                return await self._past(s, query, query.at_us)
             try:
                 part = await self._part(s, query)
             except errors.NotFound as error:
@@ -113,6 +116,28 @@ class Reader:
             latest=rollout_figures.newest(facts),
             **part,
         )
+
+    async def _past(self, s: Session, query: Query, at_us: int) -> snapshot.Snapshot:
+        """The snapshot of a past moment; it is read once, for it does not change."""
+        if self._then is not None and self._then.query == query:
+            return self._then
+        try:
+            facts = await past.facts(s, at_us, self.facts, self._settings)
+        except errors.NotFound as error:
+            return snapshot.Snapshot(query=query, header=_before(self.facts, at_us, str(error)))
+        found: dict[str, Any] = {}
+        try:
+            if (part := reading.PAST.get(query.place)) is not None:
+                found = {query.place.replace("-", "_"): await part(s, facts, query)}
+        except errors.NotFound as error:
+            found = {"missing": str(error)}
+        self._then = snapshot.Snapshot(
+            query=query,
+            header=places.header(facts),
+            latest=rollout_figures.newest(facts),
+            **found,
+        )
+        return self._then
 
     async def _part(self, s: Session, query: Query) -> dict[str, Any]:
         """What the open place shows, by its field of the snapshot, which has its name.
@@ -136,6 +161,7 @@ class Reader:
         settings, problem = config.readable(self._home)
         self._gateway = settings.gateway
         self.facts.price = settings.price
+        self._settings = settings
         self.facts.config_problem = problem
 
     async def _records(self, s: Session) -> None:
@@ -180,6 +206,18 @@ class Reader:
             }
         facts.unready = await _unready(s, facts.rollouts)
         self._entry, self._read_us = entry, facts.now_us
+
+
+def _before(live: Facts, at_us: int, why: str) -> snapshot.Header:
+    """The first row where nothing had been recorded."""
+    return snapshot.Header(
+        host=live.host,
+        person=live.person,
+        node=snapshot.Node.ABSENT,
+        now_us=at_us,
+        past=(why,),
+        error=why,
+    )
 
 
 def _login() -> str:

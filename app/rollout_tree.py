@@ -5,6 +5,7 @@ Reads nothing: `View` is one snapshot of the store, taken by `read`. Imported by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -18,12 +19,15 @@ from storage import (
     rollout_looks,
     rollout_steps,
     rollout_waits,
+    rollouts,
     services,
     shadow_figures,
     splits,
 )
 from storage.availability import Availability
 from storage.measures import Window
+from storage.past import rollouts as past_rollouts
+from storage.past import services as past_services
 from storage.rollout_events import RolloutEvent
 from storage.rollout_looks import Look
 from storage.rollout_waits import Waiting
@@ -92,6 +96,50 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> View:
         before=await _before(s, rollout, now_us),
         at_us=now_us,
     )
+
+
+async def read_at(s: Session, id: int, known: Sequence[Service], at_us: int) -> View:
+    """What there was to draw of a rollout at a past moment; `known` are the services of then.
+
+    What it waited for is what its last move says, and copies of a shadow are not told: both are
+    known as they are now alone.
+
+    Raises:
+        NotFound: it had not been started.
+    """
+    rollout = await past_rollouts.find(s, id, at_us)
+    service = next((each for each in known if each.name == rollout.service), None)
+    looks = await rollout_looks.newest(s, rollout, until_us=at_us)
+    return View(
+        rollout=rollout,
+        phase=rollout.phase.value,
+        arms=() if service is None else await _arms(s, rollout, service, at_us),
+        looks=tuple(looks),
+        waiting=Waiting(for_=rollout_waits.For.NOTHING, sentence=rollout.sentence),
+        events=tuple(await past_rollouts.events_of(s, id, at_us)),
+        shadow=None,
+        before=await _before(s, rollout, at_us),
+        at_us=at_us,
+    )
+
+
+async def tail(s: Session, limit: int, service: str | None, at_us: int | None) -> list[Rollout]:
+    """The newest rollouts, newest first, as they are or as far as they were at a past moment."""
+    if at_us is None:
+        return await rollouts.tail(s, limit, service=service)
+    return await past_rollouts.tail(s, at_us, limit, service=service)
+
+
+async def read_latest_at(s: Session, service: str, at_us: int) -> View:
+    """The newest rollout that a service had had.
+
+    Raises:
+        NotFound: it had had none.
+    """
+    found = await past_rollouts.latest(s, service, at_us)
+    if found is None:
+        raise errors.NotFound(f"{service} had had no rollout at {words.clock(at_us)}.")
+    return await read_at(s, found.id, await past_services.every(s, at_us), at_us)
 
 
 async def _before(s: Session, rollout: Rollout, now_us: int) -> StableBefore | None:

@@ -13,6 +13,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
@@ -28,6 +29,7 @@ from app.prompt_line import PromptLine
 from app.screens import keymap, places
 from app.screens.help import Help
 from app.screens.place import Offer, Place
+from app.snapshot import Query
 from app.widgets import chart as charts
 from app.widgets import spans
 from app.widgets.header import Mode
@@ -90,6 +92,7 @@ class Tui(App[None]):
         self._keys: Mapping[str, tuple[str, ...]] = {
             key: (name,) for key, name in keymap.EARLY.items()
         }
+        self.past_us: int | None = None  # the past moment that is shown
         self._frozen: snapshot.Snapshot | None = None
         self._freezing = False  # as soon as the open place has a snapshot of its own
         self._trail: list[str] = []
@@ -158,7 +161,7 @@ class Tui(App[None]):
             self.guard.disarm()
         self.redraw()
         if self.place is not None:  # what is under the cursor may be another row now
-            self.poller.look_at(self.place.wanted())
+            self.poller.look_at(self._wanted(self.place))
 
     def redraw(self) -> None:
         """Draw the open place; only what changed is written."""
@@ -177,10 +180,32 @@ class Tui(App[None]):
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         super()._display(screen, cast("RenderableType | None", spans.tight(renderable)))
 
+    def _wanted(self, place: Place) -> Query:
+        return replace(place.wanted(), at_us=self.past_us)
+
+    def look_at(self, at_us: int | None) -> None:
+        """Show a past moment, or now again; either way nothing can be changed before :rw."""
+        self.past_us = at_us
+        self._frozen, self._freezing = None, False
+        self.guard.disarm()
+        if (place := self.place) is not None and self._then(place.where):
+            self._open("pulse")
+        elif place is not None:
+            self.poller.look_at(self._wanted(place))
+
+    def _then(self, name: str) -> str:
+        """Why a place cannot be shown as of the past moment that is shown; empty when it can."""
+        if self.past_us is None or name in keymap.PAST:
+            return ""
+        return f"Only the {name} of now are known; :now returns to them."
+
     # Going places
 
     def go(self, name: str, what: str = "") -> None:
         """Open a place; esc comes back here."""
+        if why := self._then(name):
+            self.prompt_line.say(why, "warn")
+            return
         here = self.place
         if here is not None and here.where != name:
             self._trail = [step for step in self._trail if step != name][-8:]
@@ -198,7 +223,7 @@ class Tui(App[None]):
             self._before = here.where
             self._frozen, self._freezing = None, False
             self.switch_screen(name)
-        self.poller.look_at(place.wanted())
+        self.poller.look_at(self._wanted(place))
         self.call_after_refresh(self.redraw)
 
     def freeze(self) -> None:
@@ -212,7 +237,7 @@ class Tui(App[None]):
     def _hold(self) -> None:
         """Freeze what the open place shows; not the snapshot of the place before it."""
         place = self.place
-        if place is not None and self.current.query == place.wanted():
+        if place is not None and self.current.query == self._wanted(place):
             self._frozen, self._freezing = self.current, False
 
     def go_before(self) -> None:
@@ -223,9 +248,10 @@ class Tui(App[None]):
         """One step back; on the pulse there is none."""
         place = self.place
         if place is not None and place.back():
-            self.poller.look_at(place.wanted())
+            self.poller.look_at(self._wanted(place))
         elif self._trail:
-            self._open(self._trail.pop())
+            before = self._trail.pop()
+            self._open("pulse" if self._then(before) else before)
         elif place is not None and place.where != "pulse":
             self._open("pulse")
 
@@ -267,7 +293,7 @@ class Tui(App[None]):
                 self.dispatcher.press(self._keys.get(key, ()), place)
         self.redraw()
         if self.place is place:
-            self.poller.look_at(place.wanted())
+            self.poller.look_at(self._wanted(place))
 
 
 def run(

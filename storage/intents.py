@@ -261,9 +261,13 @@ async def by_key(
     return None if row is None else _intent(row)
 
 
-async def tail(s: AsyncSession, limit: int = 100, before_id: int | None = None) -> list[Intent]:
-    """The newest intents, newest first; with `before_id` those before that one."""
+async def tail(
+    s: AsyncSession, limit: int = 100, before_id: int | None = None, until_us: int | None = None
+) -> list[Intent]:
+    """The newest intents, newest first; those before one, or those up to a moment."""
     query = select(IntentRow).order_by(col(IntentRow.id).desc()).limit(limit)
+    if until_us is not None:
+        query = query.where(col(IntentRow.at_us) <= until_us)
     if before_id is not None:
         query = query.where(col(IntentRow.id) < before_id)
     return [_intent(row) for row in await s.scalars(query)]

@@ -104,8 +104,9 @@ async def tail(
     *,
     actor: str | None = None,
     noun: str | None = None,
+    until_us: int | None = None,
 ) -> list[Entry]:
-    """The newest entries, newest first; with `before_id` those before that one.
+    """The newest entries, newest first; those before one, or those up to a moment.
 
     `actor` and `noun` keep what one person did, and what was done to one kind of thing; they look
     through the whole ledger where little fits.
@@ -113,11 +114,13 @@ async def tail(
     query = select(LedgerRow).order_by(col(LedgerRow.id).desc()).limit(limit)
     if before_id is not None:
         query = query.where(col(LedgerRow.id) < before_id)
+    if until_us is not None:
+        query = query.where(col(LedgerRow.at_us) <= until_us)
     if actor is not None:
         query = query.where(col(LedgerRow.actor) == actor)
     if noun is not None:
         query = query.where(col(LedgerRow.noun) == noun)
-    return [_entry(row) for row in await s.scalars(query)]
+    return [entry(row) for row in await s.scalars(query)]
 
 
 async def between(s: AsyncSession, begin_us: int, end_us: int, limit: int = 500) -> list[Entry]:
@@ -128,7 +131,7 @@ async def between(s: AsyncSession, begin_us: int, end_us: int, limit: int = 500)
         .order_by(col(LedgerRow.at_us).desc(), col(LedgerRow.id).desc())
         .limit(limit)
     )
-    return [_entry(row) for row in await s.scalars(query)][::-1]
+    return [entry(row) for row in await s.scalars(query)][::-1]
 
 
 async def find(s: AsyncSession, id: int) -> Entry:
@@ -140,7 +143,7 @@ async def find(s: AsyncSession, id: int) -> Entry:
     row = await s.get(LedgerRow, id)
     if row is None:
         raise errors.NotFound(f"The ledger has no entry {id}; see `paddock ledger tail`.")
-    return _entry(row)
+    return entry(row)
 
 
 async def newest(s: AsyncSession) -> int:
@@ -163,7 +166,7 @@ async def of(s: AsyncSession, noun: str, key: str, limit: int = 100) -> list[Ent
         .order_by(col(LedgerRow.id).desc())
         .limit(limit)
     )
-    return [_entry(row) for row in await s.scalars(query)]
+    return [entry(row) for row in await s.scalars(query)]
 
 
 async def reasons(s: AsyncSession, entries: Iterable[Entry]) -> dict[int, str]:
@@ -178,10 +181,11 @@ async def reasons(s: AsyncSession, entries: Iterable[Entry]) -> dict[int, str]:
 async def caused(s: AsyncSession, intent_id: int) -> list[Entry]:
     """The entries of what was done for an intent, oldest first. Scans the whole ledger."""
     query = select(LedgerRow).where(col(LedgerRow.intent_id) == intent_id)
-    return [_entry(row) for row in await s.scalars(query.order_by(col(LedgerRow.id)))]
+    return [entry(row) for row in await s.scalars(query.order_by(col(LedgerRow.id)))]
 
 
-def _entry(row: LedgerRow) -> Entry:
+def entry(row: LedgerRow) -> Entry:
+    """The entry of a row."""
     return Entry(
         id=row.id or 0,
         at_us=row.at_us,

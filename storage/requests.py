@@ -146,8 +146,11 @@ async def tail(
     service: str | None = None,
     outcome: Outcome | None = None,
     text_filter: str | None = None,
+    until_us: int | None = None,
 ) -> list[Request]:
     """The last recorded requests, newest first; with `before_id` those recorded before that one.
+
+    With `until_us` those that had ended at that moment.
 
     `text_filter` keeps rows that contain the text (id, service, worker, tenant, endpoint, reasons,
     or a release as r14) and looks through the newest 100,000 rows only.
@@ -157,6 +160,9 @@ async def tail(
     """
     query = select(RequestRow).order_by(col(RequestRow.number).desc()).limit(limit)
     before = None if before_id is None else await _number(s, before_id)
+    if until_us is not None:
+        before = await _following(s, until_us)
+        query = query.where(col(RequestRow.at_us) + col(RequestRow.latency_us) <= until_us)
     if before is not None:
         query = query.where(col(RequestRow.number) < before)
     query = _narrowed(query, service, outcome)
@@ -164,6 +170,17 @@ async def tail(
         newest = before or ((await s.execute(select(func.max(RequestRow.number)))).scalar() or 0)
         query = query.where(col(RequestRow.number) > newest - FILTER_DEPTH, _contains(text_filter))
     return await _requests(s, query)
+
+
+async def _following(s: AsyncSession, until_us: int) -> int:
+    """A number after those of all requests that arrived up to a moment."""
+    arrived, number = col(RequestRow.at_us), col(RequestRow.number)
+    recent = select(func.max(number)).where(arrived.between(until_us - _LONGEST_US, until_us))
+    newest = (await s.execute(recent)).scalar()
+    if newest is None:
+        last = select(number).where(arrived <= until_us).order_by(arrived.desc()).limit(1)
+        newest = (await s.execute(last)).scalar()
+    return (newest or 0) + 1
 
 
 async def lost_on(

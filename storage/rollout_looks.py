@@ -170,8 +170,11 @@ async def record(
     await s.flush()
 
 
-async def newest(s: AsyncSession, rollout: Rollout) -> list[Look]:
-    """The last look at each guard at this weight, in their order, then at each comparison."""
+async def newest(s: AsyncSession, rollout: Rollout, *, until_us: int | None = None) -> list[Look]:
+    """The last look at each guard at this weight, in their order, then at each comparison.
+
+    With `until_us` the last one up to a moment.
+    """
     if rollout.step is None:
         return []
     weights = [at for at, step in enumerate(rollout.steps) if isinstance(step, SetWeight)]
@@ -185,6 +188,8 @@ async def newest(s: AsyncSession, rollout: Rollout) -> list[Look]:
         )
         .group_by(col(LookRow.guard))
     )
+    if until_us is not None:
+        latest = latest.where(col(LookRow.at_us) <= until_us)
     query = select(LookRow).where(col(LookRow.id).in_(latest)).order_by(col(LookRow.guard))
     by_name = {row.guard: _look(row) for row in await s.scalars(query)}
     named = {guard.name for guard in rollout.guards}

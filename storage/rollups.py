@@ -20,7 +20,18 @@ from storage.rollup_rows import Mark, Span, mark
 from storage.samples import Kind
 from storage.tallies import Tally
 
-__all__ = ["Mark", "Span", "amend", "between", "mark", "pieces", "prune", "roll", "seconds_gone"]
+__all__ = [
+    "Mark",
+    "Span",
+    "amend",
+    "between",
+    "kept",
+    "mark",
+    "pieces",
+    "prune",
+    "roll",
+    "seconds_gone",
+]
 
 LAG_S: Final = 60
 """How long after its end a minute is rolled up; the gateway writes a second late, rarely more."""
@@ -41,7 +52,7 @@ async def between(
     """
     found: dict[str, Tally] = {}
     known = await mark(s)
-    for span, first, last in pieces(*_kept(known, begin, end + 1), known.until_s):
+    for span, first, last in pieces(*kept(known, begin, end + 1), known.until_s):
         await rollup_rows.add(s, found, kind, span, first, last, prefix)
     return found
 
@@ -66,8 +77,8 @@ def pieces(
     yield from pieces(last, end, until_s, finer)
 
 
-def _kept(known: Mark, begin: int, end: int) -> tuple[int, int]:
-    """The range with edges that the rows that are left can give."""
+def kept(known: Mark, begin: int, end: int) -> tuple[int, int]:
+    """A range, `end` excluded, with edges that the rows that are left can give."""
     for gone, coarser in (
         (known.seconds_from_s, Span.MINUTE),
         (known.minutes_from_s, Span.HOUR),

@@ -105,7 +105,7 @@ async def add(
     )
     s.add(row)
     await s.flush()
-    added = _silence(row)
+    added = record(row)
     await ledger.write(
         s, actor=actor, verb="alerts.silence", noun="silence", key=str(added.id), before=None,
         after=added.words, at_us=at_us, intent_id=intent_id, reason=comment,
@@ -131,9 +131,9 @@ async def end(
     await s.flush()
     await ledger.write(
         s, actor=actor, verb="alerts.unsilence", noun="silence", key=str(id),
-        before=_silence(row).words, after=None, at_us=at_us, intent_id=intent_id,
+        before=record(row).words, after=None, at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
-    return _silence(row)
+    return record(row)
 
 
 async def lasting(s: AsyncSession, now_us: int) -> list[Silence]:
@@ -143,13 +143,13 @@ async def lasting(s: AsyncSession, now_us: int) -> list[Silence]:
         .where(col(SilenceRow.ends_at_us) > now_us, col(SilenceRow.ended_at_us).is_(None))
         .order_by(col(SilenceRow.ends_at_us), col(SilenceRow.id))
     )
-    return [_silence(row) for row in await s.scalars(query)]
+    return [record(row) for row in await s.scalars(query)]
 
 
 async def past(s: AsyncSession, limit: int = 50) -> list[Silence]:
     """The newest silences, whether they are over or not, newest first."""
     query = select(SilenceRow).order_by(col(SilenceRow.id).desc()).limit(limit)
-    return [_silence(row) for row in await s.scalars(query)]
+    return [record(row) for row in await s.scalars(query)]
 
 
 async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
@@ -166,7 +166,8 @@ def of(silences: Sequence[Silence], labels: Mapping[str, str], now_us: int) -> S
     return max(found, key=lambda each: each.ends_at_us, default=None)
 
 
-def _silence(row: SilenceRow) -> Silence:
+def record(row: SilenceRow) -> Silence:
+    """The silence of a row."""
     kept = {field: getattr(row, field) for field in Silence.__struct_fields__}
     kept["matchers"] = msgspec.json.decode(row.matchers, type=tuple[str, ...])
     return Silence(**kept)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import msgspec
 import typer
 
-from app import errors, listing, session, terminal, words
+from app import errors, listing, moments, session, terminal, words
 from app.commands import alert_receivers, alert_rules, options
 from app.figures import alerts as figures
 from app.listing import Column
@@ -15,7 +16,8 @@ from storage import alert_events, alert_muting, alert_rounds, alert_rule_files, 
 from storage import errors as storage_errors
 from storage.alert_muting import Muted
 from storage.alerts import Alert
-from storage.home import clock
+from storage.home import clock, config
+from storage.past import alerts as past_alerts
 from storage.silences import Silence
 
 app = options.group()
@@ -47,9 +49,13 @@ COLUMNS: Final[tuple[Column[Shown], ...]] = (
 async def every(
     ended: Annotated[bool, typer.Option("--ended", help="Also those that ended last.")] = False,
     limit: options.Limit = 20,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """Active alerts: firing ones first, the most severe first, then pending ones."""
+    if (at_us := moments.at(at)) is not None:
+        await _then(at_us, as_json=as_json)
+        return
     now = clock.now_us()
     async with session.reading() as s:
         active = await alerts.active(s)
@@ -57,13 +63,28 @@ async def every(
         muted = alert_muting.muted(active, await silences.lasting(s, now), now)
         last = await alert_rounds.last(s)
     rows = [(alert, muted.get(alert.id)) for alert in (*active, *past)]
+    _list(rows, "No alert is pending or firing.", as_json=as_json)
+    if not as_json:
+        _say_late(last)
+
+
+async def _then(at_us: int, *, as_json: bool) -> None:
+    """The alerts of a past moment."""
+    async with session.reading() as s:
+        active = await past_alerts.active(s, at_us)
+        muted = alert_muting.muted(active, await past_alerts.silenced(s, at_us), at_us)
+    rows = [(alert, muted.get(alert.id)) for alert in active]
+    _list(rows, f"No alert was pending or firing at {words.clock(at_us)}.", as_json=as_json)
+    keep = config.readable(session.home())[0].retention.requests_days
+    if not as_json and (gone := figures.deleted(at_us, clock.now_us(), keep)):
+        terminal.say(gone)
+
+
+def _list(rows: Sequence[Shown], empty: str, *, as_json: bool) -> None:
     document = [
         {**msgspec.to_builtins(alert), "muted": msgspec.to_builtins(mute)} for alert, mute in rows
     ]
-    empty = "No alert is pending or firing."
     listing.show(COLUMNS, rows, as_json=as_json, document=document, empty=empty)
-    if not as_json:
-        _say_late(last)
 
 
 def _say_late(last: alert_rounds.Round | None) -> None:

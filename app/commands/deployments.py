@@ -7,12 +7,15 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import listing, model_views, session, terminal, words
+from app import listing, model_views, moments, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from app.model_views import Proof
 from storage import deployments, models, processes, releases, services
 from storage.deployments import Deployment, Status
+from storage.past import deployments as past_deployments
+from storage.past import processes as past_processes
+from storage.past import services as past_services
 from storage.processes import Process, State
 from storage.store import Session
 
@@ -73,10 +76,12 @@ INSTANCE_COLUMNS: Final[tuple[Column[Process], ...]] = (
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
+async def every(at: options.At = None, as_json: options.Json = False) -> None:
     """All deployments with their instances."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        views = [await _view(s, each) for each in await deployments.every(s)]
+        known = await (deployments.every(s) if at_us is None else past_deployments.every(s, at_us))
+        views = [await _view(s, each, at_us) for each in known]
     listing.show(COLUMNS, views, as_json=as_json)
 
 
@@ -144,22 +149,30 @@ async def restart(
     session.report(done, as_json=as_json)
 
 
-async def _view(s: Session, deployment: Deployment) -> View:
-    used = [each for each in await releases.every(s) if each.deployment == deployment.name]
+async def _view(s: Session, deployment: Deployment, at_us: int | None = None) -> View:
+    """It with what uses it now, or at a past moment."""
+    used = [
+        each
+        for each in await releases.every(s)
+        if each.deployment == deployment.name and (at_us is None or each.created_at_us <= at_us)
+    ]
     versions = {version.id: version.name for version in await models.every(s)}
     numbers = sorted({each.model_version_id for each in used if each.model_version_id is not None})
     live = {
         arm.release
-        for service in await services.every(s)
+        for service in await (services.every(s) if at_us is None else past_services.every(s, at_us))
         for arm in service.split.arms
         if arm.weight_bp
     }
+    if at_us is None:
+        running = await processes.every(s)
+    else:
+        node = await past_processes.node(s, at_us)
+        running = await past_processes.every(s, node.run if node.alive else None, at_us)
     return View(
         needed=any(each.number in live for each in used),
         deployment=deployment,
         releases=tuple(each.name for each in used),
         models=tuple(versions[number] for number in numbers),
-        instances=tuple(
-            each for each in await processes.every(s) if each.deployment == deployment.name
-        ),
+        instances=tuple(each for each in running if each.deployment == deployment.name),
     )

@@ -16,6 +16,7 @@ from storage import changes, incidents, post_mortems
 from storage.changes import Change
 from storage.home import clock, config
 from storage.incidents import Incident, Role, Section, Severity
+from storage.past import incidents as past_incidents
 from storage.post_mortems import ActionItem
 
 app = options.group()
@@ -60,11 +61,17 @@ async def every(
         str | None, typer.Argument(metavar="[SERVICE]", help="Only incidents of this service.")
     ] = None,
     limit: options.Limit = 20,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The newest incidents, newest at the bottom."""
+    """The newest incidents, newest at the bottom; with --at as far as they were then."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        found = (await incidents.tail(s, limit, service=service))[::-1]
+        found = (
+            await incidents.tail(s, limit, service=service)
+            if at_us is None
+            else await past_incidents.tail(s, at_us, limit, service=service)
+        )[::-1]
     listing.show(COLUMNS, found, as_json=as_json, empty="No incidents yet.")
 
 

@@ -6,11 +6,12 @@ from typing import Annotated, Final
 
 import typer
 
-from app import listing, session, terminal, words
+from app import listing, moments, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from storage import intents
 from storage.intents import Intent
+from storage.past import intents as past_intents
 
 app = options.group()
 
@@ -30,11 +31,17 @@ COLUMNS: Final[tuple[Column[Intent], ...]] = (
 @app.command()
 async def tail(
     limit: options.Limit = 20,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The last intents, newest at the bottom."""
+    """The last intents, newest at the bottom; with --at as far as they were then."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        found = await intents.tail(s, limit)
+        found = (
+            await intents.tail(s, limit)
+            if at_us is None
+            else await past_intents.tail(s, at_us, limit)
+        )
     oldest_first = sorted(found, key=lambda intent: intent.id)
     listing.show(COLUMNS, oldest_first, as_json=as_json)
 

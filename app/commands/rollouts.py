@@ -16,6 +16,7 @@ from app import (
     errors,
     job_progress,
     listing,
+    moments,
     rollout_options,
     rollout_plan,
     rollout_tree,
@@ -180,9 +181,15 @@ async def get(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Draw it again whenever it changes.")
     ] = False,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """The newest rollout as a tree: set beside actual, steps, guards, what it waits for."""
+    if (at_us := moments.at(at)) is not None:
+        async with session.reading() as s:
+            past = await rollout_tree.read_latest_at(s, service, at_us)
+        terminal.say(_json(past) if as_json else "\n".join(rollout_tree.lines(past)))
+        return
     async with session.store() as store:
         while True:
             async with store.read() as s:
@@ -205,12 +212,14 @@ async def every(
         str | None, typer.Argument(metavar="[SERVICE]", help="Only rollouts of this service.")
     ] = None,
     limit: options.Limit = 20,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The newest rollouts, newest at the bottom."""
+    """The newest rollouts, newest at the bottom; with --at as far as they were then."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        found = (await rollouts.tail(s, limit, service=service))[::-1]
-    listing.show(COLUMNS, found, as_json=as_json, empty="No rollouts yet.")
+        found = await rollout_tree.tail(s, limit, service, at_us)
+    listing.show(COLUMNS, found[::-1], as_json=as_json, empty="No rollouts yet.")
 
 
 @app.command()

@@ -7,11 +7,22 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import actions, errors, listing, session, split_effect, split_input, terminal, words
+from app import (
+    actions,
+    errors,
+    listing,
+    moments,
+    session,
+    split_effect,
+    split_input,
+    terminal,
+    words,
+)
 from app.commands import options
 from app.figures import arms as arm_figures
 from app.listing import Column
 from storage import availability, intents, releases, services, splits
+from storage.past import services as past_services
 from storage.rollout_steps import OnLabel, Strategy
 from storage.services import Service
 from storage.splits import Split
@@ -285,19 +296,25 @@ SPLIT_COLUMNS: Final[tuple[Column[Explained], ...]] = (
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
+async def every(at: options.At = None, as_json: options.Json = False) -> None:
     """All services and their splits as set; `paddock status` shows what was measured."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        known = await services.every(s)
+        known = await (services.every(s) if at_us is None else past_services.every(s, at_us))
     listing.show(COLUMNS, known, as_json=as_json)
 
 
 @app.command()
-async def show(name: Name, as_json: options.Json = False) -> None:
+async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
     """One service and the history of its splits, newest first."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        service = await services.find(s, name)
-        past = await services.history(s, name)
+        if at_us is None:
+            service = await services.find(s, name)
+            past = await services.history(s, name)
+        else:
+            service = await past_services.find(s, name, at_us)
+            past = await past_services.history(s, service, at_us)
         asked = [each.intent_id for each in past if each.intent_id is not None]
         reasons = await intents.reasons(s, asked)
     newest_first = sorted(past, key=lambda split: split.id, reverse=True)

@@ -11,7 +11,17 @@ from collections.abc import Sequence
 
 import typer
 
-from app import node_client, node_facts, reader, session, snapshot, status_document, terminal, words
+from app import (
+    moments,
+    node_client,
+    node_facts,
+    reader,
+    session,
+    snapshot,
+    status_document,
+    terminal,
+    words,
+)
 from app.commands import options
 from app.snapshot import Query
 from storage import errors, splits
@@ -29,14 +39,32 @@ _DEPLOYMENT = (
 _ARM = ("ARM", "MODEL", "PROMPT", "SET", "ACTUAL", "REQ/S", "P95", "TTFT95", "ERR", "LIKED")
 
 
-def status(as_json: options.Json = False) -> None:
-    """What the box is doing now, for a first look."""
-    raise typer.Exit(show(as_json=as_json))
+def status(at: options.At = None, as_json: options.Json = False) -> None:
+    """What the box is doing now, for a first look; or what it did at a past moment."""
+    at_us = moments.at(at)
+    if at_us is None:
+        raise typer.Exit(show(as_json=as_json))
+    raise typer.Exit(terminal.run(print_then(at_us, as_json=as_json)))
 
 
 def show(*, as_json: bool) -> int:
     """Print the status; the exit code says whether the node runs."""
     return terminal.run(print_now(as_json=as_json))
+
+
+async def print_then(at_us: int, *, as_json: bool) -> int:
+    """What the store tells of a past moment; 0 whatever it was, since nothing of now is said."""
+    home = session.home()
+    async with session.store() as store:
+        source = reader.Reader(home, store, now_us=clock.now_us)
+        try:
+            current = await source.read(Query(place="pulse", at_us=at_us))
+        finally:
+            await source.close()
+    if current.pulse is None:
+        raise errors.NotFound(current.header.error)
+    _print(current.header, current.pulse, home, "", as_json=as_json)
+    return 0
 
 
 async def print_now(*, as_json: bool) -> int:
@@ -58,6 +86,13 @@ async def print_now(*, as_json: bool) -> int:
         current, gateway = known, node_client.url(home, config.readable(home)[0].gateway)
     header, pulse = current.header, current.pulse
     assert pulse is not None  # noqa: S101 it is what was asked for
+    _print(header, pulse, home, gateway, as_json=as_json)
+    return 0 if header.node is snapshot.Node.UP else _DOWN
+
+
+def _print(
+    header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: str, *, as_json: bool
+) -> None:
     if as_json:
         document = status_document.of(
             header,
@@ -69,18 +104,17 @@ async def print_now(*, as_json: bool) -> int:
         terminal.show(document, (), as_json=True)
     else:
         terminal.say("\n".join(lines(header, pulse, home, gateway)))
-    return 0 if header.node is snapshot.Node.UP else _DOWN
 
 
 def lines(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: str) -> list[str]:
     """The status as text, most urgent first."""
-    out = [*_node(header, pulse, home, gateway)]
+    out = [*_then(header, pulse)] if header.past else [*_node(header, pulse, home, gateway)]
     out += [f"▲ {words.safe(each.sentence)}" for each in header.troubles[:MOST]]
     if more := len(header.troubles[MOST:]):
         out.append(f"▲ and {more} more; `paddock status --json` lists all of them")
     if header.error:
         return [*out, "Services, traffic and figures are in the store, which cannot be read now."]
-    out += ["", *_machine(pulse.machine), "", *_deployments(pulse)]
+    out += ["", *_machine(pulse.machine, then=header.past is not None), "", *_deployments(pulse)]
     shown = _foremost(pulse.services)
     for service in shown:
         out += ["", *_service(service, pulse.window)]
@@ -129,6 +163,21 @@ def _node(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: s
     ]
 
 
+def _then(header: snapshot.Header, pulse: snapshot.Pulse) -> list[str]:
+    """The moment, the node of then, and what is not known of it."""
+    run, at = pulse.run, words.clock(header.now_us)
+    node = "no node had been started"
+    if run is not None:
+        up = words.duration(header.now_us - run.started_at_us)
+        node = f"node {run.version}, pid {run.pid}, up {up}"
+        node = node if header.node.runs else f"node {run.version} did not run"
+    ailing = [each for each in pulse.processes if each.state != "ready" or each.restarts]
+    rows = [f"PAST {at}  {words.safe(header.host)}  {node}"]
+    if header.node.runs:
+        rows.append("processes " + (_several(ailing) or f"all {len(pulse.processes)} ready"))
+    return rows + [f"not known: {each}" for each in header.past or ()]
+
+
 def _several(ailing: Sequence[snapshot.Process]) -> str:
     more = f"; and {len(ailing) - MOST} more" if len(ailing) > MOST else ""
     return "; ".join(map(_process, ailing[:MOST])) + more
@@ -145,8 +194,10 @@ def _restarted(each: snapshot.Process | snapshot.Instance) -> str:
     return f"restarted {each.restarts}x{last}"
 
 
-def _machine(machine: snapshot.Machine) -> list[str]:
+def _machine(machine: snapshot.Machine, *, then: bool = False) -> list[str]:
     host = machine.host
+    if then and host is None:
+        return ["host  not measured then, or deleted since"]
     rows = [
         "host  not measured now"
         if host is None

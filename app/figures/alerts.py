@@ -17,6 +17,7 @@ from storage.notifications import Backlog
 
 UNDELIVERED_US: Final = 600_000_000
 UNEVALUATED_US: Final = 120_000_000
+_DAY_US: Final = 86_400_000_000
 
 
 def critical(facts: Facts) -> Iterator[Trouble]:
@@ -56,6 +57,15 @@ def unevaluated(facts: Facts) -> Iterator[Trouble]:
     for rule, fault in facts.alert_faults.items():
         said = f"The alert rule {rule} cannot be evaluated: {fault.rstrip('.')}"
         yield Trouble(brief=f"rule {rule} faulty", sentence=f"{said}.")
+
+
+def deleted(at_us: int, now_us: int, keep_days: int) -> str:
+    """Which alerts of a past moment are not known any more; empty while all of them are."""
+    if at_us < now_us - keep_days * _DAY_US:
+        return f"Alerts and silences that ended more than {keep_days} days ago are deleted."
+    if at_us < now_us - _DAY_US:
+        return "Alerts that never fired are deleted a day after their end."
+    return ""
 
 
 def _troubles(facts: Facts, severity: Severity) -> Iterator[Trouble]:

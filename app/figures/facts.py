@@ -35,6 +35,19 @@ SECOND_US: Final = 1_000_000
 LEAST_TOP: Final = 10.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What is particular to facts of a past moment.
+
+    `unknown` says in sentences what is not known of it. Where its seconds are deleted, `tallies`
+    has the requests by arm of `window`, which is as wide as the roll-ups that are left.
+    """
+
+    unknown: tuple[str, ...] = ()
+    tallies: Mapping[str, tallies.Tally] = field(default_factory=dict)
+    window: measures.Window | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Facts:
     """What is known after a look."""
@@ -89,12 +102,19 @@ class Facts:
     """What config.toml says of prices."""
     cost: tuple[int, snapshot.Cost] | None = None
     """The bill that was made last, and when (UTC microseconds)."""
+    past: Past | None = None
+    """Given where `now_us` is a past moment, and nothing here is of now."""
     top: float = LEAST_TOP  # of the chart of tokens at the last look
 
     @property
+    def rolled(self) -> measures.Window | None:
+        """The window of roll-ups, where the seconds of a past moment are deleted."""
+        return None if self.past is None else self.past.window
+
+    @property
     def end(self) -> int:
-        """The last second that is looked at: now, or the last that was measured."""
-        newest = self.recent.newest
+        """The last second that is looked at: now, or the last that was measured before a stop."""
+        newest = None if self.past is not None else self.recent.newest
         if newest is not None and not self.node.runs:
             return newest
         return self.now_us // SECOND_US
@@ -102,6 +122,8 @@ class Facts:
     @property
     def begin_us(self) -> int:
         """Where the window of the traffic figures begins."""
+        if self.rolled is not None:
+            return self.rolled.begin * SECOND_US
         begin = (self.end + 1) * SECOND_US - recent_samples.WINDOW_US
         if self.run is None or not self.node.runs:
             return begin
@@ -112,6 +134,8 @@ class Facts:
     @property
     def window_us(self) -> int:
         """How long that window is."""
+        if self.rolled is not None:
+            return self.rolled.seconds * SECOND_US
         return max((self.end + 1) * SECOND_US - self.begin_us, SECOND_US)
 
 
@@ -121,19 +145,32 @@ def traffic_window(facts: Facts) -> snapshot.TrafficWindow:
         window_us=facts.window_us,
         currency=facts.currency,
         priced=facts.prices != Prices(),
-        until_us=None if facts.node.runs else (facts.end + 1) * SECOND_US,
+        until_us=_until_us(facts),
         synthetic=measures.synthetic_share(whole(facts, traffic(facts).values())),
     )
 
 
+def _until_us(facts: Facts) -> int | None:
+    if facts.rolled is not None:
+        return (facts.rolled.end + 1) * SECOND_US
+    return None if facts.node.runs else (facts.end + 1) * SECOND_US
+
+
 def window(facts: Facts) -> measures.Window:
     """That window in whole seconds."""
+    if facts.rolled is not None:
+        return facts.rolled
     return measures.Window(facts.begin_us // SECOND_US, facts.end)
 
 
 def traffic(facts: Facts) -> dict[str, measures.Traffic]:
     """What was measured in that window, by arm (support/r14)."""
     span, found = window(facts), {}
+    if facts.past is not None and facts.past.window is not None:
+        return {
+            arm: measures.Traffic(tally=tally, seconds=span.seconds, measured=True)
+            for arm, tally in facts.past.tallies.items()
+        }
     for arm, seconds in facts.recent.arms.items():
         inside = [tally for at, tally in seconds.items() if span.begin <= at <= span.end]
         if inside:

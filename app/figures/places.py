@@ -34,6 +34,7 @@ def header(facts: Facts) -> snapshot.Header:
         ),
         as_of_us=None if newest is None else newest * SECOND_US,
         now_us=facts.now_us,
+        past=None if facts.past is None else facts.past.unknown,
         back_us=0 if ahead is None else ahead * SECOND_US - facts.now_us,
     )
 

@@ -30,6 +30,8 @@ from app.figures import requests as request_figures
 from app.figures.facts import Facts
 from app.snapshot import Query
 from storage import availability, keys, requests
+from storage.past import incidents as past_incidents
+from storage.past import rollouts as past_rollouts
 from storage.store import Session
 
 Part = Callable[[Session, Facts, Query], Awaitable[object]]
@@ -74,7 +76,13 @@ async def _releases(s: Session, facts: Facts, query: Query) -> snapshot.Releases
 
 async def _requests(s: Session, facts: Facts, query: Query) -> snapshot.Requests:
     del facts
-    found = await requests.tail(s, limit=query.limit + 1, text_filter=query.filter or None)
+    return await _request_rows(s, query)
+
+
+async def _request_rows(s: Session, query: Query, until_us: int | None = None) -> snapshot.Requests:
+    found = await requests.tail(
+        s, limit=query.limit + 1, text_filter=query.filter or None, until_us=until_us
+    )
     return snapshot.Requests(
         rows=tuple(request_figures.row(each) for each in found[: query.limit]),
         filter=query.filter,
@@ -168,6 +176,31 @@ async def _run(s: Session, facts: Facts, query: Query) -> snapshot.BookRun:
     return await runbooks.full(s, facts.home, query.run, facts.now_us)
 
 
+async def _past_traffic(s: Session, facts: Facts, query: Query) -> snapshot.Traffic:
+    del s, query
+    return places.traffic(facts)
+
+
+async def _past_rollouts(s: Session, facts: Facts, query: Query) -> tuple[snapshot.RolloutRow, ...]:
+    del query
+    found = await past_rollouts.tail(s, facts.now_us, _ROLLOUTS)
+    return tuple(rollouts.row(facts, each) for each in found)
+
+
+async def _past_rollout(s: Session, facts: Facts, query: Query) -> snapshot.Rollout:
+    return await rollouts.full_at(s, query.rollout, facts)
+
+
+async def _past_requests(s: Session, facts: Facts, query: Query) -> snapshot.Requests:
+    return await _request_rows(s, query, facts.now_us)
+
+
+async def _past_incidents(s: Session, facts: Facts, query: Query) -> snapshot.Incidents:
+    del query
+    found = await past_incidents.tail(s, facts.now_us, _INCIDENTS)
+    return snapshot.Incidents(rows=tuple(map(incidents.row, found)), shown=None)
+
+
 PARTS: Final[Mapping[str, Part]] = {
     "pulse": _pulse,
     "traffic": _traffic,
@@ -192,3 +225,14 @@ PARTS: Final[Mapping[str, Part]] = {
     "runbooks": _runbooks,
     "run": _run,
 }
+
+PAST: Final[Mapping[str, Part]] = {
+    "pulse": _pulse,
+    "traffic": _past_traffic,
+    "rollouts": _past_rollouts,
+    "rollout": _past_rollout,
+    "requests": _past_requests,
+    "request": _request,
+    "incidents": _past_incidents,
+}
+"""The places that can be shown as of a past moment, by facts of then (`app.figures.past`)."""

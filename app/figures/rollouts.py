@@ -41,7 +41,19 @@ async def full(s: Session, id: int, facts: Facts) -> snapshot.Rollout:
     Raises:
         NotFound: there is no such rollout.
     """
-    view = await rollout_tree.read(s, await rollouts.find(s, id), facts.now_us)
+    return _full(facts, await rollout_tree.read(s, await rollouts.find(s, id), facts.now_us))
+
+
+async def full_at(s: Session, id: int, facts: Facts) -> snapshot.Rollout:
+    """One rollout as it was at the moment of the facts.
+
+    Raises:
+        NotFound: it had not been started.
+    """
+    return _full(facts, await rollout_tree.read_at(s, id, facts.services, facts.now_us))
+
+
+def _full(facts: Facts, view: rollout_tree.View) -> snapshot.Rollout:
     return snapshot.Rollout(
         row=row(facts, view.rollout, view),
         tree=tuple(rollout_tree.lines(view)),

@@ -41,7 +41,9 @@ def _readiness(facts: Facts) -> Readiness:
 
 
 def _node(facts: Facts) -> Iterator[Trouble]:
-    if facts.node is Node.DOWN:
+    if facts.node is Node.DOWN and facts.past is not None:
+        yield Trouble(brief="NODE DOWN", sentence="The node did not run at that moment.")
+    elif facts.node is Node.DOWN:
         yield Trouble(brief="NODE DOWN", sentence="The node is down; `paddock serve` starts it.")
     if facts.node is Node.SILENT:
         said = "The node runs and does not answer; nothing is supervised and nothing can be changed"

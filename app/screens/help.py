@@ -41,9 +41,9 @@ MEANING: Final = (
 _LETTERED: Final = [where.name for where in keymap.PLACES.values() if where.key]
 EVERYWHERE: Final = (
     *(f"look.{name}" for name in _LETTERED if name != "help"),
-    "look.goto", "look.arm", "look.freeze", "look.back", "look.previous", "look.quit",
+    "look.goto", "look.arm", "look.at", "look.freeze", "look.back", "look.previous", "look.quit",
 )  # fmt: skip
-_TYPED: Final = {"look.arm": ":rw"}
+_TYPED: Final = {"look.arm": ":rw", "look.at": ":at"}
 
 
 def draw(of: type[Place], table: Sequence[Action], width: int) -> list[Line]:

@@ -7,6 +7,7 @@ table. Imported by `app.tui` and the places.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -111,6 +112,12 @@ PLACES: Final[Mapping[str, Where]] = {
 }  # fmt: skip
 """In the order in which they are listed."""
 
+PAST: Final = frozenset({
+    "pulse", "problems", "traffic", "rollouts", "rollout", "requests", "request", "incidents",
+    "help",
+})  # fmt: skip
+"""The places that can be shown as of a past moment."""
+
 EARLY: Final[Mapping[str, str]] = {
     **{where.key: f"look.{where.name}" for where in PLACES.values() if where.key},
     "enter": "look.open",
@@ -128,11 +135,19 @@ EARLY: Final[Mapping[str, str]] = {
 COMMANDS: Final[Mapping[str, str]] = {
     "rw": "look.arm",
     "ro": "look.disarm",
+    "now": "look.now",
     "q": "look.quit",
     "quit": "look.quit",
 }
 
-_SAID: Final = {"rw": "allow changes", "ro": "read-only", "q": "quit"}
+_SAID: Final = {
+    "rw": "allow changes",
+    "ro": "read-only",
+    "at 03:12": "look at the past",
+    "now": "back from it",
+    "q": "quit",
+}
+_AT: Final = re.compile(r"\s*at(\s+(?P<moment>.*))?\s*", re.IGNORECASE)
 
 _SIGNS: Final = {
     "exclamation_mark": "!",
@@ -170,6 +185,12 @@ def meant(typed: str) -> str | None:
         return lettered[word]
     close = [name for name in known if word and name.startswith(word)]
     return close[0] if len({COMMANDS.get(name, name) for name in close}) == 1 else None
+
+
+def moment(typed: str) -> str | None:
+    """What follows `at` after the colon, perhaps nothing; None where something else was typed."""
+    found = _AT.fullmatch(typed)
+    return None if found is None else (found["moment"] or "").strip()
 
 
 def choices(typed: str = "") -> list[tuple[str, str]]:

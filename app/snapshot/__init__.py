@@ -99,6 +99,7 @@ class Query:
     """What the open place shows, so that nothing else is read."""
 
     place: str = "pulse"
+    at_us: int | None = None  # the past moment that is shown; None: now
     filter: str = ""
     limit: int = 100
     request: str = ""

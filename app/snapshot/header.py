@@ -61,4 +61,6 @@ class Header:
     as_of_us: int | None = None  # the newest measurement
     now_us: int = 0
     back_us: int = 0  # how far the clock is behind samples in the store
+    past: tuple[str, ...] | None = None
+    """Given where `now_us` is a past moment: in sentences, what is not known of it."""
     error: str = ""  # why nothing can be read, in a sentence

@@ -49,6 +49,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole document. `problems` are sentences; empty means that nothing is known to be wrong.
 
+    `at_us` is now, or the past moment that was asked for; `unknown` then says what is not known of
+    it, and is null otherwise.
     `machine` has the host and its GPUs, `load` is that of all instances together.
     """
 
@@ -67,6 +69,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     deployments: tuple[Deployment, ...]
     window: Window
     services: tuple[Service, ...]
+    unknown: tuple[str, ...] | None = None
 
 
 def of(
@@ -106,6 +109,7 @@ def of(
             currency=window.currency,
         ),
         services=tuple(map(services.service, pulse.services)),
+        unknown=header.past,
     )
 
 

@@ -84,14 +84,23 @@ def _halves(header: Header, mode: Mode, tone: str, step: Step) -> tuple[Line, Li
     if header.synthetic and step < Step.SYNTHETIC:
         share = f"{header.synthetic * 100:.0f}%" if header.synthetic >= _WHOLE else "<1%"
         end.append((f"  synthetic {share}", tone))
-    end.append((f"  {permission(mode, short=step >= Step.UNITS)}  ", f"{tone}-bold"))
+    if header.past is not None:
+        end.append((f"  {_past(header.now_us, short=step >= Step.UNITS)} ", f"{tone}-bad"))
+    else:
+        end.append((f"  {permission(mode, short=step >= Step.UNITS)}  ", f"{tone}-bold"))
     if mode.frozen_us is not None:
         at = " " + words.clock(mode.frozen_us)[11:]
         at = "" if step >= Step.AGE else at.rstrip("Z") if step >= Step.UNITS else at
         end.append((f" FROZEN{at} ", f"{tone}-bad"))
-    elif step < Step.AGE:
+    elif step < Step.AGE and header.past is None:
         end.append((f"{age(header, short=step >= Step.UNITS)} ", f"{tone}-dim"))
     return tuple(left), tuple(end)
+
+
+def _past(at_us: int, *, short: bool) -> str:
+    """The moment that is shown: PAST 2026-11-27 03:12Z."""
+    at = words.clock(at_us).replace(":00Z", "Z")
+    return f"PAST {at[11:].rstrip('Z') if short else at}"
 
 
 def _who(header: Header, step: Step) -> str:
