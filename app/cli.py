@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "ab-tests": ("ab_tests", "A/B tests: which of several releases is better, on real traffic."),
     "requests": ("requests", "What was asked and how it was answered."),
     "samples": ("samples", "What was measured: the last seconds, and any time in sum."),
+    "measures": ("measures", "Measurements as files: CSV, JSON lines or Parquet."),
     "alerts": ("alerts", "Alerts, silences, alert rules and receivers of notifications."),
     "cost": ("cost", "What was spent, on what, and what today will come to."),
     "budgets": ("budgets", "What keys, services and tenants may cost."),

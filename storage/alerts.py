@@ -26,7 +26,7 @@ from storage.alert_states import MOVES, State, Why
 
 __all__ = [
     "MOVES", "Alert", "Severity", "State", "Why", "acknowledge", "active", "begin", "close",
-    "ended", "find", "fingerprint", "move", "prune", "refresh", "unacknowledge",
+    "during", "ended", "find", "fingerprint", "move", "prune", "refresh", "unacknowledge",
 ]  # fmt: skip
 
 CONTROL: Final = "control"
@@ -309,6 +309,19 @@ async def ended(s: AsyncSession, *, limit: int = 20, fired: bool = True) -> list
         query = query.where(col(AlertRow.fired_at_us).is_not(None))
     query = query.order_by(col(AlertRow.ended_at_us).desc(), col(AlertRow.id).desc()).limit(limit)
     return [_alert(row) for row in await s.scalars(query)]
+
+
+async def during(
+    s: AsyncSession, begin_us: int, end_us: int, *, after: int = 0, limit: int = 1_000
+) -> list[Alert]:
+    """The first alerts after a number that were active in a range, `end_us` excluded."""
+    ended = col(AlertRow.ended_at_us)
+    query = select(AlertRow).where(
+        col(AlertRow.id) > after,
+        col(AlertRow.began_at_us) < end_us,
+        ended.is_(None) | (ended >= begin_us),
+    )
+    return [_alert(row) for row in await s.scalars(query.order_by(col(AlertRow.id)).limit(limit))]
 
 
 async def of_ids(s: AsyncSession, ids: Iterable[int]) -> dict[int, Alert]:

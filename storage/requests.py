@@ -207,6 +207,16 @@ async def last(s: AsyncSession) -> int:
     return (await s.execute(select(func.max(RequestRow.number)))).scalar() or 0
 
 
+async def numbers(s: AsyncSession, begin_us: int, end_us: int) -> tuple[int, int]:
+    """The lowest and the highest number of the requests that arrived in a range; (1, 0): none."""
+    number = col(RequestRow.number)
+    query = select(func.min(number), func.max(number)).where(
+        col(RequestRow.at_us) >= begin_us, col(RequestRow.at_us) < end_us
+    )
+    low, high = (await s.execute(query)).one()
+    return (1, 0) if low is None or high is None else (low, high)
+
+
 async def after(
     s: AsyncSession, number: int, until: int, limit: int = 500,
     service: str | None = None, outcome: Outcome | None = None,

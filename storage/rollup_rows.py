@@ -1,6 +1,6 @@
 """The rows of roll-ups and the mark that tells how far they are; see `storage.rollups`.
 
-Decides nothing. Imported by `storage.rollups`.
+Decides nothing. Imported by `storage.rollups` and `app.exports`.
 """
 
 from __future__ import annotations

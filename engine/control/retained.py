@@ -181,6 +181,8 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "runs": Kept(_PEOPLE),
     "run_steps": Kept("a row for each step of a run"),
     "run_events": Kept("a few rows for each step of a run"),
+    "automations": Bounded("a row for each runbook that may start by itself"),
+    "drills": Kept(_PEOPLE),
     "incidents": Kept(_RECORD),
     "incident_alerts": Kept(_RECORD),
     "incident_events": Kept(_RECORD),
