@@ -234,5 +234,6 @@ PAST: Final[Mapping[str, Part]] = {
     "requests": _past_requests,
     "request": _request,
     "incidents": _past_incidents,
+    "gpu": _gpu,
 }
 """The places that can be shown as of a past moment, by facts of then (`app.figures.past`)."""

@@ -114,7 +114,7 @@ PLACES: Final[Mapping[str, Where]] = {
 
 PAST: Final = frozenset({
     "pulse", "problems", "traffic", "rollouts", "rollout", "requests", "request", "incidents",
-    "help",
+    "gpu", "help",
 })  # fmt: skip
 """The places that can be shown as of a past moment."""
 

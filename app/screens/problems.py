@@ -17,14 +17,25 @@ _NONE = (
     "Nothing is known to be wrong: node and gateway answer, every service can be answered, the "
     "queue moves, and the error rates of the last seconds are low."
 )
+_NONE_THEN = "By what is recorded, nothing was wrong at that moment."
 
 
 def draw(header: snapshot.Header, width: int) -> list[Line]:
-    """The rows."""
+    """The rows; of a past moment also what is not known of it."""
+    rows = _problems(header, width)
+    if header.past and not header.error:
+        rows.append(palette.rule(width, "NOT KNOWN", "of that moment"))
+        for sentence in header.past:
+            rows += bar.saying(sentence, "", width)
+    return rows
+
+
+def _problems(header: snapshot.Header, width: int) -> list[Line]:
     if header.error and not header.troubles:
         return [palette.rule(width, "PROBLEMS"), *bar.saying(f"▲ {header.error}", "bad", width)]
     if not header.troubles:
-        return [palette.rule(width, "PROBLEMS"), *bar.saying(_NONE, "", width)]
+        none = _NONE if header.past is None else _NONE_THEN
+        return [palette.rule(width, "PROBLEMS"), *bar.saying(none, "", width)]
     count = words.counted(len(header.troubles), "problem")
     about = count if len(header.troubles) == 1 else f"{count}, the worst first"
     title = palette.rule(width, "PROBLEMS", about)

@@ -12,12 +12,13 @@ import pytest
 from app import errors
 from app.exports import tables
 from app.exports.tables import Range, What
-from storage import alerts, rollup_rows, rollups, samples
+from storage import alerts, rollup_rows, rollups, samples, usage
 from storage import store as stores
 from storage.home import config
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.store import Session, Store
+from tests.app import populated_homes
 from tests.app.populated_homes import NOW
 
 HOUR = Range(begin_s=NOW - 3_600, end_s=NOW + 1)
@@ -131,6 +132,30 @@ async def test_alerts_that_were_active_in_the_range_are_exported(home: Home) -> 
         await store.close()
     assert (row["rule"], row["state"], row["severity"]) == ("errors", "firing", "critical")
     assert json.loads(row["labels_json"]) == {"service": "a"}
+
+
+async def test_costs_are_exported_by_the_quarter_hour(home: Home) -> None:
+    """With their price, or with none where nothing is priced."""
+    store = await stores.open(home)
+    asked = [populated_homes.ended(number) for number in (5, 6, 7)]
+    price = config.Price(gpu_hour_micro=3_600_000_000)
+    names = [field.name for field in tables.fields(What.COSTS)]
+    try:
+        await store.write(lambda s: usage.record(s, asked))
+        (row,) = await _read(store, What.COSTS)
+        found = tables.rows(store, What.COSTS, HOUR, price)
+        priced = [dict(zip(names, cells, strict=True)) async for cells in found]
+    finally:
+        await store.close()
+    assert (row["service"], row["requests"], row["cost_micro"]) == ("support", 3, None)
+    assert row["quarter_s"] % 900 == 0
+    served, idle = priced
+    assert (served["busy_us"], served["cost_micro"], served["currency"]) == (
+        930_000,
+        930_000,
+        "USD",
+    )
+    assert (idle["service"], idle["requests"], idle["cost_micro"]) == (None, None, 0)
 
 
 async def test_a_step_finer_than_what_is_left_is_refused(home: Home) -> None:

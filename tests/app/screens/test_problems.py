@@ -35,3 +35,15 @@ def test_a_box_without_problems_says_what_was_looked_at() -> None:
     )
     rows = [palette.text(row) for row in problems.draw(header, 80)]
     assert "Nothing is known to be wrong" in rows[1]
+
+
+def test_of_a_past_moment_it_is_said_what_is_not_known() -> None:
+    """Below the problems; nobody was asked, so no gateway is said to answer."""
+    header = snapshot.Header(
+        host="box01", person=snapshot.Person(name="sara"), node=snapshot.Node.UP,
+        past=("Process ids are not recorded.",),
+    )  # fmt: skip
+    rows = [palette.text(row) for row in problems.draw(header, 80)]
+    assert "By what is recorded, nothing was wrong" in rows[1]
+    assert "NOT KNOWN" in rows[2]
+    assert rows[3].strip() == "Process ids are not recorded."
