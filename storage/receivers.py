@@ -7,6 +7,7 @@ nothing. Written by control, read by every package.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import ClassVar, Final
@@ -24,6 +25,7 @@ GROUP_WAIT_S: Final = 30
 GROUP_INTERVAL_S: Final = 300
 REPEAT_INTERVAL_S: Final = 4 * 3600
 MOST: Final = 50
+_SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,39}")
 
 
 class Kind(StrEnum):
@@ -79,16 +81,29 @@ class Receiver(msgspec.Struct, frozen=True, kw_only=True):
 
 def kind_of(url: str) -> Kind:
     """What an address is: of a webhook if it is an http(s) one, else apprise's."""
-    return Kind.WEBHOOK if urlsplit(url).scheme in {"http", "https"} else Kind.APPRISE
+    return Kind.WEBHOOK if url.lower().startswith(("http:", "https:")) else Kind.APPRISE
 
 
 def shown(url: str) -> str:
-    """An address without what may be a token: the host of a webhook, else the service alone."""
-    parts = urlsplit(url)
-    if kind_of(url) is Kind.WEBHOOK and parts.hostname:
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname}{port}/…"
-    return f"{parts.scheme}://…"
+    """An address without what may be a token: the host of a webhook, else the service alone.
+
+    Raises:
+        Invalid: it names no service, or no host where it is a webhook's.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme):
+        raise errors.Invalid("The address begins with a scheme: https://… or slack://…")
+    if kind_of(url) is Kind.APPRISE:
+        return f"{scheme.lower()}://…"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if not host:
+        raise errors.Invalid("The address has no host that can be called: https://HOST[:PORT]/…")
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme.lower()}://{host}{'' if port is None else f':{port}'}/…"
 
 
 async def add(

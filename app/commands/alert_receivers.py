@@ -82,8 +82,6 @@ async def add(
     try:
         url = secrets.read(session.home(), deposited)
         kind = receivers.kind_of(url)
-        if "://" not in url:
-            raise errors.BadWord("The address begins with a scheme: https://… or slack://…")
         arguments |= {"kind": kind.value, "shown": receivers.shown(url), "secret": deposited}
         if sign_file is not None:
             if kind is not receivers.Kind.WEBHOOK:

@@ -90,11 +90,24 @@ def _check_status(response: httpx.Response) -> None:
     """Raise unless the status is a yes or a no."""
     status = response.status_code
     if 300 <= status < 400:  # noqa: PLR2004 the class of redirects
-        to = _printable(response.headers.get("location", "nowhere"))
-        raise Misdirected(f"it redirects to {to}, which is not followed; give its final address")
+        raise Misdirected(
+            f"it redirects {_to(response)}, which is not followed; give its final address"
+        )
     if status in _LATER or status >= httpx.codes.INTERNAL_SERVER_ERROR:
         after_s = server_responses.retry_after_s(response.headers.get("retry-after"))
-        raise Unanswered(f"it answered {status} {_printable(response.reason_phrase)}", after_s)
+        raise Unanswered(f"it answered {status}", after_s)
+
+
+def _to(response: httpx.Response) -> str:
+    """The server that a redirect leads to; its path may repeat a token of the address."""
+    try:
+        url = response.url.join(response.headers.get("location", ""))
+    except httpx.InvalidURL:
+        return "to no address"
+    same = (url.scheme, url.netloc) == (response.url.scheme, response.url.netloc)
+    return (
+        "to another path there" if same else f"to {url.scheme}://{_printable(url.netloc.decode())}"
+    )
 
 
 async def _read(response: httpx.Response) -> bytes:

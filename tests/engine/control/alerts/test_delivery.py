@@ -12,6 +12,7 @@ import pytest
 
 from engine.control.alerts import delivery, notify
 from engine.control.alerts.delivery import Delivery
+from engine.webhooks import call
 from storage import errors, notifications, receivers
 from storage.home import secrets
 from storage.notifications import Notification, State
@@ -114,7 +115,7 @@ async def test_a_receiver_that_is_dead_for_a_day_is_told_everything_in_order(
             outbox.now_us += MINUTE_US
         assert 100 < tries < 200
         assert await outbox.states() == [State.QUEUED, State.QUEUED]
-        assert (await outbox.all())[0].error == "it answered 503 Said"
+        assert (await outbox.all())[0].error == "it answered 503"
         hook.does = [hooks.YES]
         hook.requests.clear()
         for _ in range(30):
@@ -267,11 +268,40 @@ async def test_an_apprise_that_hangs_is_killed(
         ("https://user:secret@h.example.com:8443/x?token=secret", "https://h.example.com:8443/…"),
         ("slack://secret-a/secret-b/secret-c", "slack://…"),
         ("mailto://user:secret@example.com", "mailto://…"),
+        ("HTTPS://[::1]:9/secret", "https://[::1]:9/…"),
     ],
 )
 def test_what_is_shown_of_an_address_holds_no_token(url: str, shown: str) -> None:
     """It is in records, lists and the ledger."""
     assert receivers.shown(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["secret", "sec/ret://x", "https:///secret", "http://[secret/", "http://a:99999/s", "http:a/s"],
+)
+def test_an_address_that_cannot_be_called_is_refused(url: str) -> None:
+    """When it is added, and without quoting it."""
+    with pytest.raises(errors.Invalid) as refused:
+        receivers.shown(url)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("does", "error"),
+    [
+        (hooks.answer(308, location="https://h.example/secret"), "redirects to https://h.example,"),
+        (hooks.answer(302, location="/secret?x=secret"), "redirects to another path there,"),
+        (b"HTTP/1.1 500 /secret\r\nContent-Length: 0\r\n\r\n", "it answered 500"),
+    ],
+)
+async def test_what_a_receiver_answers_does_not_show_its_address(does: bytes, error: str) -> None:
+    """A redirect repeats the path, in which the token is; errors are in lists and in row 1."""
+    async with hooks.served(does) as hook:
+        with pytest.raises(call.CallError) as refused:
+            await call.post(f"{hook.url}secret", b"{}", {})
+    assert error in str(refused.value)
+    assert "secret" not in str(refused.value)
 
 
 def test_pauses_between_tries_grow_to_ten_minutes() -> None:
