@@ -44,7 +44,8 @@ MOST_RANGE_S: Final = 24 * 3600
 """The longest range or offset: samples are held in memory for this long."""
 
 _MOST_DEPTH: Final = 40
-_MOST_REPEATS: Final = 3
+_MOST_CHOICES: Final = 3
+_MOST_PATTERN: Final = 500
 _SAFE_ESCAPES: Final = frozenset(r"\.-+*?()[]{}|^$dDwWsS/:")
 
 
@@ -193,7 +194,8 @@ def check_regex(pattern: str) -> str:
     """The pattern itself, if it is simple enough to be matched in time.
 
     Raises:
-        Invalid: it repeats a group, looks around, or repeats in more than three places.
+        Invalid: it repeats a group, looks around, or leaves more than three choices: repetitions,
+            optional parts and groups of alternatives multiply the ways to match.
     """
     bare = re.sub(r"\\(.)", lambda found: "x" if found[1] in _SAFE_ESCAPES else "\\", pattern)
     if "\\" in bare or "(?" in bare:
@@ -201,8 +203,12 @@ def check_regex(pattern: str) -> str:
     bare = re.sub(r"\[[^\]]*\]", "x", bare)
     if re.search(r"\)[*+?{]", bare):
         raise errors.Invalid(f"the pattern {pattern!r} repeats a group; write alternatives instead")
-    if len(re.findall(r"[*+{]", bare)) > _MOST_REPEATS:
-        raise errors.Invalid(f"the pattern {pattern!r} repeats in more than {_MOST_REPEATS} places")
+    choices = len(re.findall(r"[*+?{(]", bare))
+    if choices > _MOST_CHOICES or (choices and len(pattern) > _MOST_PATTERN):
+        raise errors.Invalid(
+            f"the pattern {pattern!r} has more than {_MOST_CHOICES} repetitions, optional parts "
+            f"and groups, or more than {_MOST_PATTERN} characters; write alternatives instead"
+        )
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:

@@ -36,7 +36,8 @@ SHIPPED: Final = Path(__file__).parent / "shipped_alert_rules.yaml"
 LIMIT_BYTES: Final = 500_000
 
 _UNITS: Final = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
-_DURATION: Final = re.compile(r"(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_NUMBER: Final = "([0-9]{1,9})"
+_DURATION: Final = re.compile("(?=[0-9])" + "".join(f"(?:{_NUMBER}{unit})?" for unit in _UNITS))
 _KEYS: Final = frozenset(
     {"alert", "expr", "for", "keep_firing_for", "samples", "min_samples", "labels", "annotations"}
 )
@@ -180,9 +181,7 @@ def _written(rule: Rule, prometheus: bool) -> dict[str, Any]:
 
 def _rule(place: _Place) -> Rule:
     nodes = _mapping(place, _KEYS)
-    raw: dict[str, Any] = {
-        key: yaml.SafeLoader("").construct_object(node, deep=True) for key, node in nodes.items()
-    }
+    raw: dict[str, Any] = {key: _value(place, key, node) for key, node in nodes.items()}
     labels, annotations = raw.get("labels") or {}, raw.get("annotations") or {}
     for key, value in (("labels", labels), ("annotations", annotations)):
         if not isinstance(value, dict):
@@ -218,16 +217,24 @@ def _rule(place: _Place) -> Rule:
     return rule
 
 
+def _value(place: _Place, key: str, node: yaml.Node) -> Any:
+    """The value of a key; a date or a tag that YAML cannot make sense of is refused."""
+    try:
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        why = getattr(error, "problem", None) or str(error)
+        raise place.bad(f"{key}: it is not a value: {why}.", node) from error
+
+
 def _mapping(place: _Place, known: Iterable[str]) -> dict[str, yaml.Node]:
     """The values of a mapping whose keys are known, by key."""
     if not isinstance(place.node, yaml.MappingNode):
         raise place.bad(f"here is a mapping with {', '.join(sorted(known))}.")
     found: dict[str, yaml.Node] = {}
     for key, value in place.node.value:
-        if key.value not in known:
-            raise place.bad(
-                f"{key.value!r} is not known; there are {', '.join(sorted(known))}.", key
-            )
+        if not isinstance(key, yaml.ScalarNode) or key.value not in known:
+            name = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
+            raise place.bad(f"{name!r} is not known; there are {', '.join(sorted(known))}.", key)
         if key.value in found:
             raise place.bad(f"{key.value} is given twice.", key)
         found[key.value] = value

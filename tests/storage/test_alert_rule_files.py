@@ -84,6 +84,8 @@ def test_an_export_for_prometheus_has_the_least_samples_within_the_expression() 
         ("avg_over_time(paddock_connections[5m:1m]) > 1", "subqueries are not supported"),
         ('paddock_connections{service="a"} > 1', "has no label service"),
         ('paddock_requests_total{service=~"(a+)+"} > 1', "repeats a group"),
+        (f'paddock_requests_total{{service=~"{"a?" * 30}{"a" * 30}"}} > 1', "more than 3 rep"),
+        (f'paddock_requests_total{{service=~"{"(a|aa)" * 30}b"}} > 1', "more than 3 rep"),
         ("predict_linear(paddock_connections[1h], 60) > 1", "predict_linear is not supported"),
         ("vector(1) > 0", "asks for no series"),
         ("rate(paddock_requests_total[30d]) > 1", "24 h together"),
@@ -112,6 +114,11 @@ def test_an_expression_that_cannot_be_used_is_refused_with_file_and_line(
         ("for: 5m", "samples: paddock_connections", 6, "begins with an aggregation"),
         ("requests", "*a", 2, "aliases are not supported"),
         ("groups:", "groups: [", 2, "not YAML"),
+        ("groups:", "[a]: b\ngroups:", 1, "'a sequence' is not known"),
+        ("severity: critical", "? [a]\n          : b", 7, "labels: it is not a value"),
+        ("for: 5m", "for: 2026-13-45", 6, "for: it is not a value"),
+        ("for: 5m", "for: !!python/name:os.system", 6, "for: it is not a value"),
+        ("for: 5m", f"for: {'9' * 5000}s", 6, "is not a duration"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_with_its_line(
