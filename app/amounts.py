@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zoneinfo
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
 
 from app import errors
 from storage.prices import MOST_MICRO
@@ -20,11 +20,13 @@ def micro(typed: str) -> int:
     """
     try:
         amount = Decimal(typed) * _MICRO
+    except Overflow:
+        amount = Decimal("inf")
     except InvalidOperation:
         raise errors.BadWord(f"{typed!r} is not an amount; write it as 2.50.") from None
     if not amount.is_finite() or amount < 0 or amount > MOST_MICRO or amount % 1:
         raise errors.BadWord(
-            f"{typed!r} is not a price: from 0 to {MOST_MICRO // _MICRO:,}, at most six decimals."
+            f"{typed!r} is out of range: from 0 to {MOST_MICRO // _MICRO:,}, at most six decimals."
         )
     return int(amount)
 

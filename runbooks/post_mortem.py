@@ -103,7 +103,9 @@ def _facts(found: PostMortem) -> list[str]:
 def _written(found: PostMortem, section: Section, question: str) -> list[str]:
     """What people wrote, which is Markdown already; else the question that it answers."""
     written = found.sections.get(section)
-    return written.splitlines() if written else [f"_{question}_"]
+    if not written:
+        return [f"_{question}_"]
+    return [_CONTROL.sub(" ", line.expandtabs(4)) for line in written.splitlines()]
 
 
 def _impact(impact: Impact) -> list[str]:

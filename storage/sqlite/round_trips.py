@@ -15,11 +15,12 @@ from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
 
+from storage import errors
 from storage.sqlite import streams
 
 _FIRST: Final = streams.CHUNK
 """Rows that are read with their statement; a stream lets other tasks run before it has more."""
-
+_MOST: Final = 2**63 - 1
 
 T = TypeVar("T")
 
@@ -108,6 +109,9 @@ class Cursor:
         try:
             execute(made)
             self._rows = deque(made.fetchmany(_FIRST)) if made.description else deque()
+        except OverflowError as error:
+            made.close()
+            raise errors.Invalid(f"A number exceeds {_MOST}, the largest in the store.") from error
         except BaseException:
             made.close()
             raise

@@ -75,6 +75,17 @@ async def test_a_reader_cannot_write(store: Store) -> None:
     assert await notes(store) == []
 
 
+async def test_a_number_that_sqlite_cannot_hold_is_refused(store: Store) -> None:
+    """People type the numbers of jobs and alerts; the connection can be used on."""
+    async with store.read() as s:
+        with pytest.raises(errors.Invalid, match="exceeds 9223372036854775807"):
+            await s.execute(text("SELECT :number"), {"number": 2**63})
+        assert (await s.execute(text("SELECT 1"))).scalar() == 1
+    with pytest.raises(errors.Invalid):
+        await store.write(lambda s: note(s, 2**63))
+    await store.write(note)
+
+
 async def test_a_write_holds_the_lock_before_it_looks(home: Home, store: Store) -> None:
     """What a write has read cannot be overtaken by another process before it commits."""
 

@@ -173,7 +173,7 @@ async def test_a_post_mortem_has_the_figures_and_leaves_the_words_to_people(worl
     await ask(world, "assign", role="commander", person="sara")
     await ask(world, "note", sentence="rolled back <b>by hand</b> | #1")
     await ask(world, "stable")
-    await ask(world, "write", section="root_cause", text="A *bad* prompt.\n\nSee the diff.")
+    await ask(world, "write", section="root_cause", text="A *bad*\x1b[2J prompt.\n\nSee the diff.")
     await ask(world, "add_item", title="A test for it", owner="kim")
     world.wait(MINUTE_S)
     async with world.store.read() as s:
@@ -182,7 +182,7 @@ async def test_a_post_mortem_has_the_figures_and_leaves_the_words_to_people(worl
     assert document.startswith("# INC-1: Answers are slow\n")
     assert "after 3 min" in document
     assert "| support | 10 | 4 | 0 | 0 |" in document
-    assert "## Root cause\n\nA *bad* prompt.\n\nSee the diff.\n" in document
+    assert "## Root cause\n\nA *bad* [2J prompt.\n\nSee the diff.\n" in document
     assert "## Trigger\n\n_What set it off at this moment?_\n" in document
     assert "- [ ] A test for it (kim, 1)" in document
     assert "Nothing has a price, so the money is not known." in document
