@@ -26,6 +26,8 @@ QUARTER_S: Final = 900
 GPU_HOUR: Final = "gpu-hour"
 KWH: Final = "kwh"
 MOST_MICRO: Final = 10**15
+MOST_S: Final = 253_402_300_799
+"""The last second of the year 9999, after which there are no dates."""
 
 _UPSTREAM: Final = re.compile(rf"{names.PATTERN}(/[^\s\x00-\x1f\x7f]{{1,200}})?")
 _CURRENCY: Final = re.compile("[A-Z]{3}")

@@ -25,7 +25,7 @@ async def set(s: Session, intent: Intent, arguments: verbs.budgets.Set, at_us: i
     )
     before = await budgets.set(s, budget, actor=intent.actor, at_us=at_us, intent_id=intent.id)
     then = "then requests are refused" if budget.refuse else "then it only warns"
-    said = f"{budget.words.capitalize()} is {_money(budget.limit_micro)}; {then}"
+    said = f"{budget.words[0].upper()}{budget.words[1:]} is {_money(budget.limit_micro)}; {then}"
     if before is not None:
         said += f" (before: {_money(before.limit_micro)})"
     return Decision(Reason.APPLIED, f"{said}.", budget)

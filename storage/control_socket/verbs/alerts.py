@@ -70,7 +70,9 @@ class AddReceiver(Arguments, frozen=True, kw_only=True):
     """
 
     kind: receivers.Kind
-    shown: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[a-z][a-z0-9+.-]*://")]
+    shown: Annotated[
+        str, Meta(min_length=1, max_length=200, pattern=r"^[a-z][a-z0-9+.-]*://[^\x00-\x20\x7f]*\Z")
+    ]
     secret: Reference
     signing: Reference | None = None
     matchers: Annotated[tuple[Matcher, ...], Meta(max_length=alert_matchers.MOST)] = ()

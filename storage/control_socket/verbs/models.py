@@ -95,7 +95,9 @@ class Trace(Arguments, frozen=True, kw_only=True):
 class Export(Arguments, frozen=True, kw_only=True):
     """Where the target, a model version, is exported to: a path, or mlflow:models:/name."""
 
-    to: Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^(/|mlflow:)")]
+    to: Annotated[
+        str, Meta(min_length=1, max_length=4096, pattern=r"^(/|mlflow:)[^\x00-\x1f\x7f]*\Z")
+    ]
 
 
 class Gc(Arguments, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from storage.control_socket.verbs.verb import Arguments, Danger, Process, Verb
 from storage.keys import Role
-from storage.prices import MOST_MICRO
+from storage.prices import MOST_MICRO, MOST_S
 
 _Micro = Annotated[int, Meta(ge=0, le=MOST_MICRO)]
 
@@ -20,7 +20,7 @@ class Set(Arguments, frozen=True, kw_only=True):
     (cloud/gpt-4o), priced by a million tokens.
     """
 
-    from_s: Annotated[int, Meta(ge=0, le=2**40)]
+    from_s: Annotated[int, Meta(ge=0, le=MOST_S)]
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
     micro: _Micro | None = None
     input_micro: _Micro | None = None

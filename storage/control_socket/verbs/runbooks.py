@@ -54,7 +54,7 @@ class Note(Arguments, frozen=True, kw_only=True):
 class HandOver(Arguments, frozen=True, kw_only=True):
     """The person who decides for the target, a run, from now on."""
 
-    to: Annotated[str, Meta(min_length=1, max_length=200)]
+    to: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}\Z")]
 
 
 class Automate(Arguments, frozen=True, kw_only=True):

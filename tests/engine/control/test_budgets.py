@@ -1,0 +1,43 @@
+"""What people ask of budgets, and what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.control import budgets
+from storage import budgets as kept
+from storage import intents
+from storage import store as stores
+from storage.control_socket import verbs
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.store import Session, Store
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """A store of its own."""
+    opened = await stores.open(homes.make(Home(tmp_path / "home")))
+    yield opened
+    await opened.close()
+
+
+async def test_a_tenant_is_named_as_it_was_typed(store: Store) -> None:
+    """Tenants are told apart by case; another spelling would be another budget."""
+    arguments = verbs.budgets.Set(limit_micro=10_000_000)
+
+    async def work(s: Session) -> tuple[str, list[str]]:
+        id = await intents.accept(
+            s, actor="kim", role="operator", verb="budgets.set", target="tenant/ACME-Corp",
+            arguments=msgspec.to_builtins(arguments), at_us=1,
+        )  # fmt: skip
+        decision = await budgets.set(s, await intents.find(s, id), arguments, 2)
+        return decision.sentence, [each.subject for each in await kept.every(s)]
+
+    said, subjects = await store.write(work)
+    assert said == "The daily budget of tenant ACME-Corp is 10; then requests are refused."
+    assert subjects == ["ACME-Corp"]
