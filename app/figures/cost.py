@@ -14,6 +14,7 @@ from storage.store import Session
 
 AGAIN_US: Final = 5 * SECOND_US
 """A bill changes slowly and reads every quarter hour of the day: it is kept for so long."""
+_BUDGETS_US: Final = 60 * SECOND_US  # what a budget by the month needs reads the whole month
 
 
 async def read(s: Session, by: str, facts: Facts) -> Cost:
@@ -54,9 +55,21 @@ async def _read(s: Session, by: By, facts: Facts) -> Cost:
             )
             for part, row in zip(parts, known, strict=True)
         ),
-        budgets=tuple(_budget(each) for each in await budgets.spent(s, now_s, settings)),
+        budgets=await _budgets(s, facts),
         notes=tuple(f"Not priced: {why}." for why in bill.missing),
     )
+
+
+async def _budgets(s: Session, facts: Facts) -> tuple[BudgetRow, ...]:
+    """All budgets, or those that were read in the last minute if nobody has changed any since."""
+    now_us, entry = facts.now_us, facts.entries[0].id if facts.entries else 0
+    kept = facts.budgets
+    if kept is not None and kept[1] == entry and 0 <= now_us - kept[0] < _BUDGETS_US:
+        return kept[2]
+    known = await budgets.spent(s, now_us // SECOND_US, facts.price)
+    found = tuple(_budget(each) for each in known)
+    facts.budgets = now_us, entry, found
+    return found
 
 
 def _budget(spent: Spent) -> BudgetRow:

@@ -102,6 +102,8 @@ class Facts:
     """What config.toml says of prices."""
     cost: tuple[int, snapshot.Cost] | None = None
     """The bill that was made last, and when (UTC microseconds)."""
+    budgets: tuple[int, int, tuple[snapshot.BudgetRow, ...]] | None = None
+    """The budgets that were read last, when, and the newest entry of the ledger then."""
     past: Past | None = None
     """Given where `now_us` is a past moment, and nothing here is of now."""
     top: float = LEAST_TOP  # of the chart of tokens at the last look

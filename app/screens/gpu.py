@@ -27,7 +27,7 @@ COLUMNS: Final = (
     Column(title="MEMORY", width=15, right=True),
     Column(title="POWER", width=11, right=True),
     Column(title="TEMP", width=6, right=True),
-    Column(title="STATE", width=12, most=40),
+    Column(title="STATE", width=11, most=40),
 )
 
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from storage import box_usage, budgets, prices, usage
+from app.figures import cost
+from app.snapshot import Node
+from storage import box_usage, budgets, ledger, prices, usage
+from storage import store as stores
 from storage.budgets import Budget, Period, Scope
 from storage.home import config
 from storage.home.paths import Home
 from storage.prices import GPU_HOUR, QUARTER_S
 from storage.store import Session, Store
-from tests.app import pilot, populated_homes
+from tests.app import pilot, populated_homes, store_facts
 from tests.storage import fixtures
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -79,6 +82,27 @@ async def test_the_bill_is_shown_by_what_is_chosen_with_idle_apart(home: Home) -
         assert shown == ["acme", "beta", "idle", "total"]
         await screen.press("y")
         assert "Copied paddock cost --by tenant" in screen.said
+
+
+async def test_a_month_is_read_once_a_minute_and_when_a_budget_has_changed(home: Home) -> None:
+    """A budget by the month needs all of it; the bill of the day is five seconds old at most."""
+    facts = store_facts.facts(Node.UP, records={})
+    facts.now_us = populated_homes.NOW_US
+    store = await stores.open(home)
+    try:
+        async with store.read() as s:
+            first = await cost.read(s, "service", facts)
+            assert await cost.read(s, "service", facts) is first
+            facts.now_us += 6_000_000
+            second = await cost.read(s, "service", facts)
+            assert second is not first
+            assert second.budgets is first.budgets
+            facts.entries = await ledger.tail(s, limit=1)
+            facts.now_us += 6_000_000
+            third = await cost.read(s, "service", facts)
+            assert third.budgets is not first.budgets
+    finally:
+        await store.close()
 
 
 async def test_a_box_without_prices_says_what_is_missing(quiet_home: Home) -> None:
