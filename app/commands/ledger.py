@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from app import errors, listing, session, terminal, words
+from app import errors, listing, moments, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from storage import ledger, ledger_chain
@@ -41,11 +41,13 @@ async def tail(
         str | None,
         typer.Option("--noun", help="Only changes of this kind of thing: service, node."),
     ] = None,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The last entries, newest at the bottom."""
+    """The last entries, newest at the bottom; with --at those up to then."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        entries = await ledger.tail(s, limit, actor=who, noun=noun)
+        entries = await ledger.tail(s, limit, actor=who, noun=noun, until_us=at_us)
         found = sorted(entries, key=lambda entry: entry.id)
         reasons = await ledger.reasons(s, found)
     explained = [(entry, entry.reason or reasons.get(entry.intent_id or 0, "")) for entry in found]

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from app import session, terminal, words
+from app import errors, moments, session, terminal, words
 from app.commands import options, replays
 from storage import requests, services, spending
 from storage.home import config
@@ -44,13 +44,17 @@ async def tail(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Print new requests as they are recorded.")
     ] = False,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """The last requests, newest at the bottom; with --json one object a line."""
+    at_us = moments.at(at)
+    if at_us is not None and follow:
+        raise errors.BadWord("--at shows the past, to which nothing is added; leave --follow out.")
     async with session.store() as store:
         async with store.read() as s:
             seen = await requests.last(s)
-            found = await requests.tail(s, limit, service=service, outcome=outcome)
+            found = await requests.tail(s, limit, service=service, outcome=outcome, until_us=at_us)
             if service is not None and not found:  # one that was removed may have requests
                 await services.find(s, service)
         if not as_json:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from app import errors as app_errors
 from app import reader, snapshot
+from app.commands import ledger as ledger_commands
+from app.commands import requests as request_commands
 from app.commands import status
 from app.figures import past, reading
 from app.screens import keymap
@@ -174,3 +177,19 @@ async def test_the_screen_shows_the_past_and_changes_nothing_in_it(busy_home: Ho
         assert "is no moment" in screen.said
         await _typed(screen, "now")
         assert "This is now." in screen.said
+
+
+@pytest.mark.usefixtures("box")
+async def test_tails_end_at_the_moment(capsys: pytest.CaptureFixture[str]) -> None:
+    """The ledger and the requests up to then; following them into the past is refused."""
+    await request_commands.tail(limit=5, at="2025-03-14 03:11:30", as_json=True)
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ends = [each["at_us"] + each["latency_us"] for each in found]
+    assert len(ends) == 5
+    assert max(ends) <= NOW_US - 37 * SECOND_US
+    await ledger_commands.tail(limit=5, at="2025-03-14 03:01", as_json=True)
+    entries = json.loads(capsys.readouterr().out)
+    assert len(entries) == 5
+    assert max(each["at_us"] for each in entries) == NOW_US - 700 * SECOND_US
+    with pytest.raises(app_errors.BadWord, match="leave --follow out"):
+        await request_commands.tail(at="15m", follow=True)
