@@ -154,7 +154,7 @@ async def show(
             try:
                 await job_progress.changed(store)
             except asyncio.CancelledError:
-                raise errors.Waits(f"The A/B test of {service} goes on.") from None
+                raise errors.Waits(f"The A/B test of {service} is still running.") from None
 
 
 @app.command()

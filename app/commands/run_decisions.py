@@ -50,7 +50,7 @@ async def get(
             try:
                 await job_progress.changed(store)
             except asyncio.CancelledError:
-                raise errors.Waits(f"Run {run} goes on.") from None
+                raise errors.Waits(f"Run {run} is still running.") from None
 
 
 @app.command("next")

@@ -83,19 +83,21 @@ def judge(found: Records) -> Iterator[Finding]:
         yield problem("clock", said, "Set the clock right; until then ages are wrong.")
     if found.ledger.broken is not None:
         said = f"Entry {found.ledger.broken}: {found.ledger.why}."
-        yield problem("ledger", said, "Compare it with a backup; somebody wrote into the file.")
+        yield problem(
+            "ledger", said, "Compare it with a backup; the file was changed from outside."
+        )
     else:
         yield ok(
             "ledger", f"{words.counted(found.ledger.entries, 'entry', 'entries')}, none changed."
         )
     yield _backup(found)
     if found.receivers:
-        yield ok("alerts", f"Told to {', '.join(found.receivers)}.")
+        yield ok("alerts", f"Sent to {', '.join(found.receivers)}.")
     else:
         advice = (
             "`paddock alerts receivers add NAME --url-file FILE`, then `alerts test-notify NAME`."
         )
-        yield warning("alerts", "Nobody is told of alerts: there is no receiver.", advice)
+        yield warning("alerts", "No receiver is set up: alerts are only shown on this box.", advice)
     yield from _keys(found.pepper, found.keys)
 
 

@@ -103,7 +103,7 @@ async def _alerts(s: Session, now_us: int, keep: Retention) -> int:
 
 
 _SERVICE: Final = "a row for each service"
-_CHANGES: Final = "a change that a person or a controller makes, of which the past is told"
+_CHANGES: Final = "a change that a person or a controller makes, that is shown as of a past moment"
 _PEOPLE: Final = "written by people, one by one"
 _RECORD: Final = "incidents are few, and post-mortems are read years later"
 
@@ -164,7 +164,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "retired_releases": Kept(_PEOPLE),
     "deployments": Kept("a row for each model file with its settings, made with a release"),
     "keys": Kept("revoked keys stay, so that requests name the key that they came with"),
-    "prices": Kept("costs of the past are told at the prices of then"),
+    "prices": Kept("past costs use the prices of their time"),
     "alert_rule_versions": Kept(_PEOPLE),
     "alert_receivers": Kept(_PEOPLE),
     # What was done, and why
