@@ -15,6 +15,8 @@ from storage.alert_expressions import Match, Matcher
 MOST: Final = 20
 _TYPED: Final = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
 _LIMIT: Final = 300
+_UNHEARD: Final = "unheard-of"
+_SEVERITIES: Final = ("critical", "warning", "info")
 
 
 def parse(typed: str) -> Matcher:
@@ -48,8 +50,18 @@ def check(typed: Iterable[str]) -> tuple[str, ...]:
 
 
 def narrows(matchers: Iterable[str]) -> bool:
-    """Whether they ask for something: one of them does not fit an alert without labels."""
-    return any(not parse(each).fits({}) for each in matchers)
+    """Whether they leave out an alert that there could be.
+
+    Every alert has a name and a severity; any other label it may have or lack.
+    """
+    found = [parse(each) for each in matchers]
+    return any(
+        not matcher.fits(labels)
+        for matcher in found
+        for severity in _SEVERITIES
+        for named in ({"alertname": _UNHEARD, "severity": severity},)
+        for labels in (named, {matcher.label: _UNHEARD, **named})
+    )
 
 
 def fit(matchers: Iterable[str], labels: Mapping[str, str]) -> bool:

@@ -100,7 +100,8 @@ async def test_the_store_refuses_to_change_or_delete_an_entry(store: Store) -> N
     """By whatever statement."""
     await fill(store, 1)
     with contextlib.closing(sqlite3.connect(store.home.database)) as file:
-        for script in ("UPDATE ledger SET actor = 'x'", "DELETE FROM ledger"):
+        replaced = "REPLACE INTO ledger SELECT * FROM ledger WHERE id = 1"
+        for script in ("UPDATE ledger SET actor = 'x'", "DELETE FROM ledger", replaced):
             with pytest.raises(sqlite3.IntegrityError, match="only ever added to"):
                 file.execute(script)
 

@@ -138,6 +138,8 @@ async def test_a_silence_has_an_end_and_is_ended_by_hand(tmp_path: Path) -> None
         {"matchers": [], "for_s": 60},
         {"matchers": ["service=~.*"], "for_s": 60},
         {"matchers": ["service!=a"], "for_s": 60},
+        {"matchers": ['alertname=~".+"'], "for_s": 60},
+        {"matchers": ['severity=~"critical|warning|info"'], "for_s": 60},
         {"matchers": ["service"], "for_s": 60},
         {"matchers": ['service=~"(a+)+"'], "for_s": 60},
         {"matchers": ['service=~"("'], "for_s": 60},
