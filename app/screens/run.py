@@ -83,7 +83,13 @@ class Run(Scrolled):
     """One run."""
 
     where: ClassVar[str] = "run"
-    hints: ClassVar = (("G", "go on"), ("S", "skip"), ("N", "note"), ("x", "abort"), ("u", "undo"))
+    hints: ClassVar = (
+        ("G", "continue"),
+        ("S", "skip"),
+        ("N", "note"),
+        ("x", "abort"),
+        ("u", "undo"),
+    )
     acts: ClassVar = (*(verb.name for verb in walking.VERBS), "look.copy")
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from app.screens.offered import Verb
 from app.screens.place import Offer
 
 VERBS: Final = (
-    Verb("runbooks.next", "G", "go on"),
+    Verb("runbooks.next", "G", "continue"),
     Verb("runbooks.confirm", "C", "confirm", "the step was done by hand; type what you found"),
     Verb("runbooks.retry", "R", "retry"),
     Verb("runbooks.skip", "S", "skip"),
@@ -39,7 +39,7 @@ _TYPED: Final = {
 }
 _EFFECTS: Final = {
     "runbooks.retry": "the step looks again, and acts unless it did",
-    "runbooks.skip": "the run goes on behind the step",
+    "runbooks.skip": "the run continues after the step",
     "runbooks.take": "you decide for it from now on",
     "runbooks.abort": "it ends; what its steps did stays done",
     "runbooks.undo": "the undo of its steps, the last one first",
@@ -133,5 +133,5 @@ def _unable(name: str, run: snapshot.RunRow) -> str:
         return ""
     if not run.waits_for:
         return f"run {run.id} is running"
-    needed = {"next": "go on", "confirm": "be confirmed", "decide": "be retried or skipped"}
+    needed = {"next": "continue", "confirm": "be confirmed", "decide": "be retried or skipped"}
     return f"it waits to {needed[run.waits_for]}"

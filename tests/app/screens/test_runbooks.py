@@ -48,7 +48,7 @@ def test_a_run_shows_who_has_it_and_who_acts_with_them(width: int) -> None:
 @pytest.mark.parametrize(
     ("state", "waits_for", "keys"),
     [
-        ("waiting", "next", "gSNTHx"),
+        ("waiting", "next", "GSNTHx"),
         ("waiting", "confirm", "CSNTHx"),
         ("waiting", "decide", "RSNTHx"),
         ("running", "", "NTHx"),
