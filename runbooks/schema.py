@@ -7,6 +7,7 @@ by `app.commands`.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,9 @@ def document() -> dict[str, Any]:
     for name in ("Look", "Verify", "Condition"):
         parts[name]["properties"]["probe"]["enum"] = sorted(PROBES)
     parts["Do"]["properties"]["verb"]["pattern"] = _VERB
+    for part in parts.values():
+        if "description" in part:  # Python 3.13 strips the indentation of docstrings, 3.11 does not
+            part["description"] = inspect.cleandoc(part["description"])
     return {"$schema": _DIALECT, "$id": ID, "title": "Paddock runbook", **made}
 
 
