@@ -122,6 +122,11 @@ def micro(pico: int) -> int:
     return (pico + PICO // 2) // PICO
 
 
+def amount(micro_units: int) -> str:
+    """Micro-units as a number of whole units, exact and without zeros at its end: 2.5."""
+    return f"{micro_units / 1_000_000:.6f}".rstrip("0").rstrip(".")
+
+
 def bill(
     usage: Iterable[Usage], box: Iterable[BoxUsage], prices: PriceList, serves: Serves
 ) -> Bill:

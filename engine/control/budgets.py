@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.control.decisions import Decision, Reason, Refusal
 from engine.control.handlers import handles
-from storage import budgets
+from storage import budgets, costs
 from storage.budgets import Budget, Scope
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -25,9 +25,11 @@ async def set(s: Session, intent: Intent, arguments: verbs.budgets.Set, at_us: i
     )
     before = await budgets.set(s, budget, actor=intent.actor, at_us=at_us, intent_id=intent.id)
     then = "then requests are refused" if budget.refuse else "then it only warns"
-    said = f"{budget.words[0].upper()}{budget.words[1:]} is {_money(budget.limit_micro)}; {then}"
+    said = (
+        f"{budget.words[0].upper()}{budget.words[1:]} is {costs.amount(budget.limit_micro)}; {then}"
+    )
     if before is not None:
-        said += f" (before: {_money(before.limit_micro)})"
+        said += f" (before: {costs.amount(before.limit_micro)})"
     return Decision(Reason.APPLIED, f"{said}.", budget)
 
 
@@ -40,7 +42,7 @@ async def remove(
     before = await budgets.remove(
         s, scope, subject, arguments.period, actor=intent.actor, at_us=at_us, intent_id=intent.id
     )
-    said = f"Removed {before.words}; it was {_money(before.limit_micro)}."
+    said = f"Removed {before.words}; it was {costs.amount(before.limit_micro)}."
     return Decision(Reason.APPLIED, said, before)
 
 
@@ -51,10 +53,6 @@ def _target(target: str) -> tuple[Scope, str]:
             Reason.INVALID, f"{target!r} has no budget: name key/NAME, service/NAME or tenant/NAME."
         )
     return Scope(scope), subject
-
-
-def _money(micro: int) -> str:
-    return f"{micro / 1_000_000:.6f}".rstrip("0").rstrip(".")
 
 
 _SCOPES = {scope.value for scope in Scope}

@@ -6,7 +6,7 @@ import datetime as dt
 
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
-from storage import prices
+from storage import costs, prices
 from storage.control_socket import verbs
 from storage.home import config
 from storage.intents import Intent
@@ -40,14 +40,13 @@ def _outcome(price: Price) -> str:
     since = dt.datetime.fromtimestamp(price.from_s, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
     if price.unset:
         return f"{price.subject} has no price from {since} on."
+    amount = costs.amount
     if price.micro is not None:
-        return f"{price.subject} costs {_money(price.micro)} {price.currency} from {since} on."
-    cached = "" if price.cached_micro is None else f", cached {_money(price.cached_micro)}"
+        each = amount(price.micro)
+        return f"{price.subject} costs {each} {price.currency} from {since} on."
+    read, written = amount(price.input_micro or 0), amount(price.output_micro or 0)
+    cached = "" if price.cached_micro is None else f", cached {amount(price.cached_micro)}"
     return (
-        f"A million tokens of {price.subject} cost {_money(price.input_micro)} of input{cached}, "
-        f"{_money(price.output_micro)} of output ({price.currency}) from {since} on."
+        f"A million tokens of {price.subject} cost {read} of input{cached}, "
+        f"{written} of output ({price.currency}) from {since} on."
     )
-
-
-def _money(micro: int | None) -> str:
-    return f"{(micro or 0) / 1_000_000:.6f}".rstrip("0").rstrip(".")
