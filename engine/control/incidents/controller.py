@@ -30,13 +30,17 @@ class Incidents:
     async def observe(self, s: Session, now_us: int) -> Observed:
         """The critical alerts that fire, the open incidents, and the alerts of those."""
         active = await alerts.active(s)
-        muted = alert_muting.muted(active, await silences.lasting(s, now_us), now_us)
-        calling = [
+        critical = [
             alert
             for alert in active
-            if alert.state is alerts.State.FIRING
-            and alert.severity is Urgency.CRITICAL
-            and (alert.id not in muted or muted[alert.id].mute is Mute.ACKNOWLEDGED)
+            if alert.state is alerts.State.FIRING and alert.severity is Urgency.CRITICAL
+        ]
+        lasting = await silences.lasting(s, now_us) if critical else []
+        muted = alert_muting.muted(active, lasting, now_us)
+        calling = [
+            alert
+            for alert in critical
+            if alert.id not in muted or muted[alert.id].mute is Mute.ACKNOWLEDGED
         ]
         known = await incident_alerts.joined(s, [alert.id for alert in calling])
         opened = await incidents.open_ones(s)
@@ -88,11 +92,10 @@ class Incidents:
     async def _open(self, s: Session, plan: Plan, now_us: int) -> None:
         alert = plan.alert
         assert alert is not None  # noqa: S101 as it was decided
-        known = frozenset(each.name for each in await services.every(s))
         opened = await incidents.open_up(
             s,
             title=alert.summary[:200],
-            service=deciding.service(alert, known),
+            service=plan.service,
             severity=Severity.SEV2,
             actor=CONTROL,
             at_us=now_us,

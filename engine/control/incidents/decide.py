@@ -1,6 +1,6 @@
 """Which alert opens, joins or reopens an incident, and when an incident is stable. Pure.
 
-Only critical alerts that somebody would be told of count: one that is silenced, as during a drill
+Only critical alerts that would be notified count: one that is silenced, as during a drill
 or maintenance, opens nothing. On one box two alerts at a time are rarely two incidents, so an alert
 joins the active one of its service, or that of the box, before it opens another. What a person
 opened, a person declares stable. Imported by the controller.
@@ -34,12 +34,16 @@ class Do(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One act: about an alert, an incident, or both; `at_us` is when an alert ended."""
+    """One act: about an alert, an incident, or both; `at_us` is when an alert ended.
+
+    `service` is the one that a new incident is about, None for the whole box.
+    """
 
     do: Do
     incident: Incident | None = None
     alert: Alert | None = None
     alert_id: int = 0
+    service: str | None = None
     rule: str = ""
     at_us: int = 0
 
@@ -74,9 +78,9 @@ def decide(found: Observed, now_us: int) -> Decision:
         alert = found.calling[0]
         home = _home(alert, found)
         if home is None:
-            return Decision(
-                Reason.APPLIED, f"{alert.rule} opens one.", Plan(do=Do.OPEN, alert=alert)
-            )
+            about = _service(alert, found.services)
+            plan = Plan(do=Do.OPEN, alert=alert, service=about)
+            return Decision(Reason.APPLIED, f"{alert.rule} opens one.", plan)
         plan = Plan(do=Do.JOIN, incident=home, alert=alert)
         return Decision(Reason.APPLIED, f"{alert.rule} joins {home.name}.", plan)
     due: list[int] = []
@@ -91,7 +95,7 @@ def decide(found: Observed, now_us: int) -> Decision:
     return Decision(Reason.IDLE, "No alert calls.", due_us=min(due, default=None))
 
 
-def service(alert: Alert, known: frozenset[str]) -> str | None:
+def _service(alert: Alert, known: frozenset[str]) -> str | None:
     """The service that an alert is about; None: the whole box."""
     name = alert.labels.get("service")
     return name if name in known else None
@@ -99,7 +103,7 @@ def service(alert: Alert, known: frozenset[str]) -> str | None:
 
 def _home(alert: Alert, found: Observed) -> Incident | None:
     """The incident that an alert joins; None: it opens one."""
-    about = service(alert, found.services)
+    about = _service(alert, found.services)
     active = [each for each in found.incidents if each.state is State.ACTIVE]
     same = [each for each in active if each.service == about]
     wider = [each for each in active if about is None or each.service is None]
