@@ -100,7 +100,7 @@ def facts(view: View) -> Iterable[str]:
     if incident.closed_at_us is not None:
         rows.append(("closed", words.clock(incident.closed_at_us)))
     roles = ", ".join(f"{role} {person}" for role, person in incident.roles.items())
-    rows.append(("roles", roles or "nobody yet: `paddock incidents assign` gives them"))
+    rows.append(("roles", roles or "not assigned: `paddock incidents assign` gives them"))
     if view.alerts:
         said = (f"{e.rule} ({'over' if e.ended_at_us else 'firing'})" for e in view.alerts)
         rows.append(("alerts", ", ".join(said)))

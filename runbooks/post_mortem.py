@@ -1,6 +1,6 @@
 """The post-mortem of an incident as Markdown: figures from the store, words from people.
 
-What was counted is filled in; a section that nobody has written is left as a question to answer.
+What was counted is filled in; an unwritten section is left as a question to answer.
 Pure but for `read`. Imported by `app`.
 """
 

@@ -27,7 +27,7 @@ class State(StrEnum):
 
 
 OPEN: Final = frozenset({State.ACTIVE, State.STABLE})
-"""The states in which somebody is still working on the incident."""
+"""The states in which an incident is still being worked on."""
 
 MOVES: Final = moves.Table(
     noun="incident",
@@ -46,7 +46,7 @@ class Severity(StrEnum):
 
     SEV1 = "sev1"  # a service does not answer, or answers what does harm
     SEV2 = "sev2"  # a service answers with errors, or too slowly
-    SEV3 = "sev3"  # nobody notices yet
+    SEV3 = "sev3"  # no client notices yet
 
 
 class Role(StrEnum):

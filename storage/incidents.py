@@ -209,7 +209,7 @@ async def assign(
     if person is not None:
         held[role] = person
     row.roles, row.version = msgspec.json.encode(held).decode(), incident.version + 1
-    said = f"{role}: {person or 'nobody'}" + (f" (before: {before})" if before else "")
+    said = f"{role}: {person or 'not assigned'}" + (f" (before: {before})" if before else "")
     await _record(
         s, incident, Kind.ROLE, said, before and {role: before}, person and {role: person},
         actor=actor, at_us=at_us, intent_id=intent_id,

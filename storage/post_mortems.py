@@ -49,7 +49,7 @@ class ItemRow(SQLModel, table=True):
 
 
 class ActionItem(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody will do so that it does not happen again; open until `done_at_us`."""
+    """Work that keeps it from happening again; open until `done_at_us`."""
 
     id: int
     incident_id: int

@@ -129,7 +129,7 @@ async def rate(
 async def assign(
     name: Name,
     role: Annotated[Role, typer.Argument()],
-    person: Annotated[str | None, typer.Argument(help="Without one, nobody has the role.")] = None,
+    person: Annotated[str | None, typer.Argument(help="Without one, it is free again.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Give a role to a person: commander, operations, communications, scribe."""

@@ -65,7 +65,7 @@ async def verify(
 ) -> None:
     """Whether an entry was changed or removed; exits with 1 and names the first.
 
-    Note the head elsewhere: it finds also that somebody wrote the whole ledger anew.
+    Note the head elsewhere: with it, a ledger that was rewritten as a whole is found, too.
     """
     head = None if noted is None else ledger_chain.head(noted)
     if noted is not None and head is None:

@@ -31,7 +31,7 @@ class IncidentRow:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody works on it any more."""
+        """Whether work on it has ended."""
         return self.state == "closed"
 
 

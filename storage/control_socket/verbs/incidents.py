@@ -43,7 +43,7 @@ class Rate(Arguments, frozen=True, kw_only=True):
 
 
 class Assign(Arguments, frozen=True, kw_only=True):
-    """A role and who has it; without a person nobody has it any more."""
+    """A role and who has it; without a person it is free again."""
 
     role: Duty
     person: _Person | None = None
