@@ -55,6 +55,13 @@ class Box:
         """What a command prints as JSON."""
         return json.loads(self.good(*words, "--json"))
 
+    def wait_until_it_answers(self) -> None:
+        """Look again until the worker of a new service has loaded its model."""
+        for _ in range(100):
+            if not (problems := self.json("status")["problems"]):
+                return
+        pytest.fail(f"It did not begin to answer: {problems}")
+
     def bad(self, code: int, *words: str) -> str:
         """What a command that has to fail says on standard error."""
         done = self.run(*words)
@@ -77,6 +84,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         for version in ("1.0.0", "1.1.0"):
             box.good("releases", "create", "--model", f"ops@{version}", "--prompt", "helpful@1")
         box.good("services", "create", "support", "--release", "r1")
+        box.wait_until_it_answers()
         yield box
     finally:
         box.run("stop")
