@@ -1,13 +1,14 @@
 """POST /v1/chat/completions and /v1/completions: from a body to a job, from its events to HTTP.
 
-Planning and executing are `engine.execution`'s. Imported by the routes.
+The other dialects' endpoints complete their bodies here as well. Planning and executing are
+`engine.execution`'s. Imported by the routes and by those endpoints.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, Protocol
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -16,10 +17,11 @@ from starlette.responses import Response
 from engine.execution import failures, plan, prompts
 from engine.execution.answers import Answer
 from engine.execution.execute import Execution
-from engine.execution.job import Job
+from engine.execution.job import Chat, Job, Options, Text
 from engine.execution.shadow_copies import Asked
 from engine.gateway import auth, errors, openai_format, request_bodies, streaming
 from engine.gateway.context import Context
+from engine.gateway.formats import Format, Head
 from storage.keys import Key
 
 _CHAT: Final = request_bodies.Reader(request_bodies.Chat)
@@ -28,56 +30,87 @@ _LARGE_PIECE: Final = 4096
 """Bytes after which other requests get their turn."""
 
 
+class Body(Protocol):
+    """What the body of a request for a completion gives, in whatever dialect."""
+
+    @property
+    def model(self) -> str:
+        """The name of the service."""
+
+    @property
+    def stream(self) -> bool | None:
+        """Whether the answer is to be sent as it grows."""
+
+    @property
+    def prompt_variables(self) -> dict[str, Any] | None:
+        """The variables of the release's prompt."""
+
+    @property
+    def unit(self) -> str | None:
+        """The user who stays on one arm of a split."""
+
+    def input(self) -> Chat | Text:
+        """The conversation, or the texts to continue."""
+
+    def options(self) -> Options:
+        """What the caller sets."""
+
+
 async def chat(context: Context, request: Request) -> Response:
     """POST /v1/chat/completions."""
-    return await _complete(context, request, _CHAT, openai_format.ChatFormat)
+
+    def format(head: Head, body: request_bodies.Chat) -> Format:
+        return openai_format.ChatFormat(head, usage=body.counted)
+
+    return await complete(context, request, _CHAT, format)
 
 
 async def text(context: Context, request: Request) -> Response:
     """POST /v1/completions."""
-    return await _complete(context, request, _TEXT, openai_format.TextFormat)
+
+    def format(head: Head, body: request_bodies.Completion) -> Format:
+        return openai_format.TextFormat(head, usage=body.counted)
+
+    return await complete(context, request, _TEXT, format)
 
 
-async def _complete(
+async def complete(
     context: Context,
     request: Request,
     reader: request_bodies.Reader,
-    format_type: type[openai_format.Format],
+    format: Callable[[Head, Any], Format],
 ) -> Response:
+    """The answer to a body that `reader` decodes, in the format for it."""
     arrived_us, at_us = context.monotonic_us(), context.now_us()
     request.state.id = context.new_id()
     key = await auth.key(request, context.catalog)
     with context.bodies.account(key) as account:
         raw = await account.read(request)
         await account.turn()
-        body: request_bodies.Chat | request_bodies.Completion = reader.read(raw)
+        body: Body = reader.read(raw)
         await account.turn()
         job = await _plan(context, request, key, body, at_us, arrived_us)
-        format = format_type(
-            openai_format.Head(
-                id=request.state.id,
-                created=job.at_us // 1_000_000,
-                model=job.service,
-                fingerprint=f"fp_{job.release.sha256[:12]}",
-                usage=bool(body.stream_options and body.stream_options.include_usage),
-            )
+        head = Head(
+            id=request.state.id,
+            created=job.at_us // 1_000_000,
+            model=job.service,
+            fingerprint=f"fp_{job.release.sha256[:12]}",
         )
         execution = context.executor.run(job)
         over = _copy(context, request, key, body, execution)
-        return await _respond(request, execution, format, over)
+        return await _respond(request, execution, format(head, body), over)
 
 
 async def _plan(
     context: Context,
     request: Request,
     key: Key,
-    body: request_bodies.Chat | request_bodies.Completion,
+    body: Body,
     at_us: int,
     arrived_us: int,
 ) -> Job:
     """The job for a body."""
     catalog = context.catalog
-    _check(body)
     via = auth.via(request, context.gateway_id)
     input, options, class_ = body.input(), body.options(), auth.class_(request)
     service = await catalog.service(body.model)
@@ -85,7 +118,7 @@ async def _plan(
     if pinned is not None:
         release = await catalog.release(pinned)
     else:
-        named, id = body.user or auth.session(request), request.state.id
+        named, id = body.unit or auth.session(request), request.state.id
         unit = request.state.unit = named or id
         release = plan.release(catalog.snapshot, service, unit)
         if catalog.pepper is not None:
@@ -124,20 +157,11 @@ async def _plan(
     return job
 
 
-def _check(body: request_bodies.Completing) -> None:
-    if body.stream_options is not None and not body.stream:
-        raise errors.BadRequest(
-            "stream_options is only allowed when stream is true.",
-            code="invalid_value",
-            param="stream_options",
-        )
-
-
 def _copy(
     context: Context,
     request: Request,
     key: Key,
-    body: request_bodies.Chat | request_bodies.Completion,
+    body: Body,
     execution: Execution,
 ) -> Callable[[], None] | None:
     """What copies the request to a shadow once its client has the answer; None for most."""
@@ -160,7 +184,7 @@ def _copy(
 async def _respond(
     request: Request,
     execution: Execution,
-    format: openai_format.Format,
+    format: Format,
     over: Callable[[], None] | None,
 ) -> Response:
     """The whole answer, or a stream; `over` is called when the client has it.
@@ -204,7 +228,7 @@ def _after(over: Callable[[], None] | None) -> BackgroundTask | None:
     return BackgroundTask(call)
 
 
-async def document(format: openai_format.Format, answer: Answer) -> bytes:
+async def document(format: Format, answer: Answer) -> bytes:
     """The whole answer; others get their turn between the pieces of a large one."""
     if not any(choice.logprobs for choice in answer.choices):
         return format.whole(answer)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import msgspec
 
 from engine.execution.answers import Answer, Choice
-from engine.execution.job import Logprob, TokenLogprob
+from engine.execution.job import Finished, Logprob, TokenLogprob
+from engine.gateway.errors import Problem
+from engine.gateway.formats import Format, Head
 
 DONE: Final = b"data: [DONE]\n\n"
 _LEAST: Final = -9999.0
@@ -35,26 +36,17 @@ def quoted(value: object) -> bytes:
     return _BREAKS.sub(lambda match: f"\\u{ord(match[0]):04x}", raw.decode()).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The fields shared by all documents of one answer; `created` in seconds."""
-
-    id: str
-    created: int
-    model: str
-    fingerprint: str
-    usage: bool = False
-
-
-class Format(ABC):
-    """One answer being written."""
+class Completion(Format):
+    """What both kinds of completion have in common."""
 
     mark: ClassVar[str]
     whole_name: ClassVar[str]
     chunk_name: ClassVar[str]
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, *, usage: bool = False) -> None:
+        """With `usage` a stream ends with the token counts."""
         self.head = head
+        self._usage = usage
         start = _encode(
             {
                 "id": f"{self.mark}-{head.id}",
@@ -65,34 +57,22 @@ class Format(ABC):
             }
         )
         self._start = b"data: " + start[:-1] + b',"choices":['
-        self._end = b'],"usage":null}\n\n' if head.usage else b"]}\n\n"
+        self._end = b'],"usage":null}\n\n' if usage else b"]}\n\n"
         self._prefixes: dict[int, bytes] = {}
 
     # streamed
 
-    @abstractmethod
-    def opening(self, index: int) -> bytes:
-        """The first chunk of a choice."""
-
-    @abstractmethod
-    def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
-        """New text of a choice."""
-
-    @abstractmethod
-    def ending(self, index: int, reason: str) -> bytes:
-        """The last chunk of a choice."""
-
     def closing(self, answer: Answer) -> bytes:
         """The usage, if it was asked for, and the end of the stream."""
-        if not self.head.usage:
+        if not self._usage:
             return DONE
         return self._start + b'],"usage":' + _encode(_usage(answer)) + b"}\n\n" + DONE
 
-    # whole
+    def failed(self, problem: Problem) -> bytes:
+        """An error object in place of a chunk."""
+        return b"data: " + problem.document() + b"\n\n"
 
-    def whole(self, answer: Answer) -> bytes:
-        """The answer as one document."""
-        return b"".join(self.pieces(answer))
+    # whole
 
     def pieces(self, answer: Answer) -> Iterator[bytes]:
         """The document in pieces, each of which takes little time to make."""
@@ -127,7 +107,7 @@ class Format(ABC):
         """The log-probabilities of a finished choice."""
 
 
-class ChatFormat(Format):
+class ChatFormat(Completion):
     """POST /v1/chat/completions."""
 
     mark = "chatcmpl"
@@ -154,10 +134,10 @@ class ChatFormat(Format):
             prefix, quoted(text), logprob_json, self._end
         )  # fmt: skip
 
-    def ending(self, index: int, reason: str) -> bytes:
+    def ending(self, finished: Finished) -> bytes:
         """Why it ended."""
         return b'%b{"index":%d,"delta":{},"logprobs":null,"finish_reason":%b}%b' % (
-            self._start, index, _encode(reason), self._end
+            self._start, finished.index, _encode(finished.reason), self._end
         )  # fmt: skip
 
     def _content(self, choice: Choice) -> bytes:
@@ -170,15 +150,15 @@ class ChatFormat(Format):
         yield b',"refusal":null}'
 
 
-class TextFormat(Format):
+class TextFormat(Completion):
     """POST /v1/completions."""
 
     mark = "cmpl"
     whole_name = "text_completion"
     chunk_name = "text_completion"
 
-    def __init__(self, head: Head) -> None:
-        super().__init__(head)
+    def __init__(self, head: Head, *, usage: bool = False) -> None:
+        super().__init__(head, usage=usage)
         self._offsets: dict[int, int] = {}
 
     def opening(self, _: int) -> bytes:
@@ -192,10 +172,10 @@ class TextFormat(Format):
             self._start, index, quoted(text), logprob_json, self._end
         )  # fmt: skip
 
-    def ending(self, index: int, reason: str) -> bytes:
+    def ending(self, finished: Finished) -> bytes:
         """Why it ended."""
         return b'%b{"index":%d,"text":"","logprobs":null,"finish_reason":%b}%b' % (
-            self._start, index, _encode(reason), self._end
+            self._start, finished.index, _encode(finished.reason), self._end
         )  # fmt: skip
 
     def _content(self, choice: Choice) -> bytes:

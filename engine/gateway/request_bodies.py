@@ -60,8 +60,28 @@ class Completing(msgspec.Struct, kw_only=True):
     prompt_variables: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
 
+    @property
+    def unit(self) -> str | None:
+        """The user who stays on one arm of a split."""
+        return self.user
+
+    @property
+    def counted(self) -> bool:
+        """Whether a stream ends with the token counts."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
     def options(self) -> job.Options:
-        """What the caller sets."""
+        """What the caller sets.
+
+        Raises:
+            BadRequest: there are options of a stream, and the answer is not streamed.
+        """
+        if self.stream_options is not None and not self.stream:
+            raise errors.BadRequest(
+                "stream_options is only allowed when stream is true.",
+                code="invalid_value",
+                param="stream_options",
+            )
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or ()
         return job.Options(
             temperature=self.temperature,

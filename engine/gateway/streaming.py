@@ -18,7 +18,7 @@ from engine.execution import failures
 from engine.execution.execute import Execution
 from engine.execution.job import Delta, Event, Finished, TokenLogprob
 from engine.gateway import errors
-from engine.gateway.openai_format import Format
+from engine.gateway.formats import Format
 
 GONE: Final = 499
 """Status for a client that has disconnected; only logs could show it."""
@@ -105,7 +105,7 @@ class Stream(Response):
                     body = chunks(format, await anext(execution))
                 body += format.closing(execution.answer)
             except failures.Failure as failure:
-                body = b"data: " + errors.of(failure).document() + b"\n\n"
+                body = format.failed(errors.of(failure))
             except StopAsyncIteration:
                 return  # the client has gone
             await send({"type": "http.response.body", "body": body})
@@ -134,7 +134,5 @@ def chunks(format: Format, events: tuple[Event, ...]) -> bytes:
                 logprobs.setdefault(event.index, []).extend(event.logprobs)
     for index, pieces in texts.items():
         parts.append(format.chunk(index, "".join(pieces), logprobs.get(index, ())))
-    parts.extend(
-        format.ending(event.index, event.reason) for event in events if isinstance(event, Finished)
-    )
+    parts.extend(format.ending(event) for event in events if isinstance(event, Finished))
     return b"".join(parts)

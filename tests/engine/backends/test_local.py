@@ -16,7 +16,8 @@ from engine.execution import failures
 from engine.execution.execute import Execution, Executor
 from engine.execution.job import Chat, Delta, Finished, Message
 from engine.execution.snapshot import Snapshot
-from engine.gateway.openai_format import ChatFormat, Head
+from engine.gateway.formats import Head
+from engine.gateway.openai_format import ChatFormat
 from engine.gateway.streaming import First, Stream
 from engine.metering.windows import Windows
 from engine.prompting.renderer.child import LIMITS, Limits

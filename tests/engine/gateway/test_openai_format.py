@@ -16,10 +16,11 @@ from openai.types.chat.chat_completion import ChoiceLogprobs
 from engine.execution.answers import Answer
 from engine.execution.job import Finished, Logprob, TokenLogprob
 from engine.gateway import completions
-from engine.gateway.openai_format import ChatFormat, Head, TextFormat, quoted
+from engine.gateway.formats import Head
+from engine.gateway.openai_format import ChatFormat, TextFormat, quoted
 from tests.engine.execution import jobs
 
-HEAD = Head(id="1", created=7, model="ops", fingerprint="fp_1", usage=True)
+HEAD = Head(id="1", created=7, model="ops", fingerprint="fp_1")
 LOGPROB = TokenLogprob(Logprob(b"\xc3", float("-inf")), (Logprob("ä".encode(), -0.5),))
 
 
@@ -58,7 +59,7 @@ def test_a_chunk_is_one_event(text: str) -> None:
 
 def test_chat_chunks_are_what_openai_reads() -> None:
     """Opening, piece with logprobs, ending, closing."""
-    format = ChatFormat(HEAD)
+    format = ChatFormat(HEAD, usage=True)
     opening = ChatCompletionChunk.model_validate(event(format.opening(0)))
     assert opening.choices[0].delta.role == "assistant"
     piece = ChatCompletionChunk.model_validate(event(format.chunk(0, "ä", [LOGPROB])))
@@ -66,13 +67,14 @@ def test_chat_chunks_are_what_openai_reads() -> None:
     (entry,) = piece.choices[0].logprobs.content or []
     assert (entry.token, entry.logprob, entry.bytes) == ("\ufffd", -9999.0, [0xC3])
     assert [other.token for other in entry.top_logprobs] == ["ä"]
-    ending = ChatCompletionChunk.model_validate(event(format.ending(0, "length")))
+    raw = format.ending(Finished(0, "length", 0, 0, 0, 0))
+    ending = ChatCompletionChunk.model_validate(event(raw))
     assert ending.choices[0].finish_reason == "length"
 
 
 def test_a_prompt_that_several_choices_answer_counts_once() -> None:
     """Two prompts of 10 and 11 tokens, two answers each."""
-    format = TextFormat(HEAD)
+    format = TextFormat(HEAD, usage=True)
     closing = format.closing(answer(4))
     usage, done = closing.split(b"\n\n", 1)
     assert done == b"data: [DONE]\n\n"

@@ -1,0 +1,60 @@
+"""What writes an answer in the dialect of its endpoint, whole or streamed.
+
+Imported by the dialects' formats, and by what sends their bytes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from engine.execution.answers import Answer
+from engine.execution.job import Finished, TokenLogprob
+from engine.gateway.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The fields shared by all documents of one answer; `created` in seconds."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+
+
+class Format(ABC):
+    """One answer being written."""
+
+    # streamed
+
+    @abstractmethod
+    def opening(self, index: int) -> bytes:
+        """What comes before the text of a choice."""
+
+    @abstractmethod
+    def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
+        """New text of a choice."""
+
+    @abstractmethod
+    def ending(self, finished: Finished) -> bytes:
+        """The end of a choice."""
+
+    @abstractmethod
+    def closing(self, answer: Answer) -> bytes:
+        """The end of the stream."""
+
+    @abstractmethod
+    def failed(self, problem: Problem) -> bytes:
+        """The end of a stream that cannot be finished."""
+
+    # whole
+
+    @abstractmethod
+    def pieces(self, answer: Answer) -> Iterator[bytes]:
+        """The document in pieces, each of which takes little time to make."""
+
+    def whole(self, answer: Answer) -> bytes:
+        """The answer as one document."""
+        return b"".join(self.pieces(answer))
