@@ -52,7 +52,7 @@ lock: venv
 	@$(BIN)/python -m venv build/lock
 	@build/lock/bin/pip install --quiet uv
 	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --no-annotate --extra dev --extra build \
+		--no-emit-index-url --no-header --no-annotate --extra dev --extra build --extra parquet \
 		--output-file constraints.txt pyproject.toml
 
 .PHONY: clean

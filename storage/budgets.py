@@ -22,6 +22,7 @@ from storage.home import config
 from storage.usage import Usage
 
 WARN_PERCENT: Final = 80
+_LONGEST: Final = 64
 
 
 class Scope(StrEnum):
@@ -161,7 +162,13 @@ async def set(
 
     Raises:
         NotFound: there is no such key or service.
+        Invalid: the name is empty, very long, or has characters that no terminal shows.
     """
+    if not (0 < len(budget.subject) <= _LONGEST and budget.subject.isprintable()):
+        raise errors.Invalid(
+            f"{budget.subject[:_LONGEST]!r} cannot have a budget: a name has 1 to {_LONGEST} "
+            "printable characters."
+        )
     if budget.scope is Scope.KEY:
         await keys.find(s, budget.subject)
     elif budget.scope is Scope.SERVICE:

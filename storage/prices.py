@@ -174,8 +174,15 @@ async def set(
         Invalid: the subject has no such price, or other prices are in another currency.
     """
     check(subject, micro=micro, input_micro=input_micro)
-    if (input_micro is None) != (output_micro is None):
-        raise errors.Invalid(f"Upstream {subject} needs the price of input and of output tokens.")
+    for name, given, other in (
+        ("output", output_micro, input_micro),
+        ("input", input_micro, output_micro if output_micro is not None else cached_micro),
+    ):
+        if given is None and other is not None:
+            raise errors.Invalid(
+                f"Upstream {subject} needs the price of {name} tokens too: --{name} AMOUNT; "
+                "0 if they are free."
+            )
     before = await every(s)
     known = before[-1].currency if before else settings.currency
     wanted = known if currency is None else currency

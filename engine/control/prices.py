@@ -44,9 +44,9 @@ def _outcome(price: Price) -> str:
     if price.micro is not None:
         each = amount(price.micro)
         return f"{price.subject} costs {each} {price.currency} from {since} on."
-    read, written = amount(price.input_micro or 0), amount(price.output_micro or 0)
-    cached = "" if price.cached_micro is None else f", cached {amount(price.cached_micro)}"
+    parts = {"input": price.input_micro, "cached": price.cached_micro, "output": price.output_micro}
+    known = [f"{amount(each)} of {name}" for name, each in parts.items() if each is not None]
     return (
-        f"A million tokens of {price.subject} cost {read} of input{cached}, "
-        f"{written} of output ({price.currency}) from {since} on."
+        f"A million tokens of {price.subject} cost {', '.join(known)} ({price.currency}) "
+        f"from {since} on."
     )

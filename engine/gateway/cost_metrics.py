@@ -1,7 +1,8 @@
 """What requests cost and what is left of budgets, for /metrics.
 
-`paddock_cost_total` grows when a request ends, by the price in force then and without energy, which
-the box measures and bills have. Imported by `engine.gateway.metrics`.
+`paddock_cost_total` grows when a request ends, by the prices in force then. Its energy is what
+computing took in the last quarter hours, by the request's computing time; bills have the energy of
+the quarter hour itself. Imported by `engine.gateway.metrics`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class CostMetrics(Collector):
         """One family after another."""
         cost = CounterMetricFamily(
             "paddock_cost",
-            "Cost of requests that ended, energy excluded, in the box's currency.",
+            "Cost of requests that ended, energy included, in the box's currency.",
             labels=["service", "release", "currency"],
         )
         for (service, release), arm in sorted(self._arms.items()):

@@ -1,11 +1,10 @@
 """The budgets of a gateway: which request may begin, and what of a budget is spent by now.
 
 One counter for each budget and its day or month. It begins with what the store knows, so it
-survives restarts, and grows when a request ends. A request that begins reserves what requests of
-its scope cost lately, in the same step that decides, so that many at once do not pass a limit
-together; it is exceeded by no more than requests cost above that mean. What the store knows is
-read again every few seconds, with the energy that was measured meanwhile. Never writes. Imported by
-the gateway.
+survives restarts, and grows when a request ends. A request that begins reserves the most that it
+is expected to cost (`expected_costs`), in the same step that decides, so that many at once do not
+pass a limit together. What the store knows is read again every few seconds, with the energy that
+was measured meanwhile. Never writes. Imported by the gateway.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -21,8 +19,10 @@ import structlog
 from engine.execution import failures
 from engine.execution.job import Job
 from engine.execution.recorder import Recorder
+from engine.metering.budget_counters import Counter
+from engine.metering.expected_costs import ExpectedCosts
 from storage import box_usage, budgets, costs, errors, ledger, prices, releases, usage
-from storage.budgets import Budget, Standing
+from storage.budgets import Standing
 from storage.home import config
 from storage.prices import QUARTER_S, PriceList
 from storage.requests import Request
@@ -31,50 +31,15 @@ from storage.usage import Usage
 
 EVERY_S: Final = 10
 CODE: Final = "budget_spent"
+RESERVED: Final = "budget_reserved"
+_SOON_US: Final = 2_000_000
 _SECOND_US: Final = 1_000_000
-_KEEP: Final = 0.9
 _CHANGES: Final = 100
+_LATELY_S: Final = 2 * QUARTER_S
 _NOUNS: Final = frozenset({"price", "budget", "key", "release", "service"})
 """What a change of may change who is counted, and at which price."""
 
 _log = structlog.get_logger("gateway.budgets")
-
-
-@dataclass(slots=True)
-class Counter:
-    """One budget in its current window; money in pico-units."""
-
-    budget: Budget
-    begin_s: int
-    end_s: int
-    closed: int = 0
-    """Of the quarter hours of this window that are over: they are not read again."""
-    stored: int = 0
-    ended: int = 0
-    usual: int = 0
-    """What requests of this scope cost lately: a mean that forgets."""
-    reserved: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def spent(self) -> int:
-        """By requests that have ended."""
-        return self.stored + self.ended
-
-    @property
-    def standing(self) -> Standing:
-        """How far it is spent."""
-        return self.budget.standing(costs.micro(self.spent))
-
-    def full(self) -> bool:
-        """Whether no further request fits."""
-        committed = self.spent + sum(self.reserved.values())
-        return costs.micro(committed) >= self.budget.limit_micro
-
-    def settle(self, id: str, pico: int) -> None:
-        """A request has ended and cost so much."""
-        self.reserved.pop(id, None)
-        self.ended += pico
-        self.usual = pico if not self.usual else round(self.usual * _KEEP + pico * (1 - _KEEP))
 
 
 class Budgets:
@@ -88,8 +53,7 @@ class Budgets:
         self._settings = settings
         self._now_us = now_us
         self._counters: list[Counter] = []
-        self._prices = PriceList([], settings)
-        self._serves: dict[int, tuple[str, str]] = {}
+        self._costs = ExpectedCosts(PriceList([], settings), {})
         self._key_names: dict[int, str] = {}
         self._entry = -1
         self._closed_s = 0
@@ -102,31 +66,42 @@ class Budgets:
         return tuple(self._counters)
 
     def admit(self, job: Job) -> None:
-        """Reserve what a request may cost.
+        """Reserve the most that a request is expected to cost.
 
         Raises:
-            failures.Overloaded: a budget that it counts towards is spent.
+            failures.Overloaded: a budget that it counts towards is spent, or what is left of it is
+                reserved by requests that have not ended.
         """
         used = _of_job(job)
         concerned = [e for e in self._counters if e.budget.counts(used, self._key_names)]
+        if not concerned:
+            return
         now_s = self._now_us() // _SECOND_US
+        pico = self._costs.most(job, now_s)
         for counter in concerned:
-            if counter.budget.refuse and now_s < counter.end_s and counter.full():
+            if not counter.budget.refuse or now_s >= counter.end_s or counter.fits(pico):
+                continue
+            if counter.full():
                 raise failures.Overloaded(
                     self._refusal(counter), code=CODE,
                     retry_after_us=(counter.end_s - now_s) * _SECOND_US,
                 )  # fmt: skip
+            raise failures.Overloaded(
+                f"what is left of {counter.budget.words} is reserved by {len(counter.reserved)} "
+                "requests that have not ended; try again when they have, or ask for fewer tokens",
+                code=RESERVED, retry_after_us=_SOON_US,
+            )  # fmt: skip
         for counter in concerned:
-            counter.reserved[job.id] = counter.usual
+            counter.reserved[job.id] = pico
 
     def ended(self, request: Request) -> int | None:
         """Count a request that has ended; what it cost as far as is known now, in pico-units.
 
-        None without a price. Energy comes later, with what the box measured.
+        None without a price. Energy is counted as computing lately took it, and by what the box
+        measured when the store is read again.
         """
         used = usage.of(request)
-        bill = costs.bill([used], [], self._prices, self._serves)
-        pico = bill.charges[0].pico
+        pico = self._costs.of(used)
         for counter in self._counters:
             if counter.budget.counts(used, self._key_names):
                 counter.settle(request.id, pico or 0)
@@ -141,7 +116,7 @@ class Budgets:
                 whole = entry != self._entry and await self._concerned(s)
             self._entry = entry
             rested = now_us - self._read_us >= EVERY_S * _SECOND_US or now_us < self._read_us
-            if whole or (self._counters and rested):
+            if whole or (rested and (self._counters or self._costs.energetic(self._now_s))):
                 await self._read(now_us, whole=whole)
         except errors.StorageError as error:
             self._entry = -1  # read all of it once that is possible
@@ -168,8 +143,14 @@ class Budgets:
             windows = [each.window(now_s, self._settings.time_zone) for each in known]
             begin_s = min((begin for begin, _ in windows), default=now_s)
             since_s = begin_s if whole else max(begin_s, self._closed_s)
-            rows = await usage.between(s, since_s, now_s + 1) if known else []
-            box = await box_usage.between(s, since_s, now_s + 1) if known else []
+            lately_s = min(since_s, now_s - _LATELY_S) // QUARTER_S * QUARTER_S
+            rows = await usage.between(s, lately_s, now_s + 1)
+            box = await box_usage.between(s, lately_s, now_s + 1)
+        lately = [each for each in rows if each.quarter_s >= now_s - _LATELY_S]
+        measured = [each for each in box if each.quarter_s >= now_s - _LATELY_S]
+        first_s = since_s // QUARTER_S * QUARTER_S
+        rows = [each for each in rows if each.quarter_s >= first_s]
+        box = [each for each in box if each.quarter_s >= first_s]
         bill = await asyncio.to_thread(costs.bill, rows, box, listed, serves)
         closed_s = now_s // QUARTER_S * QUARTER_S - QUARTER_S
         earlier = {(each.budget.name, each.budget.period): each for each in self._counters}
@@ -178,7 +159,7 @@ class Budgets:
             last = earlier.get((budget.name, budget.period))
             counter = Counter(budget, begin, end)
             if last is not None:
-                counter.usual, counter.reserved = last.usual, last.reserved
+                counter.reserved = last.reserved
                 if last.begin_s == begin:  # what ended while the store was read comes on top
                     counter.ended = last.ended - before.get(id(last), 0)
                     counter.closed = 0 if whole else last.closed
@@ -190,9 +171,15 @@ class Budgets:
             counter.closed += budget.spent_pico(settled, names)
             _tell(last, counter)
             counters.append(counter)
-        self._counters, self._prices, self._serves = counters, listed, serves
+        self._counters = counters
+        self._costs.reprice(listed, serves)
+        self._costs.learn(lately, measured)
         self._key_names, self._closed_s, self._read_us = names, closed_s, now_us
         self.currency = listed.currency
+
+    @property
+    def _now_s(self) -> int:
+        return self._now_us() // _SECOND_US
 
     def _refusal(self, counter: Counter) -> str:
         place = dt.datetime.fromtimestamp(counter.end_s, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")

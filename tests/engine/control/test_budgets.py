@@ -10,8 +10,9 @@ import pytest
 
 from engine.control import budgets
 from storage import budgets as kept
-from storage import intents
+from storage import errors, intents
 from storage import store as stores
+from storage.budgets import Budget, Period, Scope
 from storage.control_socket import verbs
 from storage.home import paths as homes
 from storage.home.paths import Home
@@ -41,3 +42,13 @@ async def test_a_tenant_is_named_as_it_was_typed(store: Store) -> None:
     said, subjects = await store.write(work)
     assert said == "The daily budget of tenant ACME-Corp is 10; then requests are refused."
     assert subjects == ["ACME-Corp"]
+
+
+@pytest.mark.parametrize("tenant", ["a\nb", "a\x1b[2J", "a\u202eb", "t" * 65])
+async def test_a_budget_of_a_name_that_no_terminal_shows_is_refused(
+    store: Store, tenant: str
+) -> None:
+    """Lists and refusals would print it."""
+    wrong = Budget(scope=Scope.TENANT, subject=tenant, period=Period.DAY, limit_micro=1)
+    with pytest.raises(errors.Invalid, match="printable characters"):
+        await store.write(lambda s: kept.set(s, wrong, actor="t", at_us=1))

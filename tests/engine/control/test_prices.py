@@ -61,7 +61,9 @@ async def test_a_price_is_kept_with_its_time_and_who_set_it(store: Store) -> Non
         (KWH, "USD", {"micro": 1}, "The prices of this box are in EUR; convert USD into it."),
         (GPU_HOUR, None, {"input_micro": 1, "output_micro": 1}, "has one price"),
         ("cloud", None, {"micro": 1}, "priced by its tokens: --input and --output"),
-        ("cloud", None, {"input_micro": 1}, "needs the price of input and of output"),
+        ("cloud", None, {"input_micro": 1}, "needs the price of output tokens too: --output"),
+        ("cloud", None, {"output_micro": 1}, "needs the price of input tokens too: --input"),
+        ("cloud", None, {"cached_micro": 1}, "needs the price of input tokens too: --input"),
         ("No Such", None, {"micro": 1}, "'No Such' has no price: name gpu-hour, kwh, an upstream"),
     ],
 )

@@ -12,16 +12,20 @@ from hypothesis import strategies as st
 
 from engine.execution import failures
 from engine.execution.recorder import Recorder
-from engine.metering.budgets import Budgets, Counter
-from storage import budgets, costs, errors, prices
+from engine.metering.budget_counters import Counter
+from engine.metering.budgets import Budgets
+from engine.metering.expected_costs import ExpectedCosts
+from storage import budgets, costs, errors, prices, usage
 from storage import store as stores
+from storage.box_usage import BoxUsageRow
 from storage.budgets import Budget, Period, Scope, Standing
 from storage.home import config
 from storage.home import paths as homes
 from storage.home.paths import Home
-from storage.prices import GPU_HOUR
+from storage.prices import GPU_HOUR, Price, PriceList
 from storage.requests import Outcome, Request
 from storage.store import Session, Store
+from storage.usage import Usage
 from tests.engine.execution import jobs
 from tests.storage import fixtures
 
@@ -35,7 +39,7 @@ def request(number: int, *, tenant: str = "t", busy_us: int = 1_000_000) -> Requ
     """One that cost a thousandth of the currency, a second at 3.60 an hour."""
     return Request(
         id=f"req_{number}", at_us=MORNING_S * 1_000_000, service="ops", release=1,
-        worker="ops:1", endpoint="/v1/completions", key_id=1, tenant=tenant, busy_us=busy_us,
+        worker="ops-1.0.0:1", endpoint="/v1/completions", key_id=1, tenant=tenant, busy_us=busy_us,
         completion_tokens=3, outcome=Outcome.OK,
     )  # fmt: skip
 
@@ -191,21 +195,86 @@ async def test_a_budget_is_of_a_key_or_service_that_there_is(store: Store) -> No
     await fixtures.furnish(store)
 
 
-@given(st.lists(st.booleans(), max_size=60), st.integers(1, 20))
-def test_no_rush_of_requests_runs_past_a_limit(begins: list[bool], limit: int) -> None:
-    """Whatever the order of begins and ends: at most one request more than fits."""
-    counter = Counter(
-        msgspec.structs.replace(BUDGET, limit_micro=limit * 1_000), 0, DAY_S,
-        usual=1_000 * costs.PICO,
-    )  # fmt: skip
-    under_way: list[str] = []
-    for number, begin in enumerate(begins):
-        if begin and not counter.full():
-            counter.reserved[str(number)] = counter.usual
-            under_way.append(str(number))
-        elif not begin and under_way:
-            counter.settle(under_way.pop(), 1_000 * costs.PICO)
-    for id in under_way:
-        counter.settle(id, 1_000 * costs.PICO)
-    assert costs.micro(counter.spent) <= counter.budget.limit_micro
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 5_000), st.integers(0, 100)), max_size=60),
+    st.integers(1, 20),
+)
+def test_no_rush_of_requests_runs_past_a_limit(
+    begins: list[tuple[bool, int, int]], limit: int
+) -> None:
+    """Whatever begins and ends when: only a request that was alone when it began passes it."""
+    counter = Counter(msgspec.structs.replace(BUDGET, limit_micro=limit * 1_000), 0, DAY_S)
+    whole = counter.budget.limit_micro * costs.PICO
+    alone = 0
+    for number, (begin, most, percent) in enumerate(begins):
+        pico = most * costs.PICO
+        if begin and counter.fits(pico):
+            alone = max(alone, 0 if counter.reserved else pico)
+            counter.reserved[str(number)] = pico
+        elif not begin and counter.reserved:
+            id, reserved = next(iter(counter.reserved.items()))
+            counter.settle(id, reserved * percent // 100)
+    for id, reserved in list(counter.reserved.items()):
+        counter.settle(id, reserved)
+    assert counter.spent <= whole + alone
     assert counter.reserved == {}
+
+
+async def test_a_rush_before_anything_was_measured_is_bounded(store: Store) -> None:
+    """A gateway that has just started reserves by the tokens that are asked for."""
+    made, recorder = await gateway(store, Clock())
+    job = msgspec.structs.replace(jobs.job(), tenant="t", max_tokens=50)  # a second of computing
+    made.admit(msgspec.structs.replace(job, id="req_0"))
+    made.admit(msgspec.structs.replace(job, id="req_1"))
+    for number in range(2, 100):
+        with pytest.raises(failures.Overloaded, match="is reserved by 2 requests") as refused:
+            made.admit(msgspec.structs.replace(job, id=f"req_{number}"))
+        assert (refused.value.code, refused.value.retry_after_us) == ("budget_reserved", 2_000_000)
+    await end(made, recorder, 0)  # it took as long for three tokens: the next may take longer
+    assert not admitted(made, 100)
+    await end(made, recorder, 1)
+    assert admitted(made, 101)
+
+
+async def test_the_energy_of_computing_counts_when_a_request_ends(store: Store) -> None:
+    """By what the box measured lately, so that budgets and counters have it at once."""
+
+    async def work(s: Session) -> None:
+        await prices.set(
+            s, subject=prices.KWH, from_s=0, currency=None, micro=3_600_000, settings=SETTINGS,
+            actor="t", at_us=1,
+        )  # fmt: skip
+        await usage.record(s, [request(1)])
+        quarter_s = MORNING_S // prices.QUARTER_S * prices.QUARTER_S
+        s.add(
+            BoxUsageRow(quarter_s=quarter_s, devices=1, device_us=2_000_000, work_mj=500_000,
+                        idle_mj=0)
+        )  # fmt: skip
+
+    await store.write(work)
+    made, _ = await gateway(store, Clock())
+    assert made.ended(request(2)) == 1_500 * costs.PICO  # 1000 of time, 500 of energy
+
+
+def test_a_request_costs_at_most_its_bytes_and_its_longest_answer() -> None:
+    """At an upstream's prices; on this box by the longest time that a token took lately."""
+    listed = PriceList(
+        [
+            Price(id=1, subject="cloud", from_s=0, currency="EUR", input_micro=3, output_micro=15),
+            Price(id=2, subject=GPU_HOUR, from_s=0, currency="EUR", micro=3_600_000),
+        ],
+        SETTINGS,
+    )
+    expected = ExpectedCosts(listed, {2: ("cloud", "big")})
+    job = jobs.job("four", max_tokens=10, n=2)
+    cloud = msgspec.structs.replace(job, release=jobs.release(number=2))
+    assert expected.most(cloud, 0) == 8 * 3 + 20 * 15
+    assert costs.micro(expected.most(job, 0)) == 21 * 20
+    busy = Usage(
+        quarter_s=0, service="ops", release=1, tenant="t", key_id=1, deployment="ops-1.0.0",
+        completion_tokens=10, busy_us=1_000_000,
+    )  # fmt: skip
+    expected.of(busy)
+    assert costs.micro(expected.most(job, 0)) == 21 * 100
+    expected.of(msgspec.structs.replace(busy, busy_us=100_000))
+    assert costs.micro(expected.most(job, 0)) == 21 * 99  # it forgets slowly
