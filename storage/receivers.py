@@ -18,7 +18,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import alert_matchers, errors, ledger, names
+from storage import alert_matchers, blocked_addresses, errors, ledger, names
 
 GROUP_BY: Final = ("alertname", "service")
 GROUP_WAIT_S: Final = 30
@@ -88,7 +88,7 @@ def shown(url: str) -> str:
     """An address without what may be a token: the host of a webhook, else the service alone.
 
     Raises:
-        Invalid: it names no service, or no host where it is a webhook's.
+        Invalid: it names no service, or where it is a webhook's no host that may be sent to.
     """
     scheme, separator, _ = url.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
@@ -102,6 +102,8 @@ def shown(url: str) -> str:
         host, port = "", None
     if not host:
         raise errors.Invalid("The address has no host that can be called: https://HOST[:PORT]/…")
+    if blocked_addresses.blocked(host):
+        raise errors.Invalid(f"The receiver cannot be used: {blocked_addresses.WHY}.")
     host = f"[{host}]" if ":" in host else host
     return f"{scheme.lower()}://{host}{'' if port is None else f':{port}'}/…"
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from storage import errors, splits
+from storage import blocked_addresses, errors, splits
 from storage.splits import WHOLE_BP
 
 MOST_STEPS: Final = 32
@@ -189,6 +189,8 @@ def check_url(url: str) -> None:
         well_formed = False
     if not well_formed or not _IN_A_URL.fullmatch(url) or parts.fragment:
         raise ValueError(f"{url[:200]!r} is no address of a webhook; give https://host/path")
+    if blocked_addresses.blocked(parts.hostname or ""):
+        raise ValueError(f"the webhook cannot be used: {blocked_addresses.WHY}")
     if parts.username is not None or parts.password is not None:
         raise ValueError("the address of a webhook holds a password; sign the requests instead")
 

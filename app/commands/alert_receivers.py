@@ -6,12 +6,13 @@ directory, and never printed.
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated, Final
 
 import msgspec
 import typer
 
-from app import errors, listing, secret_files, session, words
+from app import errors, listing, receiver_address, secret_files, session, terminal, words
 from app.commands import options
 from app.figures import alerts as figures
 from app.listing import Column
@@ -25,6 +26,8 @@ app = options.group()
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The receiver.")]
 Known = tuple[Receiver, Backlog | None]
+
+_WIDTH: Final = 78
 
 
 @app.command()
@@ -81,6 +84,7 @@ async def add(
     signing = None
     try:
         url = secrets.read(session.home(), deposited)
+        receiver_address.check(url)
         kind = receivers.kind_of(url)
         arguments |= {"kind": kind.value, "shown": receivers.shown(url), "secret": deposited}
         if sign_file is not None:
@@ -139,6 +143,14 @@ async def every(as_json: options.Json = False) -> None:
     document = [_document(each, waits) for each, waits in rows]
     empty = "No receivers: `paddock alerts receivers add` adds one."
     listing.show(COLUMNS, rows, as_json=as_json, document=document, empty=empty)
+
+
+@app.command()
+def services(as_json: options.Json = False) -> None:
+    """The services that apprise can notify, by how their addresses begin."""
+    known = receiver_address.schemes()
+    lines = textwrap.wrap(" ".join(known), _WIDTH)
+    terminal.show(known, lines, as_json=as_json)
 
 
 def _document(receiver: Receiver, waits: Backlog | None) -> dict[str, object]:

@@ -122,7 +122,9 @@ async def rate(
     as_json: options.Json = False,
 ) -> None:
     """Change the severity."""
-    await _ask("incidents.rate", name, {"severity": severity.value}, reason, as_json=as_json)
+    found = await _found(name)
+    arguments = {"severity": severity.value}
+    await _ask("incidents.rate", name, arguments, reason, seen=found.version, as_json=as_json)
 
 
 @app.command()
@@ -130,11 +132,20 @@ async def assign(
     name: Name,
     role: Annotated[Role, typer.Argument()],
     person: Annotated[str | None, typer.Argument(help="Without one, it is free again.")] = None,
+    yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Give a role to a person: commander, operations, communications, scribe."""
+    """Give a role to a person: commander, operations, communications, scribe.
+
+    What another person holds is taken over after a question; `--yes` answers it.
+    """
+    found = await _found(name)
+    holder = found.roles.get(role)
+    if holder not in {None, person}:
+        effect = f"{found.name}  {role}  {holder} → {person or 'not assigned'}"
+        session.agreed("incidents.assign", found.name, effect, "", yes=yes)
     arguments = {"role": role.value} | ({} if person is None else {"person": person})
-    await _ask("incidents.assign", name, arguments, as_json=as_json)
+    await _ask("incidents.assign", name, arguments, seen=found.version, as_json=as_json)
 
 
 @app.command()
@@ -253,12 +264,23 @@ def _when(at: str | None) -> dict[str, object]:
     return {} if at is None else {"at_us": moments.parse(at, clock.now_us())}
 
 
+async def _found(name: str) -> Incident:
+    async with session.reading() as s:
+        return await incidents.find(s, incidents.number(name))
+
+
 async def _ask(
-    verb: str, name: str, arguments: Mapping[str, object], reason: str = "", *, as_json: bool
+    verb: str,
+    name: str,
+    arguments: Mapping[str, object],
+    reason: str = "",
+    *,
+    seen: int | None = None,
+    as_json: bool,
 ) -> None:
-    """Ask for one change; the record of an incident is added to without a question."""
+    """Ask for one change; `seen` is the version of the incident that it rests on."""
     target = f"INC-{incidents.number(name)}" if name else ""
-    done = await session.ask(verb, target, arguments, reason=reason)
+    done = await session.ask(verb, target, arguments, reason=reason, expected_version=seen)
     session.report(done, as_json=as_json)
 
 

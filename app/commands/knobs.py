@@ -54,7 +54,7 @@ async def set(
 ) -> None:
     """Set a knob of a deployment while it serves."""
     name, equals, figure = change.partition("=")
-    if not equals or not figure.isdecimal():
+    if not equals or not (figure.isascii() and figure.isdecimal()):
         raise errors.BadWord(f"{change!r} is not KNOB=VALUE with a whole number: max_running=8.")
     value = int(figure)
     async with session.reading() as s:

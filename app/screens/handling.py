@@ -47,6 +47,7 @@ def _command(incident: snapshot.IncidentRow, person: str) -> Offer:
     return Offer(
         target=incident.name,
         arguments={"role": "commander", "person": person},
+        expected_version=incident.version,
         effect=f"{incident.name}: you are its commander{before}",
     )
 

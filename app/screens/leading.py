@@ -74,7 +74,7 @@ def _undo_to(
     if typed is None:
         first = row.revision - 1 if row.newest else row.revision
         return Offer(form=str(max(first, 0)), hint=_REVISION)
-    if not typed.strip().isdecimal():
+    if not (typed.strip().isascii() and typed.strip().isdecimal()):
         return Offer(unable="type the number of a revision", form=typed, hint=_REVISION)
     revision = int(typed)
     past = {each.revision: each for each in (*known, row) if each.service == row.service}

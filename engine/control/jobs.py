@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from engine.control.decisions import Decision, Reason, Refusal
 from engine.control.handlers import handles
 from storage import jobs
@@ -9,6 +12,8 @@ from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.jobs import Job, State
 from storage.store import Session
+
+_NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
 @handles("jobs.cancel")
@@ -37,7 +42,7 @@ def _about(job: Job) -> str:
 
 
 async def _named(s: Session, intent: Intent) -> Job:
-    if not intent.target.isdecimal() or len(intent.target) > 18:  # noqa: PLR2004 as the store counts
+    if _NUMBER.fullmatch(intent.target) is None:
         raise Refusal(
             Reason.UNKNOWN, f"{intent.target!r} is not a job's number; see `paddock jobs list`."
         )

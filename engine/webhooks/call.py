@@ -6,7 +6,8 @@
         Misdirected permanent: another call would fail in the same way
 
 A response of 2xx is a yes, unless its JSON body says `"proceed": false`; other responses of 4xx are
-a no. Redirects are not followed: the operator agreed to one address. Time and size are bounded.
+a no. Redirects are not followed: the operator agreed to one address. Time and size are bounded, and
+nothing is sent to `storage.blocked_addresses`.
 Reads no store. Imported by the job `call_webhook`.
 """
 
@@ -17,12 +18,13 @@ import contextlib
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import msgspec
 
 from engine.registry import server_responses
+from storage import blocked_addresses
 
 TRY_S: Final = 30.0
 """How long one call may take, from the connection to the last byte of the response."""
@@ -77,13 +79,35 @@ async def post(
     }  # fmt: skip
     remote = url.startswith("https:")
     with _translated(limit_s):
+        if blocked_addresses.blocked(httpx.URL(url).host):
+            raise Misdirected(blocked_addresses.WHY)
         async with (
             asyncio.timeout(limit_s),
             httpx.AsyncClient(trust_env=remote, follow_redirects=False, timeout=limit_s) as client,
-            client.stream("POST", url, content=body, headers={**fixed, **headers}) as response,
+            client.stream(
+                "POST",
+                url,
+                content=body,
+                headers={**fixed, **headers},
+                extensions={"trace": _connected},
+            ) as response,
         ):
             _check_status(response)
             return _answer(response.status_code, await _read(response))
+
+
+async def _connected(event: str, info: Mapping[str, Any]) -> None:
+    """Close a new connection to a blocked address before anything is sent over it.
+
+    Here and not by the name: what a name resolves to may change between a check and the use.
+    """
+    if not event.endswith("connect_tcp.complete"):
+        return
+    stream = info["return_value"]  # httpcore's
+    peer = stream.get_extra_info("server_addr")
+    if peer is None or blocked_addresses.blocked(str(peer[0])):
+        await stream.aclose()
+        raise Misdirected(blocked_addresses.WHY)
 
 
 def _check_status(response: httpx.Response) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from app import errors, receiver_address
+from storage import errors as storage_errors
 from storage import notifications, receivers, silences
 from storage.home.paths import Home
 from storage.store import Session
@@ -91,3 +93,31 @@ def test_what_lacks_an_end_or_a_reason_is_refused(
     done = run(home, "alerts", *words)
     assert done.returncode in {1, 2}
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("slakc://secret-a/secret-b", "did you mean slack://"),
+        ("foo-9://secret", "among others it knows discord://"),
+        ("slack://", "a part of it is missing or malformed; see https://appriseit.com/"),
+        ("http://169.254.169.254/secret", "metadata service"),
+        ("secret", "begins with a scheme"),
+    ],
+)
+def test_an_address_that_no_notification_can_reach_is_refused(
+    url: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """When it is added, not at the first alert; it is not repeated, for it holds tokens."""
+    with pytest.raises((errors.BadWord, storage_errors.Invalid)) as refused:
+        receiver_address.check(url)
+    assert said in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("url", ["https://h.example/x", "json://h.example/x", "ntfy://topic"])
+def test_an_address_that_can_be_notified_is_taken(url: str) -> None:
+    """A webhook, and services of apprise, which lists its own."""
+    receiver_address.check(url)
+    assert {"json", "ntfy"} < set(receiver_address.schemes())

@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+
+from storage import blocked_addresses
 
 _STATUS: Final = re.compile(r"(?:error|status|code)[=: ]+(\d{3})\b", re.IGNORECASE)
 
@@ -36,8 +38,28 @@ class Answer(msgspec.Struct, frozen=True):
 def main() -> int:
     """Send the message on standard input."""
     message = msgspec.json.decode(sys.stdin.buffer.read(), type=Message)
-    sys.stdout.buffer.write(msgspec.json.encode(send(message)))
+    refused = guarded()
+    answer = send(message)
+    if refused and not answer.ok:
+        answer = Answer(ok=False, error=blocked_addresses.WHY)
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
     return 0
+
+
+def guarded() -> list[str]:
+    """Refuse connections to blocked addresses from now on, of any library; those refused."""
+    refused: list[str] = []
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "socket.connect" or not isinstance(arguments[1], tuple):
+            return
+        host = str(arguments[1][0])
+        if blocked_addresses.blocked(host):
+            refused.append(host)
+            raise PermissionError(blocked_addresses.WHY)
+
+    sys.addaudithook(hook)
+    return refused
 
 
 def send(message: Message) -> Answer:

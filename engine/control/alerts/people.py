@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,6 +23,7 @@ from storage.intents import Intent
 from storage.store import Session
 
 _SECOND_US: Final = 1_000_000
+_NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
 @handles("alerts.ack")
@@ -178,6 +180,6 @@ async def try_receiver(s: Session, intent: Intent, _: verbs.NoArguments, at_us: 
 
 
 def _number(intent: Intent, noun: str = "an alert") -> int:
-    if not intent.target.isdecimal() or len(intent.target) > 18:  # noqa: PLR2004 as the store keeps
+    if _NUMBER.fullmatch(intent.target) is None:
         raise errors.Invalid(f"{intent.target!r} is not the number of {noun}.")
     return int(intent.target)

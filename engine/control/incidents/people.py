@@ -52,6 +52,8 @@ async def rate(s: Session, intent: Intent, arguments: verbs.incidents.Rate, at_u
     found = await _named(s, intent)
     if found.severity is arguments.severity:
         return Decision(Reason.UNCHANGED, f"{found.name} is {found.severity} already.", found)
+    if (moved := _unseen(intent, found, f"it is {found.severity}")) is not None:
+        return moved
     rated = await incidents.rate(
         s, found, arguments.severity, actor=intent.actor, at_us=at_us, intent_id=intent.id,
         reason=intent.reason,
@@ -70,11 +72,15 @@ async def assign(
     if holder == arguments.person:
         said = f"{arguments.role} of {found.name} is {holder or 'not assigned'} already."
         return Decision(Reason.UNCHANGED, said, found)
+    is_now = f"its {arguments.role} is {holder or 'not assigned'}"
+    if (moved := _unseen(intent, found, is_now)) is not None:
+        return moved
     await incidents.assign(
         s, found, arguments.role, arguments.person, actor=intent.actor, at_us=at_us,
         intent_id=intent.id,
     )  # fmt: skip
-    said = f"{arguments.role} of {found.name}: {arguments.person or 'not assigned'}."
+    before = f" (before: {holder})" if holder else ""
+    said = f"{arguments.role} of {found.name}: {arguments.person or 'not assigned'}{before}."
     return Decision(Reason.APPLIED, said, found)
 
 
@@ -160,14 +166,21 @@ async def _move(
     found = await _named(s, intent)
     if found.state is to:
         return Decision(Reason.UNCHANGED, f"{found.name} is {to} already.", found)
-    if intent.expected_version not in {None, found.version}:
-        said = f"{found.name} changed since you looked: it is {found.state} now; look again."
-        return Decision(Reason.MOVED, said)
+    if (unseen := _unseen(intent, found, f"it is {found.state}")) is not None:
+        return unseen
     moved = await incidents.move(
         s, found, to, intent.reason, actor=intent.actor, at_us=at_us, intent_id=intent.id,
         effective_at_us=effective_at_us,
     )  # fmt: skip
     return Decision(Reason.APPLIED, f"{moved.name} is {to} (before: {found.state}).", moved)
+
+
+def _unseen(intent: Intent, found: Incident, is_now: str) -> Decision | None:
+    """The refusal of an intent that saw an earlier version of the incident; else None."""
+    if intent.expected_version in {None, found.version}:
+        return None
+    said = f"{found.name} changed since you looked: {is_now} now; look again."
+    return Decision(Reason.MOVED, said)
 
 
 async def _named(s: Session, intent: Intent) -> Incident:

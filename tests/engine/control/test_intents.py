@@ -498,7 +498,12 @@ async def test_a_job_that_waits_is_cancelled_with_its_intent(furnished: Desk) ->
 
 @pytest.mark.parametrize("verb", ["jobs.cancel", "jobs.retry"])
 @pytest.mark.parametrize(
-    ("target", "said"), [("x", "'x' is not a job's number"), ("99", "no job 99; known: ")]
+    ("target", "said"),
+    [
+        ("x", "'x' is not a job's number"),
+        ("\u0661", "'\u0661' is not a job's number"),
+        ("99", "no job 99; known: "),
+    ],
 )
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_job_that_is_not_there_is_refused(

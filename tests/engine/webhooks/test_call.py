@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import ipaddress
 from typing import Any
 
 import pytest
 
 from engine.webhooks import call, signature
+from storage import blocked_addresses, errors, receivers, rollout_steps
 from tests.engine.webhooks import hooks
 from tests.engine.webhooks.hooks import NO, YES, Does, answer
 
@@ -41,6 +43,37 @@ async def test_2xx_is_a_yes_and_4xx_or_a_false_proceed_a_no(
     """A reason is one printable line; any other body is ignored."""
     found = await called(response)
     assert (found.proceed, found.reason) == (proceed, reason)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "[fd00:ec2::254]",
+        "100.100.100.200", "metadata.google.internal",
+    ],
+)  # fmt: skip
+async def test_a_metadata_service_is_never_asked(host: str) -> None:
+    """It would hand out the machine's credentials; refused when it is given, too."""
+    with pytest.raises(call.Misdirected, match="metadata"):
+        await call.post(f"http://{host}/latest/", b"{}", {})
+    with pytest.raises(ValueError, match="metadata"):
+        rollout_steps.check_url(f"http://{host}/latest/")
+    with pytest.raises(errors.Invalid, match="metadata"):
+        receivers.shown(f"http://{host}/latest/")
+
+
+async def test_a_name_that_leads_to_a_blocked_address_is_sent_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What counts is the address of the connection, which no later answer of a DNS changes."""
+    blocked = frozenset(map(ipaddress.ip_address, ("127.0.0.1", "::1")))
+    async with hooks.served(YES) as hook:
+        url = hook.url.replace("127.0.0.1", "localhost")
+        assert (await call.post(url, b"{}", {})).proceed
+        monkeypatch.setattr(blocked_addresses, "_METADATA", blocked)
+        with pytest.raises(call.Misdirected, match="metadata"):
+            await call.post(url, b"{}", {})
+        assert len(hook.requests) == 1
 
 
 @pytest.mark.parametrize(

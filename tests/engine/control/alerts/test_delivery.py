@@ -13,7 +13,7 @@ import pytest
 from engine.control.alerts import delivery, notify
 from engine.control.alerts.delivery import Delivery
 from engine.webhooks import call
-from storage import errors, notifications, receivers
+from storage import blocked_addresses, errors, notifications, receivers
 from storage.home import secrets
 from storage.notifications import Notification, State
 from storage.store import Session
@@ -259,6 +259,16 @@ async def test_an_apprise_that_hangs_is_killed(
         await outbox.deliver()
         (found,) = await outbox.all()
         assert (found.state, found.error) == (State.QUEUED, "it did not answer within 0 s")
+
+
+async def test_apprise_does_not_ask_a_metadata_service(tmp_path: Path) -> None:
+    """Whatever library a service of apprise uses."""
+    async with made(tmp_path) as outbox:
+        await outbox.add("cloud", "json://169.254.169.254/latest")
+        await outbox.queue("cloud")
+        await outbox.deliver()
+        (found,) = await outbox.all()
+        assert (found.state, found.error) == (State.QUEUED, blocked_addresses.WHY)
 
 
 @pytest.mark.parametrize(

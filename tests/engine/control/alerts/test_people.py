@@ -56,7 +56,7 @@ async def test_a_firing_alert_is_acknowledged_and_that_is_taken_back(tmp_path: P
         assert [entry.verb for entry in entries] == ["alerts.unack", "alerts.ack"]
 
 
-@pytest.mark.parametrize("target", ["", "x", "-1", "9" * 30, "1; drop"])
+@pytest.mark.parametrize("target", ["", "x", "-1", "9" * 30, "1; drop", "\u0661"])
 async def test_what_names_no_alert_is_refused(tmp_path: Path, target: str) -> None:
     """With a sentence, and no trace in a log."""
     async with boxes.made(tmp_path / "home") as box:

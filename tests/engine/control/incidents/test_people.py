@@ -141,6 +141,36 @@ async def test_of_two_people_who_move_it_at_once_one_wins(world: World) -> None:
     assert len(moves) == 1
 
 
+async def test_a_role_that_someone_else_took_meanwhile_is_not_taken_from_them(
+    world: World,
+) -> None:
+    """Both saw it free: the second is told who has it; a note in between changes nothing."""
+    seen = (await opened(world)).version
+    await ask(world, "note", sentence="it is the disk")
+
+    async def take(who: str, version: int) -> intents.Intent:
+        arguments = {"role": "commander", "person": who}
+        return await world.ask(
+            "incidents.assign", target="INC-1", by=who, expected_version=version, **arguments
+        )
+
+    assert (await take("kim", seen)).state is APPLIED
+    second = await take("sara", seen)
+    assert (second.state, second.outcome) == (
+        REFUSED,
+        "INC-1 changed since you looked: its commander is kim now; look again.",
+    )
+    known = await found(world)
+    assert known.roles == {Role.COMMANDER: "kim"}
+    assert (await take("sara", known.version)).outcome == (
+        "commander of INC-1: sara (before: kim)."
+    )
+    late = await world.ask(
+        "incidents.rate", target="INC-1", by="kim", expected_version=seen, severity="sev1"
+    )
+    assert late.outcome == "INC-1 changed since you looked: it is sev2 now; look again."
+
+
 @pytest.mark.parametrize(
     ("verb", "arguments", "said"),
     [
