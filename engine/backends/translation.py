@@ -41,6 +41,12 @@ async def segments(
             for prompt in input.prompts:
                 template.check_prompt(prompt)
             return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
+        if input.tools and input.tool_choice != "none":
+            raise failures.Invalid(
+                f"release {release.name} runs on this box, whose workers take no tools yet",
+                code="unsupported_parameter",
+                param="tools",
+            )
         async with time_limit.rendered("the chat template", within_s):
             return [await template.segments(input)]
     except chat_template.LongConversation as error:

@@ -9,13 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
-from engine.execution.job import Delta, Event, Finished, Job, Restarted, TokenLogprob
+from engine.execution.job import (
+    Call,
+    CallDelta,
+    Delta,
+    Event,
+    Finished,
+    Job,
+    Restarted,
+    TokenLogprob,
+)
 
 
 class Choice:
     """One choice so far; `finish` is None until it has ended."""
 
-    __slots__ = ("finish", "index", "last_us", "logprobs", "parts", "tokens")
+    __slots__ = (
+        "_calls",
+        "_reasoning",
+        "finish",
+        "index",
+        "last_us",
+        "logprobs",
+        "parts",
+        "tokens",
+    )
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -25,14 +43,44 @@ class Choice:
     def reset(self) -> None:
         """Discard everything received so far."""
         self.parts: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: dict[int, list[CallDelta]] = {}
         self.logprobs: list[TokenLogprob] = []
         self.tokens = 0
         self.last_us = 0
 
     @property
     def text(self) -> str:
-        """The text so far; empty where text is not kept."""
+        """The content so far; empty where text is not kept."""
         return "".join(self.parts)
+
+    @property
+    def reasoning(self) -> str:
+        """What came before the content; empty where text is not kept."""
+        return "".join(self._reasoning)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls of tools so far; none where text is not kept."""
+        return tuple(
+            Call(parts[0].id, parts[0].name, "".join(part.arguments for part in parts))
+            for _, parts in sorted(self._calls.items())
+        )
+
+    @property
+    def said(self) -> str:
+        """Content and calls as one text: what is compared with another answer."""
+        calls = (f"{call.name}({call.arguments})" for call in self.calls)
+        return "\n".join([*([self.text] if self.parts else []), *calls])
+
+    def keep(self, delta: Delta) -> None:
+        """Keep what a delta adds."""
+        if delta.text:
+            self.parts.append(delta.text)
+        if delta.reasoning:
+            self._reasoning.append(delta.reasoning)
+        for part in delta.calls:
+            self._calls.setdefault(part.index, []).append(part)
 
 
 class Answer:
@@ -70,8 +118,8 @@ class Answer:
                     self.first_us = at_us
                 choice.last_us = at_us
                 choice.tokens += event.tokens
-                if self._keeps_text and event.text:
-                    choice.parts.append(event.text)
+                if self._keeps_text:
+                    choice.keep(event)
                 if self._keeps_logprobs and event.logprobs:
                     choice.logprobs += event.logprobs
             elif isinstance(event, Finished):
@@ -130,5 +178,10 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The texts of all choices, separated by blank lines."""
-        return "\n\n".join(choice.text for choice in self.choices)
+        """What all choices say, calls included, separated by blank lines."""
+        return "\n\n".join(choice.said for choice in self.choices)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the choices are content alone, in the tokens that the model chose."""
+        return not any(choice.reasoning or choice.calls for choice in self.choices)

@@ -16,28 +16,61 @@ from storage.releases import Release
 from storage.requests import Class
 
 __all__ = [
-    "Asked", "Chat", "Delta", "Event", "Finished", "Job", "Logprob", "Message", "Options",
-    "Restarted", "Sampling", "Score", "Scored", "Text", "TokenLogprob",
+    "Asked", "Call", "CallDelta", "Chat", "Delta", "Event", "Finished", "Job", "Logprob", "Message",
+    "Options", "Restarted", "Sampling", "Score", "Scored", "Text", "TokenLogprob", "Tool",
 ]  # fmt: skip
 
 # Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
-    """One turn of a conversation; `role` is system, user, assistant or tool."""
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """A call of a tool in an assistant's turn; `arguments` are JSON text, cut if the turn was."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One turn of a conversation; `role` is system, user, assistant or tool.
+
+    An assistant may have reasoned before its content, and call tools after it. A tool's turn
+    answers the call with the id `call_id`; `name` is the tool's, "" where the caller does not say.
+    """
 
     role: str
     content: str
+    reasoning: str = ""
+    calls: tuple[Call, ...] = ()
+    call_id: str = ""
+    name: str = ""
 
 
-class Chat(msgspec.Struct, frozen=True, tag="chat"):
+class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A function that the model may call; `parameters` is a JSON schema, None for any object."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool = False
+
+
+class Chat(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):
     """A conversation, the release's prompt included; the backend renders the chat template.
 
     `template_arguments` reach the model's chat template (vLLM's `chat_template_kwargs`).
+    `tool_choice` is auto, none or required; with `only_tool` the call has to be of that one.
+    `parallel_calls` is false where one turn may make one call at most, None where the caller does
+    not say. `effort` is how much to reason, in the words of the model, None for its default.
     """
 
     messages: tuple[Message, ...]
     template_arguments: dict[str, object] = {}
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"
+    only_tool: str = ""
+    parallel_calls: bool | None = None
+    effort: str | None = None
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):
@@ -58,6 +91,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop: tuple[str, ...] = ()
     n: int = 1
     logprobs: int = -1
+    thinking_budget: int | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -79,7 +113,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     can be withdrawn. `endpoint` is the path of the request, or the name of the component that made
     the job. `via` names the gateways that it has passed, this one last, so that a loop is found.
     `prompt` are the messages of the release's prompt, which `input` includes; `asked` is the
-    request without them, recorded with the texts.
+    request without them, recorded with the texts. `thinking_budget` bounds the tokens of the
+    reasoning; None leaves it to the model.
     """
 
     id: str
@@ -95,6 +130,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     n: int = 1
     logprobs: int = -1
+    thinking_budget: int | None = None
     class_: Class = Class.INTERACTIVE
     key_id: int
     tenant: str
@@ -114,8 +150,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return prompts * self.n
 
 
+class CallDelta(msgspec.Struct, frozen=True, array_like=True):
+    """Part of a call: the first of each `index` has its id and name, each may have more arguments.
+
+    `index` counts the calls of a choice from 0; `arguments` continue the JSON text so far.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
 class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
-    """A choice gained text; `tokens` counts its tokens.
+    """A choice gained content (`text`), reasoning or calls; `tokens` counts its tokens.
 
     `at_us` is the monotonic time at which the backend received it.
     """
@@ -125,10 +173,12 @@ class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
     tokens: int
     logprobs: tuple[TokenLogprob, ...]
     at_us: int
+    reasoning: str = ""
+    calls: tuple[CallDelta, ...] = ()
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
-    """A choice has ended: `reason` is stop, length or cancelled.
+    """A choice has ended: `reason` is stop, length, tool_calls or cancelled.
 
     `queue_us` is the time from the job's arrival to its first computation, wherever the job waited;
     `busy_us` the computing time of the choice, 0 where the backend does not report it.

@@ -107,6 +107,7 @@ def job(
         stop=options.stop,
         n=options.n,
         logprobs=options.logprobs,
+        thinking_budget=options.thinking_budget,
         class_=class_,
         key_id=key.id,
         tenant=key.tenant,

@@ -13,7 +13,7 @@ import msgspec
 
 from engine.execution import failures
 from engine.execution.answers import Answer
-from engine.execution.job import Chat, Job
+from engine.execution.job import Chat, Job, Message
 from storage.requests import Outcome, Request
 from storage.texts import Text
 
@@ -118,8 +118,14 @@ def _prompt(job: Job) -> str:
     Otherwise a message could hold another one, with a role that its author does not have.
     """
     if isinstance(job.input, Chat):
-        return "\n\n".join(f"{m.role}: {_inset(m.content)}" for m in job.input.messages)
+        return "\n\n".join(f"{m.role}: {_inset(_said(m))}" for m in job.input.messages)
     return "\n\n".join(job.input.prompts)
+
+
+def _said(message: Message) -> str:
+    """The content of a message, and the calls that it makes."""
+    calls = [f"{call.name}({call.arguments})" for call in message.calls]
+    return "\n".join([*([message.content] if message.content else []), *calls])
 
 
 def _inset(text: str) -> str:

@@ -82,6 +82,7 @@ class _Copy:
     asked: Asked
     request: Request
     text: str
+    plain: bool
 
     @property
     def characters(self) -> int:
@@ -134,7 +135,7 @@ class ShadowCopies:
         request = execution.request
         if self._closed or request is None or request.outcome is not Outcome.OK:
             return
-        copy = _Copy(asked, request, execution.answer.text)
+        copy = _Copy(asked, request, execution.answer.text, execution.answer.plain)
         full = len(self._waiting) >= QUEUE_LIMIT
         if full or self._characters + copy.characters > CHARACTERS_LIMIT:
             self._count(copy, End.FULL)
@@ -205,7 +206,8 @@ class ShadowCopies:
         ended = execution.request
         if ended is None or ended.outcome is not Outcome.OK:
             return None
-        return _compared(found, copy.text, answer, ended, await self._score(job, copy.text))
+        scored = await self._score(job, copy.text) if copy.plain else None
+        return _compared(found, copy.text, answer, ended, scored)
 
     def _planned(self, copy: _Copy) -> Job:
         """The job of a copy: the client's wishes under the candidate's settings."""

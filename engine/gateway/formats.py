@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.execution.answers import Answer
-from engine.execution.job import Finished, TokenLogprob
+from engine.execution.job import CallDelta, Finished, TokenLogprob
 from engine.gateway.errors import Problem
 
 
@@ -36,6 +36,14 @@ class Format(ABC):
     @abstractmethod
     def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """New text of a choice."""
+
+    def reasoning(self, index: int, text: str) -> bytes:  # noqa: ARG002 most dialects have none
+        """New reasoning of a choice; it comes before the text."""
+        return b""
+
+    def calls(self, index: int, parts: Sequence[CallDelta]) -> bytes:  # noqa: ARG002 the same
+        """New parts of a choice's calls of tools; they come after the text."""
+        return b""
 
     @abstractmethod
     def ending(self, finished: Finished) -> bytes:

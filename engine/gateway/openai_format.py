@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from engine.execution.answers import Answer, Choice
-from engine.execution.job import Finished, Logprob, TokenLogprob
+from engine.execution.job import Call, CallDelta, Finished, Logprob, TokenLogprob
 from engine.gateway.errors import Problem
 from engine.gateway.formats import Format, Head
 
@@ -134,6 +134,22 @@ class ChatFormat(Completion):
             prefix, quoted(text), logprob_json, self._end
         )  # fmt: skip
 
+    def reasoning(self, index: int, text: str) -> bytes:
+        """A piece of the reasoning, in the field that DeepSeek, vLLM and llama-server use."""
+        return self._delta(index, {"reasoning_content": text})
+
+    def calls(self, index: int, parts: Sequence[CallDelta]) -> bytes:
+        """Pieces of calls, one entry for each call: its first has its id and name."""
+        calls: dict[int, list[CallDelta]] = {}
+        for part in parts:
+            calls.setdefault(part.index, []).append(part)
+        return self._delta(index, {"tool_calls": [_call_delta(each) for each in calls.values()]})
+
+    def _delta(self, index: int, delta: dict[str, Any]) -> bytes:
+        return b'%b{"index":%d,"delta":%b,"logprobs":null,"finish_reason":null}%b' % (
+            self._start, index, quoted(delta), self._end
+        )  # fmt: skip
+
     def ending(self, finished: Finished) -> bytes:
         """Why it ended."""
         return b'%b{"index":%d,"delta":{},"logprobs":null,"finish_reason":%b}%b' % (
@@ -141,7 +157,16 @@ class ChatFormat(Completion):
         )  # fmt: skip
 
     def _content(self, choice: Choice) -> bytes:
-        message = {"role": "assistant", "content": choice.text, "refusal": None}
+        calls = [_call(call) for call in choice.calls]
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if calls and not choice.text else choice.text,
+            "refusal": None,
+        }
+        if choice.reasoning:
+            message["reasoning_content"] = choice.reasoning
+        if calls:
+            message["tool_calls"] = calls
         return b'"message":%b' % _encode(message)
 
     def _logprob_pieces(self, choice: Choice) -> Iterator[bytes]:
@@ -222,6 +247,18 @@ def _usage(answer: Answer) -> dict[str, int]:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
     }
+
+
+def _call(call: Call) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _call_delta(parts: Sequence[CallDelta]) -> dict[str, Any]:
+    first, arguments = parts[0], "".join(part.arguments for part in parts)
+    if not first.name:
+        return {"index": first.index, "function": {"arguments": arguments}}
+    return {"index": first.index, **_call(Call(first.id, first.name, arguments))}
 
 
 def _chat_logprobs(found: Sequence[TokenLogprob]) -> dict[str, Any]:

@@ -143,7 +143,12 @@ def _answers() -> dict[str, Schema]:
         "system_fingerprint": _STRING,
         "usage": usage,
     }
-    message = _object(role=_STRING, content=_STRING, refusal=_TEXT_OR_NULL)
+    function = _object(name=_STRING, arguments=_STRING)
+    message = _object(role=_STRING, content=_TEXT_OR_NULL, refusal=_TEXT_OR_NULL)
+    message["properties"] |= {  # where there are any
+        "reasoning_content": _STRING,
+        "tool_calls": _list(_object(id=_STRING, type=_STRING, function=function)),
+    }
     ended = {"index": _INTEGER, "logprobs": logprobs, "finish_reason": _TEXT_OR_NULL}
     reason = {
         **_object(

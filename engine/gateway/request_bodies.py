@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors
+from engine.gateway import errors, tool_bodies
 from engine.prompting import chat_template
 
 SEQUENCES_LIMIT: Final = 128
@@ -27,11 +27,12 @@ while a body is decoded no other request is answered."""
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 _TEXT_PARTS: Final = ("text", "refusal")
-_TOOLS: Final = frozenset({"tool", "function"})
 _Unsupported = msgspec.Raw | msgspec.UnsetType
 _Stop = Annotated[str, Meta(max_length=1024)]
 _Name = Annotated[str, Meta(max_length=512)]
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+_Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+_Budget = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -93,6 +94,7 @@ class Completing(msgspec.Struct, kw_only=True):
             stop=tuple(stop for stop in stops if stop),
             n=self.n or 1,
             logprobs=self._alternatives(),
+            thinking_budget=self._thinking(),
         )
 
     def _limit(self) -> int | None:
@@ -100,6 +102,9 @@ class Completing(msgspec.Struct, kw_only=True):
 
     def _alternatives(self) -> int:
         return -1
+
+    def _thinking(self) -> int | None:
+        return None
 
 
 class Part(msgspec.Struct, gc=False):
@@ -110,11 +115,15 @@ class Part(msgspec.Struct, gc=False):
 
 
 class Turn(msgspec.Struct, gc=False):
-    """A message; other fields than role and content are refused if they would change the answer."""
+    """A message; a field that is not supported is refused if it would change the answer."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
-    tool_calls: _Unsupported = msgspec.UNSET
+    tool_calls: tool_bodies.Calls | None = None
+    tool_call_id: _Name | None = None
+    name: _Name | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
     function_call: _Unsupported = msgspec.UNSET
     audio: _Unsupported = msgspec.UNSET
 
@@ -124,38 +133,69 @@ class Turn(msgspec.Struct, gc=False):
         Raises:
             BadRequest: it holds something other than text.
         """
-        others = self.tool_calls or self.function_call or self.audio
-        if self.role in _TOOLS or (others and self._uses_others()):
-            raise _unsupported(f"messages[{place}]", "tools and audio are not supported")
-        if isinstance(self.content, str):
-            content = self.content
-        elif isinstance(self.content, list):
+        if self.function_call or self.audio or self.role == "function":
+            self._check_others(place)
+        content = self.content if isinstance(self.content, str) else self._content(place)
+        role = "system" if self.role == "developer" else self.role
+        reasoned = self.reasoning_content or self.reasoning
+        if not (self.tool_calls or reasoned or self.role == "tool"):  # as nearly all are
+            return job.Message(role, content)
+        if self.tool_calls and self.role != "assistant":
+            where = f"messages[{place}].tool_calls"
+            raise errors.BadRequest(
+                f"{where}: only a message of role assistant calls tools.",
+                code="invalid_value",
+                param=where,
+            )
+        return job.Message(
+            role,
+            content,
+            reasoned or "",
+            tool_bodies.calls(self.tool_calls or (), f"messages[{place}]"),
+            self.tool_call_id or "",
+            (self.name or "") if self.role == "tool" else "",
+        )
+
+    def _content(self, place: int) -> str:
+        """The text of content that is not one text."""
+        if isinstance(self.content, list):
             for number, part in enumerate(self.content):
                 if part.type not in _TEXT_PARTS or (part.type == "text" and part.text is None):
                     raise _unsupported(
                         f"messages[{place}].content[{number}]",
                         "only parts of type text are supported",
                     )
-            content = "".join(part.text or "" for part in self.content)
-        elif self.role != "assistant":
+            return "".join(part.text or "" for part in self.content)
+        if self.role != "assistant":
             where = f"messages[{place}].content"
             raise errors.BadRequest(
                 f"{where}: a message of role {self.role} needs content.",
                 code="invalid_value",
                 param=where,
             )
-        else:
-            content = ""
-        return job.Message("system" if self.role == "developer" else self.role, content)
+        return ""
 
-    def _uses_others(self) -> bool:
-        """Whether a field that is not supported says anything."""
-        sent = [raw for raw in (self.tool_calls, self.function_call, self.audio) if raw]
-        return any(len(raw) > _SMALL or msgspec.json.decode(raw) for raw in sent)
+    def _check_others(self, place: int) -> None:
+        """Refuse fields that are not supported if they say anything."""
+        sent = [raw for raw in (self.function_call, self.audio) if raw]
+        said = any(len(raw) > _SMALL or msgspec.json.decode(raw) for raw in sent)
+        if said or self.role == "function":
+            raise _unsupported(
+                f"messages[{place}]", "audio and functions are not supported; use tools"
+            )
 
 
 def _unsupported(where: str, what: str) -> errors.BadRequest:
     return errors.BadRequest(f"{where}: {what}.", code="unsupported_parameter", param=where)
+
+
+class Reasoning(msgspec.Struct):
+    """How much to reason before the answer, as OpenRouter's clients say it."""
+
+    effort: _Effort | None = None
+    max_tokens: _Budget | None = None
+    enabled: bool | None = None
+    exclude: Literal[False] | None = None
 
 
 class Chat(Completing, kw_only=True):
@@ -166,13 +206,20 @@ class Chat(Completing, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    tools: tool_bodies.Tools | None = None
+    tool_choice: tool_bodies.ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: _Effort | None = None
+    reasoning: Reasoning | None = None
+    thinking_budget: _Budget | None = None
 
     def input(self) -> job.Chat:
         """The conversation.
 
         Raises:
-            BadRequest: a message holds something other than text, or the arguments of the chat
-                template have a name that is not the caller's to set.
+            BadRequest: a message holds something other than text, the arguments of the chat
+                template have a name that is not the caller's to set, or a tool, the choice of
+                tools or a call cannot be used.
         """
         arguments = self.chat_template_kwargs or {}
         for name in sorted(chat_template.RESERVED & arguments.keys()):
@@ -182,10 +229,21 @@ class Chat(Completing, kw_only=True):
                 param=f"chat_template_kwargs.{name}",
             )
         messages = tuple(turn.message(place) for place, turn in enumerate(self.messages))
-        return job.Chat(messages, arguments)
+        tool_bodies.check_answers(messages)
+        tools = tool_bodies.tools(self.tools or ())
+        choice, only = tool_bodies.choice(self.tool_choice, tools)
+        effort = self.reasoning_effort or (self.reasoning and self.reasoning.effort)
+        return job.Chat(
+            messages, arguments, tools, choice, only, self.parallel_tool_calls, effort or None
+        )
 
     def _limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens  # the newer name wins
+
+    def _thinking(self) -> int | None:
+        if self.thinking_budget is not None or self.reasoning is None:
+            return self.thinking_budget
+        return 0 if self.reasoning.enabled is False else self.reasoning.max_tokens
 
     def _alternatives(self) -> int:
         return (self.top_logprobs or 0) if self.logprobs else -1
@@ -221,13 +279,10 @@ _SMALL: Final = 1000
 # Unsupported fields of OpenAI's API whose value never changes the answer.
 _IGNORED: Final = frozenset((
     "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-    "parallel_tool_calls",
 ))  # fmt: skip
 
 # Other unsupported fields, with the values, beside null, that leave the answer unchanged.
 _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
     "response_format": ({"type": "text"},),
@@ -235,7 +290,6 @@ _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "audio": (),
     "prediction": (),
     "web_search_options": (),
-    "reasoning_effort": ("none",),
     "verbosity": ("medium",),
     "moderation": (),
     "frequency_penalty": (0,),
@@ -246,7 +300,7 @@ _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "best_of": (1,),
 }
 
-_FREE: Final = frozenset({"prompt_variables", "metadata", "chat_template_kwargs"})
+_FREE: Final = frozenset({"prompt_variables", "metadata", "chat_template_kwargs", "tools"})
 """Fields that may hold anything."""
 
 _AT: Final = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)

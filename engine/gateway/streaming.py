@@ -8,7 +8,7 @@ only: the backend bounds what waits for it. Imported by `engine.gateway.completi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from starlette.responses import Response
@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from engine.execution import failures
 from engine.execution.execute import Execution
-from engine.execution.job import Delta, Event, Finished, TokenLogprob
+from engine.execution.job import Delta, Event, Finished
 from engine.gateway import errors
 from engine.gateway.formats import Format
 
@@ -119,20 +119,40 @@ class Stream(Response):
 def chunks(format: Format, events: tuple[Event, ...]) -> bytes:
     """Events as chunks: one with all the new text of a choice, one for its end."""
     if len(events) == 1 and isinstance(only := events[0], Delta):  # as nearly all batches are
-        if not only.text and not only.logprobs:
-            return b""
-        return format.chunk(only.index, only.text, only.logprobs)
-    parts: list[bytes] = []
-    texts: dict[int, list[str]] = {}
-    logprobs: dict[int, list[TokenLogprob]] = {}
+        return _gained(format, only)
+    gains: dict[int, list[Delta]] = {}
     for event in events:
         if isinstance(event, Delta):
-            if event.text:
-                texts.setdefault(event.index, []).append(event.text)
-            if event.logprobs:
-                texts.setdefault(event.index, [])
-                logprobs.setdefault(event.index, []).extend(event.logprobs)
-    for index, pieces in texts.items():
-        parts.append(format.chunk(index, "".join(pieces), logprobs.get(index, ())))
+            gains.setdefault(event.index, []).append(event)
+    parts = [_gained(format, _joined(deltas)) for deltas in gains.values()]
     parts.extend(format.ending(event) for event in events if isinstance(event, Finished))
     return b"".join(parts)
+
+
+def _gained(format: Format, delta: Delta) -> bytes:
+    """What a choice gained, in the order in which a model writes it."""
+    if delta.text and not (delta.reasoning or delta.calls):
+        return format.chunk(delta.index, delta.text, delta.logprobs)
+    parts: list[bytes] = []
+    if delta.reasoning:
+        parts.append(format.reasoning(delta.index, delta.reasoning))
+    if delta.text or delta.logprobs:
+        parts.append(format.chunk(delta.index, delta.text, delta.logprobs))
+    if delta.calls:
+        parts.append(format.calls(delta.index, delta.calls))
+    return b"".join(parts)
+
+
+def _joined(deltas: Sequence[Delta]) -> Delta:
+    """Everything that one choice gained, as one delta."""
+    if len(deltas) == 1:
+        return deltas[0]
+    return Delta(
+        deltas[0].index,
+        "".join(delta.text for delta in deltas),
+        sum(delta.tokens for delta in deltas),
+        tuple(logprob for delta in deltas for logprob in delta.logprobs),
+        deltas[-1].at_us,
+        "".join(delta.reasoning for delta in deltas),
+        tuple(part for delta in deltas for part in delta.calls),
+    )

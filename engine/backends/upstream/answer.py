@@ -8,14 +8,14 @@ Imported by its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from engine.backends.upstream import faults
 from engine.backends.upstream.sse import Event as Sse
-from engine.execution.job import Delta, Finished, Logprob, TokenLogprob
+from engine.execution.job import CallDelta, Delta, Finished, Logprob, TokenLogprob
 
 CHARACTERS_PER_TOKEN: Final = 256
 """No vocabulary in use has a longer token."""
@@ -23,10 +23,27 @@ _SLACK: Final = 4096
 _CHUNKS_PER_TOKEN: Final = 4
 _CHUNKS: Final = 512
 """Beside those: some servers send a chunk without text every second while they compute."""
+CALLS: Final = 512
+"""Calls that one choice may make."""
 _LEAST_LOGPROB: Final = -9999.0
 """OpenAI's own figure for minus infinity."""
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
 _ABORTED: Final = frozenset({"abort", "cancelled", "error"})
+_CALLED: Final = frozenset({"tool_calls", "function_call"})
+
+
+_Place = Annotated[int, msgspec.Meta(ge=0, lt=CALLS)]
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class _Call(msgspec.Struct):
+    index: _Place | None = None
+    id: str | None = None
+    function: _Function | None = None
 
 
 class _Turn(msgspec.Struct):
@@ -34,6 +51,7 @@ class _Turn(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -96,6 +114,7 @@ class Answer:
         self._usage: _Usage | None = None
         self._tokens = 0
         self._reason: str | None = None
+        self._called: dict[int, str] = {}
         self.done = False
 
     @property
@@ -142,7 +161,7 @@ class Answer:
         usage = self._usage or _Usage(completion_tokens=self._tokens)
         return Finished(
             index=self._index,
-            reason="length" if self._reason in _LENGTH else "stop",
+            reason=self._ended(),
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             queue_us=self._queue_us,
@@ -150,6 +169,12 @@ class Answer:
             instance=self._instance,
             cached_tokens=usage.cached_tokens,
         )
+
+    def _ended(self) -> str:
+        """The reason in the job's words; some servers say "stop" after calls."""
+        if self._reason in _LENGTH:
+            return "length"
+        return "tool_calls" if self._called or self._reason in _CALLED else "stop"
 
     def _end(self) -> None:
         if self._reason is None:
@@ -180,22 +205,42 @@ class Answer:
         choice = chunk.choices[0]  # one was asked for
         turn = choice.delta or choice.message or _Turn()
         text = choice.text or turn.content or ""
-        hidden = bool(turn.reasoning_content or turn.reasoning)
+        reasoning = turn.reasoning_content or turn.reasoning or ""
+        calls = self._calls(turn.tool_calls) if turn.tool_calls else ()
         logprobs = self._logprobs(choice.logprobs) if choice.logprobs else ()
-        self._characters_left -= len(text)
+        self._characters_left -= len(text) + len(reasoning)
+        self._characters_left -= sum(len(c.name) + len(c.id) + len(c.arguments) for c in calls)
         if self._characters_left < 0:
             raise faults.malformed(self._upstream, "its answer is longer than max_tokens allows")
         found: list[Delta] = []
-        if text or logprobs or hidden:
+        if text or logprobs or reasoning or calls:
             tokens = len(logprobs) or 1
             self._tokens += tokens
             shown = logprobs if self._alternatives >= 0 else ()
-            found.append(Delta(self._index, text, tokens, shown, at_us))
+            found.append(Delta(self._index, text, tokens, shown, at_us, reasoning, calls))
         if choice.finish_reason is not None:
             if choice.finish_reason in _ABORTED:
                 raise faults.lost(self._upstream, f"finish_reason {choice.finish_reason}")
             self._reason = choice.finish_reason
         return found
+
+    def _calls(self, turns: Sequence[_Call]) -> tuple[CallDelta, ...]:
+        """Parts of calls; one without an index is a call of its own, as in a whole document."""
+        found: list[CallDelta] = []
+        for call in turns:
+            index = len(self._called) if call.index is None else call.index
+            function = call.function or _Function()
+            name = function.name or ""
+            if index not in self._called and not name:
+                raise faults.malformed(self._upstream, "a call of a tool in its answer has no name")
+            arguments = function.arguments or ""
+            if not isinstance(arguments, str):
+                arguments = msgspec.json.encode(arguments).decode()
+            first = index not in self._called
+            self._called.setdefault(index, name)
+            id = (call.id or f"call_{index}") if first else ""
+            found.append(CallDelta(index, id, name if first else "", arguments))
+        return tuple(found)
 
     def _logprobs(self, raw: dict[str, Any]) -> tuple[TokenLogprob, ...]:
         """In the format of chats or of completions; llama-server uses the former for both."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.execution.job import Chat, Job
+from engine.execution.job import Chat, Job, Message, Tool
 
 CHAT: Final = "chat/completions"
 TEXT: Final = "completions"
@@ -49,11 +49,9 @@ def of(job: Job, index: int, *, model: str, extensions: bool) -> Call:
     # llama-server takes 0 alternatives for no log-probabilities at all; `answer` drops the surplus.
     alternatives = max(1, job.logprobs)
     if isinstance(job.input, Chat):
-        body["messages"] = [
-            {"role": message.role, "content": message.content} for message in job.input.messages
-        ]
-        if job.input.template_arguments:
-            body["chat_template_kwargs"] = job.input.template_arguments
+        body |= _conversation(job.input)
+        if job.thinking_budget is not None:
+            body["thinking_budget"] = job.thinking_budget
         if job.logprobs >= 0:
             body |= {"logprobs": True, "top_logprobs": alternatives}
         return Call(CHAT, msgspec.json.encode(body))
@@ -61,3 +59,52 @@ def of(job: Job, index: int, *, model: str, extensions: bool) -> Call:
     if job.logprobs >= 0:
         body["logprobs"] = alternatives
     return Call(TEXT, msgspec.json.encode(body))
+
+
+def _conversation(chat: Chat) -> dict[str, Any]:
+    """The fields of a chat; those that its caller did not set are left out."""
+    fields: dict[str, Any] = {"messages": [_message(message) for message in chat.messages]}
+    if chat.template_arguments:
+        fields["chat_template_kwargs"] = chat.template_arguments
+    if chat.effort is not None:
+        fields["reasoning_effort"] = chat.effort
+    if not chat.tools:
+        return fields
+    fields["tools"] = [_tool(tool) for tool in chat.tools]
+    named = {"type": "function", "function": {"name": chat.only_tool}}
+    fields["tool_choice"] = named if chat.only_tool else chat.tool_choice
+    if chat.parallel_calls is not None:
+        fields["parallel_tool_calls"] = chat.parallel_calls
+    return fields
+
+
+def _message(message: Message) -> dict[str, Any]:
+    fields: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        fields["content"] = message.content or None
+        fields["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.calls
+        ]
+    if message.reasoning:
+        fields["reasoning_content"] = message.reasoning
+    if message.call_id:
+        fields["tool_call_id"] = message.call_id
+    if message.name:
+        fields["name"] = message.name
+    return fields
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.parameters is not None:
+        function["parameters"] = tool.parameters
+    if tool.strict:
+        function["strict"] = True
+    return {"type": "function", "function": function}

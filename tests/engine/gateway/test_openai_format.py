@@ -14,8 +14,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.chat_completion import ChoiceLogprobs
 
 from engine.execution.answers import Answer
-from engine.execution.job import Finished, Logprob, TokenLogprob
-from engine.gateway import completions
+from engine.execution.job import CallDelta, Delta, Finished, Logprob, TokenLogprob
+from engine.gateway import completions, streaming
 from engine.gateway.formats import Head
 from engine.gateway.openai_format import ChatFormat, TextFormat, quoted
 from tests.engine.execution import jobs
@@ -70,6 +70,49 @@ def test_chat_chunks_are_what_openai_reads() -> None:
     raw = format.ending(Finished(0, "length", 0, 0, 0, 0))
     ending = ChatCompletionChunk.model_validate(event(raw))
     assert ending.choices[0].finish_reason == "length"
+
+
+def test_calls_and_reasoning_are_what_openai_reads() -> None:
+    """One entry for each call in a chunk; the id and the name in its first alone."""
+    format = ChatFormat(HEAD)
+    first = CallDelta(0, "call_1", "weather", '{"city"')
+    more = CallDelta(0, "", "", ': "Rome"')
+    both = Delta(0, "", 1, (), 5, "Look.", (first, more))
+    reasoning, calls = streaming.chunks(format, (both,)).split(b"\n\n", 1)
+    assert event(reasoning + b"\n\n")["choices"][0]["delta"] == {"reasoning_content": "Look."}
+    chunk = ChatCompletionChunk.model_validate(event(calls))
+    (call,) = chunk.choices[0].delta.tool_calls or []
+    assert call.function is not None
+    assert (call.index, call.id, call.type) == (0, "call_1", "function")
+    assert (call.function.name, call.function.arguments) == ("weather", '{"city": "Rome"')
+    later = event(format.calls(0, [CallDelta(0, "", "", "}")]))
+    assert later["choices"][0]["delta"]["tool_calls"] == [
+        {"index": 0, "function": {"arguments": "}"}}
+    ]
+
+
+def test_a_whole_answer_with_calls_has_no_content() -> None:
+    """Null, as OpenAI writes it, where the model said nothing besides."""
+    one = Answer(jobs.chat("a"), [])
+    parts = (CallDelta(0, "call_1", "weather", "{"), CallDelta(0, "", "", "}"))
+    one.add((Delta(0, "", 1, (), 5, "Look.", parts), Finished(0, "tool_calls", 3, 2, 0, 0)))
+    document = ChatCompletion.model_validate_json(ChatFormat(HEAD).whole(one))
+    message = document.choices[0].message
+    (call,) = message.tool_calls or []
+    assert call.type == "function"
+    assert (call.id, call.function.name, call.function.arguments) == ("call_1", "weather", "{}")
+    assert message.content is None
+    assert message.model_extra == {"reasoning_content": "Look."}
+    assert document.choices[0].finish_reason == "tool_calls"
+    assert one.text == "weather({})"
+
+
+def test_many_events_of_a_batch_become_one_chunk_for_each_choice() -> None:
+    """With all of the text, in order."""
+    events = tuple(Delta(n % 2, str(n), 1, (), n) for n in range(6))
+    raw = streaming.chunks(ChatFormat(HEAD), events).split(b"\n\n")[:-1]
+    texts = [event(each + b"\n\n")["choices"][0]["delta"]["content"] for each in raw]
+    assert texts == ["024", "135"]
 
 
 def test_a_prompt_that_several_choices_answer_counts_once() -> None:

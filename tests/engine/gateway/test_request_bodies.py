@@ -56,7 +56,9 @@ def refused(reader: request_bodies.Reader, raw: bytes) -> errors.BadRequest:
         ({"top_logprobs": 21}, "invalid_value", "top_logprobs"),
         ({"stream": "yes"}, "invalid_value", "stream"),
         ({"temprature": 1}, "unknown_parameter", "temprature"),
-        ({"tools": [{"type": "function"}]}, "unsupported_parameter", "tools"),
+        ({"reasoning_effort": "huge"}, "invalid_value", "reasoning_effort"),
+        ({"thinking_budget": -1}, "invalid_value", "thinking_budget"),
+        ({"reasoning": {"exclude": True}}, "invalid_value", "reasoning.exclude"),
         ({"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
         ({"frequency_penalty": 0.5}, "unsupported_parameter", "frequency_penalty"),
         ({"logit_bias": {"5": 1}}, "unsupported_parameter", "logit_bias"),
@@ -189,7 +191,7 @@ def test_arguments_of_the_chat_template_are_taken_as_vllm_takes_them() -> None:
         ("prompt_variables", {"a": [{}] * 10_000}, "prompt_variables"),
         ("metadata", {"a": [[]] * 10_000}, "metadata"),
         ("tools", [[]] * 10_000, "tools"),
-        ("messages", [{"role": "user", "tool_calls": [[]] * 10_000}], "messages[0]"),
+        ("messages", [{"role": "user", "tool_calls": [[]] * 10_000}], "messages[0].tool_calls[0]"),
     ],
 )
 def test_what_would_take_long_to_decode_is_refused_before_it_is(

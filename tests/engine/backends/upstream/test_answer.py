@@ -13,6 +13,7 @@ from engine.backends.upstream import faults
 from engine.backends.upstream.answer import CHARACTERS_PER_TOKEN, Answer
 from engine.backends.upstream.sse import Event
 from engine.execution import failures
+from engine.execution.job import CallDelta
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -21,7 +22,8 @@ JSON: st.SearchStrategy[Any] = st.recursive(
         st.sampled_from(
             ["choices", "delta", "text", "content", "logprobs", "tokens", "token_logprobs",
              "top_logprobs", "finish_reason", "usage", "prompt_tokens", "error", "message",
-             "code", "token", "logprob", "bytes"]
+             "code", "token", "logprob", "bytes", "tool_calls", "function", "name", "arguments",
+             "index", "id", "reasoning_content"]
         ),
         inner,
         max_size=4,
@@ -64,6 +66,57 @@ def test_an_answer_is_as_long_as_was_asked_for() -> None:
     except failures.Broken as failure:
         code = failure.code
     assert code == "upstream_malformed"
+
+
+def chunk(reason: str | None = None, **delta: Any) -> Event:
+    """A chunk of a chat."""
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    return Event("message", json.dumps({"choices": [choice]}).encode())
+
+
+def test_calls_and_reasoning_come_back_in_their_parts() -> None:
+    """The id and the name once, the arguments as they arrive; some servers end with "stop"."""
+    answer = Answer("peer", 0, max_tokens=20, alternatives=-1)
+    first = {"index": 0, "id": "call_9", "function": {"name": "weather", "arguments": ""}}
+    found = answer.stream(
+        [
+            chunk(role="assistant", reasoning_content="Look"),
+            chunk(reasoning=" it up."),
+            chunk(tool_calls=[first]),
+            chunk(tool_calls=[{"index": 0, "function": {"arguments": '{"city"'}}]),
+            chunk(tool_calls=[{"index": 0, "function": {"arguments": ': "Rome"}'}}]),
+            chunk("stop"),
+        ],
+        0,
+    )
+    assert "".join(delta.reasoning for delta in found) == "Look it up."
+    parts = [part for delta in found for part in delta.calls]
+    assert parts[0] == CallDelta(0, "call_9", "weather", "")
+    assert [(part.id, part.name) for part in parts[1:]] == [("", ""), ("", "")]
+    assert "".join(part.arguments for part in parts) == '{"city": "Rome"}'
+    assert answer.finish().reason == "tool_calls"
+
+
+def test_calls_of_a_whole_document_have_no_index() -> None:
+    """Each is the next one; arguments that are an object become text."""
+    calls = [
+        {"id": "a", "function": {"name": "weather", "arguments": "{}"}},
+        {"id": "b", "function": {"name": "clock", "arguments": {"zone": 1}}},
+    ]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    body = {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
+    answer = Answer("peer", 0, max_tokens=20, alternatives=-1)
+    (delta,) = answer.whole(json.dumps(body).encode(), 0)
+    assert delta.calls == (
+        CallDelta(0, "a", "weather", "{}"), CallDelta(1, "b", "clock", '{"zone":1}')
+    )  # fmt: skip
+
+
+def test_a_call_without_a_name_is_malformed() -> None:
+    """There is nothing that a client could run."""
+    answer = Answer("peer", 0, max_tokens=20, alternatives=-1)
+    with pytest.raises(failures.Broken, match="has no name"):
+        answer.stream([chunk(tool_calls=[{"index": 0, "function": {"arguments": "{}"}}])], 0)
 
 
 def test_events_without_text_are_bounded_beside_those_of_the_tokens() -> None:

@@ -1,0 +1,211 @@
+"""The fields of a chat body that concern tools: the tools, the choice among them, and calls.
+
+Checks what a schema alone cannot: names, contradictions, calls that do not belong together. Never
+runs a tool. Imported by `engine.gateway.request_bodies`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engine.execution import job
+from engine.gateway import errors
+
+TOOLS_LIMIT: Final = 128
+CONTAINERS_LIMIT: Final = 1000
+"""Lists and objects in the arguments of one call of an earlier turn."""
+_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+_TYPES: Final = frozenset(("array", "boolean", "integer", "null", "number", "object", "string"))
+_DEPTH: Final = 64
+
+
+class Function(msgspec.Struct, gc=False):
+    """What a tool is called, what it does, and the JSON schema of its arguments."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(msgspec.Struct, gc=False):
+    """A tool; only functions are supported."""
+
+    type: str
+    function: Function | None = None
+
+
+class Named(msgspec.Struct, gc=False):
+    """The name of a function."""
+
+    name: str
+
+
+class Choice(msgspec.Struct, gc=False):
+    """The tool that has to be called."""
+
+    type: str
+    function: Named | None = None
+
+
+class CalledFunction(msgspec.Struct, gc=False):
+    """The function of a call; `arguments` are JSON text."""
+
+    name: str
+    arguments: str = "{}"
+
+
+class Call(msgspec.Struct, gc=False):
+    """A call that an assistant made in an earlier turn."""
+
+    function: CalledFunction
+    id: Annotated[str, Meta(max_length=512)] = ""
+    type: Literal["function"] = "function"
+
+
+Calls = Annotated[list[Call], Meta(max_length=TOOLS_LIMIT)]
+Tools = Annotated[list[Tool], Meta(max_length=TOOLS_LIMIT)]
+ToolChoice = Literal["none", "auto", "required"] | Choice
+
+
+def tools(sent: Sequence[Tool]) -> tuple[job.Tool, ...]:
+    """The tools of a body.
+
+    Raises:
+        BadRequest: one is no function, or has a name or a schema that cannot be used.
+    """
+    found: dict[str, job.Tool] = {}
+    for place, tool in enumerate(sent):
+        where = f"tools[{place}]"
+        if tool.type != "function":
+            raise _bad(f"{where}.type", f"tools of type {tool.type[:64]!r} are not supported")
+        if tool.function is None:
+            raise _bad(f"{where}.function", "a tool of type function needs this field")
+        function = tool.function
+        if not _NAME.fullmatch(function.name):
+            raise _bad(
+                f"{where}.function.name",
+                "a name has at most 128 letters, digits, underscores, dots and hyphens",
+            )
+        if function.name in found:
+            raise _bad(f"{where}.function.name", f"{function.name} names an earlier tool already")
+        if function.parameters is not None:
+            _check_parameters(function.parameters, f"{where}.function.parameters")
+        found[function.name] = job.Tool(
+            function.name, function.description, function.parameters, bool(function.strict)
+        )
+    return tuple(found.values())
+
+
+def choice(sent: ToolChoice | None, given: Sequence[job.Tool]) -> tuple[str, str]:
+    """Auto, none or required, and the only tool that may be called, "" for any.
+
+    Raises:
+        BadRequest: it asks for a call without tools, or names a tool that is not among them.
+    """
+    if isinstance(sent, Choice):
+        if sent.type != "function" or sent.function is None:
+            raise _bad("tool_choice", "it is none, auto, required or names a function")
+        name = sent.function.name
+        if all(tool.name != name for tool in given):
+            raise _bad("tool_choice.function.name", f"{name[:128]!r} is not among the tools")
+        return "required", name
+    if sent == "required" and not given:
+        raise _bad("tool_choice", "it asks for a call, and there are no tools")
+    return sent or "auto", ""
+
+
+def calls(sent: Sequence[Call], where: str) -> tuple[job.Call, ...]:
+    """The calls of an assistant's turn.
+
+    Raises:
+        BadRequest: the arguments of one are not a JSON object.
+    """
+    found = []
+    for place, call in enumerate(sent):
+        arguments = call.function.arguments or "{}"
+        if not _is_object(arguments):
+            raise _bad(
+                f"{where}.tool_calls[{place}].function.arguments",
+                "arguments are a JSON object, as text",
+            )
+        found.append(job.Call(call.id, call.function.name, arguments))
+    return tuple(found)
+
+
+def check_answers(messages: Sequence[job.Message]) -> None:
+    """Refuse a turn of a tool that answers no earlier call.
+
+    Raises:
+        BadRequest: it has no `tool_call_id`, or one that no assistant's turn before it has.
+    """
+    made: set[str] = set()
+    for place, message in enumerate(messages):
+        if message.calls:
+            made.update(call.id for call in message.calls)
+        if message.role != "tool" or message.call_id in made:
+            continue
+        where = f"messages[{place}].tool_call_id"
+        if not message.call_id:
+            raise _bad(where, "a message of role tool needs the id of the call that it answers")
+        raise _bad(where, f"no message before it makes the call {message.call_id[:64]!r}")
+
+
+def _check_parameters(schema: dict[str, Any], where: str) -> None:
+    if schema.get("type", "object") != "object":
+        raise _bad(f"{where}.type", "the arguments of a function are an object")
+    _check_schema(schema, where, _DEPTH)
+
+
+def _check_schema(schema: object, where: str, depth: int) -> None:
+    """Refuse what is no JSON schema by its form; keywords that are not known here are passed on."""
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        raise _bad(where, "a JSON schema is an object")
+    if not depth:
+        raise _bad(where, f"a schema may be nested {_DEPTH} levels deep")
+    kind = schema.get("type", "object")
+    if not all(each in _TYPES for each in (kind if isinstance(kind, list) else [kind])):
+        raise _bad(f"{where}.type", "this is no type of JSON schema")
+    required = schema.get("required", [])
+    if not (isinstance(required, list) and all(isinstance(each, str) for each in required)):
+        raise _bad(f"{where}.required", "this is a list of names")
+    for place, inner in _inside(schema, where):
+        _check_schema(inner, place, depth - 1)
+
+
+def _inside(schema: dict[str, Any], where: str) -> Iterator[tuple[str, object]]:
+    """The schemas within a schema, with their places."""
+    properties = schema.get("properties", {})
+    if not isinstance(properties, dict):
+        raise _bad(f"{where}.properties", "this is an object of schemas")
+    for name, inner in properties.items():
+        yield f"{where}.properties.{name[:64]}", inner
+    if "items" in schema and not isinstance(schema["items"], list):
+        yield f"{where}.items", schema["items"]
+    for combined in ("anyOf", "oneOf", "allOf"):
+        options = schema.get(combined, [])
+        if not isinstance(options, list):
+            raise _bad(f"{where}.{combined}", "this is a list of schemas")
+        for place, inner in enumerate(options):
+            yield f"{where}.{combined}[{place}]", inner
+
+
+def _is_object(arguments: str) -> bool:
+    """Whether JSON text is an object, and one that takes no time to decode."""
+    if arguments.count("[") + arguments.count("{") > CONTAINERS_LIMIT:
+        return False
+    try:
+        return isinstance(msgspec.json.decode(arguments), dict)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return False
+
+
+def _bad(where: str, what: str) -> errors.BadRequest:
+    return errors.BadRequest(f"{where}: {what}.", code="invalid_value", param=where)
