@@ -15,7 +15,7 @@ from sqlmodel import Field, SQLModel
 
 from storage import ledger
 
-_ONLY: Final = 1
+ONLY: Final = 1
 """The key of the only row: the box is frozen once or not at all."""
 
 
@@ -57,7 +57,7 @@ class Freeze(msgspec.Struct, frozen=True, kw_only=True):
 
 async def of_box(s: AsyncSession) -> Freeze | None:
     """The freeze of the whole box; None while it is not frozen."""
-    row = await s.get(BoxFreezeRow, _ONLY, populate_existing=True)
+    row = await s.get(BoxFreezeRow, ONLY, populate_existing=True)
     return None if row is None else row.freeze
 
 
@@ -66,7 +66,7 @@ async def freeze_box(
 ) -> None:
     """Forbid changes on the whole box until `unfreeze_box`; again changes the reason."""
     before = await of_box(s)
-    await s.merge(BoxFreezeRow(id=_ONLY, frozen_by=actor, reason=reason, frozen_at_us=at_us))
+    await s.merge(BoxFreezeRow(id=ONLY, frozen_by=actor, reason=reason, frozen_at_us=at_us))
     await s.flush()
     await ledger.write(
         s, actor=actor, verb="box.freeze", noun="box", key="box",
@@ -81,7 +81,7 @@ async def unfreeze_box(
     before = await of_box(s)
     if before is None:
         return None
-    await s.delete(await s.get_one(BoxFreezeRow, _ONLY))
+    await s.delete(await s.get_one(BoxFreezeRow, ONLY))
     await s.flush()
     await ledger.write(
         s, actor=actor, verb="box.unfreeze", noun="box", key="box", before=before.reason,

@@ -288,6 +288,17 @@ async def get(s: AsyncSession, number: int) -> Release:
     return await find(s, f"r{number}")
 
 
+async def check(s: AsyncSession, numbers: Collection[int]) -> None:
+    """Check that there are releases with these numbers.
+
+    Raises:
+        NotFound: there is none with one of them.
+    """
+    query = select(col(ReleaseRow.number)).where(col(ReleaseRow.number).in_(numbers))
+    for number in sorted(set(numbers) - set(await s.scalars(query))):
+        await get(s, number)
+
+
 async def upstreams(s: AsyncSession) -> dict[int, tuple[str, str]]:
     """The releases that upstreams answer for: by number, the upstream's name and its model."""
     found = {}

@@ -5,12 +5,13 @@ Imported by `storage.services`, which changes them, and through it by every pack
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
-from sqlalchemy import select, true
+from sqlalchemy import Select, bindparam, inspect, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
@@ -19,7 +20,9 @@ from storage.freezes import BoxFreezeRow, Freeze
 from storage.rollout_steps import OnLabel
 from storage.split_history import SplitRow
 from storage.splits import Arm, Split
-from storage.store import stream
+from storage.store import Store, stream
+
+R = TypeVar("R", bound=SQLModel)
 
 
 class OwnerKind(StrEnum):
@@ -108,6 +111,46 @@ async def look_up(s: AsyncSession, name: str) -> Service | None:
         return None
     row, split, box = found
     return record(row, split_history.record(split), None if box is None else box.freeze)
+
+
+_SPLIT_NOW: Final = select(col(ServiceRow.split_id)).where(
+    col(ServiceRow.name) == bindparam("service")
+)
+
+
+def switched(store: Store, known: Service) -> Service | None:
+    """A service that has another split by now, read at once; None while it has the known one.
+
+    A service that was removed keeps the split that is known.
+
+    Raises:
+        Unavailable, Busy: the store cannot be read now.
+    """
+    now = store.glimpse(_SPLIT_NOW, service=known.name)
+    if not now or now[0][0] == known.split.id:
+        return None
+    row = _at_once(store, ServiceRow, known.name)
+    split = None if row is None else _at_once(store, SplitRow, row.split_id)
+    if row is None or split is None:
+        return None
+    box = _at_once(store, BoxFreezeRow, freezes.ONLY)
+    return record(row, split_history.record(split), None if box is None else box.freeze)
+
+
+def _at_once(store: Store, kind: type[R], key: object) -> R | None:
+    query = _by_key(kind)
+    found = store.glimpse(query, key=key)
+    if not found:
+        return None
+    return kind(**dict(zip(query.selected_columns.keys(), found[0], strict=True)))
+
+
+@functools.cache
+def _by_key(kind: type[SQLModel]) -> Select[*tuple[Any, ...]]:
+    """The row of a table with the key `key`."""
+    table = inspect(kind)
+    (primary,) = table.primary_key
+    return select(*table.columns).where(primary == bindparam("key"))
 
 
 async def every(s: AsyncSession, named: Collection[str] | None = None) -> list[Service]:

@@ -34,6 +34,7 @@ from storage.service_rows import (
     look_up,
     named_releases,
     owned,
+    switched,
 )
 from storage.service_settings import (
     check_staging,
@@ -47,7 +48,7 @@ __all__ = [
     "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms", "create",
     "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "look_up",
     "named_releases", "owned", "remove", "set_on_label", "set_record_text", "set_split",
-    "set_staging_of", "split_before", "split_of_intent", "take", "unfreeze",
+    "set_staging_of", "split_before", "split_of_intent", "switched", "take", "unfreeze",
 ]  # fmt: skip
 
 

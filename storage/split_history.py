@@ -55,8 +55,7 @@ async def add(
     """
     splits.check_arms(arms)
     arms = sorted(arms, key=lambda arm: arm.release)
-    for arm in arms:
-        await releases.get(s, arm.release)
+    await releases.check(s, [arm.release for arm in arms])
     row = SplitRow(
         service=service,
         salt=salt,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
+from sqlalchemy import Select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -30,6 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 Session = AsyncSession
 """What a read or a write works in; the only name by which other packages know it."""
 Work = Callable[[Session], Awaitable[T]]
@@ -70,6 +72,17 @@ class Store(Protocol):
         Raises:
             Busy: the store was read while its node was down, and the node started; read again.
             Unavailable: it is closed, or cannot be read.
+        """
+        ...
+
+    def glimpse(self, query: Select[*Ts], **values: object) -> list[tuple[*Ts]]:
+        """The rows of one short query, read at once: for what every request has to know.
+
+        No other task runs meanwhile, so read a row or two by their key. The query is kept with its
+        statement: make it once, with a `bindparam` for each of the `values`.
+
+        Raises:
+            Unavailable, Busy: it cannot be read now; use what was read before.
         """
         ...
 

@@ -93,9 +93,11 @@ async def split(
     decision = decide(
         arms, Observed(service, await loadable.broken(s, arms)), intent.expected_version
     )
-    if decision.reason is Reason.APPLIED and (refusal := await memory.refuse(s, arms, at_us)):
-        return refusal
+    had = {arm.release for arm in service.split.arms}
+    new = [arm for arm in arms if arm.release not in had]
     if decision.reason is Reason.APPLIED:
+        if new and (refusal := await memory.refuse(s, new, at_us)):
+            return refusal
         await services.set_split(
             s,
             service=service.name,

@@ -1,14 +1,16 @@
 """The gateway's view of the store: services, releases, models, prompts, keys, knobs.
 
 One frozen snapshot, followed by the next when the ledger has grown: processes that write send a
-nudge, and the gateway also checks once a second. While the store cannot be read the last snapshot
-is used. Imported by `engine.execution.plan`, the local backend and the gateway.
+nudge, and the gateway also checks once a second. The split of its service is looked at by each
+request, a read of microseconds. While the store cannot be read the last snapshot is used.
+Imported by `engine.execution.plan`, the local backend and the gateway.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -16,7 +18,7 @@ import structlog
 from engine.execution import failures, snapshot_reads
 from engine.execution.snapshot import Snapshot
 from engine.prompting.renderer.pool import Renderer
-from storage import errors, keys, ledger
+from storage import errors, keys, ledger, services
 from storage.home.pepper import Pepper
 from storage.keys import Key
 from storage.releases import Release
@@ -45,6 +47,7 @@ class Catalog:
         self.locked: str | None = None
         """Why no key can be checked; None while they can."""
         self.snapshot = Snapshot()
+        self._ahead: dict[str, Service] = {}  # switched since the snapshot was read
 
     async def refresh(self) -> None:
         """Read everything."""
@@ -69,10 +72,36 @@ class Catalog:
             self._stale = True
             return
         self._stale = False
+        if entry[0] != self._entry[0]:
+            self._ahead.clear()
         self._entry = entry
         if snapshot is not self.snapshot:
-            self.snapshot = snapshot
-            self._on_change(snapshot)
+            self.snapshot = self._with_later_splits(snapshot)
+            self._on_change(self.snapshot)
+
+    def _with_later_splits(self, read: Snapshot) -> Snapshot:
+        """A snapshot with the splits that requests have met since it was read."""
+        self._ahead = {
+            name: service
+            for name, service in self._ahead.items()
+            if name in read.services and read.services[name].split.id < service.split.id
+        }
+        return replace(read, services={**read.services, **self._ahead}) if self._ahead else read
+
+    def _follow_split(self, known: Service) -> Service:
+        """The service with the split it has at this moment, so that a switch waits for no nudge.
+
+        Unless the split names a release that was not resident: that is loaded by the next look.
+        """
+        try:
+            now = services.switched(self._store, known)
+        except errors.StorageError:
+            return known
+        if now is None or not all(arm.release in self.snapshot.resident for arm in now.split.arms):
+            return known
+        self.snapshot = replace(self.snapshot, services={**self.snapshot.services, now.name: now})
+        self._ahead[now.name] = now
+        return now
 
     async def _unlock(self, s: Session) -> None:
         """Read the pepper; while its file is away, the one that was read before serves."""
@@ -133,7 +162,7 @@ class Catalog:
         return None if self._pepper is None else self.snapshot.keys.get(self._pepper.seal(sha256))
 
     async def service(self, name: str) -> Service:
-        """The service of this name.
+        """The service of this name, with the split that is in force.
 
         Raises:
             failures.Unknown: there is none.
@@ -141,7 +170,7 @@ class Catalog:
         if name not in self.snapshot.services:
             await self.look()  # it may be new
         try:
-            return self.snapshot.services[name]
+            return self._follow_split(self.snapshot.services[name])
         except KeyError:
             known = sorted(self.snapshot.services)
             listed = ", ".join(known[:_LISTED]) or "none yet"

@@ -7,7 +7,9 @@ Never looks whether the file is still at its path; `storage.sqlite.current_file`
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -33,6 +35,10 @@ class OpenFile:
             return int(self.watcher.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error:
             return None
+
+    def rows(self, sql: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        """The rows of one statement, all of them: a cursor left open would hold up checkpoints."""
+        return self.watcher.execute(sql, values).fetchall()
 
     async def close(self) -> None:
         """Close the connections; the last process to do so folds the log into the file."""

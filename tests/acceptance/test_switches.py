@@ -81,7 +81,7 @@ async def test_no_answer_is_lost_or_mixed_by_fifty_switches_and_fifty_undos(
                 for _ in range(CLIENTS):
                     clients.create_task(stream(http, told, stop))
                 for _ in range(SWITCHES):
-                    await switch_and_undo(node)
+                    await switch_and_undo(node, http)
                 stop.set()
     finally:
         node.end()
@@ -90,17 +90,29 @@ async def test_no_answer_is_lost_or_mixed_by_fifty_switches_and_fifty_undos(
     assert told["r2"] > SWITCHES
 
 
-async def switch_and_undo(node: RealNode) -> None:
-    """To r2 by a rollout that a person promotes, and back to r1, asked for by two at once."""
+async def asked(http: httpx.AsyncClient) -> str:
+    """The release that answers a request."""
+    body = {"model": "support", "messages": [{"role": "user", "content": "Q"}], "max_tokens": 1}
+    answer = await http.post("/v1/chat/completions", json=body)
+    return answer.headers["x-paddock-release"]
+
+
+async def switch_and_undo(node: RealNode, http: httpx.AsyncClient) -> None:
+    """To r2 by a rollout that a person promotes, and back to r1, asked for by two at once.
+
+    The next request is answered by the release that the service was switched to.
+    """
     start = {"release": "r2", "strategy": "blue_green", "steps": STEPS}
     await node.must("rollouts.start", "support", start)
     rollout = await until(node, lambda each: each.state is State.PAUSED)
     await node.must("rollouts.promote", "support", {"rollout": rollout.id})
+    assert await asked(http) == "r2"
     _, service = await seen(node.home)
     back = {"rollout": rollout.id}
     await asyncio.gather(
         node.must("rollouts.undo", "support", back), node.must("rollouts.undo", "support", back)
     )
+    assert await asked(http) == "r1"
     undone, after = await seen(node.home)
     assert undone.state is State.UNDONE
     assert {arm.release: arm.weight_bp for arm in after.split.arms} == {1: 10_000, 2: 0}

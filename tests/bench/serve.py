@@ -24,11 +24,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from tests.bench import client, contestants, figures, peers, random_gguf, scenarios, startup
+import msgspec
+
+from tests.bench import (
+    client,
+    contestants,
+    figures,
+    peers,
+    random_gguf,
+    scenarios,
+    shadow_cost,
+    startup,
+    switches,
+)
 from tests.bench.scenarios import Scenario
 
 CONTEXT_TOKENS: Final = 512
 WARM_TOKENS: Final = 16
+SWITCHES: Final = 20
+SHADOW_PAIRS: Final = 12
+SHADOW_S: Final = 2.0
 
 Results = dict[str, dict[str, list[figures.Figures]]]
 
@@ -138,6 +153,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--gpu-layers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--skip-edges", action="store_true", help="no start, idle and first paint")
+    parser.add_argument("--skip-changes", action="store_true", help="no switches and no shadow")
     parser.add_argument("--out", type=Path, default=peers.ROOT / "bench-out")
     return parser.parse_args(arguments)
 
@@ -152,6 +168,17 @@ def random_model() -> Path:
         random_gguf.write(part)
         part.replace(made)
     return made
+
+
+async def changes(work: Path) -> dict[str, object]:
+    """What changing a service costs its users: the switch of a split, the copies for a shadow."""
+    switched = await switches.measure(work / "switches", switches=SWITCHES)
+    print(switched.sentence)
+    copied = await shadow_cost.measure(
+        work / "shadow", pairs=SHADOW_PAIRS, seconds=SHADOW_S, apart=False
+    )
+    print(copied.sentence)
+    return {"switches": asdict(switched), "shadow": asdict(copied)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -181,9 +208,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         if not asked.skip_edges:
             report["edges"] = startup.measure(shape, Path(work))
+        if not asked.skip_changes:
+            report["changes"] = asyncio.run(changes(Path(work)))
     asked.out.mkdir(parents=True, exist_ok=True)
     written = asked.out / f"serve-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    written.write_text(json.dumps(report, indent=1))
+    written.write_text(json.dumps(report, indent=1, default=msgspec.to_builtins))
     print(f"figures: {written}")
     return 0
 

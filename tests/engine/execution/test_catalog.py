@@ -1,4 +1,4 @@
-"""The gateway's view of the keys: what checks them may be lost and found again."""
+"""The gateway's view of keys, which it may lose and find again, and of the splits in force."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any, cast
 
 import pytest
 
-from engine.execution import failures
+from engine.execution import failures, snapshot_reads
 from engine.execution.catalog import Catalog
-from storage import keys
+from engine.execution.snapshot import Snapshot
+from storage import keys, models, releases, services
 from storage import store as stores
 from storage.home import paths as homes
 from storage.home.paths import Home
-from storage.store import Store
+from storage.releases import Engine, Limits, Sampling
+from storage.services import Arm
+from storage.store import Session, Store
 from tests import home_fixtures
 
 
@@ -69,3 +72,90 @@ async def test_a_gateway_that_lost_its_pepper_serves_from_memory(store: Store) -
     for each in (running, started):
         await each.refresh()
         assert await each.key(secret) is None
+
+
+async def serve(s: Session) -> None:
+    """Releases r1, r2 and r3; `support` has all of its traffic on r1 and r2 beside it."""
+    await home_fixtures.add_model(s, home_fixtures.WEIGHTS)
+    for top_k in (1, 2, 3):
+        await releases.create(
+            s, model_version=await models.find(s, "ops"), prompt_version=None,
+            sampling=Sampling(top_k=top_k), limits=Limits(), engine=Engine(),
+            comment="", actor="t", at_us=1,
+        )  # fmt: skip
+    await services.create(s, name="support", release=1, record_text=False, actor="t", at_us=1)
+    await switch(s, {1: 10_000, 2: 0})
+
+
+async def switch(s: Session, weights: dict[int, int]) -> None:
+    """Set the split of `support`."""
+    arms = [Arm(release=number, weight_bp=weight) for number, weight in weights.items()]
+    await services.set_split(
+        s, service="support", arms=arms, expected_version=None, actor="t", at_us=2
+    )
+
+
+async def answers(found: Catalog) -> int:
+    """The release that answers the next request for `support`."""
+    service = await found.service("support")
+    (number,) = (arm.release for arm in service.split.arms if arm.weight_bp)
+    return number
+
+
+async def test_the_request_after_a_switch_is_routed_by_it_though_no_nudge_came(
+    store: Store,
+) -> None:
+    """The snapshot has the new split from then on, with all else that is known of the service."""
+    await store.write(serve)
+    found = await catalog(store)
+    before = found.snapshot
+    assert await answers(found) == 1
+    assert found.snapshot is before
+    await store.write(lambda s: switch(s, {1: 0, 2: 10_000}), nudge=False)
+    assert await answers(found) == 2
+    async with store.read() as s:
+        assert found.snapshot.services["support"] == await services.find(s, "support")
+    assert found.snapshot.releases == before.releases
+
+
+async def test_a_read_that_began_before_a_switch_does_not_take_it_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request has met the new split while the whole snapshot was being read."""
+    await store.write(serve)
+    found = await catalog(store)
+    await store.write(lambda s: home_fixtures.add_key(s, "sara"), nudge=False)
+    after = snapshot_reads.after
+
+    async def slow(*given: Any) -> Snapshot:
+        read = await after(*given)
+        await store.write(lambda s: switch(s, {1: 0, 2: 10_000}), nudge=False)
+        assert await answers(found) == 2
+        return read
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot_reads, "after", slow)
+        await found.look()
+    assert len(found.snapshot.keys) == 1
+    assert found.snapshot.services["support"].split.arms[1].weight_bp == 10_000
+    await store.write(lambda s: switch(s, {1: 10_000, 2: 0}), nudge=False)
+    await found.look()
+    assert await answers(found) == 1
+
+
+async def test_a_switch_to_a_release_that_is_not_resident_waits_for_the_look(store: Store) -> None:
+    """The look has it loaded; until then the release that is loaded answers."""
+    await store.write(serve)
+    found = await catalog(store)
+    await store.write(lambda s: switch(s, {3: 10_000}), nudge=False)
+    assert await answers(found) == 1
+    await found.look()
+    assert await answers(found) == 3
+
+
+async def test_a_request_uses_the_last_split_while_the_store_cannot_be_read(store: Store) -> None:
+    """It is not refused."""
+    await store.write(serve)
+    found = await catalog(store)
+    await store.close()
+    assert await answers(found) == 1
