@@ -21,14 +21,18 @@ from storage.run_events import Event
 from storage.runs import Run, State
 from storage.store import Session
 
-_SIGNS = {"done": "✔", "skipped": "–", "failed": "✖", "passed": " ", "now": "▶", "": "○"}
+_SIGNS = {
+    "done": "✔", "skipped": "–", "failed": "✖", "undone": "←", "undoing": "▶", "passed": " ",
+    "now": "▶", "": "○",
+}  # fmt: skip
 _SHOWN_EVENTS = 12
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One step of the run.
 
-    `state` is done, skipped, failed, passed (a branch went round it), now, or empty: not reached.
+    `state` is done, skipped, failed, undoing, undone, passed (a branch went round it), now, or
+    empty: not reached.
     `looked` is what it saw, `live` what its look sees at this moment, of the step that is next.
     `before` and `after` are its verify around the action; `measure` says of what.
     """
@@ -112,7 +116,7 @@ async def _row(
         effect = await _effect(s, book, step, run, at)
     state = "passed" if passed else ""
     if at is not None:
-        state = at.outcome or ("now" if here else "done")
+        state = at.outcome.value if at.outcome else ("now" if here else "done")
     return Row(
         name=step.name,
         sentence=step.sentence,

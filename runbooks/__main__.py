@@ -23,7 +23,7 @@ from storage.runtime.reporting import Reports
 with collector.paused():
     from runbooks import catalog
     from runbooks.runner import Runner
-    from runbooks.walk import BY
+    from runbooks.walk.box import BY
     from storage import store as stores
     from storage.control_socket import nudges
     from storage.store import Store

@@ -13,11 +13,12 @@ from storage import errors, intents, run_events, run_steps, runs
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.run_events import Kind
+from storage.run_steps import Result
 from storage.runs import Pace, Run, State, Waits
 from storage.store import Session
 
 DRIVING: Final = {
-    "runbooks.next": (Kind.WENT_ON, frozenset({Waits.NEXT})),
+    "runbooks.next": (Kind.CONTINUED, frozenset({Waits.NEXT})),
     "runbooks.confirm": (Kind.CONFIRMED, frozenset({Waits.CONFIRM})),
     "runbooks.skip": (Kind.SKIPPED, frozenset(Waits)),
     "runbooks.retry": (Kind.RETRIED, frozenset({Waits.DECIDE})),
@@ -70,7 +71,7 @@ async def drive(s: Session, intent: Intent, at_us: int) -> Run:
     note = getattr(asked, "note", "") or intent.reason
     changed: dict[str, Any] = {"go_intent_id": intent.id}
     if kind is Kind.SKIPPED:
-        changed = {"outcome": "skipped", "ended_at_us": at_us, "sentence": f"skipped: {note}"}
+        changed = {"outcome": Result.SKIPPED, "ended_at_us": at_us, "sentence": f"skipped: {note}"}
     elif kind is Kind.RETRIED:
         changed = await _again(s, run, step)
     elif kind is Kind.CONFIRMED:
@@ -98,7 +99,7 @@ async def _again(s: Session, run: Run, name: str) -> dict[str, Any]:
 
 
 async def tell(s: Session, intent: Intent, at_us: int) -> str:
-    """Carry out a decision that does not lead the run on; the sentence that it ends with.
+    """Carry out a decision after which no step is walked; the sentence that it ends with.
 
     Raises:
         Refused: with a sentence for the person.

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from runbooks import limits, steps, values
-from runbooks.steps import Condition, Do, Look, Outcome, Runbook, Step, Verify
+from runbooks.steps import Condition, Do, Look, Outcome, Runbook, Step, Unmet, Verify
 from storage.control_socket.verbs import Danger
 
 _RESERVED: Final = frozenset({steps.LOOKED, steps.INTENT})
@@ -102,6 +102,8 @@ def _of_shape(book: Runbook, number: int, step: Step) -> Found:
         yield ("verify",), "it verifies without doing anything; use look instead"
     if step.undo is not None and step.do is None:
         yield ("undo",), "it undoes without doing anything"
+    if step.verify is not None and step.verify.unmet is Unmet.UNDO and step.undo is None:
+        yield ("verify", "unmet"), "it would undo what it did, and has no undo"
 
 
 def _of_look(

@@ -46,10 +46,11 @@ class Outcome(StrEnum):
 
 
 class Unmet(StrEnum):
-    """What follows where the fact of a verify does not come in time."""
+    """What follows where a verify is not met in time."""
 
     FAIL = "fail"  # the step failed
-    CONTINUE = "continue"  # the step ended; a branch may ask for `unverified`
+    CONTINUE = "continue"  # what it did stays; a branch may ask for `unverified`
+    UNDO = "undo"  # its undo is carried out, then the run continues as for `continue`
 
 
 class Pace(StrEnum):
@@ -121,7 +122,7 @@ class Condition(_Part, frozen=True, kw_only=True):
 
 
 class Branch(_Part, frozen=True, kw_only=True, rename={"condition": "if"}):
-    """Go on at a later step, or at `end`, if the condition holds."""
+    """Continue at a later step, or at `end`, if the condition holds."""
 
     condition: Outcome | Condition
     to: str
@@ -137,7 +138,7 @@ class Ask(_Part, frozen=True, kw_only=True):
 class Step(_Part, frozen=True, kw_only=True):
     """One named step; the name is what a run resumes by.
 
-    Where `when` does not hold, the step does nothing and the run goes on.
+    Where `when` does not hold, the step does nothing and the run continues with the next one.
     """
 
     name: str

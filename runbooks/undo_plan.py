@@ -1,7 +1,7 @@
 """The undo of a run: the `undo` of the steps that changed something, last step first, as a runbook.
 
 The runner walks it like any other, so it is recorded, resumed after a crash, and acts once for
-each step. Reads only. Imported by `runbooks.runner` and `app`.
+each step. Reads only. Imported by `runbooks` and `app`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from runbooks.start_request import Refused
 from runbooks.steps import Do, Runbook, Step
 from runbooks.values import Value
 from storage import errors, intents, ledger, run_events, run_steps, runs
+from storage.run_steps import Result
 from storage.runs import Run
 from storage.store import Session
 
@@ -53,17 +54,17 @@ async def planned(
     ]
     if not todo:
         raise Refused(f"Run {run.id} changed nothing that is still to be undone.")
-    ours: set[int | None] = {run.intent_id, *(each.intent_id for each in before), intent_id}
+    ours: set[int | None] = {intent_id}
     for each in (run, *before):
-        ours |= await run_events.people(s, each.id)
+        ours |= await asked_by(s, each)
     for step in todo:
-        await _unchanged(s, step.name, done[step.name], ours)
+        await unchanged(s, step.name, done[step.name], ours)
     looked = {step.name: step.looked for step in await run_steps.of(s, run.id)}
     walk = tuple(
         Step(
             name=step.name,
             sentence=f"Undo: {step.sentence}",
-            do=_undo(step, done[step.name], looked.get(step.name)),
+            do=undo_of(step, done[step.name], looked.get(step.name)),
         )
         for step in todo
     )
@@ -81,7 +82,7 @@ def walked(run: Run, books: Mapping[str, Runbook | str]) -> Runbook | None:
     return book if isinstance(book, Runbook) and same else None
 
 
-def _undo(step: Step, intent_id: int, looked: Value) -> Do | None:
+def undo_of(step: Step, intent_id: int, looked: Value) -> Do | None:
     """The undo of a step, about the intent by which it acted and what it had looked at."""
     if step.undo is None:
         return None
@@ -108,22 +109,33 @@ async def _run(s: Session, of: str) -> Run:
 
 
 async def changed(s: Session, run: Run) -> dict[str, int]:
-    """The intents by which the steps of a run changed something, by step."""
+    """The intents by which the steps of a run changed something that was not undone, by step."""
     return {
         step.name: step.intent_id
         for step in await run_steps.of(s, run.id)
-        if step.intent_id is not None and await _changes(s, step.intent_id)
+        if step.intent_id is not None
+        and step.outcome is not Result.UNDONE
+        and await changes(s, step.intent_id)
     }
 
 
-async def _changes(s: Session, intent_id: int) -> list[ledger.Entry]:
+async def asked_by(s: Session, run: Run) -> set[int | None]:
+    """The intents of the people who began and led a run; its steps act on their behalf."""
+    return {run.intent_id, run.driver, *await run_events.people(s, run.id)}
+
+
+async def changes(s: Session, intent_id: int) -> list[ledger.Entry]:
     """What was changed for an intent, itself aside."""
     return [entry for entry in await ledger.caused(s, intent_id) if entry.noun not in _OWN]
 
 
-async def _unchanged(s: Session, step: str, intent_id: int, ours: set[int | None]) -> None:
-    """Prove that what a step changed was not changed since: an undo would take that back too."""
-    for changed in await _changes(s, intent_id):
+async def unchanged(s: Session, step: str, intent_id: int, ours: set[int | None]) -> None:
+    """Prove that what a step changed was not changed since: an undo would take that back too.
+
+    Raises:
+        Refused: it was, on behalf of none of `ours`.
+    """
+    for changed in await changes(s, intent_id):
         newest = (await ledger.of(s, changed.noun, changed.key, limit=1))[0]
         if newest.intent_id == intent_id:
             continue

@@ -21,9 +21,10 @@ class Kind(StrEnum):
     LOOKED = "looked"
     ACTED = "acted"
     VERIFIED = "verified"
+    UNDONE = "undone"  # the verify of the step was not met
     BRANCHED = "branched"
     WAITS = "waits"
-    WENT_ON = "went on"  # a person let the step act
+    CONTINUED = "continued"  # a person let the step act
     CONFIRMED = "confirmed"
     SKIPPED = "skipped"
     RETRIED = "retried"
@@ -103,11 +104,11 @@ async def of(s: AsyncSession, run_id: int, limit: int = 500) -> list[Event]:
 
 
 async def people(s: AsyncSession, run_id: int) -> set[int]:
-    """The intents by which people drove a run: began it, let it go on, decided."""
+    """The intents by which people drove a run: began it, let a step act, decided."""
     query = select(col(EventRow.intent_id)).where(
         col(EventRow.run_id) == run_id,
         col(EventRow.intent_id).is_not(None),
-        col(EventRow.kind) != Kind.ACTED.value,
+        col(EventRow.kind).not_in([Kind.ACTED.value, Kind.UNDONE.value]),
     )
     return {id for id in await s.scalars(query) if id is not None}
 

@@ -6,6 +6,7 @@ by the runner, read by every room.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -14,6 +15,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 _JSON: Final = frozenset({"looked", "before", "after"})
+
+
+class Result(StrEnum):
+    """How a step ended, or that it is taken back.
+
+    DONE: it acted or looked, and its verify was met or may be missed. Final.
+    SKIPPED: it was not needed, or a person passed it by. Final.
+    FAILED: a person decides, or the run failed; a retry begins the step again.
+    UNDOING: its verify was not met in time and its action is being undone. If the runner dies, its
+        next start continues with the undo and does not verify again.
+    UNDONE: its action is undone. Final.
+    """
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    UNDOING = "undoing"
+    UNDONE = "undone"
 
 
 class StepRow(SQLModel, table=True):
@@ -42,8 +61,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a run: what was seen, the intent that was asked for, how it ended.
 
     `expected_version` is the version of the action's target when the step looked. `before` and
-    `after` are what its verify saw before the action and at the end. `outcome` is done, skipped or
-    failed; `goto` is the step that it branched to, `go_intent_id` the intent that let it act.
+    `after` are what its verify saw before the action and at the end. `outcome` is how it ended;
+    `goto` is the step that it branched to, `go_intent_id` the intent that let it act.
     """
 
     run_id: int
@@ -58,7 +77,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     ended_at_us: int | None
     before: int | float | str | None = None
     after: int | float | str | None = None
-    outcome: str | None = None
+    outcome: Result | None = None
     goto: str | None = None
     go_intent_id: int | None = None
 
@@ -121,7 +140,7 @@ def _step(row: StepRow) -> Step:
         ended_at_us=row.ended_at_us,
         before=_value(row.before),
         after=_value(row.after),
-        outcome=row.outcome,
+        outcome=None if row.outcome is None else Result(row.outcome),
         goto=row.goto,
         go_intent_id=row.go_intent_id,
     )

@@ -40,6 +40,12 @@ COLUMNS: Final[tuple[Column[Found], ...]] = (
 )
 
 
+_UNMET: Final = {
+    steps.Unmet.FAIL: "",
+    steps.Unmet.CONTINUE: ", else continue",
+    steps.Unmet.UNDO: ", else undo it and continue",
+}
+
 AUTOMATIONS: Final[tuple[Column[Automation], ...]] = (
     Column("RUNBOOK", lambda each: each.runbook),
     Column("ENABLED BY", lambda each: each.enabled_by),
@@ -93,7 +99,7 @@ def _parts(step: Step) -> list[str]:
         wanted = step.verify
         expected = "what look saw" if wanted.expected == steps.LOOKED else wanted.expected
         fact = f"{wanted.probe} {wanted.of} is {expected}"
-        rows.append(f"   verify  {fact} within {wanted.timeout_s:g} s")
+        rows.append(f"   verify  {fact} within {wanted.timeout_s:g} s{_UNMET[wanted.unmet]}")
     if step.undo is not None:
         rows.append(f"   undo    {_do(step.undo)}")
     rows += [f"   if      {_condition(each.condition)}: on to {each.to}" for each in step.branch]

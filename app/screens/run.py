@@ -17,9 +17,9 @@ from app.widgets.palette import Line
 
 _SIGNS: Final = {
     "done": ("✔", "good"), "skipped": ("–", "dim"), "failed": ("✖", "bad"), "now": ("▶", "bold"),
-    "passed": ("·", "dim"), "": ("○", "dim"),
+    "undone": ("←", "warn"), "undoing": ("▶", "warn"), "passed": ("·", "dim"), "": ("○", "dim"),
 }  # fmt: skip
-_ASCII: Final = {"✔": "+", "–": "-", "✖": "x", "▶": ">", "·": ".", "○": "o"}
+_ASCII: Final = {"✔": "+", "–": "-", "✖": "x", "▶": ">", "←": "<", "·": ".", "○": "o"}
 _LABEL: Final = 9
 _WHO: Final = 10
 

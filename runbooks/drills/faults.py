@@ -69,7 +69,7 @@ class LongPromptFlood(Fault):
         return {"service": scene.site.name, **given}
 
     async def recovered(self, scene: Scene) -> bool:
-        """The p95 latency is under half of what it was under the flood, which goes on."""
+        """The p95 latency is under half of what it was under the flood, which continues."""
         now, target = await scene.p95_ms(), scene.noted.get("target_ms")
         return now is not None and isinstance(target, float) and now <= target
 
@@ -82,7 +82,7 @@ class SlowCandidate(Fault):
     text: str = "ok"
 
     async def prepare(self, scene: Scene) -> None:
-        """Two quiet clients, and a candidate that nobody asks yet."""
+        """Two quiet clients, and a candidate without traffic."""
         scene.load.ask(_QUIET, 2)
         scene.noted["before_ms"] = await _measured(scene)
         scene.noted["candidate"] = await scene.site.misbehaving(delay=self.delay, text=self.text)
@@ -221,7 +221,7 @@ class WorkerStopped(WorkerKilled):
 
 
 class CorruptModel(Fault):
-    """A model file that was cut off; it is refused, and the service goes on."""
+    """A model file that was cut off; it is refused, and the service keeps answering."""
 
     async def prepare(self, scene: Scene) -> None:
         """A quiet client, and the file."""

@@ -56,7 +56,7 @@ class Load:
         self._clients = [asyncio.create_task(self._client(ask)) for _ in range(min(clients, MOST))]
 
     def stop(self) -> None:
-        """Nobody asks any more."""
+        """Stop all clients."""
         for task in self._clients:
             task.cancel()
         self._clients = []

@@ -23,7 +23,7 @@ from runbooks.drills.faults import FAULTS
 from runbooks.drills.load import Load
 from runbooks.drills.site import Broken, Site
 from runbooks.start_request import Refused
-from runbooks.walk import Box
+from runbooks.walk.box import Box
 from storage import drills, errors, freezes, intents, run_steps, runs
 from storage.drills import Drill
 from storage.home.paths import Home

@@ -1,6 +1,6 @@
 """`python -m runbooks.drills.server --port N`: an OpenAI-compatible server that misbehaves.
 
-It answers slowly or nonsense, as it is told; the node supervises it as the server of a release.
+Its delay and its answer are arguments; the node supervises it as the server of a release.
 Standard library only.
 """
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from runbooks.walk import Box
+from runbooks.walk.box import Box
 from storage import (
     deployments,
     errors,
@@ -122,7 +122,7 @@ class Site:
         return self.releases[-1]
 
     async def misbehaving(self, **how: str) -> str:
-        """A release on a server that answers as it is told (see `runbooks.drills.server`)."""
+        """A release on a server with given answers and delay (see `runbooks.drills.server`)."""
         command = [sys.executable, "-m", "runbooks.drills.server", "--port", "{port}"]
         for name, value in how.items():
             command += [f"--{name}", value]

@@ -77,7 +77,7 @@ async def test_it_takes_its_own_steps_stops_before_others_and_can_be_undone(worl
     await _fires(world)
     run = await _run(world, 1, State.WAITING)
     assert (run.pace, run.waits_at, run.taken_by) == (Pace.ALONE, "shed", None)
-    assert world.asked == ["batch: knobs.set", "long: knobs.set"]
+    assert world.asked == ["batch: knobs.set", "batch (undo): knobs.undo", "long: knobs.set"]
     assert run.inputs["service"] == "support"
     (began, *_) = await world.read(lambda s: run_events.of(s, 1))
     assert (began.actor, began.sentence) == ("automation high-latency", "alert 1: slow")

@@ -77,7 +77,7 @@ async def test_a_decision_is_applied_once(store: Store) -> None:
     for _ in range(2):
         run = await store.write(lambda s: decisions.drive(s, intent, 5))
         assert (run.state, run.driver, run.waits_for) == (State.RUNNING, intent.id, None)
-    assert await _events(store) == [("sara", Kind.WENT_ON, "p95 is 5 s")]
+    assert await _events(store) == [("sara", Kind.CONTINUED, "p95 is 5 s")]
     async with store.read() as s:
         (step,) = await run_steps.of(s, 1)
     assert (step.go_intent_id, step.looked) == (intent.id, 7)
@@ -95,7 +95,7 @@ async def test_only_the_person_who_holds_a_run_decides_for_it(store: Store) -> N
     assert await _tell(store, "tom", "runbooks.hand_over", to="sara") == "Run 1 is sara's now."
     assert (await _drive(store, "sara", "runbooks.next")).state is State.RUNNING
     assert [(actor, kind) for actor, kind, _ in await _events(store)] == [
-        ("tom", Kind.TAKEN), ("tom", Kind.HANDED_OVER), ("sara", Kind.WENT_ON),
+        ("tom", Kind.TAKEN), ("tom", Kind.HANDED_OVER), ("sara", Kind.CONTINUED),
     ]  # fmt: skip
 
 
@@ -144,7 +144,7 @@ async def test_each_wait_takes_its_own_decisions(
 
 
 async def test_a_step_that_is_skipped_has_ended_with_the_reason(store: Store) -> None:
-    """The walk goes on behind it."""
+    """The walk continues with the next one."""
     await _drive(store, "sara", "runbooks.skip")
     async with store.read() as s:
         (step,) = await run_steps.of(s, 1)

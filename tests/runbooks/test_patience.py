@@ -11,8 +11,9 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from runbooks import actions, runner, steps, walk
+from runbooks import actions, runner, steps
 from runbooks.steps import Do, Look, Runbook, Step
+from runbooks.walk import sight
 from storage import errors, intents, run_steps, runs, services
 from storage import store as stores
 from storage.control_socket import nudges
@@ -71,7 +72,7 @@ def sees(monkeypatch: pytest.MonkeyPatch, *found: object) -> None:
             raise seen
         return seen
 
-    monkeypatch.setattr(walk, "PROBES", {"mood": mood})
+    monkeypatch.setattr(sight, "PROBES", {"mood": mood})
 
 
 async def started(store: Store, **arguments: str) -> int:
@@ -159,7 +160,7 @@ def changed(book: Runbook) -> Runbook:
     )
 
 
-async def test_a_run_is_not_gone_on_with_by_another_runbook(
+async def test_a_run_does_not_continue_with_another_runbook(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was edited while a run was cut off ends it, before anything is done."""
@@ -206,7 +207,7 @@ async def test_a_step_acts_on_the_version_that_it_looked_at(
         expected.append(expected_version)
         raise errors.Refused("It changed.")
 
-    monkeypatch.setattr(walk, "PROBES", {"mood": probe})
+    monkeypatch.setattr(sight, "PROBES", {"mood": probe})
     monkeypatch.setattr(actions, "ask", ask)
     do = Do(verb="services.undo", target="support", arguments={"to": "{looked}"})
     step = Step(name="back", sentence="?", look=Look(probe="mood", of="support"), do=do)

@@ -1,4 +1,4 @@
-"""Runs of runbooks on a real box: carried out, refused, cut off and gone on with."""
+"""Runs of runbooks on a real box: carried out, refused, killed and resumed."""
 
 from __future__ import annotations
 
@@ -323,8 +323,8 @@ async def test_an_attended_run_waits_for_a_person_and_is_undone(node: RealNode) 
     }  # fmt: skip
     assert (steps_["cap"].looked, steps_["cap"].before, steps_["cap"].after) == (2, 2, 1)
     assert kinds == [
-        "began", "looked", "waits", "confirmed", "looked", "waits", "went on", "acted", "verified",
-        "branched", "looked", "skipped", "ended",
+        "began", "looked", "waits", "confirmed", "looked", "waits", "continued", "acted",
+        "verified", "branched", "looked", "skipped", "ended",
     ]  # fmt: skip
 
     undone = await node.do("runbooks.undo", str(run.id), {})
@@ -342,7 +342,7 @@ async def test_what_changed_since_a_step_looked_is_not_acted_on(node: RealNode) 
     started = await node.do("runbooks.start", "attended", {"inputs": {"service": "support"}})
     run, _ = await _run(node, started.id)
     assert "max_running 2 → 1" in await _decide(node, run.id, "confirm")
-    path.unlink()  # a run goes on with the runbook that it began with
+    path.unlink()  # a run continues with the runbook that it began with
     deployment = run.inputs["deployment"]
     await node.must("knobs.set", deployment, {"name": "max_running", "value": 1})
     said = await _decide(node, run.id, "next", step="cap")

@@ -106,6 +106,16 @@ def _with(step: dict[str, object]) -> dict[str, object]:
             ),
             "step a: {looked} can only be the whole value of an argument",
         ),
+        (
+            _with(
+                {
+                    "name": "a",
+                    "do": {"verb": "box.unfreeze"},
+                    "verify": {"probe": "box_frozen", "expected": "== 0", "unmet": "undo"},
+                }
+            ),
+            "step a: it would undo what it did, and has no undo",
+        ),
         ({**GOOD, "steps": GOOD["steps"] * 2}, "another step has the same name"),  # type: ignore[operator]
         (
             _with({"name": "a", "do": {"verb": "services.undo", "arguments": {"back": 1}}}),

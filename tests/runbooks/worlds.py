@@ -7,8 +7,8 @@ an action brings about is recorded when control carries it out. Imported by test
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,15 @@ class World:
             run, found = await self.run(started)
         return run, found
 
+    @asynccontextmanager
+    async def walks(self, store: Store) -> AsyncIterator[None]:
+        """A runner is there; `store` is what it has for the box's store."""
+        home = self.store.home
+        walker = runner.Runner(store, lambda: books(home), now_us=self.now_us, again_s=0)
+        with nudges.listen(home, "runner") as listener:
+            async with _running(walker.run(listener)):
+                yield
+
     async def _work(self) -> None:
         """Control: what is asked for has its effect as it is carried out."""
         with nudges.listen(self.store.home, "control") as listener:
@@ -200,8 +209,10 @@ def books(home: Home) -> Mapping[str, Runbook | str]:
 
 
 @asynccontextmanager
-async def world(root: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """The box with the service support on r1 and r2, both beside one another."""
+async def world(
+    root: Path, monkeypatch: pytest.MonkeyPatch, *, walks: bool = True
+) -> AsyncIterator[World]:
+    """The box with the service support on r1 and r2; without `walks` the test brings a runner."""
     async with desk(root) as control:
         await fixtures.furnish(control.store)
         made = World(control)
@@ -217,24 +228,25 @@ async def world(root: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wo
                 lambda s: intents.accept(
                     s, actor="kim", role="admin", verb=do.verb, target=target, arguments=given,
                     reason=why or "because", expected_version=expected_version, at_us=5,
-                    on_behalf_of=run.driver,
+                    on_behalf_of=run.driver, idempotency_key=f"run {run.id}, step {step}",
                 )
             )  # fmt: skip
 
         monkeypatch.setattr(actions, "ask", ask)
-        walker = runner.Runner(
-            made.store, lambda: books(made.store.home), now_us=made.now_us, again_s=0
-        )
-        with nudges.listen(made.store.home, "runner") as listener:
-            tasks = [
-                asyncio.create_task(walker.run(listener)),
-                asyncio.create_task(made._work()),
-            ]
-            try:
-                yield made
-            finally:
-                for task in tasks:
-                    task.cancel()
-                ended = await asyncio.gather(*tasks, return_exceptions=True)
-                failed = [each for each in ended if isinstance(each, Exception)]
-                assert failed == []
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(_running(made._work()))
+            if walks:
+                await stack.enter_async_context(made.walks(made.store))
+            yield made
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Beside the test, and without a fault."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        (ended,) = await asyncio.gather(task, return_exceptions=True)
+        assert not isinstance(ended, Exception), ended

@@ -18,6 +18,7 @@ RUN = snapshot.BookRun(
     steps=(
         snapshot.RunStep(name="latency", sentence="Slow?", state="done", lines=("look  6000",)),
         snapshot.RunStep(name="batch", sentence="More.", state="now", lines=("would  2 → 16",)),
+        snapshot.RunStep(name="scale", sentence="One more.", state="undone", lines=("undone  1",)),
         snapshot.RunStep(name="long", sentence="Cap answers.", state=""),
     ),
     events=((1_000_000, "sara", "began"), (2_000_000, "tom", "noted: the month end")),
@@ -40,6 +41,7 @@ def test_a_run_shows_who_has_it_and_who_acts_with_them(width: int) -> None:
     steps = text([*run_place.steps(RUN, width, ascii_only=True)])
     assert "+ 1. latency" in steps
     assert "> 2. batch" in steps
+    assert "< 3. scale" in steps
     assert "would    2 → 16" in steps
     newest = text([*run_place.timeline(RUN, width)]).splitlines()[1]
     assert newest.split() == ["00:00:02", "tom", "noted:", "the", "month", "end"]
