@@ -26,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 _BEGINNING: Final = len("req_") + 4  # fewer characters name none
-_ANSWER_IDS: Final = ("chatcmpl-", "cmpl-")
+_ANSWER_IDS: Final = ("chatcmpl-", "cmpl-", "msg_", "resp_")
 UNNAMED: Final = "-"
 """The unit of a request whose client named neither a user nor a session, outside A/B tests."""
 LOST: Final = "worker_lost"
@@ -262,9 +262,11 @@ async def ended(
 def canonical(id: str) -> str:
     """The id under which a request is stored, of any id that an answer carried.
 
-    An answer to `req_abc` is called `chatcmpl-abc` or `cmpl-abc` in its body.
+    An answer to `req_abc` is called `chatcmpl-abc`, `cmpl-abc`, `msg_abc` or `resp_abc` in its
+    body.
     """
-    return f"req_{id.partition('-')[2]}" if id.startswith(_ANSWER_IDS) else id
+    prefix = next((each for each in _ANSWER_IDS if id.startswith(each)), "")
+    return f"req_{id.removeprefix(prefix)}" if prefix else id
 
 
 async def find(s: AsyncSession, id: str) -> Request:

@@ -23,20 +23,20 @@ _GATEWAYS_LIMIT: Final = 8
 
 
 async def key(request: Request, catalog: Catalog) -> Key:
-    """The caller's key.
+    """The caller's key, as OpenAI's clients send it or as Anthropic's do (x-api-key).
 
     Raises:
         errors.Unauthenticated: it is missing, unknown or revoked.
     """
-    value = request.headers.get("authorization", "")
-    scheme, _, secret = value.partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
+    secret = _bearer(request.headers.get("authorization", ""))
+    secret = secret or request.headers.get("x-api-key", "").strip()
+    if not secret:
         raise errors.Unauthenticated(
             "You did not provide an API key. Send it as `Authorization: Bearer pk-…`; "
             "`paddock keys create` makes one.",
             code="missing_api_key",
         )
-    key = await catalog.key(secret.strip())
+    key = await catalog.key(secret)
     if key is None:
         raise errors.Unauthenticated(
             "Incorrect API key provided: it is unknown here or was revoked.",
@@ -49,10 +49,16 @@ def urgent(head: Head, catalog: Catalog) -> bool:
     """Whether a request is a probe's or an operator's, for which places are reserved."""
     if head.path in PROBES:
         return True
-    sent = next((value for name, value in head.headers if name == b"authorization"), b"")
-    scheme, _, secret = sent.decode("latin-1").partition(" ")
-    found = catalog.known(secret.strip()) if scheme.lower() == "bearer" else None
+    sent = {name: value.decode("latin-1") for name, value in reversed(head.headers)}
+    secret = _bearer(sent.get(b"authorization", "")) or sent.get(b"x-api-key", "").strip()
+    found = catalog.known(secret) if secret else None
     return found is not None and found.role.may(Role.OPERATOR)
+
+
+def _bearer(authorization: str) -> str:
+    """The key in an Authorization header, "" where there is none."""
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def check_role(key: Key, needed: Role, what: str) -> None:

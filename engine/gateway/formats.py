@@ -6,7 +6,7 @@ Imported by the dialects' formats, and by what sends their bytes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.execution.answers import Answer
@@ -22,6 +22,18 @@ class Head:
     created: int
     model: str
     fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the clients of an endpoint read errors.
+
+    `error` makes the document from a problem and the id of the request, None before it has one;
+    `id_header` is where they look for that id.
+    """
+
+    error: Callable[[Problem, str | None], bytes]
+    id_header: str
 
 
 class Format(ABC):

@@ -17,8 +17,9 @@ import msgspec
 from engine.execution.answers import Answer, Choice
 from engine.execution.job import Call, CallDelta, Finished, Logprob, TokenLogprob
 from engine.gateway.errors import Problem
-from engine.gateway.formats import Format, Head
+from engine.gateway.formats import Dialect, Format, Head
 
+DIALECT: Final = Dialect(lambda problem, _: problem.document(), "x-request-id")
 DONE: Final = b"data: [DONE]\n\n"
 _LEAST: Final = -9999.0
 _AT_ONCE: Final = 64

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.gateway import request_bodies
+from engine.gateway import anthropic_bodies, request_bodies
 
 Schema = dict[str, Any]
 
@@ -35,7 +35,12 @@ _ERRORS: Final = {
 def document() -> Schema:
     """The OpenAPI 3.1 document."""
     _, decoded = msgspec.json.schema_components(
-        (request_bodies.Chat, request_bodies.Completion, request_bodies.Feedback),
+        (
+            request_bodies.Chat,
+            request_bodies.Completion,
+            request_bodies.Feedback,
+            anthropic_bodies.Message,
+        ),
         ref_template="#/components/schemas/{name}",
     )
     return {
@@ -78,6 +83,16 @@ def _paths() -> Schema:
                 "parameters": headers,
                 "requestBody": _body("Completion"),
                 "responses": _responses("TextCompletion", completing, stream=True),
+            }
+        },
+        "/v1/messages": {
+            "post": {
+                **_operation("Answer a conversation as Anthropic's API does", completing),
+                "parameters": headers,
+                "requestBody": _body("Message"),
+                "responses": _responses(
+                    "MessageAnswer", completing, stream=True, error="MessageError"
+                ),
             }
         },
         "/v1/models": {"get": _operation("The services", ("401", "500"), "ModelList")},
@@ -166,6 +181,26 @@ def _answers() -> dict[str, Schema]:
     return {
         "ChatCompletion": _object(**common, choices=_list(_object(**ended, message=message))),
         "TextCompletion": _object(**common, choices=_list(_object(**ended, text=_STRING))),
+        "MessageAnswer": _object(
+            id=_STRING,
+            type=_STRING,
+            role=_STRING,
+            model=_STRING,
+            content=_list(_object(type=_STRING, text=_STRING)),
+            stop_reason=_TEXT_OR_NULL,
+            stop_sequence=_TEXT_OR_NULL,
+            usage=_object(
+                input_tokens=_INTEGER,
+                cache_creation_input_tokens=_INTEGER,
+                cache_read_input_tokens=_INTEGER,
+                output_tokens=_INTEGER,
+            ),
+        ),
+        "MessageError": _object(
+            type=_STRING,
+            error=_object(type=_STRING, message=_STRING),
+            request_id=_TEXT_OR_NULL,
+        ),
         "Model": model,
         "ModelList": _object(object=_STRING, data=_list(_ref("Model"))),
         "FeedbackGiven": _object(
@@ -194,11 +229,13 @@ def _operation(summary: str, errors: tuple[str, ...], answer: str = "") -> Schem
     return operation
 
 
-def _responses(answer: str, errors: tuple[str, ...], *, stream: bool = False) -> Schema:
+def _responses(
+    answer: str, errors: tuple[str, ...], *, stream: bool = False, error: str = "Error"
+) -> Schema:
     ok = _content("The answer.", answer)
     if stream:
         ok["content"]["text/event-stream"] = {"schema": _STRING}
-    return {"200": ok, **{status: _content(_ERRORS[status], "Error") for status in errors}}
+    return {"200": ok, **{status: _content(_ERRORS[status], error) for status in errors}}
 
 
 def _content(description: str, schema: str) -> Schema:

@@ -8,7 +8,7 @@ Imported by the gateway.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -312,7 +312,16 @@ _top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class Reader:
     """Decodes the bodies of one endpoint."""
 
-    def __init__(self, body: type[Body]) -> None:
+    def __init__(
+        self,
+        body: type[Body],
+        *,
+        ignored: Collection[str] = _IGNORED,
+        unchanging: Mapping[str, tuple[object, ...]] = _UNCHANGING,
+    ) -> None:
+        """`ignored` and `unchanging` are the tables of the dialect's fields without support."""
+        self._ignored = ignored
+        self._unchanging = unchanging
         self.body = body
         self._decoder = msgspec.json.Decoder(body)
         self._known = frozenset(field.encode_name for field in msgspec.structs.fields(body))
@@ -326,7 +335,7 @@ class Reader:
         try:
             for name, value in _top.decode(raw).items():
                 if name not in self._known:
-                    _check_unsupported(name, value)
+                    self._check_unsupported(name, value)
                 elif name in _FREE:
                     _check_containers(name, value)
             return self._decoder.decode(raw)
@@ -345,21 +354,20 @@ class Reader:
             message = "The JSON body of your request is nested too deeply."
             raise errors.BadRequest(message, code="invalid_json") from error
 
+    def _check_unsupported(self, name: str, raw: msgspec.Raw) -> None:
+        """Refuse a field unless ignoring it leaves the answer unchanged.
 
-def _check_unsupported(name: str, raw: msgspec.Raw) -> None:
-    """Refuse a field unless ignoring it leaves the answer unchanged.
-
-    A large value is not decoded: a schema of a megabyte would hold up all other requests.
-    """
-    if name in _IGNORED:
-        return
-    unchanging = _UNCHANGING.get(name)
-    if unchanging is None:
-        message = f"Unrecognized request argument supplied: {name}"
-        raise errors.BadRequest(message, code="unknown_parameter", param=name)
-    if len(raw) > _SMALL or msgspec.json.decode(raw) not in (None, *unchanging):
-        message = f"{name!r} with this value is not supported here; leave it out."
-        raise errors.BadRequest(message, code="unsupported_parameter", param=name)
+        A large value is not decoded: a schema of a megabyte would hold up all other requests.
+        """
+        if name in self._ignored:
+            return
+        unchanging = self._unchanging.get(name)
+        if unchanging is None:
+            message = f"Unrecognized request argument supplied: {name}"
+            raise errors.BadRequest(message, code="unknown_parameter", param=name)
+        if len(raw) > _SMALL or msgspec.json.decode(raw) not in (None, *unchanging):
+            message = f"{name!r} with this value is not supported here; leave it out."
+            raise errors.BadRequest(message, code="unsupported_parameter", param=name)
 
 
 def _check_containers(name: str, raw: msgspec.Raw) -> None:

@@ -21,17 +21,21 @@ from starlette.routing import Route
 
 from engine.execution import failures
 from engine.gateway import (
+    anthropic_format,
     auth,
     completions,
     errors,
     feedback,
     health,
+    messages,
     metrics,
     models,
+    openai_format,
     openapi,
     streaming,
 )
 from engine.gateway.context import Context
+from engine.gateway.formats import Dialect
 from storage.keys import Role
 
 _EXPOSED: Final = ("x-request-id", "x-paddock-release", "retry-after", "retry-after-ms")
@@ -49,8 +53,8 @@ def build(context: Context) -> Starlette:
     def get(path: str, endpoint: Endpoint) -> Route:
         return _route(context, path, "GET", endpoint)
 
-    def post(path: str, endpoint: Endpoint) -> Route:
-        return _route(context, path, "POST", endpoint)
+    def post(path: str, endpoint: Endpoint, dialect: Dialect = openai_format.DIALECT) -> Route:
+        return _route(context, path, "POST", endpoint, dialect)
 
     async def document(_context: Context, _request: Request) -> Response:
         return schema
@@ -76,6 +80,7 @@ def build(context: Context) -> Starlette:
         routes=[
             post("/v1/chat/completions", completions.chat),
             post("/v1/completions", completions.text),
+            post("/v1/messages", messages.create, anthropic_format.DIALECT),
             get("/v1/models", models.every),
             get("/v1/models/{name:path}", models.one),
             post("/v1/feedback", feedback.give),
@@ -96,8 +101,15 @@ def build(context: Context) -> Starlette:
     return app
 
 
-def _route(context: Context, path: str, method: str, endpoint: Endpoint) -> Route:
+def _route(
+    context: Context,
+    path: str,
+    method: str,
+    endpoint: Endpoint,
+    dialect: Dialect = openai_format.DIALECT,
+) -> Route:
     async def answer(request: Request) -> Response:
+        request.state.dialect = dialect
         return await endpoint(context, request)
 
     return Route(path, answer, methods=[method])
@@ -116,12 +128,14 @@ async def _problem(request: Request, error: Exception) -> Response:
     if not isinstance(problem, errors.Problem):
         problem = errors.Broken(str(error))
     headers = problem.headers()
-    if (id := getattr(request.state, "id", None)) is not None:
-        headers["x-request-id"] = f"req_{id}"
+    id = getattr(request.state, "id", None)
+    dialect: Dialect = getattr(request.state, "dialect", openai_format.DIALECT)
+    if id is not None:
+        headers["x-request-id"] = headers[dialect.id_header] = f"req_{id}"
     if (release := getattr(request.state, "release", None)) is not None:
         headers["x-paddock-release"] = release
     return Response(
-        problem.document(), problem.status, headers=headers, media_type="application/json"
+        dialect.error(problem, id), problem.status, headers=headers, media_type="application/json"
     )
 
 

@@ -16,7 +16,7 @@ class Detokeniser:
     """The text of one sequence.
 
     `push` takes a token's bytes and returns the text that is now certain. Invalid UTF-8 becomes
-    U+FFFD. When a stop string is complete, `stopped` is true, the text before it has been returned
+    U+FFFD. When a stop string is complete, `stop` holds it, the text before it has been returned
     and no more text comes.
     """
 
@@ -25,7 +25,7 @@ class Detokeniser:
         self._bytes = _decoder(errors="replace")
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
-        self.stopped = False
+        self.stop = ""
 
     def push(self, raw: bytes) -> str:
         """Take a token's bytes; return the text that is now certain, often empty."""
@@ -34,7 +34,7 @@ class Detokeniser:
     def flush(self) -> str:
         """End the sequence; return the undecided tail."""
         text = self._take(self._bytes.decode(b"", final=True))
-        if self.stopped:
+        if self.stop:
             return text
         text += self._held
         self._held = ""
@@ -43,16 +43,18 @@ class Detokeniser:
     def _take(self, fresh: str) -> str:
         if not self._stops:
             return fresh
-        if self.stopped or not fresh:
+        if self.stop or not fresh:
             return ""
         text = self._held + fresh
         ends = [
-            (place + len(stop), place) for stop in self._stops if (place := text.find(stop)) >= 0
+            (place + len(stop), place, stop)
+            for stop in self._stops
+            if (place := text.find(stop)) >= 0
         ]
         if ends:  # the one completed first, however the text was cut into tokens
-            self.stopped = True
+            _, place, self.stop = min(ends)
             self._held = ""
-            return text[: min(ends)[1]]
+            return text[:place]
         keep = max(_overhang(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

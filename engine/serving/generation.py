@@ -5,7 +5,8 @@ Knows nothing of slots or steps. Imported by the worker and `step_io`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from engine.serving import detokenise, wire
 from engine.serving import sequences as scheduled
@@ -33,7 +34,8 @@ class Prompts:
 class Generation:
     """A sequence that is generated.
 
-    `tokens` are all known ones, the prompt's first. `ends` end it besides the model's own.
+    `tokens` are all known ones, the prompt's first. `ends` end it besides the model's own; they are
+    stop strings that are control tokens.
     """
 
     __slots__ = (
@@ -54,7 +56,7 @@ class Generation:
         sequence: scheduled.Sequence,
         submit: wire.Submit,
         tokens: list[int],
-        ends: Collection[int] = (),
+        ends: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         """Start with the prompt's tokens."""
         self.sequence = sequence
@@ -67,6 +69,11 @@ class Generation:
         self.top_p = submit.sampling.top_p
         self.min_p = submit.sampling.min_p
         self.seed = submit.sampling.seed & _SEED_MASK
+
+    @property
+    def stop(self) -> str:
+        """The stop string that ended it, "" while none did."""
+        return self.text.stop or self.ends.get(self.tokens[-1], "")
 
 
 class Scoring:
@@ -131,6 +138,7 @@ def finished(work: Generation | Scoring, reason: str) -> wire.Finished:
         queue_us=queue_us(s),
         ttft_us=s.first_us - s.arrived_us if s.first_us >= 0 else 0,
         busy_us=s.busy_us,
+        stop=work.stop if isinstance(work, Generation) and reason == "stop" else "",
     )
 
 

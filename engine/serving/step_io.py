@@ -123,12 +123,12 @@ def _append(generation: Generation, token: int, vocabulary: Vocabulary) -> tuple
     if _ends(generation, token, vocabulary):
         return generation.text.flush(), "stop"
     text = generation.text.push(vocabulary.piece(token))
-    if generation.text.stopped:
+    if generation.text.stop:
         return text, "stop"
     if generation.sequence.completion_tokens + 1 < generation.sequence.max_tokens:
         return text, ""
     text += generation.text.flush()
-    return text, "stop" if generation.text.stopped else "length"
+    return text, "stop" if generation.text.stop else "length"
 
 
 def _ends(generation: Generation, token: int, vocabulary: Vocabulary) -> bool:

@@ -173,7 +173,8 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
 class Finished(msgspec.Struct, frozen=True, array_like=True):
     """A sequence has ended; comes in the frame of its last Delta or later.
 
-    `reason` is stop, length or cancelled. `busy_us` is the worker's wall time apportioned to it.
+    `reason` is stop, length or cancelled; `stop` the stop string that ended it, "" where none did.
+    `busy_us` is the worker's wall time apportioned to it.
     """
 
     id: int
@@ -183,6 +184,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
     queue_us: int
     ttft_us: int
     busy_us: int
+    stop: str = ""
 
 
 class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):

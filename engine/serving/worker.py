@@ -233,7 +233,7 @@ class Worker:
         if isinstance(request, wire.Submit):
             sequence.prompt_tokens = len(tokens)
             ends = self._vocabulary.controls
-            stops = frozenset(ends[stop] for stop in request.stop if stop in ends)
+            stops = {ends[stop]: stop for stop in request.stop if stop in ends}
             self._works[request.id] = Generation(sequence, request, tokens, stops)
         else:
             continuation = self._vocabulary.tokenise_continuation(request.continuation)

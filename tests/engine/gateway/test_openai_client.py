@@ -680,6 +680,8 @@ def check(document: Any, schema: Any, found: Any, where: str = "$") -> None:
         ("POST", "/v1/chat/completions", "", "client", {"model": "faulty", "messages": ASK}),
         ("POST", "/v1/completions", "", "client", {"model": "raw", "prompt": "x", "logprobs": 1}),
         ("POST", "/v1/completions", "", "client", {"model": "none", "prompt": "x"}),
+        ("POST", "/v1/messages", "", "client", {"model": "ops", "messages": ASK, "max_tokens": 9}),
+        ("POST", "/v1/messages", "", "client", {"model": "ops", "messages": ASK}),
         ("POST", "/v1/feedback", "", "client", {"id": "req_none", "score": 1}),
         ("GET", "/v1/models", "", "client", None),
         ("GET", "/v1/models/ops", "/v1/models/{name}", "client", None),

@@ -29,10 +29,10 @@ def spoken(raw: bytes, sizes: list[int], stop_strings: list[str]) -> tuple[list[
     shown = []
     for piece in pieces(raw, sizes):
         shown.append(one.push(piece))
-        if one.stopped:
+        if bool(one.stop):
             return shown, True
     shown.append(one.flush())
-    return shown, one.stopped
+    return shown, bool(one.stop)
 
 
 def cut_at_stop(text: str, stop_strings: list[str]) -> tuple[str, bool]:
@@ -98,7 +98,7 @@ def test_no_more_is_held_back_than_could_become_a_stop_string(
     for piece in pieces(text.encode(), sizes):
         so_far += one.push(piece)
         raw += piece
-        if one.stopped:
+        if bool(one.stop):
             return
         held = raw.decode("utf-8", "ignore")[len(so_far) :]
         assert held == "" or any(stop.startswith(held) for stop in stop_strings)
@@ -108,4 +108,4 @@ def test_after_a_stop_nothing_comes() -> None:
     """Neither from more tokens nor at the end."""
     one = Detokeniser(["."])
     assert one.push(b"done. more") == "done"
-    assert (one.push(b"more"), one.flush(), one.stopped) == ("", "", True)
+    assert (one.push(b"more"), one.flush(), bool(one.stop)) == ("", "", True)
