@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Protocol, cast
 
-from engine.serving import wire
+from engine.serving import framing, wire
 
 
 class Listener(Protocol):
@@ -30,7 +30,7 @@ class _FrameProtocol(asyncio.Protocol):
     def __init__(self, listener: Listener, ended: asyncio.Future[None]) -> None:
         self._listener = listener
         self._ended = ended
-        self._splitter = wire.Splitter()
+        self._splitter = framing.Splitter()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -40,8 +40,8 @@ class _FrameProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for body in self._splitter.feed(data):
-                self._listener.received(wire.decode_outbox(body))
-        except wire.FrameError:
+                self._listener.received(framing.decode_outbox(body))
+        except framing.FrameError:
             if self._transport is not None:
                 self._transport.abort()
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from engine.serving import wire
+from engine.serving import framing, wire
 
 PENDING_LIMIT: Final = 256
 """How many requests may be held while no worker can take them."""
@@ -157,7 +157,7 @@ class PendingRequests:
         self._unhold(request)
         self._unsend(request)
         failed = self._failed().get(request.item.adapter)
-        if not wire.fits(request.item):
+        if not framing.fits(request.item):
             self.refuse(request, "too_long", "the prompt is larger than a frame can hold")
         elif self._held >= PENDING_LIMIT and not request.admitted:
             message = f"no worker is available and {PENDING_LIMIT} requests already wait for one"

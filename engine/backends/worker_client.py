@@ -21,7 +21,7 @@ from engine.backends import client_socket
 from engine.backends.adapter_loading import AdapterLoading
 from engine.backends.pending import PendingRequest, PendingRequests
 from engine.process import silence
-from engine.serving import wire
+from engine.serving import framing, wire
 from storage.home import clock
 
 _BACKOFF_S: Final = (0.02, 1.0, 1.6)
@@ -166,7 +166,7 @@ class WorkerClient:
 
     def send(self, request: PendingRequest) -> bool:
         """Send a request if it would be computed now; return whether it was sent."""
-        if not self.serves(request.item.adapter) or not wire.fits(request.item):
+        if not self.serves(request.item.adapter) or not framing.fits(request.item):
             return False
         if not self.load:
             self._progress_us = self._now_us()
@@ -239,7 +239,7 @@ class WorkerClient:
     def _frames(self, items: tuple[wire.ToWorker, ...]) -> list[bytes]:
         """The frames of what can be encoded; what cannot fails alone."""
         try:
-            return list(wire.frames(items))
+            return list(framing.frames(items))
         except Exception as error:  # noqa: BLE001 whatever it is, it concerns one item
             if len(items) > 1:
                 return [frame for item in items for frame in self._frames((item,))]

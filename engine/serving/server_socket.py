@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from engine.serving import wire
+from engine.serving import framing, wire
 
 HIGH_WATER: Final = 1 << 20
 _CHUNK: Final = 1 << 18
@@ -42,7 +42,7 @@ class ServerSocket:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._peer: socket.socket | None = None
-        self._splitter = wire.Splitter()
+        self._splitter = framing.Splitter()
         self._outbox = bytearray()
         self._writing = False
         self.accepted = False
@@ -87,7 +87,7 @@ class ServerSocket:
     def send(self, frame: wire.Outbox) -> None:
         """Queue a frame and write what the gateway takes now; without a gateway, discard it."""
         if self._peer is not None:
-            self._outbox += wire.encode(frame)
+            self._outbox += framing.encode(frame)
             self._flush()
 
     def drop(self) -> None:
@@ -98,7 +98,7 @@ class ServerSocket:
         self._peer.close()
         self._peer = None
         self._outbox.clear()
-        self._splitter = wire.Splitter()
+        self._splitter = framing.Splitter()
         self._writing = False
         self.lost = True
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -153,10 +153,10 @@ class ServerSocket:
             if not data:
                 self.drop()
                 return []
-            return [wire.decode_inbox(body) for body in self._splitter.feed(data)]
+            return [framing.decode_inbox(body) for body in self._splitter.feed(data)]
         except BlockingIOError:
             return []
-        except (OSError, wire.FrameError):
+        except (OSError, framing.FrameError):
             self.drop()
             return []
 

@@ -1,26 +1,14 @@
-"""The frames between gateway and worker, and their encoding on a stream socket.
+"""What gateway and worker say to each other: the items of their frames.
 
-One frame per direction and step, never one per token: four bytes of big-endian length, then a
-msgpack array. A prompt shared by several Submits of a frame is sent once. An adapter is named by
-the first 16 hex digits of its SHA-256; "" is the base. Knows nothing of HTTP, scheduling or
-llama.cpp. Imported by the worker and by its client.
+A frame holds everything for the other side since the previous one, one per direction and step,
+never one per token; `framing` encodes it. An adapter is named by the first 16 hex digits of its
+SHA-256; "" is the base. Knows nothing of HTTP, scheduling or llama.cpp. Imported by the worker and
+by its client.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
-from typing import Final
-
 import msgspec
-
-FRAME_LIMIT: Final = 64 * 1024 * 1024
-_LENGTH: Final = struct.Struct(">I")
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-class FrameError(Exception):
-    """The peer sent bytes that are not a frame; close the connection and reconnect."""
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
@@ -276,127 +264,3 @@ class Outbox(msgspec.Struct, frozen=True, array_like=True):
     """Everything for the gateway since the previous frame."""
 
     items: tuple[FromWorker, ...]
-
-
-class _Packed(msgspec.Struct, frozen=True, array_like=True):
-    """An Inbox as sent: requests have no prompt; `reads` holds each one's index in `prompts`."""
-
-    items: tuple[ToWorker, ...]
-    prompts: tuple[tuple[Segment, ...], ...] = ()
-    reads: tuple[int, ...] = ()
-
-
-_PER_CHARACTER: Final = 16
-"""The most bytes that one character of a prompt takes in a frame, Segment overhead included."""
-_encoder: Final = msgspec.msgpack.Encoder()
-_inbox: Final = msgspec.msgpack.Decoder(_Packed)
-_outbox: Final = msgspec.msgpack.Decoder(Outbox)
-
-
-def encode(frame: Inbox | Outbox) -> bytes:
-    """The frame with its length before it."""
-    body = _encoder.encode(_pack(frame) if isinstance(frame, Inbox) else frame)
-    return _LENGTH.pack(len(body)) + body
-
-
-def frames(items: tuple[ToWorker, ...]) -> Iterator[bytes]:
-    """The items in as few frames as the limit allows, each with its length before it.
-
-    Raises:
-        FrameError: an item is larger than a frame; a Submit or Score is not if it `fits`.
-    """
-    raw = encode(Inbox(items))
-    if len(raw) <= FRAME_LIMIT:
-        yield raw
-        return
-    half = len(items) // 2
-    if not half:
-        raise FrameError(f"{type(items[0]).__name__} exceeds the limit of {FRAME_LIMIT} bytes")
-    yield from frames(items[:half])
-    yield from frames(items[half:])
-
-
-def fits(submit: Submit | Score) -> bool:
-    """Whether a frame can hold it."""
-    characters = sum(len(segment.text) for segment in submit.prompt)
-    characters += len(submit.continuation) if isinstance(submit, Score) else 0
-    if characters * _PER_CHARACTER < FRAME_LIMIT // 2:
-        return True
-    return len(encode(Inbox((submit,)))) <= FRAME_LIMIT
-
-
-def _pack(inbox: Inbox) -> _Packed:
-    places: dict[tuple[Segment, ...], int] = {}
-    items: list[ToWorker] = []
-    reads: list[int] = []
-    for item in inbox.items:
-        if isinstance(item, Submit | Score):
-            reads.append(places.setdefault(item.prompt, len(places)))
-            items.append(msgspec.structs.replace(item, prompt=()))
-        else:
-            items.append(item)
-    return _Packed(tuple(items), tuple(places), tuple(reads))
-
-
-def _unpack(packed: _Packed) -> Inbox:
-    reads = iter(packed.reads)
-    items: list[ToWorker] = []
-    for item in packed.items:
-        if isinstance(item, Submit | Score):
-            place = next(reads, -1)
-            if not 0 <= place < len(packed.prompts):
-                raise FrameError("a request without its prompt")
-            items.append(msgspec.structs.replace(item, prompt=packed.prompts[place]))
-        else:
-            items.append(item)
-    return Inbox(tuple(items))
-
-
-class Splitter:
-    """Splits a byte stream into frame bodies."""
-
-    def __init__(self) -> None:
-        """Start at a frame boundary."""
-        self._pending = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take received bytes; return the bodies that are complete now."""
-        self._pending += data
-        bodies: list[bytes] = []
-        while len(self._pending) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._pending)
-            if length > FRAME_LIMIT:
-                message = f"a frame of {length} bytes exceeds the limit of {FRAME_LIMIT}"
-                raise FrameError(message)
-            end = _LENGTH.size + length
-            if len(self._pending) < end:
-                break
-            bodies.append(bytes(self._pending[_LENGTH.size : end]))
-            del self._pending[:end]
-        return bodies
-
-
-def decode_inbox(body: bytes) -> Inbox:
-    """Decode a frame from the gateway.
-
-    Submits that share a prompt hold the same tuple.
-
-    Raises:
-        FrameError: the body is not an Inbox.
-    """
-    try:
-        return _unpack(_inbox.decode(body))
-    except _UNREADABLE as error:
-        raise FrameError(str(error)) from error
-
-
-def decode_outbox(body: bytes) -> Outbox:
-    """Decode a frame from the worker.
-
-    Raises:
-        FrameError: the body is not an Outbox.
-    """
-    try:
-        return _outbox.decode(body)
-    except _UNREADABLE as error:
-        raise FrameError(str(error)) from error

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from engine.execution import frames
-from engine.serving import wire
+from engine.serving import framing, wire
 from tests.engine.execution import jobs
 from tests.engine.serving import tiny_gguf
 
@@ -61,7 +61,7 @@ def _inbox() -> bytes:
         wire.UnloadAdapter("0123456789abcdef"),
         wire.SetKnobs({"queue_limit": 4}),
     )
-    return wire.encode(wire.Inbox(items))
+    return framing.encode(wire.Inbox(items))
 
 
 def _outbox() -> bytes:
@@ -74,7 +74,7 @@ def _outbox() -> bytes:
         (wire.Refused(2, "queue_full", "full", 5),),
     )  # fmt: skip
     said = (step, wire.Scored(3, top, 2, 1, 1), wire.AdapterLoaded("a" * 16, "b" * 64))
-    return wire.encode(wire.Outbox(said))
+    return framing.encode(wire.Outbox(said))
 
 
 def _gguf() -> bytes:

@@ -19,7 +19,7 @@ from engine.execution import frames
 from engine.gateway import errors, request_bodies
 from engine.gateway.http.parser import Head, Parser
 from engine.registry import gguf_header
-from engine.serving import wire
+from engine.serving import framing
 from storage.control_socket import verbs
 from storage.control_socket.verbs import BadArguments
 
@@ -68,24 +68,24 @@ def text_body(data: bytes) -> None:
 
 def worker_frames(data: bytes) -> None:
     """A stream of frames from the gateway, in two pieces."""
-    with contextlib.suppress(wire.FrameError):
-        splitter = wire.Splitter()
+    with contextlib.suppress(framing.FrameError):
+        splitter = framing.Splitter()
         for piece in (data[: len(data) // 2], data[len(data) // 2 :]):
             for body in splitter.feed(piece):
-                wire.decode_inbox(body)
+                framing.decode_inbox(body)
 
 
 def gateway_frames(data: bytes) -> None:
     """A stream of frames from a worker."""
-    with contextlib.suppress(wire.FrameError):
-        for body in wire.Splitter().feed(data):
-            wire.decode_outbox(body)
+    with contextlib.suppress(framing.FrameError):
+        for body in framing.Splitter().feed(data):
+            framing.decode_outbox(body)
 
 
 def frame_bodies(data: bytes) -> None:
     """The body of one frame, either way: what lies behind a sound length."""
-    for decode in (wire.decode_inbox, wire.decode_outbox):
-        with contextlib.suppress(wire.FrameError):
+    for decode in (framing.decode_inbox, framing.decode_outbox):
+        with contextlib.suppress(framing.FrameError):
             decode(data)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from engine.serving import wire
+from engine.serving import framing, wire
 
 BOUND_S: Final = 120.0
 
@@ -95,7 +95,7 @@ class FakeWorker:
     def say(self, *items: wire.FromWorker) -> None:
         """Send a frame."""
         if self._writer is not None:
-            self._writer.write(wire.encode(wire.Outbox(items)))
+            self._writer.write(framing.encode(wire.Outbox(items)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -106,11 +106,11 @@ class FakeWorker:
         self._live.clear()
         self.say(self._hello(), self._step(()))
         steps = asyncio.create_task(self._run())
-        splitter = wire.Splitter()
+        splitter = framing.Splitter()
         try:
             while data := await reader.read(65536):
                 for body in splitter.feed(data):
-                    for item in wire.decode_inbox(body).items:
+                    for item in framing.decode_inbox(body).items:
                         self.received.append(item)
                         self._take(item)
                 self._stirred.set()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.backends import pending, worker_client
-from engine.serving import wire
+from engine.serving import framing, wire
 from tests.engine.backends.fake_worker import FakeWorker
 from tests.engine.backends.one_worker import OneWorker
 from tests.engine.serving.workers import Heard
@@ -525,7 +525,7 @@ async def test_a_request_that_fits_no_frame_affects_no_other(
     fake: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is refused as too long before it is sent; begun requests continue."""
-    monkeypatch.setattr(wire, "FRAME_LIMIT", 4096)
+    monkeypatch.setattr(framing, "FRAME_LIMIT", 4096)
     async with _connected(fake.socket) as one:
         begun, large = Heard(), Heard()
         one.submit(order(), begun)
@@ -567,7 +567,7 @@ async def test_malformed_frames_end_the_connection(fake: FakeWorker) -> None:
 async def test_one_turn_of_the_loop_is_one_frame(fake: FakeWorker) -> None:
     """Sixteen requests at once are not sixteen writes."""
     frames: list[int] = []
-    decode = wire.decode_inbox
+    decode = framing.decode_inbox
     async with _connected(fake.socket) as one:
 
         def counting(body: bytes) -> wire.Inbox:
@@ -576,7 +576,7 @@ async def test_one_turn_of_the_loop_is_one_frame(fake: FakeWorker) -> None:
             return inbox
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(wire, "decode_inbox", counting)
+            patch.setattr(framing, "decode_inbox", counting)
             for _ in range(16):
                 one.submit(order(), Heard())
             await fake.got(wire.Submit, 16)

@@ -20,8 +20,8 @@ from tests.engine.serving.workers import Gateway, order
 
 Process = subprocess.Popen[bytes]
 
-ROUNDS = 200
-SETTLING = 60
+ROUNDS = 65
+SETTLING = 30
 """Rounds until the allocator has taken from the system what it keeps."""
 
 
@@ -105,8 +105,8 @@ async def test_memory_is_flat_over_many_rounds_of_loading_and_unloading(
 ) -> None:
     """Adapter, context and compute buffers are freed each time.
 
-    A round leaked 0.8 MB of adapter alone, and the context's memory with it; the bound leaves room
-    for an allocator that keeps freed pages.
+    A round leaked 0.8 MB of adapter alone, and the context's memory with it. The least of many
+    rounds is compared, since how many freed pages an allocator keeps differs from one to the next.
     """
     process = psutil.Process(worker.pid)
 
@@ -117,11 +117,8 @@ async def test_memory_is_flat_over_many_rounds_of_loading_and_unloading(
         await loaded(gateway, "")
         return int(process.memory_info().rss)
 
-    for _ in range(SETTLING):
-        settled = await round_()
-    for _ in range(ROUNDS - SETTLING):
-        last = await round_()
-    assert last - settled < 20 << 20
+    first, _, last = [[await round_() for _ in range(ROUNDS)] for _ in range(3)]
+    assert min(last) - min(first[SETTLING:]) < 20 << 20
 
 
 async def test_streams_of_the_base_are_right_while_adapters_come_and_go(gateway: Gateway) -> None:

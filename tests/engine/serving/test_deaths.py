@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.serving import wire
+from engine.serving import framing, wire
 from tests import home_fixtures
 from tests.engine.serving import tiny_gguf, workers
 from tests.engine.serving.workers import order
@@ -172,15 +172,15 @@ def test_a_draining_worker_waits_until_its_last_frames_are_read(tmp_path: Path) 
     path = tmp_path / "worker.sock"
     with workers.running(path) as process, sockets.socket(sockets.AF_UNIX) as peer:
         peer.connect(str(path))
-        peer.sendall(wire.encode(wire.Inbox(tuple(_wordy(id) for id in range(1, 121)))))
+        peer.sendall(framing.encode(wire.Inbox(tuple(_wordy(id) for id in range(1, 121)))))
         assert process.stdout is not None
         beats = map(json.loads, process.stdout)
         assert any(beat["step"] and not beat["running"] for beat in beats if "beat" in beat)
         process.send_signal(signal.SIGTERM)  # all is computed and nothing has been read
-        splitter, finished = wire.Splitter(), list[int]()
+        splitter, finished = framing.Splitter(), list[int]()
         while data := peer.recv(1 << 16):
             for body in splitter.feed(data):
-                for item in wire.decode_outbox(body).items:
+                for item in framing.decode_outbox(body).items:
                     finished += [f.id for f in item.finished] if isinstance(item, wire.Step) else []
         assert sorted(finished) == list(range(1, 121))
         assert process.wait(60) == 0

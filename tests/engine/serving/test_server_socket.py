@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.serving import server_socket, wire
+from engine.serving import framing, server_socket, wire
 from engine.serving.server_socket import HIGH_WATER, ServerSocket
 
 CANCEL = wire.Inbox((wire.Cancel(1),))
@@ -44,7 +44,7 @@ def test_frames_arrive_in_order_however_they_are_cut(
     link: ServerSocket, peer: socket.socket
 ) -> None:
     """Half a frame is nothing yet."""
-    raw = b"".join(wire.encode(wire.Inbox((wire.Cancel(id),))) for id in range(3))
+    raw = b"".join(framing.encode(wire.Inbox((wire.Cancel(id),))) for id in range(3))
     peer.sendall(raw[:-2])
     assert [i.items[0] for i in link.wait(60)] == [wire.Cancel(0), wire.Cancel(1)]
     peer.sendall(raw[-2:])
@@ -54,7 +54,7 @@ def test_frames_arrive_in_order_however_they_are_cut(
 @pytest.mark.parametrize(
     "garbage",
     [
-        struct.pack(">I", wire.FRAME_LIMIT + 1),
+        struct.pack(">I", framing.FRAME_LIMIT + 1),
         struct.pack(">I", 4) + b"\x91\x91\xc1\x00",
         struct.pack(">I", 13) + b"\x91\x91\x92\xa9set_knobs"[:11] + b"\x81\xff",
         struct.pack(">I", 12) + b"\x91\x91\x92\xa6cancel\xa1\xff",
@@ -65,12 +65,12 @@ def test_garbage_ends_the_connection_and_the_next_is_taken(
     link: ServerSocket, peer: socket.socket, tmp_path: Path, garbage: bytes
 ) -> None:
     """The worker serves on; frames received together with the garbage are not acted on."""
-    peer.sendall(wire.encode(CANCEL) + garbage)
+    peer.sendall(framing.encode(CANCEL) + garbage)
     assert link.wait(60) == []
     assert (link.lost, link.connected) == (True, False)
     with peer_of(tmp_path / "worker.sock") as again:
         link.wait(60)
-        again.sendall(wire.encode(CANCEL))
+        again.sendall(framing.encode(CANCEL))
         assert link.wait(60) == [CANCEL]
 
 
@@ -79,7 +79,7 @@ def test_a_second_gateway_waits_until_the_first_is_gone(
 ) -> None:
     """Two would each think that they own every id."""
     with peer_of(tmp_path / "worker.sock") as second:
-        second.sendall(wire.encode(CANCEL))
+        second.sendall(framing.encode(CANCEL))
         assert link.wait(0) == []
         peer.close()
         link.wait(60)
@@ -98,11 +98,11 @@ def test_what_the_gateway_does_not_take_is_kept_and_counted(
     while link.pending < HIGH_WATER:
         link.send(frame)
         sent += 1
-    splitter, bodies = wire.Splitter(), list[bytes]()
+    splitter, bodies = framing.Splitter(), list[bytes]()
     while len(bodies) < sent:
         bodies += splitter.feed(peer.recv(1 << 20))
         link.wait(0)
-    assert [wire.decode_outbox(body) for body in bodies] == [frame] * sent
+    assert [framing.decode_outbox(body) for body in bodies] == [frame] * sent
     assert link.pending == 0
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.serving import wire
+from engine.serving import framing, wire
 
 PLAIN: Final[dict[Any, st.SearchStrategy[Any]]] = {
     int: st.integers(-(2**63), 2**63 - 1),
@@ -45,7 +45,7 @@ outboxes = made(wire.Outbox)
 
 def fed(raw: bytes, sizes: list[int]) -> list[bytes]:
     """The bodies, when the bytes come in pieces of these sizes."""
-    splitter, found, at, turn = wire.Splitter(), list[bytes](), 0, 0
+    splitter, found, at, turn = framing.Splitter(), list[bytes](), 0, 0
     while at < len(raw):
         size = sizes[turn % len(sizes)]
         found += splitter.feed(raw[at : at + size])
@@ -58,8 +58,8 @@ def test_what_the_gateway_sends_comes_out_as_it_went_in(
     frames: list[wire.Inbox], sizes: list[int]
 ) -> None:
     """Every item, every field, wherever the stream is cut."""
-    raw = b"".join(map(wire.encode, frames))
-    assert [wire.decode_inbox(body) for body in fed(raw, sizes)] == frames
+    raw = b"".join(map(framing.encode, frames))
+    assert [framing.decode_inbox(body) for body in fed(raw, sizes)] == frames
 
 
 @given(st.lists(outboxes, max_size=3), st.lists(st.integers(1, 99), min_size=1, max_size=9))
@@ -67,8 +67,8 @@ def test_what_the_worker_sends_comes_out_as_it_went_in(
     frames: list[wire.Outbox], sizes: list[int]
 ) -> None:
     """Every item, every field, wherever the stream is cut."""
-    raw = b"".join(map(wire.encode, frames))
-    assert [wire.decode_outbox(body) for body in fed(raw, sizes)] == frames
+    raw = b"".join(map(framing.encode, frames))
+    assert [framing.decode_outbox(body) for body in fed(raw, sizes)] == frames
 
 
 @given(inboxes, st.data())
@@ -76,12 +76,12 @@ def test_a_frame_that_is_not_whole_is_not_handed_out(
     frame: wire.Inbox, data: st.DataObject
 ) -> None:
     """Its end may still come; its body cut short is called what it is."""
-    raw = wire.encode(frame)
+    raw = framing.encode(frame)
     cut = data.draw(st.integers(0, len(raw) - 1))
-    assert wire.Splitter().feed(raw[:cut]) == []
+    assert framing.Splitter().feed(raw[:cut]) == []
     body = raw[4:]
-    with pytest.raises(wire.FrameError, match="truncated"):
-        wire.decode_inbox(body[: min(cut, len(body) - 1)])
+    with pytest.raises(framing.FrameError, match="truncated"):
+        framing.decode_inbox(body[: min(cut, len(body) - 1)])
 
 
 def submit(text: str, id: int = 0) -> wire.Submit:
@@ -97,41 +97,41 @@ def test_a_prompt_that_many_read_travels_once() -> None:
     """The most choices of a large prompt fit, and the worker sees that it is one prompt."""
     text = "order 17 " * 70_000
     many = tuple(submit(text, id) for id in range(128))
-    (raw,) = wire.frames(many)
+    (raw,) = framing.frames(many)
     assert len(raw) < 2 * len(text)
-    (body,) = wire.Splitter().feed(raw)
-    found = wire.decode_inbox(body).items
+    (body,) = framing.Splitter().feed(raw)
+    found = framing.decode_inbox(body).items
     assert found == many
     assert len({id(item.prompt) for item in found if isinstance(item, wire.Submit)}) == 1
 
 
 def test_no_frame_exceeds_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Items beyond one frame are sent in several, in order; one that fits none is detected."""
-    monkeypatch.setattr(wire, "FRAME_LIMIT", 1000)
+    monkeypatch.setattr(framing, "FRAME_LIMIT", 1000)
     many = tuple(submit(f"{id}" * 100, id) for id in range(9))
-    frames = list(wire.frames(many))
+    frames = list(framing.frames(many))
     assert len(frames) > 1
     assert max(map(len, frames)) <= 1000
-    bodies = wire.Splitter().feed(b"".join(frames))
-    assert tuple(item for body in bodies for item in wire.decode_inbox(body).items) == many
-    assert (wire.fits(submit("x" * 900)), wire.fits(submit("x" * 1000))) == (True, False)
-    with pytest.raises(wire.FrameError, match="Submit"):
-        list(wire.frames((submit("x" * 1000),)))
+    bodies = framing.Splitter().feed(b"".join(frames))
+    assert tuple(item for body in bodies for item in framing.decode_inbox(body).items) == many
+    assert (framing.fits(submit("x" * 900)), framing.fits(submit("x" * 1000))) == (True, False)
+    with pytest.raises(framing.FrameError, match="Submit"):
+        list(framing.frames((submit("x" * 1000),)))
 
 
 @pytest.mark.parametrize("reads", [(), (1,), (-1,)])
 def test_a_submit_without_its_prompt_is_no_frame(reads: tuple[int, ...]) -> None:
     """A place that the frame does not have is not made up."""
     body = msgspec.msgpack.encode(((submit("x"),), ((("x", False),),), reads))
-    with pytest.raises(wire.FrameError, match="without its prompt"):
-        wire.decode_inbox(body)
+    with pytest.raises(framing.FrameError, match="without its prompt"):
+        framing.decode_inbox(body)
 
 
 def test_a_frame_beyond_the_limit_is_refused_before_it_is_read() -> None:
     """By its length alone, which the message names."""
-    with pytest.raises(wire.FrameError, match=str(wire.FRAME_LIMIT + 1)):
-        wire.Splitter().feed(struct.pack(">I", wire.FRAME_LIMIT + 1))
-    assert wire.Splitter().feed(struct.pack(">I", wire.FRAME_LIMIT)) == []
+    with pytest.raises(framing.FrameError, match=str(framing.FRAME_LIMIT + 1)):
+        framing.Splitter().feed(struct.pack(">I", framing.FRAME_LIMIT + 1))
+    assert framing.Splitter().feed(struct.pack(">I", framing.FRAME_LIMIT)) == []
 
 
 @given(st.binary(max_size=80))
@@ -142,6 +142,6 @@ def test_a_frame_beyond_the_limit_is_refused_before_it_is_read() -> None:
 @example(b"")
 def test_garbage_is_no_frame_and_nothing_worse(body: bytes) -> None:
     """Text that is no UTF-8 and arrays without end included: there is one kind of error."""
-    for decode in (wire.decode_inbox, wire.decode_outbox):
-        with contextlib.suppress(wire.FrameError):
+    for decode in (framing.decode_inbox, framing.decode_outbox):
+        with contextlib.suppress(framing.FrameError):
             decode(body)
