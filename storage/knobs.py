@@ -27,6 +27,7 @@ NAMES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
         "weight_interactive": (1, 1000),
         "weight_batch": (1, 1000),
         "weight_background": (1, 1000),
+        "prefix_cache": (0, 1),
     }
 )
 
@@ -39,6 +40,7 @@ DEFAULTS: Final[Mapping[str, int]] = MappingProxyType(
         "weight_interactive": 100,
         "weight_batch": 30,
         "weight_background": 10,
+        "prefix_cache": 1,
     }
 )
 

@@ -95,7 +95,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `seed` counts modulo 2^64, as the sampler takes it. `ab_test` is the test whose split chose the
     release, and `unit` a keyed hash of the user, session or request that it chose it for.
-    `cached_tokens` are those prompt tokens that an upstream says it had in its cache.
+    `cached_tokens` are those prompt tokens that were in a cache already.
     """
 
     id: str

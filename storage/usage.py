@@ -49,7 +49,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What requests that ended in the quarter hour from `quarter_s` on used.
 
     `release` is 0 for requests that no release had. `busy_us` is the computing time of local
-    workers; `cached_tokens` are those of the prompt tokens that an upstream had in its cache.
+    workers; `cached_tokens` are those of the prompt tokens that were in a cache already.
     """
 
     quarter_s: int

@@ -56,6 +56,7 @@ class _Sequence:
             self.run.waited_us + finished.queue_us,
             finished.busy_us,
             self.run.instance_of(self.id),
+            cached_tokens=finished.cached_tokens,
             stop=finished.stop,
         )
         self.run.ended(self.finish)

@@ -153,20 +153,26 @@ class Answer:
     @property
     def prompt_tokens(self) -> int:
         """Tokens of all prompts; a prompt with several choices counts once."""
-        return self._of_prompts(lambda finish: finish.prompt_tokens)
+        return self._of_prompts(lambda finish: finish.prompt_tokens, max)
 
     @property
     def cached_tokens(self) -> int:
-        """Those of the prompt tokens that an upstream had in its cache."""
-        return self._of_prompts(lambda finish: finish.cached_tokens)
+        """Those of the prompt tokens that were in a cache.
 
-    def _of_prompts(self, tokens: Callable[[Finished], int]) -> int:
+        The least of several choices: the others find what the first of them computed.
+        """
+        return self._of_prompts(lambda finish: finish.cached_tokens, min)
+
+    def _of_prompts(
+        self, tokens: Callable[[Finished], int], of: Callable[[Iterable[int]], int]
+    ) -> int:
         each = len(self.choices) // self._prompts
         choices = iter(self.choices)
-        return sum(
-            max((tokens(c.finish) for c in islice(choices, each) if c.finish), default=0)
+        counts = (
+            [tokens(c.finish) for c in islice(choices, each) if c.finish]
             for _ in range(self._prompts)
         )
+        return sum(of(count) for count in counts if count)
 
     @property
     def completion_tokens(self) -> int:

@@ -183,8 +183,8 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
     `queue_us` is the time from the job's arrival to its first computation, wherever the job waited;
     `busy_us` the computing time of the choice, 0 where the backend does not report it.
     `instance` names the instance that computed it, "" where the backend has no instances.
-    `cached_tokens` are prompt tokens that an upstream had in its cache. `stop` is the stop string
-    that ended it, "" where none did or where the backend does not say.
+    `cached_tokens` are prompt tokens that were in a cache. `stop` is the stop string that ended it,
+    "" where none did or where the backend does not say.
     """
 
     index: int

@@ -240,13 +240,14 @@ class TextFormat(Completion):
         }
 
 
-def _usage(answer: Answer) -> dict[str, int]:
+def _usage(answer: Answer) -> dict[str, Any]:
     """The token counts, as they are recorded too."""
     prompt, completion = answer.prompt_tokens, answer.completion_tokens
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
     }
 
 

@@ -148,7 +148,12 @@ def _paths() -> Schema:
 
 
 def _answers() -> dict[str, Schema]:
-    usage = _object(prompt_tokens=_INTEGER, completion_tokens=_INTEGER, total_tokens=_INTEGER)
+    usage = _object(
+        prompt_tokens=_INTEGER,
+        completion_tokens=_INTEGER,
+        total_tokens=_INTEGER,
+        prompt_tokens_details=_object(cached_tokens=_INTEGER),
+    )
     logprobs: Schema = {"type": ["object", "null"]}
     common: Schema = {
         "id": _STRING,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.serving import places, turns
+from engine.serving import places, prefix_cache, turns
 from engine.serving.admission import Refusal
 from engine.serving.places import AdapterState
 from engine.serving.step_plan import Plan, StepFilling
@@ -28,6 +28,7 @@ def fill(
 ) -> Plan:
     """Decode rows, then prompts, at the turn of `tenant`; background's prompts come last."""
     adapter = scheduler.adapters[name]
+    _begin_awaiting(adapter)
     _start_above(scheduler, adapter, now_us)
     leading = turns.leading(scheduler, adapter, tenant)
     urgent = leading or turns.urgent(scheduler, adapter, tenant)
@@ -41,7 +42,7 @@ def fill(
     for sequence in adapter.running:
         if sequence.decoding and not sequence.background and not (riders and sequence in riders):
             step.decode(sequence)
-    begun = [s for s in adapter.running if not s.background and not s.decoding]
+    begun = [s for s in adapter.running if not s.background and s.reading]
     begun.sort(key=lambda s: (s.tenant != tenant.name, not s.short, s.class_, s.started_us))
     most = turns.prompt_tokens(scheduler, len(step.rows), leading=leading)
     if urgent:
@@ -66,14 +67,21 @@ def fill(
     if not urgent:
         _fill_below(scheduler, adapter, step, now_us)
     adapter.slots.arrange(
-        [s for s in adapter.running if not s.background],
-        [s for s in adapter.running if s.background],
+        [s for s in adapter.running if s.slot >= 0 and not s.background],
+        [s for s in adapter.running if s.slot >= 0 and s.background],
     )
     rows = sorted(step.rows, key=lambda row: row.sequence.slot)
     decode = sum(row.sequence.decoding for row in rows)
     prefill = sum(row.tokens for row in rows) - decode
     moves = adapter.slots.take_moves() if rows else ()
     return Plan(name, tenant.name, moves, tuple(rows), decode, prefill, contended, refusals)
+
+
+def _begin_awaiting(adapter: AdapterState) -> None:
+    """Begin what waited for another sequence to compute a common prefix, once that is done."""
+    for sequence in adapter.running:
+        if sequence.awaits is not None and not prefix_cache.waits(sequence):
+            adapter.slots.begin(sequence)
 
 
 def _start_above(scheduler: Scheduler, adapter: AdapterState, now_us: int) -> None:
@@ -83,7 +91,7 @@ def _start_above(scheduler: Scheduler, adapter: AdapterState, now_us: int) -> No
     most = turns.prompt_tokens(scheduler, 0)
     begun: dict[str, int] = {}
     for sequence in adapter.running:
-        if not sequence.background and not sequence.decoding:
+        if not sequence.background and sequence.reading:
             begun[sequence.tenant] = begun.get(sequence.tenant, 0) + sequence.missing
     while (tenant := adapter.above.top()) is not None:
         if begun.get(tenant.name, 0) >= most:
@@ -92,14 +100,14 @@ def _start_above(scheduler: Scheduler, adapter: AdapterState, now_us: int) -> No
         if fresh is None:
             return
         scheduler.start(adapter, fresh, now_us)
-        begun[tenant.name] = begun.get(tenant.name, 0) + fresh.missing
+        begun[tenant.name] = begun.get(tenant.name, 0) + fresh.missing * fresh.reading
 
 
 def _fill_below(
     scheduler: Scheduler, adapter: AdapterState, step: StepFilling, now_us: int
 ) -> None:
     """Background's prompts, in what is left."""
-    begun = [s for s in adapter.running if s.background and not s.decoding]
+    begun = [s for s in adapter.running if s.background and s.reading]
     for sequence in sorted(begun, key=lambda s: s.started_us):
         step.prefill(sequence)
     while step.budget > 0 and step.spare_us > scheduler.cost.prefill:
@@ -107,4 +115,8 @@ def _fill_below(
         if fresh is None:
             return
         scheduler.start(adapter, fresh, now_us)
-        step.prefill(fresh)
+        if fresh.decoding:  # it was parked, and all of its memory was kept
+            step.decode(fresh)
+            step.budget -= 1
+        elif fresh.reading:
+            step.prefill(fresh)

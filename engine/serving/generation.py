@@ -139,6 +139,7 @@ def finished(work: Generation | Scoring, reason: str) -> wire.Finished:
         ttft_us=s.first_us - s.arrived_us if s.first_us >= 0 else 0,
         busy_us=s.busy_us,
         stop=work.stop if isinstance(work, Generation) and reason == "stop" else "",
+        cached_tokens=max(s.cached, 0),
     )
 
 

@@ -21,6 +21,7 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "weight_interactive": (1, 1000),
     "weight_batch": (1, 1000),
     "weight_background": (1, 1000),
+    "prefix_cache": (0, 1),
 }
 
 
@@ -31,7 +32,8 @@ class Knobs:
     `queue_limit` (requests) and `queue_tokens_limit` (prompt tokens) bound the queue beyond the
     free slots. The weights of interactive and batch set how fast each gains priority over the other
     while it waits, within a tenant, and how much of a tenant's share its time costs; background's,
-    relative to theirs, sets the share of time that it may take.
+    relative to theirs, sets the share of time that it may take. `prefix_cache` 0 computes every
+    prompt from its first token.
     """
 
     max_running: int = 16
@@ -42,6 +44,7 @@ class Knobs:
     weight_interactive: int = 100
     weight_batch: int = 30
     weight_background: int = 10
+    prefix_cache: int = 1
 
     def changed(self, values: Mapping[str, int]) -> Knobs:
         """A copy with some knobs changed, clamped to their ranges; unknown names are ignored."""

@@ -24,6 +24,7 @@ from engine.serving.admission import Refusal
 from engine.serving.fairness import Tenants
 from engine.serving.knobs import Knobs
 from engine.serving.places import AdapterState
+from engine.serving.prefix_cache import PrefixCache
 from engine.serving.queues import Queue
 from engine.serving.sequences import Sequence, State
 from engine.serving.slots import Slots
@@ -47,10 +48,12 @@ class Scheduler:
         room: int,
         knobs: Knobs,
         scored_outputs: int = 32,
+        cuts: bool = True,
     ) -> None:
         """`slots` per adapter, each of `sequence_tokens`; a step never exceeds `room` tokens.
 
         Nor does it give more than `scored_outputs` logits rows to sequences that are scored.
+        `cuts`: the memory of a sequence can be cut at any token.
         """
         self.knobs = knobs
         self.cost = step_cost.Cost()
@@ -63,6 +66,7 @@ class Scheduler:
         self.below = Tenants()
         self.running = 0
         self._slots = slots
+        self._cuts = cuts
         self.scored_outputs = scored_outputs
         self._requests: dict[int, int] = {}
         self._begun: set[int] = set()
@@ -103,8 +107,9 @@ class Scheduler:
 
     def add_adapter(self, adapter: str) -> None:
         """A context for this adapter exists now."""
+        cache = PrefixCache(self.sequence_tokens, cuts=self._cuts)
         self.adapters[adapter] = AdapterState(
-            Slots(self._slots), Queue(self.above), Queue(self.below)
+            Slots(self._slots, cache), Queue(self.above), Queue(self.below)
         )
 
     def remove_adapter(self, adapter: str) -> list[Sequence]:
@@ -149,10 +154,13 @@ class Scheduler:
             heapq.heapify(heap)
         heapq.heappush(heap, (at_us, self._pushed, sequence))
 
-    def end(self, sequence: Sequence) -> None:
-        """Free everything that a sequence holds; final."""
+    def end(self, sequence: Sequence, *, keep: bool = True) -> None:
+        """Free everything that a sequence holds; final.
+
+        Its memory may be kept for others, unless what is in it is not sure.
+        """
         if sequence.state is State.RUNNING:
-            self._release(sequence)
+            self._release(sequence, keep=keep)
         else:
             self._queue(sequence).remove(sequence)
         sequence.move(State.ENDED)
@@ -168,6 +176,8 @@ class Scheduler:
         tenants = self.tenants(background=sequence.background)
         if sequence.state is State.WAITING:
             sequence.started_us = now_us
+        adapter.slots.reuse = bool(self.knobs.prefix_cache)
+        adapter.slots.begin(sequence)
         sequence.prepaid_us = waits.remaining_us(self, sequence) * charges.weight(self, sequence)
         tenants.prepay(tenants.of(sequence.tenant), sequence.prepaid_us)
         sequence.move(State.RUNNING)
@@ -176,17 +186,18 @@ class Scheduler:
         tenants.runs(sequence)
 
     def park(self, sequence: Sequence) -> None:
-        """Take a sequence's slot; it keeps its tokens and is computed anew later."""
+        """Take a sequence's slot; what is not cached of it then is computed anew later."""
         self._release(sequence)
         sequence.move(State.PARKED)
         sequence.parks += 1
         self._queue(sequence).push(sequence, parked=True)
         self._remember(self._arrivals, sequence.arrived_us, sequence, _waits)
 
-    def _release(self, sequence: Sequence) -> None:
+    def _release(self, sequence: Sequence, *, keep: bool = True) -> None:
         adapter = self.adapters[sequence.adapter]
         adapter.running.remove(sequence)
-        adapter.slots.release(sequence)
+        adapter.slots.reuse = bool(self.knobs.prefix_cache)
+        adapter.slots.release(sequence, keep=keep)
         self.running -= 1
         tenants = self.tenants(background=sequence.background)
         tenants.stops(sequence)

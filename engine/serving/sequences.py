@@ -1,10 +1,11 @@
-"""One sequence as the scheduler sees it: counts and times, never tokens or text.
+"""One sequence as the scheduler sees it: counts and times. Its tokens only the prefix cache reads.
 
 Imports the standard library only. Imported by the scheduler and the worker.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final
@@ -49,6 +50,10 @@ class Sequence:
     when its prompt is computed. Sequences of one request have the same `request`. `parks` counts
     how often it was parked; its tenant was charged `prepaid_us` for what is still to compute. A
     `short` one may go ahead on its tenant's credit (`leads`).
+
+    `tokens` are all known ones; the memory of sequences with another `scope` is never reused.
+    `cached` prompt tokens were in memory when it began, -1 before that. One that `awaits` another
+    runs without a slot, until so many tokens of that one are resident.
     """
 
     id: int
@@ -71,6 +76,10 @@ class Sequence:
     parks: int = 0
     prepaid_us: float = 0.0
     short: bool = False
+    tokens: Many[int] = ()
+    scope: str = ""
+    cached: int = -1
+    awaits: tuple[Sequence, int] | None = None
 
     @property
     def missing(self) -> int:
@@ -81,6 +90,11 @@ class Sequence:
     def decoding(self) -> bool:
         """Whether only the latest token is missing."""
         return self.completion_tokens > 0 and self.missing == 1
+
+    @property
+    def reading(self) -> bool:
+        """Whether it has tokens to compute before the latest, and waits for no other sequence."""
+        return not self.decoding and self.awaits is None
 
     @property
     def background(self) -> bool:

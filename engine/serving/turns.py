@@ -92,9 +92,7 @@ def urgent(scheduler: Scheduler, adapter: AdapterState, tenant: Tenant) -> bool:
     return (
         _shared(scheduler)
         and not leads.crowds(scheduler, tenant)
-        and any(
-            s.tenant == tenant.name and not s.decoding and not s.background for s in adapter.running
-        )
+        and any(s.tenant == tenant.name and s.reading and not s.background for s in adapter.running)
     )
 
 

@@ -162,7 +162,8 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
     """A sequence has ended; comes in the frame of its last Delta or later.
 
     `reason` is stop, length or cancelled; `stop` the stop string that ended it, "" where none did.
-    `busy_us` is the worker's wall time apportioned to it.
+    `busy_us` is the worker's wall time apportioned to it. `cached_tokens`
+    of its prompt were in memory already.
     """
 
     id: int
@@ -173,6 +174,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
     ttft_us: int
     busy_us: int
     stop: str = ""
+    cached_tokens: int = 0
 
 
 class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):

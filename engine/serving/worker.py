@@ -73,6 +73,7 @@ class Worker:
             room=adapters.base.room,
             knobs=knobs,
             scored_outputs=SCORED_MOST,
+            cuts=adapters.base.cuts,
         )
         self._scheduler.add_adapter("")
         self._works: dict[int, Generation | Scoring] = {}
@@ -232,6 +233,7 @@ class Worker:
         tokens = self._prompts.tokens(request.prompt)
         if isinstance(request, wire.Submit):
             sequence.prompt_tokens = len(tokens)
+            sequence.tokens = tokens
             ends = self._vocabulary.controls
             stops = {ends[stop]: stop for stop in request.stop if stop in ends}
             self._works[request.id] = Generation(sequence, request, tokens, stops)
@@ -243,7 +245,8 @@ class Worker:
                 return
             sequence.prompt_tokens = len(tokens) + len(continuation) - 1
             sequence.scored = len(continuation)
-            self._works[request.id] = Scoring(sequence, tokens, continuation)
+            self._works[request.id] = scoring = Scoring(sequence, tokens, continuation)
+            sequence.tokens = scoring.tokens
         self._refuse(self._scheduler.submit(sequence, now))
 
     def _cancel(self, id: int) -> None:
@@ -299,11 +302,8 @@ class Worker:
     def _step(self, plan: Plan) -> None:
         context = self._adapters.context(plan.adapter)
         try:
-            for source, target in plan.moves:
-                if source < 0:
-                    context.clear(target)
-                else:
-                    context.move(source, target)
+            for move in plan.moves:
+                context.move(*move)
             rows = step_io.fill(context.batch, plan, self._works)
             outputs = sum(row.outputs for row in rows)
             self._computing(plan.adapter)
@@ -341,7 +341,7 @@ class Worker:
         self._fail(work.sequence, message, "model_fault")
 
     def _fail(self, sequence: Sequence, message: str, code: str = "engine") -> None:
-        self._scheduler.end(sequence)
+        self._scheduler.end(sequence, keep=False)
         self._refuse((Refusal(sequence, code, message, 0),))
 
     def _give_up(self, adapter: str, fault: errors.ComputeFailed) -> None:

@@ -65,8 +65,11 @@ class Context:
         threads: int,
         kv_cache_type: str = "f16",
         adapters: Sequence[Any] = (),
+        unified: bool = False,
     ) -> None:
-        """Allocate; each of the `sequences` has its own `sequence_tokens` (not unified).
+        """Allocate; each of the `sequences` has its own `sequence_tokens`, or all share a buffer.
+
+        Unified, every sequence attends over the whole buffer, which is slower.
 
         `kv_cache_type` is one of `KV_CACHE_TYPES`; for the quantised ones libllama turns flash
         attention on.
@@ -84,7 +87,7 @@ class Context:
         params.n_ubatch = min(UBATCH, params.n_batch)
         params.n_outputs_max = self.outputs = sequences + SCORED_MOST
         params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = False
+        params.kv_unified = self._unified = unified
         params.type_k = params.type_v = KV_CACHE_TYPES[kv_cache_type]
         params.no_perf = True
         libllama.forget()
@@ -100,6 +103,7 @@ class Context:
                 f"a {model.architecture} model cannot generate text (it has no KV memory); "
                 "it may serve embeddings"
             )
+        self.cuts = self._can_cut()
         self.room = int(llama_cpp.llama_n_batch(self.handle))
         self.batch = Batch(self.room)
         if adapters:
@@ -148,10 +152,35 @@ class Context:
             llama_cpp.llama_memory_seq_cp(self._memory, clean, slot, -1, -1)
             self.clear(slot)
 
-    def move(self, source: int, target: int) -> None:
-        """Move a slot's memory to an empty slot (a full copy: all that this layout allows)."""
-        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
-        llama_cpp.llama_memory_seq_rm(self._memory, source, -1, -1)
+    def move(self, source: int, target: int, tokens: int = -1, keeps: bool = False) -> None:
+        """Make `target` hold the first `tokens` of `source` (-1: all), as `slots.Move` says.
+
+        Without a unified buffer a sequence is copied whole, which is all that libllama allows, and
+        then cut.
+        """
+        if source < 0:
+            self.clear(target)
+            return
+        if source != target:
+            end = tokens if self._unified else -1
+            llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, end)
+            if not keeps:
+                self.clear(source)
+        if tokens >= 0:
+            llama_cpp.llama_memory_seq_rm(self._memory, target, tokens, -1)
+
+    def _can_cut(self) -> bool:
+        """Whether the memory of a sequence can be cut at any token.
+
+        A recurrent state cannot, nor can the keys and values of a sliding window, unless they are
+        all kept. libllama moves positions under the same conditions, and a few more.
+        """
+        model = self._model.handle
+        return (
+            bool(llama_cpp.llama_memory_can_shift(self._memory))
+            and not llama_cpp.llama_model_is_recurrent(model)
+            and not llama_cpp.llama_model_is_hybrid(model)
+        )
 
     def compute(self, tokens: Sequence[int], start: int) -> npt.NDArray[np.float32]:
         """The logits (tokens, V) of the next tokens of a sequence in slot 0; at most `outputs`.

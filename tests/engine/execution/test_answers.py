@@ -33,6 +33,14 @@ def test_each_prompt_counts_once(prompts: int, counts: list[int | None], total: 
     assert one.prompt_tokens == total
 
 
+def test_what_choices_find_of_each_other_was_not_cached_before() -> None:
+    """The second forks the prompt that the first computed."""
+    one = answer(jobs.job("x", "y", n=2))
+    for index, cached in enumerate((4, 9, 0, 9)):
+        one.end(Finished(index, "stop", 10, 3, 0, 0, cached_tokens=cached))
+    assert (one.prompt_tokens, one.cached_tokens) == (20, 4)
+
+
 def test_a_restart_voids_what_came_before() -> None:
     """Text, tokens, ends and the time of the first token."""
     one = answer(jobs.job(n=2))

@@ -30,7 +30,8 @@ SEQUENCE_TOKENS = 64
 class Arrival:
     """A request to come: `wants` tokens unless its limit ends it before.
 
-    Or a scoring, of the last `scored` tokens of its prompt.
+    Or a scoring, of the last `scored` tokens of its prompt. Its prompt are `tokens`, or `prompt`
+    tokens that no other one has.
     """
 
     at_us: int = 0
@@ -43,6 +44,8 @@ class Arrival:
     adapter: str = ""
     cancelled_us: int | None = None
     scored: int = 0
+    tokens: tuple[int, ...] = ()
+    scope: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Box:
     room: int = 8196
     scored_outputs: int = 3
     sequence_tokens: int = SEQUENCE_TOKENS
+    cuts: bool = True
     costs_us: tuple[int, int, int] = (FIXED_US, DECODE_US, PREFILL_US)
     watch: Callable[[Box, Plan], None] = lambda _box, _plan: None
 
@@ -86,10 +90,12 @@ class Box:
             room=self.room,
             knobs=self.knobs,
             scored_outputs=self.scored_outputs,
+            cuts=self.cuts,
         )
         for adapter in self.adapters:
             self.scheduler.add_adapter(adapter)
-        self.memory = {adapter: [(-1, 0)] * self.slots for adapter in self.adapters}
+        self.memory = {a: [list[int]() for _ in range(self.slots)] for a in self.adapters}
+        self.computed = 0
         self.now_us = 0
         self.idle_us = 0
         self.ids = itertools.count(1)
@@ -105,17 +111,21 @@ class Box:
 
     def submit(self, arrival: Arrival, *, request: int = 0) -> Sequence:
         """Submit a request, or one more answer to the request of that number; note a refusal."""
+        id = next(self.ids)
+        tokens = list(arrival.tokens) or [-id * 1000 - place for place in range(arrival.prompt)]
         sequence = Sequence(
-            id=next(self.ids),
+            id=id,
             adapter=arrival.adapter,
             class_=arrival.class_,
             tenant=arrival.tenant,
-            prompt_tokens=arrival.prompt,
+            prompt_tokens=len(tokens),
             max_tokens=arrival.limit,
-            scored=min(arrival.scored, arrival.prompt),
+            scored=min(arrival.scored, len(tokens)),
             arrived_us=self.now_us,
             deadline_us=self.now_us + arrival.patience_us,
             request=request,
+            tokens=tokens,
+            scope=arrival.scope,
         )
         self.asked[sequence.id] = arrival
         self.known[sequence.id] = sequence
@@ -276,23 +286,34 @@ class Box:
         self._compute(plan)
 
     def _compute(self, plan: Plan) -> None:
-        """The step as the KV memory sees it."""
+        """The step as the KV memory sees it; a token follows from all that are in memory."""
         memory = self.memory[plan.adapter]
-        for source, target in plan.moves:
+        for source, target, tokens, keeps in plan.moves:
             if source < 0:
-                memory[target] = (-1, 0)
-            else:
-                assert memory[target] == (-1, 0), "a slot that is moved to was not empty"
-                memory[target], memory[source] = memory[source], (-1, 0)
+                memory[target] = []
+                continue
+            if source != target:
+                assert not memory[target], "a slot that is moved to was not empty"
+                memory[target] = memory[source].copy()
+                memory[source] = memory[source] if keeps else []
+            if tokens >= 0:
+                assert self.cuts or tokens >= len(memory[target]), "this memory cannot be cut"
+                assert tokens <= len(memory[target]), "so much was not in memory"
+                del memory[target][tokens:]
         scored = sum(row.outputs for row in plan.rows if row.sequence.scored)
         assert scored <= self.scored_outputs
         for sequence, start, count, outputs in plan.rows:
-            held = memory[sequence.slot] if start else (sequence.id, memory[sequence.slot][1])
             assert sequence.slot >= 0
-            assert held == (sequence.id, start)
+            held = memory[sequence.slot]
+            assert held == list(sequence.tokens[:start]), "the memory of another sequence"
             assert count > 0
             known = sequence.prompt_tokens + sequence.completion_tokens
+            assert known == len(sequence.tokens)
             if not sequence.scored:
                 assert outputs == (start + count == known)
             assert start + count < self.sequence_tokens + bool(sequence.scored)
-            memory[sequence.slot] = (sequence.id, start + count)
+            held += sequence.tokens[start : start + count]
+            self.computed += count
+            if outputs and not sequence.scored:
+                assert isinstance(sequence.tokens, list)
+                sequence.tokens.append(hash((len(plan.adapter), *held)) % 50)

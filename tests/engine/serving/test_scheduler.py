@@ -181,7 +181,7 @@ def test_a_cancelled_sequence_frees_its_slot_at_the_next_step() -> None:
     box.cancel(first)
     plan = box.step()
     assert [row.sequence for row in plan.rows] == [second]
-    assert [carry for carry in plan.moves if carry.source < 0] == [(-1, 0)]
+    assert [move[:2] for move in plan.moves if move.source < 0] == [(-1, 0)]
 
 
 def test_a_deadline_ends_what_has_shown_nothing_and_nothing_else() -> None:

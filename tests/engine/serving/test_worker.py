@@ -30,7 +30,9 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 async def gateway(socket: Path) -> AsyncIterator[Gateway]:
     """Connected, the knobs as they were at the start, whole prompts in one step."""
     async with workers.connected(socket) as one:
-        one.client.want_knobs({"max_running": 16, "prefill_budget": 8192, "queue_limit": 256})
+        one.client.want_knobs(
+            {"max_running": 16, "prefill_budget": 8192, "queue_limit": 256, "prefix_cache": 1}
+        )
         yield one
 
 
@@ -204,7 +206,37 @@ async def test_the_time_of_the_steps_is_the_time_of_the_requests(gateway: Gatewa
     assert sum(end.busy_us for end in ends) == sum(step.busy_us for step in gateway.steps)
     assert all(step.wall_us == step.busy_us + step.idle_us for step in gateway.steps)
     tokens = sum(step.prefill_tokens for step in gateway.steps)
-    assert tokens == sum(end.prompt_tokens for end in ends)
+    assert tokens == sum(end.prompt_tokens - end.cached_tokens for end in ends)
+
+
+async def test_a_conversation_computes_only_what_is_new(gateway: Gateway) -> None:
+    """The next turn begins where the last one ended, and its answer is the same as without."""
+    question = workers.questions(4)[2]
+    told = gateway.ask(order(question, seed=900))
+    first = await told.finish()
+    more = f"{question}{told.text}<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
+    before = len(gateway.steps)
+    heard = gateway.ask(order(more))
+    end = await heard.finish()
+    assert end.cached_tokens > first.prompt_tokens
+    computed = sum(step.prefill_tokens for step in gateway.steps[before:])
+    assert computed == end.prompt_tokens - end.cached_tokens
+    gateway.client.want_knobs({"prefix_cache": 0})
+    again = gateway.ask(order(more))
+    assert (await again.finish()).cached_tokens == 0
+    assert again.text == heard.text
+
+
+async def test_the_prompt_of_several_answers_is_computed_once(gateway: Gateway) -> None:
+    """The others fork it, and answer greedily what they answer when it is computed anew."""
+    question = "Unasked before. " + workers.questions(4)[3]
+    heard = [gateway.ask(order(question, seed=seed)) for seed in range(4)]
+    ends = [await one.finish() for one in heard]
+    assert [end.prompt_tokens - end.cached_tokens for end in ends][1:] == [1, 1, 1]
+    assert ends[0].cached_tokens < ends[0].prompt_tokens // 2
+    gateway.client.want_knobs({"prefix_cache": 0})
+    alone = await gateway.one_by_one([order(question)])
+    assert {one.text for one in heard} == set(alone)
 
 
 async def test_a_stop_string_across_tokens_ends_the_text_before_it(gateway: Gateway) -> None:
