@@ -1,19 +1,19 @@
 """Bodies of Anthropic's Messages API, in terms of a job.
 
-Content is text; images, documents and server tools are refused with their place. Imported by
-`engine.gateway.messages`.
+Content is text, reasoning, and calls of tools with their results; images, documents and server
+tools are refused with their place. Imported by `engine.gateway.messages`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, request_bodies
+from engine.gateway import errors, request_bodies, tool_bodies
 
 IGNORED: Final = frozenset({"service_tier", "inference_geo", "context_management"})
 """Fields whose value never changes the answer."""
@@ -23,23 +23,33 @@ UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "mcp_servers": ([],),
     "output_config": ({},),
     "output_format": (),
-    "thinking": ({"type": "disabled"},),
-    "tool_choice": ({"type": "auto"}, {"type": "none"}),
-    "tools": ([],),
 }
 """Fields that are not supported, with the values, beside null, that leave the answer unchanged."""
 
 _Name = Annotated[str, Meta(max_length=512)]
 _Stop = Annotated[str, Meta(min_length=1, max_length=1024)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
+_Ignored = msgspec.Raw | msgspec.UnsetType
 
 
 class ContentBlock(msgspec.Struct, gc=False):
-    """A block of content; only text is supported. `cache_control` changes no answer."""
+    """A block of content; which fields it has depends on its type.
+
+    `cache_control`, `citations` and `signature` change no answer here.
+    """
 
     type: str
     text: str | None = None
-    cache_control: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    thinking: str | None = None
+    id: _Name | None = None
+    name: str | None = None
+    input: dict[str, Any] | None = None
+    tool_use_id: _Name | None = None
+    content: str | list[ContentBlock] | None = None
+    is_error: bool | None = None
+    cache_control: _Ignored = msgspec.UNSET
+    citations: _Ignored = msgspec.UNSET
+    signature: _Ignored = msgspec.UNSET
 
 
 class MessageTurn(msgspec.Struct, gc=False):
@@ -55,12 +65,42 @@ class MessageMetadata(msgspec.Struct):
     user_id: _Name | None = None
 
 
+class MessageTool(msgspec.Struct, gc=False):
+    """A tool of the client; the server's own are not supported."""
+
+    name: str
+    type: str = "custom"
+    description: str | None = None
+    input_schema: dict[str, Any] | None = None
+    strict: bool | None = None
+    cache_control: _Ignored = msgspec.UNSET
+
+
+class MessageToolChoice(msgspec.Struct):
+    """Whether a tool has to be called, and which."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: _Name | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Thinking(msgspec.Struct):
+    """How much to reason before the answer; `adaptive` leaves it to the model."""
+
+    type: Literal["enabled", "disabled", "adaptive"]
+    budget_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    display: Literal["full", "summarized", "omitted"] | None = None
+
+
 class TokenCount(msgspec.Struct, kw_only=True):
-    """The body of POST /v1/messages/count_tokens, and what both bodies share."""
+    """The fields that make the prompt: the body of POST /v1/messages/count_tokens."""
 
     model: _Name
     messages: Annotated[list[MessageTurn], Meta(min_length=1, max_length=10_000)]
     system: str | list[ContentBlock] | None = None
+    tools: Annotated[list[MessageTool], Meta(max_length=tool_bodies.TOOLS_LIMIT)] | None = None
+    tool_choice: MessageToolChoice | None = None
+    thinking: Thinking | None = None
     metadata: MessageMetadata | None = None
     prompt_variables: dict[str, Any] | None = None
 
@@ -73,24 +113,67 @@ class TokenCount(msgspec.Struct, kw_only=True):
         """The conversation; consecutive messages of one role are one, as Anthropic says.
 
         Raises:
-            BadRequest: a message holds something other than text, or there is nothing to answer.
+            BadRequest: a block is of a type that is not supported or does not belong where it is,
+                a tool or the choice of tools cannot be used, or there is nothing to answer.
         """
         messages: list[job.Message] = []
         if self.system:
             messages.append(job.Message("system", _text(self.system, "system")))
-        for place, turn in enumerate(self.messages):
-            message = job.Message(turn.role, _text(turn.content, f"messages[{place}].content"))
-            if messages and messages[-1].role == message.role:
-                said = messages.pop().content
-                message = job.Message(turn.role, f"{said}\n{message.content}")
-            messages.append(message)
+        for message in self._turns():
+            last = messages[-1] if messages else None
+            if last is not None and last.role == message.role != "tool":
+                messages[-1] = _joined(last, message)
+            else:
+                messages.append(message)
         if messages[-1].role == "assistant":
             raise errors.BadRequest(
                 "messages: the last one is the assistant's, and continuing it is not supported.",
                 code="unsupported_parameter",
                 param="messages",
             )
-        return job.Chat(tuple(messages))
+        tools = self._tools()
+        choice, only = self._choice(tools)
+        parallel = self.tool_choice and self.tool_choice.disable_parallel_tool_use
+        return job.Chat(
+            tuple(messages),
+            tools=tools,
+            tool_choice=choice,
+            only_tool=only,
+            parallel_calls=None if parallel is None else not parallel,
+        )
+
+    def _turns(self) -> Iterator[job.Message]:
+        made: set[str] = set()
+        for place, turn in enumerate(self.messages):
+            where = f"messages[{place}].content"
+            if isinstance(turn.content, str):
+                yield job.Message(turn.role, turn.content)
+            elif turn.role == "assistant":
+                message = _assistant(turn.content, where)
+                made.update(call.id for call in message.calls)
+                yield message
+            else:
+                yield from _user(turn.content, where, made)
+
+    def _tools(self) -> tuple[job.Tool, ...]:
+        sent = []
+        for place, tool in enumerate(self.tools or ()):
+            if tool.type != "custom":
+                where = f"tools[{place}].type"
+                raise _unsupported(where, f"tools of type {tool.type[:64]!r} are not supported")
+            function = tool_bodies.Function(
+                tool.name, tool.description, tool.input_schema, tool.strict
+            )
+            sent.append((f"tools[{place}]", function))
+        return tool_bodies.functions(sent, "input_schema")
+
+    def _choice(self, tools: Sequence[job.Tool]) -> tuple[str, str]:
+        sent = self.tool_choice
+        if sent is None or sent.type in {"auto", "none"}:
+            return "auto" if sent is None else sent.type, ""
+        if sent.type == "any":
+            return tool_bodies.choice("required", tools)
+        return tool_bodies.named(sent.name or "", tools, "tool_choice.name")
 
 
 class Message(TokenCount, kw_only=True):
@@ -113,18 +196,71 @@ class Message(TokenCount, kw_only=True):
             top_p=self.top_p,
             max_tokens=self.max_tokens,
             stop=tuple(self.stop_sequences or ()),
+            thinking_budget=self._thinking(),
         )
+
+    def _thinking(self) -> int | None:
+        if self.thinking is None or self.thinking.type == "adaptive":
+            return None
+        return self.thinking.budget_tokens if self.thinking.type == "enabled" else 0
+
+
+def _assistant(blocks: Sequence[ContentBlock], where: str) -> job.Message:
+    """The turn of an assistant: reasoning, text and calls."""
+    reasoning, text, calls = list[str](), list[str](), list[tool_bodies.Call]()
+    for place, block in enumerate(blocks):
+        if block.type == "tool_use" and block.name is not None:
+            arguments = msgspec.json.encode(block.input or {}).decode()
+            called = tool_bodies.CalledFunction(block.name, arguments)
+            calls.append(tool_bodies.Call(called, block.id or ""))
+        elif block.type == "thinking" and block.thinking is not None:
+            reasoning.append(block.thinking)
+        elif block.type != "redacted_thinking":
+            text.append(_plain(block, f"{where}[{place}]"))
+    return job.Message(
+        "assistant", "".join(text), "".join(reasoning), tool_bodies.calls(calls, where)
+    )
+
+
+def _user(
+    blocks: Sequence[ContentBlock], where: str, made: Container[str]
+) -> Iterator[job.Message]:
+    """The turn of a user: the results of calls that were `made` before, then the text."""
+    text: list[str] = []
+    for place, block in enumerate(blocks):
+        if block.type == "tool_result":
+            if block.tool_use_id is None or block.tool_use_id not in made:
+                raise errors.BadRequest(
+                    f"{where}[{place}].tool_use_id: no message before it makes this call.",
+                    code="invalid_value",
+                    param=f"{where}[{place}].tool_use_id",
+                )
+            content = _text(block.content or "", f"{where}[{place}].content")
+            said = f"Error: {content}" if block.is_error else content
+            yield job.Message("tool", said, call_id=block.tool_use_id)
+        else:
+            text.append(_plain(block, f"{where}[{place}]"))
+    if text:
+        yield job.Message("user", "".join(text))
+
+
+def _joined(first: job.Message, second: job.Message) -> job.Message:
+    content = "\n".join(each for each in (first.content, second.content) if each)
+    reasoning = "\n".join(each for each in (first.reasoning, second.reasoning) if each)
+    return job.Message(first.role, content, reasoning, (*first.calls, *second.calls))
 
 
 def _text(content: str | list[ContentBlock], where: str) -> str:
     if isinstance(content, str):
         return content
-    for number, block in enumerate(content):
-        if block.type != "text" or block.text is None:
-            place = f"{where}[{number}]"
-            raise errors.BadRequest(
-                f"{place}: only blocks of type text are supported.",
-                code="unsupported_parameter",
-                param=place,
-            )
-    return "".join(block.text or "" for block in content)
+    return "".join(_plain(block, f"{where}[{place}]") for place, block in enumerate(content))
+
+
+def _plain(block: ContentBlock, where: str) -> str:
+    if block.type == "text" and block.text is not None:
+        return block.text
+    raise _unsupported(where, f"a block of type {block.type[:64]!r} cannot be used here")
+
+
+def _unsupported(where: str, what: str) -> errors.BadRequest:
+    return errors.BadRequest(f"{where}: {what}.", code="unsupported_parameter", param=where)

@@ -12,9 +12,10 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
+import pydantic_core
 
-from engine.execution.answers import Answer
-from engine.execution.job import Finished, TokenLogprob
+from engine.execution.answers import Answer, Choice
+from engine.execution.job import Call, CallDelta, Finished, TokenLogprob
 from engine.gateway.errors import Problem
 from engine.gateway.formats import Dialect, Format, Head
 from engine.gateway.openai_format import quoted
@@ -28,39 +29,73 @@ _ERRORS: Final = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "api_error",
     HTTPStatus.SERVICE_UNAVAILABLE: "overloaded_error",
 }
-_REASONS: Final = {"stop": "end_turn", "length": "max_tokens"}
+_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class MessageFormat(Format):
-    """POST /v1/messages."""
+    """POST /v1/messages. A stream has one block of content open at a time."""
 
     def __init__(self, head: Head) -> None:
         """Nothing is written yet."""
         self._head = head
+        self._blocks = 0
+        self._open = ""
 
     # streamed
 
     def opening(self, _: int) -> bytes:
-        """The message without content, and the beginning of its text."""
-        message = self._message([], None, {"input_tokens": 0, "output_tokens": 0})
-        block = {"type": "text", "text": ""}
-        return event("message_start", message=message) + event(
-            "content_block_start", index=0, content_block=block
-        )
+        """The message without content."""
+        usage = {"input_tokens": 0, "output_tokens": 0}
+        return event("message_start", message=self._message([], None, usage))
 
     def chunk(self, _: int, text: str, __: Sequence[TokenLogprob]) -> bytes:
         """A piece of the text."""
+        block = self._block("text", {"type": "text", "text": ""})
+        return block + self._delta("text_delta", "text", text)
+
+    def reasoning(self, _: int, text: str) -> bytes:
+        """A piece of the reasoning."""
+        block = self._block("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+        return block + self._delta("thinking_delta", "thinking", text)
+
+    def calls(self, _: int, parts: Sequence[CallDelta]) -> bytes:
+        """Pieces of calls, each in a block of its own."""
+        return b"".join(map(self._call, parts))
+
+    def _call(self, part: CallDelta) -> bytes:
+        named = {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
+        block = self._block(f"tool_use {part.index}", named)
+        return block + self._delta("input_json_delta", "partial_json", part.arguments)
+
+    def _block(self, content: str, start: dict[str, Any]) -> bytes:
+        """What closes the open block and opens one for this content, if it is another."""
+        if content == self._open:
+            return b""
+        closed = self._closed()
+        self._open = content
+        return closed + event("content_block_start", index=self._blocks, content_block=start)
+
+    def _closed(self) -> bytes:
+        if not self._open:
+            return b""
+        self._open = ""
+        self._blocks += 1
+        return event("content_block_stop", index=self._blocks - 1)
+
+    def _delta(self, kind: str, name: str, text: str) -> bytes:
+        if not text:
+            return b""
         return (
             b"event: content_block_delta\n"
-            b'data: {"type":"content_block_delta","index":0,'
-            b'"delta":{"type":"text_delta","text":%b}}\n\n' % quoted(text)
+            b'data: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":%b}}\n\n'
+            % (self._blocks, kind.encode(), name.encode(), quoted(text))
         )
 
     def ending(self, _: Finished) -> bytes:
-        """The end of the text."""
-        return event("content_block_stop", index=0)
+        """The end of the last block."""
+        return self._closed()
 
     def closing(self, answer: Answer) -> bytes:
         """Why it ended, the token counts, and the end of the stream."""
@@ -76,8 +111,7 @@ class MessageFormat(Format):
     def pieces(self, answer: Answer) -> Iterator[bytes]:
         """The message."""
         (choice,) = answer.choices
-        content = [{"type": "text", "text": choice.text}]
-        yield _encode(self._message(content, choice.finish, _usage(answer)))
+        yield _encode(self._message(_content(choice), choice.finish, _usage(answer)))
 
     def _message(
         self, content: Sequence[object], finish: Finished | None, usage: dict[str, int]
@@ -91,6 +125,30 @@ class MessageFormat(Format):
             **_ended(finish),
             "usage": usage,
         }
+
+
+def _content(choice: Choice) -> list[dict[str, Any]]:
+    """The blocks of a finished choice: reasoning, text, calls."""
+    blocks: list[dict[str, Any]] = []
+    if choice.reasoning:
+        blocks.append({"type": "thinking", "thinking": choice.reasoning, "signature": ""})
+    if choice.text:
+        blocks.append({"type": "text", "text": choice.text})
+    return blocks + [_use(call) for call in choice.calls]
+
+
+def _use(call: Call) -> dict[str, Any]:
+    """A call; of arguments that were cut, what is there."""
+    try:
+        arguments = pydantic_core.from_json(call.arguments or "{}", allow_partial=True)
+    except ValueError:
+        arguments = {}
+    return {
+        "type": "tool_use",
+        "id": call.id,
+        "name": call.name,
+        "input": arguments if isinstance(arguments, dict) else {},
+    }
 
 
 def error(problem: Problem, request: str | None) -> bytes:

@@ -182,6 +182,18 @@ def _answers() -> dict[str, Schema]:
         ),
         "required": ["reason"],
     }
+    block = {
+        **_object(
+            type=_STRING,
+            text=_STRING,
+            thinking=_STRING,
+            signature=_STRING,
+            id=_STRING,
+            name=_STRING,
+            input={"type": "object"},
+        ),
+        "required": ["type"],
+    }
     model = _object(id=_STRING, object=_STRING, created=_INTEGER, owned_by=_STRING)
     return {
         "ChatCompletion": _object(**common, choices=_list(_object(**ended, message=message))),
@@ -191,7 +203,7 @@ def _answers() -> dict[str, Schema]:
             type=_STRING,
             role=_STRING,
             model=_STRING,
-            content=_list(_object(type=_STRING, text=_STRING)),
+            content=_list(block),
             stop_reason=_TEXT_OR_NULL,
             stop_sequence=_TEXT_OR_NULL,
             usage=_object(

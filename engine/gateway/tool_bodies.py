@@ -79,23 +79,38 @@ def tools(sent: Sequence[Tool]) -> tuple[job.Tool, ...]:
     Raises:
         BadRequest: one is no function, or has a name or a schema that cannot be used.
     """
-    found: dict[str, job.Tool] = {}
+    found: list[tuple[str, Function]] = []
     for place, tool in enumerate(sent):
         where = f"tools[{place}]"
         if tool.type != "function":
             raise _bad(f"{where}.type", f"tools of type {tool.type[:64]!r} are not supported")
         if tool.function is None:
             raise _bad(f"{where}.function", "a tool of type function needs this field")
-        function = tool.function
+        found.append((f"{where}.function", tool.function))
+    return functions(found)
+
+
+def functions(
+    sent: Sequence[tuple[str, Function]], parameters: str = "parameters"
+) -> tuple[job.Tool, ...]:
+    """The tools that are functions, each with its place in the body.
+
+    `parameters` is what the dialect calls that field.
+
+    Raises:
+        BadRequest: one has a name or a schema that cannot be used.
+    """
+    found: dict[str, job.Tool] = {}
+    for where, function in sent:
         if not _NAME.fullmatch(function.name):
             raise _bad(
-                f"{where}.function.name",
+                f"{where}.name",
                 "a name has at most 128 letters, digits, underscores, dots and hyphens",
             )
         if function.name in found:
-            raise _bad(f"{where}.function.name", f"{function.name} names an earlier tool already")
+            raise _bad(f"{where}.name", f"{function.name} names an earlier tool already")
         if function.parameters is not None:
-            _check_parameters(function.parameters, f"{where}.function.parameters")
+            _check_parameters(function.parameters, f"{where}.{parameters}")
         found[function.name] = job.Tool(
             function.name, function.description, function.parameters, bool(function.strict)
         )
@@ -111,13 +126,21 @@ def choice(sent: ToolChoice | None, given: Sequence[job.Tool]) -> tuple[str, str
     if isinstance(sent, Choice):
         if sent.type != "function" or sent.function is None:
             raise _bad("tool_choice", "it is none, auto, required or names a function")
-        name = sent.function.name
-        if all(tool.name != name for tool in given):
-            raise _bad("tool_choice.function.name", f"{name[:128]!r} is not among the tools")
-        return "required", name
+        return named(sent.function.name, given, "tool_choice.function.name")
     if sent == "required" and not given:
         raise _bad("tool_choice", "it asks for a call, and there are no tools")
     return sent or "auto", ""
+
+
+def named(name: str, given: Sequence[job.Tool], where: str) -> tuple[str, str]:
+    """The choice of one tool, which has to be called; `where` is the place of its name.
+
+    Raises:
+        BadRequest: it is not among the tools.
+    """
+    if all(tool.name != name for tool in given):
+        raise _bad(where, f"{name[:128]!r} is not among the tools")
+    return "required", name
 
 
 def calls(sent: Sequence[Call], where: str) -> tuple[job.Call, ...]:
