@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from engine.judging import (
     confidence_sequence,
+    drift,
     exceedance,
     regression,
     sample_ratio,
@@ -123,6 +124,25 @@ def shifted(
     return Verdict(
         condition, Outcome.UNDECIDED, n, seen.shift, seen.interval, seen.needed,
         f"{found}: undecided{_more(seen.needed, 'values')}",
+    )  # fmt: skip
+
+
+def since(condition: str, seen: drift.Since, unit: str) -> Verdict:
+    """What has grown since a change: fails where a drift before does not explain it."""
+    found = seen.shift
+    n = found.candidate_n + found.stable_n
+    said = f"{condition}: {_signed(found.shift)} {unit}"
+    if math.isfinite(found.interval[0]):
+        said += f" ({_between(found.interval, _signed)} {unit})"
+    if math.isfinite(seen.drift):
+        said += f", a drift before explains {seen.drift:.3g} {unit} at most"
+    if seen.worse:
+        return _fail(condition, n, found.shift, found.interval, f"{said}: worse")
+    if found.direction in {shift.Direction.SAME, shift.Direction.SMALLER}:
+        return _pass(condition, n, found.shift, found.interval, f"{said}: no harm")
+    return Verdict(
+        condition, Outcome.UNDECIDED, n, found.shift, found.interval, found.needed,
+        f"{said}: undecided",
     )  # fmt: skip
 
 

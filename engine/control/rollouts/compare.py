@@ -2,8 +2,8 @@
 
 Pure. Rates are compared by blocks of the same minutes and may be looked at any number of times;
 latency once, at the end of a weight, between prompts of like length. Harm is the candidate's when
-it is worse than stable at the same time: what disturbs both arms alike, such as the load of one
-more model on the box, is no evidence. Imported by `engine.control.rollouts`.
+it is worse than stable at the same time: what disturbs both arms alike is no evidence here, see
+`engine.control.rollouts.before`. Imported by `engine.control.rollouts`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from engine.control.rollouts import judge
+from engine.control.rollouts import judge, lengths
 from engine.judging import errors, sample_ratio, shift, two_rates, verdict
 from storage.rollout_contrasts import Durations
 from storage.rollout_looks import Count, Evidence, Look, Verdict
@@ -20,8 +20,6 @@ from storage.splits import WHOLE_BP
 
 LEAST_SHIFT: Final = 0.25
 """The smallest slowdown that is harm, as a part of stable's median, as Kayenta has it."""
-LENGTHS: Final = (128, 512, 2048)
-"""Prompt tokens at which one class of like prompts ends and the next begins."""
 RATIO: Final = "sample ratio"
 LATENCY: Final = "latency against stable"
 
@@ -76,15 +74,14 @@ def latency(rollout: Rollout, seen: Durations, at_us: int) -> tuple[Look, ...]:
     """A look at each class of prompts of like length with enough requests on both arms."""
     classes = [
         (length, candidate, stable)
-        for length in range(len(LENGTHS) + 1)
-        if min(
-            len(candidate := _of(seen.candidate, length)), len(stable := _of(seen.stable, length))
-        ) >= shift.LEAST
-    ]  # fmt: skip
+        for length in lengths.CLASSES
+        if len(candidate := lengths.durations_ms(seen.candidate, length)) >= shift.LEAST
+        and len(stable := lengths.durations_ms(seen.stable, length)) >= shift.LEAST
+    ]
     level = judge.level(rollout.guards, rollout.steps) / max(len(classes), 1)
     looks = []
     for length, candidate, stable in classes:
-        name = f"{LATENCY}, prompts {_words(length)}"
+        name = f"{LATENCY}, prompts {lengths.words(length)}"
         count = Count(len(candidate), 0)
         least = LEAST_SHIFT * sorted(stable)[len(stable) // 2]
         try:
@@ -129,19 +126,6 @@ def ratio(rollout: Rollout, units: Mapping[int, int], at_us: int) -> Look:
         rollout, RATIO, count, at_us, verdict=state if seen.healthy else Verdict.ERROR,
         sentence=verdict.split(RATIO, seen).sentence, needed=seen.needed,
     )  # fmt: skip
-
-
-def _of(values: tuple[tuple[int, int], ...], length: int) -> list[float]:
-    """The milliseconds of the requests whose prompts are of a class."""
-    low = LENGTHS[length - 1] if length else 0
-    high = LENGTHS[length] if length < len(LENGTHS) else 10**12
-    return [us / 1000 for tokens, us in values if low <= tokens < high]
-
-
-def _words(length: int) -> str:
-    if length == len(LENGTHS):
-        return f"from {LENGTHS[-1]} tokens"
-    return f"under {LENGTHS[length]} tokens"
 
 
 def _failed(

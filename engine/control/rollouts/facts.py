@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from engine.control.rollouts import compare, judge
+from engine.control.rollouts import before, compare, judge
 from storage import (
     availability,
     errors,
     jobs,
+    rollout_baselines,
     rollout_contrasts,
     rollout_looks,
     rollout_waits,
@@ -22,7 +23,7 @@ from storage import (
 from storage.availability import Availability
 from storage.jobs import Job
 from storage.rollout_looks import NO_EVIDENCE, Evidence, Look
-from storage.rollout_steps import Analysis
+from storage.rollout_steps import Analysis, Mirror
 from storage.rollout_webhooks import Asked
 from storage.rollouts import OPEN, Rollout
 from storage.services import Service
@@ -40,7 +41,7 @@ class Facts:
     question that a step asks. `evidence` is
     what was counted of the candidate up to now and `looks` what that means; `recorded` are the
     counts of the last look that was kept, at `looked_us`. `ends` are those of the looks that are
-    taken once the guards hold: latency against stable, and the sample ratio.
+    taken once the guards hold: latency against stable, stable against before, the sample ratio.
     """
 
     rollout: Rollout
@@ -107,16 +108,20 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> Facts:
 async def _ends(
     s: Session, rollout: Rollout, evidence: Evidence, looks: tuple[Look, ...], now_us: int
 ) -> tuple[Look, ...]:
-    """The looks that are taken once, when the guards hold and the weight is about to change."""
-    ends = isinstance(rollout.current, Analysis) and rollout_waits.passed(rollout, looks)
-    if not ends or not compare.compared(rollout):
+    """The looks that are taken once, when the guards hold and the step is about to end."""
+    ends = isinstance(rollout.current, Analysis | Mirror) and rollout_waits.passed(rollout, looks)
+    if not ends:
         return ()
-    seen = await rollout_contrasts.durations(s, rollout, evidence.began_us)
-    units = await rollout_contrasts.units(s, rollout, evidence.began_us)
-    return (
-        *compare.latency(rollout, seen, now_us),
-        compare.ratio(rollout, units, now_us),
-    )
+    found: tuple[Look, ...] = ()
+    if before.compared(rollout):
+        baseline = await rollout_baselines.of(s, rollout, evidence.began_us, now_us)
+        found += before.looks(rollout, baseline, now_us)
+    if compare.compared(rollout):
+        seen = await rollout_contrasts.durations(s, rollout, evidence.began_us)
+        units = await rollout_contrasts.units(s, rollout, evidence.began_us)
+        found += compare.latency(rollout, seen, now_us)
+        found += (compare.ratio(rollout, units, now_us),)
+    return found
 
 
 async def _job(s: Session, id: int | None) -> Job | None:

@@ -14,7 +14,7 @@ from typing import Final
 from engine.judging import errors, exceedance
 from storage import rollout_looks, rollout_steps
 from storage.rollout_looks import Count, Evidence, Look, Verdict
-from storage.rollout_steps import Guard, SetWeight, Step
+from storage.rollout_steps import Guard, Mirror, SetWeight, Step
 from storage.rollouts import Rollout
 from storage.splits import WHOLE_BP
 
@@ -38,11 +38,12 @@ def looks(rollout: Rollout, evidence: Evidence, at_us: int) -> tuple[Look, ...]:
 def level(guards: Sequence[Guard], steps: Sequence[Step]) -> float:
     """The part of `ALPHA` that each test for harm has.
 
-    They are the guards at each weight and, where both arms have traffic, each rate and the latency
-    against stable.
+    They are the guards at each weight; where both arms have traffic, each rate and the latency
+    against stable; and where stable has some, its latency against before.
     """
     both = sum(isinstance(step, SetWeight) and 0 < step.weight_bp < WHOLE_BP for step in steps)
-    against = both * (len(of_requests(guards)) + 1)
+    mirrors = sum(isinstance(step, Mirror) for step in steps)
+    against = both * (len(of_requests(guards)) + 1) + both + mirrors
     return ALPHA / max(len(guards) * rollout_steps.stages(steps) + against, 1)
 
 
