@@ -46,13 +46,22 @@ of flash attention, without which values cannot be quantised."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How tokens are drawn unless the client says otherwise; `temperature` 0 is greedy."""
+    """How tokens are drawn unless the client says otherwise; `temperature` 0 is greedy.
+
+    Without `repeat_last_n` frequency and presence count what was generated, and repetition sees the
+    prompt, too; with it, all three see the last tokens of both, -1 for all of them.
+    """
 
     temperature: Annotated[float, Meta(ge=0, le=5)] = 0.7
     top_k: Annotated[int, Meta(ge=0, le=1_000_000)] = 40
     top_p: Annotated[float, Meta(gt=0, le=1)] = 0.95
     min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] = 1.0
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] = 0.0
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] = 0.0
+    repeat_last_n: Annotated[int, Meta(ge=-1, le=4_194_304)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=131_072)] = 0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,7 +161,18 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 BASELINE: Final[Mapping[type[msgspec.Struct], Mapping[str, object]]] = MappingProxyType(
     {  # entries are added and never change
-        Sampling: {"temperature": 0.7, "top_k": 40, "top_p": 0.95, "min_p": 0.0, "seed": None},
+        Sampling: {
+            "temperature": 0.7,
+            "top_k": 40,
+            "top_p": 0.95,
+            "min_p": 0.0,
+            "seed": None,
+            "repetition_penalty": 1.0,
+            "frequency_penalty": 0.0,
+            "presence_penalty": 0.0,
+            "repeat_last_n": None,
+            "min_tokens": 0,
+        },
         Limits: {"max_tokens": 256, "max_tokens_cap": None, "queue_s": 30.0},
         Engine: {
             "context_tokens": 1024,

@@ -71,6 +71,20 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
         float | None, typer.Option(min=0, max=1, help="At least this share of the likeliest.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="For the same text each time.")] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(min=0, max=10, help="Above 1, what was used is less likely.")
+    ] = None,
+    frequency_penalty: Annotated[
+        float | None, typer.Option(min=-2, max=2, help="Per earlier use of a token.")
+    ] = None,
+    presence_penalty: Annotated[
+        float | None, typer.Option(min=-2, max=2, help="For any earlier use of a token.")
+    ] = None,
+    repeat_last_n: Annotated[
+        int | None,
+        typer.Option(min=-1, help="The penalties see the last n tokens, the prompt's too."),
+    ] = None,
+    min_tokens: Annotated[int | None, typer.Option(min=0, help="No end comes before.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="When a client gives none.")] = None,
     max_tokens_cap: Annotated[
         int | None, typer.Option(min=1, help="The most that a client may ask for.")
@@ -122,6 +136,11 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
             "top_p": top_p,
             "min_p": min_p,
             "seed": seed,
+            "repetition_penalty": repetition_penalty,
+            "frequency_penalty": frequency_penalty,
+            "presence_penalty": presence_penalty,
+            "repeat_last_n": repeat_last_n,
+            "min_tokens": min_tokens,
         },
         "limits": {
             "max_tokens": max_tokens,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from engine.execution import failures
 from engine.execution.job import Chat, Job, Score, Text
 from engine.prompting import chat_template, time_limit
@@ -23,6 +25,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "deadline": (failures.Unavailable, "deadline"),
     "too_long": (failures.Invalid, "context_length_exceeded"),
     "empty": (failures.Invalid, "empty_prompt"),
+    "logit_bias": (failures.Invalid, "invalid_value"),
     "no_worker": (failures.Unavailable, "worker_unavailable"),
     "no_adapter": (failures.Unavailable, "adapter_unavailable"),
     "model_fault": (failures.Broken, "model_fault"),
@@ -30,6 +33,8 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "worker_lost": (failures.Unavailable, "worker_lost"),
     "worker_gone": (failures.Unavailable, "worker_gone"),
 }
+_FIELDS: Final = {"logit_bias": "logit_bias"}
+"""Where a refusal concerns another field than the input."""
 
 
 async def segments(
@@ -76,7 +81,7 @@ def failure(refused: wire.Refused, input: Chat | Text) -> failures.Failure:
     return kind(
         refused.message,
         code=code,
-        param=_field(input) if kind is failures.Invalid else None,
+        param=_FIELDS.get(refused.code, _field(input)) if kind is failures.Invalid else None,
         retry_after_us=refused.retry_after_us,
     )
 
@@ -95,13 +100,7 @@ def submit(
         id=0,
         adapter=job.release.adapter,
         prompt=prompt,
-        sampling=wire.Sampling(
-            sampling.temperature,
-            sampling.top_k,
-            sampling.top_p,
-            sampling.min_p,
-            sampling.seed + choice,
-        ),
+        sampling=msgspec.structs.replace(sampling, seed=sampling.seed + choice),
         max_tokens=job.max_tokens,
         stop=job.stop,
         class_=_CLASSES.index(job.class_),

@@ -80,7 +80,10 @@ class Text(msgspec.Struct, frozen=True, tag="text"):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a caller may set for one job; None means the release's own setting."""
+    """What a caller may set for one job; None means the release's own setting.
+
+    The penalties and `min_tokens` are those of `wire.Sampling`, as is `logit_bias`.
+    """
 
     temperature: float | None = None
     top_k: int | None = None
@@ -92,6 +95,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     n: int = 1
     logprobs: int = -1
     thinking_budget: int | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repeat_last_n: int | None = None
+    min_tokens: int | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

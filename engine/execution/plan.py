@@ -102,7 +102,7 @@ def job(
         service=service.name,
         release=release,
         input=input,
-        sampling=sampling(options, release.sampling, new_seed),
+        sampling=sampling(options, release, new_seed),
         max_tokens=max_tokens(options, release.limits),
         stop=options.stop,
         n=options.n,
@@ -128,8 +128,9 @@ def max_tokens(options: Options, limits: releases.Limits) -> int:
     return min(asked, limits.max_tokens_cap or asked)
 
 
-def sampling(options: Options, own: releases.Sampling, new_seed: int) -> Sampling:
+def sampling(options: Options, release: Release, new_seed: int) -> Sampling:
     """How tokens are sampled; `new_seed` where neither the caller nor the release sets one."""
+    own, limits = release.sampling, release.limits
     seed = own.seed if options.seed is None else options.seed
     return Sampling(
         temperature=own.temperature if options.temperature is None else options.temperature,
@@ -137,4 +138,21 @@ def sampling(options: Options, own: releases.Sampling, new_seed: int) -> Samplin
         top_p=own.top_p if options.top_p is None else options.top_p,
         min_p=own.min_p if options.min_p is None else options.min_p,
         seed=new_seed if seed is None else seed,
+        repetition_penalty=_chosen(options.repetition_penalty, own.repetition_penalty),
+        frequency_penalty=_chosen(options.frequency_penalty, own.frequency_penalty),
+        presence_penalty=_chosen(options.presence_penalty, own.presence_penalty),
+        repeat_last_n=own.repeat_last_n if options.repeat_last_n is None else options.repeat_last_n,
+        min_tokens=min_tokens(options, own, limits),
+        logit_bias=options.logit_bias,
     )
+
+
+def min_tokens(options: Options, own: releases.Sampling, limits: releases.Limits) -> int:
+    """The least completion tokens; the release's own least yields to the caller's most."""
+    if options.min_tokens is None:
+        return min(own.min_tokens, max_tokens(options, limits))
+    return options.min_tokens
+
+
+def _chosen(asked: float | None, own: float) -> float:
+    return own if asked is None else asked

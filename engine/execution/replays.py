@@ -60,9 +60,7 @@ def job(
         release=release,
         input=prompt_template.prompted(prompt, asked.input),
         prompt=prompt,
-        sampling=plan.sampling(
-            msgspec.structs.replace(asked.options, seed=seed), release.sampling, seed
-        ),
+        sampling=plan.sampling(msgspec.structs.replace(asked.options, seed=seed), release, seed),
         max_tokens=plan.max_tokens(asked.options, release.limits),
         stop=asked.options.stop,
         n=asked.options.n,

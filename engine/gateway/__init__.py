@@ -13,7 +13,8 @@ and `succession` lets one gateway run at a time. Planning, executing and recordi
 What clients may rely on, beyond OpenAI's documents:
 
 - An unknown field is refused by name; one that OpenAI knows and this gateway does not is refused
-  where it would change the answer. Extensions: `top_k`, `min_p`, `prompt_variables`,
+  where it would change the answer. Extensions: `top_k`, `min_p`, `min_tokens`,
+  `repetition_penalty`, `repeat_penalty`, `repeat_last_n`, `prompt_variables`,
   `chat_template_kwargs`.
 - Every role may complete; naming the release takes `operator`; `/metrics` takes `viewer` unless
   `gateway.open_metrics` is set; `/healthz` and `/readyz` are open and show no paths of files.

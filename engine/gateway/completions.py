@@ -140,6 +140,12 @@ async def _plan(
         via=via,
         exposure=exposure,
     )
+    if job.sampling.min_tokens > job.max_tokens:
+        raise errors.BadRequest(
+            f"min_tokens ({job.sampling.min_tokens}) exceeds max_tokens ({job.max_tokens}).",
+            code="invalid_value",
+            param="min_tokens",
+        )
     if job.choices > request_bodies.SEQUENCES_LIMIT:
         raise errors.BadRequest(
             f"The request asks for {job.choices} sequences; the limit is "

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, tool_bodies
+from engine.gateway import errors, sampling_fields, tool_bodies
 from engine.prompting import chat_template
 
 SEQUENCES_LIMIT: Final = 128
@@ -33,7 +33,6 @@ _Name = Annotated[str, Meta(max_length=512)]
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 _Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 _Budget = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-_Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class StreamOptions(msgspec.Struct):
@@ -43,7 +42,7 @@ class StreamOptions(msgspec.Struct):
     include_obfuscation: bool | None = None
 
 
-class Completing(msgspec.Struct, kw_only=True):
+class Completing(sampling_fields.Sampled, kw_only=True):
     """The fields of both kinds of completion. Absent and null mean the release's own setting."""
 
     model: _Name
@@ -51,11 +50,6 @@ class Completing(msgspec.Struct, kw_only=True):
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=SEQUENCES_LIMIT)] | None = None
     stop: _Stop | Annotated[list[_Stop], Meta(max_length=STOPS_LIMIT)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: _Share | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=1_000_000)] | None = None
-    min_p: _Share | None = None
     max_tokens: _Tokens | None = None
     user: _Name | None = None
     prompt_variables: dict[str, Any] | None = None
@@ -75,7 +69,7 @@ class Completing(msgspec.Struct, kw_only=True):
         """What the caller sets.
 
         Raises:
-            BadRequest: there are options of a stream, and the answer is not streamed.
+            BadRequest: two fields contradict each other, or one has no effect without another.
         """
         if self.stream_options is not None and not self.stream:
             raise errors.BadRequest(
@@ -85,16 +79,12 @@ class Completing(msgspec.Struct, kw_only=True):
             )
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or ()
         return job.Options(
-            temperature=self.temperature,
-            top_k=None if self.top_k is None else max(0, self.top_k),
-            top_p=self.top_p,
-            min_p=self.min_p,
-            seed=self.seed,
             max_tokens=self._limit(),
             stop=tuple(stop for stop in stops if stop),
             n=self.n or 1,
             logprobs=self._alternatives(),
             thinking_budget=self._thinking(),
+            **self.sampled(),
         )
 
     def _limit(self) -> int | None:
@@ -246,6 +236,12 @@ class Chat(Completing, kw_only=True):
         return 0 if self.reasoning.enabled is False else self.reasoning.max_tokens
 
     def _alternatives(self) -> int:
+        if self.top_logprobs and not self.logprobs:
+            raise errors.BadRequest(
+                "top_logprobs needs logprobs to be true.",
+                code="invalid_value",
+                param="top_logprobs",
+            )
         return (self.top_logprobs or 0) if self.logprobs else -1
 
 
@@ -292,9 +288,6 @@ _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "web_search_options": (),
     "verbosity": ("medium",),
     "moderation": (),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logit_bias": ({},),
     "echo": (False,),
     "suffix": ("",),
     "best_of": (1,),
@@ -303,7 +296,7 @@ _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
 _FREE: Final = frozenset({"prompt_variables", "metadata", "chat_template_kwargs", "tools"})
 """Fields that may hold anything."""
 
-_AT: Final = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
+_AT: Final = re.compile(r"^(.*?)(?: - at (?:`key` in )?`\$\.?(.*?)(?:\[\.\.\.\])?`)?$", re.DOTALL)
 _FIELD: Final = re.compile(r"field `(\w+)`")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -338,6 +331,8 @@ class Reader:
                     self._check_unsupported(name, value)
                 elif name in _FREE:
                     _check_containers(name, value)
+                elif name == "logit_bias":
+                    sampling_fields.check_biases(value)
             return self._decoder.decode(raw)
         except msgspec.ValidationError as error:
             raise _invalid(error) from error

@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from engine.execution import failures
+from engine.execution import failures, plan
 from engine.execution.client import Client
-from engine.execution.job import Chat, Job, Message, Sampling
+from engine.execution.job import Chat, Job, Message, Options
 from engine.jobs import kinds
 from engine.jobs.context import Context
 from engine.jobs.errors import Refused, Transient
@@ -121,7 +121,6 @@ async def _release(context: Context) -> Release:
 
 
 def _job(release: Release, chat: Chat, at_us: int) -> Job:
-    own = release.sampling
     return Job(
         id=f"req_{secrets.token_hex(12)}",
         at_us=at_us,
@@ -130,13 +129,7 @@ def _job(release: Release, chat: Chat, at_us: int) -> Job:
         service=SERVICE,
         release=release,
         input=chat,
-        sampling=Sampling(
-            temperature=own.temperature,
-            top_k=own.top_k,
-            top_p=own.top_p,
-            min_p=own.min_p,
-            seed=1 if own.seed is None else own.seed,
-        ),
+        sampling=plan.sampling(Options(max_tokens=MAX_TOKENS), release, new_seed=1),
         max_tokens=min(MAX_TOKENS, release.limits.max_tokens_cap or MAX_TOKENS),
         class_=Class.BACKGROUND,
         key_id=0,

@@ -17,7 +17,7 @@ class Detokeniser:
 
     `push` takes a token's bytes and returns the text that is now certain. Invalid UTF-8 becomes
     U+FFFD. When a stop string is complete, `stop` holds it, the text before it has been returned
-    and no more text comes.
+    and no more text comes. While `stops` is false, a stop string that is complete is only text.
     """
 
     def __init__(self, stops: Iterable[str] = ()) -> None:
@@ -25,6 +25,7 @@ class Detokeniser:
         self._bytes = _decoder(errors="replace")
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
+        self.stops = True
         self.stop = ""
 
     def push(self, raw: bytes) -> str:
@@ -51,7 +52,7 @@ class Detokeniser:
             for stop in self._stops
             if (place := text.find(stop)) >= 0
         ]
-        if ends:  # the one completed first, however the text was cut into tokens
+        if ends and self.stops:  # the one completed first, however the text was cut into tokens
             _, place, self.stop = min(ends)
             self._held = ""
             return text[:place]

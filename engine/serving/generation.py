@@ -5,10 +5,10 @@ Knows nothing of slots or steps. Imported by the worker and `step_io`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from engine.serving import detokenise, wire
+from engine.serving import adjustments, detokenise, wire
 from engine.serving import sequences as scheduled
 
 _SEED_MASK = (1 << 64) - 1
@@ -35,10 +35,12 @@ class Generation:
     """A sequence that is generated.
 
     `tokens` are all known ones, the prompt's first. `ends` end it besides the model's own; they are
-    stop strings that are control tokens.
+    stop strings that are control tokens. `adjustment` changes its logits,
+    None for most.
     """
 
     __slots__ = (
+        "adjustment",
         "ends",
         "logprobs",
         "min_p",
@@ -57,11 +59,14 @@ class Generation:
         submit: wire.Submit,
         tokens: list[int],
         ends: Mapping[int, str] = MappingProxyType({}),
+        model_ends: Collection[int] = (),
     ) -> None:
         """Start with the prompt's tokens."""
         self.sequence = sequence
         self.tokens = tokens
+        self.adjustment = adjustments.of(submit.sampling, tokens, {*ends, *model_ends})
         self.text = detokenise.Detokeniser(submit.stop)
+        self.text.stops = submit.sampling.min_tokens <= 0
         self.ends = ends
         self.logprobs = submit.logprobs
         self.temperature = submit.sampling.temperature
@@ -74,6 +79,14 @@ class Generation:
     def stop(self) -> str:
         """The stop string that ended it, "" while none did."""
         return self.text.stop or self.ends.get(self.tokens[-1], "")
+
+    def push(self, token: int) -> None:
+        """Take a sampled token."""
+        self.tokens.append(token)
+        adjustment = self.adjustment
+        if adjustment is not None:
+            adjustment.push(token)
+            self.text.stops = adjustment.generated > adjustment.min_tokens
 
 
 class Scoring:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.serving import sampling, wire
+from engine.serving import adjustments, sampling, wire
 from engine.serving.generation import Generation, Scoring
 from engine.serving.llama.context import Batch
 from engine.serving.llama.vocabulary import Vocabulary
@@ -93,6 +93,10 @@ def _sample(
     vocabulary: Vocabulary,
     gained: Gained,
 ) -> None:
+    changed = [(at, g.adjustment) for at, g in enumerate(generations) if g.adjustment is not None]
+    raw = {at: logits[at].copy() for at, _ in changed if generations[at].logprobs >= 0}
+    if changed:
+        adjustments.apply(logits, changed)
     tokens: list[int] = sampling.sample(
         logits,
         sampling.Rows(
@@ -111,7 +115,8 @@ def _sample(
         text, reason = _append(generation, token, vocabulary)
         logprobs: tuple[wire.TokenLogprob, ...] = ()
         if generation.logprobs >= 0 and not _ends(generation, token, vocabulary):
-            logprobs = (_logprob(logits[place], token, generation.logprobs, vocabulary),)
+            row = raw.get(place, logits[place])
+            logprobs = (_logprob(row, token, generation.logprobs, vocabulary),)
         if reason:
             gained.ended.append((generation, reason))
         gained.deltas.append(wire.Delta(generation.sequence.id, text, 1, logprobs))
@@ -119,7 +124,7 @@ def _sample(
 
 def _append(generation: Generation, token: int, vocabulary: Vocabulary) -> tuple[str, str]:
     """The text that a token adds, and why the generation ends with it, or an empty reason."""
-    generation.tokens.append(token)
+    generation.push(token)
     if _ends(generation, token, vocabulary):
         return generation.text.flush(), "stop"
     text = generation.text.push(vocabulary.piece(token))

@@ -23,13 +23,24 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, array_like=True):
-    """How tokens are sampled; `temperature` 0 is greedy; top_k 0, top_p 1 and min_p 0 are off."""
+    """How tokens are sampled; `temperature` 0 is greedy; top_k 0, top_p 1 and min_p 0 are off.
+
+    `repeat_last_n` is the window of the penalties as llama.cpp has it, None for OpenAI's and
+    vLLM's counting. `logit_bias` is added to the logits of tokens. Nothing ends
+    before `min_tokens`.
+    """
 
     temperature: float
     top_k: int
     top_p: float
     min_p: float
     seed: int
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repeat_last_n: int | None = None
+    min_tokens: int = 0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
@@ -191,9 +202,10 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
 class Refused(msgspec.Struct, frozen=True, array_like=True):
     """A sequence was not admitted, or cannot continue.
 
-    `code` is queue_full, deadline, too_long, no_adapter, empty, draining, model_fault (its logits
-    are no numbers) or engine; `retry_after_us` is the estimated wait, 0 where waiting does not
-    help. `busy_us` is the worker's wall time already apportioned to it.
+    `code` is queue_full, deadline, too_long, no_adapter, empty, draining, logit_bias (a token that
+    the vocabulary does not have), model_fault (its logits are no numbers) or engine;
+    `retry_after_us` is the estimated wait, 0 where waiting does not help. `busy_us` is the worker's
+    wall time already apportioned to it.
     """
 
     id: int

@@ -230,13 +230,22 @@ class Worker:
             )
             self._refuse((refusal,))
             return
+        if isinstance(request, wire.Submit):
+            unknown = [t for t, _ in request.sampling.logit_bias if t >= self._vocabulary.size]
+            if unknown:
+                size = self._vocabulary.size
+                message = f"token {unknown[0]} is not in the vocabulary of {size} tokens"
+                self._refuse((Refusal(sequence, "logit_bias", message, 0),))
+                return
         tokens = self._prompts.tokens(request.prompt)
         if isinstance(request, wire.Submit):
             sequence.prompt_tokens = len(tokens)
             sequence.tokens = tokens
             ends = self._vocabulary.controls
             stops = {ends[stop]: stop for stop in request.stop if stop in ends}
-            self._works[request.id] = Generation(sequence, request, tokens, stops)
+            self._works[request.id] = Generation(
+                sequence, request, tokens, stops, self._vocabulary.ends
+            )
         else:
             continuation = self._vocabulary.tokenise_continuation(request.continuation)
             if not tokens or not continuation:

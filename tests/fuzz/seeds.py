@@ -25,7 +25,8 @@ _CHAT: Final = {
     "seed": -1, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.1, "max_tokens": 5,
     "logprobs": True, "top_logprobs": 3, "user": "u", "prompt_variables": {"a": [1, None]},
     "response_format": {"type": "text"}, "tools": [], "chat_template_kwargs": {"thinking": False},
-    "logit_bias": {}, "presence_penalty": 0, "frequency_penalty": 0,
+    "logit_bias": {"7": -1.5}, "presence_penalty": 0.5, "frequency_penalty": -2, "min_tokens": 1,
+    "repeat_penalty": 1.1, "repeat_last_n": 64,
 }  # fmt: skip
 _TEXT: Final = {
     "model": "ops", "prompt": ["Order 214", "Ticket 7"], "max_tokens": 4, "logprobs": 5,
@@ -51,7 +52,7 @@ _EXPOSITION: Final = (
 
 def _inbox() -> bytes:
     prompt = (wire.Segment("<s>", special=True), wire.Segment("hello", special=False))
-    sampling = wire.Sampling(0.8, 40, 0.95, 0.05, 7)
+    sampling = wire.Sampling(0.8, 40, 0.95, 0.05, 7, 1.1, 0.5, 0.5, 64, 1, ((7, -1.5),))
     items: tuple[wire.ToWorker, ...] = (
         wire.Submit(1, "", prompt, sampling, 9, ("stop",), 0, "t", 1_000_000, 3),
         wire.Submit(2, "0123456789abcdef", prompt, sampling, 9, (), 1, "u", 1, -1),

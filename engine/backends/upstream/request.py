@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.execution.job import Chat, Job, Message, Tool
+from engine.execution import failures
+from engine.execution.job import Chat, Job, Message, Sampling, Tool
 
 CHAT: Final = "chat/completions"
 TEXT: Final = "completions"
@@ -32,7 +33,11 @@ class Call:
 
 
 def of(job: Job, index: int, *, model: str, extensions: bool) -> Call:
-    """The request for one choice of a job."""
+    """The request for one choice of a job.
+
+    Raises:
+        failures.Invalid: the server does not take a setting that would change the answer.
+    """
     body: dict[str, Any] = {
         "model": model,
         "stream": True,
@@ -46,6 +51,7 @@ def of(job: Job, index: int, *, model: str, extensions: bool) -> Call:
         body["stop"] = list(job.stop)
     if extensions:
         body |= {"top_k": job.sampling.top_k or _ALL, "min_p": job.sampling.min_p}
+    body |= _changes(job.sampling, extensions=extensions)
     # llama-server takes 0 alternatives for no log-probabilities at all; `answer` drops the surplus.
     alternatives = max(1, job.logprobs)
     if isinstance(job.input, Chat):
@@ -108,3 +114,34 @@ def _tool(tool: Tool) -> dict[str, Any]:
     if tool.strict:
         function["strict"] = True
     return {"type": "function", "function": function}
+
+
+def _changes(sampling: Sampling, *, extensions: bool) -> dict[str, Any]:
+    """Penalties, bias and minimum length, where they change anything.
+
+    vLLM and SGLang read `repetition_penalty`, llama-server `repeat_penalty` with its window; each
+    ignores the other's name.
+    """
+    body: dict[str, Any] = {}
+    if sampling.frequency_penalty:
+        body["frequency_penalty"] = sampling.frequency_penalty
+    if sampling.presence_penalty:
+        body["presence_penalty"] = sampling.presence_penalty
+    if sampling.logit_bias:
+        body["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
+    own: dict[str, Any] = {}
+    if sampling.repetition_penalty != 1:
+        own["repetition_penalty"] = own["repeat_penalty"] = sampling.repetition_penalty
+        own["repeat_last_n"] = -1
+    if sampling.repeat_last_n is not None and (body or own):
+        own["repeat_last_n"] = sampling.repeat_last_n
+    if sampling.min_tokens:
+        own["min_tokens"] = sampling.min_tokens
+    if own and not extensions:
+        field = next(iter(own))
+        raise failures.Invalid(
+            f"the upstream of this release takes only OpenAI's fields, not {field}",
+            code="unsupported_parameter",
+            param=field,
+        )
+    return body | own

@@ -571,6 +571,18 @@ def test_the_extensions_are_taken(client: OpenAI) -> None:
     assert text_of(hot) == greedy
 
 
+def test_a_bias_decides_and_a_token_that_there_is_not_is_named(client: OpenAI) -> None:
+    """As OpenAI has it, by token id."""
+    biased = chat(client, temperature=0, max_tokens=6, logit_bias={"300": 100})
+    assert len(set(text_of(biased).split())) == 1
+    with pytest.raises(openai.BadRequestError) as refusal:
+        chat(client, max_tokens=1, logit_bias={"9999999": 1})
+    assert refusal.value.param == "logit_bias"
+    with pytest.raises(openai.BadRequestError) as refusal:
+        chat(client, max_tokens=3, extra_body={"min_tokens": 4})
+    assert refusal.value.param == "min_tokens"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [

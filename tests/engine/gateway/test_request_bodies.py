@@ -60,8 +60,17 @@ def refused(reader: request_bodies.Reader, raw: bytes) -> errors.BadRequest:
         ({"thinking_budget": -1}, "invalid_value", "thinking_budget"),
         ({"reasoning": {"exclude": True}}, "invalid_value", "reasoning.exclude"),
         ({"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
-        ({"frequency_penalty": 0.5}, "unsupported_parameter", "frequency_penalty"),
-        ({"logit_bias": {"5": 1}}, "unsupported_parameter", "logit_bias"),
+        ({"frequency_penalty": 2.1}, "invalid_value", "frequency_penalty"),
+        ({"presence_penalty": -3}, "invalid_value", "presence_penalty"),
+        ({"repetition_penalty": 0}, "invalid_value", "repetition_penalty"),
+        ({"repeat_last_n": -2}, "invalid_value", "repeat_last_n"),
+        ({"min_tokens": -1}, "invalid_value", "min_tokens"),
+        ({"logit_bias": {"5": 100.5}}, "invalid_value", "logit_bias"),
+        ({"logit_bias": {"-1": 1}}, "invalid_value", "logit_bias"),
+        ({"logit_bias": {"five": 1}}, "invalid_value", "logit_bias"),
+        ({"logit_bias": [[5, 1]]}, "invalid_value", "logit_bias"),
+        ({"logit_bias": dict.fromkeys(range(1025), 1)}, "invalid_value", "logit_bias"),
+        ({"stop": ["x"] * 1000}, "invalid_value", "stop"),
         ({"audio": {"voice": "alloy"}}, "unsupported_parameter", "audio"),
     ],
 )
@@ -136,6 +145,43 @@ def test_half_a_surrogate_pair_is_named() -> None:
     """The decoder's own words would be about truncation."""
     said = refused(CHAT, b'{"model":"ops\\ud800","messages":[]}').message
     assert "half of a surrogate pair" in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "param"),
+    [
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"repeat_penalty": 1.1, "repetition_penalty": 1.2}, "repeat_penalty"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(changed: dict[str, Any], param: str) -> None:
+    """Instead of one of them being ignored."""
+    body = CHAT.read(json.dumps(HI | changed).encode())
+    assert caught(body.options).param == param
+
+
+@pytest.mark.parametrize(
+    ("changed", "penalty", "window"),
+    [
+        ({}, None, None),
+        ({"repetition_penalty": 1.2}, 1.2, None),
+        ({"repetition_penalty": 1.2, "repeat_last_n": 9}, 1.2, 9),
+        ({"repeat_penalty": 1.2}, 1.2, 64),
+        ({"repeat_penalty": 1.2, "repeat_last_n": -1}, 1.2, -1),
+    ],
+)
+def test_each_name_of_the_repetition_penalty_brings_its_servers_window(
+    changed: dict[str, Any], penalty: float | None, window: int | None
+) -> None:
+    """The whole sequence for vLLM's, the last 64 tokens for llama.cpp's."""
+    options = CHAT.read(json.dumps(HI | changed).encode()).options()
+    assert (options.repetition_penalty, options.repeat_last_n) == (penalty, window)
+
+
+def test_a_bias_is_kept_by_token() -> None:
+    """JSON has texts for keys."""
+    body = COMPLETION.read(b'{"model":"ops","prompt":"x","logit_bias":{"5":-100,"7":2.5}}')
+    assert body.options().logit_bias == ((5, -100.0), (7, 2.5))
 
 
 def test_control_characters_are_text() -> None:

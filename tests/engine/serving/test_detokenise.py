@@ -109,3 +109,13 @@ def test_after_a_stop_nothing_comes() -> None:
     one = Detokeniser(["."])
     assert one.push(b"done. more") == "done"
     assert (one.push(b"more"), one.flush(), bool(one.stop)) == ("", "", True)
+
+
+def test_before_the_least_length_a_stop_string_is_only_text() -> None:
+    """One that begins before and ends after it stops, as in vLLM."""
+    one = Detokeniser(["ab"])
+    one.stops = False
+    assert one.push(b"ab a") == "ab "
+    one.stops = True
+    assert one.push(b"b") == ""
+    assert one.stop == "ab"

@@ -21,6 +21,7 @@ PLAIN: Final[dict[Any, st.SearchStrategy[Any]]] = {
     str: st.text(st.characters(codec="utf-8"), max_size=12),
     bytes: st.binary(max_size=8),
     bool: st.booleans(),
+    types.NoneType: st.none(),
 }
 
 
@@ -29,6 +30,8 @@ def made(kind: Any) -> st.SearchStrategy[Any]:
     if kind in PLAIN:
         return PLAIN[kind]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return st.tuples(*map(made, arguments))
     if origin is tuple:
         return st.lists(made(arguments[0]), max_size=2).map(tuple)
     if origin is dict:

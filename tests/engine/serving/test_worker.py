@@ -311,3 +311,51 @@ def _again(submit: wire.Submit, id: int) -> wire.Submit:
         id, submit.adapter, submit.prompt, submit.sampling, submit.max_tokens, submit.stop,
         submit.class_, submit.tenant, submit.queue_us, submit.logprobs,
     )  # fmt: skip
+
+
+async def test_a_bias_decides_the_answer_and_the_logprobs_are_the_models_own(
+    gateway: Gateway,
+) -> None:
+    """A token pushed by 100 is drawn again and again, however unlikely the model finds it."""
+    (question,) = workers.questions(1)
+    biased = gateway.ask(order(question, logit_bias=((300, 100.0),), logprobs=1, max_tokens=4))
+    await biased.finish()
+    logprobs = [each for delta in biased.deltas for each in delta.logprobs]
+    assert len({each.chosen.raw for each in logprobs}) == 1
+    assert logprobs[0].chosen.logprob < logprobs[0].top[0].logprob
+
+
+async def test_a_bias_on_a_token_that_there_is_not_is_refused(gateway: Gateway) -> None:
+    """That request alone; the worker lives."""
+    (question,) = workers.questions(1)
+    submits = [order(question, logit_bias=((token, 1.0),)) for token in (1, 10**6)]
+    good, bad = map(gateway.ask, submits)
+    assert (await bad.refusal()).code == "logit_bias"
+    assert await good.finish()
+
+
+async def test_penalties_break_a_loop(gateway: Gateway) -> None:
+    """Greedily, and the same alone and in company."""
+    plain = order(workers.NO_END, max_tokens=40)
+    penalised = [
+        order(workers.NO_END, max_tokens=40, frequency_penalty=2.0),
+        order(workers.NO_END, max_tokens=40, repetition_penalty=1.8, repeat_last_n=16),
+    ]
+    alone = await gateway.one_by_one(penalised)
+    looped, *together = await gateway.together([plain, *penalised])
+    assert together == alone
+    assert all(len(set(text.split())) > len(set(looped.split())) for text in alone)
+
+
+async def test_nothing_ends_an_answer_before_its_minimum(gateway: Gateway) -> None:
+    """Neither the model's own end nor a stop string."""
+    (question,) = workers.questions(1)
+    short = gateway.ask(order(question, max_tokens=100))
+    count = (await short.finish()).completion_tokens
+    longer = gateway.ask(order(question, max_tokens=100, min_tokens=count + 5))
+    assert (await longer.finish()).completion_tokens >= count + 5
+    stop = short.text[1:3]
+    assert (await gateway.ask(order(question, stop=(stop,))).finish()).completion_tokens < count
+    kept = gateway.ask(order(question, stop=(stop,), min_tokens=count - 1))
+    await kept.finish()
+    assert kept.text.startswith(short.text[:-1])

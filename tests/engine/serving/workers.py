@@ -105,7 +105,8 @@ class Gateway:
 def order(prompt: str, **fields: Any) -> wire.Submit:
     """A request, greedy by default; fields of Submit and Sampling by name."""
     greedy = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 1}
-    sampling = wire.Sampling(**{name: fields.pop(name, value) for name, value in greedy.items()})
+    own = {name: fields.pop(name) for name in wire.Sampling.__struct_fields__ if name in fields}
+    sampling = wire.Sampling(**(greedy | own))
     plain: dict[str, Any] = {
         "adapter": "", "max_tokens": 48, "stop": (), "class_": 0, "tenant": "t",
         "queue_us": 60_000_000, "logprobs": -1,

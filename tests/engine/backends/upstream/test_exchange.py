@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
-from engine.backends.upstream import overhead
+from engine.backends.upstream import overhead, request
 from engine.backends.upstream.exchange import Exchange
 from engine.backends.upstream.health import Health, Targets
 from engine.backends.upstream.server import Server, Settings
@@ -121,6 +122,34 @@ async def test_a_chat_is_sent_as_messages_and_only_what_openai_knows_where_that_
     finished = found[-1]
     assert isinstance(finished, Finished)
     assert (finished.reason, finished.prompt_tokens, finished.completion_tokens) == ("stop", 0, 2)
+
+
+def test_penalties_and_bias_are_sent_under_the_names_that_servers_read() -> None:
+    """OpenAI's everywhere; vLLM's and llama-server's names of the repetition penalty together."""
+    sampling = Sampling(0.5, 0, 1.0, 0.0, 1, 1.2, 0.5, -0.5, None, 3, ((7, -100.0),))
+    call = request.of(jobs.job(sampling=sampling), 0, model="m", extensions=True)
+    plain = request.of(jobs.job(), 0, model="m", extensions=True)
+    body = msgspec.json.decode(call.body)
+    assert {name: body[name] for name in body.keys() - msgspec.json.decode(plain.body).keys()} == {
+        "repetition_penalty": 1.2, "repeat_penalty": 1.2, "repeat_last_n": -1, "min_tokens": 3,
+        "frequency_penalty": 0.5, "presence_penalty": -0.5, "logit_bias": {"7": -100.0},
+    }  # fmt: skip
+
+
+def test_a_setting_that_the_server_does_not_take_is_refused() -> None:
+    """Because it would change the answer."""
+    for field, sampling in (
+        (None, Sampling(0.5, 0, 1.0, 0.0, 1, 1.0, 0.5, -0.5, None, 0, ((7, -100.0),))),
+        ("repetition_penalty", Sampling(0.5, 0, 1.0, 0.0, 1, 1.2)),
+        ("min_tokens", Sampling(0.5, 0, 1.0, 0.0, 1, min_tokens=1)),
+    ):
+        job = jobs.job(sampling=sampling)
+        if field is None:
+            request.of(job, 0, model="m", extensions=False)
+            continue
+        with pytest.raises(failures.Invalid) as refusal:
+            request.of(job, 0, model="m", extensions=False)
+        assert refusal.value.param == field
 
 
 @pytest.mark.parametrize("shape", ["chat", "text"])

@@ -1,0 +1,193 @@
+"""What changes a row's logits before a token is drawn: bias, penalties, a minimum length.
+
+In the order of vLLM and llama.cpp: first the bias is added, then penalties apply, then what may not
+come yet is excluded. All of it is sparse: a row costs as much as it has distinct tokens to change,
+and the rows of a step are changed together. Draws nothing. Imports NumPy and the frames. Imported
+by `generation` and `step_io`.
+
+- Repetition: Keskar et al. 2019, "CTRL"; positive logits are divided, the others multiplied.
+- Frequency and presence: OpenAI's, subtracted once per earlier use and once for any use.
+
+By default frequency and presence count generated tokens, as OpenAI and vLLM do, and repetition sees
+the prompt, too, as vLLM does. With `repeat_last_n` all three see the last n tokens of prompt and
+completion, as llama.cpp does; 0 turns them off and -1 takes all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.serving import wire
+from engine.serving.sampling import Floats, Ints
+
+_ROOM: Final = 64
+_Array = TypeVar("_Array", bound=npt.NDArray[np.generic])
+
+
+class Counts:
+    """How often each token occurs among those pushed, or among the last `window` of them."""
+
+    __slots__ = ("_counts", "_last", "_places", "_size", "_tokens")
+
+    def __init__(self, tokens: Iterable[int] = (), window: int = -1) -> None:
+        """Begin with `tokens`; a window of -1 forgets nothing."""
+        self._last: deque[int] | None = None if window < 0 else deque(maxlen=window)
+        self._tokens = np.zeros(_ROOM, np.int64)
+        self._counts = np.zeros(_ROOM, np.float32)
+        self._places: dict[int, int] = {}
+        self._size = 0
+        if self._last is not None:
+            for token in list(tokens)[-window:] if window else ():
+                self.push(token)
+            return
+        distinct, counts = np.unique(np.fromiter(tokens, np.int64), return_counts=True)
+        self._size = len(distinct)
+        room = max(_ROOM, 2 * self._size)
+        self._tokens = _grown(distinct, room)
+        self._counts = _grown(counts.astype(np.float32), room)
+        self._places = {token: place for place, token in enumerate(distinct.tolist())}
+
+    @property
+    def tokens(self) -> Ints:
+        """The distinct tokens, in no order."""
+        return self._tokens[: self._size]
+
+    @property
+    def counts(self) -> Floats:
+        """How often each of `tokens` occurs."""
+        return self._counts[: self._size]
+
+    def push(self, token: int) -> None:
+        """Count one more; what leaves the window is forgotten."""
+        last = self._last
+        if last is not None:
+            if last.maxlen == 0:
+                return
+            if len(last) == last.maxlen:
+                self._forget(last[0])
+            last.append(token)
+        place = self._places.get(token)
+        if place is None:
+            place = self._places[token] = self._size
+            if place == len(self._tokens):
+                self._tokens = _grown(self._tokens, 2 * place)
+                self._counts = _grown(self._counts, 2 * place)
+            self._tokens[place] = token
+            self._counts[place] = 0
+            self._size += 1
+        self._counts[place] += 1
+
+    def _forget(self, token: int) -> None:
+        place = self._places[token]
+        self._counts[place] -= 1
+        if self._counts[place]:
+            return
+        del self._places[token]
+        self._size -= 1
+        if place < self._size:  # the last one takes its place
+            moved = int(self._tokens[self._size])
+            self._tokens[place] = moved
+            self._counts[place] = self._counts[self._size]
+            self._places[moved] = place
+
+
+def _grown(array: _Array, room: int) -> _Array:
+    larger = np.zeros(room, array.dtype)
+    larger[: len(array)] = array
+    return larger  # type: ignore[return-value, unused-ignore]
+
+
+class Adjustment:
+    """What changes the logits of one sequence. Made by `of`, which gives none to most."""
+
+    __slots__ = (
+        "bias", "biased", "counted", "ends", "frequency", "generated", "min_tokens", "presence",
+        "repeated", "repetition",
+    )  # fmt: skip
+
+    def __init__(
+        self, sampling: wire.Sampling, prompt: Sequence[int], ends: Collection[int]
+    ) -> None:
+        """`ends` are the tokens that would end the sequence before `min_tokens`."""
+        self.biased = np.array([token for token, _ in sampling.logit_bias], np.int64)
+        self.bias = np.array([bias for _, bias in sampling.logit_bias], np.float32)
+        self.repetition = sampling.repetition_penalty
+        self.frequency = sampling.frequency_penalty
+        self.presence = sampling.presence_penalty
+        window = sampling.repeat_last_n
+        repeats = self.repetition != 1
+        counts = bool(self.frequency or self.presence)
+        self.repeated = Counts(prompt, -1 if window is None else window) if repeats else None
+        self.counted: Counts | None = None
+        if counts and window is not None:
+            self.counted = self.repeated or Counts(prompt, window)
+        elif counts:
+            self.counted = Counts()
+        self.min_tokens = sampling.min_tokens
+        self.ends = np.array(sorted(ends), np.int64)
+        self.generated = 0
+
+    def push(self, token: int) -> None:
+        """The sequence has one more token."""
+        self.generated += 1
+        if self.repeated is not None:
+            self.repeated.push(token)
+        if self.counted is not None and self.counted is not self.repeated:
+            self.counted.push(token)
+
+    @property
+    def too_short(self) -> bool:
+        """Whether the next token may not be an end."""
+        return self.generated < self.min_tokens
+
+
+def of(sampling: wire.Sampling, prompt: Sequence[int], ends: Collection[int]) -> Adjustment | None:
+    """What changes a sequence's logits; None where nothing does."""
+    penalties = (sampling.frequency_penalty, sampling.presence_penalty)
+    if sampling.logit_bias or sampling.min_tokens > 0:
+        return Adjustment(sampling, prompt, ends)
+    if (sampling.repetition_penalty != 1 or any(penalties)) and sampling.repeat_last_n != 0:
+        return Adjustment(sampling, prompt, ends)
+    return None
+
+
+def apply(logits: Floats, rows: Sequence[tuple[int, Adjustment]]) -> None:
+    """Change rows of logits (B, V) in place; each by its place and adjustment."""
+    flat = logits.reshape(-1)
+    width = logits.shape[1]
+    biased = [(place, row) for place, row in rows if len(row.biased)]
+    if biased:
+        flat[_at(biased, width, lambda row: row.biased)] += _joined(row.bias for _, row in biased)
+    repeated = [(place, row, row.repeated) for place, row in rows if row.repeated is not None]
+    if repeated:
+        at = _joined(seen.tokens + place * width for place, _, seen in repeated)
+        by = _joined(
+            np.full(len(seen.tokens), row.repetition, np.float32) for _, row, seen in repeated
+        )
+        values = flat[at]
+        flat[at] = np.where(values > 0, values / by, values * by)
+    counted = [(place, row, row.counted) for place, row in rows if row.counted is not None]
+    if counted:
+        at = _joined(seen.tokens + place * width for place, _, seen in counted)
+        flat[at] -= _joined(
+            seen.counts * np.float32(row.frequency) + np.float32(row.presence)
+            for _, row, seen in counted
+        )
+    short = [(place, row) for place, row in rows if row.too_short]
+    if short:
+        flat[_at(short, width, lambda row: row.ends)] = -np.inf
+
+
+def _at(
+    rows: Sequence[tuple[int, Adjustment]], width: int, tokens: Callable[[Adjustment], Ints]
+) -> Ints:
+    return _joined(tokens(row) + place * width for place, row in rows)
+
+
+def _joined(arrays: Iterable[_Array]) -> _Array:
+    return np.concatenate(list(arrays))  # type: ignore[return-value, unused-ignore]
