@@ -15,13 +15,14 @@ from typing import Final
 
 from app import words
 from app.screens import keymap
-from storage import intents, jobs, processes
+from storage import intents, jobs, processes, runs
 from storage.control_socket import client, verbs
 from storage.control_socket.verbs import Danger, Why
 from storage.home.paths import Home
 from storage.store import Store
 
 OUTCOME_S: Final = 10.0  # how long to wait for the outcome before saying where it will appear
+_BEGINS_RUN: Final = "runbooks.start"
 _WAITING: Final = frozenset({intents.State.ACCEPTED.value, intents.State.CLAIMED.value})
 
 
@@ -112,6 +113,16 @@ async def outcome(store: Store, intent: intents.Intent) -> Done:
         intent_id=intent.id,
         state=intent.state.value,
     )
+
+
+async def opens(store: Store, action: Action, done: Done) -> tuple[str, str] | None:
+    """The place that shows what was begun, and what of it; None where the screen stays."""
+    if action.name != _BEGINS_RUN or done.intent_id is None:
+        return None
+    number = done.intent_id
+    async with store.read() as session:
+        run = await runs.of_intent(session, number)
+    return None if run is None else ("run", str(run.id))
 
 
 async def _waiting(store: Store, intent: intents.Intent) -> str:

@@ -208,7 +208,7 @@ class Dispatcher:
         self._app.prompt_line.ask_line(label, text, hint, then)
 
     async def _perform(self, name: str, offer: Offer, reason: str, confirm: str) -> None:
-        app = self._app
+        app, here = self._app, self._app.place
         actions = importlib.import_module("app.actions")
         wanted = actions.Wanted(
             target=offer.target,
@@ -227,5 +227,8 @@ class Dispatcher:
         else:
             sign, tone = ("", "good") if done.ok else ("▲ ", "warn" if done.waits else "bad")
             app.prompt_line.say(f"{sign}{done.sentence}", tone)
+            opened = await actions.opens(store, app.table[name], done)
+            if opened is not None and app.place is here:
+                app.go(*opened)
         app.poller.poke()
         app.redraw()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from runbooks import limits, steps
+from runbooks import alert_inputs, limits, steps
 from runbooks.steps import Runbook
 from storage import alert_events, alerts, automations, intents, runs
 from storage.alerts import Alert
@@ -39,8 +39,12 @@ def decide(
     alert: Alert,
     past: Iterable[Run],
     now_us: int,
+    *,
+    about: Mapping[str, str],
 ) -> Decision | None:
     """Whether an alert that fires starts the runbook; None where it is about another.
+
+    `about` is what the alert is about, by the names of inputs.
 
     It does not start while a run of it has not ended, more often than it says, or if its file
     changed since an operator enabled it.
@@ -49,17 +53,17 @@ def decide(
         return Decision(f"{automation.runbook} cannot be used any more; look at it and enable it.")
     if book.on.alert != alert.rule:
         return None
-    about = f"alert {alert.id} ({alert.rule} {alert.subject})".replace(" )", ")")
+    named = f"alert {alert.id} ({alert.rule} {alert.subject})".replace(" )", ")")
     if steps.content(book) != automation.content:
-        return Decision(f"{about}: {book.name} changed since it was enabled; enable it again.")
+        return Decision(f"{named}: {book.name} changed since it was enabled; enable it again.")
     own = [run for run in past if run.actor == automations.actor(book.name)]
     if (running := next((run for run in own if run.ended_at_us is None), None)) is not None:
-        return Decision(f"{about}: run {running.id} has not ended.")
+        return Decision(f"{named}: run {running.id} has not ended.")
     limit = limits.parsed(book.on.at_most)
     if limit is None or not limit.allows((run.began_at_us for run in own), now_us):
-        return Decision(f"{about}: it has started as often as it may ({book.on.at_most}).")
-    given = {name: value for name, value in alert.about.items() if name in book.inputs}
-    return Decision(f"{about}: started.", {**given, **book.on.inputs})
+        return Decision(f"{named}: it has started as often as it may ({book.on.at_most}).")
+    given = {name: value for name, value in about.items() if name in book.inputs}
+    return Decision(f"{named}: started.", {**given, **book.on.inputs})
 
 
 async def look(
@@ -78,7 +82,8 @@ async def look(
         alert = await alerts.find(s, event.alert_id)
         book = books.get(automation.runbook)
         past = await runs.called(s, automation.runbook)
-        decision = decide(automation, book, alert, past, now_us)
+        about = await alert_inputs.of(s, alert)
+        decision = decide(automation, book, alert, past, now_us, about=about)
         if decision is None:
             continue
         made.append(decision)

@@ -15,13 +15,13 @@ from typing import Final
 import msgspec
 import structlog
 
-from runbooks import automation, decisions, start_request, steps, undo_plan
+from runbooks import alert_inputs, automation, decisions, start_request, steps, undo_plan
 from runbooks.start_request import Refused
 from runbooks.steps import Runbook
 from runbooks.walk.box import BY, Box
 from runbooks.walk.endings import Aborted, Ended, Stop
 from runbooks.walk.walking import Walk
-from storage import intents, run_events, runs
+from storage import errors, intents, run_events, runs
 from storage.control_socket import verbs
 from storage.home.paths import Home
 from storage.intents import Intent
@@ -162,12 +162,12 @@ class Driving:
                 )
                 book, inputs = await self._box.read(plan)
             else:
-                book, given = start_request.chosen(known, intent)
+                asked = verbs.parse(intent.verb, intent.arguments)
+                book, given = start_request.chosen(known, intent, await self._about(asked.alert))
                 second = self._box.now_us() // 1_000_000
                 inputs = await self._box.read(
                     partial(start_request.complete, book=book, given=given, second=second)
                 )
-                asked = verbs.parse(intent.verb, intent.arguments)
                 alone = automation.alone(book, intent)
                 pace = Pace(asked.pace or book.pace) if alone is None else Pace.ALONE
 
@@ -186,6 +186,19 @@ class Driving:
                 return run
 
             return book, await self._box.write(begin)
+
+    async def _about(self, alert: int | None) -> dict[str, str]:
+        """What the alert is about for which a run is started.
+
+        Raises:
+            Refused: there is no such alert.
+        """
+        if alert is None:
+            return {}
+        try:
+            return await self._box.read(lambda s: alert_inputs.of_number(s, alert))
+        except errors.NotFound as error:
+            raise Refused(str(error)) from error
 
     async def _wait(self, intent: Intent, book: Runbook, run: Run, stop: Stop) -> None:
         """The run waits from now on, and its intent has ended: in one transaction."""

@@ -20,8 +20,12 @@ class Refused(Exception):
     """The run cannot be started or led on; the message says why."""
 
 
-def chosen(books: Mapping[str, Runbook | str], intent: Intent) -> tuple[Runbook, dict[str, str]]:
+def chosen(
+    books: Mapping[str, Runbook | str], intent: Intent, about: Mapping[str, str]
+) -> tuple[Runbook, dict[str, str]]:
     """The runbook of an intent, which must be the one that the person saw, and what it was given.
+
+    `about` is what its alert is about, for inputs that were not given.
 
     Raises:
         Refused: with a sentence for the person.
@@ -35,7 +39,8 @@ def chosen(books: Mapping[str, Runbook | str], intent: Intent) -> tuple[Runbook,
     asked = verbs.parse(intent.verb, intent.arguments)
     if asked.content not in {None, steps.content(book)}:
         raise Refused(f"{book.name} changed since you looked; look again and start it.")
-    return book, inputs(book, asked.inputs)
+    filled = {name: value for name, value in about.items() if name in book.inputs}
+    return book, inputs(book, {**filled, **asked.inputs})
 
 
 def inputs(book: Runbook, given: Mapping[str, object]) -> dict[str, str]:

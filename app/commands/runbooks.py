@@ -11,7 +11,16 @@ import typer
 from app import errors, listing, session, terminal, words
 from app.commands import options, run_decisions
 from app.listing import Column
-from runbooks import catalog, foresight, schema, start_request, steps, undo_plan, values
+from runbooks import (
+    alert_inputs,
+    catalog,
+    foresight,
+    schema,
+    start_request,
+    steps,
+    undo_plan,
+    values,
+)
 from runbooks.steps import Do, Look, Runbook, Step
 from storage import automations, run_steps, runs
 from storage.automations import Automation
@@ -137,13 +146,17 @@ async def start(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what each step would do; do nothing.")
     ] = False,
+    alert: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="For an alert; what it is about fills in inputs."),
+    ] = None,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
     """Start a runbook; it continues when this terminal closes."""
     book = _find(name)
-    given = parse(inputs or [])
+    given = await _given(book, parse(inputs or []), alert)
     if dry_run:
         await _preview(book, given, as_json=as_json)
         return
@@ -153,10 +166,21 @@ async def start(
     effect = "".join(f"\n  {each}" for each in effects)
     agreed = session.agreed("runbooks.start", name, f"{book.title}{shown}{effect}", reason, yes=yes)
     wanted: dict[str, object] = {"inputs": given, "content": steps.content(book)}
+    if alert is not None:
+        wanted["alert"] = alert
     if pace is not None:
         wanted["pace"] = "step" if pace else "through"
     done = await session.ask("runbooks.start", name, wanted, reason=agreed.reason)
     session.report(done, as_json=as_json)
+
+
+async def _given(book: Runbook, given: dict[str, str], alert: int | None) -> dict[str, str]:
+    """The inputs that were typed, and those that the alert fills in."""
+    if alert is None:
+        return given
+    async with session.reading() as s:
+        about = await alert_inputs.of_number(s, alert)
+    return {name: value for name, value in about.items() if name in book.inputs} | given
 
 
 @app.command()

@@ -96,6 +96,7 @@ def _alert(alert: Alert, muted: Muted | None) -> AlertRow:
         acknowledged_by=alert.acknowledged_by or "" if fires else "",
         matchers=tuple(f"{name}={value}" for name, value in sorted(labels.items())),
         silence=by if silenced else "",
+        runbook=alert.runbook or "",
     )
 
 

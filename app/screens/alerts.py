@@ -79,7 +79,7 @@ class Alerts(Listed):
     """The list."""
 
     where: ClassVar[str] = "alerts"
-    hints: ClassVar = (("A", "ack"), ("Z", "silence"))
+    hints: ClassVar = (("n", "runbook"), ("A", "ack"), ("Z", "silence"))
     acts: ClassVar = (*silencing.NAMES, *LISTED)
     heading: ClassVar[str] = "ALERTS"
 

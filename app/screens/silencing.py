@@ -1,4 +1,4 @@
-"""What people do to alerts: acknowledge, close, silence for a time, try a receiver.
+"""What people do about alerts: start the runbook, acknowledge, close, silence, try a receiver.
 
 The offers of the place of alerts; the control socket checks all of it again. Imported by it.
 """
@@ -23,7 +23,8 @@ SILENCE: Final = Verb("alerts.silence", "Z", "silence", "no notifications for a 
 UNSILENCE: Final = Verb("alerts.unsilence", "E", "end silence")
 CLOSE: Final = Verb("alerts.close", "x", "close")
 TEST: Final = Verb("alerts.test_receiver", "B", "test")
-NAMES: Final = tuple(verb.name for verb in (ACK, UNACK, SILENCE, UNSILENCE, CLOSE, TEST))
+START: Final = Verb("runbooks.start", "n", "runbook")
+NAMES: Final = tuple(verb.name for verb in (START, ACK, UNACK, SILENCE, UNSILENCE, CLOSE, TEST))
 
 _FOR: Final = "2h"
 _HINT: Final = "what is silenced, for how long: 30m, 2h, 7d; enter shows until when"
@@ -36,7 +37,7 @@ def verbs(row: AlertRow | None) -> Sequence[Verb]:
         return ()
     silence = UNSILENCE if row.silence else SILENCE
     return {
-        Of.ALERT: (UNACK if row.acknowledged_by else ACK, silence, CLOSE),
+        Of.ALERT: (START, UNACK if row.acknowledged_by else ACK, silence, CLOSE),
         Of.SILENCE: (UNSILENCE,),
         Of.RECEIVER: (TEST,),
         Of.RULE: (SILENCE,),
@@ -51,11 +52,8 @@ def offer(name: str, row: AlertRow | None, now_us: int, typed: str | None) -> Of
         return Offer(unable="there is nothing under the cursor")
     if name == SILENCE.name:
         return _silence(row, now_us, typed)
-    if name == UNSILENCE.name:
-        return _unsilence(row)
-    if name == TEST.name:
-        return _test(row)
-    return _seen(name, row)
+    of_row = {UNSILENCE.name: _unsilence, TEST.name: _test, START.name: _runbook}
+    return of_row[name](row) if name in of_row else _seen(name, row)
 
 
 def _seen(name: str, row: AlertRow) -> Offer:
@@ -67,7 +65,7 @@ def _seen(name: str, row: AlertRow) -> Offer:
     if name == ACK.name and row.acknowledged_by:
         return Offer(unable=f"{row.acknowledged_by} acknowledged alert {row.name}")
     if name == UNACK.name and not row.acknowledged_by:
-        return Offer(unable=f"nobody acknowledged alert {row.name}")
+        return Offer(unable=f"alert {row.name} is not acknowledged")
     effect = {
         ACK.name: "you see to it; no notifications until it ends",
         UNACK.name: "not acknowledged; notifications are sent again",
@@ -75,6 +73,20 @@ def _seen(name: str, row: AlertRow) -> Offer:
     }[name]
     about = f"{row.title} {row.about}".strip()
     return Offer(target=row.name, effect=f"alert {row.name} ({about}): {effect}")
+
+
+def _runbook(row: AlertRow) -> Offer:
+    """Of an alert: walk the runbook that its rule names, about what the alert is about."""
+    if row.of is not Of.ALERT:
+        return Offer(unable="there is no alert under the cursor")
+    if not row.runbook:
+        return Offer(unable=f"the rule {row.title} names no runbook")
+    about = f"{row.title} {row.about}".strip()
+    return Offer(
+        target=row.runbook,
+        arguments={"alert": int(row.name), "pace": "step"},
+        effect=f"start {row.runbook} for alert {row.name} ({about}): it stops before each action",
+    )
 
 
 def _silence(row: AlertRow, now_us: int, typed: str | None) -> Offer:

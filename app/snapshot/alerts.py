@@ -30,7 +30,7 @@ class AlertRow:
 
     `name` is what a verb has as its target. `at_us` is when its state began, or for a silence when
     it ends. `matchers` are those of a silence of it; `silence` is the number of the one that it is,
-    or that it is silenced by.
+    or that it is silenced by. `runbook` is the one that its rule names.
     """
 
     of: Of
@@ -45,6 +45,7 @@ class AlertRow:
     acknowledged_by: str = ""
     matchers: tuple[str, ...] = ()
     silence: str = ""
+    runbook: str = ""
 
     @property
     def key(self) -> str:

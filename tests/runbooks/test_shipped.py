@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from runbooks import parsing
-from storage import deployments, freezes, knobs, prompts, rollouts, runs, services
+from storage import alerts, deployments, freezes, knobs, prompts, rollouts, runs, services
 from storage.processes import State as ProcessState
 from storage.samples import Kind
+from storage.store import Session
 from tests.runbooks import worlds
 from tests.runbooks.worlds import World, gpu, host, instance, latency
 
@@ -107,6 +108,25 @@ async def test_high_latency_on_busy_hardware_goes_to_the_long_answers_and_on(wor
     assert (deployment.replicas, await knob(world, "max_tokens_cap")) == (1, 131_072)
     assert await knob(world, "queue_limit") == 256
     assert await split(world) == {1: 5000, 2: 5000}
+
+
+async def test_a_run_for_an_alert_is_about_what_the_alert_is_about(world: World) -> None:
+    """The deployment of its worker, and the service that it computes for."""
+
+    async def fires(s: Session) -> int:
+        return await alerts.begin(
+            s, rule="kv-pressure", rule_version=0, labels={"worker": f"{OPS}:1"},
+            runbook="kv-pressure", severity=alerts.Severity.WARNING, summary="full",
+            state=alerts.State.FIRING, value=0.99, clock_us=1, at_us=world.now_us(),
+        )  # fmt: skip
+
+    number = await world.store.write(fires)
+    await slow(world, 300, kv=0.99)
+    started = await world.person("runbooks.start", "kv-pressure", alert=number, pace="step")
+    run, _ = await world.run(started)
+    assert (run.inputs["service"], run.inputs["deployment"]) == ("support", OPS)
+    refused = await world.person("runbooks.start", "kv-pressure", alert=number + 1)
+    assert f"There is no alert {number + 1}" in (refused.outcome or "")
 
 
 async def test_what_is_fast_already_is_left_alone(world: World) -> None:

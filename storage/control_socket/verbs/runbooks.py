@@ -24,11 +24,14 @@ _StepName = Annotated[str, Meta(min_length=1, max_length=40)]
 class Start(Arguments, frozen=True, kw_only=True):
     """What the runbook asks for before it begins; `content` is the hash of what was shown.
 
-    `pace`: to stop before each action, or to walk through; None: as the runbook says.
+    `alert` is the number of the alert that it is started for: what that is about fills in inputs
+    that are not given. `pace`: to stop before each action, or to walk through; None: as the
+    runbook says.
     """
 
     inputs: dict[str, Any] = msgspec.field(default_factory=dict)
     content: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
+    alert: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
     pace: Literal["step", "through"] | None = None
 
 
@@ -75,7 +78,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     _verb(
         "runbooks.start", Start,
         "Start a runbook",
-        "runbooks start NAME [INPUT=VALUE]",
+        "runbooks start NAME [INPUT=VALUE] [--alert N]",
         Why.ASKED,
     ),
     _verb(

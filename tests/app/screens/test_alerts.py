@@ -102,7 +102,7 @@ def test_each_row_offers_what_can_be_done_to_it_or_says_why_not() -> None:
 
     acknowledged = replace(FIRING, acknowledged_by="kim")
     assert unable("alerts.ack", acknowledged) == "kim acknowledged alert 3"
-    assert unable("alerts.unack", FIRING) == "nobody acknowledged alert 3"
+    assert unable("alerts.unack", FIRING) == "alert 3 is not acknowledged"
     assert unable("alerts.close", replace(FIRING, fires=False)) == "alert 3 does not fire"
     assert unable("alerts.silence", replace(FIRING, silence="2"))
     assert unable("alerts.test_receiver", FIRING) == "there is no receiver under the cursor"
@@ -111,7 +111,7 @@ def test_each_row_offers_what_can_be_done_to_it_or_says_why_not() -> None:
     assert (end.target, end.unable) == ("2", "")
     assert silencing.offer("incidents.close", FIRING, NOW, None) is None
     shown = [[verb.key for verb in silencing.verbs(each)] for each in (FIRING, acknowledged)]
-    assert shown == [["A", "Z", "x"], ["u", "Z", "x"]]
+    assert shown == [["n", "A", "Z", "x"], ["n", "u", "Z", "x"]]
 
 
 @pytest.mark.parametrize("typed", ["", "2h", "service=a", "service=a 0s", "service='a 2h"])
@@ -131,6 +131,30 @@ def test_what_is_typed_first_silences_this_alert_for_two_hours() -> None:
     assert found is not None
     assert found.arguments == {"matchers": list(FIRING.matchers), "for_s": 7200}
     assert found.effect.endswith("until 2025-03-14 05:12:07Z")
+
+
+def test_the_runbook_of_an_alert_starts_about_what_the_alert_is_about() -> None:
+    """It stops before each action; a rule without a runbook says so."""
+    found = silencing.offer("runbooks.start", replace(FIRING, runbook="slow"), NOW, None)
+    assert found is not None
+    assert (found.target, found.arguments) == ("slow", {"alert": 3, "pace": "step"})
+    assert "start slow for alert 3 (errors support)" in found.effect
+    none = silencing.offer("runbooks.start", FIRING, NOW, None)
+    assert none is not None
+    assert none.unable == "the rule errors names no runbook"
+
+
+async def test_two_keys_on_an_alert_ask_for_its_runbook(home: Home, node: FakeNode) -> None:
+    """`n` says what it would do and enter does it; what is typed in between is the reason."""
+    node.alone = True  # the runner is not here
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.press("colon")
+        await screen.type("rw")
+        await screen.press("enter")
+        await screen.go("a")
+        await screen.press("n", "enter")
+        asked = ("runbooks.start", "errors-high", {"alert": 1, "pace": "step"}, None)
+        await screen.until(lambda: node.asked == [asked])
 
 
 async def test_an_alert_is_acknowledged_and_silenced_by_keys(home: Home, node: FakeNode) -> None:
