@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -157,6 +158,21 @@ class Registry:
             for release in self.releases
             if release.deployment == deployment and release.model_version_id in names
         }
+
+
+def file(version: ModelVersion) -> str:
+    """Where the file is; of a split model the first, with how many there are."""
+    if not version.parts:
+        return version.path
+    return f"{version.path} and {words.counted(len(version.parts) - 1, 'further part')}"
+
+
+def part_lines(version: ModelVersion) -> list[str]:
+    """The parts of a split model, one a line: name, size, SHA-256."""
+    rows = [
+        [Path(each.path).name, words.size(each.size_bytes), each.sha256] for each in version.parts
+    ]
+    return words.table(rows)
 
 
 async def read(s: Session) -> Registry:

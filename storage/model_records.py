@@ -15,8 +15,9 @@ import semver
 from sqlalchemy import Row
 from sqlmodel import Field, SQLModel
 
-from storage import errors, model_checks, model_memory, moves
+from storage import errors, model_checks, model_files, model_memory, moves
 from storage.model_checks import ModelChecks
+from storage.model_files import ModelFile
 from storage.model_memory import Memory
 
 _VERSION: Final = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
@@ -95,6 +96,7 @@ class ModelRow(SQLModel, table=True):
     parent_id: int | None
     dataset: str | None
     run: str | None
+    parts: str | None
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +113,8 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     `size_bytes`, `mtime_ns` and `inode` are the file's when its SHA-256 was last verified.
     `kv_bytes_per_token` is the size of a token in the KV cache, `template_sha256` the hash of the
     chat template, empty where there is none, `memory` what loading it takes; all None where they
-    are not known.
+    are not known. `parts` are the files of a split model, and empty for one file: then `path` is
+    the first one, `size_bytes` is of all together, and `sha256` is that of their hashes.
     """
 
     id: int
@@ -141,6 +144,21 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: int | None = None
     dataset: str | None = None
     run: str | None = None
+    parts: tuple[ModelFile, ...] = ()
+
+    @property
+    def files(self) -> tuple[ModelFile, ...]:
+        """Its file, or its parts in their order."""
+        if self.parts:
+            return self.parts
+        whole = ModelFile(
+            path=self.path,
+            sha256=self.sha256,
+            size_bytes=self.size_bytes,
+            mtime_ns=self.mtime_ns,
+            inode=self.inode,
+        )
+        return (whole,)
 
     @property
     def lineage(self) -> Lineage:
@@ -178,5 +196,6 @@ def version_of(row: ModelRow | Row[Any]) -> ModelVersion:
     kept = {field: getattr(row, field) for field in ModelVersion.__struct_fields__}
     kept["checks"] = model_checks.decode(row.checks)
     kept["memory"] = model_memory.decode(row.memory)
+    kept["parts"] = model_files.decode(row.parts)
     kept["kind"], kept["status"] = Kind(row.kind), Status(row.status)
     return ModelVersion(**kept)

@@ -7,7 +7,7 @@ What it was made from is recorded beside it and may be corrected. Read by everyb
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqlalchemy import inspect as mapping
@@ -20,6 +20,7 @@ from storage import (
     ledger,
     model_aliases,
     model_checks,
+    model_files,
     model_lineage,
     model_memory,
     moves,
@@ -28,6 +29,7 @@ from storage import (
 )
 from storage.model_aliases import Alias
 from storage.model_checks import ModelChecks
+from storage.model_files import ModelFile
 from storage.model_memory import Memory
 from storage.model_records import (
     MOVES,
@@ -40,6 +42,7 @@ from storage.model_records import (
     order,
     version_of,
 )
+from storage.runtime.file_identity import Identity
 from storage.store import stream
 
 __all__ = [
@@ -82,8 +85,11 @@ async def add(
     inode: int | None = None,
     template_sha256: str | None = None,
     memory: Memory | None = None,
+    parts: Sequence[ModelFile] = (),
 ) -> ModelVersion:
     """Register a version; `source` is the address that its file was downloaded from.
+
+    `parts` are the files of a split model, of which `path` and `mtime_ns` are the first's.
 
     Raises:
         AlreadyExists: the model has this version.
@@ -130,6 +136,7 @@ async def add(
         parent_id=lineage.parent_id,
         dataset=lineage.dataset,
         run=lineage.run,
+        parts=model_files.encode(parts),
     )
     s.add(row)
     await s.flush()
@@ -281,6 +288,7 @@ async def add_again(
     inode: int | None = None,
     template_sha256: str | None = None,
     memory: Memory | None = None,
+    parts: Sequence[ModelFile] = (),
 ) -> ModelVersion:
     """Load a version from where the same file was found now; an unloadable one is tried again.
 
@@ -293,6 +301,7 @@ async def add_again(
         "size_bytes": size_bytes,
         "mtime_ns": mtime_ns,
         "inode": inode,
+        "parts": model_files.encode(parts),
     }
     if checks is not None:
         file["checks"] = model_checks.encode(checks)
@@ -323,12 +332,15 @@ async def add_again(
     return after
 
 
-async def note_verified(
-    s: AsyncSession, id: int, size_bytes: int, mtime_ns: int, inode: int | None
-) -> None:
-    """Remember by what the file of a version is recognised, after it was verified again."""
+async def note_verified(s: AsyncSession, id: int, verified: Sequence[Identity]) -> None:
+    """Remember by what the files of a version are recognised, after they were verified again."""
     row = await s.get_one(ModelRow, id)
-    row.size_bytes, row.mtime_ns, row.inode = size_bytes, mtime_ns, inode
+    parts = model_files.decode(row.parts)
+    row.size_bytes = sum(each.size_bytes for each in verified)
+    row.mtime_ns, row.inode = verified[0].mtime_ns, verified[0].inode
+    if parts:
+        seen = (part.seen(now) for part, now in zip(parts, verified, strict=True))
+        row.parts = model_files.encode(seen)
     await s.flush()
 
 

@@ -44,7 +44,8 @@ async def add(
         typer.Argument(
             metavar="SOURCE",
             help="A GGUF file: a path, https://…, hf://owner/repository/file.gguf@revision, "
-            "mlflow:models:/name/3, or an address that fsspec knows (s3://…).",
+            "mlflow:models:/name/3, or an address that fsspec knows (s3://…). Of a split model "
+            "any part: name-00001-of-00003.gguf.",
         ),
     ],
     name: Annotated[str, typer.Option("--name", help="The model's name.")],
@@ -56,7 +57,12 @@ async def add(
     ] = None,
     licence: Annotated[str | None, typer.Option("--licence", help="Its licence.")] = None,
     sha256: Annotated[
-        str | None, typer.Option("--sha256", help="The SHA-256 that the file must have.")
+        str | None,
+        typer.Option(
+            "--sha256",
+            help="The SHA-256 that the file must have; of a split model, what "
+            "`sha256sum NAME-*.gguf | cut -c -64 | sha256sum` prints.",
+        ),
     ] = None,
     parent: Parent = None,
     dataset: Dataset = None,
@@ -237,7 +243,7 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         ("kind", version.kind.value + (f" on {base.name}" if base else "")),
         ("status", version.status.value),
         ("reason", words.known(version.status_reason)),
-        ("file", version.path),
+        ("file", model_views.file(version)),
         ("source", version.source or "local file"),
         ("sha256", version.sha256),
         ("size", words.size(version.size_bytes)),
@@ -261,6 +267,8 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         ("registered", f"{words.clock(version.created_at_us)} by {version.created_by}"),
     ]
     lines = words.table(rows)
+    if version.parts:
+        lines += ["", "parts", *model_views.part_lines(version)]
     if proofs := registry.proofs(version):
         lines += ["", "in memory", *model_views.proof_lines(registry, proofs)]
     if len(family := model_views.tree(registry, version)) > 1:

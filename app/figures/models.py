@@ -41,7 +41,7 @@ def _row(registry: Registry, node: model_lineage.Node, stem: str) -> snapshot.Mo
         status=version.status.value,
         reason=version.status_reason or "",
         well=version.status is models.Status.REGISTERED,
-        path=version.path,
+        path=model_views.file(version),
         source=version.source or "local file",
         sha256=version.sha256,
         memory=model_views.memory(version),

@@ -1,7 +1,8 @@
 """The job behind `models export`: a version as a Hub repository, or in an MLflow registry.
 
-The file is hashed while it is copied, so that only the registered content is exported. A
-repository appears at once or not at all. Imported by `engine.jobs.kinds`, by name.
+Files are hashed while they are copied, so that only the registered content is exported; the parts
+of a split model keep their names. A repository appears at once or not at all. Imported by
+`engine.jobs.kinds`, by name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -28,34 +30,48 @@ _CHUNK: Final = 4 * 1024 * 1024
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
-    """The verified copy in the job's scratch directory."""
+    """The verified copies in the job's scratch directory."""
 
-    file_name: str
+    file_names: tuple[str, ...]
     size_bytes: int
 
 
 async def copy(context: Context) -> Copied:
-    """Copy the file and its card into the scratch directory, and verify it on the way."""
+    """Copy the files and their card into the scratch directory, and verify them on the way."""
     version, base, ancestors = await _version(context)
-    source = Path(version.path)
-    name = sources.file_name(f"{version.model}-{version.version}.gguf")
+    names = _names(version)
     folder = context.scratch / "repository"
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     folder.mkdir()
-    try:
-        found = await asyncio.to_thread(_copy, source, folder / name, version.size_bytes, context)
-    except OSError as error:
-        raise Refused(f"{source} cannot be copied: {error.strerror or error}.") from error
-    if found != version.sha256:
-        raise Refused(
-            f"{source} is not the file of {version.name} any more: its SHA-256 is {found}, "
-            f"not {version.sha256}. Nothing was exported."
-        )
-    written = model_card.card(version, name, base=base, ancestors=ancestors)
+    done = 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        context.progress(done, version.size_bytes, "B")
+
+    for file, name in zip(version.files, names, strict=True):
+        try:
+            found = await asyncio.to_thread(_copy, Path(file.path), folder / name, progress)
+        except OSError as error:
+            raise Refused(f"{file.path} cannot be copied: {error.strerror or error}.") from error
+        if found != file.sha256:
+            raise Refused(
+                f"{file.path} is not the file of {version.name} any more: its SHA-256 is {found}, "
+                f"not {file.sha256}. Nothing was exported."
+            )
+    written = model_card.card(version, names, base=base, ancestors=ancestors)
     (folder / "README.md").write_text(written)
-    (folder / "SHA256SUMS").write_text(model_card.checksums(version, name))
+    (folder / "SHA256SUMS").write_text(model_card.checksums(version, names))
     (folder / ".gitattributes").write_text(model_card.ATTRIBUTES)
-    return Copied(file_name=name, size_bytes=version.size_bytes)
+    return Copied(file_names=names, size_bytes=version.size_bytes)
+
+
+def _names(version: ModelVersion) -> tuple[str, ...]:
+    """What the files are called in a repository; libraries find the parts by their names."""
+    if version.parts:
+        return tuple(sources.file_name(Path(each.path).name) for each in version.parts)
+    return (sources.file_name(f"{version.model}-{version.version}.gguf"),)
 
 
 async def deliver(context: Context) -> str:
@@ -124,15 +140,14 @@ async def _version(
     return version, known.get(version.base_id or 0), ancestors
 
 
-def _copy(source: Path, target: Path, size: int, context: Context) -> str:
+def _copy(source: Path, target: Path, progress: Callable[[int], None]) -> str:
     """The SHA-256 of what was copied."""
-    digest, done = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     with source.open("rb", buffering=0) as read, target.open("wb") as write:
         while chunk := read.read(_CHUNK):
             digest.update(chunk)
             write.write(chunk)
-            done += len(chunk)
-            context.progress(done, size, "B")
+            progress(len(chunk))
         write.flush()
         os.fsync(write.fileno())
     return digest.hexdigest()

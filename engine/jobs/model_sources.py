@@ -1,14 +1,15 @@
-"""The first steps of adding a model: where its file is, and its download into the job's scratch.
+"""The first step of adding a model: where its file is, or the parts of a split one.
 
-A local file stays where it is. Imported by `engine.jobs.add_model`.
+A local file stays where it is; `model_downloads` fetches the others. Imported by `engine.jobs`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,108 +24,132 @@ from engine.registry import (
     registration,
     server_responses,
     sources,
+    split_names,
 )
-from engine.registry.downloads import Download, Known
-from engine.registry.sources import Filesystem, Hub, Local, Mlflow, Remote
+from engine.registry.downloads import Download
+from engine.registry.sources import Filesystem, Hub, Local, Mlflow, Remote, Source
 from storage import errors
 from storage.control_socket import verbs
-from storage.home import secrets
 
 
-class Resolved(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the file is: a path of this machine, or a URL with what the Hub announced."""
+class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file: a path of this machine, or a URL with what its source announced.
 
+    `shown` is what messages call it.
+    """
+
+    file_name: str
+    shown: str
     path: str | None = None
     url: str | None = None
-    address: str | None = None
-    file_name: str = ""
     size_bytes: int | None = None
     sha256: str | None = None
     commit: str | None = None
 
 
-async def resolve(context: Context) -> Resolved:
-    """Resolve the address, and refuse early what cannot work."""
+class Located(msgspec.Struct, frozen=True, kw_only=True):
+    """The file of a model, or its parts in their order; `address` is kept, None for local files."""
+
+    address: str | None
+    files: tuple[SourceFile, ...]
+
+    @property
+    def shown(self) -> str:
+        """What messages call the model."""
+        return self.files[0].shown
+
+    @property
+    def local(self) -> bool:
+        """Whether the files stay where they are."""
+        return self.files[0].path is not None
+
+
+async def locate(context: Context) -> Located:
+    """Find all files at their source, and refuse early what cannot work."""
     asked = asked_of(context)
     try:
         async with context.store.read() as s:
             await registration.check_name(s, asked)
             await registration.base_of(s, asked)
             await registration.lineage_of(s, asked)
-        source = sources.parse(asked.path)
+        named = [sources.parse(each) for each in split_names.every(asked.path)]
     except (registration.Unfit, sources.BadSource, errors.NotFound) as error:
         raise Refused(str(error)) from error
-    match source:
-        case Local(path):
-            await asyncio.to_thread(_regular, Path(path))
-            return Resolved(path=path)
+    with failures():
+        found = await _find(named)
+    context.log(f"{found.shown}: {_told(found.files)}.")
+    return found
+
+
+async def _find(named: Sequence[Source]) -> Located:
+    first = named[0]
+    match first:
+        case Local():
+            return await asyncio.to_thread(_on_this_machine, named)
         case Hub():
-            return await _look_up(context, source)
+            return await _at_one_commit(named)
         case Remote():
-            return Resolved(url=source.shown, address=source.shown, file_name=source.file_name)
+            files = [_remote(each) for each in named if isinstance(each, Remote)]
+            return Located(address=first.shown, files=tuple(files))
         case Filesystem():
-            return Resolved(url=source.address, address=source.address, file_name=source.file_name)
+            places = [each for each in named if isinstance(each, Filesystem)]
+            if len(places) > 1:  # a missing part is found before the others are downloaded
+                sizes = [(await filesystems.look_up(each)).size_bytes for each in places]
+            else:
+                sizes = [None]
+            files = [
+                SourceFile(
+                    file_name=each.file_name, shown=each.address, url=each.address, size_bytes=size
+                )
+                for each, size in zip(places, sizes, strict=True)
+            ]
+            return Located(address=first.address, files=tuple(files))
         case Mlflow():
-            with _failures():
-                async with downloads.client() as http:
-                    file, address = await mlflow_registry.look_up(http, source)
-            context.log(f"{address} is {file.url}.")
-            return Resolved(url=file.url, address=address, file_name=file.file_name)
+            async with downloads.client() as http:
+                remotes, address = await mlflow_registry.look_up(http, first)
+            return Located(address=address, files=tuple(map(_remote, remotes)))
 
 
-async def _look_up(context: Context, source: Hub) -> Resolved:
-    with _failures():
-        async with downloads.client() as http:
+async def _at_one_commit(named: Sequence[Source]) -> Located:
+    """The files of a Hub as the branch has them now, all of the same commit."""
+    files: list[SourceFile] = []
+    async with downloads.client() as http:
+        for source in named:
+            assert isinstance(source, Hub)  # noqa: S101 the parts are where the first one is
+            commit = files[0].commit if files else None
+            source = dataclasses.replace(source, revision=commit or source.revision)  # noqa: PLW2901
             known = await downloads.look_up(http, source)
-    revision = known.commit or source.revision
-    context.log(f"{source.repository} at {revision}: {known.size_bytes} bytes.")
-    return Resolved(
-        url=known.url,
-        address=f"hf://{source.repository}/{source.file}@{revision}",
-        file_name=source.at(revision).file_name,
-        size_bytes=known.size_bytes,
-        sha256=known.sha256,
-        commit=known.commit,
-    )
+            revision = known.commit or source.revision
+            files.append(
+                SourceFile(
+                    file_name=source.at(revision).file_name,
+                    shown=f"hf://{source.repository}/{source.file}@{revision}",
+                    url=known.url,
+                    size_bytes=known.size_bytes,
+                    sha256=known.sha256,
+                    commit=known.commit,
+                )
+            )
+    return Located(address=files[0].shown, files=tuple(files))
 
 
-async def fetch(context: Context) -> dict[str, object]:
-    """Download the file into the scratch directory; a local file stays where it is."""
-    resolved = result(context, "resolve", Resolved)
-    if resolved.url is None:
-        return {}
-    asked = sources.parse(asked_of(context).path)
-    if isinstance(asked, Filesystem):
-        with _failures():
-            known = await filesystems.fetch(
-                asked,
-                Download(context.scratch),
-                progress=lambda done, total: context.progress(done, total, "B"),
-                log=context.log,
+def _remote(source: Remote) -> SourceFile:
+    return SourceFile(file_name=source.file_name, shown=source.shown, url=source.shown)
+
+
+def _on_this_machine(named: Sequence[Source]) -> Located:
+    paths = [Path(each.path) for each in named if isinstance(each, Local)]
+    for path in paths:
+        _regular(path)
+    if len(paths) > 1:
+        beside = map(str, paths[0].parent.iterdir())
+        if stray := split_names.stray(map(str, paths), beside):
+            raise Refused(
+                f"{stray[0]} claims to be a further part of {paths[0]}, which has {len(paths)}; "
+                "move it away."
             )
-        return {"validator": known.validator}
-    authorization = asked.authorization if isinstance(asked, Hub | Mlflow) else None
-    source = Remote(_url(context, resolved.url), resolved.file_name, authorization)
-    expected = None
-    if isinstance(asked, Hub):
-        expected = Known(
-            url=resolved.url,
-            size_bytes=resolved.size_bytes,
-            sha256=resolved.sha256,
-            commit=resolved.commit,
-        )
-    with _failures():
-        async with downloads.client() as http:
-            known = await downloads.fetch(
-                http,
-                source,
-                Download(context.scratch),
-                expected=expected,
-                progress=lambda done, total: context.progress(done, total, "B"),
-                log=context.log,
-            )
-    context.log(f"Downloaded {Download(context.scratch).size_bytes()} bytes.")
-    return {"validator": known.validator}
+    files = [SourceFile(file_name=path.name, shown=str(path), path=str(path)) for path in paths]
+    return Located(address=None, files=tuple(files))
 
 
 def asked_of(context: Context) -> verbs.models.Add:
@@ -144,32 +169,42 @@ def result(context: Context, step: str, kind: Any) -> Any:
     return msgspec.convert(msgspec.to_builtins(context.results[step]), kind)
 
 
-def path(context: Context) -> Path:
-    """Where the file is now: in place, or in the job's scratch directory."""
-    resolved = result(context, "resolve", Resolved)
-    return Path(resolved.path) if resolved.path else Download(context.scratch).part
+def located(context: Context) -> Located:
+    """Where the files are at their source."""
+    found: Located = result(context, "locate", Located)
+    return found
 
 
-def _url(context: Context, url: str) -> str:
-    """The URL with its query, which is stored as a secret."""
-    reference = asked_of(context).secret
-    if reference is None:
-        return url
-    try:
-        return f"{url}?{secrets.read(context.home, reference)}"
-    except errors.NotFound as error:
-        raise Refused(f"The query of {url} is no longer stored; add the model again.") from error
+def download(context: Context, number: int) -> Download:
+    """The working directory of the download of a file, counted from 0."""
+    directory = context.scratch if number == 0 else context.scratch / f"part-{number + 1:05d}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return Download(directory)
+
+
+def paths(context: Context) -> list[Path]:
+    """Where the files are now: in place, or in the job's scratch directory."""
+    return [
+        Path(each.path) if each.path else download(context, number).part
+        for number, each in enumerate(located(context).files)
+    ]
 
 
 @contextlib.contextmanager
-def _failures() -> Iterator[None]:
-    """Errors of a download as those of a job."""
+def failures() -> Iterator[None]:
+    """Errors of a source as those of a job."""
     try:
         yield
     except server_responses.Unavailable as error:
         raise Transient(str(error), error.after_s) from error
     except server_responses.Refused as error:
         raise Refused(str(error)) from error
+
+
+def _told(files: Sequence[SourceFile]) -> str:
+    sizes = [each.size_bytes for each in files if each.size_bytes is not None]
+    what = "one file" if len(files) == 1 else f"{len(files)} parts"
+    return f"{what}, {sum(sizes)} bytes" if len(sizes) == len(files) else what
 
 
 def _regular(path: Path) -> None:

@@ -60,7 +60,7 @@ def worker(home: Home, instance: Instance, engine: Engine) -> Spec:
         command=(
             *(sys.executable, "-m", "engine.serving"),
             *("--socket", str(home.worker(instance.name))),
-            *("--model", instance.weights.path),
+            *(word for each in instance.weights.files for word in ("--model", each.path)),
             *("--sha256", instance.weights.sha256),
             *("--name", instance.name),
             *("--context-tokens", str(engine.context_tokens)),

@@ -1,6 +1,6 @@
-"""Whether a model file is still the one that was registered.
+"""Whether the files of a model are still the ones that were registered.
 
-Size, modification time and inode are compared first; only if they differ is the file read again.
+Size, modification time and inode are compared first; only if they differ is a file read again.
 Never writes. Imported by `engine.node`.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.node.planning import Weights
+from storage.model_files import ModelFile
 from storage.runtime import file_identity
 from storage.runtime.file_identity import Identity
 
@@ -22,50 +23,49 @@ _CHUNK: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a file was found to be: `refusal` says why it is not the one that was registered.
+    """What files were found to be: `refusal` says which is not the one that was registered.
 
-    `verified` is the identity of the file with the registered content; None where there is no file,
-    which the load reports.
+    `verified` are the identities of the files with the registered content; empty where a file is
+    missing, which the load reports.
     """
 
     refusal: str | None = None
-    verified: Identity | None = None
+    verified: tuple[Identity, ...] = ()
 
 
 async def check(weights: Weights) -> Checked:
-    """Whether loading the file would load what was registered.
+    """Whether loading the files would load what was registered.
 
     A file of the size, modification time and inode that were recorded is not read again.
     """
-    path = Path(weights.path)
-    recorded = Identity(weights.size_bytes, weights.mtime_ns, weights.inode)
-    try:
-        now = await asyncio.to_thread(file_identity.of, path)
-        if recorded.fits(now):
-            return Checked(verified=now)
-        found = await _hash(path)
-    except OSError:
-        return Checked()
-    if found == weights.sha256:
-        return Checked(verified=now)
-    return Checked(
-        f"{path} is not the file that was registered: its SHA-256 is {found[:16]}…, "
-        f"not {weights.sha256[:16]}…; add it as a new version"
-    )
+    verified = []
+    for file in weights.files:
+        path = Path(file.path)
+        try:
+            now = await asyncio.to_thread(file_identity.of, path)
+            if not file.identity.fits(now) and (found := await _hash(path)) != file.sha256:
+                return Checked(
+                    f"{path} is not the file that was registered: its SHA-256 is {found[:16]}…, "
+                    f"not {file.sha256[:16]}…; add it as a new version"
+                )
+        except OSError:
+            return Checked()
+        verified.append(now)
+    return Checked(verified=tuple(verified))
 
 
-async def overwritten(weights: Weights) -> str | None:
+async def overwritten(file: ModelFile) -> str | None:
     """Why a file that a worker has mapped is not what was registered any more; None if it is."""
-    path = Path(weights.path)
+    path = Path(file.path)
     try:
         found = await _hash(path)
     except OSError as error:
         return f"{path} cannot be read while it is served: {error.strerror or error}"
-    if found == weights.sha256:
+    if found == file.sha256:
         return None
     return (
         f"{path} was overwritten while it was served: its SHA-256 is {found[:16]}…, "
-        f"not {weights.sha256[:16]}…; put the registered file back and add it again, or add this "
+        f"not {file.sha256[:16]}…; put the registered file back and add it again, or add this "
         "one as a new version"
     )
 

@@ -18,6 +18,7 @@ import structlog
 
 from engine.node import file_check
 from engine.node.planning import Weights
+from storage.model_files import ModelFile
 
 _log = structlog.get_logger("node.files")
 
@@ -26,16 +27,20 @@ _log = structlog.get_logger("node.files")
 class _Mapped:
     """A file as it was when it was mapped, or last found unchanged."""
 
-    weights: Weights
+    registered: ModelFile
     file: tuple[int, int]
     content: tuple[int, int]
 
 
-class FileWatch:
-    """Files by the name of the instance that has them mapped.
+_Key = tuple[str, str]
+"""The name of an instance, and the path of a file that it has mapped."""
 
-    `overwritten` is called with the name and the reason, once per instance; `missing` with the name
-    and the path when the file is removed, and with the name and "" when it is there again.
+
+class FileWatch:
+    """The files that instances have mapped, each by itself.
+
+    `overwritten` is called with the instance's name and the reason, once per instance; `missing`
+    with the name and the path when a file is removed, and with the name and "" when all are there.
     """
 
     def __init__(
@@ -43,57 +48,68 @@ class FileWatch:
     ) -> None:
         self._overwritten = overwritten
         self._missing = missing
-        self._gone: set[str] = set()
-        self._mapped: dict[str, _Mapped] = {}
-        self._reading: dict[str, asyncio.Task[None]] = {}
+        self._gone: dict[str, str] = {}
+        self._mapped: dict[_Key, _Mapped] = {}
+        self._reading: dict[_Key, asyncio.Task[None]] = {}
 
     async def opened(self, name: str, weights: Weights) -> None:
-        """An instance is about to map this file."""
-        if (found := await asyncio.to_thread(_look, weights)) is not None:
-            self._mapped[name] = found
+        """An instance is about to map these files."""
+        self._forget(name)
+        for file in weights.files:
+            if (found := await asyncio.to_thread(_look, file)) is not None:
+                self._mapped[name, file.path] = found
 
     async def look(self, names: Collection[str]) -> None:
         """Look at the files of these instances; others do not run any more."""
-        self._mapped = {name: self._mapped[name] for name in self._mapped.keys() & names}
+        self._mapped = {key: each for key, each in self._mapped.items() if key[0] in names}
+        mapped = dict(self._mapped)
         now = await asyncio.to_thread(
-            lambda: {name: _look(mapped.weights) for name, mapped in self._mapped.items()}
+            lambda: {key: _look(each.registered) for key, each in mapped.items()}
         )
-        self._tell_missing({name for name, found in now.items() if found is None})
-        for name, found in now.items():
-            before = self._mapped.get(name)
+        self._tell_missing([key for key, found in now.items() if found is None])
+        for key, found in now.items():
+            before = self._mapped.get(key)
             if found is None or before is None or found.file != before.file:
                 continue
-            if found.content != before.content and name not in self._reading:
-                self._reading[name] = asyncio.create_task(self._read(name, found), name=name)
+            if found.content != before.content and key not in self._reading:
+                self._reading[key] = asyncio.create_task(self._read(key, found), name=key[0])
 
-    def _tell_missing(self, gone: set[str]) -> None:
-        for name in sorted(gone - self._gone):
-            path = self._mapped[name].weights.path
-            _log.error("the file of a running model is gone", instance=name, path=path)
-            self._missing(name, path)
-        for name in sorted((self._gone - gone) & self._mapped.keys()):
+    def _tell_missing(self, missing: Collection[_Key]) -> None:
+        """Of several missing files of an instance the first is told."""
+        gone: dict[str, str] = {}
+        for name, path in missing:
+            gone.setdefault(name, path)
+        for name, path in gone.items():
+            if self._gone.get(name) != path:
+                _log.error("the file of a running model is gone", instance=name, path=path)
+                self._missing(name, path)
+        running = {name for name, _ in self._mapped}
+        for name in sorted((self._gone.keys() - gone.keys()) & running):
             self._missing(name, "")
         self._gone = gone
 
-    async def _read(self, name: str, found: _Mapped) -> None:
-        _log.warning("a mapped file has changed", instance=name, path=found.weights.path)
+    async def _read(self, key: _Key, found: _Mapped) -> None:
+        name, path = key
+        _log.warning("a mapped file has changed", instance=name, path=path)
         try:
-            reason = await file_check.overwritten(found.weights)
+            reason = await file_check.overwritten(found.registered)
         finally:
-            del self._reading[name]
-        if name not in self._mapped:
+            del self._reading[key]
+        if key not in self._mapped:
             return
         if reason is None:
-            self._mapped[name] = found
+            self._mapped[key] = found
         else:
-            del self._mapped[name]
+            self._forget(name)
             self._overwritten(name, reason)
 
+    def _forget(self, name: str) -> None:
+        self._mapped = {key: each for key, each in self._mapped.items() if key[0] != name}
 
-def _look(weights: Weights) -> _Mapped | None:
+
+def _look(file: ModelFile) -> _Mapped | None:
     try:
-        found = Path(weights.path).stat()
+        found = Path(file.path).stat()
     except OSError:
         return None
-    file, content = (found.st_dev, found.st_ino), (found.st_size, found.st_mtime_ns)
-    return _Mapped(weights, file, content)
+    return _Mapped(file, (found.st_dev, found.st_ino), (found.st_size, found.st_mtime_ns))

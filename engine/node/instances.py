@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -215,9 +215,9 @@ class Instances:
                 process.stop()
 
     async def _prepare(self, instance: Instance) -> Preparation:
-        """Whether the file is the registered one, and on which devices it goes."""
+        """Whether the files are the registered ones, and on which devices they go."""
         weights = instance.weights
-        verified = None
+        verified: tuple[Identity, ...] = ()
         if weights is not None:
             checked = await file_check.check(weights)
             if checked.refusal is not None:
@@ -241,13 +241,13 @@ class Instances:
             environment |= file_identity.environment(verified)
         return Preparation(environment)
 
-    async def _remember(self, weights: Weights, verified: Identity | None) -> None:
-        """Record by what a verified file is recognised, so that its next load does not read it."""
-        if verified is None or verified == (weights.size_bytes, weights.mtime_ns, weights.inode):
+    async def _remember(self, weights: Weights, verified: Sequence[Identity]) -> None:
+        """Record by what verified files are recognised, so that their next load reads none."""
+        if not verified or [*verified] == [each.identity for each in weights.files]:
             return
 
         async def work(session: Session) -> None:
-            await models.note_verified(session, weights.model, *verified)
+            await models.note_verified(session, weights.model, verified)
 
         with contextlib.suppress(errors.StorageError):  # it is verified again the next time
             await self._store.write(work)

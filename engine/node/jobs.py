@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from engine.jobs import model_files, scheduling, scratch
+from engine.jobs import kept_models, scheduling, scratch
 from engine.jobs.scheduling import Act, Plan, Reason, Running, Step
 from engine.node import endings, process_logs, specs
 from engine.node.child import Child
@@ -125,7 +125,7 @@ class Jobs:
                 if version.status is not models.Status.REMOVED
             }
         unused = await asyncio.to_thread(
-            model_files.sweep, self._home, referred, now_s=self._now_us() / scheduling.SECOND_US
+            kept_models.sweep, self._home, referred, now_s=self._now_us() / scheduling.SECOND_US
         )
         if unused:
             _log.info("removed downloaded files without a version", sha256=unused)

@@ -12,20 +12,28 @@ from dataclasses import dataclass
 
 from storage.deployments import Deployment
 from storage.deployments import Status as DeploymentStatus
+from storage.model_files import ModelFile
 from storage.models import ModelVersion, Status
 from storage.releases import Engine, Release, Server
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model file to load, as it was registered."""
+    """A model to load, as it was registered: its file, or its parts in their order."""
 
     model: int
-    path: str
     sha256: str
-    size_bytes: int
-    mtime_ns: int
-    inode: int | None = None
+    files: tuple[ModelFile, ...]
+
+    @property
+    def path(self) -> str:
+        """Of its first file, by whose name libraries find the other parts."""
+        return self.files[0].path
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together."""
+        return sum(each.size_bytes for each in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +108,7 @@ def _weights(versions: list[ModelVersion]) -> Weights | None:
     if not versions:
         return None
     version = min(versions, key=lambda each: each.id)
-    return Weights(
-        version.id,
-        version.path,
-        version.sha256,
-        version.size_bytes,
-        version.mtime_ns,
-        version.inode,
-    )
+    return Weights(version.id, version.sha256, version.files)
 
 
 def _content(weights: Weights | None) -> tuple[str, str] | None:

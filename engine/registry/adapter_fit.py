@@ -5,7 +5,7 @@ Reads no weights. Imported by `engine.jobs`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,18 +14,23 @@ from engine.registry import gguf_walk
 _SHOWN: Final = 64
 
 
-def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+def shapes(paths: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     """The dimensions of each tensor by its name, as GGUF has them: the input's first.
 
+    `paths` are a file, or the parts of a split model.
+
     Raises:
-        Broken: the header contradicts the file. OSError: it cannot be read.
+        Broken: a header contradicts its file. OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        walk = gguf_walk.Walk(file, size)
-        walk.tensors()
-        return walk.shapes
+    found: dict[str, tuple[int, ...]] = {}
+    for path in paths:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            walk = gguf_walk.Walk(file, size)
+            walk.tensors(empty=True)
+            found |= walk.shapes
+    return found
 
 
 def misfit(adapter: Mapping[str, tuple[int, ...]], base: Mapping[str, tuple[int, ...]]) -> str:

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -24,11 +23,9 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import msgspec
 
-from engine.registry import server_responses
+from engine.registry import disk_room, server_responses
 from engine.registry.sources import Hub, Remote
 
-RESERVE: Final = 1_000_000_000
-"""Bytes of disk space that a download does not use, for the store and the logs."""
 _BUFFER: Final = 1024 * 1024
 _REDIRECTS: Final = 8
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
@@ -135,7 +132,7 @@ async def fetch(
     expected: Known | None = None,
     progress: Callable[[int, int | None], None],
     log: Callable[[str], None],
-    free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+    free_bytes: Callable[[Path], int] = disk_room.free_bytes,
 ) -> Known:
     """Download the file to `download.part`; resume an earlier attempt if possible.
 
@@ -277,13 +274,7 @@ def _agree(url: str, expected: int, size: int, download: Download) -> None:
 
 
 def _need_room(target: _Target, more: int) -> None:
-    free = target.free_bytes(target.download.directory)
-    if free - more < RESERVE:
-        raise server_responses.Refused(
-            f"Not enough disk space for {target.source.shown}: it needs {more / 1e9:.1f} GB and "
-            f"{RESERVE / 1e9:.0f} GB must remain free, but {target.download.directory.parent} "
-            f"has {free / 1e9:.1f} GB."
-        )
+    disk_room.need(target.download.directory, target.source.shown, more, target.free_bytes)
 
 
 # requests

@@ -24,8 +24,8 @@ class Unmeasured(Exception):
     """It could not be measured; the message says why."""
 
 
-async def measure(path: Path, *, bound_s: float = _BOUND_S) -> Memory:
-    """The sizes of a model's buffers.
+async def measure(*paths: Path, bound_s: float = _BOUND_S) -> Memory:
+    """The sizes of a model's buffers; of a split one all parts are needed, in their order.
 
     Raises:
         Unmeasured: the process died, failed or took longer than `bound_s`.
@@ -34,7 +34,7 @@ async def measure(path: Path, *, bound_s: float = _BOUND_S) -> Memory:
         sys.executable,
         "-m",
         "engine.serving.dry_load",
-        str(path),
+        *map(str, paths),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -9,13 +9,13 @@ Credentials come from where that package looks for them. Imported by `engine.job
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from engine.registry import downloads
+from engine.registry import disk_room
 from engine.registry.downloads import Download, Known
 from engine.registry.server_responses import Refused, Unavailable
 from engine.registry.sources import Filesystem
@@ -30,7 +30,7 @@ async def fetch(
     *,
     progress: Callable[[int, int | None], None],
     log: Callable[[str], None],
-    free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+    free_bytes: Callable[[Path], int] = disk_room.free_bytes,
 ) -> Known:
     """Download the file to `download.part`; resume an earlier attempt if it is the same file.
 
@@ -40,6 +40,21 @@ async def fetch(
     return await asyncio.to_thread(_fetch, source, download, progress, log, free_bytes)
 
 
+async def look_up(source: Filesystem) -> Known:
+    """Size and identity of a file at its source.
+
+    Raises:
+        Refused: there is no such file, or no access to it. Unavailable: call again.
+    """
+
+    def look() -> Known:
+        with _translated(source.address):
+            system, path = _open(source.address)
+            return _look_up(system, path, source.address)
+
+    return await asyncio.to_thread(look)
+
+
 def _fetch(
     source: Filesystem,
     download: Download,
@@ -47,19 +62,27 @@ def _fetch(
     log: Callable[[str], None],
     free_bytes: Callable[[Path], int],
 ) -> Known:
-    try:
+    with _translated(source.address):
         system, path = _open(source.address)
         known = _look_up(system, path, source.address)
         offset = _offset(download, known, log)
-        _need_room(download, source.address, (known.size_bytes or 0) - offset, free_bytes)
+        more = (known.size_bytes or 0) - offset
+        disk_room.need(download.directory, source.address, more, free_bytes)
         _copy(system, path, download, known, offset, progress)
-    except FileNotFoundError as error:
-        raise Refused(f"{source.address}: there is no such file.") from error
-    except PermissionError as error:
-        raise Refused(f"{source.address}: access is denied; its credentials are wrong.") from error
-    except OSError as error:
-        raise Unavailable(f"{source.address}: {error}.") from error
     return known
+
+
+@contextlib.contextmanager
+def _translated(address: str) -> Iterator[None]:
+    """Errors of a file system as those of a download."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Refused(f"{address}: there is no such file.") from error
+    except PermissionError as error:
+        raise Refused(f"{address}: access is denied; its credentials are wrong.") from error
+    except OSError as error:
+        raise Unavailable(f"{address}: {error}.") from error
 
 
 def _open(address: str) -> tuple[Any, str]:
@@ -101,17 +124,6 @@ def _offset(download: Download, known: Known, log: Callable[[str], None]) -> int
         log(f"Resuming at byte {offset}.")
     download.note(known)
     return offset
-
-
-def _need_room(
-    download: Download, address: str, more: int, free_bytes: Callable[[Path], int]
-) -> None:
-    free = free_bytes(download.directory)
-    if free - more < downloads.RESERVE:
-        raise Refused(
-            f"Not enough disk space for {address}: it needs {more / 1e9:.1f} GB and "
-            f"{downloads.RESERVE / 1e9:.0f} GB must remain free, but there are {free / 1e9:.1f} GB."
-        )
 
 
 def _copy(

@@ -1,11 +1,13 @@
 """Facts from the header of an untrusted GGUF file.
 
 `gguf_walk` checks every count against the size of the file before the library reads the values: a
-truncated, damaged or hostile file raises `Broken`. Reads no weights. Imported by `engine.jobs`.
+truncated, damaged or hostile file raises `Broken`. Reads no weights. Imported by `engine.jobs` and
+`gguf_split`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from engine.registry.chat_template import Source
 from engine.registry.gguf_walk import Broken
 from storage.models import Kind
 
-__all__ = ["Broken", "Header", "read"]
+__all__ = ["Broken", "Header", "Scanned", "header", "read", "scan", "whole"]
 
 _WORD: Final = 64
 _LINE: Final = 2000
@@ -68,21 +70,46 @@ class Header:
     kv_bytes_per_token: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """One file: its metadata, its weights by type, the dimensions of its tensors."""
+
+    values: dict[str, Any]
+    weights: Counter[str]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
 def read(path: Path) -> Header:
-    """The header of the file.
+    """The header of a model in one file.
 
     Raises:
         Broken: it has none, or one that contradicts the file. OSError: it cannot be read.
     """
+    scanned = scan(path)
+    if (count := whole(scanned.values, "split.count")) > 1:
+        raise Broken(
+            f"it is one of {count} parts of a split model, and its name does not say which; "
+            f"name them NAME-00001-of-{count:05d}.gguf and so on, in one directory"
+        )
+    return header(scanned.values, scanned.weights)
+
+
+def scan(path: Path, *, empty: bool = False) -> Scanned:
+    """What one file says; `empty`: it may be without tensors.
+
+    Raises:
+        Broken: it has no header, or one that contradicts the file. OSError: it cannot be read.
+    """
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
-        parameters, most = gguf_walk.Walk(file, size).tensors()
+        walk = gguf_walk.Walk(file, size)
+        weights = walk.tensors(empty=empty)
     try:
         values = _values(path)
     except Exception as error:
         raise Broken(f"its metadata cannot be read: {error}") from error
-    return _header(values, parameters, most)
+    return Scanned(values, weights, walk.shapes)
 
 
 def _values(path: Path) -> dict[str, Any]:
@@ -106,31 +133,32 @@ def _values(path: Path) -> dict[str, Any]:
     return values
 
 
-def _header(values: dict[str, Any], parameters: int, most: str) -> Header:
+def header(values: dict[str, Any], weights: Counter[str]) -> Header:
+    """The facts of a model with this metadata and so many weights of each type.
+
+    Raises:
+        Broken: it lacks what every model says.
+    """
     architecture = values.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise Broken("it does not name its architecture")
     if len(architecture) > _WORD:
         raise Broken(f"it names an architecture of {len(architecture)} characters")
-    if _whole(values, "split.count") > 1:
-        raise Broken(
-            "it is one piece of a split model; merge the pieces into one file first, "
-            "with llama-gguf-split --merge"
-        )
     adapter = values.get("general.type") == "adapter"
     if adapter and values.get("adapter.type") != "lora":
         raise Broken(
             f"it is an adapter of type {str(values.get('adapter.type'))[:_WORD]!r}, not lora"
         )
-    context = _whole(values, f"{architecture}.context_length")
+    context = whole(values, f"{architecture}.context_length")
     if not adapter and context <= 0:
         raise Broken("it does not say its context length")
     licence = values.get("general.license")
     return Header(
         kind=Kind.ADAPTER if adapter else Kind.WEIGHTS,
         architecture=architecture,
-        parameters=parameters,
-        quantisation=_quantisation(values.get("general.file_type")) or most,
+        parameters=weights.total(),
+        quantisation=_quantisation(values.get("general.file_type"))
+        or (weights.most_common(1)[0][0] if weights else ""),
         context_tokens=context,
         licence=licence[:_LINE] if isinstance(licence, str) and licence else None,
         no_text=_no_text(architecture, values),
@@ -198,8 +226,12 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _whole(values: dict[str, Any], name: str) -> int:
-    """A count in the file; 0 if it is absent."""
+def whole(values: dict[str, Any], name: str) -> int:
+    """A count in the file; 0 if it is absent.
+
+    Raises:
+        Broken: it is no count.
+    """
     value = values.get(name, 0)
     if type(value) is not int or not 0 <= value <= _WHOLE:
         raise Broken(f"its {name[:_WORD]} is invalid: {str(value)[:_WORD]!r}")

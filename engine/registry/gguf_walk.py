@@ -1,7 +1,8 @@
 """Walks over the header of an untrusted GGUF file and checks every count in it.
 
 A truncated, damaged or hostile file raises `Broken`; it never causes a crash, a hang or excessive
-memory use. Reads no weights. Imported by `gguf_header` and `adapter_fit`.
+memory use. Reads no weights. Imported by `gguf_header`, `gguf_split` and
+`adapter_fit`.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ class Walk:
         self._alignment = 32
         self.shapes: dict[str, tuple[int, ...]] = {}
 
-    def tensors(self) -> tuple[int, str]:
-        """The number of weights and their most common type, if header and file length agree."""
+    def tensors(self, *, empty: bool = False) -> Counter[str]:
+        """The number of weights of each type, if header and file length agree.
+
+        `empty`: a file without tensors is taken, as the first part of a split model may be one.
+        """
         if self._take(4) != _MAGIC:
             raise Broken("it is not a GGUF file: it does not begin with the letters GGUF")
         version = self._number("<I")
@@ -55,16 +59,16 @@ class Walk:
         if not 1 <= self._alignment <= _ITEMS:
             raise Broken(f"its data alignment is {self._alignment} bytes")
         found = [self._tensor() for _ in range(tensors)]
-        if not found:
+        if not found and not empty:
             raise Broken("it has no tensors")
         start = math.ceil(self._file.tell() / self._alignment) * self._alignment
-        needed = start + max(offset + length for _, _, offset, length in found)
+        needed = start + max((offset + length for _, _, offset, length in found), default=0)
         if needed > self._size:
             raise Broken(f"it is truncated: {self._size} bytes of the {needed} that it needs")
         weights: Counter[str] = Counter()
         for elements, kind, _, _ in found:
             weights[kind] += elements
-        return weights.total(), weights.most_common(1)[0][0]
+        return weights
 
     def _tensor(self) -> tuple[int, str, int, int]:
         name = self._text()

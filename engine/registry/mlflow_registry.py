@@ -14,9 +14,9 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from engine.registry import server_responses
+from engine.registry import server_responses, split_names
 from engine.registry.server_responses import Refused
-from engine.registry.sources import Mlflow, Remote, file_name
+from engine.registry.sources import BadSource, Mlflow, Remote, file_name
 
 _API: Final = "/api/2.0/mlflow"
 _ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
@@ -26,11 +26,11 @@ _CHUNK: Final = 1024 * 1024
 _UPLOAD: Final = httpx.Timeout(30.0, write=300.0, read=300.0)
 
 
-async def look_up(http: httpx.AsyncClient, source: Mlflow) -> tuple[Remote, str]:
-    """The file of a version, and the version's address with its number.
+async def look_up(http: httpx.AsyncClient, source: Mlflow) -> tuple[list[Remote], str]:
+    """The file of a version or the parts of a split one, and its address with its number.
 
     Raises:
-        Refused: there is no such version, or not exactly one GGUF in it.
+        Refused: there is no such version, or not exactly one model in it.
         Unavailable: the server did not answer.
     """
     version = source.version
@@ -50,12 +50,32 @@ async def look_up(http: httpx.AsyncClient, source: Mlflow) -> tuple[Remote, str]
     root = urlsplit(uri).path.strip("/")
     files = [path async for path in _files(http, source, root, _DEPTH)]
     models = [path for path in files if path.endswith(".gguf")]
-    if len(models) != 1:
+    found = [
+        Remote(
+            f"{source.server}{_ARTIFACTS}/{quote(path)}",
+            file_name(path.rpartition("/")[2]),
+            source.authorization,
+        )
+        for path in _one_model(source, models, files)
+    ]
+    return found, f"mlflow:models:/{source.name}/{version}"
+
+
+def _one_model(source: Mlflow, models: list[str], files: list[str]) -> tuple[str, ...]:
+    """The one GGUF among a version's files, or the parts of the one that is split."""
+    try:
+        parts = split_names.every(models[0]) if models else ()
+    except BadSource as error:
+        raise Refused(f"{source.address}: {error}") from error
+    if missing := sorted({*parts} - {*models}):
+        raise Refused(f"{source.address}: part {missing[0]} of the split model is missing.")
+    if not parts or {*parts} != {*models}:
         shown = ", ".join(models or files)[:400] or "nothing"
-        raise Refused(f"{source.address}: a version needs one .gguf file; it holds {shown}.")
-    url = f"{source.server}{_ARTIFACTS}/{quote(models[0])}"
-    name = file_name(models[0].rpartition("/")[2])
-    return Remote(url, name, source.authorization), f"mlflow:models:/{source.name}/{version}"
+        raise Refused(
+            f"{source.address}: a version needs one .gguf file, or the parts of one split model; "
+            f"it holds {shown}."
+        )
+    return parts
 
 
 async def publish(

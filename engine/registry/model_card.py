@@ -19,7 +19,7 @@ _COUNT_UNITS: Final = ((10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 def card(
     version: ModelVersion,
-    file_name: str,
+    file_names: Sequence[str],
     *,
     base: ModelVersion | None,
     ancestors: Sequence[ModelVersion],
@@ -42,7 +42,7 @@ def card(
         ("Quantisation", version.quantisation),
         ("Context", f"{version.context_tokens} tokens"),
         ("Licence", version.licence or "unknown"),
-        ("File", file_name),
+        *(("File" if len(file_names) == 1 else "Part", name) for name in file_names),
         ("Size", f"{version.size_bytes} bytes"),
         ("SHA-256", version.sha256),
         ("Chat template", _template(version)),
@@ -68,15 +68,16 @@ def card(
             "",
             *_table(lineage),
             "",
-            "Verify the file with `sha256sum -c SHA256SUMS`. Written by Paddock.",
+            "Verify the files with `sha256sum -c SHA256SUMS`. Written by Paddock.",
             "",
         ]
     )
 
 
-def checksums(version: ModelVersion, file_name: str) -> str:
+def checksums(version: ModelVersion, file_names: Sequence[str]) -> str:
     """As `sha256sum -c` reads it."""
-    return f"{version.sha256}  {file_name}\n"
+    pairs = zip(version.files, file_names, strict=True)
+    return "".join(f"{file.sha256}  {name}\n" for file, name in pairs)
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> list[str]:

@@ -12,6 +12,7 @@ from engine.registry.gguf_header import Header
 from storage import deployments, models
 from storage.control_socket import verbs
 from storage.model_checks import ModelChecks
+from storage.model_files import ModelFile
 from storage.model_memory import Memory
 from storage.models import Kind, Lineage, ModelVersion, Status
 from storage.store import Session
@@ -35,14 +36,26 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
-    """A hashed file; `source` is the address that it was downloaded from."""
+    """A hashed model: its file, or its parts; `source` is the address it was downloaded from."""
 
-    path: str
     sha256: str
-    size_bytes: int
-    mtime_ns: int
-    inode: int | None = None
+    files: tuple[ModelFile, ...]
     source: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Of the first file."""
+        return self.files[0].path
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together."""
+        return sum(each.size_bytes for each in self.files)
+
+    @property
+    def parts(self) -> tuple[ModelFile, ...]:
+        """Of a split model; empty for one file."""
+        return self.files if len(self.files) > 1 else ()
 
 
 def facts(header: Header) -> Facts:
@@ -143,7 +156,7 @@ async def register(
         path=file.path,
         sha256=file.sha256,
         size_bytes=file.size_bytes,
-        mtime_ns=file.mtime_ns,
+        mtime_ns=file.files[0].mtime_ns,
         architecture=found.architecture,
         parameters=found.parameters,
         quantisation=found.quantisation,
@@ -155,12 +168,14 @@ async def register(
         checks=checks,
         source=file.source,
         kv_bytes_per_token=found.kv_bytes_per_token,
-        inode=file.inode,
+        inode=file.files[0].inode,
         template_sha256=found.template_sha256,
         memory=memory,
+        parts=file.parts,
         lineage=await lineage_of(s, asked),
     )
-    what = f"{version.kind}, {version.architecture}, SHA-256 {version.sha256[:12]}…"
+    many = f"{len(file.parts)} parts, " if file.parts else ""
+    what = f"{version.kind}, {many}{version.architecture}, SHA-256 {version.sha256[:12]}…"
     return f"{version.name} is registered: {what}.{_remark(checks)}"
 
 
@@ -183,15 +198,16 @@ async def _add_again(
         before.id,
         path=file.path,
         size_bytes=file.size_bytes,
-        mtime_ns=file.mtime_ns,
+        mtime_ns=file.files[0].mtime_ns,
         actor=actor,
         at_us=at_us,
         intent_id=intent_id,
         checks=checks,
         kv_bytes_per_token=found.kv_bytes_per_token,
-        inode=file.inode,
+        inode=file.files[0].inode,
         template_sha256=found.template_sha256,
         memory=memory,
+        parts=file.parts,
     )
     for name in failing:
         await deployments.restart(s, name, actor=actor, at_us=at_us, intent_id=intent_id)

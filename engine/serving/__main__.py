@@ -40,8 +40,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m engine.serving", description=__doc__)
     parser.add_argument("--home", type=Path, default=None, help="accepted, not needed")
     parser.add_argument("--socket", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--sha256", default="", help="what the model file has to be")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        action="append",
+        required=True,
+        help="the model file; the parts of a split one in their order",
+    )
+    parser.add_argument("--sha256", default="", help="what the model has to be")
     parser.add_argument("--name", default="worker")
     parser.add_argument("--context-tokens", type=int, default=1024, help="per sequence")
     parser.add_argument("--max-sequences", type=int, default=16)
@@ -124,7 +130,7 @@ def main() -> int:
     try:
         before = loaded_file.look(arguments.model)
         model = Model(
-            arguments.model,
+            *arguments.model,
             gpu_layers=arguments.gpu_layers,
             on=None if arguments.devices is None else arguments.devices.split(","),
             split=arguments.split,

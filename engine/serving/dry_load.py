@@ -1,4 +1,4 @@
-"""`python -m engine.serving.dry_load FILE`: what loading a model would take, as one line of JSON.
+"""`python -m engine.serving.dry_load FILE...`: what loading a model would take, as a line of JSON.
 
 A process of its own, as libllama may abort on a file. Allocates neither weights nor caches. Started
 by the job that adds a model.
@@ -40,7 +40,8 @@ def main() -> int:
         process_bytes = psutil.Process().memory_info().rss
 
     try:
-        weights, sizes, impossible = dry_load.measure(Path(sys.argv[1]), shapes, loaded=loaded)
+        paths = [Path(each) for each in sys.argv[1:]]
+        weights, sizes, impossible = dry_load.measure(paths, shapes, loaded=loaded)
     except errors.EngineFault as fault:
         reports.say(failed=str(fault))
         return 1

@@ -1,12 +1,13 @@
-"""Which file a worker has loaded: the one that was verified before, or another that it hashes.
+"""Which files a worker has loaded: those that were verified before, or others that it hashes.
 
-The weights are read once by their load. They are not read a second time where the file is the one
+The weights are read once by their load. They are not read a second time where the files are those
 whose SHA-256 the node has verified, before and after the load. Imported by the worker.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,41 +19,53 @@ HASHED: Final = "hashed"
 BOUND: Final = "bound"
 
 
-def look(path: Path) -> Identity:
-    """The identity of a file that is about to be loaded.
+def look(paths: Sequence[Path]) -> tuple[Identity, ...]:
+    """The identities of the files that are about to be loaded.
 
     Raises:
-        FileUnavailable: there is no such file.
+        FileUnavailable: one of them is missing.
     """
-    try:
-        return file_identity.of(path)
-    except FileNotFoundError as error:
-        raise errors.FileUnavailable(f"there is no model file at {path}") from error
-    except OSError as error:
-        raise errors.FileUnavailable(f"{path} cannot be read: {error.strerror}") from error
+    found = []
+    for path in paths:
+        try:
+            found.append(file_identity.of(path))
+        except FileNotFoundError as error:
+            raise errors.FileUnavailable(f"there is no model file at {path}") from error
+        except OSError as error:
+            raise errors.FileUnavailable(f"{path} cannot be read: {error.strerror}") from error
+    return tuple(found)
 
 
 def prove(
-    path: Path, sha256: str, *, before: Identity, verified: Identity | None
+    paths: Sequence[Path],
+    sha256: str,
+    *,
+    before: Sequence[Identity],
+    verified: Sequence[Identity],
 ) -> tuple[str, str]:
-    """The SHA-256 of the file that was loaded, and how it is known.
+    """The SHA-256 of what was loaded from these files, and how it is known.
 
-    `before` is its identity before the load, `sha256` what it has to be.
+    `before` are their identities before the load, `sha256` is what it has to be.
 
     Raises:
-        ModelBroken: it is another file. FileUnavailable: it changed during the load, or is gone.
+        ModelBroken: it is something else. FileUnavailable: it changed during the load, or is gone.
     """
-    if look(path) != before:
-        raise errors.FileUnavailable(f"{path} changed while it was loaded")
-    if sha256 and before == verified:
+    for path, was, now in zip(paths, before, look(paths), strict=True):
+        if now != was:
+            raise errors.FileUnavailable(f"{path} changed while it was loaded")
+    if sha256 and [*before] == [*verified]:
         return sha256, BOUND
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise errors.FileUnavailable(f"{path} cannot be read: {error.strerror}") from error
+    found = file_identity.whole([_hash(path) for path in paths])
     if sha256 and found != sha256:
         raise errors.ModelBroken(
-            f"{path} is not the file that was registered: its SHA-256 is {found}"
+            f"{paths[0]} is not the model that was registered: its SHA-256 is {found}"
         )
     return found, HASHED
+
+
+def _hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise errors.FileUnavailable(f"{path} cannot be read: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""By what an unchanged file is recognised without reading it: size, modification time and inode.
+"""By what unchanged files are recognised without reading them: size, modification time and inode.
 
 A file that was verified is not read again while these are the same; a write that also sets the
 modification time back is not noticed. The node tells a worker by environment what it has verified.
@@ -7,7 +7,9 @@ Imports only the standard library. Imported by `engine.node` and `engine.serving
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -33,15 +35,27 @@ def of(path: Path) -> Identity:
     return Identity(now.st_size, now.st_mtime_ns, now.st_ino)
 
 
-def environment(verified: Identity | None) -> dict[str, str]:
-    """What tells a worker that this file was verified."""
-    return {} if verified is None else {VARIABLE: ":".join(map(str, verified))}
+def whole(hashes: Sequence[str]) -> str:
+    """The SHA-256 of a model in files with these; that of the file if it is only one.
+
+    Of several it is the SHA-256 of theirs in hex, one a line, as the shell tells it:
+    `sha256sum NAME-*.gguf | cut -c -64 | sha256sum`.
+    """
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("".join(f"{each}\n" for each in hashes).encode()).hexdigest()
 
 
-def from_environment() -> Identity | None:
-    """What the node has verified; None where it did not say."""
+def environment(verified: Sequence[Identity]) -> dict[str, str]:
+    """What tells a worker that these files were verified, in their order."""
+    said = ",".join(":".join(map(str, each)) for each in verified)
+    return {VARIABLE: said} if said else {}
+
+
+def from_environment() -> tuple[Identity, ...]:
+    """What the node has verified; empty where it did not say."""
     try:
-        size, mtime, inode = os.environ.get(VARIABLE, "").split(":")
-        return Identity(int(size), int(mtime), int(inode))
+        said = [each.split(":") for each in os.environ.get(VARIABLE, "").split(",")]
+        return tuple(Identity(int(size), int(mtime), int(inode)) for size, mtime, inode in said)
     except ValueError:
-        return None
+        return ()

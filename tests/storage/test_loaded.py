@@ -10,6 +10,7 @@ from storage import loaded, models, processes
 from storage.loaded import How, Loaded
 from storage.models import Kind
 from storage.processes import State
+from storage.runtime.file_identity import Identity
 from storage.store import Store
 from tests.storage import fixtures
 
@@ -76,7 +77,7 @@ async def test_a_file_that_was_verified_again_is_recognised_by_what_it_is_now(st
 
     async def work(s: AsyncSession) -> None:
         version = await fixtures.model(s)
-        await models.note_verified(s, version.id, 5, 6, 7)
+        await models.note_verified(s, version.id, [Identity(5, 6, 7)])
         after = await models.get(s, version.id)
         assert (after.size_bytes, after.mtime_ns, after.inode) == (5, 6, 7)
         assert after.sha256 == version.sha256

@@ -8,7 +8,6 @@ interface. Imported by `python -m engine.serving.dry_load`.
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import llama_cpp
 
 from engine.serving import errors
+from engine.serving.llama import libllama
 from engine.serving.llama.context import KV_CACHE_TYPES, SCORED_MOST, UBATCH
 
 _MIB: Final = 1024 * 1024
@@ -52,11 +52,11 @@ class Weights(NamedTuple):
 
 
 def measure(
-    path: Path, shapes: Sequence[Shape], *, loaded: Callable[[], None]
+    paths: Sequence[Path], shapes: Sequence[Shape], *, loaded: Callable[[], None]
 ) -> tuple[Weights, list[Taken], dict[str, str]]:
     """What a context of each shape takes, and why there is none of a type of KV cache.
 
-    Calls `loaded` before the first.
+    `paths` are the model's file, or its parts in order. Calls `loaded` before the first context.
 
     Raises:
         ModelBroken: libllama does not load it, or makes no context of it with a plain KV cache.
@@ -73,7 +73,7 @@ def measure(
     params.n_gpu_layers = 0
     params.no_alloc = True
     params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
-    model: Any = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+    model: Any = libllama.load(paths, params)
     if not model:
         raise errors.ModelBroken(_reason(lines))
     log = "".join(lines)

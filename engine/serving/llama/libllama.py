@@ -6,11 +6,13 @@ Imported by the other modules of the package.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import llama_cpp
 import msgspec
@@ -76,6 +78,15 @@ def check_readable(what: str, path: Path) -> None:
     except OSError as error:
         why = error.strerror or str(error)
         raise errors.FileUnavailable(f"the {what} file at {path} cannot be read: {why}") from error
+
+
+def load(paths: Sequence[Path], params: Any) -> Any:
+    """A model from its file, or from the parts of a split one in order; None if it failed."""
+    names = [os.fsencode(each) for each in paths]
+    if len(names) == 1:
+        return llama_cpp.llama_model_load_from_file(names[0], params)
+    array = (ctypes.c_char_p * len(names))(*names)
+    return llama_cpp.llama_model_load_from_splits(array, len(names), params)
 
 
 def load_failure(path: Path, broken: type[errors.EngineFault]) -> errors.EngineFault:

@@ -24,13 +24,13 @@ class Model:
     def __init__(
         self,
         path: Path,
-        *,
+        *parts: Path,
         gpu_layers: int,
         on: Sequence[str] | None = None,
         split: str = "layer",
         progress: Callable[[float], bool] | None = None,
     ) -> None:
-        """Load the file.
+        """Load the file, or with the further `parts` a split model of which it is the first.
 
         `on` names or numbers devices (None: all of the machine), `split` is one of
         `devices.SPLITS`. `progress` gets fractions and stops the load by returning False.
@@ -56,8 +56,9 @@ class Model:
         self._progress = llama_cpp.llama_progress_callback(report)
         params.progress_callback = self._progress
         libllama.forget()
-        libllama.check_readable("model", path)
-        self.handle: Any = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+        for each in (path, *parts):
+            libllama.check_readable("model", each)
+        self.handle: Any = libllama.load((path, *parts), params)
         if not self.handle:
             raise libllama.load_failure(path, errors.ModelBroken)
         if llama_cpp.llama_model_has_encoder(self.handle):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.jobs import model_files, scratch
+from engine.jobs import kept_models, scratch
 from storage import job_logs, job_steps, jobs, models
 from storage import store as stores
 from storage.home import clock, secrets
@@ -164,14 +164,14 @@ async def test_a_file_that_was_kept_without_its_version_is_replaced_by_the_next_
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its transaction failed after the file was in place; the version records the new file."""
-    keep = model_files.keep
+    keep = kept_models.keep
 
     def keep_and_fail(part: Path, kept: Path) -> None:
         keep(part, kept)
         raise RuntimeError("the commit failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(model_files, "keep", keep_and_fail)
+        patch.setattr(kept_models, "keep", keep_and_fail)
         failed = await registry.add("hf://acme/tiny/tiny.gguf")
     (left,) = registry.kept()
     assert (failed.state, await registry.versions()) == (State.FAILED, {})

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from engine.registry import gguf_header, registration
+from engine.registry import gguf_header, gguf_split, registration
 from engine.registry.registration import File
 from storage import intents, processes
 from storage import store as stores
@@ -29,7 +29,9 @@ from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.intents import Intent
 from storage.model_checks import ModelChecks
+from storage.model_files import ModelFile
 from storage.processes import Process
+from storage.runtime import file_identity
 from storage.store import Store
 from tests import home_fixtures
 from tests.watchdogs import Watchdog
@@ -134,22 +136,26 @@ class RealNode:
         return intent.outcome or ""
 
     async def register(
-        self, model: str, path: Path, version: str = "1.0.0", base: str | None = None
+        self, model: str, *paths: Path, version: str = "1.0.0", base: str | None = None
     ) -> None:
         """Add a version as the job of `models add` does in the end, with nothing tried before.
 
-        That job costs more than a second: its process, and one that loads the file.
+        That job costs more than a second: its process, and one that loads the file. `paths` are
+        a file, or the parts of a split model.
         """
-        asked = Add(model=model, version=version, path=str(path), base=base)
-        status = path.stat()
-        file = File(
-            path=str(path),
-            sha256=home_fixtures.digest(path),
-            size_bytes=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-            inode=status.st_ino,
+        asked = Add(model=model, version=version, path=str(paths[0]), base=base)
+        files = tuple(
+            ModelFile(
+                path=str(each),
+                sha256=home_fixtures.digest(each),
+                **file_identity.of(each)._asdict(),
+            )
+            for each in paths
         )
-        facts = registration.facts(gguf_header.read(path))
+        file = File(sha256=file_identity.whole([each.sha256 for each in files]), files=files)
+        parts = [(each.name, each) for each in paths]
+        header = gguf_header.read(paths[0]) if len(paths) == 1 else gguf_split.read(parts)
+        facts = registration.facts(header)
         store = await stores.attach(self.home)
         try:
             await store.write(
@@ -160,10 +166,10 @@ class RealNode:
         finally:
             await store.close()
 
-    async def release(self, model: str, path: Path, **more: Any) -> str:
+    async def release(self, model: str, *paths: Path, **more: Any) -> str:
         """A release of a model file on a deployment of its own; its name."""
         engine = ENGINE | {"prefill_budget": next(self._budgets)}
-        await self.register(model, path)
+        await self.register(model, *paths)
         said = await self.must("releases.create", "", {"model": model, "engine": engine, **more})
         return said.split()[0]
 

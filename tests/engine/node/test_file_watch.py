@@ -76,6 +76,27 @@ async def test_a_file_that_is_replaced_or_removed_stays_mapped(
         assert await one.look() == []
 
 
+async def test_each_part_of_a_split_model_is_looked_at(tmp_path: Path) -> None:
+    """The part that is gone is reported, then the next one, then that all are back."""
+    parts = [tmp_path / "a-00001-of-00002.gguf", tmp_path / "a-00002-of-00002.gguf"]
+    for part in parts:
+        part.write_bytes(part.name.encode())
+        os.utime(part, ns=(0, 1))
+    one = Watch(tmp_path / "other")
+    await one.watch.opened("ops:1", weights(*parts))
+    parts[1].rename(tmp_path / "aside")
+    assert await one.look() == []
+    parts[0].rename(tmp_path / "aside too")
+    await one.look()
+    (tmp_path / "aside too").rename(parts[0])
+    (tmp_path / "aside").rename(parts[1])
+    await one.look()
+    assert one.gone == [("ops:1", str(parts[1])), ("ops:1", str(parts[0])), ("ops:1", "")]
+    parts[1].write_bytes(b"overwritten")
+    ((_, reason),) = await one.look()
+    assert reason.startswith(f"{parts[1]} was overwritten while it was served")
+
+
 async def test_what_does_not_run_any_more_is_not_looked_at(one: Watch) -> None:
     """Its file may change."""
     await one.look("another:1")

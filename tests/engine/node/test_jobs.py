@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.jobs import model_files, scratch
+from engine.jobs import kept_models, scratch
 from engine.node.jobs import Jobs
 from storage import intents, job_attempts, jobs, models
 from storage import store as stores
@@ -203,12 +203,12 @@ async def test_a_downloaded_file_without_a_version_is_swept_once_no_job_can_need
         waits = await add("y")
         node._stopping = True  # nothing is started
         await node.follow()
-        now_us += model_files.KEPT_S * 1_000_000
+        now_us += kept_models.KEPT_S * 1_000_000
         await node.follow()
         await store.write(lambda s: jobs.cancel(s, waits.id, actor="kim", at_us=2))
         await node.follow()
         assert orphan.is_dir()
-        now_us += model_files.KEPT_S * 1_000_000
+        now_us += kept_models.KEPT_S * 1_000_000
         await node.follow()
         assert not orphan.exists()
         assert (store.home.models / used / "tiny.gguf").is_file()

@@ -11,17 +11,23 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.node import process_logs
+from engine.registry import gguf_header
 from storage import errors, intents, ledger, models, services
 from storage.control_socket import client
+from storage.loaded import How, Loaded
 from storage.processes import Process, State
+from storage.runtime import file_identity
 from tests.engine.control.ggufs import made
 from tests.engine.node.nodes import BOUND_S, RealNode, opened, ready
-from tests.home_fixtures import ADAPTER, WEIGHTS
+from tests.engine.registry import split_gguf
+from tests.home_fixtures import ADAPTER, WEIGHTS, digest
 
 DEPLOYMENT = "ops-1.0.0"
+TEMPLATE = gguf_header.read(WEIGHTS).chat.sha256
 WORKER = f"{DEPLOYMENT}:1"
 
 
@@ -42,7 +48,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
 async def _furnish(node: RealNode) -> None:
     added = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
     await node.must("models.add", "ops", added)
-    await node.register("ops", ADAPTER, "1.1.0", "ops@1.0.0")
+    await node.register("ops", ADAPTER, version="1.1.0", base="ops@1.0.0")
     await node.must("releases.create", "", {"model": "ops@1.0.0"})
     await node.must("releases.create", "", {"model": "ops@1.1.0"})
     await node.must("services.create", "support", {"release": "r1"})
@@ -219,13 +225,14 @@ async def test_a_worker_that_no_split_names_any_more_is_stopped(
 async def test_a_model_that_comes_late_is_served_as_soon_as_it_is_there(
     node: RealNode, tmp_path: Path
 ) -> None:
-    """A mount that is missing at a start: the worker says so and comes; the version stays sound.
+    """A part that is missing at a start: the worker says so and comes; the version stays sound.
 
-    No action is needed, and other releases may be set meanwhile.
+    While it serves, the missing part is reported beside the proof of what it has in memory. No
+    action is needed, and other releases may be set meanwhile.
     """
-    path, away = tmp_path / "late.gguf", tmp_path / "away.gguf"
-    shutil.copy(WEIGHTS, path)
-    release = await node.release("late", path)
+    parts = split_gguf.write(tmp_path / "late.gguf")
+    path, away = parts[2], tmp_path / "away.gguf"
+    release = await node.release("late", *parts)
     await node.must("services.create", "late", {"release": release})
 
     def late(parts: dict[str, Process]) -> Process | None:
@@ -237,7 +244,15 @@ async def test_a_model_that_comes_late_is_served_as_soon_as_it_is_there(
     loaded = late(await node.until(serves))
     assert loaded is not None
     assert loaded.pid is not None
+    proof = Loaded(
+        weights=file_identity.whole([digest(each) for each in parts]),
+        how=How.BOUND,
+        template=TEMPLATE,
+    )
+    assert loaded.loaded == proof
     path.rename(away)
+    missing = msgspec.structs.replace(proof, missing=str(path))
+    await node.until(lambda parts: (found := late(parts)) is not None and found.loaded == missing)
     os.kill(loaded.pid, signal.SIGKILL)
     said = f"there is no model file at {path}"
     await node.until(lambda parts: (found := late(parts)) is not None and found.reason == said)

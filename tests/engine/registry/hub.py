@@ -35,12 +35,14 @@ class Request:
 class Hub:
     """What the server has and does; `content` may be changed at any time.
 
+    `content` is the file tiny.gguf, `more` are further files by name.
     `faults` are names of what goes wrong with the next answers: cut, html, long, gzip, slow, or a
     status such as 503; a cut answer ends after the share `cut_at` of its bytes. `gate`: bytes are
     held back after `held_after` until it is set.
     """
 
     content: bytes
+    more: dict[str, bytes] = field(default_factory=dict)
     token: str | None = None
     etags: bool = True
     lengths: bool = True
@@ -61,8 +63,12 @@ class Hub:
 
     @property
     def etag(self) -> str:
-        """The strong ETag of the bytes."""
-        return f'"{hashlib.md5(self.content, usedforsecurity=False).hexdigest()}"'
+        """The strong ETag of tiny.gguf."""
+        return _etag(self.content)
+
+    def file(self, name: str) -> bytes | None:
+        """The bytes of a file; None if there is none of this name."""
+        return self.more.get(name, self.content if name == "tiny.gguf" else None)
 
     def asked_for_bytes(self) -> list[Request]:
         """The requests for the file's bytes, in their order."""
@@ -71,6 +77,10 @@ class Hub:
             for each in self.requests
             if each.method == "GET" and each.path.startswith(("/cdn", "/plain"))
         ]
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
 
 
 @contextmanager
@@ -133,17 +143,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._empty(401, {"x-error-code": "GatedRepo"})
         elif found["revision"] not in {"main", COMMIT}:
             self._empty(404, {"x-error-code": "RevisionNotFound"})
-        elif found["file"] != "tiny.gguf":
+        elif (content := hub.file(found["file"])) is None:
             self._empty(404, {"x-error-code": "EntryNotFound"})
         else:
-            sha256 = hub.sha256 or hashlib.sha256(hub.content).hexdigest()
+            sha256 = hub.sha256 or hashlib.sha256(content).hexdigest()
+            place = f"{hub.address.replace('127.0.0.1', 'localhost')}/cdn"
+            place += "" if found["file"] == "tiny.gguf" else f"/{found['file']}"
             self._empty(
                 302,
                 {
                     "x-linked-etag": f'"{sha256}"',
-                    "x-linked-size": str(len(hub.content)),
+                    "x-linked-size": str(len(content)),
                     "x-repo-commit": COMMIT,
-                    "location": f"{hub.address.replace('127.0.0.1', 'localhost')}/cdn?Signature=x",
+                    "location": f"{place}?Signature=x",
                 },
             )
 
@@ -156,19 +168,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _bytes(self, headers: dict[str, str]) -> None:
         hub = self.served
         fault = hub.faults.popleft() if hub.faults and self.command == "GET" else ""
-        if fault.isdecimal():
-            self._empty(int(fault), {"retry-after": "7"} if fault == "429" else {})
+        if fault.isdecimal() or fault == "html":
+            self._refuse(fault)
             return
-        if fault == "html":
-            page = b"<html>Please log in</html>"
-            self.send_response(200)
-            self.send_header("content-type", "text/html; charset=utf-8")
-            self.send_header("content-length", str(len(page)))
-            self.end_headers()
-            self.wfile.write(page)
+        name = self.path.partition("?")[0].rpartition("/")[2]
+        if (content := hub.file("tiny.gguf" if name == "cdn" else name)) is None:
+            self._empty(404, {})
             return
-        content, etag = hub.content, hub.etag
-        begin = self._begin(headers)
+        etag = _etag(content)
+        begin = self._begin(headers, etag)
         if begin >= len(content) and begin:
             self._empty(416, {"content-range": f"bytes */{len(content)}"})
             return
@@ -190,10 +198,22 @@ class _Handler(BaseHTTPRequestHandler):
             if fault == "cut":
                 self.close_connection = True
 
-    def _begin(self, headers: dict[str, str]) -> int:
+    def _refuse(self, fault: str) -> None:
+        """A status, or a page in place of the file."""
+        if fault.isdecimal():
+            self._empty(int(fault), {"retry-after": "7"} if fault == "429" else {})
+            return
+        page = b"<html>Please log in</html>"
+        self.send_response(200)
+        self.send_header("content-type", "text/html; charset=utf-8")
+        self.send_header("content-length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def _begin(self, headers: dict[str, str], etag: str) -> int:
         """From which byte on the answer is; 0 where the range does not count."""
         hub, asked = self.served, headers.get("range", "")
-        if not hub.ranges or not asked or headers.get("if-range", hub.etag) != hub.etag:
+        if not hub.ranges or not asked or headers.get("if-range", etag) != etag:
             return 0
         return int(asked.removeprefix("bytes=").rstrip("-"))
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.registry import downloads, server_responses, sources
+from engine.registry import disk_room, downloads, server_responses, sources
 from engine.registry.downloads import Download, Known
 from engine.registry.sources import Remote
 from tests.engine.registry import hub as hubs
@@ -222,7 +222,7 @@ async def test_a_disk_without_room_is_found_out_before(hub: Hub, tmp_path: Path)
     with pytest.raises(
         server_responses.Refused, match=r"Not enough disk space for .* must remain free"
     ):
-        await fetch(plain(hub), Download(tmp_path), free_bytes=lambda _: downloads.RESERVE)
+        await fetch(plain(hub), Download(tmp_path), free_bytes=lambda _: disk_room.RESERVE)
     assert Download(tmp_path).size_bytes() == 0
 
 

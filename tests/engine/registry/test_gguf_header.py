@@ -81,7 +81,7 @@ def test_the_size_of_a_token_in_the_kv_cache_follows_from_layers_and_heads(
     [
         ({"llama.context_length": None}, "its context length"),
         ({"general.type": "adapter", "adapter.type": "ia3"}, "not lora"),
-        ({"split.count": 3}, "one piece of a split model"),
+        ({"split.count": 3}, "one of 3 parts of a split model"),
         ({"split.count": [1, 2]}, "split.count is invalid"),
         ({"llama.context_length": "many"}, "context_length is invalid"),
         ({"llama.context_length": float("inf")}, "context_length is invalid"),

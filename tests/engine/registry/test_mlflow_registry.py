@@ -23,6 +23,7 @@ from storage.intents import State
 from tests import home_fixtures
 from tests.engine.control import ggufs
 from tests.engine.control.test_intents import desk
+from tests.engine.registry import split_gguf
 
 MLFLOW = os.environ.get("PADDOCK_MLFLOW", "")
 pytestmark = [
@@ -78,7 +79,7 @@ async def test_a_version_goes_there_and_back(server: dict[str, str], tmp_path: P
             assert number == expected
         source = sources.parse("mlflow:models:/tiny/2", server)
         assert isinstance(source, sources.Mlflow)
-        file, address = await mlflow_registry.look_up(http, source)
+        (file,), address = await mlflow_registry.look_up(http, source)
         assert (file.file_name, address) == ("tiny.gguf", "mlflow:models:/tiny/2")
         await downloads.fetch(
             http, file, Download(tmp_path), progress=lambda *_: None, log=lambda _: None
@@ -107,23 +108,37 @@ def test_a_registry_that_is_not_encrypted_is_refused() -> None:
         sources.mlflow("mlflow:models:/x/1", {"MLFLOW_TRACKING_URI": "http://example.org"})
 
 
+@pytest.mark.parametrize("split", [False, True])
 async def test_jobs_export_a_version_and_add_it_again(
-    server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, split: bool
 ) -> None:
-    """The way of two boxes that share a registry: the second has the bytes of the first."""
+    """The way of two boxes that share a registry: the second has the bytes of the first.
+
+    The parts of a split model keep their names on the way.
+    """
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server["MLFLOW_TRACKING_URI"])
     path = ggufs.made(tmp_path / "tiny.gguf")
+    if split:
+        path = split_gguf.write(tmp_path / "ops.gguf")[0]
+    number = 2 if split else 1
     async with desk(tmp_path / "home") as control:
         added = await control.do(
             "models.add", "tiny", model="tiny", version="1.0.0", path=str(path)
         )
         assert added.state is State.APPLIED, added.outcome
         done = await control.do("models.export", "tiny@1.0.0", to="mlflow:models:/handed")
-        assert done.outcome == "Exported tiny@1.0.0 as mlflow:models:/handed/1."
+        assert done.outcome == f"Exported tiny@1.0.0 as mlflow:models:/handed/{number}."
         again = await control.do(
-            "models.add", "other", model="other", version="1.0.0", path="mlflow:models:/handed/1"
+            "models.add",
+            "other",
+            model="other",
+            version="1.0.0",
+            path=f"mlflow:models:/handed/{number}",
         )
         assert again.state is State.APPLIED, again.outcome
         async with control.store.read() as s:
             one, two = await models.find(s, "tiny@1.0.0"), await models.find(s, "other@1.0.0")
-    assert (two.sha256, two.source) == (one.sha256, "mlflow:models:/handed/1")
+    assert (two.sha256, two.source) == (one.sha256, f"mlflow:models:/handed/{number}")
+    names = [[Path(each.path).name for each in version.parts] for version in (one, two)]
+    assert names[0] == names[1]
+    assert bool(names[0]) == split

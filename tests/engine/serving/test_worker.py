@@ -11,6 +11,7 @@ import pytest
 
 from engine.serving import wire
 from tests import home_fixtures
+from tests.engine.registry import split_gguf
 from tests.engine.serving import workers
 from tests.engine.serving.workers import Gateway, order
 
@@ -46,6 +47,19 @@ async def test_sixteen_streams_are_one_batch_and_none_mixes_with_another(
     assert max(step.decode_tokens for step in gateway.steps) == 1
     assert await gateway.together(submits) == alone
     assert max(step.decode_tokens for step in gateway.steps) == 16
+
+
+async def test_a_split_model_answers_as_the_whole_file_does(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """Greedily, from four parts, whatever they are called."""
+    submits = [order(question) for question in workers.questions(8)]
+    whole = await gateway.one_by_one(submits)
+    parts = split_gguf.write(tmp_path / "ops.gguf")
+    parts[1] = parts[1].rename(tmp_path / "second")
+    with workers.running(tmp_path / "s", model=parts):
+        async with workers.connected(tmp_path / "s") as split:
+            assert await split.one_by_one(submits) == whole
 
 
 async def test_prompts_read_in_pieces_beside_others_give_the_same_answers(

@@ -146,14 +146,16 @@ def score(prompt: str, continuation: str, **fields: Any) -> wire.Score:
 def command(
     socket: Path,
     *,
-    model: Path = WEIGHTS,
+    model: Path | Sequence[Path] = WEIGHTS,
     sequences: int = 16,
     context_tokens: int = 512,
     kv_cache_type: str = "f16",
 ) -> list[str]:
-    """How a worker is started."""
+    """How a worker is started; `model` is a file, or the parts of a split model."""
+    files = [model] if isinstance(model, Path) else model
     return [
-        sys.executable, "-m", "engine.serving", "--socket", str(socket), "--model", str(model),
+        sys.executable, "-m", "engine.serving", "--socket", str(socket),
+        *(word for each in files for word in ("--model", str(each))),
         "--max-sequences", str(sequences), "--context-tokens", str(context_tokens),
         "--kv-cache-type", kv_cache_type, "--threads", "1",
     ]  # fmt: skip
@@ -163,7 +165,7 @@ def command(
 def running(
     socket: Path,
     *,
-    model: Path = WEIGHTS,
+    model: Path | Sequence[Path] = WEIGHTS,
     sequences: int = 16,
     context_tokens: int = 512,
     kv_cache_type: str = "f16",
