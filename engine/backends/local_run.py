@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Self
 
-from engine.backends import translation
+from engine.backends import parsed_text, translation
 from engine.backends.fleet import Fleet
+from engine.backends.parsed_text import ParsedText, Parsing
 from engine.backends.pool import Pool
 from engine.execution import failures
 from engine.execution.job import Chat, Delta, Event, Finished, Job
@@ -28,12 +29,13 @@ _PER_LOGPROB: Final = 128
 class _Sequence:
     """One choice on a worker; the worker's client calls it."""
 
-    __slots__ = ("finish", "id", "index", "instance", "over", "run", "wasted_us")
+    __slots__ = ("finish", "id", "index", "instance", "over", "parsed", "run", "wasted_us")
 
-    def __init__(self, run: LocalRun, index: int) -> None:
+    def __init__(self, run: LocalRun, index: int, parsed: ParsedText | None) -> None:
         self.run = run
         self.index = index
         self.id = 0
+        self.parsed = parsed
         self.over = False
         self.finish: Finished | None = None
         self.instance = ""
@@ -43,14 +45,24 @@ class _Sequence:
 
     def delta(self, delta: wire.Delta, at_us: int) -> None:
         """New text."""
-        self.run.extend(Delta(self.index, delta.text, delta.tokens, delta.logprobs, at_us))
+        if self.parsed is not None:
+            self.run.extend(self.parsed.delta(delta, at_us))
+        else:
+            self.run.extend(Delta(self.index, delta.text, delta.tokens, delta.logprobs, at_us))
 
     def finished(self, finished: wire.Finished) -> None:
         """The sequence has ended or was cancelled."""
         self.over = True
+        reason = finished.reason
+        if self.parsed is not None:
+            rest = self.parsed.rest(reason, self.run.now_us())
+            if rest is not None:
+                self.run.extend(rest)
+            if reason == "stop" and self.parsed.called:
+                reason = "tool_calls"
         self.finish = Finished(
             self.index,
-            finished.reason,
+            reason,
             finished.prompt_tokens,
             finished.completion_tokens,
             self.run.waited_us + finished.queue_us,
@@ -92,11 +104,12 @@ class LocalRun:
 
     def __init__(self, fleet: Fleet, job: Job, now_us: Callable[[], int]) -> None:
         self._fleet = fleet
-        self._now_us = now_us
+        self.now_us = now_us
         self._loop = (
             asyncio.get_running_loop()
         )  # looked up once: Python 3.11 makes a system call of it
         self._pool: Pool | None = None
+        self._parsing: Parsing | None = None
         self._sequences: list[_Sequence] = []
         self._batch: list[Event] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -157,12 +170,16 @@ class LocalRun:
         except failures.Invalid as failure:
             await self._blame(template, failure)
             raise
-        waited_us = self._now_us() - job.arrived_us
+        waited_us = self.now_us() - job.arrived_us
         self._pool, self.waited_us = pool, waited_us
         for number, prompt in enumerate(prompts):
+            family = template.syntax(job.input)
+            parsing = self._parsing = parsed_text.parsing(job, family, prompt)
             for choice in range(job.n):
                 if self._failure is None:
-                    sequence = _Sequence(self, number * job.n + choice)
+                    index = number * job.n + choice
+                    parsed = None if parsing is None else parsing.made(index)
+                    sequence = _Sequence(self, index, parsed)
                     self._sequences.append(sequence)
                     submit = translation.submit(
                         job,
@@ -170,6 +187,7 @@ class LocalRun:
                         choice,
                         queue_us=max(1, job.queue_us - waited_us),
                         request=self._sequences[0].id,
+                        shown=() if parsing is None else parsing.shown,
                     )
                     sequence.id = pool.submit(submit, sequence)
 
@@ -249,6 +267,7 @@ class LocalRun:
         if not self._streams:
             return
         self._unread += len(delta.text) + _PER_LOGPROB * len(delta.logprobs)
+        self._unread += len(delta.reasoning) + sum(len(part.arguments) for part in delta.calls)
         if self._unread > UNREAD_LIMIT:
             self.fail(
                 failures.Unavailable("the client read the stream too slowly", code="slow_reader")
@@ -281,6 +300,8 @@ class LocalRun:
     def restart(self, sequence: _Sequence) -> None:
         """A choice begins again; none of its events was passed on."""
         index = sequence.index
+        if self._parsing is not None:
+            sequence.parsed = self._parsing.made(index)
         self._batch = [event for event in self._batch if _index(event) != index]
 
     def _check(self) -> None:

@@ -46,12 +46,6 @@ async def segments(
             for prompt in input.prompts:
                 template.check_prompt(prompt)
             return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
-        if input.tools and input.tool_choice != "none":
-            raise failures.Invalid(
-                f"release {release.name} runs on this box, whose workers take no tools yet",
-                code="unsupported_parameter",
-                param="tools",
-            )
         async with time_limit.rendered("the chat template", within_s):
             return [await template.segments(input)]
     except chat_template.LongConversation as error:
@@ -92,9 +86,18 @@ def _field(input: Chat | Text) -> str:
 
 
 def submit(
-    job: Job, prompt: tuple[wire.Segment, ...], choice: int, *, queue_us: int, request: int
+    job: Job,
+    prompt: tuple[wire.Segment, ...],
+    choice: int,
+    *,
+    queue_us: int,
+    request: int,
+    shown: tuple[str, ...] = (),
 ) -> wire.Submit:
-    """One choice of a job; `request` is the id of the job's first sequence."""
+    """One choice of a job; `request` is the id of the job's first sequence.
+
+    `shown` are control tokens that belong to its text.
+    """
     sampling = job.sampling
     return wire.Submit(
         id=0,
@@ -108,6 +111,7 @@ def submit(
         queue_us=queue_us,
         logprobs=job.logprobs,
         request=request,
+        shown=shown,
     )
 
 

@@ -111,8 +111,8 @@ class Answer:
         for event in events:
             if isinstance(event, Delta):  # written out: this runs once for every token
                 choice = self.choices[event.index]
-                at_us = event.at_us
-                if choice.last_us:
+                at_us = event.at_us if event.tokens else choice.last_us
+                if choice.last_us and event.tokens:
                     self.gaps.append(at_us - choice.last_us)
                 elif self.first_us is None:
                     self.first_us = at_us

@@ -8,9 +8,15 @@ by `engine.backends` and `engine.registry`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Self
 
-from engine.execution.job import Chat, Message
+import msgspec
+
+from engine.chat_syntax import families
+from engine.chat_syntax.syntax import Family
+from engine.execution.job import Chat, Message, Text, Tool
+from engine.prompting import chat_turns, told_tools
 from engine.prompting.renderer import faults, pool
 from engine.prompting.renderer.pool import Renderer
 from engine.prompting.renderer.protocol import ChatSource, Keyed
@@ -43,7 +49,7 @@ def ordinary(chat: Chat) -> bool:
     while roles[:1] == ["system"]:
         del roles[0]
     turns = ["user", "assistant"] * (len(roles) // 2) + ["user"]
-    return roles == turns and not chat.template_arguments
+    return roles == turns and not (chat.template_arguments or chat.tools or chat.effort)
 
 
 class BadConversation(Exception):
@@ -76,7 +82,8 @@ class ChatTemplate:
     """The chat template of one model.
 
     Where the template takes no system message, a system text goes before the next user message, as
-    other servers do.
+    other servers do. Where it shows no tools, a system text says what they are. `family` is how its
+    model writes calls and reasoning.
     """
 
     def __init__(self, source: ChatSource, renderer: Renderer, sha256: str = "") -> None:
@@ -84,7 +91,9 @@ class ChatTemplate:
         self._renderer = renderer
         self._source = Keyed(source, sha256)
         self._takes_system = True
+        self._form = chat_turns.Form()
         self._fault: str | None = None
+        self.family = families.of(source.template)
 
     @classmethod
     def of(cls, hello: wire.Hello, renderer: Renderer) -> Self:
@@ -126,6 +135,34 @@ class ChatTemplate:
             self._takes_system = False
         else:
             self._takes_system = _SYSTEM in "".join(segment.text for segment in rendered)
+        await self._try_tools()
+
+    async def _try_tools(self) -> None:
+        """Find the form in which the template shows tools and calls; without one it shows none."""
+        source = self._source.source.template
+        if "tool_calls" in source:
+            for form in chat_turns.candidates(source):
+                if chat_turns.shows_calls(await self._tried(chat_turns.PROBE, form)):
+                    self._form = form
+                    break
+        if "tools" in source:
+            asking = msgspec.structs.replace(chat_turns.PROBE, messages=PLAIN.messages)
+            shown = chat_turns.PROBE.tools[0].name in await self._tried(asking, self._form)
+            self._form = replace(self._form, tools=shown)
+
+    async def _tried(self, chat: Chat, form: chat_turns.Form) -> str:
+        """What is rendered of a conversation in a form; "" where it is refused."""
+        try:
+            segments = await self._renderer.segments(
+                self._source,
+                chat_turns.turns(chat.messages, form),
+                {},
+                tools=map(chat_turns.tool, chat.tools),
+                fold_system=not self._takes_system,
+            )
+        except faults.TemplateFault:
+            return ""
+        return "".join(segment.text for segment in segments)
 
     async def segments(self, chat: Chat) -> tuple[wire.Segment, ...]:
         """The segments for the worker; no text of the caller is read as control tokens.
@@ -137,13 +174,15 @@ class ChatTemplate:
         """
         if (fault := self.fault) is not None:
             raise BrokenTemplate(fault, plain=True)
-        texts = [message.content for message in chat.messages]
+        messages, tools = self._shown(chat)
+        texts = [message.content for message in messages]
         self._check(texts)
         try:
             return await self._renderer.segments(
                 self._source,
-                [(message.role, message.content) for message in chat.messages],
-                chat.template_arguments,
+                chat_turns.turns(messages, self._form),
+                chat_turns.arguments(chat),
+                tools=map(chat_turns.tool, tools),
                 fold_system=not self._takes_system,
             )
         except faults.TooLong as fault:
@@ -172,6 +211,26 @@ class ChatTemplate:
         except (BadConversation, BrokenTemplate):
             return False
         return True
+
+    def _shown(self, chat: Chat) -> tuple[Sequence[Message], Sequence[Tool]]:
+        """Messages and tools for the template; what it shows in no form of its own, as text."""
+        tools = () if chat.tool_choice == "none" else chat.tools
+        messages: Sequence[Message] = chat.messages
+        if not self._form.calls and any(each.calls or each.role == "tool" for each in messages):
+            messages = told_tools.turns(messages)
+        if tools and not self._form.tools:
+            required = chat.tool_choice == "required"
+            messages = told_tools.before(messages, tools, required=required)
+            tools = ()
+        return messages, tools
+
+    def syntax(self, input: Chat | Text) -> Family:
+        """How the model writes its answer to this; calls as it is told where it shows no tools."""
+        if isinstance(input, Text):
+            return families.PLAIN
+        if input.tools and not self._form.tools:
+            return replace(self.family, calls=families.DESCRIBED.calls)
+        return self.family
 
     def check_prompt(self, prompt: str) -> None:
         """Refuse a prompt without messages that cannot fit, before it is sent anywhere.

@@ -64,7 +64,8 @@ async def _first_fault(
     """Why one of them is not rendered, or not completely; None if all are."""
     for turns in conversations:
         try:
-            segments = await renderer.segments(Keyed(source), turns, {})
+            messages = [{"role": role, "content": content} for role, content in turns]
+            segments = await renderer.segments(Keyed(source), messages, {})
         except faults.TemplateFault as fault:
             return _sentence(fault)
         text = "".join(segment.text for segment in segments)

@@ -36,7 +36,8 @@ class Generation:
 
     `tokens` are all known ones, the prompt's first. `ends` end it besides the model's own; they are
     stop strings that are control tokens. `adjustment` changes its logits,
-    None for most.
+    None for most. `shown` are control
+    tokens that belong to the text.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Generation:
         "min_p",
         "seed",
         "sequence",
+        "shown",
         "temperature",
         "text",
         "tokens",
@@ -68,6 +70,7 @@ class Generation:
         self.text = detokenise.Detokeniser(submit.stop)
         self.text.stops = submit.sampling.min_tokens <= 0
         self.ends = ends
+        self.shown: frozenset[int] = frozenset()
         self.logprobs = submit.logprobs
         self.temperature = submit.sampling.temperature
         self.top_k = submit.sampling.top_k

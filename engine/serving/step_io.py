@@ -127,7 +127,8 @@ def _append(generation: Generation, token: int, vocabulary: Vocabulary) -> tuple
     generation.push(token)
     if _ends(generation, token, vocabulary):
         return generation.text.flush(), "stop"
-    text = generation.text.push(vocabulary.piece(token))
+    piece = vocabulary.raw(token) if token in generation.shown else vocabulary.piece(token)
+    text = generation.text.push(piece)
     if generation.text.stop:
         return text, "stop"
     if generation.sequence.completion_tokens + 1 < generation.sequence.max_tokens:

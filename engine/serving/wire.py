@@ -50,7 +50,8 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     `logprobs` is the number of alternatives per token (0: only the chosen one; -1: none).
     `queue_us` bounds the wait for the first token, from arrival at the worker. A stop string that
     is the text of a control token ends the sequence on that token. `request` is the id of the first
-    of several sequences that answer one request, 0 for that one.
+    of several sequences that answer one request, 0 for that one. `shown` are the texts of control
+    tokens that belong to the answer's text; others leave none.
     """
 
     id: int
@@ -64,6 +65,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     queue_us: int
     logprobs: int
     request: int = 0
+    shown: tuple[str, ...] = ()
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):

@@ -243,9 +243,11 @@ class Worker:
             sequence.tokens = tokens
             ends = self._vocabulary.controls
             stops = {ends[stop]: stop for stop in request.stop if stop in ends}
-            self._works[request.id] = Generation(
+            made = self._works[request.id] = Generation(
                 sequence, request, tokens, stops, self._vocabulary.ends
             )
+            if request.shown:
+                made.shown = self._vocabulary.within(request.shown)
         else:
             continuation = self._vocabulary.tokenise_continuation(request.continuation)
             if not tokens or not continuation:

@@ -36,7 +36,8 @@ _KEPT: Final = 64
 _PROMPTS: Final = sandbox.Sandbox(strict=True)
 _CHATS: Final = sandbox.Sandbox(strict=False)
 
-Turn = tuple[str, str]
+Turn = dict[str, Any]
+_ROLE: Final = "role"
 
 
 class Prompt:
@@ -89,18 +90,19 @@ class Chat:
         """
         if not isinstance(work, RenderChat):
             raise TemplateFault("a chat template renders conversations only")
-        messages = folded(work.messages) if work.fold_system else work.messages
-        strings = _strings(work.arguments)
-        hidden, spellings = self._guard.hide([*(text for _, text in messages), *strings])
-        turns = [
-            {"role": role, "content": text}
-            for (role, _), text in zip(messages, hidden, strict=False)
-        ]
-        arguments = work.arguments
+        messages = folded(work.messages) if work.fold_system else list(work.messages)
+        given = {**work.arguments, **({"tools": list(work.tools)} if work.tools else {})}
+        strings = [
+            text for each in messages for key, value in each.items() if key != _ROLE
+            for text in _strings(value)
+        ]  # fmt: skip
+        strings += _strings(given)
+        hidden, spellings = self._guard.hide(strings)
         if spellings:
-            replaced = dict(zip(strings, hidden[len(turns) :], strict=True))
-            arguments = _replaced(arguments, replaced)
-        values = {**arguments, **self._given, "messages": turns}
+            texts = dict(zip(strings, hidden, strict=True))
+            messages = [_guarded(each, texts) for each in messages]
+            given = _replaced(given, texts)
+        values = {**given, **self._given, "messages": messages}
         rendered = _CHATS.render(self._template, values, cpu_s)
         segments = guards.segments(rendered, spellings)
         self._check(rendered, len(segments))
@@ -164,25 +166,30 @@ def folded(messages: Sequence[Turn]) -> list[Turn]:
     """The messages with each system text before the next user message."""
     turns: list[Turn] = []
     waiting: list[str] = []
-    for role, content in messages:
-        if role == "system":
-            waiting.append(content)
-        elif role == "user" and waiting:
-            turns.append(("user", "\n\n".join([*waiting, content])))
+    for turn in messages:
+        if turn[_ROLE] == "system":
+            waiting.append(turn["content"])
+        elif turn[_ROLE] == "user" and waiting:
+            turns.append({**turn, "content": "\n\n".join([*waiting, turn["content"]])})
             waiting = []
         else:
-            turns.append((role, content))
+            turns.append(turn)
     if waiting:
-        turns.append(("user", "\n\n".join(waiting)))
+        turns.append({_ROLE: "user", "content": "\n\n".join(waiting)})
     return turns
 
 
+def _guarded(turn: Turn, texts: Mapping[str, str]) -> Turn:
+    """A message with its texts replaced, but for its role."""
+    return {key: value if key == _ROLE else _replaced(value, texts) for key, value in turn.items()}
+
+
 def _strings(value: object) -> list[str]:
-    """All texts inside a JSON value."""
+    """All texts inside a JSON value, names included."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, dict):
-        return [text for each in value.values() for text in _strings(each)]
+        return [*value, *(text for each in value.values() for text in _strings(each))]
     if isinstance(value, list):
         return [text for each in value for text in _strings(each)]
     return []
@@ -193,7 +200,7 @@ def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         return texts[value]
     if isinstance(value, dict):
-        return {key: _replaced(each, texts) for key, each in value.items()}
+        return {texts.get(key, key): _replaced(each, texts) for key, each in value.items()}
     if isinstance(value, list):
         return [_replaced(each, texts) for each in value]
     return value

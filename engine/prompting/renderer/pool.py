@@ -111,19 +111,26 @@ class Renderer:
     async def segments(
         self,
         source: Keyed[ChatSource],
-        messages: Iterable[tuple[str, str]],
+        messages: Iterable[Mapping[str, Any]],
         arguments: Mapping[str, Any],
         *,
+        tools: Iterable[Mapping[str, Any]] = (),
         fold_system: bool = False,
     ) -> tuple[Segment, ...]:
-        """What a chat template renders of (role, content) messages.
+        """What a chat template renders of messages and tools in Hugging Face's form.
 
         Raises:
             TemplateFault: it failed.
             failures.Failure: nothing can be rendered now.
         """
-        work = RenderChat(tuple(messages), dict(arguments), fold_system)
-        answer = await self._do(source, work, [content for _, content in work.messages])
+        work = RenderChat(
+            tuple(dict(each) for each in messages),
+            dict(arguments),
+            fold_system,
+            tuple(dict(each) for each in tools),
+        )
+        texts = [str(each.get("content") or "") for each in work.messages]
+        answer = await self._do(source, work, texts)
         assert isinstance(answer, Segments)  # noqa: S101 checked by `_do`
         return answer.segments
 

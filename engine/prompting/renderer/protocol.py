@@ -56,14 +56,16 @@ class RenderPrompt(msgspec.Struct, frozen=True, array_like=True, tag="render_pro
 
 
 class RenderChat(msgspec.Struct, frozen=True, array_like=True, tag="render_chat"):
-    """Render a conversation of (role, content); answered by `Segments`.
+    """Render a conversation; answered by `Segments`.
 
-    `fold_system`: each system text goes before the next user message.
+    Messages and tools have the form of Hugging Face's convention. `fold_system`: each system text
+    goes before the next user message.
     """
 
-    messages: tuple[tuple[str, str], ...]
+    messages: tuple[dict[str, Any], ...]
     arguments: dict[str, Any]
     fold_system: bool = False
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 class ReadNames(msgspec.Struct, frozen=True, array_like=True, tag="read_names"):

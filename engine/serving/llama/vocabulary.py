@@ -17,6 +17,8 @@ import llama_cpp
 _CONTROL: Final = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 _LSTRIP: Final = llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP
 _RSTRIP: Final = llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP
+_KEPT: Final = 64
+"""Sets of marks whose tokens are kept: there are as many as models have formats."""
 _SPACE: Final = " \t\n\v\f\r"
 _ANCHOR: Final = "\n"
 """Text that no vocabulary with a space prefix joins to what follows it."""
@@ -51,6 +53,7 @@ class Vocabulary:
         self._spelled = re.compile("|".join(map(re.escape, spelled))) if spelled else None
         self._strips_left = {t for t, a in enumerate(attributes) if a & _LSTRIP}
         self._strips_right = {t for t, a in enumerate(attributes) if a & _RSTRIP}
+        self._within: dict[tuple[str, ...], frozenset[int]] = {}
         self._pieces: list[bytes | None] = [None] * self.size
         self._buffer = ctypes.create_string_buffer(256)
         get_text = llama_cpp.llama_vocab_get_text
@@ -74,6 +77,19 @@ class Vocabulary:
     def raw(self, token: int) -> bytes:
         """The bytes of a token; for a control token, its spelling."""
         return self.piece(token) or self._render(token, special=True)
+
+    def within(self, marks: tuple[str, ...]) -> frozenset[int]:
+        """The control tokens that are one of these texts, or part of one."""
+        known = self._within.get(marks)
+        if known is None:
+            known = frozenset(
+                token
+                for text, token in self.controls.items()
+                if token not in self.ends and any(text in mark for mark in marks)
+            )
+            if len(self._within) < _KEPT:
+                self._within[marks] = known
+        return known
 
     def tokenise(self, segments: Iterable[tuple[str, bool]]) -> list[int]:
         """The tokens of (text, special) segments, with the BOS that the model asks for.

@@ -117,7 +117,8 @@ def test_a_stream_says_the_same_as_the_whole(client: OpenAI) -> None:
     assert said == text_of(whole)
     assert middle[-1].choices[0].finish_reason == whole.choices[0].finish_reason
     assert usage.choices == []
-    assert usage.usage == whole.usage
+    assert whole.usage is not None
+    assert usage.usage.total_tokens == whole.usage.total_tokens  # more of them cached by now
     assert all(chunk.usage is None for chunk in [first, *middle])
 
 
@@ -310,7 +311,6 @@ def test_an_unknown_model_is_a_clear_error(client: OpenAI) -> None:
         ({"temperature": -1}, "temperature"),
         ({"messages": []}, "messages"),
         ({"n": 0}, "n"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"extra_body": {"temprature": 1}}, "temprature"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},

@@ -46,6 +46,11 @@ def chat(source: str = TURNS, **fields: int) -> Keyed[ChatSource]:
     return Keyed(ChatSource(source, ("<|im_end|>",), "<s>", "</s>", **fields))
 
 
+def said(text: str) -> dict[str, str]:
+    """A user's message."""
+    return {"role": "user", "content": text}
+
+
 def processes(renderer: Renderer) -> set[int]:
     """The ids of its processes."""
     return {child.pid for child in renderer._children}
@@ -160,7 +165,7 @@ async def test_half_of_a_surrogate_pair_fails_alone(renderer: Renderer) -> None:
     with pytest.raises(faults.TemplateFault, match="half of a surrogate pair is not a character"):
         await renderer.texts(prompt('{{ "\\ud800" }}'), {})
     with pytest.raises(faults.TemplateFault, match="half of a surrogate pair"):
-        await renderer.segments(chat('{{ "\\udfff" }}'), [("user", "x")], {})
+        await renderer.segments(chat('{{ "\\udfff" }}'), [said("x")], {})
     with pytest.raises(faults.Raised, match=r"^\?$"):
         await renderer.texts(prompt('{{ raise_exception("\\ud800") }}'), {})
     for wrong in ("\ud800", 2**70):
@@ -180,7 +185,7 @@ async def test_every_payload_of_the_sandbox_fails_through_the_pool(renderer: Ren
 async def test_a_long_conversation_has_time_in_proportion(renderer: Renderer) -> None:
     """A sound template that needs a little for each message is never called broken."""
     slow = "{% for m in messages %}{% for i in range(3000) %}{% endfor %}{% endfor %}ok"
-    turns = [("user", "ok")] * 600
+    turns = [said("ok")] * 600
     async with asyncio.timeout(60):
         (segment,) = await renderer.segments(chat(slow), turns, {})
     assert segment.text == "ok"
@@ -190,11 +195,11 @@ async def test_a_long_task_continues_at_low_priority_in_a_process_that_ends_with
     """It takes no processor from what answers clients, and later tasks are not slowed by it."""
     slow = "{% for m in messages %}{% for i in range(9000) %}{% endfor %}{% endfor %}ok"
     async with Renderer(processes=1) as renderer:
-        await renderer.segments(chat(slow), [("user", "ok")], {})  # compiles it
+        await renderer.segments(chat(slow), [said("ok")], {})  # compiles it
         (first,) = renderer._children
         mine = os.getpriority(os.PRIO_PROCESS, 0)
         assert os.getpriority(os.PRIO_PROCESS, first.pid) == mine
-        working = asyncio.create_task(renderer.segments(chat(slow), [("user", "ok")] * 600, {}))
+        working = asyncio.create_task(renderer.segments(chat(slow), [said("ok")] * 600, {}))
         while os.getpriority(os.PRIO_PROCESS, first.pid) != max(mine, 10):  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert (await working)[0].text == "ok"
@@ -209,16 +214,16 @@ async def test_what_cannot_fit_the_context_is_refused_by_the_least_it_can_have(
 ) -> None:
     """Control texts that are cut out have at least a token each; nothing is sent back for them."""
     fits = chat(context_tokens=1000, longest_token=4)
-    assert len(await renderer.segments(fits, [("user", "<|im_end|>" * 400)], {})) == 400
+    assert len(await renderer.segments(fits, [said("<|im_end|>" * 400)], {})) == 400
     for text in ("<|im_end|>" * 150_000, "x" * 5000):
         with pytest.raises(faults.TooLong, match="at least"):
-            await renderer.segments(fits, [("user", text)], {})
+            await renderer.segments(fits, [said(text)], {})
 
 
 async def test_large_inputs_leave_a_process_to_small_ones(renderer: Renderer) -> None:
     """However many of them wait."""
     large = [
-        asyncio.create_task(renderer.segments(chat(), [("user", "x")] * 2000, {})) for _ in range(9)
+        asyncio.create_task(renderer.segments(chat(), [said("x")] * 2000, {})) for _ in range(9)
     ]
     ended: list[str] = []
     for task in large:

@@ -63,3 +63,14 @@ async def test_what_a_stop_string_held_back_is_shown_before_a_control_token(
     heard = gateway.ask(order("c", max_tokens=6, stop=("dx", "<|mark|>")))
     end = await heard.finish()
     assert (heard.text, end.reason) == ("d", "stop")
+
+
+async def test_a_control_token_that_belongs_to_the_format_is_text(gateway: Gateway) -> None:
+    """As a mark, or as part of one; what ends an answer is none of its text."""
+    for shown in (("<|mark|>",), ("<|mark|>thought\n", "unknown")):
+        heard = gateway.ask(order("c", max_tokens=4, shown=shown))
+        await heard.finish()
+        assert heard.text == "d<|mark|>ef"
+    heard = gateway.ask(order("a", shown=("<|im_end|>",)))
+    assert (await heard.finish()).reason == "stop"
+    assert heard.text == "b"

@@ -1,0 +1,84 @@
+"""One choice's text from a worker, as content, reasoning and calls in the terms of a job.
+
+The parsing is `engine.chat_syntax`'s. Imported by `engine.backends.local_run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine.chat_syntax.parser import Parser
+from engine.chat_syntax.syntax import Family, Gained
+from engine.execution.job import CallDelta, Chat, Delta, Job
+from engine.serving import wire
+
+_TAIL = 200
+"""Characters of a prompt's end that show whether it opens the reasoning."""
+
+
+class ParsedText:
+    """Parses one choice from its beginning. `called`: it has made a call."""
+
+    def __init__(self, job: Job, index: int, parser: Parser) -> None:
+        self._job = job
+        self._index = index
+        self._parser = parser
+
+    @property
+    def called(self) -> bool:
+        """Whether it calls a tool."""
+        return self._parser.calls > 0
+
+    def delta(self, delta: wire.Delta, at_us: int) -> Delta:
+        """New text in its parts; some of it may wait for what follows."""
+        gained = self._parser.feed(delta.text) if delta.text else Gained("", "", ())
+        return self._made(gained, delta.tokens, delta.logprobs, at_us)
+
+    def rest(self, reason: str, at_us: int) -> Delta | None:
+        """What waited, once the sequence has ended; None if nothing did."""
+        gained = self._parser.finish(cut=reason != "stop")
+        return self._made(gained, 0, (), at_us) if any(gained) else None
+
+    def _made(
+        self, gained: Gained, tokens: int, logprobs: tuple[wire.TokenLogprob, ...], at_us: int
+    ) -> Delta:
+        calls = tuple(
+            CallDelta(part.call, self._id(part.call) if part.name else "", part.name,
+                      part.arguments)
+            for part in gained.calls
+        )  # fmt: skip
+        return Delta(self._index, gained.content, tokens, logprobs, at_us, gained.reasoning, calls)
+
+    def _id(self, call: int) -> str:
+        """The same whenever the choice begins again."""
+        named = f"{self._job.id}/{self._index}/{call}".encode()
+        return f"call_{hashlib.sha256(named).hexdigest()[:24]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsing:
+    """Makes the parser of a choice by its index. `shown` are control tokens that it has to see."""
+
+    made: Callable[[int], ParsedText]
+    shown: tuple[str, ...]
+
+
+def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing | None:
+    """How the answers of a job are parsed; None where their text is all content."""
+    chat = job.input
+    if not isinstance(chat, Chat):
+        return None
+    offered = () if chat.tool_choice == "none" else chat.tools
+    schemas = {tool.name: tool.parameters for tool in offered if chat.only_tool in {"", tool.name}}
+    plain = family.reasoning is None and not family.channels and not family.noise
+    if plain and not schemas:
+        return None
+    tail = "".join(segment.text for segment in prompt[-3:])[-_TAIL:]
+
+    def made(index: int) -> ParsedText:
+        one = chat.parallel_calls is False
+        return ParsedText(job, index, Parser(family, schemas, prompt=tail, one=one))
+
+    return Parsing(made, family.marks(calling=bool(schemas)))

@@ -1,0 +1,13 @@
+"""How models write their answers: reasoning, content and calls of tools, as one text.
+
+    families   the table: which syntax a chat template's text shows
+    parser     an answer's text, in pieces of any cut, into reasoning, content and calls
+    syntax     what a family is made of
+    source     text that arrives in pieces
+    json_values, json_calls, headed_calls, tagged_calls, gemma_calls, python_calls, harmony
+               the forms that calls have, each with its reader
+    described  tools in a system text, for templates that know none
+    grammar    a call that has to be made, as a grammar
+
+Pure: no I/O, no clock, no model. Imported by the backends and by `engine.prompting`.
+"""
