@@ -7,14 +7,15 @@ worker's terms. Never starts a worker, never records. Imported by the gateway, w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.backends import translation
 from engine.backends.fleet import Fleet
 from engine.backends.local_run import LocalRun
 from engine.backends.worker_client import Refusal
 from engine.execution import failures
-from engine.execution.job import Job, Score, Scored
+from engine.execution.job import Chat, Job, Score, Scored, Text, Tokens
+from engine.serving import wire
 from storage.releases import Release
 
 
@@ -48,6 +49,39 @@ class LocalBackend:
         except Refusal as refusal:
             raise translation.failure(refusal.refused, score.input) from refusal
         return Scored(scored.tokens, scored.prompt_tokens, scored.busy_us, scored.top_tokens)
+
+    async def rendered(self, release: Release, chat: Chat, within_s: float) -> str:
+        """As `protocol.Tokeniser.rendered`."""
+        template = await self._fleet.pool(release).introduced(within_s)
+        (prompt,) = await translation.segments(template, release, chat, within_s)
+        return "".join(segment.text for segment in prompt)
+
+    async def tokens(
+        self, release: Release, input: Chat | Text, within_s: float, *, bos: bool, special: bool
+    ) -> Tokens:
+        """As `protocol.Tokeniser.tokens`."""
+        template = await self._fleet.pool(release).introduced(within_s)
+        if isinstance(input, Text) and special:
+            prompt = tuple(wire.Segment(text, special=True) for text in input.prompts)
+        else:
+            (prompt,) = await translation.segments(template, release, input, within_s)
+        asked = wire.Tokenise(0, release.adapter, prompt, bos, int(within_s * 1e6))
+        return await self._tokens(release, asked, input)
+
+    async def spelled(self, release: Release, tokens: Sequence[int], within_s: float) -> Tokens:
+        """As `protocol.Tokeniser.spelled`."""
+        asked = wire.Detokenise(0, release.adapter, tuple(tokens), int(within_s * 1e6))
+        return await self._tokens(release, asked, Text(()))
+
+    async def _tokens(
+        self, release: Release, asked: wire.Tokenise | wire.Detokenise, input: Chat | Text
+    ) -> Tokens:
+        pool = self._fleet.pool(release)
+        try:
+            told = await pool.tokens(asked)
+        except Refusal as refusal:
+            raise translation.failure(refusal.refused, input) from refusal
+        return Tokens(told.tokens, told.raw, pool.context_tokens)
 
     def unready(self, release: Release) -> str | None:
         """Why the release cannot produce tokens now, as a clause; None when it can."""

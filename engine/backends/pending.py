@@ -56,7 +56,7 @@ class PendingRequest:
     is missing. `deaths` counts the workers that died while they had it.
     """
 
-    item: wire.Submit | wire.Score
+    item: wire.Request
     receiver: Receiver
     allowed_us: int
     deadline_us: int
@@ -100,7 +100,7 @@ class PendingRequests:
         """How many no worker has."""
         return self._held
 
-    def add(self, item: wire.Submit | wire.Score, receiver: Receiver) -> PendingRequest:
+    def add(self, item: wire.Request, receiver: Receiver) -> PendingRequest:
         """A new request; its id replaces the one in `item`."""
         self._next += 1
         now = self._now_us()
@@ -135,7 +135,7 @@ class PendingRequests:
         """Whether a request that has not ended needs the adapter."""
         return any(request.item.adapter == adapter for request in self._live.values())
 
-    def send(self, request: PendingRequest, worker: Worker) -> wire.Submit | wire.Score:
+    def send(self, request: PendingRequest, worker: Worker) -> wire.Request:
         """Mark as sent to a worker; return the frame's item, with the queue time that is left."""
         self._unhold(request)
         self._unsend(request)

@@ -15,7 +15,7 @@ from typing import Final
 from engine.backends import least_loaded
 from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.pending import PENDING_LIMIT, PendingRequests, Receiver
-from engine.backends.worker_client import ScoreReceiver, WorkerClient
+from engine.backends.worker_client import Result, ResultReceiver, WorkerClient
 from engine.execution import failures
 from engine.prompting.chat_template import ChatTemplate
 from engine.prompting.renderer.pool import Renderer
@@ -63,6 +63,12 @@ class Pool:
         self._picked = -1
         self.deployment = deployment
         self.instances: dict[str, Instance] = {}
+
+    @property
+    def context_tokens(self) -> int:
+        """The most tokens of one sequence; 0 before an instance has connected."""
+        hellos = (each.client.hello for each in self.connected)
+        return max((hello.sequence_tokens for hello in hellos if hello), default=0)
 
     @property
     def template(self) -> ChatTemplate | None:
@@ -204,8 +210,19 @@ class Pool:
         Raises:
             Refusal: no instance can, or not in time.
         """
-        receiver = ScoreReceiver()
-        id = self._add(score, receiver)
+        return await self._result(score, wire.Scored)
+
+    async def tokens(self, request: wire.Tokenise | wire.Detokenise) -> wire.Tokenised:
+        """The tokens of a prompt, or the bytes of tokens, by any instance.
+
+        Raises:
+            Refusal: no instance can tell, or not in time.
+        """
+        return await self._result(request, wire.Tokenised)
+
+    async def _result(self, request: wire.Request, kind: type[Result]) -> Result:
+        receiver = ResultReceiver(kind)
+        id = self._add(request, receiver)
         return await receiver.result(lambda: self.cancel(id))
 
     def refuse_held(self, adapter: str, why: str) -> None:
@@ -237,14 +254,14 @@ class Pool:
             if client is not None:
                 client.send(request)
 
-    def _add(self, item: wire.Submit | wire.Score, receiver: Receiver) -> int:
+    def _add(self, item: wire.Request, receiver: Receiver) -> int:
         request = self._pending.add(item, receiver)
         client = self._pick(item)
         if client is None or not client.send(request):
             self._pending.hold(request)
         return request.item.id
 
-    def _pick(self, item: wire.Submit | wire.Score) -> WorkerClient | None:
+    def _pick(self, item: wire.Request) -> WorkerClient | None:
         """The instance for a request; None if none would compute it now.
 
         Preferring an instance whose cache holds the prompt's prefix belongs here.

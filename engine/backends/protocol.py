@@ -7,10 +7,10 @@ which picks the backend by `release.backend`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, Protocol, runtime_checkable
 
-from engine.execution.job import Event, Finished, Job, Score, Scored
+from engine.execution.job import Chat, Event, Finished, Job, Score, Scored, Text, Tokens
 from storage.releases import Release
 
 
@@ -35,6 +35,37 @@ class Run(Protocol):
 
         Returns the counts of cancelled choices, where the backend knows them; they come
         after the client has its last byte, so that no client waits for them.
+        """
+        ...
+
+
+@runtime_checkable
+class Tokeniser(Protocol):
+    """What a backend offers besides, if it has the vocabulary and the chat template."""
+
+    async def rendered(self, release: Release, chat: Chat, within_s: float) -> str:
+        """The text that a conversation becomes.
+
+        Raises:
+            failures.Failure: it cannot be rendered, or not now.
+        """
+        ...
+
+    async def tokens(
+        self, release: Release, input: Chat | Text, within_s: float, *, bos: bool, special: bool
+    ) -> Tokens:
+        """The tokens of a prompt; with `special` control tokens spelled in a text are parsed.
+
+        Raises:
+            failures.Failure: there are too many, or no instance can tell now.
+        """
+        ...
+
+    async def spelled(self, release: Release, tokens: Sequence[int], within_s: float) -> Tokens:
+        """The bytes of tokens.
+
+        Raises:
+            failures.Failure: the vocabulary lacks one, or no instance can tell now.
         """
         ...
 

@@ -26,6 +26,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "too_long": (failures.Invalid, "context_length_exceeded"),
     "empty": (failures.Invalid, "empty_prompt"),
     "logit_bias": (failures.Invalid, "invalid_value"),
+    "bad_token": (failures.Invalid, "invalid_value"),
     "no_worker": (failures.Unavailable, "worker_unavailable"),
     "no_adapter": (failures.Unavailable, "adapter_unavailable"),
     "model_fault": (failures.Broken, "model_fault"),

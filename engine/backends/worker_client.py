@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -30,25 +30,29 @@ _BACKOFF_S: Final = (0.02, 1.0, 1.6)
 _log = structlog.get_logger("gateway.worker_client")
 
 
+Result = TypeVar("Result", wire.Scored, wire.Tokenised)
+
+
 class Refusal(Exception):
-    """A scoring was refused; `refused` says why."""
+    """A request for one result was refused; `refused` says why."""
 
     def __init__(self, refused: wire.Refused) -> None:
         super().__init__(refused.message)
         self.refused = refused
 
 
-class ScoreReceiver:
-    """Receives a Scored, or a refusal."""
+class ResultReceiver(Generic[Result]):
+    """Receives the one result of a request, of the given kind, or a refusal."""
 
-    def __init__(self) -> None:
-        self._result: asyncio.Future[wire.Scored] = asyncio.get_running_loop().create_future()
+    def __init__(self, kind: type[Result]) -> None:
+        self._kind: type[Result] = kind
+        self._result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
-    async def result(self, cancel: Callable[[], None]) -> wire.Scored:
-        """The scores; `cancel` is called when the waiting task is cancelled.
+    async def result(self, cancel: Callable[[], None]) -> Result:
+        """The result; `cancel` is called when the waiting task is cancelled.
 
         Raises:
-            Refusal: no worker could score it, or not in time.
+            Refusal: no worker could give it, or not in time.
         """
         try:
             return await self._result
@@ -56,25 +60,28 @@ class ScoreReceiver:
             cancel()
             raise
 
-    def scored(self, scored: wire.Scored) -> None:
-        """The scores have arrived."""
+    def takes(self, result: wire.Result) -> bool:
+        """Take a result that has arrived, if it is of this kind."""
+        if not isinstance(result, self._kind):
+            return False
         if not self._result.done():
-            self._result.set_result(scored)
+            self._result.set_result(result)
+        return True
 
     def refused(self, refused: wire.Refused) -> None:
-        """The scoring was refused."""
+        """The request was refused."""
         if not self._result.done():
             self._result.set_exception(Refusal(refused))
 
     def finished(self, _: wire.Finished) -> None:
-        """The scoring was cancelled."""
+        """The request was cancelled."""
         self._result.cancel()
 
     def delta(self, _: wire.Delta, __: int) -> None:
-        """A scoring has none."""
+        """There is none before the result."""
 
     def lost(self) -> bool:
-        """The worker died: score again."""
+        """The worker died: ask again."""
         return True
 
 
@@ -248,7 +255,7 @@ class WorkerClient:
             return []
 
     def _unsendable(self, item: wire.ToWorker, why: str) -> None:
-        if isinstance(item, wire.Submit | wire.Score):
+        if isinstance(item, wire.Request):
             request = self._pending.get(item.id)
             if request is not None:
                 self._pending.refuse(request, "unsendable", f"it cannot be encoded: {why}")
@@ -274,8 +281,8 @@ class WorkerClient:
                     self._on_change()
                 case wire.AdapterFailed():
                     self._adapter_failed(item)
-                case wire.Scored():
-                    self._scored(item)
+                case wire.Scored() | wire.Tokenised():
+                    self._answered(item)
                 case wire.KnobsSet():
                     self.knobs = item.values
                 case wire.Draining():
@@ -330,15 +337,15 @@ class WorkerClient:
             self._adapters.unload_unused()
         self._on_step(step)
 
-    def _scored(self, scored: wire.Scored) -> None:
-        request = self._pending.get(scored.id)
+    def _answered(self, result: wire.Result) -> None:
+        request = self._pending.get(result.id)
         if (
             request is not None
             and request.worker is self
-            and isinstance(request.receiver, ScoreReceiver)
+            and isinstance(request.receiver, ResultReceiver)
+            and request.receiver.takes(result)
         ):
-            self._pending.pop(scored.id)
-            request.receiver.scored(scored)
+            self._pending.pop(result.id)
             self._adapters.unload_unused()
 
     def _refused(self, request: PendingRequest, refused: wire.Refused) -> None:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from engine.backends.protocol import Backend, Run
+from engine.backends.protocol import Backend, Run, Tokeniser
 from engine.execution import answering, failures, record
 from engine.execution.answering import Answering
 from engine.execution.answers import Answer
@@ -75,6 +75,21 @@ class Executor:
             failures.Failure: the backend cannot score, or not now.
         """
         return await self.backend(score.release).score(score)
+
+    def tokeniser(self, release: Release) -> Tokeniser:
+        """What tokenises for a release.
+
+        Raises:
+            failures.Invalid: its backend leaves that to a server. failures.Broken: it has none.
+        """
+        backend = self.backend(release)
+        if not isinstance(backend, Tokeniser):
+            raise failures.Invalid(
+                f"release {release.name} is answered by a server of its own, which tokenises; ask "
+                "that one",
+                code="tokenising_unsupported",
+            )
+        return backend
 
     def backend(self, release: Release) -> Backend:
         """The backend of a release.

@@ -17,7 +17,8 @@ from storage.requests import Class
 
 __all__ = [
     "Asked", "Call", "CallDelta", "Chat", "Delta", "Event", "Finished", "Job", "Logprob", "Message",
-    "Options", "Restarted", "Sampling", "Score", "Scored", "Text", "TokenLogprob", "Tool",
+    "Options", "Restarted", "Sampling", "Score", "Scored", "Text", "TokenLogprob", "Tokens",
+    "Tool",
 ]  # fmt: skip
 
 # Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
@@ -223,6 +224,14 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     class_: Class = Class.BACKGROUND
     tenant: str = "paddock"
     queue_us: int = 30_000_000
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """Tokens with their exact bytes; `context_tokens` is the most that a prompt may have."""
+
+    tokens: tuple[int, ...]
+    raw: tuple[bytes, ...]
+    context_tokens: int
 
 
 class Scored(msgspec.Struct, frozen=True):

@@ -8,12 +8,12 @@ as a request. Imported by `engine.gateway`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from engine.execution import failures
 from engine.execution.execute import Executor
 from engine.execution.frames import Previewed
-from engine.execution.job import Chat, Message, Score
+from engine.execution.job import Chat, Message
 from engine.execution.snapshot import Snapshot
 from engine.prompting import prompt_template
 from engine.prompting.renderer.pool import Renderer
@@ -22,9 +22,7 @@ from storage.prompts import PromptVersion
 from storage.releases import Release
 from storage.store import Store
 
-_QUEUE_US = 5_000_000
-_CONTINUATION = "."
-"""What is scored after the prompt: a scoring counts the tokens before it."""
+WITHIN_S: Final = 5.0
 
 
 class Previews:
@@ -98,18 +96,9 @@ class Previews:
         return release.deployment if asked is None else asked.model
 
     async def _tokens(self, release: Release, messages: tuple[Message, ...]) -> int:
-        if not self._executor.backend(release).scores(release):
-            raise failures.Unavailable(
-                f"the server of {self._model(release)} does not count tokens",
-                code="scoring_unsupported",
-            )
-        score = Score(
-            release=release,
-            input=Chat(messages),
-            continuation=_CONTINUATION,
-            queue_us=_QUEUE_US,
-        )
-        return (await self._executor.score(score)).prompt_tokens
+        tokeniser = self._executor.tokeniser(release)
+        told = await tokeniser.tokens(release, Chat(messages), WITHIN_S, bos=True, special=False)
+        return len(told.tokens)
 
     async def close(self) -> None:
         """End the renderer process."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.gateway import anthropic_bodies, request_bodies
+from engine.gateway import anthropic_bodies, request_bodies, token_bodies
 
 Schema = dict[str, Any]
 
@@ -40,6 +40,9 @@ def document() -> Schema:
             request_bodies.Completion,
             request_bodies.Feedback,
             anthropic_bodies.Message,
+            anthropic_bodies.TokenCount,
+            token_bodies.Tokenize,
+            token_bodies.Detokenize,
         ),
         ref_template="#/components/schemas/{name}",
     )
@@ -93,6 +96,35 @@ def _paths() -> Schema:
                 "responses": _responses(
                     "MessageAnswer", completing, stream=True, error="MessageError"
                 ),
+            }
+        },
+        "/v1/messages/count_tokens": {
+            "post": {
+                **_operation("Count the tokens of a conversation", completing),
+                "parameters": headers,
+                "requestBody": _body("TokenCount"),
+                "responses": _responses("TokensCounted", completing, error="MessageError"),
+            }
+        },
+        "/tokenize": {
+            "post": {
+                **_operation("The tokens of a text or a conversation", completing, "Tokenized"),
+                "parameters": headers,
+                "requestBody": _body("Tokenize"),
+            }
+        },
+        "/detokenize": {
+            "post": {
+                **_operation("The text of tokens", completing, "Detokenized"),
+                "parameters": headers,
+                "requestBody": _body("Detokenize"),
+            }
+        },
+        "/apply-template": {
+            "post": {
+                **_operation("The text that a conversation becomes", completing, "Templated"),
+                "parameters": headers,
+                "requestBody": _body("Chat"),
             }
         },
         "/v1/models": {"get": _operation("The services", ("401", "500"), "ModelList")},
@@ -218,6 +250,18 @@ def _answers() -> dict[str, Schema]:
             error=_object(type=_STRING, message=_STRING),
             request_id=_TEXT_OR_NULL,
         ),
+        "TokensCounted": _object(input_tokens=_INTEGER),
+        "Tokenized": {
+            **_object(
+                count=_INTEGER,
+                max_model_len=_INTEGER,
+                tokens=_list({"type": ["integer", "object"]}),
+                token_strs=_list(_STRING),
+            ),
+            "required": ["count", "max_model_len", "tokens"],
+        },
+        "Detokenized": _object(prompt=_STRING, content=_STRING),
+        "Templated": _object(prompt=_STRING),
         "Model": model,
         "ModelList": _object(object=_STRING, data=_list(_ref("Model"))),
         "FeedbackGiven": _object(

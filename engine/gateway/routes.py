@@ -33,6 +33,7 @@ from engine.gateway import (
     openai_format,
     openapi,
     streaming,
+    tokens,
 )
 from engine.gateway.context import Context
 from engine.gateway.formats import Dialect
@@ -81,6 +82,10 @@ def build(context: Context) -> Starlette:
             post("/v1/chat/completions", completions.chat),
             post("/v1/completions", completions.text),
             post("/v1/messages", messages.create, anthropic_format.DIALECT),
+            post("/v1/messages/count_tokens", messages.count_tokens, anthropic_format.DIALECT),
+            post("/tokenize", tokens.tokenize),
+            post("/detokenize", tokens.detokenize),
+            post("/apply-template", tokens.apply_template),
             get("/v1/models", models.every),
             get("/v1/models/{name:path}", models.one),
             post("/v1/feedback", feedback.give),

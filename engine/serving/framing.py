@@ -12,7 +12,17 @@ from typing import Final
 
 import msgspec
 
-from engine.serving.wire import Inbox, Outbox, Score, Segment, Submit, ToWorker
+from engine.serving.wire import (
+    Detokenise,
+    Inbox,
+    Outbox,
+    Request,
+    Score,
+    Segment,
+    Submit,
+    Tokenise,
+    ToWorker,
+)
 
 FRAME_LIMIT: Final = 64 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
@@ -61,13 +71,16 @@ def frames(items: tuple[ToWorker, ...]) -> Iterator[bytes]:
     yield from frames(items[half:])
 
 
-def fits(submit: Submit | Score) -> bool:
+def fits(request: Request) -> bool:
     """Whether a frame can hold it."""
-    characters = sum(len(segment.text) for segment in submit.prompt)
-    characters += len(submit.continuation) if isinstance(submit, Score) else 0
-    if characters * _PER_CHARACTER < FRAME_LIMIT // 2:
+    if isinstance(request, Detokenise):
+        size = len(request.tokens)
+    else:
+        size = sum(len(segment.text) for segment in request.prompt)
+        size += len(request.continuation) if isinstance(request, Score) else 0
+    if size * _PER_CHARACTER < FRAME_LIMIT // 2:
         return True
-    return len(encode(Inbox((submit,)))) <= FRAME_LIMIT
+    return len(encode(Inbox((request,)))) <= FRAME_LIMIT
 
 
 def _pack(inbox: Inbox) -> _Packed:
@@ -75,7 +88,7 @@ def _pack(inbox: Inbox) -> _Packed:
     items: list[ToWorker] = []
     reads: list[int] = []
     for item in inbox.items:
-        if isinstance(item, Submit | Score):
+        if isinstance(item, Submit | Score | Tokenise):
             reads.append(places.setdefault(item.prompt, len(places)))
             items.append(msgspec.structs.replace(item, prompt=()))
         else:
@@ -87,7 +100,7 @@ def _unpack(packed: _Packed) -> Inbox:
     reads = iter(packed.reads)
     items: list[ToWorker] = []
     for item in packed.items:
-        if isinstance(item, Submit | Score):
+        if isinstance(item, Submit | Score | Tokenise):
             place = next(reads, -1)
             if not 0 <= place < len(packed.prompts):
                 raise FrameError("a request without its prompt")

@@ -84,6 +84,29 @@ class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
     queue_us: int
 
 
+class Tokenise(msgspec.Struct, frozen=True, array_like=True, tag="tokenise"):
+    """Tell the tokens of a prompt, without BOS unless `bos`; nothing is computed."""
+
+    id: int
+    adapter: str
+    prompt: tuple[Segment, ...]
+    bos: bool
+    queue_us: int
+
+
+class Detokenise(msgspec.Struct, frozen=True, array_like=True, tag="detokenise"):
+    """Tell the bytes of tokens."""
+
+    id: int
+    adapter: str
+    tokens: tuple[int, ...]
+    queue_us: int
+
+
+Request = Submit | Score | Tokenise | Detokenise
+"""What a worker answers once, by its id."""
+
+
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
     """Stop a sequence at the next step and free its memory."""
 
@@ -110,7 +133,7 @@ class SetKnobs(msgspec.Struct, frozen=True, array_like=True, tag="set_knobs"):
     values: dict[str, int]
 
 
-ToWorker = Submit | Score | Cancel | LoadAdapter | UnloadAdapter | SetKnobs
+ToWorker = Request | Cancel | LoadAdapter | UnloadAdapter | SetKnobs
 
 
 class Inbox(msgspec.Struct, frozen=True, array_like=True):
@@ -201,11 +224,19 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
     top_tokens: int = 0
 
 
+class Tokenised(msgspec.Struct, frozen=True, array_like=True, tag="tokenised"):
+    """The tokens that were asked about, and the exact bytes of each."""
+
+    id: int
+    tokens: tuple[int, ...]
+    raw: tuple[bytes, ...]
+
+
 class Refused(msgspec.Struct, frozen=True, array_like=True):
     """A sequence was not admitted, or cannot continue.
 
-    `code` is queue_full, deadline, too_long, no_adapter, empty, draining, logit_bias (a token that
-    the vocabulary does not have), model_fault (its logits are no numbers) or engine;
+    `code` is queue_full, deadline, too_long, no_adapter, empty, bad_token or logit_bias (a token that
+    the vocabulary does not have), draining, model_fault (its logits are no numbers) or engine;
     `retry_after_us` is the estimated wait, 0 where waiting does not help. `busy_us` is the worker's
     wall time already apportioned to it.
     """
@@ -271,8 +302,11 @@ class Draining(msgspec.Struct, frozen=True, array_like=True, tag="draining"):
     """The worker finishes what it has and takes nothing new; its successor does."""
 
 
+Result = Scored | Tokenised
+"""What a request gets that generates nothing."""
+
 FromWorker = (
-    Hello | Step | Scored | AdapterLoaded | AdapterFailed | AdapterUnloaded | KnobsSet | Draining
+    Hello | Step | Result | AdapterLoaded | AdapterFailed | AdapterUnloaded | KnobsSet | Draining
 )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from engine.serving import admission, errors, generation, step_io, wire
+from engine.serving import admission, errors, generation, step_io, tokens, wire
 from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.admission import Refusal
 from engine.serving.generation import Generation, Prompts, Scoring
@@ -190,6 +190,8 @@ class Worker:
         match item:
             case wire.Submit() | wire.Score():
                 self._admit(item)
+            case wire.Tokenise() | wire.Detokenise():
+                self._tell(item)
             case wire.Cancel():
                 self._cancel(item.id)
             case wire.LoadAdapter():
@@ -222,8 +224,7 @@ class Worker:
             return
         texts = [segment.text for segment in request.prompt]
         texts += [request.continuation] if isinstance(request, wire.Score) else []
-        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
-        least = size // self._vocabulary.piece_most
+        least = self._vocabulary.least(texts)
         if least > self._scheduler.sequence_tokens:  # not worth the time to count exactly
             refusal = admission.too_long(
                 sequence, least, self._scheduler.sequence_tokens, counted=False
@@ -237,28 +238,36 @@ class Worker:
                 message = f"token {unknown[0]} is not in the vocabulary of {size} tokens"
                 self._refuse((Refusal(sequence, "logit_bias", message, 0),))
                 return
-        tokens = self._prompts.tokens(request.prompt)
+        prompt = self._prompts.tokens(request.prompt)
         if isinstance(request, wire.Submit):
-            sequence.prompt_tokens = len(tokens)
-            sequence.tokens = tokens
+            sequence.prompt_tokens = len(prompt)
+            sequence.tokens = prompt
             ends = self._vocabulary.controls
             stops = {ends[stop]: stop for stop in request.stop if stop in ends}
             made = self._works[request.id] = Generation(
-                sequence, request, tokens, stops, self._vocabulary.ends
+                sequence, request, prompt, stops, self._vocabulary.ends
             )
             if request.shown:
                 made.shown = self._vocabulary.within(request.shown)
         else:
             continuation = self._vocabulary.tokenise_continuation(request.continuation)
-            if not tokens or not continuation:
-                message = "the continuation holds no tokens" if tokens else "the prompt is empty"
+            if not prompt or not continuation:
+                message = "the continuation holds no tokens" if prompt else "the prompt is empty"
                 self._refuse((Refusal(sequence, "empty", message, 0),))
                 return
-            sequence.prompt_tokens = len(tokens) + len(continuation) - 1
+            sequence.prompt_tokens = len(prompt) + len(continuation) - 1
             sequence.scored = len(continuation)
-            self._works[request.id] = scoring = Scoring(sequence, tokens, continuation)
+            self._works[request.id] = scoring = Scoring(sequence, prompt, continuation)
             sequence.tokens = scoring.tokens
         self._refuse(self._scheduler.submit(sequence, now))
+
+    def _tell(self, request: wire.Tokenise | wire.Detokenise) -> None:
+        """Answer what needs no computation, at once."""
+        told = tokens.tell(self._vocabulary, request, self._scheduler.sequence_tokens)
+        if isinstance(told, wire.Refused):
+            self._refused.append(told)
+        else:
+            self._news.append(told)
 
     def _cancel(self, id: int) -> None:
         work = self._works.pop(id, None)

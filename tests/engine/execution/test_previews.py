@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from engine.backends.protocol import Run
+from engine.backends.protocol import Backend, Run
 from engine.execution import failures
 from engine.execution.execute import Executor
-from engine.execution.job import Chat, Job, Score, Scored
+from engine.execution.job import Chat, Job, Score, Scored, Text, Tokens
 from engine.execution.previews import Previews
 from engine.execution.snapshot import Snapshot
 from storage import prompts
@@ -28,31 +27,45 @@ from storage.store import Session, Store
 from tests.engine.execution import jobs
 
 
-@dataclass
-class Counting:
-    """A backend that counts words."""
-
-    able: bool = True
-    scored: list[Score] = field(default_factory=list)
+class Answering:
+    """A backend without a vocabulary."""
 
     def run(self, _: Job) -> Run:
         """Never."""
         raise NotImplementedError
 
-    async def score(self, score: Score) -> Scored:
-        """One token a word."""
-        self.scored.append(score)
-        assert isinstance(score.input, Chat)
-        said = [message.content for message in score.input.messages]
-        return Scored((), sum(len(text.split()) for text in said), 4)
+    async def score(self, _: Score) -> Scored:
+        """Never."""
+        raise NotImplementedError
 
     def unready(self, _: Release) -> str | None:
         """Never."""
         return None
 
     def scores(self, _: Release) -> bool:
-        """As it is told."""
-        return self.able
+        """Never."""
+        return False
+
+
+class Counting(Answering):
+    """A backend whose tokens are words."""
+
+    async def rendered(self, _: Release, __: Chat, ___: float) -> str:
+        """Never."""
+        raise NotImplementedError
+
+    async def tokens(
+        self, _: Release, input: Chat | Text, __: float, *, bos: bool, special: bool
+    ) -> Tokens:
+        """One token a word."""
+        assert isinstance(input, Chat)
+        assert (bos, special) == (True, False)
+        words = [word for message in input.messages for word in message.content.split()]
+        return Tokens(tuple(range(len(words))), tuple(word.encode() for word in words), 512)
+
+    async def spelled(self, _: Release, __: Sequence[int], ___: float) -> Tokens:
+        """Never."""
+        raise NotImplementedError
 
 
 class Bench:
@@ -60,11 +73,11 @@ class Bench:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.backend = Counting()
         self.snapshot = Snapshot()
         self.rows: list[Request] = []
+        self.backends: dict[str, Backend] = {"local": Counting()}
         executor = Executor(
-            {"local": self.backend},
+            self.backends,
             record=lambda request, _: self.rows.append(request),
             gaps=lambda *_: [],
             now_us=clock.monotonic_us,
@@ -131,9 +144,9 @@ async def test_without_a_count_it_says_what_is_missing(bench: Bench) -> None:
     bench.load(jobs.release())
     found = await bench.previews.preview(id, asked, "ops@9.0.0", None)
     assert found.why == "no service has ops@9.0.0 loaded; loaded are: ops-1.0.0"
-    bench.backend.able = False
+    bench.backends["local"] = Answering()
     found = await bench.previews.preview(id, asked, None, None)
-    assert found.why == "the server of ops-1.0.0 does not count tokens"
+    assert "answered by a server of its own, which tokenises" in found.why
 
 
 ENDLESS = "\n{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

@@ -1,0 +1,103 @@
+"""Bodies of /tokenize and /detokenize, with the fields of vLLM's clients and of llama-server's.
+
+Imported by `engine.gateway.tokens`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engine.execution import job
+from engine.gateway import errors, request_bodies, tool_bodies
+
+TOKENS_LIMIT: Final = 1 << 20
+
+_Name = Annotated[str, Meta(max_length=512)]
+_Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class Tokenize(msgspec.Struct, kw_only=True):
+    """A text (`prompt`, or llama-server's `content`) or a conversation.
+
+    vLLM adds BOS to a text unless it is told not to, llama-server only when it is asked to, and
+    reads control tokens that the text spells.
+    """
+
+    model: _Name
+    prompt: str | None = None
+    content: str | None = None
+    messages: Annotated[list[request_bodies.Turn], Meta(min_length=1, max_length=10_000)] | None = (
+        None
+    )
+    tools: tool_bodies.Tools | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    prompt_variables: dict[str, Any] | None = None
+    add_generation_prompt: Literal[True] | None = None
+    add_special_tokens: bool | None = None
+    add_special: bool | None = None
+    parse_special: bool | None = None
+    return_token_strs: bool | None = None
+    with_pieces: bool | None = None
+    user: _Name | None = None
+
+    @property
+    def unit(self) -> str | None:
+        """The user who stays on one arm of a split."""
+        return self.user
+
+    def input(self) -> job.Chat | job.Text:
+        """What is tokenised.
+
+        Raises:
+            BadRequest: it is not exactly one of prompt, content and messages.
+        """
+        given = [self.prompt is not None, self.content is not None, self.messages is not None]
+        if sum(given) != 1:
+            raise errors.BadRequest(
+                "Send one of prompt, content and messages.", code="invalid_value", param="prompt"
+            )
+        if self.messages is None:
+            return job.Text(((self.content if self.prompt is None else self.prompt) or "",))
+        return request_bodies.Chat(
+            model=self.model,
+            messages=self.messages,
+            tools=self.tools,
+            chat_template_kwargs=self.chat_template_kwargs,
+        ).input()
+
+    @property
+    def bos(self) -> bool:
+        """Whether BOS is added where the model asks for it."""
+        if self.content is not None:
+            return bool(self.add_special)
+        return self.add_special_tokens is not False
+
+    @property
+    def special(self) -> bool:
+        """Whether control tokens spelled in a text are parsed as such."""
+        return self.content is not None and self.parse_special is not False
+
+
+class Detokenize(msgspec.Struct, kw_only=True):
+    """Tokens whose text is wanted."""
+
+    model: _Name
+    tokens: Annotated[list[_Token], Meta(max_length=TOKENS_LIMIT)]
+    user: _Name | None = None
+
+    @property
+    def unit(self) -> str | None:
+        """The user who stays on one arm of a split."""
+        return self.user
+
+    @property
+    def prompt_variables(self) -> dict[str, Any] | None:
+        """Tokens come after any prompt."""
+        return None
+
+    def input(self) -> job.Text:
+        """There is none."""
+        return job.Text(())

@@ -1,0 +1,132 @@
+"""POST /tokenize, /detokenize, /apply-template: what the model of a service makes of a prompt.
+
+A conversation includes the prompt of the release, as it does when it is answered. Nothing is
+computed or recorded. Imported by the routes and by `engine.gateway.messages`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.backends.protocol import Tokeniser
+from engine.execution import plan, prompts
+from engine.execution.job import Chat, Job, Options, Text, Tokens
+from engine.gateway import auth, request_bodies, token_bodies
+from engine.gateway.context import Context
+
+_TOKENIZE: Final = request_bodies.Reader(token_bodies.Tokenize)
+_DETOKENIZE: Final = request_bodies.Reader(token_bodies.Detokenize)
+_CHAT: Final = request_bodies.Reader(request_bodies.Chat)
+
+
+class Body(Protocol):
+    """What the body of a request about a prompt gives, in whatever dialect."""
+
+    @property
+    def model(self) -> str:
+        """The name of the service."""
+
+    @property
+    def prompt_variables(self) -> dict[str, Any] | None:
+        """The variables of the release's prompt."""
+
+    @property
+    def unit(self) -> str | None:
+        """The user who stays on one arm of a split."""
+
+    def input(self) -> Chat | Text:
+        """The conversation, or the text."""
+
+
+async def tokenize(context: Context, request: Request) -> Response:
+    """POST /tokenize."""
+    body, job = await read(context, request, _TOKENIZE)
+    told = await tokens(context, job, bos=body.bos, special=body.special)
+    document: dict[str, Any] = {
+        "count": len(told.tokens),
+        "max_model_len": told.context_tokens,
+        "tokens": told.tokens,
+    }
+    if body.with_pieces:
+        pairs = zip(told.tokens, told.raw, strict=True)
+        document["tokens"] = [{"id": token, "piece": _piece(raw)} for token, raw in pairs]
+    if body.return_token_strs:
+        document["token_strs"] = [raw.decode("utf-8", "replace") for raw in told.raw]
+    return _json(document)
+
+
+async def detokenize(context: Context, request: Request) -> Response:
+    """POST /detokenize."""
+    body, job = await read(context, request, _DETOKENIZE)
+    told = await _tokeniser(context, job).spelled(job.release, body.tokens, job.queue_us / 1e6)
+    text = b"".join(told.raw).decode("utf-8", "replace")
+    return _json({"prompt": text, "content": text})
+
+
+async def apply_template(context: Context, request: Request) -> Response:
+    """POST /apply-template."""
+    _, job = await read(context, request, _CHAT)
+    assert isinstance(job.input, Chat)  # noqa: S101 as the body of a chat is
+    text = await _tokeniser(context, job).rendered(job.release, job.input, job.queue_us / 1e6)
+    return _json({"prompt": text})
+
+
+async def read(
+    context: Context, request: Request, reader: request_bodies.Reader
+) -> tuple[Any, Job]:
+    """The body of a request, and the job that would answer its prompt."""
+    request.state.id = context.new_id()
+    key = await auth.key(request, context.catalog)
+    with context.bodies.account(key) as account:
+        body: Body = reader.read(await account.read(request))
+        service = await context.catalog.service(body.model)
+        pinned = auth.pinned(request, key)
+        if pinned is not None:
+            release = await context.catalog.release(pinned)
+        else:
+            unit = body.unit or auth.session(request) or request.state.id
+            release = plan.release(context.catalog.snapshot, service, unit)
+        request.state.release = release.name
+        job = plan.job(
+            id=f"req_{request.state.id}",
+            at_us=context.now_us(),
+            arrived_us=context.monotonic_us(),
+            endpoint=request.scope["path"],
+            service=service,
+            release=release,
+            key=key,
+            input=body.input(),
+            options=Options(),
+            new_seed=0,
+        )
+        if isinstance(job.input, Chat):
+            snapshot = context.catalog.snapshot
+            job = await prompts.with_prompt(snapshot, job, body.prompt_variables or {})
+        return body, job
+
+
+async def tokens(context: Context, job: Job, *, bos: bool = True, special: bool = False) -> Tokens:
+    """The tokens of a job's prompt."""
+    tokeniser = _tokeniser(context, job)
+    within_s = job.queue_us / 1e6
+    return await tokeniser.tokens(job.release, job.input, within_s, bos=bos, special=special)
+
+
+def _tokeniser(context: Context, job: Job) -> Tokeniser:
+    return context.executor.tokeniser(job.release)
+
+
+def _piece(raw: bytes) -> str | list[int]:
+    """The text of a token; its bytes where they are not UTF-8 by themselves."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return list(raw)
+
+
+def _json(document: object) -> Response:
+    return Response(msgspec.json.encode(document), media_type="application/json")

@@ -1,0 +1,93 @@
+"""Tokens, their text and rendered conversations, as vLLM's clients and llama-server's ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.engine.gateway import gateway_processes
+from tests.engine.gateway.gateway_processes import Stack
+from tests.home_fixtures import WEIGHTS
+
+if not WEIGHTS.exists():
+    pytest.skip("the shipped model is not here", allow_module_level=True)
+
+ASK = [{"role": "user", "content": "What is the status of order 17?"}]
+UNDECLARED = {"messages": ASK, "prompt_variables": {"x": 1}}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for this module."""
+    made = asyncio.run(gateway_processes.furnish(tmp_path_factory.mktemp("gateway") / "home"))
+    with gateway_processes.running(made):
+        made.start_worker(made.releases["plain"])
+        made.start_gateway()
+        made.until_ready()
+        yield made
+
+
+def said(stack: Stack, path: str, **body: Any) -> Any:
+    """What the gateway answers."""
+    with stack.http() as http:
+        return http.post(path, json={"model": "raw", **body}).json()
+
+
+@pytest.mark.parametrize("text", ["order 17 is late", "a  b\n", "Ünïcode 漢字 🐎", ""])
+def test_tokens_spell_the_text_that_they_are_of(stack: Stack, text: str) -> None:
+    """Without BOS, there and back."""
+    tokens = said(stack, "/tokenize", content=text)["tokens"]
+    assert said(stack, "/detokenize", tokens=tokens)["content"] == text
+
+
+def test_what_is_counted_is_what_is_charged(stack: Stack) -> None:
+    """A text with BOS where the model asks for it, and a conversation with the release's prompt."""
+    text = said(stack, "/v1/completions", prompt="order 17", max_tokens=1)
+    assert said(stack, "/tokenize", prompt="order 17")["count"] == text["usage"]["prompt_tokens"]
+    chat = {"model": "ops", "user": "sara", "messages": ASK}
+    charged = said(stack, "/v1/chat/completions", **chat, max_tokens=1)["usage"]["prompt_tokens"]
+    assert said(stack, "/tokenize", **chat)["count"] == charged
+    counted = said(
+        stack, "/v1/messages/count_tokens",
+        model="ops", messages=ASK, metadata={"user_id": "sara"},
+    )  # fmt: skip
+    assert counted == {"input_tokens": charged}
+
+
+def test_a_rendered_conversation_is_what_the_model_reads(stack: Stack) -> None:
+    """With the control texts of its template, and with the release's prompt."""
+    text = said(stack, "/apply-template", model="ops", messages=ASK)["prompt"]
+    assert "You are a helpful assistant." in text
+    assert ASK[0]["content"] in text
+    parsed = said(stack, "/tokenize", model="raw", content=text)["count"]
+    assert parsed == said(stack, "/tokenize", model="ops", messages=ASK)["count"]
+    assert parsed < said(stack, "/tokenize", content=text, parse_special=False)["count"]
+
+
+def test_each_dialect_gets_the_pieces_that_it_asks_for(stack: Stack) -> None:
+    """llama-server's pairs, vLLM's list of texts."""
+    plain = said(stack, "/tokenize", content="order 17")
+    pairs = said(stack, "/tokenize", content="order 17", with_pieces=True)["tokens"]
+    assert [pair["id"] for pair in pairs] == plain["tokens"]
+    assert "".join(pair["piece"] for pair in pairs) == "order 17"
+    texts = said(stack, "/tokenize", content="order 17", return_token_strs=True)["token_strs"]
+    assert "".join(texts) == "order 17"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/tokenize", {"prompt": "x", "messages": ASK}, "invalid_value"),
+        ("/tokenize", {"prompt": "x " * 100_000}, "context_length_exceeded"),
+        ("/detokenize", {"tokens": [1_000_000]}, "invalid_value"),
+        ("/detokenize", {"tokens": [-1]}, "invalid_value"),
+        ("/apply-template", UNDECLARED, "invalid_prompt_variables"),
+        ("/tokenize", {"model": "nobody", "prompt": "x"}, "model_not_found"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_told_is_refused(stack: Stack, path: str, body: Any, code: str) -> None:
+    """To that request alone."""
+    assert said(stack, path, **body)["error"]["code"] == code
