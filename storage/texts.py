@@ -26,13 +26,15 @@ class TextRow(SQLModel, table=True):
     prompt: str
     completion: str
     asked: str | None = None
+    turn: str | None = None
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt and its completion; foreign text, which may contain anything.
 
     `asked` is the request as its caller wrote it, as JSON, for a replay. It is None where only the
-    beginning of the prompt was kept, or an earlier version recorded it.
+    beginning of the prompt was kept, or an earlier version recorded it. `turn` is the answer as
+    JSON where it is more than its text: with reasoning, or with calls of tools.
     """
 
     request_id: str
@@ -40,6 +42,7 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     completion: str
     asked: str | None = None
+    turn: str | None = None
 
 
 async def record(s: AsyncSession, rows: Iterable[Text]) -> None:
@@ -51,6 +54,7 @@ async def record(s: AsyncSession, rows: Iterable[Text]) -> None:
             "prompt": storable(each.prompt),
             "completion": storable(each.completion),
             "asked": each.asked,
+            "turn": each.turn,
         }
         for each in rows
     ]

@@ -16,6 +16,7 @@ from engine.execution.job import (
     Event,
     Finished,
     Job,
+    Message,
     Restarted,
     TokenLogprob,
 )
@@ -32,6 +33,7 @@ class Choice:
         "last_us",
         "logprobs",
         "parts",
+        "reasoning_tokens",
         "tokens",
     )
 
@@ -47,6 +49,7 @@ class Choice:
         self._calls: dict[int, list[CallDelta]] = {}
         self.logprobs: list[TokenLogprob] = []
         self.tokens = 0
+        self.reasoning_tokens = 0
         self.last_us = 0
 
     @property
@@ -118,6 +121,8 @@ class Answer:
                     self.first_us = at_us
                 choice.last_us = at_us
                 choice.tokens += event.tokens
+                if event.reasoning:
+                    choice.reasoning_tokens += event.tokens
                 if self._keeps_text:
                     choice.keep(event)
                 if self._keeps_logprobs and event.logprobs:
@@ -181,6 +186,19 @@ class Answer:
             max(choice.tokens, choice.finish.completion_tokens if choice.finish else 0)
             for choice in self.choices
         )
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Those of the completion tokens that are reasoning."""
+        return sum(choice.reasoning_tokens for choice in self.choices)
+
+    @property
+    def turn(self) -> Message | None:
+        """The only choice as a turn of the conversation, where it is more than its text."""
+        if self.plain or len(self.choices) > 1:
+            return None
+        (choice,) = self.choices
+        return Message("assistant", choice.text, choice.reasoning, choice.calls)
 
     @property
     def text(self) -> str:

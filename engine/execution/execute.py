@@ -246,4 +246,6 @@ class Execution:
         job, answer = self.job, self.answer
         request = record.ended(job, answer, failure, cancelled=self.cancelled, ended_us=ended_us)
         self.request = request
-        self._executor.ended(job, request, record.text(job, answer.text, failure), failure)
+        self._executor.ended(
+            job, request, record.text(job, answer.text, failure, answer.turn), failure
+        )

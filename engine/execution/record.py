@@ -13,7 +13,7 @@ import msgspec
 
 from engine.execution import failures
 from engine.execution.answers import Answer
-from engine.execution.job import Chat, Job, Message
+from engine.execution.job import Asked, Chat, Job, Message
 from storage.requests import Outcome, Request
 from storage.texts import Text
 
@@ -69,9 +69,12 @@ def ended(
     )
 
 
-def text(job: Job, completion: str, failure: failures.Failure | None) -> Text | None:
+def text(
+    job: Job, completion: str, failure: failures.Failure | None, turn: Message | None = None
+) -> Text | None:
     """Prompt and completion, where the service records texts.
 
+    `turn` is the answer where it is more than its text.
     Of a prompt that was refused the beginning is enough: nothing but the limit of a body
     bounds it, and it costs its sender nothing to fill the disk with it.
     """
@@ -89,14 +92,15 @@ def text(job: Job, completion: str, failure: failures.Failure | None) -> Text | 
         prompt=prompt,
         completion=completion,
         at_us=job.at_us,
-        asked=_asked(job),
+        asked=_json(job.asked),
+        turn=_json(turn),
     )
 
 
-def _asked(job: Job) -> str | None:
-    """The request as JSON; None where it has characters that UTF-8 cannot encode."""
+def _json(value: Asked | Message | None) -> str | None:
+    """As JSON; None where it has characters that UTF-8 cannot encode."""
     try:
-        return None if job.asked is None else msgspec.json.encode(job.asked).decode()
+        return None if value is None else msgspec.json.encode(value).decode()
     except UnicodeEncodeError:
         return None
 

@@ -4,12 +4,12 @@ From the socket inwards: `http` (connections, their limits and timers), `routes`
 every error becomes a document of its dialect), `auth` (keys, roles, headers), `bodies` (how much
 may be received at once), `request_bodies` (what may be sent), `completions` (a body to a job, its
 events to HTTP), `openai_format` and `streaming` (how an answer is written), `messages` with
-`anthropic_bodies` and `anthropic_format`, `tokens`, `models`, `feedback`, `health`, `metrics`,
-`openapi`, `errors`. `internal_socket` takes jobs of this box's own processes without HTTP. `server`
-makes and ends all parts, of which endpoints share the `context`; `seconds` is the per-second tick,
-`remote_backends` imports the client of upstreams when it is first needed, and `succession` lets one
-gateway run at a time. Planning, executing and recording are `engine.execution`'s. Never loads a
-model, never changes a split.
+`anthropic_bodies` and `anthropic_format`, `responses` with modules of its own likewise, `tokens`,
+`models`, `feedback`, `health`, `metrics`, `openapi`, `errors`. `internal_socket` takes jobs of this
+box's own processes without HTTP. `server` makes and ends all parts, of which endpoints share the
+`context`; `seconds` is the per-second tick, `remote_backends` imports the client of upstreams when
+it is first needed, and `succession` lets one gateway run at a time. Planning, executing and
+recording are `engine.execution`'s. Never loads a model, never changes a split.
 
 What clients may rely on, beyond OpenAI's documents:
 

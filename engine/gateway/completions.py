@@ -7,7 +7,7 @@ The other dialects' endpoints complete their bodies here as well. Planning and e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from starlette.background import BackgroundTask
@@ -59,7 +59,7 @@ class Body(Protocol):
 async def chat(context: Context, request: Request) -> Response:
     """POST /v1/chat/completions."""
 
-    def format(head: Head, body: request_bodies.Chat) -> Format:
+    def format(head: Head, body: request_bodies.Chat, _: Job) -> Format:
         return openai_format.ChatFormat(head, usage=body.counted)
 
     return await complete(context, request, _CHAT, format)
@@ -68,7 +68,7 @@ async def chat(context: Context, request: Request) -> Response:
 async def text(context: Context, request: Request) -> Response:
     """POST /v1/completions."""
 
-    def format(head: Head, body: request_bodies.Completion) -> Format:
+    def format(head: Head, body: request_bodies.Completion, _: Job) -> Format:
         return openai_format.TextFormat(head, usage=body.counted)
 
     return await complete(context, request, _TEXT, format)
@@ -78,9 +78,13 @@ async def complete(
     context: Context,
     request: Request,
     reader: request_bodies.Reader,
-    format: Callable[[Head, Any], Format],
+    format: Callable[[Head, Any, Job], Format],
+    prepare: Callable[[Context, Key, Any], Awaitable[Body]] | None = None,
 ) -> Response:
-    """The answer to a body that `reader` decodes, in the format for it."""
+    """The answer to a body that `reader` decodes, in the format for it and its job.
+
+    `prepare` makes what is answered of the body that was read, if it is not the body itself.
+    """
     arrived_us, at_us = context.monotonic_us(), context.now_us()
     request.state.id = context.new_id()
     key = await auth.key(request, context.catalog)
@@ -88,6 +92,8 @@ async def complete(
         raw = await account.read(request)
         await account.turn()
         body: Body = reader.read(raw)
+        if prepare is not None:
+            body = await prepare(context, key, body)
         await account.turn()
         job = await _plan(context, request, key, body, at_us, arrived_us)
         head = Head(
@@ -98,7 +104,7 @@ async def complete(
         )
         execution = context.executor.run(job)
         over = _copy(context, request, key, body, execution)
-        return await _respond(request, execution, format(head, body), over)
+        return await _respond(request, execution, format(head, body, job), over)
 
 
 async def _plan(

@@ -11,6 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from engine.execution.job import Job
 from engine.gateway import anthropic_bodies, completions, request_bodies, tokens
 from engine.gateway.anthropic_format import DIALECT, MessageFormat
 from engine.gateway.context import Context
@@ -31,7 +32,7 @@ _COUNT: Final = request_bodies.Reader(
 async def create(context: Context, request: Request) -> Response:
     """POST /v1/messages."""
 
-    def format(head: Head, _: anthropic_bodies.Message) -> Format:
+    def format(head: Head, _: anthropic_bodies.Message, __: Job) -> Format:
         return MessageFormat(head)
 
     response = await completions.complete(context, request, _MESSAGE, format)

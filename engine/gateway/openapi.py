@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.gateway import anthropic_bodies, request_bodies, token_bodies
+from engine.gateway import anthropic_bodies, request_bodies, responses_bodies, token_bodies
 
 Schema = dict[str, Any]
 
@@ -41,6 +41,7 @@ def document() -> Schema:
             request_bodies.Feedback,
             anthropic_bodies.Message,
             anthropic_bodies.TokenCount,
+            responses_bodies.Response,
             token_bodies.Tokenize,
             token_bodies.Detokenize,
         ),
@@ -104,6 +105,14 @@ def _paths() -> Schema:
                 "parameters": headers,
                 "requestBody": _body("TokenCount"),
                 "responses": _responses("TokensCounted", completing, error="MessageError"),
+            }
+        },
+        "/v1/responses": {
+            "post": {
+                **_operation("Answer a conversation as OpenAI's newer API does", completing),
+                "parameters": headers,
+                "requestBody": _body("Response"),
+                "responses": _responses("ResponseAnswer", completing, stream=True),
             }
         },
         "/tokenize": {
@@ -250,6 +259,7 @@ def _answers() -> dict[str, Schema]:
             error=_object(type=_STRING, message=_STRING),
             request_id=_TEXT_OR_NULL,
         ),
+        "ResponseAnswer": _response_answer(),
         "TokensCounted": _object(input_tokens=_INTEGER),
         "Tokenized": {
             **_object(
@@ -281,6 +291,57 @@ def _answers() -> dict[str, Schema]:
             error=_object(message=_STRING, type=_STRING, param=_TEXT_OR_NULL, code=_TEXT_OR_NULL)
         ),
     }
+
+
+def _response_answer() -> Schema:
+    item = {
+        **_object(
+            id=_STRING,
+            type=_STRING,
+            status=_STRING,
+            role=_STRING,
+            content=_list({"type": "object"}),
+            summary=_list({"type": "object"}),
+            call_id=_STRING,
+            name=_STRING,
+            arguments=_STRING,
+        ),
+        "required": ["id", "type", "status"],
+    }
+    anything: Schema = {"type": ["object", "null"]}
+    number_or_null: Schema = {"type": ["integer", "null"]}
+    return _object(
+        id=_STRING,
+        object=_STRING,
+        created_at=_INTEGER,
+        status=_STRING,
+        background={"type": "boolean"},
+        error=anything,
+        incomplete_details=anything,
+        instructions=_TEXT_OR_NULL,
+        max_output_tokens=number_or_null,
+        metadata={"type": "object"},
+        model=_STRING,
+        output=_list(item),
+        parallel_tool_calls={"type": "boolean"},
+        previous_response_id=_TEXT_OR_NULL,
+        reasoning={"type": "object"},
+        store={"type": "boolean"},
+        temperature={"type": "number"},
+        text={"type": "object"},
+        tool_choice={"type": ["string", "object"]},
+        tools=_list({"type": "object"}),
+        top_p={"type": "number"},
+        truncation=_STRING,
+        usage=_object(
+            input_tokens=_INTEGER,
+            input_tokens_details={"type": "object"},
+            output_tokens=_INTEGER,
+            output_tokens_details={"type": "object"},
+            total_tokens=_INTEGER,
+        ),
+        user=_TEXT_OR_NULL,
+    )
 
 
 def _operation(summary: str, errors: tuple[str, ...], answer: str = "") -> Schema:

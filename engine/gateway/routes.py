@@ -32,6 +32,7 @@ from engine.gateway import (
     models,
     openai_format,
     openapi,
+    responses,
     streaming,
     tokens,
 )
@@ -83,6 +84,7 @@ def build(context: Context) -> Starlette:
             post("/v1/completions", completions.text),
             post("/v1/messages", messages.create, anthropic_format.DIALECT),
             post("/v1/messages/count_tokens", messages.count_tokens, anthropic_format.DIALECT),
+            post("/v1/responses", responses.create),
             post("/tokenize", tokens.tokenize),
             post("/detokenize", tokens.detokenize),
             post("/apply-template", tokens.apply_template),

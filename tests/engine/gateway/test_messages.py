@@ -59,6 +59,11 @@ def text_of(answer: Message) -> str:
     return block.text
 
 
+def read_tokens(answer: Message) -> int:
+    """The tokens of its prompt, those that were cached included."""
+    return answer.usage.input_tokens + (answer.usage.cache_read_input_tokens or 0)
+
+
 def over_openai(stack: Stack, messages: list[dict[str, str]], **fields: Any) -> Any:
     """The same conversation at OpenAI's door."""
     body = {"model": "ops", "user": "sara", "messages": messages, "max_tokens": 32, **fields}
@@ -83,7 +88,7 @@ def test_both_doors_lead_to_the_same_answer(stack: Stack, client: Anthropic) -> 
     answer = ask(client, messages=turns, system="Be brief.", metadata={"user_id": "sara"})
     other = over_openai(stack, asked)
     assert text_of(answer) == other["choices"][0]["message"]["content"]
-    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (
+    assert (read_tokens(answer), answer.usage.output_tokens) == (
         other["usage"]["prompt_tokens"],
         other["usage"]["completion_tokens"],
     )
@@ -102,7 +107,7 @@ def test_a_stream_accumulates_to_the_whole(client: Anthropic) -> None:
         final = stream.get_final_message()
     assert "".join(pieces) == text_of(final) == text_of(whole)
     assert final.stop_reason == whole.stop_reason
-    assert final.usage.input_tokens == whole.usage.input_tokens
+    assert read_tokens(final) == read_tokens(whole)
     assert final.usage.output_tokens == whole.usage.output_tokens
 
 

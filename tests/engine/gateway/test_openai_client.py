@@ -668,12 +668,12 @@ def check(document: Any, schema: Any, found: Any, where: str = "$") -> None:
     """Hold a document to its schema: nothing missing, nothing undescribed, the right types."""
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    types = {
-        "object": dict, "array": list, "string": str, "integer": int, "boolean": bool,
-        "null": type(None),
+    types: dict[str, tuple[type, ...]] = {
+        "object": (dict,), "array": (list,), "string": (str,), "integer": (int,),
+        "number": (int, float), "boolean": (bool,), "null": (type(None),),
     }  # fmt: skip
     allowed = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    assert isinstance(found, tuple(types[name] for name in allowed)), where
+    assert isinstance(found, tuple(one for name in allowed for one in types[name])), where
     if isinstance(found, dict) and "properties" in schema:
         assert set(schema["required"]) <= set(found) <= set(schema["properties"]), where
         for name, value in found.items():
@@ -696,6 +696,8 @@ def check(document: Any, schema: Any, found: Any, where: str = "$") -> None:
         ("POST", "/v1/messages", "", "client", {"model": "ops", "messages": ASK}),
         ("POST", "/v1/messages/count_tokens", "", "client", {"model": "ops", "messages": ASK}),
         ("POST", "/v1/messages/count_tokens", "", "wrong", {"model": "ops", "messages": ASK}),
+        ("POST", "/v1/responses", "", "client", {"model": "ops", "input": "Where is order 17?"}),
+        ("POST", "/v1/responses", "", "client", {"model": "ops"}),
         ("POST", "/tokenize", "", "client", {"model": "raw", "prompt": "x"}),
         ("POST", "/tokenize", "", "client", {"model": "raw"}),
         ("POST", "/detokenize", "", "client", {"model": "raw", "tokens": [5, 6]}),
