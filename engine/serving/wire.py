@@ -235,8 +235,8 @@ class Tokenised(msgspec.Struct, frozen=True, array_like=True, tag="tokenised"):
 class Refused(msgspec.Struct, frozen=True, array_like=True):
     """A sequence was not admitted, or cannot continue.
 
-    `code` is queue_full, deadline, too_long, no_adapter, empty, bad_token or logit_bias (a token that
-    the vocabulary does not have), draining, model_fault (its logits are no numbers) or engine;
+    `code` is queue_full, deadline, too_long, no_adapter, empty, bad_token or logit_bias (a token
+    that the vocabulary does not have), draining, model_fault (its logits are no numbers) or engine;
     `retry_after_us` is the estimated wait, 0 where waiting does not help. `busy_us` is the worker's
     wall time already apportioned to it.
     """

@@ -14,14 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from engine.serving import admission, errors, generation, step_io, tokens, wire
+from engine.serving import arrivals, errors, generation, step_io, tokens, wire
 from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.admission import Refusal
 from engine.serving.generation import Generation, Prompts, Scoring
 from engine.serving.knobs import Knobs
 from engine.serving.llama.context import SCORED_MOST
 from engine.serving.scheduler import Scheduler
-from engine.serving.sequences import Class, Sequence
+from engine.serving.sequences import Sequence
 from engine.serving.server_socket import HIGH_WATER, ServerSocket
 from engine.serving.step_plan import Plan
 from storage.runtime.reporting import Reports
@@ -207,58 +207,17 @@ class Worker:
             self._socket.drop()  # two sequences under one id: the gateway has lost count
             return
         now = self._now_us()
-        sequence = Sequence(
-            id=request.id,
-            adapter=request.adapter,
-            class_=Class(min(max(request.class_, 0), 2)),
-            tenant=request.tenant,
-            prompt_tokens=0,
-            max_tokens=request.max_tokens if isinstance(request, wire.Submit) else 0,
-            arrived_us=now,
-            deadline_us=now + request.queue_us,
-            request=request.request if isinstance(request, wire.Submit) else 0,
-        )
+        most = self._scheduler.sequence_tokens
+        sequence = arrivals.sequence(request, now)
         if self.draining:
             message = "this worker is draining; its successor takes new requests"
             self._refuse((Refusal(sequence, "draining", message, 1_000_000),))
             return
-        texts = [segment.text for segment in request.prompt]
-        texts += [request.continuation] if isinstance(request, wire.Score) else []
-        least = self._vocabulary.least(texts)
-        if least > self._scheduler.sequence_tokens:  # not worth the time to count exactly
-            refusal = admission.too_long(
-                sequence, least, self._scheduler.sequence_tokens, counted=False
-            )
-            self._refuse((refusal,))
+        work = arrivals.work(request, sequence, self._prompts, self._vocabulary, most)
+        if isinstance(work, Refusal):
+            self._refuse((work,))
             return
-        if isinstance(request, wire.Submit):
-            unknown = [t for t, _ in request.sampling.logit_bias if t >= self._vocabulary.size]
-            if unknown:
-                size = self._vocabulary.size
-                message = f"token {unknown[0]} is not in the vocabulary of {size} tokens"
-                self._refuse((Refusal(sequence, "logit_bias", message, 0),))
-                return
-        prompt = self._prompts.tokens(request.prompt)
-        if isinstance(request, wire.Submit):
-            sequence.prompt_tokens = len(prompt)
-            sequence.tokens = prompt
-            ends = self._vocabulary.controls
-            stops = {ends[stop]: stop for stop in request.stop if stop in ends}
-            made = self._works[request.id] = Generation(
-                sequence, request, prompt, stops, self._vocabulary.ends
-            )
-            if request.shown:
-                made.shown = self._vocabulary.within(request.shown)
-        else:
-            continuation = self._vocabulary.tokenise_continuation(request.continuation)
-            if not prompt or not continuation:
-                message = "the continuation holds no tokens" if prompt else "the prompt is empty"
-                self._refuse((Refusal(sequence, "empty", message, 0),))
-                return
-            sequence.prompt_tokens = len(prompt) + len(continuation) - 1
-            sequence.scored = len(continuation)
-            self._works[request.id] = scoring = Scoring(sequence, prompt, continuation)
-            sequence.tokens = scoring.tokens
+        self._works[request.id] = work
         self._refuse(self._scheduler.submit(sequence, now))
 
     def _tell(self, request: wire.Tokenise | wire.Detokenise) -> None:

@@ -1,4 +1,4 @@
-"""Schema 46: a recorded answer that is more than its text keeps its turn of the conversation."""
+"""Schema 47: a recorded answer that is more than its text keeps its turn of the conversation."""
 
 from __future__ import annotations
 

@@ -1,0 +1,82 @@
+"""Makes a request of the gateway work of the loop: its tokens are known, nothing is computed.
+
+Says why it cannot be one. Never decides who is admitted. Imported by the worker.
+"""
+
+from __future__ import annotations
+
+from engine.serving import admission, wire
+from engine.serving.admission import Refusal
+from engine.serving.generation import Generation, Prompts, Scoring
+from engine.serving.llama.vocabulary import Vocabulary
+from engine.serving.sequences import Class, Sequence
+
+
+def sequence(request: wire.Submit | wire.Score, now_us: int) -> Sequence:
+    """What the scheduler knows of a request before its prompt is tokenised."""
+    return Sequence(
+        id=request.id,
+        adapter=request.adapter,
+        class_=Class(min(max(request.class_, 0), 2)),
+        tenant=request.tenant,
+        prompt_tokens=0,
+        max_tokens=request.max_tokens if isinstance(request, wire.Submit) else 0,
+        arrived_us=now_us,
+        deadline_us=now_us + request.queue_us,
+        request=request.request if isinstance(request, wire.Submit) else 0,
+    )
+
+
+def work(
+    request: wire.Submit | wire.Score,
+    sequence: Sequence,
+    prompts: Prompts,
+    vocabulary: Vocabulary,
+    most: int,
+) -> Generation | Scoring | Refusal:
+    """The work of a sequence, which gets its tokens.
+
+    A text with far more than `most` tokens is refused before it is tokenised, since nothing else
+    happens meanwhile.
+    """
+    texts = [segment.text for segment in request.prompt]
+    texts += [request.continuation] if isinstance(request, wire.Score) else []
+    least = vocabulary.least(texts)
+    if least > most:
+        return admission.too_long(sequence, least, most, counted=False)
+    if isinstance(request, wire.Submit):
+        return _generation(request, sequence, prompts, vocabulary)
+    return _scoring(request, sequence, prompts, vocabulary)
+
+
+def _generation(
+    request: wire.Submit, sequence: Sequence, prompts: Prompts, vocabulary: Vocabulary
+) -> Generation | Refusal:
+    size = vocabulary.size
+    unknown = [token for token, _ in request.sampling.logit_bias if token >= size]
+    if unknown:
+        message = f"token {unknown[0]} is not in the vocabulary of {size} tokens"
+        return Refusal(sequence, "logit_bias", message, 0)
+    sequence.tokens = prompts.tokens(request.prompt)
+    sequence.prompt_tokens = len(sequence.tokens)
+    ends = vocabulary.controls
+    stops = {ends[stop]: stop for stop in request.stop if stop in ends}
+    made = Generation(sequence, request, sequence.tokens, stops, vocabulary.ends)
+    if request.shown:
+        made.shown = vocabulary.within(request.shown)
+    return made
+
+
+def _scoring(
+    request: wire.Score, sequence: Sequence, prompts: Prompts, vocabulary: Vocabulary
+) -> Scoring | Refusal:
+    prompt = prompts.tokens(request.prompt)
+    continuation = vocabulary.tokenise_continuation(request.continuation)
+    if not prompt or not continuation:
+        message = "the continuation holds no tokens" if prompt else "the prompt is empty"
+        return Refusal(sequence, "empty", message, 0)
+    sequence.prompt_tokens = len(prompt) + len(continuation) - 1
+    sequence.scored = len(continuation)
+    scoring = Scoring(sequence, prompt, continuation)
+    sequence.tokens = scoring.tokens
+    return scoring
