@@ -19,7 +19,7 @@ from sqlmodel import Field, SQLModel, col
 
 from storage import ab_test_evidence, ab_tests
 from storage.ab_test_evidence import Evidence
-from storage.ab_tests import AbTestRow
+from storage.ab_test_rows import AbTestRow
 from storage.feedback import FeedbackRow
 from storage.requests import Class, Outcome, RequestRow
 from storage.store import upsert

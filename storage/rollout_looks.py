@@ -18,8 +18,8 @@ from sqlmodel import Field, SQLModel, col
 
 from storage import feedback, requests, rollouts, shadow_comparisons
 from storage.requests import Class, Outcome
+from storage.rollout_rows import Impact, Rollout, RolloutRow
 from storage.rollout_steps import Guard, Measure, SetWeight
-from storage.rollouts import Impact, Rollout, RolloutRow
 
 REQUESTS: Final = table(
     "requests",

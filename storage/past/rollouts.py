@@ -11,8 +11,8 @@ from sqlmodel import col
 
 from storage import errors, rollout_events, rollouts
 from storage.rollout_events import RolloutEvent
+from storage.rollout_rows import Rollout, RolloutRow
 from storage.rollout_states import OPEN, Why
-from storage.rollouts import Rollout, RolloutRow
 
 
 async def tail(

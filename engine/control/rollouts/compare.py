@@ -15,6 +15,7 @@ from engine.control.rollouts import judge, lengths
 from engine.judging import errors, sample_ratio, shift, two_rates, verdict
 from storage.rollout_contrasts import Durations
 from storage.rollout_looks import Count, Evidence, Look, Verdict
+from storage.rollout_steps import Guard
 from storage.rollouts import Rollout
 from storage.splits import WHOLE_BP
 
@@ -36,9 +37,7 @@ def rates(rollout: Rollout, evidence: Evidence, at_us: int) -> tuple[Look, ...]:
     level = judge.level(rollout.guards, rollout.steps)
     looks = []
     for at, guard in enumerate(judge.of_requests(rollout.guards)):
-        name = f"{guard.name.partition('<=')[0]} against stable"
-        if guard.limit_us is not None:
-            name = f"{guard.name} against stable"
+        name = of_rate(guard)
         blocks = [
             two_rates.Block(each.candidate_n, each.candidate[at], each.stable_n, each.stable[at])
             for each in evidence.blocks
@@ -68,6 +67,12 @@ def rates(rollout: Rollout, evidence: Evidence, at_us: int) -> tuple[Look, ...]:
             )
         )
     return tuple(looks)
+
+
+def of_rate(guard: Guard) -> str:
+    """The name of the look that compares the rate which a guard is about."""
+    what = guard.name if guard.limit_us is not None else guard.name.partition("<=")[0]
+    return f"{what} against stable"
 
 
 def latency(rollout: Rollout, seen: Durations, at_us: int) -> tuple[Look, ...]:

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import Final
 
 from engine.control.decisions import Decision, Reason
+from engine.control.rollouts import compare
 from engine.control.rollouts.facts import Facts
 from storage import rollout_looks, rollout_steps, rollout_waits
 from storage.availability import Can
@@ -100,7 +101,7 @@ def _open(facts: Facts, now_us: int) -> Plan | None:
         said = f"The split of {rollout.service} was set by a person; the rollout has ended."
         return _abort(rollout, Why.TAKEN, said)
     if (broken := harm(facts.looks)) is not None:
-        return _abort(rollout, Why.HARM, _harmed(rollout, broken))
+        return _abort(rollout, Why.HARM, _harmed(rollout, broken, facts.looks))
     if facts.candidate.can is Can.NOT:
         said = f"r{rollout.candidate} cannot answer: {facts.candidate.reason}."
         return _abort(rollout, Why.UNLOADABLE, said)
@@ -116,11 +117,18 @@ def _open(facts: Facts, now_us: int) -> Plan | None:
     return plan or _record(facts, now_us)
 
 
-def _harmed(rollout: Rollout, look: Look) -> str:
-    """What a look shows: a guard that is broken, or a comparison in which stable is better."""
-    if look.guard in {guard.name for guard in rollout.guards}:
-        return f"{look.sentence}: more than is allowed (e-value {look.harm_e:.3g})."
-    return f"{look.sentence}."
+def _harmed(rollout: Rollout, look: Look, looks: tuple[Look, ...]) -> str:
+    """What a look shows: a guard that is broken, or a comparison in which the candidate is worse.
+
+    A broken guard is told with the comparison of its rate: stable may break it as well.
+    """
+    guard = next((each for each in rollout.guards if each.name == look.guard), None)
+    if guard is None:
+        return f"{look.sentence}."
+    said = f"{look.sentence}: more than is allowed (e-value {look.harm_e:.3g})."
+    name = compare.of_rate(guard)
+    beside = next((each for each in looks if each.guard == name and each.n), None)
+    return said if beside is None else f"{said} {beside.sentence}."
 
 
 def harm(looks: tuple[Look, ...]) -> Look | None:

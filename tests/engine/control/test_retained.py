@@ -18,9 +18,9 @@ from storage.home import paths as homes
 from storage.home.config import Retention
 from storage.home.paths import Home
 from storage.rollout_looks import LookRow
+from storage.rollout_rows import RolloutRow
 from storage.rollout_states import State, Why
 from storage.rollout_steps import Strategy
-from storage.rollouts import RolloutRow
 from storage.silences import SilenceRow
 from storage.store import Session, Store
 from tests.storage import fixtures

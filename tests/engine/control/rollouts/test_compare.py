@@ -71,6 +71,17 @@ async def test_what_disturbs_both_arms_alike_is_no_harm(world: World) -> None:
     assert (look.verdict, look.n, look.events) == (Verdict.RUNNING, 320, 32)
 
 
+async def test_a_broken_guard_is_told_with_stable_beside_it(world: World) -> None:
+    """The box was overloaded before: the candidate exceeds its guard, and so does stable."""
+    await minutes(world, 3, candidate=20, stable=20)
+    (abort,) = await world.settle()
+    assert (abort.do, abort.why) == (Do.ABORT, Why.HARM)
+    assert abort.sentence.startswith("error_rate<=20%: 60 of 120 (50.00%): more than is allowed")
+    assert "error_rate against stable: 60 of 120 requests on the candidate, 60 of 120 on" in (
+        abort.sentence
+    )
+
+
 async def test_a_block_is_counted_once_and_only_when_its_requests_had_time_to_end(
     world: World,
 ) -> None:
