@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from app import listing, session, terminal, words
+from app import errors, listing, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from storage import models, unused_models
@@ -59,7 +59,13 @@ async def gc(
     async with session.reading() as s:
         spare = await unused_models.spare(s) if unused else []
         needs = await unused_models.needs(s)
-    found = unused_models.find(session.home(), needs, also=[each.id for each in spare])
+    home = session.home()
+    try:
+        found = unused_models.find(home, needs, also=[each.id for each in spare])
+    except PermissionError as error:
+        raise errors.AppError(
+            f"Only the user who runs the node can read {home.models}; run this as that user."
+        ) from error
     total = words.size(sum(each.size_bytes for each in found))
     if dry_run or not found:
         listing.show(_UNUSED, found, as_json=as_json, empty="Every downloaded file is needed.")

@@ -206,6 +206,9 @@ class ControlRequests:
         if verb is None:
             known = ", ".join(sorted(verbs.TABLE))
             raise Rejected("unknown_verb", f"There is no verb {request.verb!r}; known: {known}.")
+        if request.on_behalf_of is not None:
+            name, role = await self._on_behalf_of(request.on_behalf_of, peer)
+        _need(name, role, verb.role, verb.sentence[:1].lower() + verb.sentence[1:])
         if max(len(request.target), len(request.reason)) > _TEXT_LIMIT:
             raise Rejected(
                 "bad_arguments", f"Target and reason are limited to {_TEXT_LIMIT} characters."
@@ -216,9 +219,6 @@ class ControlRequests:
         except verbs.BadArguments as error:
             raise Rejected("bad_arguments", str(error)) from error
         arguments = await self._sealed(request.arguments, parsed)
-        if request.on_behalf_of is not None:
-            name, role = await self._on_behalf_of(request.on_behalf_of, peer)
-        _need(name, role, verb.role, verb.sentence[:1].lower() + verb.sentence[1:])
 
         async def accept(session: Any) -> int:
             number = await intents.accept(

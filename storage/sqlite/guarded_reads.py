@@ -32,7 +32,7 @@ _FUNCTIONS: Final = frozenset((
 ))  # fmt: skip
 """Functions whose time grows with their input only. SQLite can be interrupted between two of its
 steps, and a function is one step: `instr` of two long texts takes hours."""
-_BUILT_IN: Final = frozenset({"sqlite_schema", "sqlite_master"})
+_BUILT_IN: Final = frozenset({"sqlite_schema", "sqlite_master", "sqlite_sequence"})
 _LIMITS: Final = {
     sqlite3.SQLITE_LIMIT_LENGTH: 8 << 20,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 256 << 10,

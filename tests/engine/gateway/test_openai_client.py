@@ -350,6 +350,32 @@ def test_a_role_that_does_not_suffice_is_a_clear_error(stack: Stack, client: Ope
             chat(operator, extra_headers={"x-paddock-release": "r999"})
 
 
+ANSWERING = {
+    "/v1/chat/completions", "/v1/completions", "/v1/feedback", "/v1/messages",
+    "/v1/messages/count_tokens", "/v1/responses", "/v1/embeddings", "/tokenize", "/detokenize",
+}  # fmt: skip
+"""Routes that are not read and change nothing on the box: answers, and what clients say of them."""
+
+
+def test_no_route_acts_on_the_box_for_a_key_of_a_viewer(stack: Stack) -> None:
+    """Whatever is not read is an answer or its rating: those of others, and releases, are refused.
+
+    A route that is added here has to be judged: who may use it?
+    """
+    pin = {"x-paddock-release": stack.releases["plain"].name}
+    with stack.http("viewer") as http:
+        paths: dict[str, list[str]] = http.get("/openapi.json").json()["paths"]
+        assert {path for path, methods in paths.items() if list(methods) != ["get"]} <= ANSWERING
+        message = {"role": "user", "content": "hi"}
+        for path, asked in (("chat/", {"messages": [message]}), ("", {"prompt": "hi"})):
+            body = {"model": "ops", **asked}
+            refused = http.post(f"/v1/{path}completions", json=body, headers=pin)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (
+                403, "insufficient_role",
+            )  # fmt: skip
+            assert "requires a key of role operator; viewer is viewer" in refused.text
+
+
 def test_overload_is_answered_with_the_time_to_wait(stack: Stack, client: OpenAI) -> None:
     """The client's RateLimitError with Retry-After; the rest is answered."""
 
