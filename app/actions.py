@@ -170,6 +170,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "alerts.unack": "u",
     "alerts.close": "x",
     "alerts.silence": "Z",
+    "alerts.maintain": "M",
     "alerts.unsilence": "E",
     "alerts.test_receiver": "B",
     "ab_tests.promote": "f",

@@ -1,4 +1,4 @@
-"""Moments as people type them: 03:12, 2026-11-27 03:12, 15m (ago). All are UTC.
+"""Moments as people type them: 03:12, 2026-11-27 03:12, 15m (ago, or from now). All are UTC.
 
 Only `at` reads the clock. Imported by `app`.
 """
@@ -41,6 +41,35 @@ def parse(typed: str, now_us: int) -> int:
     raise errors.BadWord(
         f"{typed!r} is no moment: write 03:12, '2026-11-27 03:12' (both UTC), or 15m for that long "
         "ago."
+    )
+
+
+def coming(typed: str, now_us: int) -> int:
+    """The moment in microseconds since 1970, never before `now_us`.
+
+    A time without a date is the next one that there will be: 00:10, typed at 23:50, is tomorrow.
+
+    Raises:
+        BadWord: it is no moment, or one in the past.
+    """
+    word = typed.strip()
+    if word == "now":
+        return now_us
+    if later := _AGO.fullmatch(word):
+        return now_us + int(later[1]) * _UNITS_S[later[2]] * 1_000_000
+    now = dt.datetime.fromtimestamp(now_us / 1_000_000, dt.UTC)
+    for form in _FORMS:
+        if (at := _read(word, form)) is not None:
+            at = dt.datetime.combine(now.date(), at.time(), dt.UTC)
+            at = at + dt.timedelta(days=1) if at < now else at
+            return int(at.timestamp()) * 1_000_000
+    for form in _DATED:
+        if (at := _read(word, form)) is not None:
+            if at < now:
+                raise errors.BadWord(f"{typed!r} is in the past.")
+            return int(at.timestamp()) * 1_000_000
+    raise errors.BadWord(
+        f"{typed!r} is no moment: write 22:00, '2026-11-27 22:00' (both UTC), 2h from now, or now."
     )
 
 

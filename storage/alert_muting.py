@@ -1,8 +1,8 @@
-"""Which firing alerts send no notifications, and why: silenced, inhibited or acknowledged. Pure.
+"""Which firing alerts send no notifications: silenced, in maintenance, inhibited, acknowledged.
 
 A critical alert inhibits warnings and infos about the same thing: those whose labels, but for the
-name and the severity, are the same; alerts about nothing in particular inhibit none. Imported by
-control and by `app`.
+name and the severity, are the same; alerts about nothing in particular inhibit none. Pure. Imported
+by control and by `app`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from storage.silences import Silence
 class Mute(StrEnum):
     """Why a firing alert sends no notifications."""
 
+    MAINTENANCE = "in maintenance"
     SILENCED = "silenced"
     INHIBITED = "inhibited"
     ACKNOWLEDGED = "acknowledged"
 
 
 class Muted(msgspec.Struct, frozen=True, kw_only=True):
-    """Why, and by what: the number of the silence or of the alert, or the person."""
+    """Why, and by what: silence 3, window 4, alert 5, or the person."""
 
     mute: Mute
     by: str
 
     @property
     def words(self) -> str:
-        """Silenced by 3."""
+        """Silenced by silence 3, in maintenance (window 4)."""
+        if self.mute is Mute.MAINTENANCE:
+            return f"{self.mute.value} ({self.by})"
         return f"{self.mute.value} by {self.by}"
 
 
@@ -46,7 +49,8 @@ def muted(active: Sequence[Alert], known: Sequence[Silence], now_us: int) -> Map
         silence = silences.of(known, alert.labels, now_us)
         source = _inhibiting(alert, critical)
         if silence is not None:
-            found[alert.id] = Muted(mute=Mute.SILENCED, by=f"silence {silence.id}")
+            mute = Mute.SILENCED if silence.maintenance is None else Mute.MAINTENANCE
+            found[alert.id] = Muted(mute=mute, by=f"{silence.noun} {silence.id}")
         elif source is not None:
             found[alert.id] = Muted(mute=Mute.INHIBITED, by=f"alert {source.id}")
         elif alert.acknowledged_by is not None:

@@ -5,6 +5,7 @@ An alert joins one incident at most. Written by `engine.control.incidents`, read
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import msgspec
@@ -59,7 +60,8 @@ async def of(s: AsyncSession, incident_id: int) -> list[Joined]:
     return [msgspec.convert(row, Joined, from_attributes=True) for row in rows]
 
 
-async def joined(s: AsyncSession, alert_ids: list[int]) -> set[int]:
-    """Those of some alerts that have joined an incident."""
-    query = select(col(JoinRow.alert_id)).where(col(JoinRow.alert_id).in_(alert_ids))
-    return {int(row[0]) for row in await s.execute(query)}
+async def joined(s: AsyncSession, alert_ids: Iterable[int]) -> dict[int, int]:
+    """The incidents of those of some alerts that have joined one, by alert."""
+    query = select(col(JoinRow.alert_id), col(JoinRow.incident_id))
+    rows = await s.execute(query.where(col(JoinRow.alert_id).in_(list(alert_ids))))
+    return {row.alert_id: row.incident_id for row in rows}

@@ -1,7 +1,7 @@
 """Silences: alerts without notifications for a while, by whom and why; every one has an end.
 
-A maintenance window is a silence that a job opened for its own time. Silenced alerts still fire and
-are listed. Written by control, read by every package.
+A maintenance window is a silence for planned work: alerts within it are marked as such. Silenced
+alerts still fire and are listed. Written by control, read by every package.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from sqlmodel import Field, SQLModel, col
 from storage import alert_matchers, errors, ledger
 
 MOST_S: Final = 30 * 24 * 3600
-"""The longest silence."""
+"""The longest silence, and how far ahead one may be planned."""
+PLANNED: Final = "planned"
+"""What a maintenance window that a person planned has as its `maintenance`."""
 
 _SECOND_US: Final = 1_000_000
 
@@ -43,7 +45,8 @@ class SilenceRow(SQLModel, table=True):
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
     """One silence; all of its matchers have to fit an alert.
 
-    `maintenance` says what opened it as a maintenance window. `ended_by` ended it before its end.
+    `maintenance` is given for a maintenance window: PLANNED, or what opened it. `ended_by` ended
+    it before its end.
     """
 
     id: int
@@ -70,6 +73,11 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
         """Its matchers, in one line."""
         return " ".join(self.matchers)
 
+    @property
+    def noun(self) -> str:
+        """What it is called: silence, or window."""
+        return "silence" if self.maintenance is None else "window"
+
 
 async def add(
     s: AsyncSession,
@@ -93,6 +101,8 @@ async def add(
         raise errors.Invalid("A silence of everything hides everything; name what to silence.")
     if not max(starts_at_us, at_us) < ends_at_us <= starts_at_us + MOST_S * _SECOND_US:
         raise errors.Invalid("A silence ends after it begins, and within 30 days.")
+    if starts_at_us > at_us + MOST_S * _SECOND_US:
+        raise errors.Invalid("A silence is planned at most 30 days ahead.")
     row = SilenceRow(
         matchers=msgspec.json.encode(checked).decode(),
         starts_at_us=starts_at_us,
@@ -107,7 +117,8 @@ async def add(
     await s.flush()
     added = record(row)
     await ledger.write(
-        s, actor=actor, verb="alerts.silence", noun="silence", key=str(added.id), before=None,
+        s, actor=actor, verb="alerts.silence" if maintenance is None else "alerts.maintain",
+        noun="silence", key=str(added.id), before=None,
         after=added.words, at_us=at_us, intent_id=intent_id, reason=comment,
     )  # fmt: skip
     return added
@@ -142,6 +153,18 @@ async def lasting(s: AsyncSession, now_us: int) -> list[Silence]:
         select(SilenceRow)
         .where(col(SilenceRow.ends_at_us) > now_us, col(SilenceRow.ended_at_us).is_(None))
         .order_by(col(SilenceRow.ends_at_us), col(SilenceRow.id))
+    )
+    return [record(row) for row in await s.scalars(query)]
+
+
+async def during(s: AsyncSession, begin_us: int, end_us: int, limit: int = 200) -> list[Silence]:
+    """Those that were in force at some time of a range, `end_us` included, oldest first."""
+    over = func.coalesce(col(SilenceRow.ended_at_us), col(SilenceRow.ends_at_us))
+    query = (
+        select(SilenceRow)
+        .where(col(SilenceRow.starts_at_us) <= end_us, over > begin_us)
+        .order_by(col(SilenceRow.starts_at_us), col(SilenceRow.id))
+        .limit(limit)
     )
     return [record(row) for row in await s.scalars(query)]
 

@@ -33,7 +33,7 @@ def goes_over(uid, groups):
 """
 
 _COMMANDS: Final = """
-import contextlib, io
+import _strptime, contextlib, io
 from app import cli
 def paddock(line):
     sys.argv = ["paddock", *line]
@@ -86,10 +86,12 @@ class User:
         return _end(self.start(source, *words))
 
 
-def paddock(asked: Mapping[User, Sequence[Sequence[str]]]) -> list[list[Said]]:
+def paddock(
+    asked: Mapping[User, Sequence[Sequence[str]]], *, bound_s: float = BOUND_S
+) -> list[list[Said]]:
     """What people are told who give commands of `paddock` on the home of the environment."""
     people = [(who.uid, who.groups, lines) for who, lines in asked.items()]
-    said = _end(_start(_COMMANDS, people)).splitlines()
+    said = _end(_start(_COMMANDS, people), bound_s).splitlines()
     assert len(said) == len(people), said
     return [[Said(*each) for each in json.loads(line)] for line in said]
 
@@ -105,8 +107,13 @@ def _start(source: str, *words: object) -> subprocess.Popen[str]:
     )
 
 
-def _end(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=BOUND_S)
+def _end(process: subprocess.Popen[str], bound_s: float = BOUND_S) -> str:
+    try:
+        out, err = process.communicate(timeout=bound_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
     assert not err, err
     return out
 

@@ -1,4 +1,4 @@
-"""`paddock alerts`: alerts, silences, alert rules and receivers of notifications."""
+"""`paddock alerts`: alerts, silences, maintenance windows, alert rules and receivers."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import errors, listing, moments, session, terminal, words
-from app.commands import alert_receivers, alert_rules, options
+from app import listing, moments, session, terminal, words
+from app.commands import alert_receivers, alert_rules, alert_silences, options
 from app.figures import alerts as figures
 from app.listing import Column
-from storage import alert_events, alert_muting, alert_rounds, alert_rule_files, alerts, silences
-from storage import errors as storage_errors
+from storage import (
+    alert_events,
+    alert_muting,
+    alert_rounds,
+    alerts,
+    incident_alerts,
+    silences,
+)
 from storage.alert_muting import Muted
 from storage.alerts import Alert
 from storage.home import clock, config
 from storage.past import alerts as past_alerts
-from storage.silences import Silence
 
 app = options.group()
-app.command("series")(alert_rules.series)
-app.command("notifications")(alert_receivers.sent)
-app.command("test-notify")(alert_receivers.try_one)
-app.add_typer(alert_rules.app, name="rules", help="Alert rules.")
-app.add_typer(alert_receivers.app, name="receivers", help="Where notifications go.")
-
 Number = Annotated[int, typer.Argument(metavar="ALERT", min=1, help="As the list numbers it.")]
 
 _LATE_US: Final = 120_000_000
@@ -60,11 +59,16 @@ async def every(
     async with session.reading() as s:
         active = await alerts.active(s)
         past = await alerts.ended(s, limit=limit) if ended else []
-        muted = alert_muting.muted(active, await silences.lasting(s, now), now)
+        lasting = await silences.lasting(s, now)
+        muted = alert_muting.muted(active, lasting, now)
         last = await alert_rounds.last(s)
     rows = [(alert, muted.get(alert.id)) for alert in (*active, *past)]
     _list(rows, "No alert is pending or firing.", as_json=as_json)
     if not as_json:
+        for window in lasting:
+            if window.maintenance is not None and window.holds(now):
+                until = words.clock(window.ends_at_us)
+                terminal.say(f"In maintenance until {until}: {window.words} ({window.comment}).")
         _say_late(last)
 
 
@@ -97,15 +101,22 @@ def _say_late(last: alert_rounds.Round | None) -> None:
 
 @app.command()
 async def get(number: Number, as_json: options.Json = False) -> None:
-    """One alert: what it says, its labels, its moves."""
+    """One alert: what it says, its runbook, its incident, what silenced it, its moves."""
     now = clock.now_us()
     async with session.reading() as s:
         alert = await alerts.find(s, number)
         events = await alert_events.of(s, number)
         active = await alerts.active(s)
         muted = alert_muting.muted(active, await silences.lasting(s, now), now)
-    rows = figures.lines(alert, muted.get(number), events)
-    document = {"alert": alert, "events": events}
+        incident = (await incident_alerts.joined(s, [number])).get(number)
+        quiet = await figures.silenced(s, alert, now)
+    rows = figures.lines(alert, muted.get(number), events, incident, quiet)
+    document = {
+        "alert": alert,
+        "events": events,
+        "incident": None if incident is None else f"INC-{incident}",
+        "silences": quiet,
+    }
     terminal.show(msgspec.to_builtins(document), words.table(rows), as_json=as_json)
 
 
@@ -153,74 +164,12 @@ async def _asked(
     session.report(done, as_json=as_json)
 
 
-@app.command()
-async def silence(
-    matchers: Annotated[
-        list[str],
-        typer.Argument(metavar="LABEL=VALUE...", help='service=support rule=~"latency-.*"'),
-    ],
-    for_: Annotated[
-        str | None, typer.Option("--for", metavar="DURATION", help="How long: 2h, 30m, 7d.")
-    ] = None,
-    starts_in: Annotated[
-        str, typer.Option("--in", metavar="DURATION", help="When it begins, from now.")
-    ] = "0s",
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Send no notifications of some alerts for a while; they still fire."""
-    if for_ is None:
-        raise errors.BadWord("A silence has an end; say how long it lasts: --for 2h")
-    if not reason.strip():
-        raise errors.BadWord("Say why with --reason; the silence shows it.")
-    try:
-        seconds = alert_rule_files.duration(for_)
-        arguments = {
-            "matchers": matchers,
-            "for_s": seconds,
-            "starts_in_s": alert_rule_files.duration(starts_in),
-        }
-    except storage_errors.Invalid as error:
-        raise errors.BadWord(str(error)) from error
-    target = " ".join(matchers)[:200]
-    effect = f"silence {target} for {alert_rule_files.written(seconds)}"
-    agreed = session.agreed("alerts.silence", target, effect, reason, yes=yes)
-    done = await session.ask("alerts.silence", target, arguments, reason=agreed.reason)
-    session.report(done, as_json=as_json)
-
-
-@app.command()
-async def unsilence(
-    number: Annotated[int, typer.Argument(metavar="SILENCE", min=1)],
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """End a silence before its end."""
-    effect = f"end silence {number}"
-    agreed = session.agreed("alerts.unsilence", str(number), effect, reason, yes=yes)
-    done = await session.ask("alerts.unsilence", str(number), {}, reason=agreed.reason)
-    session.report(done, as_json=as_json)
-
-
-SILENCE_COLUMNS: Final[tuple[Column[Silence], ...]] = (
-    Column("SILENCE", lambda each: str(each.id), right=True),
-    Column("OF", lambda each: each.words),
-    Column("FROM", lambda each: words.clock(each.starts_at_us)),
-    Column("UNTIL", lambda each: words.clock(each.ended_at_us or each.ends_at_us)),
-    Column("BY", lambda each: each.created_by),
-    Column("REASON", lambda each: words.known(each.comment), below=True),
-)
-
-
-@app.command("silences")
-async def every_silence(
-    ended: Annotated[bool, typer.Option("--ended", help="Also those that are over.")] = False,
-    limit: options.Limit = 20,
-    as_json: options.Json = False,
-) -> None:
-    """Silences in force and to come."""
-    async with session.reading() as s:
-        found = await (silences.past(s, limit) if ended else silences.lasting(s, clock.now_us()))
-    listing.show(SILENCE_COLUMNS, found, as_json=as_json, empty="Nothing is silenced.")
+app.command("silence")(alert_silences.silence)
+app.command("maintenance")(alert_silences.maintenance)
+app.command("unsilence")(alert_silences.unsilence)
+app.command("silences")(alert_silences.every)
+app.command("series")(alert_rules.series)
+app.command("notifications")(alert_receivers.sent)
+app.command("test-notify")(alert_receivers.try_one)
+app.add_typer(alert_rules.app, name="rules", help="Alert rules.")
+app.add_typer(alert_receivers.app, name="receivers", help="Where notifications go.")

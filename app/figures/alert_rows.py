@@ -1,10 +1,11 @@
-"""The rows of the place of alerts: alerts, silences, receivers, alert rules.
+"""The rows of the place of alerts: alerts, silences, maintenance windows, receivers, rules.
 
 Imported by `app.figures.reading`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from app import words
@@ -18,6 +19,7 @@ from storage import (
     alert_rule_files,
     alert_rule_versions,
     alerts,
+    incident_alerts,
     notifications,
     receivers,
     silences,
@@ -34,7 +36,8 @@ from storage.store import Session
 _ENDED: Final = 5
 _KNOWN: Final = 2  # of an alert: its number and its rule, which its row has
 _BRIEF: Final = {
-    Mute.SILENCED: "silenced", Mute.INHIBITED: "inhibited", Mute.ACKNOWLEDGED: "acked"
+    Mute.SILENCED: "silenced", Mute.INHIBITED: "inhibited",
+    Mute.ACKNOWLEDGED: "acked",
 }  # fmt: skip
 
 Entry = tuple[AlertRow, Alert | Silence | Receiver | Versioned]
@@ -51,19 +54,22 @@ async def read(s: Session, chosen: str, facts: Facts) -> Alerts:
     rules = await alert_rule_versions.in_force(s)
     health = await alert_rounds.health(s)
     ended = await alerts.ended(s, limit=_ENDED)
+    joined = await incident_alerts.joined(s, [each.id for each in (*active, *ended)])
     entries: list[Entry] = [
-        *((_alert(each, muted.get(each.id)), each) for each in active),
+        *((_alert(each, muted.get(each.id), joined), each) for each in active),
         *((_silence(each, now_us), each) for each in lasting),
         *((_receiver(each, waiting.get(each.name)), each) for each in told),
         *((_rule(each, health.get(name)), each) for name, each in rules.items()),
-        *((_alert(each, None), each) for each in ended),
+        *((_alert(each, None, joined), each) for each in ended),
     ]
     found = next((each for each in entries if each[0].key == chosen), next(iter(entries), None))
     lines: list[tuple[str, str]] = []
     match found:
         case _, Alert() as alert:
             moves = await alert_events.of(s, alert.id)
-            lines = figures.lines(alert, muted.get(alert.id), moves)[_KNOWN:]
+            quiet = await figures.silenced(s, alert, now_us)
+            incident = joined.get(alert.id)
+            lines = figures.lines(alert, muted.get(alert.id), moves, incident, quiet)[_KNOWN:]
         case _, Silence() as silence:
             lines = _of_silence(silence)
         case _, Receiver() as receiver:
@@ -78,17 +84,17 @@ async def read(s: Session, chosen: str, facts: Facts) -> Alerts:
     )
 
 
-def _alert(alert: Alert, muted: Muted | None) -> AlertRow:
+def _alert(alert: Alert, muted: Muted | None, joined: Mapping[int, int]) -> AlertRow:
     fires = alert.state is State.FIRING
-    silenced = muted is not None and muted.mute is Mute.SILENCED
-    by = "" if muted is None else muted.by.removeprefix("silence ").removeprefix("alert ")
+    silenced = muted is not None and muted.mute in {Mute.SILENCED, Mute.MAINTENANCE}
+    by = "" if muted is None else muted.by.rpartition(" ")[2]
     labels = {**alert.about, "alertname": alert.labels.get("alertname", alert.rule)}
     return AlertRow(
         of=Of.ALERT,
         name=str(alert.id),
         title=alert.rule,
         about=alert.subject,
-        state=figures.status(alert) if muted is None else f"{_BRIEF[muted.mute]} by {by}",
+        state=figures.status(alert) if muted is None else _quiet(muted.mute, by),
         tone=_tone(alert, muted),
         severity=alert.severity.value,
         at_us=figures.since(alert) if alert.ended_at_us is None else alert.ended_at_us,
@@ -96,6 +102,7 @@ def _alert(alert: Alert, muted: Muted | None) -> AlertRow:
         acknowledged_by=alert.acknowledged_by or "" if fires else "",
         matchers=tuple(f"{name}={value}" for name, value in sorted(labels.items())),
         silence=by if silenced else "",
+        incident=joined.get(alert.id, 0),
         runbook=alert.runbook or "",
     )
 
@@ -108,13 +115,19 @@ def _tone(alert: Alert, muted: Muted | None) -> Tone:
     )
 
 
+def _quiet(mute: Mute, by: str) -> str:
+    """Silenced by 3, in window 4."""
+    return f"in window {by}" if mute is Mute.MAINTENANCE else f"{_BRIEF[mute]} by {by}"
+
+
 def _silence(silence: Silence, now_us: int) -> AlertRow:
+    begins = words.clock(silence.starts_at_us)[5:16]
     return AlertRow(
-        of=Of.SILENCE,
+        of=Of.SILENCE if silence.maintenance is None else Of.WINDOW,
         name=str(silence.id),
         title=silence.words,
         about=silence.created_by,
-        state="in force" if silence.holds(now_us) else "to come",
+        state="in force" if silence.holds(now_us) else f"from {begins}",
         at_us=silence.ends_at_us,
         silence=str(silence.id),
     )
@@ -144,6 +157,7 @@ def _rule(version: Versioned, health: Health | None) -> AlertRow:
         severity="" if version.rule is None else version.rule.severity.value,
         at_us=None if health is None else health.since_us,
         matchers=(f"alertname={version.name}",),
+        runbook="" if version.rule is None else version.rule.runbook or "",
     )
 
 

@@ -1,4 +1,4 @@
-"""Alerts as they are shown: in the first row, in `paddock status`, in lists. Pure."""
+"""Alerts as they are shown: in the first row, in `paddock status`, in lists."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Final
 from app import words
 from app.figures.facts import Facts
 from app.snapshot import Trouble
-from storage import alert_muting
+from storage import alert_muting, silences
 from storage.alert_events import AlertEvent
 from storage.alert_muting import Muted
 from storage.alert_rounds import Health, Outcome
 from storage.alerts import Alert, Severity, State
 from storage.notifications import Backlog
+from storage.silences import Silence
+from storage.store import Session
 
 UNDELIVERED_US: Final = 600_000_000
 UNEVALUATED_US: Final = 120_000_000
@@ -115,8 +117,26 @@ def value(alert: Alert) -> str:
     return words.UNKNOWN if alert.value is None else f"{alert.value:.4g}"
 
 
-def lines(alert: Alert, muted: Muted | None, events: Sequence[AlertEvent]) -> list[tuple[str, str]]:
-    """What is known of one: what it says, its labels, its moves, who acknowledged it."""
+async def silenced(s: Session, alert: Alert, now_us: int) -> list[Silence]:
+    """The silences and maintenance windows that an alert was in while it fired."""
+    if alert.fired_at_us is None:
+        return []
+    until_us = alert.ended_at_us or now_us
+    found = await silences.during(s, alert.fired_at_us, until_us)
+    return [each for each in found if each.fits(alert.labels)]
+
+
+def lines(
+    alert: Alert,
+    muted: Muted | None,
+    events: Sequence[AlertEvent],
+    incident: int | None = None,
+    quiet: Sequence[Silence] = (),
+) -> list[tuple[str, str]]:
+    """What is known of one: what it says, its incident, its moves, who acknowledged it.
+
+    `incident` is the number of the one that it joined, `quiet` what silenced it while it fired.
+    """
     labels = " ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))
     found = [
         ("alert", f"{alert.id}, {alert.severity.value}"),
@@ -126,6 +146,8 @@ def lines(alert: Alert, muted: Muted | None, events: Sequence[AlertEvent]) -> li
         ("value", value(alert)),
         ("labels", labels),
         ("runbook", words.known(alert.runbook)),
+        ("incident", words.UNKNOWN if incident is None else f"INC-{incident}"),
+        *[(f"{each.noun} {each.id}", _span(each)) for each in quiet],
         *[
             (words.clock(event.at_us), f"{event.after.value}: {event.why.value}{_by(event)}")
             for event in events
@@ -136,6 +158,14 @@ def lines(alert: Alert, muted: Muted | None, events: Sequence[AlertEvent]) -> li
         at = words.clock(alert.acknowledged_at_us)
         found.append((at, f"acknowledged by {alert.acknowledged_by}{why}"))
     return found
+
+
+def _span(silence: Silence) -> str:
+    """From when to when, by whom and why."""
+    until = min(silence.ended_at_us or silence.ends_at_us, silence.ends_at_us)
+    why = f": {silence.comment}" if silence.comment else ""
+    span = f"{words.clock(silence.starts_at_us)} to {words.clock(until)}"
+    return f"{span} by {silence.created_by}{why}"
 
 
 def _by(event: AlertEvent) -> str:

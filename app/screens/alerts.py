@@ -1,6 +1,7 @@
-"""Alerts, silences, receivers and alert rules as one list; what fires comes first.
+"""Alerts, silences, maintenance windows, receivers and rules as one list; what fires comes first.
 
-Below it what is known of the row under the cursor. Imported by `app.screens.places`.
+Below it what is known of the row under the cursor. Enter goes where the work on an alert is: to its
+incident, or to its runbook. Imported by `app.screens.places`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def row(each: AlertRow, now_us: int) -> Row:
     """One row: an alert, a silence, a receiver or a rule."""
     ink = _INKS[each.tone]
     sign = "▲ " if each.tone in {Tone.BAD, Tone.WARN} else ""
-    number = each.name if each.of in {Of.ALERT, Of.SILENCE} else ""
+    number = each.name if each.of in {Of.ALERT, Of.SILENCE, Of.WINDOW} else ""
     cells: tuple[Piece, ...] = (
         (f"{each.of.value} {number}".strip(), "dim"),
         (each.title, "bold" if each.of is not Of.RULE else ""),
@@ -56,7 +57,7 @@ def _age(each: AlertRow, now_us: int) -> str:
     """Since when; of a silence how long it still lasts."""
     if each.at_us is None:
         return ""
-    if each.of is Of.SILENCE:
+    if each.of in {Of.SILENCE, Of.WINDOW}:
         return f"-{words.brief(max(each.at_us - now_us, 0))}"
     return words.age(max(now_us - each.at_us, 0))
 
@@ -79,8 +80,9 @@ class Alerts(Listed):
     """The list."""
 
     where: ClassVar[str] = "alerts"
-    hints: ClassVar = (("n", "runbook"), ("A", "ack"), ("Z", "silence"))
-    acts: ClassVar = (*silencing.NAMES, *LISTED)
+    hints: ClassVar = (("enter", "incident"), ("n", "runbook"), ("A", "ack"), ("Z", "silence"))
+    acts: ClassVar = ("look.open", *silencing.NAMES, *LISTED)
+    twins: ClassVar = {"look.open": "alerts get ALERT"}
     heading: ClassVar[str] = "ALERTS"
 
     def __init__(self) -> None:
@@ -132,6 +134,15 @@ class Alerts(Listed):
     def _under(self) -> AlertRow | None:
         return next((each for each in self._seen.rows if each.key == self.cursor), None)
 
+    def opened(self) -> tuple[str, str] | None:
+        """The incident of the alert under the cursor, else its runbook or that of the rule."""
+        found = self._under()
+        if found is None:
+            return None
+        if found.incident:
+            return ("incident", str(found.incident))
+        return ("runbooks", f"book {found.runbook}") if found.runbook else None
+
     def copied(self) -> str:
         """The command that prints the row under the cursor in full."""
         found = self._under()
@@ -140,6 +151,7 @@ class Alerts(Listed):
         return {
             Of.ALERT: f"paddock alerts get {found.name}",
             Of.SILENCE: "paddock alerts silences",
+            Of.WINDOW: "paddock alerts silences",
             Of.RECEIVER: "paddock alerts receivers list",
             Of.RULE: f"paddock alerts rules show {found.name}",
         }[found.of]

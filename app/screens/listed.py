@@ -35,7 +35,7 @@ class Listed(Place):
     def __init__(self) -> None:
         super().__init__()
         self.now_us = 0
-        self._filter = ""
+        self._filter = self._sought = ""
         self._taken = False
 
     def body(self) -> Iterable[Widget]:
@@ -95,6 +95,8 @@ class Listed(Place):
             about = f"{len(shown)} of {len(every)}"
         title = palette.rule(self.size.width, named, about)
         self.query_one("#title", Lines).show([title])
+        if self._sought and any(row.key == self._sought for row in shown):
+            self.query_one(Table).cursor, self._sought = self._sought, ""
         none = f"no row contains “{self._filter}”; esc shows all of them"
         self.query_one(Table).show_table(
             self.columns(), shown, none if self._filter else self.empty()
@@ -130,6 +132,10 @@ class Listed(Place):
             return False
         self.draw_detail()
         return True
+
+    def open(self, what: str) -> None:
+        """Put the cursor on the row with this key, as soon as there is one."""
+        self._filter, self._sought = "", what
 
     def copied(self) -> str:
         """The key of the row under the cursor."""

@@ -1,4 +1,4 @@
-"""What people do about alerts: start the runbook, acknowledge, close, silence, try a receiver.
+"""What people do about alerts: start the runbook, acknowledge, close, silence, plan maintenance.
 
 The offers of the place of alerts; the control socket checks all of it again. Imported by it.
 """
@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Final
 
-from app import words
+from app import moments, words
 from app.errors import BadWord
 from app.screens.offered import Verb
 from app.screens.place import Offer
@@ -20,14 +20,18 @@ from storage import errors
 ACK: Final = Verb("alerts.ack", "A", "ack")
 UNACK: Final = Verb("alerts.unack", "u", "unack")
 SILENCE: Final = Verb("alerts.silence", "Z", "silence", "no notifications for a time, such as 2h")
-UNSILENCE: Final = Verb("alerts.unsilence", "E", "end silence")
+MAINTAIN: Final = Verb("alerts.maintain", "M", "maintain", "plan a window, such as 22:00 2h")
+UNSILENCE: Final = Verb("alerts.unsilence", "E", "end it")
 CLOSE: Final = Verb("alerts.close", "x", "close")
 TEST: Final = Verb("alerts.test_receiver", "B", "test")
 START: Final = Verb("runbooks.start", "n", "runbook")
-NAMES: Final = tuple(verb.name for verb in (START, ACK, UNACK, SILENCE, UNSILENCE, CLOSE, TEST))
+NAMES: Final = tuple(
+    verb.name for verb in (START, ACK, UNACK, SILENCE, MAINTAIN, UNSILENCE, CLOSE, TEST)
+)
 
 _FOR: Final = "2h"
 _HINT: Final = "what is silenced, for how long: 30m, 2h, 7d; enter shows until when"
+_WHEN: Final = "what is maintained, from when (now, 22:00 UTC), for how long: 30m, 2h"
 _SECOND_US: Final = 1_000_000
 
 
@@ -37,10 +41,11 @@ def verbs(row: AlertRow | None) -> Sequence[Verb]:
         return ()
     silence = UNSILENCE if row.silence else SILENCE
     return {
-        Of.ALERT: (START, UNACK if row.acknowledged_by else ACK, silence, CLOSE),
+        Of.ALERT: (START, UNACK if row.acknowledged_by else ACK, silence, MAINTAIN, CLOSE),
         Of.SILENCE: (UNSILENCE,),
+        Of.WINDOW: (UNSILENCE,),
         Of.RECEIVER: (TEST,),
-        Of.RULE: (SILENCE,),
+        Of.RULE: (SILENCE, MAINTAIN),
     }[row.of]
 
 
@@ -50,8 +55,9 @@ def offer(name: str, row: AlertRow | None, now_us: int, typed: str | None) -> Of
         return None
     if row is None:
         return Offer(unable="there is nothing under the cursor")
-    if name == SILENCE.name:
-        return _silence(row, now_us, typed)
+    if name in {SILENCE.name, MAINTAIN.name}:
+        typing = _silence if name == SILENCE.name else _maintain
+        return typing(row, now_us, typed)
     of_row = {UNSILENCE.name: _unsilence, TEST.name: _test, START.name: _runbook}
     return of_row[name](row) if name in of_row else _seen(name, row)
 
@@ -105,6 +111,28 @@ def _silence(row: AlertRow, now_us: int, typed: str | None) -> Offer:
         target=" ".join(matchers)[:200],
         arguments={"matchers": matchers, "for_s": seconds},
         effect=f"silence {' '.join(matchers)}: no notifications of such alerts until {until}",
+    )
+
+
+def _maintain(row: AlertRow, now_us: int, typed: str | None) -> Offer:
+    if not row.matchers:
+        return Offer(unable="there is no alert and no rule under the cursor")
+    if typed is None:
+        return Offer(form=f"{shlex.join(row.matchers)} now {_FOR}", hint=_WHEN)
+    try:
+        (*matchers, begin), seconds = _read(typed)
+        starts_us = moments.coming(begin, now_us)
+    except BadWord as error:
+        return Offer(unable=str(error), form=typed, hint=_WHEN)
+    if not matchers:
+        unable = "say what is maintained, from when, and for how long"
+        return Offer(unable=unable, form=typed, hint=_WHEN)
+    named = " ".join(matchers)
+    span = f"{words.clock(starts_us)} to {words.clock(starts_us + seconds * _SECOND_US)}"
+    return Offer(
+        target=named[:200],
+        arguments={"matchers": matchers, "for_s": seconds, "starts_at_us": starts_us},
+        effect=f"maintenance of {named} from {span}: no notifications of such alerts",
     )
 
 

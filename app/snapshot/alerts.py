@@ -11,6 +11,7 @@ class Of(StrEnum):
 
     ALERT = "alert"
     SILENCE = "silence"
+    WINDOW = "window"  # of maintenance
     RECEIVER = "receiver"
     RULE = "rule"
 
@@ -30,7 +31,8 @@ class AlertRow:
 
     `name` is what a verb has as its target. `at_us` is when its state began, or for a silence when
     it ends. `matchers` are those of a silence of it; `silence` is the number of the one that it is,
-    or that it is silenced by. `runbook` is the one that its rule names.
+    or that it is silenced by. `incident` is the number of the one that an alert joined, 0 without
+    one; `runbook` that of an alert or of a rule.
     """
 
     of: Of
@@ -45,6 +47,7 @@ class AlertRow:
     acknowledged_by: str = ""
     matchers: tuple[str, ...] = ()
     silence: str = ""
+    incident: int = 0
     runbook: str = ""
 
     @property

@@ -53,3 +53,30 @@ def test_a_time_of_day_is_never_in_the_future(second: int) -> None:
     """Nor more than a day ago."""
     typed = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
     assert 0 <= NOW_US - moments.parse(typed, NOW_US) < 86_400 * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("now", "2026-11-27 03:12:00"),
+        ("2h", "2026-11-27 05:12:00"),
+        ("03:12", "2026-11-27 03:12:00"),
+        ("22:00", "2026-11-27 22:00:00"),
+        ("03:11", "2026-11-28 03:11:00"),
+        ("2026-12-01 09:30", "2026-12-01 09:30:00"),
+    ],
+)
+def test_a_time_to_come_is_the_next_such_one(typed: str, expected: str) -> None:
+    """What is planned is never in the past."""
+    at = dt.datetime.fromisoformat(expected).replace(tzinfo=dt.UTC)
+    now = dt.datetime(2026, 11, 27, 3, 12, tzinfo=dt.UTC)
+    found = moments.coming(typed, int(now.timestamp()) * 1_000_000)
+    assert found == int(at.timestamp()) * 1_000_000
+
+
+@pytest.mark.parametrize(("typed", "said"), [("2026-11-27 03:11", "past"), ("noon", "no moment")])
+def test_a_time_that_is_over_cannot_be_planned(typed: str, said: str) -> None:
+    """With what is wrong."""
+    now = dt.datetime(2026, 11, 27, 3, 12, tzinfo=dt.UTC)
+    with pytest.raises(errors.BadWord, match=said):
+        moments.coming(typed, int(now.timestamp()) * 1_000_000)

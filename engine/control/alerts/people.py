@@ -23,6 +23,7 @@ from storage.intents import Intent
 from storage.store import Session
 
 _SECOND_US: Final = 1_000_000
+_LATE_US: Final = 60_000_000  # an intent may wait for control
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
@@ -120,20 +121,47 @@ async def silence(
         ends_at_us=starts + arguments.for_s * _SECOND_US, comment=intent.reason,
         actor=intent.actor, at_us=at_us, intent_id=intent.id,
     )  # fmt: skip
-    fits = [alert.rule for alert in await alerts.active(s) if added.fits(alert.labels)]
-    now = f"; now {', '.join(dict.fromkeys(fits))}" if fits else "; nothing that is wrong now"
-    until = datetime.fromtimestamp(added.ends_at_us / _SECOND_US, UTC)
-    said = f"Silence {added.id} of {added.words} until {until:%Y-%m-%d %H:%M} UTC{now}."
+    until = _clock(added.ends_at_us)
+    said = f"Silence {added.id} of {added.words} until {until} UTC{await _now(s, added)}."
     return Decision(Reason.APPLIED, said, added)
+
+
+@handles("alerts.maintain")
+async def maintain(
+    s: Session, intent: Intent, arguments: verbs.alerts.Maintain, at_us: int
+) -> Decision:
+    """Plan a maintenance window, or begin one now."""
+    starts = at_us if arguments.starts_at_us is None else arguments.starts_at_us
+    if starts < at_us - _LATE_US:
+        raise errors.Invalid("A maintenance window cannot begin in the past.")
+    added = await silences.add(
+        s, matchers=arguments.matchers, starts_at_us=starts,
+        ends_at_us=starts + arguments.for_s * _SECOND_US, comment=intent.reason,
+        actor=intent.actor, at_us=at_us, intent_id=intent.id, maintenance=silences.PLANNED,
+    )  # fmt: skip
+    when = f"{_clock(added.starts_at_us)} to {_clock(added.ends_at_us)} UTC"
+    now = await _now(s, added) if added.holds(at_us) else ""
+    said = f"Maintenance window {added.id} of {added.words} from {when}{now}."
+    return Decision(Reason.APPLIED, said, added)
+
+
+async def _now(s: Session, added: silences.Silence) -> str:
+    """Which alerts a silence is about now."""
+    fits = [alert.rule for alert in await alerts.active(s) if added.fits(alert.labels)]
+    return f"; now {', '.join(dict.fromkeys(fits))}" if fits else "; nothing that is wrong now"
+
+
+def _clock(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us / _SECOND_US, UTC):%Y-%m-%d %H:%M}"
 
 
 @handles("alerts.unsilence")
 async def unsilence(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
-    """End a silence."""
+    """End a silence or a maintenance window."""
     ended = await silences.end(
         s, _number(intent, "a silence"), actor=intent.actor, at_us=at_us, intent_id=intent.id
     )
-    return Decision(Reason.APPLIED, f"Ended silence {ended.id} of {ended.words}.", ended)
+    return Decision(Reason.APPLIED, f"Ended {ended.noun} {ended.id} of {ended.words}.", ended)
 
 
 @handles("alerts.add_receiver")

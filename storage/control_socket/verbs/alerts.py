@@ -25,6 +25,16 @@ Label = Annotated[str, Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}\Z")]
 Reference = Annotated[str, Meta(pattern=rf"^{secrets.PATTERN}\Z")]
 
 
+def _check_narrow(matchers: tuple[str, ...]) -> None:
+    """ValueError unless they can be read and leave an alert out."""
+    try:
+        checked = alert_matchers.check(matchers)
+    except Invalid as error:
+        raise ValueError(f"{str(error).rstrip('.')} - at `$.matchers`") from error
+    if not alert_matchers.narrows(checked):
+        raise ValueError("a silence of everything hides everything - at `$.matchers`")
+
+
 class SetRules(Arguments, frozen=True, kw_only=True):
     """Rules that replace those of the same names; `only` removes all others."""
 
@@ -55,12 +65,22 @@ class Silence(Arguments, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse matchers that cannot be read, and a silence of everything."""
-        try:
-            checked = alert_matchers.check(self.matchers)
-        except Invalid as error:
-            raise ValueError(f"{str(error).rstrip('.')} - at `$.matchers`") from error
-        if not alert_matchers.narrows(checked):
-            raise ValueError("a silence of everything hides everything - at `$.matchers`")
+        _check_narrow(self.matchers)
+
+
+class Maintain(Arguments, frozen=True, kw_only=True):
+    """A maintenance window: which alerts are marked and send no notifications, from when to when.
+
+    `starts_at_us` is UTC; without it, from now on.
+    """
+
+    matchers: Annotated[tuple[Matcher, ...], Meta(min_length=1, max_length=alert_matchers.MOST)]
+    for_s: Annotated[int, Meta(ge=1, le=silences.MOST_S)]
+    starts_at_us: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse matchers that cannot be read, and a window of everything."""
+        _check_narrow(self.matchers)
 
 
 class AddReceiver(Arguments, frozen=True, kw_only=True):
@@ -116,8 +136,14 @@ ROWS: Final[tuple[Verb, ...]] = (
         Why.REQUIRED,
     ),
     Verb(
+        "alerts.maintain", Maintain, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
+        "Plan a maintenance window",
+        "alerts maintenance service=support --from 22:00 --for 2h --reason WHY",
+        Why.REQUIRED,
+    ),
+    Verb(
         "alerts.unsilence", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "End a silence",
+        "End a silence or a maintenance window",
         "alerts unsilence SILENCE",
         Why.ASKED,
     ),

@@ -9,7 +9,8 @@ import pytest
 
 from app.screens import silencing
 from app.snapshot.alerts import AlertRow, Of
-from storage import alerts, notifications, receivers, silences
+from storage import alerts, incident_alerts, incidents, notifications, receivers, silences
+from storage import store as stores
 from storage.alert_states import State
 from storage.alerts import Severity
 from storage.home.paths import Home
@@ -111,7 +112,7 @@ def test_each_row_offers_what_can_be_done_to_it_or_says_why_not() -> None:
     assert (end.target, end.unable) == ("2", "")
     assert silencing.offer("incidents.close", FIRING, NOW, None) is None
     shown = [[verb.key for verb in silencing.verbs(each)] for each in (FIRING, acknowledged)]
-    assert shown == [["n", "A", "Z", "x"], ["n", "u", "Z", "x"]]
+    assert shown == [["n", "A", "Z", "M", "x"], ["n", "u", "Z", "M", "x"]]
 
 
 @pytest.mark.parametrize("typed", ["", "2h", "service=a", "service=a 0s", "service='a 2h"])
@@ -155,6 +156,68 @@ async def test_two_keys_on_an_alert_ask_for_its_runbook(home: Home, node: FakeNo
         await screen.press("n", "enter")
         asked = ("runbooks.start", "errors-high", {"alert": 1, "pace": "step"}, None)
         await screen.until(lambda: node.asked == [asked])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("service=a 2h", "service=a' is no moment"),
+        ("22:00 2h", "say what is maintained"),
+        ("service=a 2020-01-01 2h", "is no moment"),
+    ],
+)
+def test_a_window_without_what_or_when_is_corrected(typed: str, said: str) -> None:
+    """The line stays as it was typed."""
+    found = silencing.offer("alerts.maintain", FIRING, NOW, typed)
+    assert found is not None
+    assert said in found.unable
+    assert found.form == typed
+
+
+def test_a_window_is_planned_for_the_next_such_time() -> None:
+    """03:12 now: 02:00 is tomorrow's."""
+    found = silencing.offer("alerts.maintain", FIRING, NOW, "service=support 02:00 90m")
+    assert found is not None
+    assert found.effect.startswith(
+        "maintenance of service=support from 2025-03-15 02:00:00Z to 2025-03-15 03:30:00Z"
+    )
+    assert found.arguments["for_s"] == 5_400
+
+
+async def test_an_alert_in_a_maintenance_window_is_marked_and_leads_to_its_incident(
+    home: Home, node: FakeNode
+) -> None:
+    """It stays in the list; enter opens its incident, and without one its runbook."""
+
+    async def join(s: Session) -> None:
+        opened = await incidents.open_up(
+            s, title="Errors", service="support", severity=incidents.Severity.SEV2,
+            actor="control", at_us=NOW,
+        )  # fmt: skip
+        await incident_alerts.join(s, opened.id, alert_id=1, rule="errors", at_us=NOW)
+        await alerts.begin(
+            s, rule="slow", rule_version=1, severity=Severity.INFO, summary="slow", value=1.0,
+            labels={"alertname": "slow", "severity": "info"}, runbook="high-latency",
+            state=State.FIRING, clock_us=0, at_us=NOW,
+        )  # fmt: skip
+
+    store = await stores.open(home)
+    await store.write(join)
+    await store.close()
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.press("colon", *"rw", "enter")
+        await screen.go("a")
+        await screen.press("M", "enter", *"disk", "enter")
+        await screen.until(lambda: "in window 2" in screen.text.split("\n")[3])
+        await screen.until(lambda: "05:12:07Z by sara: disk" in screen.text)
+        assert [verb for verb, *_ in node.asked] == ["alerts.maintain"]
+        await screen.press("enter")
+        await screen.until(lambda: screen.place.where == "incident" and "INC-1" in screen.text)
+        await screen.press("escape", "down", "down")
+        await screen.until(lambda: screen.place.where == "alerts" and screen.shown())
+        await screen.press("enter")
+        await screen.until(lambda: "▸    –  high-latency" in screen.text)
+        assert screen.place.where == "runbooks"
 
 
 async def test_an_alert_is_acknowledged_and_silenced_by_keys(home: Home, node: FakeNode) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from engine.control.intents import Intents
 from engine.control.reconcile import Loop
-from storage import alert_rule_versions, errors, intents, ledger
+from storage import alert_muting, alert_rule_versions, alerts, errors, intents, ledger, silences
 from storage.alert_rules import Rule
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -127,6 +127,48 @@ async def test_a_silence_has_an_end_and_is_ended_by_hand(tmp_path: Path) -> None
         assert (await ask(box, "alerts.unsilence", "1")).state is intents.State.APPLIED
         assert (await ask(box, "alerts.unsilence", "1")).state is intents.State.REFUSED
         assert (await ask(box, "alerts.unsilence", "7")).state is intents.State.REFUSED
+
+
+async def test_a_maintenance_window_is_planned_ahead_marks_alerts_and_ends(tmp_path: Path) -> None:
+    """Nothing before its beginning; within it the alert fires, marked; after it, it is news."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(8, ok=10, failed=10)
+        begin = (box.second + 3_600) * SECOND_US
+        planned = await ask(
+            box, "alerts.maintain", "x", "upgrade", matchers=["service=support"], for_s=600,
+            starts_at_us=begin,
+        )  # fmt: skip
+        assert planned.outcome is not None
+        assert planned.outcome.startswith('Maintenance window 1 of service="support" from ')
+        assert "; now" not in planned.outcome
+
+        async def mutes(at_us: int) -> list[str]:
+            async with box.store.read() as s:
+                active = await alerts.active(s)
+                known = await silences.lasting(s, at_us)
+            return [each.words for each in alert_muting.muted(active, known, at_us).values()]
+
+        assert await mutes(begin - 1) == []
+        assert await mutes(begin) == ["in maintenance (window 1)"]
+        assert await mutes(begin + 600 * SECOND_US) == []
+        late = await ask(
+            box, "alerts.maintain", "x", "upgrade", matchers=["service=support"], for_s=600,
+            starts_at_us=begin - 7_200 * SECOND_US,
+        )  # fmt: skip
+        assert "cannot begin in the past" in (late.outcome or "")
+        far = await ask(
+            box, "alerts.maintain", "x", "upgrade", matchers=["service=support"], for_s=600,
+            starts_at_us=begin + silences.MOST_S * SECOND_US,
+        )  # fmt: skip
+        assert "at most 30 days ahead" in (far.outcome or "")
+        ended = await ask(box, "alerts.unsilence", "1", "done early")
+        assert ended.outcome == 'Ended window 1 of service="support".'
+        async with box.store.read() as s:
+            entries = await ledger.of(s, "silence", "1")
+            (alert,) = await alerts.active(s)
+            fired = alert.fired_at_us or 0
+            assert await silences.during(s, fired, fired + 1) == []
+        assert [entry.verb for entry in entries] == ["alerts.unsilence", "alerts.maintain"]
 
 
 @pytest.mark.parametrize(
