@@ -114,8 +114,8 @@ def decide(
 ) -> list[Step]:
     """The steps of one rule's alerts, `clock_us` on the clock of evaluations.
 
-    `exists` has, for a label that names something, what there is: an alert without data about a
-    service that was removed ends.
+    `exists` has, for a label that names something, what there is: an alert about a service that
+    was removed ends, although a range of its series may hold the last hours of it.
     """
     rule = versioned.rule
     assert rule is not None  # noqa: S101 rules in force have one
@@ -128,18 +128,22 @@ def decide(
             continue
         labels = vectors.ordered((k, v) for k, v in alert.labels.items() if k not in own)
         known.add(labels)
-        measured = labels in seen.holds or labels in seen.unmet
-        if not measured and any(v not in exists.get(k, {v}) for k, v in labels):
+        if _gone(labels, exists):
             steps.append(_moved(alert, State.INACTIVE, Why.GONE))
             continue
         steps.append(_next(rule, alert, labels, seen, clock_us=clock_us, at_us=at_us))
     for labels, value in seen.holds.items():
-        if labels in known:
+        if labels in known or _gone(labels, exists):
             continue
         named = alert_rules.labels_of(rule, dict(labels))
         state = State.PENDING if rule.for_s else State.FIRING
         steps.append(Begin(named, state, value, alert_texts.fill(rule.summary, named, value)))
     return steps
+
+
+def _gone(labels: Labels, exists: Mapping[str, frozenset[str]]) -> bool:
+    """Whether what the labels name was removed."""
+    return any(value not in exists.get(name, {value}) for name, value in labels)
 
 
 def _goes_on(rule: Rule, alert: Alert) -> bool:

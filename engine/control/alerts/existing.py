@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from storage import deployments, processes, receivers, services, upstreams
+from storage import deployments, processes, receivers, releases, services, upstreams
 from storage.store import Session
 
 Existing = Mapping[str, frozenset[str]]
@@ -19,9 +19,12 @@ async def read(s: Session) -> Existing:
     known = await processes.every(s)
     far = {each.name for each in await upstreams.every(s)}
     placed = await deployments.every(s)
-    wanted = {name for each in placed for name in each.instances}
+    serving = await services.every(s)
+    asked = {arm.release for each in serving for arm in each.split.arms}
+    used = {each.deployment for each in await releases.every(s) if each.number in asked}
+    wanted = {name for each in placed if each.name in used for name in each.instances}
     return {
-        "service": frozenset(each.name for each in await services.every(s)),
+        "service": frozenset(each.name for each in serving),
         "deployment": frozenset(each.name for each in placed),
         "worker": frozenset({each.name for each in known} | far | wanted),
         "receiver": frozenset(each.name for each in await receivers.every(s)),

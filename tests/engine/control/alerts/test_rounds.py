@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from storage import alert_rounds, alert_rule_versions, alerts, errors, services
+from storage import alert_rounds, alert_rule_versions, alerts, errors, processes, services
 from storage.alert_rounds import Outcome
 from storage.alert_rules import Rule
 from storage.alerts import State, Why
@@ -145,7 +145,7 @@ async def test_a_changed_rule_ends_alerts_that_it_would_not_raise(tmp_path: Path
 
 
 async def test_an_alert_about_a_service_that_was_removed_ends(tmp_path: Path) -> None:
-    """Nothing will ever be measured of it again."""
+    """At the next round, although its last minutes are still in the range of the rule."""
     async with boxes.made(tmp_path / "home") as box:
         await box.serve(8, ok=10, failed=10)
 
@@ -153,11 +153,43 @@ async def test_an_alert_about_a_service_that_was_removed_ends(tmp_path: Path) ->
             await services.remove(s, service="support", actor="kim", at_us=9, intent_id=None)
 
         await box.store.write(remove)
-        await box.serve(26)
+        await box.serve(1)
         assert await box.active() == []
         async with box.store.read() as s:
             (ended,) = await alerts.ended(s)
         assert ended.why is Why.GONE
+
+
+DOWN = Rule(name="down", expression="paddock_instance_up == 0", summary="{{ $labels.worker }}")
+
+
+async def test_an_alert_about_a_worker_that_no_service_needs_ends(tmp_path: Path) -> None:
+    """Its deployment is kept with its release; while a split asks for it, the alert stays."""
+    async with boxes.made(tmp_path / "home", DOWN) as box:
+        worker = "ops-1.0.0:1"
+
+        async def crash(s: Session) -> None:
+            await processes.declare(
+                s, name=worker, kind=processes.Kind.WORKER, deployment="ops-1.0.0", at_us=1
+            )
+            await processes.move(s, worker, processes.State.CRASHED, at_us=2, reason="signal 9")
+
+        async def forget(s: Session) -> None:
+            await processes.move(s, worker, processes.State.STOPPED, at_us=3)
+            await processes.forget(s, worker)
+
+        await box.store.write(crash)
+        await box.serve(1)
+        await box.store.write(forget)
+        await box.serve(1)
+        assert await box.states() == [FIRING]
+
+        async def remove(s: Session) -> None:
+            await services.remove(s, service="support", actor="kim", at_us=9, intent_id=None)
+
+        await box.store.write(remove)
+        await box.serve(1)
+        assert await box.active() == []
 
 
 async def test_an_acknowledgement_is_the_alerts_and_ends_with_it(tmp_path: Path) -> None:
