@@ -98,6 +98,10 @@ FAMILIES: Final = (
     Exported("paddock_cost_today", _G, "Cost of the calendar day so far.", ("currency",)),
     Exported("paddock_cost_today_projected", _G, "Cost of the day at its end.", ("currency",)),
     Exported(
+        "paddock_automation_waiting", _G, "1 while a run without a person waits for one.",
+        ("runbook", "run", "service"),
+    ),
+    Exported(
         "paddock_store_unwritten_seconds_total", _C, "Time in which the store took no writes."
     ),
     Exported(

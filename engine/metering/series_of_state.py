@@ -1,4 +1,4 @@
-"""What the store says now of instances, rollouts and notifications, as exported series.
+"""What the store says now of instances, rollouts, runs and notifications, as exported series.
 
 Reads only. Imported by `engine.control.alerts` and by the gateway.
 """
@@ -10,11 +10,13 @@ from typing import Final
 
 from engine.metering.series_of_samples import Value
 from storage import (
+    automations,
     deployments,
     notifications,
     processes,
     receivers,
     rollouts,
+    runs,
     spending,
     upstreams,
 )
@@ -23,10 +25,13 @@ from storage.home import config
 from storage.processes import Process, State
 from storage.rollouts import Rollout, Why
 from storage.rollouts import State as RolloutState
+from storage.runs import Run
+from storage.runs import State as RunState
 from storage.sqlite import location
 from storage.store import Session
 
 _ROLLOUTS: Final = 200
+_RUNS: Final = 50
 _WATCHED: Final = (
     RolloutState.LOADING,
     RolloutState.SMOKING,
@@ -56,6 +61,7 @@ async def values(s: Session, now_us: int) -> list[Value]:
         waits = backlog.get(receiver.name)
         old = 0.0 if waits is None else max(now_us - waits.oldest_us, 0) / _SECOND_US
         found.append(("paddock_notification_oldest_seconds", {"receiver": receiver.name}, old))
+    found += of_automation(await runs.tail(s, _RUNS))
     settings, _ = config.readable(await location.home(await s.connection()))
     today = await spending.today(s, now_us // _SECOND_US, settings.price)
     money = {"currency": today.bill.currency}
@@ -76,6 +82,16 @@ def of_rollout(rollout: Rollout, now_us: int) -> Iterator[Value]:
         there = rollout.state is state and not by_person
         labels = {"service": rollout.service, "state": state.value}
         yield "paddock_rollout_state_seconds", labels, since if there else 0.0
+
+
+def of_automation(known: Sequence[Run]) -> Iterator[Value]:
+    """Whether runs that started by themselves wait for a person; not once one has taken them."""
+    for run in known:
+        if run.actor == automations.actor(run.runbook):
+            service = run.inputs.get("service", "")
+            labels = {"runbook": run.runbook, "run": str(run.id), "service": service}
+            waits = run.state is RunState.WAITING and run.taken_by is None
+            yield "paddock_automation_waiting", labels, float(waits)
 
 
 def of_instances(known: Sequence[Process]) -> Iterator[Value]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,12 +28,10 @@ from storage.home.paths import Home
 from storage.store import Session
 from tests import home_fixtures, paddock_commands
 from tests.app import populated_homes
+from tests.app.tmux import PATIENCE_S, Tmux, needs_tmux
 from tests.bench import screen_bytes
 
 PADDOCK = Path(sys.executable).with_name("paddock")
-PATIENCE_S = 120.0
-
-needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 
 
 @dataclass
@@ -109,48 +106,6 @@ async def _split(home: Home) -> None:
 
     await store.write(work)
     await store.close()
-
-
-class Tmux:
-    """A terminal that can be looked at."""
-
-    def __init__(self, folder: Path, command: list[str], environment: dict[str, str]) -> None:
-        self._base = ["tmux", "-u", "-f", "/dev/null", "-S", str(folder / "tmux")]
-        self._environment = environment
-        self.do("new-session", "-d", "-x", "80", "-y", "24", *map(str, command))
-
-    def do(self, *words: str) -> str:
-        """One command of tmux."""
-        return subprocess.run(
-            [*self._base, *words], env=self._environment, capture_output=True, text=True, check=True
-        ).stdout
-
-    def press(self, *keys: str) -> None:
-        """Type."""
-        self.do("send-keys", *keys)
-
-    def screen(self) -> str:
-        """What the terminal shows."""
-        return self.do("capture-pane", "-p")
-
-    def until(self, text: str, *, gone: bool = False, row: int = 0) -> str:
-        """Wait until a text appears, or disappears; the screen as it is then.
-
-        With `row` the text is looked for in that row alone, the first being 1.
-        """
-        until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until:
-            shown = self.screen()
-            within = shown.split("\n")[row - 1] if row else shown
-            if (text in within) != gone:
-                return shown
-        raise AssertionError(f"{text!r} {'stays' if gone else 'never came'}:\n{self.screen()}")
-
-    def close(self) -> None:
-        """End it and all that runs in it."""
-        subprocess.run(
-            [*self._base, "kill-server"], env=self._environment, capture_output=True, check=False
-        )
 
 
 @pytest.fixture

@@ -113,6 +113,7 @@ ELSEWHERE = {
     "paddock_store_unwritten_seconds_total", "paddock_gpu_xid_errors_total", "paddock_feedback",
     "paddock_rollout_state_seconds", "paddock_evaluation_regressed", "paddock_cost_today",
     "paddock_cost_today_projected", "paddock_notification_oldest_seconds",
+    "paddock_automation_waiting",
     "paddock_connections_refused_total", "paddock_requests_rejected_total",
 }  # fmt: skip
 

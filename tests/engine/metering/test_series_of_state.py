@@ -9,6 +9,7 @@ import pytest
 
 from engine.metering import series_of_state
 from engine.metering.series_of_samples import Value
+from storage import runs
 from storage.processes import Kind, Process, State
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import CANDIDATE
@@ -40,6 +41,24 @@ def test_an_instance_that_starts_or_stops_as_it_should_is_neither_up_nor_down(
 ) -> None:
     """A large model that loads for ten minutes is not an outage; one that crashed meanwhile is."""
     assert [value for _, _, value in series_of_state.of_instances([seen])] == up
+
+
+def test_a_run_that_started_by_itself_calls_until_a_person_takes_it() -> None:
+    """One that a person started calls no one, and one that has ended resolves the alert."""
+
+    def values(**changes: Any) -> list[float]:
+        fields = {"actor": "automation slow", "state": runs.State.WAITING} | changes
+        run = runs.Run(
+            id=7, runbook="slow", intent_id=1, inputs={"service": "support"}, reason=None,
+            began_at_us=1, ended_at_us=None, content=None, **fields,
+        )  # fmt: skip
+        return [value for _, _, value in series_of_state.of_automation([run])]
+
+    assert values() == [1.0]
+    assert values(taken_by="kim") == [0.0]
+    assert values(state=runs.State.RUNNING) == [0.0]
+    assert values(state=runs.State.ABORTED) == [0.0]
+    assert values(actor="kim") == []
 
 
 def states(values: list[Value]) -> dict[str, float]:

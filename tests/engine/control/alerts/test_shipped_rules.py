@@ -136,6 +136,10 @@ CASES: Final[dict[str, tuple[Sequence[Written], Sequence[Written]]]] = {
         [counter("store_unwritten_seconds_total", 2)],
         [counter("store_unwritten_seconds_total", 0)],
     ),
+    "automation-waits": (
+        [gauge("automation_waiting", 1, runbook="slow", run="7", service="support")],
+        [gauge("automation_waiting", 0, runbook="slow", run="7", service="support")],
+    ),
     "notifications-undelivered": (
         [gauge("notification_oldest_seconds", 700, receiver="ops")],
         [gauge("notification_oldest_seconds", 0, receiver="ops")],
