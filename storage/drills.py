@@ -62,10 +62,17 @@ class DrillRow(SQLModel, table=True):
     acted_by: str | None = None
     run_id: int | None = None
     reason: str | None = None
+    measured_at_us: int | None = None
+    measured_by: str | None = None
+    alert_id: int | None = None
 
 
 class Drill(msgspec.Struct, frozen=True, kw_only=True):
-    """One drill. `detected_by` is the fact that showed the fault, `acted_by` what was done."""
+    """One drill. `detected_by` is what showed the fault, `acted_by` what was done.
+
+    Where an alert rule is about the fault, it is detected when that alert (`alert_id`) fires, and
+    `measured_at_us` is when the figure behind it was first out of bounds; else both are the same.
+    """
 
     id: int
     name: str
@@ -82,6 +89,9 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
     acted_by: str | None
     run_id: int | None
     reason: str | None
+    measured_at_us: int | None = None
+    measured_by: str | None = None
+    alert_id: int | None = None
 
     def took_us(self, until_us: int | None) -> int | None:
         """From the injection to a later moment; None while one of them has not come."""

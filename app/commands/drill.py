@@ -13,7 +13,7 @@ from runbooks.drills import plans
 from storage import drills
 from storage.drills import Drill
 
-_DRILL_S: Final = 900.0
+_DRILL_S: Final = 2_700.0
 
 
 def _took(drill: Drill, at_us: int | None) -> str:
@@ -24,12 +24,14 @@ def _took(drill: Drill, at_us: int | None) -> str:
 def _why(each: Drill) -> str:
     if each.reason is not None or each.detected_by is None:
         return each.reason or words.UNKNOWN
-    return f"{each.detected_by}; {each.acted_by}"
+    measured = "" if each.alert_id is None else f"{each.measured_by}; "
+    return f"{measured}{each.detected_by}; {each.acted_by}"
 
 
 COLUMNS: Final[tuple[Column[Drill], ...]] = (
     Column("DRILL", lambda each: each.name),
     Column("RESULT", lambda each: each.state.value),
+    Column("MEASURED", lambda each: _took(each, each.measured_at_us), right=True),
     Column("DETECTED", lambda each: _took(each, each.detected_at_us), right=True),
     Column("ACTED", lambda each: _took(each, each.acted_at_us), right=True),
     Column("RECOVERED", lambda each: _took(each, each.recovered_at_us), right=True),

@@ -1,4 +1,4 @@
-"""The load of a drill: a few clients that ask again as soon as they were answered.
+"""The load of a drill: a few clients, each of which asks again when it was answered.
 
 Bounded in clients, in tokens and in time, with the drill's own key, marked as synthetic. Imported
 by `runbooks.drills`.
@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx
 
-MOST: Final = 8
+MOST: Final = 16
 """Clients of one drill."""
 _TIMEOUT_S: Final = 60.0
 _PAUSE_S: Final = 0.2
@@ -25,12 +25,14 @@ _PAUSE_S: Final = 0.2
 class Ask:
     """What each client asks: so many words, for at most so many tokens.
 
-    At a high temperature a small model rambles, which makes its answers long.
+    At a high temperature a small model rambles, which makes its answers long. A client waits for
+    `pause_s` before it asks again.
     """
 
     words: int = 8
     max_tokens: int = 8
     temperature: float = 0.0
+    pause_s: float = 0.0
 
 
 class Load:
@@ -69,8 +71,8 @@ class Load:
     async def _client(self, ask: Ask) -> None:
         async with httpx.AsyncClient(timeout=_TIMEOUT_S, headers=self._headers) as client:
             while True:
-                if not await self._one(client, ask):
-                    await asyncio.sleep(_PAUSE_S)
+                answered = await self._one(client, ask)
+                await asyncio.sleep(ask.pause_s if answered else max(ask.pause_s, _PAUSE_S))
 
     async def _one(self, client: httpx.AsyncClient, ask: Ask) -> bool:
         number = next(self._numbers)

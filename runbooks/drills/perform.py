@@ -1,6 +1,7 @@
 """Performs a drill: prepare, inject, wait until it is detected, acted upon and over, clean up.
 
-Times are those at which the facts were seen, at most a second late. Whatever happens, what the
+Times are those of the facts where they have one, else when they were seen, at most a second late.
+Whatever happens, what the
 drill made is removed; a runner that was killed does that first when it starts again. Imported by
 `runbooks.runner`.
 """
@@ -12,34 +13,32 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import psutil
 import structlog
 
+from runbooks.drills.detecting import Detecting, moment
 from runbooks.drills.drill import Fault, Scene
 from runbooks.drills.faults import FAULTS
 from runbooks.drills.load import Load
+from runbooks.drills.rescue import Late, Rescue, until
 from runbooks.drills.site import Broken, Site
 from runbooks.start_request import Refused
 from runbooks.walk.box import Box
-from storage import drills, errors, freezes, intents, run_steps, runs
+from storage import drills, errors, freezes, intents, runs
 from storage.drills import Drill
 from storage.home.paths import Home
 from storage.intents import Intent
-from storage.runs import Run, Waits
 
 NEEDS_BYTES: Final = 500_000_000
 """Memory that has to be free for the drill's worker, server and load."""
-_LOOK_S: Final = 1.0
+_MARGIN_S: Final = 900
 _SCRATCH: Final = "drill-"
 
 _log = structlog.get_logger("drills")
-
-
-class Late(Exception):
-    """What had to happen did not happen in time."""
 
 
 class Drilling:
@@ -129,80 +128,32 @@ class Drilling:
         if fault.needs_service:
             await scene.site.remove()  # what a drill of this name may have left
             await scene.site.prepare()
+            await scene.site.quiet(int(fault.detect_s + fault.recover_s) + _MARGIN_S)
         await fault.prepare(scene)
+        if (rule := await fault.rule(scene)) is not None:
+            await scene.site.rule(rule)
         await self._note(drill, injected_at_us=self._box.now_us())
         injecting = asyncio.create_task(fault.inject(scene))
         try:
-            found = await self._until(
-                lambda: self._injected(injecting, fault.detected, scene), fault.detect_s, "detected"
-            )
+            detecting = Detecting(self._box, drill, fault, scene, injecting)
+            await self._until(detecting.look, fault.detect_s, "detected")
             if (really := scene.noted.get("limited_at_us")) is not None:
                 await self._note(drill, injected_at_us=really)
-            await self._note(
-                drill, detected_at_us=_at(scene, "full_at_us", self._box), detected_by=found
-            )
             await injecting
         finally:
             injecting.cancel()
+        over: Callable[[], Awaitable[str | None]]
         if fault.runbook is None:
             did = await self._until(lambda: fault.acted(scene), fault.recover_s, "acted upon")
-            await self._note(drill, acted_at_us=_at(scene, "room_at_us", self._box), acted_by=did)
+            at_us = moment(scene, "room_at_us", self._box)
+            await self._note(drill, acted_at_us=at_us, acted_by=did)
+            over = partial(_over, fault, scene)
         else:
-            await self._act(drill, fault, scene)
-        await self._until(lambda: _words(fault.recovered(scene)), fault.recover_s, "over")
-        await self._note(drill, recovered_at_us=_at(scene, "kept_at_us", self._box))
-
-    async def _injected(
-        self, injecting: asyncio.Task[None], detected: Callable[[Scene], Awaitable[str | None]],
-        scene: Scene,
-    ) -> str | None:  # fmt: skip
-        """Whether it is detected; a fault that could not be injected is never."""
-        if not injecting.done():
-            return None
-        injecting.result()
-        return await detected(scene)
-
-    async def _act(self, drill: Drill, fault: Fault, scene: Scene) -> None:
-        """Start the runbook and wait until its first action was carried out."""
-        inputs = await fault.inputs(scene)
-        asked = {"inputs": inputs, "pace": "through"}
-        starting = asyncio.create_task(scene.site.ask("runbooks.start", fault.runbook or "", asked))
-        try:
-            did = await self._until(
-                lambda: self._first_action(drill, fault, starting), fault.recover_s, "acted upon"
-            )
-        finally:
-            if not starting.done():
-                starting.cancel()
-        await self._note(drill, acted_at_us=self._box.now_us(), acted_by=did)
-
-    async def _first_action(
-        self, drill: Drill, fault: Fault, starting: asyncio.Task[Intent]
-    ) -> str | None:
-        run = await self._run(fault)
-        if run is None:
-            if starting.done():
-                raise Broken(f"{fault.runbook}: {starting.result().outcome}")
-            return None
-        if drill.run_id is None:
-            await self._note(drill, run_id=run.id)
-        acted = [
-            step
-            for step in await self._box.read(lambda s: run_steps.of(s, run.id))
-            if step.intent_id is not None
-        ]
-        if acted:
-            return f"runbook {run.runbook}, step {acted[0].name}"
-        if run.ended_at_us is not None or run.waits_for is Waits.CONFIRM:
-            raise Broken(f"run {run.id} of {run.runbook} did nothing: {run.reason or 'it waits'}")
-        return None
-
-    async def _run(self, fault: Fault) -> Run | None:
-        """The run that was started for this drill."""
-        for run in await self._box.read(runs.tail):
-            if run.runbook == fault.runbook and run.inputs.get("service", "").startswith("drill-"):
-                return run if run.began_at_us >= self._intent.at_us else None
-        return None
+            rescue = Rescue(self._box, drill, fault, scene)
+            await rescue.act()
+            over = rescue.over
+        await self._until(over, fault.recover_s, "over")
+        await self._note(drill, recovered_at_us=moment(scene, "kept_at_us", self._box))
 
     async def _abort(self, drill: Drill) -> None:
         """End the drill's run, if it still waits for a person."""
@@ -216,17 +167,7 @@ class Drilling:
             await site.ask("runbooks.abort", str(run.id))
 
     async def _until(self, found: Callable[[], Awaitable[str | None]], s: float, what: str) -> str:
-        """What was found as soon as it was.
-
-        Raises:
-            Late: it was not found in time.
-        """
-        until = asyncio.get_running_loop().time() + s
-        while (said := await found()) is None:
-            if asyncio.get_running_loop().time() >= until:
-                raise Late(f"it was not {what} within {s:.0f} s")
-            await self._box.news(_LOOK_S)
-        return said
+        return await until(self._box, found, s, what)
 
     async def _note(self, drill: Drill, **known: object) -> None:
         await self._box.write(lambda s: drills.note(s, drill.id, **known))
@@ -246,18 +187,16 @@ def _times(drill: Drill) -> str:
         took = drill.took_us(at_us)
         return "-" if took is None else f"{took / 1e6:.1f} s"
 
+    measured = ""
+    if drill.alert_id is not None and drill.measured_at_us is not None:
+        measured = f", measured after {seconds(drill.measured_at_us)} ({drill.measured_by})"
     return (
-        f"detected after {seconds(drill.detected_at_us)} ({drill.detected_by}), acted upon after "
+        f"detected after {seconds(drill.detected_at_us)} ({drill.detected_by}){measured}, acted "
+        f"upon after "
         f"{seconds(drill.acted_at_us)} ({drill.acted_by}), over after "
         f"{seconds(drill.recovered_at_us)}"
     )
 
 
-def _at(scene: Scene, name: str, box: Box) -> int:
-    """When something happened: as the drill's own process said, else now."""
-    said = scene.noted.get(name)
-    return said if isinstance(said, int) else box.now_us()
-
-
-async def _words(holds: Awaitable[bool]) -> str | None:
-    return "it holds" if await holds else None
+async def _over(fault: Fault, scene: Scene) -> str | None:
+    return "all is well again" if await fault.recovered(scene) else None

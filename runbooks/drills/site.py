@@ -1,4 +1,4 @@
-"""What a drill makes for itself: a model, releases, a service, a key; and its removal.
+"""What a drill makes for itself: a model, releases, a service, a key, silences; and its removal.
 
 Everything has the drill's own name, is made through intents on behalf of the person who started
 the drill, and is removed in the same way, however the drill ended. Imported by `runbooks.drills`.
@@ -6,6 +6,7 @@ the drill, and is removed in the same way, however the drill ended. Imported by 
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import secrets
 import sys
@@ -13,27 +14,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
+from runbooks.drills import made
 from runbooks.walk.box import Box
 from storage import (
+    alerts,
     deployments,
     errors,
     keys,
     models,
     processes,
     releases,
-    retired_releases,
-    services,
 )
+from storage.alert_rules import Rule
 from storage.control_socket import client
 from storage.home import config
 from storage.home.paths import Home
 from storage.intents import Intent, State
 from storage.processes import Process
-from storage.store import Session
 
 MODEL: Final = "drill"
 CONTEXT: Final = 1024
 _OUTCOME_S: Final = 120.0
+_ALERTS_S: Final = 60.0
 _SHIPPED: Final = "ops-1.0.0.gguf"
 
 
@@ -67,7 +71,7 @@ class Site:
         """Ask for something and wait for how it ended."""
         self._asked += 1
         accepted = await client.ask(
-            self.home, verb, target, arguments or {}, reason=f"{self.name} (a drill)",
+            self.home, verb, target, arguments or {}, reason=made.reason(self.name),
             on_behalf_of=self._intent.id, confirm=confirm,
             idempotency_key=f"drill {self._intent.id} {self._token} {self._asked}",
         )  # fmt: skip
@@ -133,6 +137,27 @@ class Site:
         """All of the traffic to one release."""
         await self.must("services.split", self.name, {"arms": {release: 10_000}})
 
+    async def quiet(self, for_s: int) -> None:
+        """Alerts about what the drill made notify no one; a silence ends by itself in any case."""
+        deployment = await self.deployment()
+        instance = deployments.instance(deployment, 1)
+        for matcher in (
+            f"service={self.name}", f"deployment={deployment}", f"process={instance}",
+            f"worker={instance}",
+        ):  # fmt: skip
+            await self.must("alerts.silence", "alerts", {"matchers": [matcher], "for_s": for_s})
+
+    async def rule(self, rule: Rule) -> None:
+        """A rule that is in force until the drill ends; it has the drill's name."""
+        await self.must("alerts.set_rules", "alerts", {"rules": [msgspec.to_builtins(rule)]})
+
+    async def names(self) -> frozenset[str]:
+        """What alerts about the drill call what it made."""
+        if not self.releases:
+            return frozenset({self.name})
+        deployment = await self.deployment()
+        return frozenset({self.name, deployment, deployments.instance(deployment, 1)})
+
     async def deployment(self) -> str:
         """The deployment of the first release."""
         return (await self.box.read(lambda s: releases.find(s, self.releases[0]))).deployment
@@ -148,16 +173,32 @@ class Site:
     async def remove(self) -> list[str]:
         """Remove all of it; what could not be removed, in sentences."""
         left = []
-        found = await self.box.read(lambda s: _own(s, self.name))
-        for service in found[0]:
+        found = await self.box.read(lambda s: made.own(s, self.name, self.box.now_us()))
+        for service in found.services:
             left += await self._gone(
                 "services.remove", service, {"despite_traffic": True}, confirm=service
             )
-        for key in found[1]:
+        for key in found.keys:
             left += await self._gone("keys.revoke", key, {}, confirm=key)
-        for release in found[2]:
+        for release in found.releases:
             left += await self._gone("releases.retire", release, {})
+        for rule in found.rules:
+            left += await self._gone("alerts.remove_rule", rule, {})
+        if found.silences and await self._alerts_end():
+            for silence in found.silences:
+                left += await self._gone("alerts.unsilence", silence, {})
         return left
+
+    async def _alerts_end(self) -> bool:
+        """Whether the alerts about the drill end; where they do not, the silences outlive it."""
+        names = await self.names()
+        until = asyncio.get_running_loop().time() + _ALERTS_S
+        while asyncio.get_running_loop().time() < until:
+            active = await self.box.read(alerts.active)
+            if not any(names & set(each.about.values()) for each in active):
+                return True
+            await self.box.news(1.0)
+        return False
 
     async def _gone(
         self, verb: str, target: str, arguments: dict[str, Any], **more: str
@@ -169,20 +210,6 @@ class Site:
         if ended.state is State.APPLIED:
             return []
         return [f"{verb} {target}: {ended.outcome or 'it did not end'}"]
-
-
-async def _own(s: Session, name: str) -> tuple[list[str], list[str], list[str]]:
-    """The services, active keys and releases that a drill of this name made."""
-    known = [each.name for each in await services.every(s) if each.name == name]
-    prefix = f"{name}-"[:36]
-    active = [each.name for each in (await keys.active(s)).values() if each.name.startswith(prefix)]
-    retired = await retired_releases.every(s)
-    made = [
-        each.name
-        for each in await releases.every(s)
-        if each.comment == name and each.number not in retired
-    ]
-    return known, active, made
 
 
 def shipped() -> Path:
