@@ -23,6 +23,9 @@ from storage.store import Store
 
 OUTCOME_S: Final = 10.0  # how long to wait for the outcome before saying where it will appear
 _BEGINS_RUN: Final = "runbooks.start"
+_WALKS: Final = frozenset(
+    {_BEGINS_RUN, *(f"runbooks.{verb}" for verb in ("next", "confirm", "skip", "retry", "undo"))}
+)
 _WAITING: Final = frozenset({intents.State.ACCEPTED.value, intents.State.CLAIMED.value})
 
 
@@ -136,6 +139,8 @@ async def _waiting(store: Store, intent: intents.Intent) -> str:
     async with store.read() as session:
         parts = {each.name: each for each in await processes.every(session)}
     found = parts.get(part)
+    if intent.state is intents.State.CLAIMED and intent.verb in _WALKS:
+        return "The run continues; its place on the screen and `paddock runbooks get` show how far."
     state = "is not running" if found is None else f"is {found.state.value}"
     why = f" ({words.safe(found.reason)})" if found is not None and found.reason else ""
     if intent.state is intents.State.CLAIMED:

@@ -20,8 +20,10 @@ _SIGNS: Final = {
     "undone": ("←", "warn"), "undoing": ("▶", "warn"), "passed": ("·", "dim"), "": ("○", "dim"),
 }  # fmt: skip
 _ASCII: Final = {"✔": "+", "–": "-", "✖": "x", "▶": ">", "←": "<", "·": ".", "○": "o"}
+_ENDED: Final = frozenset({"done", "skipped", "undone"})
 _LABEL: Final = 9
 _WHO: Final = 10
+_AROUND: Final = 4  # rows of the header, the bar and the keys
 
 
 def head(run: snapshot.BookRun, width: int) -> list[Line]:
@@ -43,8 +45,14 @@ def head(run: snapshot.BookRun, width: int) -> list[Line]:
     return rows
 
 
-def steps(run: snapshot.BookRun, width: int, *, ascii_only: bool = False) -> list[Line]:
-    """The steps; those that have begun with what they saw and did."""
+def steps(
+    run: snapshot.BookRun, width: int, *, ascii_only: bool = False, brief: bool = False
+) -> list[Line]:
+    """The steps; those that have begun with what they saw and did.
+
+    With `brief` a step that has ended has one row of that, its values before and after if it has
+    them, so that the step at which the run waits is on the screen.
+    """
     rows: list[Line] = [palette.rule(width, "STEPS", "value, expected, effect")]
     for number, step in enumerate(run.steps, 1):
         sign, tone = _SIGNS.get(step.state, ("?", ""))
@@ -57,15 +65,24 @@ def steps(run: snapshot.BookRun, width: int, *, ascii_only: bool = False) -> lis
                 (words.safe(step.sentence), here or "dim"),
             )
         )
-        for line in step.lines:
+        for line in _brief(step) if brief else step.lines:
             label, _, text = line.partition(" ")
             said = bar.wrapped(words.safe(text.strip()), max(width - _LABEL - 5, 1))
+            said = said[:1] if brief and step.state in _ENDED else said
             ink = {"would": "warn", "failed": "bad"}.get(label, "")
             rows += [
                 ((f"    {'' if at else label:<{_LABEL}}", "dim"), (part, ink))
                 for at, part in enumerate(said)
             ]
     return rows
+
+
+def _brief(step: snapshot.RunStep) -> tuple[str, ...]:
+    """What is worth a row of a step that has ended; all of another one."""
+    if step.state not in _ENDED:
+        return step.lines
+    verified = tuple(line for line in step.lines if line.startswith("verify"))
+    return verified or step.lines[:1]
 
 
 def timeline(run: snapshot.BookRun, width: int) -> list[Line]:
@@ -116,15 +133,12 @@ class Run(Scrolled):
             self._run = found
             ascii_only = self.program.glyphs == "ascii"
             keys = offered.rows(self.program, walking.shown(found.row), self.offer, width)
-            self._rows = [
-                palette.cut(line, width)
-                for line in (
-                    *head(found, width),
-                    *keys,
-                    *steps(found, width, ascii_only=ascii_only),
-                    *timeline(found, width),
-                )
-            ]
+            above = [*head(found, width), *keys]
+            walked = steps(found, width, ascii_only=ascii_only)
+            if len(above) + len(walked) > self.size.height - _AROUND:
+                walked = steps(found, width, ascii_only=ascii_only, brief=True)
+            rows = (*above, *walked, *timeline(found, width))
+            self._rows = [palette.cut(line, width) for line in rows]
         elif not self._rows or current.missing:
             text = current.header.error or current.missing or "reading the store…"
             self._rows = [(), *bar.saying(text, "bold", width)]

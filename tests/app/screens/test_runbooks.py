@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from app import snapshot
@@ -45,6 +47,19 @@ def test_a_run_shows_who_has_it_and_who_acts_with_them(width: int) -> None:
     assert "would    2 → 16" in steps
     newest = text([*run_place.timeline(RUN, width)]).splitlines()[1]
     assert newest.split() == ["00:00:02", "tom", "noted:", "the", "month", "end"]
+
+
+def test_where_the_room_is_short_what_has_ended_has_one_row_of_values() -> None:
+    """The step at which the run waits keeps all of its rows; another look scrolls to the rest."""
+    lines = ("look     16 (expected < 8)", "verify   p95 6000 → 2871 (expected <= 2000)", "done x")
+    ended = snapshot.RunStep(name="long", sentence="Cap.", state="done", lines=lines)
+    looked = snapshot.RunStep(name="first", sentence="Slow?", state="done", lines=lines[:1])
+    here = snapshot.RunStep(name="batch", sentence="More.", state="now", lines=lines)
+    run = replace(RUN, steps=(looked, ended, here))
+    shown = text([*run_place.steps(run, 80, brief=True)]).splitlines()
+    labels = [row.split()[0] for row in shown[1:]]
+    assert labels == ["✔", "look", "✔", "verify", "▶", "look", "verify", "done"]
+    assert len(run_place.steps(run, 80)) == len(shown) + 2
 
 
 @pytest.mark.parametrize(
