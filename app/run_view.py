@@ -31,7 +31,7 @@ _SHOWN_EVENTS = 12
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One step of the run.
 
-    `state` is done, skipped, failed, undoing, undone, passed (a branch went round it), now, or
+    `state` is done, skipped, failed, undoing, undone, passed (a branch skipped it), now, or
     empty: not reached.
     `looked` is what it saw, `live` what its look sees at this moment, of the step that is next.
     `before` and `after` are its verify around the action; `measure` says of what.

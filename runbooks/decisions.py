@@ -1,4 +1,4 @@
-"""What people decide about a run: let it act, confirm, skip, retry, take, hand over, note, abort.
+"""Decisions of people about a run: next, confirm, skip, retry, take, hand over, note, abort.
 
 Each is one transaction, proved against the run as it is: only the person who holds a run decides
 for it, and only about the step that they saw. Imported by `runbooks.runner`.
@@ -28,9 +28,9 @@ DRIVING: Final = {
 ABORT: Final = "runbooks.abort"
 _DIGITS: Final = 18
 _NEEDS: Final = {
-    Waits.NEXT: "`paddock runbooks next {}` lets it act, `skip` passes it by",
-    Waits.CONFIRM: "`paddock runbooks confirm {}` says that it was done, `skip` passes it by",
-    Waits.DECIDE: "`paddock runbooks retry {}` tries it again, `skip` passes it by",
+    Waits.NEXT: "`paddock runbooks next {}` carries the step out, `skip` skips it",
+    Waits.CONFIRM: "`paddock runbooks confirm {}` confirms that it was done, `skip` skips it",
+    Waits.DECIDE: "`paddock runbooks retry {}` tries it again, `skip` skips it",
 }
 
 

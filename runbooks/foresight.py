@@ -48,7 +48,7 @@ async def preview(
 ) -> list[Foreseen]:
     """Every step with live values.
 
-    What an action would lead to is not measured: a branch on a verify takes it as met.
+    The effect of an action is not measured: branches on a verify assume that it is met.
 
     Raises:
         Refused: an input is missing, unknown or wrong.
@@ -66,7 +66,7 @@ async def preview(
 
 
 async def effects(s: Session, book: Runbook, given: Mapping[str, object], second: int) -> list[str]:
-    """What each step that is not passed by would do, a sentence each."""
+    """What each step that is needed would do, a sentence each."""
     try:
         inputs = await start_request.complete(s, book, start_request.inputs(book, given), second)
     except start_request.Refused:
@@ -128,7 +128,7 @@ async def _probe(s: Session, look: Look | Verify, inputs: Mapping[str, str], sec
 
 
 async def effect(s: Session, do: Do, inputs: Mapping[str, str], seen: Mapping[str, Value]) -> str:
-    """What an action would do as things are, in a sentence."""
+    """What an action would do now, in a sentence."""
     target = values.filled(do.target, inputs)
     given = values.arguments(do, inputs, seen)
     noun = do.verb.partition(".")[0]

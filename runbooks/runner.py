@@ -116,7 +116,7 @@ class Runner:
             _log.warning("runs wait for the store", error=str(error))
 
     async def _automate(self) -> None:
-        """Start what an operator lets start by itself, for the alerts that fired meanwhile."""
+        """Start enabled runbooks for the alerts that fired since the last look."""
         try:
             async with self.store.read() as s:
                 enabled = await automations.every(s)

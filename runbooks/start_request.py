@@ -17,7 +17,7 @@ from storage.store import Session
 
 
 class Refused(Exception):
-    """The run cannot be started or led on; the message says why."""
+    """The run cannot be started or continued; the message says why."""
 
 
 def chosen(

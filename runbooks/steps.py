@@ -57,7 +57,7 @@ class Pace(StrEnum):
     """How a run of the runbook is walked where the person does not say."""
 
     THROUGH = "through"  # from its first step to its last, manual steps aside
-    STEP = "step"  # a person lets each action happen
+    STEP = "step"  # it stops before each action
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -193,20 +193,20 @@ def content(book: Runbook) -> str:
     keeps its hash across versions of Paddock.
     """
     said = msgspec.to_builtins(book)
-    told = _set(said, "pace", "on")
-    told["inputs"] = {
+    kept = _set(said, "pace", "on")
+    kept["inputs"] = {
         name: _set(each, "type", "probe", "of") for name, each in said["inputs"].items()
     }
-    told["steps"] = [_step(each) for each in said["steps"]]
-    return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()
+    kept["steps"] = [_step(each) for each in said["steps"]]
+    return hashlib.sha256(msgspec.json.encode(kept, order="sorted")).hexdigest()
 
 
 def _step(said: dict[str, Any]) -> dict[str, Any]:
-    told = _set(said, "when", "ask", "branch")
+    kept = _set(said, "when", "ask", "branch")
     for name, added in (("do", "confirm"), ("undo", "confirm"), ("verify", "unmet")):
-        if told[name] is not None:
-            told[name] = _set(told[name], added)
-    return told
+        if kept[name] is not None:
+            kept[name] = _set(kept[name], added)
+    return kept
 
 
 def _set(said: Mapping[str, Any], *added: str) -> dict[str, Any]:

@@ -130,7 +130,7 @@ async def changes(s: Session, intent_id: int) -> list[ledger.Entry]:
 
 
 async def unchanged(s: Session, step: str, intent_id: int, ours: set[int | None]) -> None:
-    """Prove that what a step changed was not changed since: an undo would take that back too.
+    """Prove that what a step changed was not changed since: an undo would revert that change too.
 
     Raises:
         Refused: it was, on behalf of none of `ours`.

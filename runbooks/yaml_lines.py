@@ -43,7 +43,7 @@ class Document:
         self._root = yaml.compose(text, Loader=_Loader)
 
     def line(self, path: Iterable[str | int]) -> int:
-        """The line of a part, or of the nearest thing around it that there is; from 1."""
+        """The line of a part, or of the nearest enclosing one that has a line; from 1."""
         node, line = self._root, 1
         if node is not None:
             line = node.start_mark.line + 1

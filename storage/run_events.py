@@ -24,7 +24,7 @@ class Kind(StrEnum):
     UNDONE = "undone"  # the verify of the step was not met
     BRANCHED = "branched"
     WAITS = "waits"
-    CONTINUED = "continued"  # a person let the step act
+    CONTINUED = "continued"  # a person had the step carried out
     CONFIRMED = "confirmed"
     SKIPPED = "skipped"
     RETRIED = "retried"

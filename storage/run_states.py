@@ -19,8 +19,8 @@ class State(StrEnum):
     WAITING: it stopped before a step and a person decides; `waits_for` says what. No process works
         on it, so a crash changes nothing.
     DONE: all steps succeeded or were skipped. Final.
-    FAILED: a step did not succeed; `reason` names it. What earlier steps did stays done. Final.
-    ABORTED: a person ended it, with a reason. What its steps did stays done. Final.
+    FAILED: a step did not succeed; `reason` names it. What earlier steps changed is kept. Final.
+    ABORTED: a person ended it, with a reason. What its steps changed is kept. Final.
     """
 
     RUNNING = "running"
@@ -33,7 +33,7 @@ class State(StrEnum):
 class Waits(StrEnum):
     """What a waiting run needs of a person."""
 
-    NEXT = "next"  # to let the step act, or skip it
+    NEXT = "next"  # to carry the step out, or skip it
     CONFIRM = "confirm"  # to do the step by hand and say so
     DECIDE = "decide"  # the step failed: retry it, skip it or abort
 

@@ -1,4 +1,4 @@
-"""`paddock runbooks`: watch a run, let it act, skip, retry, take it over, note, end it.
+"""`paddock runbooks`: watch a run; next, confirm, skip, retry, take, hand over, note, abort.
 
 Imported by `app.commands.runbooks`, which holds the commands.
 """
@@ -60,7 +60,7 @@ async def next_(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Let the step at which a run waits act; the run walks on to its next stop."""
+    """Carry out the step at which a run waits; the run continues to its next stop."""
     view = await _view(run)
     effect = _here(view)
     agreed = session.agreed("runbooks.next", str(run), effect, reason, yes=yes)
@@ -79,7 +79,7 @@ async def confirm(
 
 @app.command()
 async def skip(run: Number, reason: options.Reason = "", as_json: options.Json = False) -> None:
-    """Pass the step at which a run waits by."""
+    """Skip the step at which a run waits."""
     _explained(reason)
     await _drive("runbooks.skip", await _view(run), reason, as_json=as_json)
 
@@ -92,7 +92,7 @@ async def retry(run: Number, reason: options.Reason = "", as_json: options.Json 
 
 @app.command()
 async def abort(run: Number, reason: options.Reason = "", as_json: options.Json = False) -> None:
-    """End a run. What its steps did stays done; `paddock runbooks undo` takes it back."""
+    """End a run. What its steps changed is kept; `paddock runbooks undo` reverts it."""
     _explained(reason)
     done = await session.ask("runbooks.abort", str(run), reason=reason, timeout_s=_WALK_S)
     session.report(done, as_json=as_json)

@@ -208,7 +208,7 @@ async def _preview(book: Runbook, given: dict[str, str], *, as_json: bool) -> No
 
 
 def _foreseen(number: int, each: foresight.Foreseen) -> list[str]:
-    passed = "" if each.reached else "  (a branch goes round it as things are)"
+    passed = "" if each.reached else "  (a branch skips it as of now)"
     rows = [f"{number}. {each.step}  {each.sentence}{passed}"]
     if each.probe:
         expected = f" (expected {each.expected})" if each.expected else ""

@@ -41,7 +41,7 @@ _EFFECTS: Final = {
     "runbooks.retry": "the step looks again, and acts unless it did",
     "runbooks.skip": "the run continues after the step",
     "runbooks.take": "you decide for it from now on",
-    "runbooks.abort": "it ends; what its steps did stays done",
+    "runbooks.abort": "it ends; what its steps changed is kept",
     "runbooks.undo": "the undo of its steps, the last one first",
 }
 

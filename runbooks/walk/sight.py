@@ -60,7 +60,7 @@ class Sight:
         """Whether the fact came in time; what was found, in words and as a value.
 
         Raises:
-            Aborted: a person ended the run meanwhile.
+            Aborted: a person ended the run while it waited.
         """
         until = time.monotonic() + verify.timeout_s
         wanted = self.wanted(verify)
@@ -77,7 +77,7 @@ class Sight:
             await self._box.news(min(left, _VERIFY_S))
 
     async def same(self, look: Look, looked: Value) -> None:
-        """Prove that what a person let the step act on has not changed since.
+        """Prove that what a person agreed to change has not changed since.
 
         Raises:
             Failed: it has.

@@ -83,7 +83,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     _verb(
         "runbooks.next", Decide,
-        "Let a run's step act",
+        "Carry out the step at which a run waits",
         "runbooks next RUN",
         Why.ASKED,
     ),
@@ -106,7 +106,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     _verb(
         "runbooks.abort", NoArguments,
-        "End a run; what it did stays done",
+        "End a run; what it changed is kept",
         "runbooks abort RUN --reason WHY",
         Why.REQUIRED,
     ),
