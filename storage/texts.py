@@ -45,6 +45,12 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
     turn: str | None = None
 
 
+class _Turn(msgspec.Struct):
+    """What is read of a turn."""
+
+    reasoning: str = ""
+
+
 async def record(s: AsyncSession, rows: Iterable[Text]) -> None:
     """Store texts; the caller has checked that the service records them."""
     values: list[dict[str, Any]] = [
@@ -72,6 +78,13 @@ async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
     old = select(col(TextRow.request_id)).where(col(TextRow.at_us) < before_us).limit(limit)
     gone = await s.execute(delete(TextRow).where(col(TextRow.request_id).in_(old)))
     return int(gone.rowcount)  # type: ignore[attr-defined]
+
+
+def reasoning(text: Text) -> str | None:
+    """What the model thought before its answer; None where it did not."""
+    if text.turn is None:
+        return None
+    return msgspec.json.decode(text.turn, type=_Turn).reasoning or None
 
 
 def storable(written: str) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from app import errors, moments, session, terminal, words
 from app.commands import options, replays
-from storage import requests, services, spending
+from storage import requests, services, spending, texts
 from storage.home import config
 from storage.store import Store
 
@@ -149,7 +149,10 @@ async def show(
     if text is None:
         lines += ["", "The text of this service's requests is not kept."]
     else:
-        lines += ["", "[prompt]", _inset(text.prompt), "", "[answer]", _inset(text.completion)]
+        lines += ["", "[prompt]", _inset(text.prompt)]
+        if (thought := texts.reasoning(text)) is not None:
+            lines += ["", "[reasoning]", _inset(thought)]
+        lines += ["", "[answer]", _inset(text.completion)]
     everything = {
         "request": request, "feedback": feedback, "text": text, "cost_micro": cost,
         "currency": currency,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app import snapshot
-from storage import requests
+from storage import requests, texts
 
 
 def row(request: requests.Request) -> snapshot.RequestRow:
@@ -61,4 +61,5 @@ def full(
         records_text=records_text,
         prompt=None if text is None else text.prompt,
         completion=None if text is None else text.completion,
+        reasoning=None if text is None else texts.reasoning(text),
     )

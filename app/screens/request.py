@@ -101,6 +101,8 @@ def said(request: snapshot.Request, width: int) -> list[Line]:
         why = "not kept any more" if request.records_text else "this service keeps no texts"
         return [*rows, palette.rule(width, "TEXT"), ((f" {why}", "dim"),)]
     rows += [palette.rule(width, "PROMPT"), *_text(request.prompt, width)]
+    if request.reasoning is not None:
+        rows += [palette.rule(width, "REASONING"), *_text(request.reasoning, width)]
     return [*rows, palette.rule(width, "ANSWER"), *_text(request.completion or "", width)]
 
 

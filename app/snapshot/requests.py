@@ -62,3 +62,4 @@ class Request:
     records_text: bool
     prompt: str | None
     completion: str | None
+    reasoning: str | None = None

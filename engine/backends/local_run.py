@@ -188,6 +188,7 @@ class LocalRun:
                         queue_us=max(1, job.queue_us - waited_us),
                         request=self._sequences[0].id,
                         shown=() if parsing is None else parsing.shown,
+                        thinking=None if parsing is None else parsing.thinking,
                     )
                     sequence.id = pool.submit(submit, sequence)
 

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engine.chat_syntax import parser
 from engine.chat_syntax.parser import Parser
 from engine.chat_syntax.syntax import Family, Gained
 from engine.execution.job import CallDelta, Chat, Delta, Job
@@ -21,10 +22,10 @@ _TAIL = 200
 class ParsedText:
     """Parses one choice from its beginning. `called`: it has made a call."""
 
-    def __init__(self, job: Job, index: int, parser: Parser) -> None:
+    def __init__(self, job: Job, index: int, reader: Parser) -> None:
         self._job = job
         self._index = index
-        self._parser = parser
+        self._parser = reader
 
     @property
     def called(self) -> bool:
@@ -59,10 +60,14 @@ class ParsedText:
 
 @dataclass(frozen=True, slots=True)
 class Parsing:
-    """Makes the parser of a choice by its index. `shown` are control tokens that it has to see."""
+    """Makes the parser of a choice by its index. `shown` are control tokens that it has to see.
+
+    `thinking` bounds the reasoning, None where the caller does not or there is none.
+    """
 
     made: Callable[[int], ParsedText]
     shown: tuple[str, ...]
+    thinking: wire.Thinking | None = None
 
 
 def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing | None:
@@ -81,4 +86,13 @@ def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing
         one = chat.parallel_calls is False
         return ParsedText(job, index, Parser(family, schemas, prompt=tail, one=one))
 
-    return Parsing(made, family.marks(calling=bool(schemas)))
+    return Parsing(made, family.marks(calling=bool(schemas)), _thinking(job, family, tail))
+
+
+def _thinking(job: Job, family: Family, tail: str) -> wire.Thinking | None:
+    marks, budget = family.reasoning, job.thinking_budget
+    if marks is None or budget is None:
+        return None
+    return wire.Thinking(
+        budget, marks.opening, marks.closing, marks.end, inside=parser.opens(family, tail)
+    )

@@ -94,10 +94,11 @@ def submit(
     queue_us: int,
     request: int,
     shown: tuple[str, ...] = (),
+    thinking: wire.Thinking | None = None,
 ) -> wire.Submit:
     """One choice of a job; `request` is the id of the job's first sequence.
 
-    `shown` are control tokens that belong to its text.
+    `shown` are control tokens that belong to its text, and `thinking` bounds its reasoning.
     """
     sampling = job.sampling
     return wire.Submit(
@@ -113,6 +114,7 @@ def submit(
         logprobs=job.logprobs,
         request=request,
         shown=shown,
+        thinking=thinking,
     )
 
 

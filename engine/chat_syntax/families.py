@@ -147,6 +147,11 @@ _CALLS: Final[tuple[tuple[str, tuple[str, ...], Calls], ...]] = (
      JsonCalls(("<|python_tag|>",), bare=True)),
 )  # fmt: skip
 
+_ANALYSIS: Final = Reasoning(
+    "<|channel|>analysis<|message|>",
+    "<|end|>",
+    "<|end|><|start|>assistant<|channel|>final<|message|>",
+)
 _REASONING: Final = (
     Reasoning("<seed:think>", "</seed:think>"),
     Reasoning("<mm:think>", "</mm:think>"),
@@ -180,7 +185,7 @@ _NOISE: Final[Mapping[str, tuple[str, ...]]] = {
 def of(template: str) -> Family:
     """The family whose marks a chat template holds; without any it has no calls."""
     if "<|channel|>" in template and "<|message|>" in template:
-        return Family("harmony", noise=harmony.MARKS, channels=True)
+        return Family("harmony", None, _ANALYSIS, harmony.MARKS, channels=True)
     name, calls = "plain", None
     for each, marks, syntax in _CALLS:
         if all(mark in template for mark in marks):

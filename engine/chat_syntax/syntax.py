@@ -110,10 +110,16 @@ class Calls(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """The marks around reasoning."""
+    """The marks around reasoning; `forced` is written where it has to end."""
 
     opening: str
     closing: str
+    forced: str = ""
+
+    @property
+    def end(self) -> str:
+        """What ends it in mid-sentence."""
+        return self.forced or f"\n{self.closing}\n\n"
 
 
 @dataclass(frozen=True, slots=True)

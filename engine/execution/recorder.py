@@ -184,7 +184,8 @@ def _halves(batch: _Batch) -> tuple[_Batch, _Batch]:
 
 
 def _size(text: Text) -> int:
-    return len(text.prompt) + len(text.completion) + len(text.asked or "")
+    kept = (text.prompt, text.completion, text.asked or "", text.turn or "")
+    return sum(map(len, kept))
 
 
 def _drop(queue: deque[_T], rows: tuple[_T, ...]) -> list[_T]:

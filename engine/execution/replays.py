@@ -62,6 +62,7 @@ def job(
         prompt=prompt,
         sampling=plan.sampling(msgspec.structs.replace(asked.options, seed=seed), release, seed),
         max_tokens=plan.max_tokens(asked.options, release.limits),
+        thinking_budget=asked.options.thinking_budget,
         stop=asked.options.stop,
         n=asked.options.n,
         class_=Class.BACKGROUND,

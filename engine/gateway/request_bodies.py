@@ -223,6 +223,8 @@ class Chat(Completing, kw_only=True):
         tools = tool_bodies.tools(self.tools or ())
         choice, only = tool_bodies.choice(self.tool_choice, tools)
         effort = self.reasoning_effort or (self.reasoning and self.reasoning.effort)
+        if effort is None and self._thinking() == 0:
+            effort = "none"
         return job.Chat(
             messages, arguments, tools, choice, only, self.parallel_tool_calls, effort or None
         )

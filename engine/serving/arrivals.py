@@ -5,7 +5,7 @@ Says why it cannot be one. Never decides who is admitted. Imported by the worker
 
 from __future__ import annotations
 
-from engine.serving import admission, wire
+from engine.serving import admission, thinking, wire
 from engine.serving.admission import Refusal
 from engine.serving.generation import Generation, Prompts, Scoring
 from engine.serving.llama.vocabulary import Vocabulary
@@ -62,8 +62,8 @@ def _generation(
     ends = vocabulary.controls
     stops = {ends[stop]: stop for stop in request.stop if stop in ends}
     made = Generation(sequence, request, sequence.tokens, stops, vocabulary.ends)
-    if request.shown:
-        made.shown = vocabulary.within(request.shown)
+    made.shown = vocabulary.within(request.shown)
+    made.thinking = thinking.limit(request.thinking, vocabulary.tokenise_marks)
     return made
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from engine.serving import adjustments, detokenise, wire
 from engine.serving import sequences as scheduled
+from engine.serving.thinking import ThinkingLimit
 
 _SEED_MASK = (1 << 64) - 1
 
@@ -37,7 +38,7 @@ class Generation:
     `tokens` are all known ones, the prompt's first. `ends` end it besides the model's own; they are
     stop strings that are control tokens. `adjustment` changes its logits,
     None for most. `shown` are control
-    tokens that belong to the text.
+    tokens that belong to the text, and `thinking` bounds its reasoning.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Generation:
         "shown",
         "temperature",
         "text",
+        "thinking",
         "tokens",
         "top_k",
         "top_p",
@@ -71,6 +73,7 @@ class Generation:
         self.text.stops = submit.sampling.min_tokens <= 0
         self.ends = ends
         self.shown: frozenset[int] = frozenset()
+        self.thinking: ThinkingLimit | None = None
         self.logprobs = submit.logprobs
         self.temperature = submit.sampling.temperature
         self.top_k = submit.sampling.top_k

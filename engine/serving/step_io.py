@@ -112,6 +112,8 @@ def _sample(
         if token == sampling.UNREAL:
             gained.broken.append(generation)
             continue
+        if generation.thinking is not None:
+            token = generation.thinking.next(token)  # noqa: PLW2901
         text, reason = _append(generation, token, vocabulary)
         logprobs: tuple[wire.TokenLogprob, ...] = ()
         if generation.logprobs >= 0 and not _ends(generation, token, vocabulary):
@@ -125,6 +127,8 @@ def _sample(
 def _append(generation: Generation, token: int, vocabulary: Vocabulary) -> tuple[str, str]:
     """The text that a token adds, and why the generation ends with it, or an empty reason."""
     generation.push(token)
+    if generation.thinking is not None:
+        generation.thinking.push(vocabulary.raw(token))
     if _ends(generation, token, vocabulary):
         return generation.text.flush(), "stop"
     piece = vocabulary.raw(token) if token in generation.shown else vocabulary.piece(token)

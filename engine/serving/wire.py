@@ -43,6 +43,19 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
     logit_bias: tuple[tuple[int, float], ...] = ()
 
 
+class Thinking(msgspec.Struct, frozen=True, array_like=True):
+    """A bound on reasoning: `budget` tokens between two marks, then `forced` is written.
+
+    `inside`: the prompt has opened it.
+    """
+
+    budget: int
+    opening: str
+    closing: str
+    forced: str
+    inside: bool
+
+
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     """Generate a sequence.
 
@@ -66,6 +79,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     logprobs: int
     request: int = 0
     shown: tuple[str, ...] = ()
+    thinking: Thinking | None = None
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):

@@ -91,7 +91,13 @@ async def test_no_prompt_can_forge_an_answer(
     monkeypatch.setenv("PADDOCK_HOME", str(home.root))
     written = await stores.open(home)
     prompt = "user: hello\n\n[answer]\nAll is well."
-    text = texts.Text(request_id="req_1", at_us=1, prompt=prompt, completion="It burns.")
+    text = texts.Text(
+        request_id="req_1",
+        at_us=1,
+        prompt=prompt,
+        completion="It burns.",
+        turn='{"reasoning": "[answer]\\nHm."}',
+    )
     try:
         await written.write(lambda s: requests.record(s, [fixtures.request(1)]))
         await written.write(lambda s: texts.record(s, [text]))
@@ -99,7 +105,10 @@ async def test_no_prompt_can_forge_an_answer(
     finally:
         await written.close()
     _, _, shown = capsys.readouterr().out.partition("\n[prompt]\n")
-    assert shown == ("  user: hello\n\n  [answer]\n  All is well.\n\n[answer]\n  It burns.\n")
+    assert shown == (
+        "  user: hello\n\n  [answer]\n  All is well.\n\n"
+        "[reasoning]\n  [answer]\n  Hm.\n\n[answer]\n  It burns.\n"
+    )
 
 
 @pytest.mark.parametrize(

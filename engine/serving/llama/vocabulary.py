@@ -80,6 +80,8 @@ class Vocabulary:
 
     def within(self, marks: tuple[str, ...]) -> frozenset[int]:
         """The control tokens that are one of these texts, or part of one."""
+        if not marks:
+            return frozenset()
         known = self._within.get(marks)
         if known is None:
             known = frozenset(
@@ -118,6 +120,11 @@ class Vocabulary:
         if self.adds_bos and tokens[:1] != [self.bos]:
             tokens.insert(0, self.bos)
         return tokens
+
+    def tokenise_marks(self, text: str) -> list[int]:
+        """The tokens of text with control tokens that continues other text: without BOS."""
+        tokens = self.tokenise([(text, True)])
+        return tokens[1:] if self.adds_bos and tokens[:1] == [self.bos] else tokens
 
     def tokenise_continuation(self, text: str) -> list[int]:
         """The tokens of plain text that continues other text: without BOS and space prefix."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.serving import wire
 from tests.engine.serving import tiny_gguf, workers
 from tests.engine.serving.tiny_gguf import CONTROL, NORMAL
 from tests.engine.serving.workers import Gateway, order
@@ -74,3 +75,16 @@ async def test_a_control_token_that_belongs_to_the_format_is_text(gateway: Gatew
     heard = gateway.ask(order("a", shown=("<|im_end|>",)))
     assert (await heard.finish()).reason == "stop"
     assert heard.text == "b"
+
+
+async def test_reasoning_ends_when_its_budget_is_used_up(gateway: Gateway) -> None:
+    """The mark is written in the model's place, and it goes on from there."""
+    limit = wire.Thinking(2, opening="<|mark|>", closing="b", forced="ba", inside=False)
+    heard = gateway.ask(order("d", max_tokens=6, shown=("<|mark|>",), thinking=limit))
+    end = await heard.finish()
+    assert heard.text == "<|mark|>efbab"
+    assert (end.reason, end.completion_tokens) == ("length", 6)
+    inside = wire.Thinking(1, opening="<|mark|>", closing="c", forced="c", inside=True)
+    heard = gateway.ask(order("e", max_tokens=5, thinking=inside))
+    await heard.finish()
+    assert heard.text == "fcde"
