@@ -14,7 +14,7 @@ import msgspec
 
 from engine.control import loadable
 from engine.control.decisions import Refusal
-from engine.control.rollouts import people
+from engine.control.rollouts import starting, undoing
 from storage import errors, models, prompts, releases, rollouts, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -108,7 +108,7 @@ async def _lead(s: Session, change: Change, at_us: int) -> str:
     candidate = next(arm.release for arm in change.arms if arm.weight_bp)
     start = verbs.rollouts.Start(release=f"r{candidate}", strategy=Strategy(service.on_label.value))
     try:
-        done = await people.start(s, _about(change), start, at_us)
+        done = await starting.start(s, _about(change), start, at_us)
     except (errors.Frozen, errors.NotOwner) as error:
         raise type(error)(_refused(change, str(error))) from error
     if done.plan is None:
@@ -128,7 +128,7 @@ async def _led(s: Session, change: Change) -> Rollout | None:
 async def _take_back(s: Session, change: Change, led: Rollout, at_us: int) -> str:
     """Undo that rollout, as a person would."""
     undo = verbs.rollouts.Undo(rollout=led.id)
-    done = await people.undo(s, _about(change), undo, at_us)
+    done = await undoing.undo(s, _about(change), undo, at_us)
     if done.plan is None:
         raise Refusal(done.reason, _refused(change, done.sentence))
     return done.sentence.rstrip(".")

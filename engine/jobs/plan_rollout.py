@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.control.rollouts import forecast
+from engine.control.rollouts import forecast, planned
 from engine.jobs import kinds
 from engine.jobs.context import Context
 from storage import rollout_plans, rollout_traffic
@@ -38,7 +38,7 @@ async def compute(context: Context) -> Any:
         traffic = await rollout_traffic.read(
             s, context.job.target, asked.stable, asked.guards, context.now_us()
         )
-    wanted = forecast.Asked(
+    wanted = planned.Asked(
         service=context.job.target,
         stable=asked.stable,
         candidate=asked.candidate,

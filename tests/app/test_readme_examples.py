@@ -12,6 +12,7 @@ from typing import Final
 
 from app import rollout_plan, rollout_tree
 from engine.control.rollouts import forecast
+from engine.control.rollouts.planned import Asked
 from storage import rollout_steps, rollout_syntax, samples
 from storage.rollout_looks import Count
 from storage.rollout_traffic import HOUR_US, Traffic
@@ -62,7 +63,7 @@ def test_the_plan_in_the_readme_is_one_that_is_printed() -> None:
         counts=(Count(20_000, 20), Count(20_000, 100), Count(2_000, 300)),
         latencies_us=tuple(range(200_000, 1_400_000, 5_000)),
     )
-    asked = forecast.Asked(
+    asked = Asked(
         service="support",
         stable=1,
         candidate=2,

@@ -7,16 +7,15 @@ that plans a rollout.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engine.control.rollouts import compare, judge, rhythm
+from engine.control.rollouts import advice, compare, judge, planned, rhythm
+from engine.control.rollouts.planned import Asked, Case
 from engine.control.rollouts.rhythm import Rhythm
 from engine.judging import comparison_power, power
-from storage import rollout_steps, splits
-from storage.rollout_looks import Count
+from storage import rollout_steps
 from storage.rollout_plans import (
     ComparisonForecast,
     GuardForecast,
@@ -24,43 +23,12 @@ from storage.rollout_plans import (
     RolloutPlan,
     Stage,
 )
-from storage.rollout_steps import Analysis, Guard, Mirror, Pause, SetWeight, Step, Webhook
+from storage.rollout_steps import Analysis, Mirror, Pause, SetWeight, Step, Webhook
 from storage.rollout_traffic import Traffic
 from storage.splits import WHOLE_BP
 
 _SECOND_US: Final = 1_000_000
 _HOUR_S: Final = 3600
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """The rollout that is planned; `memory` says whether the candidate fits."""
-
-    service: str
-    stable: int
-    candidate: int
-    strategy: str
-    steps: tuple[Step, ...]
-    guards: tuple[Guard, ...]
-    memory: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """A guard on the stable release: the share of events, and how many cases a request is."""
-
-    guard: Guard
-    count: Count
-    per_request: float
-
-    @property
-    def rate(self) -> float | None:
-        return self.count.events / self.count.n if self.count.n else None
-
-    @property
-    def needs(self) -> int | None:
-        """Cases after which 80 % of candidates like stable are shown to keep to the guard."""
-        return power.safe_requests(self.rate or 0.0, self.guard.allowed_bp / WHOLE_BP, judge.ALPHA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +38,8 @@ class _Seen:
     `copied` are the guards that count copies of requests; what only copies show is not measured.
     """
 
-    cases: list[_Case]
-    copied: list[_Case]
+    cases: list[Case]
+    copied: list[Case]
     latencies_us: tuple[int, ...]
     beat: Rhythm
 
@@ -81,7 +49,7 @@ def plan(asked: Asked, traffic: Traffic, now_us: int) -> RolloutPlan:
     beat = rhythm.of(traffic)
     cases, copied = (
         [
-            _case(guard, traffic, at)
+            planned.case(guard, traffic, at)
             for at, guard in enumerate(asked.guards)
             if guard.counts(copies=copies)
         ]
@@ -94,9 +62,9 @@ def plan(asked: Asked, traffic: Traffic, now_us: int) -> RolloutPlan:
         stage = _stage(asked.steps, first, last, seen, at_s, level)
         stages.append(stage)
         at_s += stage.lasts_s
-    weakest = _weakest(stages) if traffic.requests else None
+    weakest = advice.weakest(stages) if traffic.requests else None
     judged = copied if weakest is not None and weakest.copies else cases
-    enough, verdict = _verdict(asked, judged, weakest, beat, now_us)
+    enough, verdict = advice.verdict(asked, judged, weakest, beat, now_us)
     return RolloutPlan(
         service=asked.service,
         stable=asked.stable,
@@ -113,13 +81,6 @@ def plan(asked: Asked, traffic: Traffic, now_us: int) -> RolloutPlan:
     )
 
 
-def _case(guard: Guard, traffic: Traffic, at: int) -> _Case:
-    count = Count() if guard.measure in rollout_steps.OF_COPIES else traffic.counts[at]
-    if guard.measure is not rollout_steps.Measure.THUMBS_DOWN:
-        return _Case(guard, count, 1.0)
-    return _Case(guard, count, count.n / traffic.stable_n if traffic.stable_n else 0.0)
-
-
 def _groups(steps: Sequence[Step]) -> list[tuple[int, int]]:
     """Each mirror and each weight above 0 with what follows it: positions, both included.
 
@@ -131,19 +92,8 @@ def _groups(steps: Sequence[Step]) -> list[tuple[int, int]]:
     return [
         (first, last)
         for first, lead, last in zip(starts, leads, ends, strict=True)
-        if _share_bp(steps[lead])
+        if planned.share_bp(steps[lead])
     ]
-
-
-def _share_bp(step: Step) -> int:
-    """The share of the requests that the candidate gets by a step, or gets copies of."""
-    match step:
-        case SetWeight(weight_bp):
-            return weight_bp
-        case Mirror(share_bp=share_bp):
-            return share_bp
-        case _:
-            return 0
 
 
 def _stage(
@@ -158,9 +108,9 @@ def _stage(
     lead = next(step for step in steps[first:] if isinstance(step, SetWeight | Mirror))
     copies = isinstance(lead, Mirror)
     cases = seen.copied if copies else seen.cases
-    weight = _share_bp(lead) / WHOLE_BP
-    after = [_after(case, weight, beat, begin_s) for case in cases]
-    wanted = _required(cases)
+    weight = planned.share_bp(lead) / WHOLE_BP
+    after = [case.after_s(weight, beat, begin_s) for case in cases]
+    wanted = planned.required(cases)
     waits = [each for each, case in zip(after, cases, strict=True) if case in wanted]
     done = None if None in waits else max((each for each in waits if each is not None), default=0.0)
     lasts, passes, asks = 0.0, None, False
@@ -186,7 +136,7 @@ def _stage(
         step=first + 1,
         last=last + 1,
         words=", ".join(rollout_steps.words(step) for step in steps[first : last + 1]),
-        weight_bp=0 if copies else _share_bp(lead),
+        weight_bp=0 if copies else planned.share_bp(lead),
         copies=copies,
         lasts_s=lasts,
         requests=requests,
@@ -231,20 +181,8 @@ def _comparisons(
     return (*found, slower)
 
 
-def _required(cases: Sequence[_Case]) -> list[_Case]:
-    """The guards that an analysis waits for."""
-    return [case for case in cases if case.guard.required] or list(cases)
-
-
-def _after(case: _Case, weight: float, beat: Rhythm, begin_s: float) -> float | None:
-    """After how many seconds a guard is expected to be shown to hold at a weight."""
-    if case.needs is None or not case.per_request:
-        return None
-    return beat.time_for(case.needs / case.per_request / weight, begin_s)
-
-
 def _forecast(
-    case: _Case, requests: int, seconds: float | None, level: float, *, required: bool
+    case: Case, requests: int, seconds: float | None, level: float, *, required: bool
 ) -> GuardForecast:
     allowed = case.guard.allowed_bp / WHOLE_BP
     cases = int(requests * case.per_request)
@@ -278,71 +216,3 @@ def _measured(traffic: Traffic, beat: Rhythm) -> MeasuredTraffic:
 
 def _quantile(ordered: Sequence[int], q: float) -> int | None:
     return ordered[min(int(q * len(ordered)), len(ordered) - 1)] if ordered else None
-
-
-def _weakest(stages: Sequence[Stage]) -> Stage:
-    """The stage that pauses without a result, else the one whose guards find least."""
-
-    def weakness(stage: Stage) -> tuple[bool, float]:
-        finds = [each.found or math.inf for each in stage.guards if each.required]
-        shares = [each.allowed for each in stage.guards if each.required]
-        worst = [found / share for found, share in zip(finds, shares, strict=True)]
-        return stage.passes is False, max(worst, default=math.inf)
-
-    return max(stages, key=weakness)
-
-
-def _verdict(
-    asked: Asked,
-    cases: Sequence[_Case],
-    weakest: Stage | None,
-    beat: Rhythm,
-    now_us: int,
-) -> tuple[bool, str]:
-    """Whether the traffic leads the rollout to its end, and what to do if not."""
-    if weakest is None:
-        said = f"{asked.service} had no request within a week: nothing can be found or shown."
-        return False, f"{said} Let it have traffic first, or judge r{asked.candidate} by replay."
-    never = [case for case in _required(cases) if case.needs is None and weakest.passes is not None]
-    if never:
-        case = never[0]
-        said = f"r{asked.stable} itself does not keep to {case.guard.name}"
-        said += f" ({case.rate or 0:.2%} measured): no analysis passes. Loosen the guard"
-        return False, f"{said}, or mend r{asked.stable} first."
-    if weakest.passes is False:
-        said = f"The traffic is too low for step {weakest.step}: {weakest.words} is expected to"
-        said += f" see {weakest.requests} requests and pause without a result."
-        return False, f"{said} {_advice(asked.steps, weakest, cases, beat, now_us)}"
-    named = [each for each in weakest.guards if each.required]
-    finds = [f"{each.guard} from {each.found:.2%}" for each in named if each.found is not None]
-    said = f"The traffic suffices. Weakest is step {weakest.step}, {weakest.words}"
-    return True, f"{said}: it finds {' and '.join(finds) or 'no harm before it passes'}."
-
-
-def _advice(
-    steps: Sequence[Step], stage: Stage, cases: Sequence[_Case], beat: Rhythm, now_us: int
-) -> str:
-    """Which weight or length of the analysis would do."""
-    begin_s = now_us / _SECOND_US
-    own = steps[stage.step - 1 : stage.last]
-    limit = sum(
-        (step.duration_s or 0) if isinstance(step, Pause) else step.at_most_s
-        for step in own
-        if isinstance(step, Analysis | Mirror | Pause)
-    )
-    needs = max(
-        (case.needs or 0) / case.per_request if case.per_request else math.inf
-        for case in _required(cases)
-    )
-    needs = max(needs, *(step.at_least for step in own if isinstance(step, Mirror)), 0)
-    ways = []
-    weight = needs / (beat.arrivals(begin_s, limit) or 1e-9)
-    if weight <= 1:
-        part = "share" if stage.copies else "weight"
-        ways.append(f"a {part} of {splits.percent(math.ceil(weight * 100) * 100)}")
-    longer = beat.time_for(needs / (max(map(_share_bp, own)) / WHOLE_BP), begin_s)
-    if longer is not None:
-        step = "a mirror" if stage.copies else "an analysis"
-        ways.append(f"{step} of {math.ceil(longer / _HOUR_S)} h")
-    ways.append("a replay" if stage.copies else "a replay or a shadow, which need no user")
-    return f"Better: {', or '.join(ways)}."

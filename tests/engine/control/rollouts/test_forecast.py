@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine.control.rollouts import forecast, judge, rhythm
+from engine.control.rollouts.planned import Asked
 from engine.judging import exceedance
 from storage import job_steps, jobs, rollout_plans, rollout_steps, rollout_syntax, rollout_traffic
 from storage.home import clock
@@ -47,7 +48,7 @@ def planned(
     guards: tuple[Guard, ...] = (ERRORS,),
 ) -> RolloutPlan:
     """The plan of a canary held to one guard."""
-    asked = forecast.Asked(
+    asked = Asked(
         service="support", stable=1, candidate=2, strategy="canary", guards=guards,
         steps=rollout_syntax.parse_steps(steps.split(",")), memory="It fits.",
     )  # fmt: skip
