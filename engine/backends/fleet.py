@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
+from engine.backends.constraint_checker import Checker
 from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.pool import Instance, Pool
 from engine.backends.worker_client import WorkerClient
@@ -48,6 +49,8 @@ class Fleet:
         self._released: list[Pool] = []
         self.snapshot = Snapshot()
         self.pools: dict[str, Pool] = {}
+        self.checker = Checker()
+        """Tries constraints before a worker gets them."""
 
     def follow(self, snapshot: Snapshot) -> None:
         """Connect to the instances that are needed now, and release the others."""
@@ -118,7 +121,7 @@ class Fleet:
     async def close(self, why: str = "the gateway is stopping; send the request again") -> None:
         """End everything with a reason, and disconnect."""
         pools = [*self.pools.values(), *self._released]
-        await asyncio.gather(*(pool.close(why) for pool in pools))
+        await asyncio.gather(*(pool.close(why) for pool in pools), self.checker.close())
 
     @property
     def absent(self) -> list[str]:

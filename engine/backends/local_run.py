@@ -16,7 +16,7 @@ from engine.backends.fleet import Fleet
 from engine.backends.parsed_text import ParsedText, Parsing
 from engine.backends.pool import Pool
 from engine.execution import failures
-from engine.execution.job import Chat, Delta, Event, Finished, Job
+from engine.execution.job import Chat, Constraint, Delta, Event, Finished, Job, Text
 from engine.prompting import chat_template, prompt_template
 from engine.prompting.chat_template import ChatTemplate
 from engine.serving import wire
@@ -161,6 +161,9 @@ class LocalRun:
 
     async def _start(self) -> None:
         job = self.job
+        if job.constraint is not None:
+            _check_tools(job.constraint, job.input)
+            await self._fleet.checker.check(job.constraint, job.tenant, job.queue_us / 1e6)
         pool = self._fleet.pool(job.release)
         template = await pool.introduced(job.queue_us / 1e6)
         try:
@@ -286,7 +289,7 @@ class LocalRun:
 
     def refused(self, refused: wire.Refused) -> None:
         """A choice was refused, or cannot continue."""
-        failure = translation.failure(refused, self.job.input)
+        failure = translation.failure(refused, self.job.input, self.job.constraint)
         failure.release_fault = refused.code == "too_long" and self._others_hold_more()
         self.fail(failure)
 
@@ -309,6 +312,17 @@ class LocalRun:
         settled = self._settled
         if settled is not None and not settled.done() and all(s.over for s in self._sequences):
             settled.set_result(None)
+
+
+def _check_tools(constraint: Constraint, input: Chat | Text) -> None:
+    """Refuse a constraint beside tools: it would hold for the calls, too."""
+    if isinstance(input, Chat) and input.tools and input.tool_choice != "none":
+        raise failures.Invalid(
+            f"{constraint.field} cannot be held beside tools; leave one out, or set tool_choice "
+            "to none",
+            code="unsupported_parameter",
+            param=constraint.field,
+        )
 
 
 def _index(event: Event) -> int:

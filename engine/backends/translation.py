@@ -27,6 +27,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "empty": (failures.Invalid, "empty_prompt"),
     "logit_bias": (failures.Invalid, "invalid_value"),
     "bad_token": (failures.Invalid, "invalid_value"),
+    "constraint": (failures.Invalid, "constraint_failed"),
     "no_worker": (failures.Unavailable, "worker_unavailable"),
     "no_adapter": (failures.Unavailable, "adapter_unavailable"),
     "model_fault": (failures.Broken, "model_fault"),
@@ -34,8 +35,6 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "worker_lost": (failures.Unavailable, "worker_lost"),
     "worker_gone": (failures.Unavailable, "worker_gone"),
 }
-_FIELDS: Final = {"logit_bias": "logit_bias"}
-"""Where a refusal concerns another field than the input."""
 
 
 async def segments(
@@ -70,15 +69,17 @@ async def segments(
         ) from error
 
 
-def failure(refused: wire.Refused, input: Chat | Text) -> failures.Failure:
+def failure(
+    refused: wire.Refused, input: Chat | Text, constraint: wire.Constraint | None = None
+) -> failures.Failure:
     """A worker's refusal in terms of the job."""
     kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
-    return kind(
-        refused.message,
-        code=code,
-        param=_FIELDS.get(refused.code, _field(input)) if kind is failures.Invalid else None,
-        retry_after_us=refused.retry_after_us,
-    )
+    param = _field(input) if kind is failures.Invalid else None
+    if refused.code == "logit_bias":
+        param = "logit_bias"
+    elif refused.code == "constraint":
+        param = None if constraint is None else constraint.field
+    return kind(refused.message, code=code, param=param, retry_after_us=refused.retry_after_us)
 
 
 def _field(input: Chat | Text) -> str:
@@ -100,7 +101,7 @@ def submit(
 
     `shown` are control tokens that belong to its text, and `thinking` bounds its reasoning.
     """
-    sampling = job.sampling
+    sampling, constraint = job.sampling, job.constraint
     return wire.Submit(
         id=0,
         adapter=job.release.adapter,
@@ -115,6 +116,7 @@ def submit(
         request=request,
         shown=shown,
         thinking=thinking,
+        constraint=constraint and msgspec.structs.replace(constraint, field=""),
     )
 
 

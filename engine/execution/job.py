@@ -11,17 +11,17 @@ from typing import Any
 
 import msgspec
 
-from engine.serving.wire import Logprob, Sampling, TokenLogprob
+from engine.serving.wire import Constraint, Logprob, Sampling, TokenLogprob
 from storage.releases import Release
 from storage.requests import Class
 
 __all__ = [
-    "Asked", "Call", "CallDelta", "Chat", "Delta", "Event", "Finished", "Job", "Logprob", "Message",
-    "Options", "Restarted", "Sampling", "Score", "Scored", "Text", "TokenLogprob", "Tokens",
-    "Tool",
+    "Asked", "Call", "CallDelta", "Chat", "Constraint", "Delta", "Event", "Finished", "Job",
+    "Logprob", "Message", "Options", "Restarted", "Sampling", "Score", "Scored", "Text",
+    "TokenLogprob", "Tokens", "Tool",
 ]  # fmt: skip
 
-# Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
+# Constraint, Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -104,6 +104,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     repeat_last_n: int | None = None
     min_tokens: int | None = None
     logit_bias: tuple[tuple[int, float], ...] = ()
+    constraint: Constraint | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,6 +144,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 1
     logprobs: int = -1
     thinking_budget: int | None = None
+    constraint: Constraint | None = None
     class_: Class = Class.INTERACTIVE
     key_id: int
     tenant: str

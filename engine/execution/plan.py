@@ -108,6 +108,7 @@ def job(
         n=options.n,
         logprobs=options.logprobs,
         thinking_budget=options.thinking_budget,
+        constraint=options.constraint,
         class_=class_,
         key_id=key.id,
         tenant=key.tenant,

@@ -65,6 +65,7 @@ def job(
         thinking_budget=asked.options.thinking_budget,
         stop=asked.options.stop,
         n=asked.options.n,
+        constraint=asked.options.constraint,
         class_=Class.BACKGROUND,
         key_id=0,
         tenant="paddock",

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, sampling_fields, tool_bodies
+from engine.gateway import constraint_fields, errors, sampling_fields, tool_bodies
 from engine.prompting import chat_template
 
 SEQUENCES_LIMIT: Final = 128
@@ -42,7 +42,7 @@ class StreamOptions(msgspec.Struct):
     include_obfuscation: bool | None = None
 
 
-class Completing(sampling_fields.Sampled, kw_only=True):
+class Completing(constraint_fields.Constrained, kw_only=True):
     """The fields of both kinds of completion. Absent and null mean the release's own setting."""
 
     model: _Name
@@ -84,6 +84,7 @@ class Completing(sampling_fields.Sampled, kw_only=True):
             n=self.n or 1,
             logprobs=self._alternatives(),
             thinking_budget=self._thinking(),
+            constraint=self.constraint(),
             **self.sampled(),
         )
 
@@ -283,7 +284,6 @@ _IGNORED: Final = frozenset((
 _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from engine.serving import admission, thinking, wire
 from engine.serving.admission import Refusal
+from engine.serving.constraints.grammars import Unholdable
+from engine.serving.constraints.held import Constraints
 from engine.serving.generation import Generation, Prompts, Scoring
 from engine.serving.llama.vocabulary import Vocabulary
 from engine.serving.sequences import Class, Sequence
@@ -33,6 +35,7 @@ def work(
     prompts: Prompts,
     vocabulary: Vocabulary,
     most: int,
+    constraints: Constraints,
 ) -> Generation | Scoring | Refusal:
     """The work of a sequence, which gets its tokens.
 
@@ -45,23 +48,32 @@ def work(
     if least > most:
         return admission.too_long(sequence, least, most, counted=False)
     if isinstance(request, wire.Submit):
-        return _generation(request, sequence, prompts, vocabulary)
+        return _generation(request, sequence, prompts, vocabulary, constraints)
     return _scoring(request, sequence, prompts, vocabulary)
 
 
 def _generation(
-    request: wire.Submit, sequence: Sequence, prompts: Prompts, vocabulary: Vocabulary
+    request: wire.Submit,
+    sequence: Sequence,
+    prompts: Prompts,
+    vocabulary: Vocabulary,
+    constraints: Constraints,
 ) -> Generation | Refusal:
     size = vocabulary.size
     unknown = [token for token, _ in request.sampling.logit_bias if token >= size]
     if unknown:
         message = f"token {unknown[0]} is not in the vocabulary of {size} tokens"
         return Refusal(sequence, "logit_bias", message, 0)
+    try:
+        matcher = constraints.matcher(request.constraint)
+    except Unholdable as error:
+        return Refusal(sequence, "constraint", str(error), 0)
     sequence.tokens = prompts.tokens(request.prompt)
     sequence.prompt_tokens = len(sequence.tokens)
     ends = vocabulary.controls
     stops = {ends[stop]: stop for stop in request.stop if stop in ends}
     made = Generation(sequence, request, sequence.tokens, stops, vocabulary.ends)
+    made.matcher = matcher
     made.shown = vocabulary.within(request.shown)
     made.thinking = thinking.limit(request.thinking, vocabulary.tokenise_marks)
     return made

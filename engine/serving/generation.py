@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from engine.serving import adjustments, detokenise, wire
 from engine.serving import sequences as scheduled
+from engine.serving.constraints.masks import Matcher
 from engine.serving.thinking import ThinkingLimit
 
 _SEED_MASK = (1 << 64) - 1
@@ -36,15 +37,16 @@ class Generation:
     """A sequence that is generated.
 
     `tokens` are all known ones, the prompt's first. `ends` end it besides the model's own; they are
-    stop strings that are control tokens. `adjustment` changes its logits,
-    None for most. `shown` are control
-    tokens that belong to the text, and `thinking` bounds its reasoning.
+    stop strings that are control tokens. `adjustment` changes its logits and `matcher` says what
+    may follow, both None for most. `shown` are control tokens that belong to the text, and
+    `thinking` bounds its reasoning.
     """
 
     __slots__ = (
         "adjustment",
         "ends",
         "logprobs",
+        "matcher",
         "min_p",
         "seed",
         "sequence",
@@ -71,6 +73,7 @@ class Generation:
         self.adjustment = adjustments.of(submit.sampling, tokens, {*ends, *model_ends})
         self.text = detokenise.Detokeniser(submit.stop)
         self.text.stops = submit.sampling.min_tokens <= 0
+        self.matcher: Matcher | None = None
         self.ends = ends
         self.shown: frozenset[int] = frozenset()
         self.thinking: ThinkingLimit | None = None
@@ -93,6 +96,8 @@ class Generation:
         if adjustment is not None:
             adjustment.push(token)
             self.text.stops = adjustment.generated > adjustment.min_tokens
+        if self.matcher is not None:
+            self.matcher.push(token)
 
 
 class Scoring:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.serving import adjustments, sampling, wire
+from engine.serving.constraints.masks import Masks, Matcher
 from engine.serving.generation import Generation, Scoring
 from engine.serving.llama.context import Batch
 from engine.serving.llama.vocabulary import Vocabulary
@@ -21,13 +22,15 @@ class Gained(NamedTuple):
     """What the rows of a step gained.
 
     `ended` holds the generations that ended, with the reason, and `scored` the scorings that are
-    complete; `broken` got logits that are no distribution.
+    complete; `broken` got logits that are no distribution, `unmatched` cannot go on within their
+    constraint.
     """
 
     deltas: list[wire.Delta]
     ended: list[tuple[Generation, str]]
     scored: list[Scoring]
     broken: list[Generation | Scoring]
+    unmatched: list[Generation]
 
 
 def fill(batch: Batch, plan: Plan, works: Mapping[int, Generation | Scoring]) -> list[Row]:
@@ -51,14 +54,21 @@ def fill(batch: Batch, plan: Plan, works: Mapping[int, Generation | Scoring]) ->
     return [row for row in plan.rows if row.outputs]
 
 
+def matchers(rows: Sequence[Row], works: Mapping[int, Generation | Scoring]) -> list[Matcher]:
+    """Those of the rows that give logits, in order; their masks are for `read`."""
+    found = [work for row in rows if isinstance(work := works[row.sequence.id], Generation)]
+    return [generation.matcher for generation in found if generation.matcher is not None]
+
+
 def read(
     rows: Sequence[Row],
     works: Mapping[int, Generation | Scoring],
     logits: sampling.Floats,
     vocabulary: Vocabulary,
+    masks: Masks | None = None,
 ) -> Gained:
     """Sample a token for each generation, and score each scoring; logits (outputs of all, V)."""
-    gained = Gained([], [], [], [])
+    gained = Gained([], [], [], [], [])
     generations: list[Generation] = []
     places: list[int] = []
     at = 0
@@ -71,7 +81,9 @@ def read(
             _score(work, row, logits[at : at + row.outputs], gained)
         at += row.outputs
     if generations:
-        _sample(generations, logits if len(places) == at else logits[places], vocabulary, gained)
+        chosen = logits if len(places) == at else logits[places]
+        raw = _change(generations, chosen, masks, vocabulary)
+        _sample(generations, chosen, raw, vocabulary, gained)
     return gained
 
 
@@ -87,16 +99,39 @@ def _score(work: Scoring, row: Row, logits: sampling.Floats, gained: Gained) -> 
         gained.scored.append(work)
 
 
+def _change(
+    generations: Sequence[Generation],
+    logits: sampling.Floats,
+    masks: Masks | None,
+    vocabulary: Vocabulary,
+) -> Mapping[int, sampling.Floats]:
+    """Apply constraints and adjustments in place; copies of changed rows that give logprobs."""
+    bound = [(at, g, g.matcher) for at, g in enumerate(generations) if g.matcher is not None]
+    changed = [(at, g.adjustment) for at, g in enumerate(generations) if g.adjustment is not None]
+    if not bound and not changed:
+        return {}
+    places = {at for at, _, _ in bound} | {at for at, _ in changed}
+    raw = {at: logits[at].copy() for at in places if generations[at].logprobs >= 0}
+    if masks is not None:
+        masks.apply(logits, [at for at, _, _ in bound])
+        for _, generation, matcher in bound:
+            adjustment = generation.adjustment
+            if adjustment is not None and adjustment.too_short:
+                ends = {*vocabulary.ends, *generation.ends}
+                if masks.ends_here(matcher, ends):
+                    adjustment.min_tokens = 0  # the text is complete: it cannot be longer
+    if changed:
+        adjustments.apply(logits, changed)
+    return raw
+
+
 def _sample(
     generations: Sequence[Generation],
     logits: sampling.Floats,
+    raw: Mapping[int, sampling.Floats],
     vocabulary: Vocabulary,
     gained: Gained,
 ) -> None:
-    changed = [(at, g.adjustment) for at, g in enumerate(generations) if g.adjustment is not None]
-    raw = {at: logits[at].copy() for at, _ in changed if generations[at].logprobs >= 0}
-    if changed:
-        adjustments.apply(logits, changed)
     tokens: list[int] = sampling.sample(
         logits,
         sampling.Rows(
@@ -109,12 +144,17 @@ def _sample(
         ),
     ).tolist()
     for place, (generation, token) in enumerate(zip(generations, tokens, strict=True)):
-        if token == sampling.UNREAL:
+        matcher = generation.matcher
+        if token == sampling.UNREAL and not (matcher and matcher.fault):
             gained.broken.append(generation)
             continue
         if generation.thinking is not None:
             token = generation.thinking.next(token)  # noqa: PLW2901
-        text, reason = _append(generation, token, vocabulary)
+        if matcher is None or not matcher.fault:
+            text, reason = _append(generation, token, vocabulary)
+        if matcher is not None and matcher.fault:
+            gained.unmatched.append(generation)
+            continue
         logprobs: tuple[wire.TokenLogprob, ...] = ()
         if generation.logprobs >= 0 and not _ends(generation, token, vocabulary):
             row = raw.get(place, logits[place])
@@ -135,6 +175,8 @@ def _append(generation: Generation, token: int, vocabulary: Vocabulary) -> tuple
     text = generation.text.push(piece)
     if generation.text.stop:
         return text, "stop"
+    if generation.matcher is not None and generation.matcher.complete():
+        return text + generation.text.flush(), "stop"
     if generation.sequence.completion_tokens + 1 < generation.sequence.max_tokens:
         return text, ""
     text += generation.text.flush()

@@ -56,6 +56,18 @@ class Thinking(msgspec.Struct, frozen=True, array_like=True):
     inside: bool
 
 
+class Constraint(msgspec.Struct, frozen=True, array_like=True):
+    """What the text has to match: a whole text of the language that `source` describes.
+
+    `kind` is json_schema (JSON), regex (Rust's syntax), choice (a JSON list of texts) or grammar
+    (GBNF or Lark). `field` is that of the request, for errors; workers get it empty.
+    """
+
+    kind: str
+    source: str
+    field: str = ""
+
+
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     """Generate a sequence.
 
@@ -64,7 +76,8 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     `queue_us` bounds the wait for the first token, from arrival at the worker. A stop string that
     is the text of a control token ends the sequence on that token. `request` is the id of the first
     of several sequences that answer one request, 0 for that one. `shown` are the texts of control
-    tokens that belong to the answer's text; others leave none.
+    tokens that belong to the answer's text; others leave none. A `constraint`
+    was tried before.
     """
 
     id: int
@@ -80,6 +93,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     request: int = 0
     shown: tuple[str, ...] = ()
     thinking: Thinking | None = None
+    constraint: Constraint | None = None
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
@@ -250,9 +264,9 @@ class Refused(msgspec.Struct, frozen=True, array_like=True):
     """A sequence was not admitted, or cannot continue.
 
     `code` is queue_full, deadline, too_long, no_adapter, empty, bad_token or logit_bias (a token
-    that the vocabulary does not have), draining, model_fault (its logits are no numbers) or engine;
-    `retry_after_us` is the estimated wait, 0 where waiting does not help. `busy_us` is the worker's
-    wall time already apportioned to it.
+    that the vocabulary does not have), constraint (it cannot be held, or not to its end), draining,
+    model_fault (its logits are no numbers) or engine; `retry_after_us` is the estimated wait, 0
+    where waiting does not help. `busy_us` is the worker's wall time already apportioned to it.
     """
 
     id: int

@@ -8,6 +8,7 @@ by `python -m engine.serving`.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -17,8 +18,10 @@ from typing import Final
 from engine.serving import arrivals, errors, generation, step_io, tokens, wire
 from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.admission import Refusal
+from engine.serving.constraints.held import Constraints
 from engine.serving.generation import Generation, Prompts, Scoring
 from engine.serving.knobs import Knobs
+from engine.serving.llama import constraint_tokens
 from engine.serving.llama.context import SCORED_MOST
 from engine.serving.scheduler import Scheduler
 from engine.serving.sequences import Sequence
@@ -76,6 +79,10 @@ class Worker:
             cuts=adapters.base.cuts,
         )
         self._scheduler.add_adapter("")
+        tokens = functools.partial(constraint_tokens.tokenizer, self._vocabulary)
+        self._constraints = Constraints(
+            tokens, self._vocabulary.size, sequences, now_us, socket.wake
+        )
         self._works: dict[int, Generation | Scoring] = {}
         self._news: list[wire.FromWorker] = []
         self._finished: list[wire.Finished] = []
@@ -95,7 +102,7 @@ class Worker:
             if self.draining and not self._announced:
                 self._announced = True
                 self._news.append(wire.Draining())
-            if self.draining and not self._scheduler.live:
+            if self.draining and not (self._scheduler.live or self._constraints.waiting):
                 self._finish_sending()
                 return
             plan = self._scheduler.plan(self._now_us())
@@ -145,6 +152,8 @@ class Worker:
         for inbox in inboxes:
             for item in inbox.items:
                 self._take(item)
+        for submit in self._constraints.released():
+            self._admit(submit)
         for outcome in self._adapters.outcomes():
             self._adapter_changed(outcome)
         return waited
@@ -188,7 +197,7 @@ class Worker:
 
     def _take(self, item: wire.ToWorker) -> None:
         match item:
-            case wire.Submit() | wire.Score():
+            case wire.Submit() | wire.Score() if not self._constraints.hold(item):
                 self._admit(item)
             case wire.Tokenise() | wire.Detokenise():
                 self._tell(item)
@@ -213,7 +222,9 @@ class Worker:
             message = "this worker is draining; its successor takes new requests"
             self._refuse((Refusal(sequence, "draining", message, 1_000_000),))
             return
-        work = arrivals.work(request, sequence, self._prompts, self._vocabulary, most)
+        work = arrivals.work(
+            request, sequence, self._prompts, self._vocabulary, most, self._constraints
+        )
         if isinstance(work, Refusal):
             self._refuse((work,))
             return
@@ -233,12 +244,15 @@ class Worker:
         if work is not None:
             self._scheduler.end(work.sequence)
             self._finished.append(generation.finished(work, "cancelled"))
+        elif self._constraints.drop(id):
+            self._finished.append(wire.Finished(id, "cancelled", 0, 0, 0, 0, 0))
 
     def _forget(self) -> None:
         """The gateway has disconnected: cancel everything it asked for."""
         for work in self._works.values():
             self._scheduler.end(work.sequence)
         self._works.clear()
+        self._constraints.forget()
         self._news.clear()
         self._finished.clear()
         self._refused.clear()
@@ -286,6 +300,7 @@ class Worker:
             rows = step_io.fill(context.batch, plan, self._works)
             outputs = sum(row.outputs for row in rows)
             self._computing(plan.adapter)
+            masks = self._constraints.begin(step_io.matchers(rows, self._works))
             logits = context.decode(plan.decode + plan.prefill, outputs)
             self._computing("")
         except errors.ComputeFailed as fault:
@@ -295,7 +310,7 @@ class Worker:
             for row in plan.rows:
                 self._fail(row.sequence, str(fault))
             return
-        gained = step_io.read(rows, self._works, logits, self._vocabulary)
+        gained = step_io.read(rows, self._works, logits, self._vocabulary, masks)
         now = self._now_us()
         busy = now - self._mark_us - self._waited_us
         ended = [work.sequence for work, _ in gained.ended]
@@ -310,6 +325,8 @@ class Worker:
             context.cleanse({work.sequence.slot for work in gained.broken})
         for work in gained.broken:
             self._fault(work)
+        for work in gained.unmatched:
+            self._fail(work.sequence, work.matcher.fault if work.matcher else "", "constraint")
         self._number += 1
         self._send(plan, tuple(gained.deltas), now)
 

@@ -24,7 +24,8 @@ _CHAT: Final = {
     "stream": True, "stream_options": {"include_usage": True}, "n": 2, "stop": ["a", "b"],
     "seed": -1, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.1, "max_tokens": 5,
     "logprobs": True, "top_logprobs": 3, "user": "u", "prompt_variables": {"a": [1, None]},
-    "response_format": {"type": "text"}, "tools": [], "chat_template_kwargs": {"thinking": False},
+    "response_format": {"type": "json_schema", "json_schema": {"schema": {"const": 1}}},
+    "tools": [], "chat_template_kwargs": {"thinking": False},
     "logit_bias": {"7": -1.5}, "presence_penalty": 0.5, "frequency_penalty": -2, "min_tokens": 1,
     "repeat_penalty": 1.1, "repeat_last_n": 64,
 }  # fmt: skip

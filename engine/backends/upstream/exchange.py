@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from engine.backends.upstream import faults, merging, request
+from engine.backends.upstream import faults, maker, merging, request
 from engine.backends.upstream.answer import Answer
 from engine.backends.upstream.health import Health
 from engine.backends.upstream.server import Item, Lost, Server, Stream
@@ -72,7 +72,8 @@ class Exchange:
         return merging.merged([self._choice(job, index) for index in range(job.choices)])
 
     async def _choice(self, job: Job, index: int) -> Batches:
-        call = request.of(job, index, model=self.model, extensions=self.extensions)
+        made_by = await maker.of(self.server) if request.needs_maker(job) else maker.UNKNOWN
+        call = request.of(job, index, model=self.model, extensions=self.extensions, made_by=made_by)
         headers = {
             "x-request-id": job.id,
             "x-paddock-class": job.class_.value,

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.backends.upstream import constraint, maker
 from engine.execution import failures
 from engine.execution.job import Chat, Job, Message, Sampling, Tool
 
@@ -32,7 +33,7 @@ class Call:
     body: bytes
 
 
-def of(job: Job, index: int, *, model: str, extensions: bool) -> Call:
+def of(job: Job, index: int, *, model: str, extensions: bool, made_by: str = maker.UNKNOWN) -> Call:
     """The request for one choice of a job.
 
     Raises:
@@ -51,7 +52,10 @@ def of(job: Job, index: int, *, model: str, extensions: bool) -> Call:
         body["stop"] = list(job.stop)
     if extensions:
         body |= {"top_k": job.sampling.top_k or _ALL, "min_p": job.sampling.min_p}
-    body |= _changes(job.sampling, extensions=extensions)
+    body |= _changes(job.sampling, extensions=extensions, made_by=made_by)
+    chat = isinstance(job.input, Chat)
+    if job.constraint is not None:
+        body |= constraint.fields(job.constraint, made_by=made_by, chat=chat)
     # llama-server takes 0 alternatives for no log-probabilities at all; `answer` drops the surplus.
     alternatives = max(1, job.logprobs)
     if isinstance(job.input, Chat):
@@ -116,7 +120,14 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _changes(sampling: Sampling, *, extensions: bool) -> dict[str, Any]:
+def needs_maker(job: Job) -> bool:
+    """Whether the request depends on which program the server is."""
+    chat, bound = isinstance(job.input, Chat), job.constraint
+    needed = bound is not None and constraint.needs_maker(bound, chat=chat)
+    return needed or job.sampling.min_tokens > 0
+
+
+def _changes(sampling: Sampling, *, extensions: bool, made_by: str) -> dict[str, Any]:
     """Penalties, bias and minimum length, where they change anything.
 
     vLLM and SGLang read `repetition_penalty`, llama-server `repeat_penalty` with its window; each
@@ -137,10 +148,12 @@ def _changes(sampling: Sampling, *, extensions: bool) -> dict[str, Any]:
         own["repeat_last_n"] = sampling.repeat_last_n
     if sampling.min_tokens:
         own["min_tokens"] = sampling.min_tokens
-    if own and not extensions:
-        field = next(iter(own))
+    field = next(iter(own)) if own and not extensions else None
+    if sampling.min_tokens and made_by == maker.LLAMA:
+        field = "min_tokens"
+    if field is not None:
         raise failures.Invalid(
-            f"the upstream of this release takes only OpenAI's fields, not {field}",
+            f"the upstream of this release does not take {field}",
             code="unsupported_parameter",
             param=field,
         )

@@ -56,12 +56,16 @@ Stream = AsyncGenerator[Item, float | None]
 
 
 class Server:
-    """Where requests are sent; `slots` bound how many at a time."""
+    """Where requests are sent; `slots` bound how many at a time.
+
+    `maker` is the program that answers, as far as it was asked.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Connects when it is used."""
         self.settings = settings
         self.slots = Slots(settings.max_connections)
+        self.maker = ""
         self._client = _client(settings)
 
     @asynccontextmanager

@@ -28,12 +28,12 @@ class Vocabulary:
     """The tokens of one model.
 
     `ends` are the tokens that end a generation, `controls` the control tokens by their text.
-    `piece_most` is the length in bytes of the longest token.
+    `piece_most` is the length in bytes of the longest token. `handle` is libllama's.
     """
 
     def __init__(self, handle: Any) -> None:
         """Read the special tokens."""
-        self._handle = handle
+        self.handle = handle
         self.size = int(llama_cpp.llama_vocab_n_tokens(handle))
         self.bos = int(llama_cpp.llama_vocab_bos(handle))
         self.eos = int(llama_cpp.llama_vocab_eos(handle))
@@ -64,7 +64,7 @@ class Vocabulary:
         """How the vocabulary spells a token; empty for -1."""
         if token < 0:
             return ""
-        raw = llama_cpp.llama_vocab_get_text(self._handle, token)
+        raw = llama_cpp.llama_vocab_get_text(self.handle, token)
         return raw.decode("utf-8", "replace") if raw else ""
 
     def piece(self, token: int) -> bytes:
@@ -154,17 +154,17 @@ class Vocabulary:
         room = len(raw) + 8
         while True:
             out = (llama_cpp.llama_token * room)()
-            count = llama_cpp.llama_tokenize(self._handle, raw, len(raw), out, room, False, special)
+            count = llama_cpp.llama_tokenize(self.handle, raw, len(raw), out, room, False, special)
             if count >= 0:
                 return list(out[:count])
             room = -count
 
     def _render(self, token: int, *, special: bool) -> bytes:
         buffer = self._buffer
-        size = llama_cpp.llama_token_to_piece(self._handle, token, buffer, len(buffer), 0, special)
+        size = llama_cpp.llama_token_to_piece(self.handle, token, buffer, len(buffer), 0, special)
         if size < 0:
             self._buffer = buffer = ctypes.create_string_buffer(-size)
             size = llama_cpp.llama_token_to_piece(
-                self._handle, token, buffer, len(buffer), 0, special
+                self.handle, token, buffer, len(buffer), 0, special
             )
         return bytes(buffer.raw[: max(size, 0)])

@@ -597,6 +597,28 @@ def test_the_extensions_are_taken(client: OpenAI) -> None:
     assert text_of(hot) == greedy
 
 
+def test_an_answer_matches_its_schema_and_one_that_cannot_be_held_is_refused(
+    client: OpenAI,
+) -> None:
+    """As OpenAI's structured outputs, streamed or not, and under vLLM's names."""
+    schema = {
+        "type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    form: Any = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}}
+    whole = chat(client, temperature=1, max_tokens=200, response_format=form)
+    assert json.loads(text_of(whole)).keys() == {"ok"}
+    assert whole.choices[0].finish_reason == "stop"
+    chosen = chat(
+        client, temperature=2, extra_body={"structured_outputs": {"choice": ["red", "blue"]}}
+    )
+    assert text_of(chosen) in {"red", "blue"}
+    with pytest.raises(openai.BadRequestError) as refusal:
+        chat(client, extra_body={"guided_json": {"not": {}}}, stream=True)
+    assert refusal.value.param == "guided_json"
+    assert "not" in refusal.value.message
+
+
 def test_a_bias_decides_and_a_token_that_there_is_not_is_named(client: OpenAI) -> None:
     """As OpenAI has it, by token id."""
     biased = chat(client, temperature=0, max_tokens=6, logit_bias={"300": 100})

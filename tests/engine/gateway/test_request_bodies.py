@@ -59,7 +59,10 @@ def refused(reader: request_bodies.Reader, raw: bytes) -> errors.BadRequest:
         ({"reasoning_effort": "huge"}, "invalid_value", "reasoning_effort"),
         ({"thinking_budget": -1}, "invalid_value", "thinking_budget"),
         ({"reasoning": {"exclude": True}}, "invalid_value", "reasoning.exclude"),
-        ({"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
+        ({"response_format": {"type": "yaml"}}, "invalid_value", "response_format.type"),
+        ({"response_format": {"type": "text", "x": 1}}, "invalid_value", "response_format.x"),
+        ({"structured_outputs": {"choice": []}}, "invalid_value", "structured_outputs.choice"),
+        ({"guided_choice": "yes"}, "invalid_value", "guided_choice"),
         ({"frequency_penalty": 2.1}, "invalid_value", "frequency_penalty"),
         ({"presence_penalty": -3}, "invalid_value", "presence_penalty"),
         ({"repetition_penalty": 0}, "invalid_value", "repetition_penalty"),
@@ -129,16 +132,76 @@ def test_what_does_not_change_the_answer_is_taken(extra: dict[str, Any]) -> None
 def test_a_large_schema_is_refused_without_being_decoded() -> None:
     """Objects of a megabyte of JSON would take tens of megabytes, and the loop for 20 ms."""
     large = {f"p{number}": {"enum": ["a", "b"]} for number in range(40_000)}
-    raw = json.dumps(HI | {"response_format": {"type": "json_schema", "json_schema": large}})
-    body = raw.encode()
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": large}}
+    body = CHAT.read(json.dumps(HI | {"response_format": form}).encode())
     tracemalloc.start()
     try:
-        error = refused(CHAT, body)
+        error = caught(body.options)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (error.code, error.param) == ("unsupported_parameter", "response_format")
-    assert most < len(body)
+    assert (error.code, error.param) == ("invalid_value", "response_format.json_schema.schema")
+    assert most < 100_000
+
+
+ANY = {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "source", "field"),
+    [
+        ({"response_format": {"type": "json_object"}}, "json_schema", ANY, "response_format"),
+        ({"response_format": {"type": "json_object", "schema": {"const": 1}}}, "json_schema",
+         {"const": 1}, "response_format.schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {
+            "name": "a", "strict": True, "schema": {"type": "integer"}}}}, "json_schema",
+         {"type": "integer"}, "response_format.json_schema.schema"),
+        ({"structured_outputs": {"regex": "a+"}}, "regex", "a+", "structured_outputs.regex"),
+        ({"structured_outputs": {"choice": ["a", "b"]}}, "choice", ["a", "b"],
+         "structured_outputs.choice"),
+        ({"structured_outputs": {"json_object": True}}, "json_schema", ANY,
+         "structured_outputs.json_object"),
+        ({"guided_json": '{"type": "null"}'}, "json_schema", {"type": "null"}, "guided_json"),
+        ({"guided_regex": "a|b"}, "regex", "a|b", "guided_regex"),
+        ({"guided_choice": ["x"]}, "choice", ["x"], "guided_choice"),
+        ({"guided_grammar": 'start: "a"'}, "grammar", 'start: "a"', "guided_grammar"),
+        ({"json_schema": {"type": "null"}}, "json_schema", {"type": "null"}, "json_schema"),
+        ({"grammar": 'root ::= "a"'}, "grammar", 'root ::= "a"', "grammar"),
+    ],
+)  # fmt: skip
+def test_every_servers_name_for_a_constraint_is_read(
+    changed: dict[str, Any], kind: str, source: object, field: str
+) -> None:
+    """OpenAI's, vLLM's, its older ones, and llama-server's."""
+    for reader, body in ((CHAT, HI), (COMPLETION, {"model": "ops", "prompt": "x"})):
+        found = reader.read(json.dumps(body | changed).encode()).options().constraint
+        assert (found.kind, found.field) == (kind, field)
+        read = found.source if isinstance(source, str) else json.loads(found.source)
+        assert read == source
+
+
+@pytest.mark.parametrize(
+    ("changed", "param"),
+    [
+        ({"response_format": {"type": "json_object"}, "grammar": "root ::= [a]"}, "grammar"),
+        ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice"),
+        ({"structured_outputs": {"regex": "a", "grammar": "b"}}, "structured_outputs.grammar"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+         "response_format.json_schema.schema"),
+        ({"json_schema": [1]}, "json_schema"),
+        ({"grammar": "x" * 200_000}, "grammar"),
+        ({"guided_choice": ["x" * 1000] * 200}, "guided_choice"),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_two_constraints_or_none_that_could_be_held_are_refused(
+    changed: dict[str, Any], param: str
+) -> None:
+    """With the name of the field."""
+    body = CHAT.read(json.dumps(HI | changed).encode())
+    error = caught(body.options)
+    assert error.param == param
+    assert param.rpartition(".")[2] in error.message
 
 
 def test_half_a_surrogate_pair_is_named() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -373,3 +375,73 @@ async def test_nothing_ends_an_answer_before_its_minimum(gateway: Gateway) -> No
     kept = gateway.ask(order(question, stop=(stop,), min_tokens=count - 1))
     await kept.finish()
     assert kept.text.startswith(short.text[:-1])
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 8},
+        "kind": {"enum": ["refund", "delay"]},
+        "count": {"type": "integer", "minimum": 0, "maximum": 99},
+    },
+    "required": ["name", "kind", "count"],
+    "additionalProperties": False,
+}
+
+
+async def test_constrained_answers_match_in_company_and_with_any_sampling(
+    gateway: Gateway,
+) -> None:
+    """At high temperature, with penalties, a bias, a minimum and filters; and end by themselves."""
+    (question,) = workers.questions(1)
+    schema = wire.Constraint("json_schema", json.dumps(SCHEMA))
+    submits = [
+        order(question, constraint=schema, max_tokens=300, temperature=1.0, seed=1),
+        order(question, constraint=schema, max_tokens=300, **DEFAULTS, frequency_penalty=1.0),
+        order(question, constraint=schema, max_tokens=300, min_tokens=290, temperature=2.0),
+        order(question, constraint=schema, max_tokens=300, logit_bias=((300, 100.0),)),
+        order(question, constraint=wire.Constraint("choice", '["yes", "no"]'), temperature=2.0),
+        order(question, constraint=wire.Constraint("regex", "[ab]{3}-[0-9]{2}"), temperature=1.0),
+        order(question, constraint=wire.Constraint("grammar", 'root ::= "a" [0-9] "z"\n')),
+        order(question),
+    ]
+    texts = await gateway.together(submits)
+    assert texts == await gateway.one_by_one(submits)
+    for text in texts[:4]:
+        found = json.loads(text)
+        assert set(found) == {"name", "kind", "count"}
+        assert found["kind"] in {"refund", "delay"}
+    assert texts[4] in {"yes", "no"}
+    assert re.fullmatch("[ab]{3}-[0-9]{2}", texts[5])
+    assert re.fullmatch("a[0-9]z", texts[6])
+
+
+async def test_a_constrained_answer_may_be_cut_and_has_the_models_own_logprobs(
+    gateway: Gateway,
+) -> None:
+    """By its length, and by a stop string inside the text."""
+    (question,) = workers.questions(1)
+    schema = wire.Constraint("json_schema", json.dumps(SCHEMA))
+    cut = gateway.ask(order(question, constraint=schema, max_tokens=3, logprobs=2))
+    assert (await cut.finish()).reason == "length"
+    logprobs = [each for delta in cut.deltas for each in delta.logprobs]
+    assert b"".join(each.chosen.raw for each in logprobs).decode() == cut.text
+    assert logprobs[0].chosen.logprob < logprobs[0].top[0].logprob
+    stopped = gateway.ask(order(question, constraint=schema, stop=("kind",), max_tokens=200))
+    assert (await stopped.finish()).reason == "stop"
+    assert "name" in stopped.text
+    assert "kind" not in stopped.text
+
+
+async def test_a_constraint_that_cannot_be_held_is_refused_alone(gateway: Gateway) -> None:
+    """One that is cancelled while it is compiled ends, too; the worker lives."""
+    (question,) = workers.questions(1)
+    bad = gateway.ask(order(question, constraint=wire.Constraint("regex", "(a")))
+    dropped = workers.Heard()
+    expression = wire.Constraint("regex", "(ab|c){2,9}")
+    id = gateway.client.submit(order(question, constraint=expression), dropped)
+    gateway.client.cancel(id)
+    good = gateway.ask(order(question))
+    assert (await bad.refusal()).code == "constraint"
+    assert await good.finish()
+    assert await dropped.finish()

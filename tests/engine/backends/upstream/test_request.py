@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+
+from engine.backends.upstream import constraint as constraints
 from engine.backends.upstream import request
-from engine.execution.job import Call, Chat, Message, Tool
+from engine.execution import failures
+from engine.execution.job import Call, Chat, Constraint, Message, Tool
 from tests.engine.execution import jobs
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -52,3 +56,54 @@ def test_how_much_to_reason_is_passed_on() -> None:
     sent = body(Chat(plain, effort="low"), thinking_budget=32)
     assert (sent["reasoning_effort"], sent["thinking_budget"]) == ("low", 32)
     assert {"reasoning_effort", "thinking_budget", "tools"}.isdisjoint(body(Chat(plain)))
+
+
+SERVERS = ("", "vllm", "sglang", "llamacpp", "paddock")
+
+
+def bound(constraint: Constraint, made_by: str, *, chat: bool) -> dict[str, Any] | None:
+    """The fields of a constraint; None where it is refused."""
+    try:
+        return constraints.fields(constraint, made_by=made_by, chat=chat)
+    except failures.Invalid as failure:
+        return None if failure.param == constraint.field else {}
+
+
+def test_a_schema_is_sent_as_openai_has_it() -> None:
+    """In a chat to anyone; for a text under llama-server's name, and to none that is unknown."""
+    schema = Constraint("json_schema", '{"type":"integer"}', "guided_json")
+    named = {"name": "answer", "schema": {"type": "integer"}, "strict": True}
+    openai = {"response_format": {"type": "json_schema", "json_schema": named}}
+    for server in SERVERS:
+        sent = msgspec.json.decode(msgspec.json.encode(bound(schema, server, chat=True)))
+        assert sent == openai
+    found = bound(schema, "llamacpp", chat=False)
+    assert msgspec.json.encode(found) == b'{"json_schema":{"type":"integer"}}'
+    assert bound(schema, "", chat=False) is None
+    any_ = Constraint("json_schema", '{"type": "object"}', "response_format")
+    assert bound(any_, "", chat=True) == {"response_format": {"type": "json_object"}}
+
+
+def test_other_constraints_have_the_name_that_the_server_reads_or_are_refused() -> None:
+    """A server ignores in silence what it does not know."""
+    regex = Constraint("regex", "a|b", "guided_regex")
+    choice = Constraint("choice", '["a.b","c\\"d"]', "guided_choice")
+    grammar = Constraint("grammar", 'root ::= "a"', "grammar")
+    found = {
+        server: [bound(each, server, chat=True) for each in (regex, choice, grammar)]
+        for server in SERVERS
+    }
+    ours = [
+        {"structured_outputs": {"regex": "a|b"}},
+        {"structured_outputs": {"choice": ["a.b", 'c"d']}},
+        {"structured_outputs": {"grammar": 'root ::= "a"'}},
+    ]
+    assert found == {
+        "": [None, None, None],
+        "vllm": ours,
+        "paddock": ours,
+        "sglang": [{"regex": "a|b"}, {"regex": 'a\\.b|c"d'}, {"ebnf": 'root ::= "a"'}],
+        "llamacpp": [
+            None, {"grammar": 'root ::= "a.b" | "c\\"d"'}, {"grammar": 'root ::= "a"'},
+        ],
+    }  # fmt: skip

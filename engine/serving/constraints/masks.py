@@ -1,0 +1,103 @@
+"""One sequence's place in its grammar, and the masks of a whole step, computed beside it.
+
+The mask of a token depends on the tokens before it alone, so it is computed while libllama computes
+the logits; llguidance does that for all sequences in parallel, without the GIL. Imported by the
+worker and what it fills its batch with.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import llguidance
+import llguidance.numpy
+import numpy as np
+
+from engine.serving.constraints import grammars
+from engine.serving.sampling import Floats
+
+_SPARSE: Final = 8
+"""Where fewer than one token of so many is allowed, those are kept, not the others excluded."""
+
+
+class Matcher:
+    """Where one sequence is in its grammar; `fault` is why it cannot go on, empty while it can."""
+
+    __slots__ = ("fault", "inner")
+
+    def __init__(self, compiled: llguidance.LLMatcher) -> None:
+        """At the beginning; `compiled` is not changed."""
+        self.inner = compiled.deep_copy()
+        self.fault = ""
+
+    def push(self, token: int) -> None:
+        """Take a sampled token."""
+        if not self.inner.consume_token(token):
+            self.fault = grammars.reason(self.inner)
+
+    def complete(self) -> bool:
+        """Whether nothing but the end can follow."""
+        return not self.fault and self.inner.is_stopped()
+
+
+class Masks:
+    """The masks of one step at a time, over a vocabulary of so many tokens."""
+
+    def __init__(self, vocabulary: int, sequences: int) -> None:
+        self._vocabulary = vocabulary
+        self._words = llguidance.numpy.allocate_token_bitmask(sequences, vocabulary)
+        self._executor = llguidance.LLExecutor()
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="masks")
+        self._filling: concurrent.futures.Future[None] | None = None
+        self._matchers: list[Matcher] = []
+
+    def begin(self, matchers: Sequence[Matcher]) -> None:
+        """Compute the masks of these, in this order, until `apply`; at most one per sequence."""
+        self._wait()
+        self._matchers = list(matchers)
+        rows = [(matcher.inner, row) for row, matcher in enumerate(matchers)]
+        if rows:
+            self._filling = self._thread.submit(self._fill, rows)
+
+    def apply(self, logits: Floats, places: Sequence[int]) -> None:
+        """Exclude what may not follow from rows of logits (B, V), in place.
+
+        `places` are those of the matchers of `begin`. A matcher that allows nothing gets a fault.
+        """
+        self._wait()
+        for row, (matcher, place) in enumerate(zip(self._matchers, places, strict=True)):
+            if matcher.inner.is_error():
+                matcher.fault = grammars.reason(matcher.inner)
+                continue
+            allowed = self._allowed(row)
+            tokens = np.flatnonzero(allowed) if self._few(row) else None
+            if tokens is None:
+                np.copyto(logits[place], -np.inf, where=allowed == 0)
+            elif len(tokens):
+                kept = logits[place, tokens]
+                logits[place] = -np.inf
+                logits[place, tokens] = kept
+            else:
+                matcher.fault = "no token of the model's vocabulary continues it"
+
+    def ends_here(self, matcher: Matcher, ends: Collection[int]) -> bool:
+        """Whether only one of `ends` may follow; ask between `apply` and the next `begin`."""
+        allowed = self._allowed(self._matchers.index(matcher))
+        return bool(np.count_nonzero(allowed) == np.count_nonzero(allowed[list(ends)]))
+
+    def _allowed(self, row: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+        bits = np.unpackbits(self._words[row].view(np.uint8), bitorder="little")
+        return bits[: self._vocabulary]
+
+    def _few(self, row: int) -> bool:
+        return int(np.bitwise_count(self._words[row]).sum()) * _SPARSE < self._vocabulary
+
+    def _wait(self) -> None:
+        if self._filling is not None:
+            filling, self._filling = self._filling, None
+            filling.result()
+
+    def _fill(self, rows: list[tuple[llguidance.LLMatcher, int]]) -> None:
+        llguidance.numpy.fill_next_token_bitmask_par(self._executor, rows, self._words)

@@ -1,0 +1,71 @@
+"""A mask leaves what may follow, in each row of its own, and knows when nothing else can."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.serving.constraints import check, grammars
+from engine.serving.constraints.masks import Masks, Matcher
+from tests.engine.serving.constraints import walks
+
+V = 257
+END = 256
+
+
+def matchers(*expressions: str) -> list[Matcher]:
+    """At the beginning of these expressions."""
+    tokens = check.tokenizer()
+    return [
+        Matcher(grammars.compiled(tokens, walks.constraint("regex", each))) for each in expressions
+    ]
+
+
+def left(row: np.ndarray[tuple[int], np.dtype[np.float32]]) -> bytes:
+    """The bytes that are not excluded."""
+    return bytes(np.flatnonzero(np.isfinite(row)).tolist())
+
+
+def test_only_what_may_follow_is_left_in_each_row() -> None:
+    """The rows between stay as they are, and so do the logits of what is allowed."""
+    many = matchers("[ab]c", "[^x]+")
+    masks = Masks(V, 2)
+    logits = np.arange(3 * V, dtype=np.float32).reshape(3, V)
+    before = logits.copy()
+    masks.begin(many)
+    masks.apply(logits, [0, 2])
+    assert left(logits[0]) == b"ab"
+    assert logits[1].tolist() == before[1].tolist()
+    assert b"x"[0] not in np.flatnonzero(np.isfinite(logits[2]))
+    finite = np.isfinite(logits)
+    assert logits[finite].tolist() == before[finite].tolist()
+
+
+def test_a_complete_text_is_known_at_once_and_an_open_one_may_end() -> None:
+    """After the last token that anything can follow there is no other step."""
+    closed, open_ = matchers("ab", "ab*")
+    for matcher in (closed, open_):
+        matcher.push(ord("a"))
+    assert not closed.complete()
+    masks = Masks(V, 2)
+    masks.begin([closed, open_])
+    masks.apply(np.zeros((2, V), np.float32), [0, 1])
+    assert not masks.ends_here(closed, [END])
+    closed.push(ord("b"))
+    assert closed.complete()
+    assert not open_.complete()
+    open_.push(END)
+    assert open_.complete()
+
+
+def test_a_token_that_may_not_follow_is_a_fault_of_that_row_alone() -> None:
+    """With its reason; its row is not touched again."""
+    wrong, right = matchers("ab", "ab")
+    wrong.push(ord("x"))
+    assert wrong.fault
+    assert not wrong.complete()
+    masks = Masks(V, 2)
+    masks.begin([wrong, right])
+    logits = np.zeros((2, V), np.float32)
+    masks.apply(logits, [0, 1])
+    assert left(logits[1]) == b"a"
+    assert right.fault == ""
