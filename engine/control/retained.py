@@ -137,6 +137,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "alerts": Pruned((_alerts,)),
     "alert_events": With("alerts"),
     "alert_rounds": Bounded("one row"),
+    "alert_points": Bounded("changes within what alert rules look back over"),
     "alert_rule_health": Bounded("a row for each alert rule"),
     "alert_groups": Bounded("a row for each group that fires and each receiver"),
     "silences": _older(silences.prune, lambda keep: keep.requests_days),

@@ -2,6 +2,7 @@
 
     recording   the last hours of the exported series, in memory
     sampled     samples of the store as points of them
+    measured    what the store says at each round, kept for a restart
     existing    which services, workers and so on there are
     vectors, functions, pairing, evaluate    PromQL over them
     decide      what becomes of a rule's alerts after one evaluation: pure

@@ -2,7 +2,7 @@
 
 Points stand at multiples of `STEP_S`. Counters grow from the first second that is read; what a
 gateway loses with a restart is no loss here. After an hour points are thinned to one in two
-minutes. Nothing is stored: control reads the samples again when it starts. Imported by
+minutes. Stores nothing: when control starts, `sampled` and `measured` read it again. Imported by
 `engine.control.alerts`.
 """
 

@@ -17,6 +17,7 @@ import structlog
 from engine.control.alerts import act, decide, existing, notify
 from engine.control.alerts.decide import Found, Step
 from engine.control.alerts.evaluate import Budget, Evaluator
+from engine.control.alerts.measured import Measured
 from engine.control.alerts.recording import Recording
 from engine.control.alerts.sampled import Sampled
 from engine.control.alerts.vectors import Database, Faulty
@@ -63,9 +64,12 @@ class Rounds:
         self._sampled_recording = Recording()
         self._present_recording = Recording()
         self._sampled = Sampled(self._sampled_recording)
+        self._measured = Measured(self._present_recording)
         self._last_us: int | None = None  # monotonic, of the last round that was stored
         self._unwritten_us = 0  # in which the store took no writes, since the start
         self._failing_us: int | None = None
+        self._names: frozenset[str] = frozenset()
+        self._back_s = 0
 
     async def run(self) -> None:
         """A round at each multiple of the step."""
@@ -93,6 +97,7 @@ class Rounds:
             await self._store.write(
                 lambda s: self._act(s, found, began, instant_s), durable=True, nudge=True
             )
+            self._measured.written(instant_s)
         except errors.StorageError:
             if self._failing_us is None:
                 self._failing_us = began
@@ -109,6 +114,9 @@ class Rounds:
             names, back_s = needs([each.rule for each in rules.values() if each.rule is not None])
             await self._sampled.read(s, instant_s, names=names, back_s=back_s)
             values = await series_of_state.values(s, self._now_us())
+            last = await alert_rounds.last(s)
+            last_s = None if last is None else last.instant_s
+            await self._measured.read(s, instant_s, last_s, back_s=back_s)
         self._put(instant_s, values, names, back_s)
         database = {**self._sampled_recording.series(), **self._present_recording.series()}
         return await asyncio.to_thread(self._all, rules, database, instant_s)
@@ -118,11 +126,9 @@ class Rounds:
     ) -> None:
         """Add the points of this moment, and forget the oldest."""
         at_ms = instant_s * 1000
-        self._present_recording.cut(at_ms)
         own: Value = ("paddock_store_unwritten_seconds_total", {}, self._unwritten_us / _SECOND_US)
-        for name, labels, value in (*values, own):
-            if name in names:
-                self._present_recording.put(name, labels, at_ms, value)
+        self._measured.put(instant_s, (*values, own), names)
+        self._names, self._back_s = names, back_s
         for recording in (self._sampled_recording, self._present_recording):
             if recording.left_out:
                 _log.warning("series are not alerted on", count=recording.left_out)
@@ -160,6 +166,7 @@ class Rounds:
                 versioned, own, seen, exists=exists, clock_us=clock_us, at_us=at_us
             )
         await act.carry_out(s, steps, found, clock_us=clock_us, at_us=at_us)
+        await self._measured.write(s, instant_s, self._names, back_s=self._back_s)
         await alert_rounds.record(s, clock_us=clock_us, at_us=at_us, instant_s=instant_s)
         health = {name: (seen.outcome, seen.fault) for name, (_, seen) in found.items()}
         await alert_rounds.set_health(s, health, at_us=at_us)

@@ -7,7 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from storage import alert_rounds, alert_rule_versions, alerts, errors, processes, services
+from storage import (
+    alert_points,
+    alert_rounds,
+    alert_rule_versions,
+    alerts,
+    errors,
+    processes,
+    services,
+)
 from storage.alert_rounds import Outcome
 from storage.alert_rules import Rule
 from storage.alerts import State, Why
@@ -265,3 +273,84 @@ async def test_a_store_that_cannot_be_read_loses_the_round_alone(tmp_path: Path)
         away.rename(box.store.home.database)
         await box.serve(3)
         assert [alert.rule for alert in await box.active()] == ["unwritten"]
+
+
+RESTARTS = Rule(
+    name="crash-loop",
+    expression="increase(paddock_process_restarts_total[3m]) >= 3",
+    for_s=30,
+    keep_firing_for_s=30,
+    severity=alerts.Severity.CRITICAL,
+    summary="{{ $labels.process }} was restarted {{ $value | humanize }} times",
+)
+
+
+async def declare(box: boxes.Box, restarts: int) -> None:
+    """The worker was restarted so often."""
+
+    async def work(s: Session) -> None:
+        await processes.declare(
+            s, name="ops:1", kind=processes.Kind.WORKER, at_us=box.second * boxes.SECOND_US,
+            pid=4_000, restarts=restarts, deployment="ops",
+        )  # fmt: skip
+
+    await box.store.write(work)
+
+
+async def test_what_an_expression_looks_back_over_survives_restarts_of_control(
+    tmp_path: Path,
+) -> None:
+    """Restarted while an alert is pending, fires and is kept firing: the values are the same."""
+
+    async def walked(root: Path, *, restart: bool) -> tuple[list[float | None], list[str]]:
+        seen: list[float | None] = []
+        async with boxes.made(root, RESTARTS) as box:
+            for step in range(34):
+                await declare(box, min(step // 2, 4))
+                if restart and step % 5 == 4:
+                    box.restart()
+                await box.serve(1)
+                seen.append(next((each.value for each in await box.active()), None))
+            return seen, await box.moves()
+
+    values, moves = await walked(tmp_path / "without", restart=False)
+    assert moves == ["pending", "firing", "inactive"]
+    again, moves_again = await walked(tmp_path / "with", restart=True)
+    assert moves_again == moves
+    held = [(one, other) for one, other in zip(values, again, strict=True) if one and other]
+    assert len(held) > 6
+    assert [one for one, _ in held] == [other for _, other in held]
+
+
+async def test_the_time_that_control_was_away_is_a_gap(tmp_path: Path) -> None:
+    """A value is not carried over it; the points stay as few as the changes."""
+    rule = msgspec.structs.replace(
+        RESTARTS, expression="count_over_time(paddock_process_restarts_total[10m]) > 0", for_s=0
+    )
+    async with boxes.made(tmp_path / "home", rule) as box:
+        await declare(box, 2)
+        await box.serve(8)
+        box.second += 240
+        box.restart()
+        await box.serve(1)
+        (alert,) = await box.active()
+        assert alert.value == 9
+        box.second -= 3_600  # the clock is set back by an hour
+        await box.serve(1)
+        async with box.store.read() as s:
+            ((_, points),) = (await alert_points.read(s, box.second)).items()
+        assert points == [(box.second, 2.0)]
+
+
+async def test_points_are_deleted_once_no_rule_looks_back_so_far(tmp_path: Path) -> None:
+    """But for the newest of those, which says what held then; and series of no rule."""
+    one, other = ("a", (("process", "x"),)), ("b", ())
+
+    async def work(s: Session) -> dict[alert_points.Series, list[tuple[int, float | None]]]:
+        for at_s in (10, 20, 30, 40):
+            await alert_points.write(s, at_s, {one: float(at_s), other: None})
+        await alert_points.prune(s, ["a"], 35)
+        return await alert_points.read(s, 100)
+
+    async with boxes.made(tmp_path / "home") as box:
+        assert await box.store.write(work) == {one: [(30, 30.0), (40, 40.0)]}
