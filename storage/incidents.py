@@ -81,8 +81,10 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
         return f"INC-{self.id}"
 
     def until_us(self, now_us: int) -> int:
-        """When the impact ended, or now while it has not."""
-        return now_us if self.state is State.ACTIVE else self.stable_at_us or self.moved_at_us
+        """When the impact ended, or now while it has not; never before it began."""
+        if self.state is State.ACTIVE:
+            return max(now_us, self.began_at_us)
+        return self.stable_at_us or self.moved_at_us
 
 
 def number(typed: str) -> int:
@@ -158,20 +160,23 @@ async def move(
 ) -> Incident:
     """Move an incident and record the event; `effective_at_us` is when it became so, else now.
 
+    After the clock was set back, now is not before the incident began.
+
     Raises:
         Invalid: the move is not legal, or it would have happened before the incident began.
         Moved: the incident is in another state by now.
     """
-    when = at_us if effective_at_us is None else effective_at_us
-    if not incident.began_at_us <= when <= at_us:
+    now_us = max(at_us, incident.began_at_us)
+    when = now_us if effective_at_us is None else effective_at_us
+    if not incident.began_at_us <= when <= now_us:
         raise errors.Invalid("It can only have become so between its beginning and now.")
-    changes: dict[str, Any] = {"version": incident.version + 1, "moved_at_us": at_us}
+    changes: dict[str, Any] = {"version": incident.version + 1, "moved_at_us": now_us}
     if to is State.ACTIVE:
         changes |= {"stable_at_us": None, "closed_at_us": None}
     elif incident.state is State.ACTIVE:
         changes["stable_at_us"] = when
     if to is State.CLOSED:
-        changes["closed_at_us"] = at_us
+        changes["closed_at_us"] = now_us
     await moves.move(
         s, MOVES, IncidentRow, incident.id, incident.state, to, actor=actor, at_us=at_us,
         verb=f"incidents.{to}", intent_id=intent_id, changes=changes, reason=sentence,
@@ -226,8 +231,9 @@ async def note(
     Raises:
         Invalid: it happened in the future, or the timeline is full.
     """
-    when = at_us if happened_at_us is None else happened_at_us
-    if when > at_us:
+    now_us = max(at_us, incident.opened_at_us)  # also after the clock was set back
+    when = now_us if happened_at_us is None else happened_at_us
+    if when > now_us:
         raise errors.Invalid("A note is about what has happened, not about the future.")
     await _room(s, incident)
     await incident_events.add(

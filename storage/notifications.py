@@ -22,6 +22,9 @@ from storage import errors, moves
 KEPT_US: Final = 3 * 24 * 3600 * 1_000_000
 """How long a message is tried before it is given up."""
 
+MOST_WAITING: Final = 1_000
+"""Messages that wait for one receiver; of more the oldest are given up."""
+
 _FIRST_US: Final = 5_000_000
 _LONGEST_US: Final = 600_000_000
 _LIMIT: Final = 300
@@ -119,7 +122,11 @@ async def queue(
     body: str,
     at_us: int,
 ) -> int:
-    """Queue a message; its number. Its id is made of the store, the number and the time."""
+    """Queue a message; its number. Its id is made of the store, the number and the time.
+
+    Where too many wait for this receiver, the oldest is given up.
+    """
+    await _bound(s, receiver, at_us=at_us)
     row = NotificationRow(
         receiver=receiver,
         group_key=group_key,
@@ -138,6 +145,30 @@ async def queue(
     row.message_id = f"paddock-{store[:8]}-{row.id}-{at_us}"
     await s.flush()
     return row.id or 0
+
+
+async def _bound(s: AsyncSession, receiver: str, *, at_us: int) -> None:
+    waits = (col(NotificationRow.receiver) == receiver, col(NotificationRow.ended_at_us).is_(None))
+    count = (await s.execute(select(func.count()).where(*waits))).scalar_one()
+    oldest = (
+        select(col(NotificationRow.id))
+        .where(*waits, col(NotificationRow.state) == State.QUEUED.value)
+        .order_by(col(NotificationRow.id))
+        .limit(max(count + 1 - MOST_WAITING, 0))
+    )
+    for id in list(await s.scalars(oldest)):
+        error = f"more than {MOST_WAITING} notifications waited"
+        await _move(s, id or 0, State.QUEUED, State.FAILED, ended_at_us=at_us, error=error)
+
+
+async def waiting_groups(s: AsyncSession) -> set[tuple[str, str]]:
+    """The groups of which a message has not been delivered, with their receivers."""
+    query = (
+        select(col(NotificationRow.receiver), col(NotificationRow.group_key))
+        .where(col(NotificationRow.ended_at_us).is_(None))
+        .distinct()
+    )
+    return {(row.receiver, row.group_key) for row in await s.execute(query)}
 
 
 async def due(s: AsyncSession, now_us: int, busy: Collection[str] = ()) -> list[Notification]:

@@ -61,8 +61,9 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     ended_by: str | None
 
     def holds(self, now_us: int) -> bool:
-        """Whether it is in force."""
-        return self.ended_at_us is None and self.starts_at_us <= now_us < self.ends_at_us
+        """Whether it is in force; once begun it is, though the clock may be set back."""
+        begun = self.starts_at_us <= max(now_us, self.created_at_us)
+        return self.ended_at_us is None and begun and now_us < self.ends_at_us
 
     def fits(self, labels: Mapping[str, str]) -> bool:
         """Whether it is about an alert with these labels."""

@@ -22,7 +22,11 @@ def host() -> str:
 
 
 async def due(s: Session, *, clock_us: int, at_us: int) -> int:
-    """Queue the notifications that are due; how many."""
+    """Queue the notifications that are due; how many are.
+
+    A repeat is not queued while an earlier message of its group has not been delivered: a receiver
+    that was dead for a day would get the same news again and again.
+    """
     known = await receivers.every(s)
     if not known:
         return 0
@@ -33,13 +37,14 @@ async def due(s: Session, *, clock_us: int, at_us: int) -> int:
     past = await alerts.of_ids(s, told - {alert.id for alert in firing})
     muted = alert_muting.muted(active, await silences.lasting(s, at_us), at_us)
     notices = routing.plan(known, groups, firing, past, muted.keys(), clock_us=clock_us)
+    waiting = await notifications.waiting_groups(s) if notices else set()
     for notice in notices:
         name = notice.receiver.name
         if notice.group is None:
             await alert_groups.forget(s, name, notice.key)
         elif notice.group != groups.get((name, notice.key)):
             await alert_groups.write(s, notice.group)
-        if notice.due:
+        if notice.due and not (notice.repeats and (name, notice.key) in waiting):
             await _queue(s, notice, at_us=at_us)
     return sum(notice.due for notice in notices)
 

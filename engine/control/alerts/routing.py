@@ -35,6 +35,8 @@ class Notice:
     group: Notified | None
     firing: tuple[Alert, ...] = ()
     resolved: tuple[Alert, ...] = ()
+    repeats: bool = False
+    """Whether it says nothing that the receiver was not notified of before."""
 
     @property
     def due(self) -> bool:
@@ -118,4 +120,5 @@ def _notice(
     notice = replace(notice, group=None if over else after)
     if not says:
         return notice
-    return replace(notice, firing=audible, resolved=resolved if receiver.send_resolved else ())
+    told_ends = resolved if receiver.send_resolved else ()
+    return replace(notice, firing=audible, resolved=told_ends, repeats=not news and not told_ends)

@@ -124,5 +124,6 @@ class Incidents:
         await incident_alerts.end(s, plan.alert_id, plan.at_us)
         await incidents.note(
             s, plan.incident, f"{plan.rule} is over", actor=CONTROL, at_us=now_us,
-            happened_at_us=min(plan.at_us, now_us), kind=Kind.ALERT,
+            happened_at_us=max(min(plan.at_us, now_us), plan.incident.began_at_us),
+            kind=Kind.ALERT,
         )  # fmt: skip

@@ -125,6 +125,64 @@ async def test_a_receiver_that_is_dead_for_a_day_is_told_everything_in_order(
         assert [int(id.split("-")[2]) for id in hook.ids] == [first, second]
 
 
+async def test_a_receiver_that_is_dead_for_a_day_gets_each_piece_of_news_once(
+    tmp_path: Path,
+) -> None:
+    """What it was not told yet is not repeated: the beginning, then the end, and no more."""
+    async with made(tmp_path) as outbox, hooks.served(REFUSED) as hook:
+        await outbox.add("ops", hook.url)
+        await outbox.box.serve(8, ok=10, failed=10)
+        for _ in range(24):
+            outbox.box.monotonic_us += 60 * MINUTE_US  # the repeat interval
+            await outbox.box.serve(1, ok=10, failed=10)
+            await outbox.deliver()
+            outbox.now_us += 60 * MINUTE_US
+        await outbox.box.serve(8, ok=20)
+        outbox.box.monotonic_us += 60 * MINUTE_US
+        await outbox.box.serve(1, ok=20)
+        assert [each.status for each in await outbox.all()] == ["firing", "resolved"]
+        hook.does = [hooks.YES]
+        hook.requests.clear()
+        for _ in range(2):
+            outbox.now_us += 60 * MINUTE_US
+            await outbox.deliver()
+        assert [request.body["status"] for request in hook.requests] == ["firing", "resolved"]
+
+
+async def test_the_outbox_of_a_receiver_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest is given up for the newest, and says why; other receivers keep theirs."""
+    monkeypatch.setattr(notifications, "MOST_WAITING", 3)
+    async with made(tmp_path) as outbox:
+        await outbox.add("ops", "https://h.example/x")
+        await outbox.add("chat", "https://h.example/y")
+        await outbox.queue("chat")
+        for _ in range(5):
+            await outbox.queue("ops")
+        found = await outbox.all()
+        assert [each.state for each in found] == [
+            State.QUEUED, State.FAILED, State.FAILED, State.QUEUED, State.QUEUED, State.QUEUED,
+        ]  # fmt: skip
+        assert found[1].error == "more than 3 notifications waited"
+
+
+async def test_a_clock_that_is_set_back_delays_no_message_and_sends_none_twice(
+    tmp_path: Path,
+) -> None:
+    """An hour back: what waited for its next try goes out at once, under its id."""
+    async with made(tmp_path) as outbox, hooks.served(REFUSED) as hook:
+        await outbox.add("ops", hook.url)
+        await outbox.queue("ops")
+        await outbox.deliver()
+        outbox.now_us -= 60 * MINUTE_US
+        hook.does = [hooks.YES]
+        assert await outbox.deliver() == 1
+        assert await outbox.deliver() == 0
+        assert await outbox.states() == [State.SENT]
+        assert len(set(hook.ids)) == 1
+
+
 async def test_a_receiver_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
     """Each has its own turn."""
     async with (

@@ -205,6 +205,18 @@ def test_a_silence_holds_from_its_beginning_to_its_end() -> None:
         assert muted(alert(1), silences=(msgspec.structs.replace(silence, **fields),)) == {}
 
 
+def test_a_silence_that_began_holds_though_the_clock_is_set_back() -> None:
+    """An hour that comes again pages nobody about what was silenced in it; a planned one waits."""
+    hour = 3_600_000_000
+    silence = Silence(
+        id=7, matchers=('service="a"',), starts_at_us=2 * hour, ends_at_us=3 * hour, comment="x",
+        maintenance=None, created_at_us=2 * hour, created_by="kim", ended_at_us=None, ended_by=None,
+    )  # fmt: skip
+    assert [silence.holds(at) for at in (hour, 2 * hour, 3 * hour)] == [True, True, False]
+    planned = msgspec.structs.replace(silence, created_at_us=hour)
+    assert [planned.holds(at) for at in (hour, 2 * hour, 3 * hour)] == [False, True, False]
+
+
 def test_a_message_is_alertmanagers_version_4() -> None:
     """With what its alerts have in common, and text that holds one line an alert."""
     ended = changed(alert(2, release="r2"), ended_at_us=3_000_000, summary="slow\nagain\x1b[31m")

@@ -11,11 +11,13 @@ from app import incident_view
 from engine.control.incidents.controller import Incidents
 from engine.control.incidents.decide import QUIET_US
 from engine.control.reconcile import Loop
-from storage import alerts, incident_alerts, incident_events, incidents, silences
+from storage import alerts, incident_alerts, incident_events, incidents, intents, silences
 from storage.alerts import Severity, Why
 from storage.incidents import Incident, Kind, State
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import World
+
+APPLIED = intents.State.APPLIED
 
 
 @pytest.fixture
@@ -117,3 +119,25 @@ async def test_an_alert_that_fires_again_makes_it_active_again(world: World) -> 
     assert [each.state for each in await settle(world)] == [State.CLOSED]
     await fire(world, "HighLatency")
     assert [each.id for each in await settle(world)] == [2, 1]
+
+
+async def test_a_clock_that_is_set_back_by_an_hour_holds_up_no_incident(world: World) -> None:
+    """It is stable and closed in its turn, and its impact is never less than nothing."""
+    world.wait(7_200)
+    alert = await fire(world, "HighErrorRate")
+    (opened,) = await settle(world)
+    world.wait(-3_600)
+    assert (await world.ask("incidents.note", target="INC-1", sentence="NTP")).state is APPLIED
+    async with world.store.read() as s:
+        view = await incident_view.read(s, 1, world.now_us)
+        assert view.impact.minutes == 0
+        assert "active  sev2  support  0 µs" in incident_view.headline(view.incident, world.now_us)
+    await cease(world, alert)
+    await settle(world)
+    world.wait(QUIET_US / 1_000_000)
+    (stable,) = await settle(world)
+    assert (stable.state, stable.stable_at_us) == (State.STABLE, opened.began_at_us)
+    assert (await world.ask("incidents.close", target="INC-1")).state is APPLIED
+    async with world.store.read() as s:
+        kinds = [each.kind for each in await incident_events.of(s, 1)]
+    assert kinds[:2] == [Kind.OPENED, Kind.NOTE]
