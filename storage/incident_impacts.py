@@ -17,7 +17,7 @@ from storage.home import config
 from storage.incidents import Incident
 from storage.measures import Window
 from storage.requests import Class, Outcome
-from storage.rollout_looks import EXECUTED, REQUESTS, counted
+from storage.rollout_evidence import EXECUTED, REQUESTS, counted
 
 _SECOND_US: Final = 1_000_000
 BEFORE_S: Final = 3_600

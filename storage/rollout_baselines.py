@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage.requests import Class, Outcome
-from storage.rollout_looks import EXECUTED, REQUESTS
+from storage.rollout_evidence import EXECUTED, REQUESTS
 from storage.rollouts import Rollout
 
 BEFORE_US: Final = 30 * 60 * 1_000_000

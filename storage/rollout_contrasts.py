@@ -14,9 +14,9 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import rollout_looks
+from storage import rollout_evidence
 from storage.requests import UNNAMED, Class, Outcome
-from storage.rollout_looks import EXECUTED, REQUESTS, Block, Evidence
+from storage.rollout_evidence import EXECUTED, REQUESTS, Block, Evidence
 from storage.rollouts import Rollout
 
 GRACE_US: Final = 60 * 1_000_000
@@ -74,7 +74,7 @@ async def units(s: AsyncSession, rollout: Rollout, began_us: int) -> Mapping[int
     query = (
         select(
             request.release,
-            func.count(named.distinct()) + rollout_looks.counted(request.unit == UNNAMED),
+            func.count(named.distinct()) + rollout_evidence.counted(request.unit == UNNAMED),
         )
         .where(
             request.at_us >= began_us,
@@ -91,9 +91,9 @@ async def units(s: AsyncSession, rollout: Rollout, began_us: int) -> Mapping[int
 async def _block(s: AsyncSession, rollout: Rollout, begin_us: int, end_us: int) -> Block:
     request = REQUESTS.c
     events = [
-        rollout_looks.counted(rollout_looks.event(guard))
+        rollout_evidence.counted(rollout_evidence.event(guard))
         for guard in rollout.guards
-        if guard.measure in rollout_looks.OF_REQUESTS
+        if guard.measure in rollout_evidence.OF_REQUESTS
     ]
     query = (
         select(request.release, func.count(), *events)

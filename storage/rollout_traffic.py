@@ -13,9 +13,9 @@ import msgspec
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import feedback, requests, rollout_looks
+from storage import feedback, requests, rollout_evidence
 from storage.requests import Class, Outcome
-from storage.rollout_looks import EXECUTED, REQUESTS, Count
+from storage.rollout_evidence import EXECUTED, REQUESTS, Count
 from storage.rollout_steps import Guard, Measure
 
 WINDOW_US: Final = 7 * 24 * 3_600 * 1_000_000
@@ -89,6 +89,6 @@ async def _counts(
     s: AsyncSession, own: Sequence[ColumnElement[bool]], guards: Sequence[Guard]
 ) -> tuple[int, list[Count]]:
     """How many requests there are, and what each guard counts in them."""
-    events = [rollout_looks.counted(rollout_looks.event(guard)) for guard in guards]
+    events = [rollout_evidence.counted(rollout_evidence.event(guard)) for guard in guards]
     total, *found = (await s.execute(select(func.count(), *events).where(*own))).one()
     return total, [Count(total, each) for each in found]

@@ -2,8 +2,8 @@
 
 Here is how one is added, and every move of it with the event that tells why; its row is in
 `rollout_rows`, its states in `rollout_states`, what was counted of the candidate in
-`rollout_looks`. Never decides and never sets a split. Read by every package, written by
-`engine.control`.
+`rollout_evidence`, the verdicts in `rollout_looks`. Never decides and never sets a split. Read by
+every package, written by `engine.control`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Comparisons of shadows: what a candidate made of a copy of a request, beside stable's answer.
 
 Figures alone. The texts are those of the request and of its copy, found by their ids where the
-service records texts. Written by the gateway, counted by `storage.rollout_looks`, read by every
+service records texts. Written by the gateway, counted by `storage.rollout_evidence`, read by every
 package.
 """
 

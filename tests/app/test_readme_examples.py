@@ -14,7 +14,7 @@ from app import rollout_plan, rollout_tree
 from engine.control.rollouts import forecast
 from engine.control.rollouts.planned import Asked
 from storage import rollout_steps, rollout_syntax, samples
-from storage.rollout_looks import Count
+from storage.rollout_evidence import Count
 from storage.rollout_traffic import HOUR_US, Traffic
 from storage.samples import ArmSample
 from tests.app import populated_homes

@@ -12,7 +12,7 @@ import msgspec
 
 from engine.control.rollouts import webhooks
 from engine.control.rollouts.decide import Do, Plan
-from storage import held_releases, jobs, rollout_looks, rollouts, services
+from storage import held_releases, jobs, rollout_evidence, rollout_looks, rollouts, services
 from storage.rollout_steps import Mirror, SetWeight, Webhook
 from storage.rollouts import Rollout, State, Why
 from storage.services import Arm, Split
@@ -138,7 +138,7 @@ class By:
         if isinstance(step, SetWeight):
             changes |= await self._weigh(step.weight_bp)
         elif isinstance(step, Mirror):
-            changes["evidence"] = await rollout_looks.begin(
+            changes["evidence"] = await rollout_evidence.begin(
                 self._s, rollout, self._at_us, copies=True
             )
         elif isinstance(step, Webhook):
@@ -154,7 +154,7 @@ class By:
             "weight_bp": weight_bp,
             "split_id": split.id,
             "exposed_at_us": rollout.exposed_at_us or exposed,
-            "evidence": await rollout_looks.begin(self._s, rollout, self._at_us),
+            "evidence": await rollout_evidence.begin(self._s, rollout, self._at_us),
         }
 
     async def abort(self) -> None:
@@ -178,7 +178,7 @@ class By:
         changes = await self._weigh(WHOLE_BP) if rollout.weight_bp < WHOLE_BP else {}
         began = self._at_us
         if not changes:
-            began = (await rollout_looks.stored(self._s, rollout)).began_us
+            began = (await rollout_evidence.stored(self._s, rollout)).began_us
         keep_until = began + rollout.rollback_window_s * _SECOND_US
         if keep_until > self._at_us:
             changes["keep_until_us"] = keep_until
@@ -230,5 +230,5 @@ async def _split(
 
 
 async def _impact(s: Session, rollout: Rollout, ended_us: int, at_us: int) -> str | None:
-    found = await rollout_looks.impact(s, rollout, ended_us, at_us)
+    found = await rollout_evidence.impact(s, rollout, ended_us, at_us)
     return None if found is None else msgspec.json.encode(found).decode()

@@ -18,7 +18,8 @@ from engine.control.rollouts.compare import LEAST_SHIFT
 from engine.judging import drift, errors, shift, verdict
 from engine.judging.drift import Stretch
 from storage.rollout_baselines import Baseline, Timed
-from storage.rollout_looks import Count, Look, Verdict
+from storage.rollout_evidence import Count
+from storage.rollout_looks import Look, Verdict
 from storage.rollouts import Rollout
 from storage.splits import WHOLE_BP
 

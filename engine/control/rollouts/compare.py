@@ -14,7 +14,8 @@ from typing import Final
 from engine.control.rollouts import judge, lengths
 from engine.judging import errors, sample_ratio, shift, two_rates, verdict
 from storage.rollout_contrasts import Durations
-from storage.rollout_looks import Count, Evidence, Look, Verdict
+from storage.rollout_evidence import Count, Evidence
+from storage.rollout_looks import Look, Verdict
 from storage.rollout_steps import Guard
 from storage.rollouts import Rollout
 from storage.splits import WHOLE_BP

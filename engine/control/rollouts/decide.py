@@ -16,11 +16,12 @@ from typing import Final
 from engine.control.decisions import Decision, Reason
 from engine.control.rollouts import compare
 from engine.control.rollouts.facts import Facts
-from storage import rollout_looks, rollout_steps, rollout_waits
+from storage import rollout_evidence, rollout_steps, rollout_waits
 from storage.availability import Can
 from storage.jobs import OPEN as JOB_OPEN
 from storage.jobs import State as JobState
-from storage.rollout_looks import NO_EVIDENCE, Evidence, Look, Verdict
+from storage.rollout_evidence import NO_EVIDENCE, Evidence
+from storage.rollout_looks import Look, Verdict
 from storage.rollout_steps import Analysis, Mirror, OnNo, Pause, SetWeight, Webhook
 from storage.rollouts import OPEN, Rollout, State, Why
 
@@ -259,7 +260,7 @@ def recount_us(rollout: Rollout) -> int | None:
     ended = rollout.ended_at_us
     if rollout.impact is None or rollout.impact.final or ended is None:
         return None
-    return ended + rollout_looks.FINAL_US
+    return ended + rollout_evidence.FINAL_US
 
 
 def _wait(facts: Facts, now_us: int) -> Decision:

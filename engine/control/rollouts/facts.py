@@ -15,6 +15,7 @@ from storage import (
     jobs,
     rollout_baselines,
     rollout_contrasts,
+    rollout_evidence,
     rollout_looks,
     rollout_waits,
     rollout_webhooks,
@@ -22,7 +23,8 @@ from storage import (
 )
 from storage.availability import Availability
 from storage.jobs import Job
-from storage.rollout_looks import NO_EVIDENCE, Evidence, Look
+from storage.rollout_evidence import NO_EVIDENCE, Evidence
+from storage.rollout_looks import Look
 from storage.rollout_steps import Analysis, Mirror
 from storage.rollout_webhooks import Asked
 from storage.rollouts import OPEN, Rollout
@@ -83,8 +85,8 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> Facts:
     evidence = recorded = Evidence()
     looked_us = 0
     if rollout.watched:
-        recorded = await rollout_looks.stored(s, rollout)
-        evidence = await rollout_looks.count(s, rollout)
+        recorded = await rollout_evidence.stored(s, rollout)
+        evidence = await rollout_evidence.count(s, rollout)
         if compare.compared(rollout):
             evidence = await rollout_contrasts.extend(s, rollout, evidence, now_us)
         kept = await rollout_looks.newest(s, rollout)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.judging import errors, exceedance
-from storage import rollout_looks, rollout_steps
-from storage.rollout_looks import Count, Evidence, Look, Verdict
+from storage import rollout_evidence, rollout_steps
+from storage.rollout_evidence import Count, Evidence
+from storage.rollout_looks import Look, Verdict
 from storage.rollout_steps import Guard, Mirror, SetWeight, Step
 from storage.rollouts import Rollout
 from storage.splits import WHOLE_BP
@@ -49,7 +50,7 @@ def level(guards: Sequence[Guard], steps: Sequence[Step]) -> float:
 
 def of_requests(guards: Sequence[Guard]) -> list[Guard]:
     """The guards that count requests, which both arms have at any time."""
-    return [guard for guard in guards if guard.measure in rollout_looks.OF_REQUESTS]
+    return [guard for guard in guards if guard.measure in rollout_evidence.OF_REQUESTS]
 
 
 def _look(rollout: Rollout, guard: Guard, count: Count, alpha: float, at_us: int) -> Look:

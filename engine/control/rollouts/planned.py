@@ -12,7 +12,7 @@ from engine.control.rollouts import judge
 from engine.control.rollouts.rhythm import Rhythm
 from engine.judging import power
 from storage import rollout_steps
-from storage.rollout_looks import Count
+from storage.rollout_evidence import Count
 from storage.rollout_steps import Guard, Mirror, SetWeight, Step
 from storage.rollout_traffic import Traffic
 from storage.splits import WHOLE_BP

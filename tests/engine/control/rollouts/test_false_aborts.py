@@ -14,7 +14,7 @@ from engine.control.rollouts.decide import Do, Plan, decide
 from engine.control.rollouts.facts import Facts
 from engine.judging import exceedance, two_rates
 from storage.availability import Availability, Can
-from storage.rollout_looks import Block, Count, Evidence
+from storage.rollout_evidence import Block, Count, Evidence
 from storage.rollout_steps import DEFAULTS, GUARDS, SetWeight, Strategy
 from storage.rollouts import Rollout, State, Why
 from storage.services import Arm, Owner, OwnerKind, Service, Split

@@ -17,7 +17,7 @@ from storage import job_steps, jobs, rollout_plans, rollout_steps, rollout_synta
 from storage.home import clock
 from storage.jobs import State
 from storage.requests import Class
-from storage.rollout_looks import Count
+from storage.rollout_evidence import Count
 from storage.rollout_plans import RolloutPlan
 from storage.rollout_steps import Guard, Measure, Step
 from storage.rollout_traffic import HOUR_US, Traffic

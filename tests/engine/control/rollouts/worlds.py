@@ -26,6 +26,7 @@ from storage import (
     releases,
     requests,
     rollout_events,
+    rollout_evidence,
     rollout_looks,
     rollout_webhooks,
     rollouts,
@@ -39,7 +40,8 @@ from storage.processes import Kind, State
 from storage.release_content import Engine
 from storage.requests import Class, Outcome
 from storage.rollout_events import RolloutEvent
-from storage.rollout_looks import Evidence, Look
+from storage.rollout_evidence import Evidence
+from storage.rollout_looks import Look
 from storage.rollout_webhooks import Answer
 from storage.rollouts import Rollout
 from storage.services import Service
@@ -303,7 +305,7 @@ class World:
         """What is kept of the newest rollout's counts."""
         newest = await self.rollout()
         async with self.store.read() as s:
-            return await rollout_looks.stored(s, newest)
+            return await rollout_evidence.stored(s, newest)
 
     async def looks(self) -> list[Look]:
         """The looks of the newest rollout, oldest first."""
