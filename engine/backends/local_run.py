@@ -192,6 +192,7 @@ class LocalRun:
                         request=self._sequences[0].id,
                         shown=() if parsing is None else parsing.shown,
                         thinking=None if parsing is None else parsing.thinking,
+                        after="" if parsing is None else parsing.closing,
                     )
                     sequence.id = pool.submit(submit, sequence)
 

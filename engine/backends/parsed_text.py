@@ -62,12 +62,14 @@ class ParsedText:
 class Parsing:
     """Makes the parser of a choice by its index. `shown` are control tokens that it has to see.
 
-    `thinking` bounds the reasoning, None where the caller does not or there is none.
+    `thinking` bounds the reasoning, None where the caller does not or there is none. `closing` is
+    the mark that closes the reasoning which the prompt has opened, empty where it has not.
     """
 
     made: Callable[[int], ParsedText]
     shown: tuple[str, ...]
     thinking: wire.Thinking | None = None
+    closing: str = ""
 
 
 def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing | None:
@@ -86,7 +88,10 @@ def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing
         one = chat.parallel_calls is False
         return ParsedText(job, index, Parser(family, schemas, prompt=tail, one=one))
 
-    return Parsing(made, family.marks(calling=bool(schemas)), _thinking(job, family, tail))
+    marks = family.marks(calling=bool(schemas))
+    inside = family.reasoning is not None and parser.opens(family, tail)
+    closing = family.reasoning.closing if family.reasoning is not None and inside else ""
+    return Parsing(made, marks, _thinking(job, family, tail), closing)
 
 
 def _thinking(job: Job, family: Family, tail: str) -> wire.Thinking | None:

@@ -96,10 +96,12 @@ def submit(
     request: int,
     shown: tuple[str, ...] = (),
     thinking: wire.Thinking | None = None,
+    after: str = "",
 ) -> wire.Submit:
     """One choice of a job; `request` is the id of the job's first sequence.
 
-    `shown` are control tokens that belong to its text, and `thinking` bounds its reasoning.
+    `shown` are control tokens that belong to its text, and `thinking` bounds its reasoning;
+    a constraint holds `after` a text.
     """
     sampling, constraint = job.sampling, job.constraint
     return wire.Submit(
@@ -117,6 +119,7 @@ def submit(
         shown=shown,
         thinking=thinking,
         constraint=constraint and msgspec.structs.replace(constraint, field=""),
+        after=after,
     )
 
 

@@ -65,7 +65,7 @@ def _generation(
         message = f"token {unknown[0]} is not in the vocabulary of {size} tokens"
         return Refusal(sequence, "logit_bias", message, 0)
     try:
-        matcher = constraints.matcher(request.constraint)
+        matcher = constraints.matcher(request.constraint, request.after)
     except Unholdable as error:
         return Refusal(sequence, "constraint", str(error), 0)
     sequence.tokens = prompts.tokens(request.prompt)

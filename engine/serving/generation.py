@@ -96,8 +96,6 @@ class Generation:
         if adjustment is not None:
             adjustment.push(token)
             self.text.stops = adjustment.generated > adjustment.min_tokens
-        if self.matcher is not None:
-            self.matcher.push(token)
 
 
 class Scoring:

@@ -57,7 +57,7 @@ def fill(batch: Batch, plan: Plan, works: Mapping[int, Generation | Scoring]) ->
 def matchers(rows: Sequence[Row], works: Mapping[int, Generation | Scoring]) -> list[Matcher]:
     """Those of the rows that give logits, in order; their masks are for `read`."""
     found = [work for row in rows if isinstance(work := works[row.sequence.id], Generation)]
-    return [generation.matcher for generation in found if generation.matcher is not None]
+    return [one.matcher for one in found if one.matcher is not None and one.matcher.active]
 
 
 def read(
@@ -107,6 +107,7 @@ def _change(
 ) -> Mapping[int, sampling.Floats]:
     """Apply constraints and adjustments in place; copies of changed rows that give logprobs."""
     bound = [(at, g, g.matcher) for at, g in enumerate(generations) if g.matcher is not None]
+    bound = [each for each in bound if each[2].active]
     changed = [(at, g.adjustment) for at, g in enumerate(generations) if g.adjustment is not None]
     if not bound and not changed:
         return {}
@@ -169,6 +170,8 @@ def _append(generation: Generation, token: int, vocabulary: Vocabulary) -> tuple
     generation.push(token)
     if generation.thinking is not None:
         generation.thinking.push(vocabulary.raw(token))
+    if generation.matcher is not None:
+        generation.matcher.push(token, vocabulary.raw(token))
     if _ends(generation, token, vocabulary):
         return generation.text.flush(), "stop"
     piece = vocabulary.raw(token) if token in generation.shown else vocabulary.piece(token)

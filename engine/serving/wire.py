@@ -77,7 +77,8 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     is the text of a control token ends the sequence on that token. `request` is the id of the first
     of several sequences that answer one request, 0 for that one. `shown` are the texts of control
     tokens that belong to the answer's text; others leave none. A `constraint`
-    was tried before.
+    was tried before; it holds from the first token, or `after` a text such as the mark that closes
+    the reasoning.
     """
 
     id: int
@@ -94,6 +95,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     shown: tuple[str, ...] = ()
     thinking: Thinking | None = None
     constraint: Constraint | None = None
+    after: str = ""
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):

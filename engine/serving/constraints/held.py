@@ -72,8 +72,8 @@ class Constraints:
         """Forget all that are held back."""
         self._held.clear()
 
-    def matcher(self, constraint: wire.Constraint | None) -> Matcher | None:
-        """At the beginning of a compiled constraint; None without a constraint.
+    def matcher(self, constraint: wire.Constraint | None, after: str = "") -> Matcher | None:
+        """At the beginning of a compiled constraint, to begin `after`; None without a constraint.
 
         Raises:
             Unholdable: it could not be compiled.
@@ -82,7 +82,7 @@ class Constraints:
             return None
         compiled = self._compiler.find(constraint)
         if isinstance(compiled, llguidance.LLMatcher):
-            return Matcher(compiled)
+            return Matcher(compiled, after)
         raise grammars.Unholdable(compiled or "it was dropped while it waited; send it again")
 
     def begin(self, matchers: Sequence[Matcher]) -> Masks | None:

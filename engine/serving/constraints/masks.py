@@ -25,16 +25,22 @@ _SPARSE: Final = 8
 class Matcher:
     """Where one sequence is in its grammar; `fault` is why it cannot go on, empty while it can."""
 
-    __slots__ = ("fault", "inner")
+    __slots__ = ("_after", "_tail", "active", "fault", "inner")
 
-    def __init__(self, compiled: llguidance.LLMatcher) -> None:
-        """At the beginning; `compiled` is not changed."""
+    def __init__(self, compiled: llguidance.LLMatcher, after: str = "") -> None:
+        """At the beginning, `active` from now on or `after` a text; `compiled` is not changed."""
         self.inner = compiled.deep_copy()
         self.fault = ""
+        self._after = after.strip().encode()
+        self._tail = b""
+        self.active = not self._after
 
-    def push(self, token: int) -> None:
-        """Take a sampled token."""
-        if not self.inner.consume_token(token):
+    def push(self, token: int, raw: bytes) -> None:
+        """Take a sampled token and its bytes, those of a control token included."""
+        if not self.active:
+            self._tail = (self._tail + raw)[-len(self._after) - len(raw) :]
+            self.active = self._after in self._tail
+        elif not self.inner.consume_token(token):
             self.fault = grammars.reason(self.inner)
 
     def complete(self) -> bool:

@@ -433,6 +433,20 @@ async def test_a_constrained_answer_may_be_cut_and_has_the_models_own_logprobs(
     assert "kind" not in stopped.text
 
 
+async def test_a_constraint_waits_for_the_end_of_the_reasoning(gateway: Gateway) -> None:
+    """That the prompt has opened, and a budget closes."""
+    (question,) = workers.questions(1)
+    choice = wire.Constraint("choice", '["yes", "no"]')
+    thinking = wire.Thinking(3, "<t>", "</t>", "</t>", inside=True)
+    heard = gateway.ask(
+        order(question, constraint=choice, after="</t>", thinking=thinking, temperature=1.0)
+    )
+    await heard.finish()
+    reasoning, _, answer = heard.text.partition("</t>")
+    assert reasoning
+    assert answer in {"yes", "no"}
+
+
 async def test_a_constraint_that_cannot_be_held_is_refused_alone(gateway: Gateway) -> None:
     """One that is cancelled while it is compiled ends, too; the worker lives."""
     (question,) = workers.questions(1)

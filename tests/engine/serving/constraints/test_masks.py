@@ -44,23 +44,23 @@ def test_a_complete_text_is_known_at_once_and_an_open_one_may_end() -> None:
     """After the last token that anything can follow there is no other step."""
     closed, open_ = matchers("ab", "ab*")
     for matcher in (closed, open_):
-        matcher.push(ord("a"))
+        matcher.push(ord("a"), b"a")
     assert not closed.complete()
     masks = Masks(V, 2)
     masks.begin([closed, open_])
     masks.apply(np.zeros((2, V), np.float32), [0, 1])
     assert not masks.ends_here(closed, [END])
-    closed.push(ord("b"))
+    closed.push(ord("b"), b"b")
     assert closed.complete()
     assert not open_.complete()
-    open_.push(END)
+    open_.push(END, b"")
     assert open_.complete()
 
 
 def test_a_token_that_may_not_follow_is_a_fault_of_that_row_alone() -> None:
     """With its reason; its row is not touched again."""
     wrong, right = matchers("ab", "ab")
-    wrong.push(ord("x"))
+    wrong.push(ord("x"), b"x")
     assert wrong.fault
     assert not wrong.complete()
     masks = Masks(V, 2)
@@ -69,3 +69,17 @@ def test_a_token_that_may_not_follow_is_a_fault_of_that_row_alone() -> None:
     masks.apply(logits, [0, 1])
     assert left(logits[1]) == b"a"
     assert right.fault == ""
+
+
+def test_what_comes_before_the_end_of_the_reasoning_is_free() -> None:
+    """The mark may be cut into tokens anywhere."""
+    compiled = grammars.compiled(check.tokenizer(), walks.constraint("regex", "ab"))
+    matcher = Matcher(compiled, "</think>\n\n")
+    for raw in (b"so <", b"/thi", b"nk"):
+        matcher.push(0, raw)
+        assert not matcher.active
+    matcher.push(0, b"> ")
+    assert matcher.active
+    matcher.push(ord("a"), b"a")
+    matcher.push(ord("b"), b"b")
+    assert matcher.complete()
