@@ -26,10 +26,12 @@ from storage.ab_test_evidence import NONE, Evidence
 from storage.ab_test_goals import Goal
 from storage.ab_test_looks import Kind, Look, Verdict
 from storage.ab_tests import OPEN, AbTest, State
+from storage.past import ab_tests as past_ab_tests
 from storage.service_rows import Service
 from storage.store import Session
 
 _NONE: Final = words.UNKNOWN
+NOT_COUNTED: Final = "The test was running; what had been counted by then is not recorded."
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +72,21 @@ async def read(s: Session, test: AbTest) -> View:
         until_us=test.until_us if test.state in OPEN else None,
         events=tuple(await ab_test_events.of(s, test.id)),
     )
+
+
+async def read_at(s: Session, test: AbTest, at_us: int) -> View:
+    """What there was to show of a test at a past moment, `test` as it was then.
+
+    What had been counted by then is known of a test that had ended.
+    """
+    events = tuple(await past_ab_tests.events_of(s, test.id, at_us))
+    if test.state in OPEN:
+        return View(
+            ab_test=test, arms=_arms(test, NONE), looks=(), waiting=NOT_COUNTED,
+            until_us=test.until_us, events=events,
+        )  # fmt: skip
+    view = await read(s, test)
+    return msgspec.structs.replace(view, waiting=test.sentence, until_us=None, events=events)
 
 
 def _arms(test: AbTest, evidence: Evidence) -> tuple[Arm, ...]:

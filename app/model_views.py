@@ -30,6 +30,8 @@ from storage.deployments import Deployment
 from storage.loaded import How
 from storage.model_checks import Chat, ModelChecks
 from storage.models import ModelVersion
+from storage.past import models as past_models
+from storage.past import services as past_services
 from storage.processes import Process
 from storage.quarantine import Quarantined
 from storage.release_content import KV_CACHE_TYPES
@@ -173,6 +175,20 @@ def part_lines(version: ModelVersion) -> list[str]:
         [Path(each.path).name, words.size(each.size_bytes), each.sha256] for each in version.parts
     ]
     return words.table(rows)
+
+
+async def read_at(s: Session, at_us: int) -> Registry:
+    """The registry as it was at a past moment; what was in memory is not recorded."""
+    versions = await past_models.every(s, at_us)
+    aliases = await past_models.aliases(s, at_us)
+    return Registry(
+        versions=tuple(versions),
+        aliases=models.aliases(versions, aliases),
+        releases=tuple(each for each in await releases.every(s) if each.created_at_us <= at_us),
+        services=tuple(await past_services.every(s, at_us)),
+        deployments={},
+        processes=(),
+    )
 
 
 async def read(s: Session) -> Registry:

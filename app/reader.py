@@ -11,6 +11,7 @@ import getpass
 import os
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,6 +132,9 @@ class Reader:
                 found = {query.place.replace("-", "_"): await part(s, facts, query)}
         except errors.NotFound as error:
             found = {"missing": str(error)}
+        if facts.past is not None and query.place in reading.NOT_RECORDED:
+            missing = reading.NOT_RECORDED[query.place]
+            facts.past = replace(facts.past, unknown=(*facts.past.unknown, missing))
         self._then = snapshot.Snapshot(
             query=query,
             header=places.header(facts),

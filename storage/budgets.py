@@ -130,12 +130,17 @@ async def every(s: AsyncSession) -> list[Budget]:
     return [msgspec.convert(row, Budget, from_attributes=True, strict=False) for row in rows]
 
 
-async def spent(s: AsyncSession, now_s: int, settings: config.Price) -> list[Spent]:
-    """All budgets with what of them is spent, as the store knows it: a second late."""
+async def spent(
+    s: AsyncSession, now_s: int, settings: config.Price, known: Iterable[Budget] | None = None
+) -> list[Spent]:
+    """All budgets with what of them is spent, as the store knows it: a second late.
+
+    `known` are those of a past moment `now_s`; what is spent is counted by the quarter hour.
+    """
     names = await key_names(s)
     bills: dict[Period, Bill] = {}
     found = []
-    for budget in await every(s):
+    for budget in await every(s) if known is None else known:
         begin_s, end_s = budget.window(now_s, settings.time_zone)
         if budget.period not in bills:
             bills[budget.period] = await spending.bill(s, begin_s, now_s + 1, settings)

@@ -14,6 +14,7 @@ from app import (
     errors,
     job_progress,
     listing,
+    moments,
     session,
     split_input,
     terminal,
@@ -25,6 +26,7 @@ from storage import ab_test_goals, ab_test_units, ab_tests, releases, rollout_sy
 from storage.ab_test_units import Exposed
 from storage.ab_tests import OPEN, AbTest
 from storage.errors import Invalid, NotFound
+from storage.past import ab_tests as past_ab_tests
 from storage.store import Session
 
 app = options.group()
@@ -121,11 +123,17 @@ async def every(
         str | None, typer.Argument(metavar="[SERVICE]", help="Only tests of this service.")
     ] = None,
     limit: options.Limit = 20,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The newest A/B tests, newest at the bottom."""
+    """The newest A/B tests, newest at the bottom; with --at as far as they were then."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        found = (await ab_tests.tail(s, limit, service=service))[::-1]
+        found = (
+            await ab_tests.tail(s, limit, service=service)
+            if at_us is None
+            else await past_ab_tests.tail(s, at_us, limit, service=service)
+        )[::-1]
     listing.show(COLUMNS, found, as_json=as_json, empty="No A/B tests yet.")
 
 
@@ -138,9 +146,13 @@ async def show(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show it again whenever it changes.")
     ] = False,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """The newest A/B test: arms, and for each goal n, effect, interval and what is needed."""
+    if (at_us := moments.at(at)) is not None:
+        await _then(service, id, at_us, as_json=as_json)
+        return
     async with session.store() as store:
         while True:
             async with store.read() as s:
@@ -155,6 +167,18 @@ async def show(
                 await job_progress.changed(store)
             except asyncio.CancelledError:
                 raise errors.Waits(f"The A/B test of {service} is still running.") from None
+
+
+async def _then(service: str, id: int | None, at_us: int, *, as_json: bool) -> None:
+    """A test as far as it was at a past moment."""
+    async with session.reading() as s:
+        if id is None:
+            found = await past_ab_tests.tail(s, at_us, 1, service=service)
+            if not found:
+                raise NotFound(f"{service} had had no A/B test then.")
+            id = found[0].id
+        view = await ab_test_view.read_at(s, await past_ab_tests.find(s, id, at_us), at_us)
+    terminal.show(view, ab_test_view.lines(view), as_json=as_json)
 
 
 @app.command()

@@ -6,13 +6,14 @@ from typing import Annotated, Final
 
 import typer
 
-from app import amounts, listing, session, words
+from app import amounts, listing, moments, session, words
 from app.commands import options
 from app.figures import costs as figures
 from app.listing import Column
 from storage import budgets
 from storage.budgets import WARN_PERCENT, Period, Scope, Spent
 from storage.home import clock, config
+from storage.past import budgets as past_budgets
 
 app = options.group()
 
@@ -93,11 +94,14 @@ COLUMNS: Final[tuple[Column[Spent], ...]] = (
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
+async def every(at: options.At = None, as_json: options.Json = False) -> None:
     """All budgets with what of them is spent, and when they are renewed."""
     settings, _ = config.readable(session.home())
+    at_us = moments.at(at)
     async with session.reading() as s:
-        known = await budgets.spent(s, clock.now_us() // 1_000_000, settings.price)
+        then = None if at_us is None else await past_budgets.every(s, at_us)
+        now_s = (clock.now_us() if at_us is None else at_us) // 1_000_000
+        known = await budgets.spent(s, now_s, settings.price, then)
     listing.show(
         COLUMNS, known, as_json=as_json,
         empty="There is no budget; `paddock budgets set key NAME 10` sets one.",

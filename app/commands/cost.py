@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from app import amounts, errors, listing, session, terminal, words
+from app import amounts, errors, listing, moments, session, terminal, words
 from app.commands import options
 from app.figures import costs as figures
 from app.figures.costs import By, Row
@@ -33,11 +33,13 @@ async def cost(
     days: Annotated[
         int, typer.Option("--days", min=1, max=_DAYS, help="Of the last days, today included.")
     ] = 1,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """The bill of today or of a range, idle time apart; its lines add up to it exactly."""
     settings, _ = config.readable(session.home())
-    price, now_s = settings.price, clock.now_us() // _SECOND_US
+    at_us = moments.at(at)
+    price, now_s = settings.price, (clock.now_us() if at_us is None else at_us) // _SECOND_US
     begin_s = _begin(since, days, now_s, price.time_zone)
     end_s = min(amounts.moment(until, price.time_zone) if until else now_s + 1, now_s + 1)
     if end_s <= begin_s:
@@ -50,7 +52,14 @@ async def cost(
     lines = listing.table(_columns(by, bill.currency), figures.rows(bill, found))
     terminal.show(
         document(bill, found, begin_s, end_s, today),
-        [*lines, "", *figures.notes(bill, today)] if bill.charges or bill.idle else _nothing(bill),
+        [
+            *(
+                [*lines, "", *figures.notes(bill, today)]
+                if bill.charges or bill.idle
+                else _nothing(bill)
+            ),
+            *([] if at_us is None else [figures.counted_to(now_s)]),
+        ],
         as_json=as_json,
     )
 

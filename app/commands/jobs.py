@@ -7,12 +7,13 @@ from typing import Annotated, Final
 
 import typer
 
-from app import errors, job_progress, listing, session, terminal, words
+from app import errors, job_progress, listing, moments, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from storage import job_logs, job_steps, jobs
 from storage.job_steps import Step
 from storage.jobs import Job
+from storage.past import jobs as past_jobs
 from storage.store import Store
 
 app = options.group()
@@ -36,11 +37,14 @@ COLUMNS: Final[tuple[Column[Job], ...]] = (
 @app.command("list")
 async def every(
     limit: options.Limit = 20,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The newest jobs, newest at the bottom."""
+    """The newest jobs, newest at the bottom; of a past moment without how far they were."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        found = (await jobs.tail(s, limit))[::-1]
+        known = jobs.tail(s, limit) if at_us is None else past_jobs.tail(s, at_us, limit)
+        found = (await known)[::-1]
     listing.show(COLUMNS, found, as_json=as_json, empty="No jobs yet.")
 
 

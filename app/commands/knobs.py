@@ -6,10 +6,11 @@ from typing import Annotated, Final
 
 import typer
 
-from app import errors, listing, session, words
+from app import errors, listing, moments, session, words
 from app.commands import options
 from app.listing import Column
 from storage import deployments, knobs
+from storage.past import knobs as past_knobs
 
 app = options.group()
 
@@ -31,11 +32,19 @@ COLUMNS: Final[tuple[Column[Value], ...]] = (
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
+async def every(at: options.At = None, as_json: options.Json = False) -> None:
     """The knobs of each local deployment; with --json only those that were ever set."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        local = {each.name: each.engine for each in await deployments.every(s) if each.engine}
-        found = {name: await knobs.of(s, name) for name in local}
+        local = {
+            each.name: each.engine
+            for each in await deployments.every(s)
+            if each.engine and (at_us is None or each.created_at_us <= at_us)
+        }
+        found = {
+            name: await (knobs.of(s, name) if at_us is None else past_knobs.of(s, name, at_us))
+            for name in local
+        }
     values = [
         (name, knob, found[name].get(knob, knobs.defaults(engine)[knob]), knob not in found[name])
         for name, engine in local.items()

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import actions, errors, listing, model_views, session, terminal, words
+from app import actions, errors, listing, model_views, moments, session, terminal, words
 from app.commands import model_aliases, options, unused_models
 from app.listing import Column
 from app.model_views import Registry
@@ -134,10 +134,13 @@ def _lineage(parent: str | None, dataset: str | None, run: str | None) -> dict[s
 
 
 @app.command("list")
-async def every(removed: Removed = False, as_json: options.Json = False) -> None:
-    """All model versions."""
+async def every(
+    removed: Removed = False, at: options.At = None, as_json: options.Json = False
+) -> None:
+    """All model versions; with --at those of then, with their aliases."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        registry = await model_views.read(s)
+        registry = await (model_views.read(s) if at_us is None else model_views.read_at(s, at_us))
     known = [each for each in registry.versions if removed or each.status is not Status.REMOVED]
     document = [
         {

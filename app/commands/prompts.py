@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from app import listing, prompt_files, session, terminal, word_diff, words
+from app import listing, moments, prompt_files, session, terminal, word_diff, words
 from app.commands import options, prompt_labels, prompt_trees
 from app.figures import prompts as figures
 from storage import prompt_labels as labels
 from storage import prompt_uses, prompts, quarantine
 from storage.control_socket import client
+from storage.past import prompts as past_prompts
 from storage.store import Session
 
 app = options.group()
@@ -56,9 +57,13 @@ async def every(
         typer.Option(metavar="NAME@NUMBER", help="Go on after this version, where a page ended."),
     ] = None,
     limit: options.Limit = prompts.PAGE,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """Prompt versions by name, newest first, with the labels that point at them."""
+    if (at_us := moments.at(at)) is not None:
+        await _then(name, at_us, limit, as_json=as_json)
+        return
     async with session.reading() as s:
         last = None
         if after is not None:
@@ -73,6 +78,20 @@ async def every(
     if len(found) > limit and not as_json:
         of = "" if name is None else f" {name}"
         terminal.say(f"More: paddock prompts list{of} --after {shown[-1].name}")
+
+
+async def _then(name: str | None, at_us: int, limit: int, *, as_json: bool) -> None:
+    """The versions and labels of a past moment."""
+    async with session.reading() as s:
+        found = await past_prompts.every(s, at_us, prompt=name)
+        pointed = await past_prompts.labels(s, at_us, {each.prompt for each in found})
+        rows = figures.listed(found, pointed)
+    listing.show(
+        figures.COLUMNS, rows[:limit], as_json=as_json,
+        document=[row.document for row in rows[:limit]], empty="There was no prompt then.",
+    )  # fmt: skip
+    if len(rows) > limit and not as_json:
+        terminal.say(f"These are {limit} of {len(rows)}; --limit shows more.")
 
 
 @app.command()

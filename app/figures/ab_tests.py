@@ -5,17 +5,23 @@ from __future__ import annotations
 from app import ab_test_view, snapshot
 from storage import ab_tests
 from storage.ab_tests import OPEN, AbTest, State, Why
+from storage.past import ab_tests as past_ab_tests
 from storage.store import Session
 
 
-async def read(s: Session, id: int, *, limit: int) -> snapshot.AbTests:
+async def read(s: Session, id: int, *, limit: int, at_us: int | None = None) -> snapshot.AbTests:
     """The newest tests, and the one with this number in full; 0 is the newest."""
-    found = await ab_tests.tail(s, limit)
+    found = await (
+        ab_tests.tail(s, limit) if at_us is None else past_ab_tests.tail(s, at_us, limit)
+    )
     rows = tuple(_row(test) for test in found)
     chosen = next((test for test in found if test.id == id), found[0] if found else None)
     if chosen is None:
         return snapshot.AbTests(rows=rows)
-    view = await ab_test_view.read(s, chosen)
+    view = await (
+        ab_test_view.read(s, chosen) if at_us is None
+        else ab_test_view.read_at(s, chosen, at_us)
+    )  # fmt: skip
     ratio = ab_test_view.split_look(view)
     return snapshot.AbTests(
         rows=rows,

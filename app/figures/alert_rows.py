@@ -29,6 +29,7 @@ from storage.alert_rounds import Health, Outcome
 from storage.alert_rule_versions import Versioned
 from storage.alerts import Alert, Severity, State
 from storage.notifications import Backlog
+from storage.past import alerts as past_alerts
 from storage.receivers import Receiver
 from storage.silences import Silence
 from storage.store import Session
@@ -79,6 +80,32 @@ async def read(s: Session, chosen: str, facts: Facts) -> Alerts:
     return Alerts(
         rows=tuple(row for row, _ in entries),
         shown="" if found is None else found[0].key,
+        lines=tuple((name, words.safe(value)) for name, value in lines),
+        firing=sum(each.state is State.FIRING for each in active),
+    )
+
+
+async def read_at(s: Session, chosen: str, at_us: int) -> Alerts:
+    """The alerts and silences of a past moment; the health of rules and receivers is not kept."""
+    active = await past_alerts.active(s, at_us)
+    lasting = await past_alerts.silenced(s, at_us)
+    muted = alert_muting.muted(active, lasting, at_us)
+    rows = (
+        *(_alert(each, muted.get(each.id), {}) for each in active),
+        *(_silence(each, at_us) for each in lasting),
+    )
+    shown = next((row for row in rows if row.key == chosen), next(iter(rows), None))
+    lines: list[tuple[str, str]] = []
+    for alert in active:
+        if shown is not None and shown.of is Of.ALERT and shown.name == str(alert.id):
+            moves = [each for each in await alert_events.of(s, alert.id) if each.at_us <= at_us]
+            lines = figures.lines(alert, muted.get(alert.id), moves)[_KNOWN:]
+    for silence in lasting:
+        if shown is not None and shown.of is Of.SILENCE and shown.name == str(silence.id):
+            lines = _of_silence(silence)
+    return Alerts(
+        rows=rows,
+        shown="" if shown is None else shown.key,
         lines=tuple((name, words.safe(value)) for name, value in lines),
         firing=sum(each.state is State.FIRING for each in active),
     )

@@ -10,6 +10,7 @@ from app.figures.facts import SECOND_US, Facts
 from app.snapshot.cost import BudgetRow, By, Cost, CostRow, Part
 from storage import budgets, costs, spending
 from storage.budgets import Spent, Standing
+from storage.past import budgets as past_budgets
 from storage.store import Session
 
 AGAIN_US: Final = 5 * SECOND_US
@@ -56,7 +57,10 @@ async def _read(s: Session, by: By, facts: Facts) -> Cost:
             for part, row in zip(parts, known, strict=True)
         ),
         budgets=await _budgets(s, facts),
-        notes=tuple(f"Not priced: {why}." for why in bill.missing),
+        notes=(
+            *(f"Not priced: {why}." for why in bill.missing),
+            *(() if facts.past is None else (figures.counted_to(now_s),)),
+        ),
     )
 
 
@@ -66,7 +70,8 @@ async def _budgets(s: Session, facts: Facts) -> tuple[BudgetRow, ...]:
     kept = facts.budgets
     if kept is not None and kept[1] == entry and 0 <= now_us - kept[0] < _BUDGETS_US:
         return kept[2]
-    known = await budgets.spent(s, now_us // SECOND_US, facts.price)
+    then = None if facts.past is None else await past_budgets.every(s, now_us)
+    known = await budgets.spent(s, now_us // SECOND_US, facts.price, then)
     found = tuple(_budget(each) for each in known)
     facts.budgets = now_us, entry, found
     return found

@@ -13,6 +13,7 @@ from app import amounts, words
 from storage import spending
 from storage.budgets import Spent, Standing
 from storage.costs import Bill, Line
+from storage.prices import QUARTER_S
 from storage.spending import Today
 from storage.usage import Usage
 
@@ -71,6 +72,15 @@ def notes(bill: Bill, today: Today) -> list[str]:
         whole = words.money(today.projected_micro, bill.currency)
         said.append(f"Today so far {spent}; {whole} by its end at the rate of the last hour.")
     return said
+
+
+def counted_to(at_s: int) -> str:
+    """Of a past moment: up to when its costs are counted, and by which prices."""
+    end_s = (at_s // QUARTER_S + 1) * QUARTER_S
+    return (
+        f"Costs are kept by the quarter hour: counted up to {words.clock(end_s * 1_000_000)}, by "
+        "the prices that are set for that time."
+    )
 
 
 def rows(bill: Bill, found: Sequence[Line]) -> list[Row]:

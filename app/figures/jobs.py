@@ -5,14 +5,16 @@ from __future__ import annotations
 from app import snapshot
 from storage import job_logs, job_steps, jobs
 from storage.jobs import Job
+from storage.past import jobs as past_jobs
 from storage.store import Session
 
 _LINES = 200
 
 
-async def rows(s: Session, *, limit: int) -> tuple[snapshot.JobRow, ...]:
-    """The newest jobs, newest first."""
-    return tuple(map(row, await jobs.tail(s, limit)))
+async def rows(s: Session, *, limit: int, at_us: int | None = None) -> tuple[snapshot.JobRow, ...]:
+    """The newest jobs, newest first; of a past moment without how far they were."""
+    found = await (jobs.tail(s, limit) if at_us is None else past_jobs.tail(s, at_us, limit))
+    return tuple(map(row, found))
 
 
 async def full(s: Session, id: int) -> snapshot.Job:

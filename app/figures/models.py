@@ -8,9 +8,9 @@ from storage import model_lineage, models
 from storage.store import Session
 
 
-async def rows(s: Session) -> tuple[snapshot.ModelRow, ...]:
+async def rows(s: Session, at_us: int | None = None) -> tuple[snapshot.ModelRow, ...]:
     """All versions that are not removed, and those that others were made from."""
-    registry = await model_views.read(s)
+    registry = await (model_views.read(s) if at_us is None else model_views.read_at(s, at_us))
     found = []
     for node in model_lineage.tree(registry.versions):
         stems = ["  " if last else "│ " for last in node.last[1:-1]]

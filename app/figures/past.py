@@ -80,6 +80,7 @@ async def facts(s: Session, at_us: int, live: Facts, settings: config.Config) ->
         entries=await ledger.tail(s, limit=_ENTRIES, until_us=at_us),
         prices=known.at(at_us // SECOND_US),
         currency=known.currency,
+        price=settings.price,
         top=LEAST_TOP,
         past=await _past(s, at_us, node, gone),
     )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from app import snapshot, word_diff
 from app.figures import prompts as figures
 from storage import prompt_content, prompt_labels, prompt_uses, prompts, quarantine, splits
+from storage.past import prompts as past_prompts
 from storage.prompt_labels import Label
 from storage.prompt_uses import Use
 from storage.prompts import PromptVersion
@@ -32,6 +33,21 @@ async def rows(
         filter=text_filter,
         more=len(kept) > limit,
         chosen=await full(s, chosen, against) if chosen in known else None,
+    )
+
+
+async def rows_at(s: Session, at_us: int, *, limit: int, text_filter: str) -> snapshot.Prompts:
+    """The versions and labels of a past moment, without one in full: texts never change."""
+    found = await past_prompts.every(s, at_us)
+    labels = await past_prompts.labels(s, at_us, {each.prompt for each in found})
+    listed = [_row(each) for each in figures.listed(found, labels)]
+    kept = [
+        each
+        for each in listed
+        if text_filter in " ".join((each.name, each.tag, each.author, each.comment, *each.labels))
+    ]
+    return snapshot.Prompts(
+        rows=tuple(kept[:limit]), filter=text_filter, more=len(kept) > limit, chosen=None
     )
 
 

@@ -201,6 +201,30 @@ async def _past_incidents(s: Session, facts: Facts, query: Query) -> snapshot.In
     return snapshot.Incidents(rows=tuple(map(incidents.row, found)), shown=None)
 
 
+async def _past_ab_tests(s: Session, facts: Facts, query: Query) -> snapshot.AbTests:
+    return await ab_tests.read(s, query.ab_test, limit=_AB_TESTS, at_us=facts.now_us)
+
+
+async def _past_jobs(s: Session, facts: Facts, query: Query) -> tuple[snapshot.JobRow, ...]:
+    del query
+    return await jobs.rows(s, limit=_JOBS, at_us=facts.now_us)
+
+
+async def _past_models(s: Session, facts: Facts, query: Query) -> tuple[snapshot.ModelRow, ...]:
+    del query
+    return await models.rows(s, facts.now_us)
+
+
+async def _past_prompts(s: Session, facts: Facts, query: Query) -> snapshot.Prompts:
+    return await prompt_versions.rows_at(
+        s, facts.now_us, limit=query.limit, text_filter=query.filter
+    )
+
+
+async def _past_alerts(s: Session, facts: Facts, query: Query) -> snapshot.Alerts:
+    return await alert_rows.read_at(s, query.alert, facts.now_us)
+
+
 PARTS: Final[Mapping[str, Part]] = {
     "pulse": _pulse,
     "traffic": _traffic,
@@ -234,6 +258,21 @@ PAST: Final[Mapping[str, Part]] = {
     "requests": _past_requests,
     "request": _request,
     "incidents": _past_incidents,
+    "prompts": _past_prompts,
+    "models": _past_models,
+    "ab-tests": _past_ab_tests,
+    "jobs": _past_jobs,
+    "alerts": _past_alerts,
+    "cost": _cost,
     "gpu": _gpu,
 }
 """The places that can be shown as of a past moment, by facts of then (`app.figures.past`)."""
+
+NOT_RECORDED: Final[Mapping[str, str]] = {
+    "prompts": "Whether a label was protected is not shown of a past moment.",
+    "models": "What was in memory, and the lineage as it was known then, are not recorded.",
+    "ab-tests": "What a running A/B test had counted by then is not recorded.",
+    "jobs": "How far a job was is not recorded.",
+    "alerts": "The health of alert rules and the backlog of receivers are not recorded.",
+}
+"""What is missing of a past moment, by the place that would show it."""

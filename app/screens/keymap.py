@@ -114,7 +114,7 @@ PLACES: Final[Mapping[str, Where]] = {
 
 PAST: Final = frozenset({
     "pulse", "problems", "traffic", "rollouts", "rollout", "requests", "request", "incidents",
-    "gpu", "help",
+    "prompts", "models", "ab-tests", "jobs", "alerts", "cost", "gpu", "help",
 })  # fmt: skip
 """The places that can be shown as of a past moment."""
 

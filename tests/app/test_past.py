@@ -10,7 +10,14 @@ import pytest
 
 from app import errors as app_errors
 from app import reader, snapshot
+from app.commands import ab_tests as ab_test_commands
+from app.commands import budgets as budget_commands
+from app.commands import cost as cost_command
+from app.commands import jobs as job_commands
+from app.commands import knobs as knob_commands
 from app.commands import ledger as ledger_commands
+from app.commands import models as model_commands
+from app.commands import prompts as prompt_commands
 from app.commands import requests as request_commands
 from app.commands import status
 from app.figures import past, reading
@@ -193,3 +200,37 @@ async def test_tails_end_at_the_moment(capsys: pytest.CaptureFixture[str]) -> No
     assert max(each["at_us"] for each in entries) == NOW_US - 700 * SECOND_US
     with pytest.raises(app_errors.BadWord, match="leave --follow out"):
         await request_commands.tail(at="15m", follow=True)
+
+
+@pytest.mark.parametrize("place", ["prompts", "models", "ab-tests", "jobs", "alerts", "cost"])
+async def test_each_place_of_what_people_change_is_shown_as_of_then(
+    busy_home: Home, place: str
+) -> None:
+    """And what is not recorded of it is named; costs say up to when they are counted."""
+    seen = await look(busy_home, Query(place=place, at_us=NOW_US - MINUTE_US))
+    part = getattr(seen, place.replace("-", "_"))
+    assert part is not None
+    assert seen.missing == ""
+    assert seen.header.past is not None
+    if place == "cost":
+        assert "Costs are kept by the quarter hour" in " ".join(part.notes)
+    else:
+        assert reading.NOT_RECORDED[place] in seen.header.past
+
+
+@pytest.mark.usefixtures("box")
+async def test_the_lists_of_what_people_change_take_a_moment(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A minute ago there was what there is."""
+    lists = (
+        knob_commands.every, model_commands.every, prompt_commands.every, ab_test_commands.every,
+        job_commands.every, budget_commands.every,
+    )  # fmt: skip
+    for every in lists:
+        await every(at="1m", as_json=True)
+        then = capsys.readouterr().out
+        await every(as_json=True)
+        assert then == capsys.readouterr().out
+    await cost_command.cost(at="1m", as_json=False)
+    assert "counted up to" in capsys.readouterr().out

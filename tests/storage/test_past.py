@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import pytest
@@ -36,23 +36,7 @@ from storage.service_rows import Owner, OwnerKind
 from storage.services import Arm
 from storage.store import Session, Store
 from tests.storage import fixtures
-
-SECOND_US: Final = 1_000_000
-BEGIN_US: Final = 1_800_000_000 * SECOND_US
-
-Work = Callable[[Session, int], Awaitable[object]]
-Read = Callable[[Session], Awaitable[Any]]
-
-
-async def _told(store: Store, story: list[Work], read: Read) -> dict[int, Any]:
-    """What was read after each step of a story, a minute apart, by half a minute after it."""
-    found = {}
-    for number, step in enumerate(story):
-        at_us = BEGIN_US + number * 60 * SECOND_US
-        await store.write(lambda s, step=step, at_us=at_us: step(s, at_us))  # type: ignore[misc]
-        async with store.read() as s:
-            found[at_us + 30 * SECOND_US] = await read(s)
-    return found
+from tests.storage.stories import BEGIN_US, SECOND_US, Work, told
 
 
 async def test_services_of_then_have_the_split_owner_and_freeze_of_then(store: Store) -> None:
@@ -88,11 +72,11 @@ async def test_services_of_then_have_the_split_owner_and_freeze_of_then(store: S
         lambda s, at_us: services.remove(s, service="other", at_us=at_us, **by),
         create,
     ]
-    told = await _told(store, story, services.every)
+    known = await told(store, story, services.every)
     async with store.read() as s:
-        for at_us, then in told.items():
+        for at_us, then in known.items():
             assert then == await past_services.every(s, at_us)
-        first = next(iter(told))
+        first = next(iter(known))
         support = await past_services.find(s, "support", first)
         assert [split.id for split in await past_services.history(s, support, first)] == [
             support.split.id, support.split.id - 1,
@@ -111,9 +95,9 @@ async def test_deployments_of_then_have_the_replicas_and_the_status_of_then(stor
         lambda s, at_us: deployments.restart(s, "ops-1.0.0", actor="sara", at_us=at_us),
         lambda s, at_us: deployments.mark_failing(s, "ops-1.0.0", "signal 6", at_us),
     ]
-    told = await _told(store, story, deployments.every)
+    known = await told(store, story, deployments.every)
     async with store.read() as s:
-        for at_us, then in told.items():
+        for at_us, then in known.items():
             assert then == await past_deployments.every(s, at_us)
         assert await past_deployments.every(s, 0) == []
 
@@ -144,19 +128,19 @@ async def test_processes_of_then_have_the_states_and_reasons_of_then(store: Stor
         lambda s, at_us: processes.node_stopped(s, at_us=at_us),
         start,
     ]
-    told = await _told(store, story, processes.every)
-    last = [*told][-1]
+    known = await told(store, story, processes.every)
+    last = [*known][-1]
     async with store.read() as s:
-        for at_us, then in [*told.items()][2:6]:
+        for at_us, then in [*known.items()][2:6]:
             node = await past_processes.node(s, at_us)
             found = await past_processes.every(s, node.run, at_us)
             assert [(each.name, each.state, each.reason, each.restarts) for each in then] == [
                 (each.name, each.state, each.reason, each.restarts) for each in found
             ]
-        assert [each.started_at_us for each in told[[*told][5]]][1:] == [
+        assert [each.started_at_us for each in known[[*known][5]]][1:] == [
             each.started_at_us for each in found
         ][1:]
-        stopped = await past_processes.node(s, [*told][6])
+        stopped = await past_processes.node(s, [*known][6])
         assert (stopped.alive, stopped.run and stopped.run.version) == (False, "0.1.0")
         running = await past_processes.node(s, last)
         assert running.run is not None
@@ -230,11 +214,11 @@ async def test_alerts_of_then_fire_and_are_acknowledged_as_then(store: Store) ->
         active = await alerts.active(s)
         return [msgspec.structs.replace(each, acknowledged_reason=None) for each in active]
 
-    told = await _told(store, story, read)
+    known = await told(store, story, read)
     async with store.read() as s:
-        for at_us, then in told.items():
+        for at_us, then in known.items():
             assert then == await past_alerts.active(s, at_us)
-        silent = [[each.id for each in await past_alerts.silenced(s, at_us)] for at_us in told]
+        silent = [[each.id for each in await past_alerts.silenced(s, at_us)] for at_us in known]
         assert silent == [[], [], [], [1], [1], [], []]
 
 
@@ -263,15 +247,15 @@ async def test_incidents_of_then_have_the_state_and_the_people_of_then(store: St
         on(incidents.move, incidents.State.CLOSED, ""),
         on(incidents.move, incidents.State.ACTIVE, "again"),
     ]
-    told = await _told(store, story, lambda s: incidents.tail(s, 9))
+    known = await told(store, story, lambda s: incidents.tail(s, 9))
     async with store.read() as s:
-        for at_us, then in told.items():
+        for at_us, then in known.items():
             (now,), (past,) = then, await past_incidents.tail(s, at_us)
             assert (now.state, now.severity, now.roles, now.closed_at_us) == (
                 past.state, past.severity, past.roles, past.closed_at_us,
             )  # fmt: skip
         assert await past_incidents.tail(s, BEGIN_US - 1) == []
-        assert await past_incidents.open_ones(s, [*told][5]) == []
+        assert await past_incidents.open_ones(s, [*known][5]) == []
 
 
 async def test_rollouts_of_then_are_at_the_step_of_then(store: Store) -> None:
@@ -303,13 +287,13 @@ async def test_rollouts_of_then_are_at_the_step_of_then(store: Store) -> None:
         to(State.PAUSED, Why.HELD, "sara paused it."),
         to(State.ABORTED, Why.ABORTED, "sara aborted it.", weight_bp=0),
     ]
-    told = await _told(store, story, lambda s: rollouts.latest(s, "support"))
+    known = await told(store, story, lambda s: rollouts.latest(s, "support"))
     same = (
         "state", "why", "sentence", "version", "step", "weight_bp", "moved_at_us", "ended_at_us",
         "began_at_us", "attempt",
     )  # fmt: skip
     async with store.read() as s:
-        for at_us, then in told.items():
+        for at_us, then in known.items():
             past = await past_rollouts.latest(s, "support", at_us)
             assert {name: getattr(then, name) for name in same} == {
                 name: getattr(past, name) for name in same
@@ -336,9 +320,9 @@ async def test_intents_of_then_had_not_ended_then(store: Store) -> None:
         claim,
         lambda s, at_us: intents.end(s, 1, intents.State.APPLIED, "done", at_us, by="control"),
     ]
-    told = await _told(store, story, intents.tail)
+    known = await told(store, story, intents.tail)
     async with store.read() as s:
-        for at_us, then in told.items():
+        for at_us, then in known.items():
             assert then == await past_intents.tail(s, at_us)
         assert await past_intents.tail(s, BEGIN_US - 1) == []
 
