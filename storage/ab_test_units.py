@@ -17,7 +17,7 @@ from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import ab_test_evidence, ab_tests
+from storage import ab_test_evidence, ab_tests, requests
 from storage.ab_test_evidence import Evidence
 from storage.ab_test_rows import AbTestRow
 from storage.feedback import FeedbackRow
@@ -111,7 +111,7 @@ class Fresh(msgspec.Struct, frozen=True, kw_only=True):
 
 async def newest(s: AsyncSession) -> tuple[int, int]:
     """The numbers of the newest request and the newest rating; 0 before the first."""
-    request = (await s.execute(select(func.max(col(RequestRow.number))))).scalar() or 0
+    request = await requests.last(s)
     rating = (await s.execute(select(func.max(col(FeedbackRow.id))))).scalar() or 0
     return request, rating
 
@@ -202,10 +202,10 @@ async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
 
 
 async def _rated(s: AsyncSession, ab_test_id: int, after: int, limit: int) -> tuple[Rated, ...]:
-    query = (
+    query = (  # by the ratings: `+ 0` keeps SQLite from reading all requests of the test
         select(FeedbackRow, RequestRow)
         .join(RequestRow, col(RequestRow.id) == col(FeedbackRow.request_id))
-        .where(col(FeedbackRow.id) > after, col(RequestRow.ab_test) == ab_test_id)
+        .where(col(FeedbackRow.id) > after, col(RequestRow.ab_test) + 0 == ab_test_id)
         .order_by(col(FeedbackRow.id))
         .limit(limit)
     )

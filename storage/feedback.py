@@ -10,13 +10,17 @@ from typing import ClassVar, Final
 import msgspec
 from sqlalchemy import column, delete, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import Field, SQLModel, col
+from sqlmodel import Column, Field, SQLModel, col
 
 from storage import errors
+from storage.request_rows import RequestKey
 from storage.store import upsert
 
 _COMMENT: Final = 4_000
-_requests: Final = table("requests", *map(column, ("id", "service", "release", "tenant", "worker")))
+_requests: Final = table(
+    "requests", column("key", RequestKey()),
+    *map(column, ("service", "release", "tenant", "worker")),
+)  # fmt: skip
 
 
 class FeedbackRow(SQLModel, table=True):
@@ -25,7 +29,7 @@ class FeedbackRow(SQLModel, table=True):
     __tablename__: ClassVar[str] = "feedback"
 
     id: int | None = Field(default=None, primary_key=True)
-    request_id: str
+    request_id: str = Field(sa_column=Column("request_id", RequestKey, nullable=False))
     at_us: int
     score: int
     correct: bool | None
@@ -112,7 +116,7 @@ async def counts(
             func.count().filter(col(FeedbackRow.correct).is_(True)),
             func.count().filter(col(FeedbackRow.correct).is_(False)),
         )
-        .join_from(FeedbackRow, _requests, _requests.c.id == col(FeedbackRow.request_id))
+        .join_from(FeedbackRow, _requests, _requests.c.key == col(FeedbackRow.request_id))
         .where(col(FeedbackRow.at_us) >= since_us, _requests.c.release.is_not(None))
         .group_by(_requests.c.service, _requests.c.release)
     )

@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import ledger, measures, services
+from storage import ledger, measures, requests, services
 from storage.requests import Outcome, RequestRow
 from storage.store import insert_new
 from storage.texts import TextRow
@@ -129,7 +129,7 @@ async def set(
     elif row is not None:
         row.share_bp, row.set_at_us, row.set_by = share_bp, at_us, actor
     elif share_bp:
-        newest = (await s.execute(select(func.max(RequestRow.number)))).scalar() or 0
+        newest = await requests.last(s)
         s.add(ScoringRow(service=service, share_bp=share_bp, cursor=newest, set_at_us=at_us,
                          set_by=actor))  # fmt: skip
     await s.flush()
@@ -145,14 +145,14 @@ async def candidates(s: AsyncSession, of: Scoring, limit: int) -> tuple[list[Can
 
     Bounded also where no text is recorded, so that no run looks through millions of requests.
     """
-    newest = (await s.execute(select(func.max(RequestRow.number)))).scalar() or 0
+    newest = await requests.last(s)
     until = min(newest, of.cursor + limit * _DEPTH)
     query = (
         select(
             col(RequestRow.number), col(RequestRow.id), col(RequestRow.release),
             col(RequestRow.at_us), col(RequestRow.finish_reason), col(TextRow.completion),
         )
-        .join_from(RequestRow, TextRow, col(TextRow.request_id) == col(RequestRow.id))
+        .join_from(RequestRow, TextRow, col(TextRow.request_id) == col(RequestRow.text_id))
         .where(
             col(RequestRow.service) == of.service,
             col(RequestRow.number) > of.cursor,

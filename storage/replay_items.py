@@ -153,9 +153,11 @@ async def replayable(
     With each, whether it was recorded with what is needed to ask it again.
     """
     row, text = requests.RequestRow, TextRow
+    low, high = await requests.numbers(s, since_us, until_us + 1)
     query = (
         select(col(row.id), col(text.asked).is_not(None))
-        .outerjoin(text, col(text.request_id) == col(row.id))
+        .outerjoin(text, col(text.request_id) == col(row.text_id))
+        .where(col(row.number).between(low, high))
         .where(col(row.service) == service, col(row.at_us).between(since_us, until_us))
         .where(col(row.outcome).in_([Outcome.OK.value, Outcome.FAILED.value]))
         .order_by(col(row.number))

@@ -1,28 +1,30 @@
 """Requests that ended: one row each, however they ended.
 
 Rows are numbered in the order of recording, at the end of a request, and found by number: newest
-first means last recorded first. Written by the gateway, read by every package.
+first means last recorded first. How they are stored is in `storage.request_rows`. Written by the
+gateway, read by every package.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select, text
+from sqlalchemy import ColumnElement, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import Field, SQLModel, col
+from sqlmodel import col
 
-from storage import errors, feedback, texts
+from storage import errors, feedback, request_blocks, request_rows, texts
 from storage.feedback import Feedback
+from storage.request_rows import Beginning, FacetRow, RequestRow, StoredRow
 from storage.store import insert_new
 from storage.texts import Text
 
 __all__ = [
-    "Class", "Feedback", "Outcome", "Request", "Text", "feedback_of", "find", "prune", "record",
-    "tail", "text_of",
+    "Class", "Feedback", "Outcome", "Request", "RequestRow", "Text", "feedback_of", "find", "prune",
+    "record", "tail", "text_of",
 ]  # fmt: skip
 
 _BEGINNING: Final = len("req_") + 4  # fewer characters name none
@@ -33,6 +35,7 @@ LOST: Final = "worker_lost"
 """The error code of a request whose worker died."""
 FILTER_DEPTH: Final = 100_000  # rows looked through for a text, so that no screen ever waits
 _LONGEST_US: Final = 3_600 * 1_000_000
+_EVER_US: Final = 2**62
 _SEED_SPACE: Final = 2**64
 _SEED_HALF: Final = 2**63
 
@@ -56,38 +59,6 @@ class Class(StrEnum):
     INTERACTIVE = "interactive"
     BATCH = "batch"
     BACKGROUND = "background"
-
-
-class RequestRow(SQLModel, table=True):
-    """A request as it is stored; `number` is the order of recording."""
-
-    __tablename__: ClassVar[str] = "requests"
-
-    number: int | None = Field(default=None, primary_key=True)
-    id: str
-    at_us: int
-    service: str
-    release: int | None
-    worker: str
-    endpoint: str
-    key_id: int
-    tenant: str
-    class_: str = Field(sa_column_kwargs={"name": "class"})
-    synthetic: bool
-    stream: bool
-    prompt_tokens: int
-    completion_tokens: int
-    queue_us: int
-    ttft_us: int | None
-    latency_us: int
-    busy_us: int
-    outcome: str
-    finish_reason: str | None
-    error_code: str | None
-    seed: int | None
-    ab_test: int | None = None
-    unit: str | None = None
-    cached_tokens: int = 0
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +98,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 async def unknown(s: AsyncSession, rows: Iterable[Request]) -> list[Request]:
     """Those of some requests that are not stored yet, each once, in the order given."""
     found = {request.id: request for request in rows}
-    query = select(col(RequestRow.id)).where(col(RequestRow.id).in_(list(found)))
+    query = select(col(StoredRow.id)).where(col(StoredRow.id).in_(list(found)))
     for id in (await s.execute(query)).scalars():
         del found[id]
     return list(found.values())
@@ -136,7 +107,15 @@ async def unknown(s: AsyncSession, rows: Iterable[Request]) -> list[Request]:
 async def record(s: AsyncSession, rows: Iterable[Request]) -> None:
     """Store requests that have ended, in the order given; an id is stored once."""
     values = [_values(request) for request in rows]
-    await insert_new(s, RequestRow, values, key=("id",))
+    facets = await request_rows.numbered(s, [request_rows.facet(each) for each in values])
+    own = [
+        {name: each[name] for name in request_rows.OWN}
+        | {"facet": facets[request_rows.facet(each)]}
+        for each in values
+    ]
+    before = await last(s)
+    await insert_new(s, StoredRow, own, key=("id",))
+    await request_blocks.add(s, before)
 
 
 async def tail(
@@ -158,29 +137,28 @@ async def tail(
     Raises:
         NotFound: there is no request `before_id`.
     """
-    query = select(RequestRow).order_by(col(RequestRow.number).desc()).limit(limit)
-    before = None if before_id is None else await _number(s, before_id)
+    where: list[ColumnElement[bool]] = []
     if until_us is not None:
-        before = await _following(s, until_us)
-        query = query.where(col(RequestRow.at_us) + col(RequestRow.latency_us) <= until_us)
-    if before is not None:
-        query = query.where(col(RequestRow.number) < before)
-    query = _narrowed(query, service, outcome)
+        before = await request_blocks.following(s, until_us)
+        where.append(col(RequestRow.at_us) + col(RequestRow.latency_us) <= until_us)
+    elif before_id is not None:
+        before = await _number(s, before_id)
+    else:
+        before = await last(s) + 1
+    lowest = 0
     if text_filter:
-        newest = before or ((await s.execute(select(func.max(RequestRow.number)))).scalar() or 0)
-        query = query.where(col(RequestRow.number) > newest - FILTER_DEPTH, _contains(text_filter))
-    return await _requests(s, query)
-
-
-async def _following(s: AsyncSession, until_us: int) -> int:
-    """A number after those of all requests that arrived up to a moment."""
-    arrived, number = col(RequestRow.at_us), col(RequestRow.number)
-    recent = select(func.max(number)).where(arrived.between(until_us - _LONGEST_US, until_us))
-    newest = (await s.execute(recent)).scalar()
-    if newest is None:
-        last = select(number).where(arrived <= until_us).order_by(arrived.desc()).limit(1)
-        newest = (await s.execute(last)).scalar()
-    return (newest or 0) + 1
+        lowest = max(before - FILTER_DEPTH, 0)
+        where.append(_contains(text_filter))
+    if service is not None or outcome is not None:
+        found = await request_blocks.read(
+            s, _of(service=service, outcome=outcome), lowest, before - 1, limit, descending=True,
+            where=where,
+        )  # fmt: skip
+        return [_request(row) for row in found]
+    number = col(RequestRow.number)
+    query = select(RequestRow).where(number.between(lowest, before - 1), *where)
+    rows = await s.scalars(query.order_by(number.desc()).limit(limit))
+    return [_request(row) for row in rows]
 
 
 async def lost_on(
@@ -190,31 +168,27 @@ async def lost_on(
 
     `since_us` bounds their arrival. Newest first.
     """
-    worker = col(RequestRow.worker)
-    query = (
-        select(col(RequestRow.id), col(RequestRow.release))
-        .where(col(RequestRow.outcome) == Outcome.FAILED.value)
-        .where(col(RequestRow.error_code) == LOST, col(RequestRow.at_us) >= since_us)
-        .where((worker == deployment) | worker.startswith(f"{deployment}:", autoescape=True))
-        .order_by(col(RequestRow.number).desc())
-        .limit(limit)
-    )
-    return [(row[0], row[1]) for row in await s.execute(query)]
+
+    def lost(row: type[RequestRow | FacetRow]) -> list[ColumnElement[bool]]:
+        of = col(row.worker) == deployment
+        copy = col(row.worker).startswith(f"{deployment}:", autoescape=True)
+        failed = col(row.outcome) == Outcome.FAILED.value
+        return [failed, col(row.error_code) == LOST, or_(of, copy)]
+
+    low, high = await request_blocks.numbers(s, since_us, _EVER_US)
+    arrived = [col(RequestRow.at_us) >= since_us]
+    rows = await request_blocks.read(s, lost, low, high, limit, descending=True, where=arrived)
+    return [(row.id, row.release) for row in rows]
 
 
 async def last(s: AsyncSession) -> int:
     """The number of the newest request that was recorded, 0 before the first."""
-    return (await s.execute(select(func.max(RequestRow.number)))).scalar() or 0
+    return (await s.execute(select(func.max(StoredRow.number)))).scalar() or 0
 
 
 async def numbers(s: AsyncSession, begin_us: int, end_us: int) -> tuple[int, int]:
     """The lowest and the highest number of the requests that arrived in a range; (1, 0): none."""
-    number = col(RequestRow.number)
-    query = select(func.min(number), func.max(number)).where(
-        col(RequestRow.at_us) >= begin_us, col(RequestRow.at_us) < end_us
-    )
-    low, high = (await s.execute(query)).one()
-    return (1, 0) if low is None or high is None else (low, high)
+    return await request_blocks.numbers(s, begin_us, end_us)
 
 
 async def after(
@@ -222,9 +196,8 @@ async def after(
     service: str | None = None, outcome: Outcome | None = None,
 ) -> list[tuple[int, Request]]:  # fmt: skip
     """The first `limit` requests after a number, up to another, with theirs; oldest first."""
-    query = select(RequestRow).where(col(RequestRow.number).between(number + 1, until))
-    query = _narrowed(query.order_by(col(RequestRow.number)).limit(limit), service, outcome)
-    rows = await s.scalars(query)
+    of = _of(service=service, outcome=outcome)
+    rows = await request_blocks.read(s, of, number + 1, until, limit)
     return [(row.number or 0, _request(row)) for row in rows]
 
 
@@ -243,18 +216,15 @@ async def ended(
     Found by their arrival, so a request that took more than an hour is not among them.
     """
     arrived = col(RequestRow.at_us)
+    low, high = await request_blocks.numbers(s, begin_us - _LONGEST_US, end_us + 1)
+    of = _of(service=service, release=release, tenant=tenant, worker=worker)
     query = select(RequestRow).where(
+        col(RequestRow.number).between(low, high),
         arrived.between(begin_us - _LONGEST_US, end_us),
         arrived + col(RequestRow.latency_us) >= begin_us,
         arrived + col(RequestRow.latency_us) < end_us,
+        *of(RequestRow),
     )
-    query = _narrowed(query, service, None)
-    if release is not None:
-        query = query.where(col(RequestRow.release) == release)
-    if tenant is not None:
-        query = query.where(col(RequestRow.tenant) == tenant)
-    if worker is not None:
-        query = query.where(col(RequestRow.worker) == worker)
     async for row in await s.stream_scalars(query):
         yield _request(row)
 
@@ -276,13 +246,13 @@ async def find(s: AsyncSession, id: str) -> Request:
         NotFound: there is no such request, or it has been deleted.
     """
     wanted = canonical(id)
-    found = await _requests(s, select(RequestRow).where(col(RequestRow.id) == wanted))
-    if not found:
+    row = (await s.scalars(select(RequestRow).where(col(RequestRow.id) == wanted))).first()
+    if row is None:
         raise errors.NotFound(
             f"There is no request {id}; requests are recorded when they end, at most a second "
             "late, and kept as config.toml says."
         )
-    return found[0]
+    return _request(row)
 
 
 async def beginning(s: AsyncSession, typed: str) -> Request:
@@ -293,12 +263,31 @@ async def beginning(s: AsyncSession, typed: str) -> Request:
         Invalid: several begin so.
     """
     wanted = f"req_{canonical(typed).removeprefix('req_')}"
-    query = select(RequestRow).where(col(RequestRow.id).startswith(wanted, autoescape=True))
-    first = query.order_by(col(RequestRow.id)).limit(2)  # the id itself comes before longer ones
-    found = await _requests(s, first) if len(wanted) >= _BEGINNING else []
-    if len(found) > 1 and found[0].id != wanted:
+    found = await _beginning(s, wanted) if len(wanted) >= _BEGINNING else []
+    if wanted in found:
+        return await find(s, wanted)
+    if not found:
+        return await find(s, typed)
+    if len(found) > 1:
         raise errors.Invalid(f"Several requests begin with {typed}; give more of the id.")
-    return found[0] if found else await find(s, typed)
+    return await find(s, found[0])
+
+
+async def _beginning(s: AsyncSession, wanted: str) -> list[str]:
+    """Ids that begin so: itself if there is one, and at most two of each kind."""
+    id = col(StoredRow.id)
+    after = wanted[:-1] + chr(ord(wanted[-1]) + 1)
+    ranges: list[tuple[Any, Any]] = [(literal(wanted), literal(after))]
+    if (bounds := request_rows.beginning(wanted)) is not None:
+        first, end = bounds
+        ranges.append(
+            (literal(first, Beginning()), None if end is None else literal(end, Beginning()))
+        )
+    found: list[str] = list(await s.scalars(select(id).where(id == wanted)))
+    for begin, end in ranges:
+        query = select(id).where(id >= begin).order_by(id).limit(2)
+        found += await s.scalars(query if end is None else query.where(id < end))
+    return found
 
 
 async def feedback_of(s: AsyncSession, id: str) -> list[Feedback]:
@@ -317,30 +306,23 @@ async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
     Returns the number of rows. Call it until it is 0; each call is short, so that no write waits
     for long.
     """
-    old = select(col(RequestRow.number)).where(col(RequestRow.at_us) < before_us).limit(limit)
-    gone = await s.execute(delete(RequestRow).where(col(RequestRow.number).in_(old)))
+    gone = await request_blocks.prune(s, before_us, limit)
     beside = await texts.prune(s, before_us, limit) + await feedback.prune(s, before_us, limit)
-    return int(gone.rowcount) + beside  # type: ignore[attr-defined]
+    return gone + beside
 
 
-def _narrowed(
-    query: Select[RequestRow], service: str | None, outcome: Outcome | None
-) -> Select[RequestRow]:
-    if service is not None:
-        query = query.where(col(RequestRow.service) == service)
-    if outcome is not None:
-        query = query.where(col(RequestRow.outcome) == outcome.value)
-        if outcome is not Outcome.OK:  # said literally, it lets SQLite use the small index
-            query = query.where(text("outcome <> 'ok'"))
-    return query
+def _of(**wanted: object) -> request_blocks.Conditions:
+    """Requests whose columns have these values; None allows any."""
 
+    def conditions(row: type[RequestRow | FacetRow]) -> list[ColumnElement[bool]]:
+        return [col(getattr(row, name)) == value for name, value in wanted.items()
+                if value is not None]  # fmt: skip
 
-async def _requests(s: AsyncSession, query: Select[RequestRow]) -> list[Request]:
-    return [_request(row) for row in await s.scalars(query)]
+    return conditions
 
 
 async def _number(s: AsyncSession, id: str) -> int:
-    query = select(col(RequestRow.number)).where(col(RequestRow.id) == canonical(id))
+    query = select(col(StoredRow.number)).where(col(StoredRow.id) == canonical(id))
     number = (await s.execute(query)).scalar()
     if number is None:
         raise errors.NotFound(f"There is no request {id} any more; begin at the newest.")
@@ -349,20 +331,21 @@ async def _number(s: AsyncSession, id: str) -> int:
 
 def _contains(wanted: str) -> ColumnElement[bool]:
     columns = (
-        RequestRow.id,
-        RequestRow.service,
-        RequestRow.worker,
-        RequestRow.tenant,
-        RequestRow.endpoint,
-        RequestRow.outcome,
-        RequestRow.class_,
-        RequestRow.finish_reason,
-        RequestRow.error_code,
+        FacetRow.service,
+        FacetRow.worker,
+        FacetRow.tenant,
+        FacetRow.endpoint,
+        FacetRow.outcome,
+        FacetRow.class_,
+        FacetRow.finish_reason,
+        FacetRow.error_code,
     )
     hits = [col(each).contains(wanted, autoescape=True) for each in columns]
-    if wanted[:1] == "r" and wanted[1:].isascii() and wanted[1:].isdecimal():
-        hits.append(col(RequestRow.release) == min(int(wanted[1:20]), _SEED_HALF - 1))
-    return or_(*hits)
+    if wanted[:1] == "r" and wanted[1:].isascii() and wanted[1:].isdecimal() and int(wanted[1:20]):
+        hits.append(col(FacetRow.release) == min(int(wanted[1:20]), _SEED_HALF - 1))
+    facets = select(col(FacetRow.id)).where(or_(*hits))
+    id = col(RequestRow.text_id).contains(wanted, autoescape=True)
+    return or_(col(RequestRow.facet).in_(facets), id)
 
 
 def _values(request: Request) -> dict[str, Any]:

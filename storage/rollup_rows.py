@@ -5,17 +5,18 @@ Decides nothing. Imported by `storage.rollups` and `app.exports`.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import msgspec
-from sqlalchemy import LargeBinary, delete, func, insert, select, update
+from sqlalchemy import LargeBinary, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Column, Field, SQLModel, col
 
-from storage import tallies
-from storage.samples import Kind, SampleRow
+from storage import sample_rows, tallies
+from storage.samples import Kind
 from storage.tallies import ArmSample, Tally
 
 
@@ -33,7 +34,7 @@ class Span(IntEnum):
 
 
 class RollupRow(SQLModel, table=True):
-    """A roll-up as it is stored; the body is a packed tally in msgpack."""
+    """A roll-up as it is stored; the body is a packed tally in compressed msgpack."""
 
     __tablename__: ClassVar[str] = "rollups"
 
@@ -73,9 +74,16 @@ class Mark:
     hours_from_s: int
 
 
+_COMPRESSED: Final = zlib.compress(b"")[:1]
 _packer: Final = msgspec.msgpack.Encoder()
 _unpacker: Final = msgspec.msgpack.Decoder(tallies.Packed)
 _seconds: Final = msgspec.json.Decoder(ArmSample)
+
+
+def _unpacked(body: bytes) -> tallies.Packed:
+    """Of a row; those of earlier versions are not compressed, and begin with another byte."""
+    plain = zlib.decompress(body) if body[:1] == _COMPRESSED else body
+    return _unpacker.decode(plain)
 
 
 async def mark(s: AsyncSession) -> Mark:
@@ -101,22 +109,20 @@ async def add(
     prefix: str = "",
 ) -> None:
     """Add the rows of a span that begin in a range, `end` excluded, to tallies by subject."""
-    row = SampleRow if span is Span.SECOND else RollupRow
-    at = col(SampleRow.second) if span is Span.SECOND else col(RollupRow.begin_s)
-    query = select(col(row.subject), col(row.body)).where(
-        col(row.kind) == kind.value, at >= begin, at < end
+    if span is Span.SECOND:
+        for _, subject, second in await sample_rows.between(s, kind.value, begin, end - 1, prefix):
+            found.setdefault(subject, Tally()).add(Tally.of(_seconds.decode(second)))
+        return
+    query = select(col(RollupRow.subject), col(RollupRow.body)).where(
+        col(RollupRow.kind) == kind.value,
+        col(RollupRow.span_s) == span.value,
+        col(RollupRow.begin_s) >= begin,
+        col(RollupRow.begin_s) < end,
     )
-    if span is not Span.SECOND:
-        query = query.where(col(RollupRow.span_s) == span.value)
     if prefix:
-        query = query.where(col(row.subject).startswith(prefix, autoescape=True))
-    body: Any
+        query = query.where(col(RollupRow.subject).startswith(prefix, autoescape=True))
     for subject, body in await s.execute(query):
-        tally = found.setdefault(subject, Tally())
-        if span is Span.SECOND:
-            tally.add(Tally.of(_seconds.decode(body)))
-        else:
-            tallies.add_packed(tally, _unpacker.decode(body))
+        tallies.add_packed(found.setdefault(subject, Tally()), _unpacked(body))
 
 
 async def replace(
@@ -130,7 +136,7 @@ async def replace(
             "span_s": span.value,
             "begin_s": begin,
             "subject": subject,
-            "body": _packer.encode(tallies.pack(tally)),
+            "body": zlib.compress(_packer.encode(tallies.pack(tally))),
         }
         for subject, tally in found.items()
     ]
@@ -172,7 +178,4 @@ async def begins(
 
 async def next_second(s: AsyncSession, kind: Kind, since: int) -> int | None:
     """The first second from one on that has a sample."""
-    query = select(func.min(col(SampleRow.second))).where(
-        col(SampleRow.kind) == kind.value, col(SampleRow.second) >= since
-    )
-    return (await s.execute(query)).scalar()
+    return await sample_rows.first(s, kind.value, since)

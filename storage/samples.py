@@ -1,28 +1,29 @@
 """What was measured in each second: the host, its GPUs, the gateway, instances, arms, tenants.
 
-One row for a second, kind and subject. Nothing is estimated: a second without a row was not
-measured. Written by the gateway and by control; `storage.measures` makes figures of it.
+One sample for a second, kind and subject. Nothing is estimated: a second without one was not
+measured. How they are stored is in `storage.sample_rows`. Written by the gateway and by control;
+`storage.measures` makes figures of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Literal, cast, overload
+from typing import Any, Final, Literal, cast, overload
 
 import msgspec
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import Field, SQLModel, col
+from sqlmodel import col
 
-from storage import tallies
-from storage.store import upsert
+from storage import sample_rows, tallies
+from storage.sample_rows import SampleRow
 from storage.tallies import ArmSample, Tally
 
 __all__ = [
     "GATEWAY", "TALLIES", "ArmSample", "GatewaySample", "GpuProcess", "GpuSample", "HostSample",
-    "InstanceSample", "Kind", "Sample", "deployment", "newest", "prune", "record", "seconds",
-    "since", "together",
+    "InstanceSample", "Kind", "Sample", "SampleRow", "deployment", "newest", "pack", "prune",
+    "record", "seconds", "since", "together",
 ]  # fmt: skip
 
 GATEWAY: Final = "gateway"
@@ -39,17 +40,6 @@ class Kind(StrEnum):
     INSTANCE = "instance"  # ops-1.0.0:1, the first copy of the deployment ops-1.0.0
     ARM = "arm"  # support/r14
     TENANT = "tenant"  # support/acme, the requests of one tenant to a service
-
-
-class SampleRow(SQLModel, table=True):
-    """A sample as it is stored; the body is JSON."""
-
-    __tablename__: ClassVar[str] = "samples"
-
-    kind: str = Field(primary_key=True)
-    second: int = Field(primary_key=True)
-    subject: str = Field(primary_key=True)
-    body: str
 
 
 class HostSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +166,7 @@ async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str
     for (kind, subject), sample in new.items():
         if not isinstance(sample, _TYPES[kind]):
             raise TypeError(f"{kind} {subject} is a {type(sample).__name__}")
+    await sample_rows.unpack(s, second, {kind.value for kind, _ in new})
     added = [key for key in new if key[0] in TALLIES]
     if added and await _comes_again(s, second):
         added = []
@@ -194,7 +185,7 @@ async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str
         }
         for (kind, subject), sample in new.items()
     ]
-    await upsert(s, SampleRow, rows, key=("kind", "second", "subject"))
+    await sample_rows.write(s, rows)
 
 
 @overload
@@ -245,66 +236,39 @@ async def since(
     `until` is the last second to read: a clock that was set back leaves samples in its future.
     `prefix` selects subjects that begin with it, such as "support/".
     """
-    query = (
-        select(col(SampleRow.second), col(SampleRow.subject), col(SampleRow.body))
-        .where(col(SampleRow.kind) == kind.value, col(SampleRow.second) >= second)
-        .order_by(col(SampleRow.second), col(SampleRow.subject))
-    )
-    if until is not None:
-        query = query.where(col(SampleRow.second) <= until)
-    if prefix:
-        query = query.where(col(SampleRow.subject).startswith(prefix, autoescape=True))
     decoder = msgspec.json.Decoder(_TYPES[kind])
-    found = await s.execute(query)
+    found = await sample_rows.between(s, kind.value, second, until, prefix)
     return [(at, subject, decoder.decode(body)) for at, subject, body in found]
 
 
 async def seconds(s: AsyncSession, kind: Kind, begin: int, end: int) -> list[int]:
     """The seconds from one to another, both included, that have a sample of a kind."""
-    query = (
-        select(col(SampleRow.second))
-        .distinct()
-        .where(col(SampleRow.kind) == kind.value, col(SampleRow.second).between(begin, end))
-    )
-    return list((await s.execute(query)).scalars())
+    return sorted({row[0] for row in await sample_rows.between(s, kind.value, begin, end)})
 
 
 async def newest(s: AsyncSession, until: int) -> int | None:
     """The newest second up to `until` that has a sample, None without one."""
-    seconds = [await _newest(s, kind, until) for kind in Kind]
+    seconds = [await sample_rows.newest(s, kind.value, until) for kind in Kind]
     return max((second for second in seconds if second is not None), default=None)
 
 
 async def prune(s: AsyncSession, before_second: int, limit: int = 5_000) -> int:
-    """Delete at most `limit` samples older than a second; returns how many. Call it until 0."""
+    """Delete at most `limit` rows of samples older than a second; returns how many, 0 when done."""
     gone = 0
     for kind in Kind:
-        old = (
-            select(col(SampleRow.kind), col(SampleRow.second), col(SampleRow.subject))
-            .where(col(SampleRow.kind) == kind.value, col(SampleRow.second) < before_second)
-            .limit(limit - gone)
-        )
-        key = tuple_(col(SampleRow.kind), col(SampleRow.second), col(SampleRow.subject))
-        result = await s.execute(delete(SampleRow).where(key.in_(old)))
-        gone += result.rowcount  # type: ignore[attr-defined]
+        gone += await sample_rows.prune(s, kind.value, before_second, limit - gone)
     return gone
 
 
-async def _newest(s: AsyncSession, kind: Kind, until: int) -> int | None:
-    query = select(func.max(col(SampleRow.second))).where(
-        col(SampleRow.kind) == kind.value, col(SampleRow.second) <= until
-    )
-    return (await s.execute(query)).scalar()
+async def pack(s: AsyncSession, before_second: int, minutes: int = 10) -> bool:
+    """Pack at most so many minutes of each kind before a second; whether there are more of them."""
+    more = [await sample_rows.pack(s, kind.value, before_second, minutes) for kind in Kind]
+    return any(more)
 
 
 async def _comes_again(s: AsyncSession, second: int) -> bool:
     """Whether later seconds are stored already: the clock was set back."""
-    query = (
-        select(col(SampleRow.second))
-        .where(col(SampleRow.kind) == Kind.ARM.value, col(SampleRow.second) > second + _BACK_S)
-        .limit(1)
-    )
-    return (await s.execute(query)).first() is not None
+    return await sample_rows.later(s, Kind.ARM.value, second + _BACK_S)
 
 
 def _body(sample: Sample) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final, Self
 
 import msgspec
@@ -20,13 +21,17 @@ _LOG_GAMMA: Final = math.log(_GAMMA)
 
 
 class Packed(msgspec.Struct, frozen=True, array_like=True):
-    """A sketch of a roll-up, whose hundreds of buckets msgspec decodes without a Python loop."""
+    """A sketch of a roll-up, whose hundreds of buckets are decoded without a Python loop.
+
+    Buckets are pairs, one after the other: how far a bucket is from the one before, and its count.
+    Earlier versions wrote counts by bucket.
+    """
 
     total: float
     lowest: float
     highest: float
     zeros: int
-    buckets: dict[int, int]
+    buckets: list[int] | dict[int, int]
 
 
 class Sketch:
@@ -149,21 +154,30 @@ class Sketch:
         """As roll-ups store it; None when nothing was counted."""
         if not self.count:
             return None
-        return Packed(self.total, self.lowest, self.highest, self._zeros, self._buckets)
+        pairs: list[int] = []
+        last = 0
+        for index, times in sorted(self._buckets.items()):
+            pairs += (index - last, times)
+            last = index
+        return Packed(
+            _short(self.total), _short(self.lowest), _short(self.highest), self._zeros, pairs
+        )
 
     def merge_packed(self, packed: Packed | None) -> Self:
         """Add the counts of a packed sketch."""
         if packed is None:
             return self
-        buckets = self._buckets
+        buckets, added = self._buckets, packed.buckets
+        if isinstance(added, list):
+            added = dict(zip(accumulate(added[::2]), added[1::2], strict=True))
         if buckets:
             get = buckets.get
-            for index, times in packed.buckets.items():
+            for index, times in added.items():
                 buckets[index] = get(index, 0) + times
         else:
-            buckets.update(packed.buckets)
+            buckets.update(added)
         self._zeros += packed.zeros
-        self.count += packed.zeros + sum(packed.buckets.values())
+        self.count += packed.zeros + sum(added.values())
         self.total += packed.total
         self.lowest = min(self.lowest, packed.lowest)
         self.highest = max(self.highest, packed.highest)

@@ -110,6 +110,7 @@ _RECORD: Final = "incidents are few, and post-mortems are read years later"
 POLICIES: Final[Mapping[str, Policy]] = {
     # Measurements
     "samples": Pruned((_seconds,)),
+    "sample_minutes": With("samples"),
     "rollups": Pruned(
         (
             _rolled(Span.MINUTE, lambda keep: keep.minutes_days),
@@ -124,8 +125,11 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "request_texts": _older(texts.prune, lambda keep: keep.texts_days),
     "replay_items": _older(replay_items.prune, lambda keep: keep.texts_days),
     "online_scores": _older(online_scores.prune, lambda keep: keep.requests_days),
-    "requests": _older(requests.prune, lambda keep: keep.requests_days),
-    "feedback": With("requests"),
+    "request_rows": _older(requests.prune, lambda keep: keep.requests_days),
+    "request_blocks": With("request_rows"),
+    "request_block_facets": With("request_rows"),
+    "request_facets": With("request_rows"),
+    "feedback": With("request_rows"),
     "ab_test_units": _older(ab_test_units.prune, lambda keep: keep.requests_days),
     "shadow_comparisons": _older(shadow_comparisons.prune, lambda keep: keep.requests_days),
     "rollout_looks": _older(rollout_looks.prune, lambda keep: keep.requests_days),

@@ -1,4 +1,4 @@
-"""Retention: rolls samples up by the minute, and deletes what is older than config.toml allows.
+"""Retention: rolls samples up and packs them, and deletes what is older than config.toml allows.
 
 How long each table is kept is in `engine.control.retained`. This is not a controller of the
 reconcile loop: there is nothing to decide, a run takes many short transactions instead of one, and
@@ -29,6 +29,8 @@ FIRST_S: Final = 30
 HOURLY: Final = 3600
 MINUTELY: Final = 60
 HOURS: Final = 24
+PLAIN_S: Final = 1_200
+"""The seconds that screens show now are not packed."""
 _HOUR_S: Final = 3600
 _SECOND_US: Final = 1_000_000
 
@@ -44,7 +46,7 @@ class Keeper:
         self._now_us = now_us
 
     async def roll(self) -> None:
-        """Roll up what is over, and measure what the box used; a few at a time.
+        """Roll up what is over, measure what the box used, pack samples; a few at a time.
 
         So no other write waits for long.
         """
@@ -58,7 +60,9 @@ class Keeper:
     async def _roll(self, s: Session) -> bool:
         now_s = self._now_us() // _SECOND_US
         rolled = await rollups.roll(s, now_s)
-        return await box_usage.measure(s, now_s) or rolled
+        measured = await box_usage.measure(s, now_s)
+        until_s = min((await rollups.mark(s)).until_s, now_s - PLAIN_S)
+        return await samples.pack(s, until_s) or measured or rolled
 
     async def forget(self) -> int:
         """Run once; returns how many rows were deleted."""

@@ -23,62 +23,120 @@ from typing import Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import measures, rollup_rows, rollups
+from storage import measures, request_rows, rollup_rows, rollups, samples
 from storage import store as stores
 from storage.home import clock
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.measures import Window
+from storage.requests import Outcome, Request
 from storage.rollups import Span
-from storage.samples import Kind
+from storage.samples import ArmSample, GatewaySample, HostSample, InstanceSample, Kind
 from storage.store import Store
 from storage.tallies import Tally
 
 _BATCH: Final = 50_000
 _ARMS: Final = (("support", 1), ("support", 2))
-_KEPT_S: Final = 7 * Span.DAY
-_COLUMNS: Final = (
-    "id, at_us, service, release, worker, endpoint, key_id, tenant, class, synthetic, stream, "
-    "prompt_tokens, completion_tokens, queue_us, ttft_us, latency_us, busy_us, outcome, "
-    "finish_reason, error_code, seed"
+_KEYS: Final = 25
+_TENANTS: Final = 5
+_INSERT: Final = (
+    "INSERT INTO request_rows (id, at_us, facet, prompt_tokens, completion_tokens, queue_us, "
+    "ttft_us, latency_us, busy_us, seed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_BLOCKS: Final = (
+    "INSERT INTO request_blocks SELECT number / 256, min(at_us), max(at_us) FROM request_rows "
+    "GROUP BY 1"
+)
+_BLOCK_FACETS: Final = (
+    "INSERT INTO request_block_facets SELECT DISTINCT facet, number / 256 FROM request_rows"
+)
+_USAGE: Final = """
+INSERT INTO usage
+  SELECT (at_us + latency_us) / 900000000 * 900, service, coalesce(release, 0), tenant, key_id,
+         rtrim(rtrim(worker, '0123456789'), ':'), count(*), sum(prompt_tokens), 0,
+         sum(completion_tokens), sum(busy_us)
+  FROM requests GROUP BY 1, 2, 3, 4, 5, 6
+"""
+_KEPT_S: Final = 7 * Span.DAY
 
 
-def fill_requests(home: Home, count: int, end_us: int, step: float) -> None:
-    """Insert the rows as the gateway's columns are, in the order of their end."""
+async def fill_requests(store: Store, count: int, end_us: int, step: float) -> None:
+    """Insert the rows of a gateway's requests in bulk, in the order of their end, and their usage.
+
+    One in fifty did not end well; one in five hundred is of a service that is hardly asked.
+    """
     chance = random.Random(1)
-    marks = ", ".join("?" * len(_COLUMNS.split(", ")))
-    insert = f"INSERT INTO requests ({_COLUMNS}) VALUES ({marks})"  # noqa: S608 constants
-    with contextlib.closing(sqlite3.connect(home.database, isolation_level=None)) as database:
+    facets = await store.write(_facets)
+    random_bits, lognormal, uniform = chance.getrandbits, chance.lognormvariate, chance.random
+    with contextlib.closing(sqlite3.connect(store.home.database, isolation_level=None)) as database:
         database.execute("PRAGMA synchronous=OFF")
         for first in range(0, count, _BATCH):
             rows = []
             for n in range(first, min(first + _BATCH, count)):
-                service, release = _ARMS[n % 2]
-                took = int(chance.lognormvariate(13, 0.8))
+                took = int(lognormal(13, 0.8))
+                share = uniform()
+                of = facets["rare" if n % 500 == 0 else "trouble" if share < 0.02 else "ok"]
                 rows.append(
-                    (f"req_{chance.getrandbits(96):024x}", end_us - int((count - n) * step),
-                     service, release, "ops-1.0.0:1", "/v1/chat/completions", 1, "acme",
-                     "interactive", 0, 1, 40, 60, 900, took // 4, took, took // 3, "ok", "stop",
-                     None, chance.getrandbits(62))
+                    (random_bits(96).to_bytes(12, "big"), end_us - int((count - n) * step) - took,
+                     of[int(share * 1e6) % len(of)], int(share * 3_000), int(uniform() * 500),
+                     900, took // 4, took, took // 3, random_bits(62))
                 )  # fmt: skip
             database.execute("BEGIN")
-            database.executemany(insert, rows)
+            database.executemany(_INSERT, rows)
             database.execute("COMMIT")
+        for statement in (_BLOCKS, _BLOCK_FACETS, _USAGE):
+            database.execute(statement)
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+async def _facets(s: AsyncSession) -> dict[str, list[int]]:
+    """The numbers of the facets that there are, by how often they come."""
+    made: dict[str, list[Request]] = {"ok": [], "trouble": [], "rare": []}
+    for key in range(_KEYS):
+        for number, (service, release) in enumerate((*_ARMS, ("rare", 9))):
+            for outcome in Outcome:
+                for stream in (False, True):
+                    kind = "rare" if service == "rare" else "ok" if outcome == "ok" else "trouble"
+                    made[kind].append(
+                        Request(
+                            id="", at_us=0, service=service, release=release, key_id=key,
+                            worker=f"ops-1.0.{release}:{1 + number % 2}", stream=stream,
+                            endpoint="/v1/chat/completions", tenant=f"tenant-{key % _TENANTS}",
+                            outcome=outcome, finish_reason="stop" if outcome == "ok" else None,
+                            error_code=None if outcome == "ok" else "worker_lost",
+                        )
+                    )  # fmt: skip
+    facets = {
+        kind: [request_rows.facet(msgspec.structs.asdict(each)) for each in requests]
+        for kind, requests in made.items()
+    }
+    numbers = await request_rows.numbered(s, [each for of in facets.values() for each in of])
+    return {kind: [numbers[each] for each in of] for kind, of in facets.items()}
 
 
 def tally(chance: random.Random, count: int) -> Tally:
     """So many requests of an arm."""
     made = Tally(requests=count, ok=count, prompt_tokens=40 * count, completion_tokens=60 * count)
     for _ in range(count):
-        took = chance.lognormvariate(13, 0.8)
+        took = int(chance.lognormvariate(13, 0.8))
         made.latency.add(took)
-        made.ttft.add(took / 4)
-        made.queue.add(900)
-        made.inter_token.add(took / 60)
+        made.ttft.add(took // 4)
+        made.queue.add(chance.randrange(200, 2_000))
+        made.inter_token.add_all([int(chance.lognormvariate(9.4, 0.15)) for _ in range(60)])
     made.busy_us = int(made.latency.total / 3)
     return made
+
+
+@functools.cache
+def _pool(count: int) -> tuple[Tally, ...]:
+    """Tallies of so many requests, to draw from: making one for each minute takes an hour."""
+    chance = random.Random(count)
+    return tuple(tally(chance, count) for _ in range(max(2_000 // max(count, 1), 40)))
+
+
+@functools.cache
+def _bodies(count: int) -> tuple[str, ...]:
+    return tuple(_json(each.sample()) for each in _pool(count))
 
 
 async def fill_rollups(store: Store, count: int, end_s: int, seconds: int) -> None:
@@ -92,8 +150,13 @@ async def fill_rollups(store: Store, count: int, end_s: int, seconds: int) -> No
 
         async def work(s: AsyncSession, hour: int = hour) -> None:
             for minute in range(hour, min(hour + Span.HOUR, until), Span.MINUTE):
-                found = {f"{name}/r{release}": tally(chance, a_minute) for name, release in _ARMS}
+                found = {
+                    f"{name}/r{release}": chance.choice(_pool(a_minute)) for name, release in _ARMS
+                }
                 await rollup_rows.replace(s, Kind.ARM, Span.MINUTE, minute, found)
+                shares = [chance.choice(_pool(a_minute * 2 // _TENANTS)) for _ in range(_TENANTS)]
+                tenants = {f"support/tenant-{n}": each for n, each in enumerate(shares)}
+                await rollup_rows.replace(s, Kind.TENANT, Span.MINUTE, minute, tenants)
                 for subject, each in found.items():
                     hours.setdefault((subject, hour), Tally()).add(each)
             own = {subject: each for (subject, at), each in hours.items() if at == hour}
@@ -114,20 +177,49 @@ async def _replace_day(s: AsyncSession, *, day: int, found: dict[str, Tally]) ->
 
 
 def fill_seconds(home: Home, count: int, end_s: int, seconds: int) -> int:
-    """The seconds of the last week as JSON; how many rows."""
+    """The seconds of the last week as JSON, a day packed after the other; how many rows."""
     chance = random.Random(3)
-    rate = count / seconds / len(_ARMS)
-    rows = []
+    rate = count / seconds
+    every = 0
     with contextlib.closing(sqlite3.connect(home.database)) as database:
         for second in range(end_s - min(_KEPT_S, seconds), end_s):
-            for service, release in _ARMS:
-                n = int(rate) + (chance.random() < rate % 1)
-                if n or second % 4 == 0:
-                    body = msgspec.json.encode(tally(chance, n).sample()).decode()
-                    rows.append(("arm", second, f"{service}/r{release}", body))
-        database.executemany("INSERT INTO samples VALUES (?, ?, ?, ?)", rows)
+            rows: list[tuple[str, int, str, str]] = []
+            subjects = [("arm", f"{name}/r{release}") for name, release in _ARMS]
+            subjects += [("tenant", f"support/tenant-{n}") for n in range(_TENANTS)]
+            for kind, subject in subjects:
+                share = rate / (len(_ARMS) if kind == "arm" else _TENANTS)
+                n = int(share) + (chance.random() < share % 1)
+                if n or (kind == "arm" and second % 4 == 0):
+                    rows.append((kind, second, subject, chance.choice(_bodies(n))))
+            rows += [(kind, second, subject, _json(each)) for kind, subject, each in _box(chance)]
+            database.executemany("INSERT INTO samples VALUES (?, ?, ?, ?)", rows)
+            every += len(rows)
         database.commit()
-    return len(rows)
+    return every
+
+
+def _box(chance: random.Random) -> list[tuple[str, str, msgspec.Struct]]:
+    """What is measured of the host, the gateway and two instances in a second."""
+    host = HostSample(
+        cpu_percent=round(chance.random() * 100, 1), cores=16, load1=round(chance.random() * 9, 2),
+        memory_used=chance.randrange(2**36), memory_total=2**37, disk_used=2**39, disk_total=2**40,
+    )  # fmt: skip
+    busy = chance.randrange(1_000_000)
+    worker = InstanceSample(
+        running=chance.randrange(8), waiting=chance.randrange(3), max_running=8, sequences=8,
+        kv_used_tokens=chance.randrange(32_768), kv_total_tokens=32_768, steps=60,
+        prefill_tokens=chance.randrange(900), decode_tokens=chance.randrange(400), busy_us=busy,
+        idle_us=1_000_000 - busy, batch_max=8,
+    )  # fmt: skip
+    gateway = GatewaySample(held=0, connections=chance.randrange(64))
+    return [("host", "box", host), ("gateway", "gateway", gateway),
+            ("instance", "ops-1.0.1:1", worker), ("instance", "ops-1.0.2:2", worker)]  # fmt: skip
+
+
+def _json(sample: msgspec.Struct) -> str:
+    fields = msgspec.structs.asdict(sample)
+    kept = fields if not isinstance(sample, ArmSample) else {k: v for k, v in fields.items() if v}
+    return msgspec.json.encode(kept).decode()
 
 
 async def read(store: Store, end_s: int) -> list[tuple[str, float, float | None]]:
@@ -155,6 +247,12 @@ def size(home: Home) -> int:
     return int(pages) * int(page)
 
 
+def vacuum(home: Home) -> None:
+    """Give back what a box would use again."""
+    with contextlib.closing(sqlite3.connect(home.database)) as database:
+        database.execute("VACUUM")
+
+
 async def main(home: Home, count: int, days: int, rows_wanted: int) -> None:
     """Fill, measure, print."""
     homes.make(home)
@@ -163,9 +261,17 @@ async def main(home: Home, count: int, days: int, rows_wanted: int) -> None:
     try:
         empty = size(home)
         wanted = min(rows_wanted or count, count)
-        fill_requests(home, wanted, end_s * 1_000_000, seconds * 1_000_000 / count)
+        begun = time.perf_counter(), time.process_time()
+        await fill_requests(store, wanted, end_s * 1_000_000, seconds * 1_000_000 / count)
+        took, spent = time.perf_counter() - begun[0], time.process_time() - begun[1]
+        print(f"recorded {wanted:,} in {took:.0f} s, {spent / wanted * 1e6:.0f} µs of a core each")
         requests = size(home)
         rows = fill_seconds(home, count, end_s, seconds)
+        grown = size(home) - requests
+        print(f"{'seconds, unpacked':18} {grown / count:21.1f} bytes a request")
+        while await store.write(lambda s: samples.pack(s, end_s - 1_200, 60), nudge=False):
+            pass
+        vacuum(home)
         week = size(home)
         await fill_rollups(store, count, end_s, seconds)
         whole = size(home)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
-from sqlalchemy import text
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors, feedback, requests, texts
+from storage import errors, feedback, request_rows, requests, texts
 from storage.requests import Outcome, Request, Text
 from storage.store import Store
 from tests.storage import fixtures
@@ -88,33 +93,94 @@ async def test_the_tail_can_be_narrowed(store: Store) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("asked", "index"),
-    [
-        ("", "SEARCH requests USING INTEGER PRIMARY KEY (rowid<?)"),
-        ("AND service = ?", "SEARCH requests USING INDEX requests_by_service (service=? AND"),
-        (
-            "AND outcome = ? AND outcome <> 'ok'",
-            "SEARCH requests USING INDEX requests_not_ok (outcome=? AND",
-        ),
-        (
-            "AND service = ? AND outcome = ? AND outcome <> 'ok'",
-            "SEARCH requests USING INDEX requests_not_ok_by_service (service=? AND outcome=? AND",
-        ),
-    ],
-)
-async def test_no_page_is_counted_or_sorted(store: Store, asked: str, index: str) -> None:
-    """Each way of narrowing goes straight to its rows by an index: ten million are as one page."""
-    page = "ORDER BY number DESC LIMIT 100"
-    query = f"SELECT * FROM requests WHERE number < ? {asked} {page}"  # noqa: S608 ours
+async def test_rare_requests_are_found_without_reading_the_others(store: Store) -> None:
+    """By the blocks that have such ones, newest or oldest first, page by page."""
+    made = [
+        fixtures.request(
+            number,
+            outcome=Outcome.OK if number % 700 else Outcome.FAILED,
+            service="support" if number % 900 else "billing",
+        )
+        for number in range(3_000)
+    ]
+    await store.write(lambda s: requests.record(s, made), nudge=False)
+    read: list[tuple[str, Any]] = []
     async with store.read() as s:
         connection = await s.connection()
-        found = await connection.exec_driver_sql(
-            f"EXPLAIN QUERY PLAN {query}", ("x",) * query.count("?")
-        )
-        plan = [str(row.detail) for row in found]
-    assert len(plan) == 1
-    assert plan[0].startswith(index)
+        event.listen(
+            connection.sync_connection, "before_cursor_execute",
+            lambda _c, _cursor, statement, parameters, _x, _many: read.append(
+                (statement, parameters)
+            ),
+        )  # fmt: skip
+        failed = await requests.tail(s, 3, outcome=Outcome.FAILED)
+        rest = await requests.tail(s, 3, outcome=Outcome.FAILED, before_id=failed[-1].id)
+        billing = await requests.after(s, 1_000, 2_900, 10, "billing")
+        both = await requests.tail(s, 3, service="billing", outcome=Outcome.FAILED)
+        plans = [
+            str(row.detail)
+            for statement, parameters in list(read)
+            for row in await connection.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {statement}", parameters
+            )
+        ]
+    assert [each.at_us for each in failed + rest] == [2_800, 2_100, 1_400, 700, 0]
+    assert [each.at_us for _, each in billing] == [1_800, 2_700]
+    assert [each.at_us for each in both] == [0]
+    assert any(plan.startswith("SCAN anon_1") for plan in plans)  # the blocks come first
+    assert {plan for plan in plans if plan.startswith("SCAN r")} == {"SCAN request_facets"}
+
+
+async def test_requests_are_found_by_their_arrival(store: Store) -> None:
+    """Also those that were recorded late, as after a crash, among newer ones."""
+    late = msgspec.structs.replace(fixtures.request(9_000), at_us=500)
+    made = [fixtures.request(number) for number in range(2_000)]
+    await store.write(lambda s: requests.record(s, [*made[:1_500], late, *made[1_500:]]))
+    async with store.read() as s:
+        assert await requests.numbers(s, 300, 310) == (301, 310)
+        assert await requests.numbers(s, 500, 501) == (501, 1_501)
+        assert await requests.numbers(s, 2_000, 9_000) == (1, 0)
+        ended = [each.id async for each in requests.ended(s, 1_500, 1_502)]
+        then = await requests.tail(s, 2, until_us=2_498)
+    assert sorted(ended) == ["req_500", "req_501", "req_9000"]
+    assert [each.at_us for each in then] == [500, 1_498]
+
+
+@given(st.lists(st.text(alphabet="0123456789abcdefxX_", max_size=6), max_size=8), st.text(
+    alphabet="0123456789abcdefx", min_size=0, max_size=4))  # fmt: skip
+def test_an_id_is_kept_as_its_bytes_and_found_by_its_beginning(ids: list[str], wanted: str) -> None:
+    """Whatever it is, no two ids have the same key."""
+    keys = {f"req_{id}": request_rows.stored(f"req_{id}") for id in ids}
+    assert len(set(keys.values())) == len(keys)
+    bounds = request_rows.beginning(f"req_{wanted}")
+    for id, key in keys.items():
+        if isinstance(key, bytes):
+            assert f"req_{key.hex()}" == id
+            inside = bounds is not None and bounds[0] <= key and (
+                bounds[1] is None or key < bounds[1]
+            )  # fmt: skip
+            assert inside == id.startswith(f"req_{wanted}")
+
+
+async def test_a_facet_goes_with_its_last_request(store: Store) -> None:
+    """As do the blocks that are empty; the others keep the arrivals of what is left."""
+    made = [fixtures.request(n, service="old" if n < 300 else "new") for n in range(1_000)]
+    await store.write(lambda s: requests.record(s, made), nudge=False)
+
+    async def all_of_it(s: AsyncSession) -> None:
+        while await requests.prune(s, 700, limit=500):
+            pass
+
+    await store.write(all_of_it)
+    async with store.read() as s:
+        services = (await s.execute(text("SELECT service FROM request_facets"))).scalars().all()
+        blocks = (await s.execute(text("SELECT * FROM request_blocks"))).all()
+        pairs = (await s.execute(text("SELECT block FROM request_block_facets"))).scalars().all()
+        left = await requests.tail(s, 1_000)
+    assert services == ["new"]
+    assert [tuple(block) for block in blocks] == [(2, 700, 766), (3, 767, 999)]
+    assert pairs == [2, 3]
+    assert [each.at_us for each in left] == [*range(999, 699, -1)]
 
 
 async def test_a_request_is_found_by_its_id_and_by_its_answers_id(store: Store) -> None:

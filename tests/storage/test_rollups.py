@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import random
+from itertools import accumulate
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import insert
 
 from storage import rollup_rows, rollups, samples, tallies
+from storage.rollup_rows import RollupRow
 from storage.rollups import Span
 from storage.samples import Kind
 from storage.store import Session, Store
@@ -176,3 +180,26 @@ def test_a_range_is_cut_into_few_pieces_without_gap_or_overlap(
     before = list(rollups.pieces(begin, min(end, until_s), until_s))
     assert len(before) <= 7
     assert sum((last - first) // span for span, first, last in before) <= 3 + 2 * (59 + 59 + 23)
+
+
+async def test_roll_ups_of_earlier_versions_are_read(store: Store) -> None:
+    """They are not compressed, and count by bucket."""
+    made = tally(1)
+    packed = tallies.pack(made)
+    sketch = packed.sketches["latency"]
+    assert isinstance(sketch.buckets, list)
+    by_bucket = dict(zip(accumulate(sketch.buckets[::2]), sketch.buckets[1::2], strict=True))
+    earlier = msgspec.structs.replace(
+        packed, sketches={"latency": msgspec.structs.replace(sketch, buckets=by_bucket)}
+    )
+    row = {"kind": "arm", "span_s": 60, "begin_s": 0, "subject": "support/r1",
+           "body": msgspec.msgpack.encode(earlier)}  # fmt: skip
+
+    async def work(s: Session) -> None:
+        await s.execute(insert(RollupRow), [row, row | {"begin_s": 60}])
+
+    await store.write(work)
+    async with store.read() as s:
+        found: dict[str, Tally] = {}
+        await rollup_rows.add(s, found, Kind.ARM, Span.MINUTE, 0, 120)
+    assert found == {"support/r1": tally(1).add(made)}

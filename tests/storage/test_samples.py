@@ -6,9 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import samples
+from storage import rollup_rows, samples
+from storage.sample_rows import MinuteRow
 from storage.samples import ArmSample, GatewaySample, GpuSample, HostSample, InstanceSample, Kind
 from storage.sketches import Sketch
 from storage.store import Store
@@ -178,3 +182,69 @@ async def test_the_newest_of_a_week_is_found_by_its_key(store: Store) -> None:
         )
     assert newest == "SEARCH samples USING PRIMARY KEY (kind=? AND second<?)"
     assert since == "SEARCH samples USING PRIMARY KEY (kind=? AND second>?)"
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 400), st.sampled_from(["a/r1", "a/r2", "b/r1"]), st.booleans()),
+        max_size=30,
+    ),
+    st.integers(0, 400),
+)
+async def test_packing_changes_nothing_that_is_read(
+    store: Store, done: list[tuple[int, str, bool]], bound: int
+) -> None:
+    """Whenever minutes are packed between writes: seconds, ends, roll-ups and what is deleted."""
+
+    async def work(s: AsyncSession) -> None:
+        for table in (samples.SampleRow, MinuteRow):
+            await s.execute(delete(table))
+        known: dict[tuple[int, str], ArmSample] = {}
+        for second, subject, packs in done:
+            new = arm(1_000 + second)
+            await samples.record(s, second, [(Kind.ARM, subject, new)])
+            again = any(at > second + 60 for at, _ in known)
+            before = None if again else known.get((second, subject))
+            known[second, subject] = new if before is None else samples.together([before, new])
+            while packs and await samples.pack(s, bound, minutes=1):
+                pass
+        expected = [(*key, known[key]) for key in sorted(known)]
+        seconds = [second for second, _, _ in expected]
+        assert await samples.since(s, 0, Kind.ARM) == expected
+        assert await samples.since(s, bound, Kind.ARM, bound + 90, "a/") == [
+            each for each in expected if bound <= each[0] <= bound + 90 and each[1][:2] == "a/"
+        ]
+        assert await samples.seconds(s, Kind.ARM, 0, bound) == sorted(
+            {second for second in seconds if second <= bound}
+        )
+        assert await samples.newest(s, bound) == max(
+            (second for second in seconds if second <= bound), default=None
+        )
+        assert await rollup_rows.next_second(s, Kind.ARM, bound) == min(
+            (second for second in seconds if second >= bound), default=None
+        )
+        while await samples.prune(s, bound // 60 * 60, limit=3):
+            pass
+        left = [each for each in expected if each[0] >= bound // 60 * 60]
+        assert await samples.since(s, 0, Kind.ARM) == left
+
+    await store.write(work)
+
+
+async def test_a_packed_minute_takes_a_tenth_of_the_room(store: Store) -> None:
+    """Of the host, which is measured every second."""
+    for second in range(120):
+        await record(store, second, (Kind.HOST, "box", HOST))
+
+    async def work(s: AsyncSession) -> tuple[int, int]:
+        plain = [row.body for row in await s.scalars(select(samples.SampleRow))]
+        assert not await samples.pack(s, 120)
+        packed = [row.body for row in await s.scalars(select(MinuteRow))]
+        assert (await s.execute(select(func.count()).select_from(samples.SampleRow))).scalar() == 0
+        return sum(map(len, plain)), sum(map(len, packed))
+
+    plain, packed = await store.write(work)
+    assert packed * 10 < plain

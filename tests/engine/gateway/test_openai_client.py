@@ -509,7 +509,11 @@ def test_feedback_is_kept_and_only_of_ones_own_answers(stack: Stack, client: Ope
         assert missing.json()["error"]["param"] == "request_id"
     with stack.http("other") as http:
         assert http.post("/v1/feedback", json={"id": answer.id, "score": 1}).status_code == 404
-    (row,) = rows(stack, "SELECT * FROM feedback WHERE request_id = ?", id)
+    (row,) = rows(
+        stack,
+        "SELECT f.* FROM feedback f JOIN requests r ON r.key = f.request_id WHERE r.id = ?",
+        id,
+    )
     assert (row["score"], row["correct"], row["comment"]) == (-1, 0, "wrong \x1b[31morder")
 
 
