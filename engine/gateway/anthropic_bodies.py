@@ -125,10 +125,11 @@ class TokenCount(msgspec.Struct, kw_only=True):
                 messages[-1] = _joined(last, message)
             else:
                 messages.append(message)
-        if messages[-1].role == "assistant":
+        last = messages[-1]
+        if last.role == "assistant" and (last.calls or not last.content):
             raise errors.BadRequest(
-                "messages: the last one is the assistant's, and continuing it is not supported.",
-                code="unsupported_parameter",
+                "messages: the last one is the assistant's, and has no text to continue.",
+                code="invalid_value",
                 param="messages",
             )
         tools = self._tools()
@@ -140,6 +141,7 @@ class TokenCount(msgspec.Struct, kw_only=True):
             tool_choice=choice,
             only_tool=only,
             parallel_calls=None if parallel is None else not parallel,
+            continued=last.role == "assistant",
         )
 
     def _turns(self) -> Iterator[job.Message]:

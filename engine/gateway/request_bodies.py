@@ -197,6 +197,8 @@ class Chat(Completing, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
     tools: tool_bodies.Tools | None = None
     tool_choice: tool_bodies.ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -219,6 +221,7 @@ class Chat(Completing, kw_only=True):
                 code="invalid_value",
                 param=f"chat_template_kwargs.{name}",
             )
+        self._check_continuation()
         messages = tuple(turn.message(place) for place, turn in enumerate(self.messages))
         tool_bodies.check_answers(messages)
         tools = tool_bodies.tools(self.tools or ())
@@ -227,8 +230,25 @@ class Chat(Completing, kw_only=True):
         if effort is None and self._thinking() == 0:
             effort = "none"
         return job.Chat(
-            messages, arguments, tools, choice, only, self.parallel_tool_calls, effort or None
-        )
+            messages, arguments, tools, choice, only, self.parallel_tool_calls, effort or None,
+            continued=bool(self.continue_final_message),
+        )  # fmt: skip
+
+    def _check_continuation(self) -> None:
+        """Either the last message goes on, or the assistant's turn begins after it."""
+        last, continued = self.messages[-1], bool(self.continue_final_message)
+        if continued and (last.role != "assistant" or not last.content or last.tool_calls):
+            raise errors.BadRequest(
+                "continue_final_message: the last message is not an assistant's text.",
+                code="invalid_value",
+                param="continue_final_message",
+            )
+        if self.add_generation_prompt is continued:
+            raise errors.BadRequest(
+                "add_generation_prompt is false exactly where continue_final_message is true.",
+                code="invalid_value",
+                param="add_generation_prompt",
+            )
 
     def _limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens  # the newer name wins

@@ -184,6 +184,7 @@ class ChatTemplate:
                 chat_turns.arguments(chat),
                 tools=map(chat_turns.tool, tools),
                 fold_system=not self._takes_system,
+                continued=chat.continued,
             )
         except faults.TooLong as fault:
             raise LongConversation(str(fault)) from fault

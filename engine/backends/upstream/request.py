@@ -60,6 +60,8 @@ def of(job: Job, index: int, *, model: str, extensions: bool, made_by: str = mak
     alternatives = max(1, job.logprobs)
     if isinstance(job.input, Chat):
         body |= _conversation(job.input)
+        if job.input.continued:
+            body |= _continuation(extensions=extensions)
         if job.thinking_budget is not None:
             body["thinking_budget"] = job.thinking_budget
         if job.logprobs >= 0:
@@ -86,6 +88,18 @@ def _conversation(chat: Chat) -> dict[str, Any]:
     if chat.parallel_calls is not None:
         fields["parallel_tool_calls"] = chat.parallel_calls
     return fields
+
+
+def _continuation(*, extensions: bool) -> dict[str, Any]:
+    """What has the last message continued: vLLM's fields, which llama-server does without."""
+    if not extensions:
+        raise failures.Invalid(
+            "the upstream of this release takes only OpenAI's fields, and none of them continues a "
+            "message",
+            code="unsupported_parameter",
+            param="continue_final_message",
+        )
+    return {"continue_final_message": True, "add_generation_prompt": False}
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import jinja2
 
 from engine.prompting.renderer import guards, sandbox
-from engine.prompting.renderer.faults import TemplateFault, TooLong
+from engine.prompting.renderer.faults import Crowded, TemplateFault, TooLong
 from engine.prompting.renderer.protocol import (
     Answer,
     ChatSource,
@@ -38,6 +38,8 @@ _CHATS: Final = sandbox.Sandbox(strict=False)
 
 Turn = dict[str, Any]
 _ROLE: Final = "role"
+_END: Final = "\U0010fffd"
+"""Marks the end of a message that goes on: templates remove space at the end of a text."""
 
 
 class Prompt:
@@ -103,7 +105,13 @@ class Chat:
             messages = [_guarded(each, texts) for each in messages]
             given = _replaced(given, texts)
         values = {**given, **self._given, "messages": messages}
+        if work.continued:
+            values |= {"messages": _marked(messages), "add_generation_prompt": False}
         rendered = _CHATS.render(self._template, values, cpu_s)
+        if work.continued:
+            rendered, end, _ = rendered.rpartition(_END)
+            if not end:
+                raise TemplateFault("it does not show the last message, which is to be continued")
         segments = guards.segments(rendered, spellings)
         self._check(rendered, len(segments))
         return Segments(segments)
@@ -177,6 +185,17 @@ def folded(messages: Sequence[Turn]) -> list[Turn]:
     if waiting:
         turns.append({_ROLE: "user", "content": "\n\n".join(waiting)})
     return turns
+
+
+def _marked(messages: Sequence[Turn]) -> list[Turn]:
+    """The messages with a mark after the content of the last one.
+
+    Raises:
+        Crowded: a text holds the mark itself.
+    """
+    if any(_END in text for each in messages for text in _strings(each)):
+        raise Crowded("a text that goes on cannot be told from others that hold U+10FFFD")
+    return [*messages[:-1], {**messages[-1], "content": f"{messages[-1]['content']}{_END}"}]
 
 
 def _guarded(turn: Turn, texts: Mapping[str, str]) -> Turn:

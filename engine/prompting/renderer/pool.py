@@ -116,8 +116,11 @@ class Renderer:
         *,
         tools: Iterable[Mapping[str, Any]] = (),
         fold_system: bool = False,
+        continued: bool = False,
     ) -> tuple[Segment, ...]:
         """What a chat template renders of messages and tools in Hugging Face's form.
+
+        With `continued` it ends with the content of the last message.
 
         Raises:
             TemplateFault: it failed.
@@ -128,6 +131,7 @@ class Renderer:
             dict(arguments),
             fold_system,
             tuple(dict(each) for each in tools),
+            continued,
         )
         texts = [str(each.get("content") or "") for each in work.messages]
         answer = await self._do(source, work, texts)

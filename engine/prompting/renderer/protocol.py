@@ -59,13 +59,15 @@ class RenderChat(msgspec.Struct, frozen=True, array_like=True, tag="render_chat"
     """Render a conversation; answered by `Segments`.
 
     Messages and tools have the form of Hugging Face's convention. `fold_system`: each system text
-    goes before the next user message.
+    goes before the next user message. `continued`: the last message goes on, and nothing comes
+    after its content.
     """
 
     messages: tuple[dict[str, Any], ...]
     arguments: dict[str, Any]
     fold_system: bool = False
     tools: tuple[dict[str, Any], ...] = ()
+    continued: bool = False
 
 
 class ReadNames(msgspec.Struct, frozen=True, array_like=True, tag="read_names"):

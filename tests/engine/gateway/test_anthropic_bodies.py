@@ -107,7 +107,7 @@ def test_thinking_is_a_budget(thinking: Any, budget: int | None) -> None:
         ({"messages": said({"type": "image"})}, "messages[0].content[0]"),
         ({"messages": said(USE)}, "messages[0].content[0]"),
         ({"messages": said(RESULT)}, "messages[0].content[0].tool_use_id"),
-        ({"messages": [ASK, {"role": "assistant", "content": "It"}]}, "messages"),
+        ({"messages": [ASK, {"role": "assistant", "content": [USE]}]}, "messages"),
         ({"tools": [{"type": "web_search_20250305", "name": "web"}]}, "tools[0].type"),
         ({"tools": [LOOK, LOOK]}, "tools[1].name"),
         ({"tools": [{**LOOK, "input_schema": {"type": "array"}}]}, "tools[0].input_schema.type"),

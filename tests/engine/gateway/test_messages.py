@@ -123,11 +123,21 @@ def test_it_says_why_an_answer_ended(client: Anthropic) -> None:
     assert text_of(whole).startswith(text_of(stopped))
 
 
+def test_the_beginning_of_an_answer_is_continued(stack: Stack, client: Anthropic) -> None:
+    """From the assistant's last words on, at both doors; they are not repeated."""
+    whole = text_of(ask(client, metadata={"user_id": "sara"}))
+    at = whole.index(" ", len(whole) // 2)  # where a token ends
+    began, rest = whole[:at], whole[at:]
+    turns = [*ASK, {"role": "assistant", "content": began}]
+    assert text_of(ask(client, messages=turns, metadata={"user_id": "sara"})) == rest
+    other = over_openai(stack, turns, continue_final_message=True, add_generation_prompt=False)
+    assert other["choices"][0]["message"]["content"] == rest
+
+
 @pytest.mark.parametrize(
     ("fields", "where"),
     [
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "content[0]"),
-        ({"messages": [*ASK, {"role": "assistant", "content": "It"}]}, "messages"),
         ({"extra_body": {"temperature": 3}}, "temperature"),
     ],
 )

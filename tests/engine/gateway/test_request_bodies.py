@@ -20,6 +20,7 @@ from engine.gateway import errors, request_bodies
 CHAT = request_bodies.Reader(request_bodies.Chat)
 COMPLETION = request_bodies.Reader(request_bodies.Completion)
 FEEDBACK = request_bodies.Reader(request_bodies.Feedback)
+BEGUN = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Yes"}]
 HI = {"model": "ops", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -345,3 +346,18 @@ def test_every_field_that_may_hold_anything_is_bounded() -> None:
                 raw = msgspec.json.encode({"model": "ops", field.encode_name: {"a": [[]] * 10_000}})
                 reader = request_bodies.Reader(body)
                 assert refused(reader, raw).message.startswith(f"{field.encode_name} holds more")
+
+
+@pytest.mark.parametrize(
+    ("changed", "param"),
+    [
+        ({"continue_final_message": True}, "continue_final_message"),
+        ({"add_generation_prompt": False}, "add_generation_prompt"),
+        ({"messages": BEGUN, "continue_final_message": True, "add_generation_prompt": True},
+         "add_generation_prompt"),
+    ],
+)  # fmt: skip
+def test_an_answer_begins_anew_or_goes_on(changed: dict[str, Any], param: str) -> None:
+    """A body that asks for neither, or for both, is refused."""
+    body = CHAT.read(json.dumps(HI | changed).encode())
+    assert caught(body.input).param == param

@@ -302,3 +302,32 @@ async def test_an_effort_turns_thinking_on_or_off(template: Make) -> None:
     ):
         (segment,) = await one.segments(Chat(CALLED[:1], **fields))
         assert segment.text == expected
+
+
+TRIMMING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("source", ["", TRIMMING])
+@pytest.mark.parametrize("began", ["It is", "It is \n", "e", "<|im_end|> is"])
+async def test_a_message_that_goes_on_ends_the_prompt(
+    template: Make, source: str, began: str
+) -> None:
+    """With its own last space, and without the end of its turn or the beginning of another."""
+    asked = Chat((Message("user", "Where is it?"), Message("assistant", began)), continued=True)
+    text = "".join(segment.text for segment in await (await template(source)).segments(asked))
+    assert text.endswith(f"<|im_start|>assistant\n{began}")
+    assert text.count("<|im_start|>") == 2
+
+
+async def test_a_message_that_is_not_shown_cannot_go_on(template: Make) -> None:
+    """It would be answered as if it had not been said."""
+    silent = await template(
+        "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
+    )
+    asked = Chat((Message("user", "Hello."), Message("assistant", "It")), continued=True)
+    with pytest.raises(chat_template.BadConversation, match="does not show the last message"):
+        await silent.segments(asked)
