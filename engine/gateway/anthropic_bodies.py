@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, request_bodies, tool_bodies
+from engine.gateway import errors, request_bodies, tool_bodies, turns
 
 IGNORED: Final = frozenset({"service_tier", "inference_geo", "context_management"})
 """Fields whose value never changes the answer."""
@@ -122,16 +122,13 @@ class TokenCount(msgspec.Struct, kw_only=True):
         for message in self._turns():
             last = messages[-1] if messages else None
             if last is not None and last.role == message.role != "tool":
-                messages[-1] = _joined(last, message)
+                messages[-1] = turns.joined(last, message)
             else:
                 messages.append(message)
         last = messages[-1]
         if last.role == "assistant" and (last.calls or not last.content):
-            raise errors.BadRequest(
-                "messages: the last one is the assistant's, and has no text to continue.",
-                code="invalid_value",
-                param="messages",
-            )
+            silent = "the last one is the assistant's, and has no text to continue"
+            raise errors.invalid("messages", silent)
         tools = self._tools()
         choice, only = self._choice(tools)
         parallel = self.tool_choice and self.tool_choice.disable_parallel_tool_use
@@ -162,7 +159,9 @@ class TokenCount(msgspec.Struct, kw_only=True):
         for place, tool in enumerate(self.tools or ()):
             if tool.type != "custom":
                 where = f"tools[{place}].type"
-                raise _unsupported(where, f"tools of type {tool.type[:64]!r} are not supported")
+                raise errors.unsupported(
+                    where, f"tools of type {tool.type[:64]!r} are not supported"
+                )
             function = tool_bodies.Function(
                 tool.name, tool.description, tool.input_schema, tool.strict
             )
@@ -232,11 +231,8 @@ def _user(
     for place, block in enumerate(blocks):
         if block.type == "tool_result":
             if block.tool_use_id is None or block.tool_use_id not in made:
-                raise errors.BadRequest(
-                    f"{where}[{place}].tool_use_id: no message before it makes this call.",
-                    code="invalid_value",
-                    param=f"{where}[{place}].tool_use_id",
-                )
+                unknown = "no message before it makes this call"
+                raise errors.invalid(f"{where}[{place}].tool_use_id", unknown)
             content = _text(block.content or "", f"{where}[{place}].content")
             said = f"Error: {content}" if block.is_error else content
             yield job.Message("tool", said, call_id=block.tool_use_id)
@@ -244,12 +240,6 @@ def _user(
             text.append(_plain(block, f"{where}[{place}]"))
     if text:
         yield job.Message("user", "".join(text))
-
-
-def _joined(first: job.Message, second: job.Message) -> job.Message:
-    content = "\n".join(each for each in (first.content, second.content) if each)
-    reasoning = "\n".join(each for each in (first.reasoning, second.reasoning) if each)
-    return job.Message(first.role, content, reasoning, (*first.calls, *second.calls))
 
 
 def _text(content: str | list[ContentBlock], where: str) -> str:
@@ -261,8 +251,4 @@ def _text(content: str | list[ContentBlock], where: str) -> str:
 def _plain(block: ContentBlock, where: str) -> str:
     if block.type == "text" and block.text is not None:
         return block.text
-    raise _unsupported(where, f"a block of type {block.type[:64]!r} cannot be used here")
-
-
-def _unsupported(where: str, what: str) -> errors.BadRequest:
-    return errors.BadRequest(f"{where}: {what}.", code="unsupported_parameter", param=where)
+    raise errors.unsupported(where, f"a block of type {block.type[:64]!r} cannot be used here")

@@ -176,6 +176,16 @@ def of(failure: failures.Failure) -> Problem:
     )
 
 
+def invalid(where: str, what: str) -> BadRequest:
+    """A field has a value that cannot be used; `where` is its place in the body."""
+    return BadRequest(f"{where}: {what}.", code="invalid_value", param=where)
+
+
+def unsupported(where: str, what: str) -> BadRequest:
+    """A field asks for something that is not offered here."""
+    return BadRequest(f"{where}: {what}.", code="unsupported_parameter", param=where)
+
+
 def outside(reason: str) -> str:
     """A reason for clients: of a file it keeps the name and drops the folder."""
     return _PATH.sub(r"\1", reason)

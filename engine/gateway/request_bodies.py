@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import constraint_fields, errors, sampling_fields, tool_bodies
+from engine.gateway import constraint_fields, errors, sampling_fields, tool_bodies, turns
 from engine.prompting import chat_template
 
 SEQUENCES_LIMIT: Final = 128
@@ -26,8 +26,6 @@ while a body is decoded no other request is answered."""
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
-_TEXT_PARTS: Final = ("text", "refusal")
-_Unsupported = msgspec.Raw | msgspec.UnsetType
 _Stop = Annotated[str, Meta(max_length=1024)]
 _Name = Annotated[str, Meta(max_length=512)]
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -98,88 +96,6 @@ class Completing(constraint_fields.Constrained, kw_only=True):
         return None
 
 
-class Part(msgspec.Struct, gc=False):
-    """A part of a message's content; only text is supported."""
-
-    type: str
-    text: str | None = None
-
-
-class Turn(msgspec.Struct, gc=False):
-    """A message; a field that is not supported is refused if it would change the answer."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
-    tool_calls: tool_bodies.Calls | None = None
-    tool_call_id: _Name | None = None
-    name: _Name | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    function_call: _Unsupported = msgspec.UNSET
-    audio: _Unsupported = msgspec.UNSET
-
-    def message(self, place: int) -> job.Message:
-        """The message for a chat template; `place` is its index in `messages`.
-
-        Raises:
-            BadRequest: it holds something other than text.
-        """
-        if self.function_call or self.audio or self.role == "function":
-            self._check_others(place)
-        content = self.content if isinstance(self.content, str) else self._content(place)
-        role = "system" if self.role == "developer" else self.role
-        reasoned = self.reasoning_content or self.reasoning
-        if not (self.tool_calls or reasoned or self.role == "tool"):  # as nearly all are
-            return job.Message(role, content)
-        if self.tool_calls and self.role != "assistant":
-            where = f"messages[{place}].tool_calls"
-            raise errors.BadRequest(
-                f"{where}: only a message of role assistant calls tools.",
-                code="invalid_value",
-                param=where,
-            )
-        return job.Message(
-            role,
-            content,
-            reasoned or "",
-            tool_bodies.calls(self.tool_calls or (), f"messages[{place}]"),
-            self.tool_call_id or "",
-            (self.name or "") if self.role == "tool" else "",
-        )
-
-    def _content(self, place: int) -> str:
-        """The text of content that is not one text."""
-        if isinstance(self.content, list):
-            for number, part in enumerate(self.content):
-                if part.type not in _TEXT_PARTS or (part.type == "text" and part.text is None):
-                    raise _unsupported(
-                        f"messages[{place}].content[{number}]",
-                        "only parts of type text are supported",
-                    )
-            return "".join(part.text or "" for part in self.content)
-        if self.role != "assistant":
-            where = f"messages[{place}].content"
-            raise errors.BadRequest(
-                f"{where}: a message of role {self.role} needs content.",
-                code="invalid_value",
-                param=where,
-            )
-        return ""
-
-    def _check_others(self, place: int) -> None:
-        """Refuse fields that are not supported if they say anything."""
-        sent = [raw for raw in (self.function_call, self.audio) if raw]
-        said = any(len(raw) > _SMALL or msgspec.json.decode(raw) for raw in sent)
-        if said or self.role == "function":
-            raise _unsupported(
-                f"messages[{place}]", "audio and functions are not supported; use tools"
-            )
-
-
-def _unsupported(where: str, what: str) -> errors.BadRequest:
-    return errors.BadRequest(f"{where}: {what}.", code="unsupported_parameter", param=where)
-
-
 class Reasoning(msgspec.Struct):
     """How much to reason before the answer, as OpenRouter's clients say it."""
 
@@ -192,7 +108,7 @@ class Reasoning(msgspec.Struct):
 class Chat(Completing, kw_only=True):
     """The body of POST /v1/chat/completions."""
 
-    messages: Annotated[list[Turn], Meta(min_length=1, max_length=10_000)]
+    messages: Annotated[list[turns.Turn], Meta(min_length=1, max_length=10_000)]
     max_completion_tokens: _Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -238,17 +154,11 @@ class Chat(Completing, kw_only=True):
         """Either the last message goes on, or the assistant's turn begins after it."""
         last, continued = self.messages[-1], bool(self.continue_final_message)
         if continued and (last.role != "assistant" or not last.content or last.tool_calls):
-            raise errors.BadRequest(
-                "continue_final_message: the last message is not an assistant's text.",
-                code="invalid_value",
-                param="continue_final_message",
-            )
+            other = "the last message is not an assistant's text"
+            raise errors.invalid("continue_final_message", other)
         if self.add_generation_prompt is continued:
-            raise errors.BadRequest(
-                "add_generation_prompt is false exactly where continue_final_message is true.",
-                code="invalid_value",
-                param="add_generation_prompt",
-            )
+            rule = "it is false exactly where continue_final_message is true"
+            raise errors.invalid("add_generation_prompt", rule)
 
     def _limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens  # the newer name wins

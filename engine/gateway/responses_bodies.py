@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, tool_bodies
+from engine.gateway import errors, tool_bodies, turns
 
 IGNORED: Final = frozenset((
     "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "include",
@@ -154,7 +154,7 @@ class Response(msgspec.Struct, kw_only=True):
             where = f"tools[{place}]"
             if tool.type != "function":
                 kind = f"tools of type {tool.type[:64]!r} are not supported"
-                raise _unsupported(f"{where}.type", kind)
+                raise errors.unsupported(f"{where}.type", kind)
             function = tool_bodies.Function(
                 tool.name, tool.description, tool.parameters, tool.strict
             )
@@ -166,7 +166,7 @@ class Response(msgspec.Struct, kw_only=True):
         if not isinstance(sent, ResponseToolChoice):
             return tool_bodies.choice(sent, tools)
         if sent.type != "function":
-            raise _unsupported("tool_choice.type", "only a function can be chosen")
+            raise errors.unsupported("tool_choice.type", "only a function can be chosen")
         return tool_bodies.named(sent.name, tools, "tool_choice.name")
 
 
@@ -182,13 +182,9 @@ def _messages(input: str | Sequence[InputItem], made: Container[str]) -> Iterato
         message = _message(item, where)
         if item.type == "function_call_output":
             if message.call_id not in made and message.call_id not in known:
-                raise errors.BadRequest(
-                    f"{where}.call_id: no call has this id.",
-                    code="invalid_value",
-                    param=f"{where}.call_id",
-                )
+                raise errors.invalid(f"{where}.call_id", "no call has this id")
         elif message.role == "assistant":
-            turn = message if turn is None else _joined(turn, message)
+            turn = message if turn is None else turns.joined(turn, message)
             continue
         if turn is not None:
             yield turn
@@ -214,16 +210,7 @@ def _message(item: InputItem, where: str) -> job.Message:
     if item.type == "reasoning":
         said = _text(item.content or item.summary or "", f"{where}.content")
         return job.Message("assistant", "", said)
-    raise _unsupported(where, f"an item of type {item.type[:64]!r} cannot be used here")
-
-
-def _joined(first: job.Message, second: job.Message) -> job.Message:
-    return job.Message(
-        "assistant",
-        "\n".join(each for each in (first.content, second.content) if each),
-        "\n".join(each for each in (first.reasoning, second.reasoning) if each),
-        (*first.calls, *second.calls),
-    )
+    raise errors.unsupported(where, f"an item of type {item.type[:64]!r} cannot be used here")
 
 
 def _text(content: str | Sequence[InputPart] | None, where: str) -> str:
@@ -238,10 +225,6 @@ def _text(content: str | Sequence[InputPart] | None, where: str) -> str:
         text = part.refusal if part.type == "refusal" else part.text
         if text is None or part.type not in {*_TEXTS, "refusal"}:
             kind = f"a part of type {part.type[:64]!r} is not supported"
-            raise _unsupported(f"{where}[{place}]", kind)
+            raise errors.unsupported(f"{where}[{place}]", kind)
         texts.append(text)
     return "".join(texts)
-
-
-def _unsupported(where: str, what: str) -> errors.BadRequest:
-    return errors.BadRequest(f"{where}: {what}.", code="unsupported_parameter", param=where)

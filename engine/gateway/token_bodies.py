@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, request_bodies, tool_bodies
+from engine.gateway import errors, request_bodies, tool_bodies, turns
 
 TOKENS_LIMIT: Final = 1 << 20
 
@@ -29,9 +29,7 @@ class Tokenize(msgspec.Struct, kw_only=True):
     model: _Name
     prompt: str | None = None
     content: str | None = None
-    messages: Annotated[list[request_bodies.Turn], Meta(min_length=1, max_length=10_000)] | None = (
-        None
-    )
+    messages: Annotated[list[turns.Turn], Meta(min_length=1, max_length=10_000)] | None = None
     tools: tool_bodies.Tools | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     prompt_variables: dict[str, Any] | None = None
@@ -56,9 +54,7 @@ class Tokenize(msgspec.Struct, kw_only=True):
         """
         given = [self.prompt is not None, self.content is not None, self.messages is not None]
         if sum(given) != 1:
-            raise errors.BadRequest(
-                "Send one of prompt, content and messages.", code="invalid_value", param="prompt"
-            )
+            raise errors.invalid("prompt", "send one of prompt, content and messages")
         if self.messages is None:
             return job.Text(((self.content if self.prompt is None else self.prompt) or "",))
         return request_bodies.Chat(

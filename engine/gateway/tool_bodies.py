@@ -83,9 +83,11 @@ def tools(sent: Sequence[Tool]) -> tuple[job.Tool, ...]:
     for place, tool in enumerate(sent):
         where = f"tools[{place}]"
         if tool.type != "function":
-            raise _bad(f"{where}.type", f"tools of type {tool.type[:64]!r} are not supported")
+            raise errors.invalid(
+                f"{where}.type", f"tools of type {tool.type[:64]!r} are not supported"
+            )
         if tool.function is None:
-            raise _bad(f"{where}.function", "a tool of type function needs this field")
+            raise errors.invalid(f"{where}.function", "a tool of type function needs this field")
         found.append((f"{where}.function", tool.function))
     return functions(found)
 
@@ -103,12 +105,12 @@ def functions(
     found: dict[str, job.Tool] = {}
     for where, function in sent:
         if not _NAME.fullmatch(function.name):
-            raise _bad(
+            raise errors.invalid(
                 f"{where}.name",
                 "a name has at most 128 letters, digits, underscores, dots and hyphens",
             )
         if function.name in found:
-            raise _bad(f"{where}.name", f"{function.name} names an earlier tool already")
+            raise errors.invalid(f"{where}.name", f"{function.name} names an earlier tool already")
         if function.parameters is not None:
             _check_parameters(function.parameters, f"{where}.{parameters}")
         found[function.name] = job.Tool(
@@ -125,10 +127,10 @@ def choice(sent: ToolChoice | None, given: Sequence[job.Tool]) -> tuple[str, str
     """
     if isinstance(sent, Choice):
         if sent.type != "function" or sent.function is None:
-            raise _bad("tool_choice", "it is none, auto, required or names a function")
+            raise errors.invalid("tool_choice", "it is none, auto, required or names a function")
         return named(sent.function.name, given, "tool_choice.function.name")
     if sent == "required" and not given:
-        raise _bad("tool_choice", "it asks for a call, and there are no tools")
+        raise errors.invalid("tool_choice", "it asks for a call, and there are no tools")
     return sent or "auto", ""
 
 
@@ -139,7 +141,7 @@ def named(name: str, given: Sequence[job.Tool], where: str) -> tuple[str, str]:
         BadRequest: it is not among the tools.
     """
     if all(tool.name != name for tool in given):
-        raise _bad(where, f"{name[:128]!r} is not among the tools")
+        raise errors.invalid(where, f"{name[:128]!r} is not among the tools")
     return "required", name
 
 
@@ -153,7 +155,7 @@ def calls(sent: Sequence[Call], where: str) -> tuple[job.Call, ...]:
     for place, call in enumerate(sent):
         arguments = call.function.arguments or "{}"
         if not _is_object(arguments):
-            raise _bad(
+            raise errors.invalid(
                 f"{where}.tool_calls[{place}].function.arguments",
                 "arguments are a JSON object, as text",
             )
@@ -175,13 +177,15 @@ def check_answers(messages: Sequence[job.Message]) -> None:
             continue
         where = f"messages[{place}].tool_call_id"
         if not message.call_id:
-            raise _bad(where, "a message of role tool needs the id of the call that it answers")
-        raise _bad(where, f"no message before it makes the call {message.call_id[:64]!r}")
+            raise errors.invalid(
+                where, "a message of role tool needs the id of the call that it answers"
+            )
+        raise errors.invalid(where, f"no message before it makes the call {message.call_id[:64]!r}")
 
 
 def _check_parameters(schema: dict[str, Any], where: str) -> None:
     if schema.get("type", "object") != "object":
-        raise _bad(f"{where}.type", "the arguments of a function are an object")
+        raise errors.invalid(f"{where}.type", "the arguments of a function are an object")
     _check_schema(schema, where, _DEPTH)
 
 
@@ -190,15 +194,15 @@ def _check_schema(schema: object, where: str, depth: int) -> None:
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):
-        raise _bad(where, "a JSON schema is an object")
+        raise errors.invalid(where, "a JSON schema is an object")
     if not depth:
-        raise _bad(where, f"a schema may be nested {_DEPTH} levels deep")
+        raise errors.invalid(where, f"a schema may be nested {_DEPTH} levels deep")
     kind = schema.get("type", "object")
     if not all(each in _TYPES for each in (kind if isinstance(kind, list) else [kind])):
-        raise _bad(f"{where}.type", "this is no type of JSON schema")
+        raise errors.invalid(f"{where}.type", "this is no type of JSON schema")
     required = schema.get("required", [])
     if not (isinstance(required, list) and all(isinstance(each, str) for each in required)):
-        raise _bad(f"{where}.required", "this is a list of names")
+        raise errors.invalid(f"{where}.required", "this is a list of names")
     for place, inner in _inside(schema, where):
         _check_schema(inner, place, depth - 1)
 
@@ -207,7 +211,7 @@ def _inside(schema: dict[str, Any], where: str) -> Iterator[tuple[str, object]]:
     """The schemas within a schema, with their places."""
     properties = schema.get("properties", {})
     if not isinstance(properties, dict):
-        raise _bad(f"{where}.properties", "this is an object of schemas")
+        raise errors.invalid(f"{where}.properties", "this is an object of schemas")
     for name, inner in properties.items():
         yield f"{where}.properties.{name[:64]}", inner
     if "items" in schema and not isinstance(schema["items"], list):
@@ -215,7 +219,7 @@ def _inside(schema: dict[str, Any], where: str) -> Iterator[tuple[str, object]]:
     for combined in ("anyOf", "oneOf", "allOf"):
         options = schema.get(combined, [])
         if not isinstance(options, list):
-            raise _bad(f"{where}.{combined}", "this is a list of schemas")
+            raise errors.invalid(f"{where}.{combined}", "this is a list of schemas")
         for place, inner in enumerate(options):
             yield f"{where}.{combined}[{place}]", inner
 
@@ -228,7 +232,3 @@ def _is_object(arguments: str) -> bool:
         return isinstance(msgspec.json.decode(arguments), dict)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return False
-
-
-def _bad(where: str, what: str) -> errors.BadRequest:
-    return errors.BadRequest(f"{where}: {what}.", code="invalid_value", param=where)
