@@ -145,8 +145,9 @@ def _file(
         if each.status is models.Status.UNLOADABLE:
             why = (each.status_reason or "no reason was given").rstrip(".")
             return f"{each.name} cannot be loaded ({why}). Add the same file again to retry it"
-        if not loaded and _missing(each.path):
-            return f"the file of {each.name} is missing: {each.path}"
+        gone = [] if loaded else [file.path for file in each.files if _missing(file.path)]
+        if gone:
+            return f"the file of {each.name} is missing: {gone[0]}"
     return ""
 
 

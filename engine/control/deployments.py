@@ -25,10 +25,13 @@ _LIVE: Final = (State.STARTING, State.READY, State.DRAINING)
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Where instances are loaded to, as a phrase, and how many bytes are free there."""
+    """Where instances are loaded to, as a phrase, and how many bytes are free there.
+
+    `free_bytes` is None where the driver of the GPUs does not say.
+    """
 
     place: str
-    free_bytes: int
+    free_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Observed:
     @property
     def fitting(self) -> int | None:
         """How many instances the memory has room for at most, those that run included."""
-        if self.footprint is None or self.memory is None:
+        if self.footprint is None or self.memory is None or self.memory.free_bytes is None:
             return None
         return self.footprint.fitting(self.running, self.memory.free_bytes, MOST)
 
@@ -105,6 +108,8 @@ def _too_large(observed: Observed, replicas: int) -> Decision | None:
     if each is None or there is None:
         return None
     needed = each.more_bytes(observed.running, more)
+    if there.free_bytes is None:
+        return memory.unknown(observed.deployment.name)
     if needed <= there.free_bytes:
         return None
     what = "weights and KV cache" if each.cache_bytes else "weights alone"
@@ -131,24 +136,22 @@ async def _observe(s: Session, name: str, at_us: int) -> Observed:
     engine = deployment.engine
     if engine is None or not files:  # what a supervised server loads is known to it alone
         return Observed(deployment, len(running), None, None)
+    present = await devices.gpus(s, at_us)
     gpus = [
         device.free_bytes
-        for device in await devices.gpus(s, at_us) or []
+        for device in present or []
         if engine.devices is None or device.index in engine.devices
     ]
     if gpus and engine.gpu_layers > 0:  # how the weights are divided is decided by the load
         return Observed(deployment, len(running), None, None)
-    on_gpu = bool(gpus) and engine.gpu_layers != 0
-    there = Memory("on the GPUs", sum(gpus)) if on_gpu else await _host_memory(s, at_us)
+    on_gpu = (present is None or bool(gpus)) and engine.gpu_layers != 0
+    if on_gpu:
+        there = Memory("on the GPUs", None if present is None else sum(gpus))
+    else:
+        there = Memory("in memory", (await devices.ram(s, at_us)).free_bytes)
     return Observed(
         deployment, len(running), memory_estimate.of(files[0], engine, on_gpu=on_gpu), there
     )
-
-
-async def _host_memory(s: Session, at_us: int) -> Memory | None:
-    """What was free in the latest sample of the host."""
-    host = await devices.host(s, at_us)
-    return None if host is None else Memory("in memory", host.memory_total - host.memory_used)
 
 
 def _count(replicas: int) -> str:

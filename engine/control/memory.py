@@ -1,6 +1,6 @@
 """Whether what a split would load fits into the memory that is free, and what would fit.
 
-Held against the latest sample of the host or its GPUs, before anything is loaded. Imported by
+Held against the memory that `devices` knows of, before anything is loaded. Imported by
 `engine.control`: whatever lets a split name a release asks here first.
 """
 
@@ -73,24 +73,25 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the decision rests on: what would be loaded, what runs, and what is free, and where."""
+    """What the decision rests on: what would be loaded, what runs, and what is free, and where.
+
+    `free_bytes` is None where the driver of the GPUs does not say.
+    """
 
     wanted: tuple[Load, ...]
     running: tuple[Load, ...]
-    free_bytes: int
+    free_bytes: int | None
     place: str
 
 
 async def refuse(s: Session, arms: Iterable[Arm], at_us: int) -> Decision | None:
-    """The refusal of arms whose deployments do not fit; None where they do, or nothing is known."""
+    """The refusal of arms whose deployments do not fit, or may not; None where they do."""
     observed = await observe(s, [arm.release for arm in arms], at_us)
     return None if observed is None else decide(observed)
 
 
 async def words(s: Session, release: int, at_us: int) -> str:
     """What loading a release takes beside what is loaded, and whether it fits, as a sentence."""
-    if await devices.host(s, at_us) is None:
-        return "There is no recent sample of the machine's memory; whether it fits is not known."
     observed = await observe(s, [release], at_us)
     if observed is None:
         said = "it is loaded, on an upstream, or divided between the GPUs by its own setting"
@@ -99,13 +100,16 @@ async def words(s: Session, release: int, at_us: int) -> str:
     if refusal is not None:
         return refusal.sentence
     needed = sum(load.needed_bytes for load in observed.wanted)
-    free = size(observed.free_bytes)
+    free = size(observed.free_bytes or 0)
     return f"r{release} needs {size(needed)} {observed.place}, and {free} are free: it fits."
 
 
 def decide(observed: Observed) -> Decision | None:
     """The refusal with the numbers and the plans that would fit; None if all fits."""
     needed = sum(load.needed_bytes for load in observed.wanted)
+    if observed.free_bytes is None:
+        names = ", ".join(load.name for load in observed.wanted)
+        return unknown(names)
     if needed <= observed.free_bytes:
         return None
     worst = max(observed.wanted, key=lambda load: load.needed_bytes)
@@ -129,6 +133,12 @@ def decide(observed: Observed) -> Decision | None:
     plans = list(_plans(worst, observed.running, room))
     advice = f"It would fit {' or '.join(plans)}." if plans else "No smaller setting would fit."
     return Decision(Reason.TOO_LARGE, f"{said}. {advice}")
+
+
+def unknown(names: str) -> Decision:
+    """The refusal of what may not fit."""
+    said = f"Whether {names} fits is not known: the driver of the GPUs does not answer"
+    return Decision(Reason.TOO_LARGE, f"{said}. Try again, or ask `paddock doctor`.")
 
 
 def _plans(load: Load, running: Sequence[Load], room: int) -> Iterable[str]:
@@ -158,11 +168,9 @@ def _smaller(load: Load, room: int) -> Iterable[str]:
 
 
 async def observe(s: Session, numbers: Sequence[int], at_us: int) -> Observed | None:
-    """What splits that name these releases would load; None without a sample of the machine."""
-    host = await devices.host(s, at_us)
-    if host is None:
-        return None
-    gpus = await devices.gpus(s, at_us) or []
+    """What splits that name these releases would load; None where that is nothing, or unknown."""
+    present = await devices.gpus(s, at_us)
+    gpus = present or []
     versions = {each.id: each for each in await models.every(s)}
     live: dict[str, set[State]] = {}
     for process in await processes.every(s):
@@ -195,7 +203,7 @@ async def observe(s: Session, numbers: Sequence[int], at_us: int) -> Observed | 
             deployment.engine,
             deployment.replicas,
             len(adapters),
-            bool(gpus) and deployment.engine.gpu_layers != 0,
+            (present is None or bool(gpus)) and deployment.engine.gpu_layers != 0,
             loaded=len(loaded) if asked_for and deployment.name in live else None,
         )
 
@@ -206,11 +214,13 @@ async def observe(s: Session, numbers: Sequence[int], at_us: int) -> Observed | 
     if on_gpu and any(each is not None and each.engine.gpu_layers > 0 for each in wanted):
         return None  # how the weights are divided is decided by the load
     if on_gpu:
-        free, place = sum(device.free_bytes for device in gpus), "on the GPUs"
+        free = None if present is None else sum(device.free_bytes for device in gpus)
+        place = "on the GPUs"
     else:
-        margin = int(host.memory_total * MARGIN)
-        free, place = host.memory_total - host.memory_used - margin, "in memory"
-    free -= sum(each.needed_bytes for each in starting if each.on_gpu == on_gpu)
+        ram = await devices.ram(s, at_us)
+        free, place = ram.free_bytes - int(ram.total_bytes * MARGIN), "in memory"
+    if free is not None:
+        free -= sum(each.needed_bytes for each in starting if each.on_gpu == on_gpu)
     found = tuple(each for each in wanted if each is not None and each.on_gpu == on_gpu)
     others = tuple(each for each in running if each is not None and each.on_gpu == on_gpu)
     return Observed(found, others, free, place) if found else None

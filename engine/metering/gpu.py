@@ -38,6 +38,27 @@ def library() -> Any:
     return pynvml
 
 
+def free_bytes(nvml: Callable[[], Any] = library) -> list[tuple[int, int]]:
+    """The free memory of each GPU by its index, asked now; empty without a driver."""
+    try:
+        module = nvml()
+        module.nvmlInit()
+    except Exception:  # noqa: BLE001 any error means that there is no usable driver
+        return []
+    try:
+        found = []
+        for index in range(ask(module.nvmlDeviceGetCount, default=0)):
+            handle = ask(module.nvmlDeviceGetHandleByIndex, index, default=None)
+            memory = None
+            if handle is not None:
+                memory = ask(module.nvmlDeviceGetMemoryInfo, handle, default=None)
+            if memory is not None:
+                found.append((index, int(memory.total) - int(memory.used)))
+        return found
+    finally:
+        ask(module.nvmlShutdown, default=None)  # counted: others that began keep it
+
+
 class Gpus:
     """Samples all GPUs; retries every minute while there is no driver."""
 

@@ -57,7 +57,8 @@ def test_what_is_allowed_is_in_range_and_fits(observed: Observed, replicas: int)
         fits = (
             observed.footprint is None
             or observed.memory is None
-            or observed.footprint.more_bytes(observed.running, more) <= observed.memory.free_bytes
+            or observed.footprint.more_bytes(observed.running, more)
+            <= (observed.memory.free_bytes or 0)
         )
         allowed = replicas < before or fits
         assert decision.reason is (Reason.APPLIED if allowed else Reason.INVALID)

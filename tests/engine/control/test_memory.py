@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import pytest
 
-from engine.control import memory
+from engine.control import devices, memory
 from engine.control import releases as creation
 from engine.control.memory import Load, Observed
+from engine.metering import gpu
 from engine.node import memory_estimate
+from engine.node.placement import Device
 from storage import intents, processes, releases, samples
 from storage.home import clock
 from storage.model_memory import Memory, Point
@@ -20,6 +24,7 @@ from storage.processes import State
 from storage.releases import Engine
 from storage.store import Session
 from tests.engine.control.test_intents import Desk, desk
+from tests.engine.metering.fake_nvml import Driver
 from tests.engine.node.test_footprint import VERSION
 
 GB = 10**9
@@ -155,6 +160,51 @@ async def full_box(root: Path) -> AsyncIterator[Desk]:
 
         await control.store.write(work)
         yield control
+
+
+async def test_without_a_sample_the_memory_is_asked_for_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just after a start, or while the store takes no samples: nothing is loaded blindly."""
+    async with desk(tmp_path / "home", furnished=True) as control:
+        await control.do("releases.create", "", model="ops@1.0.0", engine={"max_sequences": 8})
+        with monkeypatch.context() as patch:
+            patch.setattr(devices, "ram_now", lambda: devices.Ram(101 * 10**6, 98 * 10**6))
+            refused = await control.do("services.create", "another", release="r3")
+            assert refused.state is intents.State.REFUSED
+            assert "does not fit: it needs" in (refused.outcome or "")
+        created = await control.do("services.create", "another", release="r3")
+        assert created.state is intents.State.APPLIED, created.outcome
+
+
+async def test_a_driver_that_does_not_answer_lets_nothing_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for half a second; a release that uses no GPU is not concerned."""
+    answers = threading.Event()
+
+    def hanging() -> list[Device]:
+        answers.wait(60)
+        return []
+
+    monkeypatch.setattr(devices, "gpus_now", hanging)
+    monkeypatch.setattr(devices, "DRIVER_S", 0.0)
+    async with desk(tmp_path / "home", furnished=True) as control:
+        refused = await control.do("services.create", "another", release="r1")
+        assert refused.state is intents.State.REFUSED
+        assert "the driver of the GPUs does not answer" in (refused.outcome or "")
+        await control.do("releases.create", "", model="ops@1.0.0", engine={"gpu_layers": 0})
+        created = await control.do("services.create", "another", release="r3")
+        assert created.state is intents.State.APPLIED, created.outcome
+        answers.set()
+
+
+def test_the_free_memory_of_the_cards_is_asked_of_their_driver() -> None:
+    """A card that does not say is left out; without a driver there is none."""
+    free = 77 << 30
+    assert gpu.free_bytes(lambda: Driver(2)) == [(0, free), (1, free)]
+    assert gpu.free_bytes(lambda: Driver(2, broken=("nvmlDeviceGetMemoryInfo",))) == []
+    assert gpu.free_bytes(lambda: Driver(2, broken=("nvmlInit",))) == []
 
 
 async def test_an_adapter_that_does_not_fit_beside_what_runs_is_refused(tmp_path: Path) -> None:
