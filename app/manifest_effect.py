@@ -22,10 +22,15 @@ _NEW: Final = "a new release"
 def lines(change: Change) -> list[str]:
     """What changes for one service, then how each of its new arms differs from what answers now."""
     if change.nothing:
-        return [f"{change.name}  unchanged"]
+        led = "" if change.before is None else f": {change.before.words}"
+        return [f"{change.name}  unchanged{led}"]
     found = [f"{change.name}  {_split(change)}"]
     if change.texts:
         found.append(f"  texts  {'recorded' if change.record_text else 'not recorded'}")
+    if change.before is not None:
+        found.append(f"  {change.before.words}")
+    if change.policy:
+        found.append(f"  releases  {_policy(change)}")
     if change.staging:
         of = change.staging_of
         found.append(f"  {'production' if of is None else f'staging of {of}'}")
@@ -59,7 +64,17 @@ def _split(change: Change) -> str:
     if change.service is None:
         return f"is new: {after}"
     before = splits.words(splits.pairs(change.service.split.arms))
-    return f"{before} → {after}" if change.split else before
+    if not change.split:
+        return before
+    by = "" if change.rollout is None else f" by a rollout, {change.rollout.words}"
+    return f"{before} → {after}{by}"
+
+
+def _policy(change: Change) -> str:
+    """How later releases get to the traffic, before and after."""
+    had = None if change.service is None else change.service.rollout_policy
+    told = ["at once" if each is None else each.words for each in (had, change.rollout)]
+    return told[1] if change.service is None else " → ".join(told)
 
 
 def _name(arm: ArmChange) -> str:

@@ -8,6 +8,10 @@
     prompt = "concise@2"
     sampling = { temperature = 0.2 }
 
+    [services.support.rollout]
+    strategy = "canary"
+    steps = ["5%", "50%", "100%"]
+
 A service with several arms has `[[services.NAME.arms]]` instead, each with a `weight` in percent.
 Only the form is checked here. Imported by `app.commands.manifests`.
 """
@@ -23,18 +27,19 @@ from typing import Any, Final
 import msgspec
 import tomlkit
 
-from app import errors
+from app import errors, rollout_options
 from storage import splits
 from storage.release_content import Content
 from storage.services import Service
 
 _FORM: Final = (
     "A manifest is TOML: [services.NAME] with record_text and perhaps staging_of, "
+    "[services.NAME.rollout] as `paddock rollouts start -f` reads it, "
     "[services.NAME.release] with model, prompt, sampling, limits, engine, upstream or server; or "
     "[[services.NAME.arms]], each with these and a weight in percent. `paddock export` writes one."
 )
 _PERCENT: Final = 100
-_KEYS: Final = {"record_text", "staging_of", "release", "arms"}
+_KEYS: Final = {"record_text", "staging_of", "release", "arms", "rollout"}
 
 
 def read(file: Path) -> dict[str, dict[str, Any]]:
@@ -82,7 +87,18 @@ def _service(file: Path, name: str, value: object) -> dict[str, Any]:
         "record_text": value.get("record_text", False),
         "staging_of": value.get("staging_of"),
         "arms": [_arm(where, arm) for arm in arms],
+        "rollout": _rollout(where, value["rollout"]) if "rollout" in value else None,
     }
+
+
+def _rollout(where: str, given: object) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise errors.AppError(f"{where}.rollout is not a table. {_FORM}")
+    try:
+        rollout_options.check_names(given)
+        return rollout_options.policy(given)
+    except errors.BadWord as error:
+        raise errors.AppError(f"{where}.rollout: {error}") from error
 
 
 def _table(value: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -117,9 +133,18 @@ def text(services: Iterable[tuple[Service, list[tuple[int, Content]]]]) -> str:
             for points, content in arms:
                 several.append(_written(content, {"weight": _weight(points)}))
             table.add("arms", several)
+        if service.rollout_policy is not None:
+            table.add("rollout", _rollout_table(rollout_options.written(service.rollout_policy)))
         nouns.add(service.name, table)
     document.add("services", nouns)
     return tomlkit.dumps(document)
+
+
+def _rollout_table(values: Mapping[str, Any]) -> Any:
+    table = tomlkit.table()
+    for key, value in values.items():
+        table.add(key, value)
+    return table
 
 
 def _weight(points: int) -> int | float:

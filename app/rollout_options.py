@@ -17,6 +17,7 @@ import msgspec
 from app import errors
 from storage import rollout_steps, rollout_syntax
 from storage.errors import Invalid
+from storage.rollout_policies import Policy
 from storage.rollout_steps import Strategy
 
 _FIELDS: Final = (
@@ -65,7 +66,16 @@ def _of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the verb, of what was typed or read of a file."""
     if not given.get("to"):
         raise errors.BadWord("Name the candidate with --to: r2")
-    arguments: dict[str, Any] = {"release": given["to"]}
+    return {"release": given["to"], **policy(given)}
+
+
+def policy(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How a release comes to the traffic, of what was typed or read of a file.
+
+    Raises:
+        errors.BadWord: something is not understood.
+    """
+    arguments: dict[str, Any] = {}
     try:
         if "strategy" in given:
             arguments["strategy"] = str(given["strategy"]).replace("-", "_")
@@ -186,6 +196,27 @@ def _read(file: Path) -> dict[str, Any]:
         known = ", ".join(_FIELDS)
         raise errors.BadWord(f"{file}: {', '.join(unknown)} is not known; known: {known}.")
     return found
+
+
+def written(policy: Policy) -> dict[str, Any]:
+    """A policy as a file has it; reading it gives the same. What it leaves to a default is left."""
+    found: dict[str, Any] = {"strategy": policy.strategy.value}
+    if policy.steps is not None:
+        found["steps"] = [rollout_syntax.typed(step) for step in policy.steps]
+    if policy.guards is not None:
+        found["guards"] = [guard.name for guard in policy.guards]
+    usual = Policy()
+    for name in ("load_timeout", "rollback_window"):
+        if (value := getattr(policy, f"{name}_s")) != getattr(usual, f"{name}_s"):
+            found[name] = rollout_syntax.typed_duration(value)
+    return found | ({"notify": [*policy.notify]} if policy.notify else {})
+
+
+def check_names(given: Mapping[str, Any]) -> None:
+    """BadWord unless a policy of a file has known names alone."""
+    known = [each for each in _FIELDS if each != "to"]
+    if unknown := sorted(given.keys() - set(known)):
+        raise errors.BadWord(f"{', '.join(unknown)} is not known; known: {', '.join(known)}.")
 
 
 def seconds(typed: str) -> int:

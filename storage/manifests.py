@@ -2,12 +2,13 @@
 
 A manifest names versions and settings, not releases, since a release has its number on one box
 only. It never changes a service; `engine.control` does, asked by `manifests.apply`. Imported by
-`app`.
+`app` and `engine.control`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +19,7 @@ from storage import (
     prompts,
     release_differences,
     releases,
+    rollouts,
     services,
     splits,
 )
@@ -25,7 +27,12 @@ from storage.control_socket import verbs
 from storage.release_content import Content
 from storage.release_differences import Difference
 from storage.releases import Engine, Release
+from storage.rollout_policies import Policy
+from storage.rollouts import OPEN, Rollout, State
 from storage.services import Service
+
+_PAST: Final = 50
+"""How many rollouts of a service are looked through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +48,82 @@ class ArmChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """What a manifest says of a service beside its arms."""
+
+    record_text: bool
+    staging_of: str | None
+    rollout: Policy | None
+
+    @classmethod
+    def of(cls, said: Service | verbs.manifests.Apply) -> Settings:
+        """Those of a service, or of a manifest."""
+        policy = said.rollout_policy if isinstance(said, Service) else said.rollout
+        return cls(said.record_text, said.staging_of, policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The newest rollout of a service to a release that does not have all of its traffic.
+
+    `leads`: it is under way; otherwise it was taken back. `last`: no other one followed it.
+    """
+
+    rollout: Rollout
+    leads: bool
+    last: bool
+
+    @property
+    def words(self) -> str:
+        """What became of it, and what to do."""
+        rollout = self.rollout
+        name = f"Rollout {rollout.id} of {rollout.service} to r{rollout.candidate}"
+        said = f"{name} is {rollout.state.value}: {rollout.sentence.rstrip('.')}"
+        if self.leads:
+            return f"{said}."
+        again = f"`paddock rollouts start {rollout.service} --to r{rollout.candidate}`"
+        if self.last and rollout.state is State.ABORTED:
+            again = f"`paddock rollouts retry {rollout.service}`"
+        return f"{said}. A manifest does not start it again; {again} does."
+
+
+async def before(s: AsyncSession, service: Service, release: int) -> Before | None:
+    """What a rollout that leads to a release, or was taken back from it, means for the next one."""
+    past = await rollouts.tail(s, _PAST, service=service.name)
+    found = next((each for each in past if each.candidate == release), None)
+    if found is None or any(
+        arm.release == release and arm.weight_bp == splits.WHOLE_BP for arm in service.split.arms
+    ):
+        return None
+    if found.state in OPEN and service.owner == found.owner:
+        return Before(found, leads=True, last=True)
+    if found.state in {State.ABORTED, State.UNDONE}:
+        return Before(found, leads=False, last=found.id == past[0].id)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """What applying a manifest does to a service; `service` is None where it is created."""
+    """What applying a manifest does to a service; `service` is None where it is created.
+
+    `before` is the rollout that leads to the release already, or was taken back.
+    """
 
     name: str
     service: Service | None
     arms: tuple[ArmChange, ...]
     record_text: bool
     staging_of: str | None
+    rollout: Policy | None = None
+    before: Before | None = None
 
     @property
     def split(self) -> bool:
-        """Whether the split changes."""
+        """Whether the split changes, at once or by a rollout that is started."""
         if self.service is None:
             return True
+        if self.before is not None and self.before.leads:
+            return False
         now = {arm.release: arm.weight_bp for arm in self.service.split.arms if arm.weight_bp}
         return now != {arm.release and arm.release.number: arm.weight_bp for arm in self.arms}
 
@@ -70,9 +139,15 @@ class Change:
         return before != self.staging_of
 
     @property
+    def policy(self) -> bool:
+        """Whether later releases get to the traffic in another way."""
+        had = None if self.service is None else self.service.rollout_policy
+        return had != self.rollout
+
+    @property
     def nothing(self) -> bool:
         """Whether the service is as the manifest says."""
-        return not (self.split or self.texts or self.staging)
+        return not (self.split or self.texts or self.staging or self.policy)
 
 
 async def change(s: AsyncSession, name: str, manifest: verbs.manifests.Apply) -> Change:
@@ -83,20 +158,25 @@ async def change(s: AsyncSession, name: str, manifest: verbs.manifests.Apply) ->
         Invalid: a release of it cannot be, or the arms make no split.
     """
     service = await services.look_up(s, name)
-    before = None
+    live = None
     if service is not None:
         most = max(service.split.arms, key=lambda arm: arm.weight_bp)
-        before = await releases.content(s, await releases.get(s, most.release))
+        live = await releases.content(s, await releases.get(s, most.release))
     arms = []
     for arm in manifest.arms:
         content = await resolved(s, arm.release)
-        differences = () if before is None else release_differences.between(before, content)
+        differences = () if live is None else release_differences.between(live, content)
         known = await releases.with_content(s, content)
         arms.append(ArmChange(arm.weight_bp, known, differences))
     numbers = [arm.release.number for arm in arms if arm.release is not None]
     if len(set(numbers)) < len(numbers):
         raise errors.Invalid(f"Two arms of {name} have the same content; give it once.")
-    return Change(name, service, tuple(arms), manifest.record_text, manifest.staging_of)
+    led = None
+    if service is not None and manifest.rollout is not None and numbers:
+        led = await before(s, service, numbers[0])
+    return Change(
+        name, service, tuple(arms), manifest.record_text, manifest.staging_of, manifest.rollout, led
+    )
 
 
 async def resolved(s: AsyncSession, asked: verbs.releases.Create) -> Content:

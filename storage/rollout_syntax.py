@@ -1,4 +1,4 @@
-"""Steps, guards and durations as people type them: 5 %, pause 10m, latency_p95<=2s.
+"""Steps, guards and durations as people type them: 5 %, pause 10m, latency_p95<=2s; and back.
 
 Pure, and without the store's libraries, as `rollout_steps` is. Imported by the commands and screens
 that take them, and by tests.
@@ -192,3 +192,28 @@ def parse_duration(typed: str) -> int:
     if not 1 <= seconds <= 30 * 24 * HOUR_S:
         raise errors.Invalid(f"{typed.strip()!r} is no duration; give 90s, 10m, 1h or 2d.")
     return seconds
+
+
+def typed(step: Step) -> str:
+    """A step as it can be typed; `parse_step` reads it as the same."""
+    match step:
+        case SetWeight(weight_bp):
+            return f"{weight_bp / 100:g}%"
+        case Pause(None):
+            return "pause"
+        case Pause(duration_s):
+            return f"pause {typed_duration(duration_s or 0)}"
+        case Analysis(at_most_s):
+            return f"analysis {typed_duration(at_most_s)}"
+        case Mirror(share_bp, at_least, at_most_s):
+            return f"mirror {share_bp / 100:g}% {at_least} {typed_duration(at_most_s)}"
+        case Webhook(url, at_most_s, on_no):
+            return f"webhook {url} {typed_duration(at_most_s)} {on_no.value}"
+
+
+def typed_duration(seconds: int) -> str:
+    """A duration as it can be typed, in the largest unit without a rest."""
+    for unit in ("d", "h", "m"):
+        if seconds % _UNITS_S[unit] == 0 and seconds:
+            return f"{seconds // _UNITS_S[unit]}{unit}"
+    return f"{seconds}s"

@@ -15,8 +15,9 @@ from sqlalchemy import Select, bindparam, inspect, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, freezes, split_history, splits, unknown_names
+from storage import errors, freezes, rollout_policies, split_history, splits, unknown_names
 from storage.freezes import BoxFreezeRow, Freeze
+from storage.rollout_policies import Policy
 from storage.rollout_steps import OnLabel
 from storage.split_history import SplitRow
 from storage.splits import Arm, Split
@@ -63,13 +64,15 @@ class ServiceRow(SQLModel, table=True):
     created_by: str
     staging_of: str | None = None
     on_label: str = OnLabel.AT_ONCE.value
+    rollout_policy: str | None = None
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """A service and its current split. `owner` is None where people set the split by hand.
 
     `staging_of` is the production service that this one tries releases for, None: it is one itself.
-    `on_label` is how it follows a label that one of its releases names.
+    `on_label` is how it follows a label that one of its releases names, `rollout_policy` how the
+    release that its manifest names comes to the traffic: None is at once.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
     staging_of: str | None = None
     on_label: OnLabel = OnLabel.AT_ONCE
+    rollout_policy: Policy | None = None
 
 
 async def find(s: AsyncSession, name: str) -> Service:
@@ -216,4 +220,5 @@ def record(row: ServiceRow, split: Split, box: Freeze | None = None) -> Service:
         created_by=row.created_by,
         staging_of=row.staging_of,
         on_label=OnLabel(row.on_label),
+        rollout_policy=rollout_policies.decode(row.rollout_policy),
     )

@@ -1,4 +1,4 @@
-"""What a service does beside its split: it records texts, follows labels, is a staging.
+"""What a service has beside its split: texts, labels that it follows, a policy, a staging.
 
 Imported by `storage.services`, through which every package sets them.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors, ledger, service_rows
+from storage import errors, ledger, rollout_policies, service_rows
+from storage.rollout_policies import Policy
 from storage.rollout_steps import OnLabel
 from storage.service_rows import ServiceRow
 
@@ -24,6 +25,20 @@ async def set_on_label(
 ) -> None:
     """Follow labels at once, or by rollouts, from now on."""
     await _set_column(s, service, "on_label", to.value, actor, at_us, intent_id)
+
+
+async def set_rollout_policy(
+    s: AsyncSession,
+    *,
+    service: str,
+    to: Policy | None,
+    actor: str,
+    at_us: int,
+    intent_id: int | None,
+) -> None:
+    """Lead the releases of its manifest to the traffic by such rollouts, or with None at once."""
+    kept = rollout_policies.encode(to)
+    await _set_column(s, service, "rollout_policy", kept, actor, at_us, intent_id)
 
 
 async def set_staging_of(

@@ -40,15 +40,17 @@ from storage.service_settings import (
     check_staging,
     set_on_label,
     set_record_text,
+    set_rollout_policy,
     set_staging_of,
 )
 from storage.splits import WHOLE_BP, Arm, Split, check_arms
 
 __all__ = [
-    "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms", "create",
-    "every", "find", "find_split", "freeze", "give_back", "go_back", "history", "look_up",
-    "named_releases", "owned", "remove", "set_on_label", "set_record_text", "set_split",
-    "set_staging_of", "split_before", "split_of_intent", "switched", "take", "unfreeze",
+    "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms",
+    "create", "every", "find", "find_split", "freeze", "give_back", "go_back", "history",
+    "look_up", "named_releases", "owned", "remove", "set_on_label", "set_record_text",
+    "set_rollout_policy", "set_split", "set_staging_of", "split_before", "split_of_intent",
+    "switched", "take", "unfreeze",
 ]  # fmt: skip
 
 

@@ -133,6 +133,8 @@ def _document(change: Change) -> dict[str, object]:
         "split": change.split,
         "record_text": change.record_text,
         "staging_of": change.staging_of,
+        "rollout": change.rollout,
+        "leads": None if change.before is None else change.before.rollout.id,
         "arms": [
             {
                 "weight_bp": arm.weight_bp,

@@ -271,6 +271,11 @@ def _on_label(how: OnLabel) -> str:
     return "at once" if how is OnLabel.AT_ONCE else f"by a {how.value.replace('_', '-')} rollout"
 
 
+def _applied(service: Service) -> str:
+    policy = service.rollout_policy
+    return "at once" if policy is None else f"by a rollout, {policy.words}"
+
+
 def _number(split: Split) -> str:
     return str(split.id) if split.restores is None else f"{split.id}, back at {split.restores}"
 
@@ -324,6 +329,7 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
         f"{service.name}  {splits.words(splits.pairs(service.split.arms))}",
         f"texts {'are recorded' if service.record_text else 'are not kept'}",
         f"labels are followed {_on_label(service.on_label)}",
+        f"manifests are applied {_applied(service)}",
         f"owner {_owner(service)}",
         f"use {_use(service)}",
         *([] if service.frozen is None else [words.safe(service.frozen.words)]),

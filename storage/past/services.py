@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from storage import errors, split_history
+from storage import errors, rollout_policies, split_history
 from storage.freezes import Freeze
 from storage.ledger import Entry
 from storage.past import entries
@@ -52,6 +52,7 @@ async def every(s: AsyncSession, at_us: int) -> list[Service]:
                 record_text=bool(kept["record_text"]),
                 version=version,
                 on_label=OnLabel(kept.get("on_label", OnLabel.AT_ONCE)),
+                rollout_policy=rollout_policies.decode(kept.get("rollout_policy")),
                 owner=_owner(of, created),
                 frozen=_freeze(sorted(frozen, key=lambda each: each.id)) or box,
                 created_at_us=created.at_us,

@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 
 from app import errors, manifest_files
 from app.commands import manifests
-from storage import splits
+from storage import rollout_steps, rollout_syntax, splits
 from storage.release_content import Content, Engine, Limits, Sampling, Server, Upstream
+from storage.rollout_policies import Policy
+from storage.rollout_steps import (
+    Analysis,
+    Mirror,
+    OnNo,
+    Pause,
+    SetWeight,
+    Strategy,
+    Webhook,
+)
 from storage.services import Arm, Service, Split
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0{}"), min_size=1, max_size=20)
@@ -52,7 +62,25 @@ contents = (
 )
 
 
-def service(name: str, points: list[int]) -> Service:
+POLICIES = (
+    None,
+    Policy(),
+    Policy(
+        strategy=Strategy.SHADOW,
+        steps=(
+            Mirror(1250, 500, 7200), Pause(), SetWeight(1), Pause(90), Analysis(1800),
+            Webhook("https://ci.example.org/ok?a=b", 600, OnNo.ABORT), SetWeight(10_000),
+            Analysis(),
+        ),
+        guards=(*rollout_steps.GUARDS, rollout_syntax.parse_guard("agreement>=80%")),
+        load_timeout_s=60,
+        rollback_window_s=2 * 86_400,
+        notify=("https://chat.example.org/x",),
+    ),
+)  # fmt: skip
+
+
+def service(name: str, points: list[int], policy: Policy | None) -> Service:
     """A service whose arms have these weights."""
     split = Split(
         id=1, service=name, salt="s", set_at_us=0, set_by="kim", intent_id=None,
@@ -60,7 +88,7 @@ def service(name: str, points: list[int]) -> Service:
     )  # fmt: skip
     return Service(
         name=name, split=split, record_text=True, version=1, created_at_us=0, created_by="kim",
-        staging_of="chat",
+        staging_of="chat", rollout_policy=policy,
     )  # fmt: skip
 
 
@@ -76,12 +104,15 @@ def test_what_is_exported_is_applied_as_the_same(made: list[Content], data: st.D
         )
     )  # fmt: skip
     points = [b - a for a, b in zip([0, *cuts], [*cuts, splits.WHOLE_BP], strict=True)]
-    text = manifest_files.text([(service("chat-2", points), list(zip(points, made, strict=True)))])
+    policy = data.draw(st.sampled_from(POLICIES if len(made) == 1 else POLICIES[:1]))
+    made_of = list(zip(points, made, strict=True))
+    text = manifest_files.text([(service("chat-2", points, policy), made_of)])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "services.toml"
         file.write_text(text, encoding="utf-8")
         (name, read) = next(iter(manifests.read(file).items()))
     assert (name, read.record_text, read.staging_of) == ("chat-2", True, "chat")
+    assert read.rollout == policy
     assert points == [arm.weight_bp for arm in read.arms]
     for content, arm in zip(made, read.arms, strict=True):
         asked = arm.release
@@ -89,6 +120,9 @@ def test_what_is_exported_is_applied_as_the_same(made: list[Content], data: st.D
         assert (content.prompt and content.prompt[0]) == asked.prompt
         for part in ("sampling", "limits", "engine", "upstream", "server"):
             assert getattr(content, part) == getattr(asked, part)
+
+
+ONE = "[services.a.release]\nmodel = 'm'\n"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +136,10 @@ def test_what_is_exported_is_applied_as_the_same(made: list[Content], data: st.D
         ("[[services.a.arms]]\nweight = 'half'\nmodel = 'm'\n", "'half' is not a number"),
         ("[services.a.release]\nsampling = {temperature = -1}\n", "sampling.temperature"),
         ("[service.a]\n", "unknown keys: service"),
+        (f"{ONE}[services.a.rollout]\nstrategy = 'bold'\n", "services.a: rollout.strategy"),
+        (f"{ONE}[services.a.rollout]\nto = 'r2'\n", "services.a.rollout: to is not known"),
+        (f"{ONE}[services.a.rollout]\nsteps = ['5', 'x']\n", "services.a.rollout: 'x' is no step"),
+        ("[services.a]\nrelease = {model = 'm'}\nrollout = 1\n", "a.rollout is not a table"),
         ("", "names no service"),
         ("[services.a\n", "is not TOML"),
     ],

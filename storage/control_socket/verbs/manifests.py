@@ -10,6 +10,7 @@ from storage.control_socket.verbs import verb
 from storage.control_socket.verbs.releases import Create
 from storage.control_socket.verbs.verb import Arguments, Danger, Name, Process, Verb, Why
 from storage.keys import Role
+from storage.rollout_policies import Policy
 
 
 class Arm(Arguments, frozen=True, kw_only=True):
@@ -22,16 +23,20 @@ class Arm(Arguments, frozen=True, kw_only=True):
 class Apply(Arguments, frozen=True, kw_only=True):
     """What the target should be: its arms, by their content; texts kept or not; whose staging.
 
-    The service and the releases that do not exist are created.
+    The service and the releases that do not exist are created. With `rollout` another release does
+    not get the traffic at once, but by a rollout; the service keeps that policy.
     """
 
     arms: Annotated[tuple[Arm, ...], Meta(min_length=1, max_length=32)]
     record_text: bool = False
     staging_of: Name | None = None
+    rollout: Policy | None = None
 
     def __post_init__(self) -> None:
-        """Refuse weights that do not add up to 10000."""
+        """Refuse weights that do not add up to 10000, and a rollout to several releases."""
         verb.check_total([arm.weight_bp for arm in self.arms])
+        if self.rollout is not None and len(self.arms) > 1:
+            raise ValueError("a rollout leads to one release, not to several - at `$.rollout`")
 
 
 ROWS: Final[tuple[Verb, ...]] = (

@@ -6,61 +6,20 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from storage import rollout_steps
 from storage.control_socket.verbs.verb import Arguments, Danger, Process, Release, Verb, Why
-from storage.errors import Invalid
 from storage.home import secrets
 from storage.keys import Role
-from storage.rollout_steps import (
-    HOUR_S,
-    MOST_GUARDS,
-    MOST_NOTIFIED,
-    MOST_STEPS,
-    Guard,
-    Step,
-    Strategy,
-)
+from storage.rollout_policies import Policy
 
 
-class Start(Arguments, frozen=True, kw_only=True):
-    """The candidate, and the steps to it; without `steps` and `guards` those of the strategy.
+class Start(Policy, Arguments, frozen=True, kw_only=True):
+    """The candidate, and how it comes to the traffic.
 
-    `load_timeout_s` bounds the wait for the candidate to load. Within `rollback_window_s` after a
-    rollout the release that lost the traffic stays loaded, and going back to it skips the steps.
-    The addresses in `notify` get a message at each pause and end; `webhook_secret` refers to the
-    deposited key that signs all messages.
+    `webhook_secret` refers to the deposited key that signs all messages.
     """
 
     release: Release
-    strategy: Strategy = Strategy.CANARY
-    steps: Annotated[tuple[Step, ...], Meta(min_length=1, max_length=MOST_STEPS)] | None = None
-    guards: Annotated[tuple[Guard, ...], Meta(max_length=MOST_GUARDS)] | None = None
-    load_timeout_s: Annotated[int, Meta(ge=1, le=24 * HOUR_S)] = HOUR_S // 2
-    rollback_window_s: Annotated[int, Meta(ge=0, le=30 * 24 * HOUR_S)] = HOUR_S
-    notify: Annotated[tuple[str, ...], Meta(max_length=MOST_NOTIFIED)] = ()
     webhook_secret: Annotated[str, Meta(pattern=rf"^{secrets.PATTERN}\Z")] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse steps that do not lead to all of the traffic, or do so by time alone."""
-        guards = rollout_steps.GUARDS if self.guards is None else self.guards
-        for url in self.notify:
-            try:
-                rollout_steps.check_url(url)
-            except ValueError as error:
-                raise ValueError(f"{error} - at `$.notify`") from error
-        try:
-            steps = self.steps or rollout_steps.DEFAULTS[self.strategy]
-            rollout_steps.fits(self.strategy, steps, guards)
-        except Invalid as error:
-            raise ValueError(f"{str(error).rstrip('.')} - at `$.strategy`") from error
-        if self.steps is not None:
-            if (at := rollout_steps.ungated(self.steps)) is not None:
-                said = f"step {at + 1} needs an analysis, or a pause without an end, after it"
-                raise ValueError(f"{said} - at `$.steps`")
-            try:
-                rollout_steps.check(self.steps, guards)
-            except Invalid as error:
-                raise ValueError(f"{str(error).rstrip('.')} - at `$.steps`") from error
 
 
 _Rollout = Annotated[int, Meta(ge=1, le=2**53)]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from storage import manifests, releases, services
+from app import manifest_effect
+from storage import manifests, releases, rollouts, services
 from storage.control_socket import verbs
 from storage.intents import State
 from tests.engine.control.test_intents import Desk, desk
@@ -113,3 +114,110 @@ async def test_a_change_says_beforehand_what_applying_does(furnished: Desk) -> N
         after = await manifests.change(s, "support", wanted)
     assert after.nothing
     assert after.arms[0].release is not None
+
+
+CANARY: dict[str, Any] = {
+    "strategy": "canary",
+    "steps": [
+        {"type": "set_weight", "weight_bp": 500},
+        {"type": "analysis"},
+        {"type": "set_weight", "weight_bp": 10_000},
+        {"type": "analysis"},
+    ],
+}
+
+
+async def change_of(desk: Desk, name: str, **asked: Any) -> manifests.Change:
+    """What applying this would do now."""
+    parsed: verbs.manifests.Apply = verbs.parse("manifests.apply", asked)
+    async with desk.store.read() as s:
+        return await manifests.change(s, name, parsed)
+
+
+async def test_with_a_policy_a_manifest_starts_a_rollout_and_starts_it_once(
+    furnished: Desk,
+) -> None:
+    """Applied again while that goes on it changes nothing; the service keeps the policy."""
+    wanted = arms((10_000, WARM))
+    done = await furnished.do("manifests.apply", "support", 1, arms=wanted, rollout=CANARY)
+    assert done.state is State.APPLIED, done.outcome
+    assert "Started rollout 1 of support: r1 → r3 in 4 steps" in (done.outcome or "")
+    assert await weights(furnished, "support") == {1: 10_000, 3: 0}
+    before = await count(furnished)
+    again = await furnished.do("manifests.apply", "support", arms=wanted, rollout=CANARY)
+    assert (again.outcome or "").startswith("Rollout 1 of support leads to r3 already: ")
+    assert (again.outcome or "").endswith("; no change.")
+    async with furnished.store.read() as s:
+        assert len(await rollouts.tail(s)) == 1
+        policy = (await services.find(s, "support")).rollout_policy
+    assert policy is not None
+    assert policy.words == ("canary: 5 %, analysis of at most 1 h, 100 %, analysis of at most 1 h")
+    change = await change_of(furnished, "support", arms=wanted, rollout=CANARY)
+    assert change.nothing
+    assert manifest_effect.lines(change)[0].startswith("support  unchanged: Rollout 1 of support")
+    assert before == await count(furnished)
+    texts = await furnished.do(
+        "manifests.apply", "support", arms=wanted, rollout=CANARY, record_text=True
+    )
+    assert (texts.outcome or "").endswith("; texts are recorded.")
+
+
+async def test_a_rollout_that_was_taken_back_is_not_started_again_by_its_manifest(
+    furnished: Desk,
+) -> None:
+    """A manifest that is applied every five minutes would otherwise expose users again and again.
+
+    Another content is another release, and has its own rollout.
+    """
+    wanted = arms((10_000, WARM))
+    await furnished.do("manifests.apply", "support", 1, arms=wanted, rollout=CANARY)
+    await furnished.do("rollouts.abort", "support", rollout=1)
+    refused = await furnished.do("manifests.apply", "support", arms=wanted, rollout=CANARY)
+    assert refused.state is State.REFUSED
+    assert refused.outcome == (
+        "Rollout 1 of support to r3 is aborted: kim aborted it: because. "
+        "A manifest does not start it again; `paddock rollouts retry support` does."
+    )
+    change = await change_of(furnished, "support", arms=wanted, rollout=CANARY)
+    assert not change.nothing
+    assert refused.outcome in manifest_effect.lines(change)[1]
+    other = await furnished.do(
+        "manifests.apply", "support", arms=arms((10_000, COOL)), rollout=CANARY
+    )
+    assert "Started rollout 2 of support: r1 → r4" in (other.outcome or "")
+
+
+async def test_a_rollout_to_another_release_is_not_replaced_by_a_manifest(furnished: Desk) -> None:
+    """Nor is one that a person started; the manifest leaves no release behind."""
+    await furnished.do("rollouts.start", "support", release="r2")
+    before = await count(furnished)
+    for policy in (CANARY, None):
+        refused = await furnished.do(
+            "manifests.apply", "support", arms=arms((10_000, WARM)), rollout=policy
+        )
+        assert refused.state is State.REFUSED
+        assert "rollout 1 owns the split of support" in (refused.outcome or "")
+    assert before == await count(furnished)
+
+
+async def test_a_policy_alone_is_set_and_unset(furnished: Desk) -> None:
+    """A new service begins at once; without the section later releases come at once again."""
+    wanted = arms((10_000, WARM))
+    made = await furnished.do("manifests.apply", "chat", 0, arms=wanted, rollout={})
+    assert made.state is State.APPLIED, made.outcome
+    assert await weights(furnished, "chat") == {3: 10_000}
+    line = manifest_effect.lines(await change_of(furnished, "chat", arms=wanted))[1]
+    assert line.startswith("  releases  canary: 5 %, analysis of at most 1 h, 50 %, ")
+    assert line.endswith(" → at once")
+    unset = await furnished.do("manifests.apply", "chat", arms=wanted)
+    assert unset.state is State.APPLIED
+    async with furnished.store.read() as s:
+        assert (await services.find(s, "chat")).rollout_policy is None
+        assert await rollouts.tail(s) == []
+
+
+def test_a_rollout_leads_to_one_release() -> None:
+    """A manifest with several arms sets their split at once."""
+    several = {"arms": arms((5000, WARM), (5000, COOL)), "rollout": CANARY}
+    with pytest.raises(verbs.BadArguments, match="leads to one release"):
+        verbs.parse("manifests.apply", several)
