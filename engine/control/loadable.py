@@ -16,12 +16,20 @@ from storage.store import Session
 
 
 def refuse(
-    arms: Sequence[Arm], broken: Mapping[int, str], before: Sequence[Arm] = ()
+    arms: Sequence[Arm],
+    broken: Mapping[int, str],
+    before: Sequence[Arm] = (),
+    *,
+    going_back: bool = False,
 ) -> Decision | None:
-    """The refusal of an arm that cannot answer and would get more traffic than `before`."""
+    """The refusal of an arm that cannot answer and is new, or would get more traffic than `before`.
+
+    `going_back`: an arm that gets no traffic does not stand in the way of an earlier split.
+    """
     had = {arm.release: arm.weight_bp for arm in before}
+    least = 0 if going_back else -1  # an arm of weight 0 would be loaded
     for arm in arms:
-        if arm.weight_bp > had.get(arm.release, 0) and arm.release in broken:
+        if arm.weight_bp > had.get(arm.release, least) and arm.release in broken:
             return Decision(Reason.UNLOADABLE, broken[arm.release])
     return None
 

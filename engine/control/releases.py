@@ -75,6 +75,9 @@ async def create(
     sentence = f"{release.name} is {_answering(release, model)}"
     sentence += "" if prompt is None else f" with the prompt {prompt.name}"
     sentence += "" if follows is None else f", following {follows}"
+    if release.number in await retired_releases.every(s):
+        advice = f"`paddock releases unretire {release.name}` brings it back"
+        return Decision(Reason.UNCHANGED, f"{sentence}; it is retired, and {advice}.", release)
     if release.number <= newest:
         return Decision(Reason.UNCHANGED, f"{sentence}; it existed already.", release)
     return Decision(Reason.APPLIED, f"{sentence}.", release)
@@ -138,6 +141,8 @@ async def _used(s: Session, release: Release) -> str | None:
         if release.number in {arm.release for arm in service.split.arms}:
             owner = "" if service.owner is None else f", which {service.owner.name} owns"
             return f"the split of {service.name}{owner} names it; take it out of that first"
+    if release.number in await held_releases.every(s):
+        return "a replay or a smoke holds it; `paddock jobs list` names the job, cancel it first"
     return None
 
 

@@ -288,7 +288,7 @@ def decide_undo(undo: Undo, intent: int | None) -> Decision:
     if at == splits.origin(target):
         said = f"{service.name} is already at split {at} ({arms}); no change."
         return Decision(Reason.UNCHANGED, said, service.split)
-    if refusal := loadable.refuse(target.arms, undo.broken, service.split.arms):
+    if refusal := loadable.refuse(target.arms, undo.broken, service.split.arms, going_back=True):
         return refusal
     lost = "" if service.owner is None else f" {service.owner.name} no longer owns the split."
     return Decision(Reason.APPLIED, _outcome(service, target.arms) + lost, target)

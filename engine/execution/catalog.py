@@ -183,15 +183,21 @@ class Catalog:
             ) from None
 
     async def release(self, name: str) -> Release:
-        """The release of this name, such as r14.
+        """The release of this name, such as r14, that a person asks for.
 
         Raises:
-            failures.Unknown: there is none.
+            failures.Unknown: there is none, or it is retired.
         """
         digits = name[1:]
         number = int(digits) if name[:1] == "r" and digits.isdecimal() and digits.isascii() else -1
         if number not in self.snapshot.releases:
             await self.look()  # it may be new
+        if number in self.snapshot.retired:
+            raise failures.Unknown(
+                f"{name} is retired; `paddock releases unretire {name}` brings it back",
+                code="release_retired",
+                param="x-paddock-release",
+            )
         try:
             return self.snapshot.releases[number]
         except KeyError:

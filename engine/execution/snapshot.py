@@ -35,7 +35,7 @@ class Shadow:
 class Snapshot:
     """The store at one moment. `keys` by their HMAC, without revoked ones; `shadows` by service.
 
-    `held` are the releases that open jobs need loaded.
+    `held` are the releases that open jobs need loaded, `retired` those that may not be asked.
     """
 
     services: Mapping[str, Service] = field(default_factory=dict)
@@ -49,6 +49,7 @@ class Snapshot:
     shadows: Mapping[str, Shadow] = field(default_factory=dict)
     quarantined: tuple[Quarantined, ...] = ()
     held: frozenset[int] = frozenset()
+    retired: frozenset[int] = frozenset()
 
     def arms(self, service: str) -> list[Release]:
         """The releases of a service that receive traffic."""

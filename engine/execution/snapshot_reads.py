@@ -24,6 +24,7 @@ from storage import (
     prompts,
     quarantine,
     releases,
+    retired_releases,
     rollouts,
     services,
     upstreams,
@@ -50,6 +51,7 @@ async def whole(s: Session, renderer: Renderer, before: Snapshot) -> Snapshot:
         keys=await keys.active(s),
         quarantined=await _quarantined(s),
         held=await held_releases.every(s),
+        retired=frozenset(await retired_releases.every(s)),
         upstreams=await _upstreams(s),
         shadows=await _shadows(s),
     )
@@ -92,7 +94,7 @@ async def _services(
 
 
 async def _releases(s: Session, renderer: Renderer, before: Snapshot) -> Snapshot:
-    """With the releases that are new, and what only they name: deployments and prompts."""
+    """With what only the new releases name, deployments and prompts, and which are retired."""
     fresh = await releases.every(s, after=max(before.releases, default=0))
     every = {**before.releases, **{release.number: release for release in fresh}}
     names = {release.deployment for release in fresh}
@@ -100,6 +102,7 @@ async def _releases(s: Session, renderer: Renderer, before: Snapshot) -> Snapsho
     return replace(
         before,
         releases=every,
+        retired=frozenset(await retired_releases.every(s)),
         deployments={**before.deployments, **placed},
         prompts={**before.prompts, **await _prompts(s, renderer, before.prompts, fresh)},
     )

@@ -268,3 +268,13 @@ def test_replacing_releases_neither_loses_nor_makes_traffic(
             assert after[successors[release]] >= weight
         else:
             assert after[release] >= weight
+
+
+async def test_a_label_does_not_lead_to_a_retired_release(control: Desk) -> None:
+    """Its move back would: it is refused as a whole, with the way to bring the release back."""
+    await moved(control, 2)
+    await control.do("releases.retire", "r3")
+    refused = await moved(control, 1)
+    assert refused.state is State.REFUSED
+    assert "`paddock releases unretire r3` brings it back" in (refused.outcome or "")
+    assert (await labelled(control), await arms(control)) == (2, {4: 10_000})

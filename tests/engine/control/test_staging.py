@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest_asyncio
 
-from storage import jobs, ledger, retired_releases, rollouts, services
+from storage import ab_test_goals, jobs, ledger, retired_releases, rollouts, services
 from storage.intents import State
 from storage.rollout_steps import Strategy
 from tests.engine.control.test_intents import Desk, desk
 
+GOALS: list[dict[str, Any]] = [msgspec.to_builtins(ab_test_goals.parse("thumbs_up"))]
 COOL: dict[str, Any] = {"model": "ops@1.0.0", "sampling": {"temperature": 0.1}}
 
 
@@ -104,17 +106,23 @@ async def test_a_manifest_makes_and_ends_a_staging(control: Desk) -> None:
 
 
 async def test_a_retired_release_gets_no_traffic_until_it_is_brought_back(control: Desk) -> None:
-    """By a split, a service, a rollout, a manifest; each refusal says how to bring it back."""
+    """Wherever a release can be chosen; each refusal says how to bring it back."""
     done = await said(control, "releases.retire", "r2")
     assert done == "Retired r2; `paddock releases unretire r2` brings it back."
     assert "no change" in await said(control, "releases.retire", "r2")
     adapted = [{"release": {"model": "ops@1.1.0"}}]
     for verb, target, asked in (
         ("services.split", "support", {"arms": {"r1": 9000, "r2": 1000}}),
+        ("services.split", "support", {"arms": {"r1": 10_000, "r2": 0}}),
         ("services.create", "other", {"release": "r2"}),
         ("rollouts.start", "support", {"release": "r2"}),
+        ("rollouts.plan", "support", {"release": "r2"}),
+        ("ab_tests.start", "support", {"arms": {"r1": 5000, "r2": 5000}, "goals": GOALS}),
         ("manifests.apply", "support", {"arms": adapted}),
+        ("manifests.apply", "support", {"arms": adapted, "rollout": {}}),
         ("releases.smoke", "r2", {}),
+        ("replays.sample", "r2", {"service": "support"}),
+        ("replays.request", "req_1", {"release": "r2"}),
     ):
         why = await refused(control, verb, target, **asked)
         assert "it was retired by kim; `paddock releases unretire r2` brings it back" in why
@@ -123,9 +131,37 @@ async def test_a_retired_release_gets_no_traffic_until_it_is_brought_back(contro
         assert (await retired_releases.every(s))[2].reason == "because"
         verbs = [entry.verb for entry in await ledger.of(s, "release", "r2")]
     assert "releases.retire" in verbs
+    again = await said(control, "releases.create", "", model="ops@1.1.0")
+    assert "it is retired, and `paddock releases unretire r2` brings it back" in again
     await said(control, "releases.unretire", "r2")
     assert "no change" in await said(control, "releases.unretire", "r2")
     await said(control, "services.split", "support", arms={"r1": 9000, "r2": 1000})
+
+
+async def test_no_way_back_leads_to_a_retired_release(control: Desk) -> None:
+    """Neither an undo of a split, nor a rollout that is retried or undone.
+
+    An arm without traffic does not stand in the way of an earlier split.
+    """
+    await said(control, "rollouts.start", "support", release="r2")
+    await said(control, "rollouts.abort", "support", rollout=1)
+    await said(control, "services.split", "support", arms={"r1": 9000, "r2": 1000})
+    await said(control, "services.split", "support", arms={"r1": 10_000, "r2": 0})
+    await said(control, "services.split", "support", arms={"r1": 10_000})
+    await said(control, "releases.retire", "r2")
+    async with control.store.read() as s:
+        ids = {
+            tuple(arm.weight_bp for arm in split.arms): split.id
+            for split in await services.history(s, "support")
+        }
+    for verb, asked in (
+        ("services.undo", {"to": ids[9000, 1000]}),
+        ("rollouts.retry", {"rollout": 1}),
+        ("rollouts.undo", {"to_revision": 1}),
+    ):
+        why = await refused(control, verb, "support", **asked)
+        assert "`paddock releases unretire r2` brings it back" in why
+    await said(control, "services.undo", "support", to=ids[10_000, 0])
 
 
 async def test_a_release_that_is_named_is_not_retired(control: Desk) -> None:
@@ -136,6 +172,10 @@ async def test_a_release_that_is_named_is_not_retired(control: Desk) -> None:
     await said(control, "services.split", "support", arms={"r1": 10_000})
     await said(control, "rollouts.start", "support", release="r2")
     assert "rollout 1 of support" in await refused(control, "releases.retire", "r2")
+    await said(control, "releases.create", "", **COOL)
+    await control.accept("releases.smoke", "r3")
+    await control.control.settle()
+    assert "a replay or a smoke holds it" in await refused(control, "releases.retire", "r3")
 
 
 async def test_a_smoke_is_a_job_that_ends_the_intent(control: Desk) -> None:

@@ -11,7 +11,7 @@ import pytest
 from engine.execution import failures, snapshot_reads
 from engine.execution.catalog import Catalog
 from engine.execution.snapshot import Snapshot
-from storage import keys, models, releases, services
+from storage import keys, models, releases, retired_releases, services
 from storage import store as stores
 from storage.home import paths as homes
 from storage.home.paths import Home
@@ -116,6 +116,24 @@ async def test_the_request_after_a_switch_is_routed_by_it_though_no_nudge_came(
     async with store.read() as s:
         assert found.snapshot.services["support"] == await services.find(s, "support")
     assert found.snapshot.releases == before.releases
+
+
+async def test_a_retired_release_is_not_answered_by_though_it_is_named(store: Store) -> None:
+    """An operator's request that names it is told how to bring it back; then it is answered."""
+    await store.write(serve)
+    found = await catalog(store)
+    async with store.read() as s:
+        release = await releases.get(s, 3)
+    told: dict[str, Any] = {"actor": "kim", "at_us": 3, "intent_id": None}
+    await store.write(lambda s: retired_releases.add(s, release, reason="old", **told))
+    await found.look()
+    with pytest.raises(failures.Unknown, match="`paddock releases unretire r3` brings it back"):
+        await found.release("r3")
+    await store.write(lambda s: retired_releases.remove(s, release, **told))
+    await found.look()
+    assert await found.release("r3") == release
+    async with store.read() as s:
+        assert (await snapshot_reads.whole(s, found._renderer, Snapshot())).retired == frozenset()
 
 
 async def test_a_read_that_began_before_a_switch_does_not_take_it_back(
