@@ -61,7 +61,8 @@ async def every(s: AsyncSession, numbers: Sequence[int] | None = None) -> dict[i
     for process in await processes.every(s):
         if process.deployment is not None:
             instances.setdefault(process.deployment, []).append(process)
-    versions = {each.id: each for each in await models.every(s)}
+    weights = {each.model_version_id for each in asked if each.model_version_id is not None}
+    versions = await models.with_bases(s, weights)
     health = await upstreams.health(s)
     retired = await retired_releases.every(s)
     named = await services.named_releases(s)

@@ -7,7 +7,7 @@ What it was made from is recorded beside it and may be corrected. Read by everyb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from sqlalchemy import inspect as mapping
@@ -179,6 +179,14 @@ async def every(s: AsyncSession) -> list[ModelVersion]:
     """All versions, by model and then from low to high; one query, without row objects."""
     found = [version_of(row) async for row in stream(s, select(*_TABLE.columns))]
     return sorted(found, key=lambda each: (each.model, order(each.version)))
+
+
+async def with_bases(s: AsyncSession, ids: Collection[int]) -> dict[int, ModelVersion]:
+    """The versions with these ids and those that they are adapters on, by id."""
+    row = _TABLE.columns
+    bases = select(row.base_id).where(row.id.in_(ids))
+    query = select(*row).where(row.id.in_(ids) | row.id.in_(bases))
+    return {found.id: version_of(found) async for found in stream(s, query)}
 
 
 def aliases(versions: Iterable[ModelVersion], known: Iterable[Alias]) -> dict[int, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from app import (
     moments,
     rollout_options,
     rollout_tree,
+    rollout_view,
     session,
     terminal,
     words,
@@ -45,14 +46,14 @@ async def get(
     """The newest rollout as a tree: set beside actual, steps, guards, what it waits for."""
     if (at_us := moments.at(at)) is not None:
         async with session.reading() as s:
-            past = await rollout_tree.read_latest_at(s, service, at_us)
+            past = await rollout_view.read_latest_at(s, service, at_us)
         terminal.say(_json(past) if as_json else "\n".join(rollout_tree.lines(past)))
         return
     async with session.store() as store:
         while True:
             async with store.read() as s:
                 newest = await rollout_leads.newest(s, service)
-                view = await rollout_tree.read(s, newest, clock.now_us())
+                view = await rollout_view.read(s, newest, clock.now_us())
             if as_json:
                 terminal.say(terminal.compact(view) if watch else _json(view))
             else:
@@ -77,7 +78,7 @@ async def every(
     """The newest rollouts, newest at the bottom; with --at as far as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
-        found = await rollout_tree.tail(s, limit, service, at_us)
+        found = await rollout_view.tail(s, limit, service, at_us)
     listing.show(COLUMNS, found[::-1], as_json=as_json, empty="No rollouts yet.")
 
 
@@ -110,7 +111,7 @@ async def status(
         raise typer.Exit(errors.Waits.exit_code)
 
 
-def _json(view: rollout_tree.View) -> str:
+def _json(view: rollout_view.View) -> str:
     return msgspec.json.format(msgspec.json.encode(view), indent=2).decode()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app import rollout_tree, snapshot
+from app import rollout_tree, rollout_view, snapshot
 from app.figures.facts import Facts
 from storage import rollout_steps, rollouts
 from storage.rollouts import OPEN, Rollout, State
@@ -30,7 +30,7 @@ async def rows(s: Session, facts: Facts, *, limit: int) -> tuple[snapshot.Rollou
     """The newest rollouts, newest first; those under way with what they wait for."""
     found = []
     for each in await rollouts.tail(s, limit):
-        view = await rollout_tree.read(s, each, facts.now_us) if each.state in OPEN else None
+        view = await rollout_view.read(s, each, facts.now_us) if each.state in OPEN else None
         found.append(row(facts, each, view))
     return tuple(found)
 
@@ -41,7 +41,7 @@ async def full(s: Session, id: int, facts: Facts) -> snapshot.Rollout:
     Raises:
         NotFound: there is no such rollout.
     """
-    return _full(facts, await rollout_tree.read(s, await rollouts.find(s, id), facts.now_us))
+    return _full(facts, await rollout_view.read(s, await rollouts.find(s, id), facts.now_us))
 
 
 async def full_at(s: Session, id: int, facts: Facts) -> snapshot.Rollout:
@@ -50,10 +50,10 @@ async def full_at(s: Session, id: int, facts: Facts) -> snapshot.Rollout:
     Raises:
         NotFound: it had not been started.
     """
-    return _full(facts, await rollout_tree.read_at(s, id, facts.services, facts.now_us))
+    return _full(facts, await rollout_view.read_at(s, id, facts.services, facts.now_us))
 
 
-def _full(facts: Facts, view: rollout_tree.View) -> snapshot.Rollout:
+def _full(facts: Facts, view: rollout_view.View) -> snapshot.Rollout:
     return snapshot.Rollout(
         row=row(facts, view.rollout, view),
         tree=tuple(rollout_tree.lines(view)),
@@ -67,7 +67,7 @@ def _full(facts: Facts, view: rollout_tree.View) -> snapshot.Rollout:
 
 
 def row(
-    facts: Facts, rollout: Rollout, view: rollout_tree.View | None = None
+    facts: Facts, rollout: Rollout, view: rollout_view.View | None = None
 ) -> snapshot.RolloutRow:
     """One rollout; `view` is given for what it waits for."""
     undo, no_undo = _undo(facts, rollout)

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from app import rollout_plan, rollout_tree
+from app import rollout_plan, rollout_tree, rollout_view
 from engine.control.rollouts import forecast
 from engine.control.rollouts.planned import Asked
 from storage import rollout_steps, rollout_syntax, samples
@@ -93,5 +93,5 @@ async def test_the_tree_in_the_readme_is_one_that_is_printed(tmp_path: Path) -> 
             await measured(world, arm("r1", 380, failed=int(second == 4)), arm("r2", 20))
         await world.settle()
         async with world.store.read() as s:
-            view = await rollout_tree.read(s, await world.rollout(), world.now_us)
+            view = await rollout_view.read(s, await world.rollout(), world.now_us)
     assert rollout_tree.lines(view) == shown("paddock rollouts get support")

@@ -69,6 +69,23 @@ def test_a_name_that_could_be_a_version_is_no_alias(alias: str) -> None:
         model_aliases.check(alias)
 
 
+async def test_versions_are_read_with_their_bases_and_no_others(
+    store: Store,
+) -> None:
+    """What a switch asks about costs what it names, however many versions there are."""
+
+    async def work(s: AsyncSession) -> None:
+        base = await fixtures.model(s)
+        adapter = await fixtures.model(s, "1.1.0", kind=Kind.ADAPTER, base_id=base.id)
+        await fixtures.model(s, "1.2.0", kind=Kind.ADAPTER, base_id=base.id)
+        other = await fixtures.model(s, "2.0.0")
+        assert await models.with_bases(s, [adapter.id]) == {base.id: base, adapter.id: adapter}
+        assert await models.with_bases(s, [other.id]) == {other.id: other}
+        assert await models.with_bases(s, []) == {}
+
+    await store.write(work)
+
+
 async def test_an_unknown_alias_is_refused_with_what_there_is(store: Store) -> None:
     """For finding and for removing."""
 
