@@ -106,6 +106,8 @@ class Exchange:
         loop = asyncio.get_running_loop()
         first_s = max(0.0, min(settings.first_event_s, self._left_s(job)))
         deadline = loop.time() + first_s
+        sent = object()
+        self.server.unanswered[sent] = loop.time()
         stream = self.server.stream(call.path, call.body, deadline=deadline, headers=headers)
         try:
             item = await anext(stream, None)
@@ -118,6 +120,7 @@ class Exchange:
                 if deltas:
                     yield tuple(deltas)
                 if answer.began:  # a first token was in time: from now on silence counts
+                    self.server.unanswered.pop(sent, None)
                     deadline = loop.time() + (_AFTER_END_S if answer.done else settings.read_s)
                 item = await _resumed(stream, deadline)
         except (TimeoutError, Lost) as error:
@@ -129,6 +132,7 @@ class Exchange:
                 raise faults.stalled(settings.name, settings.read_s) from None
             raise faults.timed_out(settings.name, first_s) from None
         finally:
+            self.server.unanswered.pop(sent, None)
             await stream.aclose()
 
     def _left_s(self, job: Job) -> float:

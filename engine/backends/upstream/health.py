@@ -155,10 +155,12 @@ class Health:
             return
         self._written = second, now
         own = load or Load()
+        oldest = self._server.oldest() if waiting else None
         sample = InstanceSample(
             running=running,
             waiting=waiting,
             max_running=slots.limit,
+            oldest_waiting_us=None if oldest is None else round((self._now() - oldest) * 1e6),
             kv_used_tokens=own.kv_used_tokens,
             kv_total_tokens=own.kv_total_tokens,
             kv_share=own.kv_share,

@@ -66,6 +66,8 @@ class Server:
         self.settings = settings
         self.slots = Slots(settings.max_connections)
         self.maker = ""
+        self.unanswered: dict[object, float] = {}
+        """Requests without a first token, the oldest first, with the loop's time of their start."""
         self._client = _client(settings)
 
     @asynccontextmanager
@@ -96,6 +98,11 @@ class Server:
             yield
         finally:
             self.slots.give(tenant)
+
+    def oldest(self) -> float | None:
+        """Since when a request has waited for a slot or its first token, in the loop's time."""
+        sent = next(iter(self.unanswered.values()), None)
+        return min((each for each in (self.slots.oldest(), sent) if each is not None), default=None)
 
     async def close(self) -> None:
         """Close its connections."""

@@ -20,8 +20,8 @@ class Full(Exception):
     """The queue has reached its limit, and this tenant does not wait for less than the others."""
 
 
-_Line = dict[asyncio.Future[None], None]
-"""What waits of one tenant in one class, the oldest first."""
+_Line = dict[asyncio.Future[None], float]
+"""What waits of one tenant in one class, the oldest first, with the loop's time when it came."""
 
 
 class Slots:
@@ -49,8 +49,9 @@ class Slots:
             return
         if self.waiting >= QUEUE_LIMIT and not self._displaced(tenant):
             raise Full
-        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.setdefault(rank, {}).setdefault(tenant, {})[slot] = None
+        loop = asyncio.get_running_loop()
+        slot: asyncio.Future[None] = loop.create_future()
+        self._queue.setdefault(rank, {}).setdefault(tenant, {})[slot] = loop.time()
         self._waits[tenant] += 1
         self.waiting += 1
         try:
@@ -62,6 +63,11 @@ class Slots:
             elif not slot.cancelled() and slot.exception() is None:
                 self.give(tenant)  # it was assigned one just before it was cancelled
             raise
+
+    def oldest(self) -> float | None:
+        """When the request came that has waited longest, in the loop's time; None if none waits."""
+        lines = (line for each in self._queue.values() for line in each.values())
+        return min((next(iter(line.values())) for line in lines), default=None)
 
     def give(self, tenant: str) -> None:
         """Return a slot."""

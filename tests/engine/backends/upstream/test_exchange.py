@@ -219,8 +219,11 @@ async def test_connections_are_kept_and_bounded_and_the_urgent_go_first() -> Non
         for _ in range(10):  # each task needs a few turns of the loop to get into the queue
             await asyncio.sleep(0)
         assert talk.server.slots.waiting == 3
+        waited = [talk.server.slots.oldest(), *talk.server.unanswered.values()]
+        assert talk.server.oldest() == min(each for each in waited if each is not None)
         first.set()
         await asyncio.gather(running, *waiting)
+        assert talk.server.oldest() is None
         assert peer.connections == 1
     order = [asked.json["prompt"] for asked in peer.asked]
     assert order == ["first", "interactive", "batch", "background"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from engine.control.alerts.decide import Found
 from engine.control.alerts.rounds import evaluated
 from engine.control.alerts.vectors import Series, ordered
+from runbooks import catalog
 from storage import alert_rule_files
 from storage.alert_rounds import Outcome
 from storage.alert_rule_versions import Kind, Versioned
+from storage.home.paths import Home
 
 STEP_S: Final = 15
 SPAN_S: Final = 6 * 3600
@@ -166,6 +169,14 @@ def found(rule: str, written: Sequence[Written]) -> Found:
 def test_every_shipped_rule_is_tried() -> None:
     """A rule that was never seen to hold may never hold."""
     assert CASES.keys() == alert_rule_files.shipped().keys()
+
+
+def test_every_shipped_rule_says_what_to_do(tmp_path: Path) -> None:
+    """By a runbook that there is, or by a command in its summary."""
+    known = catalog.every(Home(tmp_path))
+    for name, rule in alert_rule_files.shipped().items():
+        assert rule.runbook in known or "`paddock " in rule.summary, name
+        assert rule.runbook is None or rule.runbook in known, name
 
 
 @pytest.mark.parametrize("rule", CASES)
