@@ -8,97 +8,24 @@ every package, written by `engine.control`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import Field, SQLModel, col
 
-from storage import errors, incident_events, ledger, moves
+from storage import errors, incident_events, incident_rows, ledger, moves
 from storage.incident_events import IncidentEvent
+from storage.incident_rows import Incident, IncidentRow, find, number, open_ones, tail
 from storage.incident_states import MOVES, OPEN, Kind, Role, Section, Severity, State
 
 __all__ = [
-    "MOVES", "OPEN", "Incident", "IncidentEvent", "Kind", "Role", "Section", "Severity", "State",
-    "assign", "find", "link", "move", "note", "number", "open_ones", "open_up", "rate", "tail",
+    "MOVES", "OPEN", "Incident", "IncidentEvent", "IncidentRow", "Kind", "Role", "Section",
+    "Severity", "State", "assign", "find", "link", "move", "note", "number", "open_ones", "open_up",
+    "rate", "tail",
 ]  # fmt: skip
 
 MOST_EVENTS: Final = 5_000
 """Notes and links that one incident takes."""
-_NAMED: Final = re.compile(r"(?:inc-)?([0-9]{1,15})", re.IGNORECASE)
-
-
-class IncidentRow(SQLModel, table=True):
-    """An incident as it is stored; its roles are JSON."""
-
-    __tablename__: ClassVar[str] = "incidents"
-
-    id: int | None = Field(default=None, primary_key=True)
-    title: str
-    service: str | None
-    severity: str
-    state: str
-    roles: str
-    version: int
-    began_at_us: int
-    opened_at_us: int
-    opened_by: str
-    stable_at_us: int | None
-    closed_at_us: int | None
-    moved_at_us: int
-    intent_id: int | None
-
-
-class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """One incident. `service` is None where it concerns the whole box.
-
-    `began_at_us` is when clients were first affected, `opened_at_us` when it was noticed.
-    `stable_at_us` is when that ended, the last time. `roles` has the people by their role;
-    `version` grows with each change.
-    """
-
-    id: int
-    title: str
-    service: str | None
-    severity: Severity
-    state: State
-    roles: dict[Role, str]
-    version: int
-    began_at_us: int
-    opened_at_us: int
-    opened_by: str
-    stable_at_us: int | None = None
-    closed_at_us: int | None = None
-    moved_at_us: int
-    intent_id: int | None = None
-
-    @property
-    def name(self) -> str:
-        """As people call it: INC-31."""
-        return f"INC-{self.id}"
-
-    def until_us(self, now_us: int) -> int:
-        """When the impact ended, or now while it has not; never before it began."""
-        if self.state is State.ACTIVE:
-            return max(now_us, self.began_at_us)
-        return self.stable_at_us or self.moved_at_us
-
-
-def number(typed: str) -> int:
-    """The number of an incident that a person typed as 31, INC-31 or inc-31.
-
-    Raises:
-        NotFound: it names none.
-    """
-    named = _NAMED.fullmatch(typed)
-    if named is None:
-        raise errors.NotFound(
-            f"{typed!r} names no incident; write INC-31 or 31, as `paddock incidents list` does."
-        )
-    return int(named[1])
 
 
 async def open_up(
@@ -138,7 +65,7 @@ async def open_up(
     )
     s.add(row)
     await s.flush()
-    opened = _incident(row)
+    opened = incident_rows.record(row)
     await _record(
         s, opened, Kind.OPENED, sentence or f"as {severity}: {title}", None,
         {"title": title, "service": service, "severity": severity},
@@ -263,33 +190,6 @@ async def link(
     )  # fmt: skip
 
 
-async def find(s: AsyncSession, id: int) -> Incident:
-    """By its number.
-
-    Raises:
-        NotFound: there is no such incident.
-    """
-    row = await s.get(IncidentRow, id, populate_existing=True)
-    if row is None:
-        raise errors.NotFound(f"There is no INC-{id}; `paddock incidents list` has all of them.")
-    return _incident(row)
-
-
-async def tail(s: AsyncSession, limit: int = 100, *, service: str | None = None) -> list[Incident]:
-    """The newest incidents, newest first, of all services or one."""
-    query = select(IncidentRow).order_by(col(IncidentRow.id).desc()).limit(limit)
-    if service is not None:
-        query = query.where(col(IncidentRow.service) == service)
-    return [_incident(row) for row in await s.scalars(query)]
-
-
-async def open_ones(s: AsyncSession) -> list[Incident]:
-    """The incidents that are not closed, oldest first."""
-    query = select(IncidentRow).where(col(IncidentRow.closed_at_us).is_(None))
-    rows = await s.scalars(query.order_by(col(IncidentRow.id)))
-    return [_incident(row) for row in rows]
-
-
 async def _row(s: AsyncSession, incident: Incident) -> IncidentRow:
     row = await s.get_one(IncidentRow, incident.id, populate_existing=True)
     if row.version != incident.version:
@@ -315,10 +215,3 @@ async def _record(
         s, actor=actor, verb=f"incidents.{kind}", noun="incident", key=str(incident.id),
         before=before, after=after, at_us=at_us, intent_id=intent_id,
     )  # fmt: skip
-
-
-def _incident(row: IncidentRow) -> Incident:
-    values: Mapping[str, Any] = {
-        name: getattr(row, name) for name in Incident.__struct_fields__ if name != "roles"
-    }
-    return msgspec.convert({**values, "roles": msgspec.json.decode(row.roles)}, Incident)

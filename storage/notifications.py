@@ -8,16 +8,32 @@ first. Written by control, read by every package.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-import msgspec
 from sqlalchemy import column, delete, func, select, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import Field, SQLModel, col
+from sqlmodel import col
 
 from storage import errors, moves
+from storage.notification_rows import (
+    LONGEST_US,
+    Backlog,
+    Notification,
+    NotificationRow,
+    State,
+    backlog,
+    due,
+    find,
+    next_us,
+    tail,
+    waiting_groups,
+)
+
+__all__ = [
+    "MOVES", "Backlog", "Notification", "NotificationRow", "State", "backlog", "claim", "due",
+    "failed", "find", "give_up", "next_us", "pause_us", "prune", "queue", "reclaim", "sent", "tail",
+    "waiting_groups",
+]  # fmt: skip
 
 KEPT_US: Final = 3 * 24 * 3600 * 1_000_000
 """How long a message is tried before it is given up."""
@@ -26,25 +42,8 @@ MOST_WAITING: Final = 1_000
 """Messages that wait for one receiver; of more the oldest are given up."""
 
 _FIRST_US: Final = 5_000_000
-_LONGEST_US: Final = 600_000_000
 _LIMIT: Final = 300
 _store: Final = table("store", column("id"))
-
-
-class State(StrEnum):
-    """How far a notification is.
-
-    QUEUED: it waits for its turn, or for another try. A crash leaves it here.
-    SENDING: control is sending it. After a crash its next start puts it back: the receiver may
-        or may not have it.
-    SENT: the receiver accepted it. Final.
-    FAILED: the receiver did not accept it for three days, or was removed. Final.
-    """
-
-    QUEUED = "queued"
-    SENDING = "sending"
-    SENT = "sent"
-    FAILED = "failed"
 
 
 MOVES: Final = moves.Table(
@@ -58,57 +57,6 @@ MOVES: Final = moves.Table(
         State.FAILED: frozenset(),
     },
 )
-
-
-class NotificationRow(SQLModel, table=True):
-    """A notification as it is stored; its body is JSON."""
-
-    __tablename__: ClassVar[str] = "notifications"
-
-    id: int | None = Field(default=None, primary_key=True)
-    message_id: str | None = None
-    receiver: str
-    group_key: str
-    status: str
-    title: str
-    text: str
-    body: str
-    state: str
-    attempts: int
-    created_at_us: int
-    next_at_us: int
-    error: str | None = None
-    ended_at_us: int | None = None
-
-
-class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """One message for one receiver; `status` is firing, resolved or test.
-
-    `attempts` counts the tries that failed, the last of them with `error`.
-    """
-
-    id: int
-    message_id: str
-    receiver: str
-    group_key: str
-    status: str
-    title: str
-    text: str
-    body: str
-    state: State
-    attempts: int
-    created_at_us: int
-    next_at_us: int
-    error: str | None
-    ended_at_us: int | None
-
-
-class Backlog(msgspec.Struct, frozen=True, kw_only=True):
-    """What a receiver has not accepted yet: how many, since when, and why not."""
-
-    waiting: int
-    oldest_us: int
-    error: str | None
 
 
 async def queue(
@@ -161,52 +109,6 @@ async def _bound(s: AsyncSession, receiver: str, *, at_us: int) -> None:
         await _move(s, id or 0, State.QUEUED, State.FAILED, ended_at_us=at_us, error=error)
 
 
-async def waiting_groups(s: AsyncSession) -> set[tuple[str, str]]:
-    """The groups of which a message has not been delivered, with their receivers."""
-    query = (
-        select(col(NotificationRow.receiver), col(NotificationRow.group_key))
-        .where(col(NotificationRow.ended_at_us).is_(None))
-        .distinct()
-    )
-    return {(row.receiver, row.group_key) for row in await s.execute(query)}
-
-
-async def due(s: AsyncSession, now_us: int, busy: Collection[str] = ()) -> list[Notification]:
-    """For each receiver that is not busy, the next message that may be sent now.
-
-    Only the oldest of a group may be sent, so that an end does not overtake its beginning. A clock
-    that was set back does not delay a message by more than the longest pause between tries.
-    """
-    heads = (
-        select(func.min(col(NotificationRow.id)))
-        .where(col(NotificationRow.ended_at_us).is_(None))
-        .group_by(col(NotificationRow.receiver), col(NotificationRow.group_key))
-    )
-    query = (
-        select(NotificationRow)
-        .where(
-            col(NotificationRow.id).in_(heads),
-            col(NotificationRow.state) == State.QUEUED.value,
-            (col(NotificationRow.next_at_us) <= now_us)
-            | (col(NotificationRow.next_at_us) > now_us + _LONGEST_US),
-        )
-        .order_by(col(NotificationRow.next_at_us), col(NotificationRow.id))
-    )
-    found: dict[str, Notification] = {}
-    for row in await s.scalars(query):
-        if row.receiver not in busy:
-            found.setdefault(row.receiver, _notification(row))
-    return list(found.values())
-
-
-async def next_us(s: AsyncSession) -> int | None:
-    """When the next message may be sent; None while none waits."""
-    query = select(func.min(col(NotificationRow.next_at_us))).where(
-        col(NotificationRow.state) == State.QUEUED.value
-    )
-    return (await s.execute(query)).scalar()
-
-
 async def claim(s: AsyncSession, id: int) -> None:
     """Note that a message is being sent.
 
@@ -242,8 +144,8 @@ def pause_us(attempts: int, after_us: int | None = None) -> int:
 
     `after_us` is what the receiver asks for, as far as it is not longer than that.
     """
-    doubled = int(min(_FIRST_US * 2 ** min(attempts - 1, 20), _LONGEST_US))
-    return doubled if after_us is None else min(max(doubled, after_us), _LONGEST_US)
+    doubled = int(min(_FIRST_US * 2 ** min(attempts - 1, 20), LONGEST_US))
+    return doubled if after_us is None else min(max(doubled, after_us), LONGEST_US)
 
 
 async def reclaim(s: AsyncSession, *, at_us: int) -> int:
@@ -276,42 +178,6 @@ async def give_up(s: AsyncSession, receiver: str, error: str, *, at_us: int) -> 
     return len(rows)
 
 
-async def backlog(s: AsyncSession) -> dict[str, Backlog]:
-    """What receivers have not accepted yet, by receiver."""
-    query = (
-        select(
-            col(NotificationRow.receiver),
-            func.count(),
-            func.min(col(NotificationRow.created_at_us)),
-            func.max(col(NotificationRow.error)),
-        )
-        .where(col(NotificationRow.ended_at_us).is_(None))
-        .group_by(col(NotificationRow.receiver))
-    )
-    return {
-        receiver: Backlog(waiting=waiting, oldest_us=oldest, error=error)
-        for receiver, waiting, oldest, error in await s.execute(query)
-    }
-
-
-async def find(s: AsyncSession, id: int) -> Notification:
-    """One notification.
-
-    Raises:
-        NotFound: there is none of this number.
-    """
-    row = await s.get(NotificationRow, id, populate_existing=True)
-    if row is None:
-        raise errors.NotFound(f"There is no notification {id}.")
-    return _notification(row)
-
-
-async def tail(s: AsyncSession, limit: int = 20) -> list[Notification]:
-    """The newest notifications, newest first."""
-    query = select(NotificationRow).order_by(col(NotificationRow.id).desc()).limit(limit)
-    return [_notification(row) for row in await s.scalars(query)]
-
-
 async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:
     """Delete notifications that ended before a time; how many."""
     ended = col(NotificationRow.ended_at_us)
@@ -331,7 +197,3 @@ async def _move(s: AsyncSession, id: int, frm: State, to: State, **changes: Any)
     )
     if result.rowcount != 1:  # type: ignore[attr-defined]
         raise errors.Moved(f"Notification {id} is not {frm} any more.")
-
-
-def _notification(row: NotificationRow) -> Notification:
-    return msgspec.convert(row, Notification, from_attributes=True)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from app import snapshot, words
-from app.screens.listed import LISTED, Listed
+from app.screens.listed import LISTED
+from app.screens.numbered import Numbered
 from app.screens.offered import Verb
 from app.screens.place import Offer
 from app.snapshot import Query
@@ -99,7 +100,7 @@ def offered(name: str, test: snapshot.AbTestRow | None) -> Offer | None:
     )
 
 
-class AbTests(Listed):
+class AbTests(Numbered[snapshot.AbTestRow]):
     """The list, and one of them."""
 
     where: ClassVar[str] = "ab-tests"
@@ -119,24 +120,24 @@ class AbTests(Listed):
         """The test under the cursor in full."""
         return Query(place=self.where, ab_test=int(self.cursor or 0) if self.ready else 0)
 
-    def take(self, current: snapshot.Snapshot) -> bool:
+    def listed(self, current: snapshot.Snapshot) -> Sequence[snapshot.AbTestRow] | None:
         """The tests, and the one that was read in full."""
-        if current.ab_tests is None:
-            return False
-        self._seen = current.ab_tests
-        return True
+        if (found := current.ab_tests) is None:
+            return None
+        self._seen = found
+        return found.rows
 
     def columns(self) -> Sequence[Column]:
         """What is tested, and how it ended."""
         return COLUMNS
 
-    def rows(self) -> Sequence[Row]:
-        """One for each test."""
-        return [row(test) for test in self._seen.rows]
+    def row(self, each: snapshot.AbTestRow) -> Row:
+        """One test."""
+        return row(each)
 
     def caption(self) -> str:
         """How many are under way."""
-        return f"{sum(test.under_way for test in self._seen.rows)} under way"
+        return f"{sum(test.under_way for test in self.shown)} under way"
 
     def empty(self) -> str:
         """How one starts."""
@@ -150,12 +151,9 @@ class AbTests(Listed):
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """Stop the test under the cursor, or promote its winner."""
         del typed
-        return offered(name, self._test())
-
-    def _test(self) -> snapshot.AbTestRow | None:
-        return next((each for each in self._seen.rows if str(each.id) == self.cursor), None)
+        return offered(name, self.under())
 
     def copied(self) -> str:
         """The command that shows the test under the cursor."""
-        test = self._test()
+        test = self.under()
         return "" if test is None else f"paddock ab-tests show {test.service} --test {test.id}"

@@ -10,7 +10,8 @@ from typing import ClassVar, Final
 
 from app import snapshot, words
 from app.screens import handling
-from app.screens.listed import LISTED, Listed
+from app.screens.listed import LISTED
+from app.screens.numbered import Numbered
 from app.screens.place import Offer
 from app.snapshot import Query
 from app.widgets import palette
@@ -65,7 +66,7 @@ def event(happened: tuple[int, str, str], width: int) -> Line:
     return palette.cut(line, width)
 
 
-class Incidents(Listed):
+class Incidents(Numbered[snapshot.IncidentRow]):
     """The list."""
 
     where: ClassVar[str] = "incidents"
@@ -75,34 +76,36 @@ class Incidents(Listed):
     heading: ClassVar[str] = "INCIDENTS"
     verbs: ClassVar = handling.VERBS
 
+    opens: ClassVar[str] = "incident"
+
     def __init__(self) -> None:
         super().__init__()
-        self._seen = snapshot.Incidents(rows=())
+        self._full: snapshot.Incident | None = None
         self._person = ""
 
     def wanted(self) -> Query:
         """The incident under the cursor in full."""
         return Query(place=self.where, incident=int(self.cursor or 0) if self.ready else 0)
 
-    def take(self, current: snapshot.Snapshot) -> bool:
-        """The incidents."""
+    def listed(self, current: snapshot.Snapshot) -> Sequence[snapshot.IncidentRow] | None:
+        """The incidents, and the one that was read in full."""
         self._person = current.header.person.name
-        if current.incidents is None:
-            return False
-        self._seen = current.incidents
-        return True
+        if (found := current.incidents) is None:
+            return None
+        self._full = found.shown
+        return found.rows
 
     def columns(self) -> Sequence[Column]:
         """How far each is, and who leads it."""
         return COLUMNS
 
-    def rows(self) -> Sequence[Row]:
-        """One for each incident."""
-        return [row(each, self.now_us) for each in self._seen.rows]
+    def row(self, each: snapshot.IncidentRow) -> Row:
+        """One incident."""
+        return row(each, self.now_us)
 
     def caption(self) -> str:
         """How many are active."""
-        return f"{sum(each.active for each in self._seen.rows)} active"
+        return f"{sum(each.active for each in self.shown)} active"
 
     def empty(self) -> str:
         """How one is opened."""
@@ -112,20 +115,13 @@ class Incidents(Listed):
 
     def detail(self, width: int) -> list[Line]:
         """The incident that was read in full."""
-        return [] if self._seen.shown is None else detail(self._seen.shown, width)
+        return [] if self._full is None else detail(self._full, width)
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """Open one, or act on the one under the cursor."""
-        return handling.offer(name, self._incident(), self._person, typed)
-
-    def opened(self) -> tuple[str, str] | None:
-        """The incident under the cursor."""
-        return ("incident", self.cursor) if self.cursor else None
-
-    def _incident(self) -> snapshot.IncidentRow | None:
-        return next((each for each in self._seen.rows if str(each.id) == self.cursor), None)
+        return handling.offer(name, self.under(), self._person, typed)
 
     def copied(self) -> str:
         """The command that prints its post-mortem."""
-        found = self._incident()
+        found = self.under()
         return "" if found is None else f"paddock incidents post-mortem {found.name}"

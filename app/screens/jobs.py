@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from app import progress_bar, snapshot, words
-from app.screens.listed import LISTED, Listed
+from app.screens.listed import LISTED
+from app.screens.numbered import Numbered
 from app.screens.offered import Verb
 from app.screens.place import Offer
 from app.widgets import bar, palette
@@ -89,7 +90,7 @@ def detail(job: snapshot.JobRow, width: int) -> list[Line]:
     return rows + [((f" {each}", tone),) for each in said[:_RESULT]]
 
 
-class Jobs(Listed):
+class Jobs(Numbered[snapshot.JobRow]):
     """The list."""
 
     where: ClassVar[str] = "jobs"
@@ -98,30 +99,23 @@ class Jobs(Listed):
     twins: ClassVar = {"look.open": "jobs show JOB"}
     heading: ClassVar[str] = "JOBS"
     verbs: ClassVar = (Verb("jobs.cancel", "x", "cancel"),)
+    opens: ClassVar[str] = "job"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._shown: Sequence[snapshot.JobRow] = ()
-
-    def take(self, current: snapshot.Snapshot) -> bool:
+    def listed(self, current: snapshot.Snapshot) -> Sequence[snapshot.JobRow] | None:
         """The jobs."""
-        if current.jobs is None:
-            return False
-        self._shown = current.jobs
-        return True
+        return current.jobs
 
     def columns(self) -> Sequence[Column]:
         """What each does, and how far it is."""
         return COLUMNS
 
-    def rows(self) -> Sequence[Row]:
-        """One for each job."""
-        ascii_only = self.program.glyphs == "ascii"
-        return [row(job, ascii_only=ascii_only) for job in self._shown]
+    def row(self, each: snapshot.JobRow) -> Row:
+        """One job."""
+        return row(each, ascii_only=self.program.glyphs == "ascii")
 
     def caption(self) -> str:
         """How many are to be done."""
-        return f"{sum(job.state in _OPEN for job in self._shown)} unfinished"
+        return f"{sum(job.state in _OPEN for job in self.shown)} unfinished"
 
     def empty(self) -> str:
         """What makes one."""
@@ -129,17 +123,10 @@ class Jobs(Listed):
 
     def detail(self, width: int) -> list[Line]:
         """The job under the cursor."""
-        job = self._job()
+        job = self.under()
         return [] if job is None else detail(job, width)
-
-    def _job(self) -> snapshot.JobRow | None:
-        return next((job for job in self._shown if str(job.id) == self.cursor), None)
-
-    def opened(self) -> tuple[str, str] | None:
-        """The job under the cursor."""
-        return ("job", self.cursor) if self.cursor else None
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """Cancel the job under the cursor."""
         del typed
-        return cancelling(self._job()) if name == "jobs.cancel" else None
+        return cancelling(self.under()) if name == "jobs.cancel" else None

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from app import snapshot, words
-from app.screens.listed import LISTED, Listed
+from app.screens.listed import LISTED
+from app.screens.numbered import Numbered
 from app.widgets import palette
 from app.widgets.palette import Line, Piece
 from app.widgets.table import Column, Row
@@ -74,36 +75,29 @@ def detail(version: snapshot.ModelRow, width: int) -> list[Line]:
     return [palette.cut(each, width) for each in rows]
 
 
-class Models(Listed):
+class Models(Numbered[snapshot.ModelRow]):
     """The registry."""
 
     where: ClassVar[str] = "models"
     acts: ClassVar = LISTED
     heading: ClassVar[str] = "MODELS"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._shown: Sequence[snapshot.ModelRow] = ()
-
-    def take(self, current: snapshot.Snapshot) -> bool:
+    def listed(self, current: snapshot.Snapshot) -> Sequence[snapshot.ModelRow] | None:
         """The model versions."""
-        if current.models is None:
-            return False
-        self._shown = current.models
-        return True
+        return current.models
 
     def columns(self) -> Sequence[Column]:
         """What each is, and where it is loaded."""
         return COLUMNS
 
-    def rows(self) -> Sequence[Row]:
-        """One for each version."""
-        return [row(version) for version in self._shown]
+    def row(self, each: snapshot.ModelRow) -> Row:
+        """One version."""
+        return row(each)
 
     def caption(self) -> str:
         """How many there are."""
-        loaded = sum(bool(version.loaded) for version in self._shown)
-        return f"{words.counted(len(self._shown), 'version')}, {loaded} loaded"
+        loaded = sum(bool(version.loaded) for version in self.shown)
+        return f"{words.counted(len(self.shown), 'version')}, {loaded} loaded"
 
     def empty(self) -> str:
         """How one is added."""
@@ -111,13 +105,10 @@ class Models(Listed):
 
     def detail(self, width: int) -> list[Line]:
         """What is known of the version under the cursor."""
-        version = self._version()
+        version = self.under()
         return [] if version is None else detail(version, width)
-
-    def _version(self) -> snapshot.ModelRow | None:
-        return next((each for each in self._shown if str(each.id) == self.cursor), None)
 
     def copied(self) -> str:
         """The name of the version under the cursor."""
-        version = self._version()
+        version = self.under()
         return "" if version is None else version.name

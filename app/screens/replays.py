@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from app import snapshot, words
-from app.screens.listed import LISTED, Listed
+from app.screens.listed import LISTED
+from app.screens.numbered import Numbered
 from app.widgets import bar, palette
 from app.widgets.palette import Line, Piece
 from app.widgets.table import Column, Row
@@ -53,7 +54,7 @@ def detail(replay: snapshot.ReplayRow, width: int) -> list[Line]:
     return [head, *(((f" {each}", ""),) for each in said[:_RESULT])]
 
 
-class Replays(Listed):
+class Replays(Numbered[snapshot.ReplayRow]):
     """The list."""
 
     where: ClassVar[str] = "replays"
@@ -61,29 +62,23 @@ class Replays(Listed):
     acts: ClassVar = ("look.open", *LISTED)
     twins: ClassVar = {"look.open": "releases replays show REPLAY"}
     heading: ClassVar[str] = "REPLAYS"
+    opens: ClassVar[str] = "replay"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._shown: Sequence[snapshot.ReplayRow] = ()
-
-    def take(self, current: snapshot.Snapshot) -> bool:
+    def listed(self, current: snapshot.Snapshot) -> Sequence[snapshot.ReplayRow] | None:
         """The replays."""
-        if current.replays is None:
-            return False
-        self._shown = current.replays
-        return True
+        return current.replays
 
     def columns(self) -> Sequence[Column]:
         """What was asked on what, and what came out."""
         return COLUMNS
 
-    def rows(self) -> Sequence[Row]:
-        """One for each replay."""
-        return [row(each, self.now_us) for each in self._shown]
+    def row(self, each: snapshot.ReplayRow) -> Row:
+        """One replay."""
+        return row(each, self.now_us)
 
     def caption(self) -> str:
         """How many are under way."""
-        return f"{sum(each.under_way for each in self._shown)} under way"
+        return f"{sum(each.under_way for each in self.shown)} under way"
 
     def empty(self) -> str:
         """How one starts."""
@@ -94,9 +89,5 @@ class Replays(Listed):
 
     def detail(self, width: int) -> list[Line]:
         """How the replay under the cursor ended."""
-        found = next((each for each in self._shown if str(each.id) == self.cursor), None)
+        found = self.under()
         return [] if found is None else detail(found, width)
-
-    def opened(self) -> tuple[str, str] | None:
-        """The replay under the cursor."""
-        return ("replay", self.cursor) if self.cursor else None

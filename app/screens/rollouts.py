@@ -11,7 +11,8 @@ from typing import ClassVar, Final
 
 from app import snapshot, words
 from app.screens import leading
-from app.screens.listed import LISTED, Listed
+from app.screens.listed import LISTED
+from app.screens.numbered import Numbered
 from app.screens.place import Offer
 from app.widgets import bar, palette
 from app.widgets.palette import Line, Piece
@@ -80,7 +81,7 @@ def detail(rollout: snapshot.RolloutRow, now_us: int, width: int) -> list[Line]:
     return rows
 
 
-class Rollouts(Listed):
+class Rollouts(Numbered[snapshot.RolloutRow]):
     """The list."""
 
     where: ClassVar[str] = "rollouts"
@@ -89,29 +90,23 @@ class Rollouts(Listed):
     twins: ClassVar = {"look.open": "rollouts get SERVICE -w"}
     heading: ClassVar[str] = "ROLLOUTS"
     verbs: ClassVar = leading.VERBS
+    opens: ClassVar[str] = "rollout"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._shown: Sequence[snapshot.RolloutRow] = ()
-
-    def take(self, current: snapshot.Snapshot) -> bool:
+    def listed(self, current: snapshot.Snapshot) -> Sequence[snapshot.RolloutRow] | None:
         """The rollouts."""
-        if current.rollouts is None:
-            return False
-        self._shown = current.rollouts
-        return True
+        return current.rollouts
 
     def columns(self) -> Sequence[Column]:
         """Which they are, where they are, why they wait."""
         return COLUMNS
 
-    def rows(self) -> Sequence[Row]:
-        """One for each rollout."""
-        return [row(each, self.now_us) for each in self._shown]
+    def row(self, each: snapshot.RolloutRow) -> Row:
+        """One rollout."""
+        return row(each, self.now_us)
 
     def caption(self) -> str:
         """How many are under way."""
-        return f"{sum(each.under_way for each in self._shown)} under way"
+        return f"{sum(each.under_way for each in self.shown)} under way"
 
     def empty(self) -> str:
         """How one starts."""
@@ -122,21 +117,14 @@ class Rollouts(Listed):
 
     def detail(self, width: int) -> list[Line]:
         """What the rollout under the cursor waits for, or how it ended."""
-        rollout = self._rollout()
+        rollout = self.under()
         return [] if rollout is None else detail(rollout, self.now_us, width)
-
-    def _rollout(self) -> snapshot.RolloutRow | None:
-        return next((each for each in self._shown if str(each.id) == self.cursor), None)
-
-    def opened(self) -> tuple[str, str] | None:
-        """The rollout under the cursor."""
-        return ("rollout", self.cursor) if self.cursor else None
 
     def copied(self) -> str:
         """The service of the rollout under the cursor, as commands take it."""
-        rollout = self._rollout()
+        rollout = self.under()
         return "" if rollout is None else rollout.service
 
     def offer(self, name: str, typed: str | None = None) -> Offer | None:
         """Lead the rollout under the cursor on, or take it back."""
-        return leading.offer(name, self._rollout(), self._shown, typed)
+        return leading.offer(name, self.under(), self.shown, typed)
