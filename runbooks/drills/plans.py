@@ -12,8 +12,8 @@ from typing import Final
 PLANS: Final[Mapping[str, str]] = {
     "long-prompt-flood": "Clients ask for long answers to long prompts, all at once.",
     "slow-candidate": "A release that answers ten times slower gets all of the traffic.",
-    "worker-killed": "A worker dies while it answers.",
-    "worker-stopped": "A worker hangs: it exists and does nothing.",
+    "worker-killed": "A worker dies while it answers, and again after each restart.",
+    "worker-stopped": "A worker hangs, and again after each restart: it exists and does nothing.",
     "corrupt-model": "A model file that was cut off is added.",
     "disk-full": "The store's disk is full; a store of its own on a limit, never the box's.",
     "cost-spike": "Answers get many times longer than they were.",

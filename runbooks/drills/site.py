@@ -23,9 +23,11 @@ from storage import (
     deployments,
     errors,
     keys,
+    knobs,
     models,
     processes,
     releases,
+    retired_releases,
 )
 from storage.alert_rules import Rule
 from storage.control_socket import client
@@ -104,6 +106,7 @@ class Site:
                 },
             }
         )  # fmt: skip
+        await self._as_new()
         await self.must("services.create", self.name, {"release": stable})
         await self.must(
             "keys.add",
@@ -114,16 +117,33 @@ class Site:
             },
         )  # fmt: skip
 
+    async def _as_new(self) -> None:
+        """Set the knobs to their defaults that the drill before left on the same deployment."""
+        name = await self.deployment()
+        engine = (await self.box.read(lambda s: deployments.find(s, name))).engine
+        known = {} if engine is None else knobs.defaults(engine)
+        for knob, value in (await self.box.read(lambda s: knobs.of(s, name))).items():
+            if knob in known and value != known[knob]:
+                await self.must("knobs.set", name, {"name": knob, "value": known[knob]})
+
     @property
     def key_name(self) -> str:
         """A key's name is never used twice, so the drill's number is part of it."""
         return f"{self.name}-{self._intent.id}"[:36]
 
     async def release(self, content: Mapping[str, Any]) -> str:
-        """A release for this drill; its name."""
+        """A release for this drill; its name.
+
+        It is that of the drill before, which retired it, where its content is the same.
+        """
         said = await self.must("releases.create", "", {**content, "comment": self.name})
-        self.releases.append(said.split()[0])
-        return self.releases[-1]
+        name = said.split()[0]
+        self.releases.append(name)
+        if name.removeprefix("r") in {
+            str(each) for each in await self.box.read(retired_releases.every)
+        }:
+            await self.must("releases.unretire", name, {})
+        return name
 
     async def misbehaving(self, **how: str) -> str:
         """A release on a server with given answers and delay (see `runbooks.drills.server`)."""

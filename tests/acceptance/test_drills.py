@@ -37,7 +37,7 @@ async def _until_ready(node: RealNode) -> None:
 
 
 @pytest.mark.timeout(2_400)
-@pytest.mark.parametrize("name", plans.PLANS)
+@pytest.mark.parametrize("name", [*plans.PLANS, "corrupt-model"])  # one of them a second time
 async def test_a_drill_passes_and_leaves_nothing_behind(node: RealNode, name: str) -> None:
     """Detected by the alert that is about it, acted upon, over; then all that it made is gone."""
     async with opened(node.home) as store:

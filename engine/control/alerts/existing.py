@@ -15,17 +15,22 @@ Existing = Mapping[str, frozenset[str]]
 
 
 async def read(s: Session) -> Existing:
-    """What there is, by the label that names it."""
+    """What there is, by the label that names it.
+
+    A deployment is kept with its releases; it counts while a split asks for one of them or it has a
+    process.
+    """
     known = await processes.every(s)
     far = {each.name for each in await upstreams.every(s)}
     placed = await deployments.every(s)
     serving = await services.every(s)
     asked = {arm.release for each in serving for arm in each.split.arms}
     used = {each.deployment for each in await releases.every(s) if each.number in asked}
+    used |= {each.deployment for each in known if each.deployment is not None}
     wanted = {name for each in placed if each.name in used for name in each.instances}
     return {
         "service": frozenset(each.name for each in serving),
-        "deployment": frozenset(each.name for each in placed),
+        "deployment": frozenset(each.name for each in placed if each.name in used),
         "worker": frozenset({each.name for each in known} | far | wanted),
         "receiver": frozenset(each.name for each in await receivers.every(s)),
         "process": frozenset({each.name for each in known} | wanted),

@@ -169,11 +169,17 @@ async def test_an_alert_about_a_service_that_was_removed_ends(tmp_path: Path) ->
 
 
 DOWN = Rule(name="down", expression="paddock_instance_up == 0", summary="{{ $labels.worker }}")
+ALL_DOWN = Rule(
+    name="all-down", expression="max by (deployment) (paddock_instance_up) == 0", summary="down"
+)
 
 
-async def test_an_alert_about_a_worker_that_no_service_needs_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", [DOWN, ALL_DOWN])
+async def test_an_alert_about_a_worker_that_no_service_needs_ends(
+    tmp_path: Path, rule: Rule
+) -> None:
     """Its deployment is kept with its release; while a split asks for it, the alert stays."""
-    async with boxes.made(tmp_path / "home", DOWN) as box:
+    async with boxes.made(tmp_path / "home", rule) as box:
         worker = "ops-1.0.0:1"
 
         async def crash(s: Session) -> None:
