@@ -109,7 +109,7 @@ class LocalRun:
             asyncio.get_running_loop()
         )  # looked up once: Python 3.11 makes a system call of it
         self._pool: Pool | None = None
-        self._parsing: Parsing | None = None
+        self._parsing = Parsing()
         self._sequences: list[_Sequence] = []
         self._batch: list[Event] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -173,26 +173,24 @@ class LocalRun:
         except failures.Invalid as failure:
             await self._blame(template, failure)
             raise
+        parsing = parsed_text.parsing(job, template.syntax(job.input), prompts[0])
+        if parsing.constraint is not None and job.constraint is None:  # a call that has to be made
+            await self._fleet.checker.check(parsing.constraint, job.tenant, job.queue_us / 1e6)
         waited_us = self.now_us() - job.arrived_us
-        self._pool, self.waited_us = pool, waited_us
+        self._pool, self._parsing, self.waited_us = pool, parsing, waited_us
         for number, prompt in enumerate(prompts):
-            family = template.syntax(job.input)
-            parsing = self._parsing = parsed_text.parsing(job, family, prompt)
             for choice in range(job.n):
                 if self._failure is None:
                     index = number * job.n + choice
-                    parsed = None if parsing is None else parsing.made(index)
-                    sequence = _Sequence(self, index, parsed)
+                    sequence = _Sequence(self, index, parsing.made(index))
                     self._sequences.append(sequence)
                     submit = translation.submit(
                         job,
                         prompt,
                         choice,
+                        parsing,
                         queue_us=max(1, job.queue_us - waited_us),
                         request=self._sequences[0].id,
-                        shown=() if parsing is None else parsing.shown,
-                        thinking=None if parsing is None else parsing.thinking,
-                        after="" if parsing is None else parsing.closing,
                     )
                     sequence.id = pool.submit(submit, sequence)
 
@@ -290,7 +288,7 @@ class LocalRun:
 
     def refused(self, refused: wire.Refused) -> None:
         """A choice was refused, or cannot continue."""
-        failure = translation.failure(refused, self.job.input, self.job.constraint)
+        failure = translation.failure(refused, self.job.input, self._parsing.constraint)
         failure.release_fault = refused.code == "too_long" and self._others_hold_more()
         self.fail(failure)
 
@@ -305,8 +303,7 @@ class LocalRun:
     def restart(self, sequence: _Sequence) -> None:
         """A choice begins again; none of its events was passed on."""
         index = sequence.index
-        if self._parsing is not None:
-            sequence.parsed = self._parsing.made(index)
+        sequence.parsed = self._parsing.made(index)
         self._batch = [event for event in self._batch if _index(event) != index]
 
     def _check(self) -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from engine.chat_syntax import parser
+from engine.chat_syntax import forced, parser
 from engine.chat_syntax.parser import Parser
 from engine.chat_syntax.syntax import Family, Gained
 from engine.execution.job import CallDelta, Chat, Delta, Job
 from engine.serving import wire
 
-_TAIL = 200
+_TAIL: Final = 200
 """Characters of a prompt's end that show whether it opens the reasoning."""
+_FINAL: Final = "<|channel|>final<|message|>"
+"""Where every part of an answer has a header: that of the content."""
 
 
 class ParsedText:
@@ -58,40 +61,70 @@ class ParsedText:
         return f"call_{hashlib.sha256(named).hexdigest()[:24]}"
 
 
+def _unparsed(_: int) -> ParsedText | None:
+    """The text is all content."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Parsing:
-    """Makes the parser of a choice by its index. `shown` are control tokens that it has to see.
+    """How the answers of a job are made and read.
 
-    `thinking` bounds the reasoning, None where the caller does not or there is none. `closing` is
-    the mark that closes the reasoning which the prompt has opened, empty where it has not.
+    `made` gives the parser of a choice by its index, None where the text is all content. `shown`
+    are control tokens that it has to see. `thinking` bounds the reasoning, None where the caller
+    does not or there is none. `prefix` ends the prompt. `constraint` is what the answer has to
+    match `after` the mark that closes the reasoning, "" from its beginning; None for nothing.
     """
 
-    made: Callable[[int], ParsedText]
-    shown: tuple[str, ...]
+    made: Callable[[int], ParsedText | None] = _unparsed
+    shown: tuple[str, ...] = ()
     thinking: wire.Thinking | None = None
-    closing: str = ""
+    prefix: str = ""
+    constraint: wire.Constraint | None = None
+    after: str = ""
 
 
-def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing | None:
-    """How the answers of a job are parsed; None where their text is all content."""
+def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing:
+    """How the answers of a job are made and read, after a prompt.
+
+    A call that has to be made is begun by the prompt, without reasoning, and held to the schemas of
+    the tools.
+    """
     chat = job.input
     if not isinstance(chat, Chat):
-        return None
+        return Parsing(constraint=job.constraint)
     offered = () if chat.tool_choice == "none" else chat.tools
     schemas = {tool.name: tool.parameters for tool in offered if chat.only_tool in {"", tool.name}}
     plain = family.reasoning is None and not family.channels and not family.noise
     if plain and not schemas:
-        return None
+        return Parsing(constraint=job.constraint)
     tail = "".join(segment.text for segment in prompt[-3:])[-_TAIL:]
+    opened = parser.opens(family, tail)
+    if schemas and chat.tool_choice == "required":
+        call = forced.of(family, schemas, thinking=opened)
+        return Parsing(
+            lambda index: ParsedText(
+                job, index, Parser(call.family, schemas, begun=call.begun, one=True)
+            ),
+            call.family.marks(calling=True),
+            prefix=call.prefix,
+            constraint=wire.Constraint("json_schema", call.schema, "tools"),
+        )
+    marks = family.reasoning
+    begun = _FINAL if family.channels and job.constraint is not None else ""
+    one = chat.parallel_calls is False
 
     def made(index: int) -> ParsedText:
-        one = chat.parallel_calls is False
-        return ParsedText(job, index, Parser(family, schemas, prompt=tail, one=one))
+        return ParsedText(job, index, Parser(family, schemas, prompt=tail, begun=begun, one=one))
 
-    marks = family.marks(calling=bool(schemas))
-    inside = family.reasoning is not None and parser.opens(family, tail)
-    closing = family.reasoning.closing if family.reasoning is not None and inside else ""
-    return Parsing(made, marks, _thinking(job, family, tail), closing)
+    return Parsing(
+        made,
+        family.marks(calling=bool(schemas)),
+        None if begun else _thinking(job, family, tail),
+        prefix=begun,
+        constraint=job.constraint,
+        after=marks.closing if marks is not None and opened else "",
+    )
 
 
 def _thinking(job: Job, family: Family, tail: str) -> wire.Thinking | None:

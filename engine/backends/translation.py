@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from engine.backends.parsed_text import Parsing
 from engine.execution import failures
 from engine.execution.job import Chat, Job, Score, Text
 from engine.prompting import chat_template, time_limit
@@ -91,19 +92,15 @@ def submit(
     job: Job,
     prompt: tuple[wire.Segment, ...],
     choice: int,
+    parsing: Parsing,
     *,
     queue_us: int,
     request: int,
-    shown: tuple[str, ...] = (),
-    thinking: wire.Thinking | None = None,
-    after: str = "",
 ) -> wire.Submit:
-    """One choice of a job; `request` is the id of the job's first sequence.
-
-    `shown` are control tokens that belong to its text, and `thinking` bounds its reasoning;
-    a constraint holds `after` a text.
-    """
-    sampling, constraint = job.sampling, job.constraint
+    """One choice of a job; `request` is the id of the job's first sequence."""
+    sampling, constraint = job.sampling, parsing.constraint
+    if parsing.prefix:
+        prompt = (*prompt, wire.Segment(parsing.prefix, special=True))
     return wire.Submit(
         id=0,
         adapter=job.release.adapter,
@@ -116,10 +113,10 @@ def submit(
         queue_us=queue_us,
         logprobs=job.logprobs,
         request=request,
-        shown=shown,
-        thinking=thinking,
+        shown=parsing.shown,
+        thinking=parsing.thinking,
         constraint=constraint and msgspec.structs.replace(constraint, field=""),
-        after=after,
+        after=parsing.after,
     )
 
 

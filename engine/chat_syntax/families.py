@@ -133,7 +133,9 @@ _CALLS: Final[tuple[tuple[str, tuple[str, ...], Calls], ...]] = (
     ("mistral", ("[TOOL_CALLS]",), _MISTRAL),
     ("lfm", ("<|tool_call_start|>",), PythonCalls("<|tool_call_start|>", "<|tool_call_end|>")),
     ("lfm", ("List of tools: ",), PythonCalls("<|tool_call_start|>", "<|tool_call_end|>")),
-    ("cohere", ("<|START_ACTION|>",), JsonCalls(("<|START_ACTION|>",), "<|END_ACTION|>")),
+    ("cohere", ("<|START_ACTION|>",),
+     JsonCalls(("<|START_ACTION|>",), "<|END_ACTION|>", name_key="tool_name",
+               arguments_key="parameters")),
     ("apertus", ("<|tools_prefix|>",),
      JsonCalls(("<|tools_prefix|>",), "<|tools_suffix|>", keyed=True)),
     ("nemotron", ("<TOOLCALL>",), JsonCalls(("<TOOLCALL>",), "</TOOLCALL>")),
@@ -144,7 +146,7 @@ _CALLS: Final[tuple[tuple[str, tuple[str, ...], Calls], ...]] = (
     ("gigachat", ("function call", "<|role_sep|>"), JsonCalls(("function call<|role_sep|>\n",))),
     ("hermes", ("<tool_call>",), JsonCalls(("<tool_call>",), "</tool_call>")),
     ("llama", ('"parameters": dictionary of argument name',),
-     JsonCalls(("<|python_tag|>",), bare=True)),
+     JsonCalls(("<|python_tag|>",), bare=True, arguments_key="parameters")),
 )  # fmt: skip
 
 _ANALYSIS: Final = Reasoning(

@@ -31,13 +31,16 @@ class JsonCalls:
     """`opens` are the marks before, `close` the one after, "" without.
 
     `bare`: an object at the start of the content needs no mark. `keyed`: the name of the tool is
-    the only key of the object, the arguments its value.
+    the only key of the object, the arguments its value. `name_key` and `arguments_key` are how the
+    models themselves write; others are read as well.
     """
 
     opens: tuple[str, ...] = ()
     close: str = ""
     bare: bool = False
     keyed: bool = False
+    name_key: str = "name"
+    arguments_key: str = "arguments"
 
     @property
     def starts(self) -> tuple[str, ...]:

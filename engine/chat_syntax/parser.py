@@ -9,23 +9,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from typing import Final
 
 from engine.chat_syntax import harmony
 from engine.chat_syntax.source import Reading, Source, overhang
 from engine.chat_syntax.syntax import Family, Gained, Schemas, Sink
 
-_MANY = 1_000
+_MANY: Final = 1_000
+_END: Final = object()
 
 
 class Parser:
     """Reads one answer. `calls` is how many calls it has made so far."""
 
     def __init__(
-        self, family: Family, tools: Schemas, *, prompt: str = "", one: bool = False
+        self,
+        family: Family,
+        tools: Schemas,
+        *,
+        prompt: str = "",
+        begun: str = "",
+        one: bool = False,
     ) -> None:
         """`tools` may be called, with `one` only once. `prompt` is the end of the rendered prompt.
 
-        Where it opens the reasoning, the answer begins inside it.
+        Where it opens the reasoning, the answer begins inside it. `begun` is the beginning of the
+        answer that the prompt has written already.
         """
         self._source = Source()
         self._sink = Sink(tools, 1 if one else _MANY)
@@ -41,7 +50,8 @@ class Parser:
         self._over = False
         self._run = self._answer(inside=opens(family, prompt))
         if family.given and prompt.rstrip().endswith(family.given):
-            self._source.feed(family.given)
+            begun = family.given
+        self._source.feed(begun)
         self._advance()
 
     @property
@@ -84,7 +94,9 @@ class Parser:
         yield from source.spaces()
         opened = yield from source.take(marks.opening)  # some write it again after the prompt's
         if not (opened or inside):
-            source.back()
+            self._fresh = yield from source.take(marks.closing)  # some write no more than that
+            if not self._fresh:
+                source.back()
             return
         source.settle()
         yield from source.spaces()
@@ -116,11 +128,9 @@ class Parser:
             yield from source.spaces()
             if (yield from source.peek()) != "{" or not (yield from self._tried()):
                 source.back()
-        while not sink.full and (yield from self._text()):
-            mark = self._found.match(source.text, source.at)  # type: ignore[union-attr]
-            assert mark is not None  # noqa: S101 `_text` stops at one
-            if mark[0] in self._family.noise:
-                source.at += len(mark[0])
+        while not sink.full and (mark := (yield from self._text())):
+            if mark in self._family.noise:
+                source.at += len(mark)
                 continue
             source.pin()
             if not (yield from self._tried()):
@@ -128,8 +138,8 @@ class Parser:
                 if source.starved and self._cut:
                     return
                 source.starved = False
-                self._say(mark[0])
-                source.at += len(mark[0])
+                self._say(mark)
+                source.at += len(mark)
         if not sink.calls:
             sink.content(self._space)
         while not source.ended:  # what follows the last call that may be made
@@ -147,22 +157,22 @@ class Parser:
         self._space, self._fresh = "", True
         return True
 
-    def _text(self) -> Reading[bool]:
-        """Pass on content up to a mark; False at the end."""
+    def _text(self) -> Reading[str]:
+        """Pass on content up to a mark; "" at the end."""
         source = self._source
         while True:
             found = None if self._found is None else self._found.search(source.text, source.at)
             if found is not None and not self._grows(found):
                 self._say(source.text[source.at : found.start()])
                 source.at = found.start()
-                return True
+                return found[0]
             last = len(source.text) if found is None else found.start()
             if found is None and not source.ended:
                 last -= overhang(source.text[source.at :], self._starts)
             self._say(source.text[source.at : last])
             source.at = last
             if source.ended:
-                return False
+                return ""
             yield
 
     def _grows(self, found: re.Match[str]) -> bool:
@@ -191,6 +201,3 @@ def opens(family: Family, prompt: str) -> bool:
     """Whether a prompt ends by opening the reasoning."""
     marks = family.reasoning
     return marks is not None and prompt.rstrip().endswith(marks.opening.rstrip())
-
-
-_END = object()

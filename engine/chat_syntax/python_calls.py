@@ -8,11 +8,12 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import dataclass
+from typing import Final
 
 from engine.chat_syntax.source import Reading, Source
 from engine.chat_syntax.syntax import Sink
 
-_LONGEST = 100_000
+_LONGEST: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,15 @@ this room.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 Reading = Generator[None, None, T]
 """A reader: it yields whenever it needs more text, and returns what it found."""
 
-_SPACES = " \t\r\n"
+_SPACES: Final = " \t\r\n"
 
 
 class Source:
@@ -112,9 +113,16 @@ class Source:
 
 def overhang(text: str, markers: tuple[str, ...]) -> int:
     """The length of the longest end of a text that begins one of the markers, not all of it."""
-    longest = max(map(len, markers), default=1)
+    longest, firsts = _shape(markers)
     for at in range(max(0, len(text) - longest + 1), len(text)):
-        end = text[at:]
-        if any(marker.startswith(end) for marker in markers):
-            return len(end)
+        if text[at] in firsts:
+            end = text[at:]
+            if any(marker.startswith(end) for marker in markers):
+                return len(end)
     return 0
+
+
+@functools.lru_cache(maxsize=256)
+def _shape(markers: tuple[str, ...]) -> tuple[int, frozenset[str]]:
+    """The length of the longest, and the characters with which they begin."""
+    return max(map(len, markers), default=1), frozenset(marker[0] for marker in markers)

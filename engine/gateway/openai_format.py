@@ -243,12 +243,15 @@ class TextFormat(Completion):
 def _usage(answer: Answer) -> dict[str, Any]:
     """The token counts, as they are recorded too."""
     prompt, completion = answer.prompt_tokens, answer.completion_tokens
-    return {
+    usage: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
     }
+    if answer.reasoning_tokens:
+        usage["completion_tokens_details"] = {"reasoning_tokens": answer.reasoning_tokens}
+    return usage
 
 
 def _call(call: Call) -> dict[str, Any]:

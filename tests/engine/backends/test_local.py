@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.backends.fleet import Fleet
@@ -14,7 +15,7 @@ from engine.backends.local import LocalBackend
 from engine.backends.local_run import UNREAD_LIMIT, LocalRun
 from engine.execution import failures
 from engine.execution.execute import Execution, Executor
-from engine.execution.job import Chat, Delta, Finished, Message
+from engine.execution.job import Chat, Delta, Finished, Message, Tool
 from engine.execution.snapshot import Snapshot
 from engine.gateway.formats import Head
 from engine.gateway.openai_format import ChatFormat
@@ -161,6 +162,41 @@ async def test_what_comes_between_two_reads_wakes_a_stream_once(box: Box) -> Non
     await ended.wait()
     batch = await anext(execution)
     assert [type(event) for event in batch] == [*[Delta] * 5, Finished]
+
+
+async def test_a_call_is_passed_on_while_it_is_written_and_names_the_end(box: Box) -> None:
+    """A worker knows only text; white space between content and a call is neither's."""
+    box.worker.sequence_tokens = 512
+    chat = Chat((Message("user", "Rome?"),), tools=(Tool("weather"),))
+    execution = box.run(input=chat, stream=True, record_text=True)
+    first = await box.sent(execution)
+    (id,) = box.ids()
+    box.step(wire.Delta(id, 'I look.\n<tool_call>{"name": "weather", "arguments": {"ci', 9, ()))
+    (begun,) = await first
+    assert isinstance(begun, Delta)
+    assert begun.text == "I look."
+    assert [(call.name, call.arguments) for call in begun.calls] == [("weather", '{"ci')]
+    last = box.worker._step((wire.Delta(id, 'ty": "Rome"}}\n</tool_call>', 9, ()),))
+    finished = wire.Finished(id, "stop", 3, 18, 0, 0, 0)
+    box.worker.say(msgspec.structs.replace(last, finished=(finished,)))
+    answer = await execution.whole()
+    (choice,) = answer.choices
+    (call,) = choice.calls
+    assert (call.name, call.arguments) == ("weather", '{"city": "Rome"}')
+    assert choice.finish is not None
+    assert (choice.finish.reason, choice.text) == ("tool_calls", "I look.")
+    assert answer.completion_tokens == 18
+
+
+async def test_a_call_that_must_be_made_is_begun_in_the_prompt(box: Box) -> None:
+    """Tried before any worker has it, and sent with its constraint."""
+    chat = Chat((Message("user", "Rome?"),), tools=(Tool("weather"),), tool_choice="required")
+    first = await box.sent(box.run(input=chat))
+    (submit,) = [item for item in box.worker.received if isinstance(item, wire.Submit)]
+    assert submit.prompt[-1].text == "<tool_call>\n"
+    assert submit.constraint is not None
+    assert submit.constraint.kind == "json_schema"
+    first.cancel()
 
 
 async def test_a_cancelled_job_is_recorded_when_the_worker_has_counted(box: Box) -> None:

@@ -15,7 +15,7 @@ PROMPT = (wire.Segment("<|im_start|>assistant\n", special=True),)
 HERMES = families.of("<tool_call> <think>")
 
 
-def parsing(**fields: Any) -> parsed_text.Parsing | None:
+def parsing(**fields: Any) -> parsed_text.Parsing:
     """For a conversation with other fields."""
     chat = Chat((Message("user", "Rome?"),), **fields)
     return parsed_text.parsing(jobs.job(input=chat), HERMES, PROMPT)
@@ -24,11 +24,11 @@ def parsing(**fields: Any) -> parsed_text.Parsing | None:
 def test_a_call_has_an_id_that_does_not_change_when_the_answer_begins_again() -> None:
     """Another choice has another one; tokens are counted once."""
     made = parsing(tools=(TOOL,))
-    assert made is not None
     text = '<tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call>'
     firsts = []
     for choice in (0, 0, 1):
         one = made.made(choice)
+        assert one is not None
         delta = one.delta(wire.Delta(7, text, 3, ()), 5)
         assert one.rest("stop", 6) is None
         assert one.called
@@ -43,8 +43,8 @@ def test_a_call_has_an_id_that_does_not_change_when_the_answer_begins_again() ->
 def test_what_waits_for_the_rest_of_a_mark_is_no_token_of_its_own() -> None:
     """It comes with the end."""
     made = parsing(tools=(TOOL,))
-    assert made is not None
     one = made.made(0)
+    assert one is not None
     assert one.delta(wire.Delta(7, "5 <", 1, ()), 5).text == "5"
     rest = one.rest("stop", 6)
     assert rest is not None
@@ -54,8 +54,8 @@ def test_what_waits_for_the_rest_of_a_mark_is_no_token_of_its_own() -> None:
 def test_only_the_tool_that_is_named_can_be_called() -> None:
     """A call of another one is content."""
     made = parsing(tools=(TOOL, Tool("clock")), tool_choice="required", only_tool="clock")
-    assert made is not None
     one = made.made(0)
+    assert one is not None
     text = '<tool_call>{"name": "weather", "arguments": {}}</tool_call>'
     one.delta(wire.Delta(7, text, 3, ()), 5)
     one.rest("stop", 6)
@@ -65,13 +65,45 @@ def test_only_the_tool_that_is_named_can_be_called() -> None:
 def test_marks_of_calls_are_shown_only_where_there_are_tools() -> None:
     """Else they would be content."""
     without, among = parsing(), parsing(tools=(TOOL,))
-    assert without is not None
-    assert among is not None
     assert set(among.shown) - set(without.shown) == {"<tool_call>", "</tool_call>"}
 
 
 def test_an_answer_that_is_all_content_is_not_parsed() -> None:
     """Texts, and chats of a model without reasoning and tools."""
-    assert parsed_text.parsing(jobs.job(), HERMES, PROMPT) is None
-    plain = jobs.chat("Rome?")
-    assert parsed_text.parsing(plain, families.PLAIN, PROMPT) is None
+    for job, family in ((jobs.job(), HERMES), (jobs.chat("Rome?"), families.PLAIN)):
+        assert parsed_text.parsing(job, family, PROMPT).made(0) is None
+
+
+def test_a_call_that_has_to_be_made_is_begun_by_the_prompt() -> None:
+    """Held to the schemas of the tools, and read together with what the prompt has begun."""
+    made = parsing(tools=(TOOL,), tool_choice="required")
+    assert made.prefix == "<tool_call>\n"
+    assert made.constraint is not None
+    assert (made.constraint.kind, made.constraint.field) == ("json_schema", "tools")
+    one = made.made(0)
+    assert one is not None
+    delta = one.delta(wire.Delta(7, '{"name": "weather", "arguments": {"a": 1}}', 3, ()), 5)
+    assert [(call.name, call.arguments) for call in delta.calls] == [("weather", '{"a": 1}')]
+    thought = (wire.Segment("<|im_start|>assistant\n<think>\n", special=True),)
+    job = jobs.job(
+        input=Chat((Message("user", "Rome?"),), tools=(TOOL,), tool_choice="required"),
+        thinking_budget=5,
+    )
+    closed = parsed_text.parsing(job, HERMES, thought)
+    assert closed.prefix == "\n</think>\n\n<tool_call>\n"
+    assert closed.thinking is None
+
+
+def test_what_has_to_match_a_schema_begins_after_the_reasoning() -> None:
+    """That the prompt has opened; gpt-oss begins its content with a header, which comes before."""
+    constraint = wire.Constraint("json_schema", "{}", "response_format")
+    thought = (wire.Segment("<|im_start|>assistant\n<think>\n", special=True),)
+    job = jobs.job(input=Chat((Message("user", "Rome?"),)), constraint=constraint)
+    made = parsed_text.parsing(job, HERMES, thought)
+    assert (made.prefix, made.constraint, made.after) == ("", constraint, "</think>")
+    assert parsed_text.parsing(job, HERMES, PROMPT).after == ""
+    harmony = parsed_text.parsing(job, families.of("<|channel|><|message|>"), PROMPT)
+    assert harmony.prefix == "<|channel|>final<|message|>"
+    parser = harmony.made(0)
+    assert parser is not None
+    assert parser.delta(wire.Delta(7, '{"a": 1}', 3, ()), 5).text == '{"a": 1}'

@@ -315,6 +315,7 @@ def test_reasoning_goes_on_where_the_prompt_opened_it() -> None:
         assert said == ("Done.", "Look.", [])
     closed = parsed(FAMILIES["hermes"], "Done.", prompt="<think>\n\n</think>\n\n")
     assert closed == ("Done.", "", [])
+    assert parsed(FAMILIES["hermes"], "</think>\n\nDone.") == ("Done.", "", [])
     assert parsed(FAMILIES["hermes"], "Is <think> a tag?").content == "Is <think> a tag?"
 
 

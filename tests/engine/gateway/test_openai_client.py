@@ -950,3 +950,90 @@ def test_connections_are_kept(stack: Stack) -> None:
             stream = http.get(path).extensions["network_stream"]
             ports.add(stream.get_extra_info("client_addr")[1])
     assert len(ports) == 1
+
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "enum": ["Rome", "Oslo"]},
+                "days": {"type": "integer", "minimum": 1, "maximum": 9},
+            },
+            "required": ["city", "days"],
+            "additionalProperties": False,
+        },
+    },
+}
+CLOCK: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "get_time", "parameters": {"type": "object", "maxProperties": 0}},
+}
+
+
+def test_a_tool_is_called_where_it_has_to_be(client: OpenAI) -> None:
+    """Whatever the model would say: its arguments fit their schema, streamed or not."""
+    asked: dict[str, Any] = {
+        "tools": [WEATHER], "tool_choice": "required", "seed": 4, "user": "sara", "max_tokens": 200,
+    }  # fmt: skip
+    choice = chat(client, **asked).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content is None
+    (call,) = choice.message.tool_calls or []
+    assert call.type == "function"
+    assert call.id.startswith("call_")
+    assert call.function.name == "get_weather"
+    arguments = json.loads(call.function.arguments)
+    assert arguments["city"] in {"Rome", "Oslo"}
+    assert arguments["days"] in range(1, 10)
+    assert len(arguments) == 2
+
+    chunks = streamed(client, **asked)
+    parts = [p for c in chunks for p in c.choices[0].delta.tool_calls or []]
+    assert {part.index for part in parts} == {0}
+    assert [part.function.name for part in parts if part.function.name] == ["get_weather"]
+    assert next(part.id for part in parts if part.id).startswith("call_")
+    assert "".join(part.function.arguments for part in parts) == call.function.arguments
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+def test_the_tool_that_is_named_is_called_and_its_result_is_answered(client: OpenAI) -> None:
+    """The turns of a whole conversation with a tool, as agents hold it."""
+    named = {"type": "function", "function": {"name": "get_time"}}
+    asked: dict[str, Any] = {"tools": [CLOCK], "user": "sara", "max_tokens": 100}
+    message = chat(client, tool_choice=named, **asked).choices[0].message
+    (call,) = message.tool_calls or []
+    assert call.type == "function"
+    assert (call.function.name, json.loads(call.function.arguments)) == ("get_time", {})
+    turns = [*ASK, message, {"role": "tool", "tool_call_id": call.id, "content": "12:00"}]
+    answer = chat(client, messages=turns, tool_choice="none", **asked)
+    assert answer.choices[0].finish_reason in {"stop", "length"}
+    assert not answer.choices[0].message.tool_calls
+
+
+def test_a_call_that_max_tokens_cuts_is_the_beginning_of_one(client: OpenAI) -> None:
+    """The reason is length, and the arguments are cut text."""
+    asked: dict[str, Any] = {
+        "tools": [WEATHER], "tool_choice": "required", "seed": 4, "user": "sara",
+    }  # fmt: skip
+    whole = chat(client, max_tokens=200, **asked)
+    assert whole.usage is not None
+    cut = chat(client, max_tokens=whole.usage.completion_tokens - 3, **asked).choices[0]
+    assert cut.finish_reason == "length"
+    (full,), (call,) = whole.choices[0].message.tool_calls or [], cut.message.tool_calls or []
+    assert full.type == call.type == "function"
+    assert full.function.arguments.startswith(call.function.arguments)
+    assert full.function.arguments != call.function.arguments
+
+
+def test_a_schema_that_no_grammar_holds_is_refused_with_its_field(client: OpenAI) -> None:
+    """To that request alone."""
+    looking = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=a)b("}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": looking}}
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat(client, tools=[tool], tool_choice="required", user="sara")
+    assert caught.value.param == "tools"
+    assert text_of(chat(client, user="sara"))

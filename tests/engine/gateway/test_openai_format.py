@@ -105,6 +105,9 @@ def test_a_whole_answer_with_calls_has_no_content() -> None:
     assert message.model_extra == {"reasoning_content": "Look."}
     assert document.choices[0].finish_reason == "tool_calls"
     assert one.text == "weather({})"
+    assert document.usage is not None
+    assert document.usage.completion_tokens_details is not None
+    assert document.usage.completion_tokens_details.reasoning_tokens == 1
 
 
 def test_many_events_of_a_batch_become_one_chunk_for_each_choice() -> None:
