@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, request_bodies, tool_bodies, turns
+from engine.gateway import constraint_fields, errors, request_bodies, tool_bodies, turns
 
 IGNORED: Final = frozenset({"service_tier", "inference_geo", "context_management"})
 """Fields whose value never changes the answer."""
@@ -21,8 +21,6 @@ IGNORED: Final = frozenset({"service_tier", "inference_geo", "context_management
 UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "container": (),
     "mcp_servers": ([],),
-    "output_config": ({},),
-    "output_format": (),
 }
 """Fields that are not supported, with the values, beside null, that leave the answer unchanged."""
 
@@ -177,6 +175,19 @@ class TokenCount(msgspec.Struct, kw_only=True):
         return tool_bodies.named(sent.name or "", tools, "tool_choice.name")
 
 
+class OutputFormat(msgspec.Struct, forbid_unknown_fields=True):
+    """What the answer must match."""
+
+    type: Literal["json_schema"]
+    schema: _Ignored = msgspec.UNSET
+
+
+class OutputConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """How the answer is to be."""
+
+    format: OutputFormat | None = None
+
+
 class Message(TokenCount, kw_only=True):
     """The body of POST /v1/messages."""
 
@@ -188,9 +199,15 @@ class Message(TokenCount, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_k: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     top_p: _Share | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
 
     def options(self) -> job.Options:
-        """What the caller sets."""
+        """What the caller sets.
+
+        Raises:
+            BadRequest: the format of the answer has no schema that can be held.
+        """
         return job.Options(
             temperature=self.temperature,
             top_k=self.top_k,
@@ -198,7 +215,16 @@ class Message(TokenCount, kw_only=True):
             max_tokens=self.max_tokens,
             stop=tuple(self.stop_sequences or ()),
             thinking_budget=self._thinking(),
+            constraint=self._constraint(),
         )
+
+    def _constraint(self) -> job.Constraint | None:
+        field, form = "output_format", self.output_format
+        if form is None and self.output_config is not None:
+            field, form = "output_config.format", self.output_config.format
+        if form is None:
+            return None
+        return constraint_fields.formatted(form.type, form.schema, field)
 
     def _thinking(self) -> int | None:
         if self.thinking is None or self.thinking.type == "adaptive":

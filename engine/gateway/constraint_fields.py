@@ -2,7 +2,7 @@
 
 OpenAI's `response_format`, vLLM's `structured_outputs` and its older `guided_*`, llama-server's
 `grammar` and `json_schema` become one constraint; two of them in one request are refused. Schemas
-are passed on as they were written and never decoded here. Imported by `request_bodies`.
+are passed on as they were written and never decoded here. Imported by the bodies of each API.
 """
 
 from __future__ import annotations
@@ -109,12 +109,31 @@ class Constrained(sampling_fields.Sampled, kw_only=True):
         else:
             schemas = [*_schema(asked.schema, f"{at}.schema")]
         if not schemas and asked.type == "json_schema":
-            raise errors.BadRequest(
-                f"{at}.json_schema.schema is missing: it says what the answer must match.",
-                code="missing_required_parameter",
-                param=f"{at}.json_schema.schema",
-            )
+            raise _missing(f"{at}.json_schema.schema")
         yield from schemas or [Constraint("json_schema", _ANY_OBJECT, at)]
+
+
+def formatted(type: str, schema: _Json, field: str) -> Constraint | None:
+    """What a format of OpenAI's Responses or of Anthropic's API asks for; None for plain text.
+
+    Raises:
+        BadRequest: there is no schema, or one that is too large or no object.
+    """
+    if type == "text":
+        return None
+    if type == "json_object":
+        return Constraint("json_schema", _ANY_OBJECT, field)
+    for found in _schema(schema, f"{field}.schema"):
+        return found
+    raise _missing(f"{field}.schema")
+
+
+def _missing(field: str) -> errors.BadRequest:
+    return errors.BadRequest(
+        f"{field} is missing: it says what the answer must match.",
+        code="missing_required_parameter",
+        param=field,
+    )
 
 
 def _schema(raw: _Json, field: str) -> Iterator[Constraint]:
@@ -130,6 +149,8 @@ def _schema(raw: _Json, field: str) -> Iterator[Constraint]:
         source = msgspec.json.decode(source, type=str).strip().encode("utf-8", "replace")
     if not source.startswith(b"{"):
         raise _refused(field, "is no JSON schema: that is an object")
+    if len(source) > BYTES_LIMIT:
+        raise _refused(field, f"is longer than {BYTES_LIMIT // 1024} KiB")
     yield Constraint("json_schema", source.decode(), field)
 
 

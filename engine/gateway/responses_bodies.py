@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, tool_bodies, turns
+from engine.gateway import constraint_fields, errors, tool_bodies, turns
 
 IGNORED: Final = frozenset((
     "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "include",
@@ -79,10 +79,10 @@ class ResponseToolChoice(msgspec.Struct):
     name: _Name = ""
 
 
-class TextFormat(msgspec.Struct):
+class TextFormat(constraint_fields.NamedSchema, kw_only=True):
     """The form of the text."""
 
-    type: Literal["text"] = "text"
+    type: Literal["text", "json_object", "json_schema"] = "text"
 
 
 class TextSettings(msgspec.Struct):
@@ -143,9 +143,17 @@ class Response(msgspec.Struct, kw_only=True):
         )
 
     def options(self) -> job.Options:
-        """What the caller sets."""
+        """What the caller sets.
+
+        Raises:
+            BadRequest: the format of the text has no schema that can be held.
+        """
+        form = (self.text and self.text.format) or TextFormat()
         return job.Options(
-            temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_output_tokens
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_output_tokens,
+            constraint=constraint_fields.formatted(form.type, form.schema, "text.format"),
         )
 
     def _tools(self) -> tuple[job.Tool, ...]:

@@ -158,7 +158,7 @@ class ResponseFormat(Format):
             "reasoning": {"effort": body.reasoning and body.reasoning.effort, "summary": None},
             "store": job.record_text,
             "temperature": job.sampling.temperature,
-            "text": {"format": {"type": "text"}},
+            "text": {"format": (body.text and body.text.format) or {"type": "text"}},
             "tool_choice": body.tool_choice or "auto",
             "tools": [_tool(tool) for tool in body.tools or ()],
             "top_p": job.sampling.top_p,

@@ -18,8 +18,11 @@ import numpy as np
 from engine.serving.constraints import grammars
 from engine.serving.sampling import Floats
 
-_SPARSE: Final = 8
-"""Where fewer than one token of so many is allowed, those are kept, not the others excluded."""
+_BYTES: Final = np.arange(256, dtype=np.uint8)[:, None]
+_ADDED: Final = np.where(
+    np.unpackbits(_BYTES, axis=1, bitorder="little") == 1, np.float32(0), np.float32(-np.inf)
+)
+"""What a byte of a mask adds to the logits of its eight tokens."""
 
 
 class Matcher:
@@ -54,6 +57,7 @@ class Masks:
     def __init__(self, vocabulary: int, sequences: int) -> None:
         self._vocabulary = vocabulary
         self._words = llguidance.numpy.allocate_token_bitmask(sequences, vocabulary)
+        self._biases = np.empty((0, self._words.shape[1] * 4, 8), np.float32)
         self._executor = llguidance.LLExecutor()
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="masks")
         self._filling: concurrent.futures.Future[None] | None = None
@@ -63,9 +67,8 @@ class Masks:
         """Compute the masks of these, in this order, until `apply`; at most one per sequence."""
         self._wait()
         self._matchers = list(matchers)
-        rows = [(matcher.inner, row) for row, matcher in enumerate(matchers)]
-        if rows:
-            self._filling = self._thread.submit(self._fill, rows)
+        if matchers:
+            self._filling = self._thread.submit(self._fill, [each.inner for each in matchers])
 
     def apply(self, logits: Floats, places: Sequence[int]) -> None:
         """Exclude what may not follow from rows of logits (B, V), in place.
@@ -76,34 +79,28 @@ class Masks:
         for row, (matcher, place) in enumerate(zip(self._matchers, places, strict=True)):
             if matcher.inner.is_error():
                 matcher.fault = grammars.reason(matcher.inner)
-                continue
-            allowed = self._allowed(row)
-            tokens = np.flatnonzero(allowed) if self._few(row) else None
-            if tokens is None:
-                np.copyto(logits[place], -np.inf, where=allowed == 0)
-            elif len(tokens):
-                kept = logits[place, tokens]
-                logits[place] = -np.inf
-                logits[place, tokens] = kept
-            else:
+            elif not self._words[row].any():
                 matcher.fault = "no token of the model's vocabulary continues it"
+            else:
+                logits[place] += self._biases[row].reshape(-1)[: self._vocabulary]
 
     def ends_here(self, matcher: Matcher, ends: Collection[int]) -> bool:
         """Whether only one of `ends` may follow; ask between `apply` and the next `begin`."""
-        allowed = self._allowed(self._matchers.index(matcher))
+        words = self._words[self._matchers.index(matcher)]
+        allowed = np.unpackbits(words.view(np.uint8), bitorder="little")
         return bool(np.count_nonzero(allowed) == np.count_nonzero(allowed[list(ends)]))
-
-    def _allowed(self, row: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-        bits = np.unpackbits(self._words[row].view(np.uint8), bitorder="little")
-        return bits[: self._vocabulary]
-
-    def _few(self, row: int) -> bool:
-        return int(np.bitwise_count(self._words[row]).sum()) * _SPARSE < self._vocabulary
 
     def _wait(self) -> None:
         if self._filling is not None:
             filling, self._filling = self._filling, None
             filling.result()
 
-    def _fill(self, rows: list[tuple[llguidance.LLMatcher, int]]) -> None:
+    def _fill(self, matchers: list[llguidance.LLMatcher]) -> None:
+        """Compute the masks, and what they add to the logits: the addition is all that is left."""
+        rows = [(matcher, row) for row, matcher in enumerate(matchers)]
         llguidance.numpy.fill_next_token_bitmask_par(self._executor, rows, self._words)
+        if len(rows) > len(self._biases):
+            self._biases = np.empty((len(rows), *self._biases.shape[1:]), np.float32)
+        for row in range(len(rows)):
+            allowed = self._words[row].view(np.uint8)
+            np.take(_ADDED, allowed, axis=0, out=self._biases[row], mode="clip")

@@ -123,3 +123,26 @@ def test_what_cannot_be_used_is_refused_with_its_place(fields: dict[str, Any], w
     with pytest.raises(errors.BadRequest) as refused:
         asked(**fields)
     assert refused.value.param == where
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"output_format": {"type": "json_schema", "schema": LOOK}}, "output_format.schema"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": LOOK}}},
+         "output_config.format.schema"),
+    ],
+)  # fmt: skip
+def test_the_format_of_an_answer_is_a_constraint(fields: dict[str, Any], field: str) -> None:
+    """Under the older and the newer name."""
+    constraint = read(**fields).options().constraint
+    assert constraint is not None
+    assert (constraint.kind, constraint.field) == ("json_schema", field)
+    assert json.loads(constraint.source) == LOOK
+
+
+def test_a_format_without_a_schema_is_refused() -> None:
+    """With the place where it belongs."""
+    with pytest.raises(errors.BadRequest) as refusal:
+        read(output_format={"type": "json_schema"}).options()
+    assert refusal.value.param == "output_format.schema"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,3 +125,18 @@ def test_a_response_that_is_cut_says_so(client: OpenAI) -> None:
     assert cut.status == "incomplete"
     assert cut.incomplete_details is not None
     assert cut.incomplete_details.reason == "max_output_tokens"
+
+
+def test_the_format_of_the_text_is_held_and_told(client: OpenAI) -> None:
+    """As OpenAI's structured outputs; one that cannot be held is refused by its field."""
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"],
+              "additionalProperties": False}  # fmt: skip
+    form: Any = {"type": "json_schema", "name": "verdict", "schema": schema, "strict": True}
+    answer = ask(client, text={"format": form}, max_output_tokens=200)
+    assert json.loads(answer.output_text).keys() == {"ok"}
+    assert answer.text is not None
+    assert answer.text.format is not None
+    assert answer.text.format.type == "json_schema"
+    with pytest.raises(openai.BadRequestError) as refusal:
+        ask(client, text={"format": {**form, "schema": {"not": {}}}})
+    assert refusal.value.param == "text.format.schema"
