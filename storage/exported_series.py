@@ -56,7 +56,7 @@ _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 
 FAMILIES: Final = (
     Exported("paddock_requests_total", _C, "Requests that ended.", (*_ARM, "outcome")),
-    Exported("paddock_tokens_total", _C, "Tokens.", (*_ARM, "kind")),
+    Exported("paddock_tokens_total", _C, "Tokens; of prompts also cached.", (*_ARM, "kind")),
     Exported("paddock_busy_seconds_total", _C, "Computing time of requests.", _ARM),
     Exported("paddock_latency_seconds", _H, "Arrival to end, of requests that ended ok.", _ARM),
     Exported("paddock_ttft_seconds", _H, "Arrival to first token.", _ARM),

@@ -177,6 +177,11 @@ def prompt_tokens(t: Traffic) -> float | None:
     return float(t.tally.prompt_tokens) if t.measured else None
 
 
+def cached_share(t: Traffic) -> float | None:
+    """Share of the prompt tokens that were in a cache and were not computed; None without any."""
+    return _ratio(t.tally.cached_tokens, t.tally.prompt_tokens)
+
+
 def completion_tokens(t: Traffic) -> float | None:
     """Tokens generated for requests that ended, however they ended."""
     return float(t.tally.completion_tokens) if t.measured else None
@@ -225,6 +230,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
         Measure(name="synthetic_share", unit=Unit.RATIO, of=synthetic_share),
         Measure(name="satisfaction", unit=Unit.RATIO, of=satisfaction),
         Measure(name="prompt_tokens", unit=Unit.TOKENS, of=prompt_tokens),
+        Measure(name="cached_share", unit=Unit.RATIO, of=cached_share),
         Measure(name="completion_tokens", unit=Unit.TOKENS, of=completion_tokens),
         Measure(name="tokens_per_s", unit=Unit.PER_SECOND, of=tokens_per_s),
         Measure(name="compute", unit=Unit.MICROSECONDS, of=compute_us),

@@ -45,6 +45,13 @@ class Owner(msgspec.Struct, frozen=True):
         return {"rollout": "rollout", "ab_test": "A/B test"}[self.kind.value] + f" {self.id}"
 
 
+class PrefixCache(StrEnum):
+    """Whose prompts a request may find in a worker's memory, and be found by."""
+
+    SHARED = "shared"  # everybody's: the time of an answer may tell that someone asked the like
+    TENANT = "tenant"  # only those of its own tenant
+
+
 class ServiceRow(SQLModel, table=True):
     """The row of a service; its history begins with the split `first_split_id`."""
 
@@ -65,6 +72,7 @@ class ServiceRow(SQLModel, table=True):
     staging_of: str | None = None
     on_label: str = OnLabel.AT_ONCE.value
     rollout_policy: str | None = None
+    prefix_cache: str = PrefixCache.SHARED.value
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +94,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     staging_of: str | None = None
     on_label: OnLabel = OnLabel.AT_ONCE
     rollout_policy: Policy | None = None
+    prefix_cache: PrefixCache = PrefixCache.SHARED
 
 
 async def find(s: AsyncSession, name: str) -> Service:
@@ -221,4 +230,5 @@ def record(row: ServiceRow, split: Split, box: Freeze | None = None) -> Service:
         staging_of=row.staging_of,
         on_label=OnLabel(row.on_label),
         rollout_policy=rollout_policies.decode(row.rollout_policy),
+        prefix_cache=PrefixCache(row.prefix_cache),
     )

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from storage import errors, ledger, rollout_policies, service_rows
 from storage.rollout_policies import Policy
 from storage.rollout_steps import OnLabel
-from storage.service_rows import ServiceRow
+from storage.service_rows import PrefixCache, ServiceRow
 
 
 async def set_record_text(
@@ -39,6 +39,19 @@ async def set_rollout_policy(
     """Lead the releases of its manifest to the traffic by such rollouts, or with None at once."""
     kept = rollout_policies.encode(to)
     await _set_column(s, service, "rollout_policy", kept, actor, at_us, intent_id)
+
+
+async def set_prefix_cache(
+    s: AsyncSession,
+    *,
+    service: str,
+    to: PrefixCache,
+    actor: str,
+    at_us: int,
+    intent_id: int | None,
+) -> None:
+    """Share what is cached of prompts between tenants from now on, or keep them apart."""
+    await _set_column(s, service, "prefix_cache", to.value, actor, at_us, intent_id)
 
 
 async def set_staging_of(

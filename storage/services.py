@@ -39,6 +39,7 @@ from storage.service_rows import (
 from storage.service_settings import (
     check_staging,
     set_on_label,
+    set_prefix_cache,
     set_record_text,
     set_rollout_policy,
     set_staging_of,
@@ -48,7 +49,8 @@ from storage.splits import WHOLE_BP, Arm, Split, check_arms
 __all__ = [
     "WHOLE_BP", "Arm", "Freeze", "Owner", "OwnerKind", "Service", "Split", "check_arms",
     "create", "every", "find", "find_split", "freeze", "give_back", "go_back", "history",
-    "look_up", "named_releases", "owned", "remove", "set_on_label", "set_record_text",
+    "look_up", "named_releases", "owned", "remove", "set_on_label",
+    "set_prefix_cache", "set_record_text",
     "set_rollout_policy", "set_split", "set_staging_of", "split_before", "split_of_intent",
     "switched", "take", "unfreeze",
 ]  # fmt: skip

@@ -24,7 +24,8 @@ class ArmSample(msgspec.Struct, frozen=True, kw_only=True):
     """A tally as it is stored: one release, or one tenant, of a service in one second.
 
     Durations are sketches in microseconds (`Sketch.to_dict`), `errors` counts requests by error
-    code. Thumbs are differences: a changed thumb takes the earlier one back.
+    code, `cached_tokens` those of the prompts that were in a cache already. Thumbs are differences:
+    a changed thumb takes the earlier one back.
     """
 
     requests: int = 0
@@ -44,6 +45,7 @@ class ArmSample(msgspec.Struct, frozen=True, kw_only=True):
     errors: dict[str, int] = {}
     thumbs_up: int = 0
     thumbs_down: int = 0
+    cached_tokens: int = 0
 
 
 def latency_us(request: Request) -> int | None:
@@ -86,6 +88,7 @@ class Tally:
     busy_us: int = 0
     thumbs_up: int = 0
     thumbs_down: int = 0
+    cached_tokens: int = 0
     latency: Sketch = field(default_factory=Sketch)
     ttft: Sketch = field(default_factory=Sketch)
     inter_token: Sketch = field(default_factory=Sketch)
@@ -99,6 +102,7 @@ class Tally:
         self.synthetic += request.synthetic
         self.prompt_tokens += request.prompt_tokens
         self.completion_tokens += request.completion_tokens
+        self.cached_tokens += request.cached_tokens
         self.busy_us += request.busy_us
         if request.error_code is not None:
             self.errors[request.error_code] += 1

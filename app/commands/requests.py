@@ -85,6 +85,11 @@ def _say(found: Iterable[requests.Request], *, as_json: bool) -> None:
         terminal.say(terminal.compact(request) if as_json else _line(_row(request)))
 
 
+def _tokens(request: requests.Request) -> str:
+    cached = f" ({request.cached_tokens} cached)" if request.cached_tokens else ""
+    return f"{request.prompt_tokens} prompt{cached}, {request.completion_tokens} answer"
+
+
 def _row(request: requests.Request) -> tuple[str, ...]:
     return (
         words.clock(request.at_us),
@@ -131,7 +136,7 @@ async def show(
             ("outcome", request.outcome.value),
             ("finish", words.known(request.finish_reason)),
             ("error", words.known(request.error_code)),
-            ("tokens", f"{request.prompt_tokens} prompt, {request.completion_tokens} answer"),
+            ("tokens", _tokens(request)),
             ("queue", words.duration(request.queue_us)),
             ("first token", words.duration(request.ttft_us)),
             ("latency", words.duration(request.latency_us)),

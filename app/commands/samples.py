@@ -108,6 +108,7 @@ _SUMS: Final[tuple[Column[tuple[str, Traffic]], ...]] = (
     Column("P99", lambda row: words.duration(measures.latency(row[1], 0.99)), right=True),
     Column("TTFT95", lambda row: words.duration(measures.ttft(row[1], 0.95)), right=True),
     Column("TOKENS", lambda row: words.count(row[1].tally.completion_tokens), right=True),
+    Column("CACHED", lambda row: words.percent(measures.cached_share(row[1])), right=True),
     Column("LIKED", lambda row: _liked(row[1]), right=True),
 )
 

@@ -24,6 +24,7 @@ from app.listing import Column
 from storage import availability, intents, releases, services, splits
 from storage.past import services as past_services
 from storage.rollout_steps import OnLabel, Strategy
+from storage.service_rows import PrefixCache
 from storage.services import Service
 from storage.splits import Split
 
@@ -148,11 +149,18 @@ async def set_(
             help="When a label moves that a live release follows: at_once, or by a rollout.",
         ),
     ] = None,
+    prefix_cache: Annotated[
+        PrefixCache | None,
+        typer.Option(
+            "--prefix-cache",
+            help="tenant: a request never finds a prompt of another tenant in a worker's memory.",
+        ),
+    ] = None,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Record the texts of requests or not, and follow labels at once or by rollouts."""
+    """Record texts or not, follow labels at once or by rollouts, share cached prompts or not."""
     effects, arguments = [], dict[str, object]()
     if record_text is not None:
         arguments["record_text"] = record_text
@@ -160,8 +168,13 @@ async def set_(
     if on_label is not None:
         arguments["on_label"] = on_label.value
         effects.append(f"follow labels: {on_label.value}")
+    if prefix_cache is not None:
+        arguments["prefix_cache"] = prefix_cache.value
+        effects.append(_cached(prefix_cache))
     if not effects:
-        raise errors.BadWord("Name what to set: --record-text, --no-record-text or --on-label.")
+        raise errors.BadWord(
+            "Name what to set: --record-text, --no-record-text, --on-label or --prefix-cache."
+        )
     effect = ", ".join(effects)
     await _asked("services.set", name, effect, arguments, reason, yes=yes, as_json=as_json)
 
@@ -276,6 +289,11 @@ def _applied(service: Service) -> str:
     return "at once" if policy is None else f"by a rollout, {policy.words}"
 
 
+def _cached(how: PrefixCache) -> str:
+    shared = how is PrefixCache.SHARED
+    return "share cached prompts" if shared else "keep cached prompts apart by tenant"
+
+
 def _number(split: Split) -> str:
     return str(split.id) if split.restores is None else f"{split.id}, back at {split.restores}"
 
@@ -330,6 +348,8 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
         f"texts {'are recorded' if service.record_text else 'are not kept'}",
         f"labels are followed {_on_label(service.on_label)}",
         f"manifests are applied {_applied(service)}",
+        "cached prompts are "
+        + ("shared" if service.prefix_cache is PrefixCache.SHARED else "kept apart by tenant"),
         f"owner {_owner(service)}",
         f"use {_use(service)}",
         *([] if service.frozen is None else [words.safe(service.frozen.words)]),

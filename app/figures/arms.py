@@ -109,4 +109,5 @@ def _arm(
         up=up,
         down=down,
         liked=measures.satisfaction(traffic),
+        cached=measures.cached_share(traffic),
     )

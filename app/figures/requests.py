@@ -47,6 +47,7 @@ def full(
         model=model,
         busy_us=request.busy_us,
         seed=request.seed,
+        cached_tokens=request.cached_tokens,
         finish_reason=request.finish_reason or "",
         error_code=request.error_code or "",
         opinions=tuple(

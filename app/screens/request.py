@@ -82,7 +82,9 @@ def facts(request: snapshot.Request) -> list[Line]:
         ((f" {'ended':<{_LABEL}}", "dim"), (ended, bad), (f"   {why}" if why else "", "")),
         _row(
             "tokens",
-            f"{words.count(row.prompt_tokens)} in, {words.count(row.completion_tokens)} out"
+            f"{words.count(row.prompt_tokens)} in"
+            + (f" ({words.count(request.cached_tokens)} cached)" if request.cached_tokens else "")
+            + f", {words.count(row.completion_tokens)} out"
             f"   class {row.class_}   seed {seed}",
         ),
     ]

@@ -54,6 +54,8 @@ def detail(
         is_ += ", which has left the split" * arm.departed
         rows.append(((f" r{arm.release}", "bold"), (is_ + asked, "")))
         rows.append(((f" {_more(arm)}", ""),))
+        if arm.cached:
+            rows.append(((f" {words.percent(arm.cached)} of the prompt tokens were cached", ""),))
         if arm.between is not None:
             low, high = (words.percent(each).removesuffix(" %") for each in arm.between)
             part = f"{words.count(arm.requests)} of {words.count(service.requests)}"

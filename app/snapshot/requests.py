@@ -56,6 +56,7 @@ class Request:
     model: str
     busy_us: int
     seed: int | None
+    cached_tokens: int
     finish_reason: str
     error_code: str
     opinions: tuple[Opinion, ...]

@@ -33,6 +33,7 @@ class Arm:
     down: int
     liked: float | None  # the share of thumbs up
     between: tuple[float, float] | None = None  # the 95 % interval of `actual`
+    cached: float | None = None  # share of the prompt tokens
     departed: bool = False  # it is in the split no more; its requests are still in the window
 
     @property

@@ -21,6 +21,8 @@ from storage.releases import Release
 from storage.requests import Class
 
 _CLASSES: Final = list(Class)
+_SCORES: Final = "scores"
+"""What is scored may be recorded text of a service that keeps its tenants apart."""
 _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "queue_full": (failures.Overloaded, "queue_full"),
     "deadline": (failures.Unavailable, "deadline"),
@@ -104,6 +106,7 @@ def submit(
     return wire.Submit(
         id=0,
         adapter=job.release.adapter,
+        scope=job.cache_scope,
         prompt=prompt,
         sampling=msgspec.structs.replace(sampling, seed=sampling.seed + choice),
         max_tokens=job.max_tokens,
@@ -130,4 +133,5 @@ def score(score: Score, prompt: tuple[wire.Segment, ...]) -> wire.Score:
         class_=_CLASSES.index(score.class_),
         tenant=score.tenant,
         queue_us=score.queue_us,
+        scope=_SCORES,
     )

@@ -21,6 +21,7 @@ from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.measures import Window
 from storage.rollout_steps import OnLabel
+from storage.service_rows import PrefixCache
 from storage.services import Arm, Service, Split
 from storage.store import Session
 
@@ -177,11 +178,12 @@ async def unfreeze(
 
 @handles("services.set")
 async def set(s: Session, intent: Intent, arguments: verbs.services.Set, at_us: int) -> Decision:
-    """Record the texts of requests or not, and follow labels at once or by rollouts."""
+    """Record texts or not, follow labels at once or by rollouts, share cached prompts or not."""
     before = await services.find(s, intent.target)
     done = [
         await _record_text(s, before, intent, arguments.record_text, at_us),
         await _on_label(s, before, intent, arguments.on_label, at_us),
+        await _prefix_cache(s, before, intent, arguments.prefix_cache, at_us),
     ]
     made = [each for each in done if each is not None]
     applied = any(each.reason is Reason.APPLIED for each in made)
@@ -200,6 +202,22 @@ async def _on_label(
     if before.on_label is to:
         return Decision(Reason.UNCHANGED, f"{said}; no change.", before)
     await services.set_on_label(
+        s, service=before.name, to=to, actor=intent.actor, at_us=at_us, intent_id=intent.id
+    )
+    return Decision(Reason.APPLIED, f"{said} from now on.", before)
+
+
+async def _prefix_cache(
+    s: Session, before: Service, intent: Intent, to: PrefixCache | None, at_us: int
+) -> Decision | None:
+    """Share what is cached of prompts between tenants or not, if that is asked."""
+    if to is None:
+        return None
+    how = "shared by all tenants" if to is PrefixCache.SHARED else "kept apart by tenant"
+    said = f"{before.name}: cached prompts are {how}"
+    if before.prefix_cache is to:
+        return Decision(Reason.UNCHANGED, f"{said}; no change.", before)
+    await services.set_prefix_cache(
         s, service=before.name, to=to, actor=intent.actor, at_us=at_us, intent_id=intent.id
     )
     return Decision(Reason.APPLIED, f"{said} from now on.", before)

@@ -129,7 +129,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     the job. `via` names the gateways that it has passed, this one last, so that a loop is found.
     `prompt` are the messages of the release's prompt, which `input` includes; `asked` is the
     request without them, recorded with the texts. `thinking_budget` bounds the tokens of the
-    reasoning; None leaves it to the model.
+    reasoning; None leaves it to the model. What is cached of a prompt is shared by the jobs of one
+    `cache_scope`; "" is everybody's.
     """
 
     id: str
@@ -154,6 +155,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     queue_us: int
     record_text: bool = False
+    cache_scope: str = ""
     asked: Asked | None = None
     via: tuple[str, ...] = ()
     ab_test: int | None = None

@@ -20,6 +20,7 @@ from storage.home.pepper import Pepper
 from storage.keys import Key
 from storage.releases import Release
 from storage.requests import Class
+from storage.service_rows import PrefixCache
 from storage.services import OwnerKind, Service
 
 UNIT_CHARACTERS: Final = 32
@@ -116,6 +117,7 @@ def job(
         stream=stream,
         queue_us=int(release.limits.queue_s * 1e6),
         record_text=service.record_text,
+        cache_scope=f"tenant:{key.tenant}" if service.prefix_cache is PrefixCache.TENANT else "",
         asked=Asked(input=input, options=options) if service.record_text else None,
         via=via,
         ab_test=None if exposure is None else exposure.ab_test,

@@ -53,6 +53,7 @@ class _Arm:
     """
 
     prompt_tokens: Counter
+    cached_tokens: Counter
     completion_tokens: Counter
     busy: Counter
     latency: Histogram
@@ -92,7 +93,10 @@ class Metrics:
             registry=self._registry,
         )
         self._tokens = Counter(
-            "paddock_tokens", "Tokens.", (*_ARM, "kind"), registry=self._registry
+            "paddock_tokens",
+            "Tokens; cached ones are prompt tokens, too.",
+            (*_ARM, "kind"),
+            registry=self._registry,
         )
         self._busy = Counter(
             "paddock_busy_seconds",
@@ -144,6 +148,7 @@ class Metrics:
             code = request.error_code or "internal"
             _count(arm, self._failures, *labels[:2], request.worker, code)
         arm.prompt_tokens.inc(request.prompt_tokens)
+        arm.cached_tokens.inc(request.cached_tokens)
         arm.completion_tokens.inc(request.completion_tokens)
         arm.busy.inc(request.busy_us / 1e6)
         for histogram, us in (
@@ -164,7 +169,7 @@ class Metrics:
             if second - arm.used <= windows.KEPT_S or key in live:
                 continue
             del self._arms[labels]
-            for name in ("prompt", "completion"):
+            for name in ("prompt", "cached", "completion"):
                 self._tokens.remove(*labels, name)
             for metric in (self._busy, self._latency, self._ttft, self._queue):
                 metric.remove(*labels)
@@ -175,6 +180,7 @@ class Metrics:
     def _arm(self, labels: tuple[str, ...]) -> _Arm:
         return _Arm(
             prompt_tokens=self._tokens.labels(*labels, "prompt"),
+            cached_tokens=self._tokens.labels(*labels, "cached"),
             completion_tokens=self._tokens.labels(*labels, "completion"),
             busy=self._busy.labels(*labels),
             latency=self._latency.labels(*labels),

@@ -31,7 +31,7 @@ def of_arm(subject: str, tally: Tally, names: Collection[str]) -> Iterator[Value
     for outcome in _OUTCOMES:
         labels = arm | {"outcome": outcome}
         yield "paddock_requests_total", labels, getattr(tally, outcome)
-    for kind in ("prompt", "completion"):
+    for kind in ("prompt", "cached", "completion"):
         yield "paddock_tokens_total", arm | {"kind": kind}, getattr(tally, f"{kind}_tokens")
     yield "paddock_busy_seconds_total", arm, tally.busy_us / _US
     for thumb in ("up", "down"):

@@ -26,6 +26,7 @@ def sequence(request: wire.Submit | wire.Score, now_us: int) -> Sequence:
         arrived_us=now_us,
         deadline_us=now_us + request.queue_us,
         request=request.request if isinstance(request, wire.Submit) else 0,
+        scope=request.scope,
     )
 
 

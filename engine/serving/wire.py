@@ -71,6 +71,8 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     """Generate a sequence.
 
+    What is cached of a prompt is reused within one `scope` only.
+
     `class_` is 0 interactive, 1 batch, 2 background. `max_tokens` counts completion tokens.
     `logprobs` is the number of alternatives per token (0: only the chosen one; -1: none).
     `queue_us` bounds the wait for the first token, from arrival at the worker. A stop string that
@@ -92,6 +94,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     queue_us: int
     logprobs: int
     request: int = 0
+    scope: str = ""
     shown: tuple[str, ...] = ()
     thinking: Thinking | None = None
     constraint: Constraint | None = None
@@ -112,6 +115,7 @@ class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
     class_: int
     tenant: str
     queue_us: int
+    scope: str = ""
 
 
 class Tokenise(msgspec.Struct, frozen=True, array_like=True, tag="tokenise"):

@@ -17,7 +17,7 @@ from storage.freezes import Freeze
 from storage.ledger import Entry
 from storage.past import entries
 from storage.rollout_steps import OnLabel
-from storage.service_rows import Owner, OwnerKind, Service
+from storage.service_rows import Owner, OwnerKind, PrefixCache, Service
 from storage.split_history import SplitRow
 from storage.splits import Split
 
@@ -53,6 +53,7 @@ async def every(s: AsyncSession, at_us: int) -> list[Service]:
                 version=version,
                 on_label=OnLabel(kept.get("on_label", OnLabel.AT_ONCE)),
                 rollout_policy=rollout_policies.decode(kept.get("rollout_policy")),
+                prefix_cache=PrefixCache(kept.get("prefix_cache", PrefixCache.SHARED)),
                 owner=_owner(of, created),
                 frozen=_freeze(sorted(frozen, key=lambda each: each.id)) or box,
                 created_at_us=created.at_us,

@@ -47,6 +47,8 @@ GOALS: Final = (
     Goal("1 stream", "llama-server", 1.0),
     Goal("16 streams", "llama-server", 1.1),
     Goal("16 clients", "llama-server", 1.1),
+    Goal("16 sharing a prompt", "llama-server", 2.0),
+    Goal("8 conversations", "llama-server", 2.0),
     Goal("1 stream", "example server", 1.0),
     Goal("16 streams", "example server", 1.0),
     Goal("16 clients", "example server", 1.0),

@@ -39,7 +39,7 @@ from tests.bench import (
 )
 from tests.bench.scenarios import Scenario
 
-CONTEXT_TOKENS: Final = 512
+CONTEXT_TOKENS: Final = 1280
 WARM_TOKENS: Final = 16
 SWITCHES: Final = 20
 SHADOW_PAIRS: Final = 12
@@ -63,7 +63,9 @@ async def served(
     used_ns = time.process_time_ns() - before
     answers = [client.read(exchange, scenario.max_tokens) for exchange in exchanges]
     gaps = [gap for answer in answers for gap in answer.gaps_us]
-    ttfts = [answer.ttft_us for answer in answers if answer.ttft_us is not None]
+    each = len(prompts[0])
+    timed = [a for at, a in enumerate(answers) if at % each >= min(scenario.timed_from, each - 1)]
+    ttfts = [answer.ttft_us for answer in timed if answer.ttft_us is not None]
     latencies = [answer.latency_us for answer in answers]
     counted = [answer.prompt_tokens for answer in answers if answer.prompt_tokens is not None]
     return figures.Figures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +101,15 @@ def test_durations_are_of_the_requests_that_have_them() -> None:
     counts = [getattr(traffic.tally, name).count for name in ("latency", "ttft", "queue")]
     assert counts == [1, 2, 2]
     assert measures.queue_time(traffic, 0.5) == pytest.approx(40, rel=0.01)
+
+
+def test_the_cached_share_is_of_all_prompt_tokens() -> None:
+    """Of requests that ended, cancelled ones included; the store keeps it."""
+    traffic = of(
+        msgspec.structs.replace(request(1), cached_tokens=2), request(2, Outcome.CANCELLED)
+    )
+    assert measures.cached_share(traffic) == pytest.approx(2 / 6)
+    assert Tally.of(traffic.tally.sample()).cached_tokens == 2
 
 
 def test_rates_are_per_second_of_the_window() -> None:

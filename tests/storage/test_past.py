@@ -32,7 +32,7 @@ from storage.past import services as past_services
 from storage.processes import Kind
 from storage.rollout_states import State, Why
 from storage.rollout_steps import OnLabel, SetWeight, Strategy
-from storage.service_rows import Owner, OwnerKind
+from storage.service_rows import Owner, OwnerKind, PrefixCache
 from storage.services import Arm
 from storage.store import Session, Store
 from tests.storage import fixtures
@@ -62,6 +62,9 @@ async def test_services_of_then_have_the_split_owner_and_freeze_of_then(store: S
         lambda s, at_us: services.set_record_text(s, service="support", on=True, at_us=at_us, **by),
         lambda s, at_us: services.set_on_label(
             s, service="other", to=OnLabel.CANARY, at_us=at_us, **by
+        ),
+        lambda s, at_us: services.set_prefix_cache(
+            s, service="other", to=PrefixCache.TENANT, at_us=at_us, **by
         ),
         lambda s, at_us: services.freeze(s, service="other", reason="drill", at_us=at_us, **by),
         lambda s, at_us: freezes.freeze_box(s, reason="fire", at_us=at_us, **by),

@@ -19,6 +19,7 @@ from storage.control_socket.verbs.verb import (
 )
 from storage.keys import Role
 from storage.rollout_steps import OnLabel, Strategy
+from storage.service_rows import PrefixCache
 
 
 class Create(Arguments, frozen=True, kw_only=True):
@@ -54,17 +55,18 @@ class Undo(Arguments, frozen=True, kw_only=True):
 
 
 class Set(Arguments, frozen=True, kw_only=True):
-    """Whether texts of requests are recorded, and how labels are followed, from now on.
+    """Whether texts are recorded, how labels are followed, who shares cached prompts, from now on.
 
     None leaves one as it is.
     """
 
     record_text: bool | None = None
     on_label: OnLabel | None = None
+    prefix_cache: PrefixCache | None = None
 
     def __post_init__(self) -> None:
         """Refuse to set nothing."""
-        if self.record_text is None and self.on_label is None:
+        if self.record_text is None and self.on_label is None and self.prefix_cache is None:
             raise ValueError("name what to set - at `$.record_text`")
 
 

@@ -342,7 +342,7 @@ async def test_the_same_request_gives_the_same_record_and_text_as_over_http(stac
         texts = [await requests.text_of(s, row.id) for row in rows]
     await store.close()
     measured = dict.fromkeys(("id", "endpoint"), "") | dict.fromkeys(
-        ("at_us", "queue_us", "ttft_us", "latency_us", "busy_us"), 0
+        ("at_us", "queue_us", "ttft_us", "latency_us", "busy_us", "cached_tokens"), 0
     )
     http_row, internal_row = [msgspec.structs.replace(row, **measured) for row in rows]
     assert http_row == internal_row

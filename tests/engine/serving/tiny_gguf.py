@@ -2,7 +2,8 @@
 
 `chain` writes a Llama whose attention and feed-forward add nothing, with one embedding dimension
 per token: the logits depend on the last token alone. `bert` writes an encoder, which cannot
-generate. `lora` writes an adapter of a chain. What is damaged has its own parameters.
+generate, `mamba` a recurrent model. `lora` writes an adapter of a chain. What is damaged has its
+own parameters.
 """
 
 from __future__ import annotations
@@ -117,6 +118,50 @@ def bert(path: Path, width: int = 32, context: int = 64) -> None:
     for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down"):
         file.add_tensor(f"blk.0.{name}.weight", eye)
         file.add_tensor(f"blk.0.{name}.bias", zeros)
+    _write(file)
+
+
+def mamba(path: Path, width: int = 32, vocabulary: int = 64) -> None:
+    """A recurrent model with random weights: its state holds all that it read."""
+    random = np.random.default_rng(5)
+    inner, state, rank, kernel = 2 * width, 8, 4, 4
+    file = gguf.GGUFWriter(path, "mamba")
+    file.add_tokenizer_model("gpt2")
+    file.add_tokenizer_pre("gpt-2")
+    file.add_token_list([f"<{number}>" for number in range(vocabulary)])
+    file.add_token_types([NORMAL] * vocabulary)
+    file.add_token_merges(["a b"])
+    file.add_eos_token_id(0)
+    file.add_context_length(4096)
+    file.add_embedding_length(width)
+    file.add_feed_forward_length(0)
+    file.add_head_count(0)
+    file.add_block_count(2)
+    file.add_ssm_conv_kernel(kernel)
+    file.add_ssm_inner_size(inner)
+    file.add_ssm_state_size(state)
+    file.add_ssm_time_step_rank(rank)
+    file.add_layer_norm_rms_eps(1e-5)
+    file.add_vocab_size(vocabulary)
+
+    def matrix(name: str, *shape: int) -> None:
+        file.add_tensor(name, random.standard_normal(shape).astype(np.float32) * 0.3)
+
+    matrix("token_embd.weight", vocabulary, width)
+    matrix("output.weight", vocabulary, width)
+    file.add_tensor("output_norm.weight", np.ones(width, np.float32))
+    for block in ("blk.0.", "blk.1."):
+        file.add_tensor(f"{block}attn_norm.weight", np.ones(width, np.float32))
+        matrix(f"{block}ssm_in.weight", 2 * inner, width)
+        matrix(f"{block}ssm_conv1d.weight", inner, kernel)
+        matrix(f"{block}ssm_conv1d.bias", inner)
+        matrix(f"{block}ssm_x.weight", rank + 2 * state, inner)
+        matrix(f"{block}ssm_dt.weight", inner, rank)
+        matrix(f"{block}ssm_dt.bias", inner)
+        decay = -np.abs(random.standard_normal((inner, state))).astype(np.float32)
+        file.add_tensor(f"{block}ssm_a", decay)
+        matrix(f"{block}ssm_d", inner)
+        matrix(f"{block}ssm_out.weight", width, inner)
     _write(file)
 
 

@@ -50,7 +50,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "replays.bisect": {"request": "req_abcd", "expect": "yes"},
     "services.split": {"arms": {"r1": 9000, "r2": 1000}},
     "services.undo": {"to": 3},
-    "services.set": {"record_text": False, "on_label": "canary"},
+    "services.set": {"record_text": False, "on_label": "canary", "prefix_cache": "tenant"},
     "rollouts.start": {"release": "r2"},
     "rollouts.plan": {"release": "r2"},
     "rollouts.pause": {"rollout": 1},
