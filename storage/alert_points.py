@@ -40,13 +40,17 @@ async def read(s: AsyncSession, until_s: int) -> dict[Series, list[tuple[int, fl
 
 
 async def write(s: AsyncSession, at_s: int, values: Mapping[Series, float | None]) -> None:
-    """The values of series from a second on, in place of what was written for it or for later."""
-    await s.execute(delete(PointRow).where(col(PointRow.at_s) >= at_s))
+    """The values of series from a second on, which is later than all that were written."""
     s.add_all(
         PointRow(series=msgspec.json.encode(series).decode(), at_s=at_s, value=value)
         for series, value in values.items()
     )
     await s.flush()
+
+
+async def cut(s: AsyncSession, from_s: int) -> None:
+    """Delete the points of a second and of later ones: the clock was set back."""
+    await s.execute(delete(PointRow).where(col(PointRow.at_s) >= from_s))
 
 
 async def prune(s: AsyncSession, names: Iterable[str], before_s: int) -> None:

@@ -35,6 +35,7 @@ from storage.silences import Silence
 from storage.store import Session
 
 _ENDED: Final = 5
+_DAY_US: Final = 86_400_000_000
 _KNOWN: Final = 2  # of an alert: its number and its rule, which its row has
 _BRIEF: Final = {
     Mute.SILENCED: "silenced", Mute.INHIBITED: "inhibited",
@@ -148,7 +149,8 @@ def _quiet(mute: Mute, by: str) -> str:
 
 
 def _silence(silence: Silence, now_us: int) -> AlertRow:
-    begins = words.clock(silence.starts_at_us)[5:16]
+    day, time = words.clock(silence.starts_at_us)[5:16].split()
+    begins = time if silence.starts_at_us - now_us < _DAY_US else day
     return AlertRow(
         of=Of.SILENCE if silence.maintenance is None else Of.WINDOW,
         name=str(silence.id),

@@ -62,16 +62,18 @@ class Measured:
         self, s: Session, instant_s: int, names: Collection[str], *, back_s: int
     ) -> None:
         """Store what changed since the last round; `written` follows once that is committed."""
-        last_s, before = self._last_s, self._stored
+        last_s = self._last_s
+        known = before = self._stored
         if last_s is not None and instant_s > last_s + STEP_S:  # in between nothing was measured
             ends: dict[Series, float | None] = {
-                series: None for series, value in before.items() if value is not None
+                series: None for series, value in known.items() if value is not None
             }
             await alert_points.write(s, last_s + STEP_S, ends)
-            before = {**before, **ends}
+            before = {**known, **ends}
         elif last_s is not None and instant_s <= last_s:  # the clock was set back
+            await alert_points.cut(s, instant_s)
             before = {}
-        gone = {series: None for series, value in before.items() if value is not None}
+        gone = {series: None for series, value in known.items() if value is not None}
         values: dict[Series, float | None] = {**gone, **self._now}
         changed = {
             series: value

@@ -13,12 +13,13 @@ import pytest
 from engine.control.alerts import delivery, notify
 from engine.control.alerts.delivery import Delivery
 from engine.webhooks import call
-from storage import blocked_addresses, errors, notifications, receivers
+from storage import alerts, blocked_addresses, errors, notifications, receivers
 from storage.home import secrets
 from storage.notifications import Notification, State
 from storage.store import Session
 from tests.engine.control.alerts import boxes
 from tests.engine.control.alerts.boxes import Box
+from tests.engine.execution import disks
 from tests.engine.webhooks import hooks
 from tests.engine.webhooks.hooks import Does
 
@@ -249,6 +250,29 @@ async def test_a_store_that_takes_no_writes_meanwhile_sends_nothing_twice(tmp_pa
         assert await outbox.states() == [State.SENT, State.QUEUED]
         assert await outbox.deliver() == 1
         assert len(set(hook.ids)) == len(hook.ids) == 2
+
+
+async def test_a_full_disk_loses_no_alert_and_no_notification(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Rounds are lost and nothing is sent that could not be noted; then all goes on by itself."""
+    async with made(tmp_path) as outbox, hooks.served(hooks.YES) as hook:
+        await outbox.add("ops", hook.url)
+        outbox.now_us += 10 * MINUTE_US
+        await outbox.box.serve(8, ok=10, failed=10)
+        with capfd.disabled(), disks.full():  # what is captured is a file, too
+            outbox.box.pass_step()
+            with pytest.raises(errors.Unavailable):
+                await outbox.box.rounds.once()
+            await outbox.deliver()
+            assert await outbox.box.states() == [alerts.State.FIRING]
+            assert hook.requests == []
+        await outbox.deliver()
+        await outbox.box.serve(8, ok=20)
+        while await outbox.deliver():
+            pass
+        assert [request.body["status"] for request in hook.requests] == ["firing", "resolved"]
+        assert await outbox.box.moves() == ["pending", "firing", "inactive"]
 
 
 async def test_after_three_days_a_message_is_given_up(tmp_path: Path) -> None:
