@@ -174,7 +174,7 @@ class LocalRun:
             await self._blame(template, failure)
             raise
         parsing = parsed_text.parsing(job, template.syntax(job.input), prompts[0])
-        if parsing.constraint is not None and job.constraint is None:  # a call that has to be made
+        if parsing.constraint is not None and parsing.constraint != job.constraint:  # of tools
             await self._fleet.checker.check(parsing.constraint, job.tenant, job.queue_us / 1e6)
         waited_us = self.now_us() - job.arrived_us
         self._pool, self._parsing, self.waited_us = pool, parsing, waited_us
@@ -313,11 +313,13 @@ class LocalRun:
 
 
 def _check_tools(constraint: Constraint, input: Chat | Text) -> None:
-    """Refuse a constraint beside tools: it would hold for the calls, too."""
-    if isinstance(input, Chat) and input.tools and input.tool_choice != "none":
+    """Refuse a constraint beside tools that is no JSON schema: it would hold for calls, too."""
+    if constraint.kind == "json_schema":
+        return
+    if isinstance(input, Chat) and input.tools and input.tool_choice == "auto":
         raise failures.Invalid(
-            f"{constraint.field} cannot be held beside tools; leave one out, or set tool_choice "
-            "to none",
+            f"{constraint.field} cannot be held beside tools, only a JSON schema can; leave one "
+            "out, or set tool_choice to none",
             code="unsupported_parameter",
             param=constraint.field,
         )

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import structs
+
 from engine.chat_syntax import forced, parser
 from engine.chat_syntax.parser import Parser
 from engine.chat_syntax.syntax import Family, Gained
@@ -88,7 +90,7 @@ def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing
     """How the answers of a job are made and read, after a prompt.
 
     A call that has to be made is begun by the prompt, without reasoning, and held to the schemas of
-    the tools.
+    the tools. Beside tools a JSON schema describes the answer, or the answer is a call.
     """
     chat = job.input
     if not isinstance(chat, Chat):
@@ -110,7 +112,10 @@ def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing
             prefix=call.prefix,
             constraint=wire.Constraint("json_schema", call.schema, "tools"),
         )
-    marks = family.reasoning
+    constraint, marks = job.constraint, family.reasoning
+    if schemas and constraint is not None:
+        call = forced.either(family, schemas, constraint.source)
+        family, constraint = call.family, structs.replace(constraint, source=call.schema)
     begun = _FINAL if family.channels and job.constraint is not None else ""
     one = chat.parallel_calls is False
 
@@ -122,7 +127,7 @@ def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing
         family.marks(calling=bool(schemas)),
         None if begun else _thinking(job, family, tail),
         prefix=begun,
-        constraint=job.constraint,
+        constraint=constraint,
         after=marks.closing if marks is not None and opened else "",
     )
 

@@ -48,27 +48,46 @@ def of(family: Family, tools: Schemas, *, thinking: bool) -> Forced:
     if family.channels:
         prefix = _TO_FUNCTION
     begun = f"{own.opens[0]}\n" if own.opens and not own.bare else ""
-    options = [
-        {
-            "type": "object",
-            "properties": {
-                own.name_key: {"const": name},
-                own.arguments_key: _moved(
-                    dict(schema or {"type": "object"}),
-                    f"#/anyOf/{place}/properties/{own.arguments_key}",
-                ),
-            },
-            "required": [own.name_key, own.arguments_key],
-            "additionalProperties": False,
-        }
-        for place, (name, schema) in enumerate(tools.items())
-    ]
     return Forced(
         prefix + begun,
         begun,
-        json.dumps({"anyOf": options, **_SPACING}, ensure_ascii=False),
+        _any_of(_calls(own, tools, 0)),
         replace(family, calls=replace(own, bare=True), channels=False, given=""),
     )
+
+
+def either(family: Family, tools: Schemas, answer: str) -> Forced:
+    """An answer that a JSON schema describes, or a call of a tool: the model chooses."""
+    described = _moved(json.loads(answer), "#/anyOf/0")
+    return Forced(
+        "",
+        "",
+        _any_of([described, *_calls(_ALONE, tools, 1)]),
+        replace(family, calls=_ALONE, channels=False, given=""),
+    )
+
+
+def _calls(form: JsonCalls, tools: Schemas, first: int) -> list[dict[str, Any]]:
+    """The schemas of the calls; `first` is the place of the first one among the options."""
+    return [
+        {
+            "type": "object",
+            "properties": {
+                form.name_key: {"const": name},
+                form.arguments_key: _moved(
+                    {"type": "object", **(schema or {})},
+                    f"#/anyOf/{place}/properties/{form.arguments_key}",
+                ),
+            },
+            "required": [form.name_key, form.arguments_key],
+            "additionalProperties": False,
+        }
+        for place, (name, schema) in enumerate(tools.items(), first)
+    ]
+
+
+def _any_of(options: list[Any]) -> str:
+    return json.dumps({"anyOf": options, **_SPACING}, ensure_ascii=False)
 
 
 def _moved(schema: Any, to: str) -> Any:

@@ -86,11 +86,18 @@ class _Copy:
 
     @property
     def characters(self) -> int:
-        input = self.asked.input
-        parts = (
-            [each.content for each in input.messages] if isinstance(input, Chat) else input.prompts
-        )
-        return len(self.text) + sum(map(len, parts))
+        return len(self.text) + _size(self.asked.input)
+
+
+def _size(input: Chat | Text) -> int:
+    """The characters of what is asked, about."""
+    if isinstance(input, Text):
+        return sum(map(len, input.prompts))
+    turns = sum(
+        len(turn.content) + len(turn.reasoning) + sum(len(call.arguments) for call in turn.calls)
+        for turn in input.messages
+    )
+    return turns + len(str(input.tools))
 
 
 class ShadowCopies:

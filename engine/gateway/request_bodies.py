@@ -140,7 +140,7 @@ class Chat(Completing, kw_only=True):
         self._check_continuation()
         messages = tuple(turn.message(place) for place, turn in enumerate(self.messages))
         tool_bodies.check_answers(messages)
-        tools = tool_bodies.tools(self.tools or ())
+        tools = tool_bodies.allowed(self.tool_choice, tool_bodies.tools(self.tools or ()))
         choice, only = tool_bodies.choice(self.tool_choice, tools)
         effort = self.reasoning_effort or (self.reasoning and self.reasoning.effort)
         if effort is None and self._thinking() == 0:

@@ -46,11 +46,26 @@ class Named(msgspec.Struct, gc=False):
     name: str
 
 
-class Choice(msgspec.Struct, gc=False):
-    """The tool that has to be called."""
+class AllowedTool(msgspec.Struct, gc=False):
+    """One of the tools, by its name."""
 
     type: str
     function: Named | None = None
+
+
+class Allowed(msgspec.Struct, gc=False):
+    """Those of the tools that may be called, and whether one has to be."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[AllowedTool], Meta(min_length=1, max_length=TOOLS_LIMIT)]
+
+
+class Choice(msgspec.Struct, gc=False):
+    """The tool that has to be called, or those that may be."""
+
+    type: str
+    function: Named | None = None
+    allowed_tools: Allowed | None = None
 
 
 class CalledFunction(msgspec.Struct, gc=False):
@@ -126,12 +141,32 @@ def choice(sent: ToolChoice | None, given: Sequence[job.Tool]) -> tuple[str, str
         BadRequest: it asks for a call without tools, or names a tool that is not among them.
     """
     if isinstance(sent, Choice):
+        if sent.type == "allowed_tools" and sent.allowed_tools is not None:
+            return sent.allowed_tools.mode, ""
         if sent.type != "function" or sent.function is None:
-            raise errors.invalid("tool_choice", "it is none, auto, required or names a function")
+            raise errors.invalid("tool_choice", "it is none, auto, required, or names functions")
         return named(sent.function.name, given, "tool_choice.function.name")
     if sent == "required" and not given:
         raise errors.invalid("tool_choice", "it asks for a call, and there are no tools")
     return sent or "auto", ""
+
+
+def allowed(sent: ToolChoice | None, given: tuple[job.Tool, ...]) -> tuple[job.Tool, ...]:
+    """The tools that the choice leaves.
+
+    Raises:
+        BadRequest: it names one that is not among them.
+    """
+    if not isinstance(sent, Choice) or sent.allowed_tools is None:
+        return given
+    names = set[str]()
+    for place, tool in enumerate(sent.allowed_tools.tools):
+        where = f"tool_choice.allowed_tools.tools[{place}]"
+        if tool.type != "function" or tool.function is None:
+            raise errors.invalid(where, "it names a function")
+        named(tool.function.name, given, f"{where}.function.name")
+        names.add(tool.function.name)
+    return tuple(tool for tool in given if tool.name in names)
 
 
 def named(name: str, given: Sequence[job.Tool], where: str) -> tuple[str, str]:

@@ -107,3 +107,17 @@ def test_what_has_to_match_a_schema_begins_after_the_reasoning() -> None:
     parser = harmony.made(0)
     assert parser is not None
     assert parser.delta(wire.Delta(7, '{"a": 1}', 3, ()), 5).text == '{"a": 1}'
+
+
+def test_beside_tools_a_schema_describes_the_answer_that_is_no_call() -> None:
+    """After the reasoning, as without tools."""
+    constraint = wire.Constraint("json_schema", '{"type": "object"}', "response_format")
+    chat = Chat((Message("user", "Rome?"),), tools=(TOOL,))
+    made = parsed_text.parsing(jobs.job(input=chat, constraint=constraint), HERMES, PROMPT)
+    assert made.constraint is not None
+    assert made.constraint.field == "response_format"
+    assert made.constraint.source != constraint.source
+    one = made.made(0)
+    assert one is not None
+    one.delta(wire.Delta(7, '{"name": "weather", "arguments": {}}', 3, ()), 5)
+    assert one.called

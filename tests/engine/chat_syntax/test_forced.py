@@ -66,3 +66,28 @@ def test_what_a_schema_refers_to_moves_with_it() -> None:
     assert holds(call.schema, one_of(call.schema, "g", {"at": {"up": {"up": {}}}}))
     assert not holds(call.schema, one_of(call.schema, "g", {"at": {"up": 5}}))
     assert holds(call.schema, one_of(call.schema, "f", {"any": ["thing"]}))
+
+
+def test_beside_a_schema_of_the_answer_a_call_may_be_made() -> None:
+    """The model chooses by how it begins; each is held to its own schema."""
+    answer = {
+        "type": "object", "properties": {"at": {"$ref": "#/$defs/place"}}, "required": ["at"],
+        "$defs": {"place": {"enum": ["Rome", "Oslo"]}},
+    }  # fmt: skip
+    for name in ("hermes", "mistral", "harmony"):
+        both = forced.either(FAMILIES[name], TOOLS, json.dumps(answer))
+        assert holds(both.schema, '{"at": "Oslo"}')
+        assert not holds(both.schema, '{"at": "Bonn"}')
+        call = '{"name": "get_time", "arguments": {"city": "Rome"}}'
+        assert holds(both.schema, call)
+        assert not holds(both.schema, '{"name": "get_time", "arguments": {"city": 5}}')
+        assert parsed(both.family, call).made == [("get_time", {"city": "Rome"})]
+        assert parsed(both.family, '{"at": "Oslo"}') == ('{"at": "Oslo"}', "", [])
+
+
+def test_arguments_are_an_object_where_a_schema_does_not_say_so() -> None:
+    """As in `{"properties": …}` alone."""
+    call = forced.of(FAMILIES["hermes"], {"f": {"properties": {}}, "g": None}, thinking=False)
+    for name in ("f", "g"):
+        assert holds(call.schema, one_of(call.schema, name, {}))
+        assert not holds(call.schema, one_of(call.schema, name, 5))

@@ -107,6 +107,21 @@ def test_what_cannot_be_used_is_named(fields: dict[str, Any], param: str) -> Non
     assert param.partition("[")[0] in caught.value.message
 
 
+def test_only_the_tools_that_are_allowed_are_left() -> None:
+    """OpenAI's `allowed_tools`: a prompt that is cached keeps its list, the choice narrows it."""
+
+    def sent(mode: str, *names: str) -> dict[str, Any]:
+        named = [{"type": "function", "function": {"name": name}} for name in names]
+        return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named}}
+
+    made = chat(tools=[WEATHER, tool("a"), tool("b")], tool_choice=sent("required", "b", "weather"))
+    assert [each.name for each in made.tools] == ["weather", "b"]
+    assert (made.tool_choice, made.only_tool) == ("required", "")
+    with pytest.raises(errors.BadRequest) as caught:
+        chat(tools=[WEATHER], tool_choice=sent("auto", "weather", "x"))
+    assert caught.value.param == "tool_choice.allowed_tools.tools[1].function.name"
+
+
 def test_a_schema_that_is_nested_without_end_is_refused() -> None:
     """Below the depth at which Python gives up."""
     schema: dict[str, Any] = {"type": "object"}
