@@ -8,6 +8,7 @@ warns. Written by `engine.control`, enforced by the gateway (`engine.metering.bu
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Final
 
@@ -23,6 +24,7 @@ from storage.usage import Usage
 
 WARN_PERCENT: Final = 80
 _LONGEST: Final = 64
+_MEMORY_S: Final = 3_600
 
 
 class Scope(StrEnum):
@@ -130,26 +132,70 @@ async def every(s: AsyncSession) -> list[Budget]:
     return [msgspec.convert(row, Budget, from_attributes=True, strict=False) for row in rows]
 
 
+@dataclass(slots=True)
+class Memory:
+    """What the days of a month before today cost, so that they are not read each time.
+
+    Kept for an hour, and until a price or a release changes.
+    """
+
+    read_s: int = 0
+    of: tuple[int, ...] = ()
+    charges: tuple[Charge, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    async def before(
+        self, s: AsyncSession, begin_s: int, end_s: int, now_s: int, settings: config.Price
+    ) -> tuple[tuple[Charge, ...], tuple[str, ...]]:
+        """The charges of a range, one for each service, tenant and key, and what has no price."""
+        of = (begin_s, end_s, *[await ledger.newest(s, noun) for noun in ("price", "release")])
+        if of != self.of or not 0 <= now_s - self.read_s < _MEMORY_S:
+            bill = await spending.bill(s, begin_s, end_s, settings)
+            sums: dict[tuple[str, str, int], int] = {}
+            for each in bill.charges:
+                key = each.usage.service, each.usage.tenant, each.usage.key_id
+                sums[key] = sums.get(key, 0) + (each.pico or 0)
+            self.charges = tuple(_together(*key, pico) for key, pico in sums.items())
+            self.missing, self.of, self.read_s = bill.missing, of, now_s
+        return self.charges, self.missing
+
+
+def _together(service: str, tenant: str, key_id: int, pico: int) -> Charge:
+    used = Usage(
+        quarter_s=0, service=service, release=0, tenant=tenant, key_id=key_id, deployment=""
+    )
+    return Charge(used, pico)
+
+
 async def spent(
-    s: AsyncSession, now_s: int, settings: config.Price, known: Iterable[Budget] | None = None
+    s: AsyncSession,
+    now_s: int,
+    settings: config.Price,
+    known: Iterable[Budget] | None = None,
+    memory: Memory | None = None,
 ) -> list[Spent]:
     """All budgets with what of them is spent, as the store knows it: a second late.
 
     `known` are those of a past moment `now_s`; what is spent is counted by the quarter hour.
     """
+    memory = Memory() if memory is None else memory
     names = await key_names(s)
-    bills: dict[Period, Bill] = {}
+    today_s, _ = spending.day(now_s, settings.time_zone)
+    today: Bill | None = None
     found = []
     for budget in await every(s) if known is None else known:
         begin_s, end_s = budget.window(now_s, settings.time_zone)
-        if budget.period not in bills:
-            bills[budget.period] = await spending.bill(s, begin_s, now_s + 1, settings)
-        bill = bills[budget.period]
-        micro = costs.micro(budget.spent_pico(bill.charges, names))
+        if today is None:
+            today = await spending.bill(s, today_s, now_s + 1, settings)
+        charges, missing = today.charges, today.missing
+        if begin_s < today_s:
+            before, lacking = await memory.before(s, begin_s, today_s, now_s, settings)
+            charges, missing = (*before, *charges), tuple(sorted({*missing, *lacking}))
+        micro = costs.micro(budget.spent_pico(charges, names))
         found.append(
             Spent(
-                budget=budget, spent_micro=micro, currency=bill.currency,
-                standing=budget.standing(micro), renewed_s=end_s, missing=bill.missing,
+                budget=budget, spent_micro=micro, currency=today.currency,
+                standing=budget.standing(micro), renewed_s=end_s, missing=missing,
             )
         )  # fmt: skip
     return found

@@ -52,6 +52,7 @@ class Exported:
 
 _ARM: Final = ("service", "release")
 _INSTANCE: Final = ("deployment", "worker")
+_BUDGET: Final = ("scope", "subject", "period")
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 
 FAMILIES: Final = (
@@ -97,6 +98,15 @@ FAMILIES: Final = (
     Exported("paddock_evaluation_regressed", _G, "1 while a version is worse.", ("model",)),
     Exported("paddock_cost_today", _G, "Cost of the calendar day so far.", ("currency",)),
     Exported("paddock_cost_today_projected", _G, "Cost of the day at its end.", ("currency",)),
+    Exported("paddock_budget_spent_ratio", _G, "Share of a budget that is spent.", _BUDGET),
+    Exported(
+        "paddock_budget_state", _G, "1 for what a budget is: within, warned, spent or refuses.",
+        (*_BUDGET, "state"),
+    ),
+    Exported(
+        "paddock_online_scores", _G, "Answers of the last hour that were checked, by the result.",
+        (*_ARM, "scorer", "result"),
+    ),
     Exported(
         "paddock_automation_waiting", _G, "1 while a run without a person waits for one.",
         ("runbook", "run", "service"),

@@ -146,9 +146,12 @@ async def find(s: AsyncSession, id: int) -> Entry:
     return entry(row)
 
 
-async def newest(s: AsyncSession) -> int:
-    """The id of the newest entry; 0 while there is none."""
-    return await s.scalar(select(func.max(col(LedgerRow.id)))) or 0
+async def newest(s: AsyncSession, noun: str | None = None) -> int:
+    """The id of the newest entry, or of the newest about a noun; 0 while there is none."""
+    query = select(func.max(col(LedgerRow.id)))
+    if noun is not None:
+        query = query.where(col(LedgerRow.noun) == noun)
+    return await s.scalar(query) or 0
 
 
 async def changes(s: AsyncSession, after: int, limit: int) -> list[Change]:

@@ -71,7 +71,8 @@ async def _budgets(s: Session, facts: Facts) -> tuple[BudgetRow, ...]:
     if kept is not None and kept[1] == entry and 0 <= now_us - kept[0] < _BUDGETS_US:
         return kept[2]
     then = None if facts.past is None else await past_budgets.every(s, now_us)
-    known = await budgets.spent(s, now_us // SECOND_US, facts.price, then)
+    memory = facts.spent_before if facts.past is None else None
+    known = await budgets.spent(s, now_us // SECOND_US, facts.price, then, memory)
     found = tuple(_budget(each) for each in known)
     facts.budgets = now_us, entry, found
     return found

@@ -26,6 +26,7 @@ from storage import (
     tallies,
     upstreams,
 )
+from storage.budgets import Memory
 from storage.home import config
 from storage.home import paths as homes
 from storage.home.paths import Home
@@ -104,6 +105,8 @@ class Facts:
     """The bill that was made last, and when (UTC microseconds)."""
     budgets: tuple[int, int, tuple[snapshot.BudgetRow, ...]] | None = None
     """The budgets that were read last, when, and the newest entry of the ledger then."""
+    spent_before: Memory = field(default_factory=Memory)
+    """What the days before today cost, for budgets by the month."""
     past: Past | None = None
     """Given where `now_us` is a past moment, and nothing here is of now."""
     top: float = LEAST_TOP  # of the chart of tokens at the last look

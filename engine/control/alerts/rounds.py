@@ -29,6 +29,7 @@ from storage import (
     alert_rule_versions,
     alert_rules,
     alerts,
+    budgets,
     errors,
 )
 from storage.alert_rule_versions import Versioned
@@ -66,6 +67,7 @@ class Rounds:
         self._sampled = Sampled(self._sampled_recording)
         self._measured = Measured(self._present_recording)
         self._last_us: int | None = None  # monotonic, of the last round that was stored
+        self._spending = budgets.Memory()
         self._unwritten_us = 0  # in which the store took no writes, since the start
         self._failing_us: int | None = None
         self._names: frozenset[str] = frozenset()
@@ -113,7 +115,7 @@ class Rounds:
             rules = await alert_rule_versions.in_force(s)
             names, back_s = needs([each.rule for each in rules.values() if each.rule is not None])
             await self._sampled.read(s, instant_s, names=names, back_s=back_s)
-            values = await series_of_state.values(s, self._now_us())
+            values = await series_of_state.values(s, self._now_us(), self._spending)
             last = await alert_rounds.last(s)
             last_s = None if last is None else last.instant_s
             await self._measured.read(s, instant_s, last_s, back_s=back_s)

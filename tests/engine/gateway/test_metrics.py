@@ -115,6 +115,7 @@ ELSEWHERE = {
     "paddock_cost_today_projected", "paddock_notification_oldest_seconds",
     "paddock_automation_waiting",
     "paddock_connections_refused_total", "paddock_requests_rejected_total",
+    "paddock_budget_spent_ratio", "paddock_budget_state", "paddock_online_scores",
 }  # fmt: skip
 
 

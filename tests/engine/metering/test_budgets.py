@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from engine.execution import failures
 from engine.execution.recorder import Recorder
+from engine.metering import series_of_spending
 from engine.metering.budget_counters import Counter
 from engine.metering.budgets import Budgets
 from engine.metering.expected_costs import ExpectedCosts
 from storage import budgets, costs, errors, prices, usage
 from storage import store as stores
 from storage.box_usage import BoxUsageRow
-from storage.budgets import Budget, Period, Scope, Standing
+from storage.budgets import Budget, Period, Scope, Spent, Standing
 from storage.home import config
 from storage.home import paths as homes
 from storage.home.paths import Home
@@ -184,6 +185,50 @@ async def test_a_budget_that_only_warns_lets_requests_through(store: Store) -> N
         await store.write(
             lambda s: budgets.remove(s, Scope.TENANT, "t", Period.DAY, actor="t", at_us=3)
         )
+
+
+async def test_the_days_before_today_are_read_once(store: Store) -> None:
+    """Of a budget by the month; until a price changes, or an hour is over."""
+    monthly = msgspec.structs.replace(BUDGET, period=Period.MONTH)
+    yesterday = msgspec.structs.replace(request(1), at_us=(MORNING_S - DAY_S) * 1_000_000)
+
+    async def work(s: Session) -> None:
+        await budgets.set(s, monthly, actor="t", at_us=2)
+        await usage.record(s, [yesterday])
+
+    await store.write(work)
+    memory = budgets.Memory()
+
+    async def spent(now_s: int) -> list[int]:
+        async with store.read() as s:
+            found = await budgets.spent(s, now_s, SETTINGS, memory=memory)
+        return [each.spent_micro for each in found if each.budget.period is Period.MONTH]
+
+    assert await spent(MORNING_S) == [1_000]
+    await store.write(lambda s: usage.record(s, [yesterday]))  # recorded late, after a crash
+    await store.write(lambda s: usage.record(s, [request(2)]))
+    assert await spent(MORNING_S + 60) == [2_000]
+    assert await spent(MORNING_S + 3_700) == [3_000]
+    await store.write(
+        lambda s: prices.set(
+            s, subject=GPU_HOUR, from_s=0, currency=None, micro=7_200_000, settings=SETTINGS,
+            actor="t", at_us=1,
+        )
+    )  # fmt: skip
+    assert await spent(MORNING_S + 3_710) == [6_000]
+
+
+def test_a_budget_is_in_one_state_and_warns_before_it_refuses() -> None:
+    """As alert rules ask for it: within, warned, spent where it only warns, else refuses."""
+    held = []
+    for micro, refuse in ((1_000, True), (2_500, True), (3_000, True), (3_000, False)):
+        budget = msgspec.structs.replace(BUDGET, refuse=refuse)
+        spent = Spent(budget=budget, spent_micro=micro, currency="EUR",
+                      standing=budget.standing(micro), renewed_s=1)  # fmt: skip
+        values = list(series_of_spending.of_budgets([spent]))
+        assert values[0][2] == micro / 3_000
+        held.append([of["state"] for name, of, value in values[1:] if value])
+    assert held == [["within"], ["warned"], ["refuses"], ["spent"]]
 
 
 async def test_a_budget_is_of_a_key_or_service_that_there_is(store: Store) -> None:

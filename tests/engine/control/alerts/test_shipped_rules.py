@@ -21,6 +21,7 @@ STEP_S: Final = 15
 SPAN_S: Final = 6 * 3600
 ARM: Final = {"service": "support", "release": "r1"}
 WORKER: Final = {"deployment": "ops", "worker": "ops:1"}
+BUDGET: Final = {"scope": "tenant", "subject": "acme", "period": "day"}
 
 Written = tuple[str, Mapping[str, str], Callable[[int], float]]
 """Name, labels, and the value at a second."""
@@ -76,6 +77,14 @@ CASES: Final[dict[str, tuple[Sequence[Written], Sequence[Written]]]] = {
     "cost-of-the-day-projected": (
         [gauge("cost_today_projected", 1001, currency="USD")],
         [gauge("cost_today_projected", 999, currency="USD")],
+    ),
+    "budget-nearly-spent": (
+        [gauge("budget_state", 1, **BUDGET, state="warned")],
+        [gauge("budget_state", 0, **BUDGET, state="warned")],
+    ),
+    "budget-refuses": (
+        [gauge("budget_state", 1, **BUDGET, state="refuses")],
+        [gauge("budget_state", 0, **BUDGET, state="refuses")],
     ),
     "instance-down": ([gauge("instance_up", 0, **WORKER)], [gauge("instance_up", 1, **WORKER)]),
     "crash-loop": (
