@@ -65,7 +65,7 @@ class Drilling:
         site = Site(self._box, self._home, self._intent, name)
         if before is not None:  # the runner was killed during it
             with contextlib.suppress(errors.StorageError):
-                await self._abort(before)
+                await self._abort(site)
             left = await site.remove()
             for scratch in self._home.root.glob(f"{_SCRATCH}*"):
                 await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
@@ -116,7 +116,7 @@ class Drilling:
         load.stop()
         with contextlib.suppress(errors.StorageError):
             await fault.end(scene)
-            await self._abort(drill)
+            await self._abort(site)
         left = await site.remove()
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         said = await self._end(drill, well and not left, reason, left)
@@ -142,29 +142,25 @@ class Drilling:
             await injecting
         finally:
             injecting.cancel()
-        over: Callable[[], Awaitable[str | None]]
         if fault.runbook is None:
             did = await self._until(lambda: fault.acted(scene), fault.recover_s, "acted upon")
             at_us = moment(scene, "room_at_us", self._box)
             await self._note(drill, acted_at_us=at_us, acted_by=did)
-            over = partial(_over, fault, scene)
+            await self._until(partial(_over, fault, scene), fault.recover_s, "over")
         else:
             rescue = Rescue(self._box, drill, fault, scene)
-            await rescue.act()
-            over = rescue.over
-        await self._until(over, fault.recover_s, "over")
+            try:
+                await rescue.act()
+                await self._until(rescue.over, fault.recover_s, "over")
+            finally:
+                rescue.end()
         await self._note(drill, recovered_at_us=moment(scene, "kept_at_us", self._box))
 
-    async def _abort(self, drill: Drill) -> None:
-        """End the drill's run, if it still waits for a person."""
-        now = await self._box.read(lambda s: drills.find(s, drill.id))
-        if now.run_id is None:
-            return
-        number = now.run_id
-        run = await self._box.read(lambda s: runs.find(s, number))
-        if run.ended_at_us is None:
-            site = Site(self._box, self._home, self._intent, f"{drill.name}")
-            await site.ask("runbooks.abort", str(run.id))
+    async def _abort(self, site: Site) -> None:
+        """End the runs about the drill's service that still wait for a person."""
+        for run in await self._box.read(runs.open_):
+            if run.inputs.get("service") == site.name:
+                await site.ask("runbooks.abort", str(run.id))
 
     async def _until(self, found: Callable[[], Awaitable[str | None]], s: float, what: str) -> str:
         return await until(self._box, found, s, what)

@@ -1,8 +1,9 @@
 """How a drill's fault is acted upon: by its runbook, started by automation or by the drill.
 
-Where an operator lets the runbook start by itself and its alert fired, that run is the one; the
-drill is then the person whom it calls, and lets its other steps act. Imported by
-`runbooks.drills.perform`.
+Where an operator lets the runbook start by itself and its alert fired, that run acts first; the
+drill is then the person whom it calls, and has its other steps carried out. If it ends and the
+fault is still there, because its inputs are those of real load, the drill starts a run with inputs
+of its own. Imported by `runbooks.drills.perform`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from runbooks.walk.box import Box
 from storage import automations, drills, run_steps, runs
 from storage.drills import Drill
 from storage.intents import Intent
-from storage.runs import Run, Waits
+from storage.runs import Run, State, Waits
 
 _AUTOMATIC_S: Final = 20.0
 _LOOK_S: Final = 1.0
@@ -36,6 +37,7 @@ class Rescue:
         self._fault = fault
         self._scene = scene
         self._led: set[str] = set()
+        self._starting: asyncio.Task[Intent] | None = None
 
     async def act(self) -> None:
         """Start the runbook, unless it starts by itself, and wait for its first action.
@@ -43,22 +45,26 @@ class Rescue:
         Raises:
             Late: it did nothing in time. Broken: it ended without an action.
         """
-        starting = None if await self._automatic() else await self._start()
-        try:
-            did = await until(
-                self._box, lambda: self._first_action(starting), self._fault.recover_s, "acted upon"
-            )
-        finally:
-            if starting is not None and not starting.done():
-                starting.cancel()
+        if not await self._automatic():
+            await self._start()
+        did = await until(self._box, self._first_action, self._fault.recover_s, "acted upon")
         await self._note(acted_at_us=self._box.now_us(), acted_by=did)
 
     async def over(self) -> str | None:
-        """That all is well again, in words; meanwhile it leads an automatic run on."""
+        """That all is well again, in words; until then an automatic run is continued."""
+        if await self._fault.recovered(self._scene):
+            return "all is well again"
         run = await self._run()
         if run is not None and run.waits_for is Waits.NEXT:
             await self._lead(run)
-        return "all is well again" if await self._fault.recovered(self._scene) else None
+        elif run is not None and run.state is not State.RUNNING and self._starting is None:
+            await self._start()
+        return None
+
+    def end(self) -> None:
+        """Wait for the start of a run no longer."""
+        if self._starting is not None:
+            self._starting.cancel()
 
     async def _automatic(self) -> bool:
         """Whether the runbook started by itself, where an operator lets it."""
@@ -72,16 +78,16 @@ class Rescue:
             await self._box.news(_LOOK_S)
         return False
 
-    async def _start(self) -> asyncio.Task[Intent]:
+    async def _start(self) -> None:
         asked = {"inputs": await self._fault.inputs(self._scene), "pace": "through"}
         site, book = self._scene.site, self._fault.runbook or ""
-        return asyncio.create_task(site.ask("runbooks.start", book, asked))
+        self._starting = asyncio.create_task(site.ask("runbooks.start", book, asked))
 
-    async def _first_action(self, starting: asyncio.Task[Intent] | None) -> str | None:
+    async def _first_action(self) -> str | None:
         run = await self._run()
         if run is None:
-            if starting is not None and starting.done():
-                raise Broken(f"{self._fault.runbook}: {starting.result().outcome}")
+            if self._starting is not None and self._starting.done():
+                raise Broken(f"{self._fault.runbook}: {self._starting.result().outcome}")
             return None
         if self._drill.run_id != run.id:
             self._drill = await self._note(run_id=run.id)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from runbooks import parsing
 from runbooks.drills import plans
-from storage import alert_rule_versions, alerts, drills, incidents, keys, services
+from storage import alert_rule_versions, alerts, drills, incidents, keys, runs, services
 from storage.control_socket import client
 from storage.drills import State
 from tests.engine.node.nodes import RealNode, opened, ready
@@ -61,3 +62,25 @@ async def test_a_drill_passes_and_leaves_nothing_behind(node: RealNode, name: st
             assert await incidents.open_ones(s) == []  # it woke no one
             assert f"drill-{name}" not in await alert_rule_versions.in_force(s)
     assert list(node.home.root.glob("drill-*")) == []
+
+
+@pytest.mark.timeout(1_200)
+async def test_a_drill_is_acted_upon_by_automation_where_an_operator_asked_for_that(
+    node: RealNode,
+) -> None:
+    """The alert of the drill starts the runbook; the drill is the person whom it calls."""
+    own = node.home.root / "runbooks"
+    own.mkdir(exist_ok=True)
+    shipped = (parsing.LIBRARY / "cost-overrun.yaml").read_text()
+    bound = "on: {alert: drill-cost-spike, alone: [long], at_most: 5 per 1h}\n"
+    (own / "cost-overrun.yaml").write_text(shipped.replace("pace: step\n", f"pace: step\n{bound}"))
+    await node.must("runbooks.automate", "cost-overrun", {})
+    async with opened(node.home) as store:
+        accepted = (await client.ask(node.home, "drills.start", "cost-spike", {})).intent_id
+        await client.wait(store, accepted, 1_100.0)
+        async with store.read() as s:
+            found = await drills.of_intent(s, accepted)
+            still = await runs.open_(s)
+    assert found is not None
+    assert (found.state, still) == (State.PASSED, []), found.reason
+    assert found.acted_by == "automation cost-overrun, step long"
