@@ -35,8 +35,8 @@ COLUMNS: Final[tuple[Column[Drill], ...]] = (
     Column("DETECTED", lambda each: _took(each, each.detected_at_us), right=True),
     Column("ACTED", lambda each: _took(each, each.acted_at_us), right=True),
     Column("RECOVERED", lambda each: _took(each, each.recovered_at_us), right=True),
-    Column("WHEN", lambda each: words.clock(each.began_at_us)),
-    Column("BY", lambda each: each.actor),
+    Column("WHEN", lambda each: words.clock(each.began_at_us), below=True),
+    Column("BY", lambda each: each.actor, below=True),
     Column("WHY", _why, below=True),
 )
 
