@@ -62,7 +62,7 @@ def safe(text: str, *, lines: bool = False) -> str:
 
 def width(text: str) -> int:
     """The terminal cells that the text takes, as the screen counts them."""
-    return cells.cell_len(text)
+    return len(text) if text.isascii() and text.isprintable() else cells.cell_len(text)
 
 
 def cut(text: str, limit: int) -> str:
@@ -128,10 +128,17 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[s
         return []
     figures = frozenset(right)
     rows = [[safe(cell) for cell in row] for row in rows]
-    widths = [max(width(row[n]) for row in rows) for n in range(len(rows[0]))]
+    taken = [[width(cell) for cell in row] for row in rows]
+    widths = [max(column) for column in zip(*taken, strict=True)]
+    spaces = [
+        [" " * (most - each) for each, most in zip(row, widths, strict=True)] for row in taken
+    ]
     return [
-        "  ".join(pad(cell, widths[n], right=n in figures) for n, cell in enumerate(row)).rstrip()
-        for row in rows
+        "  ".join(
+            space + cell if n in figures else cell + space
+            for n, (cell, space) in enumerate(zip(row, beside, strict=True))
+        ).rstrip()
+        for row, beside in zip(rows, spaces, strict=True)
     ]
 
 

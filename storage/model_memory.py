@@ -68,7 +68,7 @@ def encode(memory: Memory | None) -> str | None:
     return None if memory is None else msgspec.json.encode(memory).decode()
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=4096)
 def decode(kept: str | None) -> Memory | None:
     """From what the store keeps."""
     return None if kept is None else msgspec.json.decode(kept, type=Memory)
