@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from msgspec import structs
-
 from engine.chat_syntax import forced, parser
 from engine.chat_syntax.parser import Parser
 from engine.chat_syntax.syntax import Family, Gained
@@ -110,12 +108,12 @@ def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing
             ),
             call.family.marks(calling=True),
             prefix=call.prefix,
-            constraint=wire.Constraint("json_schema", call.schema, "tools"),
+            constraint=wire.Constraint("grammar", call.grammar, "tools"),
         )
     constraint, marks = job.constraint, family.reasoning
     if schemas and constraint is not None:
         call = forced.either(family, schemas, constraint.source)
-        family, constraint = call.family, structs.replace(constraint, source=call.schema)
+        family, constraint = call.family, wire.Constraint("grammar", call.grammar, constraint.field)
     begun = _FINAL if family.channels and job.constraint is not None else ""
     one = chat.parallel_calls is False
 

@@ -30,13 +30,19 @@ _TO_FUNCTION: Final = "<|channel|>commentary<|message|>"
 class Forced:
     """`prefix` ends the prompt; `schema` is that of what follows, as JSON.
 
-    `family` reads the answer, after `begun`, which is the end of the prefix.
+    `family` reads the answer, after `begun`, which is the end of the prefix. `grammar` is the
+    schema in Lark: as a schema alone, its own spacing would be overridden.
     """
 
     prefix: str
     begun: str
     schema: str
     family: Family
+
+    @property
+    def grammar(self) -> str:
+        """What follows the prefix."""
+        return f"start: %json {self.schema}\n"
 
 
 def of(family: Family, tools: Schemas, *, thinking: bool) -> Forced:

@@ -79,7 +79,7 @@ def test_a_call_that_has_to_be_made_is_begun_by_the_prompt() -> None:
     made = parsing(tools=(TOOL,), tool_choice="required")
     assert made.prefix == "<tool_call>\n"
     assert made.constraint is not None
-    assert (made.constraint.kind, made.constraint.field) == ("json_schema", "tools")
+    assert (made.constraint.kind, made.constraint.field) == ("grammar", "tools")
     one = made.made(0)
     assert one is not None
     delta = one.delta(wire.Delta(7, '{"name": "weather", "arguments": {"a": 1}}', 3, ()), 5)

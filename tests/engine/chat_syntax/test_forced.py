@@ -9,6 +9,8 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 
 from engine.chat_syntax import forced, parser
+from engine.serving import wire
+from engine.serving.constraints import grammars
 from tests.engine.chat_syntax.answers import TOOLS, parsed
 from tests.engine.chat_syntax.test_parser import FAMILIES, SHOWN
 
@@ -17,7 +19,7 @@ BYTES = LLTokenizer("byte")
 
 def holds(schema: str, text: str) -> bool:
     """Whether a text is all of what a schema describes."""
-    matcher = LLMatcher(BYTES, LLMatcher.grammar_from_json_schema(schema), log_level=0)
+    matcher = LLMatcher(BYTES, LLMatcher.grammar_from_lark(f"start: %json {schema}"), log_level=0)
     return all(map(matcher.consume_token, text.encode())) and matcher.is_accepting()
 
 
@@ -42,6 +44,9 @@ def test_what_a_grammar_holds_a_model_to_is_read_as_a_call(name: str) -> None:
     assert (said.content, said.reasoning) == ("", "")
     assert not holds(call.schema, one_of(call.schema, "get_weather", {"city": 5}))
     assert not holds(call.schema, text.replace("get_weather", "other"))
+    assert not holds(call.schema, text.replace(": ", " : "))  # it would fill its answer with them
+    compiled = grammars.compiled(BYTES, wire.Constraint("grammar", call.grammar))
+    assert not all(map(compiled.consume_token, text.replace(": ", " : ").encode()))
 
 
 def test_a_model_continues_after_its_own_mark() -> None:

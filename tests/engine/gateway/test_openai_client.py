@@ -987,6 +987,7 @@ def test_a_tool_is_called_where_it_has_to_be(client: OpenAI) -> None:
     assert call.id.startswith("call_")
     assert call.function.name == "get_weather"
     arguments = json.loads(call.function.arguments)
+    assert call.function.arguments == json.dumps(arguments)
     assert arguments["city"] in {"Rome", "Oslo"}
     assert arguments["days"] in range(1, 10)
     assert len(arguments) == 2
