@@ -219,9 +219,13 @@ class Box:
             Latency(self.known[id].first_us - at, self.ended_us[id] - at) for id, at in asks.items()
         ]
 
-    def _ask_again(self, clients: dict[int, Arrival]) -> None:
+    def over(self) -> list[int]:
+        """The sequences that have ended, or were refused, since the last call."""
         over, self._over = self._over, []
-        for id in over:
+        return over
+
+    def _ask_again(self, clients: dict[int, Arrival]) -> None:
+        for id in self.over():
             arrival = clients.pop(id, None)
             if arrival is not None:
                 clients[self.submit(arrival).id] = arrival
@@ -243,8 +247,7 @@ class Box:
                 self.step()
             else:
                 self.now_us = due[0][0]
-            over, self._over = self._over, []
-            for id in over:
+            for id in self.over():
                 number, at = asked.pop(id)
                 client, sequence = clients[number], self.known[id]
                 latencies[client].append(Latency(sequence.first_us - at, self.now_us - at))
