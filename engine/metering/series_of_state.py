@@ -90,8 +90,9 @@ def of_automation(known: Sequence[Run]) -> Iterator[Value]:
     """Whether runs that started by themselves wait for a person; not once one has taken them."""
     for run in known:
         if run.actor == automations.actor(run.runbook):
-            service = run.inputs.get("service", "")
-            labels = {"runbook": run.runbook, "run": str(run.id), "service": service}
+            labels = {"runbook": run.runbook, "run": str(run.id)}
+            if "service" in run.inputs:
+                labels["service"] = run.inputs["service"]
             waits = run.state is RunState.WAITING and run.taken_by is None
             yield "paddock_automation_waiting", labels, float(waits)
 

@@ -46,15 +46,25 @@ def test_an_instance_that_starts_or_stops_as_it_should_is_neither_up_nor_down(
 def test_a_run_that_started_by_itself_calls_until_a_person_takes_it() -> None:
     """One that a person started calls no one, and one that has ended resolves the alert."""
 
-    def values(**changes: Any) -> list[float]:
-        fields = {"actor": "automation slow", "state": runs.State.WAITING} | changes
+    def found(**changes: Any) -> list[Value]:
+        fields = {
+            "actor": "automation slow", "state": runs.State.WAITING,
+            "inputs": {"service": "support"}, **changes,
+        }  # fmt: skip
         run = runs.Run(
-            id=7, runbook="slow", intent_id=1, inputs={"service": "support"}, reason=None,
-            began_at_us=1, ended_at_us=None, content=None, **fields,
+            id=7, runbook="slow", intent_id=1, reason=None, began_at_us=1, ended_at_us=None,
+            content=None, **fields,
         )  # fmt: skip
-        return [value for _, _, value in series_of_state.of_automation([run])]
+        return [*series_of_state.of_automation([run])]
 
-    assert values() == [1.0]
+    def values(**changes: Any) -> list[float]:
+        return [value for _, _, value in found(**changes)]
+
+    ((name, labels, value),) = found()
+    assert (name, value) == ("paddock_automation_waiting", 1.0)
+    assert labels == {"runbook": "slow", "run": "7", "service": "support"}
+    ((_, bare, _),) = found(inputs={})
+    assert "service" not in bare  # an alert about a service that there is not would end
     assert values(taken_by="kim") == [0.0]
     assert values(state=runs.State.RUNNING) == [0.0]
     assert values(state=runs.State.ABORTED) == [0.0]
