@@ -1,6 +1,6 @@
 """The actions of steps: intents on behalf of the person who drives the run.
 
-A step asks under an idempotency key of its own and with the version that it saw, so it acts once
+A step asks under its own idempotency key and with the version that it saw, so it acts once
 however often the runner is killed or an answer is lost. Imported by `runbooks.runner`.
 """
 

@@ -57,7 +57,7 @@ async def _drill(name: str | None, *, every: bool, listed: bool, yes: bool, as_j
             f"There is no drill {unknown[0]}; there are {words.one_of(plans.PLANS, limit=99)}."
         )
     effect = "".join(f"\n  {each}: {plans.PLANS[each]}" for each in names)
-    what = f"rehearse on a service, worker and key of its own:{effect}"
+    what = f"rehearse, on a service, a worker and a key made for it:{effect}"
     session.agreed("drills.start", names[0], what, "", yes=yes)
     ended = [await _one(each, quiet=as_json) for each in names]
     listing.show(COLUMNS, ended, as_json=as_json)

@@ -1,6 +1,6 @@
 """`python -m runbooks.drills.disk DIR PARENT`: a store on a disk that is full, then has room again.
 
-A store of its own in DIR, whose files this process may not let grow beyond a limit (RLIMIT_FSIZE):
+A scratch store in DIR, whose files this process may not let grow beyond a limit (RLIMIT_FSIZE):
 a write beyond it fails as on a full disk, and the operator's disk is not filled. One JSON line for
 each thing that happened; PARENT is the process that started this one, and that it dies with.
 """

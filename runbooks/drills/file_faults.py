@@ -55,7 +55,7 @@ class CorruptModel(Fault):
 
 
 class DiskFull(Fault):
-    """A store of its own whose files may not grow; room comes back, and nothing was lost."""
+    """A scratch store whose files may not grow; room comes back, and nothing was lost."""
 
     needs_service = False
 

@@ -1,9 +1,8 @@
 """Performs a drill: prepare, inject, wait until it is detected, acted upon and over, clean up.
 
-Times are those of the facts where they have one, else when they were seen, at most a second late.
-Whatever happens, what the
-drill made is removed; a runner that was killed does that first when it starts again. Imported by
-`runbooks.runner`.
+A fact with a time of its own (an alert that fired) counts from that, any other from when it was
+seen, at most a second late. Whatever happens, what the drill made is removed; a runner that was
+killed does that first when it starts again. Imported by `runbooks.runner`.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class Drilling:
             left = await site.remove()
             for scratch in self._home.root.glob(f"{_SCRATCH}*"):
                 await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-            raise Broken(await self._end(before, False, "the runner was restarted meanwhile", left))
+            raise Broken(await self._end(before, False, "the runner was restarted during it", left))
         await self._bearable()
         drill = await self._box.write(
             lambda s: drills.begin(

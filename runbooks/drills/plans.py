@@ -15,7 +15,7 @@ PLANS: Final[Mapping[str, str]] = {
     "worker-killed": "A worker dies while it answers, and again after each restart.",
     "worker-stopped": "A worker hangs, and again after each restart: it exists and does nothing.",
     "corrupt-model": "A model file that was cut off is added.",
-    "disk-full": "The store's disk is full; a store of its own on a limit, never the box's.",
+    "disk-full": "The disk of a scratch store is full; the box's store is not touched.",
     "cost-spike": "Answers get many times longer than they were.",
     "bad-answers": "A release answers nonsense, and users dislike it.",
 }

@@ -158,7 +158,7 @@ class Site:
         await self.must("services.split", self.name, {"arms": {release: 10_000}})
 
     async def quiet(self, for_s: int) -> None:
-        """Alerts about what the drill made notify no one; a silence ends by itself in any case."""
+        """Silence alerts about what the drill made; each silence has an end in any case."""
         deployment = await self.deployment()
         instance = deployments.instance(deployment, 1)
         for matcher in (

@@ -86,7 +86,7 @@ class SlowCandidate(Fault):
         scene.noted["candidate"] = await scene.site.misbehaving(delay=self.delay, text=self.text)
 
     async def inject(self, scene: Scene) -> None:
-        """It gets all of the traffic, of more clients, because each is answered seldom."""
+        """It gets all of the traffic, of more clients: each of them waits ten seconds an answer."""
         await scene.site.split(str(scene.noted["candidate"]))
         scene.load.ask(_QUIET, MOST // 2)
 
@@ -114,7 +114,7 @@ class BadAnswers(SlowCandidate):
     rate = staticmethod(lambda said: "lorem" not in said)
 
     async def inject(self, scene: Scene) -> None:
-        """It gets all of the traffic, of patient clients: the drill is a long one."""
+        """It gets all of the traffic, of two slow clients, because the drill takes 15 minutes."""
         await scene.site.split(str(scene.noted["candidate"]))
         scene.load.ask(Ask(pause_s=1.5), 2)
 

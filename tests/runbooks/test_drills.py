@@ -40,7 +40,7 @@ def test_every_drill_that_is_named_can_be_performed() -> None:
 
 
 async def test_a_full_disk_loses_nothing_that_was_acknowledged(world: World) -> None:
-    """In a store of its own, whose files a limit keeps from growing; its scratch is removed."""
+    """In a scratch store, whose files a limit keeps from growing; it is removed afterwards."""
     ended = await world.person("drills.start", "disk-full")
     assert ended.state is intents.State.APPLIED, ended.outcome
     (drill,) = await world.read(drills.tail)
@@ -163,7 +163,7 @@ async def test_a_drill_that_was_cut_off_is_cleaned_up_and_has_failed(world: Worl
 
     number = await world.store.write(begun)
     ended = await client.wait(world.store, number, 60.0)
-    said = "disk-full failed: the runner was restarted meanwhile."
+    said = "disk-full failed: the runner was restarted during it."
     assert (ended.state, ended.outcome) == (intents.State.FAILED, said)
     (drill,) = await world.read(drills.tail)
     assert (drill.state, drill.injected_at_us) == (State.FAILED, None)
