@@ -91,7 +91,7 @@ class ChatTemplate:
         self._renderer = renderer
         self._source = Keyed(source, sha256)
         self._takes_system = True
-        self._form = chat_turns.Form()
+        self._form = chat_turns.base(source.template)
         self._fault: str | None = None
         self.family = families.of(source.template)
 

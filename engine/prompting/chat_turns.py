@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -56,21 +56,21 @@ PROBE: Final = Chat(
 """What a template is tried with."""
 
 
-def candidates(template: str) -> Iterator[Form]:
-    """The forms in which a template may show calls, the usual ones first."""
-    names = tuple(
+def base(template: str) -> Form:
+    """What a template's text shows without a trial: the first of its names for reasoning."""
+    names = (
         name
         for name in _REASONING
         if f".{name}" in template or f"'{name}'" in template or f'"{name}"' in template
     )
+    return Form(reasoning=tuple(names)[:1], short_ids=_NINE in template)
+
+
+def candidates(template: str) -> Iterator[Form]:
+    """The forms in which a template may show calls, the usual ones first."""
+    known = base(template)
     for objects, null in ((True, False), (True, True), (False, False), (False, True)):
-        yield Form(
-            calls=True,
-            objects=objects,
-            null=null,
-            reasoning=names[:1],
-            short_ids=_NINE in template,
-        )
+        yield replace(known, calls=True, objects=objects, null=null)
 
 
 def shows_calls(rendered: str) -> bool:

@@ -291,6 +291,16 @@ async def test_ids_are_as_long_as_the_template_wants(template: Make) -> None:
     assert f"{id} weather" in text
 
 
+async def test_earlier_reasoning_is_shown_under_the_templates_name_for_it(template: Make) -> None:
+    """Also where it shows no calls."""
+    thought = Chat((Message("assistant", "21", "Look it up."), Message("user", "Sure?")))
+    source = "{% for m in messages %}{{ m.NAME }}{% endfor %}"
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        one = await template(source.replace("NAME", name))
+        (segment,) = await one.segments(thought)
+        assert segment.text == "Look it up."
+
+
 async def test_an_effort_turns_thinking_on_or_off(template: Make) -> None:
     """In the words that templates know; the caller's own arguments win."""
     one = await template("{{ enable_thinking }} {{ thinking }} {{ reasoning_effort }}")
