@@ -29,6 +29,8 @@ from storage.incidents import Incident, Kind, State
 from storage.post_mortems import ActionItem
 from storage.store import Session
 
+_SECOND_US: Final = 1_000_000
+
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """An incident with everything that is known of it at `now_us`."""
@@ -87,12 +89,13 @@ def headline(incident: Incident, now_us: int) -> str:
 def facts(view: View) -> Iterable[str]:
     """Who works on it and since when."""
     incident = view.incident
-    noticed = words.duration(incident.opened_at_us - incident.began_at_us)
+    after_us = max(incident.opened_at_us - incident.began_at_us, 0)
+    noticed = f"{words.duration(after_us)} later" if after_us >= _SECOND_US else "at once"
     rows = [
         ("began", words.clock(incident.began_at_us)),
         (
             "opened",
-            f"{words.clock(incident.opened_at_us)} by {incident.opened_by}, {noticed} later",
+            f"{words.clock(incident.opened_at_us)} by {incident.opened_by}, {noticed}",
         ),
     ]
     if incident.state is not State.ACTIVE:

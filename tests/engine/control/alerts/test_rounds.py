@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -260,6 +263,26 @@ async def test_gauges_of_the_machine_are_evaluated(tmp_path: Path) -> None:
         await box.record(Kind.HOST, "box", host)
         await box.rounds.once()
         assert [alert.summary for alert in await box.active()] == ["95% full"]
+
+
+async def test_a_store_that_is_locked_holds_a_round_up_and_nothing_is_lost(tmp_path: Path) -> None:
+    """What was found before the lock is stored after it, once."""
+    async with boxes.made(tmp_path / "home") as box:
+        await box.serve(7, ok=10, failed=10)
+        before = await box.moves()
+        box.pass_step()
+        await box.record(Kind.ARM, "support/r1", Tally(requests=20, ok=10, failed=10).sample())
+        with contextlib.closing(sqlite3.connect(box.store.home.database)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            held = asyncio.create_task(box.rounds.once())
+            done, _ = await asyncio.wait({held}, timeout=0.5)
+            assert not done
+            assert await box.moves() == before
+            other.rollback()
+        await held
+        await box.serve(2, ok=10, failed=10)
+        assert await box.states() == [FIRING]
+        assert await box.moves() == ["pending", "firing"]
 
 
 async def test_a_store_that_cannot_be_read_loses_the_round_alone(tmp_path: Path) -> None:
