@@ -447,6 +447,24 @@ async def test_a_constraint_waits_for_the_end_of_the_reasoning(gateway: Gateway)
     assert answer in {"yes", "no"}
 
 
+async def test_a_constraint_that_turns_out_too_complex_ends_its_own_answer_alone(
+    gateway: Gateway,
+) -> None:
+    """The bounds of a step hold while the text is made; the neighbours say what they say alone."""
+    questions = [order(question) for question in workers.questions(2)]
+    alone = await gateway.one_by_one(questions)
+    deep = wire.Constraint("regex", "(([a-z]{1,100}){1,100}){1,100}")
+    many = [
+        gateway.ask(order(workers.NO_END, constraint=deep, temperature=1.5, seed=seed))
+        for seed in range(6)
+    ]
+    assert await gateway.together(questions) == alone
+    for heard in many:
+        await heard.over.wait()
+    codes = {heard.end.code for heard in many if isinstance(heard.end, wire.Refused)}
+    assert codes == {"constraint"}
+
+
 async def test_a_constraint_that_cannot_be_held_is_refused_alone(gateway: Gateway) -> None:
     """One that is cancelled while it is compiled ends, too; the worker lives."""
     (question,) = workers.questions(1)

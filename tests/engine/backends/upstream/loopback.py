@@ -95,7 +95,10 @@ Script = Callable[[Asked, Reply], Awaitable[None]]
 
 @dataclass
 class Loopback:
-    """`asked` are the completions so far; `script` answers them, `health` the health check."""
+    """`asked` are the completions so far; `script` answers them, `health` the health check.
+
+    `owner` is who its models say made them.
+    """
 
     url: str
     asked: list[Asked] = field(default_factory=list)
@@ -103,6 +106,7 @@ class Loopback:
     script: Script | None = None
     health: int = 200
     metrics: str = ""
+    owner: str = ""
 
 
 @asynccontextmanager
@@ -136,7 +140,8 @@ async def serving(script: Script | None = None) -> AsyncIterator[Loopback]:
 
 async def _answer(loopback: Loopback, asked: Asked, reply: Reply) -> None:
     if asked.path == "/v1/models":
-        await reply.document({"data": []}, loopback.health)
+        models = [{"id": "m", "owned_by": loopback.owner}] if loopback.owner else []
+        await reply.document({"data": models}, loopback.health)
     elif asked.path == "/metrics":
         data = loopback.metrics.encode()
         await reply.head(200, "text/plain", content_length=str(len(data)))

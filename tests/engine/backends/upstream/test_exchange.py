@@ -18,7 +18,17 @@ from engine.backends.upstream.exchange import Exchange
 from engine.backends.upstream.health import Health, Targets
 from engine.backends.upstream.server import Server, Settings
 from engine.execution import failures
-from engine.execution.job import Chat, Delta, Event, Finished, Job, Message, Restarted, Sampling
+from engine.execution.job import (
+    Chat,
+    Constraint,
+    Delta,
+    Event,
+    Finished,
+    Job,
+    Message,
+    Restarted,
+    Sampling,
+)
 from storage.requests import Class
 from tests.engine.backends.upstream import loopback
 from tests.engine.backends.upstream.loopback import Asked, Reply
@@ -121,7 +131,11 @@ async def test_a_chat_is_sent_as_messages_and_only_what_openai_knows_where_that_
     assert text(found) == "Hi"
     finished = found[-1]
     assert isinstance(finished, Finished)
-    assert (finished.reason, finished.prompt_tokens, finished.completion_tokens) == ("stop", 0, 2)
+    assert (finished.reason, finished.prompt_tokens, finished.completion_tokens) == (
+        "tool_calls",
+        0,
+        2,
+    )
 
 
 def test_penalties_and_bias_are_sent_under_the_names_that_servers_read() -> None:
@@ -150,6 +164,23 @@ def test_a_setting_that_the_server_does_not_take_is_refused() -> None:
         with pytest.raises(failures.Invalid) as refusal:
             request.of(job, 0, model="m", extensions=False)
         assert refusal.value.param == field
+
+
+async def test_a_server_is_asked_once_what_it_is_where_a_constraint_depends_on_it() -> None:
+    """One that does not say gets no field that it might ignore."""
+    job = jobs.job(constraint=Constraint("choice", '["a","b"]', "guided_choice"))
+    async with loopback.serving(hello) as peer, exchange(peer.url) as talk:
+        with pytest.raises(failures.Invalid) as refusal:
+            await events(talk, job)
+        assert refusal.value.param == "guided_choice"
+        assert peer.asked == []
+        peer.owner = "vllm"
+        await events(talk, job)
+        peer.owner = ""
+        await events(talk, job)
+    assert [asked.json["structured_outputs"] for asked in peer.asked] == [
+        {"choice": ["a", "b"]}
+    ] * 2
 
 
 @pytest.mark.parametrize("shape", ["chat", "text"])
