@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from app.screens.place import Offer, Program
 from app.widgets import palette
 from app.widgets.palette import Line
+
+_MANY: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,20 @@ def rows(
         )
         for verb, why, effect in found
     ]
+
+
+def brief(
+    program: Program, verbs: Sequence[Verb], offer: Callable[[str], Offer | None], width: int
+) -> list[Line]:
+    """The first with its effect, the others by their words in one row."""
+    found = rows(program, verbs, offer, width)
+    if len(found) < _MANY:
+        return found
+    named: list[tuple[str, str]] = []
+    for verb in verbs[1:]:
+        ink = "dim" if program.refusal(verb.name, offer(verb.name)) else "key"
+        named += [(f" {verb.key} ", ink), (f"{verb.word} ", "dim" if ink == "dim" else "")]
+    return [found[0], palette.cut(tuple(named), width)]
 
 
 def _together(verbs: Sequence[Verb], why: str, width: int) -> Line:

@@ -132,12 +132,14 @@ class Run(Scrolled):
         if found is not None and found.row.id == self._number:
             self._run = found
             ascii_only = self.program.glyphs == "ascii"
-            keys = offered.rows(self.program, walking.shown(found.row), self.offer, width)
-            above = [*head(found, width), *keys]
+            verbs = walking.shown(found.row)
+            keys = offered.rows(self.program, verbs, self.offer, width)
             walked = steps(found, width, ascii_only=ascii_only)
-            if len(above) + len(walked) > self.size.height - _AROUND:
+            above = head(found, width)
+            if len(above) + len(keys) + len(walked) > self.size.height - _AROUND:
+                keys = offered.brief(self.program, verbs, self.offer, width)
                 walked = steps(found, width, ascii_only=ascii_only, brief=True)
-            rows = (*above, *walked, *timeline(found, width))
+            rows = (*above, *keys, *walked, *timeline(found, width))
             self._rows = [palette.cut(line, width) for line in rows]
         elif not self._rows or current.missing:
             text = current.header.error or current.missing or "reading the store…"

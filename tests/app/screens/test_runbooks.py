@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from app import snapshot
+from app.screens import offered, walking
 from app.screens import run as run_place
-from app.screens import walking
+from app.screens.place import Offer, Program
 
 ROW = snapshot.RunRow(
     id=7, runbook="high-latency", inputs="service=support", state="waiting", waits_for="next",
@@ -60,6 +63,20 @@ def test_where_the_room_is_short_what_has_ended_has_one_row_of_values() -> None:
     labels = [row.split()[0] for row in shown[1:]]
     assert labels == ["✔", "look", "✔", "verify", "▶", "look", "verify", "done"]
     assert len(run_place.steps(run, 80)) == len(shown) + 2
+
+
+def test_where_the_room_is_short_the_keys_have_two_rows() -> None:
+    """What the run waits for with its effect, the others by their words."""
+    program = cast("Program", SimpleNamespace(refusal=lambda *_: ""))
+
+    def offer(name: str) -> Offer | None:
+        return walking.offer(name, ROW, RUN.effect)
+
+    rows = text([*offered.brief(program, walking.shown(ROW), offer, 80)]).splitlines()
+    assert rows[0].split() == ["G", "continue", "ops", "max_running", "2", "→", "16"]
+    assert rows[1].split()[:2] == ["S", "skip"]
+    assert "x abort" in rows[1]
+    assert len(rows) == 2
 
 
 @pytest.mark.parametrize(
