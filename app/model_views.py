@@ -296,6 +296,22 @@ def chats(version: ModelVersion) -> str:
     return "no" if version.checks.unable_to_chat else "yes"
 
 
+def tools(chat: Chat | None) -> str:
+    """Who tells the model its tools, and in which form it calls them."""
+    if chat is None or chat.shows_tools is None:
+        return words.UNKNOWN
+    if not chat.shows_tools:
+        return "told in the system text"
+    return f"shown by the template, called in the form of {chat.calls}"
+
+
+def reasoning(chat: Chat | None) -> str:
+    """Whether what the model thinks comes apart from what it says."""
+    if chat is None or chat.reasons is None:
+        return words.UNKNOWN
+    return "apart from the answer" if chat.reasons else "not marked by the template"
+
+
 def system_message(chat: Chat | None) -> str:
     """What a chat template does with a system message."""
     if chat is None or not chat.works:

@@ -23,13 +23,18 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """How the chat template took a short conversation.
 
     `works`: turns of user and assistant could be rendered; `takes_system`: so could one that
-    begins with a system message. `reason` says why not, of the first that failed.
+    begins with a system message. `reason` says why not, of the first that failed. `shows_tools`:
+    the template itself shows tools, and `calls` names the family in whose form calls are read;
+    `reasons`: it marks reasoning. The three are None where an earlier Paddock added the version.
     """
 
     template: Template
     works: bool
     takes_system: bool
     reason: str | None = None
+    shows_tools: bool | None = None
+    calls: str | None = None
+    reasons: bool | None = None
 
 
 class ModelChecks(msgspec.Struct, frozen=True, kw_only=True):

@@ -263,6 +263,8 @@ async def show(name: Name, as_json: options.Json = False) -> None:
         ("chat", model_views.chats(version)),
         ("chat template", registry.template(version)),
         ("system message", model_views.system_message(chat)),
+        ("tools", model_views.tools(chat)),
+        ("reasoning", model_views.reasoning(chat)),
         ("checked", version.checks.unable_to_chat or (chat.reason if chat else None) or "no fault"),
         ("adapters", words.known(", ".join(adapters))),
         ("releases", words.known(", ".join(each.name for each in registry.using(version)))),

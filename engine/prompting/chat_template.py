@@ -116,6 +116,22 @@ class ChatTemplate:
         killed = self._renderer.quarantined(self._source)
         return None if killed is None else f"the model's chat template: {killed}"
 
+    @property
+    def shows_tools(self) -> bool:
+        """Whether the template itself tells the model its tools; known once it is prepared.
+
+        One in whose form no call could be read does not count.
+        """
+        return self._form.tools and (self.family.calls is not None or self.family.channels)
+
+    @property
+    def calling(self) -> Family:
+        """How the model writes an answer in which it may call tools."""
+        if self.shows_tools:
+            return self.family
+        described = families.DESCRIBED
+        return replace(self.family, name=described.name, calls=described.calls)
+
     async def prepare(self) -> None:
         """Try the template; the one that is used in place of a missing one needs no trial.
 
@@ -219,7 +235,7 @@ class ChatTemplate:
         messages: Sequence[Message] = chat.messages
         if not self._form.calls and any(each.calls or each.role == "tool" for each in messages):
             messages = told_tools.turns(messages)
-        if tools and not self._form.tools:
+        if tools and not self.shows_tools:
             required = chat.tool_choice == "required"
             messages = told_tools.before(messages, tools, required=required)
             tools = ()
@@ -229,9 +245,7 @@ class ChatTemplate:
         """How the model writes its answer to this; calls as it is told where it shows no tools."""
         if isinstance(input, Text):
             return families.PLAIN
-        if input.tools and not self._form.tools:
-            return replace(self.family, calls=families.DESCRIBED.calls)
-        return self.family
+        return self.calling if input.tools else self.family
 
     def check_prompt(self, prompt: str) -> None:
         """Refuse a prompt without messages that cannot fit, before it is sent anywhere.

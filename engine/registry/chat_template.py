@@ -1,4 +1,4 @@
-"""Whether a model's chat template works, and whether it takes a system message.
+"""Whether a model's chat template works, what it takes, and how its model writes calls.
 
 Tried when the model is added, not at the first request, in a renderer process, as the gateway will
 render it. Imported by `engine.jobs` and `gguf_header`.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engine.prompting.chat_template import CHATML
+from engine.prompting.chat_template import CHATML, ChatTemplate
 from engine.prompting.renderer import faults
 from engine.prompting.renderer.child import LIMITS, Limits
 from engine.prompting.renderer.pool import Renderer
@@ -55,7 +55,17 @@ async def check(source: Source, limits: Limits = LIMITS) -> Chat:
         if reason is not None:
             return Chat(template=kind, works=False, takes_system=False, reason=reason)
         reason = await _first_fault(renderer, chat, (_SYSTEM, *_TURNS[:1]), (_SYSTEM, *_TURNS))
-        return Chat(template=kind, works=True, takes_system=reason is None, reason=reason)
+        tried = ChatTemplate(chat, renderer)
+        await tried.prepare()
+        return Chat(
+            template=kind,
+            works=True,
+            takes_system=reason is None,
+            reason=reason,
+            shows_tools=tried.shows_tools,
+            calls=tried.calling.name,
+            reasons=tried.calling.reasoning is not None,
+        )
 
 
 async def _first_fault(

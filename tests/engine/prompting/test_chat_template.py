@@ -221,6 +221,7 @@ CALLED = (
     Message("tool", "21", call_id="call_1"),
 )
 SHOWS = (
+    "{# <tool_call> #}"
     "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}{% for m in messages %}[{{ m.role }}]"
     "{{ m.reasoning_content }}{% for c in m.tool_calls or [] %}{{ c.id }} {{ c.function.name }} "
     "{{ c.function.arguments | FORM }}{% endfor %}{{ m.name }}{{ m.content }}{% endfor %}"

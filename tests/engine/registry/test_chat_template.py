@@ -49,8 +49,29 @@ async def test_a_template_is_tried_with_and_without_a_system_message(
 async def test_a_file_without_a_template_chats_in_chatml() -> None:
     """As llama.cpp does it."""
     assert await chat_template.check(Source(None, "", "")) == Chat(
-        template=Template.CHATML, works=True, takes_system=True
+        template=Template.CHATML, works=True, takes_system=True, shows_tools=False,
+        calls="described", reasons=False,
+    )  # fmt: skip
+
+
+async def test_how_a_model_calls_tools_is_known_by_its_template() -> None:
+    """Which has to show them: marks of calls alone do not tell a model which tools there are."""
+    shows = (
+        "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}<think>{% for m in messages %}"
+        "{{ m.content }}{% for c in m.tool_calls or [] %}<tool_call>{{ c | tojson }}</tool_call>"
+        "{% endfor %}{% endfor %}"
     )
+    found = await chat_template.check(Source(shows, "", ""))
+    assert (found.shows_tools, found.calls, found.reasons) == (True, "hermes", True)
+    silent = shows.replace("{% for t in tools or [] %}{{ t | tojson }}{% endfor %}", "")
+    found = await chat_template.check(Source(silent, "", ""))
+    assert (found.shows_tools, found.calls, found.reasons) == (False, "described", True)
+    unread = shows.replace("<tool_call>", "<call>")
+    found = await chat_template.check(Source(unread, "", ""))
+    assert (found.shows_tools, found.calls, found.reasons) == (False, "described", True)
+    harmony = "<|channel|><|message|>{% for t in tools or [] %}{{ t | tojson }}{% endfor %}" + shows
+    found = await chat_template.check(Source(harmony, "", ""))
+    assert (found.shows_tools, found.calls) == (True, "harmony")
 
 
 ENDLESS = (
