@@ -28,6 +28,7 @@ NAMES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
         "weight_batch": (1, 1000),
         "weight_background": (1, 1000),
         "prefix_cache": (0, 1),
+        "prefill_ms": (0, 10_000),
     }
 )
 
@@ -41,6 +42,7 @@ DEFAULTS: Final[Mapping[str, int]] = MappingProxyType(
         "weight_batch": 30,
         "weight_background": 10,
         "prefix_cache": 1,
+        "prefill_ms": 120,
     }
 )
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from engine.backends import least_loaded
+from engine.backends import least_loaded, prefix_affinity
 from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.pending import PENDING_LIMIT, PendingRequests, Receiver
+from engine.backends.prefix_affinity import Affinity
 from engine.backends.worker_client import Result, ResultReceiver, WorkerClient
 from engine.execution import failures
 from engine.prompting.chat_template import ChatTemplate
@@ -36,6 +37,7 @@ class Instance:
     name: str
     client: WorkerClient
     task: asyncio.Task[None]
+    affinity: Affinity = field(default_factory=Affinity)
 
 
 class Pool:
@@ -264,17 +266,23 @@ class Pool:
     def _pick(self, item: wire.Request) -> WorkerClient | None:
         """The instance for a request; None if none would compute it now.
 
-        Preferring an instance whose cache holds the prompt's prefix belongs here.
+        One that was sent the beginning of its prompt before, if it has not much more to do.
         """
-        clients = [each.client for each in self.instances.values()]
+        instances = list(self.instances.values())
+        clients = [each.client for each in instances]
+        blocks: tuple[int, ...] = ()
+        if len(instances) > 1 and isinstance(item, wire.Submit | wire.Score):
+            blocks = prefix_affinity.blocks(item)
+        shares = [each.affinity.share(blocks) for each in instances]
         loads = [client.load if client.serves(item.adapter) else None for client in clients]
         heard = [None if c.late_us else load for c, load in zip(clients, loads, strict=True)]
-        picked = least_loaded.pick(heard, self._picked)
+        picked = least_loaded.pick(heard, self._picked, shares)
         if picked is None:  # those that are silent may recover
-            picked = least_loaded.pick(loads, self._picked)
+            picked = least_loaded.pick(loads, self._picked, shares)
         if picked is None:
             return None
         self._picked = picked
+        instances[picked].affinity.sent(blocks)
         return clients[picked]
 
     # readiness

@@ -54,7 +54,7 @@ def fill(
                 break
             step.decode(sequence)
         others = 0 if leading else scheduler.cost.tokens(spare_us)
-        step.budget = min(scheduler.knobs.prefill_budget, needed + others)
+        step.budget = min(most, needed + others)
     else:
         low = [s for s in adapter.running if s.decoding and s.background]
         for sequence in sorted(low, key=lambda s: s.slot):
@@ -70,11 +70,11 @@ def fill(
         [s for s in adapter.running if s.slot >= 0 and not s.background],
         [s for s in adapter.running if s.slot >= 0 and s.background],
     )
-    rows = sorted(step.rows, key=lambda row: row.sequence.slot)
-    decode = sum(row.sequence.decoding for row in rows)
-    prefill = sum(row.tokens for row in rows) - decode
-    moves = adapter.slots.take_moves() if rows else ()
-    return Plan(name, tenant.name, moves, tuple(rows), decode, prefill, contended, refusals)
+    filled = sorted(step.rows, key=lambda row: row.sequence.slot)
+    decode = sum(row.sequence.decoding for row in filled)
+    prefill = sum(row.tokens for row in filled) - decode
+    moves = adapter.slots.take_moves() if filled else ()
+    return Plan(name, tenant.name, moves, tuple(filled), decode, prefill, contended, refusals)
 
 
 def _begin_awaiting(adapter: AdapterState) -> None:

@@ -22,6 +22,7 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "weight_batch": (1, 1000),
     "weight_background": (1, 1000),
     "prefix_cache": (0, 1),
+    "prefill_ms": (0, 10_000),
 }
 
 
@@ -33,7 +34,8 @@ class Knobs:
     free slots. The weights of interactive and batch set how fast each gains priority over the other
     while it waits, within a tenant, and how much of a tenant's share its time costs; background's,
     relative to theirs, sets the share of time that it may take. `prefix_cache` 0 computes every
-    prompt from its first token.
+    prompt from its first token. A step with prompts takes about `prefill_ms` milliseconds at most;
+    while its cost is not known, and with 0, it holds at most `prefill_budget` prompt tokens.
     """
 
     max_running: int = 16
@@ -45,6 +47,7 @@ class Knobs:
     weight_batch: int = 30
     weight_background: int = 10
     prefix_cache: int = 1
+    prefill_ms: int = 120
 
     def changed(self, values: Mapping[str, int]) -> Knobs:
         """A copy with some knobs changed, clamped to their ranges; unknown names are ignored."""

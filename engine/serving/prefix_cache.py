@@ -30,6 +30,8 @@ _NEAR: Final = 16
 """Sequences that diverge within so many tokens share one prefix."""
 _FORKS: Final = 2
 """A prefix at which so many sequences diverged is evicted last."""
+_RECENT: Final = 0.1
+_HALF: Final = 0.5
 _BYTES: Final = 4
 
 
@@ -109,6 +111,12 @@ class PrefixCache:
         self.copy_least = COPY_LEAST + sequence_tokens // 512
         self._entries: dict[int, Entry] = {}
         self._uses = 0
+        self._continued = 0.0
+
+    @property
+    def continuing(self) -> bool:
+        """Whether most sequences took over the memory of one that ended, lately."""
+        return self._continued > _HALF
 
     @property
     def entries(self) -> Iterable[Entry]:
@@ -130,6 +138,8 @@ class PrefixCache:
         """A sequence runs in its slot, and began from `match`."""
         self._uses += 1
         entry = Entry(pack(sequence.tokens), sequence.scope, sequence.slot, self._uses, sequence)
+        took_over = match is not None and match.whole
+        self._continued += _RECENT * (took_over - self._continued)
         if match is not None:
             source = match.entry
             source.used = self._uses

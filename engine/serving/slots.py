@@ -18,7 +18,7 @@ from engine.serving.prefix_cache import Entry, Match, PrefixCache
 from engine.serving.sequences import Sequence
 
 _PATIENCE: Final = 2
-"""A hole whose memory is worth keeping is left open for so many steps: its next user may come."""
+"""Where most sequences continue one that ended, a hole is left open for so many steps."""
 
 
 class Move(NamedTuple):
@@ -172,7 +172,8 @@ class Slots:
     def _settle(self, sequence: Sequence, low: int, high: int, total: int) -> None:
         """Put a running sequence into [low, high) if there is place, or can be made."""
         hole = self._hole(low, high)
-        if hole is not None and self._open.get(hole, _PATIENCE + 1) <= _PATIENCE:
+        patience = _PATIENCE if self.cache.continuing else 0
+        if hole is not None and self._open.get(hole, _PATIENCE + 1) <= patience:
             return
         target = self._free(sequence, low, high, total, ())
         if target >= 0:

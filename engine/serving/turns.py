@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _BRIEF: Final = 6
 _LEADING: Final = 8
 """A step among several tenants, or of one that goes ahead, takes so many times one of one row."""
+_ALONE: Final = 3
+"""A step without decoded rows may take so many times `prefill_ms`."""
+_WORTH: Final = 4
 _BRIEFEST: Final = 16
 """A step among several tenants may hold at least so many prompt tokens."""
 
@@ -81,7 +84,7 @@ def _wanted(scheduler: Scheduler, *, background: bool) -> list[tuple[Tenant, str
 
 def leading(scheduler: Scheduler, adapter: AdapterState, tenant: Tenant) -> bool:
     """Whether a tenant goes ahead of its share with a sequence that runs here."""
-    if tenant.lead_us <= 0 or not _shared(scheduler):
+    if tenant.lead_us <= 0 or not shared(scheduler):
         return False
     young_us = leads.young_us(scheduler)
     return any(s.tenant == tenant.name and leads.young(s, young_us) for s in adapter.running)
@@ -90,7 +93,7 @@ def leading(scheduler: Scheduler, adapter: AdapterState, tenant: Tenant) -> bool
 def urgent(scheduler: Scheduler, adapter: AdapterState, tenant: Tenant) -> bool:
     """Whether a tenant that does not crowd the others has a prompt to compute at its turn."""
     return (
-        _shared(scheduler)
+        shared(scheduler)
         and not leads.crowds(scheduler, tenant)
         and any(s.tenant == tenant.name and s.reading and not s.background for s in adapter.running)
     )
@@ -133,7 +136,7 @@ def joins(scheduler: Scheduler, sequence: Sequence, tenant: Tenant) -> bool:
     )
 
 
-def _shared(scheduler: Scheduler) -> bool:
+def shared(scheduler: Scheduler) -> bool:
     """Whether more than one tenant uses the worker now, or did lately."""
     above, below = scheduler.above, scheduler.below
     if above.present > 1 or below.present > 1:
@@ -147,8 +150,23 @@ def prompt_tokens(scheduler: Scheduler, rows: int, *, leading: bool = False) -> 
     Among several tenants steps are kept brief, since a newcomer waits for the one in flight; less
     brief for a tenant that goes ahead.
     """
-    most = scheduler.knobs.prefill_budget
-    if not _shared(scheduler):
+    most = _most(scheduler, rows)
+    if not shared(scheduler):
         return most
     steps = _LEADING if leading else _BRIEF
     return min(most, max(scheduler.cost.within(steps, rows), _BRIEFEST))
+
+
+def _most(scheduler: Scheduler, rows: int) -> int:
+    """How many prompt tokens a step may hold beside so many decoded rows, whoever else waits.
+
+    As many as keep it within `prefill_ms`; where that is little time, so many that the further pass
+    over the weights which they cost is a fifth of theirs. More where no rows decode and only a
+    newcomer waits. A fixed number before costs were measured, or where that knob is off.
+    """
+    knobs, cost = scheduler.knobs, scheduler.cost
+    if not knobs.prefill_ms or not cost.known:
+        return knobs.prefill_budget
+    allowed_us = 1000 * knobs.prefill_ms * (1 if rows else _ALONE)
+    spare_us = max(allowed_us - cost.step_us(rows, 0), _WORTH * cost.fixed)
+    return min(scheduler.room, max(cost.tokens(spare_us), _BRIEFEST))

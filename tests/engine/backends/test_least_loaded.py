@@ -27,3 +27,12 @@ def test_idle_copies_take_turns(copies: int, last: int, load: int) -> None:
         assert picked is not None
         seen.append(last := picked)
     assert sorted(seen) == list(range(copies))
+
+
+def test_a_copy_that_has_computed_the_prompt_is_preferred_within_bounds() -> None:
+    """All of it outweighs three requests more, half of it one; neither outweighs ten."""
+    assert least_loaded.pick([3, 0], 0, [1.0, 0.0]) == 0
+    assert least_loaded.pick([1, 0], 0, [0.5, 0.0]) == 0
+    assert least_loaded.pick([3, 0], 0, [0.5, 0.0]) == 1
+    assert least_loaded.pick([10, 0], 0, [1.0, 0.0]) == 1
+    assert least_loaded.pick([None, 7], 0, [1.0, 0.0]) == 1

@@ -132,6 +132,18 @@ async def test_idle_instances_take_turns(two: Two) -> None:
     assert two.got() == [2, 2]
 
 
+async def test_a_conversation_stays_with_the_instance_that_knows_it(two: Two) -> None:
+    """Its next turn goes where its beginning was computed, and others to the other one."""
+    for worker in two.workers.values():
+        worker.wake()
+    text = ("computed" * 5 + " ") * 10
+    for turn in range(4):
+        heard = Heard()
+        two.pool.submit(order(text + "And then? " * turn), heard)
+        await heard.finish()
+    assert sorted(two.got()) == [0, 4]
+
+
 async def test_a_scoring_without_any_instance_waits_for_its_time(two: Two) -> None:
     """As a request does; then it is refused."""
     two.pool.follow((), {}, {})

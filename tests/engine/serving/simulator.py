@@ -68,9 +68,35 @@ class Latency(NamedTuple):
     whole_us: int
 
 
+def passes(plan: Plan, most: int = 512) -> int:
+    """How often libllama passes over the weights for a step, without a unified memory.
+
+    A pass takes consecutive sequences, the same number of tokens of each (`split_equal` of
+    llama-batch.cpp).
+    """
+    left = [[row.sequence.slot, row.tokens] for row in plan.rows]
+    count = 0
+    while left:
+        taken = [left[0]]
+        for each in left[1:]:
+            if each[0] != taken[-1][0] + 1 or len(taken) == most:
+                break
+            taken.append(each)
+        tokens = max(1, min(*(each[1] for each in taken), most // len(taken), most))
+        for each in taken:
+            each[1] -= tokens
+        left = [each for each in left if each[1] > 0]
+        count += 1
+    return count
+
+
 @dataclass(eq=False)
 class Box:
-    """One worker's scheduler and its history."""
+    """One worker's scheduler and its history.
+
+    With `splits` the first of `costs_us` is that of each pass over the weights. `gaps_us` are the
+    times between the tokens of a sequence.
+    """
 
     slots: int = 4
     adapters: tuple[str, ...] = ("",)
@@ -79,11 +105,14 @@ class Box:
     scored_outputs: int = 3
     sequence_tokens: int = SEQUENCE_TOKENS
     cuts: bool = True
+    adapts: bool = False
+    splits: bool = False
     costs_us: tuple[int, int, int] = (FIXED_US, DECODE_US, PREFILL_US)
     watch: Callable[[Box, Plan], None] = lambda _box, _plan: None
 
     def __post_init__(self) -> None:
-        """Open the adapters, all slots empty."""
+        """Open the adapters, all slots empty; unless it `adapts`, prompts have a fixed budget."""
+        self.knobs = self.knobs if self.adapts else replace(self.knobs, prefill_ms=0)
         self.scheduler = Scheduler(
             slots=self.slots,
             sequence_tokens=self.sequence_tokens,
@@ -107,6 +136,8 @@ class Box:
         self.cancelled: list[int] = []
         self.scored: dict[int, set[int]] = defaultdict(set)
         self.served: Counter[tuple[str, Class]] = Counter()
+        self.gaps_us: list[int] = []
+        self.told_us: dict[int, int] = {}
         self._over: list[int] = []
 
     def submit(self, arrival: Arrival, *, request: int = 0) -> Sequence:
@@ -153,9 +184,14 @@ class Box:
         self._check(plan, before)
         self.watch(self, plan)
         fixed, decode, prefill = self.costs_us
+        fixed *= passes(plan) if self.splits else 1
         took = fixed + decode * plan.decode + prefill * plan.prefill
         self.now_us += took
         ended = [row.sequence for row in plan.rows if row.outputs and self._ends(row)]
+        for sequence in (row.sequence for row in plan.rows if row.outputs):
+            if sequence.id in self.told_us:
+                self.gaps_us.append(self.now_us - self.told_us[sequence.id])
+            self.told_us[sequence.id] = self.now_us
         for row in plan.rows:
             self.served[row.sequence.tenant, row.sequence.class_] += row.tokens
         self.scheduler.settle(plan, ended, took, self.now_us)
@@ -272,7 +308,7 @@ class Box:
     def _check(self, plan: Plan, running_before: int) -> None:
         """The invariants of every plan."""
         scheduler, adapter = self.scheduler, self.scheduler.adapters[plan.adapter]
-        assert plan.prefill <= scheduler.knobs.prefill_budget
+        assert self.adapts or plan.prefill <= scheduler.knobs.prefill_budget
         assert plan.decode + plan.prefill <= self.room
         assert scheduler.running <= max(scheduler.knobs.max_running, running_before)
         assert len(adapter.running) <= self.slots

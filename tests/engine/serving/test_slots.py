@@ -142,15 +142,21 @@ def test_moves_are_returned_once() -> None:
 def test_a_hole_is_left_open_for_the_next_turn_a_moment_only() -> None:
     """What ended may be continued at once, in place; if not, the last sequence moves there."""
     box = Box()
+    begun = sequence(10, tokens=tuple(range(40)))
+    for more in range(12):  # each continues the one before, as turns of a conversation do
+        box.begin(begun)
+        box.end(begun)
+        begun = sequence(11 + more, tokens=(*begun.tokens, more))
     for id in (1, 2, 3):
         box.begin(sequence(id, tokens=tuple(range(100 * id, 100 * id + 40))))
     second, third = box.running[2], box.running[3]
+    left, last = second.slot, third.slot
     box.end(second)
     box.arrange()
     box.begin(sequence(4, tokens=(*second.tokens, 1)))
-    assert (box.running[4].slot, third.slot) == (1, 2)
+    assert (box.running[4].slot, third.slot) == (left, last)
     box.end(box.running[4])
     for _ in range(4):
         box.arrange()
-    assert third.slot == 1
-    assert len(list(box.slots.cache.entries)) == 3, "what was left there is elsewhere now"
+    assert third.slot == left
+    assert len(list(box.slots.cache.entries)) == 4, "what was left there is elsewhere now"

@@ -34,8 +34,9 @@ async def gateway(socket: Path) -> AsyncIterator[Gateway]:
     """Connected, the knobs as they were at the start, whole prompts in one step."""
     async with workers.connected(socket) as one:
         one.client.want_knobs(
-            {"max_running": 16, "prefill_budget": 8192, "queue_limit": 256, "prefix_cache": 1}
-        )
+            {"max_running": 16, "prefill_budget": 8192, "queue_limit": 256,
+             "prefix_cache": 1, "prefill_ms": 0}
+        )  # fmt: skip
         yield one
 
 

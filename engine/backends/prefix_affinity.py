@@ -1,0 +1,55 @@
+"""Which instance has computed how much of a prompt: an estimate, by hashes of its text.
+
+The gateway does not know tokens or what an instance evicted. It remembers which blocks of text it
+sent where lately, each hash including all blocks before it, so that equal hashes mean equal
+beginnings. A wrong guess costs a prompt that is computed anew. Never keeps text. Imported by
+`engine.backends.pool`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from engine.serving import wire
+
+BLOCK: Final = 256
+"""Characters of a block; a beginning that is shorter is not worth a choice."""
+_BLOCKS_MOST: Final = 512
+"""Blocks of a prompt that are looked at: what comes later rarely decides."""
+_KEPT: Final = 8192
+
+
+def blocks(item: wire.Submit | wire.Score) -> tuple[int, ...]:
+    """The hashes of a prompt's whole blocks, for its adapter and its scope."""
+    text = "".join(segment.text for segment in item.prompt)
+    found: list[int] = []
+    before = hash((item.adapter, item.scope))
+    for end in range(BLOCK, min(len(text), BLOCK * _BLOCKS_MOST) + 1, BLOCK):
+        before = hash((before, text[end - BLOCK : end]))
+        found.append(before)
+    return tuple(found)
+
+
+class Affinity:
+    """What one instance was sent, the latest last."""
+
+    def __init__(self) -> None:
+        """Nothing."""
+        self._sent: OrderedDict[int, None] = OrderedDict()
+
+    def share(self, blocks: Sequence[int]) -> float:
+        """How much of a prompt it was sent before, 0 to 1."""
+        if not blocks:
+            return 0.0
+        known = next((n for n, each in enumerate(blocks) if each not in self._sent), len(blocks))
+        return known / len(blocks)
+
+    def sent(self, blocks: Sequence[int]) -> None:
+        """A prompt was sent to it."""
+        for block in reversed(blocks):  # the beginning is used last, and forgotten last
+            self._sent[block] = None
+            self._sent.move_to_end(block)
+        while len(self._sent) > _KEPT:
+            self._sent.popitem(last=False)
