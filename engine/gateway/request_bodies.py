@@ -121,6 +121,9 @@ class Chat(Completing, kw_only=True):
     reasoning_effort: _Effort | None = None
     reasoning: Reasoning | None = None
     thinking_budget: _Budget | None = None
+    thinking_token_budget: _Budget | None = None  # what vLLM calls it
+    thinking_budget_tokens: _Budget | None = None  # what llama-server calls it
+    enable_thinking: bool | None = None
 
     def input(self) -> job.Chat:
         """The conversation.
@@ -131,6 +134,8 @@ class Chat(Completing, kw_only=True):
                 tools or a call cannot be used.
         """
         arguments = self.chat_template_kwargs or {}
+        if self.enable_thinking is not None:
+            arguments = {"enable_thinking": self.enable_thinking, **arguments}
         for name in sorted(chat_template.RESERVED & arguments.keys()):
             raise errors.BadRequest(
                 f"chat_template_kwargs cannot set {name}.",
@@ -164,8 +169,10 @@ class Chat(Completing, kw_only=True):
         return self.max_completion_tokens or self.max_tokens  # the newer name wins
 
     def _thinking(self) -> int | None:
-        if self.thinking_budget is not None or self.reasoning is None:
-            return self.thinking_budget
+        named = (self.thinking_budget, self.thinking_token_budget, self.thinking_budget_tokens)
+        budget = next((each for each in named if each is not None), None)
+        if budget is not None or self.reasoning is None:
+            return budget
         return 0 if self.reasoning.enabled is False else self.reasoning.max_tokens
 
     def _alternatives(self) -> int:

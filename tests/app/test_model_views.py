@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from app import model_views
+from storage.model_checks import Chat, Template
 from storage.model_files import ModelFile
 from storage.models import Kind, ModelVersion, Status
 
@@ -31,3 +32,15 @@ def test_a_split_model_is_told_part_by_part() -> None:
     ]
     assert WHOLE.files[0].path == "/a/x.gguf"
     assert split.files == parts
+
+
+def test_how_a_model_calls_tools_is_told_as_far_as_it_was_tried() -> None:
+    """A version of before the trial says nothing."""
+    before = Chat(template=Template.OWN, works=True, takes_system=True)
+    assert (model_views.tools(before), model_views.reasoning(before)) == ("–", "–")
+    shown = msgspec.structs.replace(before, shows_tools=True, calls="hermes", reasons=True)
+    assert model_views.tools(shown) == "shown by the template, called in the form of hermes"
+    assert model_views.reasoning(shown) == "apart from the answer"
+    told = msgspec.structs.replace(shown, shows_tools=False, reasons=False)
+    assert model_views.tools(told) == "told in the system text"
+    assert model_views.reasoning(told) == "not marked by the template"

@@ -135,8 +135,14 @@ def test_how_much_to_reason_is_said_in_either_way() -> None:
     """OpenAI's field, or OpenRouter's object; a budget is an option like max_tokens."""
     assert chat(reasoning_effort="low").effort == "low"
     assert chat(reasoning={"effort": "high"}).effort == "high"
+    off = chat(enable_thinking=False)
+    assert off.template_arguments == {"enable_thinking": False}
+    own = chat(enable_thinking=False, chat_template_kwargs={"enable_thinking": True})
+    assert own.template_arguments == {"enable_thinking": True}
     for fields, budget in (
         ({"thinking_budget": 64}, 64),
+        ({"thinking_token_budget": 64}, 64),
+        ({"thinking_budget_tokens": 0}, 0),
         ({"reasoning": {"max_tokens": 32}}, 32),
         ({"reasoning": {"enabled": False}}, 0),
         ({}, None),
