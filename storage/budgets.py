@@ -25,6 +25,7 @@ from storage.usage import Usage
 WARN_PERCENT: Final = 80
 _LONGEST: Final = 64
 _MEMORY_S: Final = 3_600
+_DAY_S: Final = 86_400
 
 
 class Scope(StrEnum):
@@ -139,6 +140,8 @@ class Memory:
     Kept for an hour, and until a price or a release changes.
     """
 
+    wanted: bool = False
+    """Whether someone looked for them once."""
     read_s: int = 0
     of: tuple[int, ...] = ()
     charges: tuple[Charge, ...] = ()
@@ -150,13 +153,16 @@ class Memory:
         """The charges of a range, one for each service, tenant and key, and what has no price."""
         of = (begin_s, end_s, *[await ledger.newest(s, noun) for noun in ("price", "release")])
         if of != self.of or not 0 <= now_s - self.read_s < _MEMORY_S:
-            bill = await spending.bill(s, begin_s, end_s, settings)
             sums: dict[tuple[str, str, int], int] = {}
-            for each in bill.charges:
-                key = each.usage.service, each.usage.tenant, each.usage.key_id
-                sums[key] = sums.get(key, 0) + (each.pico or 0)
+            missing: dict[str, None] = {}
+            for at in range(begin_s, end_s, _DAY_S):  # in parts, so that a screen is not held up
+                bill = await spending.bill(s, at, min(at + _DAY_S, end_s), settings)
+                missing |= dict.fromkeys(bill.missing)
+                for each in bill.charges:
+                    key = each.usage.service, each.usage.tenant, each.usage.key_id
+                    sums[key] = sums.get(key, 0) + (each.pico or 0)
             self.charges = tuple(_together(*key, pico) for key, pico in sums.items())
-            self.missing, self.of, self.read_s = bill.missing, of, now_s
+            self.missing, self.of, self.read_s = tuple(sorted(missing)), of, now_s
         return self.charges, self.missing
 
 

@@ -9,7 +9,7 @@ from app.figures import costs as figures
 from app.figures.facts import SECOND_US, Facts
 from app.snapshot.cost import BudgetRow, By, Cost, CostRow, Part
 from storage import budgets, costs, spending
-from storage.budgets import Spent, Standing
+from storage.budgets import Budget, Period, Spent, Standing
 from storage.past import budgets as past_budgets
 from storage.store import Session
 
@@ -70,12 +70,41 @@ async def _budgets(s: Session, facts: Facts) -> tuple[BudgetRow, ...]:
     kept = facts.budgets
     if kept is not None and kept[1] == entry and 0 <= now_us - kept[0] < _BUDGETS_US:
         return kept[2]
-    then = None if facts.past is None else await past_budgets.every(s, now_us)
-    memory = facts.spent_before if facts.past is None else None
-    known = await budgets.spent(s, now_us // SECOND_US, facts.price, then, memory)
-    found = tuple(_budget(each) for each in known)
-    facts.budgets = now_us, entry, found
+    every = await (budgets.every(s) if facts.past is None else past_budgets.every(s, now_us))
+    later = [each for each in every if each.period is Period.MONTH] if _defers(facts) else []
+    wanted = [each for each in every if each not in later]
+    known = await budgets.spent(
+        s, now_us // SECOND_US, facts.price, wanted, facts.spent_before
+    )  # fmt: skip
+    found = tuple(_budget(each) for each in known) + tuple(
+        _uncounted(each, facts) for each in later
+    )
+    if later:
+        facts.spent_before.wanted = True
+    else:
+        facts.budgets = now_us, entry, found
     return found
+
+
+def _defers(facts: Facts) -> bool:
+    """Whether budgets by the month are left for the next look, so that the place opens at once.
+
+    Those of a past moment are: their month is read by `paddock budgets list --at`.
+    """
+    return facts.past is not None or not facts.spent_before.wanted
+
+
+def _uncounted(budget: Budget, facts: Facts) -> BudgetRow:
+    _, renewed_s = budget.window(facts.now_us // SECOND_US, facts.price.time_zone)
+    return BudgetRow(
+        name=f"{budget.name} {budget.period.value}",
+        spent=words.UNKNOWN,
+        limit=amounts.shown(budget.limit_micro, unknown=words.UNKNOWN),
+        share=None,
+        state="being counted" if facts.past is None else "see budgets list --at",
+        alarming=False,
+        renewed_at_us=renewed_s * SECOND_US,
+    )
 
 
 def _budget(spent: Spent) -> BudgetRow:

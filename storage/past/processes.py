@@ -70,9 +70,10 @@ async def every(s: AsyncSession, run: NodeRun | None, at_us: int) -> list[Proces
     now = {each.name: each for each in await processes.every(s)}
     servers = {each.name for each in await deployments.every(s) if each.server is not None}
     since_us = run.started_at_us
-    moves = await entries.last(s, "process", at_us, since_us=since_us, by_verb=True)
-    of: dict[str, list[Entry]] = {}
-    for entry in moves:
+    starting = [State.STARTING.value]
+    begun = await entries.last(s, "process", at_us, since_us=since_us, verbs=starting)
+    of: dict[str, list[Entry]] = {entry.key: [entry] for entry in begun}
+    for entry in await entries.last(s, "process", at_us, since_us=since_us):
         of.setdefault(entry.key, []).append(entry)
     later = await entries.following(s, "process", at_us, [state.value for state in State])
     again = await _restarts(s, since_us, at_us)
@@ -110,10 +111,10 @@ def _kind(name: str, servers: set[str]) -> Kind:
 
 async def _newest_move(s: AsyncSession, since_us: int, next_us: int | None) -> int:
     at = col(LedgerRow.at_us)
-    query = select(func.max(at)).where(col(LedgerRow.noun) == "process", at >= since_us)
+    query = select(at).where(col(LedgerRow.noun) + "" == "process", at >= since_us)  # by the time
     if next_us is not None:
         query = query.where(at < next_us)
-    return (await s.execute(query)).scalar() or 0
+    return (await s.execute(query.order_by(at.desc()).limit(1))).scalar() or 0
 
 
 async def _restarts(s: AsyncSession, since_us: int, at_us: int) -> dict[str, int]:

@@ -171,8 +171,8 @@ async def test_the_screen_shows_the_past_and_changes_nothing_in_it(busy_home: Ho
         assert " RW" not in screen.header
         await _typed(screen, "rw")
         assert "this is the past, which cannot be changed; :now returns" in screen.said
-        await _typed(screen, "models")
-        assert "Only the models of now are known; :now returns to them." in screen.said
+        await _typed(screen, "releases")
+        assert "Only the releases of now are known; :now returns to them." in screen.said
         await _typed(screen, "traffic")
         await screen.until(lambda: screen.app.current.traffic is not None)
         await screen.press("s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from storage import (
     job_attempts,
     jobs,
     knobs,
+    ledger,
     model_aliases,
     models,
     prompt_labels,
@@ -24,6 +26,7 @@ from storage.ab_tests import Arm, State, Why
 from storage.budgets import Budget, Period, Scope
 from storage.past import ab_tests as past_ab_tests
 from storage.past import budgets as past_budgets
+from storage.past import entries
 from storage.past import jobs as past_jobs
 from storage.past import knobs as past_knobs
 from storage.past import models as past_models
@@ -184,6 +187,36 @@ async def test_ab_tests_of_then_have_the_state_of_then(store: Store) -> None:
                 found.ended_at_us,
             )  # fmt: skip
         assert await past_ab_tests.tail(s, 1) == []
+
+
+@pytest.mark.parametrize("since_us", [0, 40])
+async def test_the_newest_of_each_thing_is_the_same_however_it_is_found(
+    store: Store, monkeypatch: pytest.MonkeyPatch, since_us: int
+) -> None:
+    """By one query where a kind of thing has few entries, by each thing where it has many."""
+    chance = random.Random(7)
+
+    async def work(s: Session) -> None:
+        for at_us in range(120):
+            await ledger.write(
+                s, actor="kim", verb=chance.choice(["a", "b", "c"]), noun=chance.choice(["x", "y"]),
+                key=chance.choice("pqrst"), before=None, after=at_us, at_us=at_us,
+            )  # fmt: skip
+
+    await store.write(work)
+
+    async def read(s: Session) -> list[list[ledger.Entry]]:
+        return [
+            await entries.last(s, noun, 100, since_us=since_us, verbs=verbs, keys=keys)
+            for noun in ("x", "y", "z")
+            for verbs in (None, ["a"], ["a", "c"])
+            for keys in (None, ["p", "t", "u"], [])
+        ]
+
+    few = await _read(store, read)
+    monkeypatch.setattr(entries, "_MANY", 0)
+    assert few == await _read(store, read)
+    assert sum(map(len, few)) > 10
 
 
 async def _read(store: Store, read: Any) -> Any:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from app import reader
 from app.figures import cost
-from app.snapshot import Node
+from app.snapshot import Node, Query
 from storage import box_usage, budgets, ledger, prices, usage
 from storage import store as stores
 from storage.budgets import Budget, Period, Scope
@@ -111,3 +112,26 @@ async def test_a_box_without_prices_says_what_is_missing(quiet_home: Home) -> No
         await screen.go("dollar_sign")
         assert "– so far, – by its end" in screen.text
         assert "`paddock budgets set key NAME 10` sets one" in screen.text
+
+
+async def test_a_budget_by_the_month_is_counted_after_the_place_has_opened(home: Home) -> None:
+    """Its month may have a hundred thousand rows; the first look says that it is being counted."""
+    store = await stores.open(home)
+    monthly = Budget(
+        scope=Scope.TENANT, subject="acme", period=Period.MONTH, limit_micro=300_000_000
+    )
+    now_us = [populated_homes.NOW_US]
+    source = reader.Reader(home, store, now_us=lambda: now_us[0])
+    try:
+        await store.write(lambda s: budgets.set(s, monthly, actor="kim", at_us=1))
+        states = []
+        for _ in range(2):
+            seen = (await source.read(Query(place="cost"))).cost
+            assert seen is not None
+            states.append([(row.name, row.state) for row in seen.budgets])
+            now_us[0] += 6_000_000
+    finally:
+        await source.close()
+        await store.close()
+    assert states[0][-1] == ("tenant/acme month", "being counted")
+    assert ("tenant/acme month", "within") in states[1]
