@@ -12,13 +12,10 @@ import httpx
 
 from engine.jobs import model_sources
 from engine.jobs.context import Context
-from engine.jobs.errors import Refused
 from engine.jobs.model_sources import SourceFile
 from engine.registry import disk_room, downloads, filesystems, sources
 from engine.registry.downloads import Download, Known
 from engine.registry.sources import Filesystem, Hub, Mlflow, Remote
-from storage import errors
-from storage.home import secrets
 
 
 async def fetch(context: Context) -> dict[str, object]:
@@ -83,20 +80,9 @@ async def _fetch(
         )
     await downloads.fetch(
         http,
-        Remote(_url(context, file.url or ""), file.file_name, authorization),
+        Remote(model_sources.with_query(context, file.url or ""), file.file_name, authorization),
         place,
         expected=expected,
         progress=progress,
         log=context.log,
     )
-
-
-def _url(context: Context, url: str) -> str:
-    """The URL with its query, which is stored as a secret."""
-    reference = model_sources.asked_of(context).secret
-    if reference is None:
-        return url
-    try:
-        return f"{url}?{secrets.read(context.home, reference)}"
-    except errors.NotFound as error:
-        raise Refused(f"The query of {url} is no longer stored; add the model again.") from error

@@ -30,6 +30,7 @@ from engine.registry.downloads import Download
 from engine.registry.sources import Filesystem, Hub, Local, Mlflow, Remote, Source
 from storage import errors
 from storage.control_socket import verbs
+from storage.home import secrets
 
 
 class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,12 +77,12 @@ async def locate(context: Context) -> Located:
     except (registration.Unfit, sources.BadSource, errors.NotFound) as error:
         raise Refused(str(error)) from error
     with failures():
-        found = await _find(named)
+        found = await _find(context, named)
     context.log(f"{found.shown}: {_told(found.files)}.")
     return found
 
 
-async def _find(named: Sequence[Source]) -> Located:
+async def _find(context: Context, named: Sequence[Source]) -> Located:
     first = named[0]
     match first:
         case Local():
@@ -90,6 +91,8 @@ async def _find(named: Sequence[Source]) -> Located:
             return await _at_one_commit(named)
         case Remote():
             files = [_remote(each) for each in named if isinstance(each, Remote)]
+            if len(files) > 1:
+                files = await _announced(context, files)
             return Located(address=first.shown, files=tuple(files))
         case Filesystem():
             places = [each for each in named if isinstance(each, Filesystem)]
@@ -131,6 +134,32 @@ async def _at_one_commit(named: Sequence[Source]) -> Located:
                 )
             )
     return Located(address=files[0].shown, files=tuple(files))
+
+
+async def _announced(context: Context, files: Sequence[SourceFile]) -> list[SourceFile]:
+    """The parts of a split model with their sizes: a missing one is found before any download."""
+    found = []
+    async with downloads.client() as http:
+        for each in files:
+            source = Remote(with_query(context, each.url or ""), each.file_name)
+            size = await downloads.announced_bytes(http, source)
+            found.append(msgspec.structs.replace(each, size_bytes=size))
+    return found
+
+
+def with_query(context: Context, url: str) -> str:
+    """A URL with the query of the model's address, which is stored as a secret.
+
+    Raises:
+        Refused: it is no longer stored.
+    """
+    reference = asked_of(context).secret
+    if reference is None:
+        return url
+    try:
+        return f"{url}?{secrets.read(context.home, reference)}"
+    except errors.NotFound as error:
+        raise Refused(f"The query of {url} is no longer stored; add the model again.") from error
 
 
 def _remote(source: Remote) -> SourceFile:

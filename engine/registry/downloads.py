@@ -124,6 +124,23 @@ async def look_up(http: httpx.AsyncClient, source: Hub) -> Known:
     )
 
 
+async def announced_bytes(http: httpx.AsyncClient, source: Remote) -> int | None:
+    """The size of a file behind a URL; None where the server does not say it without the file.
+
+    Raises:
+        Refused: there is no such file. Unavailable: the server did not answer.
+    """
+    with server_responses.translated(source.shown):
+        response = await http.head(
+            source.url, headers=_credentials(source, source.url), follow_redirects=False
+        )
+    if response.status_code in {httpx.codes.NOT_FOUND, httpx.codes.GONE}:
+        server_responses.accept(response, source.shown, hub=False)
+    if response.status_code != httpx.codes.OK:
+        return None
+    return server_responses.size(response.headers.get("content-length"))
+
+
 async def fetch(
     http: httpx.AsyncClient,
     source: Remote,

@@ -15,6 +15,7 @@ from engine.registry.sources import BadSource
 from storage import intents, models, unused_models
 from storage import store as stores
 from storage.home import paths as homes
+from storage.home import secrets
 from storage.home.paths import Home
 from storage.jobs import State
 from storage.models import Kind
@@ -243,14 +244,27 @@ async def test_a_download_that_dies_in_a_part_resumes_in_it(registry: Registry, 
     ]
 
 
+async def test_the_parts_behind_an_address_get_its_query(registry: Registry, hub: Hub) -> None:
+    """It may be the token without which the server gives none of them."""
+    reference = secrets.deposit(registry.home, "token=t0ps3cret")
+    job = await registry.add(f"{hub.address}/plain/ops-00003-of-00004.gguf", secret=reference)
+    assert job.state is State.SUCCEEDED, job.reason
+    version = (await registry.versions())["x@1.0.0"]
+    assert version.source == f"{hub.address}/plain/ops-00001-of-00004.gguf"
+    assert [Path(each.path).name for each in version.parts] == [*hub.more]
+    assert {each.path.partition("?")[2] for each in hub.requests} == {"token=t0ps3cret"}
+
+
 async def test_a_part_that_is_missing_at_its_source_is_named_before_any_download(
     registry: Registry, hub: Hub
 ) -> None:
-    """Of the Hub, and of a file system of fsspec."""
+    """Of the Hub, of a server, and of a file system of fsspec."""
     del hub.more["ops-00004-of-00004.gguf"]
     job = await registry.add("hf://acme/tiny/ops-00001-of-00004.gguf")
     assert "ops-00004-of-00004.gguf" in (job.reason or "")
     assert "the repository has no such file" in (job.reason or "")
+    job = await registry.add(f"{hub.address}/plain/ops-00002-of-00004.gguf")
+    assert "/plain/ops-00004-of-00004.gguf: there is no such file" in (job.reason or "")
     job = await registry.add("memory://nowhere/ops-00001-of-00004.gguf")
     assert "ops-00001-of-00004.gguf: there is no such file" in (job.reason or "")
     assert hub.asked_for_bytes() == []
