@@ -73,7 +73,8 @@ class Parsing:
     `made` gives the parser of a choice by its index, None where the text is all content. `shown`
     are control tokens that it has to see. `thinking` bounds the reasoning, None where the caller
     does not or there is none. `prefix` ends the prompt. `constraint` is what the answer has to
-    match `after` the mark that closes the reasoning, "" from its beginning; None for nothing.
+    match `after` the mark that closes the reasoning, "" from its beginning; None for nothing. Where
+    the prompt has not opened the reasoning, the answer may begin with `opening`.
     """
 
     made: Callable[[int], ParsedText | None] = _unparsed
@@ -82,6 +83,7 @@ class Parsing:
     prefix: str = ""
     constraint: wire.Constraint | None = None
     after: str = ""
+    opening: str = ""
 
 
 def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing:
@@ -114,6 +116,7 @@ def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing
     if schemas and constraint is not None:
         call = forced.either(family, schemas, constraint.source)
         family, constraint = call.family, wire.Constraint("grammar", call.grammar, constraint.field)
+    opening = "" if opened or family.channels else _opening(job, family, tail)
     begun = _FINAL if family.channels and job.constraint is not None else ""
     one = chat.parallel_calls is False
 
@@ -126,8 +129,17 @@ def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing
         None if begun else _thinking(job, family, tail),
         prefix=begun,
         constraint=constraint,
-        after=marks.closing if marks is not None and opened else "",
+        after=marks.closing if marks is not None and (opened or opening) else "",
+        opening=opening,
     )
+
+
+def _opening(job: Job, family: Family, tail: str) -> str:
+    """The mark with which an answer may open its reasoning, empty where it may not."""
+    marks = family.reasoning
+    if marks is None or job.thinking_budget == 0:
+        return ""
+    return "" if tail.rstrip().endswith(marks.closing.strip()) else marks.opening
 
 
 def _thinking(job: Job, family: Family, tail: str) -> wire.Thinking | None:

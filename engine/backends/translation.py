@@ -120,6 +120,7 @@ def submit(
         thinking=parsing.thinking,
         constraint=constraint and msgspec.structs.replace(constraint, field=""),
         after=parsing.after,
+        opening=parsing.opening,
     )
 
 

@@ -66,7 +66,9 @@ def _generation(
         message = f"token {unknown[0]} is not in the vocabulary of {size} tokens"
         return Refusal(sequence, "logit_bias", message, 0)
     try:
-        matcher = constraints.matcher(request.constraint, request.after)
+        opening = _opening(request, vocabulary)
+        after = "" if request.opening and opening is None else request.after
+        matcher = constraints.matcher(request.constraint, after, opening)
     except Unholdable as error:
         return Refusal(sequence, "constraint", str(error), 0)
     sequence.tokens = prompts.tokens(request.prompt)
@@ -78,6 +80,14 @@ def _generation(
     made.shown = vocabulary.within(request.shown)
     made.thinking = thinking.limit(request.thinking, vocabulary.tokenise_marks)
     return made
+
+
+def _opening(request: wire.Submit, vocabulary: Vocabulary) -> int | None:
+    """The token that opens a reasoning, where it is a single one."""
+    if request.constraint is None or not request.opening:
+        return None
+    tokens = vocabulary.tokenise_marks(request.opening.strip())
+    return tokens[0] if len(tokens) == 1 else None
 
 
 def _scoring(

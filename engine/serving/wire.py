@@ -80,7 +80,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     of several sequences that answer one request, 0 for that one. `shown` are the texts of control
     tokens that belong to the answer's text; others leave none. A `constraint`
     was tried before; it holds from the first token, or `after` a text such as the mark that closes
-    the reasoning.
+    the reasoning. It does so, too, where the first token is the `opening` mark of a reasoning.
     """
 
     id: int
@@ -99,6 +99,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     thinking: Thinking | None = None
     constraint: Constraint | None = None
     after: str = ""
+    opening: str = ""
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):

@@ -72,8 +72,10 @@ class Constraints:
         """Forget all that are held back."""
         self._held.clear()
 
-    def matcher(self, constraint: wire.Constraint | None, after: str = "") -> Matcher | None:
-        """At the beginning of a compiled constraint, to begin `after`; None without a constraint.
+    def matcher(
+        self, constraint: wire.Constraint | None, after: str = "", opening: int | None = None
+    ) -> Matcher | None:
+        """At the beginning of a compiled constraint, as `Matcher`; None without a constraint.
 
         Raises:
             Unholdable: it could not be compiled.
@@ -82,7 +84,7 @@ class Constraints:
             return None
         compiled = self._compiler.find(constraint)
         if isinstance(compiled, llguidance.LLMatcher):
-            return Matcher(compiled, after)
+            return Matcher(compiled, after, opening)
         raise grammars.Unholdable(compiled or "it was dropped while it waited; send it again")
 
     def begin(self, matchers: Sequence[Matcher]) -> Masks | None:

@@ -26,21 +26,31 @@ _ADDED: Final = np.where(
 
 
 class Matcher:
-    """Where one sequence is in its grammar; `fault` is why it cannot go on, empty while it can."""
+    """Where one sequence is in its grammar.
 
-    __slots__ = ("_after", "_tail", "active", "fault", "inner")
+    `fault` is why it cannot go on, empty while it can. `opening` is a token that may come instead
+    of the first one; what follows it is free until `after`.
+    """
 
-    def __init__(self, compiled: llguidance.LLMatcher, after: str = "") -> None:
+    __slots__ = ("_after", "_tail", "active", "fault", "inner", "opening")
+
+    def __init__(
+        self, compiled: llguidance.LLMatcher, after: str = "", opening: int | None = None
+    ) -> None:
         """At the beginning, `active` from now on or `after` a text; `compiled` is not changed."""
+        self.opening = opening
         self.inner = compiled.deep_copy()
         self.fault = ""
         self._after = after.strip().encode()
         self._tail = b""
-        self.active = not self._after
+        self.active = not self._after or opening is not None
 
     def push(self, token: int, raw: bytes) -> None:
         """Take a sampled token and its bytes, those of a control token included."""
-        if not self.active:
+        opening, self.opening = self.opening, None
+        if token == opening:
+            self.active = False
+        elif not self.active:
             self._tail = (self._tail + raw)[-len(self._after) - len(raw) :]
             self.active = self._after in self._tail
         elif not self.inner.consume_token(token):
@@ -82,7 +92,11 @@ class Masks:
             elif not self._words[row].any():
                 matcher.fault = "no token of the model's vocabulary continues it"
             else:
+                opening = matcher.opening
+                kept = None if opening is None else logits[place, opening]
                 logits[place] += self._biases[row].reshape(-1)[: self._vocabulary]
+                if kept is not None:
+                    logits[place, opening] = kept
 
     def ends_here(self, matcher: Matcher, ends: Collection[int]) -> bool:
         """Whether only one of `ends` may follow; ask between `apply` and the next `begin`."""

@@ -101,7 +101,8 @@ def test_what_has_to_match_a_schema_begins_after_the_reasoning() -> None:
     job = jobs.job(input=Chat((Message("user", "Rome?"),)), constraint=constraint)
     made = parsed_text.parsing(job, HERMES, thought)
     assert (made.prefix, made.constraint, made.after) == ("", constraint, "</think>")
-    assert parsed_text.parsing(job, HERMES, PROMPT).after == ""
+    free = parsed_text.parsing(job, HERMES, PROMPT)
+    assert (free.after, free.opening.strip()) == ("</think>", "<think>")
     harmony = parsed_text.parsing(job, families.of("<|channel|><|message|>"), PROMPT)
     assert harmony.prefix == "<|channel|>final<|message|>"
     parser = harmony.made(0)
@@ -121,3 +122,18 @@ def test_beside_tools_a_schema_describes_the_answer_that_is_no_call() -> None:
     assert one is not None
     one.delta(wire.Delta(7, '{"name": "weather", "arguments": {}}', 3, ()), 5)
     assert one.called
+
+
+def test_a_constraint_waits_for_the_reasoning_that_is_open_or_may_be_opened() -> None:
+    """Not where the prompt has closed it, or the caller wants none."""
+    bound = wire.Constraint("regex", "a")
+
+    def at(prompt: str, **fields: Any) -> tuple[str, str]:
+        job = jobs.job(input=Chat((Message("user", "Rome?"),)), constraint=bound, **fields)
+        made = parsed_text.parsing(job, HERMES, (wire.Segment(prompt, special=True),))
+        return made.opening.strip(), made.after.strip()
+
+    assert at("<|im_start|>assistant\n") == ("<think>", "</think>")
+    assert at("<|im_start|>assistant\n<think>\n") == ("", "</think>")
+    assert at("<|im_start|>assistant\n<think>\n\n</think>\n\n") == ("", "")
+    assert at("<|im_start|>assistant\n", thinking_budget=0) == ("", "")

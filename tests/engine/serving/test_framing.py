@@ -117,7 +117,7 @@ def test_no_frame_exceeds_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, frames)) <= 1000
     bodies = framing.Splitter().feed(b"".join(frames))
     assert tuple(item for body in bodies for item in framing.decode_inbox(body).items) == many
-    assert (framing.fits(submit("x" * 900)), framing.fits(submit("x" * 1000))) == (True, False)
+    assert (framing.fits(submit("x" * 850)), framing.fits(submit("x" * 1000))) == (True, False)
     with pytest.raises(framing.FrameError, match="Submit"):
         list(framing.frames((submit("x" * 1000),)))
 

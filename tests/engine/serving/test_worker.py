@@ -448,6 +448,26 @@ async def test_a_constraint_waits_for_the_end_of_the_reasoning(gateway: Gateway)
     assert answer in {"yes", "no"}
 
 
+async def test_a_constrained_answer_may_open_its_reasoning_first(gateway: Gateway) -> None:
+    """By the control token that does, which the model is made to like here."""
+    (question,) = workers.questions(1)
+    choice = wire.Constraint("choice", '["yes", "no"]')
+    mark = "<|im_start|>"
+    thinking = wire.Thinking(3, mark, "</t>", "</t>", inside=False)
+    submit = order(
+        question, constraint=choice, after="</t>", opening=mark, thinking=thinking, logprobs=0,
+        logit_bias=((1, 100.0),),
+    )  # fmt: skip
+    heard = gateway.ask(submit)
+    await heard.finish()
+    first = next(each for delta in heard.deltas for each in delta.logprobs)
+    assert first.chosen.raw.decode() == mark
+    assert heard.text.partition("</t>")[2] in {"yes", "no"}
+    plain = gateway.ask(order(question, constraint=choice, after="</t>", opening=mark))
+    await plain.finish()
+    assert plain.text in {"yes", "no"}
+
+
 async def test_a_constraint_that_turns_out_too_complex_ends_its_own_answer_alone(
     gateway: Gateway,
 ) -> None:

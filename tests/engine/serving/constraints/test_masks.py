@@ -83,3 +83,26 @@ def test_what_comes_before_the_end_of_the_reasoning_is_free() -> None:
     matcher.push(ord("a"), b"a")
     matcher.push(ord("b"), b"b")
     assert matcher.complete()
+
+
+def test_the_reasoning_may_open_instead_of_the_first_token() -> None:
+    """Then it is free until its end; without it the text begins at once, and it opens no more."""
+    compiled = grammars.compiled(check.tokenizer(), walks.constraint("regex", "ab"))
+    many = [Matcher(compiled, "</t>", ord("<")) for _ in range(2)]
+    masks = Masks(V, 2)
+    for matcher in many:
+        assert matcher.active
+    masks.begin(many)
+    logits = np.zeros((2, V), np.float32)
+    masks.apply(logits, [0, 1])
+    assert left(logits[0]) == left(logits[1]) == b"<a"
+    thinking, direct = many
+    direct.push(ord("a"), b"a")
+    thinking.push(ord("<"), b"<")
+    assert (thinking.active, direct.active) == (False, True)
+    masks.begin([direct])
+    masks.apply(logits := np.zeros((1, V), np.float32), [0])
+    assert left(logits[0]) == b"b"
+    thinking.push(0, b"so</t>")
+    assert thinking.active
+    assert thinking.fault == ""
