@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 import semver
-from sqlalchemy import Row
+from sqlalchemy import Row, select
 from sqlalchemy import inspect as mapping
-from sqlmodel import Field, SQLModel
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
 
 from storage import errors, model_checks, model_files, model_memory, moves
 from storage.model_checks import ModelChecks
@@ -206,3 +207,17 @@ def version_of(row: ModelRow | Row[Any]) -> ModelVersion:
     kept["parts"] = model_files.decode(kept["parts"])
     kept["kind"], kept["status"] = Kind(kept["kind"]), Status(kept["status"])
     return ModelVersion(**kept)
+
+
+async def get(s: AsyncSession, id: int) -> ModelVersion:
+    """A version by its id."""
+    row = await s.get(ModelRow, id)
+    if row is None:
+        raise errors.NotFound(f"There is no model version with id {id}.")
+    return version_of(row)
+
+
+async def row_of(s: AsyncSession, model: str, version: str) -> ModelRow | None:
+    """The row of a version by its name; None where there is none."""
+    query = select(ModelRow).where(col(ModelRow.model) == model, col(ModelRow.version) == version)
+    return (await s.scalars(query)).first()
