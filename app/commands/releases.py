@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from app import actions, listing, manifest_effect, session, terminal, words
+from app import actions, listing, manifest_effect, release_options, session, terminal, words
 from app.commands import options, replays
+from app.commands import retired_releases as retired_commands
 from app.listing import Column
 from storage import models, prompts, release_differences, releases, retired_releases
 from storage.releases import Release
-from storage.retired_releases import Retired
 
 app = options.group()
 
@@ -120,7 +119,7 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
     placed: dict[str, object] = {
         "context_tokens": context_tokens,
         "max_sequences": max_sequences,
-        "devices": None if devices is None else _devices(devices),
+        "devices": None if devices is None else release_options.devices(devices),
     }
     engine: dict[str, object] = {
         "gpu_layers": gpu_layers,
@@ -162,9 +161,9 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
     elif server is not None:
         _refuse("--server", {"--upstream-model": upstream_model} | _as_options(engine))
         given["server"] = placed | {
-            "command": _command(server),
+            "command": release_options.command(server),
             "model": served_model or (model or "default").partition("@")[0],
-            "environment": dict(map(_variable, server_env or [])) or None,
+            "environment": dict(map(release_options.variable, server_env or [])) or None,
             "health_path": health_path,
         }
     else:
@@ -190,30 +189,6 @@ def _refuse(option: str, others: Mapping[str, object]) -> None:
 
 def _as_options(settings: Mapping[str, object]) -> dict[str, object]:
     return {f"--{name.replace('_', '-')}": value for name, value in settings.items()}
-
-
-def _devices(typed: str) -> list[int]:
-    try:
-        return [int(each) for each in typed.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"--devices {typed!r}: write GPU indices as in 0,1.") from None
-
-
-def _command(typed: str) -> list[str]:
-    try:
-        words = shlex.split(typed)
-    except ValueError as error:
-        raise typer.BadParameter(f"--server cannot be split into words: {error}.") from None
-    if not words:
-        raise typer.BadParameter("--server is empty; write the command to start.")
-    return words
-
-
-def _variable(typed: str) -> tuple[str, str]:
-    name, equals, value = typed.partition("=")
-    if not equals:
-        raise typer.BadParameter(f"--server-env {typed!r}: write NAME=VALUE.")
-    return name, value
 
 
 @app.command("list")
@@ -244,7 +219,9 @@ async def every(
         Column("CREATED", lambda release: words.clock(release.created_at_us)),
     )
     if retired:
-        columns += (Column("RETIRED", lambda release: _retired(gone.get(release.number))),)
+        columns += (
+            Column("RETIRED", lambda release: retired_commands.words_of(gone.get(release.number))),
+        )
     listing.show(columns, known, as_json=as_json)
 
 
@@ -285,7 +262,7 @@ async def show(
         rows.append((part, ", ".join(f"{f} {words.setting(value)}" for f, value in values)))
     rows.append(("created", f"{words.clock(release.created_at_us)} by {release.created_by}"))
     rows.append(("comment", words.known(release.comment)))
-    rows.append(("retired", _retired(gone)))
+    rows.append(("retired", retired_commands.words_of(gone)))
     terminal.show(release, words.table(rows), as_json=as_json)
 
 
@@ -321,37 +298,6 @@ async def smoke(name: Name, reason: options.Reason = "", as_json: options.Json =
     session.report(done, as_json=as_json)
 
 
-@app.command()
-async def retire(
-    name: Name, reason: options.Reason = "", yes: options.Yes = False, as_json: options.Json = False
-) -> None:
-    """Retire a release that nothing names: lists hide it, and it gets no traffic any more."""
-    await _asked("releases.retire", name, f"{name}  retire", reason, yes=yes, as_json=as_json)
-
-
-@app.command()
-async def unretire(
-    name: Name, reason: options.Reason = "", yes: options.Yes = False, as_json: options.Json = False
-) -> None:
-    """Bring a retired release back."""
-    await _asked("releases.unretire", name, f"{name}  unretire", reason, yes=yes, as_json=as_json)
-
-
-async def _asked(
-    verb: str, name: str, effect: str, reason: str, *, yes: bool, as_json: bool
-) -> None:
-    agreed = session.agreed(verb, name, effect, reason, yes=yes)
-    done = await session.ask(verb, name, reason=agreed.reason, confirm=agreed.confirm)
-    session.report(done, as_json=as_json)
-
-
-def _retired(gone: Retired | None) -> str:
-    if gone is None:
-        return words.UNKNOWN
-    why = f": {words.safe(gone.reason)}" if gone.reason else ""
-    return f"{words.clock(gone.at_us)} by {gone.actor}{why}"
-
-
 def _served(release: Release) -> str:
     """The model that a server is asked for."""
     settings = release.upstream or release.server
@@ -365,6 +311,7 @@ def _prompt(name: str | None, release: Release) -> str:
     return f"{name} (follows {release.follows.partition(':')[2]})"
 
 
+app.registered_commands += retired_commands.app.registered_commands
 app.command("replay")(replays.sample)
 app.command("bisect")(replays.bisect)
 app.add_typer(replays.app, name="replays", help="What replays found.")
