@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, ClassVar, Final
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
@@ -156,9 +156,8 @@ async def _forget(s: AsyncSession, blocks: list[int]) -> None:
     concerned = set((await s.scalars(select(facet).where(*of))).all())
     await s.execute(delete(BlockFacetRow).where(*of))
     await s.execute(delete(BlockRow).where(col(BlockRow.block).in_(blocks)))
-    for id in concerned:
-        if (await s.execute(select(block).where(facet == id).limit(1))).first() is None:
-            await s.execute(delete(FacetRow).where(col(FacetRow.id) == id))
+    id = col(FacetRow.id)
+    await s.execute(delete(FacetRow).where(id.in_(concerned), ~exists().where(facet == id)))
 
 
 async def _edge(
