@@ -54,7 +54,7 @@ async def resident(socket: Path, path: Path, engine: Engine, adapters: int) -> i
         kv_cache_type=engine.kv_cache_type,
     ) as worker:
         async with workers.connected(socket) as gateway:
-            gateway.client.want_knobs({"prefill_budget": 8192})
+            gateway.client.want_knobs({"prefill_ms": 0, "prefill_budget": 8192})
             names = ["", "lora"][: 1 + adapters]
             gateway.client.want_adapters({"lora": workers.lora()} if adapters else {})
             prompt = "x" * (UBATCH - 1)

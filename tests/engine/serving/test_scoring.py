@@ -37,7 +37,9 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 async def gateway(socket: Path) -> AsyncIterator[Gateway]:
     """Connected; prompts are read in chunks so small that all are computed with one kernel."""
     async with workers.connected(socket) as one:
-        one.client.want_knobs({"max_running": 16, "prefill_budget": 16, "queue_limit": 256})
+        one.client.want_knobs(
+            {"max_running": 16, "prefill_ms": 0, "prefill_budget": 16, "queue_limit": 256}
+        )
         yield one
 
 
