@@ -7,7 +7,7 @@
     json_values, json_calls, headed_calls, tagged_calls, gemma_calls, python_calls, harmony
                the forms that calls have, each with its reader
     described  tools in a system text, for templates that know none
-    grammar    a call that has to be made, as a grammar
+    forced     a call that has to be made: what the prompt begins, and the schema of the rest
 
 Pure: no I/O, no clock, no model. Imported by the backends and by `engine.prompting`.
 """
