@@ -38,11 +38,11 @@ seen = st.none() | st.integers(1, 6)
 def test_no_traffic_ever_goes_to_a_release_that_cannot_answer(
     current: dict[int, int], wanted: dict[int, int], lost: dict[int, str], saw: int | None
 ) -> None:
-    """An arm that cannot answer never gets more; it may keep what it has, or lose it."""
+    """An arm that cannot answer is not added, and never gets more; it may keep what it has."""
     observed = services.Observed(_service(_arms(current)), lost)
     decision = services.decide(_arms(wanted), observed, saw)
     risky = any(
-        weight > current.get(number, 0) and number in lost for number, weight in wanted.items()
+        weight > current.get(number, -1) and number in lost for number, weight in wanted.items()
     )
     assert (decision.reason is Reason.UNLOADABLE) == risky
     assert decision.sentence
