@@ -124,7 +124,8 @@ async def test_the_requests_of_a_time_are_shown_in_sum(
     assert box.root.exists()
     await command.total(last="1h", by=command.By.SERVICE)
     said = " ".join(capsys.readouterr().out.split("\n")[1].split())
-    assert said == f"support 2 50 % 1.90 s 1.90 s 1.90 s {words.UNKNOWN} 40 {words.UNKNOWN}"
+    unknown = words.UNKNOWN
+    assert said == f"support 2 50 % 1.90 s 1.90 s 1.90 s {unknown} 40 {unknown} {unknown}"
     await command.total(last="1h", by=command.By.ARM, service="support", as_json=True)
     document = json.loads(capsys.readouterr().out)
     assert document["support/r1"]["error_rate"] == 0.5

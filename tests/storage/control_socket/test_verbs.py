@@ -71,6 +71,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "upstreams.remove": {},
     "runbooks.start": {"inputs": {"service": "support"}, "content": "a" * 64},
     "alerts.silence": {"matchers": ["service=support"], "for_s": 3600},
+    "alerts.maintain": {"matchers": ["service=support"], "for_s": 3600},
     "alerts.add_receiver": {
         "kind": "webhook",
         "shown": "https://example.com/…",
