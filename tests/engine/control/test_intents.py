@@ -427,7 +427,7 @@ async def test_a_price_is_set_and_unset(furnished: Desk) -> None:
     assert (done.state, done.outcome) == (State.APPLIED, said)
     tokens = {"input_micro": 2_500_000, "cached_micro": 0, "output_micro": 10_000_000}
     listed = await furnished.do("prices.set", "cloud/big", from_s=0, **tokens)
-    assert "cloud/big cost 2.5 of input, cached 0, 10 of output (USD)" in (listed.outcome or "")
+    assert "cloud/big cost 2.5 of input, 0 of cached, 10 of output (USD)" in (listed.outcome or "")
     unset = await furnished.do("prices.set", "gpu-hour", from_s=1_800_001_000)
     assert unset.outcome == "gpu-hour has no price from 2027-01-15 08:15 UTC on."
     refused = await furnished.do("prices.set", "kwh", from_s=0, micro=1, currency="EUR")
@@ -575,7 +575,7 @@ async def test_a_version_is_taken_from_another_path_with_the_same_content(tmp_pa
 
 
 async def test_a_device_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
-    """By the latest samples; while nothing was sampled the node finds out."""
+    """By the latest samples; while nothing was sampled the driver is asked, which is not here."""
     gpu = samples.GpuSample(
         index=0, name="H100", utilisation_percent=None, memory_used=0, memory_total=80 * 10**9,
         power_mw=None, power_limit_mw=None, temperature_c=None, throttle=(),
@@ -595,8 +595,8 @@ async def test_a_device_that_is_not_there_is_refused_with_those_that_are(tmp_pat
         await samples.record(session, clock.now_us() // 1_000_000, found)
 
     async with desk(tmp_path / "home", furnished=True) as control:
-        unknown = await control.do("releases.create", "", **on(7))
-        assert unknown.state is State.APPLIED
+        asked = await control.do("releases.create", "", **on(77))
+        assert (asked.outcome or "").startswith("The release cannot run here: there is no GPU 77")
         await control.store.write(sampled)
         refused = await control.do("releases.create", "", **on(0, 3))
         assert (refused.state, refused.outcome) == (
