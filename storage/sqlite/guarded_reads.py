@@ -26,9 +26,9 @@ HIDDEN: Final = frozenset({("keys", "sha256"), ("keys", "mac")})
 
 _ALLOWED: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE})
 _FUNCTIONS: Final = frozenset((
-    "abs", "avg", "coalesce", "count", "date", "datetime", "ifnull", "length", "like", "lower",
-    "max", "min", "nullif", "round", "strftime", "substr", "substring", "sum", "time", "total",
-    "typeof", "unixepoch", "upper",
+    "abs", "avg", "coalesce", "count", "date", "datetime", "hex", "ifnull", "length", "like",
+    "lower", "max", "min", "nullif", "round", "strftime", "substr", "substring", "sum", "time",
+    "total", "typeof", "unixepoch", "upper",
 ))  # fmt: skip
 """Functions whose time grows with their input only. SQLite can be interrupted between two of its
 steps, and a function is one step: `instr` of two long texts takes hours."""

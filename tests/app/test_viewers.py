@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import grp
 import json
+import os
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -267,6 +268,15 @@ def line(command: str, accepts: Sequence[str]) -> list[str]:
 def files(box: Box) -> Path:
     """Where those files are, a prompt as a directory, and a copy of the store, for all to read."""
     place = box.home.root.parent
+    before = os.umask(0o022)  # commands that run in this process narrow it
+    try:
+        _write(box, place)
+    finally:
+        os.umask(before)
+    return place
+
+
+def _write(box: Box, place: Path) -> None:
     version = place / "prompts" / "terse" / "3"
     version.mkdir(parents=True)
     (version / "prompt.toml").write_text('comment = "shorter"')
@@ -278,7 +288,6 @@ def files(box: Box) -> Path:
         contextlib.closing(sqlite3.connect(place / "store.restore")) as copy,
     ):
         store.backup(copy)
-    return place
 
 
 @other_users.only_root
