@@ -251,7 +251,11 @@ class Scheduler:
         self._at(now_us)
         self._steps += 1
         self.adapters[plan.adapter].stepped = self._steps
+        known = self.cost.known
         charges.account(self, plan, busy_us)
+        if self.cost.known and not known:
+            for sequence in self.live.values():  # nothing told which are short when they arrived
+                leads.arrived(self, sequence, now_us)
         for sequence, _, count, outputs in plan.rows:
             sequence.resident += count
             if not outputs:
