@@ -14,7 +14,13 @@ from storage import migrations
 from tests import ready_stores
 
 # Neither is about the code under test: how fast examples are made or run is the machine's affair.
-settings.register_profile("paddock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Each run draws others: fifty a property are many in a week, and a run stays short.
+settings.register_profile(
+    "paddock",
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("paddock")
 
 # Tests start hundreds of processes; each would compile what it imports anew.

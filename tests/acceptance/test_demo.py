@@ -106,6 +106,7 @@ def test_a_demo_answers_from_both_arms_and_stops(tmp_path: Path) -> None:
     assert not home.with_name("real").exists()
 
 
+@pytest.mark.soak
 def test_what_a_killed_demo_left_is_taken_up_then_stopped_and_revoked(tmp_path: Path) -> None:
     """After kill -9 node and load keep running; the next demo takes both over.
 

@@ -209,6 +209,7 @@ def _short(tokens: int) -> dict[str, Any]:
     return {"limits": {"max_tokens_cap": tokens}, "sampling": {"temperature": 0.0}}
 
 
+@pytest.mark.soak
 async def test_a_canary_to_an_upstream_is_held_to_the_same_guards(box: Box) -> None:
     """Both arms answer at its first weight; the guards hold on the upstream, which gets it all."""
     start = {"release": box.candidate, "steps": STEPS, "guards": LOOSE}
@@ -270,6 +271,7 @@ async def test_an_ab_test_across_backends_logs_each_unit_once_and_states_its_ver
     assert await box.weights() == {box.stable: 10_000}
 
 
+@pytest.mark.soak
 async def test_an_upstream_that_starts_to_fail_ends_its_ab_test(box: Box) -> None:
     """With the traffic back on the local release, and no winner."""
     guards = [{"measure": "error_rate", "allowed_bp": 100}]

@@ -144,6 +144,7 @@ def _after(version: int) -> Callable[[Rollout], bool]:
     return lambda rollout: rollout.version > version
 
 
+@pytest.mark.soak
 async def test_a_node_killed_during_a_rollout_goes_on_where_it_was(tmp_path: Path) -> None:
     """Killed at its first three moves: on a legal split each time, and nothing happens twice."""
     async with boxed(tmp_path) as (node, _):

@@ -154,7 +154,7 @@ async def live(home: Path, work: Callable[[World], Any]) -> None:
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     strategy=st.sampled_from(Strategy), hooks=st.sampled_from(HOOKS), before=quick,
