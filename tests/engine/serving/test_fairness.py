@@ -223,13 +223,14 @@ sizes = st.tuples(st.integers(1, PROMPT_MOST), st.integers(1, WANTS_MOST))
     st.sampled_from(["", "lora"]),
 )
 @example([(1, 1)], [(4, 1)], "lora")  # went ahead before the other could: it had come too early
+@example([(1, 2)], [(1, 2)], "lora")  # went ahead of one whose next was parked
 def test_two_tenants_that_always_ask_are_served_alike(
     one: list[tuple[int, int]], other: list[tuple[int, int]], adapter: str
 ) -> None:
     """Whatever their prompts and answers are like, and of whichever adapters.
 
     The gap stays bounded, however long it lasts: as in the paper, by twice what one full set of
-    slots can be charged.
+    slots can be charged; and by what may be borrowed, which refills by half while it is spent.
     """
     kinds = {"a": itertools.cycle(one), "b": itertools.cycle(other)}
     most = PREFILL_US * PROMPT_MOST + (1000 + DECODE_US) * WANTS_MOST
@@ -243,7 +244,9 @@ def test_two_tenants_that_always_ask_are_served_alike(
                 place = adapter if tenant == "b" else ""
                 box.submit(Arrival(tenant=tenant, prompt=prompt, wants=wants, adapter=place))
         box.step()
-        assert abs(tenants.of("a").served - tenants.of("b").served) <= 2 * SLOTS * most
+        assert abs(tenants.of("a").served - tenants.of("b").served) <= 2 * (
+            SLOTS * most + tenants.slack_us
+        )
 
 
 def test_a_flood_does_not_delay_a_newcomer() -> None:
