@@ -62,7 +62,7 @@ class Chat(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):
     `template_arguments` reach the model's chat template (vLLM's `chat_template_kwargs`).
     `tool_choice` is auto, none or required; with `only_tool` the call has to be of that one.
     With `instructed` the first message is for this answer alone: what continues it leaves it out.
-    With `continued` the last message is the beginning of the answer, which goes on from there.
+    With `continued` the last message is the beginning of the answer, to be continued.
     `parallel_calls` is false where one turn may make one call at most, None where the caller does
     not say. `effort` is how much to reason, in the words of the model, None for its default.
     """

@@ -23,6 +23,8 @@ from engine.gateway import auth, errors, openai_format, request_bodies, streamin
 from engine.gateway.context import Context
 from engine.gateway.formats import Format, Head
 from storage.keys import Key
+from storage.releases import Release
+from storage.services import Service
 
 _CHAT: Final = request_bodies.Reader(request_bodies.Chat)
 _TEXT: Final = request_bodies.Reader(request_bodies.Completion)
@@ -30,16 +32,12 @@ _LARGE_PIECE: Final = 4096
 """Bytes after which other requests get their turn."""
 
 
-class Body(Protocol):
-    """What the body of a request for a completion gives, in whatever dialect."""
+class Prompted(Protocol):
+    """What the body of a request gives of its prompt, in whatever dialect."""
 
     @property
     def model(self) -> str:
         """The name of the service."""
-
-    @property
-    def stream(self) -> bool | None:
-        """Whether the answer is to be sent as it grows."""
 
     @property
     def prompt_variables(self) -> dict[str, Any] | None:
@@ -51,6 +49,14 @@ class Body(Protocol):
 
     def input(self) -> Chat | Text:
         """The conversation, or the texts to continue."""
+
+
+class Body(Prompted, Protocol):
+    """What the body of a request for a completion gives, in whatever dialect."""
+
+    @property
+    def stream(self) -> bool | None:
+        """Whether the answer is to be sent as it grows."""
 
     def options(self) -> Options:
         """What the caller sets."""
@@ -107,6 +113,20 @@ async def complete(
         return await _respond(request, execution, format(head, body, job), over)
 
 
+async def chosen(
+    context: Context, request: Request, key: Key, body: Prompted, service: Service
+) -> Release:
+    """The release that answers: the one that an operator named, or that of the caller's unit."""
+    pinned = auth.pinned(request, key)
+    if pinned is not None:
+        release = await context.catalog.release(pinned)
+    else:
+        request.state.unit = body.unit or auth.session(request) or request.state.id
+        release = plan.release(context.catalog.snapshot, service, request.state.unit)
+    request.state.release = release.name
+    return release
+
+
 async def _plan(
     context: Context,
     request: Request,
@@ -120,16 +140,10 @@ async def _plan(
     via = auth.via(request, context.gateway_id)
     input, options, class_ = body.input(), body.options(), auth.class_(request)
     service = await catalog.service(body.model)
-    pinned, exposure = auth.pinned(request, key), None
-    if pinned is not None:
-        release = await catalog.release(pinned)
-    else:
-        named, id = body.unit or auth.session(request), request.state.id
-        unit = request.state.unit = named or id
-        release = plan.release(catalog.snapshot, service, unit)
-        if catalog.pepper is not None:
-            exposure = plan.exposure(service, named or None, catalog.pepper, id)
-    request.state.release = release.name
+    release, exposure = await chosen(context, request, key, body, service), None
+    if hasattr(request.state, "unit") and catalog.pepper is not None:
+        named = body.unit or auth.session(request)
+        exposure = plan.exposure(service, named or None, catalog.pepper, request.state.id)
     job = plan.job(
         id=f"req_{request.state.id}",
         at_us=at_us,

@@ -156,7 +156,7 @@ class Chat(Completing, kw_only=True):
         )  # fmt: skip
 
     def _check_continuation(self) -> None:
-        """Either the last message goes on, or the assistant's turn begins after it."""
+        """Either the last message is continued, or the assistant's turn begins after it."""
         last, continued = self.messages[-1], bool(self.continue_final_message)
         if continued and (last.role != "assistant" or not last.content or last.tool_calls):
             other = "the last message is not an assistant's text"

@@ -22,7 +22,7 @@ _Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 class Tokenize(msgspec.Struct, kw_only=True):
     """A text (`prompt`, or llama-server's `content`) or a conversation.
 
-    vLLM adds BOS to a text unless it is told not to, llama-server only when it is asked to, and
+    vLLM adds BOS to a text unless asked not to, llama-server only when it is asked to, and
     reads control tokens that the text spells.
     """
 

@@ -6,7 +6,7 @@ computed or recorded. Imported by the routes and by `engine.gateway.messages`.
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -14,32 +14,13 @@ from starlette.responses import Response
 
 from engine.backends.protocol import Tokeniser
 from engine.execution import plan, prompts
-from engine.execution.job import Chat, Job, Options, Text, Tokens
-from engine.gateway import auth, request_bodies, token_bodies
+from engine.execution.job import Chat, Job, Options, Tokens
+from engine.gateway import auth, completions, request_bodies, token_bodies
 from engine.gateway.context import Context
 
 _TOKENIZE: Final = request_bodies.Reader(token_bodies.Tokenize)
 _DETOKENIZE: Final = request_bodies.Reader(token_bodies.Detokenize)
 _CHAT: Final = request_bodies.Reader(request_bodies.Chat)
-
-
-class Body(Protocol):
-    """What the body of a request about a prompt gives, in whatever dialect."""
-
-    @property
-    def model(self) -> str:
-        """The name of the service."""
-
-    @property
-    def prompt_variables(self) -> dict[str, Any] | None:
-        """The variables of the release's prompt."""
-
-    @property
-    def unit(self) -> str | None:
-        """The user who stays on one arm of a split."""
-
-    def input(self) -> Chat | Text:
-        """The conversation, or the text."""
 
 
 async def tokenize(context: Context, request: Request) -> Response:
@@ -82,15 +63,9 @@ async def read(
     request.state.id = context.new_id()
     key = await auth.key(request, context.catalog)
     with context.bodies.account(key) as account:
-        body: Body = reader.read(await account.read(request))
+        body: completions.Prompted = reader.read(await account.read(request))
         service = await context.catalog.service(body.model)
-        pinned = auth.pinned(request, key)
-        if pinned is not None:
-            release = await context.catalog.release(pinned)
-        else:
-            unit = body.unit or auth.session(request) or request.state.id
-            release = plan.release(context.catalog.snapshot, service, unit)
-        request.state.release = release.name
+        release = await completions.chosen(context, request, key, body, service)
         job = plan.job(
             id=f"req_{request.state.id}",
             at_us=context.now_us(),

@@ -39,7 +39,7 @@ _CHATS: Final = sandbox.Sandbox(strict=False)
 Turn = dict[str, Any]
 _ROLE: Final = "role"
 _END: Final = "\U0010fffd"
-"""Marks the end of a message that goes on: templates remove space at the end of a text."""
+"""Marks the end of a message to be continued: templates remove space at the end of a text."""
 
 
 class Prompt:

@@ -59,8 +59,8 @@ class RenderChat(msgspec.Struct, frozen=True, array_like=True, tag="render_chat"
     """Render a conversation; answered by `Segments`.
 
     Messages and tools have the form of Hugging Face's convention. `fold_system`: each system text
-    goes before the next user message. `continued`: the last message goes on, and nothing comes
-    after its content.
+    goes before the next user message. `continued`: the last message is unfinished, and
+    nothing comes after its content.
     """
 
     messages: tuple[dict[str, Any], ...]
