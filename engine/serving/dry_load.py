@@ -12,7 +12,8 @@ from typing import Final
 
 import psutil
 
-from engine.serving import errors
+# The worker is imported for its size: `process_bytes` is what its process takes before it loads.
+from engine.serving import errors, worker  # noqa: F401
 from engine.serving.llama import dry_load
 from engine.serving.llama.context import KV_CACHE_TYPES
 from engine.serving.llama.dry_load import Shape, Taken
