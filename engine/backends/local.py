@@ -62,7 +62,8 @@ class LocalBackend:
         """As `protocol.Tokeniser.tokens`."""
         template = await self._fleet.pool(release).introduced(within_s)
         if isinstance(input, Text) and special:
-            prompt = tuple(wire.Segment(text, special=True) for text in input.prompts)
+            texts = (text for text in input.prompts if isinstance(text, str))
+            prompt = tuple(wire.Segment(text, special=True) for text in texts)
         else:
             (prompt,) = await translation.segments(template, release, input, within_s)
         asked = wire.Tokenise(0, release.adapter, prompt, bos, int(within_s * 1e6))

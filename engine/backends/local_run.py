@@ -78,7 +78,7 @@ class _Sequence:
         self.over = True
         self.wasted_us += refused.busy_us
         self.instance = self.run.instance_of(self.id)
-        self.run.refused(refused)
+        self.run.refused(refused, self.index)
 
     def lost(self) -> bool:
         """The worker died: begin again unless events were passed on."""
@@ -286,9 +286,10 @@ class LocalRun:
                 self._wake()
         self._check()
 
-    def refused(self, refused: wire.Refused) -> None:
+    def refused(self, refused: wire.Refused, index: int) -> None:
         """A choice was refused, or cannot continue."""
-        failure = translation.failure(refused, self.job.input, self._parsing.constraint)
+        job = self.job
+        failure = translation.failure(refused, job.input, self._parsing.constraint, index // job.n)
         failure.release_fault = refused.code == "too_long" and self._others_hold_more()
         self.fail(failure)
 

@@ -16,6 +16,8 @@ from engine.serving import wire
 
 BLOCK: Final = 256
 """Characters of a block; a beginning that is shorter is not worth a choice."""
+TOKEN_BLOCK: Final = 64
+"""Tokens of a block, where a prompt is given as tokens."""
 _BLOCKS_MOST: Final = 512
 """Blocks of a prompt that are looked at: what comes later rarely decides."""
 _KEPT: Final = 8192
@@ -23,11 +25,13 @@ _KEPT: Final = 8192
 
 def blocks(item: wire.Submit | wire.Score) -> tuple[int, ...]:
     """The hashes of a prompt's whole blocks, for its adapter and its scope."""
-    text = "".join(segment.text for segment in item.prompt)
+    tokens = tuple(token for segment in item.prompt for token in segment.tokens)
+    prompt = tokens or "".join(segment.text for segment in item.prompt)
+    size = TOKEN_BLOCK if tokens else BLOCK
     found: list[int] = []
     before = hash((item.adapter, item.scope))
-    for end in range(BLOCK, min(len(text), BLOCK * _BLOCKS_MOST) + 1, BLOCK):
-        before = hash((before, text[end - BLOCK : end]))
+    for end in range(size, min(len(prompt), size * _BLOCKS_MOST) + 1, size):
+        before = hash((before, prompt[end - size : end]))
         found.append(before)
     return tuple(found)
 

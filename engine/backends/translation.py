@@ -48,7 +48,7 @@ async def segments(
         if isinstance(input, Text):
             for prompt in input.prompts:
                 template.check_prompt(prompt)
-            return [(wire.Segment(prompt, special=False),) for prompt in input.prompts]
+            return [(_segment(prompt),) for prompt in input.prompts]
         async with time_limit.rendered("the chat template", within_s):
             return [await template.segments(input)]
     except chat_template.LongConversation as error:
@@ -72,12 +72,25 @@ async def segments(
         ) from error
 
 
+def _segment(prompt: str | tuple[int, ...]) -> wire.Segment:
+    if isinstance(prompt, str):
+        return wire.Segment(prompt, special=False)
+    return wire.Segment("", special=False, tokens=prompt)
+
+
 def failure(
-    refused: wire.Refused, input: Chat | Text, constraint: wire.Constraint | None = None
+    refused: wire.Refused,
+    input: Chat | Text,
+    constraint: wire.Constraint | None = None,
+    text: int = 0,
 ) -> failures.Failure:
-    """A worker's refusal in terms of the job."""
+    """A worker's refusal in terms of the job; `text` counts the texts of a completion."""
     kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
     param = _field(input) if kind is failures.Invalid else None
+    if isinstance(input, Text) and len(input.prompts) > 1 and param is not None:
+        param = f"{param}[{text}]"
+    if refused.place >= 0:
+        param = f"{param}[{refused.place}]"
     if refused.code == "logit_bias":
         param = "logit_bias"
     elif refused.code == "constraint":

@@ -79,9 +79,12 @@ class Chat(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):
-    """Texts to continue independently, the release's prompt included."""
+    """Texts to continue independently, the release's prompt included.
 
-    prompts: tuple[str, ...]
+    One that is given as tokens is used as it is: without BOS, and with the control tokens in it.
+    """
+
+    prompts: tuple[str | tuple[int, ...], ...]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -22,7 +22,7 @@ async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]
 
     Raises:
         failures.Invalid: the variables are not those that the prompt declares; the release is to
-            blame if another arm of the service takes them.
+            blame if another arm of the service takes them. Or the input cannot follow a prompt.
         failures.Broken: the prompt's template is faulty.
         failures.Failure: it cannot be rendered now.
     """
@@ -46,7 +46,12 @@ async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]
             release_fault=True,
         ) from error
     asked = job.asked and msgspec.structs.replace(job.asked, variables=dict(variables))
-    input = prompt_template.prompted(own, job.input)
+    try:
+        input = prompt_template.prompted(own, job.input)
+    except prompt_template.BadInput as error:
+        raise failures.Invalid(
+            f"release {release.name}: {error}", code="unsupported_parameter", param="prompt"
+        ) from error
     return msgspec.structs.replace(job, input=input, prompt=own, asked=asked)
 
 

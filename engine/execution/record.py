@@ -119,11 +119,15 @@ def outcome(failure: failures.Failure) -> Outcome:
 def _prompt(job: Job) -> str:
     """The input as one text; only the role of a message begins a line at the margin.
 
-    Otherwise a message could hold another one, with a role that its author does not have.
+    Otherwise a message could hold another one, with a role that its author does not have. Of what
+    was given as tokens it has the ids.
     """
     if isinstance(job.input, Chat):
         return "\n\n".join(f"{m.role}: {_inset(_said(m))}" for m in job.input.messages)
-    return "\n\n".join(job.input.prompts)
+    return "\n\n".join(
+        prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode()
+        for prompt in job.input.prompts
+    )
 
 
 def _said(message: Message) -> str:

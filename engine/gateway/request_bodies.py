@@ -15,7 +15,14 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import constraint_fields, errors, sampling_fields, tool_bodies, turns
+from engine.gateway import (
+    constraint_fields,
+    errors,
+    prompt_fields,
+    sampling_fields,
+    tool_bodies,
+    turns,
+)
 from engine.prompting import chat_template
 
 SEQUENCES_LIMIT: Final = 128
@@ -188,12 +195,12 @@ class Chat(Completing, kw_only=True):
 class Completion(Completing, kw_only=True):
     """The body of POST /v1/completions."""
 
-    prompt: str | Annotated[list[str], Meta(min_length=1, max_length=SEQUENCES_LIMIT)]
+    prompt: prompt_fields.Prompt
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
     def input(self) -> job.Text:
         """The prompts."""
-        return job.Text((self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt))
+        return job.Text(prompt_fields.prompts(self.prompt))
 
     def _alternatives(self) -> int:
         return -1 if self.logprobs is None else self.logprobs
@@ -270,6 +277,8 @@ class Reader:
                     self._check_unsupported(name, value)
                 elif name in _FREE:
                     _check_containers(name, value)
+                elif name == "prompt":
+                    prompt_fields.check(value)
                 elif name == "logit_bias":
                     sampling_fields.check_biases(value)
             return self._decoder.decode(raw)
@@ -324,11 +333,8 @@ def _invalid(error: msgspec.ValidationError) -> errors.BadRequest:
     param = where or (field[1] if field else None)
     missing = "missing required" in reason
     place = f"{param}: " if where else ""
-    hint = ""
-    if param is not None and param.startswith("prompt") and "got `int`" in reason:
-        hint = "; token ids are not supported, send text"
     return errors.BadRequest(
-        f"{place}{reason.replace('`', '')}{hint}.",
+        f"{place}{reason.replace('`', '')}.",
         code="missing_required_parameter" if missing else "invalid_value",
         param=param,
     )

@@ -109,10 +109,14 @@ def _weighed(used: Usage) -> int:
 
 
 def _bytes(job: Job) -> int:
-    """Of all its texts."""
+    """Of all its texts; a token that is given as such counts as one."""
     if isinstance(job.input, Text):
-        return sum(len(each.encode(errors="replace")) for each in job.input.prompts) * job.n
+        return sum(map(_size, job.input.prompts)) * job.n
     return sum(len(each.content.encode(errors="replace")) + _TURN for each in job.input.messages)
+
+
+def _size(prompt: str | tuple[int, ...]) -> int:
+    return len(prompt.encode(errors="replace") if isinstance(prompt, str) else prompt)
 
 
 _TURN: Final = 32

@@ -247,13 +247,16 @@ class ChatTemplate:
             return families.PLAIN
         return self.calling if input.tools else self.family
 
-    def check_prompt(self, prompt: str) -> None:
+    def check_prompt(self, prompt: str | tuple[int, ...]) -> None:
         """Refuse a prompt without messages that cannot fit, before it is sent anywhere.
+
+        It is a text, or its tokens.
 
         Raises:
             LongConversation: it has more tokens than the context.
         """
-        self._check_least("the prompt", self._least([prompt]))
+        tokens = self._least([prompt]) if isinstance(prompt, str) else len(prompt)
+        self._check_least("the prompt", tokens)
 
     def _check(self, texts: Sequence[str]) -> None:
         """Refuse what cannot fit before any work is done: each message has at least a token."""

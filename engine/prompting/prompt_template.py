@@ -32,6 +32,10 @@ class BadVariables(Exception):
     """The variables are not those that the prompt declares; send what the message names."""
 
 
+class BadInput(Exception):
+    """The caller's input cannot follow a prompt."""
+
+
 class BrokenPrompt(Exception):
     """A prompt version's template is faulty; its author has to fix it.
 
@@ -177,9 +181,19 @@ def _leading(messages: Sequence[Message]) -> int:
 
 
 def prompted(prompt: Sequence[Message], input: Chat | Text) -> Chat | Text:
-    """The input after the prompt; texts are separated by blank lines."""
+    """The input after the prompt; texts are separated by blank lines.
+
+    Raises:
+        BadInput: a text is given as tokens, which nothing can be put before.
+    """
     if isinstance(input, Chat):
         messages = tuple(joined(prompt, input.messages))
         return msgspec.structs.replace(input, messages=messages)
     texts = [message.content for message in prompt]
-    return Text(tuple("\n\n".join([*texts, text]) for text in input.prompts))
+    return Text(tuple("\n\n".join([*texts, _spelled(text)]) for text in input.prompts))
+
+
+def _spelled(prompt: str | tuple[int, ...]) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    raise BadInput("the release has a prompt that goes before the text; send text, not token ids")

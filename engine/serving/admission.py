@@ -24,12 +24,13 @@ Only the lengths of earlier answers tell when they do: the next may be much shor
 
 
 class Refusal(NamedTuple):
-    """Why a sequence is refused; `code` as in wire.Refused."""
+    """Why a sequence is refused; `code` and `place` as in wire.Refused."""
 
     sequence: Sequence
     code: str
     message: str
     retry_after_us: int
+    place: int = -1
 
 
 def judge(

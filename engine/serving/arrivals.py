@@ -48,9 +48,21 @@ def work(
     least = vocabulary.least(texts)
     if least > most:
         return admission.too_long(sequence, least, most, counted=False)
+    unknown = _unknown(request.prompt, vocabulary.size)
+    if unknown is not None:
+        token, place = unknown
+        message = f"token {token} is not in the vocabulary of {vocabulary.size} tokens"
+        return Refusal(sequence, "bad_token", message, 0, place)
     if isinstance(request, wire.Submit):
         return _generation(request, sequence, prompts, vocabulary, constraints)
     return _scoring(request, sequence, prompts, vocabulary)
+
+
+def _unknown(prompt: tuple[wire.Segment, ...], size: int) -> tuple[int, int] | None:
+    """The first of a prompt's own tokens that the model does not have, and its place."""
+    tokens = (token for segment in prompt for token in segment.tokens)
+    places = ((token, at) for at, token in enumerate(tokens) if not 0 <= token < size)
+    return next(places, None)
 
 
 def _generation(

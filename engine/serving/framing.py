@@ -76,7 +76,7 @@ def fits(request: Request) -> bool:
     if isinstance(request, Detokenise):
         size = len(request.tokens)
     else:
-        size = sum(len(segment.text) for segment in request.prompt)
+        size = sum(len(segment.text) + len(segment.tokens) for segment in request.prompt)
         size += len(request.continuation) if isinstance(request, Score) else 0
     if size * _PER_CHARACTER < FRAME_LIMIT // 2:
         return True

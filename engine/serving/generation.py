@@ -28,7 +28,8 @@ class Prompts:
     def tokens(self, prompt: tuple[wire.Segment, ...]) -> list[int]:
         """The prompt's tokens, as a list of the caller's own."""
         if prompt is not self._last:
-            self._tokens = self._tokenise((s.text, s.special) for s in prompt)
+            given = [token for segment in prompt for token in segment.tokens]
+            self._tokens = given or self._tokenise((s.text, s.special) for s in prompt)
             self._last = prompt
         return self._tokens.copy()
 

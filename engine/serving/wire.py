@@ -15,11 +15,13 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     """Part of a prompt.
 
     `special`: control tokens spelled in `text` are parsed as such; true for text of the chat
-    template, false for text of a client.
+    template, false for text of a client. A segment of `tokens` has no text, and is the only one of
+    its prompt: it is used as it is.
     """
 
     text: str
     special: bool
+    tokens: tuple[int, ...] = ()
 
 
 class Sampling(msgspec.Struct, frozen=True, array_like=True):
@@ -274,6 +276,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True):
     that the vocabulary does not have), constraint (it cannot be held, or not to its end), draining,
     model_fault (its logits are no numbers) or engine; `retry_after_us` is the estimated wait, 0
     where waiting does not help. `busy_us` is the worker's wall time already apportioned to it.
+    `place` is that of a bad_token in the prompt, -1 for everything else.
     """
 
     id: int
@@ -281,6 +284,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True):
     message: str
     retry_after_us: int
     busy_us: int = 0
+    place: int = -1
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):

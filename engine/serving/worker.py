@@ -284,10 +284,10 @@ class Worker:
                 self._news.append(wire.AdapterUnloaded(outcome.adapter))
 
     def _refuse(self, refusals: tuple[Refusal, ...]) -> None:
-        for sequence, code, message, retry_after_us in refusals:
+        for sequence, code, message, retry_after_us, place in refusals:
             self._works.pop(sequence.id, None)
             self._refused.append(
-                wire.Refused(sequence.id, code, message, retry_after_us, sequence.busy_us)
+                wire.Refused(sequence.id, code, message, retry_after_us, sequence.busy_us, place)
             )
 
     # one step

@@ -103,12 +103,16 @@ async def score(server: Server, model: str, wanted: Score) -> Scored:
         failures.Failure: the server does not score, or not now, or the input is a chat: its
             template is the server's, so that no prompt can be given to be echoed.
     """
-    if isinstance(wanted.input, Chat) or len(wanted.input.prompts) != 1:
+    prompt = None if isinstance(wanted.input, Chat) else wanted.input.prompts[0]
+    if (
+        isinstance(wanted.input, Chat)
+        or len(wanted.input.prompts) != 1
+        or not isinstance(prompt, str)
+    ):
         raise failures.Invalid(
-            "an upstream scores the continuation of one text, not of a chat",
+            "an upstream scores the continuation of one text, not of a chat or of tokens",
             code="scoring_unsupported",
         )
-    prompt = wanted.input.prompts[0]
     try:
         return await _echoed(
             *(server, model, prompt, wanted.continuation),

@@ -254,10 +254,43 @@ def test_control_characters_are_text() -> None:
     assert CHAT.read(json.dumps(body).encode()).messages[0].content == "\x1b[2J\x00\x07"
 
 
-def test_token_ids_get_a_hint() -> None:
-    """Some clients send them; text is what is taken here."""
-    error = refused(COMPLETION, b'{"model":"ops","prompt":[1,2,3]}')
-    assert "send text" in error.message
+@pytest.mark.parametrize(
+    ("prompt", "texts"),
+    [
+        ("a", ("a",)),
+        (["a", "b"], ("a", "b")),
+        ([1, 2], ((1, 2),)),
+        ([[1, 2], [3]], ((1, 2), (3,))),
+    ],
+)
+def test_a_prompt_is_texts_or_tokens(prompt: Any, texts: tuple[Any, ...]) -> None:
+    """One or several, each as text or as the ids of its tokens."""
+    body = COMPLETION.read(json.dumps({"model": "ops", "prompt": prompt}).encode())
+    assert body.input().prompts == texts
+
+
+@pytest.mark.parametrize(
+    ("prompt", "param"),
+    [
+        ([], "prompt"),
+        ([[]], "prompt[0]"),
+        ([[1], []], "prompt[1]"),
+        ([1, "a"], "prompt[1]"),
+        (["a", [1]], "prompt[1]"),
+        ([1, -1], "prompt[1]"),
+        ([1, 2**31], "prompt[1]"),
+        ([1, 1.5], "prompt[1]"),
+        ([[1, 2], [3, True]], "prompt[1][1]"),
+        ([""] * 129, "prompt"),
+        ([[1]] * 129, "prompt"),
+    ],
+)
+def test_a_prompt_that_is_neither_is_refused_with_its_place(prompt: Any, param: str) -> None:
+    """Nothing of it reaches a worker."""
+    body = json.dumps({"model": "ops", "prompt": prompt}).encode()
+    with pytest.raises(errors.BadRequest) as caught:
+        COMPLETION.read(body).input()
+    assert caught.value.param == param
 
 
 def test_the_chats_own_field_is_unknown_to_completions() -> None:

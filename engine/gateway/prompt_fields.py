@@ -1,0 +1,52 @@
+"""The prompt of a text completion: one text or several, each as text or as token ids.
+
+Imported by `request_bodies`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from engine.gateway import errors
+
+PROMPTS_LIMIT: Final = 128
+TOKENS_LIMIT: Final = 1 << 20
+
+_Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Tokens = Annotated[list[_Token], Meta(min_length=1, max_length=TOKENS_LIMIT)]
+Prompt = str | Annotated[list[str | _Token | _Tokens], Meta(min_length=1, max_length=TOKENS_LIMIT)]
+"""One text, the tokens of one text, or several of either."""
+
+
+def check(raw: msgspec.Raw) -> None:
+    """Refuse too many lists before they are decoded."""
+    written = bytes(raw).lstrip()
+    if written.startswith(b"[") and not written[1:].lstrip().startswith(b'"'):
+        _count(written.count(b"[") - 1)
+
+
+def prompts(prompt: Prompt) -> tuple[str | tuple[int, ...], ...]:
+    """Each text, or its tokens.
+
+    Raises:
+        BadRequest: there are too many, or texts beside tokens.
+    """
+    if isinstance(prompt, str):
+        return (prompt,)
+    kind = type(prompt[0])
+    other = next((at for at, each in enumerate(prompt) if type(each) is not kind), None)
+    if other is not None:
+        what = "all of a list are texts, or all are tokens of one text, or all are lists of tokens"
+        raise errors.invalid(f"prompt[{other}]", what)
+    if kind is int:
+        return (tuple(token for token in prompt if isinstance(token, int)),)
+    _count(len(prompt))
+    return tuple(tuple(each) if isinstance(each, list) else str(each) for each in prompt)
+
+
+def _count(texts: int) -> None:
+    if texts > PROMPTS_LIMIT:
+        raise errors.invalid("prompt", f"there are more than {PROMPTS_LIMIT} texts")
