@@ -61,6 +61,7 @@ async def facts(s: Session, at_us: int, live: Facts, settings: config.Config) ->
         node=snapshot.Node.DOWN if node.alive is False else snapshot.Node.UP,
         person=live.person,
         host=live.host,
+        home=live.home,
         recent=recent,
         driver=live.driver,
         run=node.run,
