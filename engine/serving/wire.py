@@ -62,12 +62,14 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
     """What the text has to match: a whole text of the language that `source` describes.
 
     `kind` is json_schema (JSON), regex (Rust's syntax), choice (a JSON list of texts) or grammar
-    (GBNF or Lark). `field` is that of the request, for errors; workers get it empty.
+    (GBNF or Lark). `field` is that of the request, for errors; workers get it empty. `spacing` is
+    an expression for the white space between the tokens of JSON, "" for the default.
     """
 
     kind: str
     source: str
     field: str = ""
+    spacing: str = ""
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
