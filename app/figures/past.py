@@ -72,7 +72,7 @@ async def facts(s: Session, at_us: int, live: Facts, settings: config.Config) ->
         placed=live.placed,
         served=live.served,
         alerts=await past_alerts.active(s, at_us),
-        silences=await past_alerts.silenced(s, at_us),
+        silences=await past_alerts.silences_of(s, at_us),
         incidents=await past_incidents.open_ones(s, at_us),
         rollouts=[each for each in led if each is not None],
         deployments=await past_deployments.every(s, at_us),
