@@ -13,6 +13,7 @@ from engine.execution.job import (
     Call,
     CallDelta,
     Delta,
+    Echoed,
     Event,
     Finished,
     Job,
@@ -23,11 +24,15 @@ from engine.execution.job import (
 
 
 class Choice:
-    """One choice so far; `finish` is None until it has ended."""
+    """One choice so far; `finish` is None until it has ended.
+
+    `echo` is its prompt, where that was to come back and the answer is not streamed.
+    """
 
     __slots__ = (
         "_calls",
         "_reasoning",
+        "echo",
         "finish",
         "index",
         "last_us",
@@ -45,6 +50,7 @@ class Choice:
     def reset(self) -> None:
         """Discard everything received so far."""
         self.parts: list[str] = []
+        self.echo: Echoed | None = None
         self._reasoning: list[str] = []
         self._calls: dict[int, list[CallDelta]] = {}
         self.logprobs: list[TokenLogprob] = []
@@ -127,10 +133,16 @@ class Answer:
                     choice.keep(event)
                 if self._keeps_logprobs and event.logprobs:
                     choice.logprobs += event.logprobs
-            elif isinstance(event, Finished):
-                self.end(event)
-            elif isinstance(event, Restarted):
-                self._restart()
+            else:
+                self._mark(event)
+
+    def _mark(self, event: Echoed | Finished | Restarted) -> None:
+        if isinstance(event, Finished):
+            self.end(event)
+        elif isinstance(event, Restarted):
+            self._restart()
+        elif self._keeps_logprobs:
+            self.choices[event.index].echo = event
 
     def end(self, finish: Finished) -> None:
         """A choice has ended."""

@@ -32,6 +32,8 @@ What clients may rely on, beyond OpenAI's documents:
 - When a worker dies, streams that had begun fail (`worker_lost`); all other requests are retried.
 - The release's prompt comes first: before the client's messages, with the client's leading system
   text appended to it; before the text of a text completion, with a blank line between.
+- With `echo` a prompt is scored once for all its choices, as part of the first one's cost; it is
+  not recorded as an answer, and its tokens count as the prompt's.
 - Choice i of n uses seed + i. Text that spells a control token is only text.
 - A request is cancelled when a megabyte of its answer waits unread (`slow_reader`), and its client
   is disconnected when it has read nothing for a minute.
