@@ -11,11 +11,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Self
 
-import msgspec
-
 from engine.backends import parsed_text, prompt_scoring, translation
 from engine.backends.fleet import Fleet
-from engine.backends.parsed_text import ParsedText, Parsing
+from engine.backends.local_choice import LocalChoice
+from engine.backends.parsed_text import Parsing
 from engine.backends.pool import Pool
 from engine.backends.prompt_scoring import PromptScoring
 from engine.execution import failures
@@ -29,90 +28,6 @@ UNREAD_LIMIT: Final = 1 << 20
 _PER_LOGPROB: Final = 128
 _ECHO_LIMIT: Final = 1_000_000
 """Tokens of the prompts of one job, alternatives included, whose log-probabilities come back."""
-
-
-class _Sequence:
-    """One choice on a worker; the worker's client calls it."""
-
-    __slots__ = ("echo", "finish", "id", "index", "instance", "over", "parsed", "run", "wasted_us")
-
-    def __init__(
-        self,
-        run: LocalRun,
-        index: int,
-        parsed: ParsedText | None,
-        echo: Finished | None = None,
-    ) -> None:
-        """`echo` is the end that the choice would have if it were nothing but its prompt."""
-        self.run = run
-        self.index = index
-        self.id = 0
-        self.parsed = parsed
-        self.over = False
-        self.finish: Finished | None = None
-        self.instance = ""
-        """The one that refused it."""
-        self.echo = echo
-        self.wasted_us = 0 if echo is None else echo.busy_us
-        """Computing time that was spent before it was refused."""
-
-    def delta(self, delta: wire.Delta, at_us: int) -> None:
-        """New text."""
-        if self.parsed is not None:
-            self.run.extend(self.parsed.delta(delta, at_us))
-        else:
-            self.run.extend(Delta(self.index, delta.text, delta.tokens, delta.logprobs, at_us))
-
-    def finished(self, finished: wire.Finished) -> None:
-        """The sequence has ended or was cancelled."""
-        self.over = True
-        reason = finished.reason
-        if self.parsed is not None:
-            rest = self.parsed.rest(reason, self.run.now_us())
-            if rest is not None:
-                self.run.extend(rest)
-            if reason == "stop" and self.parsed.called:
-                reason = "tool_calls"
-        self.finish = Finished(
-            self.index,
-            reason,
-            finished.prompt_tokens,
-            finished.completion_tokens,
-            self.run.waited_us + finished.queue_us,
-            finished.busy_us,
-            self.run.instance_of(self.id),
-            cached_tokens=finished.cached_tokens,
-            stop=finished.stop,
-        )
-        if self.echo is not None:  # which computed the prompt
-            self.finish = msgspec.structs.replace(
-                self.finish,
-                queue_us=self.echo.queue_us,
-                busy_us=finished.busy_us + self.echo.busy_us,
-                cached_tokens=self.echo.cached_tokens,
-            )
-        self.run.ended(self.finish)
-
-    def refused(self, refused: wire.Refused) -> None:
-        """The worker refused the sequence; the job fails."""
-        self.over = True
-        self.wasted_us += refused.busy_us
-        self.instance = self.run.instance_of(self.id)
-        self.run.refused(refused, self.index)
-
-    def lost(self) -> bool:
-        """The worker died: begin again unless events were passed on."""
-        if not self.run.shown:
-            self.run.restart(self)
-            return True
-        self.over = True
-        self.run.fail(
-            failures.Unavailable(
-                "the worker died in the middle of this answer; send the request again",
-                code="worker_lost",
-            )
-        )
-        return False
 
 
 class LocalRun:
@@ -130,7 +45,7 @@ class LocalRun:
         )  # looked up once: Python 3.11 makes a system call of it
         self._pool: Pool | None = None
         self._parsing = Parsing()
-        self._sequences: list[_Sequence | PromptScoring] = []
+        self._sequences: list[LocalChoice | PromptScoring] = []
         self._echoed = 0
         self._batch: list[Event] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -221,7 +136,7 @@ class LocalRun:
             if self._failure is None:
                 index = number * job.n + choice
                 ended = None if echo is None else echo.ended(index, "length")
-                sequence = _Sequence(self, index, parsing.made(index), ended)
+                sequence = LocalChoice(self, index, parsing.made(index), ended)
                 self._sequences.append(sequence)
                 submit = translation.submit(
                     job,
@@ -374,7 +289,7 @@ class LocalRun:
             self._wake()
         self._check()
 
-    def restart(self, sequence: _Sequence) -> None:
+    def restart(self, sequence: LocalChoice) -> None:
         """A choice begins again; none of its events was passed on."""
         index = sequence.index
         sequence.parsed = self._parsing.made(index)
