@@ -1,4 +1,4 @@
-"""What holds for every test: hypothesis, kept bytecode, ready stores, how cores are shared."""
+"""What holds for every test: hypothesis, ready stores, warm starts, how cores are shared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from storage import migrations
-from tests import ready_stores
+from tests import ready_stores, warm_starts
 
 # Neither is about the code under test: how fast examples are made or run is the machine's affair.
 # Each run draws others: fifty a property are many in a week, and a run stays short.
@@ -41,6 +41,20 @@ def _ready_stores() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _warm_starts() -> Iterator[None]:
+    """The processes of a box do not import their libraries anew."""
+    with warm_starts.warm():
+        yield
+
+
+@pytest.fixture
+def cold_starts() -> Iterator[None]:
+    """They do."""
+    with warm_starts.cold():
+        yield
+
+
 @pytest.fixture
 def real_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each new store is migrated in its place."""
@@ -60,10 +74,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _turn(item.nodeid))
 
 
+def pytest_collection() -> None:
+    """What is imported stays: the garbage collector need not look through it again and again."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """What was imported stays: the garbage collector need not look through it again and again."""
+    """What tests leave is collected."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _turn(nodeid: str) -> int:

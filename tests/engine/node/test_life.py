@@ -127,6 +127,7 @@ def test_a_bad_configuration_names_the_key(node: RealNode) -> None:
     assert "gateway.prot" in said
 
 
+@pytest.mark.usefixtures("cold_starts")
 async def test_told_to_leave_it_leaves_in_order(node: RealNode) -> None:
     """SIGTERM: exit 0, no process left, every part stopped, the run of the node closed."""
     node.start()
