@@ -16,12 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage.request_rows import FacetRow, RequestRow, StoredRow
-from storage.store import insert_new, upsert
+from storage.store import upsert
 
 SIZE: Final = 256
 _FIRST: Final = 4
 _WIDER: Final = 4
-_AT_ONCE: Final = 500
 
 Conditions = Callable[[type[RequestRow | FacetRow]], Sequence[ColumnElement[bool]]]
 """What requests have to be, as conditions on facets and, alike, on requests."""
@@ -44,23 +43,6 @@ class BlockFacetRow(SQLModel, table=True):
 
     facet: int = Field(primary_key=True)
     block: int = Field(primary_key=True)
-
-
-async def add(s: AsyncSession, after: int) -> None:
-    """Enter the requests that were numbered after one."""
-    number, at, facet = col(StoredRow.number), col(StoredRow.at_us), col(StoredRow.facet)
-    found = await s.execute(select(number, at, facet).where(number > after))
-    rows = [(row[0] or 0, row[1], row[2]) for row in found]
-    zones: dict[int, tuple[int, int]] = {}
-    for row in rows:
-        least, most = zones.get(row[0] // SIZE, (row[1], row[1]))
-        zones[row[0] // SIZE] = min(least, row[1]), max(most, row[1])
-    for block, least, most in await _zones(s, list(zones)):
-        zones[block] = min(least, zones[block][0]), max(most, zones[block][1])
-    await _write(s, zones)
-    pairs = sorted({(row[2], row[0] // SIZE) for row in rows})
-    values = [{"facet": facet, "block": block} for facet, block in pairs]
-    await insert_new(s, BlockFacetRow, values, key=("facet", "block"))
 
 
 async def numbers(s: AsyncSession, begin_us: int, end_us: int) -> tuple[int, int]:
@@ -205,15 +187,6 @@ def _steps(low: int, high: int, *, descending: bool) -> Iterator[tuple[int, int]
             yield low, min(low + width - 1, high)
             low += width
         width *= _WIDER
-
-
-async def _zones(s: AsyncSession, blocks: list[int]) -> list[tuple[int, int, int]]:
-    found: list[tuple[int, int, int]] = []
-    columns = (col(BlockRow.block), col(BlockRow.least_at_us), col(BlockRow.most_at_us))
-    for at in range(0, len(blocks), _AT_ONCE):
-        query = select(*columns).where(col(BlockRow.block).in_(blocks[at : at + _AT_ONCE]))
-        found += [(row[0], row[1], row[2]) for row in await s.execute(query)]
-    return found
 
 
 async def _write(s: AsyncSession, zones: dict[int, tuple[int, int]]) -> None:

@@ -8,30 +8,17 @@ requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from sqlalchemy import select, tuple_
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
-from sqlmodel import Column, Field, SQLModel, col
-
-from storage.store import insert_new
+from sqlmodel import Column, Field, SQLModel
 
 PREFIX: Final = "req_"
-FACETS: Final = (
-    "service", "release", "worker", "endpoint", "key_id", "tenant", "class_", "synthetic",
-    "stream", "outcome", "finish_reason", "error_code",
-)  # fmt: skip
-OWN: Final = (
-    "id", "at_us", "prompt_tokens", "completion_tokens", "queue_us", "ttft_us", "latency_us",
-    "busy_us", "seed", "ab_test", "unit", "cached_tokens",
-)  # fmt: skip
-_AT_ONCE: Final = 50
 _DIGITS: Final = "0123456789abcdef"
 
 Facet = tuple[Any, ...]
-"""The values of `FACETS`; 0 and "" for what there is not."""
+"""The values of a `FacetRow` in the order of its columns; 0 and "" for what there is not."""
 
 
 class RequestKey(UserDefinedType[str]):
@@ -100,7 +87,7 @@ class RequestRow(SQLModel, table=True):
 
 
 class StoredRow(SQLModel, table=True):
-    """A request as it is written."""
+    """A request as it is stored; `storage.request_writes` writes it."""
 
     __tablename__: ClassVar[str] = "request_rows"
 
@@ -162,36 +149,3 @@ def beginning(id: str) -> tuple[bytes, bytes | None] | None:
     if not digits or after == 16 ** len(digits):
         return first, None
     return first, bytes.fromhex(f"{after:0{len(digits)}x}".ljust(whole, "0"))
-
-
-def facet(values: Mapping[str, Any]) -> Facet:
-    """The facet of a request, of its values by name."""
-    return tuple(
-        values[name] if values[name] is not None else 0 if name == "release" else ""
-        for name in FACETS
-    )
-
-
-async def numbered(s: AsyncSession, facets: Iterable[Facet]) -> dict[Facet, int]:
-    """The numbers of facets; those that are new get one."""
-    wanted = sorted(set(facets), key=str)
-    found = await _find(s, wanted)
-    if new := [each for each in wanted if each not in found]:
-        rows = [dict(zip(FACETS, each, strict=True)) for each in new]
-        await insert_new(s, FacetRow, rows, key=[_column(name) for name in FACETS])
-        found |= await _find(s, new)
-    return found
-
-
-async def _find(s: AsyncSession, wanted: list[Facet]) -> dict[Facet, int]:
-    columns = [col(getattr(FacetRow, name)) for name in FACETS]
-    found: dict[Facet, int] = {}
-    for at in range(0, len(wanted), _AT_ONCE):
-        some = tuple_(*columns).in_(wanted[at : at + _AT_ONCE])
-        for id, *values in await s.execute(select(col(FacetRow.id), *columns).where(some)):
-            found[tuple(values)] = id
-    return found
-
-
-def _column(name: str) -> str:
-    return "class" if name == "class_" else name

@@ -16,10 +16,10 @@ from sqlalchemy import ColumnElement, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from storage import errors, feedback, request_blocks, request_rows, texts
+from storage import errors, feedback, request_blocks, request_rows, request_writes, texts
 from storage.feedback import Feedback
 from storage.request_rows import Beginning, FacetRow, RequestRow, StoredRow
-from storage.store import insert_new
+from storage.store import at_once
 from storage.texts import Text
 
 __all__ = [
@@ -95,27 +95,24 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
 
 
-async def unknown(s: AsyncSession, rows: Iterable[Request]) -> list[Request]:
-    """Those of some requests that are not stored yet, each once, in the order given."""
-    found = {request.id: request for request in rows}
-    query = select(col(StoredRow.id)).where(col(StoredRow.id).in_(list(found)))
-    for id in (await s.execute(query)).scalars():
-        del found[id]
-    return list(found.values())
+async def record(s: AsyncSession, rows: Iterable[Request]) -> list[Request]:
+    """Store requests that have ended, in the order given; an id is stored once.
+
+    Returns those that were not stored before, each once.
+    """
+    found = {request_rows.stored(request.id): request for request in rows}
+    values = [(facet(request), (key, *_own(request))) for key, request in found.items()]
+    new = await at_once(s, lambda cursor: request_writes.insert(cursor, values))
+    return [request for key, request in found.items() if key in new]
 
 
-async def record(s: AsyncSession, rows: Iterable[Request]) -> None:
-    """Store requests that have ended, in the order given; an id is stored once."""
-    values = [_values(request) for request in rows]
-    facets = await request_rows.numbered(s, [request_rows.facet(each) for each in values])
-    own = [
-        {name: each[name] for name in request_rows.OWN}
-        | {"facet": facets[request_rows.facet(each)]}
-        for each in values
-    ]
-    before = await last(s)
-    await insert_new(s, StoredRow, own, key=("id",))
-    await request_blocks.add(s, before)
+def facet(request: Request) -> request_rows.Facet:
+    """What a request shares with others."""
+    return (
+        request.service, request.release or 0, request.worker, request.endpoint, request.key_id,
+        request.tenant, request.class_.value, request.synthetic, request.stream,
+        request.outcome.value, request.finish_reason or "", request.error_code or "",
+    )  # fmt: skip
 
 
 async def tail(
@@ -348,13 +345,17 @@ def _contains(wanted: str) -> ColumnElement[bool]:
     return or_(col(RequestRow.facet).in_(facets), id)
 
 
-def _values(request: Request) -> dict[str, Any]:
-    values: dict[str, Any] = msgspec.structs.asdict(request)
-    values["class_"], values["outcome"] = request.class_.value, request.outcome.value
-    if request.seed is not None:  # SQLite's integers are signed
-        seed = request.seed % _SEED_SPACE
-        values["seed"] = seed - _SEED_SPACE if seed >= _SEED_HALF else seed
-    return values
+def _own(request: Request) -> tuple[Any, ...]:
+    """What it does not, as `request_writes.Row` has it, without the id."""
+    seed = request.seed
+    if seed is not None:  # SQLite's integers are signed
+        seed %= _SEED_SPACE
+        seed = seed - _SEED_SPACE if seed >= _SEED_HALF else seed
+    return (
+        request.at_us, request.prompt_tokens, request.completion_tokens, request.queue_us,
+        request.ttft_us, request.latency_us, request.busy_us, seed, request.ab_test, request.unit,
+        request.cached_tokens,
+    )  # fmt: skip
 
 
 def _request(row: RequestRow) -> Request:

@@ -10,10 +10,23 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import msgspec
-from sqlalchemy import LargeBinary, delete, func, insert, select, tuple_
+from sqlalchemy import (
+    Integer,
+    LargeBinary,
+    String,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Column, Field, SQLModel, col
 
@@ -45,8 +58,34 @@ class MinuteRow(SQLModel, table=True):
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Whether a second is written, its minute packed, and whether there are later samples."""
+
+    written: bool
+    packed: bool
+    later: bool
+
+
 Body = str | msgspec.Raw
 _decoder: Final = msgspec.json.Decoder(list[tuple[int, msgspec.Raw]])
+
+_kinds: Final = bindparam("kinds", type_=String, expanding=True)
+_leading: Final = bindparam("leading", type_=String)
+_later: Final = bindparam("later", type_=Integer)
+_KNOWN: Final = select(
+    exists().where(
+        col(SampleRow.kind).in_(_kinds), col(SampleRow.second) == bindparam("second", type_=Integer)
+    ),
+    exists().where(
+        col(MinuteRow.kind).in_(_kinds),
+        col(MinuteRow.minute_s) == bindparam("minute_s", type_=Integer),
+    ),
+    or_(
+        exists().where(col(SampleRow.kind) == _leading, col(SampleRow.second) > _later),
+        exists().where(col(MinuteRow.kind) == _leading, col(MinuteRow.minute_s) > _later),
+    ),
+)
 
 
 async def between(
@@ -115,17 +154,19 @@ async def first(s: AsyncSession, kind: str, since: int) -> int | None:
     return second
 
 
-async def later(s: AsyncSession, kind: str, second: int) -> bool:
-    """Whether there are samples of a kind after a second."""
-    plain = select(col(SampleRow.second)).where(
-        col(SampleRow.kind) == kind, col(SampleRow.second) > second
-    )
-    packed = select(col(MinuteRow.minute_s)).where(
-        col(MinuteRow.kind) == kind, col(MinuteRow.minute_s) > second
-    )
-    return (await s.execute(plain.limit(1))).first() is not None or (
-        await s.execute(packed.limit(1))
-    ).first() is not None
+async def known(
+    s: AsyncSession, second: int, kinds: Iterable[str], *, leading: str, later: int
+) -> Known:
+    """What there is where samples of some kinds are to be written in a second.
+
+    `Known.later` is whether the kind `leading` has samples after the second `later`.
+    """
+    values = {
+        "kinds": list(kinds), "second": second, "minute_s": minute(second),
+        "leading": leading, "later": later,
+    }  # fmt: skip
+    written, packed, after = (await s.execute(_KNOWN, values)).one()
+    return Known(bool(written), bool(packed), bool(after))
 
 
 async def unpack(s: AsyncSession, second: int, kinds: Iterable[str]) -> None:

@@ -166,16 +166,19 @@ async def record(s: AsyncSession, second: int, samples: Iterable[tuple[Kind, str
     for (kind, subject), sample in new.items():
         if not isinstance(sample, _TYPES[kind]):
             raise TypeError(f"{kind} {subject} is a {type(sample).__name__}")
-    await sample_rows.unpack(s, second, {kind.value for kind, _ in new})
-    added = [key for key in new if key[0] in TALLIES]
-    if added and await _comes_again(s, second):
-        added = []
-    for kind in TALLIES:
-        subjects = [subject for each, subject in added if each is kind]
-        for subject, before in await _stored(s, kind, second, subjects):
-            new[kind, subject] = together([before, cast("ArmSample", new[kind, subject])])
     if not new:
         return
+    kinds = {kind.value for kind, _ in new}
+    known = await sample_rows.known(
+        s, second, kinds, leading=Kind.ARM.value, later=second + _BACK_S
+    )
+    if known.packed:
+        await sample_rows.unpack(s, second, kinds)
+    if (known.written or known.packed) and not known.later:
+        for kind in TALLIES:
+            subjects = [subject for each, subject in new if each is kind]
+            for subject, before in await _stored(s, kind, second, subjects):
+                new[kind, subject] = together([before, cast("ArmSample", new[kind, subject])])
     rows = [
         {
             "kind": kind.value,
@@ -264,11 +267,6 @@ async def pack(s: AsyncSession, before_second: int, minutes: int = 10) -> bool:
     """Pack at most so many minutes of each kind before a second; whether there are more of them."""
     more = [await sample_rows.pack(s, kind.value, before_second, minutes) for kind in Kind]
     return any(more)
-
-
-async def _comes_again(s: AsyncSession, second: int) -> bool:
-    """Whether later seconds are stored already: the clock was set back."""
-    return await sample_rows.later(s, Kind.ARM.value, second + _BACK_S)
 
 
 def _body(sample: Sample) -> str:

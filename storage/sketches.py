@@ -8,7 +8,10 @@ packed in roll-ups (`pack`). Imports msgspec and the standard library only.
 
 from __future__ import annotations
 
+import functools
 import math
+from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, Self
@@ -18,6 +21,8 @@ import msgspec
 ACCURACY: Final = 0.01
 _GAMMA: Final = (1 + ACCURACY) / (1 - ACCURACY)
 _LOG_GAMMA: Final = math.log(_GAMMA)
+_SMALL: Final = 1 << 16
+"""Whole values below it have their buckets in a table: most gaps between tokens are so short."""
 
 
 class Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -49,13 +54,14 @@ class Sketch:
 
     def add(self, value_us: float, times: int = 1) -> None:
         """Count a value; negative values count as zero, NaN and infinities not at all."""
-        value = max(float(value_us), 0.0)
-        if math.isnan(value) or math.isinf(value) or times <= 0:
+        value = float(value_us)
+        if times <= 0 or not -math.inf < value < math.inf:
             return
         if value > 0:
             index = math.ceil(math.log(value) / _LOG_GAMMA)
             self._buckets[index] = self._buckets.get(index, 0) + times
         else:
+            value = 0.0
             self._zeros += times
         self.count += times
         self.total += value * times
@@ -64,16 +70,18 @@ class Sketch:
 
     def add_all(self, values_us: Sequence[int]) -> None:
         """Count whole values, as `add` does; the gaps between tokens come by the thousand."""
-        buckets, log, ceil = self._buckets, math.log, math.ceil
-        get = buckets.get
         positive = [value for value in values_us if value > 0]
-        every = len(values_us)
-        for value in positive:
-            index = ceil(log(value) / _LOG_GAMMA)
-            buckets[index] = get(index, 0) + 1
-        zeros = every - len(positive)
+        small = [value for value in positive if value < _SMALL]
+        found = Counter(map(_small().__getitem__, small))
+        if len(small) < len(positive):
+            log, ceil = math.log, math.ceil
+            found.update(ceil(log(each) / _LOG_GAMMA) for each in positive if each >= _SMALL)
+        buckets = self._buckets
+        for index, times in found.items():
+            buckets[index] = buckets.get(index, 0) + times
+        zeros = len(values_us) - len(positive)
         self._zeros += zeros
-        self.count += every
+        self.count += len(values_us)
         if positive:
             self.total += sum(positive)
             self.lowest = min(self.lowest, 0.0 if zeros else float(min(positive)))
@@ -193,6 +201,20 @@ class Sketch:
         ) and (mine == theirs)
 
     __hash__ = None  # type: ignore[assignment]  # it grows
+
+
+@functools.cache
+def _small() -> array[int]:
+    """The bucket of each whole value below `_SMALL`; 0 has none."""
+    table = array("H", [0])
+    index = 0
+    while len(table) < _SMALL:
+        highest = math.floor(_GAMMA**index) + 1
+        while math.ceil(math.log(highest) / _LOG_GAMMA) > index:
+            highest -= 1
+        table.extend([index] * (min(highest + 1, _SMALL) - len(table)))
+        index += 1
+    return table
 
 
 def _short(value: float) -> float:

@@ -23,11 +23,13 @@ from storage.sqlite import backups, connections
 from storage.sqlite import store as sqlite
 from storage.sqlite.backups import Copy, Restored
 from storage.sqlite.streams import stream
+from storage.sqlite.turns import Cursor, at_once
 from storage.sqlite.upserts import accumulate, insert_new, upsert
 
 __all__ = [
-    "Copy", "Restored", "Session", "Store", "Work", "accumulate", "attach", "backup", "healthy",
-    "insert_new", "inspect", "note", "open", "restore", "savepoint", "stream", "upsert",
+    "Copy", "Cursor", "Restored", "Session", "Store", "Work", "accumulate", "at_once", "attach",
+    "backup", "healthy", "insert_new", "inspect", "note", "open", "restore", "savepoint", "stream",
+    "upsert",
 ]  # fmt: skip
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from storage.prices import QUARTER_S
 from storage.requests import Request
 from storage.store import accumulate
 
-_SECOND_US: Final = 1_000_000
+_QUARTER_US: Final = QUARTER_S * 1_000_000
 _KEY: Final = ("quarter_s", "service", "release", "tenant", "key_id", "deployment")
 _SUMS: Final = (
     "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "busy_us",
@@ -67,9 +67,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 def of(request: Request) -> Usage:
     """The usage of one request."""
-    second = (request.at_us + request.latency_us) // _SECOND_US
     return Usage(
-        quarter_s=second // QUARTER_S * QUARTER_S,
+        quarter_s=_quarter(request),
         service=request.service,
         release=request.release or 0,
         tenant=request.tenant,
@@ -90,13 +89,22 @@ def key(used: Usage) -> tuple[object, ...]:
 
 async def record(s: AsyncSession, ended: Iterable[Request]) -> None:
     """Add the usage of requests that were not recorded before."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    sums: dict[tuple[Any, ...], list[int]] = {}
     for request in ended:
-        used = msgspec.structs.asdict(of(request))
-        row = rows.setdefault(tuple(used[name] for name in _KEY), dict(used, **_NOTHING))
-        for name in _SUMS:
-            row[name] += used[name]
-    await accumulate(s, UsageRow, list(rows.values()), key=_KEY)
+        of = (
+            _quarter(request), request.service, request.release or 0, request.tenant,
+            request.key_id, samples.deployment(request.worker),
+        )  # fmt: skip
+        row = sums.get(of)
+        if row is None:
+            row = sums[of] = [0] * len(_SUMS)
+        row[0] += 1
+        row[1] += request.prompt_tokens
+        row[2] += min(request.cached_tokens, request.prompt_tokens)
+        row[3] += request.completion_tokens
+        row[4] += request.busy_us
+    rows = [dict(zip((*_KEY, *_SUMS), (*of, *row), strict=True)) for of, row in sums.items()]
+    await accumulate(s, UsageRow, rows, key=_KEY)
 
 
 async def between(
@@ -132,4 +140,6 @@ async def prune(s: AsyncSession, before_s: int, limit: int = 96) -> int:
     return int(gone.rowcount)  # type: ignore[attr-defined]
 
 
-_NOTHING: Final = dict.fromkeys(_SUMS, 0)
+def _quarter(request: Request) -> int:
+    """The quarter hour in which it ended."""
+    return (request.at_us + request.latency_us) // _QUARTER_US * QUARTER_S

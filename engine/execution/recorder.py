@@ -199,9 +199,7 @@ def _drop(queue: deque[_T], rows: tuple[_T, ...]) -> list[_T]:
 
 async def _insert(s: Session, batch: _Batch) -> None:
     ended, written, rows = batch
-    new = await requests.unknown(s, ended)
-    await requests.record(s, new)
-    await usage.record(s, new)
+    await usage.record(s, await requests.record(s, ended))
     await texts.record(s, written)
     for second, group in groupby(sorted(rows, key=_second), key=_second):
         await samples.record(s, second, [row[1:] for row in group])

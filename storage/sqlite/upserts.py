@@ -5,10 +5,11 @@ Imported by `storage.store`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
@@ -25,8 +26,7 @@ async def insert_new(
     As `upsert` otherwise.
     """
     if rows:
-        statement = insert(table).on_conflict_do_nothing(index_elements=list(key))
-        await session.execute(statement, list(rows))
+        await session.execute(_leaving(table, tuple(key)), list(rows))
 
 
 async def upsert(
@@ -40,13 +40,8 @@ async def upsert(
 
     All rows have the same columns. `key` is a primary key or a unique constraint of the table.
     """
-    if not rows:
-        return
-    statement = insert(table)
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in key}
-    await session.execute(
-        statement.on_conflict_do_update(index_elements=list(key), set_=changed), list(rows)
-    )
+    if rows:
+        await session.execute(_updating(table, tuple(rows[0]), tuple(key)), list(rows))
 
 
 async def accumulate(
@@ -60,11 +55,29 @@ async def accumulate(
 
     As `upsert` otherwise.
     """
-    if not rows:
-        return
+    if rows:
+        await session.execute(_adding(table, tuple(rows[0]), tuple(key)), list(rows))
+
+
+# Building a statement takes longer than executing it, and a few come every second.
+
+
+@functools.cache
+def _leaving(table: type[SQLModel], key: tuple[str, ...]) -> Insert:
+    return insert(table).on_conflict_do_nothing(index_elements=list(key))
+
+
+@functools.cache
+def _updating(table: type[SQLModel], names: tuple[str, ...], key: tuple[str, ...]) -> Insert:
     statement = insert(table)
-    columns = {name: getattr(table, name) for name in rows[0] if name not in key}
-    sums = {name: column + statement.excluded[name] for name, column in columns.items()}
-    await session.execute(
-        statement.on_conflict_do_update(index_elements=list(key), set_=sums), list(rows)
-    )
+    changed = {name: statement.excluded[name] for name in names if name not in key}
+    return statement.on_conflict_do_update(index_elements=list(key), set_=changed)
+
+
+@functools.cache
+def _adding(table: type[SQLModel], names: tuple[str, ...], key: tuple[str, ...]) -> Insert:
+    statement = insert(table)
+    sums = {
+        name: getattr(table, name) + statement.excluded[name] for name in names if name not in key
+    }
+    return statement.on_conflict_do_update(index_elements=list(key), set_=sums)

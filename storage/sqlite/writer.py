@@ -7,6 +7,7 @@ Imported by `storage.sqlite.store`.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -63,7 +64,7 @@ class Writer:
                 continue
             try:
                 result = await self._transact(job)
-            except DBAPIError as error:
+            except (DBAPIError, sqlite3.Error) as error:
                 failure = connections.translated(error, self._home.database)
                 failure.__cause__ = error
                 _fail(job, failure)

@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import measures, request_rows, rollup_rows, rollups, samples
+from storage import measures, request_writes, requests, rollup_rows, rollups, samples
 from storage import store as stores
 from storage.home import clock
 from storage.home import paths as homes
@@ -32,7 +32,7 @@ from storage.measures import Window
 from storage.requests import Outcome, Request
 from storage.rollups import Span
 from storage.samples import ArmSample, GatewaySample, HostSample, InstanceSample, Kind
-from storage.store import Store
+from storage.store import Store, at_once
 from storage.tallies import Tally
 
 _BATCH: Final = 50_000
@@ -106,11 +106,11 @@ async def _facets(s: AsyncSession) -> dict[str, list[int]]:
                             error_code=None if outcome == "ok" else "worker_lost",
                         )
                     )  # fmt: skip
-    facets = {
-        kind: [request_rows.facet(msgspec.structs.asdict(each)) for each in requests]
-        for kind, requests in made.items()
-    }
-    numbers = await request_rows.numbered(s, [each for of in facets.values() for each in of])
+    facets = {kind: [requests.facet(each) for each in of] for kind, of in made.items()}
+    wanted = {facet for of in facets.values() for facet in of}
+    numbers = await at_once(
+        s, lambda cursor: {each: request_writes.numbered(cursor, each) for each in wanted}
+    )
     return {kind: [numbers[each] for each in of] for kind, of in facets.items()}
 
 

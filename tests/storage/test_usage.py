@@ -33,9 +33,7 @@ async def record(store: Store, *ended: Request) -> None:
     """As the recorder does."""
 
     async def work(s: Session) -> None:
-        new = await requests.unknown(s, ended)
-        await requests.record(s, new)
-        await usage.record(s, new)
+        await usage.record(s, await requests.record(s, ended))
 
     await store.write(work)
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from storage import store as stores
 from storage.home import paths as homes
 from storage.requests import Outcome, Request
 from storage.samples import ArmSample, Kind
+from storage.sqlite import round_trips
 from storage.store import Store
 from storage.texts import Text
 from tests.engine.execution import disks
@@ -176,3 +178,29 @@ def test_a_limit_on_file_size_is_an_error_and_no_signal(tmp_path: Path) -> None:
     with disks.full(), pytest.raises(OSError) as caught:  # noqa: PT011 the number is looked at
         (tmp_path / "file").write_bytes(b"12")
     assert caught.value.errno == errno.EFBIG
+
+
+async def test_a_second_is_written_in_few_turns_of_the_connection(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many requests it had: turns are most of what metering costs (`bench.monitor`)."""
+    recorder = Recorder(store)
+    await recorder.flush()
+    turns = 0
+    turn = round_trips.Connection.turn
+
+    async def counted(self: round_trips.Connection, *asked: Any) -> Any:
+        nonlocal turns
+        turns += 1
+        return await turn(self, *asked)
+
+    monkeypatch.setattr(round_trips.Connection, "turn", counted)
+    for second in (100, 101):
+        turns = 0
+        for number in range(300):
+            recorder.record(request(second * 1_000 + number))
+        recorder.sample((second, Kind.ARM, "ops/r1", ArmSample(requests=300)))
+        recorder.sample((second, Kind.TENANT, "ops/t", ArmSample(requests=300)))
+        await recorder.flush()
+        assert recorder.held == 0
+    assert turns <= 8
