@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -25,7 +26,7 @@ import httpx
 from app import errors, words
 from storage import errors as storage_errors
 from storage.control_socket import client
-from storage.home import config, lock
+from storage.home import config, lock, migrating
 from storage.home.paths import Home
 
 _LOOK_S: Final = 0.05  # between two questions to a node that starts or stops
@@ -125,10 +126,13 @@ def _spawn(home: Home, log: Path) -> subprocess.Popen[bytes]:
         os.close(descriptor)
 
 
-async def start(home: Home, *, timeout_s: float = 20.0) -> Node:
+async def start(
+    home: Home, *, timeout_s: float = 20.0, say: Callable[[str], None] | None = None
+) -> Node:
     """Start the node in a session of its own and wait until its gateway listens.
 
-    Only the node itself is believed: another program may answer on the gateway's port.
+    Only the node itself is believed: another program may answer on the gateway's port. While it
+    migrates the store it has as long as it takes, and `say` is told how far it is.
 
     Raises:
         errors.NodeDidNotStart: with what the node said last.
@@ -142,8 +146,14 @@ async def start(home: Home, *, timeout_s: float = 20.0) -> Node:
     written = log.stat().st_size if log.exists() else 0
     process = _spawn(home, log)
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s) as limit:
+            told = None
             while not await _serves(home):
+                if (now := migrating.read(home)) is not None:
+                    limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
+                    if say is not None and now != told:
+                        say(f"{now.words[:1].upper()}{now.words[1:]}")
+                    told = now
                 if process.poll() is not None:
                     said = last_words(log.read_bytes()[written:])
                     raise errors.NodeDidNotStart(f"The node did not start: {said} (log: {log})")

@@ -13,6 +13,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -20,7 +21,7 @@ import structlog
 
 from engine.node import commands, process_logs, specs
 from storage import errors
-from storage.home import lock
+from storage.home import lock, migrating
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.runtime import collector, logs
@@ -28,6 +29,7 @@ from storage.runtime import collector, logs
 _BAD_CONFIG: Final = 2
 _SECOND_NODE: Final = 5
 _NO_STORE: Final = 6
+_TELL_S: Final = 1.0
 
 _log = structlog.get_logger("node")
 
@@ -73,7 +75,11 @@ async def _live(home: Home, gateway: subprocess.Popen[bytes]) -> int:
             _log.warning(
                 "[people] names users, but without [people] group only the owner can connect"
             )
-    life = await recovery.begin(home)
+    telling = asyncio.create_task(_tell(home, node.say))
+    try:
+        life = await recovery.begin(home)
+    finally:
+        telling.cancel()
     try:
         access.admit(home, group)
         here = node.Node(
@@ -87,6 +93,16 @@ async def _live(home: Home, gateway: subprocess.Popen[bytes]) -> int:
         return _sorry(here.why, code) if code else 0
     finally:
         await life.end()
+
+
+async def _tell(home: Home, say: Callable[..., None]) -> None:
+    """Say how far the store is migrated, for as long as that takes."""
+    told = None
+    while True:
+        await asyncio.sleep(_TELL_S)
+        if (now := migrating.read(home)) is not None and now != told:
+            say(event=now.words, percent=now.percent)
+            told = now
 
 
 def _log_file(home: Home) -> TextIO:

@@ -34,7 +34,7 @@ def serve(
         os.execv(  # noqa: S606 our own interpreter and module
             sys.executable, [sys.executable, "-m", "engine", "--home", str(home.root)]
         )
-    node = terminal.run(node_client.start(home))
+    node = terminal.run(node_client.start(home, say=terminal.say))
     state = "runs" if node.started else "was running already"
     terminal.say(f"The node {state} at {node.url}; `paddock stop` ends it.")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import importlib
 import os
 import pkgutil
@@ -23,9 +22,10 @@ from sqlalchemy import Connection, CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.errors import WrongSchema
-from storage.home import identity
+from storage.home import identity, migrating
 from storage.home.identity import Identity
 from storage.home.paths import Home
+from storage.migrations import progress
 from storage.sqlite import connections, presence
 from storage.sqlite.offline_read import OfflineFile
 
@@ -77,6 +77,8 @@ def expect(home: Home, offline: OfflineFile | None = None) -> None:
     found = schema(home, offline)
     _refuse_newer(home, found)
     if found < newest():
+        if (now := migrating.read(home)) is not None:
+            raise WrongSchema(f"The node of {home.root} is {now.words}; try again when it is done.")
         raise WrongSchema(
             f"{home.database} has schema {found}, this Paddock reads {newest()}: stop the node "
             "and start this version with `paddock serve`, which migrates it."
@@ -112,7 +114,7 @@ async def apply(home: Home, now_us: Callable[[], int]) -> None:
 
 
 def _apply(home: Home, now_us: Callable[[], int]) -> None:
-    lock = _lock(home)
+    lock = migrating.lock(home)
     try:
         known = identity.read(home)
         presence.require(home, known)
@@ -135,9 +137,16 @@ def _apply(home: Home, now_us: Callable[[], int]) -> None:
 
 async def _take(home: Home, steps: list[Migration], now_us: Callable[[], int]) -> None:
     """Step by step; the last one waits for the disk, which then has those before it, too."""
+    if not steps:
+        return
     engine = connections.migrator(home)
+    watch: progress.Watch | None = None
     try:
+        with engine.connect() as connection:
+            driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+            watch = progress.Watch(home, driver, [step.number for step in steps])
         for step in steps:
+            watch.begin(step.number)
             durable = {connections.DURABLE: step is steps[-1]}
             with engine.connect().execution_options(**durable) as connection, connection.begin():
                 connection.exec_driver_sql(
@@ -151,6 +160,8 @@ async def _take(home: Home, steps: list[Migration], now_us: Callable[[], int]) -
                     (step.number, step.name, now_us()),
                 )
     finally:
+        if watch is not None:
+            watch.end()
         engine.dispose()
 
 
@@ -165,13 +176,6 @@ class _Here:
     ) -> CursorResult[Any]:
         """As `AsyncConnection.exec_driver_sql`."""
         return self.connection.exec_driver_sql(statement, parameters)
-
-
-def _lock(home: Home) -> int:
-    """One process migrates at a time; the kernel takes the lock back from a dead one."""
-    descriptor = os.open(home.run / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
 
 
 def _refuse_newer(home: Home, found: int) -> None:

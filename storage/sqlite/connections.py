@@ -30,6 +30,8 @@ from storage.sqlite.offline_read import OfflineFile
 BUSY_S: Final = 5.0
 _READERS: Final = 4
 _WAL_BYTES: Final = 64 * 1024 * 1024
+_MIGRATING_KIB: Final = 256 * 1024
+"""An index of millions of random ids is made in memory, or each entry reads and writes pages."""
 _NO_ROOM_BYTES: Final = 256 * 1024
 _REMOTE_S: Final = 20.0  # longer than a snapshot may take
 _LOOK_S: Final = 0.5
@@ -73,6 +75,7 @@ def migrator(home: Home) -> Engine:
         pool_reset_on_return=None,
     )
     _write(engine)
+    _each(engine, [f"PRAGMA cache_size=-{_MIGRATING_KIB}"])
     return engine
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import errors, migrations
 from storage.control_socket import nudges
-from storage.home import access, clock, identity
+from storage.home import access, clock, identity, migrating
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.sqlite import connections, offline_read, open_file, presence
@@ -38,8 +38,9 @@ Ts = TypeVarTuple("Ts")
 _PROBLEMS: Final = 10
 _LOOK_S: Final = 1.0  # measurements are written without a nudge
 _MAKING_S: Final = 30.0
-"""How long a process waits for the node to make or migrate the store."""
+"""How long a process waits for the node to make the store, or to begin to migrate it."""
 _MAKING_LOOK_S: Final = 0.02
+_MIGRATING_LOOK_S: Final = 0.25
 _serial: Final = itertools.count()
 
 
@@ -64,6 +65,9 @@ async def attach(home: Home) -> SqliteStore:
     until = time.monotonic() + _MAKING_S
     try:
         while migrations.pending(home):
+            if migrating.read(home) is not None:
+                until = time.monotonic() + _MAKING_S
+                await asyncio.sleep(_MIGRATING_LOOK_S)
             if time.monotonic() > until:
                 raise errors.NotFound(
                     f"The store of {home.root} was not made or migrated within {_MAKING_S:.0f} s; "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
+import os
 import pkgutil
 import sqlite3
 
@@ -14,8 +16,10 @@ from sqlmodel import SQLModel
 import storage
 from storage import errors, migrations
 from storage import store as stores
+from storage.home import migrating, paths
+from storage.home.migrating import Progress
 from storage.home.paths import Home
-from storage.migrations import Migration
+from storage.migrations import Migration, progress
 
 pytestmark = pytest.mark.usefixtures("real_migrations")
 
@@ -106,3 +110,46 @@ async def test_rows_fit_what_the_migrations_made(home: Home) -> None:
         assert found == {
             (column.name, name not in _VIEWS and not column.nullable) for column in table.columns
         }, name
+
+
+def test_a_long_migration_says_how_far_it_is(home: Home) -> None:
+    """While SQLite is busy with one statement of it, and only while a process migrates."""
+    paths.make(home)
+    held = migrating.lock(home)
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(
+            "CREATE TABLE requests (id TEXT); INSERT INTO requests (rowid, id) VALUES (40000, 'a')"
+        )
+        seconds = itertools.count()
+        watch = progress.Watch(
+            home, database, [50, 51], monotonic_s=lambda: float(next(seconds))
+        )  # fmt: skip
+        watch.begin(50)
+        database.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) "
+            "SELECT max(i) FROM n"
+        ).fetchone()
+        found = migrating.read(home)
+        assert found is not None
+        assert (found.schema, found.newest) == (50, 51)
+        assert 0 < found.percent < 99
+        os.close(held)
+        assert migrating.read(home) is None  # a process that was killed leaves its file
+        watch.end()
+    assert not (home.run / "migrating.json").exists()
+
+
+async def test_a_reader_is_told_how_far_the_migration_is(home: Home) -> None:
+    """And that it is under way: starting the node again would not help."""
+    await opened(home)
+    with contextlib.closing(sqlite3.connect(home.database)) as bare, bare:
+        bare.execute("DELETE FROM migrations WHERE number > 49")
+    held = migrating.lock(home)
+    migrating.write(home, Progress(schema=50, newest=53, percent=40))
+    try:
+        with pytest.raises(errors.WrongSchema, match=r"migrating the store: 40 % \(schema 50 of"):
+            await stores.open(home, readonly=True)
+    finally:
+        os.close(held)
+    with pytest.raises(errors.WrongSchema, match="stop the node"):
+        await stores.open(home, readonly=True)
