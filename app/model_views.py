@@ -22,6 +22,7 @@ from storage import (
     models,
     processes,
     quarantine,
+    release_tasks,
     releases,
     services,
     splits,
@@ -287,6 +288,21 @@ def kv_cache(version: ModelVersion) -> str:
     ]
     parts += [f"{kind} is not possible" for kind in KV_CACHE_TYPES if kind in memory.impossible]
     return ", ".join(parts)
+
+
+def task(version: ModelVersion) -> str:
+    """What a version is made for."""
+    if version.kind is models.Kind.ADAPTER:
+        return "as its base"
+    return release_tasks.words(version)
+
+
+def fault(version: ModelVersion) -> str | None:
+    """What its checks found; that embeddings are not text is no fault."""
+    checks = version.checks
+    if checks.task in {"embedding", "reranking"}:
+        return None
+    return checks.unable_to_chat or (None if checks.chat is None else checks.chat.reason)
 
 
 def chats(version: ModelVersion) -> str:

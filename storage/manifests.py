@@ -18,6 +18,7 @@ from storage import (
     prompt_labels,
     prompts,
     release_differences,
+    release_tasks,
     releases,
     rollouts,
     services,
@@ -189,13 +190,16 @@ async def resolved(s: AsyncSession, asked: verbs.releases.Create) -> Content:
     base = None if model is None or model.base_id is None else await models.get(s, model.base_id)
     prompt = None if asked.prompt is None else await prompts.find(s, asked.prompt)
     local = asked.upstream is None and asked.server is None
+    engine = Engine() if local and asked.engine is None else asked.engine
+    if engine is not None and model is not None:
+        engine = release_tasks.resolved(model, base, engine)
     return releases.content_of(
         model_version=model,
         base=base,
         prompt_version=prompt,
         sampling=asked.sampling,
         limits=asked.limits,
-        engine=Engine() if local and asked.engine is None else asked.engine,
+        engine=engine,
         upstream=asked.upstream,
         server=asked.server,
         follows=prompt_labels.followed(asked.prompt) if asked.follow else None,

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import functools
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
+
+Task = Literal["text", "embedding", "reranking"]
 
 
 class Template(StrEnum):
@@ -40,11 +43,16 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
 class ModelChecks(msgspec.Struct, frozen=True, kw_only=True):
     """The verdicts; None where a version was added before there was such a check.
 
-    `no_text` is why the model cannot generate text at all, empty when it can.
+    `no_text` is why the model cannot generate text at all, empty when it can. `task` is what the
+    file is made for, None where Paddock cannot serve it; `pooling` is how it says that the vectors
+    of tokens are made one, and `dimensions` how long that is, None where it does not say.
     """
 
     no_text: str | None = None
     chat: Chat | None = None
+    task: Task | None = None
+    pooling: str | None = None
+    dimensions: int | None = None
 
     @property
     def unable_to_chat(self) -> str | None:

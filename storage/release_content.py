@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from storage import errors, names
+from storage.model_checks import Task
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -37,6 +38,7 @@ ContextTokens = Annotated[int, Meta(ge=16, le=4_194_304)]
 MaxSequences = Annotated[int, Meta(ge=1, le=256)]
 Devices = Annotated[tuple[Annotated[int, Meta(ge=0, le=1023)], ...], Meta(min_length=1)]
 KvCacheType = Literal["f16", "q8_0", "q4_0"]
+Pooling = Literal["model", "mean", "cls", "last", "rank"]
 ServedModel = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -79,7 +81,10 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cores. `kv_cache_type` is how keys and values are stored: q8_0 takes half as much as f16, q4_0
     about a quarter at some cost in quality. `devices` are GPU indices as the driver numbers them;
     None places each instance by free memory. `split` distributes the model over its devices as
-    llama.cpp does: `none` uses one.
+    llama.cpp does: `none` uses one. `task` is what it computes: text, one vector for each input, or
+    how relevant documents are to a query; for the latter two `pooling` makes one vector of those of
+    the tokens (`model`: as the GGUF says), `context_tokens` is the longest input, and a step takes
+    at least that many tokens.
     """
 
     context_tokens: ContextTokens = 1024
@@ -90,12 +95,18 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     kv_cache_type: KvCacheType = "f16"
     devices: Devices | None = None
     split: Literal["none", "layer", "row"] = "layer"
+    task: Task = "text"
+    pooling: Pooling = "model"
 
     def __post_init__(self) -> None:
         """Refuse devices that repeat, and several devices without a split."""
         _check_devices(self.devices)
         if self.split == "none" and self.devices is not None and len(self.devices) > 1:
             raise ValueError("split none uses one device; name one, or split by layer or row")
+        if (self.task == "reranking") != (self.pooling == "rank") and self.pooling != "model":
+            raise ValueError("pooling rank belongs to task reranking, the others to embedding")
+        if self.task == "text" and self.pooling != "model":
+            raise ValueError("text is not pooled; say task embedding")
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -183,6 +194,8 @@ BASELINE: Final[Mapping[type[msgspec.Struct], Mapping[str, object]]] = MappingPr
             "kv_cache_type": "f16",
             "devices": None,
             "split": "layer",
+            "task": "text",
+            "pooling": "model",
         },
         Upstream: {},
         Server: {

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from engine.backends import translation
+from engine.backends.embedding_run import EmbeddingRun
 from engine.backends.fleet import Fleet
 from engine.backends.local_run import LocalRun
+from engine.backends.protocol import Run
 from engine.backends.worker_client import Refusal
 from engine.execution import failures
-from engine.execution.job import Chat, Job, Score, Scored, Text, Tokens
+from engine.execution.job import Chat, Embed, Job, Rerank, Score, Scored, Text, Tokens
 from engine.serving import wire
 from storage.releases import Release
 
@@ -27,8 +29,10 @@ class LocalBackend:
         self._fleet = fleet
         self._now_us = now_us
 
-    def run(self, job: Job) -> LocalRun:
+    def run(self, job: Job) -> Run:
         """Start a job."""
+        if isinstance(job.input, Embed | Rerank):
+            return EmbeddingRun(self._fleet, job, job.input, self._now_us)
         return LocalRun(self._fleet, job, self._now_us)
 
     async def score(self, score: Score) -> Scored:

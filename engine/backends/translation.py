@@ -13,7 +13,7 @@ import msgspec
 
 from engine.backends.parsed_text import Parsing
 from engine.execution import failures
-from engine.execution.job import Chat, Job, Score, Text
+from engine.execution.job import Chat, Embed, Input, Job, Prompt, Rerank, Score, Text
 from engine.prompting import chat_template, time_limit
 from engine.prompting.chat_template import ChatTemplate
 from engine.serving import wire
@@ -29,6 +29,8 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "too_long": (failures.Invalid, "context_length_exceeded"),
     "empty": (failures.Invalid, "empty_prompt"),
     "logit_bias": (failures.Invalid, "invalid_value"),
+    "task": (failures.Invalid, "unsupported_task"),
+    "dimensions": (failures.Invalid, "invalid_value"),
     "bad_token": (failures.Invalid, "invalid_value"),
     "constraint": (failures.Invalid, "constraint_failed"),
     "no_worker": (failures.Unavailable, "worker_unavailable"),
@@ -41,13 +43,12 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
 
 
 async def segments(
-    template: ChatTemplate, release: Release, input: Chat | Text, within_s: float
+    template: ChatTemplate, release: Release, input: Prompt, within_s: float
 ) -> Sequence[tuple[wire.Segment, ...]]:
     """The segments of each prompt, for the worker to tokenise; a chat is rendered within a time."""
-    text = 0
     try:
         if isinstance(input, Text):
-            for text, prompt in enumerate(input.prompts):  # noqa: B007 it is named in an error
+            for prompt in input.prompts:
                 template.check_prompt(prompt)
             return [(_segment(prompt),) for prompt in input.prompts]
         async with time_limit.rendered("the chat template", within_s):
@@ -56,7 +57,7 @@ async def segments(
         raise failures.Invalid(
             f"release {release.name}: {error}",
             code="context_length_exceeded",
-            param=_field(input, text),
+            param=_field(input),
         ) from error
     except chat_template.BadConversation as error:
         arguments = isinstance(error, chat_template.BadArguments)
@@ -81,27 +82,36 @@ def _segment(prompt: str | tuple[int, ...]) -> wire.Segment:
 
 def failure(
     refused: wire.Refused,
-    input: Chat | Text,
+    input: Input,
     constraint: wire.Constraint | None = None,
-    text: int = 0,
+    first: int = 0,
 ) -> failures.Failure:
-    """A worker's refusal in terms of the job; `text` counts the texts of a completion."""
+    """A worker's refusal in terms of the job; `first` is the index of its first text or input."""
     kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
-    param = _field(input, text) if kind is failures.Invalid else None
-    if refused.place >= 0:
+    param = _field(input) if kind is failures.Invalid else None
+    if isinstance(input, Text) and len(input.prompts) > 1 and param is not None:
+        param = f"{param}[{first}]"
+    if isinstance(input, Embed | Rerank):
+        if refused.place >= 0:
+            param = f"{param or _field(input)}[{first + refused.place}]"
+    elif refused.place >= 0:
         param = f"{param}[{refused.place}]"
     if refused.code == "logit_bias":
         param = "logit_bias"
     elif refused.code == "constraint":
         param = None if constraint is None else constraint.field
+    elif refused.code == "task":
+        param = "model"
+    elif refused.code == "dimensions":
+        param = "dimensions"
     return kind(refused.message, code=code, param=param, retry_after_us=refused.retry_after_us)
 
 
-def _field(input: Chat | Text, text: int) -> str:
-    """The field of a request that holds its input, or this one of several texts."""
-    if isinstance(input, Chat):
-        return "messages"
-    return f"prompt[{text}]" if len(input.prompts) > 1 else "prompt"
+def _field(input: Input) -> str:
+    """The field of a request that holds its input."""
+    if isinstance(input, Embed | Rerank):
+        return input.field
+    return "messages" if isinstance(input, Chat) else "prompt"
 
 
 def submit(
@@ -135,24 +145,30 @@ def submit(
         constraint=constraint and msgspec.structs.replace(constraint, field=""),
         after=parsing.after,
         opening=parsing.opening,
-        end_logprob=job.echo,
     )
 
 
-def echo(job: Job, prompt: tuple[wire.Segment, ...], *, queue_us: int) -> wire.Score:
-    """The scoring of a prompt that comes back before its answers."""
-    return wire.Score(
+def embed(
+    job: Job,
+    input: Embed | Rerank,
+    inputs: tuple[tuple[str | int, ...], ...],
+    query: str | None,
+    *,
+    queue_us: int,
+    request: int,
+) -> wire.Embed:
+    """Some inputs of a job; `request` is the id of its first part."""
+    return wire.Embed(
         id=0,
         adapter=job.release.adapter,
-        prompt=prompt,
-        continuation="",
+        inputs=inputs,
         class_=_CLASSES.index(job.class_),
         tenant=job.tenant,
         queue_us=queue_us,
-        scope=job.cache_scope,
-        whole=True,
-        alternatives=max(0, job.logprobs),
-        room=min(job.max_tokens, 1),
+        query=query,
+        dimensions=input.dimensions if isinstance(input, Embed) else 0,
+        norm=input.norm if isinstance(input, Embed) else 2,
+        request=request,
     )
 
 

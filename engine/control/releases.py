@@ -15,6 +15,7 @@ from storage import (
     models,
     prompt_labels,
     prompts,
+    release_tasks,
     releases,
     retired_releases,
     rollouts,
@@ -43,6 +44,8 @@ async def create(
     engine = arguments.engine
     if engine is None and arguments.upstream is None and arguments.server is None:
         engine = Engine()
+    if engine is not None and model is not None:
+        engine = release_tasks.resolved(model, base, engine)
     if model is not None and (refusal := refuse(model, base, engine)) is not None:
         return refusal
     if (refusal := await _missing_device(s, engine or arguments.server, at_us)) is not None:
@@ -73,6 +76,8 @@ async def create(
         intent_id=intent.id,
     )
     sentence = f"{release.name} is {_answering(release, model)}"
+    if engine is not None and engine.task != "text":
+        sentence += f" for {engine.task}"
     sentence += "" if prompt is None else f" with the prompt {prompt.name}"
     sentence += "" if follows is None else f", following {follows}"
     if release.number in await retired_releases.every(s):
@@ -171,7 +176,13 @@ def refuse(
         if each.status is Status.UNLOADABLE:
             reason = (each.status_reason or "no reason was given").rstrip(".")
             return Decision(Reason.UNLOADABLE, f"{each.name} cannot be loaded ({reason}).")
-    if (unable := _unable_to_chat(model, weights)) is not None:
+    pooled = engine is not None and engine.task != "text"
+    unable = (
+        release_tasks.unfit(model, base, engine)
+        if engine is not None and pooled
+        else _unable_to_chat(model, weights)
+    )
+    if unable is not None:
         return Decision(Reason.UNFIT, f"{model.name} cannot answer: {unable}.")
     if engine is not None and engine.context_tokens > weights.context_tokens:
         return Decision(
@@ -179,7 +190,7 @@ def refuse(
             f"{weights.name} was trained for {weights.context_tokens} tokens of context; "
             f"engine.context_tokens is {engine.context_tokens}.",
         )
-    if engine is not None and weights.memory is not None:
+    if engine is not None and not pooled and weights.memory is not None:
         impossible = weights.memory.impossible.get(engine.kv_cache_type)
         if impossible is not None:
             return Decision(

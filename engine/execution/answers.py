@@ -13,26 +13,22 @@ from engine.execution.job import (
     Call,
     CallDelta,
     Delta,
-    Echoed,
     Event,
     Finished,
     Job,
     Message,
     Restarted,
     TokenLogprob,
+    Vectors,
 )
 
 
 class Choice:
-    """One choice so far; `finish` is None until it has ended.
-
-    `echo` is its prompt, where that was to come back and the answer is not streamed.
-    """
+    """One choice so far; `finish` is None until it has ended."""
 
     __slots__ = (
         "_calls",
         "_reasoning",
-        "echo",
         "finish",
         "index",
         "last_us",
@@ -50,7 +46,6 @@ class Choice:
     def reset(self) -> None:
         """Discard everything received so far."""
         self.parts: list[str] = []
-        self.echo: Echoed | None = None
         self._reasoning: list[str] = []
         self._calls: dict[int, list[CallDelta]] = {}
         self.logprobs: list[TokenLogprob] = []
@@ -98,7 +93,7 @@ class Answer:
     Text is kept for answers that are not streamed, and where it is recorded or `keep_text` was
     called; log-probabilities only for answers that are not streamed. `complete` once every choice
     has ended. `first_us` is the monotonic time of the first token; `gaps` collects the microseconds
-    between tokens of a choice.
+    between tokens of a choice. `vectors` are what embeddings and rerankings have instead of text.
     """
 
     def __init__(self, job: Job, gaps: list[int]) -> None:
@@ -109,6 +104,7 @@ class Answer:
         self.complete = False
         self.gaps = gaps
         self.first_us: int | None = None
+        self.vectors: Vectors | None = None
         self.choices = [Choice(index) for index in range(job.choices)]
 
     def keep_text(self) -> None:
@@ -133,16 +129,12 @@ class Answer:
                     choice.keep(event)
                 if self._keeps_logprobs and event.logprobs:
                     choice.logprobs += event.logprobs
+            elif isinstance(event, Finished):
+                self.end(event)
+            elif isinstance(event, Restarted):
+                self._restart()
             else:
-                self._mark(event)
-
-    def _mark(self, event: Echoed | Finished | Restarted) -> None:
-        if isinstance(event, Finished):
-            self.end(event)
-        elif isinstance(event, Restarted):
-            self._restart()
-        elif self._keeps_logprobs:
-            self.choices[event.index].echo = event
+                self.vectors = event
 
     def end(self, finish: Finished) -> None:
         """A choice has ended."""
@@ -153,7 +145,7 @@ class Answer:
         choice.finish = finish
 
     def _restart(self) -> None:
-        self.first_us = None
+        self.first_us = self.vectors = None
         self._open = len(self.choices)
         self.complete = False
         for choice in self.choices:

@@ -16,9 +16,9 @@ from storage.releases import Release
 from storage.requests import Class
 
 __all__ = [
-    "Asked", "Call", "CallDelta", "Chat", "Constraint", "Delta", "Echoed", "Event", "Finished",
-    "Job", "Logprob", "Message", "Options", "PromptToken", "Restarted", "Sampling", "Score",
-    "Scored", "Text", "TokenLogprob", "Tokens", "Tool",
+    "Asked", "Call", "CallDelta", "Chat", "Constraint", "Delta", "Embed", "Event", "Finished",
+    "Input", "Job", "Logprob", "Message", "Options", "Prompt", "Rerank", "Restarted", "Sampling",
+    "Score", "Scored", "Text", "TokenLogprob", "Tokens", "Tool", "Vectors",
 ]  # fmt: skip
 
 # Constraint, Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
@@ -87,6 +87,32 @@ class Text(msgspec.Struct, frozen=True, tag="text"):
     prompts: tuple[str | tuple[int, ...], ...]
 
 
+class Embed(msgspec.Struct, frozen=True, tag="embed", omit_defaults=True):
+    """Inputs whose vectors are wanted, each of texts and token ids in their order.
+
+    `field` is that of the request that has them. `dimensions` cuts the vectors, 0 does not; `norm`
+    scales them as `wire.Embed` says.
+    """
+
+    inputs: tuple[tuple[str | int, ...], ...]
+    dimensions: int = 0
+    norm: int = 2
+    field: str = "input"
+
+
+class Rerank(msgspec.Struct, frozen=True, tag="rerank", omit_defaults=True):
+    """Documents whose relevance to a query is wanted; `field` is that of the request."""
+
+    query: str
+    documents: tuple[str, ...]
+    field: str = "documents"
+
+
+Prompt = Chat | Text
+"""What is answered with text."""
+Input = Prompt | Embed | Rerank
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a caller may set for one job; None means the release's own setting.
 
@@ -110,13 +136,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     min_tokens: int | None = None
     logit_bias: tuple[tuple[int, float], ...] = ()
     constraint: Constraint | None = None
-    echo: bool = False
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A request as its caller wrote it, without what its release adds: enough to ask it again."""
 
-    input: Chat | Text
+    input: Input
     options: Options
     variables: dict[str, Any] = {}
 
@@ -134,9 +159,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `prompt` are the messages of the release's prompt, which `input` includes; `asked` is the
     request without them, recorded with the texts. `thinking_budget` bounds the tokens of the
     reasoning; None leaves it to the model. What is cached of a prompt is shared by the jobs of one
-    `cache_scope`; "" is everybody's. With `echo` each prompt comes back before its answers, with
-    the log-probabilities of its tokens if `logprobs` asks for any; with `max_tokens` 0 there is
-    nothing else.
+    `cache_scope`; "" is everybody's.
     """
 
     id: str
@@ -145,7 +168,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     service: str
     release: Release
-    input: Chat | Text
+    input: Input
     prompt: tuple[Message, ...] = ()
     sampling: Sampling
     max_tokens: int
@@ -162,7 +185,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     queue_us: int
     record_text: bool = False
     cache_scope: str = ""
-    echo: bool = False
     asked: Asked | None = None
     via: tuple[str, ...] = ()
     ab_test: int | None = None
@@ -223,34 +245,23 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
     stop: str = ""
 
 
+class Vectors(msgspec.Struct, frozen=True, array_like=True, tag="vectors"):
+    """All that was asked for: `width` little-endian float32 `values` for each input, in order.
+
+    Of a `Rerank` they are the scores of its documents, `width` 1. `tokens` counts those of each
+    input, and is empty where the backend does not say.
+    """
+
+    values: bytes
+    width: int
+    tokens: tuple[int, ...]
+
+
 class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):
     """All choices begin again: discard earlier events. Never sent to a job that streams."""
 
 
-class PromptToken(msgspec.Struct, frozen=True, array_like=True):
-    """A token of a prompt; nothing comes before the first one, so that it has no `logprob`.
-
-    `top` are the most likely tokens at its place, best first. `hidden`: text does not show it.
-    """
-
-    raw: bytes
-    logprob: float | None
-    top: tuple[Logprob, ...] = ()
-    hidden: bool = False
-
-
-class Echoed(msgspec.Struct, frozen=True, array_like=True, tag="echoed"):
-    """The prompt of a choice, before anything else of it; `tokens` where `logprobs` asks for them.
-
-    It is no part of the answer: neither its text nor its tokens are recorded as such.
-    """
-
-    index: int
-    text: str
-    tokens: tuple[PromptToken, ...] = ()
-
-
-Event = Delta | Echoed | Finished | Restarted
+Event = Delta | Finished | Restarted | Vectors
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

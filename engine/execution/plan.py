@@ -7,17 +7,19 @@ by everything else that makes jobs.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from engine.execution import failures
-from engine.execution.job import Asked, Chat, Job, Options, Sampling, Text
+from engine.execution.job import Asked, Chat, Embed, Input, Job, Options, Rerank, Sampling, Text
 from engine.execution.snapshot import Snapshot
 from engine.traffic import routing
 from storage import releases, requests
 from storage.home.pepper import Pepper
 from storage.keys import Key
+from storage.model_checks import Task
 from storage.releases import Release
 from storage.requests import Class
 from storage.service_rows import PrefixCache
@@ -83,7 +85,7 @@ def job(
     service: Service,
     release: Release,
     key: Key,
-    input: Chat | Text,
+    input: Input,
     options: Options,
     new_seed: int,
     class_: Class = Class.INTERACTIVE,
@@ -117,7 +119,6 @@ def job(
         stream=stream,
         queue_us=int(release.limits.queue_s * 1e6),
         record_text=service.record_text,
-        echo=options.echo,
         cache_scope=f"tenant:{key.tenant}" if service.prefix_cache is PrefixCache.TENANT else "",
         asked=Asked(input=input, options=options) if service.record_text else None,
         via=via,
@@ -126,9 +127,41 @@ def job(
     )
 
 
+def check_task(release: Release, input: Input) -> None:
+    """Refuse what the release does not compute; what a server computes it says itself.
+
+    Raises:
+        failures.Invalid: it computes something else.
+    """
+    if release.engine is None:
+        return
+    wanted = _TASKS[type(input)]
+    if wanted != (task := release.engine.task):
+        raise failures.Invalid(
+            f"release {release.name} {_DOES[task]}, and this asks for {_WANTED[wanted]}; send it "
+            f"to {_PATHS[task]}, or name a service whose release {_DOES[wanted]}",
+            code="unsupported_task",
+            param="model",
+        )
+
+
+_TASKS: Final[Mapping[type[Input], Task]] = {
+    Chat: "text", Text: "text", Embed: "embedding", Rerank: "reranking",
+}  # fmt: skip
+_DOES: Final[Mapping[Task, str]] = {
+    "text": "generates text", "embedding": "makes embeddings", "reranking": "reranks documents",
+}  # fmt: skip
+_WANTED: Final[Mapping[Task, str]] = {
+    "text": "text", "embedding": "embeddings", "reranking": "a reranking",
+}  # fmt: skip
+_PATHS: Final[Mapping[Task, str]] = {  # without their first slash, or they read as paths of files
+    "text": "v1/chat/completions", "embedding": "v1/embeddings", "reranking": "v1/rerank",
+}  # fmt: skip
+
+
 def max_tokens(options: Options, limits: releases.Limits) -> int:
     """The most completion tokens of each choice."""
-    asked = limits.max_tokens if options.max_tokens is None else options.max_tokens
+    asked = options.max_tokens or limits.max_tokens
     return min(asked, limits.max_tokens_cap or asked)
 
 

@@ -7,13 +7,15 @@ Pure: a job, its answer and its failure in, rows out. Imported by
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from engine.execution import failures
+from engine.execution import job as jobs
 from engine.execution.answers import Answer
-from engine.execution.job import Asked, Chat, Job, Message
+from engine.execution.job import Asked, Chat, Embed, Job, Message, Rerank
 from storage.requests import Outcome, Request
 from storage.texts import Text
 
@@ -122,11 +124,20 @@ def _prompt(job: Job) -> str:
     Otherwise a message could hold another one, with a role that its author does not have. Of what
     was given as tokens it has the ids.
     """
-    if isinstance(job.input, Chat):
-        return "\n\n".join(f"{m.role}: {_inset(_said(m))}" for m in job.input.messages)
-    return "\n\n".join(
-        prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode()
-        for prompt in job.input.prompts
+    match job.input:
+        case Chat(messages=messages):
+            return "\n\n".join(f"{m.role}: {_inset(_said(m))}" for m in messages)
+        case Embed(inputs=inputs):
+            return "\n\n".join(map(_written, inputs))
+        case Rerank(query=query, documents=documents):
+            return "\n\n".join((f"query: {_inset(query)}", *documents))
+        case jobs.Text(prompts=prompts):
+            return "\n\n".join(map(_written, ((each,) for each in prompts)))
+
+
+def _written(parts: Sequence[str | int | Sequence[int]]) -> str:
+    return "".join(
+        part if isinstance(part, str) else msgspec.json.encode(part).decode() for part in parts
     )
 
 

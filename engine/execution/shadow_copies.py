@@ -26,7 +26,7 @@ from engine.execution import failures, plan, prompts
 from engine.execution.answers import Answer
 from engine.execution.catalog import Catalog
 from engine.execution.execute import Execution, Executor
-from engine.execution.job import Chat, Job, Options, Score, Scored, Text
+from engine.execution.job import Chat, Job, Options, Prompt, Score, Scored, Text
 from engine.execution.snapshot import Shadow
 from engine.judging import texts
 from engine.traffic import mirroring
@@ -129,12 +129,10 @@ class ShadowCopies:
     def shadow(self, job: Job, unit: str) -> Shadow | None:
         """The shadow that a job's request is to be copied to, None for most.
 
-        Only stable's answers with one choice are compared, and none to a prompt that is scored.
+        Only stable's answers with one choice are compared.
         """
         shadow = self._catalog.snapshot.shadows.get(job.service)
-        if shadow is None or job.release.number != shadow.stable:
-            return None
-        if job.choices != 1 or job.echo:
+        if shadow is None or job.release.number != shadow.stable or job.choices != 1:
             return None
         copied = mirroring.copied(mirroring.salt(shadow.rollout), unit, shadow.share_bp)
         return shadow if copied else None
@@ -253,6 +251,7 @@ class ShadowCopies:
         try:
             if not self._executor.backend(job.release).scores(job.release):
                 return None
+            assert isinstance(job.input, Prompt)  # noqa: S101 only text is copied
             score = Score(release=job.release, input=job.input, continuation=text, queue_us=WAIT_US)
             return await self._executor.score(score)
         except failures.Failure as failure:

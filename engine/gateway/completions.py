@@ -17,11 +17,11 @@ from starlette.responses import Response
 from engine.execution import failures, plan, prompts
 from engine.execution.answers import Answer
 from engine.execution.execute import Execution
-from engine.execution.job import Chat, Job, Options, Text
+from engine.execution.job import Input, Job, Options, Prompt
 from engine.execution.shadow_copies import Asked
 from engine.gateway import auth, errors, openai_format, request_bodies, streaming
 from engine.gateway.context import Context
-from engine.gateway.formats import Format, Head
+from engine.gateway.formats import Document, Format, Head
 from storage.keys import Key
 from storage.releases import Release
 from storage.services import Service
@@ -47,8 +47,8 @@ class Prompted(Protocol):
     def unit(self) -> str | None:
         """The user who stays on one arm of a split."""
 
-    def input(self) -> Chat | Text:
-        """The conversation, or the texts to continue."""
+    def input(self) -> Input:
+        """The conversation, the texts to continue, or what is embedded or ranked."""
 
 
 class Body(Prompted, Protocol):
@@ -84,7 +84,7 @@ async def complete(
     context: Context,
     request: Request,
     reader: request_bodies.Reader,
-    format: Callable[[Head, Any, Job], Format],
+    format: Callable[[Head, Any, Job], Document],
     prepare: Callable[[Context, Key, Any], Awaitable[Body]] | None = None,
 ) -> Response:
     """The answer to a body that `reader` decodes, in the format for it and its job.
@@ -175,6 +175,7 @@ async def _plan(
         )
     request.state.recorded = True  # from here on it is, however it ends
     try:
+        plan.check_task(release, input)
         job = await prompts.with_prompt(catalog.snapshot, job, body.prompt_variables or {})
         context.budgets.admit(job)
     except failures.Failure as failure:
@@ -195,11 +196,14 @@ def _copy(
     shadow = None if unit is None else context.copies.shadow(job, unit)
     if shadow is None:
         return None
+    input = body.input()
+    if not isinstance(input, Prompt):  # only texts are compared
+        return None
     execution.answer.keep_text()
 
     def over() -> None:
         asked = Asked(
-            shadow=shadow, job=job, key=key, input=body.input(), options=body.options(),
+            shadow=shadow, job=job, key=key, input=input, options=body.options(),
             variables=body.prompt_variables or {},
         )  # fmt: skip
         context.copies.offer(asked, execution)
@@ -210,7 +214,7 @@ def _copy(
 async def _respond(
     request: Request,
     execution: Execution,
-    format: Format,
+    format: Document,
     over: Callable[[], None] | None,
 ) -> Response:
     """The whole answer, or a stream; `over` is called when the client has it.
@@ -223,6 +227,7 @@ async def _respond(
     watch = streaming.watch(execution, request.receive)
     try:
         if job.stream:
+            assert isinstance(format, Format)  # noqa: S101 only a body for text asks for a stream
             first = streaming.First(execution)
             await first.within(streaming.WAIT_S)
             return streaming.Stream(
@@ -254,9 +259,9 @@ def _after(over: Callable[[], None] | None) -> BackgroundTask | None:
     return BackgroundTask(call)
 
 
-async def document(format: Format, answer: Answer) -> bytes:
+async def document(format: Document, answer: Answer) -> bytes:
     """The whole answer; others get their turn between the pieces of a large one."""
-    if not any(choice.logprobs or choice.echo for choice in answer.choices):
+    if answer.vectors is None and not any(choice.logprobs for choice in answer.choices):
         return format.whole(answer)
     pieces: list[bytes] = []
     for piece in format.pieces(answer):

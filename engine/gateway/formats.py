@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.execution.answers import Answer
-from engine.execution.job import CallDelta, Echoed, Finished, TokenLogprob
+from engine.execution.job import CallDelta, Finished, TokenLogprob
 from engine.gateway.errors import Problem
 
 
@@ -36,10 +36,20 @@ class Dialect:
     id_header: str
 
 
-class Format(ABC):
-    """One answer being written."""
+class Document(ABC):
+    """One whole answer."""
 
-    # streamed
+    @abstractmethod
+    def pieces(self, answer: Answer) -> Iterator[bytes]:
+        """The document in pieces, each of which takes little time to make."""
+
+    def whole(self, answer: Answer) -> bytes:
+        """The answer as one document."""
+        return b"".join(self.pieces(answer))
+
+
+class Format(Document):
+    """One answer being written, whole or streamed."""
 
     @abstractmethod
     def opening(self, index: int) -> bytes:
@@ -48,10 +58,6 @@ class Format(ABC):
     @abstractmethod
     def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """New text of a choice."""
-
-    def echoed(self, echo: Echoed) -> bytes:  # noqa: ARG002 only completions have it
-        """The prompt of a choice; it comes before everything else of it."""
-        return b""
 
     def reasoning(self, index: int, text: str) -> bytes:  # noqa: ARG002 most dialects have none
         """New reasoning of a choice; it comes before the text."""
@@ -72,13 +78,3 @@ class Format(ABC):
     @abstractmethod
     def failed(self, problem: Problem) -> bytes:
         """The end of a stream that cannot be finished."""
-
-    # whole
-
-    @abstractmethod
-    def pieces(self, answer: Answer) -> Iterator[bytes]:
-        """The document in pieces, each of which takes little time to make."""
-
-    def whole(self, answer: Answer) -> bytes:
-        """The answer as one document."""
-        return b"".join(self.pieces(answer))

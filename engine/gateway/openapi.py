@@ -1,23 +1,27 @@
 """GET /openapi.json: the requests, answers, errors and authentication of each path.
 
-Request bodies come from the structs that decode them; answers and errors are described here, and a
-test compares them with real ones. Imported by the routes.
+Request bodies come from the structs that decode them; answers are described in
+`openapi_answers`, errors here. Imported by the routes.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from engine.gateway import anthropic_bodies, request_bodies, responses_bodies, token_bodies
-
-Schema = dict[str, Any]
+from engine.gateway import (
+    anthropic_bodies,
+    embedding_bodies,
+    embeddings,
+    openapi_answers,
+    request_bodies,
+    responses_bodies,
+    token_bodies,
+)
+from engine.gateway.openapi_answers import Schema
 
 _JSON: Final = "application/json"
-_STRING: Final[Schema] = {"type": "string"}
-_INTEGER: Final[Schema] = {"type": "integer"}
-_TEXT_OR_NULL: Final[Schema] = {"type": ["string", "null"]}
 _ERRORS: Final = {
     "400": "The request cannot be served as it is; sending it again does not help.",
     "401": "There is no API key, or it is unknown or revoked.",
@@ -41,6 +45,8 @@ def document() -> Schema:
             request_bodies.Feedback,
             anthropic_bodies.Message,
             anthropic_bodies.TokenCount,
+            embedding_bodies.Embeddings,
+            embedding_bodies.Rerank,
             responses_bodies.Response,
             token_bodies.Tokenize,
             token_bodies.Detokenize,
@@ -60,7 +66,7 @@ def document() -> Schema:
                     "description": "An API key, `pk-…`; `paddock keys create` makes one.",
                 }
             },
-            "schemas": {**decoded, **_answers()},
+            "schemas": {**decoded, **openapi_answers.answers()},
         },
     }
 
@@ -115,6 +121,23 @@ def _paths() -> Schema:
                 "responses": _responses("ResponseAnswer", completing, stream=True),
             }
         },
+        "/v1/embeddings": {
+            "post": {
+                **_operation("The vectors of inputs", completing, "Embedded"),
+                "parameters": headers,
+                "requestBody": _body("Embeddings"),
+            }
+        },
+        **{
+            path: {
+                "post": {
+                    **_operation("How relevant documents are to a query", completing, "Ranked"),
+                    "parameters": headers,
+                    "requestBody": _body("Rerank"),
+                }
+            }
+            for path in embeddings.RERANK_PATHS
+        },
         "/tokenize": {
             "post": {
                 **_operation("The tokens of a text or a conversation", completing, "Tokenized"),
@@ -140,7 +163,14 @@ def _paths() -> Schema:
         "/v1/models/{name}": {
             "get": {
                 **_operation("One service", ("401", "404", "500"), "Model"),
-                "parameters": [{"name": "name", "in": "path", "required": True, "schema": _STRING}],
+                "parameters": [
+                    {
+                        "name": "name",
+                        "in": "path",
+                        "required": True,
+                        "schema": openapi_answers.STRING,
+                    }
+                ],
             }
         },
         "/v1/feedback": {
@@ -163,7 +193,7 @@ def _paths() -> Schema:
                         "name": "service",
                         "in": "query",
                         "description": "Only this one.",
-                        "schema": _STRING,
+                        "schema": openapi_answers.STRING,
                     }
                 ],
                 "responses": {
@@ -179,169 +209,13 @@ def _paths() -> Schema:
                 "responses": {
                     "200": {
                         "description": "The exposition.",
-                        "content": {"text/plain": {"schema": _STRING}},
+                        "content": {"text/plain": {"schema": openapi_answers.STRING}},
                     },
                     **{status: _content(_ERRORS[status], "Error") for status in ("401", "403")},
                 },
             }
         },
     }
-
-
-def _answers() -> dict[str, Schema]:
-    usage = _object(
-        prompt_tokens=_INTEGER,
-        completion_tokens=_INTEGER,
-        total_tokens=_INTEGER,
-        prompt_tokens_details=_object(cached_tokens=_INTEGER),
-    )
-    logprobs: Schema = {"type": ["object", "null"]}
-    common: Schema = {
-        "id": _STRING,
-        "object": _STRING,
-        "created": _INTEGER,
-        "model": _STRING,
-        "system_fingerprint": _STRING,
-        "usage": usage,
-    }
-    function = _object(name=_STRING, arguments=_STRING)
-    message = _object(role=_STRING, content=_TEXT_OR_NULL, refusal=_TEXT_OR_NULL)
-    message["properties"] |= {  # where there are any
-        "reasoning_content": _STRING,
-        "tool_calls": _list(_object(id=_STRING, type=_STRING, function=function)),
-    }
-    ended = {"index": _INTEGER, "logprobs": logprobs, "finish_reason": _TEXT_OR_NULL}
-    reason = {
-        **_object(
-            reason=_STRING,
-            service=_STRING,
-            release=_STRING,
-            instance=_STRING,
-            failed=_INTEGER,
-            since_us=_INTEGER,
-            error=_STRING,
-        ),
-        "required": ["reason"],
-    }
-    block = {
-        **_object(
-            type=_STRING,
-            text=_STRING,
-            thinking=_STRING,
-            signature=_STRING,
-            id=_STRING,
-            name=_STRING,
-            input={"type": "object"},
-        ),
-        "required": ["type"],
-    }
-    model = _object(id=_STRING, object=_STRING, created=_INTEGER, owned_by=_STRING)
-    return {
-        "ChatCompletion": _object(**common, choices=_list(_object(**ended, message=message))),
-        "TextCompletion": _object(**common, choices=_list(_object(**ended, text=_STRING))),
-        "MessageAnswer": _object(
-            id=_STRING,
-            type=_STRING,
-            role=_STRING,
-            model=_STRING,
-            content=_list(block),
-            stop_reason=_TEXT_OR_NULL,
-            stop_sequence=_TEXT_OR_NULL,
-            usage=_object(
-                input_tokens=_INTEGER,
-                cache_creation_input_tokens=_INTEGER,
-                cache_read_input_tokens=_INTEGER,
-                output_tokens=_INTEGER,
-            ),
-        ),
-        "MessageError": _object(
-            type=_STRING,
-            error=_object(type=_STRING, message=_STRING),
-            request_id=_TEXT_OR_NULL,
-        ),
-        "ResponseAnswer": _response_answer(),
-        "TokensCounted": _object(input_tokens=_INTEGER),
-        "Tokenized": {
-            **_object(
-                count=_INTEGER,
-                max_model_len=_INTEGER,
-                tokens=_list({"type": ["integer", "object"]}),
-                token_strs=_list(_STRING),
-            ),
-            "required": ["count", "max_model_len", "tokens"],
-        },
-        "Detokenized": _object(prompt=_STRING, content=_STRING),
-        "Templated": _object(prompt=_STRING),
-        "Model": model,
-        "ModelList": _object(object=_STRING, data=_list(_ref("Model"))),
-        "FeedbackGiven": _object(
-            object=_STRING,
-            id=_INTEGER,
-            request_id=_STRING,
-            score=_INTEGER,
-            correct={"type": ["boolean", "null"]},
-        ),
-        "Alive": _object(status=_STRING),
-        "Readiness": _object(
-            status=_STRING,
-            reasons=_list(reason),
-            recorder=_object(trouble=_TEXT_OR_NULL, held=_INTEGER, lost=_INTEGER),
-        ),
-        "Error": _object(
-            error=_object(message=_STRING, type=_STRING, param=_TEXT_OR_NULL, code=_TEXT_OR_NULL)
-        ),
-    }
-
-
-def _response_answer() -> Schema:
-    item = {
-        **_object(
-            id=_STRING,
-            type=_STRING,
-            status=_STRING,
-            role=_STRING,
-            content=_list({"type": "object"}),
-            summary=_list({"type": "object"}),
-            call_id=_STRING,
-            name=_STRING,
-            arguments=_STRING,
-        ),
-        "required": ["id", "type", "status"],
-    }
-    anything: Schema = {"type": ["object", "null"]}
-    number_or_null: Schema = {"type": ["integer", "null"]}
-    return _object(
-        id=_STRING,
-        object=_STRING,
-        created_at=_INTEGER,
-        status=_STRING,
-        background={"type": "boolean"},
-        error=anything,
-        incomplete_details=anything,
-        instructions=_TEXT_OR_NULL,
-        max_output_tokens=number_or_null,
-        metadata={"type": "object"},
-        model=_STRING,
-        output=_list(item),
-        parallel_tool_calls={"type": "boolean"},
-        previous_response_id=_TEXT_OR_NULL,
-        reasoning={"type": "object"},
-        store={"type": "boolean"},
-        temperature={"type": "number"},
-        text={"type": "object"},
-        tool_choice={"type": ["string", "object"]},
-        tools=_list({"type": "object"}),
-        top_p={"type": "number"},
-        truncation=_STRING,
-        usage=_object(
-            input_tokens=_INTEGER,
-            input_tokens_details={"type": "object"},
-            output_tokens=_INTEGER,
-            output_tokens_details={"type": "object"},
-            total_tokens=_INTEGER,
-        ),
-        user=_TEXT_OR_NULL,
-    )
 
 
 def _operation(summary: str, errors: tuple[str, ...], answer: str = "") -> Schema:
@@ -356,33 +230,26 @@ def _responses(
 ) -> Schema:
     ok = _content("The answer.", answer)
     if stream:
-        ok["content"]["text/event-stream"] = {"schema": _STRING}
+        ok["content"]["text/event-stream"] = {"schema": openapi_answers.STRING}
     return {"200": ok, **{status: _content(_ERRORS[status], error) for status in errors}}
 
 
 def _content(description: str, schema: str) -> Schema:
-    return {"description": description, "content": {_JSON: {"schema": _ref(schema)}}}
+    return {"description": description, "content": {_JSON: {"schema": openapi_answers.ref(schema)}}}
 
 
 def _body(schema: str) -> Schema:
-    return {"required": True, "content": {_JSON: {"schema": _ref(schema)}}}
+    return {"required": True, "content": {_JSON: {"schema": openapi_answers.ref(schema)}}}
 
 
 def _header(name: str, description: str) -> Schema:
-    return {"name": name, "in": "header", "description": description, "schema": _STRING}
+    return {
+        "name": name,
+        "in": "header",
+        "description": description,
+        "schema": openapi_answers.STRING,
+    }
 
 
 def _open() -> Schema:
     return {"security": []}
-
-
-def _object(**properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}

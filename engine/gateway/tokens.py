@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from engine.backends.protocol import Tokeniser
 from engine.execution import plan, prompts
-from engine.execution.job import Chat, Job, Options, Tokens
+from engine.execution.job import Chat, Job, Options, Prompt, Tokens
 from engine.gateway import auth, completions, request_bodies, token_bodies
 from engine.gateway.context import Context
 
@@ -88,6 +88,7 @@ async def tokens(context: Context, job: Job, *, bos: bool = True, special: bool 
     """The tokens of a job's prompt."""
     tokeniser = _tokeniser(context, job)
     within_s = job.queue_us / 1e6
+    assert isinstance(job.input, Prompt)  # noqa: S101 as the bodies' are
     return await tokeniser.tokens(job.release, job.input, within_s, bos=bos, special=special)
 
 

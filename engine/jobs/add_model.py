@@ -95,7 +95,13 @@ async def inspect(context: Context) -> Inspected:
     checks = ModelChecks()
     if header.kind is Kind.WEIGHTS:
         chat = None if header.no_text else await _try(header.chat)
-        checks = ModelChecks(no_text=header.no_text, chat=chat)
+        checks = ModelChecks(
+            no_text=header.no_text,
+            chat=chat,
+            task=header.task,
+            pooling=header.pooling,
+            dimensions=header.width,
+        )
     elif header.chat.template is not None:
         checks = ModelChecks(chat=await _try(header.chat))
     return Inspected(facts=found, checks=checks)

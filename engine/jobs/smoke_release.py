@@ -14,7 +14,7 @@ import msgspec
 
 from engine.execution import failures, plan
 from engine.execution.client import Client
-from engine.execution.job import Chat, Job, Message, Options
+from engine.execution.job import Chat, Embed, Input, Job, Message, Options, Rerank
 from engine.jobs import kinds
 from engine.jobs.context import Context
 from engine.jobs.errors import Refused, Transient
@@ -71,7 +71,7 @@ async def ask(context: Context) -> Answered:
     client, tokens, slowest = Client(context.home), list[int](), 0
     for number, prompt in enumerate(PROMPTS, 1):
         context.progress(number - 1, len(PROMPTS), "requests")
-        job = _job(release, Chat((*own, Message("user", prompt))), context.now_us())
+        job = _job(release, _input(release, own, prompt), context.now_us())
         try:
             answer = await client.run(job, deadline_us=DEADLINE_US).whole()
         except failures.Failure as failure:
@@ -79,11 +79,12 @@ async def ask(context: Context) -> Answered:
             if failure.code in _TEMPORARY or isinstance(failure, failures.Overloaded):
                 raise Transient(f"{said}.") from failure
             raise Refused(f"{said}.") from failure
-        if not answer.completion_tokens:
+        computed = answer.completion_tokens or (answer.prompt_tokens if answer.vectors else 0)
+        if not computed:
             raise Refused(f"request {number} of {len(PROMPTS)}: the answer is empty.")
         took = clock.monotonic_us() - job.arrived_us
-        context.log(f"{number}: {answer.completion_tokens} tokens in {took // 1000} ms")
-        tokens.append(answer.completion_tokens)
+        context.log(f"{number}: {computed} tokens in {took // 1000} ms")
+        tokens.append(computed)
         slowest = max(slowest, took)
     return Answered(tokens=tuple(tokens), slowest_us=slowest)
 
@@ -98,6 +99,16 @@ async def conclude(context: Context) -> str:
 KIND: Final = kinds.Kind(
     (kinds.Step("render", render), kinds.Step("ask", ask), kinds.Step("conclude", conclude))
 )
+
+
+def _input(release: Release, own: tuple[Message, ...], prompt: str) -> Input:
+    """What the release is asked: a conversation, or a prompt as an input of what it computes."""
+    task = "text" if release.engine is None else release.engine.task
+    if task == "embedding":
+        return Embed(((prompt,),))
+    if task == "reranking":
+        return Rerank("What does the box answer?", (prompt,))
+    return Chat((*own, Message("user", prompt)))
 
 
 def _variables(version: PromptVersion) -> dict[str, object]:
@@ -120,7 +131,7 @@ async def _release(context: Context) -> Release:
         raise Refused(str(error)) from error
 
 
-def _job(release: Release, chat: Chat, at_us: int) -> Job:
+def _job(release: Release, input: Input, at_us: int) -> Job:
     return Job(
         id=f"req_{secrets.token_hex(12)}",
         at_us=at_us,
@@ -128,7 +139,7 @@ def _job(release: Release, chat: Chat, at_us: int) -> Job:
         endpoint="smoke",
         service=SERVICE,
         release=release,
-        input=chat,
+        input=input,
         sampling=plan.sampling(Options(max_tokens=MAX_TOKENS), release, new_seed=1),
         max_tokens=min(MAX_TOKENS, release.limits.max_tokens_cap or MAX_TOKENS),
         class_=Class.BACKGROUND,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from engine.execution.job import Job, Text
+from engine.execution.job import Chat, Embed, Job, Prompt, Rerank, Text
 from storage import costs
 from storage.box_usage import BoxUsage
 from storage.costs import Serves
@@ -81,7 +81,7 @@ class ExpectedCosts:
     def most(self, job: Job, now_s: int) -> int:
         """The most that a request is expected to cost; 0 without a price."""
         read = _bytes(job) * (1 if isinstance(job.input, Text) else job.n)
-        written = job.choices * job.max_tokens
+        written = job.choices * job.max_tokens if isinstance(job.input, Prompt) else 0
         prices = self._prices.at(now_s)
         upstream = self._serves.get(job.release.number)
         if upstream is not None:
@@ -110,9 +110,15 @@ def _weighed(used: Usage) -> int:
 
 def _bytes(job: Job) -> int:
     """Of all its texts; a token that is given as such counts as one."""
-    if isinstance(job.input, Text):
-        return sum(map(_size, job.input.prompts)) * job.n
-    return sum(len(each.content.encode(errors="replace")) + _TURN for each in job.input.messages)
+    match job.input:
+        case Text(prompts=prompts):
+            return sum(map(_size, prompts)) * job.n
+        case Embed(inputs=inputs):
+            return sum(_size(p) if isinstance(p, str) else 1 for parts in inputs for p in parts)
+        case Rerank(query=query, documents=documents):
+            return len(documents) * (_size(query) + _TURN) + sum(map(_size, documents))
+        case Chat(messages=messages):
+            return sum(_size(each.content) + _TURN for each in messages)
 
 
 def _size(prompt: str | tuple[int, ...]) -> int:

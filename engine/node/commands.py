@@ -70,6 +70,8 @@ def worker(home: Home, instance: Instance, engine: Engine) -> Spec:
             *("--prefill-budget", str(engine.prefill_budget)),
             *(() if engine.kv_cache_type == "f16" else ("--kv-cache-type", engine.kv_cache_type)),
             *(() if engine.split == "layer" else ("--split", engine.split)),
+            *(() if engine.task == "text" else ("--task", engine.task)),
+            *(() if engine.pooling == "model" else ("--pooling", engine.pooling)),
         ),
         log=home.log(f"worker-{instance.name}"),
         plan=_instance_plan(),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from storage.model_memory import Memory
 from storage.models import ModelVersion
 from storage.release_content import KV_CACHE_TYPES, KvCacheType
 from storage.releases import Engine
@@ -60,9 +61,7 @@ def of(weights: ModelVersion, engine: Engine, *, on_gpu: bool, adapters: int = 0
     """
     contexts = 1 + adapters
     if (memory := weights.memory) is not None:
-        cache, compute = memory.context_bytes(
-            engine.context_tokens, engine.max_sequences, engine.kv_cache_type
-        )
+        cache, compute = _context_bytes(memory, engine)
         repacked = memory.weights_bytes if memory.repacked and not on_gpu else 0
         return Footprint(
             weights_bytes=memory.weights_bytes,
@@ -70,12 +69,30 @@ def of(weights: ModelVersion, engine: Engine, *, on_gpu: bool, adapters: int = 0
             shared=not on_gpu,
             other_bytes=contexts * compute + repacked + (0 if on_gpu else memory.process_bytes),
         )
-    tokens = engine.context_tokens * engine.max_sequences
+    tokens = _step_tokens(engine) or engine.context_tokens * engine.max_sequences
     return Footprint(
         weights_bytes=weights.size_bytes,
         cache_bytes=contexts * tokens * (weights.kv_bytes_per_token or 0),
         shared=not on_gpu,
     )
+
+
+def _step_tokens(engine: Engine) -> int:
+    """The tokens that a worker of embeddings computes together; 0 for text."""
+    return 0 if engine.task == "text" else max(engine.context_tokens, engine.prefill_budget)
+
+
+def _context_bytes(memory: Memory, engine: Engine) -> tuple[int, int]:
+    """KV cache and compute buffers of one context.
+
+    One of embeddings remembers the tokens of a step, and has an output for each: as many sequences
+    would have one each.
+    """
+    if tokens := _step_tokens(engine):
+        cache, _ = memory.context_bytes(tokens, 1)
+        _, compute = memory.context_bytes(Engine().context_tokens, tokens)
+        return cache, compute
+    return memory.context_bytes(engine.context_tokens, engine.max_sequences, engine.kv_cache_type)
 
 
 def smaller(

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from engine.execution.job import Chat, Message, Text
+from engine.execution.job import Chat, Embed, Input, Message, Rerank, Text
 from engine.prompting.renderer import faults, pool
 from engine.prompting.renderer.pool import Renderer
 from engine.prompting.renderer.protocol import Keyed, PromptSource
@@ -180,12 +180,14 @@ def _leading(messages: Sequence[Message]) -> int:
     return count
 
 
-def prompted(prompt: Sequence[Message], input: Chat | Text) -> Chat | Text:
-    """The input after the prompt; texts are separated by blank lines.
+def prompted(prompt: Sequence[Message], input: Input) -> Input:
+    """The input after the prompt; texts are separated by blank lines. Only text has a prompt.
 
     Raises:
         BadInput: a text is given as tokens, which nothing can be put before.
     """
+    if isinstance(input, Embed | Rerank):
+        return input
     if isinstance(input, Chat):
         messages = tuple(joined(prompt, input.messages))
         return msgspec.structs.replace(input, messages=messages)

@@ -18,6 +18,7 @@ import gguf
 from engine.registry import gguf_walk
 from engine.registry.chat_template import Source
 from engine.registry.gguf_walk import Broken
+from storage.model_checks import Task
 from storage.models import Kind
 
 __all__ = ["Broken", "Header", "Scanned", "header", "read", "scan", "whole"]
@@ -56,6 +57,8 @@ _OTHERS: Final[Mapping[str, str]] = {
 class Header:
     """What a GGUF says of itself; `no_text` is why it cannot generate text, empty if it can.
 
+    `task` is what it is made for, None for what Paddock does not serve, `pooling` how it says that
+    the vectors of tokens are made one, `width` their length; None where it does not say.
     `kv_bytes_per_token` is None where the header does not say how keys and values are cached.
     """
 
@@ -66,6 +69,9 @@ class Header:
     context_tokens: int
     licence: str | None
     no_text: str
+    task: Task | None
+    pooling: str | None
+    width: int | None
     chat: Source
     kv_bytes_per_token: int | None
 
@@ -116,7 +122,7 @@ def _values(path: Path) -> dict[str, Any]:
     wanted = ("general.", "adapter.", "split.")
     endings = (
         *(".context_length", ".block_count", ".embedding_length"),
-        *(".attention.causal", ".chat_template", "_token_id"),
+        *(".attention.causal", ".chat_template", ".pooling_type", "_token_id"),
         *_ATTENTION,
     )
     reader = gguf.GGUFReader(path)
@@ -162,6 +168,9 @@ def header(values: dict[str, Any], weights: Counter[str]) -> Header:
         context_tokens=context,
         licence=licence[:_LINE] if isinstance(licence, str) and licence else None,
         no_text=_no_text(architecture, values),
+        task=None if adapter else _task(architecture, values),
+        pooling=None if adapter else _pooling(architecture, values),
+        width=_width(values.get(f"{architecture}.embedding_length")),
         chat=Source(
             template=_text(values.get("tokenizer.chat_template")),
             bos=_text(values.get("bos")) or "",
@@ -220,6 +229,30 @@ def _no_text(architecture: str, values: dict[str, Any]) -> str:
     if (what := _OTHERS.get(architecture)) is not None:
         return f"{architecture} {what}, which Paddock cannot serve as text"
     return ""
+
+
+def _task(architecture: str, values: dict[str, Any]) -> Task | None:
+    """What a model is made for: how its vectors are pooled tells, or that it attends both ways."""
+    if architecture in _OTHERS:
+        return None
+    pooling = _pooling(architecture, values)
+    if pooling == "rank":
+        return "reranking"
+    if pooling in {"mean", "cls", "last"} or _no_text(architecture, values):
+        return "embedding"
+    return "text"
+
+
+def _width(value: Any) -> int | None:
+    return value if type(value) is int and 0 < value <= _WHOLE else None
+
+
+def _pooling(architecture: str, values: dict[str, Any]) -> str | None:
+    """By the name that llama.cpp's `--pooling` has for it."""
+    try:
+        return str(gguf.PoolingType(values.get(f"{architecture}.pooling_type")).name).lower()
+    except ValueError:
+        return None
 
 
 def _text(value: Any) -> str | None:

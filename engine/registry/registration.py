@@ -247,6 +247,10 @@ def _unfit(found: Facts, kind: Kind, base: ModelVersion | None) -> str | None:
 
 def _remark(checks: ModelChecks) -> str:
     """What the checks found that the person should know."""
+    if checks.task == "embedding":
+        return " It makes embeddings: a release of it answers /v1/embeddings."
+    if checks.task == "reranking":
+        return " It reranks documents: a release of it answers /v1/rerank."
     if (reason := checks.unable_to_chat) is not None:
         return f" It cannot answer chats: {reason}."
     if checks.chat is not None and not checks.chat.takes_system:

@@ -24,10 +24,13 @@ from engine.process.computing import Computing
 from engine.serving import errors, loaded_file, worker
 from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.cores import cores
+from engine.serving.embedding import Embedder
+from engine.serving.embedding_worker import EmbeddingWorker
 from engine.serving.knobs import Knobs
 from engine.serving.llama import devices, libllama
 from engine.serving.llama.context import KV_CACHE_TYPES
 from engine.serving.llama.model import Model
+from engine.serving.llama.pooled_context import POOLINGS, PooledContext
 from engine.serving.server_socket import ServerSocket
 from storage.runtime import file_identity, parent
 from storage.runtime.reporting import Reports
@@ -69,6 +72,8 @@ def _arguments() -> argparse.Namespace:
         help="how keys and values are stored",
     )
     parser.add_argument("--prefill-budget", type=int, default=256)
+    parser.add_argument("--task", choices=("text", "embedding", "reranking"), default="text")
+    parser.add_argument("--pooling", choices=tuple(POOLINGS), default="model")
     return parser.parse_args()
 
 
@@ -77,7 +82,7 @@ class _Signals:
 
     def __init__(self) -> None:
         self.received = False
-        self.worker: worker.Worker | None = None
+        self.worker: worker.Worker | EmbeddingWorker | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._receive)
 
@@ -111,10 +116,42 @@ class _AdapterReports:
             self.socket.wake()
 
 
+def _adapters(
+    arguments: argparse.Namespace, model: Model, adapter_reports: _AdapterReports
+) -> Adapters:
+    return Adapters(
+        model,
+        sequence_tokens=arguments.context_tokens,
+        sequences=arguments.max_sequences,
+        threads=arguments.threads or cores(),
+        kv_cache_type=arguments.kv_cache_type,
+        on_load=adapter_reports.started,
+        on_done=adapter_reports.ended,
+    )
+
+
+def _embedder(arguments: argparse.Namespace, model: Model) -> Embedder:
+    """The whole of a step is computed at once, and a whole input has to fit it."""
+    context = PooledContext(
+        model,
+        room=max(arguments.context_tokens, arguments.prefill_budget),
+        sequences=arguments.max_sequences,
+        threads=arguments.threads or cores(),
+        pooling=arguments.pooling,
+    )
+    if context.ranks is not (arguments.task == "reranking"):
+        raise errors.ModelBroken(
+            f"the model pools by {context.pooling}, which is not {arguments.task}; create a "
+            "release with another --pooling"
+        )
+    return Embedder(model, context, arguments.context_tokens)
+
+
 def main() -> int:
     """Load, serve, drain."""
     parent.hold()
     arguments = _arguments()
+    embeds = arguments.task != "text"
     reports = Reports.take_stdout()
     signals = _Signals()
     adapter_reports = _AdapterReports(reports)
@@ -135,6 +172,7 @@ def main() -> int:
             on=None if arguments.devices is None else arguments.devices.split(","),
             split=arguments.split,
             progress=progress,
+            embeds=embeds,
         )
         sha256, how = loaded_file.prove(
             arguments.model,
@@ -143,17 +181,11 @@ def main() -> int:
             verified=file_identity.from_environment(),
         )
         reports.say(loaded=True)
-        adapters = Adapters(
-            model,
-            sequence_tokens=arguments.context_tokens,
-            sequences=arguments.max_sequences,
-            threads=arguments.threads or cores(),
-            kv_cache_type=arguments.kv_cache_type,
-            on_load=adapter_reports.started,
-            on_done=adapter_reports.ended,
+        made = (
+            _embedder(arguments, model) if embeds else _adapters(arguments, model, adapter_reports)
         )
         reports.say(probing=True)
-        adapters.prove()
+        made.prove()
     except errors.EngineFault as fault:
         if signals.received:
             return 0
@@ -161,22 +193,33 @@ def main() -> int:
         reports.say(failed=str(fault), broken=broken)
         return _BROKEN if broken else _NOT_NOW
     socket = adapter_reports.socket = ServerSocket(arguments.socket)
-    serving = worker.Worker(
-        adapters,
-        socket,
-        reports,
-        sha256=sha256,
-        build=libllama.build(),
-        sequence_tokens=arguments.context_tokens,
-        sequences=arguments.max_sequences,
-        knobs=Knobs().changed(
-            {
-                "max_running": arguments.max_sequences,
-                "prefill_budget": arguments.prefill_budget,
-            }
-        ),
-        computing=Computing(computing.beside(arguments.socket)),
+    knobs = Knobs().changed(
+        {"max_running": arguments.max_sequences, "prefill_budget": arguments.prefill_budget}
     )
+    serving: worker.Worker | EmbeddingWorker
+    if isinstance(made, Embedder):
+        serving = EmbeddingWorker(
+            model,
+            made,
+            socket,
+            reports,
+            sha256=sha256,
+            build=libllama.build(),
+            sequences=arguments.max_sequences,
+            knobs=knobs,
+        )
+    else:
+        serving = worker.Worker(
+            made,
+            socket,
+            reports,
+            sha256=sha256,
+            build=libllama.build(),
+            sequence_tokens=arguments.context_tokens,
+            sequences=arguments.max_sequences,
+            knobs=knobs,
+            computing=Computing(computing.beside(arguments.socket)),
+        )
     signals.worker = serving
     serving.draining = signals.received
     signal.set_wakeup_fd(socket.wake_descriptor())

@@ -14,6 +14,7 @@ import msgspec
 
 from engine.serving.wire import (
     Detokenise,
+    Embed,
     Inbox,
     Outbox,
     Request,
@@ -75,6 +76,9 @@ def fits(request: Request) -> bool:
     """Whether a frame can hold it."""
     if isinstance(request, Detokenise):
         size = len(request.tokens)
+    elif isinstance(request, Embed):
+        size = sum(len(p) if isinstance(p, str) else 1 for each in request.inputs for p in each)
+        size += len(request.query or "")
     else:
         size = sum(len(segment.text) + len(segment.tokens) for segment in request.prompt)
         size += len(request.continuation) if isinstance(request, Score) else 0

@@ -62,14 +62,12 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
     """What the text has to match: a whole text of the language that `source` describes.
 
     `kind` is json_schema (JSON), regex (Rust's syntax), choice (a JSON list of texts) or grammar
-    (GBNF or Lark). `field` is that of the request, for errors; workers get it empty. `spacing` is
-    an expression for the white space between the tokens of JSON, "" for the default.
+    (GBNF or Lark). `field` is that of the request, for errors; workers get it empty.
     """
 
     kind: str
     source: str
     field: str = ""
-    spacing: str = ""
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
@@ -85,7 +83,6 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     tokens that belong to the answer's text; others leave none. A `constraint`
     was tried before; it holds from the first token, or `after` a text such as the mark that closes
     the reasoning. It does so, too, where the first token is the `opening` mark of a reasoning.
-    With `end_logprob` a token that ends the sequence has log-probabilities, too.
     """
 
     id: int
@@ -105,16 +102,13 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     constraint: Constraint | None = None
     after: str = ""
     opening: str = ""
-    end_logprob: bool = False
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
     """Score a continuation of a prompt: the log-probability of each of its tokens.
 
     One prefill, no decoding. The continuation is plain text: control tokens spelled in it are not
-    parsed. With `whole` the prompt itself is scored from its second token on, and there is no
-    continuation. `alternatives` is how many of the most likely tokens are told of each place. An
-    answer of at least `room` tokens has to fit the context after it. The other fields are Submit's.
+    parsed. The other fields are Submit's.
     """
 
     id: int
@@ -125,9 +119,6 @@ class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
     tenant: str
     queue_us: int
     scope: str = ""
-    whole: bool = False
-    alternatives: int = 0
-    room: int = 0
 
 
 class Tokenise(msgspec.Struct, frozen=True, array_like=True, tag="tokenise"):
@@ -149,7 +140,28 @@ class Detokenise(msgspec.Struct, frozen=True, array_like=True, tag="detokenise")
     queue_us: int
 
 
-Request = Submit | Score | Tokenise | Detokenise
+class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed"):
+    """Compute the vector of each input, or with a `query` how relevant each input is to it.
+
+    An input is text and token ids in their order. A vector is cut to `dimensions` values, 0 for
+    all, and scaled by `norm` as llama.cpp does: 2 Euclidean, 1 taxicab, 0 its greatest value to
+    32760, another p > 2 its p-norm, -1 not at all. `request` is that of Submit, the others are
+    Submit's.
+    """
+
+    id: int
+    adapter: str
+    inputs: tuple[tuple[str | int, ...], ...]
+    class_: int
+    tenant: str
+    queue_us: int
+    query: str | None = None
+    dimensions: int = 0
+    norm: int = 2
+    request: int = 0
+
+
+Request = Submit | Score | Tokenise | Detokenise | Embed
 """What a worker answers once, by its id."""
 
 
@@ -260,12 +272,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
-    """A continuation was scored: its tokens after the prompt, `top_tokens` of them most likely.
-
-    Of a `whole` prompt they are all but the `first` one, whose bytes are told; `prompt_tokens`
-    counts it, too. `top` are the alternatives at each place, best first, where they were asked for.
-    `hidden` are the places in the prompt of control tokens, which text does not show.
-    """
+    """A continuation was scored: its tokens after the prompt, `top_tokens` of them most likely."""
 
     id: int
     tokens: tuple[Logprob, ...]
@@ -273,10 +280,6 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
     queue_us: int
     busy_us: int
     top_tokens: int = 0
-    first: bytes = b""
-    top: tuple[tuple[Logprob, ...], ...] = ()
-    hidden: tuple[int, ...] = ()
-    cached_tokens: int = 0
 
 
 class Tokenised(msgspec.Struct, frozen=True, array_like=True, tag="tokenised"):
@@ -287,14 +290,29 @@ class Tokenised(msgspec.Struct, frozen=True, array_like=True, tag="tokenised"):
     raw: tuple[bytes, ...]
 
 
+class Embedded(msgspec.Struct, frozen=True, array_like=True, tag="embedded"):
+    """The inputs were computed: `values` are float32, little-endian, `width` for each input.
+
+    With a query `width` is 1 and the values are scores. `tokens` counts those of each input.
+    """
+
+    id: int
+    values: bytes
+    width: int
+    tokens: tuple[int, ...]
+    queue_us: int
+    busy_us: int
+
+
 class Refused(msgspec.Struct, frozen=True, array_like=True):
     """A sequence was not admitted, or cannot continue.
 
     `code` is queue_full, deadline, too_long, no_adapter, empty, bad_token or logit_bias (a token
-    that the vocabulary does not have), constraint (it cannot be held, or not to its end), draining,
-    model_fault (its logits are no numbers) or engine; `retry_after_us` is the estimated wait, 0
-    where waiting does not help. `busy_us` is the worker's wall time already apportioned to it.
-    `place` is that of a bad_token in the prompt, -1 for everything else.
+    that the vocabulary does not have), task (the worker computes something else), dimensions (the
+    vectors have fewer), constraint (it cannot be held, or not to its end), draining, model_fault
+    (what it computes are no numbers) or engine; `retry_after_us` is the estimated wait, 0 where
+    waiting does not help. `busy_us` is the worker's wall time already apportioned to it. `place` is
+    that of a bad_token in the prompt, or of the input of an Embed at fault; else -1.
     """
 
     id: int
@@ -359,7 +377,7 @@ class Draining(msgspec.Struct, frozen=True, array_like=True, tag="draining"):
     """The worker finishes what it has and takes nothing new; its successor does."""
 
 
-Result = Scored | Tokenised
+Result = Scored | Tokenised | Embedded
 """What a request gets that generates nothing."""
 
 FromWorker = (

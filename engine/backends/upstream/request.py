@@ -13,7 +13,7 @@ import msgspec
 
 from engine.backends.upstream import constraint, maker
 from engine.execution import failures
-from engine.execution.job import Chat, Job, Message, Sampling, Tool
+from engine.execution.job import Chat, Job, Message, Sampling, Text, Tool
 
 CHAT: Final = "chat/completions"
 TEXT: Final = "completions"
@@ -39,12 +39,6 @@ def of(job: Job, index: int, *, model: str, extensions: bool, made_by: str = mak
     Raises:
         failures.Invalid: the server does not take a setting that would change the answer.
     """
-    if job.echo:
-        raise failures.Invalid(
-            "the upstream of this release may not return prompts; leave echo out",
-            code="unsupported_parameter",
-            param="echo",
-        )
     body: dict[str, Any] = {
         "model": model,
         "stream": True,
@@ -73,6 +67,7 @@ def of(job: Job, index: int, *, model: str, extensions: bool, made_by: str = mak
         if job.logprobs >= 0:
             body |= {"logprobs": True, "top_logprobs": alternatives}
         return Call(CHAT, msgspec.json.encode(body))
+    assert isinstance(job.input, Text)  # noqa: S101 embeddings are asked for elsewhere
     body["prompt"] = job.input.prompts[index // job.n]
     if job.logprobs >= 0:
         body["logprobs"] = alternatives

@@ -126,7 +126,7 @@ class Context:
         libllama.forget()
         code = int(llama_cpp.llama_decode(self.handle, self.batch.struct))
         if code != 0:
-            raise _fault(code)
+            raise fault(code)
         if not outputs:
             return np.empty((0, self._model.vocabulary.size), np.float32)
         pointer = llama_cpp.llama_get_logits(self.handle)
@@ -202,7 +202,7 @@ class Context:
         self.handle = None
 
 
-def _fault(code: int) -> errors.EngineFault:
+def fault(code: int) -> errors.EngineFault:
     """The error for a return code of llama_decode."""
     if code == 1:
         return errors.NoKvSlot(libllama.reason("no KV slot for the batch"))

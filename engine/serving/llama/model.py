@@ -29,11 +29,13 @@ class Model:
         on: Sequence[str] | None = None,
         split: str = "layer",
         progress: Callable[[float], bool] | None = None,
+        embeds: bool = False,
     ) -> None:
         """Load the file, or with the further `parts` a split model of which it is the first.
 
         `on` names or numbers devices (None: all of the machine), `split` is one of
-        `devices.SPLITS`. `progress` gets fractions and stops the load by returning False.
+        `devices.SPLITS`. `progress` gets fractions and stops the load by returning False. Only a
+        model that `embeds` may read with an encoder, and then it has no decoder.
 
         Raises:
             ModelBroken, FileUnavailable, OutOfMemory, DeviceMissing
@@ -61,7 +63,8 @@ class Model:
         self.handle: Any = libllama.load((path, *parts), params)
         if not self.handle:
             raise libllama.load_failure(path, errors.ModelBroken)
-        if llama_cpp.llama_model_has_encoder(self.handle):
+        encodes = llama_cpp.llama_model_has_encoder(self.handle)
+        if encodes and not (embeds and not llama_cpp.llama_model_has_decoder(self.handle)):
             raise errors.ModelBroken(
                 f"a {self.architecture} model reads its prompt with an encoder; "
                 "only decoder models can be served"
@@ -81,6 +84,12 @@ class Model:
     def chat_template(self) -> str:
         """The GGUF's Jinja source, or empty."""
         raw = llama_cpp.llama_model_chat_template(self.handle, None)
+        return raw.decode("utf-8", "replace") if raw else ""
+
+    @property
+    def rerank_template(self) -> str:
+        """How a query and a document are joined, with both in braces; or empty."""
+        raw = llama_cpp.llama_model_chat_template(self.handle, b"rerank")
         return raw.decode("utf-8", "replace") if raw else ""
 
     def load_adapter(self, path: Path) -> Any:

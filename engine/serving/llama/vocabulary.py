@@ -37,7 +37,10 @@ class Vocabulary:
         self.size = int(llama_cpp.llama_vocab_n_tokens(handle))
         self.bos = int(llama_cpp.llama_vocab_bos(handle))
         self.eos = int(llama_cpp.llama_vocab_eos(handle))
+        self.sep = int(llama_cpp.llama_vocab_sep(handle))
         self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(handle)) and self.bos >= 0
+        self.adds_eos = bool(llama_cpp.llama_vocab_get_add_eos(handle))
+        self.adds_sep = bool(llama_cpp.llama_vocab_get_add_sep(handle)) and self.sep >= 0
         tokens = range(self.size)
         attributes = [int(llama_cpp.llama_vocab_get_attr(handle, token)) for token in tokens]
         self.controls = {
@@ -74,10 +77,6 @@ class Vocabulary:
             known = self._pieces[token] = self._render(token, special=False)
         return known
 
-    def hides(self, token: int) -> bool:
-        """Whether text does not show a token, as it does not show control tokens."""
-        return not self.piece(token)
-
     def raw(self, token: int) -> bytes:
         """The bytes of a token; for a control token, its spelling."""
         return self.piece(token) or self._render(token, special=True)
@@ -106,6 +105,13 @@ class Vocabulary:
 
         `special`: control tokens spelled in the text are parsed as such.
         """
+        tokens = self.tokenise_bare(segments)
+        if self.adds_bos and tokens[:1] != [self.bos]:
+            tokens.insert(0, self.bos)
+        return tokens
+
+    def tokenise_bare(self, segments: Iterable[tuple[str, bool]]) -> list[int]:
+        """As `tokenise`, without BOS."""
         tokens: list[int] = []
         run: list[str] = []
         strip = False
@@ -121,9 +127,11 @@ class Vocabulary:
             strip = part in self._strips_right
         text = "".join(run)
         tokens += self._encode(text.lstrip(_SPACE) if strip else text)
-        if self.adds_bos and tokens[:1] != [self.bos]:
-            tokens.insert(0, self.bos)
         return tokens
+
+    def tokenise_whole(self, text: str) -> list[int]:
+        """The tokens of a text with all that the model puts around one, such as CLS and SEP."""
+        return self._encode(text, around=True)
 
     def tokenise_marks(self, text: str) -> list[int]:
         """The tokens of text with control tokens that continues other text: without BOS."""
@@ -151,14 +159,14 @@ class Vocabulary:
             if at < len(text):
                 yield text[at:]
 
-    def _encode(self, text: str, *, special: bool = False) -> list[int]:
+    def _encode(self, text: str, *, special: bool = False, around: bool = False) -> list[int]:
         raw = text.encode("utf-8", "replace")
-        if not raw:
+        if not raw and not around:
             return []
         room = len(raw) + 8
         while True:
             out = (llama_cpp.llama_token * room)()
-            count = llama_cpp.llama_tokenize(self.handle, raw, len(raw), out, room, False, special)
+            count = llama_cpp.llama_tokenize(self.handle, raw, len(raw), out, room, around, special)
             if count >= 0:
                 return list(out[:count])
             room = -count

@@ -68,7 +68,7 @@ class Stack:
         self._readers.pop(name).join()
         return code
 
-    def start_worker(self, release: Release, number: int = 1) -> str:
+    def start_worker(self, release: Release, number: int = 1, model: Path = WEIGHTS) -> str:
         """A real instance of a release's deployment; returns its name when it is ready."""
         engine = release.engine
         assert engine is not None
@@ -77,10 +77,11 @@ class Stack:
         self._start(
             name,
             "engine.serving",
-            *("--socket", str(self.home.worker(instance)), "--model", str(WEIGHTS)),
-            *("--name", release.deployment, "--sha256", home_fixtures.digest(WEIGHTS)),
+            *("--socket", str(self.home.worker(instance)), "--model", str(model)),
+            *("--name", release.deployment, "--sha256", home_fixtures.digest(model)),
             *("--max-sequences", str(engine.max_sequences), "--threads", "1"),
             *("--context-tokens", str(engine.context_tokens)),
+            *("--task", engine.task),
         )
         return name
 

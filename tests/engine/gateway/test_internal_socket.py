@@ -354,12 +354,13 @@ async def test_the_same_request_gives_the_same_record_and_text_as_over_http(stac
 
 async def test_a_real_worker_scores_what_it_would_say(stack: Stack) -> None:
     """Its own greedy continuation is likelier than nonsense of the same length."""
-    job = await planned(stack, "raw", Text(("Order 17 travels with",)), max_tokens=6)
+    prompt = Text(("Order 17 travels with",))
+    job = await planned(stack, "raw", prompt, max_tokens=6)
     client = Client(stack.home)
     said = (await client.run(job).whole()).text
 
     async def total(continuation: str) -> float:
-        score = Score(release=job.release, input=job.input, continuation=continuation)
+        score = Score(release=job.release, input=prompt, continuation=continuation)
         scored = await client.score(score)
         assert b"".join(token.raw for token in scored.tokens).decode() == continuation
         return sum(token.logprob for token in scored.tokens)

@@ -353,7 +353,7 @@ def test_a_role_that_does_not_suffice_is_a_clear_error(stack: Stack, client: Ope
 ANSWERING = {
     "/v1/chat/completions", "/v1/completions", "/v1/feedback", "/v1/messages",
     "/v1/messages/count_tokens", "/v1/responses", "/v1/embeddings", "/tokenize", "/detokenize",
-    "/apply-template",
+    "/apply-template", "/v1/rerank", "/v2/rerank", "/rerank", "/v1/reranking", "/reranking",
 }  # fmt: skip
 """Routes that are not read and change nothing on the box: answers, and what clients say of them."""
 

@@ -181,3 +181,23 @@ def test_an_adapter_of_other_weights_is_told_by_its_tensors(
 ) -> None:
     """The first one that differs is named, with both numbers."""
     assert adapter_fit.misfit(adapter, {"w": (8, 16)}) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "task", "pooling"),
+    [
+        ({}, "text", None),
+        ({"llama.pooling_type": 3}, "embedding", "last"),
+        ({"llama.pooling_type": 1, "llama.attention.causal": False}, "embedding", "mean"),
+        ({"llama.attention.causal": False}, "embedding", None),
+        ({"llama.pooling_type": 4}, "reranking", "rank"),
+        ({"llama.pooling_type": 77}, "text", None),
+        ({"llama.pooling_type": "last"}, "text", None),
+    ],
+)
+def test_a_file_says_what_it_is_made_for(
+    tmp_path: Path, changes: dict[str, object], task: str, pooling: str | None
+) -> None:
+    """By how it pools, and whether its tokens see those that follow."""
+    header = gguf_header.read(made(tmp_path / "m.gguf", **changes))
+    assert (header.task, header.pooling) == (task, pooling)

@@ -87,15 +87,28 @@ def spm(path: Path) -> None:
     _llama(file, len(tokens), {})
 
 
-def bert(path: Path, width: int = 32, context: int = 64) -> None:
-    """An embedding model: encoder only, no KV memory."""
+def bert(
+    path: Path,
+    width: int = 32,
+    context: int = 64,
+    *,
+    pooling: gguf.PoolingType = gguf.PoolingType.MEAN,
+    nan: Collection[int] = (),
+) -> dict[str, np.ndarray]:
+    """An embedding model, or with pooling rank a reranking one: encoder only, no KV memory.
+
+    Returns its tensors. After the tokens in `nan` nothing is a number.
+    """
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"▁{letter}" for letter in LETTERS)]
+    tokens += list(LETTERS)
     file = gguf.GGUFWriter(path, "bert")
     file.add_tokenizer_model("bert")
     file.add_tokenizer_pre("default")
     file.add_token_list(tokens)
-    file.add_token_types([CONTROL] * 5 + [NORMAL] * len(LETTERS))
+    file.add_token_types([CONTROL] * 5 + [NORMAL] * (len(tokens) - 5))
     file.add_token_type_count(2)
+    for name, token in (("unk", 1), ("bos", 2), ("eos", 3), ("sep", 3), ("pad", 0), ("mask", 4)):
+        getattr(file, f"add_{name}_token_id")(token)
     file.add_context_length(context)
     file.add_embedding_length(width)
     file.add_block_count(1)
@@ -103,22 +116,31 @@ def bert(path: Path, width: int = 32, context: int = 64) -> None:
     file.add_head_count(2)
     file.add_layer_norm_eps(1e-5)
     file.add_causal_attention(value=False)
-    file.add_pooling_type(gguf.PoolingType.MEAN)
-    ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
-    eye = np.eye(width, dtype=np.float32)
+    file.add_pooling_type(pooling)
     random = np.random.default_rng(0)
-    file.add_tensor(
-        "token_embd.weight", random.standard_normal((len(tokens), width)).astype(np.float32)
-    )
-    file.add_tensor("token_types.weight", np.zeros((2, width), np.float32))
-    file.add_tensor("position_embd.weight", np.zeros((context, width), np.float32))
+
+    def drawn(*shape: int, size: float = 1.0) -> np.ndarray:
+        return random.standard_normal(shape).astype(np.float32) * np.float32(size)
+
+    made = {
+        "token_embd.weight": drawn(len(tokens), width),
+        "token_types.weight": drawn(2, width),
+        "position_embd.weight": drawn(context, width, size=0.3),
+    }
+    made["token_embd.weight"][list(nan)] = np.nan
     for name in ("token_embd_norm", "blk.0.attn_output_norm", "blk.0.layer_output_norm"):
-        file.add_tensor(f"{name}.weight", ones)
-        file.add_tensor(f"{name}.bias", zeros)
+        made[f"{name}.weight"] = 1 + drawn(width, size=0.1)
+        made[f"{name}.bias"] = drawn(width, size=0.1)
     for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down"):
-        file.add_tensor(f"blk.0.{name}.weight", eye)
-        file.add_tensor(f"blk.0.{name}.bias", zeros)
+        made[f"blk.0.{name}.weight"] = drawn(width, width, size=width**-0.5)
+        made[f"blk.0.{name}.bias"] = drawn(width, size=0.1)
+    if pooling is gguf.PoolingType.RANK:
+        made |= {"cls.weight": drawn(width, width, size=width**-0.5), "cls.bias": drawn(width)}
+        made |= {"cls.output.weight": drawn(1, width), "cls.output.bias": drawn(1)}
+    for name, tensor in made.items():
+        file.add_tensor(name, tensor)
     _write(file)
+    return made
 
 
 def mamba(path: Path, width: int = 32, vocabulary: int = 64) -> None:
