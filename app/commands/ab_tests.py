@@ -55,7 +55,10 @@ async def start(
     ],
     guards: Annotated[
         list[str] | None,
-        typer.Option("--guard", help="error_rate<=1% unless it is said; may be repeated."),
+        typer.Option(
+            "--guard",
+            help="error_rate<=1% by default; wrong<=5%, finished>=95%; repeatable.",
+        ),
     ] = None,
     least_units: Annotated[
         int, typer.Option("--least-units", min=20, help="In each arm before a conclusion.")
