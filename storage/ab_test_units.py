@@ -189,15 +189,18 @@ async def values(s: AsyncSession, ab_test_id: int, column: str) -> dict[int, lis
 
 
 async def log(
-    s: AsyncSession, ab_test_id: int, limit: int = 1_000, *, after: str = ""
-) -> list[Exposed]:
-    """The exposure log in the order of the hashes; with `after`, from behind that unit on."""
+    s: AsyncSession, ab_test_id: int, limit: int = 1_000, *, after: str = "",
+    until_us: int | None = None,
+) -> list[Exposed]:  # fmt: skip
+    """The exposure log in the order of the hashes: from behind `after`, up to a moment."""
     query = (
         select(UnitRow)
         .where(col(UnitRow.ab_test_id) == ab_test_id, col(UnitRow.unit) > after)
         .order_by(col(UnitRow.unit))
         .limit(limit)
     )
+    if until_us is not None:
+        query = query.where(col(UnitRow.at_us) <= until_us)
     return [_exposed(row) for row in await s.scalars(query)]
 
 
