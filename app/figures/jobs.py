@@ -17,18 +17,13 @@ async def rows(s: Session, *, limit: int, at_us: int | None = None) -> tuple[sna
     return tuple(map(row, found))
 
 
-async def full(s: Session, id: int, at_us: int | None = None) -> snapshot.Job:
-    """One job with its steps and its log, now or at a past moment.
+async def full(s: Session, id: int) -> snapshot.Job:
+    """One job with its steps and its log.
 
     Raises:
         NotFound: there is no such job.
     """
-    if at_us is None:
-        job, steps = await jobs.find(s, id), await job_steps.of(s, id)
-        lines = await job_logs.read(s, id, limit=_LINES)
-    else:
-        job, steps = await past_jobs.find(s, id, at_us), await past_jobs.steps_of(s, id, at_us)
-        lines = await past_jobs.lines_of(s, id, at_us, _LINES)
+    job = await jobs.find(s, id)
     return snapshot.Job(
         row=row(job),
         attempt=job.attempt,
@@ -46,9 +41,9 @@ async def full(s: Session, id: int, at_us: int | None = None) -> snapshot.Job:
                     else step.ended_at_us - (step.started_at_us or step.ended_at_us)
                 ),
             )
-            for step in steps
+            for step in await job_steps.of(s, id)
         ),
-        lines=tuple((line.at_us, line.text) for line in lines),
+        lines=tuple((line.at_us, line.text) for line in await job_logs.read(s, id, limit=_LINES)),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from engine.execution import plan
-from engine.execution.job import Asked, Job, Message
+from engine.execution.job import Asked, Job, Message, Prompt
 from engine.prompting import prompt_template
 from storage.releases import Release
 from storage.requests import Class
@@ -22,19 +22,22 @@ QUEUE_US: Final = 600_000_000
 
 
 class Unreadable(Exception):
-    """The request was recorded in a form that this version of Paddock does not read."""
+    """The request cannot be asked again as it was recorded."""
 
 
 def read(asked: str) -> Asked:
     """The request as its caller wrote it, from its JSON.
 
     Raises:
-        Unreadable: another version of Paddock wrote it.
+        Unreadable: another version of Paddock wrote it, or it did not ask for text.
     """
     try:
-        return msgspec.json.decode(asked, type=Asked)
+        read = msgspec.json.decode(asked, type=Asked)
     except msgspec.MsgspecError as error:
         raise Unreadable(f"its recording cannot be read by this version: {error}") from error
+    if not isinstance(read.input, Prompt):
+        raise Unreadable("it asked for embeddings or a reranking, and only texts are compared")
+    return read
 
 
 def job(

@@ -261,8 +261,7 @@ def _after(over: Callable[[], None] | None) -> BackgroundTask | None:
 
 async def document(format: Document, answer: Answer) -> bytes:
     """The whole answer; others get their turn between the pieces of a large one."""
-    whole = not any(choice.logprobs or choice.echo for choice in answer.choices)
-    if answer.vectors is None and whole:
+    if answer.vectors is None and not any(choice.logprobs for choice in answer.choices):
         return format.whole(answer)
     pieces: list[bytes] = []
     for piece in format.pieces(answer):

@@ -6,26 +6,18 @@ nothing of HTTP or backends. Imported by `engine.gateway.completions` and `strea
 
 from __future__ import annotations
 
+import itertools
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from engine.execution.answers import Answer, Choice
-from engine.execution.job import (
-    Call,
-    CallDelta,
-    Echoed,
-    Finished,
-    Logprob,
-    PromptToken,
-    TokenLogprob,
-)
+from engine.execution.job import Call, CallDelta, Finished, Logprob, TokenLogprob
 from engine.gateway.errors import Problem
 from engine.gateway.formats import Dialect, Format, Head
-from engine.gateway.text_offsets import TextOffsets
 
 DIALECT: Final = Dialect(lambda problem, _: problem.document(), "x-request-id")
 DONE: Final = b"data: [DONE]\n\n"
@@ -33,8 +25,6 @@ _LEAST: Final = -9999.0
 _AT_ONCE: Final = 64
 """Tokens whose log-probabilities are encoded in one piece."""
 _BREAKS: Final = re.compile("[\x85\u2028\u2029]")
-
-_Entry = TypeVar("_Entry", TokenLogprob, TokenLogprob | PromptToken)
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -101,7 +91,7 @@ class Completion(Format):
             yield (b',{"index":%d,' if number else b'{"index":%d,') % choice.index
             yield self._content(choice)
             yield b',"logprobs":'
-            if choice.logprobs or (choice.echo and choice.echo.tokens):
+            if choice.logprobs:
                 yield from self._logprob_pieces(choice)
             else:
                 yield b"null"
@@ -195,23 +185,14 @@ class TextFormat(Completion):
 
     def __init__(self, head: Head, *, usage: bool = False) -> None:
         super().__init__(head, usage=usage)
-        self._offsets: dict[int, TextOffsets] = {}
+        self._offsets: dict[int, int] = {}
 
     def opening(self, _: int) -> bytes:
         """Text has no role."""
         return b""
 
-    def echoed(self, echo: Echoed) -> bytes:
-        """The prompt as text of the choice."""
-        return self._chunk(echo.index, echo.text, echo.tokens)
-
     def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """A piece of the text."""
-        return self._chunk(index, text, logprobs)
-
-    def _chunk(
-        self, index: int, text: str, logprobs: Sequence[TokenLogprob | PromptToken]
-    ) -> bytes:
         logprob_json = quoted(self._logprobs(index, logprobs)) if logprobs else b"null"
         return b'%b{"index":%d,"text":%b,"logprobs":%b,"finish_reason":null}%b' % (
             self._start, index, quoted(text), logprob_json, self._end
@@ -224,59 +205,39 @@ class TextFormat(Completion):
         )  # fmt: skip
 
     def _content(self, choice: Choice) -> bytes:
-        echo = "" if choice.echo is None else choice.echo.text
-        return b'"text":%b' % _encode(echo + choice.text)
+        return b'"text":%b' % _encode(choice.text)
 
     def _logprob_pieces(self, choice: Choice) -> Iterator[bytes]:
-        found: list[TokenLogprob | PromptToken] = [
-            *(choice.echo.tokens if choice.echo else ()),
-            *choice.logprobs,
-        ]
+        found = choice.logprobs
         yield b'{"tokens":'
-        yield from _array(found, _token)
+        yield from _array(found, lambda one: _name(one.chosen))
         yield b',"token_logprobs":'
-        yield from _array(found, _value)
+        yield from _array(found, lambda one: _number(one.chosen))
         yield b',"top_logprobs":'
         if any(one.top for one in found):
-            yield from _array(found, _top)
+            yield from _array(found, lambda one: _by_name(one.top))
         else:
             yield b"null"
         yield b',"text_offset":'
-        offsets = TextOffsets()
-        yield _encode([offsets.next(_shown(one)) for one in found])
+        lengths = (len(_text(one.chosen)) for one in found[:-1])
+        yield _encode(list(itertools.accumulate(lengths, initial=0)))
         yield b"}"
 
-    def _logprobs(self, index: int, found: Sequence[TokenLogprob | PromptToken]) -> dict[str, Any]:
-        offsets = self._offsets.setdefault(index, TextOffsets())
+    def _logprobs(self, index: int, found: Sequence[TokenLogprob]) -> dict[str, Any]:
+        offset = self._offsets.get(index, 0)
+        offsets = []
+        for one in found:
+            offsets.append(offset)
+            offset += len(_text(one.chosen))
+        self._offsets[index] = offset
         return {
-            "tokens": [_token(one) for one in found],
-            "token_logprobs": [_value(one) for one in found],
-            "top_logprobs": [_top(one) for one in found] if any(one.top for one in found) else None,
-            "text_offset": [offsets.next(_shown(one)) for one in found],
+            "tokens": [_name(one.chosen) for one in found],
+            "token_logprobs": [_number(one.chosen) for one in found],
+            "top_logprobs": [_by_name(one.top) for one in found]
+            if any(one.top for one in found)
+            else None,
+            "text_offset": offsets,
         }
-
-
-def _token(one: TokenLogprob | PromptToken) -> str:
-    return _name(one.raw if isinstance(one, PromptToken) else one.chosen.raw)
-
-
-def _value(one: TokenLogprob | PromptToken) -> float | None:
-    """The log-probability; the first token of a prompt has none."""
-    if isinstance(one, TokenLogprob):
-        return _number(one.chosen.logprob)
-    return None if one.logprob is None else _number(one.logprob)
-
-
-def _top(one: TokenLogprob | PromptToken) -> dict[str, float] | None:
-    unscored = isinstance(one, PromptToken) and one.logprob is None
-    return None if unscored else _by_name(one.top)
-
-
-def _shown(one: TokenLogprob | PromptToken) -> bytes:
-    """What text shows of a token."""
-    if isinstance(one, TokenLogprob):
-        return one.chosen.raw
-    return b"" if one.hidden else one.raw
 
 
 def _usage(answer: Answer) -> dict[str, Any]:
@@ -316,7 +277,9 @@ def _chat_entry(one: TokenLogprob) -> dict[str, Any]:
     return {**_entry(one.chosen), "top_logprobs": [_entry(other) for other in one.top]}
 
 
-def _array(found: Sequence[_Entry], entry: Callable[[_Entry], object]) -> Iterator[bytes]:
+def _array(
+    found: Sequence[TokenLogprob], entry: Callable[[TokenLogprob], object]
+) -> Iterator[bytes]:
     """A JSON array with an entry for each token, some tokens at a time."""
     yield b"["
     for first in range(0, len(found), _AT_ONCE):
@@ -328,7 +291,7 @@ def _array(found: Sequence[_Entry], entry: Callable[[_Entry], object]) -> Iterat
 def _entry(logprob: Logprob) -> dict[str, Any]:
     return {
         "token": _text(logprob),
-        "logprob": _number(logprob.logprob),
+        "logprob": _number(logprob),
         "bytes": list(logprob.raw),
     }
 
@@ -337,26 +300,26 @@ def _by_name(top: Sequence[Logprob]) -> dict[str, float]:
     """One entry per token: tokens with equal text are distinguished by their bytes."""
     entries: dict[str, float] = {}
     for logprob in top:
-        name = _name(logprob.raw)
-        entries[_bytes(logprob.raw) if name in entries else name] = _number(logprob.logprob)
+        name = _name(logprob)
+        entries[_bytes(logprob) if name in entries else name] = _number(logprob)
     return entries
 
 
-def _name(raw: bytes) -> str:
+def _name(logprob: Logprob) -> str:
     """A token's text; its bytes where they are not UTF-8 by themselves, as OpenAI writes them."""
     try:
-        return raw.decode()
+        return logprob.raw.decode()
     except UnicodeDecodeError:
-        return _bytes(raw)
+        return _bytes(logprob)
 
 
-def _bytes(raw: bytes) -> str:
-    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+def _bytes(logprob: Logprob) -> str:
+    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in logprob.raw)
 
 
 def _text(logprob: Logprob) -> str:
     return logprob.raw.decode("utf-8", "replace")
 
 
-def _number(logprob: float) -> float:
-    return max(logprob, _LEAST)
+def _number(logprob: Logprob) -> float:
+    return max(logprob.logprob, _LEAST)

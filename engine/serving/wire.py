@@ -62,14 +62,12 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
     """What the text has to match: a whole text of the language that `source` describes.
 
     `kind` is json_schema (JSON), regex (Rust's syntax), choice (a JSON list of texts) or grammar
-    (GBNF or Lark). `field` is that of the request, for errors; workers get it empty. `spacing` is
-    an expression for the white space between the tokens of JSON, "" for the default.
+    (GBNF or Lark). `field` is that of the request, for errors; workers get it empty.
     """
 
     kind: str
     source: str
     field: str = ""
-    spacing: str = ""
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
@@ -85,7 +83,6 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     tokens that belong to the answer's text; others leave none. A `constraint`
     was tried before; it holds from the first token, or `after` a text such as the mark that closes
     the reasoning. It does so, too, where the first token is the `opening` mark of a reasoning.
-    With `end_logprob` a token that ends the sequence has log-probabilities, too.
     """
 
     id: int
@@ -105,16 +102,13 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     constraint: Constraint | None = None
     after: str = ""
     opening: str = ""
-    end_logprob: bool = False
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
     """Score a continuation of a prompt: the log-probability of each of its tokens.
 
     One prefill, no decoding. The continuation is plain text: control tokens spelled in it are not
-    parsed. With `whole` the prompt itself is scored from its second token on, and there is no
-    continuation. `alternatives` is how many of the most likely tokens are told of each place. An
-    answer of at least `room` tokens has to fit the context after it. The other fields are Submit's.
+    parsed. The other fields are Submit's.
     """
 
     id: int
@@ -125,9 +119,6 @@ class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
     tenant: str
     queue_us: int
     scope: str = ""
-    whole: bool = False
-    alternatives: int = 0
-    room: int = 0
 
 
 class Tokenise(msgspec.Struct, frozen=True, array_like=True, tag="tokenise"):
@@ -281,12 +272,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
-    """A continuation was scored: its tokens after the prompt, `top_tokens` of them most likely.
-
-    Of a `whole` prompt they are all but the `first` one, whose bytes are told; `prompt_tokens`
-    counts it, too. `top` are the alternatives at each place, best first, where they were asked for.
-    `hidden` are the places in the prompt of control tokens, which text does not show.
-    """
+    """A continuation was scored: its tokens after the prompt, `top_tokens` of them most likely."""
 
     id: int
     tokens: tuple[Logprob, ...]
@@ -294,10 +280,6 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
     queue_us: int
     busy_us: int
     top_tokens: int = 0
-    first: bytes = b""
-    top: tuple[tuple[Logprob, ...], ...] = ()
-    hidden: tuple[int, ...] = ()
-    cached_tokens: int = 0
 
 
 class Tokenised(msgspec.Struct, frozen=True, array_like=True, tag="tokenised"):

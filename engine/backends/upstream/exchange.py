@@ -11,12 +11,12 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from engine.backends.upstream import faults, maker, merging, request
+from engine.backends.upstream import embedding, faults, maker, merging, request
 from engine.backends.upstream.answer import Answer
 from engine.backends.upstream.health import Health
 from engine.backends.upstream.server import Item, Lost, Server, Stream
 from engine.execution.failures import Failure
-from engine.execution.job import Delta, Event, Job, Restarted
+from engine.execution.job import Delta, Embed, Event, Job, Rerank, Restarted
 from storage.home import clock
 
 _AFTER_END_S: Final = 0.1
@@ -67,6 +67,8 @@ class Exchange:
             Lost: the connection ended too early; the same may be tried again.
             failures.Failure: as `run`.
         """
+        if isinstance(job.input, Embed | Rerank):
+            return self._embedded(job, job.input)
         if job.choices == 1:
             return self._choice(job, 0)
         return merging.merged([self._choice(job, index) for index in range(job.choices)])
@@ -74,11 +76,7 @@ class Exchange:
     async def _choice(self, job: Job, index: int) -> Batches:
         made_by = await maker.of(self.server) if request.needs_maker(job) else maker.UNKNOWN
         call = request.of(job, index, model=self.model, extensions=self.extensions, made_by=made_by)
-        headers = {
-            "x-request-id": job.id,
-            "x-paddock-class": job.class_.value,
-            "x-paddock-via": ", ".join(job.via),
-        }
+        headers = _headers(job)
         try:
             async with self.server.slot(job.class_, job.tenant, self._left_s(job)):
                 answer = Answer(
@@ -98,6 +96,47 @@ class Exchange:
             raise
         self.health.succeeded(finished.prompt_tokens, finished.completion_tokens)
         yield (finished,)
+
+    async def _embedded(self, job: Job, input: Embed | Rerank) -> Batches:
+        """Vectors or scores: one request after the other, and one batch at the end."""
+        name = self.server.settings.name
+        made_by = await maker.of(self.server) if embedding.needs_maker(input) else maker.UNKNOWN
+        left = len(input.documents if isinstance(input, Rerank) else input.inputs)
+        values: list[bytes] = []
+        tokens = 0
+        try:
+            async with self.server.slot(job.class_, job.tenant, self._left_s(job)):
+                queue_us = self.now_us() - job.arrived_us
+                for call in embedding.calls(input, model=self.model, made_by=made_by):
+                    count = min(left, embedding.PART)
+                    within_s = self.server.settings.first_event_s
+                    if not values:
+                        within_s = min(within_s, self._left_s(job))
+                    body = await self._post(job, call, within_s)
+                    found, counted = embedding.read(name, input, count, body)
+                    values += found
+                    tokens += counted
+                    left -= count
+        except Failure as failure:
+            self.health.failed(failure)
+            raise embedding.blameless(failure, job) from failure
+        self.health.succeeded(tokens, 0)
+        end = embedding.finished(tokens, queue_us=queue_us, instance=self.instance)
+        yield (embedding.vectors(values), end)
+
+    async def _post(self, job: Job, call: request.Call, within_s: float) -> bytes:
+        """The answer to a request that is not streamed."""
+        settings, loop = self.server.settings, asyncio.get_running_loop()
+        sent = object()
+        self.server.unanswered[sent] = loop.time()
+        try:
+            return await self.server.post(
+                call.path, call.body, deadline=loop.time() + within_s, headers=_headers(job)
+            )
+        except TimeoutError:
+            raise faults.timed_out(settings.name, within_s) from None
+        finally:
+            self.server.unanswered.pop(sent, None)
 
     async def _read(
         self, job: Job, call: request.Call, answer: Answer, headers: dict[str, str]
@@ -138,6 +177,14 @@ class Exchange:
     def _left_s(self, job: Job) -> float:
         """How long the job may still wait for its first token."""
         return max(0.0, (job.arrived_us + job.queue_us - self.now_us()) / 1e6)
+
+
+def _headers(job: Job) -> dict[str, str]:
+    return {
+        "x-request-id": job.id,
+        "x-paddock-class": job.class_.value,
+        "x-paddock-via": ", ".join(job.via),
+    }
 
 
 async def _resumed(stream: Stream, deadline: float) -> Item | None:

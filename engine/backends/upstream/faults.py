@@ -13,7 +13,7 @@
     upstream_malformed            Broken       violates the API: HTML, invalid JSON, endless lines
     upstream_error                Broken       500, or an error inside an answer
     context_length_exceeded       Invalid      the prompt is too long for the model
-    upstream_refused              Invalid      any other 4xx; the message is the upstream's
+    upstream_refused              Invalid      any other 4xx, or 501; the message is the upstream's
 
 Pure. Imported by its neighbours.
 """
@@ -188,7 +188,7 @@ def _failure(upstream: str, status: int, complaint: Complaint, wait: int) -> Fai
             code="upstream_unavailable",
             retry_after_us=wait,
         )
-    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    if 400 <= status < 500 or status == HTTPStatus.NOT_IMPLEMENTED:  # noqa: PLR2004 the family
         return _refused(upstream, status, message)
     if 0 < status < HTTPStatus.BAD_REQUEST:
         return malformed(upstream, f"HTTP {status} where an answer was due")

@@ -159,13 +159,15 @@ class Server:
                     later = yield events
                     deadline = deadline if later is None else later
 
-    async def post(self, path: str, body: bytes, *, deadline: float) -> bytes:
+    async def post(
+        self, path: str, body: bytes, *, deadline: float, headers: dict[str, str] | None = None
+    ) -> bytes:
         """The document in the response to a POST.
 
         Raises:
             failures.Failure, TimeoutError, Lost: as `stream`.
         """
-        async with self._exchange(path, body, deadline, {}) as response:
+        async with self._exchange(path, body, deadline, headers or {}) as response:
             document = await self._all(response, BODY_LIMIT, deadline, cut=True) or b""
             if response.status_code != HTTPStatus.OK:
                 raise faults.refusal(

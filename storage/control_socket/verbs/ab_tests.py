@@ -6,14 +6,13 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from storage import ab_test_goals, rollout_guards
+from storage import ab_test_goals, rollout_steps
 from storage.ab_test_goals import MOST_GOALS, Goal
 from storage.control_socket.verbs import verb
 from storage.control_socket.verbs.verb import Arguments, Danger, Name, Process, Release, Verb, Why
 from storage.errors import Invalid
 from storage.keys import Role
-from storage.rollout_guards import MOST_GUARDS, Guard
-from storage.rollout_steps import HOUR_S
+from storage.rollout_steps import HOUR_S, MOST_GUARDS, Guard
 
 
 class Start(Arguments, frozen=True, kw_only=True):
@@ -43,7 +42,7 @@ class Start(Arguments, frozen=True, kw_only=True):
         except Invalid as error:
             raise ValueError(f"{str(error).rstrip('.')} - at `$.goals`") from error
         try:
-            rollout_guards.of_requests(self.guards or ())
+            rollout_steps.of_requests(self.guards or ())
         except Invalid as error:
             raise ValueError(f"{str(error).rstrip('.')} - at `$.guards`") from error
         if self.label is not None and not self.promotes:

@@ -1,0 +1,127 @@
+"""Embeddings on the local backend: their parts, what fails them, and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engine.backends.embedding_run import PART
+from engine.execution import failures
+from engine.execution.job import Embed, Rerank
+from engine.serving import wire
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.requests import Outcome
+from tests.engine.backends.test_local import Box, snapshot
+
+INPUTS = tuple((str(number),) for number in range(PART + 8))
+
+
+@pytest.fixture
+async def box(tmp_path: Path) -> AsyncIterator[Box]:
+    """A worker that answers what the test says."""
+    made = Box(homes.make(Home(tmp_path / "home")))
+    await made.worker.start()
+    made.fleet.follow(snapshot(made.release))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def asked(box: Box, count: int = 2) -> list[wire.Embed]:
+    """What the worker was sent, once it has so many parts."""
+    await box.worker.got(wire.Embed, count)
+    return [each for each in box.worker.received if isinstance(each, wire.Embed)]
+
+
+def answered(part: wire.Embed) -> wire.Embedded:
+    """A vector of one number for each input: the one that it spells."""
+    values = [float(str(text)) for (text,) in part.inputs]
+    return wire.Embedded(
+        part.id, struct.pack(f"<{len(values)}f", *values), 1, (2,) * len(values), 10, 7
+    )
+
+
+async def test_parts_are_put_together_in_their_order(box: Box) -> None:
+    """Whichever ends first; tokens and times are summed."""
+    execution = box.run(input=Embed(INPUTS))
+    whole = asyncio.create_task(execution.whole())
+    one, other = await asked(box)
+    assert (len(one.inputs), len(other.inputs)) == (PART, 8)
+    assert (one.request, other.request) == (0, one.id)
+    box.worker.say(answered(other))
+    box.worker.say(answered(one))
+    answer = await whole
+    assert answer.vectors is not None
+    found = struct.unpack(f"<{len(INPUTS)}f", answer.vectors.values)
+    assert list(found) == list(range(len(INPUTS)))
+    row = await box.row()
+    assert (row.outcome, row.prompt_tokens, row.completion_tokens) == (
+        Outcome.OK, 2 * len(INPUTS), 0,
+    )  # fmt: skip
+    assert (row.busy_us, row.ttft_us, row.worker) == (14, None, "ops-1.0.0:1")
+
+
+async def test_a_part_that_is_refused_fails_all(box: Box) -> None:
+    """The place is that of the input in the request; the others are cancelled and charged."""
+    execution = box.run(input=Embed(INPUTS))
+    whole = asyncio.create_task(execution.whole())
+    one, other = await asked(box)
+    box.worker._refused.append(wire.Refused(other.id, "too_long", "too long", 0, place=3))
+    box.worker.wake()
+    with pytest.raises(failures.Invalid) as failed:
+        await whole
+    assert (failed.value.code, failed.value.param) == (
+        "context_length_exceeded", f"input[{PART + 3}]",
+    )  # fmt: skip
+    await box.worker.got(wire.Cancel)
+    box.worker._finished.append(wire.Finished(one.id, "cancelled", 5, 0, 0, 0, 9))
+    box.worker.wake()
+    row = await box.row()
+    assert (row.outcome, row.prompt_tokens, row.busy_us) == (Outcome.INVALID, 5, 9)
+
+
+async def test_what_a_dead_worker_had_is_asked_again(box: Box) -> None:
+    """And only that: a part that was answered stays."""
+    execution = box.run(input=Embed(INPUTS))
+    whole = asyncio.create_task(execution.whole())
+    one, other = await asked(box)
+    box.worker.say(answered(one))
+    box.worker.drop()
+    again = (await asked(box, 3))[2]
+    assert (again.id, again.inputs) == (other.id, other.inputs)
+    box.worker.say(answered(again))
+    assert (await whole).vectors is not None
+
+
+async def test_a_client_that_leaves_cancels_every_part(box: Box) -> None:
+    """What was computed is charged to it."""
+    execution = box.run(input=Embed(INPUTS))
+    whole = asyncio.create_task(execution.whole())
+    parts = await asked(box)
+    execution.cancel()
+    await box.worker.got(wire.Cancel, 2)
+    for part in parts:
+        box.worker._finished.append(wire.Finished(part.id, "cancelled", 3, 0, 0, 0, 4))
+    box.worker.wake()
+    await whole
+    row = await box.row()
+    assert (row.outcome, row.prompt_tokens, row.busy_us) == (Outcome.CANCELLED, 6, 8)
+
+
+async def test_documents_go_with_their_query(box: Box) -> None:
+    """An error names the field that has them."""
+    execution = box.run(input=Rerank("q", ("a", "b"), field="texts"))
+    whole = asyncio.create_task(execution.whole())
+    (part,) = await asked(box, 1)
+    assert (part.query, part.inputs) == ("q", (("a",), ("b",)))
+    box.worker._refused.append(wire.Refused(part.id, "too_long", "too long", 0, place=1))
+    box.worker.wake()
+    with pytest.raises(failures.Invalid) as failed:
+        await whole
+    assert failed.value.param == "texts[1]"
